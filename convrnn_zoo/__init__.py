@@ -1,0 +1,1 @@
+"""A model zoo of convolutional RNNs."""

@@ -1,0 +1,244 @@
+"""What every cell and every sequence layer shares: hyper-parameters, parameters, one step; and the cell."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from . import _checks as check
+from ._conv import Geometry, check_map, same_conv
+
+
+class DirectionWeights(NamedTuple):
+    """The parameters of one layer in one direction; `own` are those that only the cell's equations know."""
+
+    ih: Tensor
+    hh: Tensor
+    b_ih: Tensor | None
+    b_hh: Tensor | None
+    own: tuple[Tensor, ...]
+
+
+class Equations(nn.Module):
+    """A kind of cell: its equations, and what follows from them for parameters and state.
+
+    A subclass says how many `gates` stand in ``weight_ih``, which `states` it carries (h first), which
+    `options` it takes (the first value is the default), and writes :meth:`step`. Everything else is here.
+    """
+
+    ndim: ClassVar[int]
+    gates: ClassVar[int]
+    states: ClassVar[tuple[str, ...]]
+    options: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+    in_channels: int
+    bias: bool
+    geometry: Geometry
+
+    # ---- the equations -------------------------------------------------------------------------------------
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next state from the gates' pre-activations, the state, and the cell's own weights."""
+        raise NotImplementedError(f"{type(self).__name__} must write down its step")
+
+    def join(self, ih: Tensor, hh: Tensor) -> Tensor:
+        """The pre-activations from their input part and their state part, along the channels (axis 1)."""
+        return ih + hh
+
+    def split(self, w: DirectionWeights) -> DirectionWeights:
+        """The weights as the engine takes them: `hh` for the convolution of h, the rest as `own`."""
+        return w
+
+    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the weights beyond ``weight_ih`` and ``weight_hh``; `kernel` is state-to-state."""
+        return {}
+
+    # ---- the parts of a step -------------------------------------------------------------------------------
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """``weight * x + bias``, the map keeping its size."""
+        return same_conv(x, weight, bias, self.geometry)
+
+    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+        """One whole step on ``(N, C, *S)``; `w` has been through :meth:`split`."""
+        return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh)), state, w.own)
+
+    # ---- construction --------------------------------------------------------------------------------------
+    def _configure(
+        self,
+        in_channels: int,
+        bias: bool,
+        stride: int | Sequence[int],
+        dilation: int | Sequence[int],
+        groups: int,
+        padding_mode: str,
+    ) -> None:
+        if not hasattr(self, "ndim"):
+            raise TypeError(
+                f"{type(self).__name__} has no dimension of its own; build one of "
+                + ", ".join(cls.__name__ for cls in type(self).__subclasses__())
+            )
+        self.in_channels = check.positive_int("in_channels", in_channels)
+        self.bias = check.boolean("bias", bias)
+        self.geometry = Geometry(
+            check.ntuple("stride", stride, self.ndim),
+            check.ntuple("dilation", dilation, self.ndim),
+            check.positive_int("groups", groups),
+            check.choice("padding_mode", padding_mode, check.PADDING_MODES),
+        )
+        if padding_mode != "zeros" and any(s > 1 for s in self.stride):
+            raise ValueError(
+                f"stride={self.stride} keeps the size of the map by padding it beyond its own size, which "
+                f"padding_mode={padding_mode!r} cannot; use padding_mode='zeros' or stride=1"
+            )
+        for name, allowed in self.options.items():
+            check.choice(name, getattr(self, name), allowed)
+
+    @property
+    def space(self) -> str:
+        """The spatial axes by name, for messages."""
+        return {1: "L", 2: "H, W", 3: "D, H, W"}[self.ndim]
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        return self.geometry.stride
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        return self.geometry.dilation
+
+    @property
+    def groups(self) -> int:
+        return self.geometry.groups
+
+    @property
+    def padding_mode(self) -> str:
+        return self.geometry.padding_mode
+
+    def _add_parameters(
+        self,
+        suffix: str,
+        in_channels: int,
+        channels: int,
+        kernel: tuple[int, ...],
+        hidden_kernel: tuple[int, ...],
+        factory: dict[str, Any],
+    ) -> None:
+        rows, groups = self.gates * channels, self.groups
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, in_channels // groups, *kernel),
+            "weight_hh": (rows, channels // groups, *hidden_kernel),
+            **self.own_shapes(channels, hidden_kernel),
+        }
+        if self.bias:
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        for name, shape in shapes.items():
+            self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, **factory)))
+
+    def _weights(self, suffix: str, channels: int) -> DirectionWeights:
+        p: Any = self._parameters
+        own = tuple(p[name + suffix] for name in self.own_shapes(channels, (1,) * self.ndim))
+        ih, hh, b_ih, b_hh = (p.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        return self.split(DirectionWeights(ih, hh, b_ih, b_hh, own))
+
+    def _draw(self, parameters: Iterator[nn.Parameter] | Sequence[nn.Parameter], channels: int, taps: int) -> None:
+        # torch.nn.RNN draws from U(-k, k) with k = 1/sqrt(hidden_size), the fan-in of its state-to-state product.
+        # The state-to-state convolution has a fan-in larger by the taps of its kernel: the same law.
+        bound = 1 / math.sqrt(channels // self.groups * taps)
+        for p in parameters:
+            nn.init.uniform_(p, -bound, bound)
+
+    # ---- printing ------------------------------------------------------------------------------------------
+    def _repr_options(self) -> str:
+        one = (1,) * self.ndim
+        shown = {
+            "bias": (self.bias, True),
+            "stride": (self.stride, one),
+            "dilation": (self.dilation, one),
+            "groups": (self.groups, 1),
+            "padding_mode": (self.padding_mode, "zeros"),
+            **{name: (getattr(self, name), allowed[0]) for name, allowed in self.options.items()},
+        }
+        return "".join(f", {name}={value!r}" for name, (value, default) in shown.items() if value != default)
+
+
+class ConvRNNCellBase(Equations):
+    """One step of a convolutional RNN: the interface of :class:`torch.nn.RNNCellBase`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the state.
+        kernel_size: kernel of the input-to-state convolution; an int or one an axis.
+        bias: whether the gates have biases.
+        stride, dilation, groups: of every convolution. The size of the map is kept by padding whatever the
+            stride: with ``stride=s`` the kernel samples every s-th pixel of a map padded to s times its size.
+        hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        device, dtype: where and as what the parameters are made.
+
+    Shapes:
+        input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        bias: bool = True,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: int | Sequence[int] | None = None,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self._configure(in_channels, bias, stride, dilation, groups, padding_mode)
+        self.out_channels = check.positive_int("out_channels", out_channels)
+        check.divisible(self.groups, in_channels=in_channels, out_channels=out_channels)
+        self.kernel_size = check.ntuple("kernel_size", kernel_size, self.ndim)
+        self.hidden_kernel_size = (
+            self.kernel_size
+            if hidden_kernel_size is None
+            else check.ntuple("hidden_kernel_size", hidden_kernel_size, self.ndim)
+        )
+        factory = {"device": device, "dtype": dtype}
+        self._add_parameters("", in_channels, out_channels, self.kernel_size, self.hidden_kernel_size, factory)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
+        self._draw(self.parameters(), self.out_channels, math.prod(self.hidden_kernel_size))
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        if self.hidden_kernel_size != self.kernel_size:
+            text += f", hidden_kernel_size={self.hidden_kernel_size}"
+        return text + self._repr_options()
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """The next state of ``(input, hx)``: ``h``, or ``(h, c)``; `hx` is zero when not given."""
+        owner, n = type(self).__name__, self.ndim
+        w, space = self._weights("", self.out_channels), self.space
+        ranks = {n + 2: f"(N, C, {space})", n + 1: f"(C, {space})"}
+        check.tensor_input(owner, input, ranks, self.in_channels, -n - 1, w.ih)
+        for kernel in {self.kernel_size, self.hidden_kernel_size}:
+            check_map(owner, input.shape[-n:], kernel, self.geometry)
+        batched = input.dim() == n + 2
+        shape = (*input.shape[: -n - 1], self.out_channels, *input.shape[-n:])
+        if hx is None:
+            state: tuple[Tensor, ...] = (input.new_zeros(shape),) * len(self.states)
+        else:
+            parts = check.state_parts(owner, hx, self.states)
+            state = tuple(
+                check.state_tensor(owner, s, p, shape, input) for s, p in zip(self.states, parts, strict=True)
+            )
+        if not batched:
+            input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
+        state = self.advance(input, state, w)
+        if not batched:
+            state = tuple(s.squeeze(0) for s in state)
+        return state if len(state) > 1 else state[0]

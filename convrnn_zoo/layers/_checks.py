@@ -1,0 +1,145 @@
+"""What a caller may pass, checked where it enters.
+
+Every message names what was expected, what came, and what to do about it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def is_int(value: object) -> TypeGuard[int]:
+    """An integer that is not a bool: ``True`` channels is a slip, not a one."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def describe(value: object) -> str:
+    """Short words for what came: shapes for tensors, the value for the rest."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} ({value.dtype}, {value.device})"
+    if isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value):
+        return f"a {type(value).__name__} of {len(value)}: " + ", ".join(map(describe, value))
+    return f"{value!r} ({type(value).__name__})"
+
+
+def positive_int(name: str, value: object) -> int:
+    if not is_int(value):
+        raise TypeError(f"{name} must be a positive int, got {describe(value)}; pass a whole number such as {name}=1")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}; pass a positive whole number")
+    return value
+
+
+def boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+    return value
+
+
+def probability(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number from 0 to 1, got {describe(value)}")
+    if not 0 <= value <= 1:  # NaN fails this too
+        raise ValueError(f"{name} must be a probability from 0 to 1, got {value}; 0 switches it off")
+    return float(value)
+
+
+def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
+    if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {describe(value)}")
+    return value
+
+
+def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
+    """One positive int an axis; a single int stands for all of them."""
+    if is_int(value):
+        return (positive_int(name, value),) * n
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"{name} must be an int or {n} ints (one a spatial axis), got {describe(value)}")
+    if len(value) != n:
+        raise ValueError(
+            f"{name} must have {n} entries (one a spatial axis), got {len(value)}: {tuple(value)!r}; "
+            "pass one int for all axes"
+        )
+    return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
+
+
+def kernels(name: str, value: object, n: int, num_layers: int) -> list[tuple[int, ...]]:
+    """A kernel for each layer, from one for all or from a list of tuples."""
+    if isinstance(value, Sequence) and value and all(isinstance(v, Sequence) for v in value):
+        if len(value) != num_layers:
+            raise ValueError(
+                f"{name} lists {len(value)} kernels but num_layers={num_layers}; give one a layer, or one for all"
+            )
+        return [ntuple(f"{name}[{i}]", v, n) for i, v in enumerate(value)]
+    return [ntuple(name, value, n)] * num_layers
+
+
+def widths(name: str, value: object, num_layers: int) -> list[int]:
+    """A width for each layer, from one for all or from a list."""
+    if isinstance(value, list | tuple):
+        if len(value) != num_layers:
+            raise ValueError(
+                f"{name} lists {len(value)} widths but num_layers={num_layers}; give one a layer, or one int for all"
+            )
+        return [positive_int(f"{name}[{i}]", v) for i, v in enumerate(value)]
+    return [positive_int(name, value)] * num_layers
+
+
+def divisible(groups: int, **channels: int) -> None:
+    for name, value in channels.items():
+        if value % groups:
+            raise ValueError(f"{name} must be divisible by groups={groups}, got {value}; change {name} or groups")
+
+
+def tensor_input(owner: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor) -> Tensor:
+    """An input of one of the ranks, whose channels stand at `axis` counted from the end."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{owner} expected a tensor or a PackedSequence, got {describe(x)}; convert with torch.as_tensor"
+        )
+    if x.dim() not in ranks:
+        layouts = " or ".join(f"{layout} ({rank}-D)" for rank, layout in ranks.items())
+        raise ValueError(f"{owner} expected input {layouts}, got {x.dim()}-D {tuple(x.shape)}; add or drop an axis")
+    if x.shape[axis] != in_channels:
+        raise ValueError(
+            f"{owner} expected {in_channels} input channels at axis {axis % x.dim()} of {ranks[x.dim()]}, "
+            f"got {x.shape[axis]} in {tuple(x.shape)}; permute the input or build with in_channels={x.shape[axis]}"
+        )
+    if any(s == 0 for s in x.shape[axis + 1 :]):
+        raise ValueError(f"{owner} expected a map of at least one pixel, got {tuple(x.shape)}; drop empty maps")
+    same_kind(owner, "input", x, like)
+    return x
+
+
+def same_kind(owner: str, name: str, x: Tensor, like: Tensor) -> None:
+    """Device and dtype of the reference; under autocast any floating dtype will do."""
+    if x.device != like.device:
+        raise ValueError(f"{owner} is on {like.device} but {name} is on {x.device}; move one with .to(...)")
+    if x.dtype != like.dtype and not (x.is_floating_point() and torch.is_autocast_enabled(like.device.type)):
+        raise TypeError(f"{owner} works in {like.dtype} but {name} is {x.dtype}; convert one with .to({like.dtype})")
+
+
+def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    if not isinstance(h, Tensor):
+        raise TypeError(f"{owner} expected {name} to be a tensor of shape {shape}, got {describe(h)}")
+    if tuple(h.shape) != shape:
+        raise ValueError(f"{owner} expected {name} of shape {shape}, got {tuple(h.shape)}; pass None for a zero state")
+    same_kind(owner, name, h, like)
+    return h
+
+
+def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]:
+    """`hx` as the caller gives it (bare, or a tuple of several) as a tuple, h first."""
+    if len(names) == 1:
+        return (hx,)
+    wanted = "(" + ", ".join(f"{n}_0" for n in names) + ")"
+    if not isinstance(hx, tuple | list):
+        raise TypeError(f"{owner} expected the state as a tuple {wanted}, got {describe(hx)}")
+    if len(hx) != len(names):
+        raise ValueError(f"{owner} expected the state {wanted}, got {len(hx)} entries; pass all of them or None")
+    return tuple(hx)

@@ -1,0 +1,207 @@
+"""The sequence layer: layers, directions, packing and batch order around a cell's equations."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from . import _checks as check
+from ._base import Equations
+from ._conv import check_map
+from ._engine import run
+from ._state import States, pack_state, packed_sizes, unpack_state
+
+
+class ConvRNNBase(Equations):
+    """A convolutional RNN over sequences: the interface of :class:`torch.nn.RNNBase`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the state, an int or one a layer in a list.
+        kernel_size: kernel of the input-to-state convolution: an int, one an axis, or a list of one tuple a layer.
+        num_layers: layers on top of each other.
+        bias: whether the gates have biases.
+        batch_first: whether tensors come and go as ``(N, T, …)``; states and packed sequences stay as they are.
+        dropout: probability with which the output of each layer but the last is dropped in training.
+        bidirectional: whether a second set of weights reads the sequence from its end.
+        stride, dilation, groups: of every convolution. The size of the map is kept by padding whatever the
+            stride, for input and state alike: with ``stride=s`` the kernel samples every s-th pixel of a map
+            padded with zeros to s times its size. It does not make the map smaller.
+        hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        device, dtype: where and as what the parameters are made.
+
+    Shapes (``D`` directions, ``*S`` the map, which keeps its size):
+        input ``(T, N, C_in, *S)``, ``(N, T, C_in, *S)`` with batch_first, ``(T, C_in, *S)`` for one sequence
+        alone, or a :class:`~torch.nn.utils.rnn.PackedSequence`, sorted or not;
+        output likewise with ``D · C_out`` channels; every state ``(num_layers · D, N, C_out, *S)`` in the
+        caller's batch order. With a list as `out_channels`, a state is a tuple of ``(D, N, C_l, *S)``, one a layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | Sequence[int],
+        kernel_size: int | Sequence[int] | Sequence[Sequence[int]],
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self._configure(in_channels, bias, stride, dilation, groups, padding_mode)
+        self.num_layers = check.positive_int("num_layers", num_layers)
+        self.batch_first = check.boolean("batch_first", batch_first)
+        self.dropout = check.probability("dropout", dropout)
+        self.bidirectional = check.boolean("bidirectional", bidirectional)
+        if self.dropout and num_layers == 1:
+            raise ValueError(
+                f"dropout={dropout} acts between layers and num_layers=1 has no between; "
+                "use dropout=0.0, more layers, or nn.Dropout on the output"
+            )
+        self.widths = check.widths("out_channels", out_channels, num_layers)
+        self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
+        self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, num_layers)
+        self.hidden_kernels = (
+            list(self.kernels)
+            if hidden_kernel_size is None
+            else check.kernels("hidden_kernel_size", hidden_kernel_size, self.ndim, num_layers)
+        )
+        check.divisible(
+            self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
+        )
+        for layer, suffix in self._suffixes():
+            below = in_channels if layer == 0 else self.widths[layer - 1] * self.num_directions
+            self._add_parameters(
+                suffix, below, self.widths[layer], self.kernels[layer], self.hidden_kernels[layer],
+                {"device": device, "dtype": dtype},
+            )  # fmt: skip
+        self.reset_parameters()
+
+    @property
+    def num_directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def kernel_size(self) -> tuple[int, ...] | list[tuple[int, ...]]:
+        return self.kernels[0] if len(set(self.kernels)) == 1 else self.kernels
+
+    @property
+    def hidden_kernel_size(self) -> tuple[int, ...] | list[tuple[int, ...]]:
+        return self.hidden_kernels[0] if len(set(self.hidden_kernels)) == 1 else self.hidden_kernels
+
+    def _suffixes(self) -> list[tuple[int, str]]:
+        ends = ("", "_reverse")[: self.num_directions]
+        return [(layer, f"_l{layer}{end}") for layer in range(self.num_layers) for end in ends]
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer and direction, as torch.nn.RNNBase lists them."""
+        names = [n for n in self._parameters if n.endswith("_l0")]
+        return [[getattr(self, n.removesuffix("_l0") + suffix) for n in names] for _, suffix in self._suffixes()]
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do here; present so that code written for torch.nn.RNN runs."""
+
+    def reset_parameters(self) -> None:
+        """Draws every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
+        for (layer, _), weights in zip(self._suffixes(), self.all_weights, strict=True):
+            self._draw(weights, self.widths[layer], math.prod(self.hidden_kernels[layer]))
+
+    def keep_layers(self, n: int) -> None:
+        """Drops every layer above the first `n`, for good: their parameters leave the state dict."""
+        if not 1 <= n <= self.num_layers:
+            raise ValueError(f"keep_layers expected 1 to {self.num_layers} layers, got {n}")
+        for layer, suffix in self._suffixes():
+            if layer >= n:
+                for name in [p for p in self._parameters if p.endswith(suffix)]:
+                    delattr(self, name)
+        self.num_layers = n
+        self.widths, self.kernels, self.hidden_kernels = self.widths[:n], self.kernels[:n], self.hidden_kernels[:n]
+        if not check.is_int(self.out_channels):
+            self.out_channels = tuple(self.widths)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        if self.hidden_kernels != self.kernels:
+            text += f", hidden_kernel_size={self.hidden_kernel_size}"
+        shown = {"num_layers": 1, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        text += "".join(f", {k}={getattr(self, k)!r}" for k, default in shown.items() if getattr(self, k) != default)
+        return text + self._repr_options()
+
+    # ---- forward -------------------------------------------------------------------------------------------
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        """``(output, h_n)``, or ``(output, (h_n, c_n))``; `hx` is zero when not given."""
+        outputs, state = self.forward_layers(input, hx)
+        return outputs[-1], state
+
+    def forward_layers(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[list[Any], Any]:
+        """:meth:`forward` with the output of every layer, the last being that of :meth:`forward`."""
+        packed = input if isinstance(input, PackedSequence) else None
+        x, sizes, unbatched = self._unpack_input(input)
+        batch = () if unbatched else (int(packed.batch_sizes[0]) if packed is not None else x.shape[1],)
+        shapes = [(self.num_directions, *batch, width, *x.shape[-self.ndim :]) for width in self.widths]
+        stacked, owner = check.is_int(self.out_channels), type(self).__name__
+        into = packed.sorted_indices if packed is not None else None
+        states = unpack_state(owner, hx, self.states, shapes, stacked, x, into, unbatched)
+
+        outputs, finals = [], []
+        for layer in range(self.num_layers):
+            x, ends = self._run_layer(layer, x, states, sizes)
+            outputs.append(x)
+            finals += ends
+            if self.dropout and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout, self.training)
+
+        if packed is not None:
+            out = [PackedSequence(y, *packed[1:]) for y in outputs]
+            return out, pack_state(finals, self.num_directions, stacked, packed.unsorted_indices, False)
+        outward = outputs
+        if unbatched:
+            outward = [y.squeeze(1) for y in outputs]
+        elif self.batch_first:
+            outward = [y.transpose(0, 1) for y in outputs]
+        return outward, pack_state(finals, self.num_directions, stacked, None, unbatched)
+
+    def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
+        """Data ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``, the packed batch sizes, and whether N was missing."""
+        owner, n, space = type(self).__name__, self.ndim, self.space
+        like: Tensor = self._parameters["weight_ih_l0"]  # type: ignore[assignment]
+        if isinstance(input, PackedSequence):
+            sizes, ranks = packed_sizes(owner, input), {n + 2: f"packed (ΣT, C, {space})"}
+            x, unbatched = check.tensor_input(owner, input.data, ranks, self.in_channels, -n - 1, like), False
+        else:
+            batched = f"(N, T, C, {space})" if self.batch_first else f"(T, N, C, {space})"
+            ranks = {n + 3: batched, n + 2: f"(T, C, {space})"}
+            x, sizes = check.tensor_input(owner, input, ranks, self.in_channels, -n - 1, like), None
+            unbatched = x.dim() == n + 2
+            x = x.unsqueeze(1) if unbatched else x.transpose(0, 1) if self.batch_first else x
+            if x.shape[0] == 0:
+                raise ValueError(
+                    f"{owner} expected at least one time step, got {tuple(input.shape)}; drop empty sequences"
+                )
+        for kernel in {*self.kernels, *self.hidden_kernels}:
+            check_map(owner, x.shape[-n:], kernel, self.geometry)
+        return x, sizes, unbatched
+
+    def _run_layer(self, layer: int, x: Tensor, states: States, sizes: list[int] | None) -> tuple[Tensor, States]:
+        ends, ys = [], []
+        for d, suffix in enumerate(f"_l{layer}{end}" for end in ("", "_reverse")[: self.num_directions]):
+            w = self._weights(suffix, self.widths[layer])
+            y, end = run(self, x, states[layer * self.num_directions + d], w, sizes, reverse=d == 1)
+            ys.append(y)
+            ends.append(end)
+        return ys[0] if len(ys) == 1 else torch.cat(ys, dim=-self.ndim - 1), ends

@@ -1,0 +1,116 @@
+"""The convolutional LSTM."""
+
+from torch import Tensor
+
+from ._base import ConvRNNCellBase, Equations
+from ._sequence import ConvRNNBase
+
+
+class LSTMEquations(Equations):
+    r"""Shi et al. 2015 without peepholes; ``*`` is a convolution, ``⊙`` a product pixel by pixel.
+
+    .. math::
+        i, f, o &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·}) \\
+        g &= \tanh(W_{ig} * x + b_{ig} + W_{hg} * h + b_{hg}) \\
+        c' &= f ⊙ c + i ⊙ g \\
+        h' &= o ⊙ \tanh(c')
+
+    The rows of ``weight_ih`` and ``weight_hh`` are in torch's order i, f, g, o. The state is ``(h, c)``.
+
+    References:
+        Shi, X. et al. (2015). Convolutional LSTM Network: A Machine Learning Approach for Precipitation
+        Nowcasting. https://arxiv.org/abs/1506.04214
+    """
+
+    gates, states = 4, ("h", "c")
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        _, c = state
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+class ConvLSTMCell(LSTMEquations, ConvRNNCellBase):
+    __doc__ = (LSTMEquations.__doc__ or "") + (ConvRNNCellBase.__doc__ or "")
+
+
+class ConvLSTM(LSTMEquations, ConvRNNBase):
+    __doc__ = (LSTMEquations.__doc__ or "") + (ConvRNNBase.__doc__ or "")
+
+
+class Conv1dLSTMCell(ConvLSTMCell):
+    """One step of a 1-d :class:`ConvLSTM` on ``(N, C, L)``: ``(h, c) = cell(x, (h, c))``.
+
+    Example:
+        >>> h, c = Conv1dLSTMCell(3, 8, kernel_size=5)(torch.randn(2, 3, 16))
+        >>> tuple(h.shape)
+        (2, 8, 16)
+    """
+
+    ndim = 1
+
+
+class Conv2dLSTMCell(ConvLSTMCell):
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)``: ``(h, c) = cell(x, (h, c))``.
+
+    Example:
+        >>> cell, state = Conv2dLSTMCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     state = cell(frame, state)
+        >>> tuple(state[0].shape)
+        (2, 4, 8, 8)
+    """
+
+    ndim = 2
+
+
+class Conv3dLSTMCell(ConvLSTMCell):
+    """One step of a 3-d :class:`ConvLSTM` on ``(N, C, D, H, W)``: ``(h, c) = cell(x, (h, c))``.
+
+    Example:
+        >>> h, c = Conv3dLSTMCell(1, 4, kernel_size=3)(torch.randn(2, 1, 4, 8, 8))
+        >>> tuple(c.shape)
+        (2, 4, 4, 8, 8)
+    """
+
+    ndim = 3
+
+
+class Conv1dLSTM(ConvLSTM):
+    """1-d :class:`ConvLSTM` over ``(T, N, C, L)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
+
+    Example:
+        >>> rnn = Conv1dLSTM(12, 16, kernel_size=3, num_layers=2, bidirectional=True)
+        >>> output, (h_n, c_n) = rnn(torch.randn(7, 2, 12, 20))
+        >>> tuple(output.shape), tuple(h_n.shape)
+        ((7, 2, 32, 20), (4, 2, 16, 20))
+    """
+
+    ndim = 1
+
+
+class Conv2dLSTM(ConvLSTM):
+    """2-d :class:`ConvLSTM` over ``(T, N, C, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
+
+    Example:
+        >>> rnn = Conv2dLSTM(3, [16, 8], kernel_size=[(5, 5), (3, 3)], num_layers=2)  # one width and kernel a layer
+        >>> output, (h_n, c_n) = rnn(torch.randn(7, 2, 3, 8, 8))
+        >>> tuple(output.shape), [tuple(h.shape) for h in h_n]
+        ((7, 2, 8, 8, 8), [(1, 2, 16, 8, 8), (1, 2, 8, 8, 8)])
+    """
+
+    ndim = 2
+
+
+class Conv3dLSTM(ConvLSTM):
+    """3-d :class:`ConvLSTM` over ``(T, N, C, D, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
+
+    Example:
+        >>> rnn = Conv3dLSTM(1, 4, kernel_size=3, batch_first=True)
+        >>> output, (h_n, c_n) = rnn(torch.randn(2, 5, 1, 4, 8, 8))
+        >>> tuple(output.shape)
+        (2, 5, 4, 4, 8, 8)
+    """
+
+    ndim = 3

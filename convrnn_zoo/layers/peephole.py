@@ -1,0 +1,187 @@
+"""The convolutional LSTM with peepholes."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ._base import ConvRNNCellBase, Equations
+from ._sequence import ConvRNNBase
+
+
+class PeepholeLSTMEquations(Equations):
+    r"""Shi et al. 2015: the gates see the cell state (``*`` a convolution, ``⊙`` a product pixel by pixel).
+
+    .. math::
+        i, f &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·} + W_{p·} ∘ c) \\
+        g &= \tanh(W_{ig} * x + b_{ig} + W_{hg} * h + b_{hg}) \\
+        c' &= f ⊙ c + i ⊙ g \\
+        o &= σ(W_{io} * x + b_{io} + W_{ho} * h + b_{ho} + W_{po} ∘ c') \\
+        h' &= o ⊙ \tanh(c')
+
+    ``peephole`` says what ∘ is: ``"conv"`` a convolution with ``weight_pi``, ``weight_pf``, ``weight_po``, which
+    have the state-to-state kernel; ``"channel"`` one weight a channel, ``(C, 1, …)``, the count of the paper's
+    tables. Rows are in torch's order i, f, g, o. The state is ``(h, c)``.
+
+    References:
+        Shi, X. et al. (2015). Convolutional LSTM Network: A Machine Learning Approach for Precipitation
+        Nowcasting. https://arxiv.org/abs/1506.04214
+        Gers, F. A. and Schmidhuber, J. (2000). Recurrent Nets that Time and Count.
+        https://doi.org/10.1109/IJCNN.2000.861302
+    """
+
+    gates, states = 4, ("h", "c")
+    options: ClassVar = {"peephole": ("conv", "channel")}
+    peephole: str
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        _, c = state
+        i, f, g, o = gates.chunk(4, dim=1)
+        pi, pf, po = own
+        look = self.conv if self.peephole == "conv" else torch.mul
+        i, f = i + look(c, pi), f + look(c, pf)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return (o + look(c, po)).sigmoid() * c.tanh(), c
+
+    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        shape = (channels, channels // self.groups, *kernel)
+        if self.peephole == "channel":
+            shape = (channels, *(1,) * self.ndim)
+        return {"weight_pi": shape, "weight_pf": shape, "weight_po": shape}
+
+
+class ConvPeepholeLSTMCell(PeepholeLSTMEquations, ConvRNNCellBase):
+    __doc__ = (PeepholeLSTMEquations.__doc__ or "") + (ConvRNNCellBase.__doc__ or "")
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        bias: bool = True,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: int | Sequence[int] | None = None,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        peephole: str = "conv",
+    ) -> None:
+        self.peephole = peephole  # before the parameters are made: their shapes and checks may ask for it
+        super().__init__(
+            in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
+            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
+        )  # fmt: skip
+
+
+class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
+    __doc__ = (PeepholeLSTMEquations.__doc__ or "") + (ConvRNNBase.__doc__ or "")
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | Sequence[int],
+        kernel_size: int | Sequence[int] | Sequence[Sequence[int]],
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        peephole: str = "conv",
+    ) -> None:
+        self.peephole = peephole  # before the parameters are made: their shapes and checks may ask for it
+        super().__init__(
+            in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
+            stride, dilation, groups,
+            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
+        )  # fmt: skip
+
+
+class Conv1dPeepholeLSTMCell(ConvPeepholeLSTMCell):
+    """One step of a 1-d :class:`ConvPeepholeLSTM` on ``(N, C, L)``: ``(h, c) = cell(x, (h, c))``.
+
+    Example:
+        >>> h, c = Conv1dPeepholeLSTMCell(3, 8, kernel_size=5)(torch.randn(2, 3, 16))
+        >>> tuple(h.shape)
+        (2, 8, 16)
+    """
+
+    ndim = 1
+
+
+class Conv2dPeepholeLSTMCell(ConvPeepholeLSTMCell):
+    """One step of a 2-d :class:`ConvPeepholeLSTM` on ``(N, C, H, W)``: ``(h, c) = cell(x, (h, c))``.
+
+    Example:
+        >>> cell, state = Conv2dPeepholeLSTMCell(1, 4, kernel_size=3, peephole="channel"), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     state = cell(frame, state)
+        >>> tuple(state[0].shape)
+        (2, 4, 8, 8)
+    """
+
+    ndim = 2
+
+
+class Conv3dPeepholeLSTMCell(ConvPeepholeLSTMCell):
+    """One step of a 3-d :class:`ConvPeepholeLSTM` on ``(N, C, D, H, W)``: ``(h, c) = cell(x, (h, c))``.
+
+    Example:
+        >>> h, c = Conv3dPeepholeLSTMCell(1, 4, kernel_size=3)(torch.randn(2, 1, 4, 8, 8))
+        >>> tuple(c.shape)
+        (2, 4, 4, 8, 8)
+    """
+
+    ndim = 3
+
+
+class Conv1dPeepholeLSTM(ConvPeepholeLSTM):
+    """1-d :class:`ConvPeepholeLSTM` over ``(T, N, C, L)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
+
+    Example:
+        >>> rnn = Conv1dPeepholeLSTM(12, 16, kernel_size=3, bidirectional=True)
+        >>> output, (h_n, c_n) = rnn(torch.randn(7, 2, 12, 20))
+        >>> tuple(output.shape), tuple(c_n.shape)
+        ((7, 2, 32, 20), (2, 2, 16, 20))
+    """
+
+    ndim = 1
+
+
+class Conv2dPeepholeLSTM(ConvPeepholeLSTM):
+    """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
+
+    Example:
+        >>> rnn = Conv2dPeepholeLSTM(16, 64, kernel_size=5, peephole="channel")
+        >>> tuple(rnn.weight_pi_l0.shape)
+        (64, 1, 1)
+        >>> output, (h_n, c_n) = rnn(torch.randn(3, 2, 16, 8, 8))
+        >>> tuple(output.shape)
+        (3, 2, 64, 8, 8)
+    """
+
+    ndim = 2
+
+
+class Conv3dPeepholeLSTM(ConvPeepholeLSTM):
+    """3-d :class:`ConvPeepholeLSTM` over ``(T, N, C, D, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
+
+    Example:
+        >>> rnn = Conv3dPeepholeLSTM(1, 4, kernel_size=3, batch_first=True)
+        >>> output, (h_n, c_n) = rnn(torch.randn(2, 5, 1, 4, 8, 8))
+        >>> tuple(output.shape)
+        (2, 5, 4, 4, 8, 8)
+    """
+
+    ndim = 3

@@ -1,0 +1,164 @@
+"""The convolutional RNN."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ._base import ConvRNNCellBase, Equations
+from ._sequence import ConvRNNBase
+
+
+class RNNEquations(Equations):
+    r"""The simple recurrence of Elman 1990 with convolutions (``*``) for products.
+
+    .. math::
+        h' = \tanh(W_{ih} * x + b_{ih} + W_{hh} * h + b_{hh})
+
+    with ReLU for tanh when ``nonlinearity="relu"``. The state is ``h``.
+
+    References:
+        Elman, J. L. (1990). Finding Structure in Time. https://doi.org/10.1207/s15516709cog1402_1
+    """
+
+    gates, states = 1, ("h",)
+    options: ClassVar = {"nonlinearity": ("tanh", "relu")}
+    nonlinearity: str
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (gates.tanh() if self.nonlinearity == "tanh" else gates.relu(),)
+
+
+class ConvRNNCell(RNNEquations, ConvRNNCellBase):
+    __doc__ = (RNNEquations.__doc__ or "") + (ConvRNNCellBase.__doc__ or "")
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: int | Sequence[int] | None = None,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.nonlinearity = nonlinearity  # before the parameters are made: their shapes and checks may ask for it
+        super().__init__(
+            in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
+            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
+        )  # fmt: skip
+
+
+class ConvRNN(RNNEquations, ConvRNNBase):
+    __doc__ = (RNNEquations.__doc__ or "") + (ConvRNNBase.__doc__ or "")
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | Sequence[int],
+        kernel_size: int | Sequence[int] | Sequence[Sequence[int]],
+        nonlinearity: str = "tanh",
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.nonlinearity = nonlinearity  # before the parameters are made: their shapes and checks may ask for it
+        super().__init__(
+            in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
+            stride, dilation, groups,
+            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
+        )  # fmt: skip
+
+
+class Conv1dRNNCell(ConvRNNCell):
+    """One step of a 1-d :class:`ConvRNN` on ``(N, C, L)``: ``h = cell(x, h)``.
+
+    Example:
+        >>> h = Conv1dRNNCell(3, 8, kernel_size=5)(torch.randn(2, 3, 16))
+        >>> tuple(h.shape)
+        (2, 8, 16)
+    """
+
+    ndim = 1
+
+
+class Conv2dRNNCell(ConvRNNCell):
+    """One step of a 2-d :class:`ConvRNN` on ``(N, C, H, W)``: ``h = cell(x, h)``.
+
+    Example:
+        >>> cell, h = Conv2dRNNCell(1, 4, kernel_size=3, nonlinearity="relu"), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    ndim = 2
+
+
+class Conv3dRNNCell(ConvRNNCell):
+    """One step of a 3-d :class:`ConvRNN` on ``(N, C, D, H, W)``: ``h = cell(x, h)``.
+
+    Example:
+        >>> h = Conv3dRNNCell(1, 4, kernel_size=3)(torch.randn(1, 4, 8, 8))  # one map alone
+        >>> tuple(h.shape)
+        (4, 4, 8, 8)
+    """
+
+    ndim = 3
+
+
+class Conv1dRNN(ConvRNN):
+    """1-d :class:`ConvRNN` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``.
+
+    Example:
+        >>> rnn = Conv1dRNN(12, 16, kernel_size=3, bidirectional=True)
+        >>> output, h_n = rnn(torch.randn(7, 2, 12, 20))
+        >>> tuple(output.shape), tuple(h_n.shape)
+        ((7, 2, 32, 20), (2, 2, 16, 20))
+    """
+
+    ndim = 1
+
+
+class Conv2dRNN(ConvRNN):
+    """2-d :class:`ConvRNN` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``.
+
+    Example:
+        >>> rnn = Conv2dRNN(1, 4, kernel_size=3, padding_mode="circular")  # a map without edges
+        >>> output, h_n = rnn(torch.randn(7, 2, 1, 8, 8))
+        >>> torch.equal(output[-1], h_n[0])
+        True
+    """
+
+    ndim = 2
+
+
+class Conv3dRNN(ConvRNN):
+    """3-d :class:`ConvRNN` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``.
+
+    Example:
+        >>> rnn = Conv3dRNN(1, 4, kernel_size=3, batch_first=True)
+        >>> output, h_n = rnn(torch.randn(2, 5, 1, 4, 8, 8))
+        >>> tuple(output.shape)
+        (2, 5, 4, 4, 8, 8)
+    """
+
+    ndim = 3
