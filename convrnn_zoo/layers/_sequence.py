@@ -1,6 +1,7 @@
 """The sequence layer: layers, directions, packing and batch order around a cell's equations."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,9 +69,10 @@ class ConvRNNBase(Equations):
         self.dropout = check.probability("dropout", dropout)
         self.bidirectional = check.boolean("bidirectional", bidirectional)
         if self.dropout and num_layers == 1:
-            raise ValueError(
-                f"dropout={dropout} acts between layers and num_layers=1 has no between; "
-                "use dropout=0.0, more layers, or nn.Dropout on the output"
+            warnings.warn(  # as torch.nn.RNN does, in whose place this may stand
+                f"dropout={dropout} acts between layers and num_layers=1 has no between: nothing will be dropped; "
+                "use more layers, or nn.Dropout on the output",
+                stacklevel=3,
             )
         self.widths = check.widths("out_channels", out_channels, num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
