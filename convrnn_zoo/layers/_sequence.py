@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.checkpoint import checkpoint
 
 from . import _checks as check
 from ._base import Equations
@@ -64,6 +65,7 @@ class ConvRNNBase(Equations):
     ) -> None:
         super().__init__()
         self._configure(in_channels, bias, stride, dilation, groups, padding_mode)
+        self.grad_checkpointing = False  # whether training recomputes what is inside a layer
         self.num_layers = check.positive_int("num_layers", num_layers)
         self.batch_first = check.boolean("batch_first", batch_first)
         self.dropout = check.probability("dropout", dropout)
@@ -150,8 +152,10 @@ class ConvRNNBase(Equations):
         outputs, state = self.forward_layers(input, hx)
         return outputs[-1], state
 
-    def forward_layers(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[list[Any], Any]:
-        """:meth:`forward` with the output of every layer, the last being that of :meth:`forward`."""
+    def forward_layers(
+        self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None
+    ) -> tuple[list[Any], Any]:
+        """:meth:`forward` with the output of every layer, or of the first `depth` alone and their state."""
         packed = input if isinstance(input, PackedSequence) else None
         x, sizes, unbatched = self._unpack_input(input)
         batch = () if unbatched else (int(packed.batch_sizes[0]) if packed is not None else x.shape[1],)
@@ -161,8 +165,11 @@ class ConvRNNBase(Equations):
         states = unpack_state(owner, hx, self.states, shapes, stacked, x, into, unbatched)
 
         outputs, finals = [], []
-        for layer in range(self.num_layers):
-            x, ends = self._run_layer(layer, x, states, sizes)
+        for layer in range(self.num_layers if depth is None else depth):
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x, ends = checkpoint(self._run_layer, layer, x, states, sizes, use_reentrant=False)
+            else:
+                x, ends = self._run_layer(layer, x, states, sizes)
             outputs.append(x)
             finals += ends
             if self.dropout and layer < self.num_layers - 1:

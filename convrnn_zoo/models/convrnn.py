@@ -1,0 +1,66 @@
+"""The core family by name: ``{convrnn,convlstm,convpeepholelstm,convgru}{1,2,3}d[_bi]_{1,2,3}layer``."""
+
+from functools import partial
+
+from .. import layers
+from ._network import ConvRNNModel
+from ._registry import register
+
+_KINDS = {
+    "convrnn": ("RNN", "convolutional RNN (Elman 1990)"),
+    "convlstm": ("LSTM", "convolutional LSTM (Shi et al. 2015, without peepholes)"),
+    "convpeepholelstm": ("PeepholeLSTM", "convolutional LSTM with peepholes (Shi et al. 2015)"),
+    "convgru": ("GRU", "convolutional GRU (Cho et al. 2014; Ballas et al. 2016 with reset_after=False)"),
+}
+_SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}
+_COUNTS = {1: "one layer", 2: "two layers", 3: "three layers"}
+
+_DOC = """{title}, {count}{directions}, in {ndim}-d.
+
+Input ``(N, T, C, {space})``, frames ``(N, C, {space})``, or a PackedSequence; see
+:class:`~convrnn_zoo.ConvRNNModel` for the forms of the output.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (3), hidden_channels (64), kernel_size (3), num_classes (0), global_pool (None), drop_rate (0.0), and
+    the options of :class:`~convrnn_zoo.layers.{layer}`.
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("{name}", in_chans=2, hidden_channels=4)
+    >>> tuple(model(torch.randn(1, 3, 2, {example})).shape)
+    (1, 3, {features}, {example})
+"""
+
+for _kind, (_cell, _title) in _KINDS.items():
+    for _ndim in (1, 2, 3):
+        for _bi in (False, True):
+            for _layers in (1, 2, 3):
+                _layer = getattr(layers, f"Conv{_ndim}d{_cell}")
+                _name = f"{_kind}{_ndim}d{'_bi' if _bi else ''}_{_layers}layer"
+                register(
+                    __name__,
+                    _name,
+                    partial(ConvRNNModel, _layer, num_layers=_layers, bidirectional=_bi),
+                    cfg={
+                        "input_size": (3, *_SIZES[_ndim]),
+                        "pool_size": _SIZES[_ndim],
+                        "num_classes": 0,
+                        "mean": (0.0,) * 3,
+                        "std": (1.0,) * 3,
+                        "first_conv": (),
+                        "classifier": "head",
+                        "license": "mit",
+                    },
+                    doc=_DOC.format(
+                        title=_title[0].upper() + _title[1:],
+                        count=_COUNTS[_layers],
+                        directions=" in each direction" if _bi else "",
+                        ndim=_ndim,
+                        space={1: "L", 2: "H, W", 3: "D, H, W"}[_ndim],
+                        layer=_layer.__name__,
+                        name=_name,
+                        example=", ".join(["8"] * _ndim),
+                        features=8 if _bi else 4,
+                    ),
+                )
