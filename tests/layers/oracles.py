@@ -33,9 +33,9 @@ def case_id(value: object) -> str | None:
     return None
 
 
-def space(cls: type, size: int = 4) -> tuple[int, ...]:
-    """A small map whose axes differ, so that a swapped axis cannot go unseen."""
-    return tuple(range(size, size + cls.ndim))
+def space(of: Any, size: int = 4) -> tuple[int, ...]:
+    """A small map for a class or a module, its axes of different lengths so that a swap cannot go unseen."""
+    return tuple(range(size, size + of.ndim))
 
 
 def tensors(nested: Any) -> Iterator[Tensor]:
