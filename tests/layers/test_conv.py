@@ -1,0 +1,91 @@
+"""The size-preserving convolution against torch's own."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import assert_close
+from torch import nn
+
+from convrnn_zoo.layers._checks import PADDING_MODES
+from convrnn_zoo.layers._conv import Geometry, check_map, same_conv, same_padding
+
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def geometry(ndim: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, mode: str = "zeros") -> Geometry:
+    return Geometry((stride,) * ndim, (dilation,) * ndim, groups, mode)
+
+
+# torch pads an even kernel at the cost of a copy, and says so
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("mode", PADDING_MODES)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+@pytest.mark.parametrize("ndim", CONV)
+def test_it_is_torchs_padding_same(ndim: int, kernel: int, dilation: int, groups: int, mode: str) -> None:
+    sizes = tuple(range(7, 7 - ndim, -1))
+    conv = CONV[ndim](
+        2, 4, kernel, padding="same", padding_mode=mode, dilation=dilation, groups=groups, dtype=torch.float64
+    )
+    x = torch.randn(2, 2, *sizes, dtype=torch.float64)
+    ours = same_conv(x, conv.weight, conv.bias, geometry(ndim, dilation=dilation, groups=groups, mode=mode))
+    assert_close(ours, conv(x), 1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("kernel", list(itertools.product([1, 2, 3], [2, 5])), ids=str)
+@pytest.mark.parametrize("mode", PADDING_MODES)
+def test_every_axis_has_its_own_kernel(kernel: tuple[int, int], mode: str) -> None:
+    conv = nn.Conv2d(1, 1, kernel, padding="same", padding_mode=mode, dtype=torch.float64)
+    x = torch.randn(1, 1, 4, 6, dtype=torch.float64)
+    assert_close(same_conv(x, conv.weight, conv.bias, geometry(2, mode=mode)), conv(x), 1e-12)
+
+
+@PROPERTY
+@given(n=st.integers(1, 7), k=st.integers(1, 5), s=st.integers(1, 3), d=st.integers(1, 3))
+def test_the_size_is_kept_and_the_extra_pixel_stands_behind(n: int, k: int, s: int, d: int) -> None:
+    [(before, after)] = same_padding((n,), (k,), (s,), (d,))
+    assert 0 <= before <= after <= before + 1
+    assert (n + before + after - d * (k - 1) - 1) // s + 1 == n  # the size of a convolution's output, by torch's docs
+    x, weight = torch.randn(1, 1, n), torch.randn(1, 1, k)
+    assert same_conv(x, weight, None, Geometry((s,), (d,), 1, "zeros")).shape == x.shape
+
+
+@PROPERTY
+@given(n=st.integers(1, 6), k=st.integers(1, 4), s=st.integers(2, 3), d=st.integers(1, 2))
+def test_a_stride_samples_the_dense_convolution_of_the_padded_map(n: int, k: int, s: int, d: int) -> None:
+    x, weight = torch.randn(2, 1, n, dtype=torch.float64), torch.randn(3, 1, k, dtype=torch.float64)
+    [pads] = same_padding((n,), (k,), (s,), (d,))
+    dense = F.conv1d(F.pad(x, pads), weight, dilation=d)
+    assert_close(same_conv(x, weight, None, Geometry((s,), (d,), 1, "zeros")), dense[..., ::s], 1e-12)
+
+
+@pytest.mark.parametrize("mode", PADDING_MODES)
+@pytest.mark.parametrize("ndim", CONV)
+def test_a_map_is_refused_exactly_where_torch_cannot_pad_it(ndim: int, mode: str) -> None:
+    refused = 0
+    for n, kernel, dilation in itertools.product(range(1, 6), range(1, 7), (1, 2)):
+        where, size = geometry(ndim, dilation=dilation, mode=mode), (9,) * (ndim - 1) + (n,)
+        pads = same_padding(size, (1,) * (ndim - 1) + (kernel,), where.stride, where.dilation)
+        try:
+            F.pad(torch.zeros(1, 1, *size), [p for pair in reversed(pads) for p in pair], _pad_name(mode))
+            fits = True
+        except RuntimeError:
+            fits = False
+        if fits:
+            check_map("Layer", size, (1,) * (ndim - 1) + (kernel,), where)
+        else:
+            refused += 1
+            with pytest.raises(ValueError, match=f"expected a map of at least .* along axis {ndim - 1}, got {n}; use"):
+                check_map("Layer", size, (1,) * (ndim - 1) + (kernel,), where)
+    assert (refused > 0) == (mode in ("reflect", "circular"))
+
+
+def _pad_name(mode: str) -> str:
+    return "constant" if mode == "zeros" else mode

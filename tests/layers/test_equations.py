@@ -1,0 +1,159 @@
+"""Options and equations that neither torch.nn nor the ancestor has, against formulas written out here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from oracles import CELLS, SEQUENCES, assert_close, case_id, example, mapped, over_variants, space
+from torch import Tensor, nn
+
+from convrnn_zoo.layers._checks import PADDING_MODES
+
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+DOUBLE = {"dtype": torch.float64}
+
+
+def named(part: str) -> list[type]:
+    """The cells of one kind, in all dimensions."""
+    return [cls for cls in CELLS if cls.__name__[len("Conv1d") :] == part + "Cell"]
+
+
+def convolution(weight: Tensor, bias: Tensor | None = None, mode: str = "zeros") -> Callable[[Tensor], Tensor]:
+    """torch's own convolution module with this weight, the map keeping its size."""
+    conv = CONV[weight.dim() - 2](
+        weight.shape[1], weight.shape[0], weight.shape[2:], padding="same", padding_mode=mode, bias=bias is not None,
+        dtype=weight.dtype,
+    )  # fmt: skip
+    conv.weight.data = weight.data
+    if bias is not None:
+        conv.bias.data = bias.data
+    return conv
+
+
+def drawn(cell: nn.Module, channels: int) -> Tensor:
+    return torch.randn(2, channels, *space(cell), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("cls", named("GRU"), ids=case_id)
+@pytest.mark.parametrize("bias", [True, False])
+def test_gru_that_resets_the_state_before_its_convolution(cls: type, bias: bool) -> None:
+    cell = cls(2, 3, 3, bias=bias, reset_after=False, **DOUBLE)
+    x, h = drawn(cell, 2), drawn(cell, 3)
+    w_ir, w_iz, w_in = cell.weight_ih.chunk(3)
+    w_hr, w_hz, w_hn = cell.weight_hh.chunk(3)
+    b_ir, b_iz, b_in = cell.bias_ih.chunk(3) if bias else [None] * 3
+    b_hr, b_hz, b_hn = cell.bias_hh.chunk(3) if bias else [None] * 3
+    r = torch.sigmoid(convolution(w_ir, b_ir)(x) + convolution(w_hr, b_hr)(h))
+    z = torch.sigmoid(convolution(w_iz, b_iz)(x) + convolution(w_hz, b_hz)(h))
+    n = torch.tanh(convolution(w_in, b_in)(x) + convolution(w_hn, b_hn)(r * h))
+    assert_close(cell(x, h), (1 - z) * n + z * h, 1e-12)
+
+
+@pytest.mark.parametrize("cls", named("PeepholeLSTM"), ids=case_id)
+@pytest.mark.parametrize("peephole", ["conv", "channel"])
+def test_peepholes(cls: type, peephole: str) -> None:
+    cell = cls(2, 3, 3, peephole=peephole, **DOUBLE)
+    x, h, c = drawn(cell, 2), drawn(cell, 3), drawn(cell, 3)
+
+    def look(weight: Tensor, state: Tensor) -> Tensor:
+        return weight * state if peephole == "channel" else convolution(weight)(state)
+
+    gates = convolution(cell.weight_ih, cell.bias_ih)(x) + convolution(cell.weight_hh, cell.bias_hh)(h)
+    i, f, g, o = gates.chunk(4, dim=1)
+    i = torch.sigmoid(i + look(cell.weight_pi, c))
+    f = torch.sigmoid(f + look(cell.weight_pf, c))
+    c_next = f * c + i * torch.tanh(g)
+    o = torch.sigmoid(o + look(cell.weight_po, c_next))  # the output gate sees the new state
+    assert_close(cell(x, (h, c)), (o * torch.tanh(c_next), c_next), 1e-12)
+
+
+@pytest.mark.parametrize("cls", named("PeepholeLSTM"), ids=case_id)
+def test_a_channel_peephole_has_one_weight_a_channel(cls: type) -> None:
+    cell = cls(2, 3, 3, peephole="channel")
+    assert {cell.weight_pi.shape, cell.weight_pf.shape, cell.weight_po.shape} == {(3, *(1,) * cls.ndim)}
+
+
+@pytest.mark.parametrize("mode", PADDING_MODES)
+@pytest.mark.parametrize("cls", named("RNN"), ids=case_id)
+def test_kernels_of_input_and_state_and_the_padding_mode(cls: type, mode: str) -> None:
+    cell = cls(2, 3, 3, hidden_kernel_size=5, padding_mode=mode, **DOUBLE)
+    assert cell.weight_ih.shape[2:] == (3,) * cls.ndim
+    assert cell.weight_hh.shape[2:] == (5,) * cls.ndim
+    x, h = drawn(cell, 2), drawn(cell, 3)
+    gates = convolution(cell.weight_ih, cell.bias_ih, mode)(x) + convolution(cell.weight_hh, cell.bias_hh, mode)(h)
+    assert_close(cell(x, h), gates.tanh(), 1e-12)
+
+
+@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+def test_a_layer_steps_its_cell(cls: type, options: dict) -> None:
+    """The equations stand in the cell; a layer is that cell, step after step."""
+    (cell_class,) = (cell for cell in CELLS if cell.__name__ == cls.__name__ + "Cell")
+    kwargs = {**options, **DOUBLE, "padding_mode": "reflect", "hidden_kernel_size": 2}
+    rnn, cell = cls(2, 4, 3, groups=2, **kwargs), cell_class(2, 4, 3, groups=2, **kwargs)
+    cell.load_state_dict({key.removesuffix("_l0"): value for key, value in rnn.state_dict().items()})
+    x, state, ys = example(cls, 2, **DOUBLE), None, []
+    for frame in x:
+        state = cell(frame, state)
+        ys.append(state if isinstance(state, Tensor) else state[0])
+    output, last = rnn(x)
+    assert_close((output, mapped(lambda h: h[0], last)), (torch.stack(ys), state), 1e-12)
+
+
+@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+def test_on_a_circular_map_a_shift_of_the_input_shifts_the_output(cls: type, options: dict) -> None:
+    x = example(cls, 2, **DOUBLE)
+    axes = tuple(range(-cls.ndim, 0))
+
+    def shifted(v: Tensor) -> Tensor:
+        return v.roll(tuple(range(1, cls.ndim + 1)), axes)
+
+    arguments: dict[str, Any] = {"kernel_size": 3, "num_layers": 2, "bidirectional": True, **options, **DOUBLE}
+    rnn = cls(2, 3, padding_mode="circular", dilation=2, hidden_kernel_size=2, **arguments)
+    assert_close(rnn(shifted(x)), mapped(shifted, rnn(x)), 1e-12)
+    edged = cls(2, 3, padding_mode="zeros", **arguments)  # an edge breaks the symmetry
+    assert not torch.allclose(edged(shifted(x))[0], shifted(edged(x)[0]), atol=1e-3)
+
+
+@pytest.mark.parametrize("widths", [3, [3, 4]], ids=["one_width", "a_list"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+def test_chunks_with_carried_state_equal_the_whole(
+    cls: type, options: dict, batch_first: bool, widths: int | list[int]
+) -> None:
+    rnn = cls(2, widths, 3, num_layers=2, batch_first=batch_first, **options, **DOUBLE)
+    x = example(cls, 2, steps=5, **DOUBLE)
+    time = 1 if batch_first else 0
+    x = x.transpose(0, time)
+    state, ys = None, []
+    for chunk in x.split([2, 1, 2], dim=time):
+        y, state = rnn(chunk, state)
+        ys.append(y)
+    assert_close((torch.cat(ys, dim=time), state), rnn(x), 1e-12)
+
+
+@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+def test_batch_first_and_unbatched_are_the_same_function(cls: type, options: dict) -> None:
+    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, **options, **DOUBLE)
+    other = cls(2, 3, 3, num_layers=2, bidirectional=True, batch_first=True, **options, **DOUBLE)
+    other.load_state_dict(rnn.state_dict())
+    x = example(cls, 2, **DOUBLE)
+    output, state = rnn(x)
+    assert_close(other(x.transpose(0, 1)), (output.transpose(0, 1), state), 1e-12)
+    for layer in (rnn, other):
+        assert_close(layer(x[:, 1]), (output[:, 1], mapped(lambda h: h[:, 1], state)), 1e-12)
+
+
+@pytest.mark.parametrize(("cls", "options"), over_variants(CELLS), ids=case_id)
+def test_a_cell_takes_one_map_alone(cls: type, options: dict) -> None:
+    cell, x = cls(2, 3, 3, **options, **DOUBLE), example(cls, 2, **DOUBLE)
+    state = cell(x)
+    assert_close(cell(x[1], mapped(lambda h: h[1], state)), mapped(lambda h: h[1], cell(x, state)), 1e-12)
+
+
+@pytest.mark.parametrize(("cls", "options"), over_variants(CELLS + SEQUENCES), ids=case_id)
+def test_no_state_is_a_state_of_zeros(cls: type, options: dict) -> None:
+    module, x = cls(2, 3, 3, **options, **DOUBLE), example(cls, 2, **DOUBLE)
+    out = module(x)
+    zeros = mapped(torch.zeros_like, out if cls in CELLS else out[1])
+    assert_close(module(x, zeros), out, 1e-12)

@@ -1,0 +1,89 @@
+"""Time alone: sums, words and integers in place of convolutions."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from convrnn_zoo.layers._scan import scan, scan_packed
+
+lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(lambda found: sorted(found, reverse=True))
+PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def test_running_sum() -> None:
+    assert scan(lambda x, s: (s[0] + x,), [1, 2, 3], (10,)) == ([11, 13, 16], (16,))
+
+
+def test_reversed_outputs_stay_in_the_order_of_the_inputs() -> None:
+    assert scan(lambda x, s: (s[0] + x,), [1, 2, 3], (10,), reverse=True) == ([16, 15, 13], (16,))
+
+
+def test_order_of_time() -> None:
+    def spell(x: str, s: tuple[str]) -> tuple[str]:
+        return (s[0] + x,)
+
+    assert scan(spell, "abc", (">",)) == ([">a", ">ab", ">abc"], (">abc",))
+    assert scan(spell, "abc", (">",), reverse=True) == ([">cba", ">cb", ">c"], (">cba",))
+
+
+def test_the_first_state_is_the_output_and_all_are_carried() -> None:
+    ys, last = scan(lambda x, s: (s[0] + s[1], s[1] * x), [2, 3], (0, 1))  # the second is a running product
+    assert (ys, last) == ([1, 3], (3, 6))
+
+
+def test_the_given_state_is_not_written_to() -> None:
+    state = (torch.zeros(3),)
+    scan_packed(lambda x, s: (s[0] + x,), [torch.ones(3), torch.ones(1)], state)
+    assert not state[0].any()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_one_step(reverse: bool) -> None:
+    assert scan(lambda x, s: (x - s[0],), [5], (3,), reverse=reverse) == ([2], (2,))
+
+
+def test_packed_forward_a_sequence_that_ended_keeps_its_state() -> None:
+    xs = [torch.tensor([1, 10, 100]), torch.tensor([2, 20]), torch.tensor([3])]
+    ys, (last,) = scan_packed(lambda x, s: (s[0] + x,), xs, (torch.tensor([0, 0, 7]),))
+    assert [y.tolist() for y in ys] == [[1, 10, 107], [3, 30], [6]]
+    assert last.tolist() == [6, 30, 107]
+
+
+def test_packed_reversed_a_sequence_enters_at_its_own_end() -> None:
+    xs = [torch.tensor([1, 10, 100]), torch.tensor([2, 20]), torch.tensor([3])]
+    ys, (last,) = scan_packed(lambda x, s: (s[0] + x,), xs, (torch.tensor([1000, 2000, 3000]),), reverse=True)
+    assert [y.tolist() for y in ys] == [[1006, 2030, 3100], [1005, 2020], [1003]]
+    assert last.tolist() == [1006, 2030, 3100]
+
+
+def horner(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Depends on the order of everything before it, exactly, and counts its steps."""
+    return state[0] * 3 + x, state[1] + 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@PROPERTY
+@given(lengths=lengths)
+def test_packed_is_every_sequence_alone(reverse: bool, lengths: list[int]) -> None:
+    rows = [[10 * n + t + 1 for t in range(length)] for n, length in enumerate(lengths)]
+    starts = [100 + n for n in range(len(rows))]
+    xs = [torch.tensor([row[t] for row in rows if t < len(row)]) for t in range(lengths[0])]
+    state = torch.tensor(starts), torch.zeros(len(rows), dtype=torch.int64)
+    ys, (last, count) = scan_packed(horner, xs, state, reverse=reverse)
+    assert [len(y) for y in ys] == [len(x) for x in xs]
+    for n, row in enumerate(rows):
+        expected, (end, steps) = scan(horner, row, (starts[n], 0), reverse=reverse)
+        assert [int(ys[t][n]) for t in range(len(row))] == expected
+        assert (int(last[n]), int(count[n])) == (end, steps)
+
+
+@PROPERTY
+@given(batch=st.integers(1, 4), steps=st.integers(1, 4), reverse=st.booleans())
+def test_packed_without_padding_is_the_plain_scan(batch: int, steps: int, reverse: bool) -> None:
+    xs = list(torch.arange(batch * steps).view(steps, batch))
+    state = torch.arange(batch), torch.zeros(batch, dtype=torch.int64)
+    plain, packed = scan(horner, xs, state, reverse=reverse), scan_packed(horner, xs, state, reverse=reverse)
+    for p, q in zip([*plain[0], *plain[1]], [*packed[0], *packed[1]], strict=True):
+        assert torch.equal(p, q)

@@ -1,0 +1,144 @@
+"""The parts of a layer beyond its forward: initial weights, layers by number, the lists of weights, dropout."""
+
+import math
+
+import pytest
+import torch
+from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, over_variants, tensors
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+EVERY_LAYER = pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+IN_TORCH = [cls for cls in CLASSES if hasattr(nn, cls.__name__[len("Conv1d") :])]
+
+
+@pytest.mark.parametrize("cls", IN_TORCH, ids=case_id)
+def test_with_one_tap_the_initial_weights_are_torchs(cls: type) -> None:
+    """One seed draws the same numbers in both, so law and order are the same."""
+    options = {} if cls in CELLS else {"num_layers": 2, "bidirectional": True}
+    torch.manual_seed(3)
+    theirs = getattr(nn, cls.__name__[len("Conv1d") :])(2, 5, **options)
+    torch.manual_seed(3)
+    ours = cls(2, 5, 1, **options)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for mine, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine.flatten(), expected.flatten())
+
+
+@pytest.mark.parametrize("hidden_kernel_size", [None, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("cls", "options"), over_variants(CLASSES), ids=case_id)
+def test_the_initial_bound_is_the_fan_in_of_the_state(
+    cls: type, options: dict, groups: int, hidden_kernel_size: int | None
+) -> None:
+    module = cls(4, 6, 3, groups=groups, hidden_kernel_size=hidden_kernel_size, **options)
+    bound = 1 / math.sqrt(6 // groups * (hidden_kernel_size or 3) ** cls.ndim)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(9)
+    module.reset_parameters()
+    for key, parameter in module.named_parameters():
+        assert parameter.abs().max() <= bound, key
+    assert torch.cat([p.flatten() for p in module.parameters()]).abs().max() > 0.95 * bound
+
+
+@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+def test_each_layer_is_drawn_by_its_own_width_and_kernel(cls: type) -> None:
+    rnn = cls(2, [16, 4], [(3,) * cls.ndim, (1,) * cls.ndim], num_layers=2)
+    assert rnn.weight_hh_l0.abs().max() <= 1 / math.sqrt(16 * 3**cls.ndim) < rnn.weight_hh_l1.abs().max() <= 0.5
+
+
+@EVERY_LAYER
+def test_all_weights_lists_the_parameters_by_layer_and_direction(cls: type, options: dict) -> None:
+    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, **options)
+    suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
+    names = {id(p): name for name, p in rnn.named_parameters()}
+    listed = [[names[id(p)] for p in weights] for weights in rnn.all_weights]
+    assert [name for part in listed for name in part] == list(rnn.state_dict())
+    for part, suffix in zip(listed, suffixes, strict=True):
+        assert part == [name.removesuffix("_l0") + suffix for name in listed[0]]
+
+
+@EVERY_LAYER
+def test_forward_layers_gives_every_layers_output(cls: type, options: dict) -> None:
+    rnn = cls(2, [3, 4, 2], 3, num_layers=3, bidirectional=True, **options)
+    x = example(cls, 2)
+    outputs, state = rnn.forward_layers(x)
+    assert [y.shape[2] for y in outputs] == [6, 8, 4]
+    assert_close((outputs[-1], state), rnn(x), 0)
+    below = x
+    for layer, width in enumerate([3, 4, 2]):  # each layer is a layer of its own on the output below it
+        single = cls(below.shape[2], width, 3, bidirectional=True, **options)
+        parameters = {k: v for k, v in rnn.state_dict().items() if f"_l{layer}" in k}
+        single.load_state_dict({k.replace(f"_l{layer}", "_l0"): v for k, v in parameters.items()})
+        below = single(below)[0]
+        assert_close(outputs[layer], below, 1e-6)
+
+
+@EVERY_LAYER
+def test_forward_layers_of_a_packed_sequence(cls: type, options: dict) -> None:
+    rnn = cls(2, 3, 3, num_layers=2, **options)
+    packed = pack_padded_sequence(example(cls, 2), [3, 1])
+    outputs, state = rnn.forward_layers(packed)
+    last, expected_state = rnn(packed)
+    assert_close((outputs[-1].data, state), (last.data, expected_state), 0)
+    rnn.keep_layers(1)
+    assert_close(outputs[0].data, rnn(packed)[0].data, 0)
+
+
+@pytest.mark.parametrize("widths", [3, [3, 2, 4]], ids=["one_width", "a_list"])
+@EVERY_LAYER
+def test_keep_layers_drops_the_rest(cls: type, options: dict, widths: int | list[int]) -> None:
+    rnn = cls(2, widths, 3, num_layers=3, bidirectional=True, **options)
+    x = example(cls, 2)
+    outputs, state = rnn.forward_layers(x)
+    for kept in (3, 2, 1):
+        rnn.keep_layers(kept)
+        same = cls(2, widths if isinstance(widths, int) else widths[:kept], 3, num_layers=kept, bidirectional=True,
+                   **options)  # fmt: skip
+        assert repr(rnn) == repr(same)
+        assert list(rnn.state_dict()) == list(same.state_dict())
+        y, h = rnn(x)
+        assert_close(y, outputs[kept - 1], 0)
+        for whole, part in zip(state, h, strict=True) if len(cls.states) > 1 else [(state, h)]:
+            assert_close(whole[: len(part)], part, 0)
+
+
+@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+def test_dropout_acts_between_layers_alone(cls: type) -> None:
+    """With everything dropped, the layer above reads zeros; nothing else changes."""
+    rnn, plain = cls(2, 3, 3, num_layers=2, dropout=1.0), cls(2, 3, 3, num_layers=2)
+    plain.load_state_dict(rnn.state_dict())
+    x = example(cls, 2)
+    (lower, upper), state = rnn.forward_layers(x)
+    expected, expected_state = plain.forward_layers(x)
+    assert_close(lower, expected[0], 0)
+    top = cls(3, 3, 3)
+    top.load_state_dict({k.replace("_l1", "_l0"): v for k, v in rnn.state_dict().items() if "_l1" in k})
+    from_zeros, top_state = top(torch.zeros_like(lower))
+    assert_close(upper, from_zeros, 1e-6)
+    for h, low, high in zip(tensors(state), tensors(expected_state), tensors(top_state), strict=True):
+        assert_close((h[0], h[1]), (low[0], high[0]), 1e-6)
+
+
+@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+def test_dropout_acts_in_training_alone(cls: type) -> None:
+    rnn, plain = cls(2, 3, 3, num_layers=2, dropout=0.5), cls(2, 3, 3, num_layers=2)
+    plain.load_state_dict(rnn.state_dict())
+    x = example(cls, 2)
+    assert not torch.equal(rnn(x)[0], plain(x)[0])
+    assert_close(rnn.eval()(x), plain(x), 0)
+
+
+@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+def test_dropout_with_one_layer_warns(cls: type) -> None:
+    with pytest.warns(UserWarning, match="acts between layers and num_layers=1 has no between.*use more layers"):
+        cls(2, 3, 3, dropout=0.5)
+
+
+@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+def test_flatten_parameters_changes_nothing(cls: type) -> None:
+    rnn, x = cls(2, 3, 3), example(cls, 2)
+    before = rnn(x)
+    rnn.flatten_parameters()
+    assert_close(rnn(x), before, 0)
