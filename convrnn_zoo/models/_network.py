@@ -91,7 +91,7 @@ class ConvRNNModel(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates: the input's weights, then each layer."""
-        return {"stem": r"^rnn\.(weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
+        return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that should not decay, beyond the biases."""
@@ -133,6 +133,27 @@ class ConvRNNModel(nn.Module):
         elif self.num_classes and self.num_features != features:
             self.reset_classifier(self.num_classes)
         return take
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """`x` with each channel standardised by the mean and std of the data that the weights were trained on.
+
+        Channels stand before the map; a model without weights has mean 0 and std 1.
+
+        Raises:
+            ValueError: the weights are for another number of channels.
+        """
+        cfg = getattr(self, "pretrained_cfg", {})
+        mean, std = (
+            torch.tensor(cfg.get(k) or [default] * self.in_chans, device=x.device, dtype=x.dtype)
+            for k, default in (("mean", 0.0), ("std", 1.0))
+        )
+        if len(mean) != self.in_chans:
+            raise ValueError(
+                f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
+                "std do not apply; standardise the input yourself"
+            )
+        shape = (self.in_chans, *(1,) * self.rnn.ndim)
+        return (x - mean.reshape(shape)) / std.reshape(shape)
 
     # ---- forward -------------------------------------------------------------------------------------------
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:

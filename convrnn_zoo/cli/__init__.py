@@ -1,0 +1,17 @@
+"""The command line: ``convrnn-zoo``, or ``python -m convrnn_zoo``."""
+
+import sys
+
+from .._extras import need
+
+
+def main() -> None:
+    """Runs the command line; without its extra, says how to get it."""
+    try:
+        need("click", "cli")
+        need("numpy", "cli")
+    except ImportError as e:
+        sys.exit(str(e))
+    from ._group import cli
+
+    cli()

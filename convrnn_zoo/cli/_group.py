@@ -1,0 +1,39 @@
+"""The group of commands; each lives in a file of its own."""
+
+from typing import Any
+
+import click
+
+from .._version import __version__
+from . import demo, names, predict, train
+
+
+class Group(click.Group):
+    """Shows what users can mend as one line, and faults of ours as the traceback they are."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; the errors that the package raises on purpose become click's."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, ImportError) as e:
+            if ctx.params.get("debug"):
+                raise
+            raise click.ClickException(str(e)) from e
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="convrnn-zoo")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def cli(debug: bool) -> None:
+    """A model zoo of convolutional RNNs.
+
+    \b
+    convrnn-zoo list 'convlstm2d*'                       what there is
+    convrnn-zoo info convlstm1d_bi_1layer.japanese_vowels  what it is and what it reaches
+    convrnn-zoo demo                                     a pretrained model on real recordings
+    convrnn-zoo predict NAME FILE.npy                    a pretrained model on yours
+    """
+
+
+for command in (names.list_names, names.info, demo.demo, predict.predict, train.train):
+    cli.add_command(command)

@@ -1,0 +1,60 @@
+"""Runs timm's own model tests, unedited, on the zoo's 2-d architectures: ``make test-timm``.
+
+The tests come from the source distribution of the timm that is installed; only the lists of names that they run
+over are put in place of timm's (see ``names.py``).
+
+What is left out, and why:
+
+* ``test_model_inference``, ``test_model_default_cfgs_non_std``: for timm's own test and transformer models.
+* ``test_model_forward_torchscript``, ``test_model_forward_fx``, ``test_model_backward_fx``: the loop over time
+  has as many turns as the input has steps, and the input may be a PackedSequence; neither is expressible in
+  TorchScript or a symbolic trace.
+* all tests that name architectures of timm.
+"""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import timm
+
+HERE = Path(__file__).parent
+TESTS = [
+    "test_model_forward",
+    "test_model_backward",
+    "test_model_default_cfgs",
+    "test_model_load_pretrained",
+    "test_model_features_pretrained",
+    "test_model_forward_features",
+    "test_model_forward_intermediates",
+    "test_model_forward_intermediates_features",
+    "test_prune_intermediate_layers_contract",
+]
+
+
+def fetch(into: Path) -> Path:
+    """timm's test_models.py, of the version that is installed."""
+    root = into / f"timm-{timm.__version__}"
+    if not root.is_dir():
+        into.mkdir(parents=True, exist_ok=True)
+        command = ["pip", "download", "--quiet", "--no-deps", "--no-binary", "timm", f"timm=={timm.__version__}"]
+        subprocess.run([sys.executable, "-m", *command, "--dest", str(into)], check=True)
+        with tarfile.open(next(into.glob("timm-*.tar.gz"))) as archive:
+            archive.extractall(into, filter="data")
+    return root / "tests" / "test_models.py"
+
+
+def main() -> int:
+    """Runs the chosen tests and returns pytest's exit code."""
+    file = fetch(HERE.parent.parent / "build" / "timm")
+    command = [
+        sys.executable, "-m", "pytest", "-p", "names", "--rootdir", str(file.parent), "-c", "/dev/null",
+        *(f"{file}::{t}" for t in TESTS),
+    ]  # fmt: skip
+    return subprocess.run([*command, *sys.argv[1:]], env={**os.environ, "PYTHONPATH": str(HERE)}).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
