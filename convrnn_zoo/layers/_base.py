@@ -75,7 +75,7 @@ class Equations(nn.Module):
     ) -> None:
         if not hasattr(self, "ndim"):
             raise TypeError(
-                f"{type(self).__name__} has no dimension of its own; build one of "
+                f"{type(self).__name__} expected a class that has a dimension (ndim), got none; build one of "
                 + ", ".join(cls.__name__ for cls in type(self).__subclasses__())
             )
         self.in_channels = check.positive_int("in_channels", in_channels)
@@ -91,8 +91,11 @@ class Equations(nn.Module):
                 f"stride={self.stride} keeps the size of the map by padding it beyond its own size, which "
                 f"padding_mode={padding_mode!r} cannot; use padding_mode='zeros' or stride=1"
             )
-        for name, allowed in self.options.items():
-            check.choice(name, getattr(self, name), allowed)
+
+    def _choose(self, **options: Any) -> None:
+        """Checks and keeps the cell's own options: before the parameters, whose shapes may ask for them."""
+        for name, value in options.items():
+            setattr(self, name, check.choice(name, value, self.options[name]))
 
     @property
     def space(self) -> str:
@@ -136,9 +139,11 @@ class Equations(nn.Module):
             self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, **factory)))
 
     def _weights(self, suffix: str, channels: int) -> DirectionWeights:
-        p: Any = self._parameters
-        own = tuple(p[name + suffix] for name in self.own_shapes(channels, (1,) * self.ndim))
-        ih, hh, b_ih, b_hh = (p.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        def named(name: str) -> Any:  # an attribute, not always a parameter: pruning and parametrizing replace it
+            return getattr(self, name + suffix, None)
+
+        own = tuple(map(named, self.own_shapes(channels, (1,) * self.ndim)))
+        ih, hh, b_ih, b_hh = map(named, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         return self.split(DirectionWeights(ih, hh, b_ih, b_hh, own))
 
     def _draw(self, parameters: Iterator[nn.Parameter] | Sequence[nn.Parameter], channels: int, taps: int) -> None:
@@ -205,7 +210,7 @@ class ConvRNNCellBase(Equations):
             if hidden_kernel_size is None
             else check.ntuple("hidden_kernel_size", hidden_kernel_size, self.ndim)
         )
-        factory = {"device": device, "dtype": dtype}
+        factory = check.factory(device, dtype)
         self._add_parameters("", in_channels, out_channels, self.kernel_size, self.hidden_kernel_size, factory)
         self.reset_parameters()
 
@@ -224,7 +229,7 @@ class ConvRNNCellBase(Equations):
         owner, n = type(self).__name__, self.ndim
         w, space = self._weights("", self.out_channels), self.space
         ranks = {n + 2: f"(N, C, {space})", n + 1: f"(C, {space})"}
-        check.tensor_input(owner, input, ranks, self.in_channels, -n - 1, w.ih)
+        check.tensor_input(owner, "a tensor", input, ranks, self.in_channels, -n - 1, w.ih)
         for kernel in {self.kernel_size, self.hidden_kernel_size}:
             check_map(owner, input.shape[-n:], kernel, self.geometry)
         batched = input.dim() == n + 2

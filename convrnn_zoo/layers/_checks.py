@@ -23,7 +23,8 @@ def describe(value: object) -> str:
         return f"a tensor of shape {tuple(value.shape)} ({value.dtype}, {value.device})"
     if isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value):
         return f"a {type(value).__name__} of {len(value)}: " + ", ".join(map(describe, value))
-    return f"{value!r} ({type(value).__name__})"
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
 def positive_int(name: str, value: object) -> int:
@@ -36,13 +37,13 @@ def positive_int(name: str, value: object) -> int:
 
 def boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+        raise TypeError(f"{name} must be True or False, got {describe(value)}; pass a bool")
     return value
 
 
 def probability(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {describe(value)}")
+        raise TypeError(f"{name} must be a number from 0 to 1, got {describe(value)}; pass a float such as 0.1")
     if not 0 <= value <= 1:  # NaN fails this too
         raise ValueError(f"{name} must be a probability from 0 to 1, got {value}; 0 switches it off")
     return float(value)
@@ -59,7 +60,9 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
     if is_int(value):
         return (positive_int(name, value),) * n
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise TypeError(f"{name} must be an int or {n} ints (one a spatial axis), got {describe(value)}")
+        raise TypeError(
+            f"{name} must be an int or {n} ints (one a spatial axis), got {describe(value)}; pass one int for all axes"
+        )
     if len(value) != n:
         raise ValueError(
             f"{name} must have {n} entries (one a spatial axis), got {len(value)}: {tuple(value)!r}; "
@@ -70,7 +73,7 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
 
 def kernels(name: str, value: object, n: int, num_layers: int) -> list[tuple[int, ...]]:
     """A kernel for each layer, from one for all or from a list of tuples."""
-    if isinstance(value, Sequence) and value and all(isinstance(v, Sequence) for v in value):
+    if isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
         if len(value) != num_layers:
             raise ValueError(
                 f"{name} lists {len(value)} kernels but num_layers={num_layers}; give one a layer, or one for all"
@@ -90,18 +93,35 @@ def widths(name: str, value: object, num_layers: int) -> list[int]:
     return [positive_int(name, value)] * num_layers
 
 
+def depth(name: str, value: object, num_layers: int) -> int:
+    """A number of layers counted from the first."""
+    n = positive_int(name, value)
+    if n > num_layers:
+        raise ValueError(f"{name} must be at most num_layers={num_layers}, got {n}; ask for fewer layers")
+    return n
+
+
+def factory(device: Any, dtype: object) -> dict[str, Any]:
+    """Where and as what parameters are made; what a device is, torch says well enough itself."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(
+            f"dtype must be a floating-point torch.dtype, got {describe(dtype)}; pass one such as torch.float32"
+        )
+    return {"device": device, "dtype": dtype}
+
+
 def divisible(groups: int, **channels: int) -> None:
     for name, value in channels.items():
         if value % groups:
             raise ValueError(f"{name} must be divisible by groups={groups}, got {value}; change {name} or groups")
 
 
-def tensor_input(owner: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor) -> Tensor:
-    """An input of one of the ranks, whose channels stand at `axis` counted from the end."""
+def tensor_input(
+    owner: str, kind: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor
+) -> Tensor:
+    """An input of one of the ranks, whose channels stand at `axis` counted from the end; `kind` names it."""
     if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{owner} expected a tensor or a PackedSequence, got {describe(x)}; convert with torch.as_tensor"
-        )
+        raise TypeError(f"{owner} expected {kind}, got {describe(x)}; make a tensor with torch.as_tensor")
     if x.dim() not in ranks:
         layouts = " or ".join(f"{layout} ({rank}-D)" for rank, layout in ranks.items())
         raise ValueError(f"{owner} expected input {layouts}, got {x.dim()}-D {tuple(x.shape)}; add or drop an axis")
@@ -120,13 +140,20 @@ def same_kind(owner: str, name: str, x: Tensor, like: Tensor) -> None:
     """Device and dtype of the reference; under autocast any floating dtype will do."""
     if x.device != like.device:
         raise ValueError(f"{owner} is on {like.device} but {name} is on {x.device}; move one with .to(...)")
-    if x.dtype != like.dtype and not (x.is_floating_point() and torch.is_autocast_enabled(like.device.type)):
+    if x.dtype == like.dtype:
+        return
+    kind = like.device.type  # of which some, meta for one, have no autocast to ask for
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    if not (autocast and x.is_floating_point()):
         raise TypeError(f"{owner} works in {like.dtype} but {name} is {x.dtype}; convert one with .to({like.dtype})")
 
 
 def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like: Tensor) -> Tensor:
     if not isinstance(h, Tensor):
-        raise TypeError(f"{owner} expected {name} to be a tensor of shape {shape}, got {describe(h)}")
+        raise TypeError(
+            f"{owner} expected {name} to be a tensor of shape {shape}, got {describe(h)}; "
+            "leave the state out for a zero state"
+        )
     if tuple(h.shape) != shape:
         raise ValueError(f"{owner} expected {name} of shape {shape}, got {tuple(h.shape)}; pass None for a zero state")
     same_kind(owner, name, h, like)
@@ -139,7 +166,9 @@ def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]
         return (hx,)
     wanted = "(" + ", ".join(f"{n}_0" for n in names) + ")"
     if not isinstance(hx, tuple | list):
-        raise TypeError(f"{owner} expected the state as a tuple {wanted}, got {describe(hx)}")
+        raise TypeError(
+            f"{owner} expected the state as a tuple {wanted}, got {describe(hx)}; pass None for a zero state"
+        )
     if len(hx) != len(names):
         raise ValueError(f"{owner} expected the state {wanted}, got {len(hx)} entries; pass all of them or None")
     return tuple(hx)

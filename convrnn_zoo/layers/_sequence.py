@@ -87,11 +87,12 @@ class ConvRNNBase(Equations):
         check.divisible(
             self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
         )
+        factory = check.factory(device, dtype)
         for layer, suffix in self._suffixes():
             below = in_channels if layer == 0 else self.widths[layer - 1] * self.num_directions
             self._add_parameters(
                 suffix, below, self.widths[layer], self.kernels[layer], self.hidden_kernels[layer],
-                {"device": device, "dtype": dtype},
+                factory,
             )  # fmt: skip
         self.reset_parameters()
 
@@ -127,8 +128,7 @@ class ConvRNNBase(Equations):
 
     def keep_layers(self, n: int) -> None:
         """Drops every layer above the first `n`, for good: their parameters leave the state dict."""
-        if not 1 <= n <= self.num_layers:
-            raise ValueError(f"keep_layers expected 1 to {self.num_layers} layers, got {n}")
+        check.depth("n", n, self.num_layers)
         for layer, suffix in self._suffixes():
             if layer >= n:
                 for name in [p for p in self._parameters if p.endswith(suffix)]:
@@ -165,7 +165,7 @@ class ConvRNNBase(Equations):
         states = unpack_state(owner, hx, self.states, shapes, stacked, x, into, unbatched)
 
         outputs, finals = [], []
-        for layer in range(self.num_layers if depth is None else depth):
+        for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
             if self.grad_checkpointing and torch.is_grad_enabled():
                 x, ends = checkpoint(self._run_layer, layer, x, states, sizes, use_reentrant=False)
             else:
@@ -188,15 +188,16 @@ class ConvRNNBase(Equations):
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
         """Data ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``, the packed batch sizes, and whether N was missing."""
         owner, n, space = type(self).__name__, self.ndim, self.space
-        like: Tensor = self._parameters["weight_ih_l0"]  # type: ignore[assignment]
+        like: Any = self.weight_ih_l0
         if isinstance(input, PackedSequence):
-            sizes, ranks = packed_sizes(owner, input), {n + 2: f"packed (ΣT, C, {space})"}
-            x, unbatched = check.tensor_input(owner, input.data, ranks, self.in_channels, -n - 1, like), False
+            sizes, unbatched, ranks = packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}
+            x = check.tensor_input(owner, "a tensor", input.data, ranks, self.in_channels, -n - 1, like)
         else:
             batched = f"(N, T, C, {space})" if self.batch_first else f"(T, N, C, {space})"
             ranks = {n + 3: batched, n + 2: f"(T, C, {space})"}
-            x, sizes = check.tensor_input(owner, input, ranks, self.in_channels, -n - 1, like), None
-            unbatched = x.dim() == n + 2
+            kind = "a tensor or a PackedSequence"
+            x = check.tensor_input(owner, kind, input, ranks, self.in_channels, -n - 1, like)
+            sizes, unbatched = None, x.dim() == n + 2
             x = x.unsqueeze(1) if unbatched else x.transpose(0, 1) if self.batch_first else x
             if x.shape[0] == 0:
                 raise ValueError(

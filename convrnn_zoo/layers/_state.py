@@ -16,12 +16,20 @@ States = list[tuple[Tensor, ...]]  # one a layer and direction, in torch's order
 def packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
     """The batch size of every step, checked: torch lets a hand-made PackedSequence hold anything."""
     sizes = packed.batch_sizes.tolist()
-    falling = all(a >= b for a, b in itertools.pairwise(sizes))
-    if not sizes or sizes[-1] < 1 or not falling or sum(sizes) != len(packed.data):
+    whole = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
+    falling = whole and all(a >= b for a, b in itertools.pairwise(sizes))
+    cure = "make it with torch.nn.utils.rnn.pack_padded_sequence"
+    if not sizes or not falling or sizes[-1] < 1 or sum(sizes) != len(packed.data):
         raise ValueError(
             f"{owner} expected a PackedSequence whose batch sizes are positive, never rise and sum to its "
-            f"{len(packed.data)} rows, got {sizes}; make it with torch.nn.utils.rnn.pack_padded_sequence"
+            f"{len(packed.data)} rows, got {sizes}; {cure}"
         )
+    for name, order in zip(packed._fields[2:], packed[2:], strict=True):
+        if order is not None and tuple(order.shape) != (sizes[0],):
+            raise ValueError(
+                f"{owner} expected a PackedSequence with {name} for its {sizes[0]} sequences, "
+                f"got {check.describe(order)}; {cure}"
+            )
     return sizes
 
 
@@ -52,10 +60,12 @@ def unpack_state(
             if not isinstance(part, tuple | list):
                 raise TypeError(
                     f"{owner} expected {name}_0 as a tuple of {len(shapes)} tensors (one a layer, since out_channels "
-                    f"is a list), got {check.describe(part)}"
+                    f"is a list), got {check.describe(part)}; pass None for a zero state"
                 )
             if len(part) != len(shapes):
-                raise ValueError(f"{owner} expected {name}_0 to hold {len(shapes)} layers, got {len(part)}")
+                raise ValueError(
+                    f"{owner} expected {name}_0 to hold {len(shapes)} layers, got {len(part)}; pass one a layer"
+                )
             layers = [
                 check.state_tensor(owner, f"{name}_0[{i}]", p, s, like)
                 for i, (p, s) in enumerate(zip(part, shapes, strict=True))

@@ -77,7 +77,7 @@ class ConvGRUCell(GRUEquations, ConvRNNCellBase):
         dtype: torch.dtype | None = None,
         reset_after: bool = True,
     ) -> None:
-        self.reset_after = reset_after  # before the parameters are made: their shapes and checks may ask for it
+        self._choose(reset_after=reset_after)
         super().__init__(
             in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
             hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
@@ -107,7 +107,7 @@ class ConvGRU(GRUEquations, ConvRNNBase):
         dtype: torch.dtype | None = None,
         reset_after: bool = True,
     ) -> None:
-        self.reset_after = reset_after  # before the parameters are made: their shapes and checks may ask for it
+        self._choose(reset_after=reset_after)
         super().__init__(
             in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
             stride, dilation, groups,

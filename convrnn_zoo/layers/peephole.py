@@ -70,7 +70,7 @@ class ConvPeepholeLSTMCell(PeepholeLSTMEquations, ConvRNNCellBase):
         dtype: torch.dtype | None = None,
         peephole: str = "conv",
     ) -> None:
-        self.peephole = peephole  # before the parameters are made: their shapes and checks may ask for it
+        self._choose(peephole=peephole)
         super().__init__(
             in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
             hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
@@ -100,7 +100,7 @@ class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
         dtype: torch.dtype | None = None,
         peephole: str = "conv",
     ) -> None:
-        self.peephole = peephole  # before the parameters are made: their shapes and checks may ask for it
+        self._choose(peephole=peephole)
         super().__init__(
             in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
             stride, dilation, groups,

@@ -49,7 +49,7 @@ class ConvRNNCell(RNNEquations, ConvRNNCellBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.nonlinearity = nonlinearity  # before the parameters are made: their shapes and checks may ask for it
+        self._choose(nonlinearity=nonlinearity)
         super().__init__(
             in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
             hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
@@ -79,7 +79,7 @@ class ConvRNN(RNNEquations, ConvRNNBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.nonlinearity = nonlinearity  # before the parameters are made: their shapes and checks may ask for it
+        self._choose(nonlinearity=nonlinearity)
         super().__init__(
             in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
             stride, dilation, groups,
