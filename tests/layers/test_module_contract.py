@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors
-from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo import layers
@@ -20,7 +22,7 @@ EVERY_LAYER = pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCE
 KINDS = ("RNN", "LSTM", "PeepholeLSTM", "GRU")
 
 
-def assert_same_function(a: nn.Module, b: nn.Module, x: torch.Tensor) -> None:
+def assert_same_function(a: Callable[[Any], Any], b: Callable[[Any], Any], x: torch.Tensor) -> None:
     for mine, other in zip(tensors(a(x)), tensors(b(x)), strict=True):
         assert torch.equal(mine, other)
 
@@ -38,7 +40,7 @@ def test_the_name_tells_dimension_and_kind(cls: type) -> None:
     kind = getattr(layers, cls.__name__.replace(f"{cls.ndim}d", ""))
     assert issubclass(cls, kind)
     assert cls.__doc__
-    assert kind.__doc__ and "References:" in kind.__doc__ and "Args:" in kind.__doc__
+    assert all(part in kind.__doc__ for part in ("References:", "Args:", "Shapes"))
 
 
 @EVERY
@@ -103,6 +105,23 @@ def test_meta_device_takes_packed_sequences(cls: type, options: dict) -> None:
     output, state = rnn(PackedSequence(data, torch.tensor([3, 2])))
     assert output.data.shape == (5, 6, *space(cls))
     assert {h.shape for h in tensors(state)} == {(2, 3, 3, *space(cls))}
+
+
+@EVERY
+def test_weights_may_be_parametrized_or_pruned(cls: type, options: dict) -> None:
+    module, x = cls(2, 3, 3, **options), example(cls, 2)
+    hidden = next(name for name in module.state_dict() if name.startswith("weight_hh"))
+    state = module(x) if cls in CELLS else module(x)[1]
+    expected = module(x, state)
+    weight_norm(module, hidden)  # the same function, of a direction and a length
+    assert_close(module(x, state), expected, 1e-6)
+    other = cls(2, 3, 3, **options)
+    prune.identity(other, hidden)
+    getattr(other, hidden + "_mask").zero_()
+    without = cls(2, 3, 3, **options)
+    without.load_state_dict({k.removesuffix("_orig"): v for k, v in other.state_dict().items() if "_mask" not in k})
+    getattr(without, hidden).data.zero_()
+    assert_same_function(lambda x: other(x, state), lambda x: without(x, state), x)
 
 
 def unusual(cls: type) -> list[dict[str, Any]]:

@@ -86,6 +86,32 @@ def test_forward_layers_of_a_packed_sequence(cls: type, options: dict) -> None:
     assert_close(outputs[0].data, rnn(packed)[0].data, 0)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@EVERY_LAYER
+def test_forward_layers_to_a_depth_is_a_layer_cut_there(cls: type, options: dict, depth: int) -> None:
+    rnn, x = cls(2, [3, 4, 2], 3, num_layers=3, bidirectional=True, **options), example(cls, 2)
+    whole, _ = rnn.forward_layers(x)
+    outputs, state = rnn.forward_layers(x, depth=depth)
+    rnn.keep_layers(depth)
+    assert_close((outputs, state), (whole[:depth], rnn(x)[1]), 0)
+
+
+@EVERY_LAYER
+def test_gradient_checkpointing_changes_no_number(cls: type, options: dict) -> None:
+    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, dropout=0.5, **options)
+    x = pack_padded_sequence(example(cls, 2).requires_grad_(), [2, 3], enforce_sorted=False)
+
+    def outcome(checkpointing: bool) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        rnn.grad_checkpointing = checkpointing
+        output, state = rnn(x)
+        values = [output.data, *tensors(state)]
+        loss = torch.stack([v.square().sum() for v in values]).sum()
+        return values + list(torch.autograd.grad(loss, [x.data, *rnn.parameters()]))
+
+    assert_close(outcome(True), outcome(False), 1e-6)
+
+
 @pytest.mark.parametrize("widths", [3, [3, 2, 4]], ids=["one_width", "a_list"])
 @EVERY_LAYER
 def test_keep_layers_drops_the_rest(cls: type, options: dict, widths: int | list[int]) -> None:
