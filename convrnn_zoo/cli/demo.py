@@ -10,22 +10,28 @@ from ._classify import classify, read_sequences
 from ._text import columns
 
 NAME = "convlstm1d_bi_1layer.japanese_vowels"
+HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
 SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
+
+
+def recordings() -> tuple[list[tuple[object, ...]], int]:
+    """A row a recording of the demo, and how many were told right."""
+    named, labels = read_sequences(SAMPLE), np.load(SAMPLE)["labels"]
+    predictions = classify(create_model(NAME, pretrained=True), named)
+    truths = [WEIGHTS[NAME].label_names[i] for i in labels]
+    rows: list[tuple[object, ...]] = [
+        (i, len(x), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
+        for i, ((_, x), truth, p) in enumerate(zip(named, truths, predictions, strict=True))
+    ]
+    return rows, sum(row[-1] == "" for row in rows)
 
 
 @click.command()
 def demo() -> None:
     """Classify real test recordings of unequal length with a pretrained bidirectional ConvLSTM."""
-    named, labels = read_sequences(SAMPLE), np.load(SAMPLE)["labels"]
     record = WEIGHTS[NAME]
-    predictions = classify(create_model(NAME, pretrained=True), named)
-    truths = [record.label_names[i] for i in labels]
-    rows = [
-        (i, len(x), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
-        for i, ((_, x), truth, p) in enumerate(zip(named, truths, predictions, strict=True))
-    ]
-    right = sum(p.label == truth for p, truth in zip(predictions, truths, strict=True))
+    rows, right = recordings()
     click.echo(f"{NAME}: {record.description}\n")
-    click.echo(columns(rows, header=("recording", "steps", "truth", "prediction", "probability", "")))
+    click.echo(columns(rows, header=HEADER))
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
     click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.dataset}")

@@ -1,0 +1,154 @@
+"""The command line as a stranger meets it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import convrnn_zoo
+from convrnn_zoo import _extras
+from convrnn_zoo.cli import _group, main
+from convrnn_zoo.cli._text import columns
+from convrnn_zoo.cli.demo import NAME, SAMPLE
+
+RECORD = convrnn_zoo.WEIGHTS[NAME]
+
+
+def run(*args, code=0):
+    done = CliRunner().invoke(_group.cli, [str(a) for a in args])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+@pytest.fixture
+def recording(tmp_path):
+    sample = np.load(SAMPLE)
+    np.save(tmp_path / "one.npy", sample["x"][7, : sample["lengths"][7], :, 0])
+    return tmp_path / "one.npy"
+
+
+@pytest.mark.parametrize("command", _group.cli.commands)
+def test_every_command_has_help_with_its_arguments_told(command):
+    text = run(command, "--help")
+    params = [p for p in _group.cli.commands[command].params if p.param_type_name == "option"]
+    assert len(text.splitlines()) > 5
+    assert all(getattr(p, "help", None) for p in params)
+
+
+def test_the_group_tells_what_there_is():
+    text = run("--help")
+    assert all(name in text for name in _group.cli.commands)
+    assert convrnn_zoo.__version__ in run("--version")
+
+
+def test_list():
+    assert run("list").split() == convrnn_zoo.list_models()
+    assert run("list", "convgru2d_bi*").split() == convrnn_zoo.list_models("convgru2d_bi*")
+    pretrained = run("list", "--pretrained")
+    assert all(w in pretrained for w in convrnn_zoo.WEIGHTS)
+    assert f"{RECORD.metrics[0].value:g} %" in pretrained
+    assert "no name matches 'xyz'" in run("list", "xyz", code=1)
+
+
+@pytest.mark.parametrize("name", [*convrnn_zoo.list_models(), *convrnn_zoo.WEIGHTS])
+def test_info_of_every_name(name):
+    facts = json.loads(run("info", name, "--json"))
+    model = convrnn_zoo.create_model(name, device="meta")
+    assert facts["parameters"] == sum(p.numel() for p in model.parameters())
+    assert facts["licence"] == "mit"
+
+
+def test_info_of_weights_is_the_record():
+    text = run("info", NAME)
+    for fact in (f"{RECORD.num_params:,}", RECORD.dataset, RECORD.dataset_url, RECORD.license, RECORD.sha256):
+        assert fact in text
+    assert all(m.name in text for m in RECORD.metrics)
+    assert "did you mean" in run("info", "convlstm2d_4layer", code=1)
+
+
+def test_predict_a_table_and_json(recording):
+    assert "speaker 2" in run("predict", NAME, recording)
+    (found,) = json.loads(run("predict", NAME, recording, "--json"))
+    assert found["name"] == "one.npy"
+    assert sum(found["probabilities"].values()) == pytest.approx(1)
+    assert found["probability"] == max(found["probabilities"].values()) == found["probabilities"][found["label"]]
+
+
+def test_predict_many_of_unequal_length_as_each_alone(recording, tmp_path):
+    sample = np.load(SAMPLE)
+    each = {f"r{i}": sample["x"][i, :n] for i, n in enumerate(sample["lengths"][:6])}
+    np.savez(tmp_path / "many.npz", **each)
+    together = json.loads(run("predict", NAME, tmp_path / "many.npz", SAMPLE, "--json"))
+    assert len(together) == 6 + len(sample["lengths"])
+    for i, (key, x) in enumerate(each.items()):
+        np.save(tmp_path / f"{key}.npy", x)
+        (alone,) = json.loads(run("predict", NAME, tmp_path / f"{key}.npy", "--json"))
+        assert together[i]["name"] == f"many.npz:{key}"
+        assert together[i]["probability"] == pytest.approx(alone["probability"], abs=1e-5)
+        assert together[6 + i]["probability"] == pytest.approx(alone["probability"], abs=1e-5)
+
+
+def broken(path):
+    path.write_bytes(b"\x93NUMPY broken")
+
+
+BAD_FILES = {
+    "kind.txt": (lambda p: p.write_text("1 2 3"), "expected a .npy or .npz"),
+    "missing.npy": (lambda p: None, "No such file"),
+    "broken.npy": (broken, "not a sound .npy"),
+    "pickle.npy": (lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), "not a sound .npy"),
+    "words.npy": (lambda p: np.save(p, np.array(["a"])), "expected real numbers"),
+    "empty.npz": (lambda p: np.savez(p), "holds no array"),
+    "channels.npy": (lambda p: np.save(p, np.zeros((5, 3, 1))), r"expected a sequence (T, 12, L), got (5, 3, 1)"),
+    "no_steps.npy": (lambda p: np.save(p, np.zeros((0, 12, 1))), "got (0, 12, 1)"),
+    "nan.npy": (lambda p: np.save(p, np.full((5, 12, 1), np.nan)), "holds NaN or Inf"),
+    "lengths.npz": (lambda p: np.savez(p, x=np.zeros((2, 3, 12, 1)), lengths=[3, 4]), "lengths from 1 to 3"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_files_that_will_not_do_are_named_in_one_line(name, tmp_path):
+    make, message = BAD_FILES[name]
+    make(tmp_path / name)
+    text = run("predict", NAME, tmp_path / name, code=1)
+    assert message in text
+    assert name in text
+    assert "Traceback" not in text
+
+
+def test_a_model_without_classes_or_weights_is_refused(recording):
+    assert "no pretrained weights" in run("predict", "convgru2d_1layer", recording, code=1)
+
+
+def test_the_demo_shows_truth_prediction_probability_and_accuracy():
+    text = run("demo")
+    rows = [line for line in text.splitlines() if line[:1].isdigit() and "speaker" in line]
+    assert len(rows) == 45
+    right = sum("wrong" not in r for r in rows)
+    assert f"accuracy {right}/45" in text
+    assert right >= 42
+
+
+def test_the_module_and_the_command_are_one():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "convrnn_zoo", "list", "convrnn1d*"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == convrnn_zoo.list_models("convrnn1d*")
+    assert done.stderr == ""
+
+
+def test_a_missing_extra_says_which_install_mends_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "click", None)
+    with pytest.raises(SystemExit, match=r"click is needed .* pip install 'convrnn-zoo\[cli\]'"):
+        main()
+    monkeypatch.undo()
+    with pytest.raises(ImportError, match=r"pip install 'convrnn-zoo\[train\]'"):
+        _extras.need("a_package_that_is_not_there", "train")
+
+
+def test_columns_of_nothing():
+    assert columns([]) == ""

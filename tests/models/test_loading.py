@@ -1,0 +1,190 @@
+"""Loading weights: checksum, strictness, adaptation, and what is refused."""
+
+import dataclasses
+import logging
+
+import pytest
+import safetensors.torch
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.models import _loading, _weights
+from convrnn_zoo.models._loading import sha256_of
+
+RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
+
+
+def load(record, **kwargs):
+    return convrnn_zoo.create_model(record.name, pretrained=True, **kwargs)
+
+
+@pytest.fixture
+def tampered(tmp_path, monkeypatch):
+    """A copy of a record whose file may be changed: ``tampered(record, change)`` gives the new record."""
+
+    def make(record, change, *, resign=True):
+        state = safetensors.torch.load_file(record.file)
+        monkeypatch.setattr(_weights, "DIRECTORY", tmp_path)
+        safetensors.torch.save_file(change(state), tmp_path / f"{record.name}.safetensors")
+        new = dataclasses.replace(record, sha256=sha256_of(record.file) if resign else record.sha256)
+        monkeypatch.setitem(_loading.WEIGHTS, record.name, new)
+        return new, {"pretrained_cfg_overlay": {"file": str(new.file)}}
+
+    return make
+
+
+@RECORDS
+def test_records_state_what_the_files_hold(record):
+    assert record.architecture in convrnn_zoo.list_models()
+    assert sha256_of(record.file) == record.sha256
+    model = load(record)
+    assert sum(p.numel() for p in model.parameters()) == record.num_params
+    assert (model.in_chans, model.num_classes) == (record.in_chans, record.num_classes)
+    assert record.file.stat().st_size < 10_000_000
+    assert _weights.Weights.from_json(record.to_json()) == record
+
+
+@RECORDS
+def test_weights_are_loaded_whole_and_the_same_every_time(record):
+    a, b, fresh = load(record), load(record), convrnn_zoo.create_model(record.name)
+    for key, value in safetensors.torch.load_file(record.file).items():
+        assert torch.equal(a.state_dict()[key], value)
+        assert torch.equal(b.state_dict()[key], value)
+        assert not torch.equal(fresh.state_dict()[key], value)
+
+
+@RECORDS
+def test_the_untagged_name_takes_the_first_weights(record):
+    first = next(w for w in convrnn_zoo.WEIGHTS.values() if w.architecture == record.architecture)
+    model = convrnn_zoo.create_model(record.architecture, pretrained=True)
+    for a, b in zip(model.state_dict().values(), load(first).state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@RECORDS
+@pytest.mark.parametrize("factor", [2, 3])
+def test_in_chans_adapts_so_that_a_repeated_input_gives_the_same(record, factor):
+    model, wide = load(record).eval(), load(record, in_chans=factor * record.in_chans).eval()
+    x = torch.randn(2, 3, *(s if isinstance(s, int) else 8 for s in record.input_shape[1:]))
+    torch.testing.assert_close(wide(x.repeat_interleave(1, 2).repeat(1, 1, factor, *[1] * (x.dim() - 3))), model(x))
+
+
+@RECORDS
+def test_fewer_in_chans_adapt_in_both_directions(record):
+    model, narrow = load(record), load(record, in_chans=1)
+    for key in model.input_weights():
+        summed = model.state_dict()[key].sum(1, keepdim=True)
+        torch.testing.assert_close(narrow.state_dict()[key], summed)
+
+
+@RECORDS
+def test_another_num_classes_renews_the_head_alone_and_says_so(record, caplog):
+    with caplog.at_level(logging.WARNING, "convrnn_zoo"):
+        model, whole = load(record, num_classes=record.num_classes + 2), load(record)
+    (message,) = [r.getMessage() for r in caplog.records]
+    assert f"{record.num_classes} classes and the model {record.num_classes + 2}" in message
+    for key, value in whole.state_dict().items():
+        if not key.startswith("head."):
+            assert torch.equal(model.state_dict()[key], value)
+
+
+@RECORDS
+def test_no_classes_drops_the_head_in_silence(record, caplog):
+    with caplog.at_level(logging.WARNING, "convrnn_zoo"):
+        model = load(record, num_classes=0)
+    assert not caplog.records
+    assert not [k for k in model.state_dict() if k.startswith("head")]
+
+
+@RECORDS
+def test_a_damaged_file_is_refused_by_its_checksum(record, tampered):
+    def flip(state):
+        next(iter(state.values())).view(-1)[0] += 1e-3
+        return state
+
+    new, args = tampered(record, flip, resign=False)
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"sha256 is .*, expected {record.sha256}"):
+        load(new, **args)
+
+
+def drop(state):
+    del state["rnn.weight_hh_l0"]
+    return state
+
+
+def add(state):
+    return {**state, "extra": torch.zeros(1)}
+
+
+def reshape(state):
+    return {**state, "rnn.weight_hh_l0": state["rnn.weight_hh_l0"][1:].contiguous()}
+
+
+def nan(state):
+    state["rnn.weight_hh_l0"].view(-1)[3] = float("nan")
+    return state
+
+
+def integers(state):
+    return {**state, "rnn.bias_hh_l0": state["rnn.bias_hh_l0"].long()}
+
+
+def headless_bias(state):
+    del state["head.bias"]
+    return state
+
+
+@RECORDS
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop, r"missing: rnn\.weight_hh_l0"),
+        (add, "unexpected: extra"),
+        (reshape, r"of another shape: rnn\.weight_hh_l0 \("),
+        (nan, r"rnn\.weight_hh_l0 holds NaN or Inf"),
+        (integers, r"of another kind: rnn\.bias_hh_l0 torch\.int64"),
+        (headless_bias, r"missing: head\.bias"),
+    ],
+)
+def test_what_does_not_fit_is_listed(record, tampered, change, message):
+    new, args = tampered(record, change)
+    with pytest.raises(convrnn_zoo.WeightsError, match=message):
+        load(new, **args)
+
+
+@RECORDS
+def test_strict_also_when_the_head_is_another(record, tampered):
+    new, args = tampered(record, drop)
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"missing: rnn\.weight_hh_l0"):
+        load(new, num_classes=3, **args)
+
+
+@RECORDS
+def test_other_sizes_than_the_weights_are_named(record):
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"of another shape: .* for "):
+        load(record, hidden_channels=5)
+
+
+def test_a_name_without_weights_says_so_and_lists_those_that_have():
+    bare = next(n for n in convrnn_zoo.list_models() if not convrnn_zoo.list_models(f"{n}.*", pretrained=True))
+    with pytest.raises(convrnn_zoo.WeightsError, match="no pretrained weights") as caught:
+        convrnn_zoo.create_model(bare, pretrained=True)
+    assert all(w in str(caught.value) for w in convrnn_zoo.WEIGHTS)
+    with pytest.raises(convrnn_zoo.WeightsError, match="has no weights 'nothing'") as caught:
+        convrnn_zoo.create_model(f"{bare}.nothing", pretrained=True)
+    assert isinstance(caught.value, RuntimeError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_only_sound_safetensors_are_read(tmp_path):
+    torch.save({}, tmp_path / "w.pt")
+    (tmp_path / "w.safetensors").write_bytes(b"\x00" * 32)
+    for file, message in (
+        ("w.pt", "safetensors files only"),
+        ("w.safetensors", "not a sound"),
+        ("x.safetensors", "no such"),
+    ):
+        with pytest.raises(convrnn_zoo.WeightsError, match=message):
+            convrnn_zoo.create_model(
+                "convgru1d_1layer", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / file)}
+            )

@@ -1,0 +1,181 @@
+"""The network: its forms of input and output, pooling, streaming, and timm's methods."""
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+import convrnn_zoo
+from convrnn_zoo.models._sequences import POOLS
+
+KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
+SPACE = {1: (5,), 2: (5, 4), 3: (4, 3, 2)}
+
+
+def build(name, **kwargs):
+    return convrnn_zoo.create_model(name, in_chans=2, hidden_channels=4, **kwargs).eval()
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_four_forms_of_output(kind, ndim):
+    space, name = SPACE[ndim], f"{kind}{ndim}d_bi_1layer"
+    x = torch.randn(3, 6, 2, *space)
+    assert build(name)(x).shape == (3, 6, 8, *space)
+    assert build(name, global_pool="")(x).shape == (3, 6, 8, *space)
+    assert build(name, num_classes=5)(x).shape == (3, 5)
+    assert build(name, num_classes=5, global_pool="")(x).shape == (3, 6, 5, *space)
+    for pool in POOLS:
+        assert build(name, global_pool=pool)(x).shape == (3, 8)
+        assert build(name, num_classes=5, global_pool=pool)(x).shape == (3, 5)
+    frame = x[:, 0]
+    assert build(name, global_pool="")(frame).shape == (3, 8, *space)
+    assert build(name)(frame).shape == (3, 8)  # as timm's image models
+    assert build(name, num_classes=5, global_pool="")(frame).shape == (3, 5, *space)
+
+
+def test_a_frame_is_a_sequence_of_one():
+    model = build("convgru2d_2layer", num_classes=5, global_pool="")
+    x = torch.randn(3, 2, 5, 4)
+    torch.testing.assert_close(model(x), model(x.unsqueeze(1)).squeeze(1))
+
+
+lengths_of_batches = st.lists(st.integers(1, 6), min_size=1, max_size=4)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(lengths_of_batches, st.sampled_from(sorted(POOLS)), st.booleans(), st.sampled_from(KINDS))
+def test_pools_never_read_padding(lengths, pool, bidirectional, kind):
+    torch.manual_seed(0)
+    model = build(f"{kind}1d{'_bi' if bidirectional else ''}_2layer", num_classes=3, global_pool=pool)
+    x = torch.randn(len(lengths), 6, 2, 5)
+    alone = torch.cat([model(x[i : i + 1, :n]) for i, n in enumerate(lengths)])
+    dirty = x.clone()
+    for i, n in enumerate(lengths):
+        dirty[i, n:] = 1e6
+    packed = pack_padded_sequence(dirty, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
+    torch.testing.assert_close(model(dirty, lengths=lengths), alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(packed), alone, atol=1e-5, rtol=1e-5)
+    features = model.forward_features(dirty, lengths=lengths)
+    assert all((features[i, n:] == 0).all() for i, n in enumerate(lengths))
+    features = torch.where(features == 0, torch.nan, features)  # what is behind an end may be anything
+    torch.testing.assert_close(model.forward_head(features, lengths=lengths), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_packed_in_packed_out(num_classes):
+    model = build("convlstm2d_bi_2layer", num_classes=num_classes, global_pool="")
+    x, lengths = torch.randn(3, 5, 2, 4, 3), torch.tensor([2, 5, 3])
+    out = model(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+    assert isinstance(out, PackedSequence)
+    padded, lengths_out = pad_packed_sequence(out, batch_first=True)
+    assert lengths_out.tolist() == lengths.tolist()
+    for i, n in enumerate(lengths):
+        torch.testing.assert_close(padded[i, :n], model(x[i : i + 1, :n])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_last_is_each_directions_own_last_step():
+    model = build("convgru2d_bi_2layer", global_pool="last")
+    x = torch.randn(2, 4, 2, 5, 4)
+    _, h_n = model.forward_sequence(x)
+    torch.testing.assert_close(model(x), torch.cat([h_n[-2], h_n[-1]], dim=1).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_with_carried_state_equal_the_whole(kind, ndim):
+    model = build(f"{kind}{ndim}d_2layer")
+    x, state, parts = torch.randn(2, 7, 2, *SPACE[ndim]), None, []
+    for chunk in x.split([3, 1, 3], dim=1):
+        y, state = model.forward_sequence(chunk, state)
+        parts.append(y)
+    whole, last = model.forward_sequence(x)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+    torch.testing.assert_close(state, last)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_timms_methods(kind):
+    model = build(f"{kind}2d_3layer", num_classes=3)
+    x = torch.randn(2, 5, 2, 6, 5)
+    last, all_layers = model.forward_intermediates(x)
+    assert [y.shape[2] for y in all_layers] == [i["num_chs"] for i in model.feature_info] == [4, 4, 4]
+    torch.testing.assert_close(last, model.forward_features(x))
+    (second,) = model.forward_intermediates(x, indices=[1], stop_early=True, intermediates_only=True)
+    torch.testing.assert_close(second, all_layers[1])
+    torch.testing.assert_close(model.forward_head(last), model(x))
+    assert model.forward_head(last, pre_logits=True).shape == (2, model.head_hidden_size)
+
+    expected = model(x)
+    model.set_grad_checkpointing()
+    model.train()
+    torch.testing.assert_close(model(x), expected)
+    model(x).sum().backward()
+    model.eval()
+
+    assert model.prune_intermediate_layers([1]) == [1]
+    torch.testing.assert_close(model(x), all_layers[1])
+    assert not [k for k in model.state_dict() if "_l2" in k or k.startswith("head")]
+
+    model.double().requires_grad_(False)
+    model.reset_classifier(7, "max")
+    assert model.get_classifier().weight.dtype == torch.float64
+    assert model(x.double()).shape == (2, 7)
+    assert model.rnn.weight_ih_l0.requires_grad is False
+
+
+def test_pruning_below_another_width_renews_the_head():
+    model = convrnn_zoo.create_model("convlstm1d_2layer", in_chans=2, hidden_channels=[3, 5], num_classes=4)
+    model.prune_intermediate_layers([0], prune_head=False)
+    assert model(torch.randn(2, 3, 2, 6)).shape == (2, 4)
+
+
+def test_features_only_gives_every_layer_by_default():
+    model = timm.create_model("convgru2d_bi_3layer", features_only=True, in_chans=2, hidden_channels=[3, 4, 5])
+    assert model.feature_info.channels() == [6, 8, 10]
+    assert [y.shape[2] for y in model(torch.randn(1, 4, 2, 6, 5))] == [6, 8, 10]
+    model = timm.create_model("convgru2d_3layer", features_only=True, out_indices=(0, 1), in_chans=2)
+    assert len(model(torch.randn(1, 2, 6, 5))) == 2
+
+
+def test_normalize_standardises_each_channel():
+    overlay = {"mean": (1.0, 2.0), "std": (2.0, 4.0)}
+    model = build("convgru2d_1layer", pretrained_cfg_overlay=overlay)
+    x = torch.tensor([3.0, 6.0]).reshape(1, 1, 2, 1, 1)
+    assert torch.equal(model.normalize(x), torch.ones_like(x))
+    with pytest.raises(ValueError, match="trained on 2 channels and the model has 3"):
+        convrnn_zoo.create_model("convgru2d_1layer", pretrained_cfg_overlay=overlay).normalize(
+            torch.randn(1, 1, 3, 2, 2)
+        )
+
+
+X = torch.randn(2, 5, 2, 4, 4)
+BAD = {
+    "rank": (lambda m: m(torch.randn(2, 2)), ValueError, "expected sequences .* got .2, 2."),
+    "no tensor": (lambda m: m([1, 2]), ValueError, "got <class 'list'>"),
+    "channels": (lambda m: m(torch.randn(2, 5, 3, 4, 4)), ValueError, "expected 2 input channels"),
+    "lengths beside packed": (
+        lambda m: m(pack_padded_sequence(X, [5, 5], batch_first=True), lengths=[5, 5]),
+        ValueError,
+        "which has its own",
+    ),
+    "lengths of frames": (lambda m: m(X[:, 0], lengths=[1, 1]), ValueError, "one frame each"),
+    "too few lengths": (lambda m: m(X, lengths=[5]), ValueError, "each of the 2 sequences, got shape .1,."),
+    "zero length": (lambda m: m(X, lengths=[5, 0]), ValueError, r"from 1 to the 5 steps .* got \[5, 0\]"),
+    "length too long": (lambda m: m(X, lengths=[5, 6]), ValueError, r"from 1 to the 5 steps"),
+    "float lengths": (lambda m: m(X, lengths=torch.tensor([5.0, 1.0])), TypeError, "whole numbers, got torch.float32"),
+    "word lengths": (lambda m: m(X, lengths=["5", "1"]), TypeError, "whole numbers, got"),
+    "pool": (lambda m: m.reset_classifier(3, "mean"), ValueError, "global_pool must be one of .*'avg'.* got 'mean'"),
+    "classes": (lambda m: m.reset_classifier(-1), ValueError, "num_classes must be .* got -1"),
+    "format": (lambda m: m.forward_intermediates(X, output_fmt="NHWC"), ValueError, "must be 'NCHW'.* got 'NHWC'"),
+    "state": (lambda m: m(X, torch.zeros(1, 2, 4, 4, 5)), ValueError, "expected h_0 of shape"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_says_what_was_expected_what_came_and_the_cure(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call(build("convgru2d_1layer", num_classes=3))

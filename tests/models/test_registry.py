@@ -1,0 +1,120 @@
+"""Every registered name, and the rules of registering."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import convrnn_zoo
+from convrnn_zoo.models import convrnn
+from convrnn_zoo.models._registry import entry_points, register
+
+NAMES = convrnn_zoo.list_models()
+CORE = [n for n in NAMES if entry_points()[n].__module__ == convrnn.__name__]
+SMALL = {"in_chans": 2, "hidden_channels": 4}
+
+
+def small_input(model, batch=2, steps=3):
+    return torch.randn(batch, steps, 2, *(5, 4, 3)[: model.rnn.ndim])
+
+
+def test_the_core_names_are_the_72_of_the_family():
+    kinds = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
+    expected = {f"{k}{d}d{b}_{n}layer" for k in kinds for d in (1, 2, 3) for b in ("", "_bi") for n in (1, 2, 3)}
+    assert set(CORE) == expected
+    assert len(CORE) == 72
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_builds_runs_and_trains_padded_and_packed(name):
+    model = convrnn_zoo.create_model(name, **SMALL, num_classes=3)
+    x = small_input(model)
+    packed = pack_padded_sequence(x, torch.tensor([2, 3]), batch_first=True, enforce_sorted=False)
+    for given in (x, packed):
+        model.zero_grad()
+        out = model(given)
+        assert out.shape == (2, 3)
+        out.square().sum().backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_state_dict_goes_through_safetensors(name, tmp_path):
+    model, other = (convrnn_zoo.create_model(name, **SMALL, num_classes=3).eval() for _ in range(2))
+    x = small_input(model)
+    assert not torch.equal(model(x), other(x))
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "w.safetensors")
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "w.safetensors"), strict=True)
+    assert torch.equal(model(x), other(x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_timm_builds_the_same_thing(name):
+    ours, theirs = convrnn_zoo.create_model(name, device="meta"), timm.create_model(name, device="meta")
+    assert type(ours) is type(theirs)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_argument_is_a_type_error(name):
+    with pytest.raises(TypeError, match="not_an_argument"):
+        convrnn_zoo.create_model(name, device="meta", not_an_argument=1)
+
+
+def test_list_models_lists_the_zoo_alone():
+    assert set(NAMES) < set(timm.list_models())
+    assert "resnet18" not in NAMES
+    assert convrnn_zoo.list_models("convgru2d_?layer") == [f"convgru2d_{n}layer" for n in (1, 2, 3)]
+    assert convrnn_zoo.list_models("nothing*") == []
+    assert convrnn_zoo.list_models(pretrained=True) == sorted(convrnn_zoo.WEIGHTS)
+
+
+def test_a_name_that_is_not_there_suggests_one_that_is():
+    with pytest.raises(ValueError, match="did you mean convlstm2d_2layer"):
+        convrnn_zoo.create_model("convlstm2d_2layers")
+    with pytest.raises(ValueError, match="list_models"):
+        convrnn_zoo.create_model("resnet18")
+
+
+def test_a_taken_name_is_refused_and_stays_its_owners():
+    before = timm.models.model_entrypoint("resnet18")
+    with pytest.raises(ValueError, match=r"'resnet18' is taken by timm\.models\.resnet"):
+        register(__name__, "resnet18", torch.nn.Identity, doc="", cfg={})
+    with pytest.raises(ValueError, match=r"taken by convrnn_zoo\.models\.convrnn"):
+        register(__name__, "convlstm2d_1layer", torch.nn.Identity, doc="", cfg={})
+    assert timm.models.model_entrypoint("resnet18") is before
+    assert isinstance(timm.create_model("convlstm2d_1layer", device="meta"), convrnn_zoo.ConvRNNModel)
+
+
+def test_a_reload_takes_its_own_names_again():
+    importlib.reload(convrnn)  # warnings are errors: timm's "Overwriting" would fail this
+    assert isinstance(convrnn_zoo.create_model("convgru1d_1layer", device="meta"), convrnn_zoo.ConvRNNModel)
+
+
+def test_an_architecture_does_not_take_on_the_sizes_of_its_weights():
+    for record in convrnn_zoo.WEIGHTS.values():
+        model = convrnn_zoo.create_model(record.architecture, device="meta")
+        assert (model.in_chans, model.num_classes) == (3, 0)
+
+
+def test_importing_is_silent_and_touches_neither_network_nor_weights():
+    code = """
+import builtins, io, socket, sys
+def refuse(*a, **k): raise AssertionError("network")
+socket.socket.connect = refuse
+opened, original = [], io.open
+def spy(file, *a, **k):
+    opened.append(str(file)); return original(file, *a, **k)
+builtins.open = io.open = spy
+import convrnn_zoo
+assert not [f for f in opened if f.endswith(".safetensors")], opened
+extras = {"aeon", "matplotlib", "hypothesis", "convrnn_zoo.cli", "convrnn_zoo.train"} & set(sys.modules)
+assert not extras, extras
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

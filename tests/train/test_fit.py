@@ -1,0 +1,194 @@
+"""The loop and the recipes: resuming, refusing, and an end-to-end run of a tiny recipe."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.models import Weights
+from convrnn_zoo.models._loading import sha256_of
+from convrnn_zoo.train import RECIPES, Recipe, classify, fit
+from convrnn_zoo.train.data import DATA_SETS, DataSet, Labelled, demo_sample, load_japanese_vowels
+
+TINY = Recipe(
+    weights="convgru1d_bi_1layer.tiny",
+    data="tiny",
+    description="Tells rising from falling ramps.",
+    license="mit",
+    seeds=(0, 1),
+    epochs=6,
+    batch_size=4,
+    lr=0.02,
+    noise=0.01,
+    model={"hidden_channels": 4, "global_pool": "last", "drop_rate": 0.1},
+)
+
+
+def ramps(directory, split):
+    generator = torch.Generator().manual_seed(0 if split == "train" else 1)
+    labels = torch.arange(24) % 2
+    sequences = []
+    for label in labels:
+        ramp = torch.linspace(-1, 1, int(torch.randint(3, 9, (), generator=generator)))
+        sequences.append((ramp if label else -ramp).reshape(-1, 1, 1).repeat(1, 1, 3))
+    return Labelled(sequences, labels)
+
+
+@pytest.fixture(autouse=True)
+def tiny_data(monkeypatch):
+    monkeypatch.setitem(
+        DATA_SETS, "tiny", DataSet("Ramps", "https://example.org", "MIT", ("down", "up"), "made", ramps)
+    )
+
+
+@pytest.fixture
+def splits():
+    return ramps(None, "train"), ramps(None, "test")
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(tmp_path, splits, monkeypatch):
+    whole = classify.train_one(TINY, 0, *splits, progress=False).model
+    for stop in (1, 3, 5):
+        path, saves = tmp_path / f"{stop}.ckpt", []
+
+        def interrupt(content, path, save=fit.save_atomically, saves=saves, stop=stop):
+            save(content, path)
+            saves.append(1)
+            if len(saves) == stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(fit, "save_atomically", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+        monkeypatch.undo()
+        monkeypatch.setitem(
+            DATA_SETS, "tiny", DataSet("Ramps", "https://example.org", "MIT", ("down", "up"), "made", ramps)
+        )
+        torch.manual_seed(123)
+        assert same(classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model, whole)
+
+
+def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
+    recipe = tmp_path / "short.toml"
+    text = RECIPES["japanese_vowels"].read_text(encoding="utf-8")
+    recipe.write_text(text.replace("epochs = 40", "epochs = 4").replace("[0, 1, 2, 3, 4]", "[0]"), encoding="utf-8")
+
+    def command(name):
+        return [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "--out", str(tmp_path / name), "--quiet"]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "killed" / "seed0.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    subprocess.run(command("killed"), check=True, capture_output=True)
+    name = "convlstm1d_bi_1layer.japanese_vowels.safetensors"
+    assert sha256_of(tmp_path / "killed" / name) == sha256_of(tmp_path / "whole" / name)
+
+
+def test_seeds_are_fixed_and_differ(splits):
+    first, again, other = (classify.train_one(TINY, s, *splits, progress=False).model for s in (0, 0, 1))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_checkpoints_of_another_run_or_broken_are_refused(tmp_path, splits):
+    path = tmp_path / "a.ckpt"
+    classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+    with pytest.raises(ValueError, match="checkpoint of another run"):
+        classify.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+
+
+def test_a_save_that_fails_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "a.ckpt"
+    fit.save_atomically({"a": 1}, path)
+
+    def full(content, file):
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        fit.save_atomically({"a": 2}, path)
+    assert torch.load(path, weights_only=True) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(splits):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        classify.train_one(dataclasses.replace(TINY, noise=float("inf")), 0, *splits, progress=False)
+
+
+def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, monkeypatch, capsys):
+    record = classify.train_recipe(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
+    assert "seed 1, padding read" in capsys.readouterr().err
+    assert Weights.from_json((tmp_path / f"{record.name}.json").read_text(encoding="utf-8")) == record
+    assert record.metrics[0].value == 100
+    file = tmp_path / f"{record.name}.safetensors"
+    assert sha256_of(file) == record.sha256
+    model = convrnn_zoo.create_model(
+        record.architecture,
+        pretrained=True,
+        pretrained_cfg_overlay={**record.cfg(), "file": str(file)},
+        **record.model_args,
+    )
+    assert classify.accuracy(model, ramps(None, "test")) == 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_of_the_package_are_whole(name):
+    recipe = Recipe.read(name)
+    assert recipe.data in DATA_SETS
+    assert recipe.architecture in convrnn_zoo.list_models()
+    assert convrnn_zoo.WEIGHTS[recipe.weights].recipe == name
+    assert json.loads(json.dumps(dict(recipe.model))) == convrnn_zoo.WEIGHTS[recipe.weights].model_args
+
+
+def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
+    file = tmp_path / "r.toml"
+    with pytest.raises(FileNotFoundError, match=r"one of: .*japanese_vowels"):
+        Recipe.read("nothing")
+    file.write_text("= 1")
+    with pytest.raises(ValueError, match="not valid TOML"):
+        Recipe.read(file)
+    file.write_text("epochs = 1\nepoch = 2")
+    with pytest.raises(ValueError, match=r"missing entries .*'weights'.* unknown entries \['epoch'\]"):
+        Recipe.read(file)
+
+
+def test_a_directory_without_the_data_says_where_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"JapaneseVowels_TEST\.ts is not there; .*timeseriesclassification"):
+        load_japanese_vowels(tmp_path, "test")
+
+
+def test_a_directory_with_the_data_is_read(tmp_path):
+    head = "@problemName J\n@timeStamps false\n@univariate false\n@equalLength false\n@classLabel true 1 2\n@data\n"
+    rows = [":".join(["1,2,3"] * 12) + ":2", ":".join(["4,5"] * 12) + ":1"]
+    (tmp_path / "JapaneseVowels_TEST.ts").write_text(head + "\n".join(rows) + "\n")
+    data = load_japanese_vowels(tmp_path, "test")
+    assert [tuple(x.shape) for x in data.sequences] == [(3, 12, 1), (2, 12, 1)]
+    assert data.labels.tolist() == [1, 0]
+
+
+def test_the_demos_file_holds_recordings_of_the_test_split():
+    numpy = pytest.importorskip("numpy", reason="the extra cli")
+    from convrnn_zoo.cli.demo import SAMPLE
+
+    shipped, sample = numpy.load(SAMPLE), demo_sample(load_japanese_vowels(None, "test"))
+    assert shipped.files == list(sample)
+    assert all(numpy.array_equal(shipped[k], v.numpy()) for k, v in sample.items())
+    assert len(set(shipped["lengths"].tolist())) > 5
