@@ -58,6 +58,5 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
     if mode == "zeros" and all(before == after for before, after in pads):
         return conv(x, weight, bias, stride, [before for before, _ in pads], dilation, groups)
     flat = [p for pair in reversed(pads) for p in pair]  # F.pad counts axes from the last
-    # Only zeros have a padding for a map with no sequence in it; N = 0 has nothing to mirror anyway.
-    x = F.pad(x, flat, "constant" if mode == "zeros" or x.shape[0] == 0 else mode)
+    x = F.pad(x, flat, "constant" if mode == "zeros" else mode)
     return conv(x, weight, bias, stride, 0, dilation, groups)
