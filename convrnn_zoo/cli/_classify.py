@@ -29,8 +29,7 @@ def read_sequences(path: Path) -> list[tuple[str, Tensor]]:
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(f"{path}: expected a .npy or .npz file; save sequences (T, C, …) with numpy.save")
     try:
-        content: Any = np.load(path, allow_pickle=False)
-        arrays = {"": content} if path.suffix == ".npy" else {k: content[k] for k in content.files}
+        arrays = load_arrays(path)
     except (ValueError, EOFError, OSError) as e:
         if isinstance(e, FileNotFoundError):
             raise
@@ -50,6 +49,15 @@ def read_sequences(path: Path) -> list[tuple[str, Tensor]]:
             raise ValueError(f"{path}: {key or 'the array'} holds {array.dtype}, expected real numbers")
         found.append((f"{path.name}:{key}" if key else path.name, torch.as_tensor(array, dtype=torch.float32)))
     return found
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a ``.npz`` by name, or that of a ``.npy`` under the empty name; never a pickle."""
+    content: Any = np.load(path, allow_pickle=False)
+    if isinstance(content, np.ndarray):
+        return {"": content}
+    with content:
+        return {k: content[k] for k in content.files}
 
 
 def fit_shape(name: str, x: Tensor, model: Any) -> Tensor:

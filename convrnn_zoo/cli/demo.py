@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-import numpy as np
 
 from ..models import WEIGHTS, create_model
-from ._classify import classify, read_sequences
+from ._classify import classify, load_arrays, read_sequences
 from ._text import columns
 
 NAME = "convlstm1d_bi_1layer.japanese_vowels"
@@ -16,7 +15,7 @@ SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
 
 def recordings() -> tuple[list[tuple[object, ...]], int]:
     """A row a recording of the demo, and how many were told right."""
-    named, labels = read_sequences(SAMPLE), np.load(SAMPLE)["labels"]
+    named, labels = read_sequences(SAMPLE), load_arrays(SAMPLE)["labels"]
     predictions = classify(create_model(NAME, pretrained=True), named)
     truths = [WEIGHTS[NAME].label_names[i] for i in labels]
     rows: list[tuple[object, ...]] = [
