@@ -107,6 +107,12 @@ def test_meta_device_takes_packed_sequences(cls: type, options: dict) -> None:
     assert {h.shape for h in tensors(state)} == {(2, 3, 3, *space(cls))}
 
 
+@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
+def test_meta_device_checks_its_input_too(cls: type) -> None:
+    with pytest.raises(TypeError, match=r"works in torch\.float32 but input is torch\.float64; convert one"):
+        cls(2, 3, 3, device="meta")(example(cls, 2, dtype=torch.float64, device="meta"))
+
+
 @EVERY
 def test_weights_may_be_parametrized_or_pruned(cls: type, options: dict) -> None:
     module, x = cls(2, 3, 3, **options), example(cls, 2)

@@ -45,7 +45,8 @@ def test_the_initial_bound_is_the_fan_in_of_the_state(
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
 def test_each_layer_is_drawn_by_its_own_width_and_kernel(cls: type) -> None:
     rnn = cls(2, [16, 4], [(3,) * cls.ndim, (1,) * cls.ndim], num_layers=2)
-    assert rnn.weight_hh_l0.abs().max() <= 1 / math.sqrt(16 * 3**cls.ndim) < rnn.weight_hh_l1.abs().max() <= 0.5
+    assert rnn.weight_hh_l0.abs().max() <= 1 / math.sqrt(16 * 3**cls.ndim)
+    assert 1 / math.sqrt(16) < rnn.weight_hh_l1.abs().max() <= 1 / math.sqrt(4)
 
 
 @EVERY_LAYER
