@@ -177,6 +177,8 @@ class ConvRNNCellBase(Equations):
         bias: whether the gates have biases.
         stride, dilation, groups: of every convolution. The size of the map is kept by padding whatever the
             stride: with ``stride=s`` the kernel samples every s-th pixel of a map padded to s times its size.
+            Groups divide the gates' rows as they are stacked, as in the convolution itself: with ``groups=2`` the
+            first half of the gates sees the first half of the channels.
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
         device, dtype: where and as what the parameters are made.

@@ -33,6 +33,8 @@ class ConvRNNBase(Equations):
         stride, dilation, groups: of every convolution. The size of the map is kept by padding whatever the
             stride, for input and state alike: with ``stride=s`` the kernel samples every s-th pixel of a map
             padded with zeros to s times its size. It does not make the map smaller.
+            Groups divide the gates' rows as they are stacked, as in the convolution itself: with ``groups=2`` the
+            first half of the gates sees the first half of the channels.
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
         device, dtype: where and as what the parameters are made.
