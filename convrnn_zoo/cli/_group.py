@@ -15,6 +15,8 @@ class Group(click.Group):
         """Runs the command; the errors that the package raises on purpose become click's."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader has had enough: click ends in silence
         except (ValueError, OSError, ImportError) as e:
             if ctx.params.get("debug"):
                 raise
