@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
-from ._sequences import POOLS, Lengths, check_lengths, pack, unpack
+from ._sequences import POOLS, Lengths, check_lengths, check_pool, pack, unpack
 
 
 class ConvRNNModel(nn.Module):
@@ -68,7 +68,7 @@ class ConvRNNModel(nn.Module):
         self.in_chans, self.drop_rate = in_chans, drop_rate
         self.head_drop = nn.Dropout(drop_rate)
         self.head: nn.Module = nn.Identity()
-        self.global_pool = _checked_pool(global_pool)
+        self.global_pool = check_pool(global_pool)
         self.reset_classifier(num_classes)
 
     # ---- sizes and parts, as timm asks for them ------------------------------------------------------------
@@ -112,7 +112,7 @@ class ConvRNNModel(nn.Module):
                 f"num_classes must be a whole number of at least 0, got {num_classes!r}; 0 is no classifier"
             )
         if global_pool is not None:
-            self.global_pool = _checked_pool(global_pool)
+            self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
         like = next(self.rnn.parameters())
         if num_classes:
@@ -259,9 +259,3 @@ class ConvRNNModel(nn.Module):
             return self.rnn.forward_layers(x, hx, depth)
         outputs, state = self.rnn.forward_layers(pack(x, lengths), hx, depth)
         return [unpack(y, x.shape[1])[0] for y in outputs], state
-
-
-def _checked_pool(kind: str | None) -> str | None:
-    if kind is not None and kind not in ("", *POOLS):
-        raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}")
-    return kind

@@ -81,3 +81,10 @@ POOLS: dict[str, Callable[[Tensor, Tensor | None, int], Tensor]] = {
     "last": pool_last,
 }
 """Each takes ``(N, T, F, *S)``, the lengths or None, and the number of directions, and gives ``(N, F)``."""
+
+
+def check_pool(kind: str | None) -> str | None:
+    """A name of :data:`POOLS`, ``""`` for none, or None for what the input asks for."""
+    if kind is not None and kind not in ("", *POOLS):
+        raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}")
+    return kind
