@@ -115,10 +115,8 @@ class ConvRNNModel(nn.Module):
             self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
         like = next(self.rnn.parameters())
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
-        else:
-            self.head = nn.Identity()
+        place: Any = {"device": like.device, "dtype": like.dtype}
+        self.head = nn.Linear(self.num_features, num_classes, **place) if num_classes else nn.Identity()
         self.head.train(self.training)
 
     def prune_intermediate_layers(
