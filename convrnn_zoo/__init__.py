@@ -12,13 +12,29 @@ Example:
 from . import layers, models
 from ._version import __version__
 from .layers import *  # noqa: F403
-from .models import WEIGHTS, ConvRNNModel, Metric, Weights, WeightsError, create_model, list_models
+from .models import (
+    WEIGHTS,
+    AutoregressiveForecaster,
+    ConvRNNForecaster,
+    ConvRNNModel,
+    Forecaster,
+    Metric,
+    Rollout,
+    Weights,
+    WeightsError,
+    create_model,
+    list_models,
+)
 
 __all__ = [
     *layers.__all__,
     "WEIGHTS",
+    "AutoregressiveForecaster",
+    "ConvRNNForecaster",
     "ConvRNNModel",
+    "Forecaster",
     "Metric",
+    "Rollout",
     "Weights",
     "WeightsError",
     "__version__",
