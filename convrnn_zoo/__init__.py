@@ -12,6 +12,8 @@ Example:
 from . import layers, models
 from ._version import __version__
 from .layers import *  # noqa: F403
+from .layers.stlstm import STLSTMCell
+from .layers.trajgru import TrajGRUCell
 from .models import (
     WEIGHTS,
     AutoregressiveForecaster,
@@ -35,6 +37,8 @@ __all__ = [
     "Forecaster",
     "Metric",
     "Rollout",
+    "STLSTMCell",
+    "TrajGRUCell",
     "Weights",
     "WeightsError",
     "__version__",

@@ -22,7 +22,6 @@ from .lstm import (
     ConvLSTM,
     ConvLSTMCell,
 )
-from .onebias import Conv2dGroupNormGRU, Conv2dGroupNormLSTM, Conv2dOneBiasPeepholeLSTM
 from .peephole import (
     Conv1dPeepholeLSTM,
     Conv1dPeepholeLSTMCell,
@@ -43,8 +42,6 @@ from .rnn import (
     ConvRNN,
     ConvRNNCell,
 )
-from .stlstm import Conv2dForgetLSTMCell, STLSTMCell
-from .trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
 
 __all__ = [
     "Conv1dGRU",
@@ -55,15 +52,10 @@ __all__ = [
     "Conv1dPeepholeLSTMCell",
     "Conv1dRNN",
     "Conv1dRNNCell",
-    "Conv2dForgetLSTMCell",
     "Conv2dGRU",
     "Conv2dGRUCell",
-    "Conv2dGroupNormGRU",
-    "Conv2dGroupNormLSTM",
     "Conv2dLSTM",
     "Conv2dLSTMCell",
-    "Conv2dLeakyGRU",
-    "Conv2dOneBiasPeepholeLSTM",
     "Conv2dPeepholeLSTM",
     "Conv2dPeepholeLSTMCell",
     "Conv2dRNN",
@@ -86,7 +78,4 @@ __all__ = [
     "ConvRNNBase",
     "ConvRNNCell",
     "ConvRNNCellBase",
-    "STLSTMCell",
-    "TrajGRUCell",
-    "TrajGRUStateCell",
 ]

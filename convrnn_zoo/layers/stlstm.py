@@ -1,45 +1,14 @@
-"""The spatiotemporal LSTM, and cells whose forget gates carry a constant bias."""
+"""The spatiotemporal LSTM."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._base import ConvRNNCellBase, DirectionWeights, Equations
-from .lstm import Conv2dLSTMCell
+from ._base import ConvRNNCellBase, DirectionWeights
 
 
-class ForgetBias(Equations):
-    """A cell whose forget gates have a constant bias, ``forget_bias``, beside those that are learned.
-
-    A model that starts by remembering trains sooner (Gers et al. 2000, https://doi.org/10.1162/089976600300015015);
-    with ``bias=False`` there is no parameter that could be set so at the start.
-    """
-
-    forget_gates: ClassVar[tuple[int, ...]] = (1,)
-    """Which of the gates forget, by their place in ``weight_ih``."""
-    forget_bias: float = 1.0
-
-    def split(self, w: DirectionWeights) -> DirectionWeights:
-        """The weights, with the constant in the input's bias."""
-        w = super().split(w)
-        constant = w.ih.new_zeros(self.gates, len(w.ih) // self.gates)
-        for gate in self.forget_gates:
-            constant[gate] += self.forget_bias
-        return w._replace(b_ih=constant.flatten() if w.b_ih is None else w.b_ih + constant.flatten())
-
-
-class Conv2dForgetLSTMCell(ForgetBias, Conv2dLSTMCell):
-    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` whose forget gate has a constant bias of one.
-
-    Example:
-        >>> h, c = Conv2dForgetLSTMCell(1, 4, kernel_size=3, bias=False)(torch.randn(2, 1, 8, 8))
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
-    """
-
-
-class STLSTMCell(ForgetBias, ConvRNNCellBase):
+class STLSTMCell(ConvRNNCellBase):
     r"""One step of the spatiotemporal LSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
     Beside the cell's memory c, which goes through time, stands a memory m, which goes through the layers and from
@@ -53,9 +22,10 @@ class STLSTMCell(ForgetBias, ConvRNNCellBase):
         o &= σ(W_{io} * x + W_{ho} * h + W_{po} * [c', m']) \\
         h' &= o ⊙ \tanh(W_{cm} * [c', m'])
 
-    both f with a constant bias of one. Rows of ``weight_ih`` and ``weight_hh`` are i, f, g, o, i', f', g': the
-    last three of ``weight_hh`` act on m, not on h. ``weight_po`` is ``(C, 2C, …)`` of the state-to-state kernel,
-    ``weight_cm`` ``(C, 2C, 1, 1)``. With ``bias=True`` every gate has torch's two biases.
+    where the pre-activations of both f have 1 added, so that a new cell begins by remembering. Rows of
+    ``weight_ih`` and ``weight_hh`` are i, f, g, o, i', f', g': the last three of ``weight_hh`` act on m, not on h.
+    ``weight_po`` is ``(C, 2C, …)`` of the state-to-state kernel, ``weight_cm`` ``(C, 2C, 1, 1)``. With
+    ``bias=True`` every gate has torch's two biases.
 
     With ``return_deltas=True`` follow ``i ⊙ g`` and ``i' ⊙ g'``, what the step adds to its memories: the
     decoupling loss of PredRNN v2 keeps the two apart.
@@ -76,7 +46,6 @@ class STLSTMCell(ForgetBias, ConvRNNCellBase):
 
     ndim = 2
     gates, states = 7, ("h", "c", "m")
-    forget_gates: ClassVar = (1, 5)
 
     def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The output gate's look at both memories, and the way from them to h."""
@@ -86,6 +55,14 @@ class STLSTMCell(ForgetBias, ConvRNNCellBase):
         """The next ``(h, c, m)``, with `return_deltas` what was added to c and to m as well."""
         new = super().forward(input, hx)
         return new if return_deltas else new[:3]
+
+    def split(self, w: DirectionWeights) -> DirectionWeights:
+        """The weights, with the constant of the forget gates in the input's bias."""
+        constant = w.ih.new_zeros(self.gates, len(w.ih) // self.gates)
+        for gate in (1, 5):
+            constant[gate] += 1
+        constant = constant.flatten()
+        return w._replace(b_ih=constant if w.b_ih is None else w.b_ih + constant)
 
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
         """One whole step; four gates see h and three see m."""

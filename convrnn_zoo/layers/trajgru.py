@@ -1,6 +1,6 @@
 """The trajectory GRU, and the GRU with leaky units that it departs from."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ SLOPE = 0.2
 class LeakyGRUEquations(GRUEquations):
     """A GRU, reset after the convolution, whose candidate passes through a leaky ReLU of slope 0.2, not tanh."""
 
+    options: ClassVar = {"reset_after": (True,)}
     reset_after = True
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -152,8 +153,7 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
         return self.step(self.join(self._gate_input(x, w), hh), state, ())
 
     def _flow_conv(self, x: Tensor, which: str) -> Tensor:
-        p: Any = self._parameters
-        return self.conv(x, p[f"weight_{which}"], p.get(f"bias_{which}"))
+        return self.conv(x, getattr(self, f"weight_{which}"), getattr(self, f"bias_{which}", None))
 
     def _flow_input(self, x: Tensor) -> Tensor:
         return self._flow_conv(x, "xf")

@@ -68,9 +68,16 @@ class Forecaster(nn.Module):
                 f"{owner} expected {name} (N, T, C, H, W), got {x.dim()}-D {tuple(x.shape)}; add the missing axes, "
                 "first N, then C"
             )
-        check.tensor_input(owner, x, {5: "(N, T, C, H, W)"}, self.in_chans, -3, like)
-        if x.shape[1] == 0:
-            raise ValueError(f"{owner} expected at least one frame in {name}, got {tuple(x.shape)}")
+        if x.shape[2] != self.in_chans:
+            raise ValueError(
+                f"{owner} expected {self.in_chans} channels at axis 2 of {name} (N, T, C, H, W), got {x.shape[2]} in "
+                f"{tuple(x.shape)}; permute it or build with in_chans={x.shape[2]}"
+            )
+        if 0 in x.shape[1:]:
+            raise ValueError(
+                f"{owner} expected {name} of at least one frame and one pixel, got {tuple(x.shape)}; drop empty ones"
+            )
+        check.same_kind(owner, name, x, like)
         if any(s % self.reduction for s in x.shape[-2:]):
             padded = tuple(-(-s // self.reduction) * self.reduction for s in x.shape[-2:])
             raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..layers import ConvRNNBase
+from ..layers import _checks as check
 from ..layers.onebias import Conv2dGroupNormGRU, Conv2dGroupNormLSTM
 from ._registry import register
 from .hko7 import PyramidForecaster, stage
@@ -17,7 +18,7 @@ from .openstl import MNIST_CFG
 def encoder_forecaster(
     layer: type[ConvRNNBase],
     in_chans: int = 1,
-    hidden_channels: Sequence[int] = (64, 96, 96),
+    hidden_channels: int | Sequence[int] = (64, 96, 96),
     kernel_size: int = 5,
     stem_channels: int = 16,
     horizon: int = 10,
@@ -30,7 +31,7 @@ def encoder_forecaster(
     Args:
         layer: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTM` or its GRU.
         in_chans: channels of a frame.
-        hidden_channels: the three widths, from the highest resolution down; multiples of 32, or at most 32.
+        hidden_channels: three widths, from the highest resolution down, or one for all; multiples of 32, or at most 32.
         kernel_size: kernel of the recurrent layers.
         stem_channels: channels of the first and the last convolutions.
         horizon: frames to forecast when the call does not say.
@@ -43,9 +44,8 @@ def encoder_forecaster(
         (1, 3, 1, 12, 16)
     """
     made: dict[str, Any] = {"device": device, "dtype": dtype}
-    if len(hidden_channels) != 3:
-        raise ValueError(f"hidden_channels must be three widths, one a resolution, got {hidden_channels!r}")
-    high, middle, low = hidden_channels
+    high, middle, low = check.widths("hidden_channels", hidden_channels, num_layers=3)
+    check.positive_int("stem_channels", stem_channels)
     top = layer(1, low, 1, bias=False, hidden_kernel_size=kernel_size, **made)
     return PyramidForecaster(
         in_chans,
@@ -58,7 +58,7 @@ def encoder_forecaster(
         ],
         encoder=[
             layer(below, width, kernel_size, **made)
-            for below, width in zip((stem_channels, high, middle), hidden_channels, strict=True)
+            for below, width in zip((stem_channels, high, middle), (high, middle, low), strict=True)
         ],
         forecaster=[top, layer(low, middle, kernel_size, **made), layer(middle, high, kernel_size, **made)],
         ups=[

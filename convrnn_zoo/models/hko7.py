@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..layers import _checks as check
 from ..layers._scan import scan
 from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
 from ._forecasting import Forecaster
@@ -113,7 +114,7 @@ def trajgru_layers(below: Sequence[int], widths: Sequence[int], **made: Any) -> 
 def hko7(
     layers: Any,
     in_chans: int = 1,
-    hidden_channels: Sequence[int] = (64, 192, 192),
+    hidden_channels: int | Sequence[int] = (64, 192, 192),
     stem_channels: int = 8,
     horizon: int = 20,
     num_classes: int = 0,
@@ -125,7 +126,7 @@ def hko7(
     Args:
         layers: :func:`convgru_layers` or :func:`trajgru_layers`.
         in_chans: channels of a frame.
-        hidden_channels: the three widths, from the highest resolution down.
+        hidden_channels: three widths, from the highest resolution down, or one for all.
         stem_channels: channels of the first and the last convolutions.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
@@ -137,10 +138,9 @@ def hko7(
         (1, 3, 1, 30, 60)
     """
     made: dict[str, Any] = {"device": device, "dtype": dtype}
-    if len(hidden_channels) != 3:
-        raise ValueError(f"hidden_channels must be three widths, one a resolution, got {hidden_channels!r}")
-    high, middle, low = hidden_channels
-    encoder, forecaster = layers((stem_channels, middle, low), hidden_channels, **made)
+    high, middle, low = check.widths("hidden_channels", hidden_channels, num_layers=3)
+    check.positive_int("stem_channels", stem_channels)
+    encoder, forecaster = layers((stem_channels, middle, low), (high, middle, low), **made)
     downs = [
         stage(nn.Conv2d, in_chans, stem_channels, 7, 5, 1, **made),
         stage(nn.Conv2d, high, middle, 5, 3, 1, **made),

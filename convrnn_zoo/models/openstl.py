@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvRNNCellBase
+from ..layers import Conv2dLSTMCell, ConvRNNCellBase
 from ..layers import _checks as check
-from ..layers.stlstm import Conv2dForgetLSTMCell
 from ._forecasting import AutoregressiveForecaster, State
 from ._registry import register
 
@@ -62,13 +61,13 @@ class StackedCells(AutoregressiveForecaster):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates."""
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(head|adapter)"}
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}
 
 
 class OpenSTLConvLSTM(StackedCells):
     """A stack of ConvLSTM cells that reads its own forecast: OpenSTL's ConvLSTM, without its dead parameters.
 
-    No biases but a constant one in the forget gates. The arguments are those of :class:`StackedCells`.
+    No biases. The arguments are those of :class:`StackedCells`.
 
     References:
         Tan, C. et al. (2023). OpenSTL: A Comprehensive Benchmark of Spatio-Temporal Predictive Learning, tables 2
@@ -80,7 +79,7 @@ class OpenSTLConvLSTM(StackedCells):
         (1, 2, 1, 8, 8)
     """
 
-    cell = Conv2dForgetLSTMCell
+    cell = Conv2dLSTMCell
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[tuple[Tensor, Tensor]]]:
         """Up through the layers."""
