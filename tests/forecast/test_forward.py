@@ -175,13 +175,28 @@ def test_weights_of_another_size_are_refused(name):
         tiny(name, pretrained=True)
 
 
-@pytest.mark.slow
-@EVERY
-def test_compiles_whole(name):
+KINDS = {(type(m), *{type(part) for part in m.modules() if hasattr(part, "gates")}): n for n, m in FULL.items()}
+"""One name of each network that is made of the same parts."""
+
+
+def check_compiled(name, backend):
+    torch.compiler.reset()
     model = tiny(name)
-    x = frames(model)
+    x = frames(model, steps=2)
     expected = made(model, x, horizon=2)
-    compiled = torch.compile(lambda x: made(model, x, horizon=2), fullgraph=True, backend="inductor")
+    compiled = torch.compile(lambda x: made(model, x, horizon=2), fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
     sum(t.square().sum() for t in compiled(x)).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.values()))
+def test_is_one_graph_forward_and_back(name):
+    check_compiled(name, "aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of torch's own making
+@pytest.mark.parametrize("name", sorted(KINDS.values()))
+def test_compiles_to_code_that_agrees(name):
+    check_compiled(name, "inductor")
