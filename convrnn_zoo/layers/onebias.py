@@ -1,13 +1,14 @@
-"""Layers of published architectures whose gates have one bias, where torch's have two."""
+"""Layers and cells of published architectures whose gates have one bias, where torch's have two."""
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._base import DirectionWeights, Equations
-from .gru import Conv2dGRU
-from .lstm import Conv2dLSTM
+from .gru import Conv2dGRUCell
+from .lstm import Conv2dLSTMCell
 from .peephole import Conv2dPeepholeLSTM
 
 
@@ -17,6 +18,10 @@ class OneBias(Equations):
     def _add_parameters(self, suffix: str, *args: Any) -> None:
         super()._add_parameters(suffix, *args)
         self._parameters.pop(f"bias_hh{suffix}", None)
+
+    def split(self, w: DirectionWeights) -> DirectionWeights:
+        """The weights, with a second bias of zeros where there is a first: there are two or none."""
+        return super().split(w if w.b_ih is None else w._replace(b_hh=torch.zeros_like(w.b_ih)))
 
 
 class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
@@ -55,13 +60,13 @@ class GroupNormed(OneBias):
         return F.group_norm(gates, max(1, gates.shape[1] // 32), weight, bias)
 
 
-class Conv2dGroupNormLSTM(GroupNormed, Conv2dLSTM):
-    """2-d :class:`ConvLSTM` over ``(T, N, C, H, W)`` with a group norm over its four gates.
+class Conv2dGroupNormLSTMCell(GroupNormed, Conv2dLSTMCell):
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with a group norm over its four gates.
 
     Example:
-        >>> output, (h_n, c_n) = Conv2dGroupNormLSTM(1, 4, kernel_size=5)(torch.randn(3, 2, 1, 8, 8))
-        >>> tuple(output.shape)
-        (3, 2, 4, 8, 8)
+        >>> h, c = Conv2dGroupNormLSTMCell(1, 4, kernel_size=5)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
     """
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -69,15 +74,15 @@ class Conv2dGroupNormLSTM(GroupNormed, Conv2dLSTM):
         return super().step(self.normed(gates, *own), state, ())
 
 
-class Conv2dGroupNormGRU(GroupNormed, Conv2dGRU):
-    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)``, reset before the convolution, with group norms.
+class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
+    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)``, reset before the convolution, with group norms.
 
     One norm goes over r and z, and one over the candidate.
 
     Example:
-        >>> output, h_n = Conv2dGroupNormGRU(1, 4, kernel_size=5)(torch.randn(3, 2, 1, 8, 8))
-        >>> tuple(output.shape)
-        (3, 2, 4, 8, 8)
+        >>> h = Conv2dGroupNormGRUCell(1, 4, kernel_size=5)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -86,13 +91,13 @@ class Conv2dGroupNormGRU(GroupNormed, Conv2dGRU):
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """As a GRU's, and behind its own the norm's."""
         kind = super().split(w)
-        return kind._replace(own=(*kind.own, *w.own))
+        return kind._replace(own=(*w.own, *kind.own))
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A GRU's step, its gates and its candidate normed."""
-        (h,), (candidate, weight, bias) = state, own
+        (h,), (weight, bias, *candidate) = state, own
         both = 2 * h.shape[1]
         r, z = self.normed(gates[:, :both], weight[:both], bias[:both]).chunk(2, dim=1)
-        n = gates[:, both:] + self.conv(r.sigmoid() * h, candidate)
+        n = gates[:, both:] + self.conv(r.sigmoid() * h, *candidate)
         n = self.normed(n, weight[both:], bias[both:]).tanh()
         return (n + z.sigmoid() * (h - n),)

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import ConvRNNBase
+from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
-from ..layers.onebias import Conv2dGroupNormGRU, Conv2dGroupNormLSTM
+from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
 from ._registry import register
-from .hko7 import PyramidForecaster, stage
+from .hko7 import PyramidForecaster, Unroll, stage
 from .openstl import MNIST_CFG
 
 
 def encoder_forecaster(
-    layer: type[ConvRNNBase],
+    cell: type[ConvRNNCellBase],
     in_chans: int = 1,
     hidden_channels: int | Sequence[int] = (64, 96, 96),
     kernel_size: int = 5,
@@ -26,10 +26,10 @@ def encoder_forecaster(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> PyramidForecaster:
-    """Three resolutions, each half the one above, of layers whose gates are normed.
+    """Three resolutions, each half the one above, of cells whose gates are normed.
 
     Args:
-        layer: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTM` or its GRU.
+        cell: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTMCell` or the GRU's.
         in_chans: channels of a frame.
         hidden_channels: three widths, from the highest resolution down, or one for all; multiples of 32, or at most 32.
         kernel_size: kernel of the recurrent layers.
@@ -39,14 +39,14 @@ def encoder_forecaster(
         device, dtype: where and as what the parameters are made.
 
     Example:
-        >>> model = encoder_forecaster(Conv2dGroupNormGRU, hidden_channels=(4, 6, 6))
+        >>> model = encoder_forecaster(Conv2dGroupNormGRUCell, hidden_channels=(4, 6, 6))
         >>> tuple(model(torch.rand(1, 2, 1, 12, 16), horizon=3).shape)
         (1, 3, 1, 12, 16)
     """
     made: dict[str, Any] = {"device": device, "dtype": dtype}
     high, middle, low = check.widths("hidden_channels", hidden_channels, num_layers=3)
     check.positive_int("stem_channels", stem_channels)
-    top = layer(1, low, 1, bias=False, hidden_kernel_size=kernel_size, **made)
+    top = Unroll(cell(1, low, 1, bias=False, hidden_kernel_size=kernel_size, **made))
     return PyramidForecaster(
         in_chans,
         horizon,
@@ -57,10 +57,14 @@ def encoder_forecaster(
             stage(nn.Conv2d, middle, middle, 3, 2, 1, **made),
         ],
         encoder=[
-            layer(below, width, kernel_size, **made)
+            Unroll(cell(below, width, kernel_size, **made))
             for below, width in zip((stem_channels, high, middle), (high, middle, low), strict=True)
         ],
-        forecaster=[top, layer(low, middle, kernel_size, **made), layer(middle, high, kernel_size, **made)],
+        forecaster=[
+            top,
+            Unroll(cell(low, middle, kernel_size, **made)),
+            Unroll(cell(middle, high, kernel_size, **made)),
+        ],
         ups=[
             stage(nn.ConvTranspose2d, low, low, 4, 2, 1, **made),
             stage(nn.ConvTranspose2d, middle, middle, 4, 2, 1, **made),
@@ -92,14 +96,14 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-for _name, _layer, _kind, _count in (
-    ("convlstm_ef", Conv2dGroupNormLSTM, "ConvLSTM", "8,110,625"),
-    ("convgru_ef", Conv2dGroupNormGRU, "ConvGRU", "6,189,089"),
+for _name, _cell, _kind, _count in (
+    ("convlstm_ef", Conv2dGroupNormLSTMCell, "ConvLSTM", "8,110,625"),
+    ("convgru_ef", Conv2dGroupNormGRUCell, "ConvGRU", "6,189,089"),
 ):
     register(
         __name__,
         _name,
-        partial(encoder_forecaster, _layer),
+        partial(encoder_forecaster, _cell),
         cfg=MNIST_CFG,
         doc=_DOC.format(name=_name, kind=_kind, count=_count),
     )

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
-from ..layers._scan import scan
 from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
 from ._forecasting import Forecaster
 from ._registry import register
@@ -18,23 +17,23 @@ from .openstl import MNIST_CFG
 
 
 class Unroll(nn.Module):
-    """A cell with the one state h over a sequence ``(T, N, C, H, W)``, called as a sequence layer is."""
+    """A cell over a sequence ``(T, N, C, H, W)``, called as a sequence layer is: for cells that have none."""
 
     def __init__(self, cell: nn.Module) -> None:
         super().__init__()
         self.cell = cell
         self.grad_checkpointing = False
 
-    def forward(self, xs: Tensor, h: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Every h, and the last."""
-
-        def step(x: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
+    def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        """Every h, and the last state."""
+        ys = []
+        for x in xs.unbind(0):
             if self.grad_checkpointing and torch.is_grad_enabled():
-                return (checkpoint(self.cell, x, *state, use_reentrant=False),)
-            return (self.cell(x, *state),)
-
-        ys, (h,) = scan(step, xs.unbind(0), (h,))
-        return torch.stack(ys), h
+                hx = checkpoint(self.cell, x, hx, use_reentrant=False)
+            else:
+                hx = self.cell(x, hx)
+            ys.append(hx if isinstance(hx, Tensor) else hx[0])
+        return torch.stack(ys), hx
 
 
 class PyramidForecaster(Forecaster):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dGRUCell, Conv2dLSTM, Conv2dPeepholeLSTM
+from convrnn_zoo.layers import Conv2dGRUCell, Conv2dLSTMCell, Conv2dPeepholeLSTM
 from convrnn_zoo.layers.gru import GRUEquations
-from convrnn_zoo.layers.onebias import Conv2dGroupNormGRU, Conv2dGroupNormLSTM, Conv2dOneBiasPeepholeLSTM
+from convrnn_zoo.layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dOneBiasPeepholeLSTM
 from convrnn_zoo.layers.stlstm import STLSTMCell
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell, warp
 
@@ -99,24 +99,29 @@ def test_one_bias_is_two_of_which_one_is_zero():
     assert not torch.equal(one.weight_ih_l1, two.weight_ih_l1)
 
 
-@pytest.mark.parametrize(("kind", "plain"), [(Conv2dGroupNormLSTM, Conv2dLSTM), (Conv2dGroupNormGRU, Conv2dGRU)])
-def test_a_group_norm_that_undoes_itself_leaves_the_plain_layer(kind, plain, monkeypatch):
-    options = {"reset_after": False} if plain is Conv2dGRU else {}
-    normed, rnn = kind(2, 3, 3), plain(2, 3, 3, **options)
-    shared = {k: v for k, v in normed.state_dict().items() if "norm" not in k}
-    rnn.load_state_dict({**shared, "bias_hh_l0": torch.zeros_like(rnn.bias_hh_l0)})
-    x = torch.randn(3, 2, 2, 4, 5)
-    assert not torch.allclose(normed(x)[0], rnn(x)[0], atol=1e-3)
+@pytest.mark.parametrize(
+    ("kind", "plain", "options"),
+    [(Conv2dGroupNormLSTMCell, Conv2dLSTMCell, {}), (Conv2dGroupNormGRUCell, Conv2dGRUCell, {"reset_after": False})],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_group_norm_that_undoes_itself_leaves_the_plain_cell(kind, plain, options, bias, monkeypatch):
+    normed, cell = kind(2, 3, 3, bias=bias), plain(2, 3, 3, bias=bias, **options)
+    zeros = {k: torch.zeros_like(v) for k, v in cell.state_dict().items() if k == "bias_hh"}
+    cell.load_state_dict({**{k: v for k, v in normed.state_dict().items() if "norm" not in k}, **zeros})
+    x, h = torch.randn(2, 2, 4, 5), torch.randn(2, 3, 4, 5)
+    state = (h, h + 1)[: len(cell.states)] if len(cell.states) > 1 else h
+    a, b = normed(x, state), cell(x, state)
+    assert not torch.allclose(a[0], b[0], atol=1e-3)
     monkeypatch.setattr(kind, "normed", lambda self, gates, weight, bias: gates * weight.mean() + bias.mean())
-    torch.testing.assert_close(normed(x)[0], rnn(x)[0])
+    torch.testing.assert_close(normed(x, state), b)
 
 
 def test_group_norms_are_as_those_of_torch_nn():
-    rnn = Conv2dGroupNormLSTM(2, 64, 3)
+    cell = Conv2dGroupNormLSTMCell(2, 64, 3)
     norm, gates = nn.GroupNorm(8, 256), torch.randn(2, 256, 4, 5)
-    torch.testing.assert_close(rnn.normed(gates, rnn.weight_norm_l0, rnn.bias_norm_l0), norm(gates))
+    torch.testing.assert_close(cell.normed(gates, cell.weight_norm, cell.bias_norm), norm(gates))
     with pytest.raises(ValueError, match="multiple of 32"):
-        Conv2dGroupNormLSTM(2, 40, 3)
+        Conv2dGroupNormLSTMCell(2, 40, 3)
 
 
 def test_st_lstm_passes_one_memory_up_and_shows_what_it_adds():

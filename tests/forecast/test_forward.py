@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from forecasters import FULL, NAMES, tiny
+from forecasters import FULL, NAMES, one_thread, tiny  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models import group_parameters
