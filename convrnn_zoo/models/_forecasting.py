@@ -25,7 +25,7 @@ class Forecaster(nn.Module):
 
     num_classes = 0
     num_features: int
-    """Channels that the last convolution reads."""
+    """Channels of the map that the last convolution makes frames of."""
 
     def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
         super().__init__()
@@ -41,8 +41,19 @@ class Forecaster(nn.Module):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """timm's list of feature maps; the one that the frames are made of."""
-        return [{"num_chs": self.num_features, "reduction": self.reduction}]
+        """timm's list of feature maps: none, since the maps inside a forecaster are of no one frame of its input."""
+        return []
+
+    def prune_intermediate_layers(self, *args: Any, **kwargs: Any) -> list[int]:
+        """What timm asks of a model for ``features_only=True``: refused.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"features_only expected a model that has feature maps, got {type(self).__name__}, a forecaster; take one "
+            "of the zoo's sequence models, such as convlstm2d_2layer"
+        )
 
     def input_weights(self) -> list[str]:
         """Keys whose axis 1 could be fitted to another `in_chans`: none, since frames come out as well."""

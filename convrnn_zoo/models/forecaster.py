@@ -90,17 +90,18 @@ class ConvRNNForecaster(Forecaster):
             hidden = check.kernels("hidden_kernel_size", hidden_kernel_size, 2, num_layers)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         stem = widths[0] if stem_channels is None else check.positive_int("stem_channels", stem_channels)
-        folded, self.num_features = in_chans * patch_size**2, sum(widths)
+        folded = in_chans * patch_size**2
 
         down: list[nn.Module] = [nn.PixelUnshuffle(patch_size)]
         up: list[nn.Module] = []
-        below, above = folded, self.num_features
+        below, above = folded, sum(widths)
         for stride in strides:  # a kernel of stride + 2, padded by one, divides and multiplies the size exactly
             down += [nn.Conv2d(below, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(SLOPE)]
             below = stem
         for stride in reversed(strides):
             up += [nn.ConvTranspose2d(above, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(SLOPE)]
             above = stem
+        self.num_features = above
         self.stem = nn.Sequential(*down)
         self.encoder = layer(
             below, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **made, **layer_args

@@ -1,11 +1,14 @@
 """What every forecaster keeps: shapes, horizons, sizes, errors, training, saving, devices."""
 
+import math
+
 import pytest
 import torch
 from forecasters import FULL, NAMES, one_thread, tiny  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models import group_parameters
+from torch import nn
 
 import convrnn_zoo
 
@@ -165,14 +168,43 @@ def test_timms_view_of_it(name):
     assert sorted(n for g in groups.values() for n in g) == sorted(parameters)
     assert (model.num_classes, model.in_chans) == (0, model.default_cfg["input_size"][0])
     assert all(s % FULL[name].reduction == 0 for s in model.default_cfg["input_size"][1:])
-    (info,) = model.feature_info
-    assert info == {"num_chs": model.num_features, "reduction": model.reduction}
+    last = [m for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n != "adapter"][-1]
+    assert model.num_features == last.in_channels
+    with pytest.raises(ValueError, match="features_only expected a model that has feature maps"):
+        tiny(name, features_only=True)
 
 
 @EVERY
 def test_weights_of_another_size_are_refused(name):
     with pytest.raises(convrnn_zoo.WeightsError, match="has no pretrained weights"):
         tiny(name, pretrained=True)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("_forecaster")])
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_a_forecaster_of_your_own(name, data):
+    layers = data.draw(st.integers(1, 3), label="num_layers")
+    odd, size = st.sampled_from([1, 3, 5]), st.integers(1, 4)
+    strides = data.draw(st.lists(st.integers(1, 4), max_size=2), label="strides")
+    patch = data.draw(st.integers(1, 3), label="patch_size")
+    model = convrnn_zoo.create_model(
+        name,
+        hidden_channels=data.draw(st.one_of(size, st.lists(size, min_size=layers, max_size=layers)), label="widths"),
+        kernel_size=data.draw(st.lists(st.tuples(odd, odd), min_size=layers, max_size=layers), label="kernels"),
+        hidden_kernel_size=data.draw(st.one_of(st.none(), odd), label="hidden_kernel_size"),
+        num_layers=layers,
+        patch_size=patch,
+        strides=strides,
+        stem_channels=data.draw(st.one_of(st.none(), size), label="stem_channels"),
+        bias=data.draw(st.booleans(), label="bias"),
+    )
+    x = frames(model, height=2, width=1)
+    assert x.shape[-1] == math.prod([patch, *strides])
+    out = model(x, horizon=2)
+    assert out.shape == (1, 2, *x.shape[2:])
+    out.square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
 
 
 KINDS = {(type(m), *{type(part) for part in m.modules() if hasattr(part, "gates")}): n for n, m in FULL.items()}
