@@ -12,13 +12,33 @@ Example:
 from . import layers, models
 from ._version import __version__
 from .layers import *  # noqa: F403
-from .models import WEIGHTS, ConvRNNModel, Metric, Weights, WeightsError, create_model, list_models
+from .layers.stlstm import STLSTMCell
+from .layers.trajgru import TrajGRUCell
+from .models import (
+    WEIGHTS,
+    AutoregressiveForecaster,
+    ConvRNNForecaster,
+    ConvRNNModel,
+    Forecaster,
+    Metric,
+    Rollout,
+    Weights,
+    WeightsError,
+    create_model,
+    list_models,
+)
 
 __all__ = [
     *layers.__all__,
     "WEIGHTS",
+    "AutoregressiveForecaster",
+    "ConvRNNForecaster",
     "ConvRNNModel",
+    "Forecaster",
     "Metric",
+    "Rollout",
+    "STLSTMCell",
+    "TrajGRUCell",
     "Weights",
     "WeightsError",
     "__version__",

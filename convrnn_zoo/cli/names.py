@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Metric, create_model, list_models
 from ._text import columns
 
@@ -36,7 +37,8 @@ def describe(name: str) -> dict[str, Any]:
     record = WEIGHTS.get(name)
     model: Any = create_model(name, device="meta")
     cfg = model.pretrained_cfg
-    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[model.rnn.ndim]
+    layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
+    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[layers[0].ndim]
     facts: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -47,7 +49,7 @@ def describe(name: str) -> dict[str, Any]:
     }
     if record is None:
         facts["weights"] = list_models(f"{name}.*", pretrained=True)
-        facts["layer"] = str(model.rnn)
+        facts["layers"] = [str(layer) for layer in layers]
     else:
         facts |= {
             "trained on": record.dataset,

@@ -1,9 +1,30 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convrnn
+from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from ._forecasting import AutoregressiveForecaster, Forecaster, Rollout
 from ._loading import WeightsError
 from ._network import ConvRNNModel
 from ._registry import create_model, list_models
 from ._weights import WEIGHTS, Metric, Weights
+from .forecaster import ConvRNNForecaster
 
-__all__ = ["WEIGHTS", "ConvRNNModel", "Metric", "Weights", "WeightsError", "convrnn", "create_model", "list_models"]
+__all__ = [
+    "WEIGHTS",
+    "AutoregressiveForecaster",
+    "ConvRNNForecaster",
+    "ConvRNNModel",
+    "Forecaster",
+    "Metric",
+    "Rollout",
+    "Weights",
+    "WeightsError",
+    "convlstm_shi",
+    "convrnn",
+    "create_model",
+    "forecaster",
+    "forecaster_ef",
+    "hko7",
+    "list_models",
+    "openstl",
+    "predrnn",
+]

@@ -1,0 +1,103 @@
+"""Layers and cells of published architectures whose gates have one bias, where torch's have two."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._base import DirectionWeights, Equations
+from .gru import Conv2dGRUCell
+from .lstm import Conv2dLSTMCell
+from .peephole import Conv2dPeepholeLSTM
+
+
+class OneBias(Equations):
+    """A kind whose gates have the one bias ``bias_ih`` and no ``bias_hh``, as the equations of papers do."""
+
+    def _add_parameters(self, suffix: str, *args: Any) -> None:
+        super()._add_parameters(suffix, *args)
+        self._parameters.pop(f"bias_hh{suffix}", None)
+
+    def split(self, w: DirectionWeights) -> DirectionWeights:
+        """The weights, with a second bias of zeros where there is a first: there are two or none."""
+        return super().split(w if w.b_ih is None else w._replace(b_hh=torch.zeros_like(w.b_ih)))
+
+
+class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
+    """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)`` with one bias a gate.
+
+    Example:
+        >>> rnn = Conv2dOneBiasPeepholeLSTM(1, 4, kernel_size=3, peephole="channel")
+        >>> sum(p.numel() for p in rnn.parameters()) == 16 * (1 + 4) * 9 + 16 + 3 * 4
+        True
+    """
+
+
+class GroupNormed(OneBias):
+    """A kind whose pre-activations pass through a group norm before the gates open; groups of about 32 channels."""
+
+    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The norm's scale and shift, one a row of the gates."""
+        if channels > 32 and channels % 32:
+            raise ValueError(
+                f"out_channels must be a multiple of 32, or at most 32, for its group norm, got {channels}"
+            )
+        rows = (self.gates * channels,)
+        return super().own_shapes(channels, kernel) | {"weight_norm": rows, "bias_norm": rows}
+
+    def reset_parameters(self) -> None:
+        """Draws as the kind does; the norm starts as one that changes nothing but mean and variance."""
+        super().reset_parameters()  # type: ignore[misc]
+        for name, p in self.named_parameters():
+            if name.startswith("weight_norm"):
+                nn.init.ones_(p)
+            elif name.startswith("bias_norm"):
+                nn.init.zeros_(p)
+
+    def normed(self, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The group norm of some of the gates, by their rows of scale and shift."""
+        return F.group_norm(gates, max(1, gates.shape[1] // 32), weight, bias)
+
+
+class Conv2dGroupNormLSTMCell(GroupNormed, Conv2dLSTMCell):
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with a group norm over its four gates.
+
+    Example:
+        >>> h, c = Conv2dGroupNormLSTMCell(1, 4, kernel_size=5)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """An LSTM's step on gates that are normed."""
+        return super().step(self.normed(gates, *own), state, ())
+
+
+class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
+    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)``, reset before the convolution, with group norms.
+
+    One norm goes over r and z, and one over the candidate.
+
+    Example:
+        >>> h = Conv2dGroupNormGRUCell(1, 4, kernel_size=5)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, reset_after=False)
+
+    def split(self, w: DirectionWeights) -> DirectionWeights:
+        """As a GRU's, and behind its own the norm's."""
+        kind = super().split(w)
+        return kind._replace(own=(*w.own, *kind.own))
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A GRU's step, its gates and its candidate normed."""
+        (h,), (weight, bias, *candidate) = state, own
+        both = 2 * h.shape[1]
+        r, z = self.normed(gates[:, :both], weight[:both], bias[:both]).chunk(2, dim=1)
+        n = gates[:, both:] + self.conv(r.sigmoid() * h, *candidate)
+        n = self.normed(n, weight[both:], bias[both:]).tanh()
+        return (n + z.sigmoid() * (h - n),)

@@ -1,0 +1,209 @@
+"""The trajectory GRU, and the GRU with leaky units that it departs from."""
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _checks as check
+from ._base import ConvRNNCellBase, DirectionWeights
+from .gru import Conv2dGRU, GRUEquations
+
+SLOPE = 0.2
+
+
+class LeakyGRUEquations(GRUEquations):
+    """A GRU, reset after the convolution, whose candidate passes through a leaky ReLU of slope 0.2, not tanh."""
+
+    options: ClassVar = {"reset_after": (True,)}
+    reset_after = True
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next state; nothing bounds it but what the gates learn."""
+        (h,) = state
+        r, z, n, hn = gates.chunk(4, dim=1)
+        n = F.leaky_relu(n + r.sigmoid() * hn, SLOPE)
+        return (n + z.sigmoid() * (h - n),)
+
+
+class Conv2dLeakyGRU(LeakyGRUEquations, Conv2dGRU):
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with a leaky ReLU of slope 0.2 for tanh.
+
+    References:
+        Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model.
+        https://arxiv.org/abs/1706.03458
+
+    Example:
+        >>> output, h_n = Conv2dLeakyGRU(2, 4, kernel_size=3, hidden_kernel_size=5)(torch.randn(5, 1, 2, 8, 8))
+        >>> tuple(output.shape)
+        (5, 1, 4, 8, 8)
+    """
+
+
+def warp(h: Tensor, flows: Tensor) -> Tensor:
+    """`h` as seen along flows, in bilinear interpolation and with zeros beyond the edge.
+
+    Args:
+        h: maps ``(N, C, H, W)``.
+        flows: ``(N, L, 2, H, W)``, L displacements a pixel, in pixels: first to the right, then down.
+
+    Returns:
+        ``(N, C, L, H, W)``; at (y, x) of link l stands what `h` has at (y + v, x + u) of its flow (u, v).
+
+    Example:
+        >>> h = torch.tensor([[1.0, 2.0, 3.0]]).reshape(1, 1, 1, 3)
+        >>> right = torch.tensor([1.0, 0.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 1, 3)
+        >>> warp(h, right).flatten().tolist()
+        [2.0, 3.0, 0.0]
+    """
+    n, c, height, width = h.shape
+    kind = torch.promote_types(h.dtype, torch.float32)  # in half precision a coordinate is soon off by a pixel
+    rows = torch.arange(height, device=h.device, dtype=kind).unsqueeze(1)
+    columns = torch.arange(width, device=h.device, dtype=kind)
+    x = (columns + flows[:, :, 0]) * (2 / max(width - 1, 1)) - 1
+    y = (rows + flows[:, :, 1]) * (2 / max(height - 1, 1)) - 1
+    # The links are laid under each other: one call, and no copy of h for each of them.
+    grid = torch.stack([x, y], dim=-1).flatten(1, 2)
+    seen = F.grid_sample(h.to(kind), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return seen.to(h.dtype).reshape(n, c, -1, height, width)
+
+
+class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
+    r"""One step of the trajectory GRU on ``(N, C, H, W)``: ``h = cell(x, h)``.
+
+    A convolution gathers the state at fixed offsets; here `links` places a pixel are gathered along flows that
+    are made anew at each step from input and state (``*`` a convolution, φ a leaky ReLU of slope 0.2):
+
+    .. math::
+        u, v &= W_f * φ(W_{xf} * x + b_{xf} + W_{hf} * h + b_{hf}) + b_f \\
+        a_{·} &= \sum_l W_{h·}^l \, \mathrm{warp}(h, u_l, v_l) + b_{h·} \\
+        r, z &= σ(W_{i·} * x + b_{i·} + a_{·}) \\
+        n &= φ(W_{in} * x + b_{in} + r ⊙ a_n) \\
+        h' &= n + z ⊙ (h - n)
+
+    ``weight_hh`` is ``(3C, C, 1, links)``: a kernel whose taps lie where the flows lead. Rows are r, z, n; those
+    of ``weight_f`` are u, v of the first link, then of the next. With flows of zero this is a GRU with a 1×1
+    state-to-state kernel, the sum over the links.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the state.
+        kernel_size: kernel of the input-to-state convolution.
+        links: places that each pixel gathers the state from.
+        bias: whether the gates and the flows have biases.
+        flow_channels, flow_kernel_size: maps and kernel of the network that makes the flows.
+        device, dtype: where and as what the parameters are made.
+
+    References:
+        Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model.
+        https://arxiv.org/abs/1706.03458
+
+    Example:
+        >>> cell, h = TrajGRUCell(2, 4, kernel_size=3, links=5), None
+        >>> for frame in torch.randn(3, 1, 2, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (1, 4, 8, 8)
+    """
+
+    ndim = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        links: int = 5,
+        bias: bool = True,
+        *,
+        flow_channels: int = 32,
+        flow_kernel_size: int = 5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.links = check.positive_int("links", links)
+        self.flow_channels = check.positive_int("flow_channels", flow_channels)
+        self.flow_kernel_size = check.ntuple("flow_kernel_size", flow_kernel_size, self.ndim)
+        super().__init__(
+            in_channels, out_channels, kernel_size, bias, hidden_kernel_size=(1, links), device=device, dtype=dtype
+        )
+
+    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The flows' weights, and their biases where there are any."""
+        sizes = {"xf": (self.flow_channels, self.in_channels), "hf": (self.flow_channels, channels)}
+        sizes["f"] = (2 * self.links, self.flow_channels)
+        shapes = {f"weight_{k}": (*size, *self.flow_kernel_size) for k, size in sizes.items()}
+        return shapes | ({f"bias_{k}": (rows,) for k, (rows, _) in sizes.items()} if self.bias else {})
+
+    def extra_repr(self) -> str:
+        """The sizes, for printing."""
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, links={self.links}"
+
+    def flows(self, x: Tensor, h: Tensor) -> Tensor:
+        """The displacements ``(N, links, 2, H, W)`` along which the state will be read, in pixels."""
+        made = F.leaky_relu(self._flow_input(x) + self._flow_conv(h, "hf"), SLOPE)
+        return self._flow_conv(made, "f").unflatten(1, (self.links, 2))
+
+    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+        """One whole step: the state is gathered along the flows, and then is as any GRU's."""
+        (h,) = state
+        seen = warp(h, self.flows(x, h)).flatten(1, 2)
+        hh = F.conv2d(seen, w.hh.reshape(len(w.hh), -1, 1, 1), w.b_hh)
+        return self.step(self.join(self._gate_input(x, w), hh), state, ())
+
+    def _flow_conv(self, x: Tensor, which: str) -> Tensor:
+        return self.conv(x, getattr(self, f"weight_{which}"), getattr(self, f"bias_{which}", None))
+
+    def _flow_input(self, x: Tensor) -> Tensor:
+        return self._flow_conv(x, "xf")
+
+    def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
+        return self.conv(x, w.ih, w.b_ih)
+
+
+class TrajGRUStateCell(TrajGRUCell):
+    """A :class:`TrajGRUCell` that runs on its state alone, as a forecaster's first layer does.
+
+    It has no input weights; of its input ``(N, 1, H, W)`` only the size is read.
+
+    Example:
+        >>> cell = TrajGRUStateCell(4, links=3)
+        >>> tuple(cell(torch.ones(1, 1, 8, 8), torch.randn(1, 4, 8, 8)).shape)
+        (1, 4, 8, 8)
+    """
+
+    def __init__(
+        self,
+        out_channels: int,
+        links: int = 5,
+        bias: bool = True,
+        *,
+        flow_channels: int = 32,
+        flow_kernel_size: int = 5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            1, out_channels, 1, links, bias,
+            flow_channels=flow_channels, flow_kernel_size=flow_kernel_size, device=device, dtype=dtype,
+        )  # fmt: skip
+
+    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The flows' weights but those of an input."""
+        return {k: v for k, v in super().own_shapes(channels, kernel).items() if not k.endswith("_xf")}
+
+    def _add_parameters(self, *args: Any) -> None:
+        super()._add_parameters(*args)
+        for name in ("weight_ih", "bias_ih"):
+            self._parameters.pop(name, None)
+
+    def split(self, w: DirectionWeights) -> DirectionWeights:
+        """The weights, with those of the state in the place where the input's kind would be read from."""
+        return w._replace(ih=w.hh)
+
+    def _flow_input(self, x: Tensor) -> Tensor:
+        return x.new_zeros(())
+
+    def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
+        return x.new_zeros(()).expand(len(x), len(w.hh), *x.shape[2:])

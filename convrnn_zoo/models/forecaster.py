@@ -1,0 +1,171 @@
+"""A forecaster of your own: any layer of the core family, any widths and kernels, on patches or behind strides."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import layers
+from ..layers import ConvRNNBase
+from ..layers import _checks as check
+from ._forecasting import Forecaster
+from ._registry import register
+from .openstl import MNIST_CFG
+
+SLOPE = 0.2
+
+
+def framewise(module: nn.Module, x: Tensor) -> Tensor:
+    """A module of single frames over ``(T, N, C, H, W)``."""
+    return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def constant_input(like: Tensor, horizon: int) -> Tensor:
+    """Ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``: what a forecaster's first layer, which has no input,
+    is fed with through a 1×1 kernel, so that its input weights are its gates' biases and nothing else."""
+    return like.new_ones(1, 1, 1, 1, 1).expand(horizon, len(like), 1, *like.shape[-2:])
+
+
+class ConvRNNForecaster(Forecaster):
+    """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or behind strided convolutions.
+
+    The encoder's layers read the input frames. The forecaster's layers, as many and as wide, start each from the
+    state of its fellow in the encoder and go on for `horizon` steps; the first of them has no input. A 1×1
+    convolution over the states of all of them makes the frames.
+
+    Args:
+        layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
+        in_chans: channels of a frame.
+        hidden_channels: channels of the state, or a list of one a layer.
+        kernel_size: input-to-state kernel: an int, one an axis, or a list of one tuple a layer.
+        num_layers: layers of the encoder and of the forecaster.
+        hidden_kernel_size: state-to-state kernel, likewise; `kernel_size` by default.
+        patch_size: edge of the patches that frames are folded into, without weights, and unfolded from.
+        strides: of convolutions in front of the encoder, with transposed ones behind the forecaster; none by default.
+        stem_channels: width of those convolutions; that of the first layer by default.
+        horizon: frames to forecast when the call does not say.
+        num_classes: 0.
+        device, dtype: where and as what the parameters are made.
+        **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`.
+
+    References:
+        Shi, X. et al. (2015). Convolutional LSTM Network: A Machine Learning Approach for Precipitation
+        Nowcasting, section 3.3. https://arxiv.org/abs/1506.04214
+
+    Example:
+        >>> from convrnn_zoo.layers import Conv2dGRU
+        >>> model = ConvRNNForecaster(Conv2dGRU, hidden_channels=[8, 4], kernel_size=3, strides=(2, 2))
+        >>> tuple(model(torch.rand(2, 5, 1, 16, 24), horizon=3).shape)
+        (2, 3, 1, 16, 24)
+    """
+
+    def __init__(
+        self,
+        layer: type[ConvRNNBase],
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = 64,
+        kernel_size: int | Sequence[int] | Sequence[Sequence[int]] = 5,
+        num_layers: int = 2,
+        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
+        patch_size: int = 1,
+        strides: Sequence[int] = (),
+        stem_channels: int | None = None,
+        horizon: int = 10,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
+        reduction = check.positive_int("patch_size", patch_size)
+        for i, stride in enumerate(strides):
+            reduction *= check.positive_int(f"strides[{i}]", stride)
+        super().__init__(in_chans, horizon, reduction, num_classes)
+        num_layers = check.positive_int("num_layers", num_layers)
+        widths = check.widths("hidden_channels", hidden_channels, num_layers)
+        kernels = check.kernels("kernel_size", kernel_size, 2, num_layers)
+        hidden = kernels
+        if hidden_kernel_size is not None:
+            hidden = check.kernels("hidden_kernel_size", hidden_kernel_size, 2, num_layers)
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        stem = widths[0] if stem_channels is None else check.positive_int("stem_channels", stem_channels)
+        folded = in_chans * patch_size**2
+
+        down: list[nn.Module] = [nn.PixelUnshuffle(patch_size)]
+        up: list[nn.Module] = []
+        below, above = folded, sum(widths)
+        for stride in strides:  # a kernel of stride + 2, padded by one, divides and multiplies the size exactly
+            down += [nn.Conv2d(below, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(SLOPE)]
+            below = stem
+        for stride in reversed(strides):
+            up += [nn.ConvTranspose2d(above, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(SLOPE)]
+            above = stem
+        self.num_features = above
+        self.stem = nn.Sequential(*down)
+        self.encoder = layer(
+            below, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **made, **layer_args
+        )
+        self.first = layer(
+            1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **made, **{**layer_args, "bias": False}
+        )
+        self.rest = None
+        if num_layers > 1:
+            self.rest = layer(
+                widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
+                **made, **layer_args,
+            )  # fmt: skip
+        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **made), nn.PixelShuffle(patch_size))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters by depth, for layer-wise learning rates: each layer of the encoder, then of the forecaster."""
+        return {
+            "stem": r"^stem",
+            "encoder": r"^encoder\.\w+_l(\d+)",
+            "first": r"^first",
+            "rest": r"^rest\.\w+_l(\d+)",
+            "head": r"^head",
+        }
+
+    def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
+        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
+        x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
+        _, state = self.encoder(framewise(self.stem, x.transpose(0, 1)))
+        names = len(self.encoder.states)
+        parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
+        begin, go_on = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
+        y, _ = self.first(constant_input(parts[0][0][0], horizon), begin if names > 1 else begin[0])
+        outputs = [y]
+        if self.rest is not None:
+            above, _ = self.rest.forward_layers(y, go_on if names > 1 else go_on[0])
+            outputs += above
+        return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
+
+
+_DOC = """A forecaster of your own of {kind} layers: an encoder–forecaster on patches or behind strides.
+
+Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of `patch_size` times the
+`strides`; see :class:`~convrnn_zoo.models.forecaster.ConvRNNForecaster`, and Shi et al. 2015, section 3.3,
+https://arxiv.org/abs/1506.04214.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
+    strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.{kind}`.
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=[4, 8], kernel_size=3, patch_size=2)
+    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+    (1, 2, 1, 8, 8)
+"""
+
+for _kind in (layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, layers.Conv2dGRU):
+    _name = _kind.__name__.replace("2d", "").lower() + "_forecaster"
+    register(
+        __name__,
+        _name,
+        partial(ConvRNNForecaster, _kind, patch_size=4),
+        cfg=MNIST_CFG,
+        doc=_DOC.format(kind=_kind.__name__, name=_name),
+    )

@@ -1,0 +1,130 @@
+"""PredRNN and PredRNN v2: ``predrnn`` and ``predrnn_v2``."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.stlstm import STLSTMCell
+from ._forecasting import State
+from ._registry import register
+from .openstl import MNIST_CFG, StackedCells
+
+
+class PredRNN(StackedCells):
+    """A stack of ST-LSTM cells whose second memory zigzags through the layers and on to the next step.
+
+    The arguments are those of :class:`~convrnn_zoo.models.openstl.StackedCells`; the widths of all layers must be
+    equal, since the memory that goes through them has one.
+
+    References:
+        Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal
+        LSTMs, table 1. https://proceedings.neurips.cc/paper/2017/hash/e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html
+
+    Example:
+        >>> model = PredRNN(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+
+    cell = STLSTMCell
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if len(set(self.widths)) > 1:
+            raise ValueError(
+                f"hidden_channels must be the same in every layer, got {self.widths}: the memory that goes through "
+                "the layers has one width; pass one number and num_layers"
+            )
+
+    def start(self, x: Tensor) -> State:
+        """Zeros: ``h`` and ``c`` of each layer in turn, and behind them the one ``m``."""
+        state = super().start(x)
+        return (*state, torch.zeros_like(state[0]))
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[tuple[Tensor, Tensor]]]:
+        """Up through the layers, the memory with it."""
+        new: list[Tensor] = []
+        deltas: list[tuple[Tensor, Tensor]] = []
+        m = state[-1]
+        for i, layer in enumerate(self.layers):
+            x, c, m, to_c, to_m = layer(x, (*state[2 * i : 2 * i + 2], m), return_deltas=True)
+            new += [x, c]
+            deltas.append((to_c, to_m))
+        return self.head(x), (*new, m), deltas
+
+
+class PredRNNv2(PredRNN):
+    """:class:`PredRNN` with an adapter for the decoupling loss, which keeps what its two memories learn apart.
+
+    The loss is training's: ``model(..., return_aux=True).deltas`` holds, of each step and layer, what was added to c
+    and to m, ``(N, hidden, H/p, W/p)`` both, through one 1×1 convolution that all share. The paper adds 0.1 times
+    the mean over them of |cosine| between the two maps of each channel.
+
+    References:
+        Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,
+        section 3.3. https://arxiv.org/abs/2103.09504
+
+    Example:
+        >>> model = PredRNNv2(hidden_channels=4, num_layers=2, kernel_size=3, patch_size=2)
+        >>> x = torch.rand(1, 5, 1, 8, 8)
+        >>> forecast, warmup, deltas = model(x[:, :3], teacher=x[:, 3:], return_aux=True)
+        >>> tuple(forecast.shape), tuple(warmup.shape), len(deltas)  # 4 steps of 2 layers
+        ((1, 2, 1, 8, 8), (1, 2, 1, 8, 8), 8)
+        >>> apart = torch.stack([torch.cosine_similarity(c.flatten(2), m.flatten(2), dim=2).abs() for c, m in deltas])
+        >>> loss = (torch.cat([warmup, forecast], 1) - x[:, 1:]).square().mean() + 0.1 * apart.mean()
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        like = self.head.weight
+        self.adapter = nn.Conv2d(self.widths[0], self.widths[0], 1, bias=False, device=like.device, dtype=like.dtype)
+
+    def expose(self, deltas: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """The additions through the adapter."""
+        return [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
+
+
+_DOC = """{title}: four ST-LSTM layers of 128 on patches of 4×4, {count} parameters as in OpenSTL.
+
+Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
+forecast. {paper}. {figure}
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=4, num_layers=2)
+    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+    (1, 2, 1, 8, 8)
+"""
+
+register(
+    __name__,
+    "predrnn",
+    PredRNN,
+    cfg=MNIST_CFG,
+    doc=_DOC.format(
+        title="PredRNN",
+        name="predrnn",
+        count="23,838,720",
+        paper="Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/"
+        "e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html",
+        figure="Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 23.97.",
+    ),
+)
+register(
+    __name__,
+    "predrnn_v2",
+    PredRNNv2,
+    cfg=MNIST_CFG,
+    doc=_DOC.format(
+        title="PredRNN v2, with an adapter for the decoupling loss",
+        name="predrnn_v2",
+        count="23,855,104",
+        paper="Wang et al. 2023, https://arxiv.org/abs/2103.09504",
+        figure="See :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for what its loss needs.",
+    ),
+)

@@ -1,0 +1,45 @@
+"""What the tests of the forecasters share: their names, found in the registry, and small versions of each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import AutoregressiveForecaster, Forecaster
+from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.models.hko7 import PyramidForecaster
+
+FULL = {
+    name: model
+    for name, model in (
+        (name, convrnn_zoo.create_model(name, device="meta"))
+        for name, entry in entry_points().items()
+        if not entry.__module__.endswith(".convrnn")
+    )
+    if isinstance(model, Forecaster)
+}
+"""Every forecaster as it is published, without memory for its weights."""
+
+NAMES = sorted(FULL)
+AUTOREGRESSIVE = [n for n in NAMES if isinstance(FULL[n], AutoregressiveForecaster)]
+
+
+def tiny(name: str, width: int = 3, **kwargs: Any) -> Any:
+    """The architecture with a handful of channels."""
+    widths = (width, width + 1, width + 2) if isinstance(FULL[name], PyramidForecaster) else width
+    return convrnn_zoo.create_model(name, **{"hidden_channels": widths, **kwargs})
+
+
+def count(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Waking a second thread costs more than it brings on maps of a few pixels; for the modules that import this."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

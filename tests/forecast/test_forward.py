@@ -1,0 +1,234 @@
+"""What every forecaster keeps: shapes, horizons, sizes, errors, training, saving, devices."""
+
+import math
+
+import pytest
+import torch
+from forecasters import FULL, NAMES, one_thread, tiny  # noqa: F401
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.models import group_parameters
+from torch import nn
+
+import convrnn_zoo
+
+EVERY = pytest.mark.parametrize("name", NAMES)
+
+
+def frames(model, steps=3, batch=1, height=1, width=1, **kind):
+    """Frames of so many of the model's units of height and width."""
+    unit = model.reduction
+    return torch.rand(batch, steps, model.in_chans, unit * height, unit * width, **kind)
+
+
+def made(model, x, **kwargs):
+    """The forecast, and for autoregressive models all else that training reads, as one list."""
+    out = model(x, **kwargs, **({"return_aux": True} if hasattr(model, "advance") else {}))
+    return [out] if isinstance(out, torch.Tensor) else [*out[:2], *(t for pair in out.deltas for t in pair)]
+
+
+@EVERY
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_any_length_horizon_size_and_channels(name, data):
+    size = st.integers(1, 3)
+    batch, steps, horizon, height, width, channels = (data.draw(size, label=k) for k in "NThHWC")
+    model = tiny(name, in_chans=channels)
+    x = frames(model, steps, batch, height, width)
+    out = model(x, horizon)
+    assert out.shape == (batch, horizon, *x.shape[2:])
+    assert out.isfinite().all()
+
+
+@EVERY
+def test_a_sequence_does_not_see_its_neighbours_and_time_runs_forward(name):
+    model = tiny(name).eval()
+    x = frames(model, batch=2, height=2, width=3)
+    out = model(x, horizon=4)
+    torch.testing.assert_close(model(x[1:], horizon=4), out[1:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(x, horizon=2), out[:, :2])
+    for t in range(x.shape[1]):  # every frame is read
+        other = x.clone()
+        other[:, t] = 1 - other[:, t]
+        assert not torch.equal(model(other, horizon=4), out)
+
+
+@EVERY
+def test_default_horizon_is_the_architectures_and_can_be_another(name):
+    assert tiny(name).horizon == FULL[name].horizon
+    model = tiny(name, horizon=2)
+    assert model(frames(model)).shape[1] == 2
+
+
+@EVERY
+def test_bad_input_is_named(name):
+    model = tiny(name)
+    x, unit = frames(model), model.reduction
+    for bad, error, message in (
+        (x[0], ValueError, r"expected x \(N, T, C, H, W\), got 4-D"),
+        (x[:, :, :0], ValueError, "expected 1 channels at axis 2 of x .* build with in_chans=0"),
+        (x[:, :0], ValueError, "at least one frame"),
+        (x[..., 1:], ValueError, rf"multiples of {unit}, got \({unit}, {unit - 1}\); pad x to \({unit}, {unit}\)"),
+        (x.double(), TypeError, "works in torch.float32 but x is torch.float64"),
+        (x.numpy(), TypeError, r"expected x as a tensor \(N, T, C, H, W\), got "),
+    ):
+        with pytest.raises(error, match=message):
+            model(bad)
+    for horizon, error in ((0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="horizon must be"):
+            model(x, horizon)
+        with pytest.raises(error, match="horizon must be"):
+            tiny(name, horizon=horizon)
+
+
+@EVERY
+def test_construction_refuses_what_it_does_not_know(name):
+    with pytest.raises(TypeError, match="no_such_option"):
+        tiny(name, no_such_option=1)
+    with pytest.raises(ValueError, match="num_classes must be 0 for a forecaster"):
+        tiny(name, num_classes=5)
+    for bad in (0, (3, 0, 3)):
+        with pytest.raises((ValueError, TypeError)):
+            convrnn_zoo.create_model(name, hidden_channels=bad)
+
+
+@EVERY
+def test_every_parameter_gets_a_gradient_with_checkpointing_and_without(name):
+    model = tiny(name)
+    x = frames(model, height=2, width=2)
+    grads = []
+    for checkpointing in (False, True):
+        model.set_grad_checkpointing(checkpointing)
+        model.zero_grad()
+        sum(t.square().sum() for t in made(model, x, horizon=3)).backward()
+        grads.append({n: p.grad for n, p in model.named_parameters()})
+    for n in grads[0]:
+        assert grads[0][n] is not None, n
+        assert grads[0][n].abs().max() > 0, n
+        torch.testing.assert_close(grads[0][n], grads[1][n], rtol=1e-4, atol=1e-6)
+
+
+@EVERY
+def test_overfits_one_batch(name):
+    model = tiny(name, width=12)
+    x = torch.zeros(1, 4, 1, model.reduction * 2, model.reduction * 2)
+    for t in range(4):  # a bar that moves
+        x[:, t, :, :, t * model.reduction // 2 : (t + 1) * model.reduction // 2] = 1
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(300):
+        loss = (model(x[:, :2], horizon=2) - x[:, 2:]).square().mean()
+        if loss < 0.002:  # of 0.25 for a forecast of zeros
+            return
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    pytest.fail(f"still at {loss:.4f}")
+
+
+@EVERY
+def test_state_dict_goes_round_strictly(name, tmp_path):
+    model, other = tiny(name), tiny(name)
+    x = frames(model)
+    assert not torch.equal(model(x), other(x))
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    other.load_state_dict(torch.load(tmp_path / "w.pt"), strict=True)
+    assert torch.equal(model(x), other(x))
+
+
+@EVERY
+def test_device_and_dtype_place_every_tensor(name):
+    model = tiny(name, device="meta", dtype=torch.float64)
+    tensors = [*model.parameters(), *model.buffers()]
+    assert all(t.is_meta and t.dtype == torch.float64 for t in tensors)
+    out = model(frames(model, device="meta", dtype=torch.float64), horizon=2)
+    assert out.is_meta
+    assert out.shape == (1, 2, 1, model.reduction, model.reduction)
+
+
+@EVERY
+def test_half_precision_and_autocast_are_near_the_whole(name):
+    model = tiny(name).eval()
+    x = frames(model)
+    whole = model(x, horizon=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model(x, horizon=2).float(), whole, rtol=0.1, atol=0.05)
+    half = model.bfloat16()(x.bfloat16(), horizon=2)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), whole, rtol=0.1, atol=0.05)
+
+
+@EVERY
+def test_timms_view_of_it(name):
+    model = tiny(name)
+    parameters = dict(model.named_parameters())
+    assert model.no_weight_decay() <= parameters.keys()
+    groups = group_parameters(model, model.group_matcher())
+    assert len(groups) > 2
+    assert sorted(n for g in groups.values() for n in g) == sorted(parameters)
+    assert (model.num_classes, model.in_chans) == (0, model.default_cfg["input_size"][0])
+    assert all(s % FULL[name].reduction == 0 for s in model.default_cfg["input_size"][1:])
+    last = [m for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n != "adapter"][-1]
+    assert model.num_features == last.in_channels
+    with pytest.raises(ValueError, match="features_only expected a model that has feature maps"):
+        tiny(name, features_only=True)
+
+
+@EVERY
+def test_weights_of_another_size_are_refused(name):
+    with pytest.raises(convrnn_zoo.WeightsError, match="has no pretrained weights"):
+        tiny(name, pretrained=True)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("_forecaster")])
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_a_forecaster_of_your_own(name, data):
+    layers = data.draw(st.integers(1, 3), label="num_layers")
+    odd, size = st.sampled_from([1, 3, 5]), st.integers(1, 4)
+    strides = data.draw(st.lists(st.integers(1, 4), max_size=2), label="strides")
+    patch = data.draw(st.integers(1, 3), label="patch_size")
+    model = convrnn_zoo.create_model(
+        name,
+        hidden_channels=data.draw(st.one_of(size, st.lists(size, min_size=layers, max_size=layers)), label="widths"),
+        kernel_size=data.draw(st.lists(st.tuples(odd, odd), min_size=layers, max_size=layers), label="kernels"),
+        hidden_kernel_size=data.draw(st.one_of(st.none(), odd), label="hidden_kernel_size"),
+        num_layers=layers,
+        patch_size=patch,
+        strides=strides,
+        stem_channels=data.draw(st.one_of(st.none(), size), label="stem_channels"),
+        bias=data.draw(st.booleans(), label="bias"),
+    )
+    x = frames(model, height=2, width=1)
+    assert x.shape[-1] == math.prod([patch, *strides])
+    out = model(x, horizon=2)
+    assert out.shape == (1, 2, *x.shape[2:])
+    out.square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+KINDS = {(type(m), *{type(part) for part in m.modules() if hasattr(part, "gates")}): n for n, m in FULL.items()}
+"""One name of each network that is made of the same parts."""
+
+
+def check_compiled(name, backend):
+    torch.compiler.reset()
+    model = tiny(name)
+    x = frames(model, steps=2)
+    expected = made(model, x, horizon=2)
+    compiled = torch.compile(lambda x: made(model, x, horizon=2), fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
+    sum(t.square().sum() for t in compiled(x)).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.values()))
+def test_is_one_graph_forward_and_back(name):
+    check_compiled(name, "aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of torch's own making
+@pytest.mark.parametrize("name", sorted(KINDS.values()))
+def test_compiles_to_code_that_agrees(name):
+    check_compiled(name, "inductor")

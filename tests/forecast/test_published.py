@@ -1,0 +1,134 @@
+"""The sizes that papers and their code give, and the outputs that their code gives."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from forecasters import FULL, NAMES, count
+from safetensors.torch import load_file
+
+from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
+from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.models.openstl import OpenSTLConvLSTM
+from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
+
+REFERENCE = Path(__file__).parent / "reference"
+PUBLISHED = {
+    "convlstm_shi2015_mnist_5x5_256": 13_524_496,
+    "convlstm_shi2015_mnist_5x5_128_128": 10_042_896,
+    "convlstm_shi2015_mnist_5x5_128_64_64": 7_585_296,
+    "convlstm_shi2015_mnist_9x9_128_128": 11_550_224,
+    "convlstm_shi2015_mnist_9x9_128_64_64": 8_830_480,
+    "convlstm_openstl_s": 11_675_648,
+    "convlstm_openstl_l": 26_115_072,
+    "predrnn": 23_838_720,
+    "predrnn_v2": 23_855_104,
+    "trajgru_hko7": 12_753_909 - 1_149_536,  # but for the input convolutions of a layer that has no input
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_parameter_counts_are_the_published_ones(name):
+    assert count(FULL[name]) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if " parameters" in (entry_points()[n].__doc__ or "")])
+def test_docstrings_state_the_count(name):
+    assert f"{count(FULL[name]):,} parameters" in entry_points()[name].__doc__
+
+
+def test_every_published_count_is_told_of():
+    assert PUBLISHED.keys() <= {n for n in NAMES if " parameters" in (entry_points()[n].__doc__ or "")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstrings_name_the_paper_and_its_address(name):
+    assert "https://" in entry_points()[name].__doc__
+    assert " et al. 20" in entry_points()[name].__doc__
+
+
+def test_default_horizons_are_the_papers():
+    assert FULL["convlstm_shi2015_radar"].horizon == 15
+    assert FULL["trajgru_hko7"].horizon == FULL["convgru_hko7"].horizon == 20
+    assert {FULL[n].horizon for n in NAMES if "radar" not in n and "hko7" not in n} == {10}
+
+
+# ---- TrajGRU --------------------------------------------------------------------------------------------------------
+def trajgru_weights(w):
+    links = w["ret.weight"].shape[1] * 3 // w["ret.weight"].shape[0]
+    taps = w["ret.weight"].flatten(1).unflatten(1, (links, -1)).transpose(1, 2)  # ours: (3C, C, 1, links)
+    out = {"weight_ih": w["i2h.weight"], "bias_ih": w["i2h.bias"]}
+    out |= {"weight_hh": taps.unsqueeze(2), "bias_hh": w["ret.bias"]}
+    out |= {"weight_xf": w["i2f_conv1.weight"], "bias_xf": w["i2f_conv1.bias"]}
+    out |= {"weight_hf": w["h2f_conv1.weight"], "bias_hf": w["h2f_conv1.bias"]}
+    # Theirs is the way that the state has come, ours where it is read.
+    return out | {"weight_f": -w["flows_conv.weight"], "bias_f": -w["flows_conv.bias"]}
+
+
+def unrolled(cell, xs, h):
+    ys = []
+    for x in xs:
+        h = cell(x, h)
+        ys.append(h)
+    return torch.stack(ys)
+
+
+@pytest.mark.parametrize("fed", [True, False])
+def test_trajgru_agrees_with_a_public_implementation(fed):
+    tensors = load_file(REFERENCE / "trajgru.safetensors")
+    weights = trajgru_weights({k[2:]: v for k, v in tensors.items() if k.startswith("w.")})
+    cell = TrajGRUCell(2, 3, 3, links=5) if fed else TrajGRUStateCell(3, links=5)
+    cell.load_state_dict({k: v for k, v in weights.items() if fed or k not in ("weight_ih", "bias_ih", *XF)})
+    xs, expected = (tensors["x"], tensors["y"]) if fed else (torch.ones(3, 2, 1, 7, 6), tensors["y.no_input"])
+    torch.testing.assert_close(unrolled(cell, xs, tensors["h0"]), expected, rtol=1e-5, atol=1e-5)
+
+
+XF = ("weight_xf", "bias_xf")
+
+
+# ---- OpenSTL --------------------------------------------------------------------------------------------------------
+def st_rows(w):
+    """i, f, g, i', f', g', o to i, f, g, o, i', f', g'."""
+    i, f, g, im, fm, gm, o = w.chunk(7)
+    return torch.cat([i, f, g, o, im, fm, gm])
+
+
+def openstl_weights(w, spatiotemporal):
+    out = {"head.weight": w["conv_last.weight"]}
+    if "adapter.weight" in w:
+        out["adapter.weight"] = w["adapter.weight"]
+    for i in range(2):
+        part = {k.split(".")[2]: v for k, v in w.items() if k.startswith(f"cell_list.{i}.")}
+        ours = {"weight_ih": part["conv_x"], "weight_hh": part["conv_h"]}  # conv_o, conv_last: dead in a ConvLSTM
+        if spatiotemporal:
+            ours = {
+                "weight_ih": st_rows(part["conv_x"]),
+                "weight_hh": torch.cat([part["conv_h"], part["conv_m"]]),
+                "weight_po": part["conv_o"],
+                "weight_cm": part["conv_last"],
+            }
+        out |= {f"layers.{i}.{k}": v for k, v in ours.items()}
+    return out
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "args", "length"),
+    [
+        ("openstl_convlstm", OpenSTLConvLSTM, {"hidden_channels": [6, 6], "kernel_size": 5, "patch_size": 4}, 4),
+        ("openstl_predrnn", PredRNN, {"hidden_channels": [4, 4], "kernel_size": 3, "patch_size": 2}, 3),
+        ("openstl_predrnnv2", PredRNNv2, {"hidden_channels": [4, 4], "kernel_size": 3, "patch_size": 2}, 3),
+    ],
+)
+def test_autoregressive_models_agree_with_openstl(file, kind, args, length):
+    tensors = load_file(REFERENCE / f"{file}.safetensors")
+    model = kind(**args)
+    weights = {k[2:]: v for k, v in tensors.items() if k.startswith("w.")}
+    model.load_state_dict(openstl_weights(weights, kind is not OpenSTLConvLSTM))
+    frames = torch.pixel_shuffle(tensors["frames"].movedim(-1, 2), args["patch_size"])
+    expected = torch.pixel_shuffle(tensors["y"].movedim(-1, 2), args["patch_size"])
+    forecast, warmup, _ = model(frames[:, :length], horizon=expected.shape[1] - length + 1, return_aux=True)
+    torch.testing.assert_close(torch.cat([warmup, forecast], dim=1), expected, rtol=1e-5, atol=1e-5)
+    # What is read when the mask says so is the true frame: the same network, one step ahead, all along.
+    taught = model(frames[:, :length], teacher=frames[:, length:])
+    torch.testing.assert_close(taught[:, 0], forecast[:, 0])
+    assert not torch.allclose(taught[:, 1], forecast[:, 1])
