@@ -9,21 +9,42 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
-from . import layers, models
+from . import hub, layers, models
 from ._version import __version__
+from .hub import from_pretrained, push_to_hub, save_pretrained
 from .layers import *  # noqa: F403
-from .models import WEIGHTS, ConvRNNModel, Metric, Weights, WeightsError, create_model, list_models
+from .models import (
+    WEIGHTS,
+    ConvRNNHubError,
+    ConvRNNModel,
+    HubAccessError,
+    Metric,
+    Weights,
+    WeightsError,
+    create_model,
+    list_models,
+    load_weights,
+    size_limit,
+)
 
 __all__ = [
     *layers.__all__,
     "WEIGHTS",
+    "ConvRNNHubError",
     "ConvRNNModel",
+    "HubAccessError",
     "Metric",
     "Weights",
     "WeightsError",
     "__version__",
     "create_model",
+    "from_pretrained",
+    "hub",
     "layers",
     "list_models",
+    "load_weights",
     "models",
+    "push_to_hub",
+    "save_pretrained",
+    "size_limit",
 ]
