@@ -9,8 +9,9 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
-from . import layers, models
+from . import hub, layers, models
 from ._version import __version__
+from .hub import from_pretrained, push_to_hub, save_pretrained
 from .layers import *  # noqa: F403
 from .layers.stlstm import STLSTMCell
 from .layers.trajgru import TrajGRUCell
@@ -18,14 +19,18 @@ from .models import (
     WEIGHTS,
     AutoregressiveForecaster,
     ConvRNNForecaster,
+    ConvRNNHubError,
     ConvRNNModel,
     Forecaster,
+    HubAccessError,
     Metric,
     Rollout,
     Weights,
     WeightsError,
     create_model,
     list_models,
+    load_weights,
+    size_limit,
 )
 
 __all__ = [
@@ -35,6 +40,8 @@ __all__ = [
     "ConvRNNForecaster",
     "ConvRNNModel",
     "Forecaster",
+    "ConvRNNHubError",
+    "HubAccessError",
     "Metric",
     "Rollout",
     "STLSTMCell",
@@ -43,7 +50,13 @@ __all__ = [
     "WeightsError",
     "__version__",
     "create_model",
+    "from_pretrained",
+    "hub",
     "layers",
     "list_models",
+    "load_weights",
     "models",
+    "push_to_hub",
+    "save_pretrained",
+    "size_limit",
 ]

@@ -1,6 +1,7 @@
 """The generated parts of the README and the cards: ``python -m convrnn_zoo.docs`` writes them, ``--check`` compares.
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
+A generated part of the README stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; a card's facts stand
+between markers of their own, and what is said around them is kept.
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from .cli._text import markdown
 from .cli.demo import HEADER, recordings
 from .cli.names import figure
+from .hub import card_text
 from .models import WEIGHTS, list_models
 
 ROOT = Path(__file__).parent.parent
@@ -82,15 +84,16 @@ def fill(text: str) -> str:
 
 def pages(root: Path = ROOT) -> list[Path]:
     """The files that have generated parts."""
-    return [root / "README.md"]
+    return [root / "README.md", *(root / "model_cards" / f"{name}.md" for name in WEIGHTS)]
 
 
 def stale(root: Path = ROOT) -> dict[Path, str]:
     """The files that are not what they should be, with what they should be."""
     found = {}
     for path in pages(root):
-        text = path.read_text(encoding="utf-8")
-        if (new := fill(text)) != text:
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+        new = card_text(WEIGHTS[path.stem], text) if path.stem in WEIGHTS else fill(text or "")
+        if new != text:
             found[path] = new
     return found
 
@@ -101,6 +104,7 @@ def main(argv: Sequence[str]) -> int:
     for path, text in found.items():
         print(path.name)
         if "--check" not in argv:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     return int("--check" in argv and bool(found))
 

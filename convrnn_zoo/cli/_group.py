@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .._version import __version__
-from . import demo, names, predict, train
+from . import demo, hub, names, predict, train
 
 
 class Group(click.Group):
@@ -37,5 +37,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (names.list_names, names.info, demo.demo, predict.predict, train.train):
+for command in (names.list_names, names.info, demo.demo, predict.predict, train.train, hub.push, hub.pull, hub.publish):
     cli.add_command(command)

@@ -1,10 +1,12 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
 from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import AutoregressiveForecaster, Forecaster, Rollout
-from ._loading import WeightsError
+from ._loading import load_weights
 from ._network import ConvRNNModel
 from ._registry import create_model, list_models
+from ._sketch import size_limit
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
 
@@ -12,8 +14,10 @@ __all__ = [
     "WEIGHTS",
     "AutoregressiveForecaster",
     "ConvRNNForecaster",
+    "ConvRNNHubError",
     "ConvRNNModel",
     "Forecaster",
+    "HubAccessError",
     "Metric",
     "Rollout",
     "Weights",
@@ -25,6 +29,8 @@ __all__ = [
     "forecaster_ef",
     "hko7",
     "list_models",
+    "load_weights",
     "openstl",
     "predrnn",
+    "size_limit",
 ]

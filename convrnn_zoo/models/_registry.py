@@ -13,7 +13,9 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models import model_entrypoint as timm_entrypoint
 from torch import nn
 
-from ._loading import WeightsError, load_pretrained_weights, record_of
+from ._errors import WeightsError
+from ._loading import SOURCES, choose_dtype, describe, find, load_into, load_weights, record_of, refuse_detours
+from ._sketch import sketch
 from ._weights import WEIGHTS
 
 _ENTRIES: dict[str, Callable[..., nn.Module]] = {}
@@ -66,25 +68,54 @@ def _build(
 ) -> nn.Module:
     if not pretrained and not pretrained_cfg:
         pretrained_cfg = plain  # without weights, an architecture does not take on the sizes of those it has
-    cfg = resolve_pretrained_cfg(name, pretrained_cfg, pretrained_cfg_overlay)
-    record = record_of(name, cfg.tag)
+    cfg = resolve_pretrained_cfg(name, pretrained_cfg, pretrained_cfg_overlay).to_dict()
+    refuse_detours(cfg, name)
+    # A repository tells of its weights itself, whatever record its tag may call to mind.
+    record = None if cfg.get("source") in SOURCES else record_of(name, cfg.get("tag"))
+    described = describe(cfg, name, kwargs.get("pretrained_model_args"), record)
+    if described is not None:
+        sketch(model, described, f"the model of {cfg.get('hf_hub_id') or cfg.get('file') or name}")
     if record is not None:
         kwargs = {**record.model_args, **kwargs}
 
     features: dict[str, Any] = {"feature_cls": "getter", "out_indices": kwargs.pop("out_indices", None)}
 
     def construct(**args: Any) -> nn.Module:
+        # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
+        weights = find(cfg, name, cache_dir, record) if pretrained else None
+        if weights is not None:
+            args = choose_dtype(model, args, described, weights)
         built = model(**args)
+        if weights is not None:
+            load_into(built, weights)
         built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}  # type: ignore[assignment]
-        if pretrained:
-            # Here and not in timm's loader: that one reads pickles, and is lenient as soon as a head differs.
-            load_pretrained_weights(built, cfg.to_dict(), name, cache_dir)
+        built._model_args = dict(built.model_args)  # type: ignore[arg-type, assignment] # for timm's own export
         if features["out_indices"] is None:
             features["out_indices"] = tuple(range(len(built.feature_info)))  # type: ignore[arg-type]
         return built
 
-    return build_model_with_cfg(
-        construct, name, pretrained=False, pretrained_cfg=cfg.to_dict(), feature_cfg=features, **kwargs
+    return build_model_with_cfg(construct, name, pretrained=False, pretrained_cfg=cfg, feature_cfg=features, **kwargs)
+
+
+Opener = Callable[[str, Any], tuple[str, dict[str, Any], dict[str, Any]]]
+OPENERS: dict[str, Opener] = {}
+"""Reads what a name such as ``"hf-hub:owner/name"`` points to, by its part before the colon: ``(rest, cache_dir)`` to
+the architecture, timm's cfg and the stored arguments. The Hub's client adds itself here."""
+
+
+def build_stored(
+    opened: tuple[str, dict[str, Any], dict[str, Any]], pretrained: bool = True, **kwargs: Any
+) -> nn.Module:
+    """The model that an opener told of, with the caller's arguments in place of the stored ones."""
+    architecture, cfg, stored = opened
+    if architecture not in _ENTRIES:
+        raise WeightsError(
+            f"{cfg.get('hf_hub_id') or cfg.get('file')}: its architecture {architecture!r} is not one of this zoo; "
+            "convrnn_zoo.list_models() lists them, and timm.create_model loads timm's own"
+        )
+    kwargs = {k: v for k, v in kwargs.items() if v is not None}
+    return timm.create_model(
+        architecture, pretrained=pretrained, pretrained_cfg=cfg, pretrained_model_args=stored, **{**stored, **kwargs}
     )
 
 
@@ -112,7 +143,8 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
     Args:
         name: one of :func:`list_models`.
         pretrained: whether to load weights: those of the tag, or the architecture's first.
-        **kwargs: sizes and options of the model, such as `in_chans`, `num_classes`, `hidden_channels`.
+        **kwargs: sizes and options of the model, such as `in_chans`, `num_classes`, `hidden_channels`, and timm's
+            own, such as `cache_dir`. A `checkpoint_path` must be a safetensors file; it is loaded strictly.
 
     Raises:
         ValueError: no such name in the zoo.
@@ -123,8 +155,14 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
         >>> tuple(model(torch.randn(2, 10, 1, 40)).shape)
         (2, 5)
     """
+    checkpoint = kwargs.pop("checkpoint_path", None)
+    if checkpoint:
+        return load_weights(create_model(name, pretrained, **kwargs), checkpoint)
+    scheme, colon, rest = name.partition(":")
+    if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
+        return build_stored(OPENERS[scheme](rest, kwargs.get("cache_dir")), pretrained, **kwargs)
     architecture, _, tag = name.partition(".")
-    if ":" not in name:
+    if not colon:
         if architecture not in _ENTRIES:
             near = difflib.get_close_matches(architecture, _ENTRIES, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "convrnn_zoo.list_models() lists them"

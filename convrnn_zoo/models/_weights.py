@@ -66,10 +66,16 @@ class Weights:
         """The safetensors file inside the package."""
         return DIRECTORY / f"{self.name}.safetensors"
 
+    def source(self) -> dict[str, str]:
+        """Where the weights lie: in the package, or where it no longer carries them, at a commit of the Hub."""
+        if self.hub_id and self.hub_commit and not self.file.is_file():
+            return {"hf_hub_id": f"{self.hub_id}@{self.hub_commit}"}
+        return {"file": str(self.file)}
+
     def cfg(self) -> dict[str, Any]:
         """The part of the record that timm's ``PretrainedCfg`` holds."""
         return {
-            "file": str(self.file),
+            **self.source(),
             "input_size": (self.in_chans, *plain_size(self.input_shape[2:])),
             "mean": self.mean,
             "std": self.std,

@@ -172,7 +172,7 @@ def write(recipe: Recipe, model: nn.Module, train: Labelled, metrics: tuple[Metr
         label_names=source.label_names,
         mean=mean,
         std=std,
-        task="sequence classification",
+        task=source.task,
         dataset=f"{source.title} ({source.license})",
         dataset_url=source.url,
         metrics=metrics,

@@ -33,6 +33,7 @@ class DataSet:
     """Where a data set comes from and how it is read."""
 
     title: str
+    task: str
     url: str
     license: str
     label_names: tuple[str, ...]
@@ -67,6 +68,7 @@ def load_japanese_vowels(directory: Path | None, split: str) -> Labelled:
 DATA_SETS: dict[str, DataSet] = {
     "japanese_vowels": DataSet(
         title="JapaneseVowels",
+        task="audio classification",
         url="https://archive.ics.uci.edu/dataset/128/japanese+vowels",
         license="CC BY 4.0",
         label_names=tuple(f"speaker {i}" for i in range(1, 10)),

@@ -42,7 +42,9 @@ def ramps(directory, split):
 @pytest.fixture(autouse=True)
 def tiny_data(monkeypatch):
     monkeypatch.setitem(
-        DATA_SETS, "tiny", DataSet("Ramps", "https://example.org", "MIT", ("down", "up"), "made", ramps)
+        DATA_SETS,
+        "tiny",
+        DataSet("Ramps", "ramp classification", "https://example.org", "MIT", ("down", "up"), "made", ramps),
     )
 
 
@@ -71,7 +73,9 @@ def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(tmp_path, spli
             classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
         monkeypatch.undo()
         monkeypatch.setitem(
-            DATA_SETS, "tiny", DataSet("Ramps", "https://example.org", "MIT", ("down", "up"), "made", ramps)
+            DATA_SETS,
+            "tiny",
+            DataSet("Ramps", "ramp classification", "https://example.org", "MIT", ("down", "up"), "made", ramps),
         )
         torch.manual_seed(123)
         assert same(classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model, whole)

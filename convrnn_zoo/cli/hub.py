@@ -1,0 +1,62 @@
+"""``convrnn-zoo push``, ``pull`` and ``publish``."""
+
+from pathlib import Path
+
+import click
+
+from ..hub import from_pretrained, push_to_hub, save_pretrained
+from ..hub import publish as publish_all
+from ..models import create_model
+
+
+@click.command()
+@click.argument("source", metavar="DIR|NAME")
+@click.argument("repo_id", metavar="OWNER/REPO")
+@click.option("--private/--public", default=None, help="Visibility of a repository that is made.")
+@click.option("--revision", help="Branch; made if it is not there. main by default.")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead.")
+@click.option("--card", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="README.md to push.")
+def push(
+    source: str, repo_id: str, private: bool | None, revision: str | None, create_pr: bool, card: Path | None
+) -> None:
+    """Push a model to the Hugging Face Hub, in one commit.
+
+    It is a directory that save_pretrained wrote, or weights by NAME (architecture.tag). The token is that of
+    `hf auth login`, or HF_TOKEN.
+    """
+    model = from_pretrained(source) if Path(source).is_dir() else create_model(source, pretrained=True)
+    done = push_to_hub(
+        model, repo_id, private=private, revision=revision, create_pr=create_pr,
+        card=card.read_text(encoding="utf-8") if card else None,
+    )  # fmt: skip
+    click.echo(done.pr_url or done.commit_url)
+
+
+@click.command()
+@click.argument("repo_id", metavar="OWNER/REPO")
+@click.option("--revision", help="Branch, tag or commit; main by default.")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="Directory to save the model in.")
+def pull(repo_id: str, revision: str | None, into: Path | None) -> None:
+    """Load a model from the Hugging Face Hub, check it whole, and keep it in the cache, or in a directory."""
+    model = from_pretrained(repo_id, revision=revision)
+    if into is not None:
+        save_pretrained(model, into)
+    cfg = model.pretrained_cfg
+    parameters = sum(p.numel() for p in model.parameters())
+    click.echo(f"{cfg['architecture']}, {parameters:,} parameters, from {cfg['hf_hub_id']}")  # type: ignore[index]
+
+
+@click.command()
+@click.option("--namespace", required=True, help="Owner of the repositories: a user or an organization.")
+@click.option("--only", metavar="NAME", help="One set of weights.")
+@click.option(
+    "--cards", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Directory of cards, NAME.md each."
+)
+def publish(namespace: str, only: str | None, cards: Path | None) -> None:
+    """Push every set of weights that the package carries; print what to pin in the records.
+
+    Unchanged repositories get no commit.
+    """
+    for done in publish_all(namespace, only, cards=cards):
+        state = "pushed" if done.changed else "unchanged"
+        click.echo(f'{done.name} ({state})\n  "hub_id": "{done.hub_id}",\n  "hub_commit": "{done.hub_commit}"')

@@ -1,0 +1,168 @@
+"""Models to the Hub, in one commit or not at all."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx2
+import torch
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError
+from torch import nn
+
+from .._version import __version__
+from ..models import WEIGHTS, HubAccessError, Weights, WeightsError
+from ..models._loading import find
+from ._cards import card_text, check_card, model_card
+from ._client import patiently
+from ._config import CARD, CONFIG, WEIGHTS_FILE
+from ._errors import Where, explained
+from ._files import save_pretrained
+
+logger = logging.getLogger("convrnn_zoo")
+
+
+def push_to_hub(
+    model: nn.Module,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    card: ModelCard | str | Mapping[str, Any] | None = None,
+) -> CommitInfo:
+    """Pushes a model: weights as safetensors, config and card in one commit; unchanged files make none.
+
+    Everything is checked before anything is sent, and a repository that was made for a push that then failed is
+    removed again. What was pushed loads by :func:`from_pretrained` and by timm's ``"hf-hub:owner/name"``.
+
+    Args:
+        model: a model built by its name.
+        repo_id: ``"owner/name"``, or ``"name"`` for one's own; made if it is not there.
+        private: whether it is private when made; an existing repository must be so already.
+        token: by default that of ``hf auth login`` or HF_TOKEN.
+        revision: the branch; ``main`` by default. It is made if it is not there.
+        create_pr: whether to open a pull request instead, also on others' repositories.
+        card: the card as text or ModelCard, or a mapping with the words for
+            :func:`~convrnn_zoo.hub.model_card`. By default an existing one is left alone; else one is made, from the
+            record where the weights are those of one.
+
+    Raises:
+        WeightsError: a model that cannot be saved, or a card that the Hub would refuse.
+        HubAccessError: the Hub, the network or the account's rights do not allow it.
+
+    Example:
+        >>> push_to_hub(model, "me/radar-convlstm", card={"license": "mit", "task": "video-to-video"})  # doctest: +SKIP
+    """
+    with TemporaryDirectory() as directory:
+        folder = save_pretrained(model, directory)
+        files: dict[str, Path | bytes] = {name: folder / name for name in (WEIGHTS_FILE, CONFIG)}
+        api = api_of(token)
+        with explained(Where(repo_id, revision)):
+            repo_id = full_name(api, repo_id)
+            has_card = patiently(Where(repo_id), lambda: api.file_exists(repo_id, CARD, revision=revision))
+        if card is not None or not has_card:
+            files[CARD] = str(_card_of(model, repo_id, card)).encode()
+        architecture = model.pretrained_cfg["architecture"]  # type: ignore[index]
+        return upload(
+            api, repo_id, files, message=f"{architecture} by convrnn_zoo {__version__}",
+            private=private, revision=revision, create_pr=create_pr,
+        )  # fmt: skip
+
+
+def _card_of(model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None) -> ModelCard:
+    if isinstance(card, ModelCard):
+        return check_card(card)
+    if isinstance(card, str):
+        return check_card(ModelCard(card))
+    record = _record_of(model) if card is None else None
+    if record is not None:
+        return ModelCard(card_text(dataclasses.replace(record, hub_id=repo_id)))
+    try:
+        return model_card(model, repo_id, **(card or {}))
+    except TypeError as e:
+        raise WeightsError(f"the card's words: {e}; see convrnn_zoo.hub.model_card for what they may be") from e
+
+
+def _record_of(model: nn.Module) -> Weights | None:
+    """The record whose weights the model still has: what is claimed of those does not hold of others."""
+    cfg: Any = model.pretrained_cfg
+    record = WEIGHTS.get(f"{cfg['architecture']}.{cfg.get('tag')}")
+    if record is None:
+        return None
+    held, mine = find(record.cfg(), record.name, None, record).read(), model.state_dict()
+    same = held.keys() == mine.keys() and all(torch.equal(v, mine[k].cpu()) for k, v in held.items())
+    return record if same else None
+
+
+def api_of(token: str | None) -> HfApi:
+    """The Hub's API for who may write to it."""
+    if not token and not get_token():
+        raise HubAccessError(f"pushing to {constants.ENDPOINT} needs a token; `hf auth login`, or pass token=")
+    return HfApi(token=token, library_name="convrnn_zoo", library_version=__version__)
+
+
+def full_name(api: HfApi, repo_id: str) -> str:
+    """``owner/name``, the owner being who is logged in unless named."""
+    return repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+
+
+def upload(
+    api: HfApi,
+    repo_id: str,
+    files: Mapping[str, Path | bytes],
+    *,
+    message: str,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> CommitInfo:
+    """One commit of files by their path in the repository, which is made first if it is not there."""
+    where = Where(repo_id, revision)
+    with explained(where):
+        made = _make(api, repo_id, private)
+        try:
+            if revision and not create_pr:
+                api.create_branch(repo_id, branch=revision, exist_ok=True)
+            # A second try is the same commit: files that arrived the first time are not sent again.
+            return patiently(
+                where,
+                lambda: api.create_commit(
+                    repo_id, [CommitOperationAdd(path, content) for path, content in files.items()],
+                    commit_message=message, revision=revision, create_pr=create_pr,
+                ),
+            )  # fmt: skip
+        except BaseException:
+            if made:
+                _unmake(api, repo_id)
+            raise
+
+
+def _make(api: HfApi, repo_id: str, private: bool | None) -> bool:
+    """Whether the repository was made here."""
+    if not api.repo_exists(repo_id):
+        try:
+            api.create_repo(repo_id, private=private)
+            return True
+        except HfHubHTTPError as e:
+            if e.response.status_code != 409:  # made by another in between
+                raise
+    if private is not None and bool(api.model_info(repo_id).private) != private:
+        raise HubAccessError(
+            f"{repo_id} exists and is {'public' if private else 'private'}, but private={private} was asked for; "
+            f"change it at {constants.ENDPOINT}/{repo_id}/settings, or leave private= out"
+        )
+    return False
+
+
+def _unmake(api: HfApi, repo_id: str) -> None:
+    """Removes a repository that was made a moment ago and holds nothing but what the Hub put there."""
+    try:
+        if set(api.list_repo_files(repo_id)) <= {".gitattributes"}:
+            api.delete_repo(repo_id)
+    except (OSError, httpx2.HTTPError):
+        logger.warning("%s was made and is left empty; the next push fills it, or delete it on the Hub", repo_id)

@@ -1,0 +1,115 @@
+"""A model without its memory: built on the meta device, within a limit, from arguments that may be a stranger's."""
+
+import math
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from ._errors import WeightsError
+
+_LIMIT: ContextVar[int] = ContextVar("limit", default=4 * 2**30)
+_MOST_TENSORS = 10_000
+_LARGEST_INT = 2**16
+_LONGEST_LIST = 256
+
+
+@contextmanager
+def size_limit(max_bytes: int | None) -> Iterator[None]:
+    """Within it, models and files of weights up to `max_bytes` are loaded; 4 GiB outside. None changes nothing.
+
+    Example:
+        >>> with size_limit(2**20):
+        ...     limit()
+        1048576
+    """
+    if max_bytes is None:
+        yield
+        return
+    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
+        raise ValueError(f"max_bytes must be a positive whole number of bytes, got {max_bytes!r}; such as 2**32")
+    before = _LIMIT.set(max_bytes)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(before)
+
+
+def limit() -> int:
+    """The most bytes that a model or a file may have now."""
+    return _LIMIT.get()
+
+
+def check_size(size: int, what: str) -> None:
+    """Refuses what is larger than the limit."""
+    if size > limit():
+        raise WeightsError(
+            f"{what} has {size:,} bytes, more than the limit of {limit():,}; if it is meant to, load it with "
+            "convrnn_zoo.from_pretrained(..., max_bytes=...) or within convrnn_zoo.size_limit(...)"
+        )
+
+
+def sketch(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
+    """The model that `args` ask for, on the meta device; given up as soon as it passes the limit.
+
+    Raises:
+        WeightsError: the arguments are not the model's, or ask for too much.
+    """
+    owner, size, count = threading.get_ident(), 0, 0
+
+    def weigh(module: nn.Module, name: str, value: Tensor | None) -> None:
+        nonlocal size, count
+        if value is None or threading.get_ident() != owner:
+            return
+        size, count = size + value.numel() * value.element_size(), count + 1
+        check_size(size, what)
+        if count > _MOST_TENSORS:
+            raise WeightsError(f"{what} has more than {_MOST_TENSORS:,} tensors; no model of this zoo does")
+
+    hooks = [register_module_parameter_registration_hook(weigh), register_module_buffer_registration_hook(weigh)]
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the model itself gives them when it is built
+            return build(**{k: v for k, v in args.items() if k != "device"})
+    except WeightsError:
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError) as e:
+        raise WeightsError(f"{what} cannot be built: {e}") from e
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def check_stored(args: object, what: str) -> dict[str, Any]:
+    """Arguments as a config.json may hold them: names with numbers, words and short lists, none of them vast."""
+    if not isinstance(args, Mapping):
+        raise WeightsError(f"{what}: model_args must be names with values, got {type(args).__name__}; save it anew")
+    for name, value in args.items():
+        if name in ("device", "dtype"):
+            raise WeightsError(f"{what}: model_args holds {name!r}, which is the caller's to choose; remove it")
+        _check_value(f"{what}: model_args[{name!r}]", value, depth=3)
+    return dict(args)
+
+
+def _check_value(what: str, value: object, depth: int) -> None:
+    if isinstance(value, list | tuple):
+        if not depth or len(value) > _LONGEST_LIST:
+            raise WeightsError(f"{what} is a list too deep or too long (over {_LONGEST_LIST}); no model takes it")
+        for entry in value:
+            _check_value(what, entry, depth - 1)
+    elif isinstance(value, bool) or value is None:
+        return
+    elif isinstance(value, int | float):
+        if not math.isfinite(value) or abs(value) > _LARGEST_INT:
+            raise WeightsError(f"{what} is {value}, beyond ±{_LARGEST_INT}; no model of this zoo is that large")
+    elif not isinstance(value, str) or len(value) > _LONGEST_LIST:
+        raise WeightsError(f"{what} must be a number, a short word or a list of them, got {type(value).__name__}")

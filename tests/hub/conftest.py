@@ -1,0 +1,126 @@
+"""The real huggingface_hub client, in this process and in others, against a small Hub on loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session, disable_progress_bars, enable_progress_bars
+
+import convrnn_zoo
+
+from .examples import files, make
+from .roads import BIG, REPO
+from .server import Hub
+
+ROOT = Path(convrnn_zoo.__file__).parents[1]
+OLD_CALL = "Use 'content=<...>' to upload raw bytes/text content."  # huggingface_hub's own, of its HTTP client
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings(f"ignore:{OLD_CALL}:DeprecationWarning"))
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch):
+    """A test that would talk to anyone else fails."""
+    connect = socket.socket.connect
+
+    def checked(self, address):
+        assert isinstance(address, str | bytes) or address[0] in ("127.0.0.1", "::1"), f"traffic to {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", checked)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """The client's settings for a home of its own, by the names of its environment variables."""
+    home = tmp_path / "hf"
+    return {
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+@pytest.fixture
+def hub(settings, monkeypatch):
+    """A Hub that the client in this process uses, as alice."""
+    server = Hub()
+    # The client reads its settings once, on import; here it is other tests' as well, so its constants change.
+    for name, value in settings.items():
+        monkeypatch.setattr(constants, name, True if value == "1" else value)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    close_session()
+    disable_progress_bars()
+    yield server
+    enable_progress_bars()
+    close_session()
+    server.close()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return files(make(**BIG), tmp_path / "saved")
+
+
+@pytest.fixture
+def repo(hub, saved):
+    return hub.store.create(REPO, saved)
+
+
+@pytest.fixture
+def cache(hub, settings):
+    return Path(settings["HF_HUB_CACHE"])
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Switches offline mode on, as HF_HUB_OFFLINE=1 does."""
+    return lambda on=True: monkeypatch.setattr(constants, "HF_HUB_OFFLINE", on)
+
+
+@pytest.fixture
+def environment(hub, settings):
+    """The environment in which another process uses the same Hub and cache."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGINGFACE_"))}
+    return {
+        **kept, **settings, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_alice", "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": f"error,ignore:{OLD_CALL}:DeprecationWarning",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def python(environment):
+    """Runs lines of Python in a process of their own and gives what they print."""
+
+    def run(code: str, *args: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, args)],
+            env={**environment, **env}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    """Every file under a directory that is content: what a failure must leave as it was."""
+    return {
+        str(p.relative_to(path)): p.read_bytes()
+        for p in sorted(path.rglob("*"))
+        if p.is_file() and ".locks" not in p.parts and p.name != "CACHEDIR.TAG" and "refs" not in p.parts
+    }

@@ -1,0 +1,74 @@
+"""Small models of every architecture with sizes that are not its defaults, and what makes two of them the same."""
+
+from pathlib import Path
+
+import torch
+
+import convrnn_zoo
+
+
+def is_core(name: str) -> bool:
+    """Whether a name is of the core family, whose models classify; the others forecast."""
+    return issubclass(type(convrnn_zoo.create_model(name, device="meta")), convrnn_zoo.ConvRNNModel)
+
+
+def sizes(name: str) -> dict:
+    """Arguments that no default would give back."""
+    if not is_core(name):
+        # The sizes of the published pyramids are fixed; the others are made small.
+        small = name.endswith("_forecaster") or name.startswith(("convlstm_openstl", "predrnn"))
+        layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else {}
+        return {"in_chans": 2, "horizon": 3, **layers}
+    layers = int(name[-len("1layer")])
+    return {
+        "in_chans": 2, "num_classes": 3, "drop_rate": 0.25, "global_pool": "max",
+        "hidden_channels": [4, 6, 2][:layers], "kernel_size": 1, "hidden_kernel_size": 3, "bias": False,
+    }  # fmt: skip
+
+
+def labels(name: str) -> dict:
+    """Names for the classes, where there are any."""
+    return {"pretrained_cfg_overlay": {"label_names": ("ah", "ee", "oh"), "num_classes": 3}} if is_core(name) else {}
+
+
+def changed(name: str) -> dict:
+    """An argument for another model of the same architecture."""
+    return {"num_classes": 5} if is_core(name) else {"horizon": 7}
+
+
+def representatives() -> list[str]:
+    """An architecture for every kind, dimension and number of directions, and one for every forecasting network."""
+
+    def family(name: str) -> str:
+        return name.rsplit("_", 1)[0] if is_core(name) else type(convrnn_zoo.create_model(name, device="meta")).__name__
+
+    return sorted({family(name): name for name in reversed(convrnn_zoo.list_models())}.values())
+
+
+def make(name: str = "convlstm1d_bi_1layer", **kwargs) -> torch.nn.Module:
+    torch.manual_seed(1)
+    return convrnn_zoo.create_model(name, **{**sizes(name), **kwargs})
+
+
+def files(model: torch.nn.Module, directory: Path) -> dict[str, bytes]:
+    """A saved model as the files of a repository."""
+    convrnn_zoo.save_pretrained(model, directory)
+    return {p.name: p.read_bytes() for p in directory.iterdir()}
+
+
+def assert_same(model: torch.nn.Module, other: torch.nn.Module) -> None:
+    """Bit for bit the same weights, built with the same arguments, of the same labels."""
+    mine, theirs = model.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    for key, value in mine.items():
+        assert value.dtype == theirs[key].dtype, key
+        assert torch.equal(value, theirs[key]), key
+    assert list(other.pretrained_cfg.get("label_names") or ()) == list(model.pretrained_cfg.get("label_names") or ())
+    assert other.pretrained_cfg["architecture"] == model.pretrained_cfg["architecture"]
+    assert repr(model) == repr(other)
+    assert getattr(model, "global_pool", None) == getattr(other, "global_pool", None)
+    assert getattr(model, "horizon", None) == getattr(other, "horizon", None)
+    if isinstance(model, convrnn_zoo.ConvRNNModel):
+        x = torch.randn(2, 3, model.in_chans, *[5] * model.rnn.ndim, dtype=next(model.parameters()).dtype)
+        with torch.no_grad():
+            assert torch.equal(model.eval()(x), other.eval()(x))

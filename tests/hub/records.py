@@ -1,0 +1,55 @@
+"""Records of weights as the package carries them: its own, and one made for the tests."""
+
+import json
+import shutil
+from pathlib import Path
+
+import safetensors.torch
+import timm.models._registry as timm_registry
+from timm.models import PretrainedCfg
+
+import convrnn_zoo
+from convrnn_zoo import WEIGHTS, Metric, Weights
+from convrnn_zoo.models import _weights
+from convrnn_zoo.models._safetensors import sha256_of
+
+NAME = "convgru1d_bi_2layer.example"
+
+
+def example_record(**changes) -> Weights:
+    """Facts such as a real record states."""
+    facts = {
+        "name": NAME, "sha256": "f" * 64, "model_args": {"hidden_channels": [3, 4], "kernel_size": 3},
+        "num_params": 1234, "input_shape": ("T", 2, "L"), "in_chans": 2, "num_classes": 3,
+        "label_names": ("ah", "ee", "oh"), "mean": (0.5, 1.0), "std": (1.0, 2.0), "task": "audio classification",
+        "dataset": "Vowels (CC BY 4.0)", "dataset_url": "https://example.org/vowels",
+        "metrics": (
+            Metric("accuracy", 97.3, "Vowels", "test (370)", mean=97.0, std=0.25, runs=5),
+            Metric("accuracy, lengths withheld", 96.0, "Vowels", "test (370)", note="the padding read"),
+        ),
+        "recipe": "vowels", "license": "mit", "description": "Tells three vowels apart.",
+    }  # fmt: skip
+    return Weights(**facts | changes)
+
+
+def hold(record: Weights, monkeypatch) -> Weights:
+    """The package and timm know of the record for the time of a test, as if its JSON had lain in the package."""
+    plain = timm_registry.get_pretrained_cfg(record.architecture).to_dict(remove_source=True)
+    cfg = {**plain, **record.cfg(), "architecture": record.architecture, "tag": record.name.split(".")[1]}
+    monkeypatch.setitem(WEIGHTS, record.name, record)
+    monkeypatch.setitem(timm_registry._model_pretrained_cfgs, record.name, PretrainedCfg(**cfg))
+    return record
+
+
+def carry(directory: Path, monkeypatch) -> dict[str, Weights]:
+    """A directory of weights in place of the package's: a copy of its own, and the example."""
+    own = list(WEIGHTS.values())
+    for record in own:
+        shutil.copy(record.file, directory)
+    monkeypatch.setattr(_weights, "DIRECTORY", directory)
+    model = convrnn_zoo.create_model(NAME.split(".")[0], in_chans=2, num_classes=3, **example_record().model_args)
+    path = directory / f"{NAME}.safetensors"
+    safetensors.torch.save_file(model.state_dict(), path, {"format": "pt"})
+    example = example_record(sha256=sha256_of(path), num_params=sum(p.numel() for p in model.parameters()))
+    example = Weights.from_json(json.dumps(json.loads(example.to_json())))  # as it comes from its file
+    return {r.name: hold(r, monkeypatch) for r in [*own, example]}

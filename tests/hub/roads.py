@@ -1,0 +1,31 @@
+"""The roads by which a repository is loaded, and what every refusal has in common."""
+
+import re
+import time
+
+import pytest
+import timm
+
+import convrnn_zoo
+from convrnn_zoo import from_pretrained
+
+REPO, WEIGHTS = "alice/model", "model.safetensors"
+OURS = {
+    "from_pretrained": lambda repo: from_pretrained(repo),
+    "create_model": lambda repo: convrnn_zoo.create_model(f"hf-hub:{repo}", pretrained=True),
+}
+ROADS = {**OURS, "timm": lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=True)}
+BIG = {"hidden_channels": 40}  # so that a transfer can be cut in the middle
+
+
+def refused(road, error, *words: str, repo: str = REPO) -> str:
+    """The message of the error, which names the repository and holds the words; nothing took long."""
+    start = time.monotonic()
+    with pytest.raises(error) as caught:
+        road(repo)
+    assert time.monotonic() - start < 15
+    message = str(caught.value)
+    assert isinstance(caught.value, convrnn_zoo.ConvRNNHubError)
+    for word in (repo.split("@")[0], *words):
+        assert re.search(word, message), f"{word!r} is not in {message!r}"
+    return message

@@ -1,0 +1,221 @@
+"""What a repository could try on those who load from it."""
+
+import json
+import os
+import pickle
+import resource
+import time
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import WeightsError, from_pretrained
+from convrnn_zoo.models._registry import entry_points
+
+from .examples import files, make
+
+ROADS = {
+    "from_pretrained": lambda repo, **k: from_pretrained(repo, **k),
+    "create_model": lambda repo, **k: convrnn_zoo.create_model(f"hf-hub:{repo}", pretrained=True, **k),
+    "timm": lambda repo, **k: timm.create_model(f"hf-hub:{repo}", pretrained=True, **k),
+}
+every_road = pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+
+
+class Payload:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def changed(saved, **config):
+    """The files with a config whose entries are merged, one level deep."""
+    raw = json.loads(saved["config.json"])
+    for key, value in config.items():
+        raw[key] = {**raw[key], **value} if isinstance(value, dict) and key in raw else value
+    return {**saved, "config.json": json.dumps(raw).encode()}
+
+
+@every_road
+@pytest.mark.parametrize("weights", ["missing", "broken", "sound"])
+def test_a_pickle_beside_the_weights_is_never_opened(road, weights, hub, saved, tmp_path):
+    mark = tmp_path / "opened"
+    evil = pickle.dumps(Payload(mark))
+    repo = hub.store.create("bob/evil", {**saved, "pytorch_model.bin": evil, "model.pt": evil, "model.pth": evil})
+    if weights == "missing":
+        repo.commit({"model.safetensors": None})
+    if weights == "broken":
+        repo.commit({"model.safetensors": evil})
+    if weights == "sound":
+        road("bob/evil")
+    else:
+        with pytest.raises((WeightsError, OSError), match="bob/evil"):
+            road("bob/evil")
+    assert not hub.asked("model.pt")
+    assert not hub.asked("pytorch_model")
+    assert not mark.exists()
+    pickle.loads(evil)
+    assert mark.exists(), "the payload would have shown"
+
+
+def test_a_pickle_in_a_directory_or_as_a_checkpoint_is_never_opened(saved, tmp_path):
+    mark, directory = tmp_path / "opened", tmp_path / "evil"
+    directory.mkdir()
+    (directory / "config.json").write_bytes(saved["config.json"])
+    for name in ("pytorch_model.bin", "model.pth"):
+        (directory / name).write_bytes(pickle.dumps(Payload(mark)))
+        for road in (
+            lambda: timm.create_model(f"local-dir:{directory}", pretrained=True),
+            lambda: from_pretrained(directory),
+            lambda path=directory / name: convrnn_zoo.create_model("convlstm1d_1layer", checkpoint_path=path),
+            lambda path=directory / name: timm.create_model(
+                "convlstm1d_1layer", pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+            ),
+        ):
+            with pytest.raises(WeightsError, match=r"safetensors"):
+                road()
+    assert not mark.exists()
+
+
+ARGUMENTS = {
+    "pretrained_strict": {"pretrained_strict": False},
+    "pretrained_filter_fn": {"pretrained_filter_fn": "os.system"},
+    "features_only": {"features_only": True},
+    "pruned": {"pruned": True},
+    "device": {"device": "cuda"},
+    "dtype": {"dtype": "float16"},
+    "unknown": {"hidden": 3},
+}
+
+
+@every_road
+@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments_that_are_not_the_models(arguments, road, hub, saved):
+    evil = changed(saved, model_args=arguments)
+    evil["model.safetensors"] = safetensors.torch.save({"nothing": torch.zeros(1)})
+    hub.store.create("bob/evil", evil)
+    with pytest.raises(WeightsError, match=f"bob/evil.*{next(iter(arguments))}"):
+        road("bob/evil")
+
+
+@every_road
+def test_wrong_weights_are_refused_whatever_the_config_says(road, hub, saved):
+    evil = {**changed(saved, weights_sha256=None), "model.safetensors": safetensors.torch.save({"x": torch.zeros(1)})}
+    hub.store.create("bob/evil", evil)
+    with pytest.raises(WeightsError, match=r"bob/evil.* missing: .*unexpected: x"):
+        road("bob/evil")
+
+
+@every_road
+@pytest.mark.parametrize("both", [False, True], ids=["in one place", "in both"])
+def test_another_number_of_classes_gives_no_random_head(road, both, hub, saved):
+    args = {"model_args": {"num_classes": 7}} if both else {}
+    hub.store.create("bob/evil", changed(saved, num_classes=7, **args))
+    with pytest.raises(WeightsError, match=r"bob/evil.*(contradicts itself|of another shape: head)"):
+        road("bob/evil")
+
+
+DETOURS = {
+    "custom_load": {"custom_load": "hf", "hf_hub_filename": "other.bin"},
+    "hf_hub_filename": {"hf_hub_filename": "other.safetensors"},
+    "url": {"url": "http://127.0.0.1:9/other.bin"},
+    "state_dict": {"state_dict": {"x": [1.0]}},
+}
+
+
+@every_road
+@pytest.mark.parametrize("detour", DETOURS.values(), ids=DETOURS)
+def test_no_config_leads_elsewhere(detour, road, hub, saved):
+    hub.store.create("bob/evil", changed(saved, pretrained_cfg=detour) | {"other.safetensors": b"", "other.bin": b""})
+    with pytest.raises(WeightsError, match=f"bob/evil.*{next(iter(detour))}"):
+        road("bob/evil")
+    assert not hub.asked("other")
+
+
+def test_a_config_cannot_name_a_file_of_the_users(hub, saved, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(saved["model.safetensors"])
+    evil = changed(saved, pretrained_cfg={"file": str(other)})
+    evil["model.safetensors"] = safetensors.torch.save({"x": torch.zeros(1)})
+    hub.store.create("bob/evil", changed(evil, weights_sha256=None))
+    for road in ROADS.values():
+        with pytest.raises(WeightsError, match="unexpected: x"):
+            road("bob/evil")
+
+
+SIZES = {
+    "width": {"hidden_channels": 60_000},
+    "overflow": {"hidden_channels": 2**16, "kernel_size": 65_535},
+    "beyond integers": {"hidden_channels": 10**30},
+    "layers": {"num_layers": 10**9, "hidden_channels": 1},
+    "many layers": {"num_layers": 60_000, "hidden_channels": 1},
+    "a long list": {"hidden_channels": [1] * 100_000},
+    "nested": {"kernel_size": [[[[[[1]]]]]]},
+    "NaN": {"drop_rate": float("nan")},
+    "classes": {"num_classes": 60_000, "hidden_channels": 60_000},
+}
+
+
+@every_road
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_vast_sizes_are_refused_before_anything_is_allocated(sizes, pretrained, road, hub, saved):
+    evil = changed(saved, model_args=sizes, **({"num_classes": 60_000} if "num_classes" in sizes else {}))
+    hub.store.create("bob/evil", evil)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    if not pretrained:
+        road = lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=False)  # noqa: E731
+    with pytest.raises(WeightsError, match="bob/evil"):
+        road("bob/evil")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
+    assert time.monotonic() - start < 20
+    assert not hub.asked("model.safetensors")
+
+
+def test_a_vast_file_is_refused_before_it_is_had(hub, saved, tmp_path):
+    hub.store.create("bob/large", saved | {"model.safetensors": bytes(400_000)})
+    words = r"bob/large.*, model.safetensors has 400,000 bytes, more than the limit of 300,000; .*max_bytes"
+    with pytest.raises(WeightsError, match=words):
+        from_pretrained("bob/large", max_bytes=300_000)
+    with convrnn_zoo.size_limit(300_000), pytest.raises(WeightsError, match=words):
+        timm.create_model("hf-hub:bob/large", pretrained=True)
+    assert not [entry for entry in hub.log if entry[0] == "GET" and "config.json" not in entry[1]]
+    sparse = tmp_path / "model.safetensors"
+    with sparse.open("wb") as f:
+        f.truncate(2**40)
+    with pytest.raises(WeightsError, match="more than the limit"):
+        convrnn_zoo.load_weights(make(), sparse)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "vit_giant_patch14_224", "os.system", "../x", 3, None, []])
+def test_only_architectures_of_this_zoo(architecture, hub, saved):
+    hub.store.create("bob/evil", changed(saved, architecture=architecture))
+    for name in ("from_pretrained", "create_model"):  # timm's own road builds what timm registers, without our code
+        with pytest.raises(WeightsError, match=r"bob/evil.*architecture"):
+            ROADS[name]("bob/evil")
+
+
+def test_no_architecture_reads_pickles_through_timm(saved, tmp_path):
+    """timm's loader, which falls back to them, is reached by no name of the zoo."""
+    mark = tmp_path / "opened"
+    (tmp_path / "w.bin").write_bytes(pickle.dumps(Payload(mark)))
+    for name in entry_points():
+        with pytest.raises(WeightsError):
+            timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / "w.bin")})
+        with pytest.raises(WeightsError):
+            timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"url": "http://127.0.0.1:9/w.bin"})
+    assert not mark.exists()
+
+
+def test_a_branch_that_moves_between_config_and_weights_is_not_mixed(hub, saved, tmp_path):
+    repo = hub.store.create("alice/moving", saved)
+    opened = convrnn_zoo.hub.open_repository("alice/moving")
+    repo.commit(files(make(num_classes=4), tmp_path / "other"))
+    assert convrnn_zoo.models._registry.build_stored(opened).num_classes == 3

@@ -1,0 +1,123 @@
+"""Cards say what the record says, put the import first, and hold nothing that the Hub would refuse."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+import convrnn_zoo
+from convrnn_zoo import WEIGHTS, Metric, WeightsError
+from convrnn_zoo.hub import card_text, check_card, model_card
+from convrnn_zoo.hub._cards import BEGIN, END
+
+from .examples import make, representatives
+from .records import example_record
+
+CARDS = Path(__file__).parents[2] / "model_cards"
+RECORDS = [example_record(), *WEIGHTS.values()]
+every_record = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
+
+
+@every_record
+def test_a_record_card_tells_all_of_the_record(record):
+    text = card_text(record)
+    card = check_card(ModelCard(text))
+    facts = text[text.index(BEGIN) : text.index(END)]
+    assert f'convrnn_zoo.create_model("{record.name}", pretrained=True)'.replace('"', "'") in facts
+    for value in (
+        f"{record.num_params:,}", record.sha256, record.dataset, record.dataset_url, record.license,
+        record.description, record.recipe, *record.label_names,
+    ):  # fmt: skip
+        assert value in facts
+    for metric in record.metrics:
+        assert f"| {metric.name} | {metric.value:g}" in facts
+    assert card.data.license == record.license
+    assert card.data.library_name == "timm"
+    assert {"timm", "convrnn-zoo", record.architecture} <= set(card.data.tags)
+    results = card.data.eval_results
+    assert [(r.metric_value, r.metric_name, r.dataset_split) for r in results] == [
+        (m.value, m.name, m.split) for m in record.metrics
+    ]
+
+
+@every_record
+def test_the_import_stands_before_everything_else_in_the_code(record):
+    code = card_text(dataclasses.replace(record, hub_id="owner/name")).split("```python\n")[1].split("```")[0]
+    assert code.startswith("import convrnn_zoo")
+    assert 'timm.create_model("hf-hub:owner/name", pretrained=True)' in code
+
+
+@every_record
+def test_words_outside_the_markers_are_kept_and_facts_are_drawn_anew(record):
+    text = card_text(record)
+    assert card_text(record, text) == text
+    edited = text.replace(END, f"{END}\n\n## Limits\n\nNoise.").replace(record.sha256, "0" * 64)
+    again = card_text(record, edited)
+    assert "## Limits\n\nNoise." in again
+    assert record.sha256 in again
+    assert card_text(record, again) == again
+    with pytest.raises(WeightsError, match="lost its markers"):
+        card_text(record, text.replace(END, ""))
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_cards_of_this_project_are_as_generated(name):
+    text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    assert card_text(WEIGHTS[name], text) == text, f"run `convrnn_zoo.hub.card_text` on {name}.md"
+
+
+@pytest.mark.parametrize("name", representatives())
+def test_the_card_of_a_model_tells_of_it(name, tmp_path):
+    model = make(name)
+    card = model_card(
+        model, "me/radar", license="mit", task="video-classification", description="Sees rain.", datasets=["radar"],
+        metrics=[Metric("F1 score", 0.5, "Radar 2020", "test")], tags=["nowcasting"],
+    )  # fmt: skip
+    card.save(tmp_path / "README.md")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.license, data.pipeline_tag, data.datasets) == ("mit", "video-classification", ["radar"])
+    assert {"nowcasting", name} <= set(data.tags)
+    assert (data.eval_results[0].metric_type, data.eval_results[0].metric_value) == ("f1-score", 0.5)
+    assert "convrnn_zoo.from_pretrained('me/radar')" in card.text
+    assert f"{sum(p.numel() for p in model.parameters()):,}" in card.text
+    assert model_card(model, "me/radar", task="next-frame prediction").data.pipeline_tag == "video-to-video"
+
+
+def result(**changes):
+    fields = {"task_type": "t", "dataset_type": "d", "dataset_name": "D", "metric_type": "m", "metric_value": 1.0}
+    return ModelCardData(license="mit", model_name="n", eval_results=[EvalResult(**fields | changes)])
+
+
+FAULTS = {
+    "pipeline": (ModelCardData(license="mit", pipeline_tag="video-prediction"), "pipeline_tag 'video-prediction'"),
+    "licence": (ModelCardData(license="MIT"), "license 'MIT' is not one"),
+    "no licence": (ModelCardData(), "no license"),
+    "unnamed licence": (ModelCardData(license="other"), "needs a license_name"),
+    "tags": (ModelCardData(license="mit", tags=["a", 3]), "tags must be words"),
+    "datasets": (ModelCardData(license="mit", datasets=[{}]), "datasets must be words"),
+    "NaN": (result(metric_value=float("nan")), "metric 'm' is nan"),
+    "infinite": (result(metric_value=float("inf")), "metric 'm' is inf"),
+    "no number": (result(metric_value="good"), "expected a number"),
+    "no data set": (result(dataset_name=""), "lacks dataset_name"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), FAULTS.values(), ids=FAULTS)
+def test_what_the_hub_would_refuse_is_refused_offline(data, words):
+    with pytest.raises(WeightsError, match=words):
+        check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n"))
+
+
+def test_a_nan_metric_never_reaches_a_card():
+    with pytest.raises(WeightsError, match="is nan"):
+        model_card(make(), "me/x", license="mit", metrics=[Metric("accuracy", float("nan"), "D", "test")])
+    record = example_record()
+    broken = dataclasses.replace(record.metrics[0], value=float("nan"))
+    with pytest.raises(WeightsError, match="is nan"):
+        card_text(dataclasses.replace(record, metrics=(broken,)))
+
+
+def test_default_words_pass_the_check():
+    assert model_card(make(), "me/x").data.license_name == "unstated"
+    assert convrnn_zoo.hub.check_card(model_card(make(), "me/x"))

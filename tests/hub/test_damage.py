@@ -1,0 +1,139 @@
+"""What is damaged or wrong where it lies, in the cache, in the repository or on the disk, is refused or mended."""
+
+import json
+
+import pytest
+
+import convrnn_zoo
+from convrnn_zoo import HubAccessError, WeightsError, from_pretrained
+
+from .conftest import tree
+from .examples import assert_same, make
+from .faults import Corrupt
+from .roads import BIG, OURS, REPO, ROADS, WEIGHTS, refused
+
+
+# ---- in the cache ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+@pytest.mark.parametrize("at", [3, 30, -5], ids=["length", "header", "payload"])
+def test_a_damaged_copy_in_the_cache_is_fetched_anew(road, at, hub, repo, cache, offline):
+    road(REPO)
+    blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
+    blob.write_bytes(Corrupt(at).body(blob.read_bytes()))
+    offline()
+    refused(road, ValueError, "copy in the cache is damaged", "could not be fetched anew", "offline mode")
+    offline(False)
+    assert_same(make(**BIG), road(REPO))
+    assert blob.read_bytes() == repo.files()[WEIGHTS]
+
+
+def test_a_copy_that_stays_damaged_is_reported_and_removed(hub, repo, cache):
+    from_pretrained(REPO)
+    blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
+    blob.write_bytes(Corrupt().body(blob.read_bytes()))
+    hub.fail(Corrupt(-9), "GET", "/[0-9a-f]{64}")
+    refused(from_pretrained, ValueError, "also when fetched anew")
+    assert set(tree(cache).values()) == {repo.files()["config.json"]}
+
+
+# ---- in the repository -----------------------------------------------------------------------------------------------
+def nan(content: bytes) -> bytes:
+    return content[:-4] + b"\0\0\xc0\x7f"
+
+
+WRONG = {
+    "NaN": ({WEIGHTS: nan}, ["NaN or Inf"]),
+    "no weights": ({WEIGHTS: None}, ["no such file", WEIGHTS, "push_to_hub", "Pickled weights are never read"]),
+    "not safetensors": ({WEIGHTS: lambda c: b"PK\x03\x04" + c}, ["not a sound safetensors file"]),
+    "another's weights": ({WEIGHTS: lambda c: c.replace(b"weight_hh", b"weight_xx")}, ["missing: ", "unexpected: "]),
+}
+CONFIGS = {
+    "broken": (b"{", ["is not JSON"]),
+    "deep": (b"[" * 100_000, ["is not JSON"]),
+    "a list": (b"[]", ["not an object"]),
+    "no architecture": ({"architecture": None}, ["names no architecture"]),
+    "another's": ({"architecture": "resnet18"}, ["'resnet18' is not one of this zoo"]),
+    "unknown field": ({"pretrained_cfg": {"num_frames": 3}}, ["fields that timm does not know: num_frames"]),
+    "missing": (None, ["no such file", "config.json"]),
+}
+
+
+@pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_weights_that_are_wrong_in_the_repository(wrong, road, hub, repo, saved):
+    changes, words = wrong
+    repo.commit({k: v and v(saved[k]) for k, v in changes.items()} | {"config.json": without_checksum(saved)})
+    refused(road, (ValueError, OSError), *words)
+    assert not hub.asked("pytorch_model")
+
+
+@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
+@pytest.mark.parametrize("wrong", CONFIGS.values(), ids=CONFIGS)
+def test_configs_that_are_wrong_in_the_repository(wrong, road, hub, repo, saved):
+    change, words = wrong
+    if isinstance(change, dict):
+        change = json.dumps(json.loads(saved["config.json"]) | change).encode()
+    repo.commit({"config.json": change})
+    refused(road, (ValueError, OSError), *words)
+    assert not hub.asked(WEIGHTS)
+
+
+def without_checksum(saved: dict[str, bytes]) -> bytes:
+    """The config as timm writes it, which states no checksum."""
+    return json.dumps({k: v for k, v in json.loads(saved["config.json"]).items() if k != "weights_sha256"}).encode()
+
+
+# ---- the disk --------------------------------------------------------------------------------------------------------
+def test_a_full_disk(hub, repo, python, cache):
+    """A limit on the size of files stands in for a disk without space: the system refuses the same write."""
+    code = """
+import resource, signal, convrnn_zoo
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+try:
+    convrnn_zoo.from_pretrained("alice/model")
+except convrnn_zoo.HubAccessError as e:
+    print(e)
+"""
+    message = python(code).stdout
+    assert "alice/model" in message
+    assert "no space is left" in message
+    assert "set HF_HOME to a larger disk" in message
+    assert set(tree(cache).values()) == {repo.files()["config.json"]}
+    assert_same(make(**BIG), from_pretrained(REPO))
+
+
+@pytest.mark.parametrize("road", ["from_pretrained", "create_model"])
+def test_a_cache_that_cannot_be_written(road, hub, repo):
+    """No one may make directories under /sys, not even the superuser."""
+    call = {
+        "from_pretrained": lambda r: from_pretrained(r, cache_dir="/sys/cache"),
+        "create_model": lambda r: convrnn_zoo.create_model(f"hf-hub:{r}", pretrained=True, cache_dir="/sys/cache"),
+    }[road]
+    refused(call, OSError, "cannot be written", "set HF_HOME, or pass cache_dir=")
+
+
+def test_a_directory_that_cannot_be_written_or_is_not_there(tmp_path):
+    with pytest.raises(HubAccessError, match="cannot be written"):
+        convrnn_zoo.save_pretrained(make(), "/sys/model")
+    with pytest.raises(HubAccessError, match="no such directory"):
+        from_pretrained(tmp_path / "none")
+    with pytest.raises(WeightsError, match=r"no config\.json"):
+        from_pretrained(tmp_path)
+
+
+def test_a_model_into_which_loading_failed_is_as_it_was(tmp_path, saved):
+    path, model = tmp_path / WEIGHTS, make(**BIG)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for content in (nan(saved[WEIGHTS]), saved[WEIGHTS][:-4], saved[WEIGHTS].replace(b"head", b"neck")):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=WEIGHTS):
+            convrnn_zoo.load_weights(model, path)
+        assert all((v == before[k]).all() for k, v in model.state_dict().items())
+
+
+def test_without_the_import_a_name_is_unknown_to_timm(python, hub, repo):
+    """So the cards put the import first."""
+    failed = python("import timm; timm.create_model('hf-hub:alice/model', pretrained=True)", check=False)
+    assert "Unknown model" in failed.stderr
+    python("import convrnn_zoo, timm; timm.create_model('hf-hub:alice/model', pretrained=True)")

@@ -1,0 +1,122 @@
+"""What a user meets when something is wrong: an error that names it and says what to do, and nothing left behind."""
+
+import time
+
+import pytest
+from huggingface_hub.utils import close_session
+
+from convrnn_zoo import HubAccessError, from_pretrained
+
+from .conftest import tree
+from .examples import assert_same, make
+from .faults import Corrupt, Cut, Reset, Short, Slow, Status
+from .roads import BIG, OURS, REPO, ROADS, WEIGHTS, refused
+
+
+# ---- before anything is there ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
+def test_server_down_without_cache_says_so_at_once(road, hub, repo, cache):
+    hub.close()
+    start = time.monotonic()
+    refused(road, OSError, "cannot be reached", "check the connection", "config.json")
+    assert time.monotonic() - start < 5
+    assert not tree(cache)
+
+
+@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
+def test_offline_without_cache(road, hub, repo, cache, offline):
+    offline()
+    with hub.quiet():
+        refused(road, OSError, "offline mode is on", "not in the cache", "unset HF_HUB_OFFLINE")
+    assert not tree(cache)
+
+
+@pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+def test_server_down_or_offline_with_cache_loads(road, hub, repo, offline):
+    model = road(REPO)
+    offline()
+    with hub.quiet():
+        assert_same(model, road(REPO))
+    offline(False)
+    hub.close()
+    close_session()
+    assert_same(model, road(REPO))
+
+
+@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
+def test_missing_private_gated_and_wrong_revision(road, hub, repo, saved, cache):
+    hub.store.create("bob/private", saved, private=True)
+    hub.store.create("bob/gated", saved, gated=True)
+    for name in ("alice/missing", "bob/private"):
+        refused(road, OSError, "no such repository, or a private one", "check the spelling", "hf auth login", repo=name)
+    refused(road, OSError, "gated", f"ask for access at {hub.url}/bob/gated", repo="bob/gated")
+    refused(road, OSError, "no such branch, tag or commit", "@nope", "commits/main", repo=f"{REPO}@nope")
+    refused(road, ValueError, "not the name of a repository", "owner/name", repo="a/b/c")
+    assert not tree(cache)
+
+
+@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
+def test_a_stale_token_on_a_public_repository(road, hub, repo, cache, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    refused(road, OSError, "does not know the token", "hf auth login", "unset HF_TOKEN: public repositories need none")
+    assert not tree(cache)
+    monkeypatch.setenv("HF_TOKEN", "")
+    road(REPO)
+
+
+def test_a_token_is_for_the_call_alone(hub, saved):
+    hub.store.create("bob/private", saved, private=True)
+    from_pretrained("bob/private", token="hf_bob")
+    with pytest.raises(HubAccessError, match="private"):
+        from_pretrained("bob/private", revision=hub.store.repos["bob/private"].refs["main"][:-1] + "x")
+    assert {who for _, _, who in hub.asked(WEIGHTS)} == {"Bearer hf_bob"}
+    assert not any(who for _, path, who in hub.log if "/resolve/" not in path), "a token left the Hub's origin"
+
+
+# ---- on the way ----------------------------------------------------------------------------------------------------
+WAYS = {
+    "500 on the question": (Status(500), "HEAD", WEIGHTS, r"the Hub failed .*500", "run it again later"),
+    "500 on the content": (Status(500), "GET", "/[0-9a-f]{64}", r"the Hub failed .*500", "run it again later"),
+    "429": (Status(429), "HEAD", WEIGHTS, r"too many requests .*\(429\)", "wait some minutes"),
+    "429 on the content": (
+        Status(429, {"Retry-After": "0"}), "GET", "/[0-9a-f]{64}", r"too many requests .*\(429\)", "wait some minutes",
+    ),
+    "cut": (Cut(2000), "GET", "/[0-9a-f]{64}", "the connection broke off", "run it again"),
+    "reset": (Reset(2000), "GET", "/[0-9a-f]{64}", "the connection broke off", "run it again"),
+    "short": (Short(), "GET", "/[0-9a-f]{64}", "the download came incomplete", "run it again"),
+    "corrupt payload": (Corrupt(-5), "GET", "/[0-9a-f]{64}", "content is not what was announced", "run it again later"),
+    "corrupt header": (Corrupt(30), "GET", "/[0-9a-f]{64}", "content is not what was announced", "removed from"),
+    "corrupt length": (Corrupt(3), "GET", "/[0-9a-f]{64}", "content is not what was announced", "removed from"),
+}  # fmt: skip
+
+
+LONG = ("cut", "429 on the content")  # in which the client itself waits: one road of the three, which meet here
+
+
+@pytest.mark.parametrize(
+    ("way", "road"),
+    [
+        pytest.param(WAYS[way], ROADS[road], id=f"{way}-{road}")
+        for way in WAYS
+        for road in (["timm"] if way in LONG else ROADS)
+    ],
+)
+def test_what_breaks_on_the_way_leaves_nothing_and_the_next_run_succeeds(way, road, hub, repo, cache, tmp_path):
+    fault, method, path, *words = way
+    hub.fail(fault, method, path)
+    refused(road, (OSError, ValueError), WEIGHTS, *words)
+    left = tree(cache)
+    assert set(left.values()) == {repo.files()["config.json"]}, f"left behind: {list(left)}"
+    hub.mended()
+    assert_same(make(**BIG), road(REPO))
+
+
+@pytest.mark.parametrize("fault", [Status(500), Cut(2000), Reset(2000), Short(), Corrupt()], ids=lambda f: repr(f))
+def test_what_breaks_once_is_mended_without_a_word_to_the_user(fault, hub, repo):
+    hub.fail(fault, "GET", "/[0-9a-f]{64}", times=1)
+    assert_same(make(**BIG), from_pretrained(REPO))
+
+
+def test_slow_is_not_broken(hub, repo):
+    hub.fail(Slow(1.0), "GET", "/[0-9a-f]{64}")
+    assert_same(make(**BIG), from_pretrained(REPO))

@@ -1,0 +1,152 @@
+"""The weights that the package carries, published and then loaded from the Hub in place of the package."""
+
+import dataclasses
+
+import pytest
+import timm
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load
+
+import convrnn_zoo
+from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
+from convrnn_zoo.hub import publish
+from convrnn_zoo.hub._cards import END
+from convrnn_zoo.hub._publish import GOLDEN
+
+from .examples import assert_same
+from .faults import Corrupt, Status
+from .records import NAME, carry, hold
+
+every_name = pytest.mark.parametrize("name", [NAME, *WEIGHTS])
+
+
+@pytest.fixture
+def carried(hub, tmp_path, monkeypatch):
+    directory = tmp_path / "weights"
+    directory.mkdir()
+    return carry(directory, monkeypatch)
+
+
+@every_name
+def test_what_is_published_is_the_packages_own(name, hub, carried):
+    (done,) = publish("alice", name)
+    assert (done.hub_id, done.changed) == (f"alice/{name}", True)
+    repo = hub.store.repos[done.hub_id]
+    assert len(repo.commits) == 2
+    assert repo.refs["main"] == done.hub_commit
+    held = repo.files()
+    assert held["model.safetensors"] == carried[name].file.read_bytes()
+    model = create_model(name, pretrained=True)
+    for other in (from_pretrained(done.hub_id), timm.create_model(f"hf-hub:{done.hub_id}", pretrained=True)):
+        assert_same(model, other)
+    pair = load(held[GOLDEN])
+    with torch.no_grad():
+        assert torch.equal(model.eval()(pair["input"]), pair["output"])
+    card = ModelCard(held["README.md"].decode())
+    assert card.data.model_name == name
+    assert f"hf-hub:{done.hub_id}" in card.text
+
+
+def test_publishing_again_makes_no_commit(hub, carried):
+    first = list(publish("alice"))
+    assert {d.name for d in first} == set(carried)
+    again = list(publish("alice"))
+    assert [(d.hub_commit, d.changed) for d in again] == [(d.hub_commit, False) for d in first]
+
+
+def test_a_golden_pair_is_kept_while_it_holds(hub, carried):
+    (done,) = publish("alice", NAME)
+    repo = hub.store.repos[done.hub_id]
+    pair = load(repo.files()[GOLDEN])
+    nearly = {"input": pair["input"], "output": pair["output"] + 1e-6}  # another processor's last bits
+    kept = convrnn_zoo.hub._publish.safetensors.torch.save(nearly)
+    repo.commit({GOLDEN: kept})
+    assert not next(publish("alice", NAME)).changed
+    repo.commit({GOLDEN: convrnn_zoo.hub._publish.safetensors.torch.save({**pair, "output": pair["output"] + 1})})
+    assert next(publish("alice", NAME)).changed
+    assert torch.equal(load(repo.files()[GOLDEN])["output"], pair["output"])
+
+
+def test_words_of_a_card_are_published_with_it(hub, carried, tmp_path):
+    text = convrnn_zoo.hub.card_text(carried[NAME]).replace(END, f"{END}\n\nOf limited use.")
+    (tmp_path / f"{NAME}.md").write_text(text)
+    (done,) = publish("alice", NAME, cards=tmp_path)
+    assert b"Of limited use." in hub.store.repos[done.hub_id].files()["README.md"]
+
+
+@every_name
+def test_pretrained_moves_from_the_package_to_the_hub(name, hub, carried, offline, monkeypatch):
+    expected = create_model(name, pretrained=True)
+    (done,) = publish("alice", name)
+    hub.store.repos[done.hub_id].commit({"model.safetensors": b"", "config.json": b""})  # main may become anything
+    carried[name].file.unlink()
+    with pytest.raises(WeightsError, match="no such file of weights"):
+        create_model(name, pretrained=True)
+    hold(dataclasses.replace(carried[name], hub_id=done.hub_id, hub_commit=done.hub_commit), monkeypatch)
+    for road in (create_model, timm.create_model):
+        assert_same(expected, road(name, pretrained=True))
+    with hub.quiet():
+        assert_same(expected, create_model(name, pretrained=True))
+    offline()
+    assert_same(expected, create_model(name, pretrained=True))
+
+
+@every_name
+def test_a_pinned_file_that_is_another_is_refused(name, hub, carried, monkeypatch, cache):
+    (done,) = publish("alice", name)
+    carried[name].file.unlink()
+    pinned = hold(dataclasses.replace(carried[name], hub_id=done.hub_id, hub_commit=done.hub_commit), monkeypatch)
+    files = hub.store.repos[done.hub_id].commits[done.hub_commit]
+    sound = files["model.safetensors"]
+    files["model.safetensors"] = Corrupt().body(sound)  # the Hub itself vouches for it, the record does not
+    hub.store.large.update({convrnn_zoo.models._safetensors.hashlib.sha256(v).hexdigest(): v for v in files.values()})
+    for road in (create_model, timm.create_model):
+        with pytest.raises(WeightsError, match=f"{done.hub_commit}.*{pinned.sha256}.*removed from the cache"):
+            road(name, pretrained=True)
+        assert not list(cache.rglob("snapshots/*/model.safetensors"))
+    files["model.safetensors"] = sound
+    create_model(name, pretrained=True)
+    hold(dataclasses.replace(pinned, hub_commit="main"), monkeypatch)
+    with pytest.raises(WeightsError, match="must pin its weights to a full commit"):
+        create_model(name, pretrained=True)
+
+
+@every_name
+def test_the_card_of_a_push_is_the_records_while_the_weights_are(name, hub, carried):
+    model = create_model(name, pretrained=True)
+    push_to_hub(model, "alice/same")
+    assert carried[name].metrics[0].dataset in hub.store.repos["alice/same"].files()["README.md"].decode()
+    with torch.no_grad():
+        model.head.bias += 1
+    push_to_hub(model, "alice/tuned")
+    assert carried[name].metrics[0].dataset not in hub.store.repos["alice/tuned"].files()["README.md"].decode()
+
+
+def test_what_cannot_be_published(hub, carried):
+    with pytest.raises(WeightsError, match=f"carries no weights 'none'; it carries: .*{NAME}"):
+        list(publish("alice", "none"))
+    with pytest.raises(HubAccessError, match="token does not allow it"):
+        list(publish("bob", NAME))
+    carried[NAME].file.write_bytes(b"")
+    with pytest.raises(WeightsError, match="not the file of its record"):
+        list(publish("alice", NAME))
+    assert not hub.store.repos
+
+
+def test_a_publish_that_fails_leaves_no_half(hub, carried):
+    hub.fail(Status(400), "POST", "/commit/")
+    with pytest.raises(HubAccessError, match="the Hub refused"):
+        list(publish("alice", NAME))
+    assert not hub.store.repos
+
+
+@pytest.mark.skipif(not WEIGHTS, reason="the package carries no weights")
+def test_the_command_prints_what_to_pin(hub, python):
+    code = "import sys; from convrnn_zoo.cli import main; main()"
+    name = next(iter(WEIGHTS))
+    first = python(code, "publish", "--namespace", "alice", "--only", name).stdout
+    commit = hub.store.repos[f"alice/{name}"].refs["main"]
+    assert f'"hub_id": "alice/{name}",\n  "hub_commit": "{commit}"' in first
+    assert "(pushed)" in first
+    assert "(unchanged)" in python(code, "publish", "--namespace", "alice").stdout

@@ -1,0 +1,161 @@
+"""What is pushed or saved comes back bit for bit, by every road."""
+
+import json
+
+import pytest
+import timm
+import torch
+from huggingface_hub import HfApi
+
+import convrnn_zoo
+from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
+
+from .examples import assert_same, changed, files, labels, make, representatives
+
+LABELS = labels("convlstm1d_bi_1layer")
+
+
+@pytest.mark.parametrize("name", convrnn_zoo.list_models())
+def test_every_architecture_comes_back_from_a_directory(name, tmp_path):
+    model = make(name, **labels(name))
+    save_pretrained(model, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert_same(model, from_pretrained(tmp_path))
+    assert_same(model, timm.create_model(f"local-dir:{tmp_path}", pretrained=True))
+    assert_same(model, create_model(f"local-dir:{tmp_path}", pretrained=True))
+
+
+@pytest.mark.parametrize("name", representatives())
+def test_every_family_comes_back_from_the_hub(name, hub, offline):
+    model, repo = make(name, **labels(name)), f"alice/{name}"
+    commit = push_to_hub(model, repo).oid
+    HfApi().create_tag(repo, tag="v1")
+    push_to_hub(make(name, **changed(name)), repo)  # main has moved on
+    for revision in ("v1", commit):
+        road = f"hf-hub:{repo}@{revision}"
+        for mode in (False, True):
+            offline(mode)
+            assert_same(model, from_pretrained(repo, revision=revision))
+            assert_same(model, timm.create_model(road, pretrained=True))
+            assert_same(model, create_model(road, pretrained=True))
+        offline(False)
+    for moved in (timm.create_model(f"hf-hub:{repo}", pretrained=True), from_pretrained(f"{repo}@main")):
+        assert {k: getattr(moved, k) for k in changed(name)} == changed(name)
+
+
+def test_a_pinned_commit_in_the_cache_asks_nothing(hub):
+    commit = push_to_hub(make(), "alice/pinned").oid
+    from_pretrained("alice/pinned", revision=commit)
+    with hub.quiet():
+        from_pretrained("alice/pinned", revision=commit)
+        timm.create_model(f"hf-hub:alice/pinned@{commit}", pretrained=True)
+
+
+def test_a_push_is_one_commit_of_safetensors_config_and_card(hub):
+    push_to_hub(make(), "alice/one")
+    repo = hub.store.repos["alice/one"]
+    assert len(repo.commits) == 2  # the Hub's own, and the push
+    assert set(repo.files()) == {".gitattributes", "model.safetensors", "config.json", "README.md"}
+    push_to_hub(make(), "alice/one")
+    assert len(repo.commits) == 2  # nothing changed
+
+
+def test_a_card_that_is_there_is_left_alone_unless_another_is_given(hub):
+    push_to_hub(make(), "alice/card", card="---\nlicense: mit\n---\nMine.\n")
+    push_to_hub(make(num_classes=4), "alice/card")
+    repo = hub.store.repos["alice/card"]
+    assert repo.files()["README.md"].endswith(b"Mine.\n")
+    push_to_hub(make(num_classes=4), "alice/card", card={"license": "mit", "description": "Another."})
+    assert b"Another." in repo.files()["README.md"]
+
+
+def test_branches_pull_requests_and_visibility(hub):
+    model = make()
+    push_to_hub(model, "alice/branches", private=True)
+    assert hub.store.repos["alice/branches"].private
+    push_to_hub(make(num_classes=7), "alice/branches", revision="seven")
+    assert from_pretrained("alice/branches", revision="seven").num_classes == 7
+    assert_same(model, from_pretrained("alice/branches"))
+    with pytest.raises(convrnn_zoo.HubAccessError, match="exists and is private"):
+        push_to_hub(model, "alice/branches", private=False)
+    push_to_hub(model, "own")  # without an owner: one's own
+    assert "alice/own" in hub.store.repos
+    done = push_to_hub(make(num_classes=2), "alice/own", token="hf_bob", create_pr=True)
+    assert done.pr_url
+    assert_same(model, from_pretrained("alice/own"))
+
+
+def test_what_timm_pushes_loads_here(hub):
+    for both in (True, "both"):
+        model = make("convgru2d_bi_2layer", drop_rate=0.0)  # which timm does not write down
+        timm.models.push_to_hf_hub(model, "alice/timm", safe_serialization=both, task_name="video-classification")
+        assert_same(model, from_pretrained("alice/timm"))
+        assert_same(model, timm.create_model("hf-hub:alice/timm", pretrained=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_dtype_of_the_weights_is_kept_unless_another_is_asked_for(dtype, hub):
+    model = make().to(dtype)
+    push_to_hub(model, "alice/dtype")
+    assert from_pretrained("alice/dtype").head.weight.dtype == dtype
+    again = timm.create_model("hf-hub:alice/dtype", pretrained=True)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    assert from_pretrained("alice/dtype", dtype=torch.float32).head.weight.dtype == torch.float32
+
+
+def test_channels_last_and_tied_weights_come_back(tmp_path):
+    model = make("convlstm2d_2layer", hidden_channels=4, in_chans=4, kernel_size=3)
+    model.to(memory_format=torch.channels_last)
+    model.rnn.weight_ih_l1 = model.rnn.weight_ih_l0
+    save_pretrained(model, tmp_path)
+    again = from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(v, again[k]) for k, v in model.state_dict().items())
+
+
+def test_another_head_and_other_channels_are_the_callers_to_ask_for(tmp_path, caplog):
+    model = make()
+    save_pretrained(model, tmp_path)
+    other = from_pretrained(tmp_path, num_classes=9, in_chans=1)
+    assert other.head.out_features == 9
+    assert "its head is random" in caplog.text
+    assert torch.equal(other.rnn.weight_hh_l0, model.rnn.weight_hh_l0)
+    assert torch.allclose(other.rnn.weight_ih_l0[:, 0], model.rnn.weight_ih_l0.sum(1))
+
+
+def test_a_changed_classifier_is_what_is_saved(tmp_path):
+    model = make(**LABELS)
+    model.reset_classifier(6, "avg")
+    save_pretrained(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["num_classes"], "label_names" in config) == (6, False)
+    assert from_pretrained(tmp_path).global_pool == "avg"
+
+
+def test_the_command_line_in_processes_of_its_own(hub, python, tmp_path):
+    """Every family: pushed, pulled and pulled offline, each in a fresh process."""
+    models = {name: make(name) for name in representatives()}
+    for name, model in models.items():
+        save_pretrained(model, tmp_path / name)
+    each = "import sys; from convrnn_zoo.cli._group import cli\nfor n in sys.argv[2:]: "
+    run = "cli({}, standalone_mode=False)"
+    python(each + run.format("['push', f'{sys.argv[1]}/{n}', f'alice/{n}']"), tmp_path, *models)
+    pull = each + run.format("['pull', f'alice/{n}', '--into', f'{sys.argv[1]}/{n}']")
+    python(pull, tmp_path / "pulled", *models)
+    with hub.quiet():
+        python(pull, tmp_path / "offline", *models, HF_HUB_OFFLINE="1")
+    for name, model in models.items():
+        assert_same(model, from_pretrained(tmp_path / "pulled" / name))
+        assert files(model, tmp_path / "again" / name) == {
+            p.name: p.read_bytes() for p in (tmp_path / "offline" / name).iterdir()
+        }
+
+
+def test_the_command_says_what_it_did_and_what_failed(hub, python, tmp_path):
+    save_pretrained(make(), tmp_path)
+    main = "import sys; from convrnn_zoo.cli import main; main()"
+    assert f"{hub.url}/alice/cli/commit/" in python(main, "push", str(tmp_path), "alice/cli").stdout
+    assert "convlstm1d_bi_1layer, " in python(main, "pull", "alice/cli").stdout
+    failed = python(main, "pull", "alice/none", check=False)
+    assert failed.returncode == 1
+    assert "alice/none" in failed.stderr
+    assert "Traceback" not in failed.stderr
