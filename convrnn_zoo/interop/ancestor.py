@@ -1,0 +1,47 @@
+"""pytorch_convolutional_rnn, from which the zoo took its classes and the names of their parameters.
+
+https://github.com/kamo-naoyuki/pytorch_convolutional_rnn
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..layers import ConvRNNBase, ConvRNNCellBase
+from ._checkpoint import Checkpoint
+from ._entries import expect, refuse, unlike
+from ._source import Source
+from ._torch_names import KEY, build, named_alike, spatial_axes
+
+
+def load(checkpoint: Checkpoint, **options: Any) -> nn.Module:
+    """Any of its 24 classes as ours of the same name.
+
+    What its weights do not tell is taken by name, as its own constructor has it: `stride`, `dilation` and `groups`
+    (1), `batch_first`, `dropout`, and for an RNN `nonlinearity`, which must be given.
+    """
+    return build(checkpoint, "ancestor", spatial_axes(checkpoint) or 2, options)
+
+
+def export(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of its class of the same name, which is ours."""
+    module = expect("ancestor", module, ConvRNNBase, ConvRNNCellBase)
+    kernels = "kernels" if isinstance(module, ConvRNNBase) else "kernel_size"
+    refuse("ancestor", module, [
+        *unlike(module, padding_mode="zeros", **{f"hidden_{kernels}": getattr(module, kernels)}),
+        *unlike(module, **{name: allowed[0] for name, allowed in module.options.items() if name != "nonlinearity"}),
+        *(unlike(module, widths=[module.widths[0]] * module.num_layers, kernels=[module.kernels[0]] * module.num_layers)
+          if isinstance(module, ConvRNNBase) else ()),
+    ])  # fmt: skip
+    return named_alike(module)
+
+
+SOURCE = Source(
+    name="ancestor",
+    title="pytorch_convolutional_rnn, https://github.com/kamo-naoyuki/pytorch_convolutional_rnn",
+    key=KEY,
+    ranks=(3, 4, 5),
+    knows="a convolution under a name of torch.nn.RNN's",
+    load=load,
+    export=export,
+)
