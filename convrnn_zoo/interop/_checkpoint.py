@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from ..models import WeightsError
-from ..models._loading import read_safetensors
 from ._hdf5 import read_hdf5
 
 logger = logging.getLogger("convrnn_zoo")
@@ -95,7 +96,10 @@ def _of_file(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _of_safetensors(path: Path) -> Checkpoint:
-    return Checkpoint(read_safetensors(path), str(path))
+    try:
+        return Checkpoint(safetensors.torch.load_file(path), str(path))
+    except safetensors.SafetensorError as e:
+        raise WeightsError(f"{path} is not a sound safetensors file ({e}); fetch it anew") from e
 
 
 def _of_pickle(path: Path) -> Checkpoint:

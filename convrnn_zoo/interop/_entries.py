@@ -3,7 +3,7 @@
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from ..models import WeightsError
 from ._checkpoint import Checkpoint, some
 
 Shape = Sequence[int | None]
-Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Entries:
@@ -41,11 +40,11 @@ class Entries:
         """Matches of `pattern` among the names not taken yet."""
         return [m for m in (re.fullmatch(pattern, key) for key in self.left) if m]
 
-    def count(self, pattern: str) -> int:
+    def count(self, pattern: str, words: str) -> int:
         """One more than the largest number in the pattern's first group; that there is none ends the reading."""
         found = [int(m[1]) for m in self.having(pattern)]
         if not found:
-            self.fail("missing", f"every {pattern}")
+            self.fail("missing", f"every {words}")
         return min(max(found), len(self.left)) + 1  # a file names no more layers than it has entries
 
     def shape(self, keys: Iterable[str], rank: int) -> Shape:
@@ -70,11 +69,11 @@ class Entries:
             self.fault("of another shape", f"{key} {tuple(value.shape)} for ({wanted})")
         return torch.empty([s or 1 for s in shape])
 
-    def width(self, key: str, size: int | None, gates: int) -> int | None:
-        """The width of one of the `gates` that share an axis of that size."""
-        if size is not None and size % gates:
-            self.fault("of another shape", f"{key}: its {size} rows are not {gates} gates of one width")
-        return None if size is None else max(size // gates, 1)
+    def rows(self, keys: Iterable[str], gates: int) -> int | None:
+        """The commonest size of axis 0 among these entries that so many gates of one width can share."""
+        sizes = [v.shape[0] for v in (self.left.get(key) for key in keys) if v is not None and v.dim()]
+        whole = [size for size in sizes if size and size % gates == 0]
+        return statistics.mode(whole) if whole else None
 
     def done(self) -> None:
         """Raises :class:`~convrnn_zoo.WeightsError` if an entry was missing, of another shape, or is left over."""
@@ -135,11 +134,11 @@ def fill(layer: nn.Module, state: dict[str, Tensor]) -> Any:
     return layer
 
 
-def expect(target: str, module: nn.Module, *kinds: type[Layer]) -> Layer:
+def expect(target: str, module: nn.Module, *kinds: type[nn.Module]) -> Any:
     """The module, or ValueError where it is of none of these kinds."""
     if not isinstance(module, kinds):
         refuse(target, module, [f"it knows {' or '.join(k.__name__ for k in kinds)} alone"])
-    return module  # type: ignore[return-value]
+    return module
 
 
 def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:

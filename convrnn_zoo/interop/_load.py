@@ -123,7 +123,7 @@ def _recognised(found: Checkpoint) -> Recognition:
             f"{found.origin}: its keys are of no known source ({', '.join(SOURCES)}): {some(found.state)}"
         )
     if likely.prefix:
-        raise WeightsError(f"{found.origin}: the source is not plain. {_advice(likely)}")
+        raise WeightsError(f"{found.origin}: its keys stand under a prefix. {_advice(likely)}")
     return likely
 
 

@@ -21,20 +21,20 @@ NAME = "(?:weight|bias)_(?:ih|hh)"
 KEY = r"weight_(?:ih|hh)(?:_l\d+(?:_reverse)?)?"
 
 
-def build(checkpoint: Checkpoint, source: str, ndim: int, options: dict[str, Any]) -> nn.Module:
+def build(checkpoint: Checkpoint, source: str, axes: int, ndim: int, options: dict[str, Any]) -> nn.Module:
     """The layer or cell of the core family whose state dict this is.
 
     Args:
-        checkpoint: entries whose weights have `ndim` spatial axes.
+        checkpoint: entries whose weights have `axes` spatial axes.
         source: who asks, for messages.
-        ndim: spatial axes.
+        axes, ndim: spatial axes of the weights and of the layer; those that weights lack are of one tap.
         options: arguments of the layer that weights do not tell; `groups` among them.
     """
     entries = Entries(checkpoint, source)
     cell = not entries.having(rf"{NAME}_l\d+(_reverse)?")
     suffixes, depth, directions = [""], 1, 1
     if not cell:
-        depth = entries.count(rf"{NAME}_l(\d+)(?:_reverse)?")
+        depth = entries.count(rf"{NAME}_l(\d+)(?:_reverse)?", "weight_ih_l0, …")
         ends = ("", "_reverse") if entries.having(rf"{NAME}_l\d+_reverse") else ("",)
         suffixes, directions = [f"_l{layer}{end}" for layer in range(depth) for end in ends], len(ends)
     bias = bool(entries.having(r"bias_.*"))
@@ -44,13 +44,14 @@ def build(checkpoint: Checkpoint, source: str, ndim: int, options: dict[str, Any
     widths: list[int] = []
     kernels: list[tuple[int, ...]] = []
     groups = check.positive_int("groups", options.get("groups", 1))
-    gates = _gates(entries, [f"weight_hh{s}" for s in suffixes], 2 + ndim, groups)
+    gates = _gates(entries, [f"weight_hh{s}" for s in suffixes], 2 + axes, groups)
     for place, suffix in enumerate(suffixes):
         layer, weights = place // directions, (f"weight_hh{suffix}", f"weight_ih{suffix}")
-        rows, _, *kernel = entries.shape(weights, 2 + ndim)
+        rows = entries.rows([*weights, f"bias_ih{suffix}", f"bias_hh{suffix}"], gates)
+        kernel = entries.shape(weights, 2 + axes)[2:]
         if place % directions:  # the second direction is as the first
-            rows, kernel = gates * widths[layer], list(kernels[layer])
-        width = entries.width(weights[0], rows, gates)
+            rows, kernel = gates * widths[layer], kernels[layer]
+        width = rows // gates if rows else None
         own = width and width // groups
         below = widths[layer - 1] * directions // groups if layer else None
         hh = state[weights[0]] = entries.take(weights[0], (rows, own, *kernel))
@@ -63,6 +64,9 @@ def build(checkpoint: Checkpoint, source: str, ndim: int, options: dict[str, Any
             widths.append(width or 1)
             kernels.append(tuple(hh.shape[2:]))
     entries.done()
+    taps = (1,) * (ndim - axes)
+    kernels = [kernel + taps for kernel in kernels]
+    state = {k: v.reshape(*v.shape, *taps) if v.dim() > 1 else v for k, v in state.items()}
 
     kind = ("Peephole" if peephole else "") + KINDS[gates]
     made: type[nn.Module] = getattr(layers, f"Conv{ndim}d{kind}{'Cell' if cell else ''}")
@@ -85,7 +89,7 @@ def _gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
     """Rows over columns of a state-to-state weight: gates times groups, and weights tell their product alone."""
     rows, columns, *_ = entries.shape(keys, rank)
     if rows is None or columns is None:
-        entries.fail("missing", f"every weight_hh of {rank} axes")
+        entries.fail("missing", "every weight_hh")
     if rows % columns == 0 and (product := rows // columns) % groups == 0 and product // groups in KINDS:
         return product // groups
     known = " or ".join(f"{g} ({kind})" for g, kind in KINDS.items())

@@ -20,18 +20,19 @@ def load(checkpoint: Checkpoint, **options: Any) -> nn.Module:
     What its weights do not tell is taken by name, as its own constructor has it: `stride`, `dilation` and `groups`
     (1), `batch_first`, `dropout`, and for an RNN `nonlinearity`, which must be given.
     """
-    return build(checkpoint, "ancestor", spatial_axes(checkpoint) or 2, options)
+    axes = spatial_axes(checkpoint) or 2
+    return build(checkpoint, "ancestor", axes, axes, options)
 
 
 def export(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of its class of the same name, which is ours."""
-    module = expect("ancestor", module, ConvRNNBase, ConvRNNCellBase)
-    kernels = "kernels" if isinstance(module, ConvRNNBase) else "kernel_size"
+    layer = expect("ancestor", module, ConvRNNBase, ConvRNNCellBase)
+    kernels = "kernels" if isinstance(layer, ConvRNNBase) else "kernel_size"
     refuse("ancestor", module, [
-        *unlike(module, padding_mode="zeros", **{f"hidden_{kernels}": getattr(module, kernels)}),
-        *unlike(module, **{name: allowed[0] for name, allowed in module.options.items() if name != "nonlinearity"}),
-        *(unlike(module, widths=[module.widths[0]] * module.num_layers, kernels=[module.kernels[0]] * module.num_layers)
-          if isinstance(module, ConvRNNBase) else ()),
+        *unlike(layer, padding_mode="zeros", **{f"hidden_{kernels}": getattr(module, kernels)}),
+        *unlike(layer, **{name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}),
+        *(unlike(layer, widths=[layer.widths[0]] * layer.num_layers, kernels=[layer.kernels[0]] * layer.num_layers)
+          if isinstance(layer, ConvRNNBase) else ()),
     ])  # fmt: skip
     return named_alike(module)
 

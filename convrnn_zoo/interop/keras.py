@@ -50,8 +50,8 @@ def load(checkpoint: Checkpoint, *, layer: str | None = None, **given: Any) -> n
         layer: the layer's name, where the file has several, or other layers with weights beside it.
     """
     chosen, others = _choose(checkpoint, layer)
-    how = settings(checkpoint, chosen.name, len(chosen.directions) == 2, given)
     sizes = _sizes(checkpoint, chosen, others)
+    how = settings(checkpoint, chosen.name, len(chosen.directions) == 2, given)
     weights = [{role: _ours(role, v) for role, v in direction.items()} for direction in sizes.arrays]
     plain = how.padding == "same" and set(how.strides + how.dilation_rate) == {1}
     return (_plain if plain else _resizing)(sizes, weights, how, checkpoint.dtype())
@@ -116,7 +116,7 @@ def _sizes(checkpoint: Checkpoint, layer: Layer, others: Sequence[str]) -> Sizes
     kernels = [direction.get(role, "") for direction in layer.directions for role in ROLES[:2]]
     recurrent = entries.shape(kernels[1::2], rank)
     *kernel, _, rows = entries.shape(kernels, rank)
-    filters = recurrent[-2] or entries.width(kernels[0], rows, 4)
+    filters = recurrent[-2] or (rows and rows // 4)
     rows = 4 * filters if filters else None
     bias = any("bias" in direction for direction in layer.directions)
     inputs = entries.shape(kernels[::2], rank)[-2]

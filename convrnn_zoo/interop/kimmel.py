@@ -22,7 +22,9 @@ def load(checkpoint: Checkpoint, *, batch_first: bool = False) -> Conv2dGRU:
     It is called once a step with the list of states; ours takes the sequence.
     """
     entries = Entries(checkpoint, "kimmel")
-    layers = entries.count(rf"ConvGRUCell_(\d+)\.(?:{'|'.join(GATES)})\.(?:weight|bias)")
+    layers = entries.count(
+        rf"ConvGRUCell_(\d+)\.(?:{'|'.join(GATES)})\.(?:weight|bias)", "ConvGRUCell_00.reset_gate.weight, …"
+    )
     widths: list[int] = []
     kernels: list[tuple[int, ...]] = []
     state: dict[str, Tensor] = {}
@@ -55,17 +57,17 @@ def load(checkpoint: Checkpoint, *, batch_first: bool = False) -> Conv2dGRU:
 
 def export(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of its ConvGRU; where ours has no biases, its biases are zero."""
-    module = expect("kimmel", module, Conv2dGRU)
+    gru: Conv2dGRU = expect("kimmel", module, Conv2dGRU)
     reasons = unlike(
-        module, reset_after=False, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1,
-        padding_mode="zeros", hidden_kernels=module.kernels,
+        gru, reset_after=False, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1,
+        padding_mode="zeros", hidden_kernels=gru.kernels,
     )  # fmt: skip
-    refuse("kimmel", module, reasons + even_kernels(module.kernels))
-    own, out = module.state_dict(), {}
-    for layer, width in enumerate(module.widths):
+    refuse("kimmel", module, reasons + even_kernels(gru.kernels))
+    own, out = gru.state_dict(), {}
+    for layer, width in enumerate(gru.widths):
         weight = torch.cat([own[f"weight_ih_l{layer}"], own[f"weight_hh_l{layer}"]], dim=1)
         bias = weight.new_zeros(3 * width)
-        if module.bias:
+        if gru.bias:
             bias = one_bias(own[f"bias_ih_l{layer}"], own[f"bias_hh_l{layer}"])
         parts = zip(GATES.items(), weight.chunk(3), bias.chunk(3), strict=True)
         for (gate, sign), w, b in parts:

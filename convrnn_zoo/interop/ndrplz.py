@@ -17,16 +17,16 @@ ORDER = (0, 1, 3, 2)  # i, f, o, g there and i, f, g, o here: the swap is its ow
 def load(checkpoint: Checkpoint, *, batch_first: bool = False) -> Conv2dLSTM:
     """Its ConvLSTM as a :class:`~convrnn_zoo.layers.Conv2dLSTM`; `batch_first` is its argument of that name."""
     entries = Entries(checkpoint, "ndrplz")
-    layers = entries.count(r"cell_list\.(\d+)\.conv\.(?:weight|bias)")
+    layers = entries.count(r"cell_list\.(\d+)\.conv\.(?:weight|bias)", "cell_list.0.conv.weight, …")
     bias = bool(entries.having(r"cell_list\.\d+\.conv\.bias"))
     widths: list[int] = []
     kernels: list[tuple[int, ...]] = []
     state: dict[str, Tensor] = {}
     for layer in range(layers):
         key = f"cell_list.{layer}.conv"
-        rows = entries.shape([f"{key}.weight"], 4)[0] or entries.shape([f"{key}.bias"], 1)[0]
-        width = entries.width(f"{key}.weight", rows, 4) or 1
-        joined = widths[-1] + width if widths else None
+        rows = entries.rows([f"{key}.weight", f"{key}.bias"], 4)
+        width = rows // 4 if rows else 1
+        joined = widths[-1] + width if widths and rows else None
         weight = entries.take(f"{key}.weight", (rows, joined, None, None))
         if weight.shape[1] <= width and not entries.faults:
             entries.fault("of another shape", f"{key}.weight {tuple(weight.shape)}: {width} channels of h, none of x")
@@ -51,19 +51,19 @@ def load(checkpoint: Checkpoint, *, batch_first: bool = False) -> Conv2dLSTM:
 
 def export(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of its ConvLSTM; its two biases a gate are one there."""
-    module = expect("ndrplz", module, Conv2dLSTM)
+    layer: Conv2dLSTM = expect("ndrplz", module, Conv2dLSTM)
     reasons = unlike(
-        module, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1, padding_mode="zeros",
-        hidden_kernels=module.kernels,
+        layer, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1, padding_mode="zeros",
+        hidden_kernels=layer.kernels,
     )  # fmt: skip
-    refuse("ndrplz", module, reasons + even_kernels(module.kernels))
-    own, out = module.state_dict(), {}
-    for layer in range(module.num_layers):
-        joined = torch.cat([own[f"weight_ih_l{layer}"], own[f"weight_hh_l{layer}"]], dim=1)
-        out[f"cell_list.{layer}.conv.weight"] = reorder(joined, ORDER)
-        if module.bias:
-            bias = one_bias(own[f"bias_ih_l{layer}"], own[f"bias_hh_l{layer}"])
-            out[f"cell_list.{layer}.conv.bias"] = reorder(bias, ORDER)
+    refuse("ndrplz", module, reasons + even_kernels(layer.kernels))
+    own, out = layer.state_dict(), {}
+    for n in range(layer.num_layers):
+        joined = torch.cat([own[f"weight_ih_l{n}"], own[f"weight_hh_l{n}"]], dim=1)
+        out[f"cell_list.{n}.conv.weight"] = reorder(joined, ORDER)
+        if layer.bias:
+            bias = one_bias(own[f"bias_ih_l{n}"], own[f"bias_hh_l{n}"])
+            out[f"cell_list.{n}.conv.bias"] = reorder(bias, ORDER)
     return out
 
 

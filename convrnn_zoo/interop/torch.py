@@ -3,7 +3,6 @@
 https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
 """
 
-import dataclasses
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,20 +22,19 @@ def load(checkpoint: Checkpoint, *, ndim: int = 1, **options: Any) -> nn.Module:
     """
     if ndim not in (1, 2, 3):
         raise ValueError(f"ndim must be 1, 2 or 3 spatial axes, got {ndim!r}")
-    state = {k: v[(...,) + (None,) * ndim] if v.dim() == 2 else v for k, v in checkpoint.state.items()}
-    return build(dataclasses.replace(checkpoint, state=state), "torch", ndim, options)
+    return build(checkpoint, "torch", 0, ndim, options)
 
 
 def export(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of torch's module of that kind."""
-    module = expect("torch", module, ConvRNN, ConvRNNCell, ConvLSTM, ConvLSTMCell, ConvGRU, ConvGRUCell)
-    one = (1,) * module.ndim
+    layer = expect("torch", module, ConvRNN, ConvRNNCell, ConvLSTM, ConvLSTMCell, ConvGRU, ConvGRUCell)
+    one = (1,) * layer.ndim
     wanted: dict[str, Any] = {"kernel_size": one, "hidden_kernel_size": one}
-    if isinstance(module, ConvRNNBase):
-        wanted["widths"] = [module.widths[0]] * module.num_layers
-    options = {name: allowed[0] for name, allowed in module.options.items() if name != "nonlinearity"}
+    if isinstance(layer, ConvRNNBase):
+        wanted["widths"] = [layer.widths[0]] * layer.num_layers
+    options = {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
     # Stride and dilation have nothing to act on where a kernel has one tap and the map one pixel.
-    refuse("torch", module, unlike(module, groups=1, **wanted, **options))
+    refuse("torch", module, unlike(layer, groups=1, **wanted, **options))
     return {k: v.flatten(1) if v.dim() > 1 else v for k, v in named_alike(module).items()}
 
 
