@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .._version import __version__
-from . import demo, names, predict, train
+from . import convert, demo, names, predict, train
 
 
 class Group(click.Group):
@@ -35,5 +35,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (names.list_names, names.info, demo.demo, predict.predict, train.train):
+for command in (names.list_names, names.info, convert.convert, demo.demo, predict.predict, train.train):
     cli.add_command(command)

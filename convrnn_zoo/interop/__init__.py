@@ -12,6 +12,7 @@ Example:
     True
 """
 
+from ._convert import Conversion, convert, to_model
 from ._load import SOURCES, export, load, recognise
 
-__all__ = ["SOURCES", "export", "load", "recognise"]
+__all__ = ["SOURCES", "Conversion", "convert", "export", "load", "recognise", "to_model"]

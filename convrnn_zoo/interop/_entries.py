@@ -23,8 +23,8 @@ class Entries:
         (torch.Size([4, 2]), torch.Size([4]))
         >>> entries.done()
         Traceback (most recent call last):
-        ...
-        convrnn_zoo.models._loading.WeightsError: a state dict is not a sound checkpoint of example: missing: bias
+            ...
+        convrnn_zoo.models._errors.WeightsError: a state dict is not a sound checkpoint of example: missing: bias
     """
 
     def __init__(self, checkpoint: Checkpoint, source: str) -> None:

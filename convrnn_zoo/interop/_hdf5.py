@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from .._extras import need
 from ..models import WeightsError
 
 logger = logging.getLogger("convrnn_zoo")
@@ -29,10 +30,7 @@ def read_hdf5(file: Path | IO[bytes], origin: str) -> Content:
         ImportError: h5py is not installed.
         WeightsError: not an HDF5 file.
     """
-    try:
-        import h5py
-    except ImportError as e:
-        raise ImportError(f"reading {origin} takes h5py: pip install 'convrnn-zoo[interop]'") from e
+    h5py = need("h5py", "interop")
     state: dict[str, Any] = {}
     dropped: list[str] = []
     try:

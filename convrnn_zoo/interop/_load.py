@@ -65,19 +65,26 @@ def load(
         >>> load("ndrplz", theirs, batch_first=True)
         Conv2dLSTM(3, 2, kernel_size=(3, 3), batch_first=True)
     """
+    return load_and_tell(source, checkpoint, prefix, options)[0]
+
+
+def load_and_tell(
+    source: str, checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str, options: Mapping[str, Any]
+) -> tuple[nn.Module, Recognition]:
+    """:func:`load`, and how the source was known."""
     found = read(checkpoint, prefix)
+    likely = _source.recognise(found, SOURCES)
     if source == AUTO:
-        recognised = _recognised(found)
-        chosen = recognised.source
-        logger.info("%s: read as %s: %s", found.origin, chosen.name, recognised.why)
+        chosen = _recognised(found)
+        logger.info("%s: read as %s: %s", found.origin, chosen.source.name, chosen.why)
     else:
-        chosen = _named(source)
-    _check_options(chosen.load, chosen.name, options)
+        named = _named(source)
+        chosen = likely if likely and likely.source is named else Recognition(named, "it was named", "")
+    _check_options(chosen.source.load, chosen.source.name, options)
     try:
-        return chosen.load(found, **options)
+        return chosen.source.load(found, **options), chosen
     except WeightsError as e:
-        likely = _source.recognise(found, SOURCES)
-        if likely is None or (likely.source is chosen and not likely.prefix):
+        if likely is None or (likely.source is chosen.source and not likely.prefix):
             raise
         raise WeightsError(f"{e}. {_advice(likely)}") from e
 
