@@ -9,7 +9,7 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
-from . import layers, models
+from . import interop, layers, models
 from ._version import __version__
 from .layers import *  # noqa: F403
 from .models import WEIGHTS, ConvRNNModel, Metric, Weights, WeightsError, create_model, list_models
@@ -23,6 +23,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "create_model",
+    "interop",
     "layers",
     "list_models",
     "models",

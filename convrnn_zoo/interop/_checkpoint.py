@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -104,7 +105,9 @@ def _of_safetensors(path: Path) -> Checkpoint:
 
 def _of_pickle(path: Path) -> Checkpoint:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's protocol: it is read, or it is not, and that is said
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, AttributeError, EOFError, KeyError, RuntimeError, ValueError) as e:
         reason = str(e).strip().splitlines() or [type(e).__name__]
         blocked = next((line.strip() for line in reason if "GLOBAL" in line), reason[0])

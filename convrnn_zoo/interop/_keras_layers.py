@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..layers import Conv1dLSTM, Conv2dLSTM, Conv3dLSTM, ConvLSTM
+from ..layers import Conv1dLSTM, Conv2dLSTM, Conv3dLSTM, ConvRNNBase
+from ..layers.lstm import LSTMEquations
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -23,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-class ActivatedConvLSTM(ConvLSTM):
+class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
     """A :class:`~convrnn_zoo.layers.ConvLSTM` with activations of choice.
 
     `recurrent_activation` stands for the sigmoid of the gates and `activation` for the tanh of candidate and output;
@@ -63,8 +64,8 @@ class ActivatedConv3dLSTM(ActivatedConvLSTM):
     ndim = 3
 
 
-PLAIN: dict[int, type[ConvLSTM]] = {1: Conv1dLSTM, 2: Conv2dLSTM, 3: Conv3dLSTM}
-ACTIVATED: dict[int, type[ConvLSTM]] = {1: ActivatedConv1dLSTM, 2: ActivatedConv2dLSTM, 3: ActivatedConv3dLSTM}
+PLAIN: dict[int, type[ConvRNNBase]] = {1: Conv1dLSTM, 2: Conv2dLSTM, 3: Conv3dLSTM}
+ACTIVATED: dict[int, type[ConvRNNBase]] = {1: ActivatedConv1dLSTM, 2: ActivatedConv2dLSTM, 3: ActivatedConv3dLSTM}
 
 
 class ResizingConvLSTM(nn.Module):
@@ -88,7 +89,7 @@ class ResizingConvLSTM(nn.Module):
 
     def __init__(
         self,
-        rnn: ConvLSTM,
+        rnn: ConvRNNBase,
         in_channels: int,
         kernel_size: Sequence[int],
         *,

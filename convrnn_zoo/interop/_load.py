@@ -72,13 +72,13 @@ def load_and_tell(
     source: str, checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str, options: Mapping[str, Any]
 ) -> tuple[nn.Module, Recognition]:
     """:func:`load`, and how the source was known."""
+    named = None if source == AUTO else _named(source)
     found = read(checkpoint, prefix)
     likely = _source.recognise(found, SOURCES)
-    if source == AUTO:
+    if named is None:
         chosen = _recognised(found)
         logger.info("%s: read as %s: %s", found.origin, chosen.source.name, chosen.why)
     else:
-        named = _named(source)
         chosen = likely if likely and likely.source is named else Recognition(named, "it was named", "")
     _check_options(chosen.source.load, chosen.source.name, options)
     try:

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvLSTM
+from ..layers import ConvLSTM, ConvRNNBase
 from ..models import WeightsError
 from ._checkpoint import Checkpoint, some
 from ._entries import Entries, expect, fill, one_bias, refuse, unlike
 from ._keras_config import Settings, settings
-from ._keras_layers import ACTIVATED, PLAIN, ResizingConvLSTM
+from ._keras_layers import ACTIVATED, PLAIN, ActivatedConvLSTM, ResizingConvLSTM
 from ._source import Source
 
 logger = logging.getLogger("convrnn_zoo")
@@ -70,7 +70,7 @@ class Sizes(NamedTuple):
 def _choose(checkpoint: Checkpoint, wanted: str | None) -> tuple[Layer, list[str]]:
     """The layer of that name, or the only one; and the keys that belong to no recurrent layer."""
     found, others = _layers(checkpoint.state)
-    names = ", ".join(found) or "none"
+    names = ", ".join(sorted(found)) or "none"
     if wanted is not None:
         if wanted not in found:
             raise WeightsError(f"{checkpoint.origin} has no ConvLSTM layer {wanted!r}; it has {names}")
@@ -142,7 +142,7 @@ def _ours(role: str, value: Tensor) -> Tensor:
     return value.movedim((-1, -2), (0, 1)) if role != "bias" else value
 
 
-def _layer(sizes: Sizes, how: Settings, dtype: torch.dtype, **args: Any) -> ConvLSTM:
+def _layer(sizes: Sizes, how: Settings, dtype: torch.dtype, **args: Any) -> ConvRNNBase:
     ndim = len(sizes.kernel)
     activations: dict[str, Any] = how.activations()
     made = (ACTIVATED if activations else PLAIN)[ndim]
@@ -152,7 +152,7 @@ def _layer(sizes: Sizes, how: Settings, dtype: torch.dtype, **args: Any) -> Conv
     )  # fmt: skip
 
 
-def _plain(sizes: Sizes, weights: list[dict[str, Tensor]], how: Settings, dtype: torch.dtype) -> ConvLSTM:
+def _plain(sizes: Sizes, weights: list[dict[str, Tensor]], how: Settings, dtype: torch.dtype) -> ConvRNNBase:
     state: dict[str, Tensor] = {}
     for end, w in zip(("", "_reverse"), weights, strict=False):
         state |= {f"weight_ih_l0{end}": w["kernel"], f"weight_hh_l0{end}": w["recurrent_kernel"]}
@@ -188,7 +188,7 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
         name: the Keras layer's name, which stands in the paths of a Bidirectional; ``conv_lstm2d`` (or 1d, 3d) by
             default.
     """
-    layer: ConvLSTM | ResizingConvLSTM = expect("keras", module, ConvLSTM, ResizingConvLSTM)
+    layer: ConvRNNBase | ResizingConvLSTM = expect("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
     rnn = layer.rnn if isinstance(layer, ResizingConvLSTM) else layer
     one = (1,) * rnn.ndim
     reasons = unlike(rnn, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
@@ -208,7 +208,7 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
     return {path: value.detach().cpu().contiguous().numpy() for path, value in arrays.items()}
 
 
-def _parts(module: ConvLSTM | ResizingConvLSTM, place: int, end: str) -> tuple[Tensor, Tensor, Tensor | None]:
+def _parts(module: ConvRNNBase | ResizingConvLSTM, place: int, end: str) -> tuple[Tensor, Tensor, Tensor | None]:
     """Kernel, recurrent kernel and bias of one direction, in our axes."""
     if isinstance(module, ResizingConvLSTM):
         weight, bias = module.input_conv.weight, module.input_conv.bias
