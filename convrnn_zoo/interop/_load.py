@@ -9,13 +9,15 @@ from typing import Any
 from torch import nn
 
 from ..models import ConvRNNModel, WeightsError
-from . import _source, ancestor, keras, kimmel, ndrplz, torch
+from . import _source, ancestor, keras, kimmel, ndrplz, openstl, torch
 from ._checkpoint import Checkpoint, read, some
 from ._source import Recognition, Source
 
 logger = logging.getLogger("convrnn_zoo")
 
-SOURCES: dict[str, Source] = {module.SOURCE.name: module.SOURCE for module in (ancestor, ndrplz, kimmel, keras, torch)}
+SOURCES: dict[str, Source] = {
+    module.SOURCE.name: module.SOURCE for module in (ancestor, ndrplz, kimmel, keras, openstl, torch)
+}
 """Every code base whose checkpoints are read, by name."""
 AUTO = "auto"
 
