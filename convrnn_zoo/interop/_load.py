@@ -143,6 +143,9 @@ def _advice(likely: Recognition) -> str:
 
 def _check_options(function: Any, name: str, options: Mapping[str, Any]) -> None:
     parameters = list(inspect.signature(function).parameters.values())[1:]
+    asked = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if missing := [a for a in asked if a not in options]:
+        raise TypeError(f"{name} asks for {', '.join(missing)}, which its weights do not tell; pass it by name")
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return
     known = [p.name for p in parameters]

@@ -37,18 +37,13 @@ def load(checkpoint: Checkpoint, *, patch_size: int, horizon: int = 10) -> nn.Mo
             f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), each of one size of map; the zoo's models, which "
             "take any, have none: train it with layer_norm=0"
         )
-    layers = entries.count(r"cell_list\.(\d+)\.conv_x\.0\.weight", "cell_list.0.conv_x.0.weight, …")
+    layers = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
     spatiotemporal = bool(entries.having(r"cell_list\.\d+\.conv_m\.0\.weight"))
     if not spatiotemporal:
         _drop_dead(entries)
-    head = entries.left.get("conv_last.weight", torch.empty(0, 0))
-    folded = head.shape[0] if head.dim() == 4 else None
-    if folded and folded % patch_size**2:
-        raise WeightsError(
-            f"{checkpoint.origin}: its frames have {folded} channels when folded, which are not those of patches of "
-            f"{patch_size}×{patch_size} pixels; pass patch_size= as it was trained with"
-        )
-    kernel, widths = _square(entries, layers), []
+    folded = entries.shape(["cell_list.0.conv_x.0.weight"], 4)[1] or entries.shape(["conv_last.weight"], 4)[0]
+    kernel = _square(entries, layers)
+    widths: list[int] = []
     state: dict[str, Tensor] = {}
     below = folded
     for layer in range(layers):
@@ -59,15 +54,19 @@ def load(checkpoint: Checkpoint, *, patch_size: int, horizon: int = 10) -> nn.Mo
     if spatiotemporal and entries.having(r"adapter\.weight"):
         state["adapter.weight"] = entries.take("adapter.weight", (widths[0], widths[0], 1, 1))
     entries.done()
-    odd_kernels(checkpoint.origin, [(kernel, kernel)])
-
     first = state["layers.0.weight_ih"]
+    odd_kernels(checkpoint.origin, [first.shape[2:]])
+    if first.shape[1] % patch_size**2:
+        raise WeightsError(
+            f"{checkpoint.origin}: its frames have {folded} channels when folded, which are not those of patches of "
+            f"{patch_size}×{patch_size} pixels; pass patch_size= as it was trained with"
+        )
     state["layers.0.weight_ih"] = _channel_before_pixel(first, 1, patch_size)
     state["head.weight"] = _channel_before_pixel(top, 0, patch_size)
     wide = "convlstm_openstl_l" if set(widths) == {192} else "convlstm_openstl_s"
     name = ("predrnn_v2" if "adapter.weight" in state else "predrnn") if spatiotemporal else wide
     model = create_model(
-        name, in_chans=first.shape[1] // patch_size**2, hidden_channels=widths, kernel_size=kernel,
+        name, in_chans=first.shape[1] // patch_size**2, hidden_channels=widths, kernel_size=first.shape[2],
         patch_size=patch_size, horizon=horizon, dtype=checkpoint.dtype(),
     )  # fmt: skip
     model.load_state_dict({k: v.contiguous() for k, v in state.items()}, strict=True)

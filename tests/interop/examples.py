@@ -17,6 +17,6 @@ STATES: dict[str, Example] = {
     "ndrplz": Example(recorded("ndrplz_convlstm").state, {}),
     "kimmel": Example(recorded("kimmel_convgru").state, {}),
     "keras": Example(recorded("keras_convlstm2d_bi").state, ASKED),
-    "openstl": Example(recorded("openstl_predrnnv2").state, {"patch_size": 2}),
+    "openstl": Example(recorded("openstl_predrnn").state, {"patch_size": 2}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }

@@ -76,7 +76,7 @@ def test_another_sources_checkpoint_is_told_from_it(asked: str, given: str) -> N
 def test_a_checkpoint_of_no_source_is_listed(source: str) -> None:
     state = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).state_dict()
     with pytest.raises(WeightsError, match=r"0\.weight, 0\.bias, 1\.weight") as e:
-        interop.load(source, state)
+        interop.load(source, state, **(STATES[source].options if source in STATES else {}))
     assert "looks like" not in str(e.value)
 
 
@@ -174,6 +174,8 @@ def test_arguments_that_are_none() -> None:
         interop.load("ndrplz", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="ndrplz has no option stride; it has batch_first"):
         interop.load("ndrplz", STATES["ndrplz"].state, stride=2)
+    with pytest.raises(TypeError, match="openstl asks for patch_size, which its weights do not tell"):
+        interop.load("openstl", STATES["openstl"].state)
     with pytest.raises(TypeError, match="Conv2dLSTM has no padding; leave it out"):
         interop.load("ancestor", STATES["ancestor"].state, padding=1)
     with pytest.raises(WeightsError, match="pass nonlinearity='tanh'"):
