@@ -8,6 +8,7 @@ from typing import Any
 from ..models import WeightsError
 from ._checkpoint import Checkpoint
 from ._keras_layers import ACTIVATIONS
+from ._source import OptionError
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -54,7 +55,7 @@ def settings(checkpoint: Checkpoint, name: str, bidirectional: bool, given: Mapp
     version = given.pop("keras_version", checkpoint.version)
     if foreign := set(given) - {*DEFAULTS, *ASKED}:
         known = ", ".join(("layer", *ASKED, *DEFAULTS, "keras_version"))
-        raise TypeError(f"keras has no option {', '.join(sorted(foreign))}; it has {known}")
+        raise OptionError(f"keras has no option {', '.join(sorted(foreign))}; it has {known}")
     told = _told(checkpoint, name)
     options = {**({} if told else DEFAULTS), **told, **given}
     if missing := [o for o in ASKED if o not in options]:

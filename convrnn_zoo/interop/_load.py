@@ -11,7 +11,7 @@ from torch import nn
 from ..models import ConvRNNModel, WeightsError
 from . import _source, ancestor, keras, kimmel, ndrplz, openstl, torch
 from ._checkpoint import Checkpoint, read, some
-from ._source import Recognition, Source
+from ._source import OptionError, Recognition, Source
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -145,9 +145,9 @@ def _check_options(function: Any, name: str, options: Mapping[str, Any]) -> None
     parameters = list(inspect.signature(function).parameters.values())[1:]
     asked = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if missing := [a for a in asked if a not in options]:
-        raise TypeError(f"{name} asks for {', '.join(missing)}, which its weights do not tell; pass it by name")
+        raise WeightsError(f"{name} asks for {', '.join(missing)}, which its weights do not tell; pass it by name")
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return
     known = [p.name for p in parameters]
     if foreign := [o for o in options if o not in known]:
-        raise TypeError(f"{name} has no option {', '.join(foreign)}; it has {', '.join(known) or 'none'}")
+        raise OptionError(f"{name} has no option {', '.join(foreign)}; it has {', '.join(known) or 'none'}")

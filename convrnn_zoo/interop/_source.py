@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from ._checkpoint import Checkpoint
 
 
+class OptionError(TypeError, ValueError):
+    """An option that a source does not have: a TypeError as of any function, and what the command line can tell."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One code base whose checkpoints are read, and where it can be said in its terms, written."""

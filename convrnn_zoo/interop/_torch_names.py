@@ -13,6 +13,7 @@ from ..layers import _checks as check
 from ..models import WeightsError
 from ._checkpoint import Checkpoint
 from ._entries import Entries, fill, same_or_list
+from ._source import OptionError
 
 KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
 """The kind of a cell by the number of its gates."""
@@ -102,7 +103,7 @@ def _gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
 def _allowed(made: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
     known = inspect.signature(made).parameters
     if foreign := [name for name in options if name not in known]:
-        raise TypeError(f"{made.__name__} has no {', '.join(foreign)}; leave it out")
+        raise OptionError(f"{made.__name__} has no {', '.join(foreign)}; leave it out")
     return options
 
 

@@ -174,7 +174,7 @@ def test_arguments_that_are_none() -> None:
         interop.load("ndrplz", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="ndrplz has no option stride; it has batch_first"):
         interop.load("ndrplz", STATES["ndrplz"].state, stride=2)
-    with pytest.raises(TypeError, match="openstl asks for patch_size, which its weights do not tell"):
+    with pytest.raises(WeightsError, match="openstl asks for patch_size, which its weights do not tell"):
         interop.load("openstl", STATES["openstl"].state)
     with pytest.raises(TypeError, match="Conv2dLSTM has no padding; leave it out"):
         interop.load("ancestor", STATES["ancestor"].state, padding=1)
