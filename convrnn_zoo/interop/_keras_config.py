@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..layers import _checks as check
 from ..models import WeightsError
 from ._checkpoint import Checkpoint
 from ._keras_layers import ACTIVATIONS
@@ -43,8 +44,8 @@ class Settings:
         return {"activation": self.activation, "recurrent_activation": self.recurrent_activation}
 
 
-def settings(checkpoint: Checkpoint, name: str, bidirectional: bool, given: Mapping[str, Any]) -> Settings:
-    """The layer's options: those given before those of the file before Keras's defaults.
+def settings(checkpoint: Checkpoint, name: str, ndim: int, bidirectional: bool, given: Mapping[str, Any]) -> Settings:
+    """The options of a layer of `ndim` dimensions: those given before those of the file before Keras's defaults.
 
     Raises:
         WeightsError: the weights do not tell an option that must be known.
@@ -81,8 +82,8 @@ def settings(checkpoint: Checkpoint, name: str, bidirectional: bool, given: Mapp
         raise ValueError(f"padding must be 'same' or 'valid', as Keras has them, got {options['padding']!r}")
     return Settings(
         options["padding"],
-        _ints(options["strides"]),
-        _ints(options["dilation_rate"]),
+        check.ntuple("strides", options["strides"], ndim),
+        check.ntuple("dilation_rate", options["dilation_rate"], ndim),
         _activation(options["activation"], version),
         _activation(options["recurrent_activation"], version),
     )
@@ -119,10 +120,6 @@ def _same_directions(checkpoint: Checkpoint, name: str, ahead: dict[str, Any], b
             f"{checkpoint.origin}: the two directions of {name} differ in {', '.join(differing)}, and here they are "
             "built alike; convert each as a layer of its own"
         )
-
-
-def _ints(value: Any) -> tuple[int, ...]:
-    return (value,) if isinstance(value, int) else tuple(value)
 
 
 def _activation(name: Any, version: str | None) -> str:

@@ -79,7 +79,7 @@ class ResizingConvLSTM(nn.Module):
         rnn: the layer, with a 1×1 input kernel, no bias and the gates of all its directions as input channels.
         in_channels, kernel_size: of the input convolution.
         padding: ``"valid"`` or ``"same"``, as Keras pads.
-        strides, dilation_rate: of the input convolution, an int or one an axis.
+        strides, dilation_rate: of the input convolution, one an axis.
         bias: whether the gates have a bias.
 
     Shapes:
@@ -94,14 +94,14 @@ class ResizingConvLSTM(nn.Module):
         kernel_size: Sequence[int],
         *,
         padding: str,
-        strides: int | Sequence[int],
-        dilation_rate: int | Sequence[int],
+        strides: Sequence[int],
+        dilation_rate: Sequence[int],
         bias: bool,
     ) -> None:
         super().__init__()
         self.padding, like = padding, next(rnn.parameters())
         self.input_conv = CONVOLUTIONS[rnn.ndim](
-            in_channels, rnn.in_channels, kernel_size, strides, 0, dilation_rate,  # type: ignore[arg-type]
+            in_channels, rnn.in_channels, kernel_size, tuple(strides), 0, tuple(dilation_rate),  # type: ignore[arg-type]
             bias=bias, device=like.device, dtype=like.dtype,
         )  # fmt: skip
         self.rnn = rnn

@@ -51,7 +51,7 @@ def load(checkpoint: Checkpoint, *, layer: str | None = None, **given: Any) -> n
     """
     chosen, others = _choose(checkpoint, layer)
     sizes = _sizes(checkpoint, chosen, others)
-    how = settings(checkpoint, chosen.name, len(chosen.directions) == 2, given)
+    how = settings(checkpoint, chosen.name, len(sizes.kernel), len(chosen.directions) == 2, given)
     weights = [{role: _ours(role, v) for role, v in direction.items()} for direction in sizes.arrays]
     plain = how.padding == "same" and set(how.strides + how.dilation_rate) == {1}
     return (_plain if plain else _resizing)(sizes, weights, how, checkpoint.dtype())
@@ -169,8 +169,8 @@ def _resizing(sizes: Sizes, weights: list[dict[str, Tensor]], how: Settings, dty
         hidden_kernel_size=sizes.kernel, bias=False,
     )  # fmt: skip
     module = ResizingConvLSTM(
-        rnn, sizes.in_channels, sizes.kernel, padding=how.padding, strides=how.strides or 1,
-        dilation_rate=how.dilation_rate or 1, bias=sizes.bias,
+        rnn, sizes.in_channels, sizes.kernel, padding=how.padding, strides=how.strides,
+        dilation_rate=how.dilation_rate, bias=sizes.bias,
     )  # fmt: skip
     state = module.state_dict()
     state["input_conv.weight"] = torch.cat([w["kernel"] for w in weights])

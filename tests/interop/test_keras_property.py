@@ -17,8 +17,12 @@ from .recorded import assert_close, assert_identical, channels_first
 
 os.environ["KERAS_BACKEND"] = "torch"
 keras = pytest.importorskip("keras", reason="Keras is an extra of the tests: pip install 'convrnn-zoo[dev]'")
-pytestmark = pytest.mark.slow
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
+]
+PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @st.composite
@@ -93,7 +97,7 @@ def test_random_layers(bidirectional: bool, options: dict[str, Any], data: st.Da
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @given(options=geometry())
-@settings(PROPERTY, max_examples=10)
+@settings(PROPERTY, max_examples=25)
 def test_random_files(bidirectional: bool, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     """A .keras tells all that arrays do not; a .h5 and a .weights.h5 hold the same arrays."""
     torch.manual_seed(0)
