@@ -28,17 +28,17 @@ def parse_option(text: str) -> tuple[str, Any]:
 
 
 @click.command()
-@click.argument("source", type=click.Choice([AUTO, *SOURCES]))
+@click.argument("source", type=click.Choice([AUTO, *SOURCES]), metavar="SOURCE")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to make.")
-@click.option("--name", help="Title of the card [default: the directory's name].")
+@click.option("--name", help="OWNER/NAME it will have on the Hub, or a title [default: the directory's name].")
 @click.option("--prefix", default="", help="What stands before the layer's keys in a larger model.")
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="What the weights do not tell. Repeatable.")
 def convert(source: str, file: Path, out: Path, name: str | None, prefix: str, options: tuple[str, ...]) -> None:
     """Convert the checkpoint FILE of another code base into a model of the zoo.
 
-    SOURCE names the code base; auto goes by the keys. The directory holds config.json, model.safetensors and a card,
-    and appears whole or not at all.
+    SOURCE is ancestor, ndrplz, kimmel, keras, openstl or torch; auto goes by the keys, and says how it knew. The
+    directory holds config.json, model.safetensors and a card, and appears whole or not at all.
 
     \b
     convrnn-zoo convert ndrplz convlstm.pth -o convlstm
@@ -49,3 +49,8 @@ def convert(source: str, file: Path, out: Path, name: str | None, prefix: str, o
     made = convert_checkpoint(source, file, out, name=name, prefix=prefix, **given)
     click.echo(f"{made.directory}: {made.architecture}, {made.parameters:,} parameters")
     click.echo(f"source: {made.source}, because {made.why}")
+
+
+convert.epilog = "\b\nWhat to --set, by source:\n" + "\n".join(
+    f"  {name}: {key} ({words})" for name, known in SOURCES.items() for key, words in known.options.items()
+)

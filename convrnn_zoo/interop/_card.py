@@ -1,41 +1,27 @@
-"""The card of a converted model: what it is, and where it came from."""
+"""The card of a converted model: that of any model of the zoo, and where this one came from."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from ..hub import model_card
 from ..models._safetensors import sha256_of
 from ._source import Source
 
-_TEXT = """---
-library_name: timm
-tags:
-- convrnn-zoo
-- convolutional-rnn
----
-# {name}
 
-`{architecture}`, converted from a checkpoint of {title}{origin}. Its outputs are those of the original.{options}
-
-```python
-import timm
-import convrnn_zoo
-
-model = timm.create_model("local-dir:DIRECTORY", pretrained=True)  # "hf-hub:OWNER/NAME" once it is pushed
-```
-
-The licence, the training data and the figures are those of the original; add them here before you publish it.
-"""
-
-
-def card(name: str, architecture: str, source: Source, origin: Path | None, options: Mapping[str, Any]) -> str:
-    """The Markdown of a card."""
-    told = "".join(f" `{key}={json.dumps(value, default=str)}`" for key, value in options.items())
-    return _TEXT.format(
-        name=name,
-        architecture=architecture,
-        title=source.title,
-        origin=f" (`{origin.name}`, sha256 `{sha256_of(origin)}`)" if origin else "",
-        options=f" What its weights do not tell was given as{told}." if told else "",
+def card(model: nn.Module, name: str, source: Source, origin: Path | None, options: Mapping[str, Any]) -> str:
+    """The Markdown of a card; `name` is ``owner/name`` where the repository is known, a title otherwise."""
+    words = [f"Converted from a checkpoint of {source.title}"]
+    if origin:
+        words.append(f"the file `{origin.name}` of sha256 `{sha256_of(origin)}`")
+    if options:
+        told = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
+        words.append(f"with {told}, which its weights do not tell")
+    description = (
+        f"{', '.join(words)}. Its outputs are those of the original. The licence, the training data and the figures "
+        "are the original's as well: name them here before this is published."
     )
+    return str(model_card(model, name, description=description, tags=["converted"]))

@@ -122,7 +122,10 @@ def _of_pickle(path: Path) -> Checkpoint:
 
 def _of_hdf5(path: Path) -> Checkpoint:
     content = read_hdf5(path, str(path))
-    config = json.loads(content.attributes.get("model_config", "{}"))
+    try:
+        config = json.loads(content.attributes.get("model_config", "{}"))
+    except ValueError as e:
+        raise WeightsError(f"{path}: its model_config is not JSON ({e}); save it anew with model.save") from e
     return Checkpoint(content.state, str(path), config, content.attributes.get("keras_version"))
 
 

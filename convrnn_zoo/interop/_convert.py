@@ -47,7 +47,7 @@ def convert(
     Args:
         source, checkpoint, prefix, **options: as in :func:`load`.
         directory: it appears whole or not at all, and must not be there yet, or be empty.
-        name: the title of the card; the directory's own name by default.
+        name: ``"owner/name"`` that the repository will have, or a title for the card; the directory's name by default.
 
     Raises:
         HubAccessError: (an OSError) the directory is there already or cannot be written.
@@ -77,7 +77,7 @@ def convert(
         part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
         try:
             save_pretrained(model, part)
-            text = card(name or target.name, architecture, found.source, origin, options)
+            text = card(model, name or target.name, found.source, origin, options)
             (part / "README.md").write_text(text, encoding="utf-8")
             part.chmod(0o755)  # mkdtemp's are for the owner alone
             os.replace(part, target)

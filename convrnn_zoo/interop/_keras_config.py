@@ -1,6 +1,7 @@
 """How a Keras layer was built: from the file's own description, and from what the caller says."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,6 @@ from ..layers import _checks as check
 from ..models import WeightsError
 from ._checkpoint import Checkpoint
 from ._keras_layers import ACTIVATIONS
-from ._source import OptionError
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -24,6 +24,14 @@ DEFAULTS: dict[str, Any] = {
 ASKED = ("padding", "recurrent_activation")
 """What arrays do not tell either, and Keras's own word for it is no guide: its default padding is ``"valid"`` where
 nearly everyone uses ``"same"``, and its recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
+OPTIONS = {
+    "layer": "name of the layer, where the file has several, or others with weights beside it",
+    "padding": "'same' or 'valid'; must be given for arrays alone",
+    "recurrent_activation": "such as 'sigmoid'; must be given for arrays alone",
+    **{name: repr(value) for name, value in DEFAULTS.items()},
+    "keras_version": "which 'hard_sigmoid' is meant, where the file does not tell",
+}
+LAYER = re.compile("ConvLSTM[123]D")
 IN_TRAINING = ("dropout", "recurrent_dropout")
 
 
@@ -49,14 +57,10 @@ def settings(checkpoint: Checkpoint, name: str, ndim: int, bidirectional: bool, 
 
     Raises:
         WeightsError: the weights do not tell an option that must be known.
-        TypeError: an option that is none.
         ValueError: an option that cannot be honoured, with the reason.
     """
     given = dict(given)
     version = given.pop("keras_version", checkpoint.version)
-    if foreign := set(given) - {*DEFAULTS, *ASKED}:
-        known = ", ".join(("layer", *ASKED, *DEFAULTS, "keras_version"))
-        raise OptionError(f"keras has no option {', '.join(sorted(foreign))}; it has {known}")
     told = _told(checkpoint, name)
     options = {**({} if told else DEFAULTS), **told, **given}
     if missing := [o for o in ASKED if o not in options]:
@@ -90,27 +94,39 @@ def settings(checkpoint: Checkpoint, name: str, ndim: int, bidirectional: bool, 
 
 
 def _told(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
-    """The file's description of the layer of that name; that of a Bidirectional is its layer's, and how it merges."""
-    for about in _walk(checkpoint.config):
-        config = about.get("config", {})
-        if not isinstance(config, dict) or config.get("name") != name:
-            continue
-        if about.get("class_name") == "Bidirectional":
+    """The file's description of the layer; that of a Bidirectional is its layer's, and how it merges."""
+    try:
+        found = list(_recurrent(checkpoint.config))
+        named = [about for about in found if about["config"]["name"] == name]
+        if not named and len(found) == 1:
+            named = found  # files of tf.keras 2 keep a layer's arrays under another name than its own
+        if not named:
+            return {}
+        config = named[0]["config"]
+        if named[0]["class_name"] == "Bidirectional":
             inner = config["layer"]["config"]
             _same_directions(checkpoint, name, inner, (config.get("backward_layer") or config["layer"])["config"])
             config = {**inner, "merge_mode": config["merge_mode"]}
         training = {o: config[o] for o in IN_TRAINING if config.get(o)}
-        if training:
-            logger.warning("%s: %s has %s, which acts in training; it is left out", checkpoint.origin, name, training)
-        return {o: config[o] for o in (*ASKED, *DEFAULTS) if o in config}
-    return {}
+    except (KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise WeightsError(
+            f"{checkpoint.origin}: its description of {name} is not one that Keras writes ({e!r}); save it anew with "
+            "model.save, or give its arrays alone with padding= and recurrent_activation="
+        ) from e
+    if training:
+        logger.warning("%s: %s has %s, which acts in training; it is left out", checkpoint.origin, name, training)
+    return {o: config[o] for o in (*ASKED, *DEFAULTS) if o in config}
 
 
-def _walk(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _walk(child)
+def _recurrent(node: Any) -> Iterator[Mapping[str, Any]]:
+    """The descriptions of every ConvLSTM layer in that of a model, a Bidirectional standing for its layer."""
+    if isinstance(node, Mapping):
+        kind = str(node.get("class_name"))
+        if LAYER.fullmatch(kind) or (kind == "Bidirectional" and any(_recurrent(node["config"]["layer"]))):
+            yield node
+            return
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _recurrent(child)
 
 
 def _same_directions(checkpoint: Checkpoint, name: str, ahead: dict[str, Any], back: dict[str, Any]) -> None:

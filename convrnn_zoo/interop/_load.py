@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -45,7 +45,7 @@ def load(
     """A layer or model of the zoo whose outputs equal those of the source with this checkpoint.
 
     Sizes are read from the weights. What cannot be told from them is an option, by the name that the source has for
-    it; ``help(convrnn_zoo.interop.SOURCES[source].load)`` tells which.
+    it: ``convrnn_zoo.interop.SOURCES[source].options`` tells which.
 
     Args:
         source: a name of :data:`SOURCES`, or ``"auto"`` to go by the keys; the log then says how it was known.
@@ -82,7 +82,8 @@ def load_and_tell(
         logger.info("%s: read as %s: %s", found.origin, chosen.source.name, chosen.why)
     else:
         chosen = likely if likely and likely.source is named else Recognition(named, "it was named", "")
-    _check_options(chosen.source.load, chosen.source.name, options)
+    must = [name for name, asked in _keywords(chosen.source.load).items() if asked]
+    _check_options(chosen.source.name, chosen.source.options, must, options)
     try:
         return chosen.source.load(found, **options), chosen
     except WeightsError as e:
@@ -115,7 +116,7 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
         if module.num_classes:
             raise ValueError(f"{target} has no classifier for the model's {module.num_classes} classes; pass model.rnn")
         module = module.rnn
-    _check_options(chosen.export, chosen.name, options)
+    _check_options(chosen.name, _keywords(chosen.export), (), options)
     return chosen.export(module, **options)
 
 
@@ -141,13 +142,14 @@ def _advice(likely: Recognition) -> str:
     return f"It looks like {likely.source.name}{under}: {likely.why}"
 
 
-def _check_options(function: Any, name: str, options: Mapping[str, Any]) -> None:
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    asked = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+def _check_options(name: str, known: Iterable[str], asked: Iterable[str], options: Mapping[str, Any]) -> None:
     if missing := [a for a in asked if a not in options]:
         raise WeightsError(f"{name} asks for {', '.join(missing)}, which its weights do not tell; pass it by name")
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    known = [p.name for p in parameters]
     if foreign := [o for o in options if o not in known]:
         raise OptionError(f"{name} has no option {', '.join(foreign)}; it has {', '.join(known) or 'none'}")
+
+
+def _keywords(function: Any) -> dict[str, bool]:
+    """The keyword-only parameters of a function, and whether each must be given."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}

@@ -29,6 +29,8 @@ class Source:
     """What such a key is, in words."""
     load: Callable[..., nn.Module]
     """``load(checkpoint, **options)``."""
+    options: Mapping[str, str]
+    """What its weights do not tell, by the name that the source has for it, with words for each."""
     export: Callable[..., Mapping[str, Any]] | None = None
     """``export(module, **options)``: the state dict, or arrays by variable path."""
 

@@ -17,8 +17,7 @@ from ._torch_names import KEY, build, named_alike, spatial_axes
 def load(checkpoint: Checkpoint, **options: Any) -> nn.Module:
     """Any of its 24 classes as ours of the same name.
 
-    What its weights do not tell is taken by name, as its own constructor has it: `stride`, `dilation` and `groups`
-    (1), `batch_first`, `dropout`, and for an RNN `nonlinearity`, which must be given.
+    What its weights do not tell is taken by name, as its own constructor has it; see ``SOURCE.options``.
     """
     axes = spatial_axes(checkpoint) or 2
     return build(checkpoint, "ancestor", axes, axes, options)
@@ -44,5 +43,13 @@ SOURCE = Source(
     ranks=(3, 4, 5),
     knows="a convolution under a name of torch.nn.RNN's",
     load=load,
+    options={
+        "stride": "1",
+        "dilation": "1",
+        "groups": "1",
+        "batch_first": "false",
+        "dropout": "0",
+        "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
+    },
     export=export,
 )

@@ -15,7 +15,7 @@ from ..layers import ConvLSTM, ConvRNNBase
 from ..models import WeightsError
 from ._checkpoint import Checkpoint, some
 from ._entries import Entries, expect, fill, one_bias, refuse, unlike
-from ._keras_config import Settings, settings
+from ._keras_config import OPTIONS, Settings, settings
 from ._keras_layers import ACTIVATED, PLAIN, ActivatedConvLSTM, ResizingConvLSTM
 from ._source import Source
 
@@ -38,9 +38,8 @@ def load(checkpoint: Checkpoint, *, layer: str | None = None, **given: Any) -> n
     """A ConvLSTM layer, or Bidirectional around one, as a batch-first ConvLSTM of ours with channels first.
 
     A ``.keras`` and a whole model's ``.h5`` say how their layers were built. Arrays alone do not: there `padding`
-    and `recurrent_activation` must be given, and `strides`, `dilation_rate`, `activation`, `go_backwards` and
-    `merge_mode` are Keras's defaults unless given. What is given here goes before what the file says.
-    ``keras_version`` tells which ``hard_sigmoid`` is meant where the file does not.
+    and `recurrent_activation` must be given, and the rest is Keras's default unless given; see ``SOURCE.options``.
+    What is given goes before what the file says.
 
     The layer is :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) where that can say the same; with other
     activations a subclass of it; with ``padding="valid"``, strides or dilation, which in Keras the input's
@@ -96,7 +95,8 @@ def _layers(state: Mapping[str, Tensor]) -> tuple[dict[str, Layer], list[str]]:
             others.append(key)
     layers: dict[str, Layer] = {}
     for cell, keys in sorted(cells.items(), key=lambda item: "backward_" in item[0]):  # forward before backward
-        if "recurrent_kernel" not in keys and "_cell" not in cell:
+        flat = "recurrent_kernel" in keys and state[keys["recurrent_kernel"]].dim() == 2  # LSTM, GRU, SimpleRNN
+        if flat or ("recurrent_kernel" not in keys and "_cell" not in cell):
             others += keys.values()
             continue
         path = [p for p in re.sub(r"conv_lst_?m_cell[^/]*/$", "", cell).split("/") if p]
@@ -226,5 +226,6 @@ SOURCE = Source(
     ranks=(3, 4, 5),
     knows="a recurrent convolution under a variable path of Keras's",
     load=load,
+    options=OPTIONS,
     export=export,
 )

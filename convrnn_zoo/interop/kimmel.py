@@ -83,5 +83,6 @@ SOURCE = Source(
     ranks=(4,),
     knows="one of the three convolutions of its cells",
     load=load,
+    options={"batch_first": "whether ours takes (N, T, …) (false)"},
     export=export,
 )

@@ -74,5 +74,6 @@ SOURCE = Source(
     ranks=(4,),
     knows="the joined convolution of one of its layers",
     load=load,
+    options={"batch_first": "as its argument of that name (false)"},
     export=export,
 )

@@ -126,4 +126,5 @@ SOURCE = Source(
     ranks=(4,),
     knows="the input convolution of one of its cells",
     load=load,
+    options={"patch_size": "must be given", "horizon": "frames to forecast, its aft_seq_length (10)"},
 )

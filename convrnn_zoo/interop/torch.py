@@ -17,8 +17,7 @@ from ._torch_names import KEY, build, named_alike
 def load(checkpoint: Checkpoint, *, ndim: int = 1, **options: Any) -> nn.Module:
     """As a layer with 1×1 kernels and `ndim` spatial axes, to be given ``(T, N, C, 1)`` for ``(T, N, C)``.
 
-    On a larger map it is the same network at every pixel. `batch_first`, `dropout`, and for an RNN `nonlinearity`,
-    which must be given, are taken by name.
+    On a larger map it is the same network at every pixel.
     """
     if ndim not in (1, 2, 3):
         raise ValueError(f"ndim must be 1, 2 or 3 spatial axes, got {ndim!r}")
@@ -45,5 +44,11 @@ SOURCE = Source(
     ranks=(2,),
     knows="a matrix under a name of torch.nn.RNN's",
     load=load,
+    options={
+        "ndim": "spatial axes of the layer (1)",
+        "batch_first": "false",
+        "dropout": "0",
+        "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
+    },
     export=export,
 )

@@ -176,8 +176,10 @@ def test_arguments_that_are_none() -> None:
         interop.load("ndrplz", STATES["ndrplz"].state, stride=2)
     with pytest.raises(WeightsError, match="openstl asks for patch_size, which its weights do not tell"):
         interop.load("openstl", STATES["openstl"].state)
-    with pytest.raises(TypeError, match="Conv2dLSTM has no padding; leave it out"):
+    with pytest.raises(TypeError, match="ancestor has no option padding; it has stride, dilation, groups"):
         interop.load("ancestor", STATES["ancestor"].state, padding=1)
+    with pytest.raises(TypeError, match="Conv1dGRUCell has no batch_first; leave it out"):
+        interop.load("torch", nn.GRUCell(2, 3).state_dict(), batch_first=True)
     with pytest.raises(WeightsError, match="pass nonlinearity='tanh'"):
         interop.load("torch", nn.RNN(2, 3).state_dict())
     with pytest.raises(WeightsError, match="with groups=1 their ratio should be 1"):

@@ -1,7 +1,9 @@
 """Files that Keras wrote, read without it: what they say of a layer is honoured, or refused with the reason."""
 
+import io
 import json
 import logging
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,74 @@ def test_the_hard_sigmoid_of_old_files_has_the_slope_of_their_version(
     x = 3 * torch.randn(2, 4, 7, 2)
     expected = by_hand(x, *map(torch.from_numpy, arrays.values()), slope)
     assert_close(loaded(channels_first(x, 2))[0][:, -1], channels_first(expected, 1))
+
+
+def test_a_file_whose_groups_have_no_names_of_layers_is_told_by_its_one_description(tmp_path: Path) -> None:
+    """tf.keras 2 wrote the groups' own names alone, and those are not the layers'."""
+    unnamed = tmp_path / "unnamed.keras"
+    with zipfile.ZipFile(KERAS / "same_strided1d.keras") as old, zipfile.ZipFile(unnamed, "w") as new:
+        for name in ("config.json", "metadata.json"):
+            new.writestr(name, old.read(name))
+        weights = io.BytesIO(old.read("model.weights.h5"))
+        with h5py.File(weights, "r+") as f:
+            f.visititems(lambda _, node: node.attrs.pop("name", None) and None)
+        new.writestr("model.weights.h5", weights.getvalue())
+    expected = interop.load("keras", KERAS / "same_strided1d.keras")
+    assert_identical(interop.load("keras", unnamed).state_dict(), expected.state_dict())
+
+
+def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCaptureFixture) -> None:
+    state = {f"conv/{k}": v for k, v in recorded("keras_convlstm2d").state.items()}
+    lstm = {"lstm/lstm_cell/kernel": torch.zeros(3, 8), "lstm/lstm_cell/recurrent_kernel": torch.zeros(2, 8)}
+    dense = {"dense/kernel": torch.zeros(2, 2), "seed_generator/seed_generator_state": torch.zeros(2).int()}
+    with pytest.raises(WeightsError, match=r"beside the recurrent layer: lstm/lstm_cell/kernel, .*pass layer='conv'"):
+        interop.load("keras", {**lstm, **state, **dense}, **ASKED)
+    with caplog.at_level(logging.INFO, "convrnn_zoo"):
+        interop.load("keras", {**lstm, **state, **dense}, layer="conv", **ASKED)
+    assert "left out: lstm/lstm_cell/kernel, lstm/lstm_cell/recurrent_kernel, dense/kernel" in caplog.text
+
+
+def test_directions_that_are_built_apart_are_refused(tmp_path: Path) -> None:
+    config = {"class_name": "Bidirectional", "config": {
+        "name": "both", "merge_mode": "concat",
+        "layer": {"class_name": "ConvLSTM1D", "config": {"name": "forward_a", "padding": "same"}},
+        "backward_layer": {"class_name": "ConvLSTM1D", "config": {"name": "backward_a", "padding": "valid"}},
+    }}  # fmt: skip
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.attrs["model_config"] = json.dumps(config)
+        for side in ("forward", "backward"):
+            f[f"model_weights/both/both/{side}_a/conv_lstm_cell/kernel:0"] = np.zeros((3, 2, 12))
+            f[f"model_weights/both/both/{side}_a/conv_lstm_cell/recurrent_kernel:0"] = np.zeros((3, 3, 12))
+    with pytest.raises(ValueError, match="the two directions of both differ in padding"):
+        interop.load("keras", tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize(("config", "message"), [
+    ("[", "its model_config is not JSON"),
+    ('{"class_name": "ConvLSTM1D"}', "its description of a is not one that Keras writes"),
+    ('{"class_name": "Bidirectional", "config": 3}', "its description of a is not one that Keras writes"),
+])  # fmt: skip
+def test_a_description_that_is_none_is_refused(config: str, message: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.attrs["model_config"] = config
+        f["model_weights/a/a/kernel"], f["model_weights/a/a/recurrent_kernel"] = (
+            np.zeros((3, 2, 4)),
+            np.zeros((3, 1, 4)),
+        )
+    with pytest.raises(WeightsError, match=message):
+        interop.load("keras", tmp_path / "x.h5")
+
+
+def test_links_out_of_a_file_and_round_in_it_are_not_followed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "out.h5", "w") as f:
+        f["layers/a"] = h5py.ExternalLink(str(KERAS / "stack.h5"), "/model_weights")
+    with h5py.File(tmp_path / "legacy.h5", "w") as f:
+        f["model_weights"] = h5py.ExternalLink(str(KERAS / "stack.h5"), "/model_weights")
+    with h5py.File(tmp_path / "round.h5", "w") as f:
+        f.create_group("layers")["again"] = f["/"]
+    for name in ("out.h5", "legacy.h5", "round.h5"):
+        with pytest.raises(WeightsError, match="leads elsewhere"):
+            interop.load("keras", tmp_path / name)
 
 
 def test_resizing_keeps_to_torch_nn_rnns_forms() -> None:
