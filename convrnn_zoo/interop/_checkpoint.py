@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -109,11 +110,12 @@ def _of_pickle(path: Path) -> Checkpoint:
             warnings.simplefilter("ignore")  # of the pickle's protocol: it is read, or it is not, and that is said
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, AttributeError, EOFError, KeyError, RuntimeError, ValueError) as e:
-        reason = str(e).strip().splitlines() or [type(e).__name__]
-        blocked = next((line.strip() for line in reason if "GLOBAL" in line), reason[0])
+        # Torch's own words advise to run whatever the pickle holds.
+        asked = re.search(r"GLOBAL (\S+)", str(e))
+        why = f"it asks for {asked[1]}" if asked else "it is cut, damaged, or of another kind"
         raise WeightsError(
-            f"{path} is not a file of plain tensors, and nothing else in a pickle is run ({blocked}). Where the "
-            "model's own code is at hand, load it there and save model.state_dict()"
+            f"{path} is not a file of plain tensors, and nothing else in a pickle is run: {why}. Where the model's own "
+            "code is at hand, load it there and save model.state_dict(); otherwise fetch the file anew"
         ) from e
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path} holds a {type(state).__name__}, expected a state dict; save model.state_dict()")

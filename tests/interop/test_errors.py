@@ -133,7 +133,8 @@ def write_pickle(path: Path, content: Any) -> None:
 FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "empty": ("x.pth", lambda p: p.touch(), r"is empty \(0 bytes\)"),
     "no tensors": ("x.pth", lambda p: torch.save({}, p), "holds no tensors"),
-    "a module": ("x.pt", lambda p: torch.save(nn.Linear(1, 1), p), r"plain tensors.*save model\.state_dict"),
+    "a module": ("x.pt", lambda p: torch.save(nn.Linear(1, 1), p),
+                 r"it asks for torch\.nn\.modules\.linear\.Linear\. .*save model\.state_dict"),
     "code": ("x.pth", lambda p: torch.save({"w": Rogue(p.parent / "ran")}, p), "not a file of plain tensors"),
     "an old pickle": ("x.pt", lambda p: write_pickle(p, {"w": Rogue(p.parent / "ran")}), "not a file of plain tensors"),
     "a list": ("x.pth", lambda p: torch.save([torch.zeros(1)], p), "holds a list, expected a state dict"),

@@ -168,6 +168,29 @@ def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCap
     assert "left out: lstm/lstm_cell/kernel, lstm/lstm_cell/recurrent_kernel, dense/kernel" in caplog.text
 
 
+def test_layers_of_one_name_in_two_models_are_two_layers() -> None:
+    state = recorded("keras_convlstm1d").state
+    both = {f"{model}/rnn/{k}": v for model in ("encoder", "decoder") for k, v in state.items()}
+    with pytest.raises(WeightsError, match="has the layers decoder/rnn, encoder/rnn; pass layer="):
+        interop.load("keras", both, **ASKED)
+    assert not interop.load("keras", both, layer="encoder/rnn", **ASKED).bidirectional
+
+
+@pytest.mark.parametrize("side", ["forward", "backward"])
+def test_a_bidirectional_layer_of_one_direction_is_broken(side: str) -> None:
+    state = {k: v for k, v in recorded("keras_convlstm2d_bi").state.items() if k.startswith(side)}
+    other = "backward" if side == "forward" else "forward"
+    missing = f"missing: {other}_conv_lstm2d_2/conv_lstm_cell/kernel, {other}_conv_lstm2d_2/conv_lstm_cell/recurrent_k"
+    with pytest.raises(WeightsError, match=missing):
+        interop.load("keras", state, **ASKED)
+
+
+def test_the_dtype_is_the_layers_own() -> None:
+    state = {f"rnn/{k}": v for k, v in recorded("keras_convlstm1d").state.items()}
+    layer = interop.load("keras", {**state, "dense/kernel": torch.zeros(2, 2).double()}, layer="rnn", **ASKED)
+    assert {p.dtype for p in layer.parameters()} == {torch.float32}
+
+
 def test_directions_that_are_built_apart_are_refused(tmp_path: Path) -> None:
     config = {"class_name": "Bidirectional", "config": {
         "name": "both", "merge_mode": "concat",
