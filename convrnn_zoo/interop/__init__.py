@@ -13,6 +13,21 @@ Example:
 """
 
 from ._convert import Conversion, convert, to_model
+from ._keras_layers import ActivatedConvLSTM, ResizingConvLSTM
 from ._load import SOURCES, export, load, recognise
+from ._source import OptionError, Recognition, Source
 
-__all__ = ["SOURCES", "Conversion", "convert", "export", "load", "recognise", "to_model"]
+__all__ = [
+    "SOURCES",
+    "ActivatedConvLSTM",
+    "Conversion",
+    "OptionError",
+    "Recognition",
+    "ResizingConvLSTM",
+    "Source",
+    "convert",
+    "export",
+    "load",
+    "recognise",
+    "to_model",
+]

@@ -28,7 +28,13 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
     """A :class:`~convrnn_zoo.layers.ConvLSTM` with activations of choice.
 
     `recurrent_activation` stands for the sigmoid of the gates and `activation` for the tanh of candidate and output;
-    both are names of :data:`ACTIVATIONS`.
+    both are names of :data:`ACTIVATIONS`. All else is :class:`~convrnn_zoo.layers.ConvLSTM`'s.
+
+    Example:
+        >>> rnn = ActivatedConv1dLSTM(2, 3, kernel_size=3, recurrent_activation="hard_sigmoid_keras2")
+        >>> output, (h_n, c_n) = rnn(torch.randn(5, 1, 2, 8))
+        >>> tuple(output.shape)
+        (5, 1, 3, 8)
     """
 
     options: ClassVar = {"activation": tuple(ACTIVATIONS), "recurrent_activation": ("sigmoid", *ACTIVATIONS)}
@@ -85,6 +91,16 @@ class ResizingConvLSTM(nn.Module):
     Shapes:
         As the layer's, but for the map: with ``"valid"`` an axis of n pixels comes out with
         ``(n - d (k - 1) - 1) // s + 1``, with ``"same"`` with ``⌈n / s⌉``; states have that size.
+
+    References:
+        Keras, ConvLSTM2D. https://keras.io/api/layers/recurrent_layers/conv_lstm2d/
+
+    Example:
+        >>> rnn = Conv2dLSTM(12, 3, kernel_size=1, hidden_kernel_size=3, bias=False)  # 12 are the 4 gates of 3 channels
+        >>> layer = ResizingConvLSTM(rnn, 2, (3, 3), padding="valid", strides=(2, 2), dilation_rate=(1, 1), bias=True)
+        >>> output, (h_n, c_n) = layer(torch.randn(5, 1, 2, 9, 9))
+        >>> tuple(output.shape)
+        (5, 1, 3, 4, 4)
     """
 
     def __init__(

@@ -22,7 +22,7 @@ class Source:
     title: str
     """The project and its address."""
     key: str
-    """A regular expression of a key that no other source has; what its group `prefix` takes stands before it."""
+    """A regular expression of a key that no other source has; in a larger model, a prefix stands before it."""
     ranks: tuple[int, ...]
     """The ranks that the tensor under that key may have."""
     knows: str
