@@ -9,7 +9,7 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
-from . import hub, layers, models
+from . import hub, interop, layers, models
 from ._version import __version__
 from .hub import from_pretrained, push_to_hub, save_pretrained
 from .layers import *  # noqa: F403
@@ -52,6 +52,7 @@ __all__ = [
     "create_model",
     "from_pretrained",
     "hub",
+    "interop",
     "layers",
     "list_models",
     "load_weights",

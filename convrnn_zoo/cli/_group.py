@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .._version import __version__
-from . import demo, hub, names, predict, train
+from . import convert, demo, hub, names, predict, train
 
 
 class Group(click.Group):
@@ -37,5 +37,9 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (names.list_names, names.info, demo.demo, predict.predict, train.train, hub.push, hub.pull, hub.publish):
+COMMANDS = (
+    names.list_names, names.info, demo.demo, predict.predict, train.train,
+    hub.push, hub.pull, hub.publish, convert.convert,
+)  # fmt: skip
+for command in COMMANDS:
     cli.add_command(command)

@@ -1,0 +1,147 @@
+"""From a foreign checkpoint to a directory in the zoo's own format."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..hub import save_pretrained
+from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..models import HubAccessError, create_model, list_models
+from ._card import card
+from ._load import load_and_tell
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came of a conversion: where it lies, and what it is."""
+
+    directory: Path
+    architecture: str
+    parameters: int
+    source: str
+    why: str
+    """How the source was known."""
+
+
+def convert(
+    source: str,
+    checkpoint: Mapping[str, Any] | str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    prefix: str = "",
+    **options: Any,
+) -> Conversion:
+    """Writes a foreign checkpoint as a model of the zoo: ``config.json``, ``model.safetensors`` and a card.
+
+    A layer alone becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without
+    classifier. :func:`convrnn_zoo.from_pretrained`, ``timm.create_model("local-dir:…")`` and a push take the directory.
+
+    Args:
+        source, checkpoint, prefix, **options: as in :func:`load`.
+        directory: it appears whole or not at all, and must not be there yet, or be empty.
+        name: ``"owner/name"`` that the repository will have, or a title for the card; the directory's name by default.
+
+    Raises:
+        HubAccessError: (an OSError) the directory is there already or cannot be written.
+        ValueError: as :func:`load`, or a layer that no architecture of the zoo has, with the reason.
+
+    Example:
+        >>> import convrnn_zoo, tempfile
+        >>> theirs = {"cell_list.0.conv.weight": torch.randn(8, 5, 3, 3), "cell_list.0.conv.bias": torch.randn(8)}
+        >>> with tempfile.TemporaryDirectory() as d:
+        ...     made = convert("ndrplz", theirs, f"{d}/mine")
+        ...     model = convrnn_zoo.create_model(f"local-dir:{d}/mine", pretrained=True)
+        >>> made.architecture, tuple(model(torch.randn(1, 4, 3, 8, 8)).shape)
+        ('convlstm2d_1layer', (1, 4, 2, 8, 8))
+    """
+    target = Path(directory)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise HubAccessError(f"{target} is there already; remove it, or name another directory")
+    layer, found = load_and_tell(source, checkpoint, prefix, options)
+    model = to_model(layer)
+    about: Any = model.pretrained_cfg
+    about["license"] = None  # the architecture's is not that of these weights
+    architecture = about["architecture"]
+    made = Conversion(target, architecture, sum(p.numel() for p in model.parameters()), found.source.name, found.why)
+    origin = None if isinstance(checkpoint, Mapping) else Path(checkpoint)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        try:
+            save_pretrained(model, part)
+            text = card(model, name or target.name, found.source, origin, options)
+            (part / "README.md").write_text(text, encoding="utf-8")
+            part.chmod(0o755)  # mkdtemp's are for the owner alone
+            os.replace(part, target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as e:
+        if isinstance(e, HubAccessError):
+            raise
+        raise HubAccessError(f"{target} cannot be written ({e}); choose another directory") from e
+    return made
+
+
+def to_model(module: nn.Module) -> nn.Module:
+    """A model of the zoo by its name around a layer or cell, with the layer's weights; a model is given back as it is.
+
+    Raises:
+        ValueError: no architecture of the zoo has such a layer, with the reason.
+
+    Example:
+        >>> from convrnn_zoo.layers import Conv1dGRU
+        >>> to_model(Conv1dGRU(2, 4, kernel_size=3, num_layers=2)).pretrained_cfg["architecture"]
+        'convgru1d_2layer'
+    """
+    if getattr(module, "pretrained_cfg", {}).get("architecture") in list_models():
+        return module
+    kind = re.fullmatch(r"Conv([123])d(RNN|LSTM|PeepholeLSTM|GRU)(?:Cell)?", type(module).__name__)
+    if kind is None or not isinstance(module, ConvRNNBase | ConvRNNCellBase):
+        raise ValueError(
+            f"no architecture of the zoo has a {type(module).__name__}: the core family has one geometry for input and "
+            "state, and the activations of its papers. Take the layer from convrnn_zoo.interop.load and keep its "
+            "state_dict in a .safetensors"
+        )
+    cell = isinstance(module, ConvRNNCellBase)
+    depth = 1 if cell else module.num_layers
+    both = "_bi" if getattr(module, "bidirectional", False) else ""
+    architecture = f"conv{kind[2].lower()}{kind[1]}d{both}_{depth}layer"
+    if architecture not in list_models():
+        raise ValueError(
+            f"the zoo has names for one to three layers, and this {type(module).__name__} has {depth}. Take the layer "
+            "from convrnn_zoo.interop.load and keep its state_dict in a .safetensors"
+        )
+    model = create_model(architecture, dtype=next(module.parameters()).dtype, **_arguments(module))
+    own = {f"{key}_l0" if cell else key: value for key, value in module.state_dict().items()}
+    model.rnn.load_state_dict(own, strict=True)  # type: ignore[union-attr]
+    return model
+
+
+def _arguments(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
+    """What the model is built with, as plain values, where it differs from the layer's defaults."""
+    one = [1] * module.ndim
+    kernel, hidden = _plain(module.kernel_size), _plain(module.hidden_kernel_size)
+    given = {"in_chans": module.in_channels, "hidden_channels": _plain(module.out_channels), "kernel_size": kernel}
+    optional = {
+        "hidden_kernel_size": (hidden, kernel),
+        "bias": (module.bias, True),
+        "dropout": (getattr(module, "dropout", 0.0), 0.0),
+        "stride": (_plain(module.stride), one),
+        "dilation": (_plain(module.dilation), one),
+        "groups": (module.groups, 1),
+        "padding_mode": (module.padding_mode, "zeros"),
+        **{name: (getattr(module, name), allowed[0]) for name, allowed in module.options.items()},
+    }
+    return given | {name: value for name, (value, default) in optional.items() if value != default}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,144 @@
+"""What Keras's ConvLSTM can do beyond the core family: other activations, and an input convolution of its own shape."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from ..layers import Conv1dLSTM, Conv2dLSTM, Conv3dLSTM, ConvRNNBase
+from ..layers.lstm import LSTMEquations
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "hard_sigmoid_keras2": lambda x: (0.2 * x + 0.5).clamp(0, 1),
+    "hard_sigmoid_keras3": lambda x: (x / 6 + 0.5).clamp(0, 1),
+    "relu": torch.relu,
+    "linear": lambda x: x,
+    "softsign": F.softsign,
+}
+"""Keras's activations by name. Of ``hard_sigmoid``, Keras 3 changed the slope from 1/5 to 1/6."""
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
+    """A :class:`~convrnn_zoo.layers.ConvLSTM` with activations of choice.
+
+    `recurrent_activation` stands for the sigmoid of the gates and `activation` for the tanh of candidate and output;
+    both are names of :data:`ACTIVATIONS`. All else is :class:`~convrnn_zoo.layers.ConvLSTM`'s.
+
+    Example:
+        >>> rnn = ActivatedConv1dLSTM(2, 3, kernel_size=3, recurrent_activation="hard_sigmoid_keras2")
+        >>> output, (h_n, c_n) = rnn(torch.randn(5, 1, 2, 8))
+        >>> tuple(output.shape)
+        (5, 1, 3, 8)
+    """
+
+    options: ClassVar = {"activation": tuple(ACTIVATIONS), "recurrent_activation": ("sigmoid", *ACTIVATIONS)}
+
+    def __init__(self, *args: Any, activation: str = "tanh", recurrent_activation: str = "sigmoid", **kwargs: Any):
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        super().__init__(*args, **kwargs)
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The law of ConvLSTM with the two activations."""
+        act, gate = ACTIVATIONS[self.activation], ACTIVATIONS[self.recurrent_activation]
+        _, c = state
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = gate(f) * c + gate(i) * act(g)
+        return gate(o) * act(c), c
+
+
+class ActivatedConv1dLSTM(ActivatedConvLSTM):
+    """1-d :class:`ActivatedConvLSTM`."""
+
+    ndim = 1
+
+
+class ActivatedConv2dLSTM(ActivatedConvLSTM):
+    """2-d :class:`ActivatedConvLSTM`."""
+
+    ndim = 2
+
+
+class ActivatedConv3dLSTM(ActivatedConvLSTM):
+    """3-d :class:`ActivatedConvLSTM`."""
+
+    ndim = 3
+
+
+PLAIN: dict[int, type[ConvRNNBase]] = {1: Conv1dLSTM, 2: Conv2dLSTM, 3: Conv3dLSTM}
+ACTIVATED: dict[int, type[ConvRNNBase]] = {1: ActivatedConv1dLSTM, 2: ActivatedConv2dLSTM, 3: ActivatedConv3dLSTM}
+
+
+class ResizingConvLSTM(nn.Module):
+    """A ConvLSTM whose input convolution has a padding, strides or dilation that the state's does not share.
+
+    The map may come out smaller than it came in, which no layer of the core family does: there, one geometry holds
+    for input and state. Here the input's convolution stands before a layer whose own is the identity. Both are exact;
+    the price is a 1×1 convolution that does nothing.
+
+    Args:
+        rnn: the layer, with a 1×1 input kernel, no bias and the gates of all its directions as input channels.
+        in_channels, kernel_size: of the input convolution.
+        padding: ``"valid"`` or ``"same"``, as Keras pads.
+        strides, dilation_rate: of the input convolution, one an axis.
+        bias: whether the gates have a bias.
+
+    Shapes:
+        As the layer's, but for the map: with ``"valid"`` an axis of n pixels comes out with
+        ``(n - d (k - 1) - 1) // s + 1``, with ``"same"`` with ``⌈n / s⌉``; states have that size.
+
+    References:
+        Keras, ConvLSTM2D. https://keras.io/api/layers/recurrent_layers/conv_lstm2d/
+
+    Example:
+        >>> rnn = Conv2dLSTM(12, 3, kernel_size=1, hidden_kernel_size=3, bias=False)  # 12 are the 4 gates of 3 channels
+        >>> layer = ResizingConvLSTM(rnn, 2, (3, 3), padding="valid", strides=(2, 2), dilation_rate=(1, 1), bias=True)
+        >>> output, (h_n, c_n) = layer(torch.randn(5, 1, 2, 9, 9))
+        >>> tuple(output.shape)
+        (5, 1, 3, 4, 4)
+    """
+
+    def __init__(
+        self,
+        rnn: ConvRNNBase,
+        in_channels: int,
+        kernel_size: Sequence[int],
+        *,
+        padding: str,
+        strides: Sequence[int],
+        dilation_rate: Sequence[int],
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        self.padding, like = padding, next(rnn.parameters())
+        self.input_conv = CONVOLUTIONS[rnn.ndim](
+            in_channels, rnn.in_channels, kernel_size, tuple(strides), 0, tuple(dilation_rate),  # type: ignore[arg-type]
+            bias=bias, device=like.device, dtype=like.dtype,
+        )  # fmt: skip
+        self.rnn = rnn
+        rows = torch.eye(rnn.in_channels, device=like.device, dtype=like.dtype).chunk(rnn.num_directions)
+        for end, identity in zip(("", "_reverse"), rows, strict=False):
+            weight = getattr(rnn, f"weight_ih_l0{end}")
+            weight.requires_grad_(False).copy_(identity[(...,) + (None,) * rnn.ndim])
+
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        """``(output, (h_n, c_n))``, as :class:`~convrnn_zoo.layers.ConvLSTM` has them."""
+        if isinstance(input, PackedSequence):
+            return self.rnn(input._replace(data=self._gates(input.data)), hx)
+        lead = input.dim() - self.rnn.ndim - 1  # time and batch, or time alone
+        return self.rnn(self._gates(input.flatten(0, lead - 1)).unflatten(0, input.shape[:lead]), hx)
+
+    def _gates(self, x: Tensor) -> Tensor:
+        conv = self.input_conv
+        if self.padding == "same":
+            reach = [d * (k - 1) + 1 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
+            missing = [
+                max((-(-n // s) - 1) * s + r - n, 0) for n, s, r in zip(x.shape[2:], conv.stride, reach, strict=True)
+            ]
+            x = F.pad(x, [p for m in reversed(missing) for p in (m // 2, m - m // 2)])
+        return conv(x)

@@ -1,0 +1,120 @@
+"""Parameters under torch.nn.RNN's names: what the ancestor, torch and the zoo itself share."""
+
+import inspect
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import layers
+from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers import _checks as check
+from ..models import WeightsError
+from ._checkpoint import Checkpoint
+from ._entries import Entries, fill, same_or_list
+from ._source import OptionError
+
+KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
+"""The kind of a cell by the number of its gates."""
+PEEPHOLES = ("weight_pi", "weight_pf", "weight_po")
+NAME = "(?:weight|bias)_(?:ih|hh)"
+KEY = r"weight_(?:ih|hh)(?:_l\d+(?:_reverse)?)?"
+
+
+def build(checkpoint: Checkpoint, source: str, axes: int, ndim: int, options: dict[str, Any]) -> nn.Module:
+    """The layer or cell of the core family whose state dict this is.
+
+    Args:
+        checkpoint: entries whose weights have `axes` spatial axes.
+        source: who asks, for messages.
+        axes, ndim: spatial axes of the weights and of the layer; those that weights lack are of one tap.
+        options: arguments of the layer that weights do not tell; `groups` among them.
+    """
+    entries = Entries(checkpoint, source)
+    cell = not entries.having(rf"{NAME}_l\d+(_reverse)?")
+    suffixes, depth, directions = [""], 1, 1
+    if not cell:
+        depth = entries.count(rf"{NAME}_l(\d+)(?:_reverse)?", "weight_ih_l0, …")
+        ends = ("", "_reverse") if entries.having(rf"{NAME}_l\d+_reverse") else ("",)
+        suffixes, directions = [f"_l{layer}{end}" for layer in range(depth) for end in ends], len(ends)
+    bias = bool(entries.having(r"bias_.*"))
+    peephole = bool(entries.having(r"weight_p[ifo].*"))
+
+    state: dict[str, Tensor] = {}
+    widths: list[int] = []
+    kernels: list[tuple[int, ...]] = []
+    groups = check.positive_int("groups", options.get("groups", 1))
+    gates = _gates(entries, [f"weight_hh{s}" for s in suffixes], 2 + axes, groups)
+    for place, suffix in enumerate(suffixes):
+        layer, weights = place // directions, (f"weight_hh{suffix}", f"weight_ih{suffix}")
+        rows = entries.rows([*weights, f"bias_ih{suffix}", f"bias_hh{suffix}"], gates)
+        kernel = entries.shape(weights, 2 + axes)[2:]
+        if place % directions:  # the second direction is as the first
+            rows, kernel = gates * widths[layer], kernels[layer]
+        width = rows // gates if rows else None
+        own = width and width // groups
+        below = widths[layer - 1] * directions // groups if layer else None
+        hh = state[weights[0]] = entries.take(weights[0], (rows, own, *kernel))
+        state[weights[1]] = entries.take(weights[1], (rows, below, *kernel))
+        for name in PEEPHOLES if peephole else ():
+            state[name + suffix] = entries.take(name + suffix, (width, own, *kernel))
+        for name in ("bias_ih", "bias_hh") if bias else ():
+            state[name + suffix] = entries.take(name + suffix, (rows,))
+        if place % directions == 0:
+            widths.append(width or 1)
+            kernels.append(tuple(hh.shape[2:]))
+    entries.done()
+    taps = (1,) * (ndim - axes)
+    kernels = [kernel + taps for kernel in kernels]
+    state = {k: v.reshape(*v.shape, *taps) if v.dim() > 1 else v for k, v in state.items()}
+
+    kind = ("Peephole" if peephole else "") + KINDS[gates]
+    made: type[nn.Module] = getattr(layers, f"Conv{ndim}d{kind}{'Cell' if cell else ''}")
+    if kind == "RNN" and "nonlinearity" not in options:
+        raise WeightsError(
+            f"{checkpoint.origin} is an RNN, and its weights do not tell its nonlinearity: pass nonlinearity='tanh' "
+            "(what it had unless another was given) or 'relu'"
+        )
+    given = _allowed(made, options)
+    in_channels = state[f"weight_ih{suffixes[0]}"].shape[1] * groups
+    shape = {} if cell else {"num_layers": depth, "bidirectional": directions == 2}
+    return fill(
+        made(in_channels, same_or_list(widths), kernels[0] if cell else kernels, bias=bias, dtype=checkpoint.dtype(),
+             **shape, **given),
+        state,
+    )  # fmt: skip
+
+
+def _gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
+    """Rows over columns of a state-to-state weight: gates times groups, and weights tell their product alone."""
+    rows, columns, *_ = entries.shape(keys, rank)
+    if rows is None or columns is None:
+        entries.fail("missing", "every weight_hh")
+    if rows % columns == 0 and (product := rows // columns) % groups == 0 and product // groups in KINDS:
+        return product // groups
+    known = " or ".join(f"{g} ({kind})" for g, kind in KINDS.items())
+    raise WeightsError(
+        f"{entries.origin}: {keys[0]} has {rows} rows for {columns} columns, and with groups={groups} their ratio "
+        f"should be {known}, times groups; pass groups= as the layer had it"
+    )
+
+
+def _allowed(made: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
+    known = inspect.signature(made).parameters
+    if foreign := [name for name in options if name not in known]:
+        raise OptionError(f"{made.__name__} has no {', '.join(foreign)}; leave it out")
+    return options
+
+
+def named_alike(module: nn.Module) -> dict[str, Tensor]:
+    """The module's own state dict, its tensors apart from the module's."""
+    if not isinstance(module, ConvRNNBase | ConvRNNCellBase):
+        raise TypeError(f"expected a layer or cell of the zoo, got {type(module).__name__}")
+    return {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+
+def spatial_axes(checkpoint: Checkpoint) -> int:
+    """The spatial axes of the first weight under one of these names; 0 where there is none."""
+    ranks = [v.dim() for k, v in checkpoint.state.items() if re.fullmatch(KEY, k) and isinstance(v, torch.Tensor)]
+    return max(ranks[0] - 2, 0) if ranks else 0

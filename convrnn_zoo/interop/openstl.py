@@ -1,0 +1,130 @@
+"""OpenSTL's autoregressive ConvLSTM, PredRNN and PredRNN v2, on frames folded into patches.
+
+Its patches have the pixel before the channel, ours the channel before the pixel; and its cells carry convolutions
+that nothing reads. https://github.com/chengtan9907/OpenSTL
+"""
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from ..models import WeightsError, create_model
+from ._checkpoint import Checkpoint
+from ._entries import Entries, odd_kernels, reorder
+from ._source import Source
+
+logger = logging.getLogger("convrnn_zoo")
+
+ST_ORDER = (0, 1, 2, 6, 3, 4, 5)  # i, f, g, i', f', g', o there and i, f, g, o, i', f', g' here
+DEAD = r"cell_list\.\d+\.(?:conv_o\.0|conv_last)\.weight"
+"""Entries of its ConvLSTM's cells that its forward never reads."""
+NORM = r"cell_list\.\d+\.conv_[a-z]+\.1\.(?:weight|bias)"
+
+
+def load(checkpoint: Checkpoint, *, patch_size: int, horizon: int = 10) -> nn.Module:
+    """The zoo's model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
+
+    Args:
+        patch_size: pixels of a patch's edge, which the weights do not tell apart from the channels of a frame.
+        horizon: frames to forecast when the call does not say; OpenSTL's `aft_seq_length`.
+    """
+    if not isinstance(patch_size, int) or isinstance(patch_size, bool) or patch_size < 1:
+        raise ValueError(f"patch_size must be a positive whole number, got {patch_size!r}")
+    entries = Entries(checkpoint, "openstl")
+    if norms := entries.having(NORM):
+        raise WeightsError(
+            f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), each of one size of map; the zoo's models, which "
+            "take any, have none: train it with layer_norm=0"
+        )
+    layers = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
+    spatiotemporal = bool(entries.having(r"cell_list\.\d+\.conv_m\.0\.weight"))
+    if not spatiotemporal:
+        _drop_dead(entries)
+    folded = entries.shape(["cell_list.0.conv_x.0.weight"], 4)[1] or entries.shape(["conv_last.weight"], 4)[0]
+    kernel = _square(entries, layers)
+    widths: list[int] = []
+    state: dict[str, Tensor] = {}
+    below = folded
+    for layer in range(layers):
+        width = (_st_cell if spatiotemporal else _lstm_cell)(entries, layer, below, kernel, state)
+        widths.append(width)
+        below = width
+    top = entries.take("conv_last.weight", (folded, below, 1, 1))
+    if spatiotemporal and entries.having(r"adapter\.weight"):
+        state["adapter.weight"] = entries.take("adapter.weight", (widths[0], widths[0], 1, 1))
+    entries.done()
+    first = state["layers.0.weight_ih"]
+    odd_kernels(checkpoint.origin, [first.shape[2:]])
+    if first.shape[1] % patch_size**2:
+        raise WeightsError(
+            f"{checkpoint.origin}: its frames have {folded} channels when folded, which are not those of patches of "
+            f"{patch_size}×{patch_size} pixels; pass patch_size= as it was trained with"
+        )
+    state["layers.0.weight_ih"] = _channel_before_pixel(first, 1, patch_size)
+    state["head.weight"] = _channel_before_pixel(top, 0, patch_size)
+    wide = "convlstm_openstl_l" if set(widths) == {192} else "convlstm_openstl_s"
+    name = ("predrnn_v2" if "adapter.weight" in state else "predrnn") if spatiotemporal else wide
+    model = create_model(
+        name, in_chans=first.shape[1] // patch_size**2, hidden_channels=widths, kernel_size=first.shape[2],
+        patch_size=patch_size, horizon=horizon, dtype=checkpoint.dtype(),
+    )  # fmt: skip
+    model.load_state_dict({k: v.contiguous() for k, v in state.items()}, strict=True)
+    return model
+
+
+def _drop_dead(entries: Entries) -> None:
+    dead = [m[0] for m in entries.having(DEAD)]
+    count = sum(entries.left.pop(key).numel() for key in dead)
+    if dead:
+        logger.warning("%s: dropped, since nothing reads them, %d numbers: %s", entries.origin, count, ", ".join(dead))
+
+
+def _square(entries: Entries, layers: int) -> int | None:
+    """The one kernel of all its convolutions in time."""
+    keys = [f"cell_list.{n}.conv_{part}.0.weight" for n in range(layers) for part in "xh"]
+    sizes = [entries.left[key].shape[-1] for key in keys if key in entries.left and entries.left[key].dim() == 4]
+    return max(sizes, key=sizes.count, default=None)
+
+
+def _lstm_cell(entries: Entries, layer: int, below: int | None, kernel: int | None, state: dict[str, Tensor]) -> int:
+    """Takes one ConvLSTM cell into `state`; its width."""
+    x, h = (f"cell_list.{layer}.conv_{part}.0.weight" for part in "xh")
+    rows = entries.rows([x, h], 4)
+    width = rows // 4 if rows else None
+    state[f"layers.{layer}.weight_ih"] = entries.take(x, (rows, below, kernel, kernel))
+    state[f"layers.{layer}.weight_hh"] = entries.take(h, (rows, width, kernel, kernel))
+    return width or 1
+
+
+def _st_cell(entries: Entries, layer: int, below: int | None, kernel: int | None, state: dict[str, Tensor]) -> int:
+    """Takes one spatiotemporal cell into `state`; its width."""
+    cell, own = f"cell_list.{layer}", f"layers.{layer}"
+    rows = {part: entries.rows([f"{cell}.conv_{part}.0.weight"], n) for part, n in (("x", 7), ("h", 4), ("m", 3))}
+    found = [r // n for r, n in zip(rows.values(), (7, 4, 3), strict=True) if r]
+    width = max(found, key=found.count, default=1)
+    square = (kernel, kernel)
+    x = entries.take(f"{cell}.conv_x.0.weight", (7 * width, below, *square))
+    h = entries.take(f"{cell}.conv_h.0.weight", (4 * width, width, *square))
+    m = entries.take(f"{cell}.conv_m.0.weight", (3 * width, width, *square))
+    state[f"{own}.weight_ih"] = reorder(x, ST_ORDER)
+    state[f"{own}.weight_hh"] = torch.cat([h, m])
+    state[f"{own}.weight_po"] = entries.take(f"{cell}.conv_o.0.weight", (width, 2 * width, *square))
+    state[f"{own}.weight_cm"] = entries.take(f"{cell}.conv_last.weight", (width, 2 * width, 1, 1))
+    return width
+
+
+def _channel_before_pixel(weight: Tensor, axis: int, patch_size: int) -> Tensor:
+    """The folded channels along an axis, ``(pixel, channel)`` there and ``(channel, pixel)`` here."""
+    return weight.unflatten(axis, (patch_size**2, -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
+
+
+SOURCE = Source(
+    name="openstl",
+    title="OpenSTL, https://github.com/chengtan9907/OpenSTL",
+    key=r"cell_list\.\d+\.conv_x\.0\.weight",
+    ranks=(4,),
+    knows="the input convolution of one of its cells",
+    load=load,
+    options={"patch_size": "must be given", "horizon": "frames to forecast, its aft_seq_length (10)"},
+)

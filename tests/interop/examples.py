@@ -1,0 +1,22 @@
+"""A sound state dict of each source, with the options that its weights do not tell."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .recorded import ASKED, ancestor, recorded
+
+
+class Example(NamedTuple):
+    state: dict[str, Tensor]
+    options: dict[str, Any]
+
+
+STATES: dict[str, Example] = {
+    "ancestor": Example(ancestor("Conv2dLSTM", "bi_2layer")[0].state, {"batch_first": True}),
+    "ndrplz": Example(recorded("ndrplz_convlstm").state, {}),
+    "kimmel": Example(recorded("kimmel_convgru").state, {}),
+    "keras": Example(recorded("keras_convlstm2d_bi").state, ASKED),
+    "openstl": Example(recorded("openstl_predrnn").state, {"patch_size": 2}),
+    "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
+}

@@ -1,0 +1,64 @@
+"""Recorded checkpoints of other code bases, with their inputs and outputs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+HERE = Path(__file__).parent
+REFERENCE, KERAS, ANCESTOR = HERE / "reference", HERE / "keras", HERE.parent / "layers" / "reference"
+ASKED = {"padding": "same", "recurrent_activation": "sigmoid"}
+
+
+class Recorded(NamedTuple):
+    """A state dict with the values that its own code gave, and how that code was called."""
+
+    state: dict[str, Tensor]
+    values: dict[str, Tensor]
+    kwargs: dict[str, Any]
+
+
+def open_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, "pt") as f:
+        return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}  # noqa: SIM118
+
+
+def recorded(name: str) -> Recorded:
+    tensors, about = open_file(REFERENCE / f"{name}.safetensors")
+    state = {k.removeprefix("w."): v for k, v in tensors.items() if k.startswith("w.")}
+    values = {k: v for k, v in tensors.items() if not k.startswith("w.")}
+    return Recorded(state, values, json.loads(about["kwargs"]))
+
+
+def ancestor_cases() -> list[tuple[str, str]]:
+    return [(f.stem, case) for f in sorted(ANCESTOR.glob("*.safetensors")) for case in sorted(open_file(f)[1])]
+
+
+def ancestor(cls: str, case: str) -> tuple[Recorded, dict[str, Any]]:
+    tensors, about = open_file(ANCESTOR / f"{cls}.safetensors")
+    mine = {k.removeprefix(f"{case}/"): v for k, v in tensors.items() if k.startswith(f"{case}/")}
+    told = json.loads(about[case])
+    state = {k.removeprefix("w."): v for k, v in mine.items() if k.startswith("w.")}
+    return Recorded(state, {k: v for k, v in mine.items() if k not in state}, told["kwargs"]), told
+
+
+def channels_first(x: Tensor, axis: int) -> Tensor:
+    return x.movedim(-1, axis)
+
+
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def assert_identical(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """The same keys in whatever order, and of every value every bit: -0.0 is not 0.0."""
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        a, b = torch.as_tensor(actual[key]), torch.as_tensor(value)
+        assert a.dtype == b.dtype, key
+        assert a.shape == b.shape, key
+        assert a.contiguous().numpy().tobytes() == b.contiguous().numpy().tobytes(), key

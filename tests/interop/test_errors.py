@@ -1,0 +1,196 @@
+"""Foreign checkpoints that are wrong: the error lists what is wrong, and names the likely source."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from convrnn_zoo import WeightsError, interop
+
+from .examples import STATES
+
+SOURCES = sorted(STATES)
+ENTRIES = [(source, key) for source in SOURCES for key in STATES[source].state]
+OTHERS = [(a, b) for a in SOURCES for b in SOURCES if a != b]
+
+
+def load(source: str, state: Any) -> nn.Module:
+    return interop.load(source, state, **STATES[source].options)
+
+
+def test_every_source_is_among_the_examples() -> None:
+    assert set(STATES) == set(interop.SOURCES)
+
+
+@pytest.mark.parametrize(("source", "key"), ENTRIES)
+def test_a_missing_entry_is_named_and_no_other(source: str, key: str) -> None:
+    state = {k: v for k, v in STATES[source].state.items() if k != key}
+    with pytest.raises(WeightsError) as e:
+        load(source, state)
+    assert f"missing: {key}" in str(e.value)
+    assert "unexpected" not in str(e.value)
+    assert str(e.value).count("(") == 0  # no shape is doubted
+
+
+@pytest.mark.parametrize(("source", "key"), ENTRIES)
+def test_an_entry_of_another_shape_is_named(source: str, key: str) -> None:
+    state = STATES[source].state
+    with pytest.raises(WeightsError) as e:
+        load(source, {**state, key: state[key][:-1]})
+    message = str(e.value)
+    assert "of another shape: " in message
+    assert f"{key} {tuple(state[key][:-1].shape)} for (" in message or "joined" in message or "kernel" in message
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_is_left_over_is_named(source: str) -> None:
+    with pytest.raises(WeightsError, match=r"(unexpected|beside the recurrent layer): head\.weight"):
+        load(source, {**STATES[source].state, "head.weight": torch.zeros(2, 2)})
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_integers_and_nan_are_not_weights(source: str) -> None:
+    state = STATES[source].state
+    key = next(iter(state))
+    with pytest.raises(WeightsError, match=r"of another kind: .*int64"):
+        load(source, {**state, key: state[key].long()})
+    with pytest.raises(WeightsError, match="NaN or Inf in"):
+        load(source, {**state, key: state[key] * torch.nan})
+    with pytest.raises(WeightsError, match="one floating dtype"):
+        load(source, {**state, key: state[key].double()})
+
+
+@pytest.mark.parametrize(("asked", "given"), OTHERS)
+def test_another_sources_checkpoint_is_told_from_it(asked: str, given: str) -> None:
+    with pytest.raises(WeightsError, match=f"looks like {given}: ") as e:
+        load(asked, STATES[given].state)
+    assert "missing: " in str(e.value)
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "auto"])
+def test_a_checkpoint_of_no_source_is_listed(source: str) -> None:
+    state = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).state_dict()
+    with pytest.raises(WeightsError, match=r"0\.weight, 0\.bias, 1\.weight") as e:
+        interop.load(source, state, **(STATES[source].options if source in STATES else {}))
+    assert "looks like" not in str(e.value)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_auto_recognises_and_says_how(source: str, caplog: pytest.LogCaptureFixture) -> None:
+    state, options = STATES[source]
+    found = interop.recognise(state)
+    assert found.source.name == source
+    assert next(k for k in state if k in found.why)
+    with caplog.at_level("INFO", "convrnn_zoo"):
+        assert type(interop.load("auto", state, **options)) is type(load(source, state))
+    assert f"read as {source}: {found.why}" in caplog.text
+
+
+@pytest.mark.parametrize("source", sorted(set(SOURCES) - {"keras"}))
+def test_a_layer_inside_a_larger_model_is_found_by_its_prefix(source: str) -> None:
+    state, options = STATES[source]
+    larger = {f"encoder.rnn.{k}": v for k, v in state.items()} | {"head.weight": torch.zeros(2, 2)}
+    for name in (source, "auto"):
+        with pytest.raises(WeightsError, match=rf"looks like {source} with prefix='encoder\.rnn\.'"):
+            interop.load(name, larger, **options)
+        same = interop.load(name, larger, prefix="encoder.rnn.", **options)
+        assert same.state_dict().keys() == load(source, state).state_dict().keys()
+    with pytest.raises(WeightsError, match=r"no entry under prefix='decoder\.'; it has encoder"):
+        interop.load(source, larger, prefix="decoder.", **options)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"lr": 0.1}},
+    lambda s: {f"module.{k}": v for k, v in s.items()},
+    lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}},
+])  # fmt: skip
+def test_what_training_scripts_wrap_around_weights_is_taken_off(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
+    state = STATES["ndrplz"].state
+    torch.save(wrap(state), tmp_path / "checkpoint.pth")
+    assert interop.export(interop.load("ndrplz", tmp_path / "checkpoint.pth"), "ndrplz").keys() == state.keys()
+
+
+# ---- files -----------------------------------------------------------------------------------------------------
+class Rogue:
+    """Unpickling this would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def write_pickle(path: Path, content: Any) -> None:
+    path.write_bytes(pickle.dumps(content))
+
+
+FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+    "empty": ("x.pth", lambda p: p.touch(), r"is empty \(0 bytes\)"),
+    "no tensors": ("x.pth", lambda p: torch.save({}, p), "holds no tensors"),
+    "a module": ("x.pt", lambda p: torch.save(nn.Linear(1, 1), p),
+                 r"it asks for torch\.nn\.modules\.linear\.Linear\. .*save model\.state_dict"),
+    "code": ("x.pth", lambda p: torch.save({"w": Rogue(p.parent / "ran")}, p), "not a file of plain tensors"),
+    "an old pickle": ("x.pt", lambda p: write_pickle(p, {"w": Rogue(p.parent / "ran")}), "not a file of plain tensors"),
+    "a list": ("x.pth", lambda p: torch.save([torch.zeros(1)], p), "holds a list, expected a state dict"),
+    "words": ("x.pth", lambda p: torch.save({"a": "b", "c": torch.zeros(1)}, p), r"nothing else, got 'a' \(str\)"),
+    "noise": ("x.pth", lambda p: p.write_bytes(b"noise" * 99), "not a file of plain tensors"),
+    "a cut file": ("x.pth", lambda p: (torch.save({"w": torch.zeros(99)}, p), p.write_bytes(p.read_bytes()[:500])),
+                   "not a file of plain tensors"),
+    "unsafe tensors": ("x.safetensors", lambda p: p.write_bytes(b"noise" * 99), "not a sound safetensors file"),
+    "noise for h5": ("x.h5", lambda p: p.write_bytes(b"noise" * 99), "not a sound HDF5 file"),
+    "noise for keras": ("x.keras", lambda p: p.write_bytes(b"noise" * 99), r"not a file of Keras's \.keras format"),
+    "an unknown kind": ("x.onnx", lambda p: p.write_bytes(b"noise"), r"no reader for \.onnx; known: \.safetensors"),
+    "no file": ("x.pth", lambda p: None, "no such file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_is_none_is_refused(case: str, tmp_path: Path) -> None:
+    name, write, message = FILES[case]
+    write(tmp_path / name)
+    with pytest.raises(WeightsError, match=message):
+        interop.load("ndrplz", tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("end", [".pt", ".pth", ".ckpt", ".safetensors"])
+def test_a_state_dict_is_read_from_every_kind_of_file(end: str, tmp_path: Path) -> None:
+    state: dict[str, Tensor] = STATES["kimmel"].state
+    (save_file if end == ".safetensors" else torch.save)(state, tmp_path / f"x{end}")
+    exported = interop.export(interop.load("kimmel", tmp_path / f"x{end}"), "kimmel")
+    assert all(torch.equal(exported[k], v) for k, v in state.items())
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------
+def test_arguments_that_are_none() -> None:
+    with pytest.raises(ValueError, match="no source 'tf'; known are ancestor, ndrplz"):
+        interop.load("tf", {})
+    with pytest.raises(TypeError, match="a state dict or a path, got int"):
+        interop.load("ndrplz", 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="ndrplz has no option stride; it has batch_first"):
+        interop.load("ndrplz", STATES["ndrplz"].state, stride=2)
+    with pytest.raises(WeightsError, match="openstl asks for patch_size, which its weights do not tell"):
+        interop.load("openstl", STATES["openstl"].state)
+    with pytest.raises(TypeError, match="ancestor has no option padding; it has stride, dilation, groups"):
+        interop.load("ancestor", STATES["ancestor"].state, padding=1)
+    with pytest.raises(TypeError, match="Conv1dGRUCell has no batch_first; leave it out"):
+        interop.load("torch", nn.GRUCell(2, 3).state_dict(), batch_first=True)
+    with pytest.raises(WeightsError, match="pass nonlinearity='tanh'"):
+        interop.load("torch", nn.RNN(2, 3).state_dict())
+    with pytest.raises(WeightsError, match="with groups=1 their ratio should be 1"):
+        interop.load("ancestor", {"weight_hh_l0": torch.zeros(12, 2, 3), "weight_ih_l0": torch.zeros(12, 2, 3)})
+    with pytest.raises(ValueError, match="ndim must be 1, 2 or 3"):
+        interop.load("torch", STATES["torch"].state, ndim=4)
+
+
+@pytest.mark.parametrize("source", ["ndrplz", "kimmel"])
+def test_even_kernels_which_the_source_itself_cannot_run(source: str) -> None:
+    state = {k: v[:, :, :2] if v.dim() == 4 else v for k, v in STATES[source].state.items()}
+    with pytest.raises(WeightsError, match=r"the even kernel \(2, 3\).*its source's own forward fails"):
+        load(source, state)

@@ -1,0 +1,94 @@
+"""The way back refuses what its target cannot express, with every reason."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from convrnn_zoo import create_model, interop, layers
+from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM, Conv2dRNN
+
+WRITTEN = sorted(name for name, source in interop.SOURCES.items() if source.export)
+
+REFUSED: list[tuple[str, nn.Module, str]] = [
+    ("ancestor", Conv2dLSTM(2, 3, 3, padding_mode="reflect"), "padding_mode='reflect', and it knows 'zeros' alone"),
+    ("ancestor", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "hidden_kernels="),
+    ("ancestor", Conv2dLSTMCell(2, 3, 3, hidden_kernel_size=1), "hidden_kernel_size="),
+    ("ancestor", Conv2dLSTM(2, [3, 4], 3, 2), r"widths=\[3, 4\]"),
+    ("ancestor", Conv2dLSTM(2, 3, [(3, 3), (1, 1)], 2), "kernels="),
+    ("ancestor", Conv2dGRU(2, 3, 3, reset_after=False), "reset_after=False, and it knows True alone"),
+    ("ancestor", Conv2dPeepholeLSTM(2, 3, 3, peephole="channel"), "peephole='channel', and it knows 'conv' alone"),
+    ("ndrplz", Conv2dGRU(2, 3, 3), "it knows Conv2dLSTM alone"),
+    ("ndrplz", Conv1dLSTM(2, 3, 3), "it knows Conv2dLSTM alone"),
+    ("ndrplz", Conv2dLSTM(2, 3, 3, bidirectional=True, dilation=2), "bidirectional=True.*; dilation="),
+    ("ndrplz", Conv2dLSTM(2, 3, (2, 3)), r"the even kernel \(2, 3\), which it pads by k // 2"),
+    ("ndrplz", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "hidden_kernels="),
+    ("ndrplz", Conv2dLSTM(2, 4, 3, groups=2), "groups=2"),
+    ("kimmel", Conv2dGRU(2, 3, 3), "reset_after=True, and it knows False alone"),
+    ("kimmel", Conv2dLSTM(2, 3, 3), "it knows Conv2dGRU alone"),
+    ("kimmel", Conv2dGRU(2, 3, 4, reset_after=False), "the even kernel"),
+    ("keras", Conv2dRNN(2, 3, 3), "it knows ConvLSTM or ActivatedConvLSTM or ResizingConvLSTM alone"),
+    ("keras", Conv2dPeepholeLSTM(2, 3, 3), "it knows ConvLSTM"),
+    ("keras", Conv2dLSTM(2, 3, 3, 2), "num_layers=2, and it knows 1 alone"),
+    ("keras", Conv2dLSTM(2, 3, 3, dilation=2, stride=2), "stride=.*; dilation="),
+    ("keras", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "the kernels"),
+    ("torch", Conv2dLSTM(2, 3, 3), "kernel_size="),
+    ("torch", Conv2dGRU(2, 3, 1, reset_after=False), "reset_after=False"),
+    ("torch", Conv2dLSTM(2, 4, 1, groups=2), "groups=2"),
+    ("torch", Conv2dLSTM(2, [3, 4], 1, 2), r"widths=\[3, 4\]"),
+    ("torch", Conv2dPeepholeLSTM(2, 3, 1), "it knows ConvRNN or"),
+    *((target, nn.LSTM(2, 3), f"{target} cannot express this LSTM") for target in WRITTEN),
+    *(
+        (target, create_model("convlstm2d_1layer", num_classes=3), "no classifier for the model's 3")
+        for target in WRITTEN
+    ),
+]
+
+
+@pytest.mark.parametrize(("target", "module", "reason"), REFUSED)
+def test_refused(target: str, module: nn.Module, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        interop.export(module, target)
+
+
+ALLOWED: list[tuple[str, nn.Module, dict[str, Any]]] = [
+    ("ancestor", Conv2dLSTM(4, 4, 3, 2, bidirectional=True, stride=2, dilation=2, groups=2),
+     {"stride": 2, "dilation": 2, "groups": 2}),
+    ("ndrplz", Conv2dLSTM(2, [3, 4], [(3, 1), (5, 5)], 2), {}),
+    ("ndrplz", Conv2dLSTM(2, 3, 3, bias=False), {}),
+    ("kimmel", Conv2dGRU(2, [3, 4], [(3, 1), (5, 5)], 2, reset_after=False), {}),
+    ("kimmel", Conv2dGRU(2, 3, 3, reset_after=False, bias=False), {}),
+    ("keras", Conv2dLSTM(2, 3, (2, 4), bidirectional=True), {"padding": "same", "recurrent_activation": "sigmoid"}),
+    ("torch", Conv2dGRU(2, 3, 1, 2, bidirectional=True), {"ndim": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "module", "options"), ALLOWED)
+def test_what_goes_out_comes_in_as_the_same_function(target: str, module: nn.Module, options: dict[str, Any]) -> None:
+    """Two biases of ours may be one there: the parameters need not be the same, the outputs must."""
+    module.double()
+    again = interop.load(target, interop.export(module, target), **options)
+    x = torch.randn(3, 2, module.in_channels, 5, 6, dtype=torch.float64)
+    if target == "torch":
+        x = x[..., :1, :1]
+    y = again(x.transpose(0, 1))[0].transpose(0, 1) if again.batch_first else again(x)[0]
+    torch.testing.assert_close(y, module(x)[0])
+
+
+@pytest.mark.parametrize("target", WRITTEN)
+def test_what_is_exported_is_apart_from_the_module(target: str) -> None:
+    kind = Conv2dGRU(2, 3, 1, reset_after=False) if target == "kimmel" else layers.Conv2dLSTM(2, 3, 1)
+    before = {k: v.clone() for k, v in kind.state_dict().items()}
+    for value in interop.export(kind, target).values():
+        value *= 0
+    assert all(torch.equal(v, before[k]) for k, v in kind.state_dict().items())
+
+
+def test_a_model_without_classifier_is_its_layer() -> None:
+    model = create_model("convlstm2d_2layer", in_chans=2, hidden_channels=3)
+    assert interop.export(model, "ndrplz").keys() == interop.export(model.rnn, "ndrplz").keys()
+    with pytest.raises(TypeError, match="ndrplz has no option name; it has none"):
+        interop.export(model, "ndrplz", name="x")
+    with pytest.raises(ValueError, match="no source 'caffe'"):
+        interop.export(model, "caffe")

@@ -1,0 +1,251 @@
+"""Files that Keras wrote, read without it: what they say of a layer is honoured, or refused with the reason."""
+
+import io
+import json
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from convrnn_zoo import WeightsError, interop
+from convrnn_zoo.layers import ConvLSTM
+
+from .recorded import ASKED, KERAS, assert_close, assert_identical, channels_first, open_file, recorded
+
+CASES = sorted(f.stem for f in KERAS.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_and_states_are_those_of_keras(name: str) -> None:
+    values, _ = open_file(KERAS / f"{name}.safetensors")
+    layer = interop.load("keras", KERAS / f"{name}.keras")
+    x, expected = (channels_first(values[k], 2) for k in ("x", "y"))
+    if "lengths" in values:  # a mask in Keras, packed here
+        packed, (h, c) = layer(pack_padded_sequence(x, values["lengths"], batch_first=True, enforce_sorted=False))
+        y = pad_packed_sequence(packed, batch_first=True)[0]
+        for i, length in enumerate(values["lengths"]):
+            assert_close(y[i, :length], expected[i, :length])
+    else:
+        y, (h, c) = layer(x)
+        assert_close(y, expected)
+    ours = [s[direction] for direction in range(len(h)) for s in (h, c)]  # Keras: h, c of each direction in turn
+    for i, state in enumerate(ours):
+        assert_close(state, channels_first(values[f"state.{i}"], 1))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_read_goes_back_bit_for_bit(name: str) -> None:
+    layer = interop.load("keras", KERAS / f"{name}.keras")
+    arrays = interop.export(layer, "keras")
+    told: dict[str, Any] = {"padding": "valid", "recurrent_activation": "sigmoid"}  # as arrays, whatever they do
+    assert_identical(interop.export(interop.load("keras", arrays, **told), "keras"), arrays)
+    total = sum(v.size for v in arrays.values())
+    mine = {n: p for n, p in layer.named_parameters() if p.requires_grad}
+    zeros = sum(p.numel() for n, p in mine.items() if "bias_hh" in n)
+    assert total == sum(p.numel() for p in mine.values()) - zeros
+
+
+@pytest.mark.parametrize("layer", ["first", "second"])
+def test_the_three_formats_of_a_model_hold_the_same(layer: str) -> None:
+    of = [interop.load("keras", KERAS / f"stack{end}", layer=layer, **given)
+          for end, given in ((".keras", {}), (".h5", {}), (".weights.h5", ASKED))]  # fmt: skip
+    assert of[0].bidirectional is (layer == "second")
+    assert_identical(of[1].state_dict(), of[0].state_dict())
+    assert_identical(of[2].state_dict(), of[0].state_dict())
+
+
+def test_a_model_of_several_layers_asks_which(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(WeightsError, match="has the layers first, second; pass layer="):
+        interop.load("keras", KERAS / "stack.keras")
+    with pytest.raises(WeightsError, match="no ConvLSTM layer 'third'; it has first, second"):
+        interop.load("keras", KERAS / "stack.keras", layer="third")
+    with caplog.at_level(logging.INFO, "convrnn_zoo"):
+        interop.load("keras", KERAS / "stack.keras", layer="first")
+    assert "left out: second, layers/batch_normalization/vars/0" in caplog.text
+    assert "{'dropout': 0.1}, which acts in training" in caplog.text
+
+
+def test_arrays_alone_ask_for_what_they_do_not_tell() -> None:
+    state = recorded("keras_convlstm2d").state
+    with pytest.raises(WeightsError, match="pass padding= and recurrent_activation="):
+        interop.load("keras", state)
+    with pytest.raises(WeightsError, match="pass padding= as"):
+        interop.load("keras", state, recurrent_activation="sigmoid")
+    with pytest.raises(WeightsError, match=r"hard_sigmoid has the slope .* pass keras_version="):
+        interop.load("keras", state, padding="same", recurrent_activation="hard_sigmoid")
+    with pytest.raises(TypeError, match="no option stride; it has layer, padding"):
+        interop.load("keras", state, stride=2, **ASKED)
+
+
+REFUSED = [
+    ({"go_backwards": True}, "flip its input along time"),
+    ({"merge_mode": "sum"}, "merge the halves"),
+    ({"padding": "causal"}, "padding must be 'same' or 'valid'"),
+    ({"activation": "swish"}, "the activation 'swish' is none that can be honoured"),
+    ({"recurrent_activation": "my_own"}, "the activation 'my_own' is none that can be honoured"),
+]
+
+
+@pytest.mark.parametrize(("option", "message"), REFUSED)
+def test_what_cannot_be_honoured_is_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        interop.load("keras", recorded("keras_convlstm2d_bi").state, **{**ASKED, **option})
+
+
+def by_hand(x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, slope: float) -> Tensor:
+    """Keras's ConvLSTM1D with padding "same" and a hard sigmoid, by its documentation; channels last throughout."""
+
+    def conv(x: Tensor, k: Tensor) -> Tensor:
+        return torch.nn.functional.conv1d(x.mT, k.permute(2, 1, 0), padding="same").mT
+
+    def gate(a: Tensor) -> Tensor:
+        return torch.clamp(slope * a + 0.5, 0, 1)
+
+    h = c = x.new_zeros(*x.shape[:1], x.shape[2], recurrent.shape[1])
+    for frame in x.unbind(1):
+        i, f, g, o = (conv(frame, kernel) + conv(h, recurrent) + bias).chunk(4, -1)
+        c = gate(f) * c + gate(i) * g.tanh()
+        h = gate(o) * c.tanh()
+    return h
+
+
+@pytest.mark.parametrize(("version", "slope"), [("2.2.4", 1 / 5), ("2.15.0", 1 / 5), ("3.0.0", 1 / 6)])
+def test_the_hard_sigmoid_of_old_files_has_the_slope_of_their_version(
+    version: str, slope: float, tmp_path: Path
+) -> None:
+    """The layout and names of Keras 2's whole-model files, with the gates' default of its time."""
+    rng = np.random.default_rng(0)
+    arrays = {"kernel": (3, 2, 12), "recurrent_kernel": (3, 3, 12), "bias": (12,)}
+    arrays = {k: rng.normal(size=s).astype("float32") for k, s in arrays.items()}
+    layer = {"class_name": "ConvLSTM1D", "config": {
+        "name": "conv_lst_m1d", "padding": "same", "recurrent_activation": "hard_sigmoid", "activation": "tanh",
+        "strides": [1], "dilation_rate": [1], "go_backwards": False,
+    }}  # fmt: skip
+    with h5py.File(tmp_path / "old.h5", "w") as f:
+        f.attrs["keras_version"] = version.encode()
+        f.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [layer]}).encode()
+        group = f.create_group("model_weights")
+        group.attrs["layer_names"] = [b"conv_lst_m1d"]
+        for name, value in arrays.items():
+            group[f"conv_lst_m1d/conv_lst_m1d/{name}:0"] = value
+        f["optimizer_weights/iterations:0"] = 3
+    loaded = interop.load("keras", tmp_path / "old.h5")
+    assert not isinstance(loaded, ConvLSTM)  # that one's gates are sigmoids
+    x = 3 * torch.randn(2, 4, 7, 2)
+    expected = by_hand(x, *map(torch.from_numpy, arrays.values()), slope)
+    assert_close(loaded(channels_first(x, 2))[0][:, -1], channels_first(expected, 1))
+
+
+def test_a_file_whose_groups_have_no_names_of_layers_is_told_by_its_one_description(tmp_path: Path) -> None:
+    """tf.keras 2 wrote the groups' own names alone, and those are not the layers'."""
+    unnamed = tmp_path / "unnamed.keras"
+    with zipfile.ZipFile(KERAS / "same_strided1d.keras") as old, zipfile.ZipFile(unnamed, "w") as new:
+        for name in ("config.json", "metadata.json"):
+            new.writestr(name, old.read(name))
+        weights = io.BytesIO(old.read("model.weights.h5"))
+        with h5py.File(weights, "r+") as f:
+            f.visititems(lambda _, node: node.attrs.pop("name", None) and None)
+        new.writestr("model.weights.h5", weights.getvalue())
+    expected = interop.load("keras", KERAS / "same_strided1d.keras")
+    assert_identical(interop.load("keras", unnamed).state_dict(), expected.state_dict())
+
+
+def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCaptureFixture) -> None:
+    state = {f"conv/{k}": v for k, v in recorded("keras_convlstm2d").state.items()}
+    lstm = {"lstm/lstm_cell/kernel": torch.zeros(3, 8), "lstm/lstm_cell/recurrent_kernel": torch.zeros(2, 8)}
+    dense = {"dense/kernel": torch.zeros(2, 2), "seed_generator/seed_generator_state": torch.zeros(2).int()}
+    with pytest.raises(WeightsError, match=r"beside the recurrent layer: lstm/lstm_cell/kernel, .*pass layer='conv'"):
+        interop.load("keras", {**lstm, **state, **dense}, **ASKED)
+    with caplog.at_level(logging.INFO, "convrnn_zoo"):
+        interop.load("keras", {**lstm, **state, **dense}, layer="conv", **ASKED)
+    assert "left out: lstm/lstm_cell/kernel, lstm/lstm_cell/recurrent_kernel, dense/kernel" in caplog.text
+
+
+def test_layers_of_one_name_in_two_models_are_two_layers() -> None:
+    state = recorded("keras_convlstm1d").state
+    both = {f"{model}/rnn/{k}": v for model in ("encoder", "decoder") for k, v in state.items()}
+    with pytest.raises(WeightsError, match="has the layers decoder/rnn, encoder/rnn; pass layer="):
+        interop.load("keras", both, **ASKED)
+    assert not interop.load("keras", both, layer="encoder/rnn", **ASKED).bidirectional
+
+
+@pytest.mark.parametrize("side", ["forward", "backward"])
+def test_a_bidirectional_layer_of_one_direction_is_broken(side: str) -> None:
+    state = {k: v for k, v in recorded("keras_convlstm2d_bi").state.items() if k.startswith(side)}
+    other = "backward" if side == "forward" else "forward"
+    missing = f"missing: {other}_conv_lstm2d_2/conv_lstm_cell/kernel, {other}_conv_lstm2d_2/conv_lstm_cell/recurrent_k"
+    with pytest.raises(WeightsError, match=missing):
+        interop.load("keras", state, **ASKED)
+
+
+def test_the_dtype_is_the_layers_own() -> None:
+    state = {f"rnn/{k}": v for k, v in recorded("keras_convlstm1d").state.items()}
+    layer = interop.load("keras", {**state, "dense/kernel": torch.zeros(2, 2).double()}, layer="rnn", **ASKED)
+    assert {p.dtype for p in layer.parameters()} == {torch.float32}
+
+
+def test_directions_that_are_built_apart_are_refused(tmp_path: Path) -> None:
+    config = {"class_name": "Bidirectional", "config": {
+        "name": "both", "merge_mode": "concat",
+        "layer": {"class_name": "ConvLSTM1D", "config": {"name": "forward_a", "padding": "same"}},
+        "backward_layer": {"class_name": "ConvLSTM1D", "config": {"name": "backward_a", "padding": "valid"}},
+    }}  # fmt: skip
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.attrs["model_config"] = json.dumps(config)
+        for side in ("forward", "backward"):
+            f[f"model_weights/both/both/{side}_a/conv_lstm_cell/kernel:0"] = np.zeros((3, 2, 12))
+            f[f"model_weights/both/both/{side}_a/conv_lstm_cell/recurrent_kernel:0"] = np.zeros((3, 3, 12))
+    with pytest.raises(ValueError, match="the two directions of both differ in padding"):
+        interop.load("keras", tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize(("config", "message"), [
+    ("[", "its model_config is not JSON"),
+    ('{"class_name": "ConvLSTM1D"}', "its description of a is not one that Keras writes"),
+    ('{"class_name": "Bidirectional", "config": 3}', "its description of a is not one that Keras writes"),
+])  # fmt: skip
+def test_a_description_that_is_none_is_refused(config: str, message: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.attrs["model_config"] = config
+        f["model_weights/a/a/kernel"], f["model_weights/a/a/recurrent_kernel"] = (
+            np.zeros((3, 2, 4)),
+            np.zeros((3, 1, 4)),
+        )
+    with pytest.raises(WeightsError, match=message):
+        interop.load("keras", tmp_path / "x.h5")
+
+
+def test_links_out_of_a_file_and_round_in_it_are_not_followed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "out.h5", "w") as f:
+        f["layers/a"] = h5py.ExternalLink(str(KERAS / "stack.h5"), "/model_weights")
+    with h5py.File(tmp_path / "legacy.h5", "w") as f:
+        f["model_weights"] = h5py.ExternalLink(str(KERAS / "stack.h5"), "/model_weights")
+    with h5py.File(tmp_path / "round.h5", "w") as f:
+        f.create_group("layers")["again"] = f["/"]
+    for name in ("out.h5", "legacy.h5", "round.h5"):
+        with pytest.raises(WeightsError, match="leads elsewhere"):
+            interop.load("keras", tmp_path / name)
+
+
+def test_resizing_keeps_to_torch_nn_rnns_forms() -> None:
+    layer = interop.load("keras", KERAS / "bi_valid1d.keras")
+    x = torch.randn(2, 4, 2, 7)
+    y, (h, c) = layer(x)
+    assert (y.shape, h.shape) == ((2, 4, 6, 5), (2, 2, 3, 5))
+    assert_close(layer(x, (h, c))[0][0], layer(x[0], (h[:, 0], c[:, 0]))[0])
+    y.sum().backward()
+    assert layer.rnn.weight_ih_l0.grad is None
+    assert layer.input_conv.weight.grad is not None
+
+
+def test_without_h5py_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(ImportError, match=r"pip install 'convrnn-zoo\[interop\]'"):
+        interop.load("keras", KERAS / "stack.h5")

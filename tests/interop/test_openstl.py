@@ -1,0 +1,83 @@
+"""OpenSTL's models: recorded forecasts, its order within a patch, and what its cells carry in vain."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from convrnn_zoo import WeightsError, interop, models
+
+from .recorded import assert_close, recorded
+
+NAMES = {
+    "openstl_convlstm": "convlstm_openstl_s",
+    "openstl_predrnn": "predrnn",
+    "openstl_predrnnv2": "predrnn_v2",
+}
+
+
+def frames_of(patches: Tensor, patch_size: int) -> Tensor:
+    """Its patches ``(N, T, H/p, W/p, p·p·C)``, pixels before channels, as frames ``(N, T, C, H, W)``."""
+    n, t, h, w, _ = patches.shape
+    p = patch_size
+    return patches.reshape(n, t, h, w, p, p, -1).permute(0, 1, 6, 2, 4, 3, 5).reshape(n, t, -1, h * p, w * p)
+
+
+@pytest.mark.parametrize(("name", "patch_size"), [
+    (name, p) for name in NAMES for p in (1, 2, 4) if recorded(name).values["frames"].shape[-1] % p**2 == 0
+])  # fmt: skip
+def test_forecasts(name: str, patch_size: int) -> None:
+    """On patches the network is the same whatever they are patches of: one channel of 4×4, four of 2×2, or pixels."""
+    known = recorded(name)
+    model = interop.load("openstl", known.state, patch_size=patch_size, horizon=known.kwargs["aft_seq_length"])
+    assert model.pretrained_cfg["architecture"] == NAMES[name]
+    assert model.in_chans == known.values["frames"].shape[-1] // patch_size**2
+    x = frames_of(known.values["frames"], patch_size)[:, : known.kwargs["pre_seq_length"]]
+    forecast, warmup, _ = model(x, return_aux=True)
+    assert_close(torch.cat([warmup, forecast], 1), frames_of(known.values["y"], patch_size))
+
+
+def test_dead_weights_are_dropped_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    state = recorded("openstl_convlstm").state
+    dead = [k for k in state if "conv_o" in k or (k.startswith("cell_list") and "conv_last" in k)]
+    with caplog.at_level("WARNING", "convrnn_zoo"):
+        model = interop.load("openstl", state, patch_size=4)
+    assert dead
+    assert all(key in caplog.text for key in dead)
+    alive = sum(v.numel() for k, v in state.items() if k not in dead)
+    assert sum(p.numel() for p in model.parameters()) == alive
+    without = interop.load("openstl", {k: v for k, v in state.items() if k not in dead}, patch_size=4)
+    assert all(torch.equal(a, b) for a, b in zip(without.parameters(), model.parameters(), strict=True))
+
+
+def test_nothing_of_the_spatiotemporal_cells_is_dead(caplog: pytest.LogCaptureFixture) -> None:
+    known = recorded("openstl_predrnn")
+    model = interop.load("openstl", known.state, patch_size=2)
+    assert not caplog.text
+    assert sum(p.numel() for p in model.parameters()) == sum(v.numel() for v in known.state.values())
+
+
+def test_the_published_sizes_load() -> None:
+    for name, width in (("convlstm_openstl_s", 128), ("convlstm_openstl_l", 192)):
+        theirs = {
+            f"cell_list.{n}.conv_{part}.0.weight": torch.zeros(1).expand(4 * width, below, 5, 5)
+            for n, x in enumerate([16, width, width, width])
+            for part, below in (("x", x), ("h", width))
+        } | {"conv_last.weight": torch.zeros(16, width, 1, 1)}
+        assert interop.load("openstl", theirs, patch_size=4).pretrained_cfg["architecture"] == name
+
+
+def test_what_it_asks_for_and_what_it_refuses() -> None:
+    state = recorded("openstl_convlstm").state
+    with pytest.raises(WeightsError, match="asks for patch_size"):
+        interop.load("openstl", state)
+    with pytest.raises(WeightsError, match="16 channels when folded, which are not those of patches of 3×3"):
+        interop.load("openstl", state, patch_size=3)
+    with pytest.raises(ValueError, match="patch_size must be a positive whole number"):
+        interop.load("openstl", state, patch_size=0)
+    with pytest.raises(WeightsError, match=r"layer norms \(cell_list\.0\.conv_x\.1\.weight.*layer_norm=0"):
+        interop.load("openstl", {**state, "cell_list.0.conv_x.1.weight": torch.zeros(24, 4, 4)}, patch_size=4)
+    even = {k: v[..., :4, :4] if v.shape[-1] == 5 else v for k, v in state.items()}
+    with pytest.raises(WeightsError, match=r"the even kernel \(4, 4\)"):
+        interop.load("openstl", even, patch_size=4)
+    with pytest.raises(ValueError, match="openstl is read and not written; written are ancestor"):
+        interop.export(models.create_model("predrnn", hidden_channels=4, num_layers=1), "openstl")
