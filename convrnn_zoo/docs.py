@@ -13,7 +13,8 @@ from .cli._text import markdown
 from .cli.demo import HEADER, recordings
 from .cli.names import figure
 from .hub import card_text
-from .models import WEIGHTS, list_models
+from .models import WEIGHTS, Forecaster, create_model, list_models
+from .models._registry import entry_points
 
 ROOT = Path(__file__).parent.parent
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -33,6 +34,16 @@ def architectures() -> str:
     return markdown(("names", "cell", "architectures"), rows)
 
 
+def forecasters() -> str:
+    """A row a forecaster: its parameters, counted, and the first line of what it says of itself."""
+    rows = []
+    for name, entry in entry_points().items():
+        model = create_model(name, device="meta")
+        if isinstance(model, Forecaster):
+            rows.append((f"`{name}`", f"{sum(p.numel() for p in model.parameters()):,}", entry.__doc__.splitlines()[0]))  # type: ignore[union-attr]
+    return markdown(("name", "parameters", ""), sorted(rows))
+
+
 def weights() -> str:
     """A row a set of weights, from the records."""
     rows = [
@@ -50,12 +61,12 @@ def weights() -> str:
 def padding() -> str:
     """What reading the padding as data costs, of every record that measured it."""
     rows = [
-        (f"`{w.name}`", m.name, f"{m.mean:g} ± {m.std:g} %", m.runs)
+        (f"`{w.name}`", m.name, f"{m.mean:g} ± {m.std:g} %", m.runs, m.note)
         for w in WEIGHTS.values()
         for m in w.metrics
         if m.mean is not None
     ]
-    return markdown(("weights", "", "mean ± standard deviation", "runs"), rows)
+    return markdown(("weights", "", "mean ± standard deviation", "runs", ""), rows)
 
 
 def demo() -> str:
@@ -67,6 +78,7 @@ def demo() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "architectures": architectures,
+    "forecasters": forecasters,
     "weights": weights,
     "padding": padding,
     "demo": demo,
