@@ -1,7 +1,14 @@
-"""Everything is drawn from one seed, whatever order the tests run in."""
+"""Everything is drawn from one seed, whatever order the tests run in, on one thread."""
+
+import os
+
+# The tests are many and tiny: waking a second thread costs more than it brings. Processes that they start inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+
+collect_ignore = ["tests/timm_contract"]  # not tests: it puts the zoo's names in place of timm's, for all that follows
 
 
 @pytest.fixture(autouse=True)
