@@ -173,6 +173,19 @@ def test_the_command_tells_errors_in_a_line(files: dict[str, Path], tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_the_source_may_stand_first_or_be_an_option_or_be_left_out(files: dict[str, Path], tmp_path: Path) -> None:
+    file = files["ndrplz"]
+    ways = [["ndrplz", file], [file, "--source", "ndrplz"], [file, "--source", "auto"], ["auto", file], [file]]
+    for i, way in enumerate(ways):
+        result = run("convert", *way, "-o", tmp_path / str(i), *settings("ndrplz"))
+        assert "source: ndrplz" in result.output
+    weights = {(tmp_path / str(i) / "model.safetensors").read_bytes() for i in range(len(ways))}
+    assert len(weights) == 1
+    for way in (["ndrplz", file, "--source", "kimmel"], ["ndrplz", "kimmel", file], []):
+        assert run("convert", *way, "-o", tmp_path / "no").exit_code == 2
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_layer_of_ones_own_goes_into_a_model() -> None:
     layer = layers.Conv2dGRU(2, [3, 4], [(3, 3), (5, 5)], 2, hidden_kernel_size=1, padding_mode="circular",
                              reset_after=False, bias=False, bidirectional=True)  # fmt: skip
