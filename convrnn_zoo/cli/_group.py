@@ -23,17 +23,21 @@ class Group(click.Group):
             raise click.ClickException(str(e)) from e
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "convrnn-zoo", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="convrnn-zoo")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 def cli(debug: bool) -> None:
     """A model zoo of convolutional RNNs.
 
     \b
-    convrnn-zoo list 'convlstm2d*'                       what there is
-    convrnn-zoo info convlstm1d_bi_1layer.japanese_vowels  what it is and what it reaches
-    convrnn-zoo demo                                     a pretrained model on real recordings
-    convrnn-zoo predict NAME FILE.npy                    a pretrained model on yours
+    convrnn-zoo list 'convlstm2d*'        what there is
+    convrnn-zoo list --pretrained         what has weights
+    convrnn-zoo info NAME                 what it is and what it reaches
+    convrnn-zoo demo                      a pretrained model on real recordings
+    convrnn-zoo predict NAME FILE.npy     a pretrained model on yours
+    convrnn-zoo train japanese_vowels     the weights made again
     """
 
 
