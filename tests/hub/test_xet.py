@@ -7,7 +7,7 @@ from .examples import assert_same, files, make
 from .roads import BIG, REPO
 from .store import sha256
 
-hf_xet = pytest.importorskip("hf_xet")
+hf_xet = pytest.importorskip("hf_xet", reason="huggingface_hub brings it where there is a wheel for the machine")
 PUSH = """
 import sys, convrnn_zoo
 convrnn_zoo.push_to_hub(convrnn_zoo.from_pretrained(sys.argv[1]), "alice/model")
