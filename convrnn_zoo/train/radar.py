@@ -16,6 +16,8 @@ from torch import Tensor
 from .._extras import need
 
 STEP = timedelta(minutes=5)
+COARSEN = 2
+"""Pixels of 1 km a side of which one is made, in training and in use alike."""
 OUTSIDE_FMI = 255
 ZR_FMI = (223.0, 1.53)
 
@@ -227,7 +229,7 @@ def load_rain(directory: Path | None, split: str, inputs: int, where: str) -> Ra
     """
     if directory is None:
         raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {where}")
-    events = read_events(directory, coarsen=2)
+    events = read_events(directory, COARSEN)
     if not events:
         patterns = " or ".join(s.pattern for s in SOURCES.values())
         raise FileNotFoundError(f"no file {patterns} below {directory}; {where}")
