@@ -79,7 +79,10 @@ def fit_shape(name: str, x: Tensor, model: Any) -> Tensor:
 def classify(model: nn.Module, named: list[tuple[str, Tensor]], batch_size: int = 64) -> list[Prediction]:
     """The class of each sequence, of whatever length; maps of one batch must be of one size."""
     if not model.num_classes:
-        raise ValueError("this model has no classifier; choose weights that have one: convrnn-zoo list --pretrained")
+        raise ValueError(
+            "this model has no classifier; choose weights that have one: convrnn-zoo list --pretrained, or draw what a "
+            "forecaster says with -o FILE.gif"
+        )
     labels: Any = model.pretrained_cfg.get("label_names") or [str(i) for i in range(model.num_classes)]  # type: ignore
     model.eval()
     out = []

@@ -28,7 +28,7 @@ def list_names(filter: str, pretrained: bool) -> None:
 
 def figure(metric: Metric) -> str:
     """A metric in a few words, with its spread where several runs were made."""
-    text = f"{metric.name} {metric.value:g} %"
+    text = f"{metric.name} {metric.value:g} {metric.unit}".rstrip()
     return text if metric.std is None else f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 

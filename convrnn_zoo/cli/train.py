@@ -19,11 +19,9 @@ def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, q
 
     A run that was interrupted goes on from its checkpoints when started again with the same --out.
     """
-    from ..train.classify import train_recipe  # torch's optimizers need not load for --help
-
     chosen = Recipe.read(recipe)
-    record = train_recipe(chosen, data=data, out=out or Path("runs") / chosen.weights, into=into, progress=not quiet)
-    for metric in record.metrics:
+    record = chosen.train(data=data, out=out or Path("runs") / chosen.weights, into=into, progress=not quiet)
+    for metric in record.metrics if record else ():
         click.echo(f"{figure(metric)}; {metric.dataset}, {metric.split}{'; ' + metric.note if metric.note else ''}")
 
 

@@ -24,6 +24,7 @@ class Metric:
     std: float | None = None
     runs: int = 1
     note: str = ""
+    unit: str = "%"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Training: data, recipes and the loop that made the zoo's weights."""
 
-from .recipe import RECIPES, Recipe
+from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe"]

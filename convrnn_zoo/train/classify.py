@@ -3,13 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import os
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +16,8 @@ from ..models import Metric, Weights, create_model
 from ..models._loading import sha256_of
 from .data import DATA_SETS, Labelled
 from .fit import fit
-from .recipe import RECIPES, Recipe
+from .recipe import ClassifierRecipe
+from .weights import write_tensors
 
 
 class Run(NamedTuple):
@@ -51,7 +50,7 @@ def accuracy(model: nn.Module, data: Labelled, *, read_padding: bool = False, ba
 
 
 def train_one(
-    recipe: Recipe,
+    recipe: ClassifierRecipe,
     seed: int,
     train: Labelled,
     test: Labelled,
@@ -88,7 +87,7 @@ def train_one(
     told = json.dumps([dataclasses.asdict(recipe), seed, read_padding], sort_keys=True)
     fit(
         model, batches, loss, optimizer, scheduler,
-        epochs=recipe.epochs,
+        updates=steps,
         clip=recipe.clip,
         identity=hashlib.sha256(told.encode()).hexdigest(),
         checkpoint=checkpoint,
@@ -99,7 +98,7 @@ def train_one(
 
 
 def train_recipe(
-    recipe: Recipe, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
+    recipe: ClassifierRecipe, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
 ) -> Weights:
     """Trains every seed, told the lengths and not, and writes the weights of the first with their record.
 
@@ -150,16 +149,12 @@ def train_recipe(
     return write(recipe, runs[0].model, train, metrics, into or out)
 
 
-def write(recipe: Recipe, model: nn.Module, train: Labelled, metrics: tuple[Metric, ...], into: Path) -> Weights:
+def write(
+    recipe: ClassifierRecipe, model: nn.Module, train: Labelled, metrics: tuple[Metric, ...], into: Path
+) -> Weights:
     """Writes safetensors and record, each whole or not at all, the record last."""
     source = DATA_SETS[recipe.data]
-    into.mkdir(parents=True, exist_ok=True)
-    path = into / f"{recipe.weights}.safetensors"
-    temporary = path.with_suffix(f".part{os.getpid()}")
-    # One entry of metadata: with more, their order and so the checksum differ from run to run.
-    state = {k: v.contiguous() for k, v in model.state_dict().items()}
-    safetensors.torch.save_file(state, temporary, {"format": "pt"})
-    os.replace(temporary, path)
+    path = write_tensors(model, into / f"{recipe.weights}.safetensors")
     mean, std = statistics_of(train)
     record = Weights(
         name=recipe.weights,
@@ -176,7 +171,7 @@ def write(recipe: Recipe, model: nn.Module, train: Labelled, metrics: tuple[Metr
         dataset=f"{source.title} ({source.license})",
         dataset_url=source.url,
         metrics=metrics,
-        recipe=next((k for k, p in RECIPES.items() if Recipe.read(p) == recipe), recipe.weights),
+        recipe=recipe.name,
         license=recipe.license,
         description=recipe.description,
         citation=recipe.citation,

@@ -5,47 +5,67 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from ..models import Weights
 
 DIRECTORY = Path(__file__).parent / "recipes"
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(DIRECTORY.glob("*.toml"))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a classifier of sequences was trained.
+    """What every recipe tells; a subclass adds how its kind of model is trained.
 
-    `weights` is the ``architecture.tag`` that the run makes; those of the first of `seeds` are kept, whatever
-    the others reach. `noise` is the standard deviation of the noise added to the standardised input.
+    `weights` is the ``architecture.tag`` that the run makes, `data` the name of the data set.
     """
+
+    kinds: ClassVar[dict[str, type["Recipe"]]] = {}
+    """The subclasses by what stands as `kind` in the file."""
 
     weights: str
     data: str
     description: str
     license: str
-    seeds: tuple[int, ...]
-    epochs: int
     batch_size: int
     lr: float
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    noise: float = 0.0
     clip: float = 1.0
     citation: str = ""
     model: Mapping[str, Any] = field(default_factory=dict)
+
+    def __init_subclass__(cls, kind: str) -> None:
+        Recipe.kinds[kind] = cls
 
     @property
     def architecture(self) -> str:
         """The registered name of the network."""
         return self.weights.partition(".")[0]
 
-    @classmethod
-    def read(cls, source: str | Path) -> "Recipe":
+    @property
+    def name(self) -> str:
+        """What it is called in the package, or else the name of its weights."""
+        return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
+
+    def train(
+        self, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
+    ) -> Weights | None:
+        """Trains the weights and writes them with their record, which is returned by the process that wrote it.
+
+        Args:
+            data: directory of the data set; None for its default place.
+            out: directory of the checkpoints; an interrupted run goes on from them.
+            into: directory of the weights and the record; `out` by default.
+            progress: whether to show bars.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say how it is trained")
+
+    @staticmethod
+    def read(source: str | Path) -> "Recipe":
         """A recipe by its name in the package, or from a TOML file.
 
         Raises:
             FileNotFoundError: neither a file nor a recipe of the package.
-            ValueError: the file is no TOML, or lacks an entry, or has one too many.
+            ValueError: the file is no TOML, is of no known kind, or lacks an entry, or has one too many.
         """
         path = RECIPES.get(str(source), Path(source))
         if not path.is_file():
@@ -54,6 +74,10 @@ class Recipe:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as e:
             raise ValueError(f"{path} is not valid TOML: {e}") from e
+        kind = raw.pop("kind", None)
+        if kind not in Recipe.kinds:
+            raise ValueError(f"{path}: kind must be one of {', '.join(Recipe.kinds)}, got {kind!r}")
+        cls: Any = Recipe.kinds[kind]
         fields = {f.name: f for f in dataclasses.fields(cls)}
         required = {
             n for n, f in fields.items() if f.default is dataclasses.MISSING and not callable(f.default_factory)
@@ -61,4 +85,59 @@ class Recipe:
         missing, extra = sorted(required - raw.keys()), sorted(raw.keys() - fields.keys())
         if missing or extra:
             raise ValueError(f"{path}: missing entries {missing}, unknown entries {extra}; known: {', '.join(fields)}")
-        return cls(**{**raw, "seeds": tuple(raw["seeds"])})
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRecipe(Recipe, kind="classifier"):
+    """How a classifier of sequences was trained.
+
+    The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
+    noise added to the standardised input.
+    """
+
+    seeds: tuple[int, ...]
+    epochs: int
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    noise: float = 0.0
+
+    def train(
+        self, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
+    ) -> Weights | None:
+        """See :func:`~convrnn_zoo.train.classify.train_recipe`."""
+        from .classify import train_recipe  # what only training needs loads with it
+
+        return train_recipe(self, data=data, out=out, into=into, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecasterRecipe(Recipe, kind="forecaster"):
+    """How a forecaster of frames was trained.
+
+    It reads `inputs` frames and forecasts `horizon`, for `updates` batches, with a checkpoint and a picture every
+    `checkpoint_every`. `loss`, `schedule` and the `name` in `sampling` are names of
+    :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.forecast.SCHEDULES` and
+    :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries of `sampling` are the arguments of that.
+    `decoupling` weighs PredRNN v2's loss of that name. `test_sequences` are evaluated at the end.
+    """
+
+    inputs: int
+    horizon: int
+    updates: int
+    loss: str
+    seed: int = 0
+    schedule: str = "one_cycle"
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    decoupling: float = 0.0
+    bf16: bool = False
+    checkpoint_every: int = 100
+    test_sequences: int = 1000
+
+    def train(
+        self, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
+    ) -> Weights | None:
+        """See :func:`~convrnn_zoo.train.forecast.train_recipe`."""
+        from .forecast import train_recipe  # what only training needs loads with it
+
+        return train_recipe(self, data=data, out=out, into=into, progress=progress)

@@ -12,10 +12,11 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models import Weights
 from convrnn_zoo.models._loading import sha256_of
-from convrnn_zoo.train import RECIPES, Recipe, classify, fit
+from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, fit
 from convrnn_zoo.train.data import DATA_SETS, DataSet, Labelled, demo_sample, load_japanese_vowels
+from convrnn_zoo.train.frames import FRAME_SETS
 
-TINY = Recipe(
+TINY = ClassifierRecipe(
     weights="convgru1d_bi_1layer.tiny",
     data="tiny",
     description="Tells rising from falling ramps.",
@@ -156,10 +157,17 @@ def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_the_package_are_whole(name):
     recipe = Recipe.read(name)
-    assert recipe.data in DATA_SETS
+    assert recipe.data in {**DATA_SETS, **FRAME_SETS}
     assert recipe.architecture in convrnn_zoo.list_models()
-    assert convrnn_zoo.WEIGHTS[recipe.weights].recipe == name
-    assert json.loads(json.dumps(dict(recipe.model))) == convrnn_zoo.WEIGHTS[recipe.weights].model_args
+    assert recipe.name == name
+
+
+@pytest.mark.parametrize("name", convrnn_zoo.WEIGHTS)
+def test_weights_of_the_package_are_those_of_their_recipe(name):
+    record = convrnn_zoo.WEIGHTS[name]
+    recipe = Recipe.read(record.recipe)
+    assert recipe.weights == name
+    assert record.model_args.items() >= json.loads(json.dumps(dict(recipe.model))).items()
 
 
 def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
@@ -169,7 +177,10 @@ def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
     file.write_text("= 1")
     with pytest.raises(ValueError, match="not valid TOML"):
         Recipe.read(file)
-    file.write_text("epochs = 1\nepoch = 2")
+    file.write_text("epochs = 1")
+    with pytest.raises(ValueError, match="kind must be one of classifier, forecaster, got None"):
+        Recipe.read(file)
+    file.write_text("kind = 'classifier'\nepochs = 1\nepoch = 2")
     with pytest.raises(ValueError, match=r"missing entries .*'weights'.* unknown entries \['epoch'\]"):
         Recipe.read(file)
 

@@ -1,0 +1,141 @@
+"""Forecasters with what they were trained as, and frames from files."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._extras import need
+from ..models import WEIGHTS, Forecaster, Weights, create_model
+from ..train import ForecasterRecipe, Recipe
+from ..train.radar import SOURCES, STEP, read_composite, time_of
+from ._classify import load_arrays
+
+
+def load_forecaster(name: str, recipe: str | None = None) -> tuple[nn.Module, ForecasterRecipe, Weights]:
+    """A trained forecaster with its recipe and its record.
+
+    Args:
+        name: weights of the zoo, or the file of a record with its safetensors file beside it.
+        recipe: name or file of the recipe; the record's by default.
+
+    Raises:
+        ValueError: there are no such weights, or they are not a forecaster's.
+        FileNotFoundError: there is no such file or recipe.
+    """
+    if name.endswith(".json"):
+        path = Path(name)
+        try:
+            record = Weights.from_json(path.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, KeyError) as e:
+            raise ValueError(f"{path} is not a record of weights ({e}); `convrnn-zoo train` writes such") from e
+        cfg = {**record.cfg(), "file": str(path.with_name(f"{record.name}.safetensors"))}
+        model: Any = create_model(record.architecture, pretrained=True, pretrained_cfg_overlay=cfg, **record.model_args)
+    elif name in WEIGHTS:
+        record, model = WEIGHTS[name], create_model(name, pretrained=True)
+    else:
+        raise ValueError(f"no weights {name!r}; `convrnn-zoo list --pretrained` tells which there are")
+    chosen = Recipe.read(recipe or record.recipe)
+    if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
+        raise ValueError(f"{name} is no forecaster; `convrnn-zoo info {name}` tells what it is")
+    if chosen.weights != record.name:
+        raise ValueError(f"the recipe makes {chosen.weights}, and these weights are {record.name}; pass theirs")
+    return model.eval(), chosen, record
+
+
+class Frames(NamedTuple):
+    """Frames ``(T, H, W)`` in the unit of the data, with labels where the files tell the time."""
+
+    frames: Tensor
+    labels: list[str] | None
+
+
+def read_array(path: Path) -> Tensor:
+    """Frames of a ``.npy``, or of the one array of a ``.npz`` or its ``x``; bytes are made [0, 1]."""
+    try:
+        arrays = load_arrays(path)
+    except (ValueError, EOFError) as e:
+        raise ValueError(f"{path}: not a sound {path.suffix} file of numbers ({e}); save it anew with numpy") from e
+    if len(arrays) > 1 and "x" not in arrays:
+        raise ValueError(f"{path}: expected one array, or one called x, got {', '.join(arrays)}")
+    array = arrays.get("x", next(iter(arrays.values()), np.empty(0)))
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
+        raise ValueError(f"{path}: holds {array.dtype}, expected real numbers")
+    frames = torch.as_tensor(array, dtype=torch.float32)
+    if frames.dim() == 4 and frames.shape[1] == 1:
+        frames = frames[:, 0]
+    if frames.dim() != 3 or 0 in frames.shape:
+        raise ValueError(f"{path}: expected frames (T, H, W) or (T, 1, H, W), got {tuple(frames.shape)}")
+    return frames / 255 if array.dtype == np.uint8 else frames
+
+
+def read_gif(path: Path) -> Tensor:
+    """The frames of a GIF as brightness in [0, 1]."""
+    image = need("PIL.Image", "train")
+    sequence = need("PIL.ImageSequence", "train")
+    try:
+        with image.open(path) as file:
+            frames = [np.asarray(f.convert("L")) for f in sequence.Iterator(file)]
+    except image.UnidentifiedImageError as e:
+        raise ValueError(f"{path} is not a sound GIF ({e}); save it anew") from e
+    return torch.from_numpy(np.stack(frames)).float() / 255
+
+
+def read_video(path: Path) -> Tensor:
+    """The frames of a video as brightness in [0, 1]."""
+    av = need("av", "video")
+    try:
+        with av.open(str(path)) as file:
+            frames = [f.to_ndarray(format="gray") for f in file.decode(video=0)]
+    except (av.error.FFmpegError, IndexError) as e:
+        raise ValueError(f"{path} is not a sound video ({e}); save it anew") from e
+    return torch.from_numpy(np.stack(frames)).float() / 255
+
+
+READERS: dict[str, Callable[[Path], Tensor]] = {
+    ".npy": read_array,
+    ".npz": read_array,
+    ".gif": read_gif,
+    **dict.fromkeys((".mp4", ".avi", ".mkv", ".mov", ".webm"), read_video),
+}
+
+
+def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0) -> Frames:
+    """The frames of one array, GIF or video, or of radar files in order of time, or of a directory of such.
+
+    Args:
+        paths: the files.
+        coarsen: pixels a side of which one is made, for radar.
+        add: times to label beyond the last radar file.
+
+    Raises:
+        ValueError: a file is of no known kind or broken, or radar files are not five minutes apart.
+        FileNotFoundError: there is no such file.
+    """
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there")
+    first = paths[0]
+    if len(paths) == 1 and first.suffix.lower() in READERS:
+        return Frames(READERS[first.suffix.lower()](first), None)
+    if len(paths) == 1 and first.is_dir():
+        kinds = [sorted(first.glob(source.pattern)) for source in SOURCES.values()]
+        paths = next((k for k in kinds if k), [])
+        if not paths:
+            raise ValueError(f"{first} holds no radar file of KNMI or FMI")
+    if any(path.suffix.lower() in READERS for path in paths):
+        raise ValueError(f"expected one file of {', '.join(READERS)}, or radar files, got {len(paths)} files")
+    paths = sorted(paths, key=time_of)
+    times = [time_of(path) for path in paths]
+    for earlier, later in itertools.pairwise(times):
+        if later - earlier != STEP:
+            raise ValueError(f"expected radar files five minutes apart, got {earlier} and then {later}")
+    frames = [read_composite(path, coarsen) for path in paths]
+    if len({f.shape for f in frames}) > 1:
+        raise ValueError(f"expected composites of one size, got {sorted({tuple(f.shape) for f in frames})}")
+    every = times + [times[-1] + i * STEP for i in range(1, add + 1)]
+    return Frames(torch.stack(frames), [f"{t:%H:%M}" for t in every])

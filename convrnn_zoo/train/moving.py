@@ -1,0 +1,114 @@
+"""Moving MNIST and Moving Fashion-MNIST: two objects that drift over 64×64 pixels and bounce at the walls."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+TEST_SEED = 0
+
+
+def read_idx(path: Path) -> Tensor:
+    """The images of an idx file, ``(N, H, W)`` of bytes; one whose name ends in ``.gz`` is unpacked.
+
+    Raises:
+        ValueError: the file is no idx file of images, or is cut short.
+
+    Reference:
+        LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise ValueError(f"{path} is not a sound gzip file ({e}); download it anew") from e
+    head, pixels = content[:16], content[16:]
+    magic, *shape = struct.unpack(">4I", head) if len(head) == 16 else (0,)
+    if magic != 0x803 or 0 in shape:
+        raise ValueError(f"{path}: expected an idx file of images, which begins 00 00 08 03, got {head[:4].hex(' ')}")
+    if len(pixels) != math.prod(shape):
+        raise ValueError(f"{path}: expected {math.prod(shape)} pixels, got {len(pixels)}; download it anew")
+    return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
+
+
+class MovingDigits:
+    """Draws sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
+
+    A place of an image is a point of the unit square, the free range; it begins anywhere and goes `step` a frame in
+    a direction that is drawn too. At a wall it stops and turns that part of its direction round. Where images lie
+    on each other the brighter pixel is seen.
+
+    Args:
+        images: bytes ``(N, h, w)`` to draw from.
+        count: images in a sequence.
+        size: edge of a frame in pixels.
+        step: length of a step, in parts of the free range.
+
+    Reference:
+        Srivastava, N., Mansimov, E. and Salakhutdinov, R. (2015). Unsupervised Learning of Video Representations
+        using LSTMs, section 3.1. https://arxiv.org/abs/1502.04681
+
+    Example:
+        >>> moving = MovingDigits(torch.full((3, 28, 28), 255, dtype=torch.uint8))
+        >>> tuple(moving.draw(2, 20).shape)
+        (2, 20, 1, 64, 64)
+    """
+
+    def __init__(self, images: Tensor, count: int = 2, size: int = 64, step: float = 0.1) -> None:
+        if images.dim() != 3 or not len(images) or max(images.shape[1:]) > size:
+            raise ValueError(f"expected images (N, h, w) of at most {size}×{size} pixels, got {tuple(images.shape)}")
+        self.images, self.count, self.size, self.step = images, count, size, step
+
+    def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
+        """`n` sequences of `length` frames, from torch's own generator by default."""
+        chosen, x, y, angle = torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64).unbind(-1)
+        which = (chosen * len(self.images)).long()
+        height, width = self.images.shape[1:]
+        top = (self._path(y, angle.mul(2 * math.pi).sin(), length) * (self.size - height)).long()
+        left = (self._path(x, angle.mul(2 * math.pi).cos(), length) * (self.size - width)).long()
+        frames = torch.zeros(n, length, self.size, self.size, dtype=torch.uint8)
+        at = torch.arange(n)[:, None, None, None], torch.arange(length)[:, None, None]
+        for i in range(self.count):
+            rows = (top[:, i, :, None] + torch.arange(height))[..., None]
+            columns = (left[:, i, :, None] + torch.arange(width))[..., None, :]
+            image = self.images[which[:, i]][:, None]
+            frames[(*at, rows, columns)] = torch.maximum(frames[(*at, rows, columns)], image)
+        return frames.unsqueeze(2).float() / 255
+
+    def fixed(self, n: int, length: int) -> Tensor:
+        """The first `n` sequences of the one draw that every evaluation sees; `length` only cuts them."""
+        return self.draw(n, length, torch.Generator().manual_seed(TEST_SEED))
+
+    def _path(self, place: Tensor, speed: Tensor, length: int) -> Tensor:
+        """Places ``(N, count, length)`` in [0, 1] along one axis."""
+        places = []
+        for _ in range(length):
+            place = place + speed * self.step
+            speed = torch.where((place <= 0) | (place >= 1), -speed, speed)
+            place = place.clamp(0, 1)
+            places.append(place)
+        return torch.stack(places, dim=-1)
+
+
+def load_moving(directory: Path | None, split: str, inputs: int, where: str) -> MovingDigits:
+    """The generator on the images of a split, from the idx files of a directory, packed or not.
+
+    Args:
+        directory: holds ``train-images-idx3-ubyte`` and ``t10k-images-idx3-ubyte``, with or without ``.gz``.
+        split: ``"train"`` (60,000 images) or ``"test"`` (10,000).
+        inputs: frames that a forecast reads; the splits share no image, so it does not matter here.
+        where: how a user gets the files, for the error.
+
+    Raises:
+        FileNotFoundError: no directory is given, or it does not hold the file.
+    """
+    if directory is None:
+        raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {where}")
+    for name in (FILES[split], f"{FILES[split]}.gz"):
+        if (directory / name).is_file():
+            return MovingDigits(read_idx(directory / name))
+    raise FileNotFoundError(f"neither {FILES[split]} nor {FILES[split]}.gz is in {directory}; {where}")

@@ -1,0 +1,190 @@
+"""Frames as pictures: strips of input, truth, forecast and difference over time, and the same in motion."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._extras import need
+from .frames import Scale
+
+RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
+RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
+HEAVIEST, DRY, UNKNOWN, DPI = "#800060", "#ffffff", "#c8c8c8", 100
+WIDTH = 12.0
+"""Of a strip, in inches."""
+
+
+class Panels(NamedTuple):
+    """One sequence: what was read, what was forecast, and what came, if that is known.
+
+    Frames are ``(T, H, W)`` in the unit of the data; `labels` stand above the frames of input and forecast.
+    """
+
+    inputs: Tensor
+    forecast: Tensor
+    truth: Tensor | None = None
+    labels: Sequence[str] | None = None
+
+    def label(self, i: int) -> str:
+        """Of the i-th frame: its label, or its number, the last input being 0."""
+        return self.labels[i] if self.labels else f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
+
+
+class Paint(NamedTuple):
+    """Colours of values and of differences, and what the legend says."""
+
+    values: dict[str, Any]
+    differences: dict[str, Any]
+    ticks: Sequence[float] | None
+    unit: str
+
+
+def paint_of(scale: Scale) -> Paint:
+    """Colours for the unit of the data: a stepped scale for rain, greys for brightness."""
+    colors = need("matplotlib.colors", "train")
+    maps = need("matplotlib", "train").colormaps
+    if scale.unit == "mm/h":
+        values = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
+        differences = maps["RdBu"].with_extremes(bad=UNKNOWN)
+        steps = colors.BoundaryNorm(RAIN_LEVELS, len(RAIN_COLOURS))
+        symmetric = colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)
+        return Paint({"cmap": values, "norm": steps}, {"cmap": differences, "norm": symmetric}, RAIN_LEVELS, scale.unit)
+    return Paint(
+        {"cmap": maps["gray"], "vmin": 0, "vmax": scale.top},
+        {"cmap": maps["RdBu"], "vmin": -scale.top, "vmax": scale.top},
+        None,
+        scale.unit,
+    )
+
+
+def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
+    """Title and frames of each row, by time: 0 is the first input."""
+    known = len(panels.inputs)
+    horizon = len(panels.forecast)
+    rows = [("input", dict(enumerate(panels.inputs)))]
+    forecast = {known + i: f for i, f in enumerate(panels.forecast)}
+    if panels.truth is not None:
+        rows.append(("truth", {known + i: f for i, f in enumerate(panels.truth[:horizon])}))
+    rows.append(("forecast", forecast))
+    if panels.truth is not None:
+        rows.append(("forecast − truth", {t: forecast[t] - f for t, f in rows[1][1].items()}))
+    return rows
+
+
+def figure_of(rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: Scale, heading: str) -> Any:
+    """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; legends stand below."""
+    paint = paint_of(scale)
+    figure_module = need("matplotlib.figure", "train")
+    backend = need("matplotlib.backends.backend_agg", "train")
+    count = max(map(len, columns))
+    first = next(iter(rows[0][1].values()))
+    edge = WIDTH / max(count, 4)
+    height = edge * first.shape[0] / first.shape[1]
+    size = (edge * count + 0.9, len(rows) * (height + 0.3) + 1.1)
+    figure = figure_module.Figure(figsize=size, dpi=DPI, layout="constrained")
+    backend.FigureCanvasAgg(figure)
+    figure.suptitle(heading, fontsize=11)
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    shown: dict[bool, Any] = {}
+    for (title, frames), times, line in zip(rows, columns, axes, strict=True):
+        for axis in line:
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_frame_on(False)
+        line[0].set_ylabel(title, fontsize=10)
+        for axis, t in zip(line, times, strict=False):
+            if t in frames:
+                difference = "−" in title
+                colours = paint.differences if difference else paint.values
+                shown[difference] = axis.imshow(frames[t].numpy(), interpolation="nearest", **colours)
+                axis.set_frame_on(True)
+                axis.set_title(titles(t), fontsize=8, pad=2)
+    for difference, image in shown.items():
+        if difference or paint.unit:
+            label = ("forecast − truth " if difference else "") + (f"[{paint.unit}]" if paint.unit else "")
+            bar = figure.colorbar(
+                image, ax=axes, location="bottom", fraction=0.04, aspect=50, pad=0.02,
+                ticks=None if difference else paint.ticks, extend="neither" if difference else "both",
+            )  # fmt: skip
+            if difference and paint.unit:
+                bar.set_ticks([-10, -1, 0, 1, 10], labels=["−10", "−1", "0", "1", "10"])
+            elif paint.ticks:
+                bar.set_ticks(list(paint.ticks), labels=[f"{t:g}" for t in paint.ticks])
+            bar.set_label(label, fontsize=9)
+            bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def pixels_of(figure: Any) -> Any:
+    """A figure as Pillow's image."""
+    figure.canvas.draw()
+    image = need("PIL.Image", "train")
+    return image.fromarray(need("numpy", "train").asarray(figure.canvas.buffer_rgba())).convert("RGB")
+
+
+def strip(panels: Panels, scale: Scale, heading: str = "", most: int = 10) -> Any:
+    """One picture: the rows of :func:`rows_of`, a frame a column; of long sequences `most` frames, evenly chosen."""
+    rows = rows_of(panels)
+    columns = []
+    for _, frames in rows:
+        times = sorted(frames)
+        chosen = torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()
+        columns.append([times[i] for i in chosen])
+    return pixels_of(figure_of(rows, columns, panels.label, scale, heading))
+
+
+def motion(panels: Panels, scale: Scale, heading: str = "") -> list[Any]:
+    """Pictures to follow each other: what was seen and came on the left, input and forecast on the right."""
+    rows = rows_of(panels)
+    seen = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
+    made = {**rows[0][1], **dict(rows)["forecast"]}
+    pictures = []
+    for t in sorted(made):
+        known = t < len(panels.inputs)
+        parts = [("input" if known else "forecast", made[t])]
+        if panels.truth is not None:
+            blank = torch.zeros_like(made[t])
+            later = dict(rows)["forecast − truth"].get(t, torch.full_like(blank, torch.nan))
+            parts = [("input" if known else "truth", seen.get(t, torch.full_like(blank, torch.nan))), *parts]
+            parts.append(("forecast − truth", blank if known else later))
+        pictures.append(pixels_of(side_by_side(parts, scale, f"{heading}  {panels.label(t)}".strip())))
+    return pictures
+
+
+def side_by_side(parts: list[tuple[str, Tensor]], scale: Scale, heading: str) -> Any:
+    """A figure of one row, each frame with a title of its own."""
+    rows = [("", {i: frame for i, (_, frame) in enumerate(parts)})]
+    figure = figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading)
+    for axis, (title, frame) in zip(figure.axes, parts, strict=False):
+        if "−" in title:
+            paint = paint_of(scale).differences
+            axis.images[0].remove()
+            axis.imshow(frame.numpy(), interpolation="nearest", **paint)
+    return figure
+
+
+def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
+    """Writes a PNG of the first picture, or a GIF of all; to a temporary file first, then renamed.
+
+    Raises:
+        ValueError: the name ends in neither ``.png`` nor ``.gif``.
+    """
+    kinds: dict[str, dict[str, Any]] = {
+        ".png": {"format": "PNG"},
+        ".gif": {
+            "format": "GIF", "save_all": True, "append_images": pictures[1:], "duration": milliseconds, "loop": 0,
+        },
+    }  # fmt: skip
+    if path.suffix not in kinds:
+        raise ValueError(f"{path}: expected a name that ends in {' or '.join(kinds)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f"{path.suffix}.part{os.getpid()}")
+    try:
+        pictures[0].save(temporary, **kinds[path.suffix])
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,236 @@
+"""Rain rates in mm/h from radar composites, as pysteps' example data has them: files of KNMI and FMI."""
+
+import gzip
+import itertools
+import re
+import zlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._extras import need
+
+STEP = timedelta(minutes=5)
+COARSEN = 2
+"""Pixels of 1 km a side of which one is made, in training and in use alike."""
+OUTSIDE_FMI = 255
+ZR_FMI = (223.0, 1.53)
+
+
+def read_knmi(path: Path) -> Tensor:
+    """Rain rate in mm/h ``(H, W)`` of a KNMI composite in HDF5: 1 km, NaN outside the radars' range.
+
+    The file holds accumulations over five minutes, in counts that its own calibration turns into mm.
+
+    Raises:
+        ValueError: the file is broken, or of another product.
+    """
+    h5py = need("h5py", "radar")
+    try:
+        with h5py.File(path) as file:
+            counts = torch.from_numpy(file["image1/image_data"][:].astype("int32"))
+            calibration = file["image1/calibration"].attrs
+            formula = calibration["calibration_formulas"].decode()
+            outside = int(calibration["calibration_out_of_image"][0])
+    except (OSError, KeyError) as e:
+        raise ValueError(f"{path} is not a sound KNMI composite ({e}); download it anew") from e
+    terms = re.fullmatch(r"GEO\s*=\s*([\d.eE+-]+?)\s*\*\s*PV\s*\+\s*([\d.eE+-]+)", formula.strip())
+    if terms is None:
+        raise ValueError(f"{path}: expected a calibration GEO=a*PV+b, got {formula!r}")
+    millimetres = counts * float(terms[1]) + float(terms[2])
+    return (millimetres * (timedelta(hours=1) / STEP)).masked_fill(counts == outside, torch.nan)
+
+
+def read_fmi(path: Path) -> Tensor:
+    """Rain rate in mm/h ``(H, W)`` of an FMI composite in PGM, packed or not: 1 km, NaN outside the radars' range.
+
+    The file holds reflectivity, dBZ = (byte - 64) / 2, made a rate by Z = 223·R^1.53.
+
+    Raises:
+        ValueError: the file is broken, or of another kind.
+
+    Reference:
+        Leinonen, J. et al. (2012). A Climatology of Disdrometer Measurements of Rainfall in Finland over Five Years
+        with Implications for Global Radar Observations. https://doi.org/10.1175/JAMC-D-11-056.1
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise ValueError(f"{path} is not a sound gzip file ({e}); download it anew") from e
+    head = re.match(rb"P5\s+(?:#[^\n]*\n\s*)*(\d+)\s+(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s", content)
+    if head is None or int(head[3]) > 255:
+        raise ValueError(f"{path}: expected a PGM file (P5) of bytes, got one that begins {content[:8]!r}")
+    width, height = int(head[1]), int(head[2])
+    if len(content) - head.end() != width * height:
+        raise ValueError(f"{path}: expected {width}×{height} bytes of image, got {len(content) - head.end()}")
+    byte = torch.frombuffer(bytearray(content[head.end() :]), dtype=torch.uint8).reshape(height, width)
+    a, b = ZR_FMI
+    rate = (10 ** ((byte.float() - 64) / 20) / a) ** (1 / b)
+    return rate.masked_fill(byte == 0, 0).masked_fill(byte == OUTSIDE_FMI, torch.nan)
+
+
+class Source(NamedTuple):
+    """A kind of file: the pattern of its names, and its reader."""
+
+    pattern: str
+    read: Callable[[Path], Tensor]
+
+
+SOURCES = {
+    "KNMI": Source("RAD_NL25_*.h5", read_knmi),
+    "FMI": Source("*_fmi.radar.composite*.pgm*", read_fmi),
+}
+
+
+def time_of(path: Path) -> datetime:
+    """When a composite was made, by the twelve digits of its name.
+
+    Example:
+        >>> time_of(Path("RAD_NL25_RAP_5min_201008260410.h5"))
+        datetime.datetime(2010, 8, 26, 4, 10)
+    """
+    stamp = re.search(r"(?<!\d)\d{12}(?!\d)", path.name)
+    if stamp is None:
+        raise ValueError(f"{path}: expected a name with the time as YYYYMMDDhhmm, such as RAD_…_201008260410.h5")
+    return datetime.strptime(stamp[0], "%Y%m%d%H%M")
+
+
+def read_composite(path: Path, coarsen: int = 1) -> Tensor:
+    """Rain rate in mm/h ``(H, W)`` of one file of a known kind; `coarsen` pixels a side become their mean.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is of no known kind, or broken.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there")
+    for source in SOURCES.values():
+        if path.match(source.pattern):
+            frame = source.read(path)
+            return F.avg_pool2d(frame[None], coarsen)[0] if coarsen > 1 else frame
+    patterns = ", ".join(s.pattern for s in SOURCES.values())
+    raise ValueError(f"{path}: of no known kind; names of radar files are like {patterns}")
+
+
+class Event(NamedTuple):
+    """Composites at five minutes from each other, without a gap."""
+
+    frames: Tensor
+    """``(T, H, W)`` in mm/h, NaN outside the radars' range."""
+    times: list[datetime]
+
+
+def read_events(directory: Path, coarsen: int = 1) -> list[Event]:
+    """Every event of KNMI and FMI below a directory, in order of time; a gap divides one from the next."""
+    events = []
+    for source in SOURCES.values():
+        paths = sorted(directory.rglob(source.pattern), key=time_of)
+        times = [time_of(p) for p in paths]
+        cuts = [0, *(i for i in range(1, len(paths)) if times[i] - times[i - 1] != STEP), len(paths)]
+        for begin, end in itertools.pairwise(cuts):
+            if end > begin:
+                frames = torch.stack([read_composite(p, coarsen) for p in paths[begin:end]])
+                events.append(Event(frames, times[begin:end]))
+    return events
+
+
+def part_of(event: Event, split: str, inputs: int = 0) -> Event:
+    """The first two thirds of an event in time (``"train"``), or the last (``"test"``).
+
+    The last third comes with the `inputs` frames before it: what is forecast lies in it, what is read need not.
+    """
+    cut = round(len(event.times) * 2 / 3)
+    chosen = {"train": slice(cut), "test": slice(max(0, cut - inputs), None)}[split]
+    return Event(event.frames[chosen], event.times[chosen])
+
+
+class RainCrops:
+    """Draws sequences ``(N, T, 1, size, size)`` in mm/h, of places that the radars see all the time and where it rains.
+
+    Args:
+        events: where from.
+        size: edge of a crop in pixels.
+        stride: a crop begins at multiples of this.
+        wet: share of pixels with 0.1 mm/h or more that a crop must have, over the whole sequence.
+        turn: whether :meth:`draw` also mirrors and transposes, for more to learn from few events.
+    """
+
+    def __init__(self, events: list[Event], size: int = 64, stride: int = 8, wet: float = 0.05, turn: bool = False):
+        self.events, self.size, self.stride, self.wet, self.turn = events, size, stride, wet, turn
+        self._found: dict[int, Tensor] = {}
+
+    def places(self, length: int) -> Tensor:
+        """Where crops of that length can be: ``(M, 4)`` of event, first frame, top, left.
+
+        Raises:
+            ValueError: nowhere.
+        """
+        if length not in self._found:
+            found = [torch.empty(0, 4, dtype=torch.long)]
+            for i, (frames, _) in enumerate(self.events):
+                if len(frames) < length or min(frames.shape[1:]) < self.size:
+                    continue
+                seen = F.avg_pool2d(torch.isfinite(frames).float()[:, None], self.size, self.stride)[:, 0]
+                wet = F.avg_pool2d((frames >= 0.1).float()[:, None], self.size, self.stride)[:, 0]
+                good = (seen.unfold(0, length, 1).amin(-1) > 1 - 1e-6) & (wet.unfold(0, length, 1).mean(-1) >= self.wet)
+                start, top, left = good.nonzero().unbind(1)
+                found.append(torch.stack([torch.full_like(start, i), start, top * self.stride, left * self.stride], 1))
+            self._found[length] = torch.cat(found)
+        places = self._found[length]
+        if not len(places):
+            raise ValueError(
+                f"no crop of {length} frames of {self.size}×{self.size} pixels is all in range and rainy enough in "
+                f"{len(self.events)} events; give longer events, or shorter or smaller crops"
+            )
+        return places
+
+    def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
+        """`n` sequences of `length` frames, from torch's own generator by default."""
+        places = self.places(length)
+        crops = self._cut(places[torch.randint(len(places), (n,), generator=generator)], length)
+        if self.turn:
+            coins = torch.rand(n, 3, generator=generator) < 0.5
+            for axes, coin in zip(((-1,), (-2,)), coins.T, strict=False):
+                crops = torch.where(coin[:, None, None, None, None], crops.flip(axes), crops)
+            crops = torch.where(coins[:, 2, None, None, None, None], crops.mT, crops)
+        return crops
+
+    def fixed(self, n: int, length: int) -> Tensor:
+        """`n` sequences at equal distances through all places, the ones that every evaluation sees."""
+        places = self.places(length)
+        return self._cut(places[torch.linspace(0, len(places) - 1, min(n, len(places))).long()], length)
+
+    def _cut(self, places: Tensor, length: int) -> Tensor:
+        rows: Any = places.tolist()
+        return torch.stack(
+            [
+                self.events[event].frames[start : start + length, top : top + self.size, left : left + self.size]
+                for event, start, top, left in rows
+            ]
+        ).unsqueeze(2)
+
+
+def load_rain(directory: Path | None, split: str, inputs: int, where: str) -> RainCrops:
+    """Crops of 128×128 km at 2 km of every event below a directory; its last third in time is the test split.
+
+    Args:
+        directory: such as the ``radar`` of pysteps' example data.
+        split: ``"train"`` or ``"test"``.
+        inputs: frames that a forecast reads: so many before the last third go to the test split as well.
+        where: how a user gets the files, for the error.
+
+    Raises:
+        FileNotFoundError: no directory is given, or it holds no radar file.
+    """
+    if directory is None:
+        raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {where}")
+    events = read_events(directory, COARSEN)
+    if not events:
+        patterns = " or ".join(s.pattern for s in SOURCES.values())
+        raise FileNotFoundError(f"no file {patterns} below {directory}; {where}")
+    return RainCrops([part_of(e, split, inputs) for e in events], turn=split == "train")

@@ -1,0 +1,196 @@
+"""How good forecasts are, by lead time, beside that of the simplest one."""
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._extras import need
+from ..models import Metric
+from .apply import data_of, forecast
+from .frames import Clips, FrameSet
+from .recipe import ForecasterRecipe
+
+Scores = dict[str, dict[str, list[float]]]
+"""Of each method, of each metric, the value at every lead time from the first frame on."""
+
+BASELINES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "last frame": lambda inputs, horizon: inputs[:, -1:].expand(-1, horizon, -1, -1, -1),
+    "zero": lambda inputs, horizon: torch.zeros_like(inputs[:, :1]).expand(-1, horizon, -1, -1, -1),
+}
+"""Forecasts ``(N, horizon, C, H, W)`` without a model, from input frames ``(N, T, C, H, W)``."""
+
+
+def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
+    """MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
+
+    The errors are summed over the pixels of a frame, as OpenSTL does. SSIM has a flat window of 7×7 and PSNR counts
+    from a peak of `top`; both read values cut to [0, `top`].
+
+    References:
+        Tan, C. et al. (2023). OpenSTL. https://arxiv.org/abs/2306.11249
+        Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
+
+    Example:
+        >>> frames = torch.rand(2, 3, 1, 8, 8)
+        >>> scores = frame_scores(frames * 0, frames * 0 + 0.5, top=1.0)
+        >>> scores["MSE"][0, 0].item(), scores["MAE"][0, 0].item()
+        (16.0, 32.0)
+    """
+    image = need("torchmetrics.functional.image", "eval")
+    error = made - truth
+    flat = [x.flatten(0, 1).clamp(0, top) for x in (made, truth)]
+    similar = image.structural_similarity_index_measure(
+        *flat, gaussian_kernel=False, kernel_size=7, data_range=top, reduction="none"
+    )
+    noise = torch.stack([image.peak_signal_noise_ratio(a, b, data_range=top) for a, b in zip(*flat, strict=True)])
+    return {
+        "MSE": error.square().sum((2, 3, 4)),
+        "MAE": error.abs().sum((2, 3, 4)),
+        "SSIM": similar.reshape(error.shape[:2]),
+        "PSNR": noise.reshape(error.shape[:2]),
+    }
+
+
+class Occurrences:
+    """CSI, POD and FAR of a threshold at every lead time, over all pixels of all sequences.
+
+    With hits H, misses M and false alarms F: CSI = H / (H + M + F), POD = H / (H + M), FAR = F / (H + F); NaN where
+    there is nothing to divide by.
+
+    Reference:
+        Shi, X. et al. (2015), section 4.2. https://arxiv.org/abs/1506.04214
+
+    Example:
+        >>> counted = Occurrences(0.5, horizon=1)
+        >>> made, truth = torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]).reshape(2, 1, 1, 1, 1, 4)
+        >>> counted.add(made, truth)
+        >>> {k: [round(v, 3) for v in values] for k, values in counted.scores().items()}
+        {'CSI': [0.333], 'POD': [0.5], 'FAR': [0.5]}
+    """
+
+    def __init__(self, threshold: float, horizon: int) -> None:
+        index = need("torchmetrics.regression", "eval").CriticalSuccessIndex
+        self.at = [index(threshold) for _ in range(horizon)]
+
+    def add(self, made: Tensor, truth: Tensor) -> None:
+        """Counts frames ``(N, T, C, H, W)``."""
+        for i, index in enumerate(self.at):
+            index.update(made[:, i], truth[:, i])
+
+    def scores(self) -> dict[str, list[float]]:
+        """By lead time."""
+        counts = [tuple(float(x) for x in (i.hits, i.misses, i.false_alarms)) for i in self.at]
+        return {
+            "CSI": [ratio(hits, hits + missed + false) for hits, missed, false in counts],
+            "POD": [ratio(hits, hits + missed) for hits, missed, _ in counts],
+            "FAR": [ratio(false, hits + false) for hits, _, false in counts],
+        }
+
+
+def ratio(part: float, whole: float) -> float:
+    """The quotient, NaN for nothing of nothing."""
+    return part / whole if whole else math.nan
+
+
+def evaluate(
+    model: nn.Module,
+    recipe: ForecasterRecipe,
+    clips: Clips,
+    sequences: int | None = None,
+    *,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> Scores:
+    """The scores of the model (``"forecast"``) and of the baselines on the fixed sequences.
+
+    Args:
+        model: a forecaster.
+        recipe: how it was trained.
+        clips: the test split.
+        sequences: how many; the recipe's number by default.
+        batch_size: sequences at once.
+        progress: whether to show a bar.
+    """
+    data = data_of(recipe)
+    known = clips.fixed(sequences or recipe.test_sequences, recipe.inputs + recipe.horizon)
+    methods: dict[str, Callable[[Tensor, int], Tensor]] = {
+        "forecast": lambda x, horizon: forecast(model, recipe, x, horizon, batch_size),
+        **BASELINES,
+    }
+    frames: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
+    counted = {m: {t: Occurrences(t, recipe.horizon) for t in data.thresholds} for m in methods}
+    for part in need("tqdm", "train").tqdm(known.split(batch_size), desc="evaluation", disable=not progress):
+        x, truth = part[:, : recipe.inputs], part[:, recipe.inputs :]
+        for name, method in methods.items():
+            made = method(x, recipe.horizon)
+            frames[name].append(frame_scores(made, truth, data.scale.top))
+            for occurrences in counted[name].values():
+                occurrences.add(made, truth)
+    return {
+        name: {
+            **{k: torch.cat([s[k] for s in parts]).double().mean(0).tolist() for k in parts[0]},
+            **{
+                f"{k} {threshold:g} {data.scale.unit}".rstrip(): values
+                for threshold, occurrences in counted[name].items()
+                for k, values in occurrences.scores().items()
+            },
+        }
+        for name, parts in frames.items()
+    }
+
+
+def mean(values: list[float]) -> float:
+    """Over the lead times at which there is a value."""
+    there = [v for v in values if not math.isnan(v)]
+    return statistics.fmean(there) if there else math.nan
+
+
+def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
+    """The record's metrics: the mean over all lead times, with the last frame's beside it."""
+    return tuple(
+        Metric(
+            name, round(mean(values), 4), data.title, data.split, unit="",
+            note=f"mean over {len(values)} frames; the last frame scores {mean(scores['last frame'][name]):.4g}",
+        )
+        for name, values in scores["forecast"].items()
+        if not math.isnan(mean(values))
+    )  # fmt: skip
+
+
+def curves(scores: Scores, path: Path, heading: str) -> None:
+    """A picture of every metric over lead time, a line a method; written whole or not at all."""
+    figure_module: Any = need("matplotlib.figure", "train")
+    names = list(scores["forecast"])
+    columns = min(len(names), 4)
+    lines = -(-len(names) // columns)
+    figure = figure_module.Figure(figsize=(3.6 * columns, 2.8 * lines), dpi=100, layout="constrained")
+    figure.suptitle(heading)
+    for axis, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
+        for method, values in scores.items():
+            axis.plot(range(1, len(values[name]) + 1), values[name], marker=".", label=method)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("lead time in frames", fontsize=8)
+    for axis in figure.axes[len(names) :]:
+        axis.set_visible(False)
+    figure.axes[0].legend(fontsize=8)
+    temporary = path.with_suffix(f"{path.suffix}.part{os.getpid()}")
+    try:
+        figure.savefig(temporary, format=path.suffix.lstrip("."))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_json(scores: Scores) -> str:
+    """As JSON, in which what is not a number is null."""
+    plain = {
+        m: {k: [None if math.isnan(v) else v for v in values] for k, values in by.items()} for m, by in scores.items()
+    }
+    return json.dumps(plain, indent=2) + "\n"

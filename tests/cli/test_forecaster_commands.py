@@ -1,0 +1,143 @@
+"""Forecasts drawn and evaluated from the command line, with weights that a tiny run has just made."""
+
+import json
+import re
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from convrnn_zoo.cli import _group
+from convrnn_zoo.cli._forecast import read_frames
+from convrnn_zoo.cli.demo import NAME as CLASSIFIER
+from tests.train.made_data import write_digits, write_fmi, write_knmi, write_rain
+
+ENTRIES = {
+    "weights": "convlstm_openstl_s.tiny", "description": "Forecasts.", "license": "mit", "inputs": 3, "horizon": 4,
+    "updates": 1, "batch_size": 2, "lr": 0.01, "loss": "mse", "test_sequences": 6,
+}  # fmt: skip
+
+
+def run(*args, code=0):
+    done = CliRunner().invoke(_group.cli, [str(a) for a in args])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def picture(path):
+    """Size, number of frames and colours of the first."""
+    with Image.open(path) as image:
+        return image.size, getattr(image, "n_frames", 1), image.convert("RGB").getcolors(1 << 24)
+
+
+@pytest.fixture(scope="module", params=["moving_mnist", "rain"])
+def trained(request, tmp_path_factory):
+    """Directory of the data, record and recipe file of each kind of data."""
+    directory = tmp_path_factory.mktemp(request.param)
+    write_digits(directory) if request.param != "rain" else write_rain(directory)
+    entries = {**ENTRIES, "data": request.param}
+    lines = [f"{k} = {json.dumps(v)}" for k, v in {"kind": "forecaster", **entries}.items()]
+    recipe = directory / "recipe.toml"
+    recipe.write_text("\n".join([*lines, "[model]", "hidden_channels = [2]", "kernel_size = 3"]))
+    run("train", recipe, "--data", directory, "--out", directory / "run", "--quiet")
+    return directory, directory / "run" / "convlstm_openstl_s.tiny.json", recipe
+
+
+def test_eval_recomputes_the_record_and_writes_json_and_curve(trained, tmp_path):
+    directory, record, recipe = trained
+    where = tmp_path / "scores.json", tmp_path / "curve.png"
+    text = run(
+        "eval", record, "--data", directory, "--recipe", recipe, "--quiet", "--json", where[0], "--curve", where[1]
+    )
+    assert re.search(r"mean over lead times +forecast +last frame +zero", text)
+    scores = json.loads(where[0].read_text())
+    claimed = {m["name"]: m["value"] for m in json.loads(record.read_text())["metrics"]}
+    assert {"MSE", "MAE", "SSIM", "PSNR"} <= claimed.keys()
+    for name, value in claimed.items():
+        values = [v for v in scores["forecast"][name] if v is not None]
+        assert len(scores["forecast"][name]) == 4
+        assert np.mean(values) == pytest.approx(value, rel=0.01, abs=1e-4)
+    assert picture(where[1])[0][0] > 1000
+    fewer = run("eval", record, "--data", directory, "--recipe", recipe, "--quiet", "--sequences", 2)
+    assert fewer != text
+
+
+def test_eval_of_rain_counts_occurrences(trained, tmp_path):
+    directory, record, recipe = trained
+    text = run("eval", record, "--data", directory, "--recipe", recipe, "--quiet")
+    assert ("CSI 0.5 mm/h" in text) == ("rain" in directory.name)
+
+
+def test_a_forecast_is_drawn_as_a_strip_and_in_motion(trained, tmp_path):
+    _, record, recipe = trained
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).integers(0, 255, (9, 20, 30), dtype=np.uint8))
+    common = ("predict", record, tmp_path / "frames.npy", "--recipe", recipe, "-o")
+    assert "3 frames read, 4 forecast, 4 of them known" in run(*common, tmp_path / "a.png")
+    assert "6 frames read, 5 forecast, 3 of them known" in run(
+        *common, tmp_path / "a.gif", "--inputs", 6, "--horizon", 5
+    )
+    assert picture(tmp_path / "a.gif")[1] == 11
+    assert len(picture(tmp_path / "a.png")[2]) > 50
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.gif", "a.png", "frames.npy"]
+    run("predict", record, tmp_path / "a.gif", "--recipe", recipe, "-o", tmp_path / "b.png")
+
+
+def test_radar_files_are_drawn_with_their_times(trained, tmp_path):
+    _, record, recipe = trained
+    for i in range(3):
+        write_knmi(tmp_path, datetime(2010, 8, 26, 4, 10) + i * timedelta(minutes=5), np.zeros((24, 22)))
+    paths = sorted(tmp_path.iterdir())
+    frames = read_frames(paths[::-1], 2, add=2)
+    assert frames.frames.shape == (3, 12, 11)
+    assert frames.labels == ["04:10", "04:15", "04:20", "04:25", "04:30"]
+    assert torch.equal(read_frames([tmp_path], 2).frames, frames.frames)
+    told = run("predict", record, *paths, "--recipe", recipe, "-o", tmp_path / "a.png")
+    assert "3 frames read, 4 forecast, 0 of them known" in told
+    with pytest.raises(ValueError, match="five minutes apart, got 2010-08-26 04:10:00 and then 2010-08-26 04:20"):
+        read_frames([paths[0], paths[2]])
+    write_fmi(tmp_path, datetime(2010, 8, 26, 4, 25), np.zeros((6, 6)))
+    with pytest.raises(ValueError, match="of one size"):
+        read_frames([*paths, *tmp_path.glob("*.gz")])
+
+
+BAD = {
+    "a.txt": (lambda p: p.write_text("1"), "expected a name with the time"),
+    "a.npy": (lambda p: np.save(p, np.zeros((3, 4))), "expected frames (T, H, W)"),
+    "b.npy": (lambda p: p.write_bytes(b"broken"), "not a sound .npy"),
+    "c.npy": (lambda p: np.save(p, np.array([["a"]])), "expected real numbers"),
+    "a.npz": (lambda p: np.savez(p, a=np.zeros(3), b=np.zeros(3)), "expected one array, or one called x, got a, b"),
+    "a.gif": (lambda p: p.write_bytes(b"broken"), "not a sound GIF"),
+    "d.npy": (lambda p: None, "is not there"),
+    "empty": (lambda p: p.mkdir(), "holds no radar file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_files_that_will_not_do_are_named(name, tmp_path):
+    make, message = BAD[name]
+    make(tmp_path / name)
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as error:
+        read_frames([tmp_path / name])
+    assert name in str(error.value)
+
+
+def test_names_that_will_not_do_are_told(trained, tmp_path):
+    directory, record, recipe = trained
+    frames = tmp_path / "x.npy"
+    np.save(frames, np.zeros((5, 8, 8)))
+    out = ("-o", tmp_path / "a.png")
+    assert "no weights 'nothing.at_all'" in run("predict", "nothing.at_all", frames, *out, code=1)
+    assert "is no forecaster" in run("predict", CLASSIFIER, frames, *out, code=1)
+    assert "no recipe 'convlstm_openstl_s.tiny'" in run("predict", record, frames, *out, code=1)
+    assert ".png or .gif" in run("predict", record, frames, "-o", tmp_path / "a.jpg", code=1)
+    assert ".png or .svg" in run(
+        "eval", record, "--data", directory, "--recipe", recipe, "--curve", tmp_path / "a.jpg", code=1
+    )
+    (tmp_path / "other.json").write_text("{}")
+    assert "is not a record of weights" in run("eval", tmp_path / "other.json", "--data", directory, code=1)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert str(empty) in run("eval", record, "--data", empty, "--recipe", recipe, "--quiet", code=1)

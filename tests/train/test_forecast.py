@@ -1,0 +1,229 @@
+"""Training of forecasters: resumed, refused, in two processes, and end to end from a recipe to a record."""
+
+import dataclasses
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from test_losses import ARGS
+
+import convrnn_zoo
+from convrnn_zoo.models import Weights
+from convrnn_zoo.train import ForecasterRecipe, fit
+from convrnn_zoo.train import forecast as training
+from convrnn_zoo.train.apply import forecast
+from convrnn_zoo.train.losses import LOSSES
+from convrnn_zoo.train.moving import MovingDigits
+from convrnn_zoo.train.sampling import SAMPLINGS
+
+TINY = ForecasterRecipe(
+    weights="predrnn_v2.tiny",
+    data="moving_mnist",
+    description="Forecasts squares.",
+    license="mit",
+    inputs=3,
+    horizon=3,
+    updates=6,
+    batch_size=2,
+    lr=0.01,
+    loss="mse",
+    checkpoint_every=2,
+    test_sequences=4,
+    decoupling=0.1,
+    model={"hidden_channels": 2, "num_layers": 2, "kernel_size": 3},
+    sampling={"name": "scheduled", "until": 4},
+)
+PLAIN = dataclasses.replace(
+    TINY, weights="convgru_forecaster.tiny", model={"hidden_channels": [2, 2], "kernel_size": 3}, sampling={},
+    decoupling=0.0,
+)  # fmt: skip
+RECIPE = """
+kind = "forecaster"
+weights = "convlstm_openstl_s.tiny"
+data = "moving_mnist"
+description = "Forecasts squares."
+license = "mit"
+inputs = 3
+horizon = 3
+updates = 8
+batch_size = {batch}
+lr = 0.01
+loss = "mse"
+checkpoint_every = 1
+test_sequences = 4
+[model]
+hidden_channels = [2, 2]
+kernel_size = 3
+[sampling]
+name = "scheduled"
+until = 4
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def clips():
+    images = torch.full((3, 8, 8), 255, dtype=torch.uint8)
+    return MovingDigits(images, size=16)
+
+
+def train(recipe, clips, **kwargs):
+    return training.train_model(recipe, clips, progress=False, **kwargs)
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("recipe", [TINY, PLAIN], ids=lambda r: r.weights)
+def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(recipe, tmp_path, clips, monkeypatch):
+    whole, history = train(recipe, clips)
+    assert len(history) == 3
+    for stop in (1, 2):
+        saves = []
+
+        def interrupt(content, path, save=fit.save_atomically, saves=saves, stop=stop):
+            save(content, path)
+            saves.append(path)
+            if len(saves) == stop:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(fit, "save_atomically", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                train(recipe, clips, out=tmp_path / str(stop))
+        model, again = train(recipe, clips, out=tmp_path / str(stop))
+        assert same(model, whole)
+        assert again == history
+
+
+def test_rounds_need_not_divide_the_updates(clips):
+    _, history = train(dataclasses.replace(TINY, checkpoint_every=4), clips)
+    assert len(history) == 2
+
+
+@pytest.mark.parametrize("name", SAMPLINGS)
+@pytest.mark.parametrize("schedule", training.SCHEDULES)
+def test_every_schedule_and_sampling_learns(name, schedule, clips):
+    recipe = dataclasses.replace(
+        TINY, sampling={"name": name, **ARGS[name]}, schedule=schedule, updates=60, checkpoint_every=20, lr=0.03
+    )
+    known = clips.fixed(8, 6)
+    before, after = (
+        (forecast(model, recipe, known[:, :3]) - known[:, 3:]).square().mean()
+        for model in (training.build(recipe, 1), train(recipe, clips)[0])
+    )
+    assert after < 0.8 * before
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns_in_bf16_too(loss, clips):
+    recipe = dataclasses.replace(PLAIN, loss=loss, bf16=True, updates=60, checkpoint_every=20)
+    model, history = train(recipe, clips)
+    assert history[-1] < 0.9 * history[0]
+    made = forecast(model, recipe, clips.fixed(2, 3), horizon=5)
+    assert made.shape == (2, 5, 1, 16, 16)
+    assert 0 <= made.min() <= made.max() <= 1
+
+
+def test_frames_of_any_size_are_forecast(clips):
+    model = training.build(PLAIN, 1)
+    frames = torch.rand(3, 3, 1, 13, 18)
+    made = forecast(model, PLAIN, frames, batch_size=2)
+    assert made.shape == (3, 3, 1, 13, 18)
+    padded = torch.nn.functional.pad(frames, (0, 2, 0, 3))
+    torch.testing.assert_close(forecast(model, PLAIN, padded)[..., :13, :18], made)
+
+
+def test_a_picture_is_made_after_every_round(tmp_path, clips):
+    train(TINY, clips, out=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "last.ckpt", "update0000002.png", "update0000004.png", "update0000006.png",
+    ]  # fmt: skip
+
+
+BAD = {
+    "loss": ({"loss": "msa"}, "loss must be one of mse, mae"),
+    "data": ({"data": "mnist"}, "data must be one of moving_mnist"),
+    "schedule": ({"schedule": "step"}, "schedule must be one of one_cycle"),
+    "sampling": ({"sampling": {"name": "some"}}, "sampling.name must be one of own"),
+    "arguments": ({"sampling": {"name": "scheduled", "to": 3}}, "the recipe's sampling: .*'to'"),
+    "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "is no forecaster"),
+    "plain": ({"weights": "convgru_forecaster.tiny", "model": {}}, "never reads its own frames"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_recipes_that_will_not_do_are_refused(name, clips):
+    entries, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        train(dataclasses.replace(TINY, **entries), clips)
+
+
+def command(recipe, digits, out, *launcher):
+    return [
+        sys.executable, *launcher, "-m", "convrnn_zoo", "train", str(recipe), "--data", str(digits), "--out",
+        str(out), "--quiet",
+    ]  # fmt: skip
+
+
+def digest(out):
+    return hashlib.sha256((out / "convlstm_openstl_s.tiny.safetensors").read_bytes()).hexdigest()
+
+
+def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(tmp_path, digits):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE.format(batch=2))
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    told = subprocess.run(command(recipe, digits, tmp_path / "a"), check=True, capture_output=True, text=True, env=env)
+    assert "MSE" in told.stdout
+    assert "%" not in told.stdout
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(command(recipe, digits, tmp_path / "b"), stdout=log, stderr=log, env=env)
+        while not (tmp_path / "b" / "last.ckpt").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    subprocess.run(command(recipe, digits, tmp_path / "b"), check=True, capture_output=True, env=env)
+    assert digest(tmp_path / "b") == digest(tmp_path / "a")
+    record = Weights.from_json((tmp_path / "a" / "convlstm_openstl_s.tiny.json").read_text(encoding="utf-8"))
+    assert record.sha256 == digest(tmp_path / "a")
+    file = tmp_path / "a" / f"{record.name}.safetensors"
+    model = convrnn_zoo.create_model(
+        record.architecture, pretrained=True, pretrained_cfg_overlay={**record.cfg(), "file": str(file)},
+        **record.model_args,
+    )  # fmt: skip
+    assert sum(p.numel() for p in model.parameters()) == record.num_params
+    assert model(torch.rand(1, 3, 1, 8, 8)).shape == (1, 3, 1, 8, 8)
+
+
+def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(tmp_path, digits):
+    for batch in (2, 4):
+        (tmp_path / f"{batch}.toml").write_text(RECIPE.format(batch=batch))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", "--master_addr=127.0.0.1"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for args in (
+        command(tmp_path / "4.toml", digits, tmp_path / "one"),
+        command(tmp_path / "2.toml", digits, tmp_path / "two", *launcher),
+    ):
+        done = subprocess.run(args, capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["history"] for n in ("one", "two"))
+    assert len(one) == 8
+    assert two == pytest.approx(one, rel=1e-4)

@@ -1,0 +1,66 @@
+"""Losses and schedules do what their papers say."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from convrnn_zoo.train.losses import LOSSES, decoupling
+from convrnn_zoo.train.sampling import SAMPLINGS, Own, ReverseScheduled, Scheduled
+
+ARGS = {"own": {}, "scheduled": {"until": 100}, "reverse_scheduled": {"begin": 20, "end": 60, "decay": 10}}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_least_where_the_activated_output_is_the_truth(name):
+    loss = LOSSES[name]
+    truth = torch.rand(2, 3) * 0.8 + 0.1
+    amount = truth * 40
+    output = torch.zeros(2, 3, requires_grad=True)
+    optimizer = torch.optim.Adam([output], lr=0.05)
+    for _ in range(600):
+        optimizer.zero_grad()
+        loss.of(output, truth, amount).backward()
+        optimizer.step()
+        optimizer.param_groups[0]["lr"] *= 0.99
+    torch.testing.assert_close(loss.activation(output.detach()), truth, atol=0.02, rtol=0)
+
+
+def test_the_balanced_loss_counts_heavy_rain_thirty_times():
+    amount = torch.tensor([0.0, 1.9, 2, 4.9, 5, 9.9, 10, 29.9, 30, 90])
+    weights = torch.tensor([1.0, 1, 2, 2, 5, 5, 10, 10, 30, 30])
+    truth = torch.zeros(10)
+    for i in range(10):
+        assert LOSSES["balanced"].of(truth + 2.0 * F.one_hot(torch.tensor(i), 10), truth, amount) == pytest.approx(
+            float(weights[i]) * 6 / 10
+        )
+
+
+def test_decoupling_is_the_mean_cosine_of_channels():
+    c, m = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    each = [
+        abs(float((c[n, k] * m[n, k]).sum() / (c[n, k].norm() * m[n, k].norm()))) for n in range(2) for k in range(3)
+    ]
+    assert float(decoupling([(c, m), (c, -c)])) == pytest.approx((sum(each) / 6 + 1) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_masks_are_drawn_with_their_chances(name):
+    sampling = SAMPLINGS[name](**ARGS[name])
+    for update in (0, 30, 200):
+        mask = sampling.mask(update, 4000, inputs=4, horizon=3)
+        given, own = sampling.chances(update)
+        assert mask.shape == (4000, 5)
+        assert mask.dtype == torch.bool
+        assert mask[:, :3].float().mean() == pytest.approx(given, abs=0.02)
+        assert mask[:, 3:].float().mean() == pytest.approx(own, abs=0.03)
+    assert sampling.chances(10**6) == Own().chances(0) == (1, 0)
+
+
+def test_schedules_of_the_published_codes():
+    openstl = Scheduled(until=50_000)
+    assert openstl.chances(10_000)[1] == pytest.approx(1 - 2e-5 * 10_000)
+    predrnn = ReverseScheduled(begin=25_000, end=50_000, decay=5_000)
+    assert predrnn.chances(24_999) == (0.5, 0.5)
+    assert predrnn.chances(30_000) == pytest.approx((1 - 0.5 * math.exp(-1), 0.5 - 0.5 / 25_000 * 5_000))

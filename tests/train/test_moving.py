@@ -1,0 +1,84 @@
+"""The generator moves as the paper's does, and its files are read or refused."""
+
+import numpy as np
+import pytest
+import torch
+from made_data import write_idx
+
+from convrnn_zoo.train.frames import FRAME_SETS
+from convrnn_zoo.train.moving import FILES, MovingDigits, read_idx
+
+DOT = torch.full((1, 4, 4), 255, dtype=torch.uint8)
+
+
+def corners(frames):
+    """Top and left of the bright square of every frame."""
+    rows, columns = frames.amax(-1) > 0, frames.amax(-2) > 0
+    return torch.stack([rows.int().argmax(-1), columns.int().argmax(-1)], -1)
+
+
+def test_one_image_goes_straight_and_bounces_within_the_walls():
+    frames = MovingDigits(DOT, count=1, size=24).draw(50, 40)[:, :, 0]
+    assert (frames.sum((-1, -2)) == 16).all()  # whole in every frame
+    place = corners(frames)
+    assert place.min() == 0
+    assert place.max() == 20
+    step = place.diff(dim=1).abs().float()
+    assert step.square().sum(-1).sqrt().max() <= 0.1 * 20 + 2**0.5  # a step, and what rounding adds
+    inside = ((place > 2) & (place < 18)).all(-1)
+    straight = inside[:, :-2] & inside[:, 1:-1] & inside[:, 2:]
+    bend = place.diff(dim=1).diff(dim=1).abs().amax(-1)
+    assert bend[straight].max() <= 1
+    assert straight.any()
+    speed = place[:, 1:6].float().sub(place[:, :5]).norm(dim=-1)[inside[:, :6].all(1)].mean()
+    assert speed == pytest.approx(2, abs=0.15)
+
+
+def test_images_lie_on_each_other_by_the_brighter_pixel():
+    images = torch.stack([DOT[0] // 2, DOT[0]])
+    frames = MovingDigits(images, count=2, size=6).draw(20, 5) * 255
+    assert frames.unique().tolist() == [0, 127, 255]
+    bright = (frames == 255).sum((-1, -2))
+    assert ((bright == 0) | (bright >= 16)).all()  # the dim image never hides a part of the bright one
+
+
+def test_draws_follow_torchs_seed_and_the_fixed_one_does_not():
+    moving = MovingDigits(torch.randint(256, (9, 28, 28), dtype=torch.uint8))
+    torch.manual_seed(1)
+    first, fixed = moving.draw(3, 4), moving.fixed(20, 8)
+    assert not torch.equal(moving.draw(3, 4), first)
+    torch.manual_seed(1)
+    assert torch.equal(moving.draw(3, 4), first)
+    assert torch.equal(moving.fixed(20, 8), fixed)
+    assert torch.equal(moving.fixed(7, 8), fixed[:7])
+    assert torch.equal(moving.fixed(20, 5), fixed[:, :5])
+
+
+@pytest.mark.parametrize("name", [n for n, s in FRAME_SETS.items() if "Moving" in s.title])
+def test_packed_files_are_read_and_missing_ones_told(name, digits, tmp_path):
+    data = FRAME_SETS[name]
+    assert data.load(digits, "test", 10).draw(2, 3).shape == (2, 3, 1, 64, 64)
+    with pytest.raises(FileNotFoundError, match=r"train-images.* is in .*; get the .*idx files from http"):
+        data.load(tmp_path, "train", 10)
+    with pytest.raises(FileNotFoundError, match="--data DIR"):
+        data.load(None, "train", 10)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_that_are_not_whole_are_refused(tmp_path, suffix):
+    path = tmp_path / f"{FILES['test']}{suffix}"
+    images = np.arange(3 * 28 * 28).reshape(3, 28, 28)
+    write_idx(path, images)
+    assert torch.equal(read_idx(path), torch.from_numpy(images.astype(np.uint8)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match=r"pixels, got .*download it anew|not a sound gzip"):
+        read_idx(path)
+    path.write_bytes(b"\0\0\x08\x01" + whole[4:])
+    with pytest.raises(ValueError, match=r"expected an idx file|not a sound gzip"):
+        read_idx(path)
+
+
+def test_images_too_large_for_the_frame_are_refused():
+    with pytest.raises(ValueError, match="at most 3×3"):
+        MovingDigits(DOT, size=3)

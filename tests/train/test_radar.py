@@ -1,0 +1,119 @@
+"""Radar files are read as mm/h, events divided in time, and crops taken where the radars see rain."""
+
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import torch
+from made_data import write_fmi, write_knmi
+
+from convrnn_zoo.train.frames import FRAME_SETS, RAIN, decode_rain, encode_rain
+from convrnn_zoo.train.radar import RainCrops, part_of, read_composite, read_events, time_of
+
+NOON = datetime(2010, 8, 26, 12)
+
+
+def test_knmi_counts_are_hundredths_of_a_millimetre_in_five_minutes(tmp_path):
+    path = write_knmi(tmp_path, NOON, np.array([[0, 100], [7, 65535]]))
+    rate = read_composite(path)
+    torch.testing.assert_close(rate, torch.tensor([[0, 12.0], [0.84, math.nan]]), equal_nan=True)
+    assert time_of(path) == NOON
+
+
+def test_fmi_bytes_are_half_decibels(tmp_path):
+    path = write_fmi(tmp_path, NOON, np.array([[0, 255], [114, 64]]))
+    rate = read_composite(path)
+    assert rate[0, 0] == 0
+    assert rate[0, 1].isnan()
+    assert 223 * float(rate[1, 0]) ** 1.53 == pytest.approx(10**2.5, rel=1e-4)  # 25 dBZ
+    assert rate[1, 1] < 0.03  # 0 dBZ
+
+
+def test_coarser_pixels_are_means_and_unknown_where_a_part_is(tmp_path):
+    path = write_knmi(tmp_path, NOON, np.array([[0, 100, 65535, 5], [100, 0, 5, 5]]))
+    torch.testing.assert_close(read_composite(path, 2), torch.tensor([[6.0, math.nan]]), equal_nan=True)
+
+
+def test_a_gap_in_time_divides_events(tmp_path):
+    for i in (0, 1, 3, 4, 5):
+        write_knmi(tmp_path, NOON + i * timedelta(minutes=5), np.zeros((4, 4)))
+    events = read_events(tmp_path)
+    assert [len(e.times) for e in events] == [2, 3]
+    assert events[1].times[0] == NOON + timedelta(minutes=15)
+
+
+def test_the_test_split_forecasts_only_the_last_third(rain):
+    for event in read_events(rain, 4):
+        train, test = part_of(event, "train"), part_of(event, "test", inputs=4)
+        assert len(train.times) == 20
+        assert test.times[4] == train.times[-1] + timedelta(minutes=5)
+        assert test.times[-1] == event.times[-1]
+
+
+def test_crops_are_in_range_rainy_and_where_they_say(rain):
+    clips = FRAME_SETS["rain"].load(rain, "test", 4)
+    places = clips.places(10)
+    assert set(places[:, 0].tolist()) == {0, 1}
+    assert places[:, 3].min() >= 8  # the crop at 0 is out of range
+    fixed = clips.fixed(5, 10)
+    assert fixed.shape == (5, 10, 1, 64, 64)
+    assert torch.isfinite(fixed).all()
+    assert ((fixed >= 0.1).float().mean((1, 2, 3, 4)) >= clips.wet).all()
+    event, start, top, left = places[0].tolist()
+    assert torch.equal(fixed[0, :, 0], clips.events[event].frames[start : start + 10, top : top + 64, left : left + 64])
+    assert torch.equal(clips.fixed(5, 10), fixed)
+
+
+def test_crops_to_train_on_are_drawn_and_turned(rain):
+    train = FRAME_SETS["rain"].load(rain, "train", 4)
+    drawn, plain = train.draw(64, 6), RainCrops(train.events, turn=False)
+    known = [plain._cut(p[None], 6)[0, :, 0] for p in plain.places(6)]
+    turned = [t for k in known for t in (k, k.flip(-1), k.flip(-2), k.mT)]
+    as_is = [any(torch.equal(x[:, 0], k) for k in known) for x in drawn]
+    assert 0 < sum(as_is) < 64
+    assert sum(any(torch.equal(x[:, 0], k) for k in turned) for x in drawn) > sum(as_is)
+    torch.manual_seed(5)
+    again = train.draw(3, 6)
+    torch.manual_seed(5)
+    assert torch.equal(train.draw(3, 6), again)
+
+
+def test_rain_and_its_scale_are_inverse():
+    rate = torch.tensor([0.0, 0.05, 0.5, 7, 99])
+    torch.testing.assert_close(decode_rain(encode_rain(rate)), rate)
+    assert encode_rain(torch.tensor(math.nan)) == 0
+    assert RAIN.unit == "mm/h"
+
+
+def bad(path):
+    path.write_bytes(b"P5\n3 3\n255\n12")
+    return path
+
+
+BAD = {
+    "201008261200_fmi.radar.composite.pgm": (bad, "expected 3×3 bytes of image, got 2"),
+    "201008261200_fmi.radar.composite.pgm.gz": (bad, "not a sound gzip"),
+    "201008261205_fmi.radar.composite.pgm": (lambda p: p.write_bytes(b"P2 1 1 1 1"), r"expected a PGM file \(P5\)"),
+    "RAD_NL25_201008261200.h5": (bad, "not a sound KNMI composite"),
+    "201008261200.txt": (bad, "of no known kind"),
+    "RAD_NL25_201008261205.h5": (lambda p: None, "is not there"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_files_that_will_not_do_are_named(name, tmp_path):
+    make, message = BAD[name]
+    make(tmp_path / name)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        read_composite(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_names_without_a_time_directories_without_radar_and_droughts_are_told(tmp_path, rain):
+    with pytest.raises(ValueError, match="YYYYMMDDhhmm"):
+        time_of(tmp_path / "a.h5")
+    with pytest.raises(FileNotFoundError, match=r"no file RAD_NL25.*download_pysteps_data"):
+        FRAME_SETS["rain"].load(tmp_path, "train", 4)
+    with pytest.raises(ValueError, match="no crop of 99 frames"):
+        FRAME_SETS["rain"].load(rain, "train", 4).draw(1, 99)
