@@ -1,8 +1,9 @@
 """The size-preserving convolution, from one to three dimensions."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -60,3 +61,35 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
     flat = [p for pair in reversed(pads) for p in pair]  # F.pad counts axes from the last
     x = F.pad(x, flat, "constant" if mode == "zeros" else mode)
     return conv(x, weight, bias, stride, 0, dilation, groups)
+
+
+def plain_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """:func:`same_conv` where both sides are padded alike and with zeros, any layout of `x` being kept."""
+    x, weight, stride, pads, dilation = _lift(x, weight, geometry)
+    y = _CONV[weight.dim() - 2](x, weight, bias, stride, pads, dilation, geometry.groups)
+    return y.squeeze(2) if len(geometry.stride) == 1 else y
+
+
+def plain_conv_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, mask: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, ...]:
+    """The gradients of :func:`plain_conv` that `mask` asks for: of `x` (its values do not matter), weight and bias."""
+    one = len(geometry.stride) == 1
+    x, weight, stride, pads, dilation = _lift(x, weight, geometry)
+    grads = torch.ops.aten.convolution_backward(
+        grad.unsqueeze(2) if one else grad, x, weight, [len(weight)], stride, pads, dilation, False,
+        [0] * len(stride), geometry.groups, mask,
+    )  # fmt: skip
+    of_x, of_weight, of_bias = (g if m else None for g, m in zip(grads, mask, strict=True))
+    if one:
+        of_x, of_weight = (g if g is None else g.squeeze(2) for g in (of_x, of_weight))
+    return of_x, of_weight, of_bias
+
+
+def _lift(x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Any, ...]:
+    """One dimension as two, the first of one pixel: only so does torch keep its channels innermost."""
+    stride, dilation, *_ = geometry
+    pads = [before for before, _ in same_padding(x.shape[2:], weight.shape[2:], stride, dilation)]
+    if len(stride) > 1:
+        return x, weight, stride, pads, dilation
+    return x.unsqueeze(2), weight.unsqueeze(2), (1, *stride), [0, *pads], (1, *dilation)

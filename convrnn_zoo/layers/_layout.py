@@ -1,0 +1,156 @@
+"""A graph of tensor operations laid out over buffers, so that running it allocates nothing."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+# The operations that can write into a buffer; any other runs as it is, at the price of an allocation.
+_INTO: dict[Any, tuple[Callable[..., Tensor], str]] = {  # and under what name they take it
+    aten.add.Tensor: (torch.add, "out"),
+    aten.sub.Tensor: (torch.sub, "out"),
+    aten.mul.Tensor: (torch.mul, "out"),
+    aten.neg.default: (torch.neg, "out"),
+    aten.sigmoid.default: (torch.sigmoid, "out"),
+    aten.tanh.default: (torch.tanh, "out"),
+    aten.relu.default: (aten.relu.out, "out"),
+    aten.sigmoid_backward.default: (aten.sigmoid_backward.grad_input, "grad_input"),
+    aten.tanh_backward.default: (aten.tanh_backward.grad_input, "grad_input"),
+    aten.threshold_backward.default: (aten.threshold_backward.grad_input, "grad_input"),
+}
+# Their derivative needs their value alone, which may therefore stand in the place of their argument.
+_FROM_VALUE = (aten.sigmoid.default, aten.tanh.default, aten.relu.default)
+_ZEROS = (aten.zeros_like.default, aten.zeros.default, aten.new_zeros.default)
+
+
+def results(graph: fx.Graph) -> list[fx.Node]:
+    return list(graph.output_node().args[0])  # type: ignore[arg-type]
+
+
+def is_zero(node: fx.Node) -> bool:
+    """Whether a result is known to be zero whatever the input."""
+    return node.target in _ZEROS
+
+
+def split_input(graph: fx.Graph, channels: int) -> list[fx.Node]:
+    """Makes the parts of the first input's split into `channels` inputs of their own; returns all its inputs now."""
+    whole = next(iter(graph.nodes))
+    splits = [n for n in whole.users if n.target is aten.split.Tensor and n.args[1:] == (channels, 1)]
+    if len(splits) != len(whole.users):
+        return [whole]
+    parts = []
+    with graph.inserting_before(whole):
+        for i in range(whole.meta["val"].shape[1] // channels):
+            part = graph.placeholder(f"gate_{i}")
+            part.meta["val"] = whole.meta["val"][:, :channels]
+            parts.append(part)
+    for split in splits:
+        for item in list(split.users):
+            item.replace_all_uses_with(parts[item.args[1]])  # type: ignore[index]
+            graph.erase_node(item)
+        graph.erase_node(split)
+    graph.erase_node(whole)
+    return parts
+
+
+def keep_values(forward: Sequence[fx.Node], backward: Sequence[fx.Node]) -> set[fx.Node]:
+    """The operations of the forward graph whose value may overwrite their input, one of `forward`.
+
+    They are those that alone read it, there and in the backward graph, which is made to read the value instead.
+    """
+    kept = set()
+    for one, other in zip(forward, backward, strict=True):
+        if len(one.users) == 1 == len(other.users):
+            (reader,), (again,) = one.users, other.users
+            if reader.target is again.target and reader.target in _FROM_VALUE:
+                again.replace_all_uses_with(other)
+                kept.add(reader)
+    return kept
+
+
+def lay_out(
+    graph: fx.Graph,
+    writes: Sequence[fx.Node],
+    returns: Sequence[fx.Node] = (),
+    overwrites: set[fx.Node] = frozenset(),  # type: ignore[assignment]
+) -> tuple[Callable[..., tuple[Tensor, ...]], int]:
+    """A function ``f(*inputs, *outs, *scratch)`` and how many scratch maps it wants.
+
+    It writes the values of `writes` into `outs`, maps that no input may share memory with, and returns those of
+    `returns`. `overwrites` are the operations whose value replaces their input.
+    """
+    like = writes[0].meta["val"]
+    needed = _needed([*writes, *returns])
+    uses = Counter(arg for node in needed for arg in node.all_input_nodes) + Counter(returns)
+    home = {node: f"out{i}" for i, node in reversed(list(enumerate(writes))) if _fits(node, like)}
+    place: dict[fx.Node, str] = {}
+    names: dict[str, Any] = {}
+    lines, free, scratch = [], [], 0
+    inputs = []
+
+    def code(value: Any) -> str:
+        if isinstance(value, fx.Node):
+            return place[value]
+        if isinstance(value, list | tuple):
+            return "[" + ", ".join(map(code, value)) + "]"
+        return constant(value)
+
+    def constant(value: Any) -> str:
+        names[f"k{len(names)}"] = value
+        return f"k{len(names) - 1}"
+
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            place[node] = node.name
+            inputs.append(node.name)
+            continue
+        if node not in needed:
+            continue
+        args = [code(a) for a in node.args] + [f"{k}={code(v)}" for k, v in node.kwargs.items()]
+        dying = []
+        for arg in node.all_input_nodes:
+            uses[arg] -= 1
+            if not uses[arg] and place[arg].startswith("scratch"):
+                dying.append(place[arg])
+        if node in overwrites or (_fits(node, like) and (node in home or all(_fits(u, like) for u in node.users))):
+            if node in overwrites:
+                into = place[node.args[0]]
+            elif node in home:
+                into = home[node]
+            elif dying:
+                into = dying.pop()
+            elif free:
+                into = free.pop()
+            else:
+                into, scratch = f"scratch{scratch}", scratch + 1
+            call, keyword = _INTO[node.target]
+            lines.append(f"{constant(call)}({', '.join(args)}, {keyword}={into})")
+            place[node] = into
+        else:
+            lines.append(f"{node.name} = {constant(node.target)}({', '.join(args)})")
+            place[node] = node.name
+        free += dying
+    lines += [f"out{i}.copy_({place[n]})" for i, n in enumerate(writes) if place[n] != f"out{i}"]
+    lines.append(f"return ({''.join(place[n] + ', ' for n in returns)})")
+    head = [*inputs, *(f"out{i}" for i in range(len(writes))), *(f"scratch{i}" for i in range(scratch))]
+    exec(f"def laid_out({', '.join(head)}):\n    " + "\n    ".join(lines), names)
+    return names["laid_out"], scratch
+
+
+def _fits(node: fx.Node, like: Tensor) -> bool:
+    value = node.meta.get("val")
+    return node.target in _INTO and value.shape == like.shape and value.dtype == like.dtype
+
+
+def _needed(ends: Sequence[fx.Node]) -> set[fx.Node]:
+    needed, todo = set(), list(ends)
+    while todo:
+        node = todo.pop()
+        if node not in needed:
+            needed.add(node)
+            todo += node.all_input_nodes
+    return needed
