@@ -9,6 +9,7 @@ from ._base import DirectionWeights, Equations
 from ._conv import same_conv
 from ._joined import Job, JoinedScan, can_join, joined
 from ._scan import scan, scan_packed
+from ._trace import parts
 
 Maps = tuple[Tensor, ...]
 
@@ -32,7 +33,7 @@ def run(
     state = tuple(s.to(dtype) for s in state)
     device = xs.device.type
     joins = can_join(cell, xs.shape[-cell.ndim :], w)
-    if _traced() or not joins or not xs.numel():
+    if _traced() or not joins or not xs.numel() or not torch.amp.is_autocast_available(device):
         return _plain(cell, xs, state, w, batch_sizes, reverse)
     weight, bias = joined(cell, w)
 
@@ -46,7 +47,7 @@ def run(
 
     compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
     sizes = batch_sizes or [xs.shape[1]] * len(xs)
-    job = Job(cell, sizes, reverse, from_zero, compute, plain)
+    job = Job(cell, sizes, reverse, from_zero, compute, parts(cell, len(w.ih), len(w.hh)), plain)
     y, *last = JoinedScan.apply(job, xs, weight, bias, *state, *w.own)
     return y if batch_sizes else y.unflatten(0, xs.shape[:2]), tuple(last)
 

