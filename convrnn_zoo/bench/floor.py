@@ -4,45 +4,41 @@ Whatever runs the same convolutions on the same kernels cannot be faster.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from convrnn_zoo.layers._conv import Geometry, plain_conv, plain_conv_backward
+from convrnn_zoo.layers._conv import Geometry, conv_gradients, convolver, input_gradient
 
 from .cases import Case
 
 
-class _Conv(NamedTuple):
-    x: Tensor
-    weight: Tensor
-    grad: Tensor
-    state: int  # the channels of the input, its last, whose gradient a training step needs
+class _Conv:
+    """One convolution; a training step needs the gradient of the last `state` channels of its input."""
 
-    def forward(self, n: int, geometry: Geometry) -> None:
-        plain_conv(self.x[:n], self.weight, None, geometry)
+    def __init__(self, case: Case, inputs: int, rows: int, state: int) -> None:
+        def map_(channels: int) -> Tensor:
+            return torch.randn(case.batch, *case.size, channels).movedim(-1, 1)
 
-    def backward(self, n: int, geometry: Geometry) -> None:
-        plain_conv_backward(self.grad[:n], self.x[:n], self.weight, geometry, (False, True, False))
-        if self.state:
-            of_state = self.weight[:, -self.state :].contiguous()
-            like = self.grad[:n, : self.state]
-            plain_conv_backward(self.grad[:n], like, of_state, geometry, (True, False, False))
+        one = (1,) * len(case.size)
+        self.geometry, self.x, self.grad = Geometry(one, one, 1, "zeros"), map_(inputs), map_(rows)
+        self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
+        self.conv = convolver(self.weight, None, self.geometry, case.size, True)
+        self.to_state = input_gradient(self.weight[:, -state:], self.geometry, case.size, True) if state else None
+
+    def forward(self, n: int) -> None:
+        self.conv(self.x[:n])
+
+    def backward(self, n: int) -> None:
+        conv_gradients(self.grad[:n], self.x[:n], self.weight, self.geometry, (False, True, False))
+        if self.to_state is not None:
+            self.to_state(self.grad[:n])
 
 
 def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:
     """Inference and training step of `case`, convolutions only."""
-    one = (1,) * len(case.size)
-    geometry, sizes, c = Geometry(one, one, 1, "zeros"), case.sizes(), case.channels
-    directions = 1 + case.bidirectional
-
-    def conv(inputs: int, rows: int, state: int) -> _Conv:
-        def map_(channels: int) -> Tensor:
-            return torch.randn(case.batch, *case.size, channels).movedim(-1, 1)
-
-        return _Conv(map_(inputs), torch.randn(rows, inputs, *(case.kernel,) * len(case.size)), map_(rows), state)
-
+    sizes, c, directions, conv = case.sizes(), case.channels, 1 + case.bidirectional, partial(_Conv, case)
     convs = []
     for layer in range(case.num_layers):
         below = directions * c if layer else case.in_channels
@@ -56,12 +52,12 @@ def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:
     def inference() -> None:
         for n in sizes:
             for each in convs:
-                each.forward(n, geometry)
+                each.forward(n)
 
     def training() -> None:
         inference()
         for n in sizes:
             for each in convs:
-                each.backward(n, geometry)
+                each.backward(n)
 
     return inference, training

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ._base import DirectionWeights, Equations
-from ._conv import plain_conv, plain_conv_backward, same_padding
+from ._conv import conv_gradients, convolver, input_gradient, same_padding
 from ._fused import fused_kernel
 from ._kernel import Kernel, Pool
-from ._scan import scan_packed
+from ._scan import scan, scan_packed
 from ._trace import Part
 
 Maps = tuple[Tensor, ...]
@@ -37,9 +37,11 @@ class Job(NamedTuple):
         make = fused_kernel() or Kernel
         return make(self.cell, len(weight), rest[len(self.cell.states) :], Pool(rest[0], self.compute))
 
-    def steps(self, xs: Tensor) -> Sequence[Tensor]:
-        """The input by time: of ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``."""
-        return xs.unbind(0) if xs.dim() == self.cell.ndim + 3 else xs.split(self.sizes)
+    def scan(self, step: Callable[..., Maps], xs: Tensor, state: Maps, reverse: bool) -> Maps:
+        """The last state of `step` over the input, ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``."""
+        if xs.dim() == self.cell.ndim + 3:
+            return scan(step, xs.unbind(0), state, reverse=reverse)[1]
+        return scan_packed(step, xs.split(self.sizes), state, reverse=reverse)[1]
 
 
 def can_join(cell: Equations, size: Sequence[int], w: DirectionWeights) -> bool:
@@ -94,62 +96,50 @@ def _forward(
     job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor], record: list[Maps] | None
 ) -> tuple[Tensor, Maps]:
     """The scan. `record` gets of every step its state and what the kernel keeps."""
-    geometry, kinds, kernel = job.cell.geometry, len(job.cell.states), job.kernel(weight, rest)
-    pool, (n, channels) = kernel.pool, rest[0].shape[:2]
-    inputs, first = weight.shape[1] - channels, job.from_zero
+    kinds, kernel = len(job.cell.states), job.kernel(weight, rest)
+    pool, (n, channels, *size) = kernel.pool, rest[0].shape
+    inputs, from_zero, turn = weight.shape[1] - channels, job.from_zero, 0
     weight = weight.to(job.compute)
-    convs = [(weight[p.rows, _span(p, inputs)].contiguous(), _cut(bias, p.rows, job.compute), p) for p in job.parts]
+
+    def convs(spans: list[slice]) -> list[tuple[slice, Callable[[Tensor], Tensor]]]:
+        biases = [None if bias is None else bias[part.rows].to(job.compute) for part in job.parts]
+        return [
+            (span, convolver(weight[part.rows, span], b, job.cell.geometry, size, pool.inside))
+            for part, span, b in zip(job.parts, spans, biases, strict=True)
+        ]
+
     both = pool.map(n, inputs + channels, job.compute)
     y = pool.map(sum(job.sizes), channels)
     outs = iter(y.split(job.sizes)[:: -1 if job.reverse else 1])
-    views: dict[int, Maps] = {}
-    turn = 0
+    # A zero state has no part in a convolution that sees the input as well.
+    first = convs([part.sees(inputs, not (from_zero and part.from_x)) for part in job.parts])
+    later = convs([part.sees(inputs) for part in job.parts]) if from_zero and len(job.sizes) > 1 else first
+    todo = itertools.chain([first], itertools.repeat(later))
+    views: dict[int, Any] = {}
 
     def step(x: Tensor, state: Maps) -> Maps:
-        nonlocal first, turn
-        rows, turn = len(x), 1 - turn
+        nonlocal turn
+        rows, turn = x.shape[0], 1 - turn
         if rows not in views:
             seen = both[:rows]
-            views[rows] = (seen, seen[:, :inputs], seen[:, inputs:])
-        seen, to_x, to_h = views[rows]
+            views[rows] = (seen[:, :inputs], seen[:, inputs:], [seen[:, span] for span, _ in later])
+        to_x, to_h, spans = views[rows]
         to_x.copy_(x)
         to_h.copy_(state[0])
-        if first:  # the state's part of the convolution is zero
-            convolved = [_conv_x(to_x, *conv, inputs, geometry) for conv in convs]
-        else:
-            convolved = [
-                plain_conv(seen if p.from_x and p.from_h else to_x if p.from_x else to_h, w, b, geometry)
-                for w, b, p in convs
-            ]
-        first = False
+        now = next(todo)
+        if now is not later:
+            spans = [both[:rows, span] for span, _ in now]
+        convolved = [conv(seen) for seen, (_, conv) in zip(spans, now, strict=True)]
         if record is None:
             new = (next(outs), *pool.states(f"state {turn}", kinds - 1, rows))
-        else:
-            new = (next(outs), *(pool.map(rows, channels) for _ in state[1:]))
-        kept = kernel.forward(convolved, state, new, keep=record is not None)
-        if record is not None:
-            record.append((*state, *kept))
+            kernel.forward(convolved, state, new, keep=False)
+            return new
+        new = (next(outs), *(pool.map(rows, channels) for _ in state[1:]))
+        record.append((*state, *kernel.forward(convolved, state, new, keep=True)))
         return new
 
     state = tuple(pool.map(*s.shape[:2]).copy_(s) for s in rest[:kinds])
-    _, last = scan_packed(step, job.steps(xs), state, reverse=job.reverse)
-    return y, tuple(s.clone() for s in last)
-
-
-def _span(part: Part, inputs: int) -> slice:
-    """The channels of ``[x, h]`` that a part sees."""
-    return slice(0 if part.from_x else inputs, None if part.from_h else inputs)
-
-
-def _cut(bias: Tensor | None, rows: slice, dtype: torch.dtype) -> Tensor | None:
-    return None if bias is None else bias[rows].to(dtype)
-
-
-def _conv_x(x: Tensor, weight: Tensor, bias: Tensor | None, part: Part, inputs: int, geometry: Any) -> Tensor:
-    if part.from_x:
-        return plain_conv(x, weight[:, :inputs].contiguous(), bias, geometry)
-    out = x.new_zeros(len(x), *x.shape[2:], len(weight)).movedim(-1, 1)
-    return out if bias is None else out + bias.view(-1, *(1,) * (x.dim() - 2))
+    return y, tuple(s.clone() for s in job.scan(step, xs, state, job.reverse))
 
 
 class Backward:
@@ -160,50 +150,45 @@ class Backward:
     chunk_bytes = 16 << 20
 
     def __init__(
-        self,
-        job: Job,
-        xs: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        rest: Sequence[Tensor],
-        record: list[Maps],
-        grads: Sequence[Tensor | None],
-        wanted: Sequence[bool],
-    ) -> None:
-        kinds, (n, channels) = len(job.cell.states), rest[0].shape[:2]
+        self, job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor],
+        record: list[Maps], grads: Sequence[Tensor | None], wanted: Sequence[bool],
+    ) -> None:  # fmt: skip
+        kinds, (n, channels, *size) = len(job.cell.states), rest[0].shape
         self.job, self.xs, self.record, self.dtype = job, xs, record, rest[0].dtype
         self.kernel = job.kernel(weight, rest)
-        self.inputs = inputs = weight.shape[1] - channels
-        self.to_x, self.to_weight, self.to_bias = wanted[:3]
-        self.to_state = wanted[3 : 3 + kinds]
+        pool, self.inputs, geometry = self.kernel.pool, weight.shape[1] - channels, job.cell.geometry
+        self.to_x, self.to_weight, self.to_bias, *to_state = wanted[: 3 + kinds]
+        self.to_state = to_state
         self.weight = weight.to(job.compute)
-        self.weights_h = [
-            (p.rows, self.weight[p.rows, inputs:].contiguous()) for p in job.parts if p.from_h
-        ]
-        self.x_steps = job.steps(xs)
-        pool = self.kernel.pool
+        self.to_h, self.to_input = (
+            [
+                (part.rows, input_gradient(self.weight[part.rows, span], geometry, size, pool.inside))
+                for part in job.parts
+                if wanted_here and (part.from_x if span.start is None else part.from_h)
+            ]
+            for span, wanted_here in ((slice(self.inputs, None), True), (slice(self.inputs), self.to_x))
+        )
         self.y_grads = None if grads[0] is None else grads[0].split(job.sizes)
         self.last = tuple(
             pool.map(n, channels).zero_() if g is None else pool.map(n, channels).copy_(g) for g in grads[1:]
         )
         ends = list(itertools.accumulate(job.sizes))
         self.starts = [end - size for end, size in zip(ends, job.sizes, strict=True)]
-        row_bytes = len(weight) * rest[0][0, 0].numel() * self.weight.element_size()
+        row_bytes = weight.shape[0] * rest[0][0, 0].numel() * self.weight.element_size()
         self.chunks = chunks(job.sizes, self.chunk_bytes // max(1, row_bytes))
         most = max(ends[b - 1] - self.starts[a] for a, b in self.chunks)
-        self.gate_grads = pool.map(most, len(weight), job.compute)
-        self.both = pool.map(most, inputs + channels, job.compute)
+        self.gates = pool.map(most, weight.shape[0], job.compute)
+        self.both = pool.map(most, weight.shape[1], job.compute)
         self.total = pool.map(n, channels)
-        self.x_grad = pool.map(ends[-1], inputs, xs.dtype) if self.to_x else None
+        self.x_grad = pool.map(ends[-1], self.inputs, xs.dtype) if self.to_x else None
         self.weight_grad = torch.zeros_like(weight, memory_format=torch.contiguous_format) if self.to_weight else None
         self.bias_grad = torch.zeros_like(bias) if self.to_bias and bias is not None else None
 
     def run(self) -> list[Tensor | None]:
         """The gradients of xs, weight, bias, state and own weights."""
         todo = [(t, chunk) for chunk in self.chunks for t in range(*chunk)]
-        self.todo = iter(todo if self.job.reverse else todo[::-1])
-        self.left = len(todo)
-        _, first = scan_packed(self.step, self.x_steps, self.last, reverse=not self.job.reverse)
+        self.todo, self.left = iter(todo if self.job.reverse else todo[::-1]), len(todo)
+        first = self.job.scan(self.step, self.xs, self.last, not self.job.reverse)
         return [
             None if self.x_grad is None else self.x_grad.view(self.xs.shape),
             self.weight_grad,
@@ -213,18 +198,17 @@ class Backward:
         ]
 
     def step(self, x: Tensor, grads: Maps) -> Maps:
-        (t, (a, b)), kinds = next(self.todo), len(grads)
+        (t, (a, b)), kinds, rows = next(self.todo), len(grads), x.shape[0]
         self.left -= 1
         state, kept = self.record[self.left][:kinds], self.record[self.left][kinds:]
-        dh, rows = grads[0], len(x)
+        dh = grads[0]
         if self.y_grads is not None:
             dh = torch.add(dh, self.y_grads[t], out=self.total[:rows])
         start = self.starts[t] - self.starts[a]
-        here = slice(start, start + rows)
-        gates = self.gate_grads[here]
+        gates = self.gates[start : start + rows]
         before = self.kernel.backward(kept, state, (dh, *grads[1:]), gates, self.left % 2)
         if self.to_weight:
-            both = self.both[here]
+            both = self.both[start : start + rows]
             both[:, : self.inputs].copy_(x)
             both[:, self.inputs :].copy_(state[0])
         if t == (b - 1 if self.job.reverse else a):
@@ -232,39 +216,28 @@ class Backward:
         if not self.left and not any(self.to_state):
             return grads
         of_h = before[0]
-        for span, weight in self.weights_h:
-            part, *_ = plain_conv_backward(
-                gates[:, span], state[0].to(self.job.compute), weight, self.job.cell.geometry, (True, False, False)
-            )
-            assert part is not None
-            part = part.to(self.dtype)
+        for span, gradient in self.to_h:
+            part = gradient(gates[:, span]).to(self.dtype)
             of_h = part if of_h is None else part.add_(of_h)
         assert of_h is not None
         return of_h, *(torch.zeros_like(s) if g is None else g for g, s in zip(before[1:], state[1:], strict=True))
 
     def flush(self, start: int, end: int) -> None:
         """The gradients of weights and input over the steps that have come together, rows `start` to `end`."""
-        gates, both = self.gate_grads[: end - start], self.both[: end - start]
-        mask = (False, self.to_weight, self.to_bias)
-        x_grad = None
-        for part in self.job.parts:
-            span, of_gates = _span(part, self.inputs), gates[:, part.rows]
-            if any(mask):
-                _, of_weight, of_bias = plain_conv_backward(
-                    of_gates, both[:, span], self.weight[part.rows, span], self.job.cell.geometry, mask
-                )
-                if self.weight_grad is not None:
-                    self.weight_grad[part.rows, span].add_(of_weight)
-                if self.bias_grad is not None:
-                    self.bias_grad[part.rows].add_(of_bias)
-            if self.to_x and part.from_x:
-                weight = self.weight[part.rows, : self.inputs].contiguous()
-                of_x, *_ = plain_conv_backward(
-                    of_gates, both[:, : self.inputs], weight, self.job.cell.geometry, (True, False, False)
-                )
-                x_grad = of_x if x_grad is None else x_grad.add_(of_x)
+        gates, both = self.gates[: end - start], self.both[: end - start]
+        for part in self.job.parts if self.to_weight or self.to_bias else ():
+            span = part.sees(self.inputs)
+            _, of_weight, of_bias = conv_gradients(
+                gates[:, part.rows], both[:, span], self.weight[part.rows, span], self.job.cell.geometry,
+                (False, self.to_weight, self.to_bias),
+            )  # fmt: skip
+            if self.weight_grad is not None:
+                self.weight_grad[part.rows, span].add_(of_weight)
+            if self.bias_grad is not None:
+                self.bias_grad[part.rows].add_(of_bias)
         if self.x_grad is not None:
-            self.x_grad[start:end].copy_(x_grad)
+            parts = [gradient(gates[:, rows]) for rows, gradient in self.to_input]
+            self.x_grad[start:end].copy_(parts[0] if len(parts) == 1 else sum(parts))
 
 
 def chunks(sizes: list[int], rows: int) -> list[tuple[int, int]]:

@@ -74,7 +74,7 @@ class Kernel:
 
     def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, keep: bool) -> Maps:
         """Writes the new state to `new` and returns what :meth:`backward` wants of the gates."""
-        n, k = len(new[0]), self.step.gates
+        n, k = new[0].shape[0], self.step.gates
         if k == 1:
             whole = convolved[0] if len(convolved) == 1 else torch.cat(convolved, 1)
             whole = whole.to(new[0].dtype)
@@ -99,7 +99,7 @@ class Kernel:
 
         They stand in maps that are used again when the same `turn` comes again.
         """
-        n, k = len(into), self.step.gates
+        n, k = into.shape[0], self.step.gates
         found = iter(self.pool.states(f"grads {turn}", sum(self.step.to_state), n))
         to_state = [next(found) if wanted else None for wanted in self.step.to_state]
         if k == 1:

@@ -21,6 +21,10 @@ class Part(NamedTuple):
     from_x: bool
     from_h: bool
 
+    def sees(self, inputs: int, state: bool = True) -> slice:
+        """Its channels among ``[x, h]``, x having `inputs`; those of h only with `state`."""
+        return slice(0 if self.from_x else inputs, None if self.from_h and state else inputs)
+
 
 class Traced(NamedTuple):
     """A step as two functions over maps ``(N, C, *S)`` that are given all that they write to.
