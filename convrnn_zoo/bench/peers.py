@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from convrnn_zoo.layers import ConvRNNBase
-set_fused=lambda f: f
+from convrnn_zoo.layers import ConvRNNBase, set_fused
 from convrnn_zoo.layers._conv import same_conv
 from convrnn_zoo.layers._joined import joined
 from convrnn_zoo.layers._scan import scan, scan_packed

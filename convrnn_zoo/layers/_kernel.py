@@ -100,8 +100,7 @@ class Kernel:
         They stand in maps that are used again when the same `turn` comes again.
         """
         n, k = into.shape[0], self.step.gates
-        found = iter(self.pool.states(f"grads {turn}", sum(self.step.to_state), n))
-        to_state = [next(found) if wanted else None for wanted in self.step.to_state]
+        to_state = self._to_state(n, turn)
         if k == 1:
             gates: Sequence[Tensor] = (into,)
             apart = None
@@ -117,3 +116,7 @@ class Kernel:
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
         return to_state
+
+    def _to_state(self, n: int, turn: int) -> list[Tensor | None]:
+        found = iter(self.pool.states(f"grads {turn}", sum(self.step.to_state), n))
+        return [next(found) if wanted else None for wanted in self.step.to_state]

@@ -42,7 +42,7 @@ class Traced(NamedTuple):
     scratch: tuple[int, int]  # how many maps forward and backward want
 
 
-class _Kind:
+class Kind:
     """A cell as its equations see it; equal to any other that traces alike."""
 
     def __init__(self, cell: Equations) -> None:
@@ -50,7 +50,7 @@ class _Kind:
         self.key = (type(cell), cell.geometry, tuple(getattr(cell, name) for name in cell.options))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kind) and self.key == other.key
+        return isinstance(other, Kind) and self.key == other.key
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -58,17 +58,12 @@ class _Kind:
 
 def trace(cell: Equations, rows: int, state: Tensor, own: Sequence[Tensor]) -> Traced:
     """The step of `cell` from `rows` channels of pre-activations, on states like `state`."""
-    return _laid_out(_Kind(cell), rows, tuple(state.shape[1:]), _shapes(own), state.dtype, state.device)
-
-
-def graphs(cell: Equations, rows: int, state: Tensor, own: Sequence[Tensor]) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """``step(gates, *state, *own) -> new_state`` and ``derivative(gates, *state, *own, *grad_new_state)``."""
-    return _graphs(_Kind(cell), rows, tuple(state.shape[1:]), _shapes(own), state.dtype, state.device)
+    return _laid_out(Kind(cell), rows, tuple(state.shape[1:]), _shapes(own), state.dtype, state.device)
 
 
 def parts(cell: Equations, rows_ih: int, rows_hh: int) -> list[Part]:
     """The rows that `cell` joins, in runs that see the same of input and state."""
-    return _parts(_Kind(cell), rows_ih, rows_hh)
+    return _parts(Kind(cell), rows_ih, rows_hh)
 
 
 def _shapes(tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
@@ -76,7 +71,7 @@ def _shapes(tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
 
 
 @lru_cache(maxsize=256)
-def _parts(kind: _Kind, rows_ih: int, rows_hh: int) -> list[Part]:
+def _parts(kind: Kind, rows_ih: int, rows_hh: int) -> list[Part]:
     join = kind.cell.join
     from_x = join(torch.ones(1, rows_ih), torch.zeros(1, rows_hh))[0].bool().tolist()
     from_h = join(torch.zeros(1, rows_ih), torch.ones(1, rows_hh))[0].bool().tolist()
@@ -86,7 +81,7 @@ def _parts(kind: _Kind, rows_ih: int, rows_hh: int) -> list[Part]:
 
 
 def _graphs(
-    kind: _Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any
+    kind: Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any
 ) -> tuple[fx.GraphModule, fx.GraphModule]:
     cell, states, batch = kind.cell, len(kind.cell.states), 2  # no size of the batch enters the graph
     shapes = [(batch, rows, *size[1:]), *[(batch, *size)] * states, *own]
@@ -104,7 +99,7 @@ def _graphs(
 
 
 @lru_cache(maxsize=256)
-def _laid_out(kind: _Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Traced:
+def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Traced:
     states = len(kind.cell.states)
     forward, backward = (module.graph for module in _graphs(kind, rows, size, *rest))
     gates = split_input(forward, size[0])
