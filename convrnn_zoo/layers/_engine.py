@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ._base import DirectionWeights, Equations
 from ._conv import same_conv
+from ._fused import kernel_class
 from ._joined import Job, JoinedScan, can_join, joined
 from ._scan import scan, scan_packed
 from ._trace import parts
@@ -47,7 +48,7 @@ def run(
 
     compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
     sizes = batch_sizes or [xs.shape[1]] * len(xs)
-    job = Job(cell, sizes, reverse, from_zero, compute, parts(cell, len(w.ih), len(w.hh)), plain)
+    job = Job(cell, sizes, reverse, from_zero, compute, parts(cell, len(w.ih), len(w.hh)), kernel_class(), plain)
     y, *last = JoinedScan.apply(job, xs, weight, bias, *state, *w.own)
     return y if batch_sizes else y.unflatten(0, xs.shape[:2]), tuple(last)
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ._base import DirectionWeights, Equations
 from ._conv import conv_gradients, convolver, input_gradient, same_padding
-from ._fused import kernel_class
 from ._kernel import Kernel, Pool
 from ._scan import scan, scan_packed
 from ._trace import Part
@@ -31,10 +30,11 @@ class Job(NamedTuple):
     from_zero: bool  # the first state is zero
     compute: torch.dtype  # of the convolutions
     parts: list[Part]
+    make_kernel: type[Kernel]
     plain: Callable[..., Any]  # the same function of the same tensors, differentiable as often as one likes
 
     def kernel(self, weight: Tensor, rest: Sequence[Tensor]) -> Kernel:
-        return kernel_class()(self.cell, len(weight), rest[len(self.cell.states) :], Pool(rest[0], self.compute))
+        return self.make_kernel(self.cell, len(weight), rest[len(self.cell.states) :], Pool(rest[0], self.compute))
 
     def scan(self, step: Callable[..., Maps], xs: Tensor, state: Maps, reverse: bool) -> Maps:
         """The last state of `step` over the input, ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``."""
