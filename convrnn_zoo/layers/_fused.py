@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ._base import Equations
-from ._kernel import Kernel, Pool
+from ._kernel import Kernel
+from ._layout import lighten
 from ._trace import Kind
 
 Maps = tuple[Tensor, ...]
@@ -19,49 +19,49 @@ _VARIABLE = "CONVRNN_ZOO_FUSED"
 
 
 class FusedKernel(Kernel):
-    """:class:`Kernel` with each of its two calls compiled."""
+    """`kernel` with each of its two calls compiled.
 
-    def __init__(self, cell: Equations, rows: int, own: Sequence[Tensor], pool: Pool) -> None:
-        super().__init__(cell, rows, own, pool)
-        self.kind = Kind(cell)
+    For cells without convolutions within the step: those would run in the compiled backward pass once more.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.__dict__.update(vars(kernel))
+
+    _calls: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+
+    def _compiled(self, convolved: Sequence[Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        if self._calls is None:
+            like, own = self.pool.like, tuple(tuple(w.shape) for w in self.own)
+            rows, dtypes = tuple(c.shape[1] for c in convolved), (convolved[0].dtype, like.dtype)
+            size, device = tuple(like.shape[1:]), like.device
+            self._calls = _compiled(Kind(self.cell), rows, size, own, self.step.to_state, dtypes, device)
+        return self._calls
 
     def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, keep: bool) -> Maps:
-        call, _ = _compiled(self.kind, len(convolved), len(self.own), self.step.to_state, *_like(convolved, state, self.own))
-        call(*convolved, *state, *self.own, *new)
+        self._compiled(convolved)[0](*convolved, *state, *self.own, *new)
         return tuple(convolved)
 
     def backward(self, kept: Maps, state: Maps, grads: Maps, into: Tensor, turn: int) -> list[Tensor | None]:
         to_state = self._to_state(into.shape[0], turn)
-        _, call = _compiled(self.kind, len(kept), len(self.own), self.step.to_state, *_like(kept, state, self.own))
-        own = call(*kept, *state, *self.own, *grads, into, *(g for g in to_state if g is not None))
+        written = [g for g in to_state if g is not None]
+        own = self._compiled(kept)[1](*kept, *state, *self.own, *grads, into, *written)
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
         return to_state
 
 
-def _like(*groups: Sequence[Tensor]) -> tuple[Any, ...]:
-    """What distinguishes tensors to the compiler, but for the batch."""
-    first, dtype = groups[1][0], groups[0][0].dtype
-    return tuple(t.shape[1] for t in groups[0]), tuple(first.shape[1:]), tuple(w.shape for w in groups[2]), (
-        dtype,
-        first.dtype,
-        first.device,
-    )
-
-
 @lru_cache(maxsize=256)
 def _compiled(
     kind: Kind,
-    parts: int,
-    owns: int,
-    to_state: tuple[bool, ...],
     rows: tuple[int, ...],
     size: tuple[int, ...],
     own: tuple[tuple[int, ...], ...],
-    made: tuple[torch.dtype, torch.dtype, torch.device],
+    to_state: tuple[bool, ...],
+    dtypes: tuple[torch.dtype, torch.dtype],
+    device: torch.device,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    cell, states, batch = kind.cell, len(kind.cell.states), 2
-    compute, dtype, device = made
+    """``forward(*convolved, *state, *own, *new)`` and ``backward(*convolved, *state, *own, *grads, into, *to_state)``."""
+    cell, states, parts, batch, (compute, dtype) = kind.cell, len(kind.cell.states), len(rows), 2, dtypes
 
     def empty(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=device)
@@ -74,12 +74,13 @@ def _compiled(
 
     def backward(*args: Tensor) -> list[Tensor]:
         gates, args = torch.cat(args[:parts], 1).to(dtype), args[parts:]
-        values, (grads, (into, *outs)) = args[: states + owns], (args[states + owns :][:states], args[states + owns :][states:])
+        values, args = args[: states + len(own)], args[states + len(own) :]
+        grads, (into, *outs) = args[:states], args[states:]
 
         def step(gates: Tensor, *rest: Tensor) -> Maps:
             return cell.step(gates, rest[:states], rest[states:])
 
-        of_gates, *found = torch.func.vjp(step, gates, *values)[1](tuple(grads))
+        of_gates, *found = torch.func.vjp(step, gates, *values)[1](grads)
         into.copy_(of_gates)
         wanted = [g for g, w in zip(found, to_state, strict=False) if w]
         for out, value in zip(outs, wanted, strict=True):
@@ -96,7 +97,12 @@ def _compiled(
         two = make_fx(backward, tracing_mode="fake")(
             *values, *maps(states), empty(batch, sum(rows), *size[1:], dtype=compute), *maps(sum(to_state))
         )
-    return torch.compile(one), torch.compile(two)
+    if device.type == "cpu":
+        for module in (one, two):
+            lighten(module.graph)
+            module.recompile()
+    # Dynamo tells batches of one, views at an offset and the like apart: more than its usual limit of variants.
+    return torch.compile(one, recompile_limit=64), torch.compile(two, recompile_limit=64)
 
 
 def set_fused(fused: bool) -> bool:
@@ -120,8 +126,8 @@ def set_fused(fused: bool) -> bool:
     return before
 
 
-def kernel_class() -> type[Kernel]:
-    return FusedKernel if _fused else Kernel
+def is_fused() -> bool:
+    return _fused
 
 
 def _need_compiler() -> None:

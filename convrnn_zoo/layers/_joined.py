@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ._base import DirectionWeights, Equations
 from ._conv import conv_gradients, convolver, input_gradient, same_padding
+from ._fused import FusedKernel
 from ._kernel import Kernel, Pool
 from ._scan import scan, scan_packed
 from ._trace import Part
@@ -30,11 +31,12 @@ class Job(NamedTuple):
     from_zero: bool  # the first state is zero
     compute: torch.dtype  # of the convolutions
     parts: list[Part]
-    make_kernel: type[Kernel]
+    fused: bool
     plain: Callable[..., Any]  # the same function of the same tensors, differentiable as often as one likes
 
     def kernel(self, weight: Tensor, rest: Sequence[Tensor]) -> Kernel:
-        return self.make_kernel(self.cell, len(weight), rest[len(self.cell.states) :], Pool(rest[0], self.compute))
+        kernel = Kernel(self.cell, weight.shape[0], rest[len(self.cell.states) :], Pool(rest[0], self.compute))
+        return FusedKernel(kernel) if self.fused and kernel.step.pointwise else kernel
 
     def scan(self, step: Callable[..., Maps], xs: Tensor, state: Maps, reverse: bool) -> Maps:
         """The last state of `step` over the input, ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``."""
@@ -43,11 +45,12 @@ class Job(NamedTuple):
         return scan_packed(step, xs.split(self.sizes), state, reverse=reverse)[1]
 
 
-def can_join(cell: Equations, size: Sequence[int], w: DirectionWeights) -> bool:
+def can_join(cell: Equations, xs: Tensor, w: DirectionWeights) -> bool:
     """Whether the convolutions of input and state are one over both: of one kernel, padded alike on both sides."""
-    pads = same_padding(size, w.ih.shape[2:], cell.stride, cell.dilation)
+    pads = same_padding(xs.shape[-cell.ndim :], w.ih.shape[2:], cell.stride, cell.dilation)
     return (
-        cell.groups == 1
+        torch.amp.is_autocast_available(xs.device.type)  # not so on the meta device
+        and cell.groups == 1
         and cell.padding_mode == "zeros"
         and w.ih.shape[2:] == w.hh.shape[2:]
         and all(before == after for before, after in pads)

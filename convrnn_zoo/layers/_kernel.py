@@ -54,7 +54,7 @@ class Kernel:
 
     def __init__(self, cell: Equations, rows: int, own: Sequence[Tensor], pool: Pool) -> None:
         self.step = trace(cell, rows, pool.like, own)
-        self.own, self.pool = tuple(own), pool
+        self.cell, self.own, self.pool = cell, tuple(own), pool
         self.own_grads = [torch.zeros_like(w) for w in own]
 
     def _apart(self, gates: Tensor, n: int) -> Tensor:

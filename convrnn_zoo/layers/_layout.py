@@ -12,7 +12,7 @@ aten = torch.ops.aten
 
 
 def _tanh(x: Tensor, *, out: Tensor) -> Tensor:
-    """On a CPU by way of the sigmoid, as torch's compiler has it: four times as fast, and right to 2e-7."""
+    """On a CPU by way of the sigmoid: four times as fast there, and right to 2e-7."""
     if x.device.type != "cpu":
         return torch.tanh(x, out=out)
     return torch.add(_MINUS_ONE, torch.mul(x, 2, out=out).sigmoid_(), alpha=2, out=out)
@@ -36,6 +36,17 @@ _INTO: dict[Any, tuple[Callable[..., Tensor], str]] = {  # and under what name t
 # Their derivative needs their value alone, which may therefore stand in the place of their argument.
 _FROM_VALUE = (aten.sigmoid.default, aten.tanh.default, aten.relu.default)
 _ZEROS = (aten.zeros_like.default, aten.zeros.default, aten.new_zeros.default)
+
+
+def lighten(graph: fx.Graph) -> None:
+    """Writes every tanh by way of the sigmoid, for a compiler that has for both what :func:`_tanh` tells of."""
+    for node in graph.find_nodes(op="call_function", target=aten.tanh.default):
+        with graph.inserting_before(node):
+            twice = graph.call_function(aten.mul.Tensor, (node.args[0], 2))
+            value = graph.call_function(aten.sigmoid.default, (twice,))
+            value = graph.call_function(aten.mul.Tensor, (value, 2))
+            node.replace_all_uses_with(graph.call_function(aten.sub.Tensor, (value, 1)))
+        graph.erase_node(node)
 
 
 def results(graph: fx.Graph) -> list[fx.Node]:

@@ -5,7 +5,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ._base import Equations
@@ -40,6 +41,7 @@ class Traced(NamedTuple):
     backward: Callable[..., Maps]
     to_state: tuple[bool, ...]
     scratch: tuple[int, int]  # how many maps forward and backward want
+    pointwise: bool  # whether no convolution is in it
 
 
 class Kind:
@@ -110,4 +112,5 @@ def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Trace
     of_state = [node for node, wanted in zip(others, to_state, strict=False) if wanted]
     forward_fn, n = lay_out(forward, results(forward), overwrites=values)
     backward_fn, m = lay_out(backward, of_gates + of_state, others[states:])
-    return Traced(len(gates), forward_fn, backward_fn, to_state, (n, m))
+    pointwise = not forward.find_nodes(op="call_function", target=torch.ops.aten.convolution.default)
+    return Traced(len(gates), forward_fn, backward_fn, to_state, (n, m), pointwise)
