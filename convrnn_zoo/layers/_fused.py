@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from ._kernel import Kernel
 from ._layout import lighten
-from ._trace import Kind
+from ._trace import Kind, gradients, graph
 
 Maps = tuple[Tensor, ...]
 
@@ -80,7 +79,7 @@ def _compiled(
         def step(gates: Tensor, *rest: Tensor) -> Maps:
             return cell.step(gates, rest[:states], rest[states:])
 
-        of_gates, *found = torch.func.vjp(step, gates, *values)[1](grads)
+        of_gates, *found = gradients(step, (gates, *values), grads)
         into.copy_(of_gates)
         wanted = [g for g, w in zip(found, to_state, strict=False) if w]
         for out, value in zip(outs, wanted, strict=True):
@@ -92,11 +91,9 @@ def _compiled(
 
     convolved = [empty(batch, r, *size[1:], dtype=compute) for r in rows]
     values = [*convolved, *maps(states), *(empty(*shape) for shape in own)]
-    with torch.autocast(device.type, enabled=False):
-        one = make_fx(forward, tracing_mode="fake")(*values, *maps(states))
-        two = make_fx(backward, tracing_mode="fake")(
-            *values, *maps(states), empty(batch, sum(rows), *size[1:], dtype=compute), *maps(sum(to_state))
-        )
+    into = empty(batch, sum(rows), *size[1:], dtype=compute)
+    one = graph(forward, *values, *maps(states))
+    two = graph(backward, *values, *maps(states), into, *maps(sum(to_state)))
     if device.type == "cpu":
         for module in (one, two):
             lighten(module.graph)

@@ -77,7 +77,8 @@ class JoinedScan(torch.autograd.Function):
         with torch.autocast(xs.device.type, enabled=False):
             y, last = _forward(job, xs, weight, bias, rest, record)
         if record is not None:
-            ctx.save_for_backward(xs, weight, bias, *rest, *itertools.chain(*record))
+            # Saved, a view of an output would be an error: h is read from y itself.
+            ctx.save_for_backward(xs, weight, bias, *rest, y, *itertools.chain(*record))
             ctx.job, ctx.inputs = job, 3 + len(rest)
             ctx.set_materialize_grads(False)
         return y, *last
@@ -85,19 +86,19 @@ class JoinedScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         job, saved, wanted = ctx.job, ctx.saved_tensors, ctx.needs_input_grad[1:]
-        inputs, saved = saved[: ctx.inputs], saved[ctx.inputs :]
+        inputs, y, saved = saved[: ctx.inputs], saved[ctx.inputs], saved[ctx.inputs + 1 :]
         if torch.is_grad_enabled():  # a derivative of this one is wanted
             return None, *_again(job, inputs, grads, wanted)
         each = len(saved) // len(job.sizes)
         record = [saved[i : i + each] for i in range(0, len(saved), each)]
         with torch.autocast(inputs[0].device.type, enabled=False):
-            return None, *Backward(job, *inputs[:3], inputs[3:], record, grads, wanted).run()
+            return None, *Backward(job, *inputs[:3], inputs[3:], y, record, grads, wanted).run()
 
 
 def _forward(
     job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor], record: list[Maps] | None
 ) -> tuple[Tensor, Maps]:
-    """The scan. `record` gets of every step its state and what the kernel keeps."""
+    """The scan. `record` gets of every step its state, but for h, and what the kernel keeps."""
     kinds, kernel = len(job.cell.states), job.kernel(weight, rest)
     pool, (n, channels, *size) = kernel.pool, rest[0].shape
     inputs, from_zero, turn = weight.shape[1] - channels, job.from_zero, 0
@@ -137,7 +138,7 @@ def _forward(
             kernel.forward(convolved, state, new, keep=False)
             return new
         new = (next(outs), *(pool.map(rows, channels) for _ in state[1:]))
-        record.append((*state, *kernel.forward(convolved, state, new, keep=True)))
+        record.append((*state[1:], *kernel.forward(convolved, state, new, keep=True)))
         return new
 
     state = tuple(pool.map(*s.shape[:2]).copy_(s) for s in rest[:kinds])
@@ -153,7 +154,7 @@ class Backward:
 
     def __init__(
         self, job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor],
-        record: list[Maps], grads: Sequence[Tensor | None], wanted: Sequence[bool],
+        y: Tensor, record: list[Maps], grads: Sequence[Tensor | None], wanted: Sequence[bool],
     ) -> None:  # fmt: skip
         kinds, (n, channels, *size) = len(job.cell.states), rest[0].shape
         self.job, self.xs, self.record, self.dtype = job, xs, record, rest[0].dtype
@@ -170,6 +171,7 @@ class Backward:
             ]
             for span, wanted_here in ((slice(self.inputs, None), True), (slice(self.inputs), self.to_x))
         )
+        self.y, self.h = y.split(job.sizes), rest[0]
         self.y_grads = None if grads[0] is None else grads[0].split(job.sizes)
         self.last = tuple(
             pool.map(n, channels).zero_() if g is None else pool.map(n, channels).copy_(g) for g in grads[1:]
@@ -202,7 +204,8 @@ class Backward:
     def step(self, x: Tensor, grads: Maps) -> Maps:
         (t, (a, b)), kinds, rows = next(self.todo), len(grads), x.shape[0]
         self.left -= 1
-        state, kept = self.record[self.left][:kinds], self.record[self.left][kinds:]
+        record = self.record[self.left]
+        state, kept = (self.h_before(t), *record[: kinds - 1]), record[kinds - 1 :]
         dh = grads[0]
         if self.y_grads is not None:
             dh = torch.add(dh, self.y_grads[t], out=self.total[:rows])
@@ -223,6 +226,14 @@ class Backward:
             of_h = part if of_h is None else part.add_(of_h)
         assert of_h is not None
         return of_h, *(torch.zeros_like(s) if g is None else g for g, s in zip(before[1:], state[1:], strict=True))
+
+    def h_before(self, t: int) -> Tensor:
+        """The h that step t started from."""
+        rows, previous = self.job.sizes[t], t + 1 if self.job.reverse else t - 1
+        if not 0 <= previous < len(self.y):
+            return self.h[:rows]
+        h, held = self.y[previous], self.job.sizes[previous]
+        return h[:rows] if held >= rows else torch.cat([h, self.h[held:rows]])
 
     def flush(self, start: int, end: int) -> None:
         """The gradients of weights and input over the steps that have come together, rows `start` to `end`."""

@@ -94,16 +94,35 @@ def _graphs(
         return cell.step(gates, rest[:states], rest[states:])
 
     def derivative(*values: Tensor) -> Maps:
-        return torch.func.vjp(step, *values[: len(shapes)])[1](values[len(shapes) :])
+        return gradients(step, values[: len(shapes)], values[len(shapes) :])
 
-    with torch.autocast(device.type, enabled=False):
-        return make_fx(step, tracing_mode="fake")(*example), make_fx(derivative, tracing_mode="fake")(*example, *grads)
+    return graph(step, *example), graph(derivative, *example, *grads)
+
+
+def gradients(step: Callable[..., Maps], values: Sequence[Tensor], grads: Sequence[Tensor]) -> Maps:
+    """Those of `step(*values)` in `values`, zeros where it does not read one."""
+    with torch.enable_grad():
+        values = [v.detach().requires_grad_() for v in values]
+        found = torch.autograd.grad(step(*values), values, grads, allow_unused=True)
+    return tuple(torch.zeros_like(v) if g is None else g for g, v in zip(found, values, strict=True))
+
+
+def graph(function: Callable[..., Any], *example: Tensor) -> fx.GraphModule:
+    """The operations of `function`, whatever surrounds the call: autocast, a checkpoint's hooks, no_grad."""
+    as_is = torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t)
+    with torch.autocast(example[0].device.type, enabled=False), torch.no_grad(), as_is:
+        module = make_fx(function, tracing_mode="fake")(*example)
+    for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        node.replace_all_uses_with(node.args[0])  # autograd's, of what it saves
+        module.graph.erase_node(node)
+    module.recompile()
+    return module
 
 
 @lru_cache(maxsize=256)
 def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Traced:
     states = len(kind.cell.states)
-    forward, backward = (module.graph for module in _graphs(kind, rows, size, *rest))
+    forward, backward = (made.graph for made in _graphs(kind, rows, size, *rest))
     gates = split_input(forward, size[0])
     values = keep_values(gates, split_input(backward, size[0]))
     first, *others = results(backward)
