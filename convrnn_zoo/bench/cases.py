@@ -27,6 +27,7 @@ class Case(NamedTuple):
 
     @property
     def title(self) -> str:
+        """The case in words."""
         size = f"{self.size[0]}{'²³'[len(self.size) - 2]}" if len(self.size) > 1 else f"{self.size[0]}"
         text = f"{self.kind} {self.steps}×{self.batch}, {self.in_channels}→{self.channels}, {size}, {self.kernel}"
         text += f", {self.num_layers} layers" if self.num_layers > 1 else ""
@@ -34,6 +35,7 @@ class Case(NamedTuple):
         return text + (f", packed {self.lengths[0]}–{self.lengths[1]}" if self.lengths else "")
 
     def layer(self) -> ConvRNNBase:
+        """A new layer, its parameters drawn anew."""
         cls = getattr(layers, f"Conv{len(self.size)}d{self.kind}")
         return cls(
             self.in_channels, self.channels, self.kernel, num_layers=self.num_layers, bidirectional=self.bidirectional
@@ -47,11 +49,13 @@ class Case(NamedTuple):
         return [int((lengths > t).sum()) for t in range(int(lengths.max()))]
 
     def padded(self) -> Tensor:
+        """The input ``(T, N, C, *S)``, the same at every call."""
         steps = int(self._lengths().max()) if self.lengths else self.steps
         generator = torch.Generator().manual_seed(0)
         return torch.randn(steps, self.batch, self.in_channels, *self.size, generator=generator)
 
     def input(self) -> Tensor | PackedSequence:
+        """What the layer is given."""
         return pack_padded_sequence(self.padded(), self._lengths()) if self.lengths else self.padded()
 
     def _lengths(self) -> Tensor:

@@ -38,8 +38,13 @@ def machine(clock: str) -> dict[str, Any]:
 @click.option("--scheme", "chosen", multiple=True, help="Only this scheme (ours is always there).")
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(1), help="Runs of each scheme.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
-@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True,
-              help="cpu: processor time, for a busy machine; use it with --threads 1.")
+@click.option(
+    "--clock",
+    type=click.Choice(list(CLOCKS)),
+    default="wall",
+    show_default=True,
+    help="cpu: processor time, for a busy machine; use it with --threads 1.",
+)
 @click.option("--compile-peers", is_flag=True, help="Also the other schemes under torch.compile: minutes a case.")
 @click.option("--memory/--no-memory", default=True, help="Peak memory of a training step, in processes of its own.")
 @click.option("--peer", "peers", multiple=True, metavar="NAME=DIR", help="Another scheme; see convrnn_zoo.bench.peers.")

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from convrnn_zoo.layers._backward import chunks, rows_at_once
 from convrnn_zoo.layers._conv import Geometry, conv_gradients, convolver, input_gradient
 
 from .cases import Case
@@ -18,22 +19,32 @@ class _Conv:
     """One convolution; a training step needs the gradient of the last `state` channels of its input."""
 
     def __init__(self, case: Case, inputs: int, rows: int, state: int) -> None:
-        def map_(channels: int) -> Tensor:
-            return torch.randn(case.batch, *case.size, channels).movedim(-1, 1)
+        def map_(channels: int, n: int = case.batch) -> Tensor:
+            return torch.randn(n, *case.size, channels).movedim(-1, 1)
 
         one = (1,) * len(case.size)
         self.geometry, self.x, self.grad = Geometry(one, one, 1, "zeros"), map_(inputs), map_(rows)
         self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
         self.conv = convolver(self.weight, None, self.geometry, case.size, True)
         self.to_state = input_gradient(self.weight[:, -state:], self.geometry, case.size, True) if state else None
+        # Weight gradients of some steps at once are faster than one by one: as many as the layers take.
+        most = rows_at_once(self.weight, case.size)
+        self.together = [sum(case.sizes()[a:b]) for a, b in chunks(case.sizes(), most)]
+        self.xs, self.grads = (map_(c, max(self.together)) for c in (inputs, len(self.weight)))
 
     def forward(self, n: int) -> None:
+        """The step's convolution."""
         self.conv(self.x[:n])
 
     def backward(self, n: int) -> None:
-        conv_gradients(self.grad[:n], self.x[:n], self.weight, self.geometry, (False, True, False))
+        """The step's gradient of the state."""
         if self.to_state is not None:
             self.to_state(self.grad[:n])
+
+    def weights(self) -> None:
+        """The weight's gradient over all steps."""
+        for n in self.together:
+            conv_gradients(self.grads[:n], self.xs[:n], self.weight, self.geometry, (False, True, False))
 
 
 def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -59,5 +70,7 @@ def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:
         for n in sizes:
             for each in convs:
                 each.backward(n)
+        for each in convs:
+            each.weights()
 
     return inference, training

@@ -16,6 +16,8 @@ Times = dict[str, list[float]]
 
 
 def inference(forward: Any, x: Any) -> Callable[[], None]:
+    """Forward alone."""
+
     def run() -> None:
         with torch.inference_mode():
             forward(x)

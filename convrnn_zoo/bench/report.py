@@ -34,7 +34,9 @@ def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
         lines.append(["geometric mean", "", *means])
         rows = ["| " + " | ".join(line) + " |" for line in lines]
         rows.insert(1, "|---" * len(lines[0]) + "|")
-        parts.append(f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)\n\n" + "\n".join(rows))
+        parts.append(
+            f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)\n\n" + "\n".join(rows)
+        )
     if any("peak_bytes" in case for case in result["cases"]):
         parts.append(_memory(result))
     parts.append(

@@ -74,7 +74,9 @@ def convolver(
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(size, weight.shape[2:], stride, dilation)]
     if len(stride) == 1:  # as two, the first of one pixel: only so does torch keep the channels innermost
-        flat = convolver(weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), inside)
+        flat = convolver(
+            weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), inside
+        )
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
     if inside and weight.device.type == "cpu" and weight.dtype == torch.float32 and torch._C._get_mkldnn_enabled():
         # torch reorders a weight for oneDNN at every call, some 5 % of its time; here it is done once
@@ -86,9 +88,7 @@ def convolver(
     return lambda x: conv(x, weight, bias, stride, pads, dilation)
 
 
-def input_gradient(
-    weight: Tensor, geometry: Geometry, size: Sequence[int], inside: bool
-) -> Callable[[Tensor], Tensor]:
+def input_gradient(weight: Tensor, geometry: Geometry, size: Sequence[int], inside: bool) -> Callable[[Tensor], Tensor]:
     """The gradient of x in ``weight * x`` as a function of the result's, under :func:`convolver`'s conditions."""
     if all(s == 1 for s in geometry.stride):  # then it is itself a convolution
         mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))

@@ -133,12 +133,10 @@ def _joined(
 
 def _recomputed(one: Run, whole: Segment, state: Maps, from_zero: bool, reverse: bool) -> tuple[Tensor, Maps]:
     """`one` over √T segments in turn; between passes only their ends are kept."""
-    ys = []
+    ys: list[Tensor] = []
 
     def step(segment: Segment, state: Maps) -> Maps:
-        y, state = checkpoint(
-            one, segment, state, from_zero and not ys, use_reentrant=False, preserve_rng_state=False
-        )
+        y, state = checkpoint(one, segment, state, from_zero and not ys, use_reentrant=False, preserve_rng_state=False)
         ys.append(y)
         return state
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ def _compiled(
     dtypes: tuple[torch.dtype, torch.dtype],
     device: torch.device,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """``forward(*convolved, *state, *own, *new)`` and ``backward(*convolved, *state, *own, *grads, into, *to_state)``."""
+    """``forward(*convolved, *state, *own, *new)``, ``backward(*convolved, *state, *own, *grads, into, *to_state)``."""
     cell, states, parts, batch, (compute, dtype) = kind.cell, len(kind.cell.states), len(rows), 2, dtypes
 
     def empty(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
@@ -99,7 +99,8 @@ def _compiled(
             lighten(module.graph)
             module.recompile()
     # Dynamo tells batches of one, views at an offset and the like apart: more than its usual limit of variants.
-    return torch.compile(one, recompile_limit=64), torch.compile(two, recompile_limit=64)
+    compiled: Any = partial(torch.compile, recompile_limit=64)
+    return compiled(one), compiled(two)
 
 
 def set_fused(fused: bool) -> bool:

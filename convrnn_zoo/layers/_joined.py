@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._backward import Backward
 from ._base import DirectionWeights, Equations
-from ._conv import conv_gradients, convolver, input_gradient, same_padding
+from ._conv import convolver, same_padding
 from ._fused import FusedKernel
 from ._kernel import Kernel, Pool
 from ._scan import scan, scan_packed
@@ -92,7 +93,8 @@ class JoinedScan(torch.autograd.Function):
         each = len(saved) // len(job.sizes)
         record = [saved[i : i + each] for i in range(0, len(saved), each)]
         with torch.autocast(inputs[0].device.type, enabled=False):
-            return None, *Backward(job, *inputs[:3], inputs[3:], y, record, grads, wanted).run()
+            xs, weight, bias, *rest = inputs
+            return None, *Backward(job, xs, weight, bias, rest, y, record, grads, wanted).run()
 
 
 def _forward(
@@ -145,134 +147,14 @@ def _forward(
     return y, tuple(s.clone() for s in job.scan(step, xs, state, job.reverse))
 
 
-class Backward:
-    """The scan once more, the other way round: a step takes the gradient of its state to that of the one before."""
-
-    # Bytes of gate gradients that wait for their weight gradient: steps enough to fill the cores, few enough for a
-    # cache.
-    chunk_bytes = 16 << 20
-
-    def __init__(
-        self, job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor],
-        y: Tensor, record: list[Maps], grads: Sequence[Tensor | None], wanted: Sequence[bool],
-    ) -> None:  # fmt: skip
-        kinds, (n, channels, *size) = len(job.cell.states), rest[0].shape
-        self.job, self.xs, self.record, self.dtype = job, xs, record, rest[0].dtype
-        self.kernel = job.kernel(weight, rest)
-        pool, self.inputs, geometry = self.kernel.pool, weight.shape[1] - channels, job.cell.geometry
-        self.to_x, self.to_weight, self.to_bias, *to_state = wanted[: 3 + kinds]
-        self.to_state = to_state
-        self.weight = weight.to(job.compute)
-        self.to_h, self.to_input = (
-            [
-                (part.rows, input_gradient(self.weight[part.rows, span], geometry, size, pool.inside))
-                for part in job.parts
-                if wanted_here and (part.from_x if span.start is None else part.from_h)
-            ]
-            for span, wanted_here in ((slice(self.inputs, None), True), (slice(self.inputs), self.to_x))
-        )
-        self.y, self.h = y.split(job.sizes), rest[0]
-        self.y_grads = None if grads[0] is None else grads[0].split(job.sizes)
-        self.last = tuple(
-            pool.map(n, channels).zero_() if g is None else pool.map(n, channels).copy_(g) for g in grads[1:]
-        )
-        ends = list(itertools.accumulate(job.sizes))
-        self.starts = [end - size for end, size in zip(ends, job.sizes, strict=True)]
-        row_bytes = weight.shape[0] * rest[0][0, 0].numel() * self.weight.element_size()
-        self.chunks = chunks(job.sizes, self.chunk_bytes // max(1, row_bytes))
-        most = max(ends[b - 1] - self.starts[a] for a, b in self.chunks)
-        self.gates = pool.map(most, weight.shape[0], job.compute)
-        self.both = pool.map(most, weight.shape[1], job.compute)
-        self.total = pool.map(n, channels)
-        self.x_grad = pool.map(ends[-1], self.inputs, xs.dtype) if self.to_x else None
-        self.weight_grad = torch.zeros_like(weight, memory_format=torch.contiguous_format) if self.to_weight else None
-        self.bias_grad = torch.zeros_like(bias) if self.to_bias and bias is not None else None
-
-    def run(self) -> list[Tensor | None]:
-        """The gradients of xs, weight, bias, state and own weights."""
-        todo = [(t, chunk) for chunk in self.chunks for t in range(*chunk)]
-        self.todo, self.left = iter(todo if self.job.reverse else todo[::-1]), len(todo)
-        first = self.job.scan(self.step, self.xs, self.last, not self.job.reverse)
-        return [
-            None if self.x_grad is None else self.x_grad.view(self.xs.shape),
-            self.weight_grad,
-            self.bias_grad,
-            *(g if wanted else None for g, wanted in zip(first, self.to_state, strict=True)),
-            *self.kernel.own_grads,
-        ]
-
-    def step(self, x: Tensor, grads: Maps) -> Maps:
-        (t, (a, b)), kinds, rows = next(self.todo), len(grads), x.shape[0]
-        self.left -= 1
-        record = self.record[self.left]
-        state, kept = (self.h_before(t), *record[: kinds - 1]), record[kinds - 1 :]
-        dh = grads[0]
-        if self.y_grads is not None:
-            dh = torch.add(dh, self.y_grads[t], out=self.total[:rows])
-        start = self.starts[t] - self.starts[a]
-        gates = self.gates[start : start + rows]
-        before = self.kernel.backward(kept, state, (dh, *grads[1:]), gates, self.left % 2)
-        if self.to_weight:
-            both = self.both[start : start + rows]
-            both[:, : self.inputs].copy_(x)
-            both[:, self.inputs :].copy_(state[0])
-        if t == (b - 1 if self.job.reverse else a):
-            self.flush(self.starts[a], self.starts[b - 1] + self.job.sizes[b - 1])
-        if not self.left and not any(self.to_state):
-            return grads
-        of_h = before[0]
-        for span, gradient in self.to_h:
-            part = gradient(gates[:, span]).to(self.dtype)
-            of_h = part if of_h is None else part.add_(of_h)
-        assert of_h is not None
-        return of_h, *(torch.zeros_like(s) if g is None else g for g, s in zip(before[1:], state[1:], strict=True))
-
-    def h_before(self, t: int) -> Tensor:
-        """The h that step t started from."""
-        rows, previous = self.job.sizes[t], t + 1 if self.job.reverse else t - 1
-        if not 0 <= previous < len(self.y):
-            return self.h[:rows]
-        h, held = self.y[previous], self.job.sizes[previous]
-        return h[:rows] if held >= rows else torch.cat([h, self.h[held:rows]])
-
-    def flush(self, start: int, end: int) -> None:
-        """The gradients of weights and input over the steps that have come together, rows `start` to `end`."""
-        gates, both = self.gates[: end - start], self.both[: end - start]
-        for part in self.job.parts if self.to_weight or self.to_bias else ():
-            span = part.sees(self.inputs)
-            _, of_weight, of_bias = conv_gradients(
-                gates[:, part.rows], both[:, span], self.weight[part.rows, span], self.job.cell.geometry,
-                (False, self.to_weight, self.to_bias),
-            )  # fmt: skip
-            if self.weight_grad is not None:
-                self.weight_grad[part.rows, span].add_(of_weight)
-            if self.bias_grad is not None:
-                self.bias_grad[part.rows].add_(of_bias)
-        if self.x_grad is not None:
-            parts = [gradient(gates[:, rows]) for rows, gradient in self.to_input]
-            self.x_grad[start:end].copy_(parts[0] if len(parts) == 1 else sum(parts))
-
-
-def chunks(sizes: list[int], rows: int) -> list[tuple[int, int]]:
-    """Ranges of steps of up to so many rows together, one step at least."""
-    ranges, start, held = [], 0, 0
-    for t, n in enumerate(sizes):
-        if t > start and held + n > rows:
-            ranges.append((start, t))
-            start, held = t, 0
-        held += n
-    return [*ranges, (start, len(sizes))]
-
-
 def _again(
     job: Job, inputs: Sequence[Tensor | None], grads: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients as a function that can itself be differentiated, by way of the plain path."""
     outs = job.plain(*inputs)
     ends = [(o, g) for o, g in zip(outs, grads, strict=True) if g is not None and o.requires_grad]
-    found = torch.autograd.grad(
-        [o for o, _ in ends], [t for t, w in zip(inputs, wanted, strict=True) if w], [g for _, g in ends],
-        create_graph=True, allow_unused=True,
-    )  # fmt: skip
-    left = iter(found)
-    return [next(left) if w else None for w in wanted]
+    sources = [t for t, w in zip(inputs, wanted, strict=True) if w and t is not None]
+    found = iter(
+        torch.autograd.grad([o for o, _ in ends], sources, [g for _, g in ends], create_graph=True, allow_unused=True)
+    )
+    return [next(found) if w else None for w in wanted]

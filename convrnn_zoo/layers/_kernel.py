@@ -76,7 +76,7 @@ class Kernel:
         """Writes the new state to `new` and returns what :meth:`backward` wants of the gates."""
         n, k = new[0].shape[0], self.step.gates
         if k == 1:
-            whole = convolved[0] if len(convolved) == 1 else torch.cat(convolved, 1)
+            whole = convolved[0] if len(convolved) == 1 else torch.cat(list(convolved), 1)
             whole = whole.to(new[0].dtype)
             gates: Sequence[Tensor] = (whole,)
         else:  # one dense map each: element by element, slices of channels are slow

@@ -50,7 +50,7 @@ def lighten(graph: fx.Graph) -> None:
 
 
 def results(graph: fx.Graph) -> list[fx.Node]:
-    return list(graph.output_node().args[0])  # type: ignore[arg-type]
+    return list(graph.output_node().args[0])
 
 
 def is_zero(node: fx.Node) -> bool:
@@ -116,7 +116,9 @@ def lay_out(
     home = {node: f"out{i}" for i, node in reversed(list(enumerate(writes))) if _fits(node, like)}
     place: dict[fx.Node, str] = {}
     names: dict[str, Any] = {}
-    lines, free, scratch = [], [], 0
+    lines: list[str] = []
+    free: list[str] = []
+    scratch = 0
     inputs = []
 
     def code(value: Any) -> str:
@@ -169,7 +171,7 @@ def lay_out(
 
 
 def _fits(node: fx.Node, like: Tensor) -> bool:
-    value = node.meta.get("val")
+    value = node.meta["val"]
     return node.target in _INTO and value.shape == like.shape and value.dtype == like.dtype
 
 

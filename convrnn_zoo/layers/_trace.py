@@ -1,12 +1,12 @@
-"""A cell's step, and its derivative, as graphs of tensor operations: traced from the equations, once a kind of cell."""
+"""A cell's step and its derivative as graphs of tensor operations: traced from the equations, once a kind."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch import fx
+from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ._base import Equations
@@ -79,7 +79,7 @@ def _parts(kind: Kind, rows_ih: int, rows_hh: int) -> list[Part]:
     from_h = join(torch.zeros(1, rows_ih), torch.ones(1, rows_hh))[0].bool().tolist()
     seen = list(zip(from_x, from_h, strict=True))
     cuts = [0, *(i for i in range(1, len(seen)) if seen[i] != seen[i - 1]), len(seen)]
-    return [Part(slice(a, b), *seen[a]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [Part(slice(a, b), *seen[a]) for a, b in itertools.pairwise(cuts)]
 
 
 def _graphs(
@@ -126,7 +126,7 @@ def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Trace
     gates = split_input(forward, size[0])
     values = keep_values(gates, split_input(backward, size[0]))
     first, *others = results(backward)
-    of_gates = list(first.args[0]) if len(gates) > 1 else [first]  # the gradient of a split is a concatenation
+    of_gates: list[Any] = list(first.args[0]) if len(gates) > 1 else [first]  # type: ignore[arg-type]  # the gradient of a split is a concatenation
     to_state = tuple(not is_zero(node) for node in others[:states])
     of_state = [node for node, wanted in zip(others, to_state, strict=False) if wanted]
     forward_fn, n = lay_out(forward, results(forward), overwrites=values)
