@@ -34,7 +34,8 @@ class Plain(nn.Module):
         layer = self.layer
         sizes: list[int] | None = None
         if isinstance(x, PackedSequence):
-            x, sizes = x.data, x.batch_sizes.tolist()
+            sizes = x.batch_sizes.tolist()
+            x = x.data
         below = x
         outputs: list[Tensor] = []
         last: list[Maps] = []

@@ -50,6 +50,7 @@ class FusedKernel(Kernel):
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # its tensors know no derivative
 def _compiled(
     kind: Kind,
     rows: tuple[int, ...],

@@ -82,6 +82,7 @@ def _parts(kind: Kind, rows_ih: int, rows_hh: int) -> list[Part]:
     return [Part(slice(a, b), *seen[a]) for a, b in itertools.pairwise(cuts)]
 
 
+@torch.inference_mode(False)  # its tensors know no derivative
 def _graphs(
     kind: Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any
 ) -> tuple[fx.GraphModule, fx.GraphModule]:
