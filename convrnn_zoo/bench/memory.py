@@ -5,27 +5,30 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-from .cases import CASES, Case
+from .cases import Case
+from .measure import training
+from .peers import SCHEMES
 
 
 def peaks(case: Case, schemes: Sequence[str]) -> dict[str, int]:
-    """Bytes by which the resident memory of a process rises in one training step, for each scheme."""
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        found = {name: pool.apply(_peak, (case.name, name)) for name in schemes}
+    """:func:`peak_of` each scheme that can do the case."""
+    found = {name: peak_of(case, name) for name in schemes}
     return {name: peak for name, peak in found.items() if peak is not None}
 
 
-def _peak(case_name: str, scheme: str) -> int | None:
-    from .measure import training
-    from .peers import SCHEMES
+def peak_of(case: Case, scheme: str) -> int | None:
+    """Bytes by which the resident memory of a fresh process rises in one training step; None if it cannot do it."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (case, scheme))
 
-    case = next(c for c in CASES if c.name == case_name)
+
+def _peak(case: Case, scheme: str) -> int | None:
     forward = SCHEMES[scheme](case)
     if forward is None:
         return None
     small = case._replace(steps=2, batch=1, lengths=(1, 2) if case.lengths else None)
-    step = training(forward, case.input())
     training(forward, small.input())()  # what is loaded and traced at first use is not the step's
+    step = training(forward, case.input())
     before = _resident()
     step()
     return max(0, _highest() - before)

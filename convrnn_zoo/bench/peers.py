@@ -28,9 +28,10 @@ Build = Callable[[Case], Any]
 class Ours(nn.Module):
     """The layer as it is."""
 
-    def __init__(self, case: Case, fused: bool = False) -> None:
+    def __init__(self, case: Case, fused: bool = False, recompute: bool = False) -> None:
         super().__init__()
         self.layer, self.fused = case.layer(), fused
+        self.layer.grad_checkpointing = recompute
 
     def forward(self, x: Any) -> Tensor:
         """The output, a packed one as its data."""
@@ -98,6 +99,7 @@ def compiled(build: Build) -> Build:
 SCHEMES: dict[str, Build] = {
     "ours": Ours,
     "ours fused": lambda case: Ours(case, fused=True),
+    "ours recomputing": lambda case: Ours(case, recompute=True),
     "two convolutions": two_convolutions,
     "one convolution": one_convolution,
     "keras": keras,

@@ -36,7 +36,11 @@ class FusedKernel(Kernel):
             self._calls = _compiled(Kind(self.cell), rows, size, own, self.step.to_state, dtypes, device)
         return self._calls
 
-    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, keep: bool) -> Maps:
+    def room(self, sizes: Sequence[int]) -> Sequence[Tensor | None]:
+        """None: the compiled passes read the gates as the convolutions give them."""
+        return [None] * len(sizes)
+
+    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Tensor | None = None) -> Maps:
         self._compiled(convolved)[0](*convolved, *state, *self.own, *new)
         return tuple(convolved)
 

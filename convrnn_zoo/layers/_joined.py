@@ -6,7 +6,7 @@ weights and of the input wait until a few steps are together and take one convol
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -103,7 +103,7 @@ def _forward(
     """The scan. `record` gets of every step its state, but for h, and what the kernel keeps."""
     kinds, kernel = len(job.cell.states), job.kernel(weight, rest)
     pool, (n, channels, *size) = kernel.pool, rest[0].shape
-    inputs, from_zero, turn = weight.shape[1] - channels, job.from_zero, 0
+    inputs, from_zero = weight.shape[1] - channels, job.from_zero
     weight = weight.to(job.compute)
 
     def convs(spans: list[slice]) -> list[tuple[slice, Callable[[Tensor], Tensor]]]:
@@ -115,7 +115,16 @@ def _forward(
 
     both = pool.map(n, inputs + channels, job.compute)
     y = pool.map(sum(job.sizes), channels)
-    outs = iter(y.split(job.sizes)[:: -1 if job.reverse else 1])
+    order = slice(None, None, -1 if job.reverse else 1)
+    sizes = job.sizes[order]
+    rests: Any
+    room: Iterator[Tensor | None]
+    if record is None:  # the state that is read is not the one that is written
+        rests, room = (pool.states(f"state {t % 2}", kinds - 1, n) for t, n in enumerate(sizes)), itertools.repeat(None)
+    else:  # one piece for all steps: less for the system to hand out and to get back
+        pieces = [pool.map(sum(sizes), channels).split(sizes) for _ in range(kinds - 1)]
+        rests, room = ([piece[t] for piece in pieces] for t in range(len(sizes))), iter(kernel.room(sizes))
+    news = ((h, *rest) for h, rest in zip(y.split(job.sizes)[order], rests, strict=True))
     # A zero state has no part in a convolution that sees the input as well.
     first = convs([part.sees(inputs, not (from_zero and part.from_x)) for part in job.parts])
     later = convs([part.sees(inputs) for part in job.parts]) if from_zero and len(job.sizes) > 1 else first
@@ -123,8 +132,7 @@ def _forward(
     views: dict[int, Any] = {}
 
     def step(x: Tensor, state: Maps) -> Maps:
-        nonlocal turn
-        rows, turn = x.shape[0], 1 - turn
+        rows = x.shape[0]
         if rows not in views:
             seen = both[:rows]
             views[rows] = (seen[:, :inputs], seen[:, inputs:], [seen[:, span] for span, _ in later])
@@ -135,12 +143,10 @@ def _forward(
         if now is not later:
             spans = [both[:rows, span] for span, _ in now]
         convolved = [conv(seen) for seen, (_, conv) in zip(spans, now, strict=True)]
-        if record is None:
-            new = (next(outs), *pool.states(f"state {turn}", kinds - 1, rows))
-            kernel.forward(convolved, state, new, keep=False)
-            return new
-        new = (next(outs), *(pool.map(rows, channels) for _ in state[1:]))
-        record.append((*state[1:], *kernel.forward(convolved, state, new, keep=True)))
+        new = next(news)
+        kept = kernel.forward(convolved, state, new, next(room))
+        if record is not None:
+            record.append((*state[1:], *kept))
         return new
 
     state = tuple(pool.map(*s.shape[:2]).copy_(s) for s in rest[:kinds])

@@ -72,19 +72,25 @@ class Kernel:
             found = self.pool._views["gates", n] = (gates, gates.split(n), self._apart(gates, n))
         return found
 
-    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, keep: bool) -> Maps:
-        """Writes the new state to `new` and returns what :meth:`backward` wants of the gates."""
+    def room(self, sizes: Sequence[int]) -> Sequence[Tensor | None]:
+        """What :meth:`forward` keeps its gates in, for steps of these batches."""
+        k = self.step.gates
+        if k == 1:
+            return [None] * len(sizes)
+        return self.pool.map(k * sum(sizes), self.pool.like.shape[1]).split([k * n for n in sizes])
+
+    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Tensor | None = None) -> Maps:
+        """Writes the new state to `new` and returns what :meth:`backward` wants of the gates, kept in `room`."""
         n, k = new[0].shape[0], self.step.gates
         if k == 1:
             whole = convolved[0] if len(convolved) == 1 else torch.cat(list(convolved), 1)
             whole = whole.to(new[0].dtype)
             gates: Sequence[Tensor] = (whole,)
         else:  # one dense map each: element by element, slices of channels are slow
-            if keep:
-                whole = self.pool.map(k * n, new[0].shape[1])
-                gates, apart = whole.split(n), self._apart(whole, n)
-            else:
+            if room is None:
                 whole, gates, apart = self._gates(n)
+            else:
+                whole, gates, apart = room, room.split(n), self._apart(room, n)
             start = 0
             for part in convolved:
                 count = part.shape[1] // new[0].shape[1]
