@@ -1,6 +1,7 @@
 """The core family: convolutional RNN, LSTM, peephole LSTM and GRU in one, two and three dimensions."""
 
 from ._base import ConvRNNCellBase
+from ._fused import set_fused
 from ._sequence import ConvRNNBase
 from .gru import (
     Conv1dGRU,
@@ -78,4 +79,5 @@ __all__ = [
     "ConvRNNBase",
     "ConvRNNCell",
     "ConvRNNCellBase",
+    "set_fused",
 ]

@@ -1,8 +1,9 @@
 """The size-preserving convolution, from one to three dimensions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -60,3 +61,60 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
     flat = [p for pair in reversed(pads) for p in pair]  # F.pad counts axes from the last
     x = F.pad(x, flat, "constant" if mode == "zeros" else mode)
     return conv(x, weight, bias, stride, 0, dilation, groups)
+
+
+def convolver(
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], inside: bool
+) -> Callable[[Tensor], Tensor]:
+    """``weight * x + bias`` as a function of x alone, for many calls; what the weight needs is done once.
+
+    For maps of one size, zero padding and one group, where both sides are padded alike; `inside` tells whether their
+    channels are innermost. It is not differentiable.
+    """
+    stride, dilation, *_ = geometry
+    pads = [before for before, _ in same_padding(size, weight.shape[2:], stride, dilation)]
+    if len(stride) == 1:  # as two, the first of one pixel: only so does torch keep the channels innermost
+        flat = convolver(
+            weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), inside
+        )
+        return lambda x: flat(x.unsqueeze(2)).squeeze(2)
+    if inside and weight.device.type == "cpu" and weight.dtype == torch.float32 and torch._C._get_mkldnn_enabled():
+        # torch reorders a weight for oneDNN at every call, some 5 % of its time; here it is done once
+        reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(stride)}d_weight")
+        packed = reorder(weight.contiguous().to_mkldnn(), pads, stride, dilation, 1, [1, weight.shape[1], *size])
+        call = torch.ops.mkldnn._convolution_pointwise.default
+        return lambda x: call(x, packed, bias, pads, stride, dilation, 1, "none", [], "")
+    conv, weight = _CONV[len(stride)], weight.contiguous()
+    return lambda x: conv(x, weight, bias, stride, pads, dilation)
+
+
+def input_gradient(weight: Tensor, geometry: Geometry, size: Sequence[int], inside: bool) -> Callable[[Tensor], Tensor]:
+    """The gradient of x in ``weight * x`` as a function of the result's, under :func:`convolver`'s conditions."""
+    if all(s == 1 for s in geometry.stride):  # then it is itself a convolution
+        mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
+        return convolver(mirrored, None, geometry, size, inside)
+    weight = weight.contiguous()
+
+    def gradient(grad: Tensor) -> Tensor:
+        like = grad.new_empty(1).expand(grad.shape[0], weight.shape[1], *size)
+        of_x, *_ = conv_gradients(grad, like, weight, geometry, (True, False, False))
+        assert of_x is not None
+        return of_x
+
+    return gradient
+
+
+def conv_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, ...]:
+    """Those of ``weight * x + bias`` in x, weight and bias, under :func:`convolver`'s conditions."""
+    stride, dilation, *_ = geometry
+    pads = [before for before, _ in same_padding(x.shape[2:], weight.shape[2:], stride, dilation)]
+    if len(stride) == 1:
+        flat = Geometry((1, *stride), (1, *dilation), 1, "zeros")
+        grads = conv_gradients(grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), flat, wanted)
+        return tuple(g if g is None or g.dim() == 1 else g.squeeze(2) for g in grads)
+    grads = torch.ops.aten.convolution_backward.default(
+        grad, x, weight, [weight.shape[0]], stride, pads, dilation, False, [0] * len(stride), 1, wanted
+    )
+    return tuple(g if w else None for g, w in zip(grads, wanted, strict=True))

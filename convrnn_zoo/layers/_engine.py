@@ -1,32 +1,146 @@
 """The engine: one layer in one direction over a whole sequence. The one place where cell, convolution and time meet."""
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 from ._base import DirectionWeights, Equations
+from ._conv import same_conv
+from ._fused import is_fused
+from ._joined import Job, JoinedScan, can_join, joined
 from ._scan import scan, scan_packed
+from ._trace import parts
+
+Maps = tuple[Tensor, ...]
+Run = Callable[["Segment", Maps, bool], tuple[Tensor, Maps]]
+
+
+@dataclass
+class Segment:
+    """Steps in a row: ``(T, N, C, *S)``, or the data ``(ΣT, C, *S)`` of a packed sequence, and the batch of each."""
+
+    xs: Tensor
+    sizes: list[int]
+    packed: bool
+
+    def __len__(self) -> int:
+        return self.sizes[0]
+
+    def steps(self) -> tuple[Tensor, ...]:
+        return self.xs.split(self.sizes) if self.packed else self.xs.unbind(0)
+
+    def cut(self, steps: int) -> list["Segment"]:
+        sizes = [self.sizes[i : i + steps] for i in range(0, len(self.sizes), steps)]
+        xs = self.xs.split([sum(s) for s in sizes] if self.packed else steps)
+        return [Segment(x, s, self.packed) for x, s in zip(xs, sizes, strict=True)]
 
 
 def run(
     cell: Equations,
     xs: Tensor,
-    state: tuple[Tensor, ...],
+    state: Maps,
     w: DirectionWeights,
     batch_sizes: list[int] | None = None,
     *,
     reverse: bool = False,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Every ``h`` and the last state.
+    from_zero: bool = False,
+    recompute: bool = False,
+) -> tuple[Tensor, Maps]:
+    """Every ``h`` and the last state, both in the dtype of the weights, whatever autocast makes of the convolutions.
 
     `xs` is ``(T, N, C, *S)``, or, given `batch_sizes`, the data ``(ΣT, C, *S)`` of a packed sequence; `state` has
-    its batch in the packed order. The output has the layout of `xs`.
+    its batch in the packed order. The output has the layout of `xs`. `from_zero` says that `state` is zero;
+    `recompute` that a backward pass shall compute again what is inside √T segments of time instead of keeping it.
     """
+    whole = Segment(xs, batch_sizes or [xs.shape[1]] * xs.shape[0], batch_sizes is not None)
+    state = tuple(s.to(w.ih.dtype) for s in state)
+    if _is_taken_apart() or not xs.numel() or not can_join(cell, xs, w):
+        one: Run = partial(_plain, cell, w, reverse)
+    else:
+        one = partial(_joined, cell, w, reverse, *joined(cell, w))
+    if not recompute or not torch.is_grad_enabled():
+        y, state = one(whole, state, from_zero)
+    else:
+        y, state = _recomputed(one, whole, state, from_zero, reverse)
+    return y if batch_sizes else y.view(*xs.shape[:2], *y.shape[1:]), state
 
-    def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return cell.advance(x, state, w)
 
-    if batch_sizes is None:
-        ys, state = scan(step, xs.unbind(0), state, reverse=reverse)
-        return torch.stack(ys), state
-    ys, state = scan_packed(step, xs.split(batch_sizes), state, reverse=reverse)
+def _is_taken_apart() -> bool:
+    """Whether a compiler, torch.func or forward-mode differentiation wants the operations one by one."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+    )
+
+
+def _plain(cell: Equations, w: DirectionWeights, reverse: bool, segment: Segment, state: Maps, from_zero: bool) -> Any:
+    """Step after step under ordinary autograd: for all that :func:`can_join` excludes, and for compilers."""
+    return _steps(partial(cell.advance, w=w), segment, state, reverse)
+
+
+def _steps(advance: Callable[..., Maps], segment: Segment, state: Maps, reverse: bool) -> tuple[Tensor, Maps]:
+    dtype = state[0].dtype
+
+    def step(x: Tensor, state: Maps) -> Maps:
+        return tuple(s.to(dtype) for s in advance(x, state))
+
+    over = scan_packed if segment.packed else scan
+    ys, state = over(step, segment.steps(), state, reverse=reverse)
     return torch.cat(ys), state
+
+
+def _joined(
+    cell: Equations,
+    w: DirectionWeights,
+    reverse: bool,
+    weight: Tensor,
+    bias: Tensor | None,
+    segment: Segment,
+    state: Maps,
+    from_zero: bool,
+) -> tuple[Tensor, Maps]:
+    device, kinds = segment.xs.device.type, len(state)
+
+    def plain(xs: Tensor, weight: Tensor, bias: Tensor | None, *rest: Tensor) -> Maps:
+        def advance(x: Tensor, state: Maps) -> Maps:
+            both = torch.cat([x.to(state[0].dtype), state[0]], 1)
+            return cell.step(same_conv(both, weight, bias, cell.geometry), state, rest[kinds:])
+
+        y, last = _steps(advance, Segment(xs, segment.sizes, segment.packed), rest[:kinds], reverse)
+        return y, *last
+
+    job = Job(
+        cell=cell,
+        sizes=segment.sizes,
+        reverse=reverse,
+        from_zero=from_zero,
+        compute=torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype,
+        parts=parts(cell, w.ih.shape[0], w.hh.shape[0]),
+        fused=is_fused(),
+        plain=plain,
+    )
+    y, *last = JoinedScan.apply(job, segment.xs, weight, bias, *state, *w.own)
+    return y, tuple(last)
+
+
+def _recomputed(one: Run, whole: Segment, state: Maps, from_zero: bool, reverse: bool) -> tuple[Tensor, Maps]:
+    """`one` over √T segments in turn; between passes only their ends are kept."""
+    ys: list[Tensor] = []
+
+    def step(segment: Segment, state: Maps) -> Maps:
+        y, state = checkpoint(one, segment, state, from_zero and not ys, use_reentrant=False, preserve_rng_state=False)
+        ys.append(y)
+        return state
+
+    segments = whole.cut(math.isqrt(len(whole.sizes) - 1) + 1)
+    over: Any = scan_packed if whole.packed else scan
+    _, state = over(step, segments, state, reverse=reverse)
+    return torch.cat(ys[:: -1 if reverse else 1]), state

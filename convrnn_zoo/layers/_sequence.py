@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.checkpoint import checkpoint
 
 from . import _checks as check
 from ._base import Equations
@@ -67,7 +66,7 @@ class ConvRNNBase(Equations):
     ) -> None:
         super().__init__()
         self._configure(in_channels, bias, stride, dilation, groups, padding_mode)
-        self.grad_checkpointing = False  # whether training recomputes what is inside a layer
+        self.grad_checkpointing = False  # whether a backward pass computes again what is inside segments of time
         self.num_layers = check.positive_int("num_layers", num_layers)
         self.batch_first = check.boolean("batch_first", batch_first)
         self.dropout = check.probability("dropout", dropout)
@@ -168,10 +167,7 @@ class ConvRNNBase(Equations):
 
         outputs, finals = [], []
         for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                x, ends = checkpoint(self._run_layer, layer, x, states, sizes, use_reentrant=False)
-            else:
-                x, ends = self._run_layer(layer, x, states, sizes)
+            x, ends = self._run_layer(layer, x, states, sizes, hx is None)
             outputs.append(x)
             finals += ends
             if self.dropout and layer < self.num_layers - 1:
@@ -209,11 +205,16 @@ class ConvRNNBase(Equations):
             check_map(owner, x.shape[-n:], kernel, self.geometry)
         return x, sizes, unbatched
 
-    def _run_layer(self, layer: int, x: Tensor, states: States, sizes: list[int] | None) -> tuple[Tensor, States]:
+    def _run_layer(
+        self, layer: int, x: Tensor, states: States, sizes: list[int] | None, from_zero: bool
+    ) -> tuple[Tensor, States]:
         ends, ys = [], []
         for d, suffix in enumerate(f"_l{layer}{end}" for end in ("", "_reverse")[: self.num_directions]):
             w = self._weights(suffix, self.widths[layer])
-            y, end = run(self, x, states[layer * self.num_directions + d], w, sizes, reverse=d == 1)
+            state = states[layer * self.num_directions + d]
+            y, end = run(
+                self, x, state, w, sizes, reverse=d == 1, from_zero=from_zero, recompute=self.grad_checkpointing
+            )
             ys.append(y)
             ends.append(end)
         return ys[0] if len(ys) == 1 else torch.cat(ys, dim=-self.ndim - 1), ends

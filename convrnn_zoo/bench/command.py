@@ -1,0 +1,91 @@
+"""The command."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from convrnn_zoo import __version__
+
+from .cases import CASES
+from .measure import CLOCKS, time_case
+from .memory import peaks
+from .peers import COMPILED, SCHEMES, load_peer
+from .report import chart, table
+
+
+def machine(clock: str) -> dict[str, Any]:
+    """What was measured on."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    return {
+        "processor": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "convrnn_zoo": __version__,
+        "clock": clock,
+    }
+
+
+@click.command()
+@click.option("--case", "names", multiple=True, type=click.Choice([c.name for c in CASES]), help="Only this case.")
+@click.option("--scheme", "chosen", multiple=True, help="Only this scheme (ours is always there).")
+@click.option("--rounds", default=20, show_default=True, type=click.IntRange(1), help="Runs of each scheme.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
+@click.option(
+    "--clock",
+    type=click.Choice(list(CLOCKS)),
+    default="wall",
+    show_default=True,
+    help="cpu: processor time, for a busy machine; use it with --threads 1.",
+)
+@click.option("--compile-peers", is_flag=True, help="Also the other schemes under torch.compile: minutes a case.")
+@click.option("--memory/--no-memory", default=True, help="Peak memory of a training step, in processes of its own.")
+@click.option("--peer", "peers", multiple=True, metavar="NAME=DIR", help="Another scheme; see convrnn_zoo.bench.peers.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory for bench.json, .md and .png.")
+def bench(
+    names: tuple[str, ...], chosen: tuple[str, ...], rounds: int, threads: int | None, clock: str,
+    compile_peers: bool, memory: bool, peers: tuple[str, ...], out: Path | None,
+) -> None:  # fmt: skip
+    """Time the layers beside other ways to compute the same, inference and training."""
+    if threads:
+        torch.set_num_threads(threads)
+    schemes = SCHEMES | (COMPILED if compile_peers else {})
+    for peer in peers:
+        name, sep, directory = peer.partition("=")
+        if not sep:
+            raise click.BadParameter(f"expected NAME=DIR, got {peer!r}; write --peer mine=path/to/checkout")
+        try:
+            schemes[name] = load_peer(Path(directory))
+        except FileNotFoundError as e:
+            raise click.BadParameter(str(e)) from e
+    if unknown := set(chosen) - set(schemes):
+        raise click.BadParameter(f"--scheme expected some of {', '.join(schemes)}; got {', '.join(unknown)}")
+    if chosen:
+        schemes = {name: build for name, build in schemes.items() if name == "ours" or name in chosen}
+
+    result: dict[str, Any] = {"machine": machine(clock), "rounds": rounds, "cases": []}
+    for case in CASES:
+        if names and case.name not in names:
+            continue
+        entry: dict[str, Any] = {"name": case.name, "title": case.title}
+        for task, times in time_case(case, schemes, rounds, clock):
+            entry[task] = times
+            click.echo(table({**result, "cases": [entry]}, [task]))
+        if memory:
+            entry["peak_bytes"] = peaks(case, [n for n in schemes if n in SCHEMES])
+        result["cases"].append(entry)
+    click.echo(table(result))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in {"bench.json": json.dumps(result, indent=1), "bench.md": table(result)}.items():
+            part = out / (name + ".part")
+            part.write_text(text + "\n")
+            part.replace(out / name)
+        chart(result, out / "bench.png")

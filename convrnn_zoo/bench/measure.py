@@ -1,0 +1,71 @@
+"""Timing: every scheme in turn, round after round, so that what disturbs the machine disturbs all of them."""
+
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+
+from .cases import Case
+from .floor import floor
+from .peers import Build
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+Times = dict[str, list[float]]
+
+
+def inference(forward: Any, x: Any) -> Callable[[], None]:
+    """Forward alone."""
+
+    def run() -> None:
+        with torch.inference_mode():
+            forward(x)
+
+    return run
+
+
+def training(forward: Any, x: Any) -> Callable[[], None]:
+    """Forward, backward, and the gradients gone, as an optimizer's step would leave them."""
+    parameters = [p for p in forward.parameters() if p.requires_grad]
+
+    def run() -> None:
+        forward(x).sum().backward()
+        for p in parameters:
+            p.grad = None
+
+    return run
+
+
+TASKS = {"inference": inference, "training": training}
+
+
+def interleaved(runs: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]) -> Times:
+    """Seconds of each run in each round, after one that is not counted."""
+    times: Times = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    names = list(runs)
+    for r in range(rounds):
+        for name in names[r % len(names) :] + names[: r % len(names)]:
+            start = clock()
+            runs[name]()
+            times[name].append(clock() - start)
+    return times
+
+
+def time_case(case: Case, schemes: dict[str, Build], rounds: int, clock: str = "wall") -> Iterator[tuple[str, Times]]:
+    """The times of every scheme that can do `case`, and of the floor: first in inference, then in training."""
+    x, forwards = case.input(), {name: build(case) for name, build in schemes.items()}
+    for (task, make), bare in zip(TASKS.items(), floor(case), strict=True):
+        runs = {name: make(forward, x) for name, forward in forwards.items() if forward is not None}
+        yield task, interleaved({**runs, "floor": bare}, rounds, CLOCKS[clock])
+
+
+def ratios(times: Times, of: str) -> dict[str, float]:
+    """How many times as fast `of` is as each of the others: the median over rounds of the quotient in one round."""
+    return {
+        name: median(other / one for other, one in zip(others, times[of], strict=True))
+        for name, others in times.items()
+        if name != of
+    }

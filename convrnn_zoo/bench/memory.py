@@ -1,0 +1,54 @@
+"""Peak memory of a training step, each scheme in a process of its own."""
+
+import multiprocessing
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+from .cases import Case
+from .measure import training
+from .peers import SCHEMES
+
+
+def peaks(case: Case, schemes: Sequence[str]) -> dict[str, int]:
+    """:func:`peak_of` each scheme that can do the case."""
+    found = {name: peak_of(case, name) for name in schemes}
+    return {name: peak for name, peak in found.items() if peak is not None}
+
+
+def peak_of(case: Case, scheme: str) -> int | None:
+    """Bytes by which the resident memory of a fresh process rises in one training step; None if it cannot do it."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (case, scheme))
+
+
+def _peak(case: Case, scheme: str) -> int | None:
+    forward = SCHEMES[scheme](case)
+    if forward is None:
+        return None
+    small = case._replace(steps=2, batch=1, lengths=(1, 2) if case.lengths else None)
+    training(forward, small.input())()  # what is loaded and traced at first use is not the step's
+    step = training(forward, case.input())
+    before = _resident()
+    step()
+    return max(0, _highest() - before)
+
+
+def _resident() -> int:
+    """Resident bytes now, and from here on the mark that :func:`_highest` reads, where the system lets it be set."""
+    mark = Path("/proc/self/clear_refs")
+    if mark.exists():
+        mark.write_text("5")
+    return _status("VmRSS")
+
+
+def _highest() -> int:
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():  # not Linux: the highest so far, which is all that there is
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field + ":"))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,82 @@
+"""The numbers as a table and as a chart."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .measure import TASKS, ratios
+
+
+def _schemes(result: dict[str, Any], task: str) -> list[str]:
+    names = {name: None for case in result["cases"] for name in case.get(task, {})}
+    return [name for name in names if name != "ours"]
+
+
+def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
+    """Markdown: a line a case; how many times as fast `ours` is as each other scheme."""
+    m, parts = result["machine"], []
+    for task in tasks:
+        others = _schemes(result, task)
+        lines = [["case", "ours, ms", *others]]
+        logs: dict[str, list[float]] = {name: [] for name in others}
+        for case in result["cases"]:
+            times = case.get(task)
+            if not times:
+                continue
+            quotients = ratios(times, "ours")
+            for name, q in quotients.items():
+                logs[name].append(math.log(q))
+            cells = [f"{quotients[n]:.2f}" if n in quotients else "–" for n in others]
+            lines.append([case["title"], f"{median(times['ours']) * 1e3:.1f}", *cells])
+        means = [f"{math.exp(sum(v) / len(v)):.2f}" if v else "–" for v in logs.values()]
+        lines.append(["geometric mean", "", *means])
+        rows = ["| " + " | ".join(line) + " |" for line in lines]
+        rows.insert(1, "|---" * len(lines[0]) + "|")
+        parts.append(
+            f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)\n\n" + "\n".join(rows)
+        )
+    if any("peak_bytes" in case for case in result["cases"]):
+        parts.append(_memory(result))
+    parts.append(
+        f"{m['processor']}, {m['threads']} threads, torch {m['torch']}, convrnn_zoo {m['convrnn_zoo']}; medians of "
+        f"{result['rounds']} interleaved runs, {m['clock']} clock."
+    )
+    return "\n\n".join(parts)
+
+
+def _memory(result: dict[str, Any]) -> str:
+    cases = [case for case in result["cases"] if "peak_bytes" in case]
+    names = list({name: None for case in cases for name in case["peak_bytes"]})
+    rows = ["| case | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for case in cases:
+        peaks = case["peak_bytes"]
+        rows.append(
+            f"| {case['title']} | " + " | ".join(f"{peaks[n] / 2**20:.0f}" if n in peaks else "–" for n in names) + " |"
+        )
+    return "Peak memory of a training step, MiB above inputs and weights\n\n" + "\n".join(rows)
+
+
+def chart(result: dict[str, Any], path: Path) -> None:
+    """The table as bars, written to `path` (PNG)."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as e:
+        raise ImportError("the chart needs matplotlib; pip install 'convrnn-zoo[train]'") from e
+
+    figure = Figure(figsize=(12, 4 * len(TASKS)), layout="constrained")
+    for axes, task in zip(figure.subplots(len(TASKS), squeeze=False)[:, 0], TASKS, strict=True):
+        cases = [case for case in result["cases"] if task in case]
+        others = _schemes(result, task)
+        width = 0.8 / max(1, len(others))
+        for i, name in enumerate(others):
+            speeds = [1 / ratios(c[task], "ours")[name] if name in c[task] else 0 for c in cases]
+            axes.bar([x + i * width for x in range(len(cases))], speeds, width, label=name)
+        axes.axhline(1, color="black", linewidth=0.8)
+        axes.set_xticks([x + 0.4 - width / 2 for x in range(len(cases))], [c["name"] for c in cases])
+        axes.set_ylabel(f"{task}: speed, ours = 1")
+        axes.legend(fontsize="small", ncols=3)
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png", dpi=120)
+    part.replace(path)

@@ -1,0 +1,129 @@
+"""The oracle: the same layer step after step under ordinary autograd, and small builders around it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from convrnn_zoo import layers
+from convrnn_zoo.bench.plain import Plain
+from convrnn_zoo.layers import ConvRNNBase, set_fused
+
+SEQUENCES = [
+    v for v in vars(layers).values() if isinstance(v, type) and issubclass(v, ConvRNNBase) and hasattr(v, "ndim")
+]
+VARIANTS = [(cls, {name: value}) for cls in SEQUENCES for name, values in cls.options.items() for value in values] + [
+    (cls, {}) for cls in SEQUENCES if not cls.options
+]
+
+
+def case_id(value: object) -> str | None:
+    if isinstance(value, type):
+        return value.__name__
+    return ",".join(f"{k}={v}" for k, v in value.items()) or "default" if isinstance(value, dict) else None
+
+
+class Outcome(NamedTuple):
+    output: Tensor
+    state: list[Tensor]
+    gradients: list[Tensor]
+
+
+def space(rnn: Any, size: int = 4) -> tuple[int, ...]:
+    return tuple(range(size, size + rnn.ndim))
+
+
+def example(rnn: ConvRNNBase, lengths: list[int], packed: bool) -> tuple[Tensor, Tensor | PackedSequence]:
+    """A leaf, and the input made of it."""
+    dtype = next(rnn.parameters()).dtype
+    leaf = torch.randn(max(lengths), len(lengths), rnn.in_channels, *space(rnn), dtype=dtype, requires_grad=True)
+    return leaf, pack_padded_sequence(leaf, lengths) if packed else leaf
+
+
+def _states(rnn: ConvRNNBase, n: int) -> list[tuple[Tensor, ...]]:
+    like = next(rnn.parameters())
+    return [
+        tuple(like.new_empty(n, rnn.widths[layer], *space(rnn)).normal_().requires_grad_() for _ in rnn.states)
+        for layer, _ in rnn._suffixes()
+    ]
+
+
+def outcomes(rnn: ConvRNNBase, lengths: list[int], packed: bool, with_state: bool) -> tuple[Outcome, Outcome]:
+    """Output, last states, and the gradients of all that went in: of the layer, and of the oracle."""
+    leaf, x = example(rnn, lengths, packed)
+    states = _states(rnn, len(lengths)) if with_state else None
+    hx = None
+    if states is not None:
+        parts = [torch.stack(part) for part in zip(*states, strict=True)]
+        hx = tuple(parts) if len(parts) > 1 else parts[0]
+    sources = [leaf, *rnn.parameters(), *(s for state in states or [] for s in state)]
+
+    def outcome(y: Tensor, last: list[Tensor]) -> Outcome:
+        loss = (y * weights(y)).sum() + sum((s * weights(s)).sum() for s in last)
+        return Outcome(
+            y.detach(), [s.detach() for s in last], list(torch.autograd.grad(loss, sources, retain_graph=True))
+        )
+
+    y, last = rnn(x, hx)
+    stacked = list(last) if isinstance(last, tuple) else [last]
+    ours = outcome(y.data if packed else y, stacked)
+    y, ends = Plain(rnn).sequence(x, states)
+    return ours, outcome(y, [torch.stack(part) for part in zip(*ends, strict=True)])
+
+
+def weights(like: Tensor) -> Tensor:
+    """A fixed cotangent of this shape."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.dtype)
+
+
+def assert_same(ours: Outcome, oracle: Outcome, tolerance: float) -> None:
+    """Largest error below `tolerance` times the largest value, or one."""
+    pairs = zip(
+        [ours.output, *ours.state, *ours.gradients], [oracle.output, *oracle.state, *oracle.gradients], strict=True
+    )
+    for a, e in pairs:
+        assert a.shape == e.shape
+        error = (a - e).abs().max().item() / max(1.0, e.abs().max().item())
+        assert error <= tolerance, f"off by {error:.2e}"
+
+
+@st.composite
+def built(draw: st.DrawFn, cls: type, dtype: torch.dtype = torch.float64) -> ConvRNNBase:
+    """A layer of this class with any of its options."""
+    torch.manual_seed(0)  # an example alone decides the numbers, so that a failure can be shrunk
+    padding_mode = draw(st.sampled_from(["zeros", "zeros", "zeros", "reflect", "circular"]))
+    groups = draw(st.sampled_from([1, 1, 1, 2]))
+    kernel = st.tuples(*[st.sampled_from([1, 2, 3, 3, 3])] * cls.ndim)
+    per_axis = st.sampled_from([1, 1, 2])
+    return cls(
+        in_channels=draw(st.integers(1, 3)) * groups,
+        out_channels=draw(st.integers(1, 3)) * groups,
+        kernel_size=draw(kernel),
+        num_layers=draw(st.integers(1, 2)),
+        bias=draw(st.booleans()),
+        bidirectional=draw(st.booleans()),
+        stride=draw(per_axis) if padding_mode == "zeros" else 1,
+        dilation=draw(per_axis),
+        groups=groups,
+        hidden_kernel_size=draw(st.none() | kernel),
+        padding_mode=padding_mode,
+        dtype=dtype,
+        **{option: draw(st.sampled_from(values)) for option, values in cls.options.items()},
+    )
+
+
+lengths_of_sequences = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(lambda n: sorted(n, reverse=True))
+
+
+@contextmanager
+def fused() -> Iterator[None]:
+    before = set_fused(True)
+    try:
+        yield
+    finally:
+        set_fused(before)

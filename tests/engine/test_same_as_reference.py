@@ -1,0 +1,75 @@
+"""Whatever the layer, the engine gives the outputs, states and gradients of the plain scan."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import SEQUENCES, VARIANTS, assert_same, built, case_id, fused, lengths_of_sequences, outcomes
+
+PROPERTY = settings(max_examples=30, deadline=None, derandomize=True)
+
+
+@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+def test_in_double_precision_over_all_options(cls: type) -> None:
+    @PROPERTY
+    @given(built(cls), lengths_of_sequences, st.booleans(), st.booleans())
+    def holds(rnn: torch.nn.Module, lengths: list[int], packed: bool, with_state: bool) -> None:
+        assert_same(*outcomes(rnn, lengths, packed, with_state), tolerance=1e-10)
+
+    holds()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_in_single_precision(cls: type, options: dict, packed: bool) -> None:
+    rnn = cls(3, 4, 3, num_layers=2, bidirectional=True, **options)
+    for with_state in (False, True):
+        assert_same(*outcomes(rnn, [4, 3, 3, 1], packed, with_state), tolerance=1e-5)
+
+
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_checkpointing_changes_nothing(cls: type, options: dict) -> None:
+    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, dtype=torch.float64, **options)
+    rnn.grad_checkpointing = True
+    for packed in (False, True):
+        assert_same(*outcomes(rnn, [7, 5, 2, 2], packed, with_state=True), tolerance=1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_every_parameter_has_a_gradient_from_a_zero_state(cls: type, options: dict, steps: int) -> None:
+    rnn = cls(2, 3, 3, bidirectional=True, **options)
+    rnn(torch.randn(steps, 2, 2, *(4,) * rnn.ndim))[0].sum().backward()
+    for name, p in rnn.named_parameters():
+        assert p.grad is not None, name
+        assert p.grad.any() or (steps == 1 and "_h" in name) or "_p" in name or "reset_after" in options, name
+
+
+def test_only_what_is_wanted_is_differentiated() -> None:
+    rnn, x = SEQUENCES[4](2, 3, 3), torch.randn(3, 2, 2, 4, requires_grad=True)
+    rnn.requires_grad_(False)
+    rnn(x)[0].sum().backward()
+    assert x.grad is not None
+    assert all(p.grad is None for p in rnn.parameters())
+    rnn.weight_hh_l0.requires_grad_(True)
+    rnn(x.detach())[0].sum().backward()
+    assert [name for name, p in rnn.named_parameters() if p.grad is not None] == ["weight_hh_l0"]
+
+
+def test_the_last_state_alone_may_be_differentiated() -> None:
+    rnn, x = SEQUENCES[4](2, 3, 3), torch.randn(3, 2, 2, 4, requires_grad=True)
+    h, *_ = rnn(x)[1]
+    h.sum().backward()
+    by_state, x.grad = x.grad, None
+    rnn(x)[0][-1].sum().backward()
+    torch.testing.assert_close(by_state, x.grad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_fused(cls: type, options: dict) -> None:
+    rnn = cls(3, 4, 3, bidirectional=True, **options)
+    with fused():
+        for packed in (False, True):
+            for with_state in (False, True):
+                assert_same(*outcomes(rnn, [4, 3, 3, 1], packed, with_state), tolerance=1e-5)
