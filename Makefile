@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-timm lint docs train clean
+.PHONY: demo test test-all test-timm lint docs train bench clean
 
 demo: $(VENV)/.installed-cli
 	$(BIN)/convrnn-zoo demo
@@ -29,6 +29,9 @@ docs: $(VENV)/.installed-dev
 train: $(VENV)/.installed-dev
 	$(BIN)/convrnn-zoo train japanese_vowels --into convrnn_zoo/models/weights
 	$(MAKE) docs
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/convrnn-zoo bench --out runs/bench
 
 clean:
 	rm -rf $(VENV) build dist runs *.egg-info
