@@ -94,6 +94,7 @@ class JoinedScan(torch.autograd.Function):
         record = [saved[i : i + each] for i in range(0, len(saved), each)]
         with torch.autocast(inputs[0].device.type, enabled=False):
             xs, weight, bias, *rest = inputs
+            y, xs, weight, *rest = (t.detach() for t in (y, xs, weight, *rest))
             return None, *Backward(job, xs, weight, bias, rest, y, record, grads, wanted).run()
 
 

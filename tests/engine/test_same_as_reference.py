@@ -66,6 +66,7 @@ def test_the_last_state_alone_may_be_differentiated() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by torch's compiler itself, at its import
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
 def test_fused(cls: type, options: dict) -> None:
     rnn = cls(3, 4, 3, bidirectional=True, **options)

@@ -28,7 +28,7 @@ def test_gradients_can_be_differentiated(cls: type, options: dict) -> None:
     assert torch.autograd.gradgradcheck(flat, (x, *parameters))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # by jvp itself
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by jvp itself
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
 def test_function_transforms(cls: type, options: dict) -> None:
     rnn, x = layer(cls, options)
@@ -119,6 +119,7 @@ def test_a_checkpoint_around_the_layer() -> None:
     torch.testing.assert_close(torch.autograd.grad(y.square().sum(), x)[0], expected)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by torch's compiler itself, at its import
 def test_fused_wants_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._inductor import cpp_builder
 
@@ -131,6 +132,7 @@ def test_fused_wants_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set_fused(False) is False
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_fused_is_what_was_asked_for() -> None:
     with fused():
         assert set_fused(True) is True
