@@ -11,10 +11,10 @@ import torch
 from convrnn_zoo import __version__
 
 from .cases import CASES
-from .measure import CLOCKS, time_case
+from .measure import CLOCKS, time_case, time_over_steps
 from .memory import peaks
 from .peers import COMPILED, SCHEMES, load_peer
-from .report import chart, table
+from .report import chart, steps_chart, table
 
 
 def machine(clock: str) -> dict[str, Any]:
@@ -47,11 +47,14 @@ def machine(clock: str) -> dict[str, Any]:
 )
 @click.option("--compile-peers", is_flag=True, help="Also the other schemes under torch.compile: minutes a case.")
 @click.option("--memory/--no-memory", default=True, help="Peak memory of a training step, in processes of its own.")
+@click.option(
+    "--steps", "over_steps", is_flag=True, help="Also the time over sequences of 10 to 1000 steps (the case tiny)."
+)
 @click.option("--peer", "peers", multiple=True, metavar="NAME=DIR", help="Another scheme; see convrnn_zoo.bench.peers.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory for bench.json, .md and .png.")
 def bench(
     names: tuple[str, ...], chosen: tuple[str, ...], rounds: int, threads: int | None, clock: str,
-    compile_peers: bool, memory: bool, peers: tuple[str, ...], out: Path | None,
+    compile_peers: bool, memory: bool, over_steps: bool, peers: tuple[str, ...], out: Path | None,
 ) -> None:  # fmt: skip
     """Time the layers beside other ways to compute the same, inference and training."""
     if threads:
@@ -81,6 +84,10 @@ def bench(
         if memory:
             entry["peak_bytes"] = peaks(case, [n for n in schemes if n in SCHEMES])
         result["cases"].append(entry)
+    if over_steps:
+        tiny = next(case for case in CASES if case.name == "tiny")
+        result["seconds_over_steps"] = time_over_steps(tiny, rounds, clock)
+        click.echo(json.dumps(result["seconds_over_steps"]))
     click.echo(table(result))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -89,3 +96,5 @@ def bench(
             part.write_text(text + "\n")
             part.replace(out / name)
         chart(result, out / "bench.png")
+        if over_steps:
+            steps_chart(result, out / "steps.png")

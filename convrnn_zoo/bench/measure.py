@@ -9,9 +9,10 @@ import torch
 
 from .cases import Case
 from .floor import floor
-from .peers import Build
+from .peers import Build, Ours
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+STEPS = (10, 30, 100, 300, 1000)
 Times = dict[str, list[float]]
 
 
@@ -60,6 +61,19 @@ def time_case(case: Case, schemes: dict[str, Build], rounds: int, clock: str = "
     for (task, make), bare in zip(TASKS.items(), floor(case), strict=True):
         runs = {name: make(forward, x) for name, forward in forwards.items() if forward is not None}
         yield task, interleaved({**runs, "floor": bare}, rounds, CLOCKS[clock])
+
+
+def time_over_steps(case: Case, rounds: int, clock: str = "wall") -> dict[str, dict[int, float]]:
+    """Median seconds of `case` for sequences of 10 to 1000 steps, for each task."""
+    medians: dict[str, dict[int, float]] = {}
+    for task, make in TASKS.items():
+        runs = {}
+        for steps in STEPS:
+            longer = case._replace(steps=steps)
+            runs[str(steps)] = make(Ours(longer), longer.input())
+        times = interleaved(runs, rounds, CLOCKS[clock])
+        medians[task] = {steps: median(times[str(steps)]) for steps in STEPS}
+    return medians
 
 
 def ratios(times: Times, of: str) -> dict[str, float]:

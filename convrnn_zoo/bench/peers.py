@@ -43,6 +43,18 @@ class Ours(nn.Module):
         return y.data if isinstance(y, PackedSequence) else y
 
 
+class Padded(Ours):
+    """The layer on the sequences of a packed case as they are padded."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.x = case.padded()
+
+    def forward(self, _: Any) -> Tensor:
+        """The output, padding and all."""
+        return super().forward(self.x)
+
+
 def two_convolutions(case: Case) -> Plain:
     """For every cell."""
     return Plain(case.layer())
@@ -100,6 +112,7 @@ SCHEMES: dict[str, Build] = {
     "ours": Ours,
     "ours fused": lambda case: Ours(case, fused=True),
     "ours recomputing": lambda case: Ours(case, recompute=True),
+    "ours padded": lambda case: Padded(case) if case.lengths else None,
     "two convolutions": two_convolutions,
     "one convolution": one_convolution,
     "keras": keras,

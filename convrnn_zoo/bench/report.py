@@ -58,14 +58,22 @@ def _memory(result: dict[str, Any]) -> str:
     return "Peak memory of a training step, MiB above inputs and weights\n\n" + "\n".join(rows)
 
 
+def steps_chart(result: dict[str, Any], path: Path) -> None:
+    """Seconds over steps, both axes logarithmic, beside a line of slope one, written to `path` (PNG)."""
+    axes = (figure := _figure(6, 4)).subplots()
+    for task, seconds in result["seconds_over_steps"].items():
+        steps, times = [int(t) for t in seconds], list(seconds.values())
+        axes.loglog(steps, times, "o-", label=task)
+        axes.loglog(steps, [times[0] * t / steps[0] for t in steps], "k:", linewidth=0.8)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("seconds (dotted: in proportion to the first)")
+    axes.legend()
+    _save(figure, path)
+
+
 def chart(result: dict[str, Any], path: Path) -> None:
     """The table as bars, written to `path` (PNG)."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as e:
-        raise ImportError("the chart needs matplotlib; pip install 'convrnn-zoo[train]'") from e
-
-    figure = Figure(figsize=(12, 4 * len(TASKS)), layout="constrained")
+    figure = _figure(12, 4 * len(TASKS))
     for axes, task in zip(figure.subplots(len(TASKS), squeeze=False)[:, 0], TASKS, strict=True):
         cases = [case for case in result["cases"] if task in case]
         others = _schemes(result, task)
@@ -77,6 +85,18 @@ def chart(result: dict[str, Any], path: Path) -> None:
         axes.set_xticks([x + 0.4 - width / 2 for x in range(len(cases))], [c["name"] for c in cases])
         axes.set_ylabel(f"{task}: speed, ours = 1")
         axes.legend(fontsize="small", ncols=3)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as e:
+        raise ImportError("the chart needs matplotlib; pip install 'convrnn-zoo[train]'") from e
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> None:
     part = path.with_name(path.name + ".part")
     figure.savefig(part, format="png", dpi=120)
     part.replace(path)

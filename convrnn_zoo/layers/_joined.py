@@ -93,8 +93,8 @@ class JoinedScan(torch.autograd.Function):
         each = len(saved) // len(job.sizes)
         record = [saved[i : i + each] for i in range(0, len(saved), each)]
         with torch.autocast(inputs[0].device.type, enabled=False):
-            plain: list[Any] = [t if t is None else t.detach() for t in (y, *inputs)]
-            y, xs, weight, bias, *rest = plain
+            xs, weight, bias, *rest = inputs
+            y, xs, weight, *rest = (t.detach() for t in (y, xs, weight, *rest))
             return None, *Backward(job, xs, weight, bias, rest, y, record, grads, wanted).run()
 
 
