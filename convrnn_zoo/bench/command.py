@@ -33,6 +33,18 @@ def machine(clock: str) -> dict[str, Any]:
     }
 
 
+def write(result: dict[str, Any], out: Path) -> None:
+    """The numbers, the table and the charts, in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in {"bench.json": json.dumps(result, indent=1), "bench.md": table(result)}.items():
+        part = out / (name + ".part")
+        part.write_text(text + "\n")
+        part.replace(out / name)
+    chart(result, out / "bench.png")
+    if "seconds_over_steps" in result:
+        steps_chart(result, out / "steps.png")
+
+
 @click.command()
 @click.option("--case", "names", multiple=True, type=click.Choice([c.name for c in CASES]), help="Only this case.")
 @click.option("--scheme", "chosen", multiple=True, help="Only this scheme (ours is always there).")
@@ -84,17 +96,12 @@ def bench(
         if memory:
             entry["peak_bytes"] = peaks(case, [n for n in schemes if n in SCHEMES])
         result["cases"].append(entry)
+        if out is not None:  # after every case: a run takes long enough to be cut off
+            write(result, out)
     if over_steps:
         tiny = next(case for case in CASES if case.name == "tiny")
         result["seconds_over_steps"] = time_over_steps(tiny, rounds, clock)
         click.echo(json.dumps(result["seconds_over_steps"]))
     click.echo(table(result))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in {"bench.json": json.dumps(result, indent=1), "bench.md": table(result)}.items():
-            part = out / (name + ".part")
-            part.write_text(text + "\n")
-            part.replace(out / name)
-        chart(result, out / "bench.png")
-        if over_steps:
-            steps_chart(result, out / "steps.png")
+        write(result, out)
