@@ -43,6 +43,7 @@ class ConvRNNBase(Equations):
         alone, or a :class:`~torch.nn.utils.rnn.PackedSequence`, sorted or not;
         output likewise with ``D · C_out`` channels; every state ``(num_layers · D, N, C_out, *S)`` in the
         caller's batch order. With a list as `out_channels`, a state is a tuple of ``(D, N, C_l, *S)``, one a layer.
+        Output and states may lie in memory with their channels innermost: take ``.reshape``, not ``.view``.
     """
 
     def __init__(
