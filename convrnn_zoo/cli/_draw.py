@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..train.apply import data_of, forecast
+from ..train.apply import data_of, forecast, load_forecaster
 from ..train.pictures import Panels, motion, save, strip
 from ..train.radar import COARSEN
-from ._forecast import load_forecaster, read_frames
+from ._forecast import read_frames
 
 
 def draw_forecast(

@@ -1,50 +1,17 @@
-"""Forecasters with what they were trained as, and frames from files."""
+"""Frames from files."""
 
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._extras import need
-from ..models import WEIGHTS, Forecaster, Weights, create_model
-from ..train import ForecasterRecipe, Recipe
 from ..train.radar import SOURCES, STEP, read_composite, time_of
 from ._classify import load_arrays
-
-
-def load_forecaster(name: str, recipe: str | None = None) -> tuple[nn.Module, ForecasterRecipe, Weights]:
-    """A trained forecaster with its recipe and its record.
-
-    Args:
-        name: weights of the zoo, or the file of a record with its safetensors file beside it.
-        recipe: name or file of the recipe; the record's by default.
-
-    Raises:
-        ValueError: there are no such weights, or they are not a forecaster's.
-        FileNotFoundError: there is no such file or recipe.
-    """
-    if name.endswith(".json"):
-        path = Path(name)
-        try:
-            record = Weights.from_json(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError, KeyError) as e:
-            raise ValueError(f"{path} is not a record of weights ({e}); `convrnn-zoo train` writes such") from e
-        cfg = {**record.cfg(), "file": str(path.with_name(f"{record.name}.safetensors"))}
-        model: Any = create_model(record.architecture, pretrained=True, pretrained_cfg_overlay=cfg, **record.model_args)
-    elif name in WEIGHTS:
-        record, model = WEIGHTS[name], create_model(name, pretrained=True)
-    else:
-        raise ValueError(f"no weights {name!r}; `convrnn-zoo list --pretrained` tells which there are")
-    chosen = Recipe.read(recipe or record.recipe)
-    if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
-        raise ValueError(f"{name} is no forecaster; `convrnn-zoo info {name}` tells what it is")
-    if chosen.weights != record.name:
-        raise ValueError(f"the recipe makes {chosen.weights}, and these weights are {record.name}; pass theirs")
-    return model.eval(), chosen, record
 
 
 class Frames(NamedTuple):

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from ..train.apply import data_of
+from ..train.apply import data_of, load_forecaster
 from ..train.scores import curves, evaluate, mean, to_json
-from ._forecast import load_forecaster
 from ._text import columns
 
 

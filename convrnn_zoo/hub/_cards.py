@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
-from ..models import Metric, Weights, WeightsError
+from ..models import Forecaster, Metric, Weights, WeightsError, create_model
 from ._vocabulary import LICENSES, PIPELINE_TAGS
 
 BEGIN, END = "<!-- facts: generated, edits between the markers are lost -->", "<!-- /facts -->"
@@ -137,16 +137,14 @@ def _facts_of(record: Weights) -> str:
     parts = [
         record.description,
         "## Use",
-        _usage(
-            f"convrnn_zoo.create_model({record.name!r}, pretrained=True)",
-            record.hub_id,
-            f"y = model(model.normalize(x))  # x: (N, {shape}), in the units of the data",
-        ),
+        _usage(f"convrnn_zoo.create_model({record.name!r}, pretrained=True)", record.hub_id, *_applied(record, shape)),
         "## Facts",
         _table(("", ""), rows.items()),
         "## Results",
         _table(("metric", "value", "data", "note"), (_result(m) for m in record.metrics)),
     ]
+    if record.remarks:
+        parts += ["## What to know", record.remarks]
     if record.citation:
         parts += ["## Citation", record.citation]
     return "\n\n".join(parts)
@@ -154,7 +152,7 @@ def _facts_of(record: Weights) -> str:
 
 def _result(m: Metric) -> tuple[str, str, str, str]:
     spread = f" ({m.mean:g} ± {m.std:g}, {m.runs} runs)" if m.mean is not None and m.std is not None else ""
-    return m.name, f"{m.value:g}{spread}", f"{m.dataset}, {m.split}", m.note
+    return m.name, f"{m.value:g} {m.unit}".rstrip() + spread, f"{m.dataset}, {m.split}", m.note
 
 
 def _classes(record: Weights) -> str:
@@ -223,6 +221,20 @@ def model_card(
 
 
 # ---- words -----------------------------------------------------------------------------------------------------
+def _applied(record: Weights, shape: str) -> list[str]:
+    """How a model is given data: a forecaster through what knows the unit, the others after their normalization."""
+    model = create_model(record.architecture, device="meta", in_chans=record.in_chans, **record.model_args)
+    if not isinstance(model, Forecaster):
+        return [f"y = model(model.normalize(x))  # x: (N, {shape}), in the units of the data"]
+    return [
+        "",
+        "from convrnn_zoo.train import load_forecaster  # the same, for frames in the unit of the data and of any size",
+        "",
+        f"forecaster = load_forecaster({record.name!r})",
+        f"y = forecaster(x, horizon={model.horizon})  # x: (N, {shape}), y: (N, {model.horizon}, ...)",
+    ]
+
+
 def _usage(call: str, hub_id: str | None, *then: str) -> str:
     first = "import convrnn_zoo  # first: it makes the architecture known to timm"
     lines = [first, "", f"model = {call}.eval()", *then]

@@ -54,6 +54,8 @@ class Weights:
     license: str
     description: str
     citation: str = ""
+    remarks: str = ""
+    """What the figures do not tell: how much the weights have seen, and what they may be compared with."""
     hub_id: str | None = None
     hub_commit: str | None = None
 

@@ -1,5 +1,6 @@
 """Training: data, recipes and the loop that made the zoo's weights."""
 
+from .apply import Trained, load_forecaster
 from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe
 
-__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe"]
+__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "Trained", "load_forecaster"]

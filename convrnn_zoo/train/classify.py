@@ -175,6 +175,7 @@ def write(
         license=recipe.license,
         description=recipe.description,
         citation=recipe.citation,
+        remarks=recipe.remarks,
     )
     record.save(into)
     return record

@@ -34,13 +34,16 @@ Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
 
 def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
-    """The network with the first weights of the recipe's seed.
+    """The network with the weights that the recipe starts from, or the first ones of its seed.
 
     Raises:
-        ValueError: it is no forecaster.
+        ValueError: it is no forecaster, or the weights to start from are of another architecture.
     """
     torch.manual_seed(recipe.seed)
-    model = create_model(recipe.architecture, in_chans=channels, **recipe.model)
+    if recipe.start.partition(".")[0] not in ("", recipe.architecture):
+        raise ValueError(f"the recipe's start must be weights of {recipe.architecture}, got {recipe.start!r}")
+    name = recipe.start or recipe.architecture
+    model = create_model(name, pretrained=bool(recipe.start), in_chans=channels, **recipe.model)
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is no forecaster; a recipe of one can train it, such as predrnn")
     model.horizon = recipe.horizon
@@ -190,6 +193,7 @@ def write(recipe: ForecasterRecipe, model: nn.Module, metrics: tuple[Metric, ...
         license=recipe.license,
         description=recipe.description,
         citation=recipe.citation,
+        remarks=recipe.remarks,
     )
     record.save(into)
     return record

@@ -17,7 +17,8 @@ RECIPES: dict[str, Path] = {p.stem: p for p in sorted(DIRECTORY.glob("*.toml"))}
 class Recipe:
     """What every recipe tells; a subclass adds how its kind of model is trained.
 
-    `weights` is the ``architecture.tag`` that the run makes, `data` the name of the data set.
+    `weights` is the ``architecture.tag`` that the run makes, `data` the name of the data set. `description`,
+    `remarks`, `license` and `citation` are what the record says.
     """
 
     kinds: ClassVar[dict[str, type["Recipe"]]] = {}
@@ -31,6 +32,7 @@ class Recipe:
     lr: float
     clip: float = 1.0
     citation: str = ""
+    remarks: str = ""
     model: Mapping[str, Any] = field(default_factory=dict)
 
     def __init_subclass__(cls, kind: str) -> None:
@@ -119,7 +121,8 @@ class ForecasterRecipe(Recipe, kind="forecaster"):
     `checkpoint_every`. `loss`, `schedule` and the `name` in `sampling` are names of
     :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.forecast.SCHEDULES` and
     :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries of `sampling` are the arguments of that.
-    `decoupling` weighs PredRNN v2's loss of that name. `test_sequences` are evaluated at the end.
+    `decoupling` weighs PredRNN v2's loss of that name. `test_sequences` are evaluated at the end. `start` names the
+    weights that the run begins with; without it they are drawn from `seed`.
     """
 
     inputs: int
@@ -127,6 +130,7 @@ class ForecasterRecipe(Recipe, kind="forecaster"):
     updates: int
     loss: str
     seed: int = 0
+    start: str = ""
     schedule: str = "one_cycle"
     sampling: Mapping[str, Any] = field(default_factory=dict)
     decoupling: float = 0.0

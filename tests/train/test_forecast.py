@@ -227,3 +227,12 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(tmp_path, di
     one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["history"] for n in ("one", "two"))
     assert len(one) == 8
     assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
+    made = training.build(PLAIN, 1)
+    monkeypatch.setattr(training, "create_model", lambda name, pretrained, **_: made if pretrained else None)
+    started = dataclasses.replace(PLAIN, start="convgru_forecaster.other")
+    assert training.build(started, 1) is made
+    with pytest.raises(ValueError, match="start must be weights of convgru_forecaster, got 'predrnn.other'"):
+        training.build(dataclasses.replace(PLAIN, start="predrnn.other"), 1)
