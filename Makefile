@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-all test-timm lint docs train bench clean
 
-demo: $(VENV)/.installed-cli
+demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
 
 test: $(VENV)/.installed-dev
@@ -36,9 +36,9 @@ bench: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) build dist runs *.egg-info
 
-$(VENV)/.installed-cli: pyproject.toml
+$(VENV)/.installed-demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	$(BIN)/python -m pip install --quiet --editable '.[cli,draw]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml

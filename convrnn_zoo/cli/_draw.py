@@ -47,4 +47,14 @@ def draw_forecast(
     heading = f"{record.name}: {files[0].name}"
     pictures = [strip(panels, scale, heading)] if out.suffix == ".png" else motion(panels, scale, heading)
     save(pictures, out)
-    return f"{out}: {read} frames read, {ahead} forecast, {len(truth)} of them known"
+    return f"{out}: {read} frames read, {ahead} forecast, {len(truth)} of them known{errors(panels, scale.unit)}"
+
+
+def errors(panels: Panels, unit: str) -> str:
+    """The mean squared error where the truth is known, beside that of the last frame; nothing where it is not."""
+    if panels.truth is None:
+        return ""
+    known = len(panels.truth)
+    ours = (panels.forecast[:known] - panels.truth).square().nanmean()
+    still = (panels.inputs[-1] - panels.truth).square().nanmean()
+    return f"; mean squared error {ours:.3g}, the last frame's {still:.3g}" + (f" ({unit})²" if unit else "")

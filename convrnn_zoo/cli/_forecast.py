@@ -21,8 +21,11 @@ class Frames(NamedTuple):
     labels: list[str] | None
 
 
-def read_array(path: Path) -> Tensor:
-    """Frames of a ``.npy``, or of the one array of a ``.npz`` or its ``x``; bytes are made [0, 1]."""
+def read_array(path: Path) -> Frames:
+    """Frames of a ``.npy``, or of the one array of a ``.npz`` or its ``x``; bytes are made [0, 1].
+
+    Beside `x` a ``.npz`` may hold ``labels``, words for frames from the first on, such as times of the day.
+    """
     try:
         arrays = load_arrays(path)
     except (ValueError, EOFError) as e:
@@ -37,22 +40,23 @@ def read_array(path: Path) -> Tensor:
         frames = frames[:, 0]
     if frames.dim() != 3 or 0 in frames.shape:
         raise ValueError(f"{path}: expected frames (T, H, W) or (T, 1, H, W), got {tuple(frames.shape)}")
-    return frames / 255 if array.dtype == np.uint8 else frames
+    labels = [str(word) for word in arrays["labels"]] if "labels" in arrays else None
+    return Frames(frames / 255 if array.dtype == np.uint8 else frames, labels)
 
 
-def read_gif(path: Path) -> Tensor:
+def read_gif(path: Path) -> Frames:
     """The frames of a GIF as brightness in [0, 1]."""
-    image = need("PIL.Image", "train")
-    sequence = need("PIL.ImageSequence", "train")
+    image = need("PIL.Image", "draw")
+    sequence = need("PIL.ImageSequence", "draw")
     try:
         with image.open(path) as file:
             frames = [np.asarray(f.convert("L")) for f in sequence.Iterator(file)]
     except image.UnidentifiedImageError as e:
         raise ValueError(f"{path} is not a sound GIF ({e}); save it anew") from e
-    return torch.from_numpy(np.stack(frames)).float() / 255
+    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None)
 
 
-def read_video(path: Path) -> Tensor:
+def read_video(path: Path) -> Frames:
     """The frames of a video as brightness in [0, 1]."""
     av = need("av", "video")
     try:
@@ -60,10 +64,10 @@ def read_video(path: Path) -> Tensor:
             frames = [f.to_ndarray(format="gray") for f in file.decode(video=0)]
     except (av.error.FFmpegError, IndexError) as e:
         raise ValueError(f"{path} is not a sound video ({e}); save it anew") from e
-    return torch.from_numpy(np.stack(frames)).float() / 255
+    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None)
 
 
-READERS: dict[str, Callable[[Path], Tensor]] = {
+READERS: dict[str, Callable[[Path], Frames]] = {
     ".npy": read_array,
     ".npz": read_array,
     ".gif": read_gif,
@@ -88,7 +92,7 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0) -> Frames
             raise FileNotFoundError(f"{path} is not there")
     first = paths[0]
     if len(paths) == 1 and first.suffix.lower() in READERS:
-        return Frames(READERS[first.suffix.lower()](first), None)
+        return READERS[first.suffix.lower()](first)
     if len(paths) == 1 and first.is_dir():
         kinds = [sorted(first.glob(source.pattern)) for source in SOURCES.values()]
         paths = next((k for k in kinds if k), [])

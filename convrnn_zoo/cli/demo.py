@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from .._extras import need
 from ..models import WEIGHTS, create_model
 from ._classify import classify, load_arrays, read_sequences
 from ._text import columns
@@ -25,12 +26,32 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
     return rows, sum(row[-1] == "" for row in rows)
 
 
+def forecasts() -> dict[str, Path]:
+    """The weights of forecasters that have a sample, a file called like their tag, with that sample."""
+    samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in WEIGHTS if name != NAME}
+    return {name: path for name, path in samples.items() if path.is_file()}
+
+
 @click.command()
-def demo() -> None:
-    """Classify real test recordings of unequal length with a pretrained bidirectional ConvLSTM."""
+@click.option(
+    "--out", default=Path("demo"), type=click.Path(path_type=Path, file_okay=False), show_default=True,
+    help="Directory of the pictures.",
+)  # fmt: skip
+def demo(out: Path) -> None:
+    """Classify real recordings with a pretrained model, and draw pretrained forecasts of real rain and moving digits.
+
+    Each forecast is a strip (.png) and in motion (.gif), beside what came and the difference.
+    """
     record = WEIGHTS[NAME]
     rows, right = recordings()
     click.echo(f"{NAME}: {record.description}\n")
     click.echo(columns(rows, header=HEADER))
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
     click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.dataset}")
+    need("matplotlib", "draw")  # said before the first forecast is made
+    from ._draw import draw_forecast
+
+    for name, sample in forecasts().items():
+        click.echo(f"\n{name}: {WEIGHTS[name].description}")
+        for suffix in (".png", ".gif"):
+            click.echo(draw_forecast(name, [sample], out / f"{sample.stem}{suffix}"))

@@ -31,7 +31,9 @@ class Panels(NamedTuple):
 
     def label(self, i: int) -> str:
         """Of the i-th frame: its label, or its number, the last input being 0."""
-        return self.labels[i] if self.labels else f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
+        if self.labels and i < len(self.labels):
+            return self.labels[i]
+        return f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
 
 
 class Paint(NamedTuple):
@@ -45,8 +47,8 @@ class Paint(NamedTuple):
 
 def paint_of(scale: Scale) -> Paint:
     """Colours for the unit of the data: a stepped scale for rain, greys for brightness."""
-    colors = need("matplotlib.colors", "train")
-    maps = need("matplotlib", "train").colormaps
+    colors = need("matplotlib.colors", "draw")
+    maps = need("matplotlib", "draw").colormaps
     if scale.unit == "mm/h":
         values = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
         differences = maps["RdBu"].with_extremes(bad=UNKNOWN)
@@ -78,8 +80,8 @@ def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
 def figure_of(rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: Scale, heading: str) -> Any:
     """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; legends stand below."""
     paint = paint_of(scale)
-    figure_module = need("matplotlib.figure", "train")
-    backend = need("matplotlib.backends.backend_agg", "train")
+    figure_module = need("matplotlib.figure", "draw")
+    backend = need("matplotlib.backends.backend_agg", "draw")
     count = max(map(len, columns))
     first = next(iter(rows[0][1].values()))
     edge = WIDTH / max(count, 4)
@@ -122,7 +124,7 @@ def figure_of(rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: S
 def pixels_of(figure: Any) -> Any:
     """A figure as Pillow's image."""
     figure.canvas.draw()
-    image = need("PIL.Image", "train")
+    image = need("PIL.Image", "draw")
     return image.fromarray(need("numpy", "train").asarray(figure.canvas.buffer_rgba())).convert("RGB")
 
 

@@ -166,7 +166,7 @@ def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
 
 def curves(scores: Scores, path: Path, heading: str) -> None:
     """A picture of every metric over lead time, a line a method; written whole or not at all."""
-    figure_module: Any = need("matplotlib.figure", "train")
+    figure_module: Any = need("matplotlib.figure", "draw")
     names = list(scores["forecast"])
     columns = min(len(names), 4)
     lines = -(-len(names) // columns)
