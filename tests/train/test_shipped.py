@@ -1,0 +1,51 @@
+"""What the records of the shipped forecasters claim, on the little data that lies in the repository."""
+
+import json
+
+import pytest
+import torch
+from small_scores import FORECASTERS, SCORES, small_scores
+
+from convrnn_zoo import WEIGHTS
+from convrnn_zoo.train import RECIPES, load_forecaster
+from convrnn_zoo.train.scores import mean
+
+
+@pytest.fixture(scope="module", params=FORECASTERS)
+def scored(request):
+    return request.param, small_scores(request.param)
+
+
+def test_the_scores_are_those_that_were_written_down(scored):
+    name, scores = scored
+    for metric, values in json.loads(SCORES.read_text())[name].items():
+        assert scores["forecast"][metric] == pytest.approx(values, rel=0.01, nan_ok=True), metric
+
+
+def test_the_record_tells_of_the_same_model(scored):
+    """Other sequences of the same kind: the figures lie near each other, and not by the size of a frame."""
+    name, scores = scored
+    claimed = {m.name: m.value for m in WEIGHTS[name].metrics}
+    if WEIGHTS[name].recipe != "rain":  # one hour of rain is like no other
+        assert mean(scores["forecast"]["MSE"]) == pytest.approx(claimed["MSE"], rel=0.4)
+    assert mean(scores["forecast"]["SSIM"]) == pytest.approx(claimed["SSIM"], abs=0.1)
+
+
+def test_it_is_better_than_the_last_frame_at_every_lead_time_from_the_second_frame_on(scored):
+    _, scores = scored
+    ours, still = scores["forecast"], scores["last frame"]
+    assert all(a < b for a, b in zip(ours["MSE"][1:], still["MSE"][1:], strict=True))
+    for metric in (m for m in ours if m.startswith("CSI 0.5")):
+        assert all(a > b for a, b in zip(ours[metric][1:], still[metric][1:], strict=True))
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_files_are_small_and_come_from_a_recipe_of_the_package(name):
+    assert WEIGHTS[name].file.stat().st_size <= 4_000_000
+    assert WEIGHTS[name].recipe in RECIPES
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_any_size_and_horizon(name):
+    forecaster = load_forecaster(name)
+    assert forecaster(torch.rand(1, 3, 1, 37, 50), horizon=2).shape == (1, 2, 1, 37, 50)
