@@ -17,6 +17,7 @@ from .apply import choose, data_of, forecast, loss_of
 from .fit import fit
 from .frames import Clips
 from .losses import decoupling
+from .optimizers import OPTIMIZERS
 from .pictures import Panels, save, strip
 from .processes import ALONE, Processes, join_processes
 from .recipe import ForecasterRecipe
@@ -26,7 +27,11 @@ from .weights import write_tensors
 
 SCHEDULES: dict[str, Callable[..., torch.optim.lr_scheduler.LRScheduler]] = {
     "one_cycle": lambda optimizer, recipe: torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.lr, total_steps=recipe.updates
+        optimizer,
+        [group["lr"] for group in optimizer.param_groups],
+        total_steps=recipe.updates,
+        pct_start=recipe.warmup,
+        cycle_momentum="betas" in optimizer.defaults,
     ),
     "cosine": lambda optimizer, recipe: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.updates),
 }
@@ -107,7 +112,7 @@ def train_model(
     shown = clips.fixed(1, length)
     model = build(recipe, shown.shape[2]).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped, objective, sampling = processes.wrap(model), objective_of(recipe, model), sampling_of(recipe)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
+    optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr)
     scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
     whole = recipe.batch_size * processes.number
 

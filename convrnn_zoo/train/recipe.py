@@ -118,9 +118,10 @@ class ForecasterRecipe(Recipe, kind="forecaster"):
     """How a forecaster of frames was trained.
 
     It reads `inputs` frames and forecasts `horizon`, for `updates` batches, with a checkpoint and a picture every
-    `checkpoint_every`. `loss`, `schedule` and the `name` in `sampling` are names of
-    :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.forecast.SCHEDULES` and
-    :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries of `sampling` are the arguments of that.
+    `checkpoint_every`. `loss`, `optimizer`, `schedule` and the `name` in `sampling` are names of
+    :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.optimizers.OPTIMIZERS`,
+    :data:`~convrnn_zoo.train.forecast.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
+    of `sampling` are the arguments of that. `warmup` is the part of the updates in which one-cycle's rate rises.
     `decoupling` weighs PredRNN v2's loss of that name. `test_sequences` are evaluated at the end. `start` names the
     weights that the run begins with; without it they are drawn from `seed`.
     """
@@ -131,7 +132,9 @@ class ForecasterRecipe(Recipe, kind="forecaster"):
     loss: str
     seed: int = 0
     start: str = ""
+    optimizer: str = "adam"
     schedule: str = "one_cycle"
+    warmup: float = 0.3
     sampling: Mapping[str, Any] = field(default_factory=dict)
     decoupling: float = 0.0
     bf16: bool = False

@@ -234,5 +234,5 @@ def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
     monkeypatch.setattr(training, "create_model", lambda name, pretrained, **_: made if pretrained else None)
     started = dataclasses.replace(PLAIN, start="convgru_forecaster.other")
     assert training.build(started, 1) is made
-    with pytest.raises(ValueError, match="start must be weights of convgru_forecaster, got 'predrnn.other'"):
+    with pytest.raises(ValueError, match="start must be weights of convgru_forecaster, got"):
         training.build(dataclasses.replace(PLAIN, start="predrnn.other"), 1)
