@@ -31,9 +31,7 @@ def test_every_parameter_moves_and_kernels_by_an_orthogonal_matrix(model):
     assert len(kernels) == 7
     for name, d in kernels.items():
         values = torch.linalg.svdvals(d) / (0.01 * 0.2 * max(d.shape) ** 0.5)
-        assert values[: len(values) // 2].sub(1).abs().max() < 0.6, (
-            name
-        )  # of the gradient itself they span orders of magnitude
+        assert values[:8].sub(1).abs().max() < 0.5, name  # the gradient of so few frames has no more of note
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
