@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-timm lint docs train bench clean
+.PHONY: demo test test-all test-timm lint docs pictures train bench clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -25,6 +25,9 @@ lint: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m convrnn_zoo.docs
+
+pictures: $(VENV)/.installed-dev
+	$(BIN)/convrnn-zoo demo --out pictures
 
 train: $(VENV)/.installed-dev
 	$(BIN)/convrnn-zoo train japanese_vowels --into convrnn_zoo/models/weights
