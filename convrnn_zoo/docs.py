@@ -4,11 +4,13 @@ A generated part of the README stands between ``<!-- generated: NAME -->`` and `
 between markers of their own, and what is said around them is kept.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .bench.report import table
 from .cli._text import markdown
 from .cli.demo import HEADER, recordings
 from .cli.names import figure
@@ -17,6 +19,8 @@ from .models import WEIGHTS, Forecaster, create_model, list_models
 from .models._registry import entry_points
 
 ROOT = Path(__file__).parent.parent
+MEASURED = Path(__file__).parent / "bench" / "measured.json"
+"""The ``bench.json`` of the run that the README shows."""
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -76,12 +80,18 @@ def demo() -> str:
     return f"{markdown(HEADER, last)}\n\n{right} of {len(rows)} right; the last recording of each speaker is shown."
 
 
+def speed() -> str:
+    """The tables of the benchmark's run that is kept."""
+    return table(json.loads(MEASURED.read_text(encoding="utf-8")))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "architectures": architectures,
     "forecasters": forecasters,
     "weights": weights,
     "padding": padding,
     "demo": demo,
+    "speed": speed,
 }
 
 

@@ -77,3 +77,5 @@ CASES = [
     Case("peephole", "PeepholeLSTM", 20, 4, 16, 64, (16, 16), 5),
     Case("packed", "LSTM", 40, 16, 16, 32, (16, 16), 3, lengths=(2, 40)),
 ]
+LONG = Case("long", "LSTM", 200, 16, 64, 64, (16, 16), 3)
+"""For memory: minutes a round, so only when it is asked for."""

@@ -1,0 +1,49 @@
+"""Nothing in the loop over time asks for a number from the device, so that a CUDA graph can record it."""
+
+from typing import Any
+
+import pytest
+import torch
+from reference import VARIANTS, case_id, space
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
+
+ASKS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+
+
+class NoSync(TorchDispatchMode):
+    """Refuses operations whose result the host has to wait for, but of a tensor that lies on the host by contract."""
+
+    def __init__(self, on_host: Tensor | None = None) -> None:
+        super().__init__()
+        self.on_host = on_host
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if ASKS & set(func.tags):
+            known = self.on_host is not None and args[0].untyped_storage().data_ptr() == self.on_host.data_ptr()
+            assert known, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_the_host_waits_for_nothing(cls: type, options: dict, packed: bool) -> None:
+    rnn = cls(2, 3, 3, **options)
+    x: Any = torch.randn(3, 2, 2, *space(rnn, 3))
+    x = pack_padded_sequence(x, torch.tensor([3, 2])) if packed else x
+
+    def step() -> None:
+        y = rnn(x)[0]
+        (y.data if packed else y).sum().backward()
+        with torch.inference_mode():
+            rnn(x)
+
+    step()  # traces what the loop runs
+    with NoSync(x.batch_sizes if packed else None):
+        step()
+
+
+def test_waiting_is_found() -> None:
+    with NoSync(), pytest.raises(AssertionError, match="waits for the device"):
+        torch.ones(1).item()
