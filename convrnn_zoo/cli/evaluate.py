@@ -32,7 +32,7 @@ def eval_weights(
     summed over a frame's pixels; every figure is the mean over lead times, which --json and --curve tell apart.
 
     \b
-    convrnn-zoo eval RECORD.json --data mnist --curve mse.png
+    convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
     """
     model, chosen, record = load_forecaster(name, recipe)
     if curve is not None and curve.suffix not in (".png", ".svg"):

@@ -38,7 +38,7 @@ def predict(
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
-    convrnn-zoo predict RECORD.json RAD_NL25_*.h5 -o rain.gif
+    convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.gif
     """
     if out is not None:
         from ._draw import draw_forecast  # matplotlib need not be there for classifying
