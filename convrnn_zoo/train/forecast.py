@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models import AutoregressiveForecaster, Forecaster, Metric, Weights, create_model
+from ..models import AutoregressiveForecaster, Forecaster, Metric, Weights
 from ..models._loading import sha256_of
 from .apply import choose, data_of, forecast, loss_of
 from .fit import fit
@@ -37,10 +37,10 @@ def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
     """The network with the first weights of the recipe's seed.
 
     Raises:
-        ValueError: it is no forecaster.
+        ValueError: it is no forecaster, or does not take what the recipe's `model` says.
     """
     torch.manual_seed(recipe.seed)
-    model = create_model(recipe.architecture, in_chans=channels, **recipe.model)
+    model = recipe.create_model(in_chans=channels)
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is no forecaster; a recipe of one can train it, such as predrnn")
     model.horizon = recipe.horizon

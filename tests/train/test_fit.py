@@ -138,6 +138,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(splits):
         classify.train_one(dataclasses.replace(TINY, noise=float("inf")), 0, *splits, progress=False)
 
 
+@pytest.mark.parametrize("name", convrnn_zoo.list_models())
+def test_an_entry_that_a_network_does_not_take_is_named_with_what_it_takes(name):
+    recipe = dataclasses.replace(TINY, weights=f"{name}.tiny", model={"hiden_channels": 4})
+    with pytest.raises(ValueError, match=rf"'hiden_channels'; {name} takes in_chans \(\d\), hidden_channels"):
+        recipe.create_model()
+
+
+def test_a_classifiers_recipe_with_an_unknown_entry_is_refused(splits):
+    with pytest.raises(ValueError, match=r"the recipe.s model: .*'hiden'"):
+        classify.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
+
+
 def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, monkeypatch, capsys):
     record = classify.train_recipe(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
     assert "seed 1, padding read" in capsys.readouterr().err
