@@ -6,6 +6,7 @@ import click
 
 from ..train.apply import data_of
 from ..train.scores import better, curves, evaluate, mean, to_json
+from ..train.whole import whole
 from ._forecast import load_forecaster
 from ._text import columns
 
@@ -42,7 +43,8 @@ def eval_weights(
     test = data_of(chosen).load(data, "test", chosen.inputs)
     scores = evaluate(model, chosen, test, sequences, progress=not quiet)
     if json_file is not None:
-        write_text(json_file, to_json(scores))
+        with whole(json_file) as temporary:
+            temporary.write_text(to_json(scores), encoding="utf-8")
     if curve is not None:
         curves(scores, curve, f"{record.name} on {data_of(chosen).title}")
     others = [name for name in scores if name != "forecast"]
@@ -50,13 +52,3 @@ def eval_weights(
     click.echo(columns(rows, header=("mean over lead times", *scores)))
     rows = [(metric, *(better(scores, metric, b) for b in others)) for metric in scores["forecast"]]
     click.echo("\n" + columns(rows, header=("forecast is better than", *others)))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_suffix(f"{path.suffix}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from .apply import data_of, forecast
 from .baselines import Baseline
 from .frames import Clips, FrameSet
 from .recipe import ForecasterRecipe
+from .whole import whole
 
 Scores = dict[str, dict[str, list[float]]]
 """Of each method, of each metric, the value at every lead time from the first frame on."""
@@ -220,12 +220,8 @@ def curves(scores: Scores, path: Path, heading: str) -> None:
     for axis in figure.axes[len(names) :]:
         axis.set_visible(False)
     figure.axes[0].legend(fontsize=8)
-    temporary = path.with_suffix(f"{path.suffix}.part{os.getpid()}")
-    try:
+    with whole(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip("."))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_json(scores: Scores) -> str:
