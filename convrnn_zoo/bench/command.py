@@ -46,7 +46,7 @@ def write(result: dict[str, Any], out: Path) -> None:
 
 
 @click.command()
-@click.option("--case", "names", multiple=True, type=click.Choice([c.name for c in [*CASES, LONG]]), help="Only this case.")
+@click.option("--case", "names", multiple=True, type=click.Choice([c.name for c in [*CASES, LONG]]), help="Only this.")
 @click.option("--scheme", "chosen", multiple=True, help="Only this scheme (ours is always there).")
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(1), help="Runs of each scheme.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")

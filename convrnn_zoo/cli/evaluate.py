@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from ..train.apply import data_of, load_forecaster
-from ..train.scores import curves, evaluate, mean, to_json
+from ..train.scores import better, curves, evaluate, mean, to_json
+from ..train.whole import whole
 from ._text import columns
 
 
@@ -26,10 +27,11 @@ def eval_weights(
     curve: Path | None,
     quiet: bool,
 ) -> None:
-    """Evaluate the forecaster NAME on the fixed test sequences of its data, beside the simplest forecasts.
+    """Evaluate the forecaster NAME on the fixed test sequences of its data, beside the baselines.
 
     NAME is a set of weights of the zoo, or the record that a training run wrote beside its own. MSE and MAE are
-    summed over a frame's pixels; every figure is the mean over lead times, which --json and --curve tell apart.
+    summed over a frame's pixels; every figure is the mean over lead times, which --json and --curve tell apart. Rain is
+    extrapolated by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
 
     \b
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
@@ -40,18 +42,12 @@ def eval_weights(
     test = data_of(chosen).load(data, "test", chosen.inputs)
     scores = evaluate(model, chosen, test, sequences, progress=not quiet)
     if json_file is not None:
-        write_text(json_file, to_json(scores))
+        with whole(json_file) as temporary:
+            temporary.write_text(to_json(scores), encoding="utf-8")
     if curve is not None:
         curves(scores, curve, f"{record.name} on {data_of(chosen).title}")
+    others = [name for name in scores if name != "forecast"]
     rows = [(metric, *(f"{mean(by[metric]):.4g}" for by in scores.values())) for metric in scores["forecast"]]
     click.echo(columns(rows, header=("mean over lead times", *scores)))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_suffix(f"{path.suffix}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    rows = [(metric, *(better(scores, metric, b) for b in others)) for metric in scores["forecast"]]
+    click.echo("\n" + columns(rows, header=("forecast is better than", *others)))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import Metric, Weights, create_model
+from ..models import Metric, Weights
 from ..models._loading import sha256_of
 from .data import DATA_SETS, Labelled
 from .fit import fit
@@ -62,12 +62,10 @@ def train_one(
     """Trains one seed of a recipe; with `read_padding` on padded sequences whose lengths are withheld."""
     torch.manual_seed(seed)
     mean, std = statistics_of(train)
-    model = create_model(
-        recipe.architecture,
+    model = recipe.create_model(
         in_chans=len(mean),
         num_classes=len(DATA_SETS[recipe.data].label_names),
         pretrained_cfg_overlay={"mean": mean, "std": std},
-        **recipe.model,
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * -(-len(train.labels) // recipe.batch_size)

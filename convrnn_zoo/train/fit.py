@@ -1,8 +1,7 @@
 """The loop: updates with a progress bar and a checkpoint from which a killed run goes on to the same weights."""
 
-import contextlib
+import io
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,16 @@ from torch import Tensor, nn
 
 from .._extras import need
 from .processes import ALONE, Processes
+from .whole import whole
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """torch.save to a temporary file beside `path`, then a rename: a killed run leaves the last whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f"{path.suffix}.part{os.getpid()}")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    """torch.save, whole or not at all: a run that is killed, or whose disk is full, leaves the last whole one."""
+    # In memory first: torch's own writer of files tells neither that the disk is full nor which file it was.
+    content_bytes = io.BytesIO()
+    torch.save(content, content_bytes)
+    with whole(path) as temporary:
+        temporary.write_bytes(content_bytes.getbuffer())
 
 
 def fit(

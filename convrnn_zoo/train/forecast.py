@@ -42,13 +42,15 @@ def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
     """The network with the weights that the recipe starts from, or the first ones of its seed.
 
     Raises:
-        ValueError: it is no forecaster, or the weights to start from are of another architecture.
+        ValueError: it is no forecaster, or does not take what the recipe's `model` says; or the weights to start from
+            are of another architecture.
     """
     torch.manual_seed(recipe.seed)
+    model = recipe.create_model(in_chans=channels)
     if recipe.start.partition(".")[0] not in ("", recipe.architecture):
         raise ValueError(f"the recipe's start must be weights of {recipe.architecture}, got {recipe.start!r}")
-    name = recipe.start or recipe.architecture
-    model = create_model(name, pretrained=bool(recipe.start), in_chans=channels, **recipe.model)
+    if recipe.start:
+        model.load_state_dict(create_model(recipe.start, pretrained=True).state_dict())
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is no forecaster; a recipe of one can train it, such as predrnn")
     model.horizon = recipe.horizon

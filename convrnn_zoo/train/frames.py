@@ -1,8 +1,8 @@
 """Data sets of frames to forecast, and how their values become those a model sees."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from .baselines import SIMPLE, Baseline, extrapolation
 from .moving import load_moving
 from .radar import load_rain
 
@@ -80,6 +81,8 @@ class FrameSet:
     """What the test split is, in words."""
     thresholds: tuple[float, ...] = ()
     """In the data's unit: from where on a pixel counts as an occurrence, for CSI, POD and FAR."""
+    baselines: Mapping[str, Baseline] = field(default_factory=lambda: SIMPLE)
+    """What an evaluation compares a model with; one whose package is not installed is left out."""
 
     def load(self, directory: Path | None, split: str, inputs: int) -> Clips:
         """The sequences of ``"train"`` or ``"test"``, of which `inputs` frames are read and the others forecast."""
@@ -118,5 +121,6 @@ FRAME_SETS: dict[str, FrameSet] = {
         scale=RAIN,
         split="crops of 128×128 km at 2 km from the last third of each event in time",
         thresholds=(0.5, 2.0, 5.0, 10.0),
+        baselines={**SIMPLE, "extrapolation": extrapolation},
     ),
 }

@@ -1,6 +1,5 @@
 """Frames as pictures: strips of input, truth, forecast and difference over time, and the same in motion."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from .._extras import need
 from .frames import Scale
+from .whole import whole
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
@@ -170,7 +170,7 @@ def side_by_side(parts: list[tuple[str, Tensor]], scale: Scale, heading: str) ->
 
 
 def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
-    """Writes a PNG of the first picture, or a GIF of all; to a temporary file first, then renamed.
+    """Writes a PNG of the first picture, or a GIF of all; whole or not at all.
 
     Raises:
         ValueError: the name ends in neither ``.png`` nor ``.gif``.
@@ -183,10 +183,5 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
     }  # fmt: skip
     if path.suffix not in kinds:
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(kinds)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f"{path.suffix}.part{os.getpid()}")
-    try:
+    with whole(path) as temporary:
         pictures[0].save(temporary, **kinds[path.suffix])
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

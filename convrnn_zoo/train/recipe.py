@@ -1,13 +1,17 @@
 """Recipes: everything that made a set of weights, in one TOML file."""
 
 import dataclasses
+import inspect
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..models import Weights
+from torch import nn
+
+from ..models import Weights, create_model
+from ..models._registry import entry_points
 
 DIRECTORY = Path(__file__).parent / "recipes"
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(DIRECTORY.glob("*.toml"))}
@@ -47,6 +51,21 @@ class Recipe:
     def name(self) -> str:
         """What it is called in the package, or else the name of its weights."""
         return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
+
+    def create_model(self, **kwargs: Any) -> nn.Module:
+        """The network, without weights, from the recipe's `model` and what the data give.
+
+        Raises:
+            ValueError: there is no such network, or `model` has an entry that it does not take.
+        """
+        try:
+            return create_model(self.architecture, **self.model, **kwargs)
+        except TypeError as e:
+            told = inspect.getdoc(entry_points()[self.architecture]) or ""
+            _, _, takes = told.partition("Args:")[2].partition("\n\n")[0].rpartition("its first.")
+            raise ValueError(
+                f"the recipe's model: {e}; {self.architecture} takes {' '.join(takes.split()).rstrip('.')}"
+            ) from e
 
     def train(
         self, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True

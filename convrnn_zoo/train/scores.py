@@ -1,10 +1,10 @@
-"""How good forecasts are, by lead time, beside that of the simplest one."""
+"""How good forecasts are, by lead time, beside those of the baselines."""
 
 import json
+import logging
 import math
-import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from .._extras import need
 from ..models import Metric
 from .apply import data_of, forecast
+from .baselines import Baseline
 from .frames import Clips, FrameSet
 from .recipe import ForecasterRecipe
+from .whole import whole
 
 Scores = dict[str, dict[str, list[float]]]
 """Of each method, of each metric, the value at every lead time from the first frame on."""
 
-BASELINES: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "last frame": lambda inputs, horizon: inputs[:, -1:].expand(-1, horizon, -1, -1, -1),
-    "zero": lambda inputs, horizon: torch.zeros_like(inputs[:, :1]).expand(-1, horizon, -1, -1, -1),
-}
-"""Forecasts ``(N, horizon, C, H, W)`` without a model, from input frames ``(N, T, C, H, W)``."""
+LESS_IS_BETTER = {"MSE", "MAE", "FAR"}
+"""By the first word of a metric's name; of the others more is."""
+log = logging.getLogger(__name__)
 
 
 def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
@@ -99,6 +99,19 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
+def usable(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Baseline]:
+    """The baselines that forecast a step from a sample; of one whose package is missing the log tells the cure."""
+    found = {}
+    for name, baseline in baselines.items():
+        try:
+            baseline(sample, 1)
+        except ImportError as e:
+            log.warning("the %s is left out: %s", name, e)
+        else:
+            found[name] = baseline
+    return found
+
+
 def evaluate(
     model: nn.Module,
     recipe: ForecasterRecipe,
@@ -108,7 +121,9 @@ def evaluate(
     batch_size: int = 16,
     progress: bool = False,
 ) -> Scores:
-    """The scores of the model (``"forecast"``) and of the baselines on the fixed sequences.
+    """The scores of the model (``"forecast"``) and of its data's baselines on the fixed sequences.
+
+    A baseline whose package is not installed is left out, and the log says so.
 
     Args:
         model: a forecaster.
@@ -120,9 +135,9 @@ def evaluate(
     """
     data = data_of(recipe)
     known = clips.fixed(sequences or recipe.test_sequences, recipe.inputs + recipe.horizon)
-    methods: dict[str, Callable[[Tensor, int], Tensor]] = {
+    methods: dict[str, Baseline] = {
         "forecast": lambda x, horizon: forecast(model, recipe, x, horizon, batch_size),
-        **BASELINES,
+        **usable(data.baselines, known[:1, : recipe.inputs]),
     }
     frames: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
     counted = {m: {t: Occurrences(t, recipe.horizon) for t in data.thresholds} for m in methods}
@@ -152,16 +167,41 @@ def mean(values: list[float]) -> float:
     return statistics.fmean(there) if there else math.nan
 
 
+def better(scores: Scores, metric: str, baseline: str) -> str:
+    """At which lead times the forecast is better than a baseline, in a few words; those without a value do not count.
+
+    Example:
+        >>> better({"forecast": {"MSE": [3, 2, 2]}, "zero": {"MSE": [2, 3, 4]}}, "MSE", "zero")
+        'from frame 2 on'
+    """
+    sign = -1 if metric.partition(" ")[0] in LESS_IS_BETTER else 1
+    pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
+    wins = {i: sign * a > sign * b for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
+    lost = [i for i, won in wins.items() if not won]
+    won_last = [i for i in wins if i > max(lost, default=0)]
+    if not any(wins.values()):
+        return "at no lead time"
+    if not lost:
+        return "at every lead time"
+    if len(won_last) == sum(wins.values()):
+        return f"from frame {won_last[0]} on"
+    return f"at {sum(wins.values())} of {len(wins)} lead times"
+
+
 def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
-    """The record's metrics: the mean over all lead times, with the last frame's beside it."""
+    """The record's metrics: the mean over all lead times, with a note on what the baselines reach."""
+
+    def note(name: str) -> str:
+        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
+        told = [f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items() if not math.isnan(value)]
+        mean_over = f"mean over {len(scores['forecast'][name])} frames"
+        return f"{mean_over}; better than {', '.join(told)}" if told else mean_over
+
     return tuple(
-        Metric(
-            name, round(mean(values), 4), data.title, data.split, unit="",
-            note=f"mean over {len(values)} frames; the last frame scores {mean(scores['last frame'][name]):.4g}",
-        )
+        Metric(name, round(mean(values), 4), data.title, data.split, unit="", note=note(name))
         for name, values in scores["forecast"].items()
         if not math.isnan(mean(values))
-    )  # fmt: skip
+    )
 
 
 def curves(scores: Scores, path: Path, heading: str) -> None:
@@ -180,12 +220,8 @@ def curves(scores: Scores, path: Path, heading: str) -> None:
     for axis in figure.axes[len(names) :]:
         axis.set_visible(False)
     figure.axes[0].legend(fontsize=8)
-    temporary = path.with_suffix(f"{path.suffix}.part{os.getpid()}")
-    try:
+    with whole(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip("."))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_json(scores: Scores) -> str:

@@ -53,6 +53,7 @@ def test_eval_recomputes_the_record_and_writes_json_and_curve(trained, tmp_path)
         "eval", record, "--data", directory, "--recipe", recipe, "--quiet", "--json", where[0], "--curve", where[1]
     )
     assert re.search(r"mean over lead times +forecast +last frame +zero", text)
+    assert re.search(r"forecast is better than +last frame +zero.*\nMSE +(at|from) \w+", text)
     scores = json.loads(where[0].read_text())
     claimed = {m["name"]: m["value"] for m in json.loads(record.read_text())["metrics"]}
     assert {"MSE", "MAE", "SSIM", "PSNR"} <= claimed.keys()

@@ -118,24 +118,21 @@ def test_checkpoints_of_another_run_or_broken_are_refused(tmp_path, splits):
         classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
 
 
-def test_a_save_that_fails_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "a.ckpt"
-    fit.save_atomically({"a": 1}, path)
-
-    def full(content, file):
-        file.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
-        fit.save_atomically({"a": 2}, path)
-    assert torch.load(path, weights_only=True) == {"a": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
-
-
 def test_a_loss_that_is_not_finite_stops_the_run(splits):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         classify.train_one(dataclasses.replace(TINY, noise=float("inf")), 0, *splits, progress=False)
+
+
+@pytest.mark.parametrize("name", convrnn_zoo.list_models())
+def test_an_entry_that_a_network_does_not_take_is_named_with_what_it_takes(name):
+    recipe = dataclasses.replace(TINY, weights=f"{name}.tiny", model={"hiden_channels": 4})
+    with pytest.raises(ValueError, match=rf"'hiden_channels'; {name} takes in_chans \(\d\), hidden_channels"):
+        recipe.create_model()
+
+
+def test_a_classifiers_recipe_with_an_unknown_entry_is_refused(splits):
+    with pytest.raises(ValueError, match=r"the recipe.s model: .*'hiden'"):
+        classify.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
 
 
 def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, monkeypatch, capsys):

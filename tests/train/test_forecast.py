@@ -161,6 +161,9 @@ BAD = {
     "sampling": ({"sampling": {"name": "some"}}, "sampling.name must be one of own"),
     "arguments": ({"sampling": {"name": "scheduled", "to": 3}}, "the recipe's sampling: .*'to'"),
     "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "is no forecaster"),
+    "entry": ({"model": {"hiden": 2}}, r"recipe's model: .*'hiden'; predrnn_v2 takes in_chans \(1\), hidden_channels"),
+    "twice": ({"model": {"in_chans": 2}}, "recipe's model: .*'in_chans'; predrnn_v2 takes"),
+    "type": ({"model": {"kernel_size": "3"}}, "recipe's model: .*'3'.*; predrnn_v2 takes"),
     "plain": ({"weights": "convgru_forecaster.tiny", "model": {}}, "never reads its own frames"),
 }
 
@@ -230,9 +233,10 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(tmp_path, di
 
 
 def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
-    made = training.build(PLAIN, 1)
-    monkeypatch.setattr(training, "create_model", lambda name, pretrained, **_: made if pretrained else None)
-    started = dataclasses.replace(PLAIN, start="convgru_forecaster.other")
-    assert training.build(started, 1) is made
+    made = training.build(dataclasses.replace(PLAIN, seed=1), 1)
+    monkeypatch.setattr(training, "create_model", lambda name, pretrained: made if pretrained else None)
+    started = training.build(dataclasses.replace(PLAIN, start="convgru_forecaster.other"), 1)
+    assert all(torch.equal(p, q) for p, q in zip(started.parameters(), made.parameters(), strict=True))
+    assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, made.encoder.weight_ih_l0)
     with pytest.raises(ValueError, match="start must be weights of convgru_forecaster, got"):
         training.build(dataclasses.replace(PLAIN, start="predrnn.other"), 1)

@@ -91,7 +91,20 @@ def bad(path):
     return path
 
 
+def cut(write):
+    """What makes a whole file and cuts it in the middle."""
+
+    def make(path):
+        whole = write(path.parent, time_of(path), np.arange(2500).reshape(50, 50) % 200)
+        assert whole == path
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return make
+
+
 BAD = {
+    "201008261210_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz": (cut(write_fmi), "not a sound gzip.*download it anew"),
+    "RAD_NL25_RAP_5min_201008261210.h5": (cut(write_knmi), "not a sound KNMI composite.*download it anew"),
     "201008261200_fmi.radar.composite.pgm": (bad, "expected 3×3 bytes of image, got 2"),
     "201008261200_fmi.radar.composite.pgm.gz": (bad, "not a sound gzip"),
     "201008261205_fmi.radar.composite.pgm": (lambda p: p.write_bytes(b"P2 1 1 1 1"), r"expected a PGM file \(P5\)"),

@@ -1,0 +1,99 @@
+"""A disk that fills up in mid run: one clear line, the last whole files kept, and the run goes on from them."""
+
+import contextlib
+import subprocess
+import sys
+
+import pytest
+import torch
+from test_forecast import RECIPE
+
+from convrnn_zoo.models._loading import sha256_of
+from convrnn_zoo.train import Recipe, fit
+from convrnn_zoo.train.pictures import save
+from convrnn_zoo.train.scores import curves
+from convrnn_zoo.train.weights import write_tensors
+
+resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
+image = pytest.importorskip("PIL.Image", reason="the extra train")
+
+ROOM = 4096
+
+
+@contextlib.contextmanager
+def little_room():
+    """No file of this process grows beyond a few kB; to the writer that is as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def noise():
+    return image.effect_noise((200, 200), 50).convert("RGB")
+
+
+WRITERS = {
+    "last.ckpt": lambda path: fit.save_atomically({"a": torch.rand(ROOM)}, path),
+    "a.safetensors": lambda path: write_tensors(torch.nn.Linear(64, 64), path),
+    "a.png": lambda path: save([noise()], path),
+    "a.gif": lambda path: save([noise(), noise()], path),
+    "a.svg": lambda path: curves({"forecast": {"MSE": [1.0, 2.0]}}, path, "title"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_cannot_be_written_is_named_and_the_last_whole_one_kept(name, tmp_path):
+    path, write = tmp_path / name, WRITERS[name]
+    write(path)
+    content = path.read_bytes()
+    assert len(content) > ROOM
+    with little_room(), pytest.raises(OSError, match=rf"{name} cannot be written \(File too large\); the last whole"):
+        write(path)
+    assert path.read_bytes() == content
+    path.unlink()
+    with little_room(), pytest.raises(OSError, match=r"\); make room and start again"):
+        write(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_met_a_full_disk_goes_on_when_there_is_room(tmp_path, digits, monkeypatch):
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE.format(batch=2))
+    recipe = Recipe.read(file)
+    end = recipe.train(data=digits, out=tmp_path / "whole", progress=False).sha256
+
+    def interrupt(content, path, save=fit.save_atomically):
+        save(content, path)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "full"
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "save_atomically", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.train(data=digits, out=out, progress=False)
+    checkpoint = sha256_of(out / "last.ckpt")
+    args = [
+        sys.executable,
+        "-m",
+        "convrnn_zoo",
+        "train",
+        str(file),
+        "--data",
+        str(digits),
+        "--out",
+        str(out),
+        "--quiet",
+    ]
+    done = subprocess.run(
+        args, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: {out / 'last.ckpt'} cannot be written (File too large); the last whole one is kept")
+    assert [p.name for p in out.iterdir()] == ["last.ckpt"]
+    assert sha256_of(out / "last.ckpt") == checkpoint
+    assert recipe.train(data=digits, out=out, progress=False).sha256 == end

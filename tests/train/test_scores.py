@@ -1,0 +1,91 @@
+"""Baselines and what a record tells of them."""
+
+import importlib.util
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from convrnn_zoo.train.baselines import extrapolation, last_frame, zero
+from convrnn_zoo.train.frames import FRAME_SETS
+from convrnn_zoo.train.scores import better, metrics_of, usable
+
+RAIN = FRAME_SETS["rain"]
+needs_pysteps = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
+)
+
+
+def shower(frames, size=64):
+    """A shower of 20 mm/h that drifts two pixels a frame to the right and one down: ``(1, T, 1, H, W)``."""
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    t = torch.arange(frames)[:, None, None]
+    return 20 * torch.exp(-((x - 16 - 2 * t) ** 2 + (y - 24 - t) ** 2) / 40)[None, :, None]
+
+
+@needs_pysteps
+def test_a_shower_of_constant_speed_is_extrapolated_and_the_last_frame_is_left_behind():
+    sequence = torch.cat([shower(12), shower(12).mT])
+    inputs, truth = sequence[:, :4], sequence[:, 4:]
+    made = extrapolation(inputs, 8)
+    assert made.shape == truth.shape
+    assert made.dtype == truth.dtype
+    errors = [(f - truth).square().mean() for f in (made, last_frame(inputs, 8))]
+    assert errors[0] < 0.05 * errors[1]
+    dry = torch.zeros(1, 4, 1, 64, 64)
+    assert torch.equal(extrapolation(dry, 3), dry[:, :3])
+
+
+@needs_pysteps
+def test_the_import_of_pysteps_keeps_standard_output_clean():
+    code = (
+        "import torch; from convrnn_zoo.train import baselines; baselines.extrapolation(torch.rand(1, 2, 1, 32, 32), 1)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""
+
+
+@pytest.mark.parametrize("missing", ["pysteps", "cv2"])
+def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "cv2", torch)  # there, whether it is installed or not
+    monkeypatch.setitem(sys.modules, missing, None)
+    with caplog.at_level(logging.WARNING):
+        found = usable(RAIN.baselines, shower(4))
+    assert found == {"last frame": last_frame, "zero": zero}
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert line.startswith("the extrapolation is left out")
+    assert "\n" not in line
+    assert "pip install 'convrnn-zoo[nowcast]'" in line
+
+
+NAN = float("nan")
+CASES = [
+    ("MSE", [1, 1, 1], [2, 2, 2], "at every lead time"),
+    ("MSE", [2, 2, 2], [1, 1, 2], "at no lead time"),
+    ("CSI 2 mm/h", [0.5, 0.4, 0.3], [0.6, 0.3, 0.2], "from frame 2 on"),
+    ("CSI 2 mm/h", [0.7, 0.2, 0.3], [0.6, 0.3, 0.2], "at 2 of 3 lead times"),
+    ("SSIM", [0.7, 0.2, 0.1], [0.6, 0.3, 0.2], "at 1 of 3 lead times"),
+    ("FAR 2 mm/h", [0.1, NAN, 0.1], [0.2, 0.2, 0.2], "at every lead time"),
+    ("POD 2 mm/h", [NAN, NAN, 0.1], [0.2, 0.2, NAN], "at no lead time"),
+]
+
+
+@pytest.mark.parametrize(("metric", "forecast", "baseline", "words"), CASES)
+def test_from_which_lead_time_on_the_forecast_is_better(metric, forecast, baseline, words):
+    assert better({"forecast": {metric: forecast}, "other": {metric: baseline}}, metric, "other") == words
+
+
+def test_a_record_tells_what_every_baseline_reaches():
+    scores = {
+        "forecast": {"MSE": [3.0, 5.0], "FAR 10 mm/h": [NAN, NAN], "FAR 2 mm/h": [0.1, 0.2]},
+        "last frame": {"MSE": [4.0, 8.0], "FAR 10 mm/h": [0.5, 0.5], "FAR 2 mm/h": [0.1, 0.3]},
+        "zero": {"MSE": [9.0, 4.0], "FAR 10 mm/h": [NAN, NAN], "FAR 2 mm/h": [NAN, NAN]},
+    }
+    error, alarms = metrics_of(scores, RAIN)
+    assert error.value == 4
+    assert error.note == (
+        "mean over 2 frames; better than last frame (6) at every lead time, zero (6.5) at 1 of 2 lead times"
+    )
+    assert alarms.note == "mean over 2 frames; better than last frame (0.2) from frame 2 on"
