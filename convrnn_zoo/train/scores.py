@@ -197,8 +197,10 @@ def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
         mean_over = f"mean over {len(scores['forecast'][name])} frames"
         return f"{mean_over}; better than {', '.join(told)}" if told else mean_over
 
+    unit = data.scale.unit
+    units = {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB"}
     return tuple(
-        Metric(name, round(mean(values), 4), data.title, data.split, unit="", note=note(name))
+        Metric(name, round(mean(values), 4), data.title, data.split, unit=units.get(name, ""), note=note(name))
         for name, values in scores["forecast"].items()
         if not math.isnan(mean(values))
     )
