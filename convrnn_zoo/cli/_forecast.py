@@ -62,6 +62,8 @@ def read_video(path: Path) -> Frames:
     try:
         with av.open(str(path)) as file:
             frames = [f.to_ndarray(format="gray") for f in file.decode(video=0)]
+        if not frames:
+            raise IndexError("it holds no frame")
     except (av.error.FFmpegError, IndexError) as e:
         raise ValueError(f"{path} is not a sound video ({e}); save it anew") from e
     return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None)

@@ -14,8 +14,9 @@ from .whole import whole
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
 HEAVIEST, DRY, UNKNOWN, DPI = "#800060", "#ffffff", "#c8c8c8", 100
-WIDTH = 12.0
-"""Of a strip, in inches."""
+WIDTH, MOTION_WIDTH = 12.0, 7.2
+"""Of a strip and of pictures in motion, in inches."""
+DIFFERENCE = "forecast − truth"
 
 
 class Panels(NamedTuple):
@@ -73,25 +74,30 @@ def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
         rows.append(("truth", {known + i: f for i, f in enumerate(panels.truth[:horizon])}))
     rows.append(("forecast", forecast))
     if panels.truth is not None:
-        rows.append(("forecast − truth", {t: forecast[t] - f for t, f in rows[1][1].items()}))
+        rows.append((DIFFERENCE, {t: forecast[t] - f for t, f in rows[1][1].items()}))
     return rows
 
 
-def figure_of(rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: Scale, heading: str) -> Any:
-    """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; legends stand below."""
+def figure_of(
+    rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: Scale, heading: str, width: float = WIDTH
+) -> Any:
+    """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; a legend stands below its frames.
+
+    A frame is a difference where its row or its own title says so.
+    """
     paint = paint_of(scale)
     figure_module = need("matplotlib.figure", "draw")
     backend = need("matplotlib.backends.backend_agg", "draw")
     count = max(map(len, columns))
     first = next(iter(rows[0][1].values()))
-    edge = WIDTH / max(count, 4)
+    edge = width / max(count, 4)
     height = edge * first.shape[0] / first.shape[1]
     size = (edge * count + 0.9, len(rows) * (height + 0.3) + 1.1)
     figure = figure_module.Figure(figsize=size, dpi=DPI, layout="constrained")
     backend.FigureCanvasAgg(figure)
     figure.suptitle(heading, fontsize=11)
     axes = figure.subplots(len(rows), count, squeeze=False)
-    shown: dict[bool, Any] = {}
+    shown: dict[bool, list[Any]] = {False: [], True: []}
     for (title, frames), times, line in zip(rows, columns, axes, strict=True):
         for axis in line:
             axis.set_xticks([])
@@ -100,23 +106,25 @@ def figure_of(rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: S
         line[0].set_ylabel(title, fontsize=10)
         for axis, t in zip(line, times, strict=False):
             if t in frames:
-                difference = "−" in title
+                difference = DIFFERENCE in (title, titles(t))
                 colours = paint.differences if difference else paint.values
-                shown[difference] = axis.imshow(frames[t].numpy(), interpolation="nearest", **colours)
+                axis.imshow(frames[t].numpy(), interpolation="nearest", **colours)
+                shown[difference].append(axis)
                 axis.set_frame_on(True)
                 axis.set_title(titles(t), fontsize=8, pad=2)
-    for difference, image in shown.items():
-        if difference or paint.unit:
-            label = ("forecast − truth " if difference else "") + (f"[{paint.unit}]" if paint.unit else "")
+    for difference, those in shown.items():
+        if those:
+            kind = DIFFERENCE if difference else "" if paint.unit else "brightness"
+            stepped = paint.ticks is not None and not difference
             bar = figure.colorbar(
-                image, ax=axes, location="bottom", fraction=0.04, aspect=50, pad=0.02,
-                ticks=None if difference else paint.ticks, extend="neither" if difference else "both",
+                those[-1].images[0], ax=those, location="bottom", fraction=0.04, aspect=50 if len(those) > 1 else 20,
+                pad=0.02, ticks=paint.ticks if stepped else None, extend="both" if stepped else "neither",
             )  # fmt: skip
             if difference and paint.unit:
                 bar.set_ticks([-10, -1, 0, 1, 10], labels=["−10", "−1", "0", "1", "10"])
             elif paint.ticks:
                 bar.set_ticks(list(paint.ticks), labels=[f"{t:g}" for t in paint.ticks])
-            bar.set_label(label, fontsize=9)
+            bar.set_label(f"{kind} [{paint.unit}]".strip() if paint.unit else kind, fontsize=9)
             bar.ax.tick_params(labelsize=8)
     return figure
 
@@ -150,9 +158,9 @@ def motion(panels: Panels, scale: Scale, heading: str = "") -> list[Any]:
         parts = [("input" if known else "forecast", made[t])]
         if panels.truth is not None:
             blank = torch.zeros_like(made[t])
-            later = dict(rows)["forecast − truth"].get(t, torch.full_like(blank, torch.nan))
+            later = dict(rows)[DIFFERENCE].get(t, torch.full_like(blank, torch.nan))
             parts = [("input" if known else "truth", seen.get(t, torch.full_like(blank, torch.nan))), *parts]
-            parts.append(("forecast − truth", blank if known else later))
+            parts.append((DIFFERENCE, blank if known else later))
         pictures.append(pixels_of(side_by_side(parts, scale, f"{heading}  {panels.label(t)}".strip())))
     return pictures
 
@@ -160,13 +168,7 @@ def motion(panels: Panels, scale: Scale, heading: str = "") -> list[Any]:
 def side_by_side(parts: list[tuple[str, Tensor]], scale: Scale, heading: str) -> Any:
     """A figure of one row, each frame with a title of its own."""
     rows = [("", {i: frame for i, (_, frame) in enumerate(parts)})]
-    figure = figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading)
-    for axis, (title, frame) in zip(figure.axes, parts, strict=False):
-        if "−" in title:
-            paint = paint_of(scale).differences
-            axis.images[0].remove()
-            axis.imshow(frame.numpy(), interpolation="nearest", **paint)
-    return figure
+    return figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading, MOTION_WIDTH)
 
 
 def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:

@@ -1,0 +1,45 @@
+"""Videos are read as brightness."""
+
+import numpy as np
+import pytest
+
+from convrnn_zoo.cli._forecast import read_frames
+
+av = pytest.importorskip("av", reason="the extra video")
+
+
+def write_video(path, frames, codec):
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=10)
+        stream.height, stream.width = frames.shape[1:]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for frame in frames:
+            grey = av.VideoFrame.from_ndarray(np.repeat(frame[..., None], 3, -1), format="rgb24")
+            file.mux(stream.encode(grey))
+        file.mux(stream.encode())
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mjpeg"), (".mkv", "mpeg4"), (".mp4", "mpeg4")])
+def test_a_video_is_read_back_frame_by_frame(suffix, codec, tmp_path):
+    y, x = np.mgrid[:32, :48]
+    frames = np.stack([(100 * (1 + np.sin((x + 4 * t) / 9) * np.cos(y / 7))).astype(np.uint8) for t in range(7)])
+    path = tmp_path / f"a{suffix}"
+    write_video(path, frames, codec)
+    read, labels = read_frames([path])
+    assert labels is None
+    assert read.shape == (7, 32, 48)
+    assert np.abs(read.numpy() - frames / 255).mean() < 0.03
+    assert read.amin() >= 0
+    assert read.amax() <= 1
+
+
+def test_a_file_that_is_no_video_or_empty_is_named(tmp_path):
+    path = tmp_path / "a.mp4"
+    for content in (b"broken", b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.mp4 is not a sound video .*save it anew"):
+            read_frames([path])
+    write_video(path, np.zeros((4, 32, 32), dtype=np.uint8), "mpeg4")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"a\.mp4 is not a sound video .*save it anew"):
+        read_frames([path])
