@@ -213,17 +213,30 @@ def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(tmp_path, digits
     assert model(torch.rand(1, 3, 1, 8, 8)).shape == (1, 3, 1, 8, 8)
 
 
-def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(tmp_path, digits):
-    for batch in (2, 4):
-        (tmp_path / f"{batch}.toml").write_text(RECIPE.format(batch=batch))
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", "--master_addr=127.0.0.1"]
+        return probe.getsockname()[1]
+
+
+LAUNCHERS = {
+    "torch.distributed.run": ["--nproc_per_node=2", "--master_addr=127.0.0.1", "--master_port={port}"],
+    "accelerate.commands.launch": [
+        "--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no",
+        "--main_process_port={port}",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tmp_path, digits):
+    for batch in (2, 4):
+        (tmp_path / f"{batch}.toml").write_text(RECIPE.format(batch=batch))
+    options = [o.format(port=free_port()) for o in LAUNCHERS[launcher]]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     for args in (
         command(tmp_path / "4.toml", digits, tmp_path / "one"),
-        command(tmp_path / "2.toml", digits, tmp_path / "two", *launcher),
+        command(tmp_path / "2.toml", digits, tmp_path / "two", "-m", launcher, *options),
     ):
         done = subprocess.run(args, capture_output=True, text=True, env=env, check=False)
         assert done.returncode == 0, done.stderr
