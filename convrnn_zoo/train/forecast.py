@@ -22,19 +22,10 @@ from .pictures import Panels, save, strip
 from .processes import ALONE, Processes, join_processes
 from .recipe import ForecasterRecipe
 from .sampling import SAMPLINGS, Own
+from .schedules import SCHEDULES
 from .scores import evaluate, metrics_of
 from .weights import write_tensors
 
-SCHEDULES: dict[str, Callable[..., torch.optim.lr_scheduler.LRScheduler]] = {
-    "one_cycle": lambda optimizer, recipe: torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        [group["lr"] for group in optimizer.param_groups],
-        total_steps=recipe.updates,
-        pct_start=recipe.warmup,
-        cycle_momentum="betas" in optimizer.defaults,
-    ),
-    "cosine": lambda optimizer, recipe: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.updates),
-}
 Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
 

@@ -139,10 +139,11 @@ class ForecasterRecipe(Recipe, kind="forecaster"):
     It reads `inputs` frames and forecasts `horizon`, for `updates` batches, with a checkpoint and a picture every
     `checkpoint_every`. `loss`, `optimizer`, `schedule` and the `name` in `sampling` are names of
     :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.optimizers.OPTIMIZERS`,
-    :data:`~convrnn_zoo.train.forecast.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
-    of `sampling` are the arguments of that. `warmup` is the part of the updates in which one-cycle's rate rises.
-    `decoupling` weighs PredRNN v2's loss of that name. `test_sequences` are evaluated at the end. `start` names the
-    weights that the run begins with; without it they are drawn from `seed`.
+    :data:`~convrnn_zoo.train.schedules.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
+    of `sampling` are the arguments of that. `warmup` is the part of a cycle in which one-cycle's rate rises, and
+    `cycles` are the lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name.
+    `test_sequences` are evaluated at the end. `start` names the weights that the run begins with; without it they are
+    drawn from `seed`.
     """
 
     inputs: int
@@ -154,6 +155,7 @@ class ForecasterRecipe(Recipe, kind="forecaster"):
     optimizer: str = "adam"
     schedule: str = "one_cycle"
     warmup: float = 0.3
+    cycles: tuple[int, ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
     decoupling: float = 0.0
     bf16: bool = False
