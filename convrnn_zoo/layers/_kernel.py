@@ -114,11 +114,14 @@ class Kernel:
 
     def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Gates | None = None) -> Maps:
         """Writes the new state to `new`; without room, returns what :meth:`backward` wants of the gates."""
-        n, k, kept = new[0].shape[0], self.step.gates, ()
+        n, k = new[0].shape[0], self.step.gates
+        kept: Maps = ()
+        maps: Sequence[Tensor]
+        tanhs: Sequence[Tensor]
         if k == 1:
             whole = convolved[0] if len(convolved) == 1 else torch.cat(list(convolved), 1)
             whole = whole.to(new[0].dtype)
-            kept = maps = (whole,)
+            maps = kept = (whole,)
             opened, tanhs = whole, self.step.opening.tanhs_of(maps)
         else:  # one dense map each: element by element, slices of channels are slow
             maps, apart, opened, tanhs = room or self._gates(n)
