@@ -1,5 +1,6 @@
 """Timing: every scheme in turn, round after round, so that what disturbs the machine disturbs all of them."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
@@ -46,9 +47,10 @@ def interleaved(runs: dict[str, Callable[[], None]], rounds: int, clock: Callabl
     times: Times = {name: [] for name in runs}
     for run in runs.values():
         run()
-    names = list(runs)
-    for r in range(rounds):
-        for name in names[r % len(names) :] + names[: r % len(names)]:
+    names, order = list(runs), random.Random(0)
+    for _ in range(rounds):
+        order.shuffle(names)  # what runs before leaves its mark on the caches: not always the same
+        for name in names:
             start = clock()
             runs[name]()
             times[name].append(clock() - start)

@@ -18,8 +18,12 @@ def peaks(case: Case, schemes: Sequence[str]) -> dict[str, int]:
 
 def peak_of(case: Case, scheme: str) -> int | None:
     """Bytes by which the resident memory of a fresh process rises in one training step; None if it cannot do it."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    pool = multiprocessing.get_context("spawn").Pool(1)
+    try:
         return pool.apply(_peak, (case, scheme))
+    finally:  # let it end: a pool that is only terminated leaves its semaphores behind
+        pool.close()
+        pool.join()
 
 
 def _peak(case: Case, scheme: str) -> int | None:

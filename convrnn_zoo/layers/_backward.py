@@ -26,11 +26,13 @@ class Backward:
 
     def __init__(
         self, job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor],
-        y: Tensor, record: list[Maps], grads: Sequence[Tensor | None], wanted: Sequence[bool],
+        saved: Sequence[Tensor], grads: Sequence[Tensor | None], wanted: Sequence[bool],
     ) -> None:  # fmt: skip
         kinds, (n, channels, *size) = len(job.cell.states), rest[0].shape
-        self.job, self.xs, self.record, self.dtype = job, xs, record, rest[0].dtype
+        self.job, self.xs, self.dtype = job, xs, rest[0].dtype
         self.kernel = job.kernel(weight, rest)
+        self.kept = self.kernel.kept(saved[kinds:], job.sizes[:: -1 if job.reverse else 1])
+        self.states = list(zip(*(piece.split(job.sizes) for piece in saved[:kinds]), strict=True))
         pool, self.inputs, geometry = self.kernel.pool, weight.shape[1] - channels, job.cell.geometry
         self.to_x, self.to_weight, self.to_bias, *to_state = wanted[: 3 + kinds]
         self.to_state = to_state
@@ -43,7 +45,7 @@ class Backward:
             ]
             for span, wanted_here in ((slice(self.inputs, None), True), (slice(self.inputs), self.to_x))
         )
-        self.y, self.h = y.split(job.sizes), rest[0]
+        self.first = tuple(pool.map(*s.shape[:2]).copy_(s) for s in rest[:kinds])
         self.y_grads = None if grads[0] is None else grads[0].split(job.sizes)
         self.last = tuple(
             pool.map(n, channels).zero_() if g is None else pool.map(n, channels).copy_(g) for g in grads[1:]
@@ -52,7 +54,7 @@ class Backward:
         self.starts = [end - size for end, size in zip(ends, job.sizes, strict=True)]
         self.chunks = chunks(job.sizes, rows_at_once(self.weight, size))
         most = max(ends[b - 1] - self.starts[a] for a, b in self.chunks)
-        self.gates = pool.map(most, weight.shape[0], job.compute)
+        self.gates = pool.map(most, weight.shape[0])
         self.both = pool.map(most, weight.shape[1], job.compute)
         self.total = pool.map(n, channels)
         self.x_grad = pool.map(ends[-1], self.inputs, xs.dtype) if self.to_x else None
@@ -73,42 +75,46 @@ class Backward:
         ]
 
     def step(self, x: Tensor, grads: Maps) -> Maps:
-        (t, (a, b)), kinds, rows = next(self.todo), len(grads), x.shape[0]
+        (t, (a, b)), rows = next(self.todo), x.shape[0]
         self.left -= 1
-        record = self.record[self.left]
-        state, kept = (self.h_before(t), *record[: kinds - 1]), record[kinds - 1 :]
+        if t == (a if self.job.reverse else b - 1):
+            sizes = self.job.sizes[a:b]
+            gates = self.gates[: sum(sizes)]
+            self.room = list(zip(gates.split(sizes), self.kernel.into(gates, sizes), strict=True))
         dh = grads[0]
         if self.y_grads is not None:
-            dh = torch.add(dh, self.y_grads[t], out=self.total[:rows])
-        start = self.starts[t] - self.starts[a]
-        gates = self.gates[start : start + rows]
-        before = self.kernel.backward(kept, state, (dh, *grads[1:]), gates, self.left % 2)
-        if self.to_weight:
-            both = self.both[start : start + rows]
-            both[:, : self.inputs].copy_(x)
-            both[:, self.inputs :].copy_(state[0])
+            dh = torch.add(dh, self.y_grads[t], out=self.total if rows == len(self.total) else self.total[:rows])
+        gates, into = self.room[t - a]
+        before = self.kernel.backward(self.kept[self.left], self.before(t), (dh, *grads[1:]), into, self.left % 2)
         if t == (b - 1 if self.job.reverse else a):
-            self.flush(self.starts[a], self.starts[b - 1] + self.job.sizes[b - 1])
+            self.flush(a, b)
         if not self.left and not any(self.to_state):
             return grads
-        of_h = before[0]
+        of_h, gates = before[0], gates.to(self.job.compute)
         for span, gradient in self.to_h:
             part = gradient(gates[:, span]).to(self.dtype)
             of_h = part if of_h is None else part.add_(of_h)
         assert of_h is not None
-        return of_h, *(torch.zeros_like(s) if g is None else g for g, s in zip(before[1:], state[1:], strict=True))
+        return of_h, *(torch.zeros_like(of_h) if g is None else g for g in before[1:])
 
-    def h_before(self, t: int) -> Tensor:
-        """The h that step t started from."""
+    def before(self, t: int) -> Maps:
+        """The state that step t started from."""
         rows, previous = self.job.sizes[t], t + 1 if self.job.reverse else t - 1
-        if not 0 <= previous < len(self.y):
-            return self.h[:rows]
-        h, held = self.y[previous], self.job.sizes[previous]
-        return h[:rows] if held >= rows else torch.cat([h, self.h[held:rows]])
+        if not 0 <= previous < len(self.states):
+            return tuple(s[:rows] for s in self.first)
+        state, held = self.states[previous], self.job.sizes[previous]
+        if held >= rows:
+            return state if held == rows else tuple(s[:rows] for s in state)
+        return tuple(torch.cat([s, first[held:rows]]) for s, first in zip(state, self.first, strict=True))
 
-    def flush(self, start: int, end: int) -> None:
-        """The gradients of weights and input over the steps that have come together, rows `start` to `end`."""
-        gates, both = self.gates[: end - start], self.both[: end - start]
+    def flush(self, a: int, b: int) -> None:
+        """The gradients of weights and input over the steps `a` to `b`, which have come together."""
+        start, rows = self.starts[a], sum(self.job.sizes[a:b])
+        gates, both = self.gates[:rows].to(self.job.compute), self.both[:rows]
+        if self.to_weight:
+            xs = self.xs[a:b].flatten(0, 1) if self.xs.dim() > both.dim() else self.xs[start : start + rows]
+            both[:, : self.inputs].copy_(xs)
+            torch.cat([self.before(t)[0] for t in range(a, b)], out=both[:, self.inputs :])
         for part in self.job.parts if self.to_weight or self.to_bias else ():
             span = part.sees(self.inputs)
             _, of_weight, of_bias = conv_gradients(
@@ -123,7 +129,7 @@ class Backward:
             first, *others = (gradient(gates[:, rows]) for rows, gradient in self.to_input)
             for other in others:
                 first.add_(other)
-            self.x_grad[start:end].copy_(first)
+            self.x_grad[start : start + rows].copy_(first)
 
 
 def rows_at_once(weight: Tensor, size: Sequence[int]) -> int:

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from ._base import DirectionWeights, Equations
 from ._conv import same_conv
 from ._fused import is_fused
-from ._joined import Job, JoinedScan, can_join, joined
+from ._joined import Job, JoinedScan, can_join, forward, joined
 from ._scan import scan, scan_packed
 from ._trace import parts
 
@@ -127,7 +127,13 @@ def _joined(
         fused=is_fused(),
         plain=plain,
     )
-    y, *last = JoinedScan.apply(job, segment.xs, weight, bias, *state, *w.own)
+    rest = (*state, *w.own)
+    if not torch.is_grad_enabled() or not any(
+        t.requires_grad for t in (segment.xs, weight, bias, *rest) if t is not None
+    ):
+        with torch.autocast(device, enabled=False):
+            return forward(job, segment.xs, weight, bias, rest)
+    y, *last = JoinedScan.apply(job, segment.xs, weight, bias, *rest)
     return y, tuple(last)
 
 

@@ -1,14 +1,15 @@
 """The step as one compiled loop over the map: what :func:`torch.compile` makes of the equations, on request."""
 
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._kernel import Kernel
+from ._kernel import Gates, Kernel
 from ._layout import lighten
 from ._trace import Kind, gradients, graph
 
@@ -36,18 +37,29 @@ class FusedKernel(Kernel):
             self._calls = _compiled(Kind(self.cell), rows, size, own, self.step.to_state, dtypes, device)
         return self._calls
 
-    def room(self, sizes: Sequence[int]) -> Sequence[Tensor | None]:
+    def room(self, sizes: Sequence[int]) -> tuple[Tensor | None, Iterator[Gates | None]]:
         """None: the compiled passes read the gates as the convolutions give them."""
-        return [None] * len(sizes)
+        return None, itertools.repeat(None)
 
-    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Tensor | None = None) -> Maps:
+    def kept(self, saved: Sequence[Tensor], sizes: Sequence[int]) -> list[Sequence[Tensor]]:
+        """What the convolutions gave."""
+        each = len(saved) // len(sizes)
+        return [saved[i : i + each] for i in range(0, len(saved), each)]
+
+    def into(self, gates: Tensor, sizes: Sequence[int]) -> list[Sequence[Tensor]]:
+        """One part: the compiled pass writes all gates' gradients at once."""
+        return [(step,) for step in gates.split(list(sizes))]
+
+    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Gates | None = None) -> Maps:
         self._compiled(convolved)[0](*convolved, *state, *self.own, *new)
         return tuple(convolved)
 
-    def backward(self, kept: Maps, state: Maps, grads: Maps, into: Tensor, turn: int) -> list[Tensor | None]:
-        to_state = self._to_state(into.shape[0], turn)
+    def backward(
+        self, kept: Sequence[Tensor], state: Maps, grads: Maps, into: Sequence[Tensor], turn: int
+    ) -> list[Tensor | None]:
+        to_state = self._to_state(into[0].shape[0], turn)
         written = [g for g in to_state if g is not None]
-        own = self._compiled(kept)[1](*kept, *state, *self.own, *grads, into, *written)
+        own = self._compiled(kept)[1](*kept, *state, *self.own, *grads, *into, *written)
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
         return to_state
@@ -96,7 +108,7 @@ def _compiled(
 
     convolved = [empty(batch, r, *size[1:], dtype=compute) for r in rows]
     values = [*convolved, *maps(states), *(empty(*shape) for shape in own)]
-    into = empty(batch, sum(rows), *size[1:], dtype=compute)
+    into = empty(batch, sum(rows), *size[1:])
     one = graph(forward, *values, *maps(states))
     two = graph(backward, *values, *maps(states), into, *maps(sum(to_state)))
     if device.type == "cpu":

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ._backward import Backward
 from ._base import DirectionWeights, Equations
-from ._conv import convolver, same_padding
+from ._conv import convolver, same_conv, same_padding
 from ._fused import FusedKernel
-from ._kernel import Kernel, Pool
+from ._kernel import Gates, Kernel, Pool
 from ._scan import scan, scan_packed
 from ._trace import Part
 
@@ -74,61 +74,66 @@ class JoinedScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, *rest: Tensor) -> Any:
-        record: list[Maps] | None = [] if any(ctx.needs_input_grad) else None
+        record: list[Tensor] | None = [] if any(ctx.needs_input_grad) else None
         with torch.autocast(xs.device.type, enabled=False):
-            y, last = _forward(job, xs, weight, bias, rest, record)
+            y, last = forward(job, xs, weight, bias, rest, record)
         if record is not None:
             # Saved, a view of an output would be an error: h is read from y itself.
-            ctx.save_for_backward(xs, weight, bias, *rest, y, *itertools.chain(*record))
+            ctx.save_for_backward(xs, weight, bias, *rest, y, *record)
             ctx.job, ctx.inputs = job, 3 + len(rest)
             ctx.set_materialize_grads(False)
-        return y, *last
+        return y, *(s.clone() for s in last)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         job, saved, wanted = ctx.job, ctx.saved_tensors, ctx.needs_input_grad[1:]
-        inputs, y, saved = saved[: ctx.inputs], saved[ctx.inputs], saved[ctx.inputs + 1 :]
+        inputs, saved = saved[: ctx.inputs], saved[ctx.inputs :]
         if torch.is_grad_enabled():  # a derivative of this one is wanted
             return None, *_again(job, inputs, grads, wanted)
-        each = len(saved) // len(job.sizes)
-        record = [saved[i : i + each] for i in range(0, len(saved), each)]
         with torch.autocast(inputs[0].device.type, enabled=False):
-            xs, weight, bias, *rest = inputs
+            (xs, weight, bias, *rest), (y, *kept) = inputs, saved
             y, xs, weight, *rest = (t.detach() for t in (y, xs, weight, *rest))
-            return None, *Backward(job, xs, weight, bias, rest, y, record, grads, wanted).run()
+            return None, *Backward(job, xs, weight, bias, rest, [y, *kept], grads, wanted).run()
 
 
-def _forward(
-    job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor], record: list[Maps] | None
-) -> tuple[Tensor, Maps]:
-    """The scan. `record` gets of every step its state, but for h, and what the kernel keeps."""
+def forward(
+    job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor],
+    record: list[Tensor] | None = None,
+) -> tuple[Tensor, Maps]:  # fmt: skip
+    """The scan, not differentiable. `record` gets the states of all steps, but for h, and what the kernel keeps."""
     kinds, kernel = len(job.cell.states), job.kernel(weight, rest)
     pool, (n, channels, *size) = kernel.pool, rest[0].shape
-    inputs, from_zero = weight.shape[1] - channels, job.from_zero
+    inputs, from_zero, geometry = weight.shape[1] - channels, job.from_zero, job.cell.geometry
     weight = weight.to(job.compute)
-
-    def convs(spans: list[slice]) -> list[tuple[slice, Callable[[Tensor], Tensor]]]:
-        biases = [None if bias is None else bias[part.rows].to(job.compute) for part in job.parts]
-        return [
-            (span, convolver(weight[part.rows, span], b, job.cell.geometry, size, pool.inside))
-            for part, span, b in zip(job.parts, spans, biases, strict=True)
-        ]
+    biases = [None if bias is None else bias[part.rows].to(job.compute) for part in job.parts]
 
     both = pool.map(n, inputs + channels, job.compute)
     y = pool.map(sum(job.sizes), channels)
     order = slice(None, None, -1 if job.reverse else 1)
     sizes = job.sizes[order]
     rests: Any
-    room: Iterator[Tensor | None]
+    room: Iterator[Gates | None] = itertools.repeat(None)
     if record is None:  # the state that is read is not the one that is written
-        rests, room = (pool.states(f"state {t % 2}", kinds - 1, n) for t, n in enumerate(sizes)), itertools.repeat(None)
+        rests = (pool.states(f"state {t % 2}", kinds - 1, n) for t, n in enumerate(sizes))
     else:  # one piece for all steps: less for the system to hand out and to get back
-        pieces = [pool.map(sum(sizes), channels).split(sizes) for _ in range(kinds - 1)]
-        rests, room = ([piece[t] for piece in pieces] for t in range(len(sizes))), iter(kernel.room(sizes))
-    news = ((h, *rest) for h, rest in zip(y.split(job.sizes)[order], rests, strict=True))
-    # A zero state has no part in a convolution that sees the input as well.
-    first = convs([part.sees(inputs, not (from_zero and part.from_x)) for part in job.parts])
-    later = convs([part.sees(inputs) for part in job.parts]) if from_zero and len(job.sizes) > 1 else first
+        record += [pool.map(sum(sizes), channels) for _ in range(kinds - 1)]
+        pieces = [piece.split(job.sizes)[order] for piece in record]
+        rests = zip(*pieces, strict=True) if pieces else itertools.repeat(())
+        whole, room = kernel.room(sizes)
+        record += [] if whole is None else [whole]
+    news = ((h, *rest) for h, rest in zip(y.split(job.sizes)[order], rests, strict=False))
+
+    def once(part: Part, bias: Tensor | None) -> tuple[slice, Callable[[Tensor], Tensor]]:
+        span = part.sees(inputs, not (from_zero and part.from_x))  # a zero state has no part beside an input
+        return span, lambda seen: same_conv(seen, weight[part.rows, span], bias, geometry)
+
+    def often(part: Part, bias: Tensor | None) -> tuple[slice, Callable[[Tensor], Tensor]]:
+        span = part.sees(inputs)
+        return span, convolver(weight[part.rows, span], bias, geometry, size, pool.inside)
+
+    later = [often(*each) for each in zip(job.parts, biases, strict=True)] if len(sizes) > 1 else []
+    # What is convolved once does not pay for a weight made ready.
+    first = later if later and not from_zero else [once(*each) for each in zip(job.parts, biases, strict=True)]
     todo = itertools.chain([first], itertools.repeat(later))
     views: dict[int, Any] = {}
 
@@ -147,11 +152,11 @@ def _forward(
         new = next(news)
         kept = kernel.forward(convolved, state, new, next(room))
         if record is not None:
-            record.append((*state[1:], *kept))
+            record.extend(kept)
         return new
 
     state = tuple(pool.map(*s.shape[:2]).copy_(s) for s in rest[:kinds])
-    return y, tuple(s.clone() for s in job.scan(step, xs, state, job.reverse))
+    return y, job.scan(step, xs, state, job.reverse)
 
 
 def _again(

@@ -1,12 +1,14 @@
 """A step without its convolutions, run over buffers that are made once a pass and used at every step."""
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ._base import Equations
+from ._layout import open_together
 from ._trace import trace
 
 Maps = tuple[Tensor, ...]
@@ -21,8 +23,8 @@ class Pool:
         # cuDNN takes them so in half precision.
         half = compute in (torch.float16, torch.bfloat16)
         self.inside = half or (like.device.type == "cpu" and compute == torch.float32)
-        self._whole: dict[Any, list[Tensor]] = {}
-        self._views: dict[Any, Any] = {}
+        self._whole: dict[str, list[Tensor]] = {}
+        self._views: dict[tuple[str, int], list[Tensor]] = {}
 
     def map(self, n: int, channels: int, dtype: torch.dtype | None = None) -> Tensor:
         """A new ``(n, channels, *S)``, whatever it holds."""
@@ -35,11 +37,19 @@ class Pool:
         """`count` maps ``(n, C, *S)``, the same ones for a name whatever n."""
         found = self._views.get((name, n))
         if found is None:
-            whole = self._whole.get(name)
-            if whole is None:
-                whole = self._whole[name] = [self.map(*self.like.shape[:2]) for _ in range(count)]
-            found = self._views[name, n] = [m[:n] for m in whole]
+            if name not in self._whole:
+                self._whole[name] = [self.map(*self.like.shape[:2]) for _ in range(count)]
+            found = self._views[name, n] = [m[:n] for m in self._whole[name]]
         return found
+
+
+class Gates(NamedTuple):
+    """The gates of a step: ``(k · n, C, *S)``, dense maps one after the other."""
+
+    maps: Sequence[Tensor]  # each of them
+    apart: Tensor  # all of them, seen as (n, k, C, *S)
+    opened: Tensor  # those that open together, (count, n, C, *S)
+    tanhs: Sequence[Tensor]  # the ones among these that are a tanh
 
 
 class Kernel:
@@ -56,69 +66,89 @@ class Kernel:
         self.step = trace(cell, rows, pool.like, own)
         self.cell, self.own, self.pool = cell, tuple(own), pool
         self.own_grads = [torch.zeros_like(w) for w in own]
+        self._size = tuple(pool.like.shape[1:])
+        self._whole: Tensor | None = None
+        self._cuts: dict[int, Gates] = {}
 
-    def _apart(self, gates: Tensor, n: int) -> Tensor:
-        """``(k · n, C, *S)``, one dense map after the other, seen as ``(n, k, C, *S)``."""
-        return gates.view(self.step.gates, n, *gates.shape[1:]).transpose(0, 1)
-
-    def _gates(self, n: int) -> tuple[Tensor, Sequence[Tensor], Tensor]:
-        found = self.pool._views.get(("gates", n))
-        if found is None:
-            k = self.step.gates
-            whole = self.pool._whole.get("gates")
-            if whole is None:
-                whole = self.pool._whole["gates"] = [self.pool.map(k * len(self.pool.like), self.pool.like.shape[1])]
-            gates = whole[0][: k * n]
-            found = self.pool._views["gates", n] = (gates, gates.split(n), self._apart(gates, n))
-        return found
-
-    def room(self, sizes: Sequence[int]) -> Sequence[Tensor | None]:
-        """What :meth:`forward` keeps its gates in, for steps of these batches."""
+    def room(self, sizes: Sequence[int]) -> tuple[Tensor | None, Iterator[Gates | None]]:
+        """What :meth:`forward` keeps its gates in, for steps of these batches: whole, and step by step."""
         k = self.step.gates
         if k == 1:
-            return [None] * len(sizes)
-        return self.pool.map(k * sum(sizes), self.pool.like.shape[1]).split([k * n for n in sizes])
+            return None, itertools.repeat(None)
+        whole = self.pool.map(k * sum(sizes), self.pool.like.shape[1])
+        return whole, iter(self._cut(whole, sizes))
 
-    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Tensor | None = None) -> Maps:
-        """Writes the new state to `new` and returns what :meth:`backward` wants of the gates, kept in `room`."""
+    def kept(self, saved: Sequence[Tensor], sizes: Sequence[int]) -> list[Sequence[Tensor]]:
+        """For each step what :meth:`backward` wants of the gates; `saved` is the room, or all that forward returned."""
+        if self.step.gates > 1:
+            saved = saved[0].split([n for n in sizes for _ in range(self.step.gates)])
+        each = len(saved) // len(sizes)
+        return [saved[i : i + each] for i in range(0, len(saved), each)]
+
+    def into(self, gates: Tensor, sizes: Sequence[int]) -> list[Sequence[Tensor]]:
+        """For each step the parts of `gates`, ``(Σn, rows, *S)``, that :meth:`backward` writes to."""
+        parts = gates.split(gates.shape[1] // self.step.gates, 1)
+        return list(zip(*(part.split(list(sizes)) for part in parts), strict=True))
+
+    def _cut(self, whole: Tensor, sizes: Sequence[int]) -> list[Gates]:
+        k, opening, start, cuts = self.step.gates, self.step.opening, 0, []
+        end = opening.start + len(opening.tanhs)
+        maps = iter(whole.split([n for n in sizes for _ in range(k)]))
+        for n, steps in itertools.groupby(sizes):
+            count = len(list(steps))
+            alike = whole[start : start + k * n * count].view(count, k, n, *whole.shape[1:])
+            opened = alike[:, opening.start : end]
+            for apart, together in zip(alike.transpose(1, 2).unbind(0), opened.unbind(0), strict=True):
+                gates = list(itertools.islice(maps, k))
+                cuts.append(Gates(gates, apart, together, opening.tanhs_of(gates)))
+            start += k * n * count
+        return cuts
+
+    def _gates(self, n: int) -> Gates:
+        if n not in self._cuts:
+            k, (most, channels) = self.step.gates, self.pool.like.shape[:2]
+            if self._whole is None:
+                self._whole = self.pool.map(k * most, channels)
+            (self._cuts[n],) = self._cut(self._whole[: k * n], [n])
+        return self._cuts[n]
+
+    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Gates | None = None) -> Maps:
+        """Writes the new state to `new`; without room, returns what :meth:`backward` wants of the gates."""
         n, k = new[0].shape[0], self.step.gates
+        kept: Maps = ()
+        maps: Sequence[Tensor]
+        tanhs: Sequence[Tensor]
         if k == 1:
             whole = convolved[0] if len(convolved) == 1 else torch.cat(list(convolved), 1)
             whole = whole.to(new[0].dtype)
-            gates: Sequence[Tensor] = (whole,)
+            maps = kept = (whole,)
+            opened, tanhs = whole, self.step.opening.tanhs_of(maps)
         else:  # one dense map each: element by element, slices of channels are slow
-            if room is None:
-                whole, gates, apart = self._gates(n)
-            else:
-                whole, gates, apart = room, room.split(n), self._apart(room, n)
+            maps, apart, opened, tanhs = room or self._gates(n)
             start = 0
             for part in convolved:
-                count = part.shape[1] // new[0].shape[1]
-                apart[:, start : start + count].copy_(part.view(n, count, *new[0].shape[1:]))
+                count = part.shape[1] // self._size[0]
+                to = apart if count == k else apart[:, start : start + count]
+                to.copy_(part.view(n, count, *self._size))
                 start += count
-        scratch = self.pool.states("scratch", self.step.scratch[0], n)
-        self.step.forward(*gates, *state, *self.own, *new, *scratch)
-        return (whole,)
+        if self.step.opening.tanhs:
+            open_together(opened, tanhs)
+        self.step.forward(*maps, *state, *self.own, *new, *self.pool.states("scratch", self.step.scratch[0], n))
+        return kept
 
-    def backward(self, kept: Maps, state: Maps, grads: Maps, into: Tensor, turn: int) -> list[Tensor | None]:
+    def backward(
+        self, kept: Sequence[Tensor], state: Maps, grads: Maps, into: Sequence[Tensor], turn: int
+    ) -> list[Tensor | None]:
         """Writes the gradients of the gates to `into`, and returns those of `state`, None where zero.
 
         They stand in maps that are used again when the same `turn` comes again.
         """
-        n, k = into.shape[0], self.step.gates
+        n = into[0].shape[0]
         to_state = self._to_state(n, turn)
-        if k == 1:
-            gates: Sequence[Tensor] = (into,)
-            apart = None
-        else:
-            _, gates, apart = self._gates(n)
         own = self.step.backward(
-            *(kept if k == 1 else kept[0].split(n)), *state, *self.own, *grads,
-            *gates, *(g for g in to_state if g is not None),
+            *kept, *state, *self.own, *grads, *into, *(g for g in to_state if g is not None),
             *self.pool.states("scratch back", self.step.scratch[1], n),
         )  # fmt: skip
-        if apart is not None:
-            into.view(n, k, *state[0].shape[1:]).copy_(apart)
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
         return to_state

@@ -1,9 +1,10 @@
 """A graph of tensor operations laid out over buffers, so that running it allocates nothing."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
@@ -15,16 +16,38 @@ def _tanh(x: Tensor, *, out: Tensor) -> Tensor:
     """On a CPU by way of the sigmoid: four times as fast there, and right to 2e-7."""
     if x.device.type != "cpu":
         return torch.tanh(x, out=out)
-    return torch.add(_MINUS_ONE, torch.mul(x, 2, out=out).sigmoid_(), alpha=2, out=out)
+    return torch.add(_MINUS_ONE, torch.add(x, x, out=out).sigmoid_(), alpha=2, out=out)
 
 
 _MINUS_ONE = torch.tensor(-1.0)
+
+
+class Opening(NamedTuple):
+    """Gates that are nothing but a sigmoid or tanh of their pre-activations: one sigmoid opens them all."""
+
+    start: int
+    tanhs: tuple[bool, ...]  # of each gate from `start` on, whether it is a tanh
+
+    def tanhs_of(self, gates: Sequence[Tensor]) -> list[Tensor]:
+        """Those of all `gates` that it opens as a tanh."""
+        return [gate for gate, is_tanh in zip(gates[self.start :], self.tanhs, strict=False) if is_tanh]
+
+
+def open_together(whole: Tensor, tanhs: Sequence[Tensor]) -> None:
+    """The sigmoid of `whole` in place, and the tanh of those parts of it."""
+    for gate in tanhs:
+        gate.add_(gate)
+    whole.sigmoid_()
+    for gate in tanhs:
+        torch.add(_MINUS_ONE, gate, alpha=2, out=gate)
+
 
 # The operations that can write into a buffer; any other runs as it is, at the price of an allocation.
 _INTO: dict[Any, tuple[Callable[..., Tensor], str]] = {  # and under what name they take it
     aten.add.Tensor: (torch.add, "out"),
     aten.sub.Tensor: (torch.sub, "out"),
     aten.mul.Tensor: (torch.mul, "out"),
+    aten.addcmul.default: (torch.addcmul, "out"),
     aten.neg.default: (torch.neg, "out"),
     aten.sigmoid.default: (torch.sigmoid, "out"),
     aten.tanh.default: (_tanh, "out"),
@@ -47,6 +70,22 @@ def lighten(graph: fx.Graph) -> None:
             value = graph.call_function(aten.mul.Tensor, (value, 2))
             node.replace_all_uses_with(graph.call_function(aten.sub.Tensor, (value, 1)))
         graph.erase_node(node)
+
+
+def contract(graph: fx.Graph) -> None:
+    """Makes one operation of a product and the sum that alone takes it."""
+    for add in graph.find_nodes(op="call_function", target=aten.add.Tensor):
+        terms = [a for a in add.args if isinstance(a, fx.Node)]
+        for product, other in itertools.permutations(terms if len(terms) == 2 and not add.kwargs else [], 2):
+            maps = [other, *product.args]
+            alone = product.target is aten.mul.Tensor and len(product.users) == 1 and other is not product
+            if alone and all(_alike(m, add) for m in maps):
+                with graph.inserting_before(add):
+                    add.replace_all_uses_with(node := graph.call_function(aten.addcmul.default, tuple(maps)))
+                node.meta = add.meta
+                graph.erase_node(add)
+                graph.erase_node(product)
+                break
 
 
 def results(graph: fx.Graph) -> list[fx.Node]:
@@ -98,6 +137,17 @@ def keep_values(forward: Sequence[fx.Node], backward: Sequence[fx.Node]) -> dict
                 kept[node] = gate
                 break
     return kept
+
+
+def take_opening(gates: Sequence[fx.Node], values: dict[fx.Node, fx.Node]) -> Opening:
+    """Takes out of the graph, and of `values`, the longest run of gates whose value needs nothing but themselves."""
+    direct = {g: node for node, g in values.items() if node.args[0] is g and _is_by_sigmoid(node)}
+    runs = [list(run) for found, run in itertools.groupby(range(len(gates)), lambda i: gates[i] in direct) if found]
+    run: list[int] = max(runs, key=len, default=[])
+    opened = [direct[gates[i]] for i in run]
+    for node in opened:
+        node.replace_all_uses_with(values.pop(node))
+    return Opening(run[0] if run else 0, tuple(node.target is aten.tanh.default for node in opened))
 
 
 def lay_out(
@@ -174,6 +224,18 @@ def lay_out(
 def _fits(node: fx.Node, like: Tensor) -> bool:
     value = node.meta["val"]
     return node.target in _INTO and value.shape == like.shape and value.dtype == like.dtype
+
+
+def _is_by_sigmoid(node: fx.Node) -> bool:
+    on_cpu = node.meta["val"].device.type == "cpu"  # see _tanh
+    return node.target is aten.sigmoid.default or (on_cpu and node.target is aten.tanh.default)
+
+
+def _alike(one: Any, other: fx.Node) -> bool:
+    if not isinstance(one, fx.Node):
+        return False
+    a, b = one.meta["val"], other.meta["val"]
+    return a.shape == b.shape and a.dtype == b.dtype
 
 
 def _needed(ends: Sequence[fx.Node]) -> set[fx.Node]:

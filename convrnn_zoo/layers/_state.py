@@ -82,9 +82,8 @@ def pack_state(finals: States, directions: int, stacked: bool, order: Tensor | N
     """The way back: a tensor (or a tuple of one a layer) for each state, in the caller's batch order."""
     parts = []
     for tensors in zip(*finals, strict=True):
-        layers = [torch.stack(tensors[i : i + directions]) for i in range(0, len(tensors), directions)]
-        if stacked:
-            layers = [torch.cat(layers)]
+        each = len(tensors) if stacked else directions
+        layers = [torch.stack(tensors[i : i + each]) for i in range(0, len(tensors), each)]
         if order is not None:
             layers = [s.index_select(1, order) for s in layers]
         if unbatched:

@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ._base import Equations
-from ._layout import is_zero, keep_values, lay_out, results, split_input
+from ._layout import Opening, contract, is_zero, keep_values, lay_out, results, split_input, take_opening
 
 Maps = tuple[Tensor, ...]
 
@@ -30,13 +30,14 @@ class Part(NamedTuple):
 class Traced(NamedTuple):
     """A step as two functions over maps ``(N, C, *S)`` that are given all that they write to.
 
-    ``forward(*gates, *state, *own, *new_state, *scratch)`` writes the new state, and over some gates a value of
-    theirs; ``backward(*gates, *state, *own, *grad_new_state, *grad_gates, *grad_state, *scratch)`` takes the gates
-    so. It writes their gradients and the state's, of which `to_state` tells the ones that are not zero whatever
-    comes, and returns the gradients of `own`.
+    ``forward(*gates, *state, *own, *new_state, *scratch)`` takes gates that `opening` has opened; it writes the new
+    state, and over some gates a value of theirs. ``backward(*gates, *state, *own, *grad_new_state, *grad_gates,
+    *grad_state, *scratch)`` takes the gates so. It writes their gradients and the state's, of which `to_state` tells
+    the ones that are not zero whatever comes, and returns the gradients of `own`.
     """
 
     gates: int  # how many maps they are
+    opening: Opening
     forward: Callable[..., Maps]
     backward: Callable[..., Maps]
     to_state: tuple[bool, ...]
@@ -126,6 +127,10 @@ def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Trace
     forward, backward = (made.graph for made in _graphs(kind, rows, size, *rest))
     gates = split_input(forward, size[0])
     values = keep_values(gates, split_input(backward, size[0]))
+    opening = take_opening(gates, values)
+    for made in (forward, backward):
+        made.eliminate_dead_code()
+        contract(made)
     first, *others = results(backward)
     of_gates: list[Any] = list(first.args[0]) if len(gates) > 1 else [first]  # type: ignore[arg-type]  # the gradient of a split is a concatenation
     to_state = tuple(not is_zero(node) for node in others[:states])
@@ -133,4 +138,4 @@ def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Trace
     forward_fn, n = lay_out(forward, results(forward), overwrites=values)
     backward_fn, m = lay_out(backward, of_gates + of_state, others[states:])
     pointwise = not forward.find_nodes(op="call_function", target=torch.ops.aten.convolution.default)
-    return Traced(len(gates), forward_fn, backward_fn, to_state, (n, m), pointwise)
+    return Traced(len(gates), opening, forward_fn, backward_fn, to_state, (n, m), pointwise)
