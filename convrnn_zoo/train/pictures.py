@@ -122,6 +122,9 @@ def figure_of(
             )  # fmt: skip
             if difference and paint.unit:
                 bar.set_ticks([-10, -1, 0, 1, 10], labels=["−10", "−1", "0", "1", "10"])
+            elif difference:
+                bar.locator = need("matplotlib.ticker", "draw").MaxNLocator(4)  # it is short where few frames stand
+                bar.update_ticks()
             elif paint.ticks:
                 bar.set_ticks(list(paint.ticks), labels=[f"{t:g}" for t in paint.ticks])
             bar.set_label(f"{kind} [{paint.unit}]".strip() if paint.unit else kind, fontsize=9)
