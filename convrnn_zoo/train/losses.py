@@ -1,6 +1,7 @@
 """Losses of a forecast, and what makes frames of a model's output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
 """From a rain rate in mm/h on, the weight of a pixel; 1 below."""
+LIGHT = ((0.5, 3.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
+"""The same from light rain on: what is as likely wet as dry an hour ahead is then forecast wet rather than dry."""
 
 
 def mse(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
@@ -30,7 +33,7 @@ def cross_entropy(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(output, truth)
 
 
-def balanced(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
+def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tuple[float, float]] = BALANCE) -> Tensor:
     """Squared plus absolute error, both weighed by the rain that fell: heavy rain is rare and matters most.
 
     Reference:
@@ -43,7 +46,7 @@ def balanced(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
         31.0
     """
     weight = torch.ones_like(amount)
-    for threshold, value in BALANCE:
+    for threshold, value in weights:
         weight = torch.where(amount >= threshold, value, weight)
     error = output - truth
     return (weight * (error.square() + error.abs())).mean()
@@ -66,6 +69,7 @@ LOSSES = {
     "mae": Loss(mae, as_it_is),
     "cross_entropy": Loss(cross_entropy, torch.sigmoid),
     "balanced": Loss(balanced, as_it_is),
+    "balanced_light": Loss(partial(balanced, weights=LIGHT), as_it_is),
 }
 
 
