@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from convrnn_zoo.layers._backward import chunks, rows_at_once
+from convrnn_zoo.layers._backward import rows_at_once
 from convrnn_zoo.layers._conv import Geometry, conv_gradients, convolver, input_gradient
+from convrnn_zoo.layers._scan import chunks
 
 from .cases import Case
 

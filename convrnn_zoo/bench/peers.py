@@ -25,22 +25,34 @@ Forward = Callable[[Any], Tensor]
 Build = Callable[[Case], Any]
 
 
-class Ours(nn.Module):
+class Output(nn.Module):
+    """The layer's output alone, a packed one as its data."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.layer = case.layer()
+
+    def forward(self, x: Any) -> Tensor:
+        """The output."""
+        y, _ = self.layer(x)
+        return y.data if isinstance(y, PackedSequence) else y
+
+
+class Ours(Output):
     """The layer as it is."""
 
     def __init__(self, case: Case, fused: bool = False, recompute: bool = False) -> None:
-        super().__init__()
-        self.layer, self.fused = case.layer(), fused
+        super().__init__(case)
+        self.fused = fused
         self.layer.grad_checkpointing = recompute
 
     def forward(self, x: Any) -> Tensor:
-        """The output, a packed one as its data."""
+        """The output."""
         before = set_fused(self.fused)
         try:
-            y, _ = self.layer(x)
+            return super().forward(x)
         finally:
             set_fused(before)
-        return y.data if isinstance(y, PackedSequence) else y
 
 
 class Padded(Ours):
@@ -118,6 +130,7 @@ SCHEMES: dict[str, Build] = {
     "keras": keras,
 }
 COMPILED: dict[str, Build] = {
+    "ours compiled": compiled(Output),
     "two convolutions compiled": compiled(two_convolutions),
     "one convolution compiled": compiled(one_convolution),
 }

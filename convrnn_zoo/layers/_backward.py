@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ._conv import conv_gradients, input_gradient
+from ._scan import chunks, cut
 
 if TYPE_CHECKING:
     from ._joined import Job
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Maps = tuple[Tensor, ...]
 
 # Gate gradients that wait for their weight gradient: steps enough to fill the cores, few enough for a cache.
-_CHUNK_BYTES = 16 << 20
+_CHUNK_BYTES = 8 << 20
 
 
 class Backward:
@@ -31,8 +32,13 @@ class Backward:
         kinds, (n, channels, *size) = len(job.cell.states), rest[0].shape
         self.job, self.xs, self.dtype = job, xs, rest[0].dtype
         self.kernel = job.kernel(weight, rest)
-        self.kept = self.kernel.kept(saved[kinds:], job.sizes[:: -1 if job.reverse else 1])
-        self.states = list(zip(*(piece.split(job.sizes) for piece in saved[:kinds]), strict=True))
+        order = slice(None, None, -1 if job.reverse else 1)
+        sizes, (y, *kept) = job.sizes[order], saved
+        spans = self.kernel.spans(sizes)
+        held = (kinds - 1) * len(spans)
+        self.kept = self.kernel.kept(kept[held:], sizes)
+        rests = cut(kept[:held], sizes, spans)[order]
+        self.states = [(h, *rest) for h, rest in zip(y.split(job.sizes), rests, strict=True)]
         pool, self.inputs, geometry = self.kernel.pool, weight.shape[1] - channels, job.cell.geometry
         self.to_x, self.to_weight, self.to_bias, *to_state = wanted[: 3 + kinds]
         self.to_state = to_state
@@ -135,14 +141,3 @@ class Backward:
 def rows_at_once(weight: Tensor, size: Sequence[int]) -> int:
     """How many rows of gate gradients wait for their weight gradient."""
     return _CHUNK_BYTES // (weight.shape[0] * math.prod(size) * weight.element_size())
-
-
-def chunks(sizes: list[int], rows: int) -> list[tuple[int, int]]:
-    """Ranges of steps of up to so many rows together, one step at least."""
-    ranges, start, held = [], 0, 0
-    for t, n in enumerate(sizes):
-        if t > start and held + n > rows:
-            ranges.append((start, t))
-            start, held = t, 0
-        held += n
-    return [*ranges, (start, len(sizes))]

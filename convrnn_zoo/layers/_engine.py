@@ -61,10 +61,13 @@ def run(
     """
     whole = Segment(xs, batch_sizes or [xs.shape[1]] * xs.shape[0], batch_sizes is not None)
     state = tuple(s.to(w.ih.dtype) for s in state)
-    if _is_taken_apart() or not xs.numel() or not can_join(cell, xs, w):
-        one: Run = partial(_plain, cell, w, reverse)
-    else:
-        one = partial(_joined, cell, w, reverse, *joined(cell, w))
+    one: Run = partial(_plain, partial(cell.advance, w=w), reverse)
+    if xs.numel() and can_join(cell, xs, w):
+        weight, bias = joined(cell, w)
+        if not _is_taken_apart():
+            one = partial(_joined, cell, w, reverse, weight, bias)
+        elif len(weight) == len(w.ih):  # no row of zeros: one convolution is no more work than two
+            one = partial(_plain, partial(_advance, cell, weight, bias, w.own), reverse)
     if not recompute or not torch.is_grad_enabled():
         y, state = one(whole, state, from_zero)
     else:
@@ -81,9 +84,15 @@ def _is_taken_apart() -> bool:
     )
 
 
-def _plain(cell: Equations, w: DirectionWeights, reverse: bool, segment: Segment, state: Maps, from_zero: bool) -> Any:
+def _plain(advance: Callable[..., Maps], reverse: bool, segment: Segment, state: Maps, from_zero: bool) -> Any:
     """Step after step under ordinary autograd: for all that :func:`can_join` excludes, and for compilers."""
-    return _steps(partial(cell.advance, w=w), segment, state, reverse)
+    return _steps(advance, segment, state, reverse)
+
+
+def _advance(cell: Equations, weight: Tensor, bias: Tensor | None, own: Maps, x: Tensor, state: Maps) -> Maps:
+    """One whole step with the weights joined."""
+    both = torch.cat([x.to(state[0].dtype), state[0]], 1)
+    return cell.step(same_conv(both, weight, bias, cell.geometry), state, own)
 
 
 def _steps(advance: Callable[..., Maps], segment: Segment, state: Maps, reverse: bool) -> tuple[Tensor, Maps]:
@@ -110,10 +119,7 @@ def _joined(
     device, kinds = segment.xs.device.type, len(state)
 
     def plain(xs: Tensor, weight: Tensor, bias: Tensor | None, *rest: Tensor) -> Maps:
-        def advance(x: Tensor, state: Maps) -> Maps:
-            both = torch.cat([x.to(state[0].dtype), state[0]], 1)
-            return cell.step(same_conv(both, weight, bias, cell.geometry), state, rest[kinds:])
-
+        advance = partial(_advance, cell, weight, bias, rest[kinds:])
         y, last = _steps(advance, Segment(xs, segment.sizes, segment.packed), rest[:kinds], reverse)
         return y, *last
 

@@ -3,19 +3,24 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from ._kernel import Gates, Kernel
 from ._layout import lighten
 from ._trace import Kind, gradients, graph
 
 Maps = tuple[Tensor, ...]
+Strides = tuple[int, ...]
 
 _VARIABLE = "CONVRNN_ZOO_FUSED"
+_BATCH = 3  # of the examples: whatever is none of the sizes that a graph may take for constant
 
 
 class FusedKernel(Kernel):
@@ -26,22 +31,32 @@ class FusedKernel(Kernel):
 
     def __init__(self, kernel: Kernel) -> None:
         self.__dict__.update(vars(kernel))
+        self._calls: dict[tuple[Strides, ...], Callable[..., Any]] = {}
 
-    _calls: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+    def _run(self, of: Callable[..., fx.GraphModule], convolved: Sequence[Tensor], *rest: Tensor) -> Any:
+        args = (*convolved, *rest)
+        strides = tuple([t.stride() for t in args])  # forward and backward differ in how many they take
+        call = self._calls.get(strides)
+        if call is None:
+            like = self.pool.like
+            step = Step(
+                Kind(self.cell),
+                rows=tuple(c.shape[1] for c in convolved),
+                size=tuple(like.shape[1:]),
+                own=tuple(tuple(w.shape) for w in self.own),
+                to_state=self.step.to_state,
+                compute=convolved[0].dtype,
+                dtype=like.dtype,
+                device=like.device,
+            )
+            call = self._calls[strides] = _compiled(of, step, strides)
+        return call(*args)
 
-    def _compiled(self, convolved: Sequence[Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        if self._calls is None:
-            like, own = self.pool.like, tuple(tuple(w.shape) for w in self.own)
-            rows, dtypes = tuple(c.shape[1] for c in convolved), (convolved[0].dtype, like.dtype)
-            size, device = tuple(like.shape[1:]), like.device
-            self._calls = _compiled(Kind(self.cell), rows, size, own, self.step.to_state, dtypes, device)
-        return self._calls
-
-    def room(self, sizes: Sequence[int]) -> tuple[Tensor | None, Iterator[Gates | None]]:
+    def room(self, sizes: list[int]) -> tuple[list[Tensor], Iterator[Gates | None]]:
         """None: the compiled passes read the gates as the convolutions give them."""
-        return None, itertools.repeat(None)
+        return [], itertools.repeat(None)
 
-    def kept(self, saved: Sequence[Tensor], sizes: Sequence[int]) -> list[Sequence[Tensor]]:
+    def kept(self, saved: Sequence[Tensor], sizes: list[int]) -> list[Sequence[Tensor]]:
         """What the convolutions gave."""
         each = len(saved) // len(sizes)
         return [saved[i : i + each] for i in range(0, len(saved), each)]
@@ -51,7 +66,7 @@ class FusedKernel(Kernel):
         return [(step,) for step in gates.split(list(sizes))]
 
     def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Gates | None = None) -> Maps:
-        self._compiled(convolved)[0](*convolved, *state, *self.own, *new)
+        self._run(_forward, convolved, *state, *self.own, *new)
         return tuple(convolved)
 
     def backward(
@@ -59,65 +74,107 @@ class FusedKernel(Kernel):
     ) -> list[Tensor | None]:
         to_state = self._to_state(into[0].shape[0], turn)
         written = [g for g in to_state if g is not None]
-        own = self._compiled(kept)[1](*kept, *state, *self.own, *grads, *into, *written)
+        own = self._run(_backward, kept, *state, *self.own, *grads, *into, *written)
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
         return to_state
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)  # its tensors know no derivative
-def _compiled(
-    kind: Kind,
-    rows: tuple[int, ...],
-    size: tuple[int, ...],
-    own: tuple[tuple[int, ...], ...],
-    to_state: tuple[bool, ...],
-    dtypes: tuple[torch.dtype, torch.dtype],
-    device: torch.device,
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """``forward(*convolved, *state, *own, *new)``, ``backward(*convolved, *state, *own, *grads, into, *to_state)``."""
-    cell, states, parts, batch, (compute, dtype) = kind.cell, len(kind.cell.states), len(rows), 2, dtypes
+class Step(NamedTuple):
+    """All of a step that its compiled form depends on, but for the strides: any batch will do."""
 
-    def empty(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=device)
+    kind: Kind
+    rows: tuple[int, ...]  # of each convolution
+    size: tuple[int, ...]
+    own: tuple[tuple[int, ...], ...]
+    to_state: tuple[bool, ...]
+    compute: torch.dtype  # of the convolutions
+    dtype: torch.dtype
+    device: torch.device
 
-    def forward(*args: Tensor) -> None:
-        convolved, args = args[:parts], args[parts:]
-        gates = torch.cat(convolved, 1).to(dtype)
-        for out, value in zip(args[-states:], cell.step(gates, args[:states], args[states:-states]), strict=True):
+    @property
+    def states(self) -> int:
+        return len(self.kind.cell.states)
+
+    def gates(self, convolved: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(convolved), 1).to(self.dtype)
+
+    def values(self) -> list[Tensor]:
+        """Examples of what a step reads: what the convolutions gave, the state and the cell's own weights."""
+        convolved = [self.maps(1, r, self.compute)[0] for r in self.rows]
+        return [
+            *convolved,
+            *self.maps(self.states),
+            *(torch.empty(s, dtype=self.dtype, device=self.device) for s in self.own),
+        ]
+
+    def maps(self, count: int, channels: int | None = None, dtype: torch.dtype | None = None) -> list[Tensor]:
+        shape = (_BATCH, channels or self.size[0], *self.size[1:])
+        return [torch.empty(shape, dtype=dtype or self.dtype, device=self.device) for _ in range(count)]
+
+
+def _forward(step: Step) -> fx.GraphModule:
+    """``forward(*convolved, *state, *own, *new)``."""
+    states, parts = step.states, len(step.rows)
+
+    def forward(*args: Tensor) -> list[Tensor]:
+        gates, args = step.gates(args[:parts]), args[parts:]
+        made = step.kind.cell.step(gates, args[:states], args[states:-states])
+        for out, value in zip(args[-states:], made, strict=True):
             out.copy_(value)
+        return []
+
+    return graph(forward, *step.values(), *step.maps(states))
+
+
+def _backward(step: Step) -> fx.GraphModule:
+    """``backward(*convolved, *state, *own, *grads, into, *to_state)``; returns the gradients of own."""
+    cell, states, parts = step.kind.cell, step.states, len(step.rows)
 
     def backward(*args: Tensor) -> list[Tensor]:
-        gates, args = torch.cat(args[:parts], 1).to(dtype), args[parts:]
-        values, args = args[: states + len(own)], args[states + len(own) :]
+        gates, args = step.gates(args[:parts]), args[parts:]
+        values, args = args[: states + len(step.own)], args[states + len(step.own) :]
         grads, (into, *outs) = args[:states], args[states:]
 
-        def step(gates: Tensor, *rest: Tensor) -> Maps:
+        def equations(gates: Tensor, *rest: Tensor) -> Maps:
             return cell.step(gates, rest[:states], rest[states:])
 
-        of_gates, *found = gradients(step, (gates, *values), grads)
+        of_gates, *found = gradients(equations, (gates, *values), grads)
         into.copy_(of_gates)
-        wanted = [g for g, w in zip(found, to_state, strict=False) if w]
+        wanted = [g for g, w in zip(found, step.to_state, strict=False) if w]
         for out, value in zip(outs, wanted, strict=True):
             out.copy_(value)
         return found[states:]
 
-    def maps(count: int) -> list[Tensor]:
-        return [empty(batch, *size) for _ in range(count)]
+    into = step.maps(1, sum(step.rows))
+    return graph(backward, *step.values(), *step.maps(states), *into, *step.maps(sum(step.to_state)))
 
-    convolved = [empty(batch, r, *size[1:], dtype=compute) for r in rows]
-    values = [*convolved, *maps(states), *(empty(*shape) for shape in own)]
-    into = empty(batch, sum(rows), *size[1:])
-    one = graph(forward, *values, *maps(states))
-    two = graph(backward, *values, *maps(states), into, *maps(sum(to_state)))
-    if device.type == "cpu":
-        for module in (one, two):
-            lighten(module.graph)
-            module.recompile()
-    # Dynamo tells batches of one, views at an offset and the like apart: more than its usual limit of variants.
-    compiled: Any = partial(torch.compile, recompile_limit=64)
-    return compiled(one), compiled(two)
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # its tensors know no derivative
+def _compiled(of: Callable[[Step], fx.GraphModule], step: Step, strides: tuple[Strides, ...]) -> Callable[..., Any]:
+    """The graph of a step compiled for tensors of these strides.
+
+    Inductor is given the graph itself: the guards of torch.compile cost more than a small step takes, and the two
+    things that may change from call to call are here, the strides as a key and the batch as a symbol.
+    """
+    module = of(step)
+    if step.device.type == "cpu":
+        lighten(module.graph)
+        module.recompile()
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    examples: list[Any] = []
+    own = range(len(step.rows) + step.states, len(step.rows) + step.states + len(step.own))
+    for i, (node, stride) in enumerate(zip(module.graph.find_nodes(op="placeholder"), strides, strict=True)):
+        value = node.meta["val"]
+        real = torch.empty_strided(value.shape, stride, dtype=value.dtype, device=step.device)
+        dynamic = [DimDynamic.STATIC] * real.dim()
+        if i not in own:
+            dynamic[0] = DimDynamic.DUCK  # one symbol for all of them
+        context: Any = StatelessSymbolicContext(dynamic_sizes=dynamic)
+        examples.append(mode.from_tensor(real, symbolic_context=context, source=ConstantSource(f"arg{i}")))
+    compiled: Callable[..., Any] = torch._inductor.compile(module, examples)
+    return compiled
 
 
 def set_fused(fused: bool) -> bool:

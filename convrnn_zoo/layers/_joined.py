@@ -17,7 +17,7 @@ from ._base import DirectionWeights, Equations
 from ._conv import convolver, same_conv, same_padding
 from ._fused import FusedKernel
 from ._kernel import Gates, Kernel, Pool
-from ._scan import scan, scan_packed
+from ._scan import cut, scan, scan_packed
 from ._trace import Part
 
 Maps = tuple[Tensor, ...]
@@ -115,12 +115,12 @@ def forward(
     room: Iterator[Gates | None] = itertools.repeat(None)
     if record is None:  # the state that is read is not the one that is written
         rests = (pool.states(f"state {t % 2}", kinds - 1, n) for t, n in enumerate(sizes))
-    else:  # one piece for all steps: less for the system to hand out and to get back
-        record += [pool.map(sum(sizes), channels) for _ in range(kinds - 1)]
-        pieces = [piece.split(job.sizes)[order] for piece in record]
-        rests = zip(*pieces, strict=True) if pieces else itertools.repeat(())
-        whole, room = kernel.room(sizes)
-        record += [] if whole is None else [whole]
+    else:
+        spans = kernel.spans(sizes)
+        record += [pool.map(sum(sizes[a:b]), channels) for a, b in spans for _ in range(kinds - 1)]
+        rests = cut(record, sizes, spans)
+        wholes, room = kernel.room(sizes)
+        record += wholes
     news = ((h, *rest) for h, rest in zip(y.split(job.sizes)[order], rests, strict=False))
 
     def once(part: Part, bias: Tensor | None) -> tuple[slice, Callable[[Tensor], Tensor]]:

@@ -9,9 +9,14 @@ from torch import Tensor
 
 from ._base import Equations
 from ._layout import open_together
+from ._scan import chunks
 from ._trace import trace
 
 Maps = tuple[Tensor, ...]
+
+# The C library keeps small pieces for the next pass, where each 4 KiB of a large one, given back to the system, would
+# fault anew at their first touch: a tenth of a training step on large maps.
+_PIECE_BYTES = 4 << 20
 
 
 class Pool:
@@ -70,18 +75,26 @@ class Kernel:
         self._whole: Tensor | None = None
         self._cuts: dict[int, Gates] = {}
 
-    def room(self, sizes: Sequence[int]) -> tuple[Tensor | None, Iterator[Gates | None]]:
-        """What :meth:`forward` keeps its gates in, for steps of these batches: whole, and step by step."""
-        k = self.step.gates
-        if k == 1:
-            return None, itertools.repeat(None)
-        whole = self.pool.map(k * sum(sizes), self.pool.like.shape[1])
-        return whole, iter(self._cut(whole, sizes))
+    def spans(self, sizes: list[int]) -> list[tuple[int, int]]:
+        """Ranges of steps whose maps are kept in one piece."""
+        like = self.pool.like
+        return chunks(sizes, _PIECE_BYTES // (like[0].numel() * like.element_size() * self.step.gates))
 
-    def kept(self, saved: Sequence[Tensor], sizes: Sequence[int]) -> list[Sequence[Tensor]]:
+    def room(self, sizes: list[int]) -> tuple[list[Tensor], Iterator[Gates | None]]:
+        """What :meth:`forward` keeps its gates in, for steps of these batches: in pieces, and step by step."""
+        k, spans = self.step.gates, self.spans(sizes)
+        if k == 1:
+            return [], itertools.repeat(None)
+        wholes = [self.pool.map(k * sum(sizes[a:b]), self.pool.like.shape[1]) for a, b in spans]
+        cuts = (self._cut(whole, sizes[a:b]) for whole, (a, b) in zip(wholes, spans, strict=True))
+        return wholes, itertools.chain.from_iterable(cuts)
+
+    def kept(self, saved: Sequence[Tensor], sizes: list[int]) -> list[Sequence[Tensor]]:
         """For each step what :meth:`backward` wants of the gates; `saved` is the room, or all that forward returned."""
-        if self.step.gates > 1:
-            saved = saved[0].split([n for n in sizes for _ in range(self.step.gates)])
+        k = self.step.gates
+        if k > 1:
+            batches = [[n for n in sizes[a:b] for _ in range(k)] for a, b in self.spans(sizes)]
+            saved = [gate for whole, each in zip(saved, batches, strict=True) for gate in whole.split(each)]
         each = len(saved) // len(sizes)
         return [saved[i : i + each] for i in range(0, len(saved), each)]
 

@@ -63,3 +63,24 @@ def scan_packed(
     ys, state = scan(resized, xs, state, reverse=reverse)
     ended.append(state)
     return ys, tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*reversed(ended), strict=True))
+
+
+def chunks(sizes: list[int], rows: int) -> list[tuple[int, int]]:
+    """Ranges of steps of up to so many rows together, one step at least."""
+    ranges, start, held = [], 0, 0
+    for t, n in enumerate(sizes):
+        if t > start and held + n > rows:
+            ranges.append((start, t))
+            start, held = t, 0
+        held += n
+    return [*ranges, (start, len(sizes))]
+
+
+def cut(pieces: Sequence[Tensor], sizes: list[int], spans: Sequence[tuple[int, int]]) -> list[tuple[Tensor, ...]]:
+    """The maps of each step: each of `spans` has pieces of its own, as many as the others, over all of its steps."""
+    each = len(pieces) // len(spans)
+    steps: list[tuple[Tensor, ...]] = []
+    for i, (a, b) in enumerate(spans):
+        own = pieces[i * each : (i + 1) * each]
+        steps += list(zip(*(piece.split(sizes[a:b]) for piece in own), strict=True)) if own else [()] * (b - a)
+    return steps
