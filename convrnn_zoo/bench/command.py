@@ -9,6 +9,7 @@ import click
 import torch
 
 from convrnn_zoo import __version__
+from convrnn_zoo._whole import whole
 
 from .cases import CASES, LONG
 from .measure import CLOCKS, time_case, time_over_steps
@@ -35,11 +36,9 @@ def machine(clock: str) -> dict[str, Any]:
 
 def write(result: dict[str, Any], out: Path) -> None:
     """The numbers, the table and the charts, in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in {"bench.json": json.dumps(result), "bench.md": table(result)}.items():
-        part = out / (name + ".part")
-        part.write_text(text + "\n")
-        part.replace(out / name)
+        with whole(out / name) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     chart(result, out / "bench.png")
     if "seconds_over_steps" in result:
         steps_chart(result, out / "steps.png")

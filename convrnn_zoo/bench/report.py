@@ -6,7 +6,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from convrnn_zoo._extras import need
+from convrnn_zoo._whole import whole
+
 from .measure import TASKS, ratios
+
+
+_BEST = "fastest peer"
 
 
 def _schemes(result: dict[str, Any], task: str) -> list[str]:
@@ -19,16 +25,19 @@ def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
     m, parts = result["machine"], []
     for task in tasks:
         others = _schemes(result, task)
-        lines = [["case", "ours, ms", *others]]
-        logs: dict[str, list[float]] = {name: [] for name in others}
+        lines = [["case", "ours, ms", _BEST, *others]]
+        logs: dict[str, list[float]] = {name: [] for name in [_BEST, *others]}
         for case in result["cases"]:
             times = case.get(task)
             if not times:
                 continue
             quotients = ratios(times, "ours")
+            peers = [q for name, q in quotients.items() if not name.startswith(("ours", "floor"))]
+            if peers:
+                quotients[_BEST] = min(peers)
             for name, q in quotients.items():
                 logs[name].append(math.log(q))
-            cells = [f"{quotients[n]:.2f}" if n in quotients else "–" for n in others]
+            cells = [f"{quotients[n]:.2f}" if n in quotients else "–" for n in logs]
             lines.append([case["title"], f"{median(times['ours']) * 1e3:.1f}", *cells])
         means = [f"{math.exp(sum(v) / len(v)):.2f}" if v else "–" for v in logs.values()]
         lines.append(["geometric mean", "", *means])
@@ -89,14 +98,10 @@ def chart(result: dict[str, Any], path: Path) -> None:
 
 
 def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as e:
-        raise ImportError("the chart needs matplotlib; pip install 'convrnn-zoo[train]'") from e
-    return Figure(figsize=(width, height), layout="constrained")
+    figure: Any = need("matplotlib.figure", "draw").Figure
+    return figure(figsize=(width, height), layout="constrained")
 
 
 def _save(figure: Any, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

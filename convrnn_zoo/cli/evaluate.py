@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from .._whole import whole
 from ..train.apply import data_of, load_forecaster
 from ..train.scores import better, curves, evaluate, mean, to_json
-from ..train.whole import whole
 from ._text import columns
 
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .._whole import whole
 
 DIRECTORY = Path(__file__).parent / "weights"
 
@@ -103,10 +103,8 @@ class Weights:
     def save(self, directory: Path = DIRECTORY) -> Path:
         """Writes the record beside its weights, whole or not at all."""
         path = directory / f"{self.name}.json"
-        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".json.part")
-        with os.fdopen(handle, "w", encoding="utf-8") as f:
-            f.write(self.to_json())
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            temporary.write_text(self.to_json(), encoding="utf-8")
         return path
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
+from .._whole import whole
 from .processes import ALONE, Processes
-from .whole import whole
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:

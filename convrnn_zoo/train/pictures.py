@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .._extras import need
+from .._whole import whole
 from .frames import Scale
-from .whole import whole
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
@@ -139,7 +139,7 @@ def pixels_of(figure: Any) -> Any:
     return image.fromarray(need("numpy", "train").asarray(figure.canvas.buffer_rgba())).convert("RGB")
 
 
-def strip(panels: Panels, scale: Scale, heading: str = "", most: int = 10) -> Any:
+def strip(panels: Panels, scale: Scale, heading: str = "", most: int = 12) -> Any:
     """One picture: the rows of :func:`rows_of`, a frame a column; of long sequences `most` frames, evenly chosen."""
     rows = rows_of(panels)
     columns = []

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
+from .._whole import whole
 from ..models import Metric
 from .apply import data_of, forecast
 from .baselines import Baseline
 from .frames import Clips, FrameSet
 from .recipe import ForecasterRecipe
-from .whole import whole
 
 Scores = dict[str, dict[str, list[float]]]
 """Of each method, of each metric, the value at every lead time from the first frame on."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from .whole import whole
+from .._whole import whole
 
 
 def write_tensors(model: nn.Module, path: Path) -> Path:
