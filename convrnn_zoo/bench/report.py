@@ -11,7 +11,6 @@ from convrnn_zoo._whole import whole
 
 from .measure import TASKS, ratios
 
-
 _BEST = "fastest peer"
 
 

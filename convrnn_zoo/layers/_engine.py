@@ -155,4 +155,12 @@ def _recomputed(one: Run, whole: Segment, state: Maps, from_zero: bool, reverse:
     segments = whole.cut(math.isqrt(len(whole.sizes) - 1) + 1)
     over: Any = scan_packed if whole.packed else scan
     _, state = over(step, segments, state, reverse=reverse)
-    return torch.cat(ys[:: -1 if reverse else 1]), state
+    return cat(ys[:: -1 if reverse else 1], 0, -state[0].dim() + 1), state
+
+
+def cat(maps: list[Tensor], dim: int, channels: int) -> Tensor:
+    """Joined along `dim`, `channels` still innermost where they are: torch.cat itself does that in 4 axes alone."""
+    inside = [m.movedim(channels, -1) for m in maps]
+    if all(m.is_contiguous() for m in inside):
+        return torch.cat(inside, -1 if dim == channels else dim).movedim(-1, channels)
+    return torch.cat(maps, dim)

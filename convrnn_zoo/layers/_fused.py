@@ -1,4 +1,6 @@
-"""The step as one compiled loop over the map: what :func:`torch.compile` makes of the equations, on request."""
+"""The step as one compiled loop over the map: what Inductor makes of the equations, on request."""
+
+from __future__ import annotations
 
 import itertools
 import os
@@ -20,7 +22,7 @@ Maps = tuple[Tensor, ...]
 Strides = tuple[int, ...]
 
 _VARIABLE = "CONVRNN_ZOO_FUSED"
-_BATCH = 3  # of the examples: whatever is none of the sizes that a graph may take for constant
+_BATCH = 3  # of the examples; compiled, it is a symbol
 
 
 class FusedKernel(Kernel):
@@ -31,12 +33,12 @@ class FusedKernel(Kernel):
 
     def __init__(self, kernel: Kernel) -> None:
         self.__dict__.update(vars(kernel))
-        self._calls: dict[tuple[Strides, ...], Callable[..., Any]] = {}
+        self._calls: dict[Any, Callable[..., Any]] = {}
 
-    def _run(self, of: Callable[..., fx.GraphModule], convolved: Sequence[Tensor], *rest: Tensor) -> Any:
+    def _run(self, of: Callable[[Step], fx.GraphModule], convolved: Sequence[Tensor], *rest: Tensor) -> Any:
         args = (*convolved, *rest)
-        strides = tuple([t.stride() for t in args])  # forward and backward differ in how many they take
-        call = self._calls.get(strides)
+        key = of, tuple([t.stride() for t in args])
+        call = self._calls.get(key)
         if call is None:
             like = self.pool.like
             step = Step(
@@ -49,7 +51,7 @@ class FusedKernel(Kernel):
                 dtype=like.dtype,
                 device=like.device,
             )
-            call = self._calls[strides] = _compiled(of, step, strides)
+            call = self._calls[key] = _compiled(step, *key)
         return call(*args)
 
     def room(self, sizes: list[int]) -> tuple[list[Tensor], Iterator[Gates | None]]:
@@ -65,8 +67,10 @@ class FusedKernel(Kernel):
         """One part: the compiled pass writes all gates' gradients at once."""
         return [(step,) for step in gates.split(list(sizes))]
 
-    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Gates | None = None) -> Maps:
-        self._run(_forward, convolved, *state, *self.own, *new)
+    def forward(
+        self, convolved: Sequence[Tensor], state: Maps, new: Maps, beside: Tensor, room: Gates | None = None
+    ) -> Maps:
+        self._run(_forward, convolved, *state, *self.own, *new, beside)
         return tuple(convolved)
 
     def backward(
@@ -114,17 +118,18 @@ class Step(NamedTuple):
 
 
 def _forward(step: Step) -> fx.GraphModule:
-    """``forward(*convolved, *state, *own, *new)``."""
+    """``forward(*convolved, *state, *own, *new, beside)``."""
     states, parts = step.states, len(step.rows)
 
     def forward(*args: Tensor) -> list[Tensor]:
         gates, args = step.gates(args[:parts]), args[parts:]
-        made = step.kind.cell.step(gates, args[:states], args[states:-states])
-        for out, value in zip(args[-states:], made, strict=True):
+        own, outs = args[states : -states - 1], args[-states - 1 :]
+        made = step.kind.cell.step(gates, args[:states], own)
+        for out, value in zip(outs, (*made, made[0]), strict=True):
             out.copy_(value)
         return []
 
-    return graph(forward, *step.values(), *step.maps(states))
+    return graph(forward, *step.values(), *step.maps(states), *step.maps(1, dtype=step.compute))
 
 
 def _backward(step: Step) -> fx.GraphModule:
@@ -152,7 +157,7 @@ def _backward(step: Step) -> fx.GraphModule:
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # its tensors know no derivative
-def _compiled(of: Callable[[Step], fx.GraphModule], step: Step, strides: tuple[Strides, ...]) -> Callable[..., Any]:
+def _compiled(step: Step, of: Callable[[Step], fx.GraphModule], strides: tuple[Strides, ...]) -> Callable[..., Any]:
     """The graph of a step compiled for tensors of these strides.
 
     Inductor is given the graph itself: the guards of torch.compile cost more than a small step takes, and the two

@@ -136,21 +136,25 @@ def forward(
     first = later if later and not from_zero else [once(*each) for each in zip(job.parts, biases, strict=True)]
     todo = itertools.chain([first], itertools.repeat(later))
     views: dict[int, Any] = {}
+    there = 0  # rows whose h the step before has put beside the input
 
     def step(x: Tensor, state: Maps) -> Maps:
+        nonlocal there
         rows = x.shape[0]
         if rows not in views:
             seen = both[:rows]
             views[rows] = (seen[:, :inputs], seen[:, inputs:], [seen[:, span] for span, _ in later])
         to_x, to_h, spans = views[rows]
         to_x.copy_(x)
-        to_h.copy_(state[0])
+        if rows > there:
+            to_h.copy_(state[0])
+        there = rows
         now = next(todo)
         if now is not later:
             spans = [both[:rows, span] for span, _ in now]
         convolved = [conv(seen) for seen, (_, conv) in zip(spans, now, strict=True)]
         new = next(news)
-        kept = kernel.forward(convolved, state, new, next(room))
+        kept = kernel.forward(convolved, state, new, to_h, next(room))
         if record is not None:
             record.extend(kept)
         return new

@@ -125,8 +125,13 @@ class Kernel:
             (self._cuts[n],) = self._cut(self._whole[: k * n], [n])
         return self._cuts[n]
 
-    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, room: Gates | None = None) -> Maps:
-        """Writes the new state to `new`; without room, returns what :meth:`backward` wants of the gates."""
+    def forward(
+        self, convolved: Sequence[Tensor], state: Maps, new: Maps, beside: Tensor, room: Gates | None = None
+    ) -> Maps:
+        """Writes the new state to `new`, and h to `beside` as well, where the next convolution reads it.
+
+        Without room, returns what :meth:`backward` wants of the gates.
+        """
         n, k = new[0].shape[0], self.step.gates
         kept: Maps = ()
         maps: Sequence[Tensor]
@@ -147,6 +152,7 @@ class Kernel:
         if self.step.opening.tanhs:
             open_together(opened, tanhs)
         self.step.forward(*maps, *state, *self.own, *new, *self.pool.states("scratch", self.step.scratch[0], n))
+        beside.copy_(new[0])
         return kept
 
     def backward(
