@@ -1,5 +1,6 @@
 """Timing: every scheme in turn, round after round, so that what disturbs the machine disturbs all of them."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from .peers import Build, Ours
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STEPS = (10, 30, 100, 300, 1000)
 Times = dict[str, list[float]]
+
+_SPAN = 0.01  # seconds that the shortest run of a case should fill
 
 
 def inference(forward: Any, x: Any) -> Callable[[], None]:
@@ -43,22 +46,32 @@ TASKS = {"inference": inference, "training": training}
 
 
 def interleaved(runs: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]) -> Times:
-    """Seconds of each run in each round, after one that is not counted."""
+    """Seconds a call of each run in each round, after one that is not counted.
+
+    Short ones are called several times in a row, each as often as the others: what counts is how long they take in a
+    loop, not how long it takes to warm the caches after another scheme.
+    """
     times: Times = {name: [] for name in runs}
-    for run in runs.values():
-        run()
+    shortest = min(_seconds(run, 1, clock) for run in [*runs.values(), *runs.values()])
+    calls = max(1, math.ceil(_SPAN / max(shortest, 1e-9)))
     names, order = list(runs), random.Random(0)
     for _ in range(rounds):
         order.shuffle(names)  # what runs before leaves its mark on the caches: not always the same
         for name in names:
-            start = clock()
-            runs[name]()
-            times[name].append(clock() - start)
+            times[name].append(_seconds(runs[name], calls, clock))
     return times
+
+
+def _seconds(run: Callable[[], None], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
+    for _ in range(calls):
+        run()
+    return (clock() - start) / calls
 
 
 def time_case(case: Case, schemes: dict[str, Build], rounds: int, clock: str = "wall") -> Iterator[tuple[str, Times]]:
     """The times of every scheme that can do `case`, and of the floor: first in inference, then in training."""
+    torch._dynamo.reset()  # else the cases before count for its limit of recompilations, and the rest would run eagerly
     x, forwards = case.input(), {name: build(case) for name, build in schemes.items()}
     for (task, make), bare in zip(TASKS.items(), floor(case), strict=True):
         runs = {name: make(forward, x) for name, forward in forwards.items() if forward is not None}

@@ -11,7 +11,7 @@ from convrnn_zoo._whole import whole
 
 from .measure import TASKS, ratios
 
-_BEST = "fastest peer"
+_BEST, _BEST_COMPILED = "fastest peer", "fastest compiled peer"
 
 
 def _schemes(result: dict[str, Any], task: str) -> list[str]:
@@ -19,32 +19,40 @@ def _schemes(result: dict[str, Any], task: str) -> list[str]:
     return [name for name in names if name != "ours"]
 
 
+def fastest_peers(times: dict[str, Any], of: str) -> dict[str, float]:
+    """The time of the fastest peer, and of the fastest under torch.compile, over that of `of`."""
+    found: dict[str, list[float]] = {}
+    for name, quotient in ratios(times, of).items():
+        if not name.startswith(("ours", "floor")):
+            found.setdefault(_BEST_COMPILED if name.endswith(" compiled") else _BEST, []).append(quotient)
+    return {name: min(quotients) for name, quotients in found.items()}
+
+
 def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
     """Markdown: a line a case; how many times as fast `ours` is as each other scheme."""
     m, parts = result["machine"], []
     for task in tasks:
-        others = _schemes(result, task)
-        lines = [["case", "ours, ms", _BEST, *others]]
-        logs: dict[str, list[float]] = {name: [] for name in [_BEST, *others]}
-        for case in result["cases"]:
-            times = case.get(task)
-            if not times:
-                continue
-            quotients = ratios(times, "ours")
-            peers = [q for name, q in quotients.items() if not name.startswith(("ours", "floor"))]
-            if peers:
-                quotients[_BEST] = min(peers)
-            for name, q in quotients.items():
-                logs[name].append(math.log(q))
-            cells = [f"{quotients[n]:.2f}" if n in quotients else "–" for n in logs]
-            lines.append([case["title"], f"{median(times['ours']) * 1e3:.1f}", *cells])
-        means = [f"{math.exp(sum(v) / len(v)):.2f}" if v else "–" for v in logs.values()]
-        lines.append(["geometric mean", "", *means])
-        rows = ["| " + " | ".join(line) + " |" for line in lines]
-        rows.insert(1, "|---" * len(lines[0]) + "|")
+        cases = [case for case in result["cases"] if case.get(task)]
+        quotients = [{**fastest_peers(c[task], "ours"), **ratios(c[task], "ours")} for c in cases]
+        best = [name for name in (_BEST, _BEST_COMPILED) if any(name in q for q in quotients)]
+        names = [*best, *_schemes(result, task)]
+        rows = [["case", "ours, ms", *names]]
+        for case, q in zip(cases, quotients, strict=True):
+            cells = [f"{q[n]:.2f}" if n in q else "–" for n in names]
+            rows.append([case["title"], f"{median(case[task]['ours']) * 1e3:.1f}", *cells])
+        rows.append(["geometric mean", "", *(f"{_mean([q[n] for q in quotients if n in q]):.2f}" for n in names)])
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        lines.insert(1, "|---" * len(rows[0]) + "|")
         parts.append(
-            f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)\n\n" + "\n".join(rows)
+            f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)\n\n" + "\n".join(lines)
         )
+        fused = [fastest_peers(c[task], "ours fused") for c in cases if "ours fused" in c[task]]
+        for name in best:
+            if over := [q[name] for q in fused if name in q]:
+                parts.append(
+                    f"{task.capitalize()}: time of the {name} over ours fused: {min(over):.2f} to {max(over):.2f}, "
+                    f"geometric mean {_mean(over):.2f}."
+                )
     if any("peak_bytes" in case for case in result["cases"]):
         parts.append(_memory(result))
     parts.append(
@@ -52,6 +60,10 @@ def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
         f"{result['rounds']} interleaved runs, {m['clock']} clock."
     )
     return "\n\n".join(parts)
+
+
+def _mean(quotients: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, quotients)) / len(quotients)) if quotients else math.nan
 
 
 def _memory(result: dict[str, Any]) -> str:

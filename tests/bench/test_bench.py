@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo.bench.cases import CASES, LONG
 from convrnn_zoo.bench.command import bench
+from convrnn_zoo.bench.measure import interleaved
 from convrnn_zoo.bench.plain import OneConvolution, Plain
 from convrnn_zoo.bench.report import table
 
@@ -83,6 +84,33 @@ def test_the_table_compares_rounds_and_knows_the_fastest_peer():
     assert lines[4] == "| one | 2000.0 | 1.50 | 2.00 | 1.50 | 0.50 |"
     assert lines[5] == "| two | 2000.0 | 1.50 | 16.00 | 1.50 | 0.50 |"
     assert lines[6] == "| geometric mean |  | 1.50 | 5.66 | 1.50 | 0.50 |"
+
+
+def test_the_fused_layers_are_set_against_peers_with_and_without_a_compiler():
+    times = {"ours": [2.0], "ours fused": [1.0], "a": [3.0], "b": [4.0], "a compiled": [1.5], "floor": [0.5]}
+    machine = {"processor": "this one", "threads": 2, "torch": "t", "convrnn_zoo": "z", "clock": "wall"}
+    other = times | {"a": [12.0], "b": [12.0]}
+    cases = [{"name": n, "title": n, "training": ts} for n, ts in (("one", times), ("two", other))]
+    text = table({"machine": machine, "rounds": 1, "cases": cases}, ["training"])
+    assert "| one | 2000.0 | 1.50 | 0.75 | 0.50 |" in text
+    assert "fastest peer over ours fused: 3.00 to 12.00, geometric mean 6.00." in text
+    assert "fastest compiled peer over ours fused: 1.50 to 1.50, geometric mean 1.50." in text
+
+
+def test_short_runs_are_called_in_a_row_and_as_often_as_each_other():
+    now, calls = [0.0], {"short": 0, "long": 0}
+
+    def taking(name, seconds):
+        def run():
+            calls[name] += 1
+            now[0] += seconds
+
+        return run
+
+    times = interleaved({"short": taking("short", 0.001), "long": taking("long", 0.004)}, 3, lambda: now[0])
+    assert {name: len(of) for name, of in times.items()} == {"short": 3, "long": 3}
+    assert times["long"] == pytest.approx([0.004] * 3)
+    assert calls == {"short": 2 + 3 * 10, "long": 2 + 3 * 10}
 
 
 @pytest.mark.parametrize("case", [*CASES, LONG], ids=lambda case: case.name)
