@@ -27,11 +27,12 @@ def peak_of(case: Case, scheme: str) -> int | None:
 
 
 def _peak(case: Case, scheme: str) -> int | None:
-    forward = SCHEMES[scheme](case)
-    if forward is None:
-        return None
+    build = SCHEMES[scheme]
     small = case._replace(steps=2, batch=1, lengths=(1, 2) if case.lengths else None)
-    training(forward, small.input())()  # what is loaded and traced at first use is not the step's
+    warm, forward = build(small), build(case)
+    if warm is None or forward is None:
+        return None
+    training(warm, small.input())()  # what is loaded and traced at first use is not the step's
     step = training(forward, case.input())
     before = _resident()
     step()
