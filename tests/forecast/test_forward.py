@@ -176,7 +176,7 @@ def test_timms_view_of_it(name):
 
 @EVERY
 def test_weights_of_another_size_are_refused(name):
-    with pytest.raises(convrnn_zoo.WeightsError, match="has no pretrained weights|of another shape"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"has no pretrained weights|of another shape"):
         tiny(name, pretrained=True)
 
 
