@@ -176,7 +176,8 @@ def test_timms_view_of_it(name):
 
 @EVERY
 def test_weights_of_another_size_are_refused(name):
-    with pytest.raises(convrnn_zoo.WeightsError, match=r"has no pretrained weights|of another shape"):
+    has = convrnn_zoo.list_models(f"{name}.*", pretrained=True)
+    with pytest.raises(convrnn_zoo.WeightsError, match="of another shape" if has else "has no pretrained weights"):
         tiny(name, pretrained=True)
 
 
