@@ -31,12 +31,13 @@ class Backward:
     ) -> None:  # fmt: skip
         kinds, (n, channels, *size) = len(job.cell.states), rest[0].shape
         self.job, self.xs, self.dtype = job, xs, rest[0].dtype
-        self.kernel = job.kernel(weight, rest)
+        self.kernel = job.kernel(rest)
         order = slice(None, None, -1 if job.reverse else 1)
         sizes, (y, *kept) = job.sizes[order], saved
         spans = self.kernel.spans(sizes)
         held = (kinds - 1) * len(spans)
-        self.kept = self.kernel.kept(kept[held:], sizes)
+        each = (len(kept) - held) // len(sizes)
+        self.kept = [kept[i : i + each] for i in range(held, len(kept), each)] if each else [()] * len(sizes)
         rests = cut(kept[:held], sizes, spans)[order]
         self.states = [(h, *rest) for h, rest in zip(y.split(job.sizes), rests, strict=True)]
         pool, self.inputs, geometry = self.kernel.pool, weight.shape[1] - channels, job.cell.geometry
@@ -91,7 +92,9 @@ class Backward:
         if self.y_grads is not None:
             dh = torch.add(dh, self.y_grads[t], out=self.total if rows == len(self.total) else self.total[:rows])
         gates, into = self.room[t - a]
-        before = self.kernel.backward(self.kept[self.left], self.before(t), (dh, *grads[1:]), into, self.left % 2)
+        before = self.kernel.backward(
+            self.kept[self.left], self.before(t), self.states[t], (dh, *grads[1:]), into, self.left % 2
+        )
         if t == (b - 1 if self.job.reverse else a):
             self.flush(a, b)
         if not self.left and not any(self.to_state):

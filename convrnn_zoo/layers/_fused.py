@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from ._kernel import Gates, Kernel
+from ._kernel import Kernel
 from ._layout import lighten
-from ._trace import Kind, gradients, graph
+from ._trace import Graphs, Kind, graph, graphs
 
 Maps = tuple[Tensor, ...]
 Strides = tuple[int, ...]
@@ -44,6 +43,7 @@ class FusedKernel(Kernel):
             step = Step(
                 Kind(self.cell),
                 rows=tuple(c.shape[1] for c in convolved),
+                opens=tuple(None if o is None else (o.start, o.stop) for o in self.opens),
                 size=tuple(like.shape[1:]),
                 own=tuple(tuple(w.shape) for w in self.own),
                 to_state=self.step.to_state,
@@ -54,27 +54,16 @@ class FusedKernel(Kernel):
             call = self._calls[key] = _compiled(step, *key)
         return call(*args)
 
-    def room(self, sizes: list[int]) -> tuple[list[Tensor], Iterator[Gates | None]]:
-        """None: the compiled passes read the gates as the convolutions give them."""
-        return [], itertools.repeat(None)
-
-    def kept(self, saved: Sequence[Tensor], sizes: list[int]) -> list[Sequence[Tensor]]:
-        """What the convolutions gave."""
-        each = len(saved) // len(sizes)
-        return [saved[i : i + each] for i in range(0, len(saved), each)]
-
     def into(self, gates: Tensor, sizes: Sequence[int]) -> list[Sequence[Tensor]]:
         """One part: the compiled pass writes all gates' gradients at once."""
         return [(step,) for step in gates.split(list(sizes))]
 
-    def forward(
-        self, convolved: Sequence[Tensor], state: Maps, new: Maps, beside: Tensor, room: Gates | None = None
-    ) -> Maps:
+    def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, beside: Tensor) -> Maps:
         self._run(_forward, convolved, *state, *self.own, *new, beside)
         return tuple(convolved)
 
     def backward(
-        self, kept: Sequence[Tensor], state: Maps, grads: Maps, into: Sequence[Tensor], turn: int
+        self, kept: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor], turn: int
     ) -> list[Tensor | None]:
         to_state = self._to_state(into[0].shape[0], turn)
         written = [g for g in to_state if g is not None]
@@ -89,6 +78,7 @@ class Step(NamedTuple):
 
     kind: Kind
     rows: tuple[int, ...]  # of each convolution
+    opens: tuple[tuple[int, int] | None, ...]  # those among them that are still to be opened
     size: tuple[int, ...]
     own: tuple[tuple[int, ...], ...]
     to_state: tuple[bool, ...]
@@ -100,8 +90,23 @@ class Step(NamedTuple):
     def states(self) -> int:
         return len(self.kind.cell.states)
 
-    def gates(self, convolved: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(convolved), 1).to(self.dtype)
+    @property
+    def graphs(self) -> Graphs:
+        return graphs(self.kind, sum(self.rows), self.size, self.own, self.dtype, self.device)
+
+    def gates(self, made: Graphs, convolved: Sequence[Tensor]) -> list[Tensor]:
+        whole = []
+        for part, rows in zip(convolved, self.opens, strict=True):
+            part = part.to(self.dtype)
+            if rows is not None:
+                a, b = rows
+                part = torch.cat([part[:, :a], part[:, a:b].sigmoid(), part[:, b:]], 1)
+            whole.append(part)
+        gates = list(torch.cat(whole, 1).chunk(len(made.gates), 1))
+        for i, tanh in enumerate(made.opening.tanhs, made.opening.start):
+            if tanh:
+                gates[i] = 2 * gates[i] - 1
+        return gates
 
     def values(self) -> list[Tensor]:
         """Examples of what a step reads: what the convolutions gave, the state and the cell's own weights."""
@@ -119,32 +124,26 @@ class Step(NamedTuple):
 
 def _forward(step: Step) -> fx.GraphModule:
     """``forward(*convolved, *state, *own, *new, beside)``."""
-    states, parts = step.states, len(step.rows)
+    made, parts = step.graphs, len(step.rows)
 
     def forward(*args: Tensor) -> list[Tensor]:
-        gates, args = step.gates(args[:parts]), args[parts:]
-        own, outs = args[states : -states - 1], args[-states - 1 :]
-        made = step.kind.cell.step(gates, args[:states], own)
-        for out, value in zip(outs, (*made, made[0]), strict=True):
+        convolved, read, outs = args[:parts], args[parts : -step.states - 1], args[-step.states - 1 :]
+        new = made.forward(*step.gates(made, convolved), *read)
+        for out, value in zip(outs, (*new, new[0]), strict=True):
             out.copy_(value)
         return []
 
-    return graph(forward, *step.values(), *step.maps(states), *step.maps(1, dtype=step.compute))
+    return graph(forward, *step.values(), *step.maps(step.states), *step.maps(1, dtype=step.compute))
 
 
 def _backward(step: Step) -> fx.GraphModule:
     """``backward(*convolved, *state, *own, *grads, into, *to_state)``; returns the gradients of own."""
-    cell, states, parts = step.kind.cell, step.states, len(step.rows)
+    made, parts, states = step.graphs, len(step.rows), step.states
+    ends = parts + 2 * states + len(step.own)
 
     def backward(*args: Tensor) -> list[Tensor]:
-        gates, args = step.gates(args[:parts]), args[parts:]
-        values, args = args[: states + len(step.own)], args[states + len(step.own) :]
-        grads, (into, *outs) = args[:states], args[states:]
-
-        def equations(gates: Tensor, *rest: Tensor) -> Maps:
-            return cell.step(gates, rest[:states], rest[states:])
-
-        of_gates, *found = gradients(equations, (gates, *values), grads)
+        of_gates, *found = made.backward(*step.gates(made, args[:parts]), *args[parts:ends])
+        into, *outs = args[ends:]
         into.copy_(of_gates)
         wanted = [g for g, w in zip(found, step.to_state, strict=False) if w]
         for out, value in zip(outs, wanted, strict=True):

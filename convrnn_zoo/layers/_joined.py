@@ -6,7 +6,7 @@ weights and of the input wait until a few steps are together and take one convol
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ._backward import Backward
 from ._base import DirectionWeights, Equations
-from ._conv import convolver, same_conv, same_padding
+from ._conv import convolver, opens, same_conv, same_padding
 from ._fused import FusedKernel
-from ._kernel import Gates, Kernel, Pool
+from ._kernel import Kernel, Pool
 from ._scan import cut, scan, scan_packed
 from ._trace import Part
 
@@ -35,8 +35,10 @@ class Job(NamedTuple):
     fused: bool
     plain: Callable[..., Any]  # the same function of the same tensors, differentiable as often as one likes
 
-    def kernel(self, weight: Tensor, rest: Sequence[Tensor]) -> Kernel:
-        kernel = Kernel(self.cell, weight.shape[0], rest[len(self.cell.states) :], Pool(rest[0], self.compute))
+    def kernel(self, rest: Sequence[Tensor]) -> Kernel:
+        pool = Pool(rest[0], self.compute)
+        opened = rest[0].dtype == self.compute and opens(rest[0], pool.inside)
+        kernel = Kernel(self.cell, self.parts, rest[len(self.cell.states) :], pool, opened)
         return FusedKernel(kernel) if self.fused and kernel.step.pointwise else kernel
 
     def scan(self, step: Callable[..., Maps], xs: Tensor, state: Maps, reverse: bool) -> Maps:
@@ -104,9 +106,10 @@ def forward(
     record: list[Tensor] | None = None,
 ) -> tuple[Tensor, Maps]:  # fmt: skip
     """The scan, not differentiable. `record` gets the states of all steps, but for h, and what the kernel keeps."""
-    kinds, kernel = len(job.cell.states), job.kernel(weight, rest)
+    kinds, kernel = len(job.cell.states), job.kernel(rest)
     pool, (n, channels, *size) = kernel.pool, rest[0].shape
     inputs, from_zero, geometry = weight.shape[1] - channels, job.from_zero, job.cell.geometry
+    weight, bias = kernel.weights(weight, bias)
     weight = weight.to(job.compute)
     biases = [None if bias is None else bias[part.rows].to(job.compute) for part in job.parts]
 
@@ -115,28 +118,31 @@ def forward(
     order = slice(None, None, -1 if job.reverse else 1)
     sizes = job.sizes[order]
     rests: Any
-    room: Iterator[Gates | None] = itertools.repeat(None)
     if record is None:  # the state that is read is not the one that is written
         rests = (pool.states(f"state {t % 2}", kinds - 1, n) for t, n in enumerate(sizes))
     else:
         spans = kernel.spans(sizes)
         record += [pool.map(sum(sizes[a:b]), channels) for a, b in spans for _ in range(kinds - 1)]
         rests = cut(record, sizes, spans)
-        wholes, room = kernel.room(sizes)
-        record += wholes
     news = ((h, *rest) for h, rest in zip(y.split(job.sizes)[order], rests, strict=False))
 
-    def once(part: Part, bias: Tensor | None) -> tuple[slice, Callable[[Tensor], Tensor]]:
+    def once(part: Part, bias: Tensor | None, opened: bool) -> tuple[slice, Callable[[Tensor], Tensor]]:
         span = part.sees(inputs, not (from_zero and part.from_x))  # a zero state has no part beside an input
-        return span, lambda seen: same_conv(seen, weight[part.rows, span], bias, geometry)
 
-    def often(part: Part, bias: Tensor | None) -> tuple[slice, Callable[[Tensor], Tensor]]:
+        def conv(seen: Tensor) -> Tensor:
+            convolved = same_conv(seen, weight[part.rows, span], bias, geometry)
+            return convolved.sigmoid_() if opened else convolved
+
+        return span, conv
+
+    def often(part: Part, bias: Tensor | None, opened: bool) -> tuple[slice, Callable[[Tensor], Tensor]]:
         span = part.sees(inputs)
-        return span, convolver(weight[part.rows, span], bias, geometry, size, pool.inside)
+        return span, convolver(weight[part.rows, span], bias, geometry, size, pool.inside, opened)
 
-    later = [often(*each) for each in zip(job.parts, biases, strict=True)] if len(sizes) > 1 else []
+    parts = list(zip(job.parts, biases, kernel.opened, strict=True))
+    later = [often(*each) for each in parts] if len(sizes) > 1 else []
     # What is convolved once does not pay for a weight made ready.
-    first = later if later and not from_zero else [once(*each) for each in zip(job.parts, biases, strict=True)]
+    first = later if later and not from_zero else [once(*each) for each in parts]
     todo = itertools.chain([first], itertools.repeat(later))
     views: dict[int, Any] = {}
     there = 0  # rows whose h the step before has put beside the input
@@ -157,7 +163,7 @@ def forward(
             spans = [both[:rows, span] for span, _ in now]
         convolved = [conv(seen) for seen, (_, conv) in zip(spans, now, strict=True)]
         new = next(news)
-        kept = kernel.forward(convolved, state, new, to_h, next(room))
+        kept = kernel.forward(convolved, state, new, to_h)
         if record is not None:
             record.extend(kept)
         return new

@@ -23,7 +23,10 @@ _MINUS_ONE = torch.tensor(-1.0)
 
 
 class Opening(NamedTuple):
-    """Gates that are nothing but a sigmoid or tanh of their pre-activations: one sigmoid opens them all."""
+    """Gates that are nothing but a sigmoid or tanh of their pre-activations: one sigmoid opens them all.
+
+    It opens a tanh as ``2 σ(2 x) - 1``, for which the pre-activations have to come doubled.
+    """
 
     start: int
     tanhs: tuple[bool, ...]  # of each gate from `start` on, whether it is a tanh
@@ -32,12 +35,13 @@ class Opening(NamedTuple):
         """Those of all `gates` that it opens as a tanh."""
         return [gate for gate, is_tanh in zip(gates[self.start :], self.tanhs, strict=False) if is_tanh]
 
+    def rows(self, width: int) -> range:
+        """The channels of its gates, each having `width`."""
+        return range(self.start * width, (self.start + len(self.tanhs)) * width)
 
-def open_together(whole: Tensor, tanhs: Sequence[Tensor]) -> None:
-    """The sigmoid of `whole` in place, and the tanh of those parts of it."""
-    for gate in tanhs:
-        gate.add_(gate)
-    whole.sigmoid_()
+
+def finish_tanhs(tanhs: Sequence[Tensor]) -> None:
+    """Makes a tanh of what a sigmoid has left."""
     for gate in tanhs:
         torch.add(_MINUS_ONE, gate, alpha=2, out=gate)
 
@@ -119,13 +123,18 @@ def split_input(graph: fx.Graph, channels: int) -> list[fx.Node]:
     return parts
 
 
-def keep_values(forward: Sequence[fx.Node], backward: Sequence[fx.Node]) -> dict[fx.Node, fx.Node]:
-    """Operations of the forward graph whose value may overwrite an input, one of `forward`: ``{operation: input}``.
+class Value(NamedTuple):
+    """An operation of the forward graph whose value may be written over a gate, and its like in the backward graph."""
 
-    They end a chain of operations that alone reads the input and all that follows from it, there and again in the
-    backward graph, which is made to read the value instead, and so to leave the chain out.
-    """
-    kept = {}
+    node: fx.Node
+    gate: fx.Node
+    other: fx.Node
+    again: fx.Node
+
+
+def values_of(forward: Sequence[fx.Node], backward: Sequence[fx.Node]) -> list[Value]:
+    """For each gate, one of `forward`, the end of a chain of operations that alone reads it and all that follows."""
+    values = []
     for gate, again in zip(forward, backward, strict=True):
         node, other = gate, again
         while len(node.users) == 1 == len(other.users):
@@ -133,21 +142,47 @@ def keep_values(forward: Sequence[fx.Node], backward: Sequence[fx.Node]) -> dict
             if node.target is not other.target:
                 break
             if node.target in _FROM_VALUE:
-                other.replace_all_uses_with(again)
-                kept[node] = gate
+                values.append(Value(node, gate, other, again))
                 break
-    return kept
+    return values
 
 
-def take_opening(gates: Sequence[fx.Node], values: dict[fx.Node, fx.Node]) -> Opening:
-    """Takes out of the graph, and of `values`, the longest run of gates whose value needs nothing but themselves."""
-    direct = {g: node for node, g in values.items() if node.args[0] is g and _is_by_sigmoid(node)}
+def take_opening(gates: Sequence[fx.Node], values: list[Value]) -> Opening:
+    """Takes out of both graphs, and of `values`, the longest run of gates whose value needs nothing but themselves."""
+    direct = {v.gate: v for v in values if v.node.args[0] is v.gate and _is_by_sigmoid(v.node)}
     runs = [list(run) for found, run in itertools.groupby(range(len(gates)), lambda i: gates[i] in direct) if found]
     run: list[int] = max(runs, key=len, default=[])
-    opened = [direct[gates[i]] for i in run]
-    for node in opened:
-        node.replace_all_uses_with(values.pop(node))
-    return Opening(run[0] if run else 0, tuple(node.target is aten.tanh.default for node in opened))
+    for i in run:
+        value = direct[gates[i]]
+        values.remove(value)
+        value.node.replace_all_uses_with(value.gate)
+        value.other.replace_all_uses_with(value.again)
+    return Opening(run[0] if run else 0, tuple(direct[gates[i]].node.target is aten.tanh.default for i in run))
+
+
+def read_results(forward: fx.Graph, backward: fx.Graph, same: Mapping[fx.Node, fx.Node]) -> None:
+    """Gives the backward graph the results of the forward graph as further inputs, where it computes them again.
+
+    `same` tells which nodes of the forward graph are which of the backward graph: the inputs at least.
+    """
+
+    def key(node: fx.Node, name: Callable[[fx.Node], Any]) -> str:
+        return repr((node.target, fx.map_arg(node.args, name), fx.map_arg(node.kwargs, name)))
+
+    at = {key(n, lambda arg: arg.name): n for n in reversed(list(backward.nodes)) if n.op == "call_function"}
+    same = dict(same)
+    for node in forward.nodes:
+        if node not in same and all(arg in same for arg in node.all_input_nodes):
+            found = at.get(key(node, lambda arg: same[arg].name))
+            if found is not None and node.op == "call_function":
+                same[node] = found
+    *_, last = (n for n in backward.nodes if n.op == "placeholder")
+    with backward.inserting_after(last):
+        for i, result in reversed(list(enumerate(results(forward)))):
+            given = backward.placeholder(f"new_{i}")
+            given.meta["val"] = result.meta["val"]
+            if result in same:
+                same[result].replace_all_uses_with(given)
 
 
 def lay_out(

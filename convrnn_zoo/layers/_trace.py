@@ -10,7 +10,17 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ._base import Equations
-from ._layout import Opening, contract, is_zero, keep_values, lay_out, results, split_input, take_opening
+from ._layout import (
+    Opening,
+    contract,
+    is_zero,
+    lay_out,
+    read_results,
+    results,
+    split_input,
+    take_opening,
+    values_of,
+)
 
 Maps = tuple[Tensor, ...]
 
@@ -27,19 +37,35 @@ class Part(NamedTuple):
         return slice(0 if self.from_x else inputs, None if self.from_h and state else inputs)
 
 
+class Graphs(NamedTuple):
+    """A step and its derivative, from gates that `opening` has opened.
+
+    ``forward(*gates, *state, *own)`` is the new state, ``backward(*gates, *state, *own, *grad_new_state)`` the
+    gradients of all pre-activations together, of the state and of `own`.
+    """
+
+    forward: fx.GraphModule
+    backward: fx.GraphModule
+    gates: list[fx.Node]
+    opening: Opening
+    overwrites: dict[fx.Node, fx.Node]  # values that forward has to write over a gate, where backward reads them
+
+
 class Traced(NamedTuple):
     """A step as two functions over maps ``(N, C, *S)`` that are given all that they write to.
 
     ``forward(*gates, *state, *own, *new_state, *scratch)`` takes gates that `opening` has opened; it writes the new
-    state, and over some gates a value of theirs. ``backward(*gates, *state, *own, *grad_new_state, *grad_gates,
-    *grad_state, *scratch)`` takes the gates so. It writes their gradients and the state's, of which `to_state` tells
-    the ones that are not zero whatever comes, and returns the gradients of `own`.
+    state, and over some gates a value of theirs. ``backward(*gates, *state, *own, *grad_new_state, *new_state,
+    *grad_gates, *grad_state, *scratch)`` takes the gates so. It writes their gradients and the state's, of which
+    `to_state` tells the ones that are not zero whatever comes, and returns the gradients of `own`.
     """
 
     gates: int  # how many maps they are
     opening: Opening
+    factors: Tensor | None  # of the rows' pre-activations, for the opening
     forward: Callable[..., Maps]
     backward: Callable[..., Maps]
+    keeps: bool  # whether backward reads the gates
     to_state: tuple[bool, ...]
     scratch: tuple[int, int]  # how many maps forward and backward want
     pointwise: bool  # whether no convolution is in it
@@ -84,9 +110,11 @@ def _parts(kind: Kind, rows_ih: int, rows_hh: int) -> list[Part]:
 
 
 @torch.inference_mode(False)  # its tensors know no derivative
-def _graphs(
-    kind: Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any
-) -> tuple[fx.GraphModule, fx.GraphModule]:
+def graphs(
+    kind: Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any,
+    *, overwrite: bool = False,
+) -> Graphs:  # fmt: skip
+    """The step of a cell on states ``(N, *size)``; with `overwrite`, values of gates may be written over them."""
     cell, states, batch = kind.cell, len(kind.cell.states), 2  # no size of the batch enters the graph
     shapes = [(batch, rows, *size[1:]), *[(batch, *size)] * states, *own]
     example = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
@@ -98,7 +126,21 @@ def _graphs(
     def derivative(*values: Tensor) -> Maps:
         return gradients(step, values[: len(shapes)], values[len(shapes) :])
 
-    return graph(step, *example), graph(derivative, *example, *grads)
+    forward, backward = graph(step, *example), graph(derivative, *example, *grads)
+    gates, again = split_input(forward.graph, size[0]), split_input(backward.graph, size[0])
+    values = values_of(gates, again)
+    opening = take_opening(gates, values)
+    if not overwrite:
+        values = []
+    for value in values:
+        value.other.replace_all_uses_with(value.again)
+    for module in (forward, backward):
+        module.recompile()
+    return Graphs(forward, backward, gates, opening, {v.node: v.gate for v in values})
+
+
+def _inputs(module: fx.GraphModule) -> list[fx.Node]:
+    return [n for n in module.graph.nodes if n.op == "placeholder"]
 
 
 def gradients(step: Callable[..., Maps], values: Sequence[Tensor], grads: Sequence[Tensor]) -> Maps:
@@ -122,20 +164,39 @@ def graph(function: Callable[..., Any], *example: Tensor) -> fx.GraphModule:
 
 
 @lru_cache(maxsize=256)
-def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], *rest: Any) -> Traced:
-    states = len(kind.cell.states)
-    forward, backward = (made.graph for made in _graphs(kind, rows, size, *rest))
-    gates = split_input(forward, size[0])
-    values = keep_values(gates, split_input(backward, size[0]))
-    opening = take_opening(gates, values)
-    for made in (forward, backward):
-        made.eliminate_dead_code()
-        contract(made)
+@torch.inference_mode(False)
+def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], own: Any, dtype: torch.dtype, device: Any) -> Traced:
+    made, states = graphs(kind, rows, size, own, dtype, device, overwrite=True), len(kind.cell.states)
+    forward, backward, k = made.forward.graph, made.backward.graph, len(made.gates)
+    same = dict(zip(_inputs(made.forward), _inputs(made.backward), strict=False))
+    same |= {value: same[gate] for value, gate in made.overwrites.items()}
+    read_results(forward, backward, same)
+    for each in (forward, backward):
+        each.eliminate_dead_code()
+        contract(each)
     first, *others = results(backward)
-    of_gates: list[Any] = list(first.args[0]) if len(gates) > 1 else [first]  # type: ignore[arg-type]  # the gradient of a split is a concatenation
+    of_gates: list[Any] = list(first.args[0]) if k > 1 else [first]  # type: ignore[arg-type]  # the gradient of a split is a concatenation
     to_state = tuple(not is_zero(node) for node in others[:states])
     of_state = [node for node, wanted in zip(others, to_state, strict=False) if wanted]
-    forward_fn, n = lay_out(forward, results(forward), overwrites=values)
+    forward_fn, n = lay_out(forward, results(forward), overwrites=made.overwrites)
     backward_fn, m = lay_out(backward, of_gates + of_state, others[states:])
-    pointwise = not forward.find_nodes(op="call_function", target=torch.ops.aten.convolution.default)
-    return Traced(len(gates), opening, forward_fn, backward_fn, to_state, (n, m), pointwise)
+    return Traced(
+        gates=k,
+        opening=made.opening,
+        factors=_factors(made.opening, rows, rows // k, dtype, device),
+        forward=forward_fn,
+        backward=backward_fn,
+        keeps=any(same[gate].users for gate in made.gates),
+        to_state=to_state,
+        scratch=(n, m),
+        pointwise=not forward.find_nodes(op="call_function", target=torch.ops.aten.convolution.default),
+    )
+
+
+def _factors(opening: Opening, rows: int, width: int, dtype: torch.dtype, device: Any) -> Tensor | None:
+    if not any(opening.tanhs):
+        return None
+    factors = torch.ones(rows, dtype=dtype)
+    for tanh in opening.tanhs_of(factors.split(width)):
+        tanh.fill_(2)
+    return factors.to(device)
