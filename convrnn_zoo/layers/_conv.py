@@ -63,35 +63,27 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
     return conv(x, weight, bias, stride, 0, dilation, groups)
 
 
-def opens(x: Tensor, inside: bool) -> bool:
-    """Whether :func:`convolver`, on maps like `x` with channels innermost or not, does more than torch's convolution.
-
-    It is oneDNN's then: it applies a sigmoid to what it has just made, and has its weight reordered once, where torch
-    does that at every call, for some 5 % of its time.
-    """
-    return inside and x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._get_mkldnn_enabled()
-
-
 def convolver(
-    weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], inside: bool, sigmoid: bool = False
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], inside: bool
 ) -> Callable[[Tensor], Tensor]:
     """``weight * x + bias`` as a function of x alone, for many calls; what the weight needs is done once.
 
     For maps of one size, zero padding and one group, where both sides are padded alike; `inside` tells whether their
-    channels are innermost. With `sigmoid`, where it :func:`opens`, it is σ of that. It is not differentiable.
+    channels are innermost. It is not differentiable.
     """
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(size, weight.shape[2:], stride, dilation)]
     if len(stride) == 1:  # as two, the first of one pixel: only so does torch keep the channels innermost
         flat = convolver(
-            weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), inside, sigmoid
+            weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), inside
         )
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
-    if opens(weight, inside):
+    if inside and weight.device.type == "cpu" and weight.dtype == torch.float32 and torch._C._get_mkldnn_enabled():
+        # torch reorders a weight for oneDNN at every call, some 5 % of its time; here it is done once
         reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(stride)}d_weight")
         packed = reorder(weight.contiguous().to_mkldnn(), pads, stride, dilation, 1, [1, weight.shape[1], *size])
-        call, then = torch.ops.mkldnn._convolution_pointwise.default, "sigmoid" if sigmoid else "none"
-        return lambda x: call(x, packed, bias, pads, stride, dilation, 1, then, [], "")
+        call = torch.ops.mkldnn._convolution_pointwise.default
+        return lambda x: call(x, packed, bias, pads, stride, dilation, 1, "none", [], "")
     conv, weight = _CONV[len(stride)], weight.contiguous()
     return lambda x: conv(x, weight, bias, stride, pads, dilation)
 

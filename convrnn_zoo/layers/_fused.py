@@ -15,7 +15,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from ._kernel import Kernel
 from ._layout import lighten
-from ._trace import Graphs, Kind, graph, graphs
+from ._trace import Kind, gradients, graph
 
 Maps = tuple[Tensor, ...]
 Strides = tuple[int, ...]
@@ -43,7 +43,6 @@ class FusedKernel(Kernel):
             step = Step(
                 Kind(self.cell),
                 rows=tuple(c.shape[1] for c in convolved),
-                opens=tuple(None if o is None else (o.start, o.stop) for o in self.opens),
                 size=tuple(like.shape[1:]),
                 own=tuple(tuple(w.shape) for w in self.own),
                 to_state=self.step.to_state,
@@ -53,6 +52,10 @@ class FusedKernel(Kernel):
             )
             call = self._calls[key] = _compiled(step, *key)
         return call(*args)
+
+    def weights(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """As they are: the compiled passes read what the equations do."""
+        return weight, bias
 
     def into(self, gates: Tensor, sizes: Sequence[int]) -> list[Sequence[Tensor]]:
         """One part: the compiled pass writes all gates' gradients at once."""
@@ -78,7 +81,6 @@ class Step(NamedTuple):
 
     kind: Kind
     rows: tuple[int, ...]  # of each convolution
-    opens: tuple[tuple[int, int] | None, ...]  # those among them that are still to be opened
     size: tuple[int, ...]
     own: tuple[tuple[int, ...], ...]
     to_state: tuple[bool, ...]
@@ -90,23 +92,8 @@ class Step(NamedTuple):
     def states(self) -> int:
         return len(self.kind.cell.states)
 
-    @property
-    def graphs(self) -> Graphs:
-        return graphs(self.kind, sum(self.rows), self.size, self.own, self.dtype, self.device)
-
-    def gates(self, made: Graphs, convolved: Sequence[Tensor]) -> list[Tensor]:
-        whole = []
-        for part, rows in zip(convolved, self.opens, strict=True):
-            part = part.to(self.dtype)
-            if rows is not None:
-                a, b = rows
-                part = torch.cat([part[:, :a], part[:, a:b].sigmoid(), part[:, b:]], 1)
-            whole.append(part)
-        gates = list(torch.cat(whole, 1).chunk(len(made.gates), 1))
-        for i, tanh in enumerate(made.opening.tanhs, made.opening.start):
-            if tanh:
-                gates[i] = 2 * gates[i] - 1
-        return gates
+    def gates(self, convolved: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(convolved), 1).to(self.dtype)
 
     def values(self) -> list[Tensor]:
         """Examples of what a step reads: what the convolutions gave, the state and the cell's own weights."""
@@ -124,26 +111,32 @@ class Step(NamedTuple):
 
 def _forward(step: Step) -> fx.GraphModule:
     """``forward(*convolved, *state, *own, *new, beside)``."""
-    made, parts = step.graphs, len(step.rows)
+    states, parts = step.states, len(step.rows)
 
     def forward(*args: Tensor) -> list[Tensor]:
-        convolved, read, outs = args[:parts], args[parts : -step.states - 1], args[-step.states - 1 :]
-        new = made.forward(*step.gates(made, convolved), *read)
-        for out, value in zip(outs, (*new, new[0]), strict=True):
+        gates, args = step.gates(args[:parts]), args[parts:]
+        own, outs = args[states : -states - 1], args[-states - 1 :]
+        made = step.kind.cell.step(gates, args[:states], own)
+        for out, value in zip(outs, (*made, made[0]), strict=True):
             out.copy_(value)
         return []
 
-    return graph(forward, *step.values(), *step.maps(step.states), *step.maps(1, dtype=step.compute))
+    return graph(forward, *step.values(), *step.maps(states), *step.maps(1, dtype=step.compute))
 
 
 def _backward(step: Step) -> fx.GraphModule:
     """``backward(*convolved, *state, *own, *grads, into, *to_state)``; returns the gradients of own."""
-    made, parts, states = step.graphs, len(step.rows), step.states
-    ends = parts + 2 * states + len(step.own)
+    cell, states, parts = step.kind.cell, step.states, len(step.rows)
 
     def backward(*args: Tensor) -> list[Tensor]:
-        of_gates, *found = made.backward(*step.gates(made, args[:parts]), *args[parts:ends])
-        into, *outs = args[ends:]
+        gates, args = step.gates(args[:parts]), args[parts:]
+        values, args = args[: states + len(step.own)], args[states + len(step.own) :]
+        grads, (into, *outs) = args[:states], args[states:]
+
+        def equations(gates: Tensor, *rest: Tensor) -> Maps:
+            return cell.step(gates, rest[:states], rest[states:])
+
+        of_gates, *found = gradients(equations, (gates, *values), grads)
         into.copy_(of_gates)
         wanted = [g for g, w in zip(found, step.to_state, strict=False) if w]
         for out, value in zip(outs, wanted, strict=True):

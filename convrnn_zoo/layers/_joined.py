@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._backward import Backward
 from ._base import DirectionWeights, Equations
-from ._conv import convolver, opens, same_conv, same_padding
+from ._conv import convolver, same_conv, same_padding
 from ._fused import FusedKernel
 from ._kernel import Kernel, Pool
 from ._scan import cut, scan, scan_packed
@@ -36,9 +36,7 @@ class Job(NamedTuple):
     plain: Callable[..., Any]  # the same function of the same tensors, differentiable as often as one likes
 
     def kernel(self, rest: Sequence[Tensor]) -> Kernel:
-        pool = Pool(rest[0], self.compute)
-        opened = rest[0].dtype == self.compute and opens(rest[0], pool.inside)
-        kernel = Kernel(self.cell, self.parts, rest[len(self.cell.states) :], pool, opened)
+        kernel = Kernel(self.cell, self.parts, rest[len(self.cell.states) :], Pool(rest[0], self.compute))
         return FusedKernel(kernel) if self.fused and kernel.step.pointwise else kernel
 
     def scan(self, step: Callable[..., Maps], xs: Tensor, state: Maps, reverse: bool) -> Maps:
@@ -126,20 +124,15 @@ def forward(
         rests = cut(record, sizes, spans)
     news = ((h, *rest) for h, rest in zip(y.split(job.sizes)[order], rests, strict=False))
 
-    def once(part: Part, bias: Tensor | None, opened: bool) -> tuple[slice, Callable[[Tensor], Tensor]]:
+    def once(part: Part, bias: Tensor | None) -> tuple[slice, Callable[[Tensor], Tensor]]:
         span = part.sees(inputs, not (from_zero and part.from_x))  # a zero state has no part beside an input
+        return span, lambda seen: same_conv(seen, weight[part.rows, span], bias, geometry)
 
-        def conv(seen: Tensor) -> Tensor:
-            convolved = same_conv(seen, weight[part.rows, span], bias, geometry)
-            return convolved.sigmoid_() if opened else convolved
-
-        return span, conv
-
-    def often(part: Part, bias: Tensor | None, opened: bool) -> tuple[slice, Callable[[Tensor], Tensor]]:
+    def often(part: Part, bias: Tensor | None) -> tuple[slice, Callable[[Tensor], Tensor]]:
         span = part.sees(inputs)
-        return span, convolver(weight[part.rows, span], bias, geometry, size, pool.inside, opened)
+        return span, convolver(weight[part.rows, span], bias, geometry, size, pool.inside)
 
-    parts = list(zip(job.parts, biases, kernel.opened, strict=True))
+    parts = list(zip(job.parts, biases, strict=True))
     later = [often(*each) for each in parts] if len(sizes) > 1 else []
     # What is convolved once does not pay for a weight made ready.
     first = later if later and not from_zero else [once(*each) for each in parts]

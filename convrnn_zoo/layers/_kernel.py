@@ -1,12 +1,12 @@
 """A step without its convolutions, run over buffers that are made once a pass and used at every step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ._base import Equations
-from ._layout import finish_tanhs
+from ._layout import Opening, finish_tanh
 from ._scan import chunks
 from ._trace import Part, trace
 
@@ -54,23 +54,16 @@ class Kernel:
         parts: the rows of pre-activations that each convolution gives.
         own: the cell's own weights.
         pool: where maps come from.
-        opened: whether a convolution whose rows all open by a sigmoid has applied it.
     """
 
-    def __init__(self, cell: Equations, parts: Sequence[Part], own: Sequence[Tensor], pool: Pool, opened: bool) -> None:
+    def __init__(self, cell: Equations, parts: Sequence[Part], own: Sequence[Tensor], pool: Pool) -> None:
         rows = parts[-1].rows.stop
         self.step = trace(cell, rows, pool.like, own)
-        self.cell, self.parts, self.own, self.pool = cell, parts, tuple(own), pool
+        self.cell, self.own, self.pool = cell, tuple(own), pool
         self.own_grads = [torch.zeros_like(w) for w in own]
         self.width = rows // self.step.gates
-        # Of each part the rows that open by a sigmoid, all being within it, or none.
-        opening, cuts = self.step.opening.rows(self.width), [range(rows)[part.rows] for part in parts]
-        inside = [range(max(c.start, opening.start), min(c.stop, opening.stop)) for c in cuts]
-        self.opened = [opened and i == c for i, c in zip(inside, cuts, strict=True)]
-        self.opens = [
-            None if done or not i else slice(i.start - c.start, i.stop - c.start)
-            for i, c, done in zip(inside, cuts, self.opened, strict=True)
-        ]
+        self.tanhs = self.step.opening.tanhs
+        self.opens = list(_within(self.step.opening, self.width, [part.rows for part in parts]))
 
     def weights(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Those of the convolutions that give what :meth:`forward` takes."""
@@ -91,7 +84,7 @@ class Kernel:
     def _gates(self, convolved: Sequence[Tensor]) -> list[Tensor]:
         if self.step.gates == 1:
             return [convolved[0] if len(convolved) == 1 else torch.cat(list(convolved), 1)]
-        return [gate for part in convolved for gate in part.split(self.width, 1)]
+        return [gate for part in convolved for gate in part.chunk(part.shape[1] // self.width, 1)]
 
     def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, beside: Tensor) -> Maps:
         """Writes the new state to `new`, and h to `beside` as well, where the next convolution reads it.
@@ -101,11 +94,11 @@ class Kernel:
         dtype = new[0].dtype
         if convolved[0].dtype != dtype:
             convolved = [part.to(dtype) for part in convolved]
-        for part, rows in zip(convolved, self.opens, strict=True):
-            if rows is not None:
-                part[:, rows].sigmoid_()
+        for i, rows in self.opens:
+            (convolved[i] if rows is None else convolved[i][:, rows]).sigmoid_()
         gates = self._gates(convolved)
-        finish_tanhs(self.step.opening.tanhs_of(gates))
+        for i in self.tanhs:
+            finish_tanh(gates[i])
         scratch = self.pool.states("scratch", self.step.scratch[0], new[0].shape[0])
         self.step.forward(*gates, *state, *self.own, *new, *scratch)
         beside.copy_(new[0])
@@ -133,3 +126,11 @@ class Kernel:
     def _to_state(self, n: int, turn: int) -> list[Tensor | None]:
         found = iter(self.pool.states(f"grads {turn}", sum(self.step.to_state), n))
         return [next(found) if wanted else None for wanted in self.step.to_state]
+
+
+def _within(opening: Opening, width: int, parts: Sequence[slice]) -> Iterator[tuple[int, slice | None]]:
+    """Where the gates to be opened are: in which part, and which of its rows if not all."""
+    for i, part in enumerate(parts):
+        a, b = max(opening.start * width, part.start), min(opening.stop * width, part.stop)
+        if a < b:
+            yield i, None if slice(a, b) == part else slice(a - part.start, b - part.start)

@@ -37,20 +37,6 @@ class Part(NamedTuple):
         return slice(0 if self.from_x else inputs, None if self.from_h and state else inputs)
 
 
-class Graphs(NamedTuple):
-    """A step and its derivative, from gates that `opening` has opened.
-
-    ``forward(*gates, *state, *own)`` is the new state, ``backward(*gates, *state, *own, *grad_new_state)`` the
-    gradients of all pre-activations together, of the state and of `own`.
-    """
-
-    forward: fx.GraphModule
-    backward: fx.GraphModule
-    gates: list[fx.Node]
-    opening: Opening
-    overwrites: dict[fx.Node, fx.Node]  # values that forward has to write over a gate, where backward reads them
-
-
 class Traced(NamedTuple):
     """A step as two functions over maps ``(N, C, *S)`` that are given all that they write to.
 
@@ -110,11 +96,9 @@ def _parts(kind: Kind, rows_ih: int, rows_hh: int) -> list[Part]:
 
 
 @torch.inference_mode(False)  # its tensors know no derivative
-def graphs(
-    kind: Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any,
-    *, overwrite: bool = False,
-) -> Graphs:  # fmt: skip
-    """The step of a cell on states ``(N, *size)``; with `overwrite`, values of gates may be written over them."""
+def _graphs(
+    kind: Kind, rows: int, size: tuple[int, ...], own: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: Any
+) -> tuple[fx.Graph, fx.Graph]:
     cell, states, batch = kind.cell, len(kind.cell.states), 2  # no size of the batch enters the graph
     shapes = [(batch, rows, *size[1:]), *[(batch, *size)] * states, *own]
     example = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
@@ -126,21 +110,7 @@ def graphs(
     def derivative(*values: Tensor) -> Maps:
         return gradients(step, values[: len(shapes)], values[len(shapes) :])
 
-    forward, backward = graph(step, *example), graph(derivative, *example, *grads)
-    gates, again = split_input(forward.graph, size[0]), split_input(backward.graph, size[0])
-    values = values_of(gates, again)
-    opening = take_opening(gates, values)
-    if not overwrite:
-        values = []
-    for value in values:
-        value.other.replace_all_uses_with(value.again)
-    for module in (forward, backward):
-        module.recompile()
-    return Graphs(forward, backward, gates, opening, {v.node: v.gate for v in values})
-
-
-def _inputs(module: fx.GraphModule) -> list[fx.Node]:
-    return [n for n in module.graph.nodes if n.op == "placeholder"]
+    return graph(step, *example).graph, graph(derivative, *example, *grads).graph
 
 
 def gradients(step: Callable[..., Maps], values: Sequence[Tensor], grads: Sequence[Tensor]) -> Maps:
@@ -166,27 +136,33 @@ def graph(function: Callable[..., Any], *example: Tensor) -> fx.GraphModule:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], own: Any, dtype: torch.dtype, device: Any) -> Traced:
-    made, states = graphs(kind, rows, size, own, dtype, device, overwrite=True), len(kind.cell.states)
-    forward, backward, k = made.forward.graph, made.backward.graph, len(made.gates)
-    same = dict(zip(_inputs(made.forward), _inputs(made.backward), strict=False))
-    same |= {value: same[gate] for value, gate in made.overwrites.items()}
+    states = len(kind.cell.states)
+    forward, backward = made = _graphs(kind, rows, size, own, dtype, device)
+    gates, again = (split_input(each, size[0]) for each in made)
+    values = values_of(gates, again)
+    opening = take_opening(gates, values)
+    same = dict(zip(*(each.find_nodes(op="placeholder") for each in made), strict=False))
+    for value in values:  # written over the gate, and read there
+        value.other.replace_all_uses_with(value.again)
+        same[value.node] = value.again
     read_results(forward, backward, same)
-    for each in (forward, backward):
+    for each in made:
         each.eliminate_dead_code()
         contract(each)
+    k = len(gates)
     first, *others = results(backward)
     of_gates: list[Any] = list(first.args[0]) if k > 1 else [first]  # type: ignore[arg-type]  # the gradient of a split is a concatenation
     to_state = tuple(not is_zero(node) for node in others[:states])
     of_state = [node for node, wanted in zip(others, to_state, strict=False) if wanted]
-    forward_fn, n = lay_out(forward, results(forward), overwrites=made.overwrites)
+    forward_fn, n = lay_out(forward, results(forward), overwrites={v.node: v.gate for v in values})
     backward_fn, m = lay_out(backward, of_gates + of_state, others[states:])
     return Traced(
         gates=k,
-        opening=made.opening,
-        factors=_factors(made.opening, rows, rows // k, dtype, device),
+        opening=opening,
+        factors=_factors(opening, rows, rows // k, dtype, device),
         forward=forward_fn,
         backward=backward_fn,
-        keeps=any(same[gate].users for gate in made.gates),
+        keeps=any(gate.users for gate in again),
         to_state=to_state,
         scratch=(n, m),
         pointwise=not forward.find_nodes(op="call_function", target=torch.ops.aten.convolution.default),
@@ -194,9 +170,9 @@ def _laid_out(kind: Kind, rows: int, size: tuple[int, ...], own: Any, dtype: tor
 
 
 def _factors(opening: Opening, rows: int, width: int, dtype: torch.dtype, device: Any) -> Tensor | None:
-    if not any(opening.tanhs):
+    if not opening.tanhs:
         return None
     factors = torch.ones(rows, dtype=dtype)
-    for tanh in opening.tanhs_of(factors.split(width)):
-        tanh.fill_(2)
+    for i in opening.tanhs:
+        factors[i * width : (i + 1) * width] = 2
     return factors.to(device)
