@@ -1,7 +1,7 @@
 """The engine: one layer in one direction over a whole sequence. The one place where cell, convolution and time meet."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from ._base import DirectionWeights, Equations
 from ._conv import same_conv
 from ._fused import is_fused
 from ._joined import Job, JoinedScan, can_join, forward, joined
+from ._kernel import Pool
 from ._scan import scan, scan_packed
 from ._trace import parts
 
@@ -45,34 +46,62 @@ class Segment:
 def run(
     cell: Equations,
     xs: Tensor,
-    state: Maps,
-    w: DirectionWeights,
+    states: Sequence[Maps],
+    weights: Sequence[DirectionWeights],
     batch_sizes: list[int] | None = None,
     *,
-    reverse: bool = False,
     from_zero: bool = False,
     recompute: bool = False,
-) -> tuple[Tensor, Maps]:
-    """Every ``h`` and the last state, both in the dtype of the weights, whatever autocast makes of the convolutions.
+) -> tuple[Tensor, list[Maps]]:
+    """Every ``h``, those of all directions side by side, and the last state of each.
 
-    `xs` is ``(T, N, C, *S)``, or, given `batch_sizes`, the data ``(ΣT, C, *S)`` of a packed sequence; `state` has
-    its batch in the packed order. The output has the layout of `xs`. `from_zero` says that `state` is zero;
-    `recompute` that a backward pass shall compute again what is inside √T segments of time instead of keeping it.
+    Both are in the dtype of the weights, whatever autocast makes of the convolutions.
+
+    `xs` is ``(T, N, C, *S)``, or, given `batch_sizes`, the data ``(ΣT, C, *S)`` of a packed sequence; a state has
+    its batch in the packed order. The output has the layout of `xs`. The second direction, if any, is the reverse.
+    `from_zero` says that the states are zero; `recompute` that a backward pass shall compute again what is inside √T
+    segments of time instead of keeping it.
     """
     whole = Segment(xs, batch_sizes or [xs.shape[1]] * xs.shape[0], batch_sizes is not None)
-    state = tuple(s.to(w.ih.dtype) for s in state)
-    one: Run = partial(_plain, partial(cell.advance, w=w), reverse)
-    if xs.numel() and can_join(cell, xs, w):
+    states = [tuple(s.to(weights[0].ih.dtype) for s in state) for state in states]
+    joint, apart = [xs.numel() > 0 and can_join(cell, xs, w) for w in weights], _is_taken_apart()
+    outs: list[Tensor | None] = [None] * len(weights)
+    both = None
+    if (
+        len(weights) > 1 and all(joint) and not apart and not torch.is_grad_enabled()
+    ):  # written where they belong: nothing to join
+        like = states[0][0]
+        both = Pool(like, _compute(xs, like)).map(sum(whole.sizes), len(weights) * like.shape[1])
+        outs = list(both.chunk(len(weights), 1))
+    ys, ends = [], []
+    for d, (state, w, out) in enumerate(zip(states, weights, outs, strict=True)):
+        reverse, one = d == 1, _way(cell, w, d == 1, joint[d], apart, out)
+        if recompute and torch.is_grad_enabled():
+            y, end = _recomputed(one, whole, state, from_zero, reverse)
+        else:
+            y, end = one(whole, state, from_zero)
+        ys.append(y)
+        ends.append(end)
+    if both is None:
+        both = ys[0] if len(ys) == 1 else cat(ys, 1, 1)
+    return both if batch_sizes else both.view(*xs.shape[:2], *both.shape[1:]), ends
+
+
+def _way(cell: Equations, w: DirectionWeights, reverse: bool, joint: bool, apart: bool, out: Tensor | None) -> Run:
+    """How one direction is run."""
+    if joint:
         weight, bias = joined(cell, w)
-        if not _is_taken_apart():
-            one = partial(_joined, cell, w, reverse, weight, bias)
-        elif len(weight) == len(w.ih):  # no row of zeros: one convolution is no more work than two
-            one = partial(_plain, partial(_advance, cell, weight, bias, w.own), reverse)
-    if not recompute or not torch.is_grad_enabled():
-        y, state = one(whole, state, from_zero)
-    else:
-        y, state = _recomputed(one, whole, state, from_zero, reverse)
-    return y if batch_sizes else y.view(*xs.shape[:2], *y.shape[1:]), state
+        if not apart:
+            return partial(_joined, cell, w, reverse, weight, bias, out)
+        if len(weight) == len(w.ih):  # no row of zeros: one convolution is no more work than two
+            return partial(_plain, partial(_advance, cell, weight, bias, w.own), reverse)
+    return partial(_plain, partial(cell.advance, w=w), reverse)
+
+
+def _compute(xs: Tensor, like: Tensor) -> torch.dtype:
+    """The dtype of the convolutions."""
+    device = xs.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
 
 
 def _is_taken_apart() -> bool:
@@ -112,6 +141,7 @@ def _joined(
     reverse: bool,
     weight: Tensor,
     bias: Tensor | None,
+    out: Tensor | None,
     segment: Segment,
     state: Maps,
     from_zero: bool,
@@ -128,7 +158,7 @@ def _joined(
         sizes=segment.sizes,
         reverse=reverse,
         from_zero=from_zero,
-        compute=torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype,
+        compute=_compute(segment.xs, weight),
         parts=parts(cell, w.ih.shape[0], w.hh.shape[0]),
         fused=is_fused(),
         plain=plain,
@@ -138,7 +168,7 @@ def _joined(
         t.requires_grad for t in (segment.xs, weight, bias, *rest) if t is not None
     ):
         with torch.autocast(device, enabled=False):
-            return forward(job, segment.xs, weight, bias, rest)
+            return forward(job, segment.xs, weight, bias, rest, out=out)
     y, *last = JoinedScan.apply(job, segment.xs, weight, bias, *rest)
     return y, tuple(last)
 

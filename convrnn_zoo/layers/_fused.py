@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -34,24 +34,19 @@ class FusedKernel(Kernel):
         self.__dict__.update(vars(kernel))
         self._calls: dict[Any, Callable[..., Any]] = {}
 
-    def _run(self, of: Callable[[Step], fx.GraphModule], convolved: Sequence[Tensor], *rest: Tensor) -> Any:
-        args = (*convolved, *rest)
-        key = of, tuple([t.stride() for t in args])
-        call = self._calls.get(key)
-        if call is None:
-            like = self.pool.like
-            step = Step(
-                Kind(self.cell),
-                rows=tuple(c.shape[1] for c in convolved),
-                size=tuple(like.shape[1:]),
-                own=tuple(tuple(w.shape) for w in self.own),
-                to_state=self.step.to_state,
-                compute=convolved[0].dtype,
-                dtype=like.dtype,
-                device=like.device,
-            )
-            call = self._calls[key] = _compiled(step, *key)
-        return call(*args)
+    def _compiled(self, of: Callable[[Step], fx.GraphModule], convolved: Sequence[Tensor], *rest: Tensor) -> Any:
+        like = self.pool.like
+        step = Step(
+            Kind(self.cell),
+            rows=tuple(c.shape[1] for c in convolved),
+            size=tuple(like.shape[1:]),
+            own=tuple(tuple(w.shape) for w in self.own),
+            to_state=self.step.to_state,
+            compute=convolved[0].dtype,
+            dtype=like.dtype,
+            device=like.device,
+        )
+        return _compiled(step, of, tuple([t.stride() for t in (*convolved, *rest)]))
 
     def weights(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """As they are: the compiled passes read what the equations do."""
@@ -62,7 +57,13 @@ class FusedKernel(Kernel):
         return [(step,) for step in gates.split(list(sizes))]
 
     def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, beside: Tensor) -> Maps:
-        self._run(_forward, convolved, *state, *self.own, *new, beside)
+        args = (*convolved, *state, *self.own, *new, beside)
+        # What it writes is cut from the same maps at every step of as many sequences.
+        key = len(beside), *[t.stride() for t in (*convolved, *state)]
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = self._compiled(_forward, convolved, *args[len(convolved) :])
+        call(*args)
         return tuple(convolved)
 
     def backward(
@@ -70,7 +71,12 @@ class FusedKernel(Kernel):
     ) -> list[Tensor | None]:
         to_state = self._to_state(into[0].shape[0], turn)
         written = [g for g in to_state if g is not None]
-        own = self._run(_backward, kept, *state, *self.own, *grads, *into, *written)
+        args = (*kept, *state, *self.own, *grads, *into, *written)
+        key = tuple([t.stride() for t in args])
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = self._compiled(_backward, kept, *args[len(kept) :])
+        own = call(*args)
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
         return to_state
@@ -207,6 +213,7 @@ def is_fused() -> bool:
     return _fused
 
 
+@cache
 def _need_compiler() -> None:
     from torch._inductor.cpp_builder import get_cpp_compiler
 

@@ -101,9 +101,12 @@ class JoinedScan(torch.autograd.Function):
 
 def forward(
     job: Job, xs: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor],
-    record: list[Tensor] | None = None,
+    record: list[Tensor] | None = None, out: Tensor | None = None,
 ) -> tuple[Tensor, Maps]:  # fmt: skip
-    """The scan, not differentiable. `record` gets the states of all steps, but for h, and what the kernel keeps."""
+    """The scan, not differentiable; every h is written to `out`, if given.
+
+    `record` gets the states of all steps, but for h, and what the kernel keeps.
+    """
     kinds, kernel = len(job.cell.states), job.kernel(rest)
     pool, (n, channels, *size) = kernel.pool, rest[0].shape
     inputs, from_zero, geometry = weight.shape[1] - channels, job.from_zero, job.cell.geometry
@@ -112,7 +115,7 @@ def forward(
     biases = [None if bias is None else bias[part.rows].to(job.compute) for part in job.parts]
 
     both = pool.map(n, inputs + channels, job.compute)
-    y = pool.map(sum(job.sizes), channels)
+    y = pool.map(sum(job.sizes), channels) if out is None else out
     order = slice(None, None, -1 if job.reverse else 1)
     sizes = job.sizes[order]
     rests: Any

@@ -26,6 +26,7 @@ class Pool:
         # cuDNN takes them so in half precision.
         half = compute in (torch.float16, torch.bfloat16)
         self.inside = half or (like.device.type == "cpu" and compute == torch.float32)
+        self._strides: dict[int, tuple[int, ...]] = {}
         self._whole: dict[str, list[Tensor]] = {}
         self._views: dict[tuple[str, int], list[Tensor]] = {}
 

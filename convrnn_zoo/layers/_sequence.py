@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _checks as check
 from ._base import Equations
 from ._conv import check_map
-from ._engine import cat, run
+from ._engine import run
 from ._state import States, pack_state, packed_sizes, unpack_state
 
 
@@ -209,13 +209,13 @@ class ConvRNNBase(Equations):
     def _run_layer(
         self, layer: int, x: Tensor, states: States, sizes: list[int] | None, from_zero: bool
     ) -> tuple[Tensor, States]:
-        ends, ys, channels = [], [], -self.ndim - 1
-        for d, suffix in enumerate(f"_l{layer}{end}" for end in ("", "_reverse")[: self.num_directions]):
-            w = self._weights(suffix, self.widths[layer])
-            state = states[layer * self.num_directions + d]
-            y, end = run(
-                self, x, state, w, sizes, reverse=d == 1, from_zero=from_zero, recompute=self.grad_checkpointing
-            )
-            ys.append(y)
-            ends.append(end)
-        return ys[0] if len(ys) == 1 else cat(ys, channels, channels), ends
+        both = self.num_directions
+        return run(
+            self,
+            x,
+            states[layer * both : (layer + 1) * both],
+            [self._weights(f"_l{layer}{end}", self.widths[layer]) for end in ("", "_reverse")[:both]],
+            sizes,
+            from_zero=from_zero,
+            recompute=self.grad_checkpointing,
+        )

@@ -6,7 +6,7 @@ from reference import VARIANTS, case_id, fused, space
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, set_fused
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused, set_fused
 
 
 def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor]:
@@ -127,6 +127,7 @@ def test_fused_wants_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
+    _fused._need_compiler.cache_clear()  # an earlier test may have found one
     with pytest.raises(RuntimeError, match=r"expected a C\+\+ compiler .*; install g\+\+"):
         set_fused(True)
     assert set_fused(False) is False
