@@ -16,6 +16,7 @@ from ._conv import same_conv
 from ._fused import is_fused
 from ._joined import Job, JoinedScan, can_join, forward, joined
 from ._kernel import Pool
+from ._recompute import RecomputedScan
 from ._scan import scan, scan_packed
 from ._trace import parts
 
@@ -75,11 +76,7 @@ def run(
         outs = list(both.chunk(len(weights), 1))
     ys, ends = [], []
     for d, (state, w, out) in enumerate(zip(states, weights, outs, strict=True)):
-        reverse, one = d == 1, _way(cell, w, d == 1, joint[d], apart, out)
-        if recompute and torch.is_grad_enabled():
-            y, end = _recomputed(one, whole, state, from_zero, reverse)
-        else:
-            y, end = one(whole, state, from_zero)
+        y, end = _way(cell, w, d == 1, joint[d], apart, out, recompute)(whole, state, from_zero)
         ys.append(y)
         ends.append(end)
     if both is None:
@@ -87,15 +84,19 @@ def run(
     return both if batch_sizes else both.view(*xs.shape[:2], *both.shape[1:]), ends
 
 
-def _way(cell: Equations, w: DirectionWeights, reverse: bool, joint: bool, apart: bool, out: Tensor | None) -> Run:
+def _way(
+    cell: Equations, w: DirectionWeights, reverse: bool, joint: bool, apart: bool, out: Tensor | None, recompute: bool
+) -> Run:
     """How one direction is run."""
+    advance: Callable[..., Maps] = partial(cell.advance, w=w)
     if joint:
         weight, bias = joined(cell, w)
         if not apart:
-            return partial(_joined, cell, w, reverse, weight, bias, out)
+            return partial(_joined, cell, w, reverse, weight, bias, out, recompute)
         if len(weight) == len(w.ih):  # no row of zeros: one convolution is no more work than two
-            return partial(_plain, partial(_advance, cell, weight, bias, w.own), reverse)
-    return partial(_plain, partial(cell.advance, w=w), reverse)
+            advance = partial(_advance, cell, weight, bias, w.own)
+    one: Run = partial(_plain, advance, reverse)
+    return partial(_recomputed, one, reverse) if recompute and torch.is_grad_enabled() else one
 
 
 def _compute(xs: Tensor, like: Tensor) -> torch.dtype:
@@ -142,6 +143,7 @@ def _joined(
     weight: Tensor,
     bias: Tensor | None,
     out: Tensor | None,
+    recompute: bool,
     segment: Segment,
     state: Maps,
     from_zero: bool,
@@ -169,11 +171,11 @@ def _joined(
     ):
         with torch.autocast(device, enabled=False):
             return forward(job, segment.xs, weight, bias, rest, out=out)
-    y, *last = JoinedScan.apply(job, segment.xs, weight, bias, *rest)
+    y, *last = (RecomputedScan if recompute else JoinedScan).apply(job, segment.xs, weight, bias, *rest)
     return y, tuple(last)
 
 
-def _recomputed(one: Run, whole: Segment, state: Maps, from_zero: bool, reverse: bool) -> tuple[Tensor, Maps]:
+def _recomputed(one: Run, reverse: bool, whole: Segment, state: Maps, from_zero: bool) -> tuple[Tensor, Maps]:
     """`one` over √T segments in turn; between passes only their ends are kept."""
     ys: list[Tensor] = []
 

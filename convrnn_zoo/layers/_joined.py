@@ -92,7 +92,7 @@ class JoinedScan(torch.autograd.Function):
         job, saved, wanted = ctx.job, ctx.saved_tensors, ctx.needs_input_grad[1:]
         inputs, saved = saved[: ctx.inputs], saved[ctx.inputs :]
         if torch.is_grad_enabled():  # a derivative of this one is wanted
-            return None, *_again(job, inputs, grads, wanted)
+            return None, *again(job, inputs, grads, wanted)
         with torch.autocast(inputs[0].device.type, enabled=False):
             (xs, weight, bias, *rest), (y, *kept) = inputs, saved
             y, xs, weight, *rest = (t.detach() for t in (y, xs, weight, *rest))
@@ -168,7 +168,7 @@ def forward(
     return y, job.scan(step, xs, state, job.reverse)
 
 
-def _again(
+def again(
     job: Job, inputs: Sequence[Tensor | None], grads: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients as a function that can itself be differentiated, by way of the plain path."""
