@@ -70,6 +70,11 @@ def outcomes(rnn: ConvRNNBase, lengths: list[int], packed: bool, with_state: boo
 
     y, last = rnn(x, hx)
     stacked = list(last) if isinstance(last, tuple) else [last]
+    with torch.inference_mode():
+        alone, end = rnn(x, hx)  # which keeps nothing, and has its directions write side by side
+        assert_close(alone.data if packed else alone, y.data if packed else y)
+        for a, e in zip(list(end) if isinstance(end, tuple) else [end], stacked, strict=True):
+            assert_close(a, e)
     ours = outcome(y.data if packed else y, stacked)
     y, ends = Plain(rnn).sequence(x, states)
     return ours, outcome(y, [torch.stack(part) for part in zip(*ends, strict=True)])
@@ -79,6 +84,12 @@ def weights(like: Tensor) -> Tensor:
     """A fixed cotangent of this shape."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.dtype)
+
+
+def assert_close(a: Tensor, e: Tensor) -> None:
+    """Up to the rounding of another order."""
+    assert a.shape == e.shape
+    assert (a - e).abs().max() <= 1e-6 * max(1.0, e.abs().max().item())
 
 
 def assert_same(ours: Outcome, oracle: Outcome, tolerance: float) -> None:

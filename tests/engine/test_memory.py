@@ -54,7 +54,7 @@ def test_peak_of_a_training_step_beside_the_plain_scan() -> None:
 
 @pytest.mark.slow
 def test_peak_with_recomputing_over_200_steps() -> None:
-    long = CASE._replace(steps=200, batch=2)
+    long = CASE._replace(steps=200)
     ours, plain = (peak_of(long, scheme) for scheme in ("ours recomputing", "two convolutions"))
     assert ours is not None
     assert plain is not None

@@ -45,8 +45,10 @@ def test_every_parameter_has_a_gradient_from_a_zero_state(cls: type, options: di
         assert p.grad.any() or (steps == 1 and "_h" in name) or "_p" in name or "reset_after" in options, name
 
 
-def test_only_what_is_wanted_is_differentiated() -> None:
+@pytest.mark.parametrize("recompute", [False, True])
+def test_only_what_is_wanted_is_differentiated(recompute: bool) -> None:
     rnn, x = SEQUENCES[4](2, 3, 3), torch.randn(3, 2, 2, 4, requires_grad=True)
+    rnn.grad_checkpointing = recompute
     rnn.requires_grad_(False)
     rnn(x)[0].sum().backward()
     assert x.grad is not None
@@ -56,8 +58,10 @@ def test_only_what_is_wanted_is_differentiated() -> None:
     assert [name for name, p in rnn.named_parameters() if p.grad is not None] == ["weight_hh_l0"]
 
 
-def test_the_last_state_alone_may_be_differentiated() -> None:
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_last_state_alone_may_be_differentiated(recompute: bool) -> None:
     rnn, x = SEQUENCES[4](2, 3, 3), torch.randn(3, 2, 2, 4, requires_grad=True)
+    rnn.grad_checkpointing = recompute
     h, *_ = rnn(x)[1]
     h.sum().backward()
     by_state, x.grad = x.grad, None

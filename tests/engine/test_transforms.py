@@ -14,9 +14,11 @@ def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor
     return rnn, torch.randn(3, 2, 2, *space(rnn, 3), dtype=kwargs.get("dtype"))
 
 
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_gradients_can_be_differentiated(cls: type, options: dict) -> None:
+def test_gradients_can_be_differentiated(cls: type, options: dict, recompute: bool) -> None:
     rnn = cls(1, 1, 3, dtype=torch.float64, **options)
+    rnn.grad_checkpointing = recompute
     x = torch.randn(2, 2, 1, *(2,) * rnn.ndim, dtype=torch.float64, requires_grad=True)
 
     def flat(x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
