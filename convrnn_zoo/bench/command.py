@@ -16,6 +16,7 @@ from .measure import CLOCKS, time_case, time_over_steps
 from .memory import peaks
 from .peers import COMPILED, SCHEMES, load_peer
 from .report import chart, steps_chart, table
+from .shares import shares
 
 
 def machine(clock: str) -> dict[str, Any]:
@@ -61,11 +62,12 @@ def write(result: dict[str, Any], out: Path) -> None:
 @click.option(
     "--steps", "over_steps", is_flag=True, help="Also the time over sequences of 10 to 1000 steps (the case tiny)."
 )
+@click.option("--profile", is_flag=True, help="Also where our time goes: convolutions, gates, copies, the rest.")
 @click.option("--peer", "peers", multiple=True, metavar="NAME=DIR", help="Another scheme; see convrnn_zoo.bench.peers.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory for bench.json, .md and .png.")
 def bench(
     names: tuple[str, ...], chosen: tuple[str, ...], rounds: int, threads: int | None, clock: str,
-    compile_peers: bool, memory: bool, over_steps: bool, peers: tuple[str, ...], out: Path | None,
+    compile_peers: bool, memory: bool, over_steps: bool, profile: bool, peers: tuple[str, ...], out: Path | None,
 ) -> None:  # fmt: skip
     """Time the layers beside other ways to compute the same, inference and training."""
     if threads:
@@ -92,6 +94,8 @@ def bench(
             click.echo(table({**result, "cases": [entry]}, [task]))
         if memory:
             entry["peak_bytes"] = peaks(case, [n for n in schemes if n in SCHEMES])
+        if profile:
+            entry["shares"] = shares(case)
         result["cases"].append(entry)
         if out is not None:  # after every case: a run takes long enough to be cut off
             write(result, out)

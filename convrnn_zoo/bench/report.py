@@ -10,6 +10,7 @@ from convrnn_zoo._extras import need
 from convrnn_zoo._whole import whole
 
 from .measure import TASKS, ratios
+from .shares import KINDS
 
 _BEST, _BEST_COMPILED = "fastest peer", "fastest compiled peer"
 
@@ -55,6 +56,8 @@ def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
                 )
     if any("peak_bytes" in case for case in result["cases"]):
         parts.append(_memory(result))
+    if any("shares" in case for case in result["cases"]):
+        parts.append(_shares(result))
     parts.append(
         f"{m['processor']}, {m['threads']} threads, torch {m['torch']}, convrnn_zoo {m['convrnn_zoo']}; medians of "
         f"{result['rounds']} interleaved runs, {m['clock']} clock."
@@ -76,6 +79,17 @@ def _memory(result: dict[str, Any]) -> str:
             f"| {case['title']} | " + " | ".join(f"{peaks[n] / 2**20:.0f}" if n in peaks else "–" for n in names) + " |"
         )
     return "Peak memory of a training step, MiB above inputs and weights\n\n" + "\n".join(rows)
+
+
+def _shares(result: dict[str, Any]) -> str:
+    cases = [case for case in result["cases"] if "shares" in case]
+    columns = [(task, scheme) for task, of in cases[0]["shares"].items() for scheme in of]
+    rows = ["| case | " + " | ".join(f"{scheme}, {task}" for task, scheme in columns) + " |"]
+    rows.append("|---" * (len(columns) + 1) + "|")
+    for case in cases:
+        cells = [" / ".join(f"{100 * part:.0f}" for part in case["shares"][task][scheme]) for task, scheme in columns]
+        rows.append("| " + " | ".join([case["title"], *cells]) + " |")
+    return f"Where the time goes, % of it: {' / '.join(KINDS)}\n\n" + "\n".join(rows)
 
 
 def steps_chart(result: dict[str, Any], path: Path) -> None:

@@ -10,6 +10,7 @@ from convrnn_zoo.bench.command import bench
 from convrnn_zoo.bench.measure import interleaved
 from convrnn_zoo.bench.plain import OneConvolution, Plain
 from convrnn_zoo.bench.report import table
+from convrnn_zoo.bench.shares import KINDS, kind
 
 PEER = """
 from torch import nn
@@ -47,6 +48,35 @@ def test_a_run_leaves_its_numbers_its_table_and_its_chart(tmp_path):
     assert (tmp_path / "out" / "bench.md").read_text().strip() == table(result)
     assert (tmp_path / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"bench.json", "bench.md", "bench.png"}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by torch's compiler itself, at its import
+def test_a_profile_tells_what_the_time_is_spent_on(tmp_path):
+    done = run("--case", "tiny", "--rounds", 1, "--scheme", "ours", "--profile", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
+    for task in ("inference", "training"):
+        for scheme in ("ours", "ours fused"):
+            parts = dict(zip(KINDS, case["shares"][task][scheme], strict=True))
+            assert sum(parts.values()) == pytest.approx(1, abs=0.01)
+            assert min(parts.values()) > 0
+            assert max(parts, key=parts.get) in ("convolutions", "rest")
+    assert "% of it: convolutions / gates / copies / rest" in done.output
+
+
+def test_every_operation_of_a_run_has_its_kind():
+    kinds = {
+        "mkldnn::_convolution_pointwise": "convolutions",
+        "aten::convolution_backward": "convolutions",
+        "aten::mkldnn_reorder_conv2d_weight": "convolutions",
+        "aten::sigmoid_": "gates",
+        "aten::tanh_backward": "gates",
+        "aten::copy_": "copies",
+        "aten::cat": "copies",
+        "aten::as_strided": "rest",
+        "JoinedScanBackward": "rest",
+    }
+    assert {name: kind(name) for name in kinds} == kinds
 
 
 def test_peaks_are_measured_for_every_scheme_that_can_do_the_case(tmp_path):
