@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from ._graph import lighten
 from ._kernel import Kernel
-from ._layout import lighten
 from ._trace import Kind, gradients, graph
 
 Maps = tuple[Tensor, ...]

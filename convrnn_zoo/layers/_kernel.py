@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._base import Equations
-from ._layout import Opening, finish_tanh
+from ._graph import Opening, finish_tanh
 from ._scan import chunks
 from ._trace import Part, trace
 

@@ -10,17 +10,8 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ._base import Equations
-from ._layout import (
-    Opening,
-    contract,
-    is_zero,
-    lay_out,
-    read_results,
-    results,
-    split_input,
-    take_opening,
-    values_of,
-)
+from ._graph import Opening, contract, is_zero, read_results, results, split_input, take_opening, values_of
+from ._layout import lay_out
 
 Maps = tuple[Tensor, ...]
 
