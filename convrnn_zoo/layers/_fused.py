@@ -57,13 +57,13 @@ class FusedKernel(Kernel):
         return [(step,) for step in gates.split(list(sizes))]
 
     def forward(self, convolved: Sequence[Tensor], state: Maps, new: Maps, beside: Tensor) -> Maps:
-        args = (*convolved, *state, *self.own, *new, beside)
+        args = [*convolved, *state, *self.own, *new, beside]
         # What it writes is cut from the same maps at every step of as many sequences.
         key = len(beside), *[t.stride() for t in (*convolved, *state)]
         call = self._calls.get(key)
         if call is None:
             call = self._calls[key] = self._compiled(_forward, convolved, *args[len(convolved) :])
-        call(*args)
+        call(args)  # and is left with an empty list
         return tuple(convolved)
 
     def backward(
@@ -71,12 +71,12 @@ class FusedKernel(Kernel):
     ) -> list[Tensor | None]:
         to_state = self._to_state(into[0].shape[0], turn)
         written = [g for g in to_state if g is not None]
-        args = (*kept, *state, *self.own, *grads, *into, *written)
+        args = [*kept, *state, *self.own, *grads, *into, *written]
         key = tuple([t.stride() for t in args])
         call = self._calls.get(key)
         if call is None:
             call = self._calls[key] = self._compiled(_backward, kept, *args[len(kept) :])
-        own = call(*args)
+        own = call(args)
         for total, part in zip(self.own_grads, own, strict=True):
             total.add_(part)
         return to_state
@@ -163,6 +163,7 @@ def _compiled(step: Step, of: Callable[[Step], fx.GraphModule], strides: tuple[S
     call are here, the strides as a key and the batch as a symbol.
     """
     from torch._dynamo.source import ConstantSource  # a second to import, for few
+    from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.decomposition import select_decomp_table
 
@@ -183,9 +184,10 @@ def _compiled(step: Step, of: Callable[[Step], fx.GraphModule], strides: tuple[S
         examples.append(mode.from_tensor(real, symbolic_context=context, source=ConstantSource(f"arg{i}")))
     with mode:  # in the terms that Inductor knows how to lower
         lowered = make_fx(module, select_decomp_table())(*examples)
-    compiled: Any = compile_fx_inner(lowered, examples)
-    call = compiled.current_callable  # without what a compiled graph does around it for profilers
-    return lambda *args: call(list(args))
+    # Its checks of sizes and strides are a thirtieth of a small step; the key and the symbol stand for them.
+    with config.patch(size_asserts=False):
+        compiled: Any = compile_fx_inner(lowered, examples)
+    return compiled.current_callable  # without what a compiled graph does around it for profilers
 
 
 def set_fused(fused: bool) -> bool:

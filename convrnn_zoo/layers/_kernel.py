@@ -26,7 +26,6 @@ class Pool:
         # cuDNN takes them so in half precision.
         half = compute in (torch.float16, torch.bfloat16)
         self.inside = half or (like.device.type == "cpu" and compute == torch.float32)
-        self._strides: dict[int, tuple[int, ...]] = {}
         self._whole: dict[str, list[Tensor]] = {}
         self._views: dict[tuple[str, int], list[Tensor]] = {}
 
@@ -35,7 +34,10 @@ class Pool:
         size, dtype = self.like.shape[2:], dtype or self.like.dtype
         if not self.inside:
             return self.like.new_empty(n, channels, *size, dtype=dtype)
-        return self.like.new_empty(n, *size, channels, dtype=dtype).movedim(-1, 1)
+        stride = [channels] * len(size)
+        for i in range(len(size) - 1, 0, -1):
+            stride[i - 1] = stride[i] * size[i]
+        return self.like.new_empty_strided((n, channels, *size), (stride[0] * size[0], 1, *stride), dtype=dtype)
 
     def states(self, name: str, count: int, n: int) -> list[Tensor]:
         """`count` maps ``(n, C, *S)``, the same ones for a name whatever n."""
