@@ -34,7 +34,7 @@ train: $(VENV)/.installed-dev
 	$(MAKE) docs
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo bench --compile-peers --steps --out runs/bench
+	$(BIN)/convrnn-zoo bench --compile-peers --steps --profile --out runs/bench
 
 clean:
 	rm -rf $(VENV) build dist runs *.egg-info
