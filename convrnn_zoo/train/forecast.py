@@ -19,7 +19,7 @@ from .frames import Clips
 from .losses import decoupling
 from .optimizers import OPTIMIZERS
 from .pictures import Panels, save, strip
-from .processes import ALONE, Processes, join_processes
+from .processes import ALONE, Processes, joined_processes
 from .recipe import ForecasterRecipe
 from .sampling import SAMPLINGS, Own
 from .schedules import SCHEDULES
@@ -158,9 +158,9 @@ def train_recipe(
     """
     source = data_of(recipe)
     load = partial(source.load, data, inputs=recipe.inputs)
-    processes, device = join_processes()
-    train, test = load("train"), load("test")
-    model, _ = train_model(recipe, train, out=out, progress=progress, processes=processes, device=device)
+    with joined_processes() as (processes, device):
+        train, test = load("train"), load("test")
+        model, _ = train_model(recipe, train, out=out, progress=progress, processes=processes, device=device)
     if not processes.first:
         return None
     scores = evaluate(model, recipe, test)

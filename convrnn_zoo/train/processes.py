@@ -1,6 +1,8 @@
 """Processes that train one model together, started by ``accelerate launch`` or ``torchrun``."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -44,14 +46,24 @@ class Processes(NamedTuple):
 ALONE = Processes(0, 1)
 
 
-def join_processes() -> tuple[Processes, torch.device]:
-    """The processes that the launcher's environment tells of, joined, and the device of this one."""
+@contextmanager
+def joined_processes() -> Iterator[tuple[Processes, torch.device]]:
+    """The processes that the launcher's environment tells of, joined for as long, and the device of this one.
+
+    One that ends while it is still joined may be aborted by the threads that waited for the others.
+    """
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return ALONE, device
-    if not dist.is_initialized():
+        yield ALONE, device
+        return
+    ours = not dist.is_initialized()
+    if ours:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Processes(dist.get_rank(), dist.get_world_size()), device
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size()), device
+    finally:
+        if ours:
+            dist.destroy_process_group()
