@@ -1,4 +1,4 @@
-"""The engine: one layer in one direction over a whole sequence. The one place where cell, convolution and time meet."""
+"""The engine: one layer over a whole sequence. The one place where cell, convolution and time meet."""
 
 import math
 from collections.abc import Callable, Sequence
