@@ -89,14 +89,28 @@ class JoinedScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        job, saved, wanted = ctx.job, ctx.saved_tensors, ctx.needs_input_grad[1:]
-        inputs, saved = saved[: ctx.inputs], saved[ctx.inputs :]
-        if torch.is_grad_enabled():  # a derivative of this one is wanted
-            return None, *again(job, inputs, grads, wanted)
-        with torch.autocast(inputs[0].device.type, enabled=False):
-            (xs, weight, bias, *rest), (y, *kept) = inputs, saved
-            y, xs, weight, *rest = (t.detach() for t in (y, xs, weight, *rest))
-            return None, *Backward(job, xs, weight, bias, rest, [y, *kept], grads, wanted).run()
+        return gradients(_backward, ctx, grads)
+
+
+def gradients(run: Callable[..., list[Tensor | None]], ctx: Any, grads: Sequence[Tensor | None]) -> Any:
+    """Those of a function of `ctx`: by ``run(job, inputs, saved, grads, wanted)`` unless they are to be differentiated.
+
+    What was saved is the inputs, `ctx.inputs` of them, and after them all else.
+    """
+    job, saved, wanted = ctx.job, ctx.saved_tensors, ctx.needs_input_grad[1:]
+    inputs, saved = saved[: ctx.inputs], saved[ctx.inputs :]
+    if torch.is_grad_enabled():  # a derivative of this one is wanted
+        return None, *_again(job, inputs, grads, wanted)
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        inputs = [None if t is None else t.detach() for t in inputs]
+        return None, *run(job, inputs, saved, grads, wanted)
+
+
+def _backward(
+    job: Job, inputs: Sequence[Any], saved: Sequence[Tensor], grads: Sequence[Tensor | None], wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    (xs, weight, bias, *rest), (y, *kept) = inputs, saved
+    return Backward(job, xs, weight, bias, rest, [y.detach(), *kept], grads, wanted).run()
 
 
 def forward(
@@ -168,7 +182,7 @@ def forward(
     return y, job.scan(step, xs, state, job.reverse)
 
 
-def again(
+def _again(
     job: Job, inputs: Sequence[Tensor | None], grads: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients as a function that can itself be differentiated, by way of the plain path."""

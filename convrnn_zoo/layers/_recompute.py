@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._backward import Backward
-from ._joined import Job, Maps, again, forward
+from ._joined import Job, Maps, forward, gradients
 from ._kernel import Pool
 from ._scan import scan, scan_packed
 
@@ -50,20 +50,14 @@ class RecomputedScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        job, saved, wanted = ctx.job, ctx.saved_tensors, ctx.needs_input_grad[1:]
-        inputs, saved = saved[: ctx.inputs], saved[ctx.inputs :]
-        if torch.is_grad_enabled():  # a derivative of this one is wanted
-            return None, *again(job, inputs, grads, wanted)
-        with torch.autocast(inputs[0].device.type, enabled=False):
-            return None, *_backward(job, inputs, saved, grads, wanted)
+        return gradients(_backward, ctx, grads)
 
 
 def _backward(
     job: Job, inputs: Sequence[Any], saved: Sequence[Tensor], grads: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     kinds = len(job.cell.states)
-    bias = inputs[2]
-    xs, weight, *rest = (t.detach() for i, t in enumerate(inputs) if i != 2)
+    xs, weight, bias, *rest = inputs
     pieces, own = _pieces(job, xs), rest[kinds:]
     seams = [saved[i : i + kinds] for i in range(0, len(saved), kinds)]  # as they were come to
     pool = Pool(rest[0], job.compute)
