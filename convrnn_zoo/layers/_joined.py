@@ -39,11 +39,15 @@ class Job(NamedTuple):
         kernel = Kernel(self.cell, self.parts, rest[len(self.cell.states) :], Pool(rest[0], self.compute))
         return FusedKernel(kernel) if self.fused and kernel.step.pointwise else kernel
 
+    def is_packed(self, xs: Tensor) -> bool:
+        """Whether the input is ``(ΣT, C, *S)``, and not ``(T, N, C, *S)``."""
+        return xs.dim() < self.cell.ndim + 3
+
     def scan(self, step: Callable[..., Maps], xs: Tensor, state: Maps, reverse: bool) -> Maps:
-        """The last state of `step` over the input, ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``."""
-        if xs.dim() == self.cell.ndim + 3:
-            return scan(step, xs.unbind(0), state, reverse=reverse)[1]
-        return scan_packed(step, xs.split(self.sizes), state, reverse=reverse)[1]
+        """The last state of `step` over the input."""
+        if self.is_packed(xs):
+            return scan_packed(step, xs.split(self.sizes), state, reverse=reverse)[1]
+        return scan(step, xs.unbind(0), state, reverse=reverse)[1]
 
 
 def can_join(cell: Equations, xs: Tensor, w: DirectionWeights) -> bool:

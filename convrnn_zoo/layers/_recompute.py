@@ -96,7 +96,7 @@ def _backward(
 
 
 def _pieces(job: Job, xs: Tensor) -> list[Piece]:
-    sizes, packed = job.sizes, xs.dim() < job.cell.ndim + 3
+    sizes, packed = job.sizes, job.is_packed(xs)
     steps = math.isqrt(len(sizes) - 1) + 1
     starts = range(0, len(sizes), steps)
     first = starts[-1] if job.reverse else 0
@@ -110,6 +110,5 @@ def _pieces(job: Job, xs: Tensor) -> list[Piece]:
 
 
 def _scan(job: Job, step: Any, pieces: list[Piece], state: Maps, reverse: bool) -> Maps:
-    packed = pieces[0].xs.dim() < job.cell.ndim + 3
-    over: Any = scan_packed if packed else scan
+    over: Any = scan_packed if job.is_packed(pieces[0].xs) else scan
     return over(step, pieces, state, reverse=reverse)[1]
