@@ -1,7 +1,6 @@
 """The core family: convolutional RNN, LSTM, peephole LSTM and GRU in one, two and three dimensions."""
 
 from ._base import ConvRNNCellBase
-from ._fused import set_fused
 from ._sequence import ConvRNNBase
 from .gru import (
     Conv1dGRU,
@@ -79,5 +78,4 @@ __all__ = [
     "ConvRNNBase",
     "ConvRNNCell",
     "ConvRNNCellBase",
-    "set_fused",
 ]

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from . import _checks as check
 from ._conv import Geometry, check_map, same_conv
+from ._inplace import InPlaceStep
 
 
 class DirectionWeights(NamedTuple):
-    """The parameters of one layer in one direction; `own` are those that only the cell's equations know."""
+    """The parameters of one layer in one direction; `extra` are those that only some kinds of cell have."""
 
     ih: Tensor
     hh: Tensor
     b_ih: Tensor | None
     b_hh: Tensor | None
-    own: tuple[Tensor, ...]
+    extra: tuple[Tensor, ...]
 
 
 class Equations(nn.Module):
@@ -30,28 +31,51 @@ class Equations(nn.Module):
 
     ndim: ClassVar[int]
     gates: ClassVar[int]
+    summed: ClassVar[int | None] = None
+    """How many of the gates, the first ones, are the sum of an input and a state part; None for all.
+
+    Of the others, which stand behind them, come first the input's part, then the state's, if it has one.
+    """
     states: ClassVar[tuple[str, ...]]
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    in_place: ClassVar[type[InPlaceStep] | None] = None
+    """The step and its derivative written down in place; a kind without works by autograd of :meth:`step`."""
 
     in_channels: int
     bias: bool
     geometry: Geometry
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+
+        def provider(name: str) -> int:
+            return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+
+        if min(map(provider, ("step", "join", "conv", "advance"))) < provider("in_place"):
+            cls.in_place = None  # written down for another law
+
     # ---- the equations -------------------------------------------------------------------------------------
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The next state from the gates' pre-activations, the state, and the cell's own weights."""
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next state from the gates' pre-activations, the state, and the extra parameters."""
         raise NotImplementedError(f"{type(self).__name__} must write down its step")
 
     def join(self, ih: Tensor, hh: Tensor) -> Tensor:
         """The pre-activations from their input part and their state part, along the channels (axis 1)."""
-        return ih + hh
+        if self.summed is None:
+            return ih + hh
+        n = self.summed_rows(ih.shape[1])
+        return torch.cat([ih[:, :n] + hh[:, :n], ih[:, n:], hh[:, n:]], dim=1)
+
+    def summed_rows(self, rows: int) -> int:
+        """How many of the `rows` of ``weight_ih`` are of gates that are sums."""
+        return rows if self.summed is None else rows // self.gates * self.summed
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """The weights as the engine takes them: `hh` for the convolution of h, the rest as `own`."""
+        """The weights as a step takes them: `hh` for the convolution of h, the rest among `extra`."""
         return w
 
-    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the weights beyond ``weight_ih`` and ``weight_hh``; `kernel` is state-to-state."""
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the parameters beyond weights and biases; `kernel` is state-to-state."""
         return {}
 
     # ---- the parts of a step -------------------------------------------------------------------------------
@@ -61,7 +85,7 @@ class Equations(nn.Module):
 
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
         """One whole step on ``(N, C, *S)``; `w` has been through :meth:`split`."""
-        return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh)), state, w.own)
+        return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh)), state, w.extra)
 
     # ---- construction --------------------------------------------------------------------------------------
     def _configure(
@@ -131,7 +155,7 @@ class Equations(nn.Module):
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (rows, in_channels // groups, *kernel),
             "weight_hh": (rows, channels // groups, *hidden_kernel),
-            **self.own_shapes(channels, hidden_kernel),
+            **self.extra_shapes(channels, hidden_kernel),
         }
         if self.bias:
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
@@ -142,12 +166,14 @@ class Equations(nn.Module):
         def named(name: str) -> Any:  # an attribute, not always a parameter: pruning and parametrizing replace it
             return getattr(self, name + suffix, None)
 
-        own = tuple(map(named, self.own_shapes(channels, (1,) * self.ndim)))
+        extra = tuple(map(named, self.extra_shapes(channels, (1,) * self.ndim)))
         ih, hh, b_ih, b_hh = map(named, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        return self.split(DirectionWeights(ih, hh, b_ih, b_hh, own))
+        return self.split(DirectionWeights(ih, hh, b_ih, b_hh, extra))
 
-    def _draw(self, parameters: Iterator[nn.Parameter] | Sequence[nn.Parameter], channels: int, taps: int) -> None:
-        # torch.nn.RNN draws from U(-k, k) with k = 1/sqrt(hidden_size), the fan-in of its state-to-state product.
+    def _init_uniform(
+        self, parameters: Iterator[nn.Parameter] | Sequence[nn.Parameter], channels: int, taps: int
+    ) -> None:
+        # torch.nn.RNN starts from U(-k, k) with k = 1/sqrt(hidden_size), the fan-in of its state-to-state product.
         # The state-to-state convolution has a fan-in larger by the taps of its kernel: the same law.
         bound = 1 / math.sqrt(channels // self.groups * taps)
         for p in parameters:
@@ -217,8 +243,8 @@ class ConvRNNCellBase(Equations):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
-        self._draw(self.parameters(), self.out_channels, math.prod(self.hidden_kernel_size))
+        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
+        self._init_uniform(self.parameters(), self.out_channels, math.prod(self.hidden_kernel_size))
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class Geometry(NamedTuple):
@@ -63,36 +64,61 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
     return conv(x, weight, bias, stride, 0, dilation, groups)
 
 
-def convolver(
-    weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], inside: bool
+def ready_conv(
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
     """``weight * x + bias`` as a function of x alone, for many calls; what the weight needs is done once.
 
-    For maps of one size, zero padding and one group, where both sides are padded alike; `inside` tells whether their
-    channels are innermost. It is not differentiable.
+    For maps of one size, zero padding and one group, where both sides are padded alike; `channels_last` tells whether
+    their channels are innermost. It is not differentiable.
     """
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(size, weight.shape[2:], stride, dilation)]
     if len(stride) == 1:  # as two, the first of one pixel: only so does torch keep the channels innermost
-        flat = convolver(
-            weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), inside
+        flat = ready_conv(
+            weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), channels_last
         )
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
-    if inside and weight.device.type == "cpu" and weight.dtype == torch.float32 and torch._C._get_mkldnn_enabled():
-        # torch reorders a weight for oneDNN at every call, some 5 % of its time; here it is done once
-        reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(stride)}d_weight")
-        packed = reorder(weight.contiguous().to_mkldnn(), pads, stride, dilation, 1, [1, weight.shape[1], *size])
-        call = torch.ops.mkldnn._convolution_pointwise.default
-        return lambda x: call(x, packed, bias, pads, stride, dilation, 1, "none", [], "")
-    conv, weight = _CONV[len(stride)], weight.contiguous()
+    if channels_last:
+        if (reordered := _reordered_conv(weight, bias, stride, pads, dilation, size)) is not None:
+            return reordered
+        weight = weight.contiguous(memory_format=_CHANNELS_LAST[len(stride)])
+    else:
+        weight = weight.contiguous()
+    conv = _CONV[len(stride)]
     return lambda x: conv(x, weight, bias, stride, pads, dilation)
 
 
-def input_gradient(weight: Tensor, geometry: Geometry, size: Sequence[int], inside: bool) -> Callable[[Tensor], Tensor]:
-    """The gradient of x in ``weight * x`` as a function of the result's, under :func:`convolver`'s conditions."""
+def _reordered_conv(
+    weight: Tensor, bias: Tensor | None, stride: Sequence[int], pads: list[int], dilation: Sequence[int],
+    size: Sequence[int],
+) -> Callable[[Tensor], Tensor] | None:  # fmt: skip
+    """The convolution with its weight in oneDNN's own order, or None where torch has no such thing.
+
+    On a CPU torch reorders the weight at every call: 2 to 15 % of its time. This is the one place that uses private
+    parts of torch. Where one of them is missing or refuses, and where operations are counted, traced or faked, which
+    an operation unknown to the counter would escape, the ordinary convolution serves.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or type(weight) is not Tensor:
+        return None
+    try:
+        if torch._C._len_torch_dispatch_stack() or not torch._C._get_mkldnn_enabled():
+            return None
+        reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(stride)}d_weight")
+        ready = reorder(weight.contiguous().to_mkldnn(), pads, stride, dilation, 1, [1, weight.shape[1], *size])
+        call = torch.ops.mkldnn._convolution_pointwise.default
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return lambda x: call(x, ready, bias, pads, stride, dilation, 1, "none", [], "")
+
+
+def ready_input_gradient(
+    weight: Tensor, geometry: Geometry, size: Sequence[int], channels_last: bool
+) -> Callable[[Tensor], Tensor]:
+    """The gradient of x in ``weight * x`` as a function of the result's, under :func:`ready_conv`'s conditions."""
     if all(s == 1 for s in geometry.stride):  # then it is itself a convolution
         mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
-        return convolver(mirrored, None, geometry, size, inside)
+        return ready_conv(mirrored, None, geometry, size, channels_last)
     weight = weight.contiguous()
 
     def gradient(grad: Tensor) -> Tensor:
@@ -107,7 +133,7 @@ def input_gradient(weight: Tensor, geometry: Geometry, size: Sequence[int], insi
 def conv_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, ...]:
-    """Those of ``weight * x + bias`` in x, weight and bias, under :func:`convolver`'s conditions."""
+    """Those of ``weight * x + bias`` in x, weight and bias, under :func:`ready_conv`'s conditions."""
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(x.shape[2:], weight.shape[2:], stride, dilation)]
     if len(stride) == 1:

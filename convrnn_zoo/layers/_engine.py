@@ -1,47 +1,58 @@
 """The engine: one layer over a whole sequence. The one place where cell, convolution and time meet."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from ._base import DirectionWeights, Equations
-from ._conv import same_conv
-from ._fused import is_fused
-from ._joined import Job, JoinedScan, can_join, forward, joined
-from ._kernel import Pool
-from ._recompute import RecomputedScan
+from ._conv import same_conv, same_padding
+from ._inplace import Buffers, Maps
+from ._passes import Pass
 from ._scan import scan, scan_packed
-from ._trace import parts
-
-Maps = tuple[Tensor, ...]
-Run = Callable[["Segment", Maps, bool], tuple[Tensor, Maps]]
 
 
-@dataclass
-class Segment:
-    """Steps in a row: ``(T, N, C, *S)``, or the data ``(ΣT, C, *S)`` of a packed sequence, and the batch of each."""
+class Job(NamedTuple):
+    """A layer over a sequence: all but its tensors.
 
-    xs: Tensor
+    Those are the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a packed sequence, and for each direction the
+    state, the weights, the biases and the extra parameters.
+    """
+
+    cell: Equations
     sizes: list[int]
+    """The batch of each step."""
     packed: bool
+    directions: int
+    from_zero: bool
+    """Whether the first state is zero."""
+    recompute: bool
+    """Whether a backward pass computes the steps again, √T at a time, instead of keeping them."""
+    compute: torch.dtype
+    """Of the convolutions."""
+    differentiated: bool
 
-    def __len__(self) -> int:
-        return self.sizes[0]
+    def steps(self, xs: Tensor) -> tuple[Tensor, ...]:
+        """The input of each step."""
+        return xs.split(self.sizes) if self.packed else xs.unbind(0)
 
-    def steps(self) -> tuple[Tensor, ...]:
-        return self.xs.split(self.sizes) if self.packed else self.xs.unbind(0)
+    def by_direction(self, tensors: Sequence[Any]) -> list[tuple[Maps, DirectionWeights]]:
+        """State and parameters of each direction."""
+        each, kinds = len(tensors) // self.directions, len(self.cell.states)
+        groups = [tensors[i : i + each] for i in range(0, len(tensors), each)]
+        return [(tuple(g[:kinds]), DirectionWeights(*g[kinds : kinds + 4], tuple(g[kinds + 4 :]))) for g in groups]
 
-    def cut(self, steps: int) -> list["Segment"]:
-        sizes = [self.sizes[i : i + steps] for i in range(0, len(self.sizes), steps)]
-        xs = self.xs.split([sum(s) for s in sizes] if self.packed else steps)
-        return [Segment(x, s, self.packed) for x, s in zip(xs, sizes, strict=True)]
+    def segments(self) -> list[range]:
+        """√T steps each if the steps are to be computed again, else all of them."""
+        steps = len(self.sizes)
+        length = math.isqrt(steps - 1) + 1 if self.recompute else steps
+        return [range(t, min(t + length, steps)) for t in range(0, steps, length)]
 
 
 def run(
@@ -63,135 +74,286 @@ def run(
     `from_zero` says that the states are zero; `recompute` that a backward pass shall compute again what is inside √T
     segments of time instead of keeping it.
     """
-    whole = Segment(xs, batch_sizes or [xs.shape[1]] * xs.shape[0], batch_sizes is not None)
-    states = [tuple(s.to(weights[0].ih.dtype) for s in state) for state in states]
-    joint, apart = [xs.numel() > 0 and can_join(cell, xs, w) for w in weights], _is_taken_apart()
-    outs: list[Tensor | None] = [None] * len(weights)
-    both = None
-    # Written where they belong, the directions need not be joined: a twentieth of the time of two layers.
-    if len(weights) > 1 and all(joint) and not apart and not torch.is_grad_enabled():
-        like = states[0][0]
-        both = Pool(like, _compute(xs, like)).map(sum(whole.sizes), len(weights) * like.shape[1])
-        outs = list(both.chunk(len(weights), 1))
-    ys, ends = [], []
-    for d, (state, w, out) in enumerate(zip(states, weights, outs, strict=True)):
-        y, end = _way(cell, w, d == 1, joint[d], apart, out, recompute)(whole, state, from_zero)
-        ys.append(y)
-        ends.append(end)
-    if both is None:
-        both = ys[0] if len(ys) == 1 else cat(ys, 1, 1)
-    return both if batch_sizes else both.view(*xs.shape[:2], *both.shape[1:]), ends
-
-
-def _way(
-    cell: Equations, w: DirectionWeights, reverse: bool, joint: bool, apart: bool, out: Tensor | None, recompute: bool
-) -> Run:
-    """How one direction is run."""
-    advance: Callable[..., Maps] = partial(cell.advance, w=w)
-    if joint:
-        weight, bias = joined(cell, w)
-        if not apart:
-            return partial(_joined, cell, w, reverse, weight, bias, out, recompute)
-        if len(weight) == len(w.ih):  # no row of zeros: one convolution is no more work than two
-            advance = partial(_advance, cell, weight, bias, w.own)
-    one: Run = partial(_plain, advance, reverse)
-    return partial(_recomputed, one, reverse) if recompute and torch.is_grad_enabled() else one
-
-
-def _compute(xs: Tensor, like: Tensor) -> torch.dtype:
-    """The dtype of the convolutions."""
-    device = xs.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
-
-
-def _is_taken_apart() -> bool:
-    """Whether a compiler, torch.func or forward-mode differentiation wants the operations one by one."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
-    )
-
-
-def _plain(advance: Callable[..., Maps], reverse: bool, segment: Segment, state: Maps, from_zero: bool) -> Any:
-    """Step after step under ordinary autograd: for all that :func:`can_join` excludes, and for compilers."""
-    return _steps(advance, segment, state, reverse)
-
-
-def _advance(cell: Equations, weight: Tensor, bias: Tensor | None, own: Maps, x: Tensor, state: Maps) -> Maps:
-    """One whole step with the weights joined."""
-    both = torch.cat([x.to(state[0].dtype), state[0]], 1)
-    return cell.step(same_conv(both, weight, bias, cell.geometry), state, own)
-
-
-def _steps(advance: Callable[..., Maps], segment: Segment, state: Maps, reverse: bool) -> tuple[Tensor, Maps]:
-    dtype = state[0].dtype
-
-    def step(x: Tensor, state: Maps) -> Maps:
-        return tuple(s.to(dtype) for s in advance(x, state))
-
-    over = scan_packed if segment.packed else scan
-    ys, state = over(step, segment.steps(), state, reverse=reverse)
-    return torch.cat(ys), state
-
-
-def _joined(
-    cell: Equations,
-    w: DirectionWeights,
-    reverse: bool,
-    weight: Tensor,
-    bias: Tensor | None,
-    out: Tensor | None,
-    recompute: bool,
-    segment: Segment,
-    state: Maps,
-    from_zero: bool,
-) -> tuple[Tensor, Maps]:
-    device, kinds = segment.xs.device.type, len(state)
-
-    def plain(xs: Tensor, weight: Tensor, bias: Tensor | None, *rest: Tensor) -> Maps:
-        advance = partial(_advance, cell, weight, bias, rest[kinds:])
-        y, last = _steps(advance, Segment(xs, segment.sizes, segment.packed), rest[:kinds], reverse)
-        return y, *last
-
+    device, dtype = xs.device.type, weights[0].ih.dtype
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    states = [tuple(s.to(dtype) for s in state) for state in states]
+    tensors = [t for s, w in zip(states, weights, strict=True) for t in (*s, w.ih, w.hh, w.b_ih, w.b_hh, *w.extra)]
     job = Job(
         cell=cell,
-        sizes=segment.sizes,
-        reverse=reverse,
+        sizes=batch_sizes or [xs.shape[1]] * xs.shape[0],
+        packed=batch_sizes is not None,
+        directions=len(weights),
         from_zero=from_zero,
-        compute=_compute(segment.xs, weight),
-        parts=parts(cell, w.ih.shape[0], w.hh.shape[0]),
-        fused=is_fused(),
-        plain=plain,
+        recompute=recompute,
+        compute=torch.get_autocast_dtype(device) if autocast else dtype,
+        differentiated=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in [xs, *tensors]),
     )
-    rest = (*state, *w.own)
-    if not torch.is_grad_enabled() or not any(
-        t.requires_grad for t in (segment.xs, weight, bias, *rest) if t is not None
-    ):
-        with torch.autocast(device, enabled=False):
-            return forward(job, segment.xs, weight, bias, rest, out=out)
-    y, *last = (RecomputedScan if recompute else JoinedScan).apply(job, segment.xs, weight, bias, *rest)
-    return y, tuple(last)
+    # A compiler wants the operations one by one.
+    one_by_one = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if cell.in_place is None or one_by_one or xs.numel() == 0 or not all(_is_one_conv(cell, xs, w) for w in weights):
+        over = _plain_in_segments if recompute and job.differentiated else _plain
+        y, *last = over(job, xs, *tensors)
+    else:
+        y, *last = Scan.apply(job, [], xs, *tensors)
+    kinds = len(cell.states)
+    y = y if batch_sizes else y.view(*xs.shape[:2], *y.shape[1:])
+    return y, [tuple(last[i : i + kinds]) for i in range(0, len(last), kinds)]
 
 
-def _recomputed(one: Run, reverse: bool, whole: Segment, state: Maps, from_zero: bool) -> tuple[Tensor, Maps]:
-    """`one` over √T segments in turn; between passes only their ends are kept."""
-    ys: list[Tensor] = []
-
-    def step(segment: Segment, state: Maps) -> Maps:
-        y, state = checkpoint(one, segment, state, from_zero and not ys, use_reentrant=False, preserve_rng_state=False)
-        ys.append(y)
-        return state
-
-    segments = whole.cut(math.isqrt(len(whole.sizes) - 1) + 1)
-    over: Any = scan_packed if whole.packed else scan
-    _, state = over(step, segments, state, reverse=reverse)
-    return cat(ys[:: -1 if reverse else 1], 0, -state[0].dim() + 1), state
+def _is_one_conv(cell: Equations, xs: Tensor, w: DirectionWeights) -> bool:
+    """Whether the convolutions of input and state are one over both: of one kernel, padded alike on both sides."""
+    pads = same_padding(xs.shape[-cell.ndim :], w.ih.shape[2:], cell.stride, cell.dilation)
+    return (
+        cell.groups == 1
+        and cell.padding_mode == "zeros"
+        and w.ih.shape[2:] == w.hh.shape[2:]
+        and all(before == after for before, after in pads)
+    )
 
 
-def cat(maps: list[Tensor], dim: int, channels: int) -> Tensor:
-    """Joined along `dim`, `channels` still innermost where they are: torch.cat itself does that in 4 axes alone."""
-    inside = [m.movedim(channels, -1) for m in maps]
-    if all(m.is_contiguous() for m in inside):
-        return torch.cat(inside, -1 if dim == channels else dim).movedim(-1, channels)
-    return torch.cat(maps, dim)
+# ---- the plain way: step after step under ordinary autograd ------------------------------------------------
+def _plain(job: Job, xs: Tensor, *tensors: Any) -> Maps:
+    """Every h in rows ``(ΣT, C, *S)``, directions side by side, then the last states."""
+    over: Any = scan_packed if job.packed else scan
+    ys, ends = [], []
+    for d, (state, w) in enumerate(job.by_direction(tensors)):
+        y, end = over(_plain_step(job.cell, xs, w), job.steps(xs), state, reverse=d == 1)
+        ys.append(torch.cat(y))
+        ends += end
+    return ys[0] if len(ys) == 1 else torch.cat(ys, 1), *ends
+
+
+def _plain_step(cell: Equations, xs: Tensor, w: DirectionWeights) -> Callable[[Tensor, Maps], Maps]:
+    dtype = w.ih.dtype
+    advance: Callable[..., Maps] = partial(cell.advance, w=w)
+    if type(cell).advance is Equations.advance and cell.summed is None and _is_one_conv(cell, xs, w):
+        weight = torch.cat([w.ih, w.hh], 1)
+        bias = w.b_ih if w.b_hh is None or w.b_ih is None else w.b_ih + w.b_hh
+
+        def advance(x: Tensor, state: Maps) -> Maps:
+            both = torch.cat([x.to(dtype), state[0]], 1)
+            return cell.step(same_conv(both, weight, bias, cell.geometry), state, w.extra)
+
+    return lambda x, state: tuple(s.to(dtype) for s in advance(x, state))
+
+
+def _plain_in_segments(job: Job, xs: Tensor, *tensors: Any) -> Maps:
+    """:func:`_plain`, of which between passes only the seams between segments are kept."""
+    steps, over, ys, ends = job.steps(xs), scan_packed if job.packed else scan, [], []
+    for d, (state, w) in enumerate(job.by_direction(tensors)):
+
+        def segment(ts: range, *state: Tensor, w: DirectionWeights = w, reverse: bool = d == 1) -> Any:
+            y, end = over(_plain_step(job.cell, xs, w), steps[ts.start : ts.stop], state, reverse=reverse)
+            return torch.cat(y), end
+
+        found: dict[range, Tensor] = {}
+
+        def advance(ts: range, state: Maps, segment: Any = segment, found: Any = found) -> Maps:
+            found[ts], state = checkpoint(segment, ts, *state, use_reentrant=False)
+            return state
+
+        kwargs: Any = {"sizes": [job.sizes[ts.start] for ts in job.segments()]} if job.packed else {}
+        _, state = over(advance, job.segments(), state, reverse=d == 1, **kwargs)
+        ys.append(torch.cat([found[ts] for ts in job.segments()]))
+        ends += state
+    return ys[0] if len(ys) == 1 else torch.cat(ys, 1), *ends
+
+
+# ---- the fast way: in place, with a derivative of its own --------------------------------------------------
+class Scan(torch.autograd.Function):
+    """``apply(job, kept, xs, *tensors)``: what :func:`_plain` computes, in place.
+
+    `kept` is an empty list, which receives what the backward pass wants beside inputs and output. What else torch
+    does to a function (vmap, forward mode, derivatives of derivatives) it does to :func:`_plain`.
+    """
+
+    @staticmethod
+    def forward(job: Job, kept: list[Tensor], xs: Tensor, *tensors: Any) -> Any:
+        with _no_autocast(xs.device.type):
+            return _forward(job, kept, xs, tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        job, kept, *tensors = inputs
+        ctx.job, ctx.inputs = job, len(tensors)
+        ctx.save_for_backward(*tensors, output[0], *kept)
+        ctx.save_for_forward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        inputs, y, kept = saved[: ctx.inputs], saved[ctx.inputs], saved[ctx.inputs + 1 :]
+        try:
+            found = iter(ScanBackward.apply(ctx.job, list(kept), wanted, y, *grads, *inputs))
+        except RuntimeError as e:
+            if "vmap" not in str(e) and "atching rule" not in str(e):
+                raise
+            # Gradients in a batch (is_grads_batched) come by a vmap that does not ask a function for its own.
+            found = iter(_plain_backward(ctx.job, wanted, *grads, *inputs))
+        return None, None, *(next(found) if w else None for w in wanted)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, job: Job, kept: Any, *tensors: Any) -> Any:
+        out = torch.vmap(partial(_plain, job), in_dims[2:], randomness=info.randomness)(*tensors)
+        return out, (0,) * len(out)
+
+    @staticmethod
+    def jvp(ctx: Any, _job: None, _kept: None, *tangents: Any) -> Any:
+        return _jvp(partial(_plain, ctx.job), ctx.saved_tensors, tangents)
+
+
+class ScanBackward(torch.autograd.Function):
+    """``apply(job, kept, wanted, y, *grads, *inputs)``: the gradients of :class:`Scan` that are wanted."""
+
+    @staticmethod
+    def forward(job: Job, kept: list[Tensor], wanted: Sequence[bool], y: Tensor, *tensors: Any) -> Any:
+        grads, inputs = tensors[: _outputs(job)], tensors[_outputs(job) :]
+        with _no_autocast(y.device.type):
+            if not kept:
+                y, *_ = _forward(job._replace(differentiated=True), kept, inputs[0], inputs[1:])
+            return tuple(g for g, w in zip(_backward(job, kept, wanted, y, grads, inputs), wanted, strict=True) if w)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        job, _, wanted, _, *tensors = inputs
+        ctx.function = partial(_plain_backward, job, wanted)
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        saved = ctx.saved_tensors
+        function, tensors, places = _of_tensors(ctx.function, saved)
+        found = dict(zip(places, torch.func.vjp(function, *tensors)[1](grads), strict=True))
+        return None, None, None, None, *(found.get(i) for i in range(len(saved)))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, job: Job, kept: Any, wanted: Any, y: Any, *tensors: Any) -> Any:
+        out = torch.vmap(partial(_plain_backward, job, wanted), in_dims[4:], randomness=info.randomness)(*tensors)
+        return out, (0,) * len(out)
+
+    @staticmethod
+    def jvp(ctx: Any, _job: None, _kept: None, _wanted: None, _y: Any, *tangents: Any) -> Any:
+        return _jvp(ctx.function, ctx.saved_tensors, tangents)
+
+
+def _no_autocast(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def _outputs(job: Job) -> int:
+    return 1 + job.directions * len(job.cell.states)
+
+
+def _of_tensors(function: Callable[..., Maps], args: Sequence[Any]) -> tuple[Callable[..., Maps], list[Tensor], list]:
+    """`function` of those of `args` that are tensors, these, and where they stand."""
+    places = [i for i, a in enumerate(args) if a is not None]
+
+    def of_tensors(*tensors: Tensor) -> Maps:
+        found = dict(zip(places, tensors, strict=True))
+        return function(*(found.get(i) for i in range(len(args))))
+
+    return of_tensors, [args[i] for i in places], places
+
+
+def _jvp(function: Callable[..., Maps], primals: Sequence[Any], tangents: Sequence[Any]) -> Maps:
+    """By two reverse passes: torch.func.jvp would refuse to run inside ordinary forward mode."""
+    function, tensors, places = _of_tensors(function, primals)
+    out, back = torch.func.vjp(function, *tensors)
+    given = tuple(
+        torch.zeros_like(p) if tangents[i] is None else tangents[i] for i, p in zip(places, tensors, strict=True)
+    )
+    _, forth = torch.func.vjp(back, tuple(torch.zeros_like(o) for o in out))
+    (found,) = forth(given)
+    return found
+
+
+def _plain_backward(job: Job, wanted: Sequence[bool], *tensors: Any) -> Maps:
+    """What :class:`ScanBackward` computes, by autograd of :func:`_plain`."""
+    grads, inputs = tensors[: _outputs(job)], tensors[_outputs(job) :]
+    places = [i for i, w in enumerate(wanted) if w]
+
+    def of_wanted(*tensors: Tensor) -> Maps:
+        found = dict(zip(places, tensors, strict=True))
+        return _plain(job, *(found.get(i, t) for i, t in enumerate(inputs)))
+
+    out, back = torch.func.vjp(of_wanted, *(inputs[i] for i in places))
+    return back(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(out, grads, strict=True)))
+
+
+def _passes(job: Job, xs: Tensor, y: Tensor, tensors: Sequence[Any], keep: bool) -> list[tuple[Maps, Pass]]:
+    """The first state and the pass of each direction."""
+    return [
+        (state, Pass(job.cell, w, state, xs, job.sizes, h, reverse=d == 1, compute=job.compute, keep=keep))
+        for d, ((state, w), h) in enumerate(
+            zip(job.by_direction(tensors), y.chunk(job.directions, 1), strict=True)
+        )
+    ]
+
+
+def _over_segments(job: Job, advance: Callable[[range, Maps], Maps], state: Maps, reverse: bool) -> Maps:
+    segments = job.segments()
+    if job.packed:
+        sizes = [job.sizes[ts.start] for ts in segments]
+        return scan_packed(advance, segments, state, reverse=reverse, sizes=sizes)[1]
+    return scan(advance, segments, state, reverse=reverse)[1]
+
+
+def _forward(job: Job, kept: list[Tensor], xs: Tensor, tensors: Sequence[Any]) -> Maps:
+    """What :func:`_plain` computes; `kept` receives what :func:`_backward` wants."""
+    first = tensors[0]
+    y = Buffers(first, job.compute).new(sum(job.sizes), job.directions * first.shape[1])
+    keep, ends = job.differentiated and not job.recompute, []
+    for state, one in _passes(job, xs, y, tensors, keep):
+        from_zero, seams = job.from_zero, {}
+
+        def advance(ts: range, state: Maps, one: Pass = one, seams: dict[range, Maps] = seams) -> Maps:
+            nonlocal from_zero
+            if job.recompute and job.differentiated:
+                seams[ts] = tuple(s.clone() for s in state)  # h may be a part of y
+            state, from_zero = one.forward(ts, state, from_zero), False
+            return state
+
+        state = _over_segments(job, advance, state, one.reverse)
+        h, *others = state  # no output may be a part of another, or be kept
+        ends += [h.clone(), *(s.clone() if keep else s for s in others)]
+        kept += [s for ts in job.segments() if seams for s in seams[ts]]
+        kept += [m for t in range(len(job.sizes)) if keep for maps in one.kept[t] for m in maps]
+    return y, *ends
+
+
+def _backward(
+    job: Job, kept: list[Tensor], wanted: Sequence[bool], y: Tensor, grads: Sequence[Any], inputs: Sequence[Any]
+) -> list[Tensor | None]:
+    """The gradients of all inputs; None, or anything, for one that is not wanted."""
+    xs, *tensors = inputs
+    kinds, y_grads = len(job.cell.states), [None] * job.directions
+    if grads[0] is not None:
+        y_grads = [g.split(job.sizes) for g in grads[0].chunk(job.directions, 1)]
+    found: list[Tensor | None] = []
+    x_grad, kept_of = None, iter(kept)
+    for d, (state, one) in enumerate(_passes(job, xs, y, tensors, keep=True)):
+        each = len(tensors) // job.directions
+        of_state, of_weights = wanted[1 + d * each :][:kinds], wanted[1 + d * each :][kinds:each]
+        if wanted[0] and x_grad is None:
+            x_grad = one.buffers.new(sum(job.sizes), one.inputs, xs.dtype)
+        one.start_backward(x_grad, d == 1, y_grads[d], weights=any(of_weights))
+        if job.recompute:
+            starts = {ts: tuple(itertools.islice(kept_of, kinds)) for ts in job.segments()}
+        else:
+            starts = {ts: state for ts in job.segments()}
+            one.take(kept_of)
+        first = job.segments()[-1 if one.reverse else 0]
+
+        def advance(ts: range, grads: Maps, one: Pass = one, starts: Any = starts, first: range = first) -> Maps:
+            if job.recompute:
+                one.forward_again(ts, starts[ts], job.from_zero and ts == first)
+            return one.backward(ts, starts[ts], grads, to_start=ts != first or any(of_state))
+
+        given = grads[1 + d * kinds :][:kinds]
+        last = tuple(one.buffers.new(*s.shape[:2]) for s in state)
+        for grad, g in zip(last, given, strict=True):
+            grad.zero_() if g is None else grad.copy_(g)
+        found += [*_over_segments(job, advance, last, not one.reverse), *one.parameter_gradients()]
+    return [None if x_grad is None else x_grad.view(xs.shape), *found]

@@ -32,55 +32,36 @@ def scan(step: Step[State], xs: Sequence[Any], state: State, *, reverse: bool = 
 
 
 def scan_packed(
-    step: Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]],
-    xs: Sequence[Tensor],
+    step: Callable[[Any, tuple[Tensor, ...]], tuple[Tensor, ...]],
+    xs: Sequence[Any],
     state: tuple[Tensor, ...],
     *,
     reverse: bool = False,
+    sizes: Sequence[int] | None = None,
 ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     """:func:`scan` over the time steps of a packed sequence.
 
-    Step t holds ``len(xs[t])`` sequences, never more than the step before it. Forward, a sequence that has
-    ended keeps its last state; reversed, it enters with its first state at its own last step.
+    Step t holds ``sizes[t]`` sequences, ``len(xs[t])`` by default, never more than the step before it. Forward, a
+    sequence that has ended keeps its last state; reversed, it enters with its first state at its own last step.
 
     Example:
         >>> xs = [torch.tensor([1.0, 10.0]), torch.tensor([2.0])]
         >>> scan_packed(lambda x, s: (s[0] + x,), xs, (torch.zeros(2),))
         ([tensor([ 1., 10.]), tensor([3.])], (tensor([ 3., 10.]),))
     """
+    sizes = [len(x) for x in xs] if sizes is None else sizes
     initial, ended = state, []
-    state = tuple(s[: len(xs[-1 if reverse else 0])] for s in state)
+    state = tuple(s[: sizes[-1 if reverse else 0]] for s in state)
 
-    def resized(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        running, wanted = len(state[0]), len(x)
+    def resized(x: tuple[Any, int], state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        running, wanted = len(state[0]), x[1]
         if wanted < running:
             ended.append(tuple(s[wanted:] for s in state))
             state = tuple(s[:wanted] for s in state)
         elif wanted > running:
             state = tuple(torch.cat([s, s0[running:wanted]]) for s, s0 in zip(state, initial, strict=True))
-        return step(x, state)
+        return step(x[0], state)
 
-    ys, state = scan(resized, xs, state, reverse=reverse)
+    ys, state = scan(resized, list(zip(xs, sizes, strict=True)), state, reverse=reverse)
     ended.append(state)
     return ys, tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*reversed(ended), strict=True))
-
-
-def chunks(sizes: list[int], rows: int) -> list[tuple[int, int]]:
-    """Ranges of steps of up to so many rows together, one step at least."""
-    ranges, start, held = [], 0, 0
-    for t, n in enumerate(sizes):
-        if t > start and held + n > rows:
-            ranges.append((start, t))
-            start, held = t, 0
-        held += n
-    return [*ranges, (start, len(sizes))]
-
-
-def cut(pieces: Sequence[Tensor], sizes: list[int], spans: Sequence[tuple[int, int]]) -> list[tuple[Tensor, ...]]:
-    """The maps of each step: each of `spans` has pieces of its own, as many as the others, over all of its steps."""
-    each = len(pieces) // len(spans)
-    steps: list[tuple[Tensor, ...]] = []
-    for i, (a, b) in enumerate(spans):
-        own = pieces[i * each : (i + 1) * each]
-        steps += list(zip(*(piece.split(sizes[a:b]) for piece in own), strict=True)) if own else [()] * (b - a)
-    return steps

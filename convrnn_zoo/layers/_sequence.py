@@ -124,9 +124,9 @@ class ConvRNNBase(Equations):
         """Nothing to do here; present so that code written for torch.nn.RNN runs."""
 
     def reset_parameters(self) -> None:
-        """Draws every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
+        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
         for (layer, _), weights in zip(self._suffixes(), self.all_weights, strict=True):
-            self._draw(weights, self.widths[layer], math.prod(self.hidden_kernels[layer]))
+            self._init_uniform(weights, self.widths[layer], math.prod(self.hidden_kernels[layer]))
 
     def keep_layers(self, n: int) -> None:
         """Drops every layer above the first `n`, for good: their parameters leave the state dict."""

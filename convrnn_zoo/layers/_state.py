@@ -49,7 +49,8 @@ def unpack_state(
     tensor of all of them, others as one tensor a layer. `order` brings the batch into packed order.
     """
     if hx is None:
-        zeros = [(like.new_zeros((1, *s[1:]) if unbatched else s[1:]), s[0]) for s in shapes]
+        zero = like.new_zeros(())
+        zeros = [(zero.expand((1, *s[1:]) if unbatched else s[1:]), s[0]) for s in shapes]
         return [(zero,) * len(names) for zero, directions in zeros for _ in range(directions)]
     parts = []
     for name, part in zip(names, check.state_parts(owner, hx, names), strict=True):

@@ -1,13 +1,60 @@
 """The convolutional GRU."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import ConvRNNCellBase, DirectionWeights, Equations
+from ._conv import conv_gradients
+from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
 from ._sequence import ConvRNNBase
+
+
+class GRUInPlace(InPlaceStep):
+    """:meth:`GRUEquations.step` and its derivative: r and z, n, and with a reset after the convolution its part of h."""
+
+    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+        (rz, n, *hn), (h,), (h_next,) = parts, state, new
+        r, z = rz.sigmoid_().chunk(2, dim=1)
+        if hn:
+            n.addcmul_(r, hn[0])
+        else:
+            n.add_(self.cell.conv(torch.mul(r, h, out=self.scratch("reset h", len(h))), *self.extra))
+        self.activate(n)
+        torch.lerp(n, h, z, out=h_next)
+
+    def backward(
+        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
+    ) -> Sequence[Any]:
+        (rz, n, *hn), (h,), (dh,), (d_rz, d_n, *d_hn) = parts, state, grads, into
+        (r, z), (dr, dz) = rz.chunk(2, dim=1), d_rz.chunk(2, dim=1)
+        torch.sub(h, n, out=dz).mul_(dh)
+        dh_direct = torch.mul(dh, z, out=self.scratch("dh", len(h)))
+        torch.sub(dh, dh_direct, out=d_n)
+        self.activation_gradient(d_n, n)
+        if hn:
+            torch.mul(d_n, hn[0], out=dr)
+            torch.mul(d_n, r, out=d_hn[0])
+        else:
+            reset_h, weight = torch.mul(r, h, out=dh), self.extra[0]  # dh has been read
+            found = conv_gradients(d_n, reset_h, weight, self.cell.geometry, (True, True, len(self.extra) > 1))
+            d_reset_h, *of_extra = found
+            torch.mul(d_reset_h, h, out=dr)
+            dh_direct.addcmul_(d_reset_h, r)
+            for total, grad in zip(self.extra_grads, of_extra, strict=False):
+                total.add_(grad)
+        sigmoid_backward(d_rz, rz, grad_input=d_rz)
+        return (dh_direct,)
+
+    def activate(self, n: Tensor) -> None:
+        """The candidate's activation, in place."""
+        n.tanh_()
+
+    def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
+        """Its gradient by its result n, in place of `grad`."""
+        tanh_backward(grad, n, grad_input=grad)
 
 
 class GRUEquations(Equations):
@@ -29,33 +76,29 @@ class GRUEquations(Equations):
         Representations. https://arxiv.org/abs/1511.06432
     """
 
-    gates, states = 3, ("h",)
+    gates, summed, states = 3, 2, ("h",)
     options: ClassVar = {"reset_after": (True, False)}
     reset_after: bool
+    in_place = GRUInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (h,) = state
         if self.reset_after:
             r, z, n, hn = gates.chunk(4, dim=1)
             n = (n + r.sigmoid() * hn).tanh()
         else:
             r, z, n = gates.chunk(3, dim=1)
-            n = (n + self.conv(r.sigmoid() * h, *own)).tanh()
+            n = (n + self.conv(r.sigmoid() * h, *extra)).tanh()
         return (n + z.sigmoid() * (h - n),)
-
-    def join(self, ih: Tensor, hh: Tensor) -> Tensor:
-        """r and z are sums; of n the input part, then the state part when the convolution of h has one."""
-        both = ih.shape[1] // 3 * 2
-        return torch.cat([ih[:, :both] + hh[:, :both], ih[:, both:], hh[:, both:]], dim=1)
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """A reset before the convolution keeps the candidate's state weights for the step itself."""
         if self.reset_after:
             return w
-        both = len(w.hh) // 3 * 2
+        rz = len(w.hh) // 3 * 2
         if w.b_hh is None:
-            return w._replace(hh=w.hh[:both], own=(w.hh[both:],))
-        return w._replace(hh=w.hh[:both], b_hh=w.b_hh[:both], own=(w.hh[both:], w.b_hh[both:]))
+            return w._replace(hh=w.hh[:rz], extra=(w.hh[rz:],))
+        return w._replace(hh=w.hh[:rz], b_hh=w.b_hh[:rz], extra=(w.hh[rz:], w.b_hh[rz:]))
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):

@@ -1,9 +1,50 @@
 """The convolutional LSTM."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from ._base import ConvRNNCellBase, Equations
+from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
 from ._sequence import ConvRNNBase
+
+
+class LSTMInPlace(InPlaceStep):
+    """:meth:`LSTMEquations.step` and its derivative: of ``i, f, g, o`` the activated gates are kept."""
+
+    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+        (gates,), (_, c), (h_next, c_next) = parts, state, new
+        i, f, g, o = gates.chunk(4, dim=1)
+        # On slices of few channels both functions are dear: tanh in a map of its own, one sigmoid over all gates.
+        tanh_g = self.scratch("tanh", len(c)).copy_(g)
+        gates.sigmoid_()
+        tanh_g.tanh_()
+        torch.mul(f, c, out=c_next).addcmul_(i, tanh_g)
+        torch.tanh(c_next, out=h_next).mul_(o)
+        if self.keep:
+            g.copy_(tanh_g)
+
+    def backward(
+        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
+    ) -> Sequence[Any]:
+        (gates,), (_, c), (_, c_next), (dh, dc), (d_gates,) = parts, state, new, grads, into
+        i, f, g, o = gates.chunk(4, dim=1)
+        di, df, dg, do = d_gates.chunk(4, dim=1)
+        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", len(c)))
+        torch.mul(dh, tanh_c, out=do)
+        dh.mul_(o)
+        dc.add_(tanh_backward(dh, tanh_c, grad_input=dh))
+        torch.mul(dc, g, out=di)
+        torch.mul(dc, c, out=df)
+        torch.mul(dc, i, out=dg)
+        dc.mul_(f)
+        if_, d_if = gates[:, : 2 * c.shape[1]], d_gates[:, : 2 * c.shape[1]]
+        sigmoid_backward(d_if, if_, grad_input=d_if)
+        sigmoid_backward(do, o, grad_input=do)
+        tanh_backward(dg, g, grad_input=dg)
+        return None, dc
 
 
 class LSTMEquations(Equations):
@@ -23,8 +64,9 @@ class LSTMEquations(Equations):
     """
 
     gates, states = 4, ("h", "c")
+    in_place = LSTMInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()

@@ -19,10 +19,6 @@ class OneBias(Equations):
         super()._add_parameters(suffix, *args)
         self._parameters.pop(f"bias_hh{suffix}", None)
 
-    def split(self, w: DirectionWeights) -> DirectionWeights:
-        """The weights, with a second bias of zeros where there is a first: there are two or none."""
-        return super().split(w if w.b_ih is None else w._replace(b_hh=torch.zeros_like(w.b_ih)))
-
 
 class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
     """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)`` with one bias a gate.
@@ -37,14 +33,14 @@ class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
 class GroupNormed(OneBias):
     """A kind whose pre-activations pass through a group norm before the gates open; groups of about 32 channels."""
 
-    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The norm's scale and shift, one a row of the gates."""
         if channels > 32 and channels % 32:
             raise ValueError(
                 f"out_channels must be a multiple of 32, or at most 32, for its group norm, got {channels}"
             )
         rows = (self.gates * channels,)
-        return super().own_shapes(channels, kernel) | {"weight_norm": rows, "bias_norm": rows}
+        return super().extra_shapes(channels, kernel) | {"weight_norm": rows, "bias_norm": rows}
 
     def reset_parameters(self) -> None:
         """Draws as the kind does; the norm starts as one that changes nothing but mean and variance."""
@@ -69,9 +65,9 @@ class Conv2dGroupNormLSTMCell(GroupNormed, Conv2dLSTMCell):
         (2, 4, 8, 8)
     """
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """An LSTM's step on gates that are normed."""
-        return super().step(self.normed(gates, *own), state, ())
+        return super().step(self.normed(gates, *extra), state, ())
 
 
 class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
@@ -91,11 +87,11 @@ class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """As a GRU's, and behind its own the norm's."""
         kind = super().split(w)
-        return kind._replace(own=(*w.own, *kind.own))
+        return kind._replace(extra=(*w.extra, *kind.extra))
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A GRU's step, its gates and its candidate normed."""
-        (h,), (weight, bias, *candidate) = state, own
+        (h,), (weight, bias, *candidate) = state, extra
         both = 2 * h.shape[1]
         r, z = self.normed(gates[:, :both], weight[:both], bias[:both]).chunk(2, dim=1)
         n = gates[:, both:] + self.conv(r.sigmoid() * h, *candidate)

@@ -1,13 +1,82 @@
 """The convolutional LSTM with peepholes."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import ConvRNNCellBase, Equations
+from ._conv import conv_gradients
+from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
 from ._sequence import ConvRNNBase
+
+
+class PeepholeLSTMInPlace(InPlaceStep):
+    """:meth:`PeepholeLSTMEquations.step` and its derivative: of ``i, f, g, o`` the activated gates are kept."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        pi, pf, self.po = self.extra
+        self.conv = self.cell.peephole == "conv"
+        self.pif = torch.cat([pi, pf])  # one convolution for two
+
+    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+        (gates,), (_, c), (h_next, c_next) = parts, state, new
+        i, f, g, o = gates.chunk(4, dim=1)
+        i_f = gates[:, : 2 * c.shape[1]]
+        if self.conv:
+            i_f.add_(self.cell.conv(c, self.pif))
+        else:
+            i.addcmul_(c, self.extra[0])
+            f.addcmul_(c, self.extra[1])
+        i_f.sigmoid_()
+        g.tanh_()
+        torch.mul(f, c, out=c_next).addcmul_(i, g)
+        if self.conv:
+            o.add_(self.cell.conv(c_next, self.po))
+        else:
+            o.addcmul_(c_next, self.po)
+        o.sigmoid_()
+        torch.tanh(c_next, out=h_next).mul_(o)
+
+    def backward(
+        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
+    ) -> Sequence[Any]:
+        (gates,), (_, c), (_, c_next), (dh, dc), (d_gates,) = parts, state, new, grads, into
+        i, f, g, o = gates.chunk(4, dim=1)
+        di, df, dg, do = d_gates.chunk(4, dim=1)
+        i_f, d_if = gates[:, : 2 * c.shape[1]], d_gates[:, : 2 * c.shape[1]]
+        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", len(c)))
+        torch.mul(dh, tanh_c, out=do)
+        sigmoid_backward(do, o, grad_input=do)
+        dh.mul_(o)
+        dc.add_(tanh_backward(dh, tanh_c, grad_input=dh))
+        self._peephole_gradient(do, c_next, self.po, dc, 2)
+        torch.mul(dc, g, out=di)
+        torch.mul(dc, c, out=df)
+        sigmoid_backward(d_if, i_f, grad_input=d_if)
+        torch.mul(dc, i, out=dg)
+        tanh_backward(dg, g, grad_input=dg)
+        dc.mul_(f)
+        if self.conv:
+            self._peephole_gradient(d_if, c, self.pif, dc, 0)
+        else:
+            self._peephole_gradient(di, c, self.extra[0], dc, 0)
+            self._peephole_gradient(df, c, self.extra[1], dc, 1)
+        return None, dc
+
+    def _peephole_gradient(self, grad: Tensor, c: Tensor, weight: Tensor, dc: Tensor, first: int) -> None:
+        """Adds the gradients of ``weight ∘ c``: to `dc`, and to those of the weights from `first` on."""
+        if self.conv:
+            of_c, of_weight, _ = conv_gradients(grad, c, weight, self.cell.geometry, (True, True, False))
+            dc.add_(of_c)
+            for total, part in zip(self.extra_grads[first:], of_weight.split(c.shape[1]), strict=False):
+                total.add_(part)
+        else:
+            dc.addcmul_(grad, weight)
+            product = torch.mul(grad, c, out=self.scratch("product", len(c)))
+            self.extra_grads[first].add_(product.sum((0, *range(2, c.dim())), keepdim=True)[0])
 
 
 class PeepholeLSTMEquations(Equations):
@@ -34,17 +103,18 @@ class PeepholeLSTMEquations(Equations):
     gates, states = 4, ("h", "c")
     options: ClassVar = {"peephole": ("conv", "channel")}
     peephole: str
+    in_place = PeepholeLSTMInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
-        pi, pf, po = own
+        pi, pf, po = extra
         look = self.conv if self.peephole == "conv" else torch.mul
         i, f = i + look(c, pi), f + look(c, pf)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return (o + look(c, po)).sigmoid() * c.tanh(), c
 
-    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         shape = (channels, channels // self.groups, *kernel)
         if self.peephole == "channel":
             shape = (channels, *(1,) * self.ndim)

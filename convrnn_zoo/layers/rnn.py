@@ -1,13 +1,39 @@
 """The convolutional RNN."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import ConvRNNCellBase, Equations
+from ._inplace import InPlaceStep, Maps, tanh_backward
 from ._sequence import ConvRNNBase
+
+threshold_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class RNNInPlace(InPlaceStep):
+    """:meth:`RNNEquations.step` and its derivative, for which the new state is enough."""
+
+    keeps_parts = False
+
+    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+        (gates,), (h_next,) = parts, new
+        if self.cell.nonlinearity == "tanh":
+            torch.tanh(gates, out=h_next)
+        else:
+            torch.clamp_min(gates, 0, out=h_next)
+
+    def backward(
+        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
+    ) -> Sequence[Any]:
+        (h_next,), (dh,), (d_gates,) = new, grads, into
+        if self.cell.nonlinearity == "tanh":
+            tanh_backward(dh, h_next, grad_input=d_gates)
+        else:
+            threshold_backward(dh, h_next, 0, grad_input=d_gates)
+        return (None,)
 
 
 class RNNEquations(Equations):
@@ -25,8 +51,9 @@ class RNNEquations(Equations):
     gates, states = 1, ("h",)
     options: ClassVar = {"nonlinearity": ("tanh", "relu")}
     nonlinearity: str
+    in_place = RNNInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (gates.tanh() if self.nonlinearity == "tanh" else gates.relu(),)
 
 

@@ -47,7 +47,7 @@ class STLSTMCell(ConvRNNCellBase):
     ndim = 2
     gates, states = 7, ("h", "c", "m")
 
-    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The output gate's look at both memories, and the way from them to h."""
         return {"weight_po": (channels, 2 * channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
 
@@ -70,11 +70,11 @@ class STLSTMCell(ConvRNNCellBase):
         biases = (None, None) if w.b_hh is None else (w.b_hh[:rows], w.b_hh[rows:])
         for s, weight, bias in zip((state[0], state[2]), (w.hh[:rows], w.hh[rows:]), biases, strict=True):
             parts.append(self.conv(s, weight, bias))
-        return self.step(self.join(self.conv(x, w.ih, w.b_ih), torch.cat(parts, dim=1)), state, w.own)
+        return self.step(self.join(self.conv(x, w.ih, w.b_ih), torch.cat(parts, dim=1)), state, w.extra)
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next h, c, m, and what was added to c and to m."""
-        (_, c, m), (look, merge) = state, own
+        (_, c, m), (look, merge) = state, extra
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
         dc, dm = i.sigmoid() * g.tanh(), im.sigmoid() * gm.tanh()
         c, m = f.sigmoid() * c + dc, fm.sigmoid() * m + dm

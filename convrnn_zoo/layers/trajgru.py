@@ -8,9 +8,20 @@ from torch import Tensor
 
 from . import _checks as check
 from ._base import ConvRNNCellBase, DirectionWeights
-from .gru import Conv2dGRU, GRUEquations
+from .gru import Conv2dGRU, GRUEquations, GRUInPlace
 
 SLOPE = 0.2
+leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
+
+
+class LeakyGRUInPlace(GRUInPlace):
+    """A GRU's step in place with the other activation."""
+
+    def activate(self, n: Tensor) -> None:
+        F.leaky_relu_(n, SLOPE)
+
+    def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
+        leaky_relu_backward(grad, n, SLOPE, True, grad_input=grad)
 
 
 class LeakyGRUEquations(GRUEquations):
@@ -18,8 +29,9 @@ class LeakyGRUEquations(GRUEquations):
 
     options: ClassVar = {"reset_after": (True,)}
     reset_after = True
+    in_place = LeakyGRUInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next state; nothing bounds it but what the gates learn."""
         (h,) = state
         r, z, n, hn = gates.chunk(4, dim=1)
@@ -129,7 +141,7 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
             in_channels, out_channels, kernel_size, bias, hidden_kernel_size=(1, links), device=device, dtype=dtype
         )
 
-    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The flows' weights, and their biases where there are any."""
         sizes = {"xf": (self.flow_channels, self.in_channels), "hf": (self.flow_channels, channels)}
         sizes["f"] = (2 * self.links, self.flow_channels)
@@ -189,9 +201,9 @@ class TrajGRUStateCell(TrajGRUCell):
             flow_channels=flow_channels, flow_kernel_size=flow_kernel_size, device=device, dtype=dtype,
         )  # fmt: skip
 
-    def own_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The flows' weights but those of an input."""
-        return {k: v for k, v in super().own_shapes(channels, kernel).items() if not k.endswith("_xf")}
+        return {k: v for k, v in super().extra_shapes(channels, kernel).items() if not k.endswith("_xf")}
 
     def _add_parameters(self, *args: Any) -> None:
         super()._add_parameters(*args)

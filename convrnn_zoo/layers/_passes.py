@@ -1,0 +1,300 @@
+"""One direction of a layer over a sequence, forward and backward, in place: what is made once serves every step.
+
+The input and the state lie side by side in one buffer, so that their convolutions are one, with the weights joined.
+Backward, each step takes the derivative of the cell's step and one convolution for the state; the gradients of the
+weights and of the input wait until a few steps are together and take one convolution for all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._base import DirectionWeights, Equations
+from ._conv import conv_gradients, ready_conv, ready_input_gradient, same_conv
+from ._inplace import Buffers, Maps
+from ._scan import scan, scan_packed
+
+Conv = Callable[[Tensor], Tensor]
+
+_ALL = slice(None)
+# Input that is laid beside the states to come, at once: small maps are copied fastest together.
+_INPUT_BYTES = 256 << 10
+# Gate gradients that wait for their weight gradient: steps enough to fill the cores, few enough for a cache.
+_GATES_BYTES = 8 << 20
+
+
+class Part(NamedTuple):
+    """A convolution of a step, over some channels of ``[x, h]``, and whether they are those of x and of h."""
+
+    weight: Tensor
+    bias: Tensor | None
+    channels: slice
+    of_x: bool
+    of_h: bool
+
+
+def parts_of(cell: Equations, w: DirectionWeights) -> list[Part]:
+    """Of both for the gates that are sums, of x or of h alone for the others."""
+    inputs, n = w.ih.shape[1], cell.summed_rows(len(w.ih))
+
+    def bias(b: Tensor | None, rows: slice) -> Tensor | None:
+        return None if b is None else b[rows]
+
+    summed, rest = slice(n), slice(n, None)
+    first, second = bias(w.b_ih, summed), bias(w.b_hh, summed)
+    total = first if second is None else second if first is None else first + second
+    parts = [Part(torch.cat([w.ih[summed], w.hh[summed]], 1), total, _ALL, True, True)]
+    if len(w.ih) > n:
+        parts.append(Part(w.ih[rest], bias(w.b_ih, rest), slice(inputs), True, False))
+    if len(w.hh) > n:
+        parts.append(Part(w.hh[rest], bias(w.b_hh, rest), slice(inputs, None), False, True))
+    return parts
+
+
+class Pass:
+    """One direction of a layer over a sequence.
+
+    Args:
+        cell: the layer, for its equations.
+        w: the parameters.
+        first: the first state, for its size.
+        xs: the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a packed sequence.
+        sizes: the batch of each step.
+        y: where every h stands, ``(ΣT, C, *S)``.
+        reverse: whether the last step comes first.
+        compute: dtype of the convolutions.
+        keep: whether :meth:`backward` will follow.
+    """
+
+    def __init__(
+        self, cell: Equations, w: DirectionWeights, first: Maps, xs: Tensor, sizes: list[int], y: Tensor,
+        *, reverse: bool, compute: torch.dtype, keep: bool,
+    ) -> None:  # fmt: skip
+        assert cell.in_place is not None
+        self.cell, self.xs, self.sizes, self.reverse = cell, xs, sizes, reverse
+        self.packed = xs.dim() == first[0].dim()
+        self.starts = [0, *itertools.accumulate(sizes)]
+        self.ys: dict[int, Tensor] = dict(enumerate(y.split(sizes)))
+        self.dtype, self.compute, self.keep = first[0].dtype, compute, keep
+        self.channels, *self.size = first[0].shape[1:]
+        self.inputs = w.ih.shape[1]
+        self.buffers = Buffers(first[0], compute)
+        self.in_place = cell.in_place(cell, w.extra, self.buffers, keep)
+        self.parts = parts_of(cell, w)
+        self.kept: dict[int, tuple[Maps, Maps]] = {}
+        """Of each step what its derivative wants: the parts of its gates, and its states but h."""
+
+    # ---- steps together ------------------------------------------------------------------------------------
+    def _scan(self, step: Callable[[int, Maps], Maps], ts: range, state: Maps, reverse: bool) -> Maps:
+        if self.packed:
+            return scan_packed(step, ts, state, reverse=reverse, sizes=self.sizes[ts.start : ts.stop])[1]
+        return scan(step, ts, state, reverse=reverse)[1]
+
+    def _blocks(self, ts: range, channels: int, most: int) -> dict[int, range]:
+        """For each step the steps it is done together with: their maps of so many channels hold at most `most` bytes."""
+        rows = most // (channels * math.prod(self.size) * self.dtype.itemsize)
+        found: dict[int, range] = {}
+        first = ts.start
+        for t in range(ts.start + 1, ts.stop + 1):
+            if t == ts.stop or self.starts[t + 1] - self.starts[first] > rows:
+                found.update(dict.fromkeys(range(first, t), range(first, t)))
+                first = t
+        return found
+
+    def _rows(self, block: range) -> int:
+        return self.starts[block.stop] - self.starts[block.start]
+
+    def _room(self, blocks: dict[int, range], channels: int, dtype: torch.dtype) -> Tensor:
+        """A buffer for any of the blocks."""
+        return self.buffers.new(max(map(self._rows, blocks.values())), channels, dtype)
+
+    def _copy_x(self, block: range, into: Tensor) -> None:
+        """The input of the block's steps, into rows of maps."""
+        if self.packed:
+            into.copy_(self.xs[self.starts[block.start] : self.starts[block.stop]])
+        else:
+            into.unflatten(0, (len(block), -1)).copy_(self.xs[block.start : block.stop])
+
+    # ---- the convolutions ----------------------------------------------------------------------------------
+    def _ready(self, make: Callable[..., Conv], weight: Tensor, *bias: Tensor | None) -> Conv:
+        return make(self._cast(weight), *bias, self.cell.geometry, self.size, self.buffers.channels_last)
+
+    def _cast(self, t: Any) -> Any:
+        return None if t is None else t.to(self.compute)
+
+    @cached_property
+    def _convs(self) -> list[Conv]:
+        return [self._ready(ready_conv, part.weight, self._cast(part.bias)) for part in self.parts]
+
+    @cached_property
+    def _to_x(self) -> list[Conv | None]:
+        return [
+            self._ready(ready_input_gradient, p.weight[:, : self.inputs]) if p.of_x else None for p in self.parts
+        ]
+
+    @cached_property
+    def _to_h(self) -> list[Conv | None]:
+        return [
+            self._ready(ready_input_gradient, p.weight[:, self.inputs if p.of_x else 0 :]) if p.of_h else None
+            for p in self.parts
+        ]
+
+    def _convolve_once(self, seen: Sequence[Tensor], from_zero: bool, ready: bool) -> list[Tensor]:
+        """For the first step: no convolution of a zero state beside an input, nothing made ready for one step alone."""
+        found = []
+        for i, (part, map_) in enumerate(zip(self.parts, seen, strict=True)):
+            x_alone = from_zero and part.of_x and part.of_h
+            if ready and not x_alone:
+                found.append(self._convs[i](map_))
+            else:
+                weight, map_ = (part.weight[:, : self.inputs], map_[:, : self.inputs]) if x_alone else (part.weight, map_)
+                found.append(same_conv(map_, self._cast(weight), self._cast(part.bias), self.cell.geometry))
+        return found
+
+    # ---- forward -------------------------------------------------------------------------------------------
+    def forward(self, ts: range, state: Maps, from_zero: bool) -> Maps:
+        """Writes the h of every step of `ts` into `ys`, and returns the last state."""
+        inputs, buffers, convs = self.inputs, self.buffers, self._convs if len(ts) > 1 else []
+        blocks = self._blocks(ts, inputs + self.channels, _INPUT_BYTES)
+        both = self._room(blocks, inputs + self.channels, self.compute)
+        seen_at: dict[int, Any] = {}  # of each step of a block: where its state goes, and what each part convolves
+        first = ts[-1] if self.reverse else ts[0]
+
+        def step(t: int, state: Maps) -> Maps:
+            if t not in seen_at:
+                block = blocks[t]
+                sizes, rows = self.sizes[block.start : block.stop], both[: self._rows(block)]
+                self._copy_x(block, rows[:, :inputs])
+                seen = [(rows if part.channels == _ALL else rows[:, part.channels]).split(sizes) for part in self.parts]
+                seen_at.update(zip(block, zip(rows[:, inputs:].split(sizes), *seen, strict=True), strict=True))
+            h, *seen_by = seen_at.pop(t)
+            h.copy_(state[0])
+            if t == first:
+                parts = self._convolve_once(seen_by, from_zero, ready=len(ts) > 1)
+            else:
+                parts = [conv(seen) for conv, seen in zip(convs, seen_by, strict=True)]
+            if self.compute != self.dtype:
+                parts = [part.to(self.dtype) for part in parts]
+            # What is to be kept is new, all else is written over what it replaces.
+            rest = tuple([buffers.new(len(h), self.channels) for _ in state[1:]]) if self.keep else state[1:]
+            new = (self.ys[t], *rest)
+            self.in_place.forward(parts, state, new)
+            if self.keep:
+                self.kept[t] = tuple(parts) if self.in_place.keeps_parts else (), rest
+            return new
+
+        if not self.keep:  # then the states but h are written over
+            state = (state[0], *[buffers.new(*s.shape[:2]).copy_(s) for s in state[1:]])
+        return self._scan(step, ts, state, self.reverse)
+
+    # ---- backward ------------------------------------------------------------------------------------------
+    def take(self, kept: Iterator[Tensor]) -> None:
+        """Takes what :meth:`forward` has kept from where another pass has left it, step by step."""
+        parts, rest = len(self.parts) if self.in_place.keeps_parts else 0, len(self.cell.states) - 1
+        for t in self.ys:
+            self.kept[t] = tuple(itertools.islice(kept, parts)), tuple(itertools.islice(kept, rest))
+
+    def forward_again(self, ts: range, start: Maps, from_zero: bool) -> None:
+        """:meth:`forward`, whose outcome but for what is kept was there before."""
+        sizes = self.sizes[ts.start : ts.stop]
+        self.ys.update(zip(ts, self.buffers.new(sum(sizes), self.channels).split(sizes), strict=True))
+        self.forward(ts, start, from_zero)
+
+    def start_backward(
+        self, x_grad: Tensor | None, add: bool, y_grads: Sequence[Tensor] | None, weights: bool
+    ) -> None:
+        """Makes room for the gradients: that of the input is written to `x_grad`, or added to what is there.
+
+        `weights` tells whether any parameter wants its own.
+        """
+        self.x_grad, self.add, self.y_grads, self.weights = x_grad, add, y_grads, weights
+        self.in_place.extra_grads = [torch.zeros_like(w) for w in self.in_place.extra]
+        self.weight_grads = [torch.zeros_like(p.weight, memory_format=torch.contiguous_format) for p in self.parts]
+        self.bias_grads = [None if p.bias is None else torch.zeros_like(p.bias) for p in self.parts]
+
+    def parameter_gradients(self) -> list[Tensor | None]:
+        """Those of ih, hh, b_ih, b_hh and the extra parameters."""
+        ih, hh = [], []
+        b_ih: list[Tensor] = []
+        b_hh: list[Tensor] = []
+        for part, weight, bias in zip(self.parts, self.weight_grads, self.bias_grads, strict=True):
+            if part.of_x:
+                ih.append(weight[:, : self.inputs])
+                b_ih += [] if bias is None else [bias]
+            if part.of_h:
+                hh.append(weight[:, self.inputs if part.of_x else 0 :])
+                b_hh += [] if bias is None else [bias]
+        return [torch.cat(ih), torch.cat(hh), *(torch.cat(b) if b else None for b in (b_ih, b_hh)),
+                *self.in_place.extra_grads]  # fmt: skip
+
+    def backward(self, ts: range, start: Maps, grads: Maps, to_start: bool) -> Maps:
+        """The gradient of the state `start` before `ts`, if wanted, from `grads`, that of the state after them."""
+        blocks = self._blocks(ts, sum(len(part.weight) for part in self.parts), _GATES_BYTES)
+        gates = [self._room(blocks, len(part.weight), self.dtype) for part in self.parts]
+        both = self._room(blocks, self.inputs + self.channels, self.compute)
+        last = ts[-1] if self.reverse else ts[0]
+        into_at: dict[int, tuple[Tensor, ...]] = {}
+        made = [self.ys.__getitem__, *(lambda t, i=i: self.kept[t][1][i] for i in range(len(start) - 1))]
+
+        def step(t: int, grads: Maps) -> Maps:
+            block = blocks[t]
+            if t not in into_at:
+                rows, sizes = self._rows(block), self.sizes[block.start : block.stop]
+                into_at.update(zip(block, zip(*(g[:rows].split(sizes) for g in gates), strict=True), strict=True))
+            into = into_at.pop(t)
+            if self.y_grads is not None:
+                grads[0].add_(self.y_grads[t])
+            parts, rest = self.kept.pop(t)
+            before = tuple([self._before(t, ts, s, of) for s, of in zip(start, made, strict=True)])
+            dh, *others = self.in_place.backward(parts, before, (self.ys[t], *rest), grads, into)
+            if not into_at:
+                self._flush(block, ts, start[0], gates, both)
+            if t == last and not to_start:
+                return grads
+            for to_h, part in zip(self._to_h, into, strict=True):
+                if to_h is not None:
+                    of_part = to_h(self._cast(part)).to(self.dtype)
+                    dh = of_part if dh is None else of_part.add_(dh)
+            return dh, *others
+
+        return self._scan(step, ts, grads, not self.reverse)
+
+    def _before(self, t: int, ts: range, start: Tensor, made: Callable[[int], Tensor]) -> Tensor:
+        """The state that step t started from; the step u has made ``made(u)``."""
+        n, previous = self.sizes[t], t + 1 if self.reverse else t - 1
+        if previous not in ts:
+            return start[:n]
+        held = self.sizes[previous]
+        if held < n:  # reversed, sequences that enter here
+            return torch.cat([made(previous), start[held:n]])
+        return made(previous) if held == n else made(previous)[:n]
+
+    def _flush(self, block: range, ts: range, start: Tensor, gates: Sequence[Tensor], both: Tensor) -> None:
+        """The gradients of weights and input over the steps of a block, which have come together."""
+        rows = slice(self.starts[block.start], self.starts[block.stop])
+        gates = [self._cast(g[: rows.stop - rows.start]) for g in gates]
+        if self.weights:
+            both = both[: rows.stop - rows.start]
+            self._copy_x(block, both[:, : self.inputs])
+            h = [self._before(t, ts, start, self.ys.__getitem__) for t in block]
+            torch.cat(h, out=both[:, self.inputs :])
+            for part, grad, weight, bias in zip(self.parts, gates, self.weight_grads, self.bias_grads, strict=True):
+                _, of_weight, of_bias = conv_gradients(
+                    grad, both[:, part.channels], part.weight, self.cell.geometry, (False, True, bias is not None)
+                )
+                weight.add_(of_weight)
+                if bias is not None:
+                    bias.add_(of_bias)
+        if self.x_grad is not None:
+            of_x = [to_x(grad) for to_x, grad in zip(self._to_x, gates, strict=True) if to_x is not None]
+            for other in of_x[1:]:
+                of_x[0].add_(other)
+            (self.x_grad[rows].add_ if self.add else self.x_grad[rows].copy_)(of_x[0])
