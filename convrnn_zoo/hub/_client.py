@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx2
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
 from huggingface_hub.file_download import REGEX_COMMIT_HASH
@@ -21,7 +20,7 @@ from .._version import __version__
 from ..models import WeightsError
 from ..models._safetensors import sha256_of
 from ..models._sketch import check_size
-from ._errors import CLIENT_ERRORS, Where, explain, explained, root_of
+from ._errors import CLIENT_ERRORS, TRANSPORT, Where, explain, explained, is_broken, root_of
 
 logger = logging.getLogger("convrnn_zoo")
 _TOKEN: ContextVar[str | bool | None] = ContextVar("token", default=None)
@@ -80,7 +79,7 @@ def _look_up(where: Where, cache_dir: Any) -> tuple[Path | None, str | None]:
         meta = patiently(where, lambda: get_hf_file_metadata(url, token=_TOKEN.get()))
     except (RevisionNotFoundError, EntryNotFoundError):
         raise
-    except (OSError, httpx2.HTTPError) as e:
+    except (OSError, TRANSPORT) as e:
         if path := _cached(where, cache_dir):
             log = logger.info if isinstance(e, OfflineModeIsEnabled) else logger.warning
             log("%s. Going on with the copy in the cache", explain(e, where))
@@ -124,9 +123,7 @@ def patiently(where: Where, act: Callable[[], T]) -> T:
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in (500, 502, 503, 504)
-    if isinstance(error, httpx2.NetworkError):
-        return not isinstance(error, httpx2.ConnectError)
-    return isinstance(error, OSError) and "Consistency check failed" in str(error)
+    return is_broken(error) or (isinstance(error, OSError) and "Consistency check failed" in str(error))
 
 
 # ---- checksums -------------------------------------------------------------------------------------------------

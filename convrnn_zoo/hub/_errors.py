@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import httpx2  # the HTTP library of huggingface_hub, which brings it
 from huggingface_hub import constants
 from huggingface_hub.errors import (
     DisabledRepoError,
@@ -23,6 +22,22 @@ from huggingface_hub.errors import (
 
 from ..models import ConvRNNHubError, HubAccessError, WeightsError
 
+TRANSPORT: type[Exception] = [
+    kind for kind in HfHubHTTPError.__mro__ if kind.__module__.split(".")[0] not in ("huggingface_hub", "builtins")
+][-1]
+"""The root of the HTTP library's errors. Which library it is depends on the client's version, and the client's own
+error says it: requests below 1.0, httpx or its successor since."""
+_UNREACHABLE = {
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "NewConnectionError",
+    "NameResolutionError",
+}
+_TIMEOUT = {"TimeoutException", "Timeout", "TimeoutError"}
+_UNANSWERED = {"RemoteProtocolError", "RemoteDisconnected"}
+
 
 @dataclass(frozen=True)
 class Where:
@@ -35,6 +50,18 @@ class Where:
     def __str__(self) -> str:
         at = f"@{self.revision}" if self.revision else ""
         return f"{self.repo_id}{at}" + (f", {self.filename}" if self.filename else "")
+
+
+def _kinds(error: BaseException | None) -> set[str]:
+    """The names of the classes of an error and of what led to it: those that HTTP libraries share."""
+    if error is None:
+        return set()
+    return {kind.__name__ for kind in type(error).__mro__} | _kinds(error.__cause__ or error.__context__)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether a connection that stood broke off in mid-answer."""
+    return isinstance(error, TRANSPORT) and not _kinds(error) & (_UNREACHABLE | _TIMEOUT | _UNANSWERED)
 
 
 def _status(*codes: int) -> Callable[[Any], bool]:
@@ -81,11 +108,12 @@ _ROWS = (
          "run it again later; status.huggingface.co tells of outages", lambda e: e.response.status_code >= 500),
     _Row(HfHubHTTPError, "the Hub refused ({error})", "mend what it names and run it again"),
     _Row(FileMetadataError, "what answered is not a Hub ({error})", "check HF_ENDPOINT and the proxy"),
-    _Row((httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout), "{endpoint} cannot be reached ({error})",
-         "check the connection, the proxy and HF_ENDPOINT; what is in the cache loads without"),
-    _Row(httpx2.TimeoutException, "the Hub did not answer in time ({error})",
-         "run it again; HF_HUB_DOWNLOAD_TIMEOUT (seconds) allows it more"),
-    _Row(httpx2.HTTPError, "the connection broke off ({error})", "run it again"),
+    _Row(TRANSPORT, "{endpoint} cannot be reached ({error})",
+         "check the connection, the proxy and HF_ENDPOINT; what is in the cache loads without",
+         lambda e: bool(_kinds(e) & _UNREACHABLE)),
+    _Row(TRANSPORT, "the Hub did not answer in time ({error})",
+         "run it again; HF_HUB_DOWNLOAD_TIMEOUT (seconds) allows it more", lambda e: bool(_kinds(e) & _TIMEOUT)),
+    _Row(TRANSPORT, "the connection broke off ({error})", "run it again"),
     _Row(OSError, "no space is left ({error})", "free some, or set HF_HOME to a larger disk",
          _errno(errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
     _Row(OSError, "the directory cannot be written ({error})",
@@ -97,7 +125,7 @@ _ROWS = (
          error=WeightsError),
 )  # fmt: skip
 _TELLS_ITS_CAUSE = (LocalEntryNotFoundError, ValueError, RuntimeError)
-CLIENT_ERRORS = (OSError, httpx2.HTTPError, ValueError, RuntimeError)
+CLIENT_ERRORS = (OSError, TRANSPORT, ValueError, RuntimeError)
 """What the client throws, be it told of the network, the disk, its arguments, or an upload that failed."""
 
 
@@ -105,7 +133,7 @@ def root_of(error: BaseException) -> BaseException:
     """What happened first: the client wraps it where it looked into the cache or was told to fetch anew."""
     cause = error.__cause__
     wraps = isinstance(error, _TELLS_ITS_CAUSE) and not isinstance(error, HfHubHTTPError)
-    return root_of(cause) if wraps and isinstance(cause, OSError | httpx2.HTTPError) else error
+    return root_of(cause) if wraps and isinstance(cause, OSError | TRANSPORT) else error
 
 
 def explain(error: BaseException, where: Where) -> ConvRNNHubError:

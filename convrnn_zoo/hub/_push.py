@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx2
 import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
@@ -19,7 +18,7 @@ from ..models._loading import find
 from ._cards import card_text, check_card, model_card
 from ._client import patiently
 from ._config import CARD, CONFIG, WEIGHTS_FILE
-from ._errors import Where, explained
+from ._errors import TRANSPORT, Where, explained
 from ._files import save_pretrained
 
 logger = logging.getLogger("convrnn_zoo")
@@ -164,5 +163,5 @@ def _unmake(api: HfApi, repo_id: str) -> None:
     try:
         if set(api.list_repo_files(repo_id)) <= {".gitattributes"}:
             api.delete_repo(repo_id)
-    except (OSError, httpx2.HTTPError):
+    except (OSError, TRANSPORT):
         logger.warning("%s was made and is left empty; the next push fills it, or delete it on the Hub", repo_id)

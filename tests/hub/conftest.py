@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
-from huggingface_hub.utils import close_session, disable_progress_bars, enable_progress_bars
+from huggingface_hub import constants, file_download, utils
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 import convrnn_zoo
 
@@ -16,6 +16,7 @@ from .examples import files, make
 from .roads import BIG, REPO
 from .server import Hub
 
+close_session = getattr(utils, "close_session", None) or utils.reset_sessions  # its name below 1.0
 ROOT = Path(convrnn_zoo.__file__).parents[1]
 OLD_CALL = "Use 'content=<...>' to upload raw bytes/text content."  # huggingface_hub's own, of its HTTP client
 
@@ -57,11 +58,12 @@ def hub(settings, monkeypatch):
     """A Hub that the client in this process uses, as alice."""
     server = Hub()
     # The client reads its settings once, on import; here it is other tests' as well, so its constants change.
-    for name, value in settings.items():
-        monkeypatch.setattr(constants, name, True if value == "1" else value)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
     template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    own = {name: True if value == "1" else value for name, value in settings.items()}
+    for name, value in {**own, "ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": template}.items():
+        for module in (constants, file_download):  # below 1.0, the latter holds a copy of some
+            if module is constants or hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     close_session()
     disable_progress_bars()
