@@ -43,7 +43,7 @@ def pull(repo_id: str, revision: str | None, into: Path | None) -> None:
         save_pretrained(model, into)
     cfg = model.pretrained_cfg
     parameters = sum(p.numel() for p in model.parameters())
-    click.echo(f"{cfg['architecture']}, {parameters:,} parameters, from {cfg['hf_hub_id']}")  # type: ignore[index]
+    click.echo(f"{cfg['architecture']}, {parameters:,} parameters, from {cfg['hf_hub_id']}")
 
 
 @click.command()

@@ -6,7 +6,8 @@ import pytest
 
 from convrnn_zoo import HubAccessError, from_pretrained
 
-from .conftest import close_session, tree
+from .client import close_session
+from .conftest import tree
 from .examples import assert_same, make
 from .faults import Corrupt, Cut, Reset, Short, Slow, Status
 from .roads import BIG, OURS, REPO, ROADS, WEIGHTS, refused

@@ -44,7 +44,7 @@ def test_what_is_published_is_the_packages_own(name, hub, carried):
     with torch.no_grad():
         assert torch.equal(model.eval()(pair["input"]), pair["output"])
     card = ModelCard(held["README.md"].decode())
-    assert card.data.model_name == name
+    assert f"# {name}\n" in card.text
     assert f"hf-hub:{done.hub_id}" in card.text
 
 
@@ -73,6 +73,17 @@ def test_words_of_a_card_are_published_with_it(hub, carried, tmp_path):
     (tmp_path / f"{NAME}.md").write_text(text)
     (done,) = publish("alice", NAME, cards=tmp_path)
     assert b"Of limited use." in hub.store.repos[done.hub_id].files()["README.md"]
+
+
+def test_pictures_of_a_card_are_published_beside_it(hub, carried, tmp_path):
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "rain.gif").write_bytes(b"GIF89a")
+    card = convrnn_zoo.hub.card_text(carried[NAME]).replace("# ", "![rain](../rain.gif) ![x](https://x.org/x.png) ", 1)
+    (tmp_path / "cards" / f"{NAME}.md").write_text(card)
+    (done,) = publish("alice", NAME, cards=tmp_path / "cards")
+    held = hub.store.repos[done.hub_id].files()
+    assert held["rain.gif"] == b"GIF89a"
+    assert b"![rain](rain.gif) ![x](https://x.org/x.png)" in held["README.md"]
 
 
 @every_name
