@@ -69,4 +69,4 @@ def read_config(path: Path, origin: str) -> Config:
     claimed = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, origin)
     if args.get("num_classes", classes) != classes:
         raise refuse(f"{CONFIG} contradicts itself: {classes} classes, and model_args {args}")
-    return Config(architecture, cfg, {**claimed, **args}, sha256)
+    return Config(architecture, cfg, {**args, **claimed, **args}, sha256)  # in the order of the file
