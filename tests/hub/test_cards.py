@@ -84,6 +84,14 @@ def test_the_cards_of_this_project_are_as_generated(name):
     assert card_text(WEIGHTS[name], text) == text, f"run `convrnn_zoo.hub.card_text` on {name}.md"
 
 
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_pictures_lie_beside_the_card_and_are_the_projects(name):
+    text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    for link in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
+        (drawn,) = (p for parent in ("", "docs") if (p := CARDS.parent / parent / "pictures" / link).exists())
+        assert (CARDS / link).read_bytes() == drawn.read_bytes(), f"copy {drawn} to {CARDS}"
+
+
 @pytest.mark.parametrize("name", representatives())
 def test_the_card_of_a_model_tells_of_it(name, tmp_path):
     model = make(name)

@@ -1,4 +1,4 @@
-"""Every set of weights that the package carries, to the Hub: for the maintainers."""
+"""Pushes the weights that the package carries to the Hub: ``python -m tools.publish --namespace OWNER``."""
 
 import dataclasses
 import re
@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import safetensors.torch
 import torch
 from huggingface_hub import HfApi
 from torch import Tensor, nn
 
-from ..models import WEIGHTS, Weights, WeightsError, create_model
-from ..models._config import CARD, CONFIG, WEIGHTS_FILE
-from ..models._download import fetch
-from ..models._hub_errors import Where, explained
-from ..models._safetensors import read_file, sha256_of
-from ._cards import card_text
-from ._files import config_text, model_config
-from ._push import api_of, upload
+from convrnn_zoo.hub import card_text
+from convrnn_zoo.hub._files import config_text, model_config
+from convrnn_zoo.hub._push import api_of, upload
+from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
+from convrnn_zoo.models._config import CARD, CONFIG, WEIGHTS_FILE
+from convrnn_zoo.models._download import fetch
+from convrnn_zoo.models._hub_errors import Where, explained
+from convrnn_zoo.models._safetensors import read_file, sha256_of
 
 GOLDEN = "golden.safetensors"
 
@@ -97,3 +98,23 @@ def _golden_holds(api: HfApi, hub_id: str, commit: str, model: Any) -> bool:
     where = Where(hub_id, commit, GOLDEN)
     pair = read_file(fetch(where, token=api.token), str(where))
     return {"input", "output"} == set(pair) and torch.allclose(model(pair["input"]), pair["output"], atol=1e-4)
+
+
+@click.command()
+@click.option("--namespace", required=True, help="Owner of the repositories: a user or an organization.")
+@click.option("--only", metavar="NAME", help="One set of weights.")
+@click.option(
+    "--cards", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Directory of cards, NAME.md each."
+)
+def main(namespace: str, only: str | None, cards: Path | None) -> None:
+    """Push every set of weights that the package carries; print what to pin in the records.
+
+    Unchanged repositories get no commit.
+    """
+    for done in publish(namespace, only, cards=cards):
+        state = "pushed" if done.changed else "unchanged"
+        click.echo(f'{done.name} ({state})\n  "hub_id": "{done.hub_id}",\n  "hub_commit": "{done.hub_commit}"')
+
+
+if __name__ == "__main__":
+    main()
