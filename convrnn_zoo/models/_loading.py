@@ -198,24 +198,26 @@ def compare(state: Mapping[str, Tensor], model: nn.Module, origin: str, dtype: t
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------
-def load(build: Callable[..., nn.Module], args: Mapping[str, Any], source: Source, said: nn.Module | None) -> nn.Module:
+def load(
+    build: Callable[..., nn.Module], args: Mapping[str, Any], source: Source, described: nn.Module | None
+) -> nn.Module:
     """The model that ``build(**args)`` makes, with the weights of a source.
 
     Args:
         build: makes the model.
         args: its arguments; without a dtype, it is that of the weights.
         source: the weights.
-        said: the model that they are said to be of, on the meta device; None where nobody says.
+        described: the model that they are said to be of, on the meta device; None where nobody says.
     """
     state, origin = source.read(), source.origin
     if wrong := [k for k, v in state.items() if not isinstance(v, Tensor)]:
         raise WeightsError(f"{origin}: {', '.join(map(str, wrong))} are no tensors; pass what state_dict() gives")
     kinds = {v.dtype for v in state.values() if v.dtype in FLOATS}
     dtype = kinds.pop() if len(kinds) == 1 else torch.get_default_dtype()
-    if said is not None:
-        compare(state, said, origin, dtype)
+    if described is not None:
+        compare(state, described, origin, dtype)
     plain = {k: v for k, v in args.items() if k not in ("device", "dtype")}
-    if said is None or plain != source.args:
+    if described is None or plain != source.args:
         target = build_on_meta(build, plain, f"the model of {origin}")
         state = fit(state, target, origin)
         compare(state, target, origin, dtype)

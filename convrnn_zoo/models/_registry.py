@@ -41,11 +41,11 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
         raise ValueError(f"the name {name!r} is taken by {taken}; register {module}'s model under another")
 
     def entry(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return _build(name, model, plain, pretrained, **kwargs)
+        return _build(name, model, bare_cfg, pretrained, **kwargs)
 
     entry.__name__ = entry.__qualname__ = name
     entry.__module__, entry.__doc__ = module, doc
-    plain = {**cfg, "architecture": name}
+    bare_cfg = {**cfg, "architecture": name}
     home = sys.modules[module]
     cfgs: dict[str, Any] = {
         name: cfg,
@@ -61,7 +61,7 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
 def _build(
     name: str,
     model: Callable[..., nn.Module],
-    plain: dict[str, Any],
+    bare_cfg: dict[str, Any],
     pretrained: bool,
     pretrained_cfg: Any = None,
     pretrained_cfg_overlay: dict[str, Any] | None = None,
@@ -72,17 +72,16 @@ def _build(
 ) -> nn.Module:
     """What timm calls, and :func:`create_model` with the source of an address that it has opened."""
     if not pretrained and not pretrained_cfg:
-        pretrained_cfg = plain  # without weights, an architecture does not take on the sizes of those it has
+        pretrained_cfg = bare_cfg  # without weights, an architecture does not take on the sizes of those it has
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, pretrained_cfg_overlay).to_dict()
     refuse_detours(cfg, name)
-    stored = cfg.get("source") in OPENERS
-    if source is None and (pretrained or stored):
+    has_config = cfg.get("source") in OPENERS  # which describes its weights, whatever record its tag has the name of
+    if source is None and (pretrained or has_config):
         source = find(cfg, name, cache_dir)
-    said = None
+    described = None
     if source is not None and source.args is not None:
-        said = build_on_meta(model, source.args, f"the model of {source.origin}")
-    # A repository tells of its weights itself, whatever record its tag may call to mind.
-    if stored and source is not None:
+        described = build_on_meta(model, source.args, f"the model of {source.origin}")
+    if source is not None and has_config:
         kwargs = {**(source.args or {}), **kwargs}
     elif record := WEIGHTS.get(f"{name}.{cfg.get('tag')}"):
         kwargs = {**record.model_args, **kwargs}
@@ -90,7 +89,7 @@ def _build(
 
     def construct(**args: Any) -> nn.Module:
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
-        built: Any = load(model, args, source, said) if pretrained and source is not None else model(**args)
+        built: Any = load(model, args, source, described) if pretrained and source is not None else model(**args)
         built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}
         built._model_args = dict(built.model_args)  # for timm's own export
         if features["out_indices"] is None:
