@@ -9,9 +9,11 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
-from . import hub, interop, layers, models
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import layers, models
 from ._version import __version__
-from .hub import from_pretrained, push_to_hub, save_pretrained
 from .layers import *  # noqa: F403
 from .layers.stlstm import STLSTMCell
 from .layers.trajgru import TrajGRUCell
@@ -27,11 +29,17 @@ from .models import (
     Rollout,
     Weights,
     WeightsError,
+    ZooModel,
     create_model,
+    from_pretrained,
     list_models,
     load_weights,
     size_limit,
 )
+
+if TYPE_CHECKING:
+    from . import hub, interop
+    from .hub import push_to_hub, save_pretrained
 
 __all__ = [
     *layers.__all__,
@@ -48,6 +56,7 @@ __all__ = [
     "TrajGRUCell",
     "Weights",
     "WeightsError",
+    "ZooModel",
     "__version__",
     "create_model",
     "from_pretrained",
@@ -61,3 +70,13 @@ __all__ = [
     "save_pretrained",
     "size_limit",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """What is imported when it is first used."""
+        if name in ("hub", "interop"):
+            return import_module(f".{name}", __name__)
+        if name in ("push_to_hub", "save_pretrained"):
+            return getattr(import_module(".hub", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,8 @@
-"""Files that are written whole or not at all."""
+"""Files and directories that are written whole or not at all."""
 
 import os
+import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; it takes that name at the end, and goes where writing fails.
+    """A path beside `path` to write to, or to make a directory at; it takes that name at the end, or goes.
 
     Raises:
         OSError: it could not be written, such as on a full disk; what was there before is still whole.
@@ -20,13 +22,18 @@ def whole(path: Path) -> Iterator[Path]:
         >>> path.read_text()
         'all of it'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f"{path.suffix}.part{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as e:
-        kept = "the last whole one is kept; " if path.exists() else ""
-        raise OSError(f"{path} cannot be written ({e.strerror or e}); {kept}make room and start again") from e
+        kept = "the last whole one is kept; " if path.is_file() else ""
+        error = OSError(f"{path} cannot be written ({e.strerror or e}); {kept}make room and start again")
+        error.errno = e.errno
+        raise error from e
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)

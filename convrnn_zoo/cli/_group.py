@@ -44,7 +44,7 @@ def cli(debug: bool) -> None:
 
 COMMANDS = (
     names.list_names, names.info, demo.demo, predict.predict, train.train, evaluate.eval_weights,
-    hub.push, hub.pull, hub.publish, convert.convert, bench,
+    hub.push, hub.pull, convert.convert, bench,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

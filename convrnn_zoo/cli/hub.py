@@ -1,11 +1,10 @@
-"""``convrnn-zoo push``, ``pull`` and ``publish``."""
+"""``convrnn-zoo push`` and ``pull``."""
 
 from pathlib import Path
 
 import click
 
 from ..hub import from_pretrained, push_to_hub, save_pretrained
-from ..hub import publish as publish_all
 from ..models import create_model
 
 
@@ -43,20 +42,4 @@ def pull(repo_id: str, revision: str | None, into: Path | None) -> None:
         save_pretrained(model, into)
     cfg = model.pretrained_cfg
     parameters = sum(p.numel() for p in model.parameters())
-    click.echo(f"{cfg['architecture']}, {parameters:,} parameters, from {cfg['hf_hub_id']}")  # type: ignore[index]
-
-
-@click.command()
-@click.option("--namespace", required=True, help="Owner of the repositories: a user or an organization.")
-@click.option("--only", metavar="NAME", help="One set of weights.")
-@click.option(
-    "--cards", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Directory of cards, NAME.md each."
-)
-def publish(namespace: str, only: str | None, cards: Path | None) -> None:
-    """Push every set of weights that the package carries; print what to pin in the records.
-
-    Unchanged repositories get no commit.
-    """
-    for done in publish_all(namespace, only, cards=cards):
-        state = "pushed" if done.changed else "unchanged"
-        click.echo(f'{done.name} ({state})\n  "hub_id": "{done.hub_id}",\n  "hub_commit": "{done.hub_commit}"')
+    click.echo(f"{cfg['architecture']}, {parameters:,} parameters, from {cfg['hf_hub_id']}")

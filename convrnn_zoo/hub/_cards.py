@@ -2,18 +2,27 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
 from ..models import Forecaster, Metric, Weights, WeightsError, create_model
-from ._vocabulary import LICENSES, PIPELINE_TAGS
 
 BEGIN, END = "<!-- facts: generated, edits between the markers are lost -->", "<!-- /facts -->"
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
-_PIPELINE_OF = {"next-frame prediction": "video-to-video"}  # where the Hub has another word for a task
+# What the Hub knows of what the zoo's models do and are measured by. What is not here is told as tags and in the text.
+_PIPELINES = {
+    "audio-classification": "audio-classification",
+    "next-frame-prediction": "video-to-video",
+    "time-series-forecasting": "time-series-forecasting",
+    "video-classification": "video-classification",
+    "video-prediction": "video-to-video",
+    "video-to-video": "video-to-video",
+}
+_METRICS = {"accuracy": "accuracy", "f1": "f1", "f1-score": "f1", "mae": "mae", "mse": "mse", "r-squared": "r_squared"}
+_DATASETS = {"Moving MNIST": "ylecun/mnist", "Moving Fashion-MNIST": "zalando-datasets/fashion_mnist"}
 
 
 def slug(text: str) -> str:
@@ -26,38 +35,23 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def pipeline_of(task: str) -> str | None:
-    """The Hub's pipeline tag for a task, where it has one."""
-    tag = _PIPELINE_OF.get(task.lower(), slug(task))
-    return tag if tag in PIPELINE_TAGS else None
-
-
 def check_card(card: ModelCard) -> ModelCard:
-    """Refuses what the Hub would refuse, and what neither it nor its client checks.
+    """Refuses what is wrong whatever words the Hub knows; a push has the Hub check those before anything is sent.
 
     Raises:
-        WeightsError: each fault, with the words that are allowed.
+        WeightsError: each fault.
 
     Example:
-        >>> check_card(ModelCard("---\\nlicense: mit\\npipeline_tag: video-prediction\\n---\\n"))
+        >>> check_card(ModelCard("---\\nlicense: other\\n---\\n"))
         Traceback (most recent call last):
         ...
-        convrnn_zoo.models._errors.WeightsError: the card has faults: pipeline_tag 'video-prediction' is not one of the
-        Hub's (such as video-classification, video-to-video, audio-classification, time-series-forecasting); use tags
+        convrnn_zoo.models._errors.WeightsError: the card has faults: license 'other' needs a license_name
     """
     data: Any = card.data
     faults = []
-    if data.pipeline_tag is not None and data.pipeline_tag not in PIPELINE_TAGS:
-        faults.append(
-            f"pipeline_tag {data.pipeline_tag!r} is not one of the Hub's (such as video-classification, "
-            "video-to-video, audio-classification, time-series-forecasting); use tags"
-        )
-    licenses = data.license if isinstance(data.license, list) else [data.license]
     if not data.license:
         faults.append("no license; name one of the Hub's, such as mit, or other with license_name")
-    elif any(name not in LICENSES for name in licenses):
-        faults.append(f"license {data.license!r} is not one of the Hub's; write 'other' and license_name")
-    elif "other" in licenses and not data.get("license_name"):
+    elif "other" in (data.license if isinstance(data.license, list) else [data.license]) and not data.license_name:
         faults.append("license 'other' needs a license_name")
     for field in ("tags", "datasets", "metrics"):
         value = data.get(field)
@@ -79,15 +73,15 @@ def check_card(card: ModelCard) -> ModelCard:
 
 # ---- of a record -----------------------------------------------------------------------------------------------
 def card_text(record: Weights, existing: str | None = None) -> str:
-    """The card of a set of weights, whole; what an `existing` one says outside the markers is kept.
+    """The card of a set of weights; what an `existing` one says outside the markers is kept.
 
     Example:
         >>> from convrnn_zoo import WEIGHTS
         >>> print(card_text(WEIGHTS["convlstm1d_bi_1layer.japanese_vowels"]).split("```python")[1].split("```")[0])
         <BLANKLINE>
-        import convrnn_zoo  # first: it makes the architecture known to timm
+        import convrnn_zoo
+        model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True).eval()
         <BLANKLINE>
-        model = convrnn_zoo.create_model('convlstm1d_bi_1layer.japanese_vowels', pretrained=True).eval()
         y = model(model.normalize(x))  # x: (N, T, 12, 1), in the units of the data
         <BLANKLINE>
     """
@@ -101,63 +95,47 @@ def card_text(record: Weights, existing: str | None = None) -> str:
         if not begin or not end:
             raise WeightsError(f"the card of {record.name} lost its markers; put {BEGIN} and {END} around its facts")
         body = before.lstrip("\n") + facts + after
-    return str(check_card(ModelCard(f"---\n{_data_of(record).to_yaml()}\n---\n\n{body}"))).rstrip("\n") + "\n"
-
-
-def _data_of(record: Weights) -> ModelCardData:
-    dataset, pipeline = slug(record.dataset.partition(" (")[0]), pipeline_of(record.task)  # without its licence
-    results = [
-        EvalResult(
-            task_type=pipeline or slug(record.task), task_name=record.task, dataset_type=dataset,
-            dataset_name=m.dataset, dataset_split=m.split, metric_type=slug(m.name), metric_name=m.name,
-            metric_value=m.value,
-        )
-        for m in record.metrics
-    ]  # fmt: skip
-    return ModelCardData(
-        license=record.license, library_name="timm", pipeline_tag=pipeline, datasets=[dataset],
-        tags=[*_TAGS, slug(record.task), record.architecture], metrics=sorted({slug(m.name) for m in record.metrics}),
-        model_name=record.name, eval_results=results,
+    dataset = _DATASETS.get(record.metrics[0].dataset)
+    data = ModelCardData(
+        license=record.license, library_name="convrnn_zoo", pipeline_tag=_PIPELINES.get(slug(record.task)),
+        datasets=[dataset] if dataset else None, metrics=_ids(record.metrics),
+        tags=[*_TAGS, slug(record.task), record.architecture],
     )  # fmt: skip
+    return str(_card(data, body)).rstrip("\n") + "\n"
 
 
 def _facts_of(record: Weights) -> str:
-    shape = ", ".join(map(str, record.input_shape))
-    rows = {
-        "architecture": f"`{record.architecture}` with " + _words(record.model_args),
-        "input": f"`(N, {shape})`",
-        "normalization": f"mean {_numbers(record.mean)}, standard deviation {_numbers(record.std)}",
-        "classes": _classes(record),
-        "parameters": f"{record.num_params:,}",
-        "trained on": f"[{record.dataset}]({record.dataset_url})",
-        "recipe": f"`{record.recipe}`",
-        "licence": record.license,
-        "sha256": f"`{record.sha256}`",
-    }
+    shape = f"(N, {', '.join(map(str, record.input_shape))})"
+    facts = [
+        f"{_built(record.architecture, record.model_args, record.num_params)}; input `{shape}`.",
+        f"Trained on [{record.dataset}]({record.dataset_url}) by the recipe `{record.recipe}`.",
+        f"Licence {record.license}; sha256 of the weights `{record.sha256}`.",
+    ]
+    if record.label_names:
+        facts.append(f"Classes: {', '.join(record.label_names)}.")
     parts = [
         record.description,
-        "## Use",
-        _usage(f"convrnn_zoo.create_model({record.name!r}, pretrained=True)", record.hub_id, *_applied(record, shape)),
-        "## Facts",
-        _table(("", ""), rows.items()),
-        "## Results",
-        _table(("metric", "value", "data", "note"), (_result(m) for m in record.metrics)),
+        _usage(f'create_model("{record.name}", pretrained=True)', _applied(record, shape), record.hub_id),
+        *_results(record.metrics, record.model_args.get("horizon")),
+        "## What to know",
+        record.remarks,
+        "\n".join(f"- {fact}" for fact in facts),
+        record.citation,
     ]
-    if record.remarks:
-        parts += ["## What to know", record.remarks]
-    if record.citation:
-        parts += ["## Citation", record.citation]
-    return "\n\n".join(parts)
+    return "\n\n".join(p for p in parts if p)
 
 
-def _result(m: Metric) -> tuple[str, str, str, str]:
-    spread = f" ({m.mean:g} ± {m.std:g}, {m.runs} runs)" if m.mean is not None and m.std is not None else ""
-    return m.name, f"{m.value:g} {m.unit}".rstrip() + spread, f"{m.dataset}, {m.split}", m.note
-
-
-def _classes(record: Weights) -> str:
-    names = ", ".join(record.label_names)
-    return f"{record.num_classes}: {names}" if names else str(record.num_classes)
+def _applied(record: Weights, shape: str) -> list[str]:
+    """How a model is given data: a forecaster through what knows the unit, the others after their normalization."""
+    model = create_model(record.architecture, device="meta", in_chans=record.in_chans, **record.model_args)
+    if not isinstance(model, Forecaster):
+        return [f"y = model(model.normalize(x))  # x: {shape}, in the units of the data"]
+    return [
+        "from convrnn_zoo.train import load_forecaster  # the same, for frames in the unit of the data and of any size",
+        "",
+        f'forecaster = load_forecaster("{record.name}")',
+        f"y = forecaster(x, horizon={model.horizon})  # x: {shape}, y: (N, {model.horizon}, ...)",
+    ]
 
 
 # ---- of a model ------------------------------------------------------------------------------------------------
@@ -181,77 +159,85 @@ def model_card(
         license: one of the Hub's words; "other" with `license_name`.
         license_name: the licence's own name, "unstated" by default, where `license` is "other".
         description, task: sentences and words of the user's.
-        datasets, tags: words of the Hub's.
-        metrics: what was measured, as :class:`~convrnn_zoo.Metric`.
+        datasets: ids of the Hub's.
+        tags: words.
+        metrics: what was measured, as :class:`~convrnn_zoo.Metric`. Those that the Hub knows are told to it as
+            results on the first of the `datasets`.
 
     Raises:
         WeightsError: what :func:`check_card` finds.
     """
     cfg: Any = model.pretrained_cfg
-    metrics, pipeline = list(metrics), pipeline_of(task)
+    name, metrics, datasets = repo_id.split("/")[-1], list(metrics), list(datasets)
     results = [
         EvalResult(
-            task_type=pipeline or slug(task) or "other", dataset_type=slug(m.dataset), dataset_name=m.dataset,
-            dataset_split=m.split, metric_type=slug(m.name), metric_name=m.name, metric_value=m.value,
+            task_type=_PIPELINES.get(slug(task)) or slug(task) or "other", dataset_type=datasets[0],
+            dataset_name=m.dataset, dataset_split=m.split, metric_type=id, metric_name=m.name, metric_value=m.value,
         )
-        for m in metrics
+        for m in metrics if datasets and (id := _METRICS.get(slug(m.name)))
     ]  # fmt: skip
     data = ModelCardData(
         license=license, license_name=(license_name or "unstated") if license == "other" else None,
-        library_name="timm", pipeline_tag=pipeline, datasets=list(datasets) or None,
-        tags=[*_TAGS, *([slug(task)] if task else []), cfg["architecture"], *tags],
-        metrics=sorted({slug(m.name) for m in metrics}) or None,
-        model_name=repo_id.split("/")[-1], eval_results=results or None,
+        library_name="convrnn_zoo", pipeline_tag=_PIPELINES.get(slug(task)), datasets=datasets or None,
+        tags=[*_TAGS, *([slug(task)] if task else []), cfg["architecture"], *tags], metrics=_ids(metrics),
+        model_name=name, eval_results=results or None,
     )  # fmt: skip
     args: Any = getattr(model, "model_args", {})
-    rows = {
-        "architecture": f"`{cfg['architecture']}` with {_words(args)}",
-        "input channels": str(model.in_chans),
-        "classes": str(model.num_classes),
-        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
-    }
+    built = _built(cfg["architecture"], args, sum(p.numel() for p in model.parameters()))
     parts = [
-        f"# {repo_id.split('/')[-1]}", description, "## Use",
-        _usage(f"convrnn_zoo.from_pretrained({repo_id!r})", repo_id), "## Facts", _table(("", ""), rows.items()),
+        f"# {name}", description, _usage(f'from_pretrained("{repo_id}")', [], repo_id), *_results(metrics),
+        "## What to know",
+        f"{built}; {model.in_chans} channels of input, {model.num_classes} classes.",
     ]  # fmt: skip
-    if metrics:
-        parts += ["## Results", _table(("metric", "value", "data", "note"), (_result(m) for m in metrics))]
-    body = "\n\n".join(p for p in parts if p)
-    return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}\n"))
+    return _card(data, "\n\n".join(p for p in parts if p) + "\n")
 
 
 # ---- words -----------------------------------------------------------------------------------------------------
-def _applied(record: Weights, shape: str) -> list[str]:
-    """How a model is given data: a forecaster through what knows the unit, the others after their normalization."""
-    model = create_model(record.architecture, device="meta", in_chans=record.in_chans, **record.model_args)
-    if not isinstance(model, Forecaster):
-        return [f"y = model(model.normalize(x))  # x: (N, {shape}), in the units of the data"]
-    return [
-        "",
-        "from convrnn_zoo.train import load_forecaster  # the same, for frames in the unit of the data and of any size",
-        "",
-        f"forecaster = load_forecaster({record.name!r})",
-        f"y = forecaster(x, horizon={model.horizon})  # x: (N, {shape}), y: (N, {model.horizon}, ...)",
-    ]
+def _card(data: ModelCardData, body: str) -> ModelCard:
+    return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
 
 
-def _usage(call: str, hub_id: str | None, *then: str) -> str:
-    first = "import convrnn_zoo  # first: it makes the architecture known to timm"
-    lines = [first, "", f"model = {call}.eval()", *then]
+def _ids(metrics: Iterable[Metric]) -> list[str] | None:
+    """The Hub's ids of those metrics that it knows."""
+    return sorted({_METRICS[slug(m.name)] for m in metrics if slug(m.name) in _METRICS}) or None
+
+
+def _usage(call: str, then: Sequence[str], hub_id: str | None) -> str:
+    lines = ["import convrnn_zoo", f"model = convrnn_zoo.{call}.eval()", *(["", *then] if then else [])]
     if hub_id:
-        lines += ["", "import timm  # the same", "", f'model = timm.create_model("hf-hub:{hub_id}", pretrained=True)']
+        lines += ["", f'model = timm.create_model("hf-hub:{hub_id}", pretrained=True)  # the same, after both imports']
     return "```python\n" + "\n".join(lines) + "\n```"
 
 
-def _table(header: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
-    cell = lambda text: str(text).replace("|", "\\|")  # noqa: E731
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+def _built(architecture: str, args: Mapping[str, Any], parameters: int) -> str:
+    words = ", ".join(f"`{k}={v!r}`" for k, v in args.items()) or "its default sizes"
+    return f"`{architecture}` with {words}: {parameters:,} parameters"
 
 
-def _words(args: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{k}={v!r}`" for k, v in args.items()) or "its default sizes"
-
-
-def _numbers(values: Iterable[float]) -> str:
-    return ", ".join(f"{v:.4g}" for v in values)
+def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]:
+    """A heading, on which data it was measured, and a table: a row a metric, a column a method."""
+    if not metrics:
+        return []
+    if broken := [m for m in metrics if not math.isfinite(m.value)]:
+        raise WeightsError(f"metric {broken[0].name!r} is {broken[0].value}; leave out what was not measured")
+    data = list(dict.fromkeys(f"{m.dataset}, {m.split}" for m in metrics))
+    others = list(dict.fromkeys(b for m in metrics for b in m.baselines))
+    runs = any(m.mean is not None for m in metrics)
+    header = ["", "these weights", *others, *(["mean ± standard deviation"] if runs else [])]
+    rows = []
+    for m in metrics:
+        name = m.name
+        if m.summed_over:
+            name += f", summed over {m.summed_over:,} pixels"
+        if len(data) > 1:
+            name += f" ({m.dataset}, {m.split})"
+        if m.note and not m.baselines:
+            name += f": {m.note}"
+        compared = [f"{m.baselines[b]:.4g}" if b in m.baselines else "–" for b in others]
+        row = [name, f"{m.value:.4g} {m.unit}".rstrip(), *compared]
+        if runs:
+            row.append("" if m.mean is None else f"{m.mean:g} ± {m.std:g} ({m.runs} runs)")
+        rows.append([cell.replace("|", "\\|") for cell in row])
+    table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+    measured = f"Measured on {data[0]}" if len(data) == 1 else "Measured"
+    return ["## Results", f"{measured}{f', mean over {horizon} forecast frames' if horizon else ''}.", table]

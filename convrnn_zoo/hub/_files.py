@@ -2,31 +2,20 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
+from timm.models import filter_pretrained_cfg
 from torch import nn
 
-from ..models import HubAccessError, Weights, WeightsError
-from ..models._safetensors import Checkpoint, open_file, sha256_of
-from ._config import CONFIG, WEIGHTS_FILE, Config, model_config, read_config
-from ._errors import Where, explained
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Lets `write` fill a temporary file and moves it to `path`: whole, or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        write(Path(name))
-        os.chmod(name, 0o644)  # mkstemp's are for the owner alone
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+from .._whole import whole
+from ..models import WeightsError
+from ..models._config import CONFIG, WEIGHTS_FILE
+from ..models._hub_errors import Where, explained
+from ..models._meta import build_on_meta, check_arguments
+from ..models._registry import entry_points
+from ..models._safetensors import not_finite, sha256_of, write_file
 
 
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path:
@@ -54,36 +43,59 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path
         >>> torch.equal(model.head.weight, same.head.weight)
         True
     """
-    directory = Path(directory)
-    # Plain copies: safetensors takes no channels_last and no tied tensors, and each key gets its values back.
-    state = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
-    broken = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
-    if broken:
+    directory, state = Path(directory), model.state_dict()
+    if broken := not_finite(state):
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf; such weights are not saved; go back to a good step")
-    config = model_config(model, "")
+    config = model_config(model)
     with explained(Where(str(directory))):
-        directory.mkdir(parents=True, exist_ok=True)
-        weights = directory / WEIGHTS_FILE
-        write_whole(weights, lambda path: safetensors.torch.save_file(state, path, metadata={"format": "pt"}))
-        text = json.dumps({**config, "weights_sha256": sha256_of(weights)}, indent=2, ensure_ascii=False) + "\n"
-        write_whole(directory / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+        write_file(state, directory / WEIGHTS_FILE)
+        with whole(directory / CONFIG) as temporary:
+            temporary.write_text(config_text(config, sha256_of(directory / WEIGHTS_FILE)), encoding="utf-8")
     return directory
 
 
-def open_directory(directory: str, cache_dir: Any = None) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """What the registry needs to build the model of a directory."""
-    path = Path(directory)
-    if not path.is_dir():
-        raise HubAccessError(f"{directory}: no such directory; correct the path, or give owner/name for the Hub")
-    return read_config(path / CONFIG, directory).opened(source="local-dir", file=str(path))
+def config_text(config: Mapping[str, Any], sha256: str) -> str:
+    """The config.json of a model whose file of weights has this checksum."""
+    return json.dumps({**config, "weights_sha256": sha256}, indent=2, ensure_ascii=False) + "\n"
 
 
-def find_in_directory(cfg: dict[str, Any], cache_dir: Any, record: Weights | None) -> Checkpoint:
-    """The weights of a directory that a config.json describes."""
-    path = Path(cfg["file"])
-    return open_weights(path / WEIGHTS_FILE, str(path / WEIGHTS_FILE), read_config(path / CONFIG, str(path)))
+def model_config(model: nn.Module) -> dict[str, Any]:
+    """What config.json says of a model, from which its architecture builds it again.
 
-
-def open_weights(path: Path, origin: str, config: Config) -> Checkpoint:
-    """A file of weights that must have the checksum of its config, where that states one."""
-    return open_file(path, origin, config.sha256)
+    Raises:
+        WeightsError: a model that was not built by its name, or changed since so that it cannot be built again.
+    """
+    known: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
+    built: Mapping[str, Any] | None = getattr(model, "model_args", None)
+    if not known or built is None or known.get("architecture") not in entry_points():
+        raise WeightsError(
+            f"this {type(model).__name__} was not built by a name of the zoo, so no config could build it again; make "
+            "it with convrnn_zoo.create_model(name, ...) and load_state_dict what it learned"
+        )
+    name = known["architecture"]
+    args = {**built, "num_classes": model.num_classes, "in_chans": model.in_chans}
+    if getattr(model, "global_pool", None) is not None:
+        args["global_pool"] = model.global_pool
+    try:
+        args = check_arguments(json.loads(json.dumps(args)), name)
+    except TypeError as e:
+        raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
+    again = build_on_meta(lambda **k: entry_points()[name](**k), args, name).state_dict()
+    if {k: v.shape for k, v in again.items()} != {k: v.shape for k, v in model.state_dict().items()}:
+        raise WeightsError(
+            f"{name}: the model was changed after it was built, so {args} would not build it again; make one with the "
+            "changed arguments and load_state_dict what it learned"
+        )
+    cfg = filter_pretrained_cfg(dict(known), remove_source=True, remove_null=True)
+    for key in ("architecture", "state_dict", "custom_load", "label_offset"):
+        cfg.pop(key, None)
+    labels = cfg.pop("label_names", None) if known.get("num_classes") == model.num_classes else None
+    cfg.update(num_classes=model.num_classes, input_size=[model.in_chans, *cfg["input_size"][1:]])
+    return {
+        "architecture": name,
+        "num_classes": model.num_classes,
+        "num_features": model.num_features,
+        **({"label_names": list(labels)} if labels else {}),
+        "model_args": args,
+        "pretrained_cfg": cfg,
+    }

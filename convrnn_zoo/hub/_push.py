@@ -2,12 +2,12 @@
 
 import dataclasses
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx2
 import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
@@ -15,11 +15,11 @@ from torch import nn
 
 from .._version import __version__
 from ..models import WEIGHTS, HubAccessError, Weights, WeightsError
-from ..models._loading import find
+from ..models._config import CARD, CONFIG, WEIGHTS_FILE
+from ..models._download import retry
+from ..models._hub_errors import TRANSPORT, Where, explained
+from ..models._loading import source_of
 from ._cards import card_text, check_card, model_card
-from ._client import patiently
-from ._config import CARD, CONFIG, WEIGHTS_FILE
-from ._errors import Where, explained
 from ._files import save_pretrained
 
 logger = logging.getLogger("convrnn_zoo")
@@ -64,7 +64,7 @@ def push_to_hub(
         api = api_of(token)
         with explained(Where(repo_id, revision)):
             repo_id = full_name(api, repo_id)
-            has_card = patiently(Where(repo_id), lambda: api.file_exists(repo_id, CARD, revision=revision))
+            has_card = retry(Where(repo_id), lambda: api.file_exists(repo_id, CARD, revision=revision))
         if card is not None or not has_card:
             files[CARD] = str(_card_of(model, repo_id, card)).encode()
         architecture = model.pretrained_cfg["architecture"]  # type: ignore[index]
@@ -94,7 +94,7 @@ def _record_of(model: nn.Module) -> Weights | None:
     record = WEIGHTS.get(f"{cfg['architecture']}.{cfg.get('tag')}")
     if record is None:
         return None
-    held, mine = find(record.cfg(), record.name, None, record).read(), model.state_dict()
+    held, mine = source_of(record).read(), model.state_dict()
     same = held.keys() == mine.keys() and all(torch.equal(v, mine[k].cpu()) for k, v in held.items())
     return record if same else None
 
@@ -129,17 +129,24 @@ def upload(
             if revision and not create_pr:
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
             # A second try is the same commit: files that arrived the first time are not sent again.
-            return patiently(
-                where,
-                lambda: api.create_commit(
-                    repo_id, [CommitOperationAdd(path, content) for path, content in files.items()],
-                    commit_message=message, revision=revision, create_pr=create_pr,
-                ),
-            )  # fmt: skip
+            return retry(where, lambda: _commit(api, where, files, commit_message=message, create_pr=create_pr))
         except BaseException:
             if made:
                 _unmake(api, repo_id)
             raise
+
+
+def _commit(api: HfApi, where: Where, files: Mapping[str, Path | bytes], **kwargs: Any) -> CommitInfo:
+    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+    with warnings.catch_warnings():
+        # The client has the Hub check the card before anything is sent. What the Hub only warns of, it ignores later.
+        warnings.filterwarnings("error", "Warnings while validating metadata")
+        try:
+            return api.create_commit(where.repo_id, operations, revision=where.revision, **kwargs)
+        except (UserWarning, ValueError) as e:
+            if "metadata in README.md" not in str(e):
+                raise
+            raise WeightsError(f"{where}: the card has faults: {e}; correct it") from e
 
 
 def _make(api: HfApi, repo_id: str, private: bool | None) -> bool:
@@ -164,5 +171,5 @@ def _unmake(api: HfApi, repo_id: str) -> None:
     try:
         if set(api.list_repo_files(repo_id)) <= {".gitattributes"}:
             api.delete_repo(repo_id)
-    except (OSError, httpx2.HTTPError):
+    except (OSError, TRANSPORT):
         logger.warning("%s was made and is left empty; the next push fills it, or delete it on the Hub", repo_id)

@@ -1,12 +1,13 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
 from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import AutoregressiveForecaster, Forecaster, Rollout
 from ._loading import load_weights
+from ._meta import size_limit
 from ._network import ConvRNNModel
-from ._registry import create_model, list_models
-from ._sketch import size_limit
+from ._registry import create_model, from_pretrained, list_models
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
 
@@ -22,11 +23,13 @@ __all__ = [
     "Rollout",
     "Weights",
     "WeightsError",
+    "ZooModel",
     "convlstm_shi",
     "convrnn",
     "create_model",
     "forecaster",
     "forecaster_ef",
+    "from_pretrained",
     "hko7",
     "list_models",
     "load_weights",

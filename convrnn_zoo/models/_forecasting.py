@@ -4,13 +4,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
+from ._base import ZooModel
 
 
-class Forecaster(nn.Module):
+class Forecaster(ZooModel):
     """Frames ``(N, T, C, H, W)`` to the frames that follow, ``(N, horizon, C, H, W)``.
 
     Any length goes in and any horizon comes out; height and width must be multiples of `reduction`. The frames that

@@ -1,124 +1,193 @@
-"""From a checkpoint into a model: what is described must be there, what is asked for must fit, all of it or nothing.
+"""From a name or an address to weights, and from weights into a model: all of it or nothing.
 
-Every road takes this order: the described model is drawn on the meta device within the size limit; the file is
-found, its size, checksum and header checked; its keys and shapes compared with the description and with the model
-asked for; only then is anything allocated, read, found finite and loaded, strictly.
+Every road takes this order: the model that the weights are said to be of is built on the meta device, within the size
+limit; the file is found, its size, checksum and header checked; its keys, shapes and dtypes compared with that model;
+only then is the real one built, the values read, found finite and loaded, strictly.
 """
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from timm.models._manipulate import adapt_input_conv
 from torch import Tensor, nn
 
-from ._errors import WeightsError
-from ._safetensors import Checkpoint, from_state, open_file, sha256_of
-from ._sketch import check_stored, sketch
+from ._config import CONFIG, WEIGHTS_FILE, read_config
+from ._download import Token, commit_of, fetch, is_commit
+from ._errors import HubAccessError, WeightsError
+from ._hub_errors import Where
+from ._meta import build_on_meta
+from ._safetensors import FLOATS, not_finite, read_file, sha256_of
 from ._weights import WEIGHTS, Weights
 
-__all__ = ["SOURCES", "WeightsError", "choose_dtype", "describe", "find", "load_into", "load_weights", "sha256_of"]
+__all__ = ["OPENERS", "Source", "Stored", "find", "load", "load_weights", "refuse_detours", "sha256_of", "source_of"]
 
 logger = logging.getLogger("convrnn_zoo")
-
-Locate = Callable[[dict[str, Any], Any, Weights | None], Checkpoint]
-SOURCES: dict[str, Locate] = {}
-"""Where weights may come from besides the package, by timm's name of the source: ``(cfg, cache_dir, record)`` to the
-checkpoint. The Hub's client adds itself here."""
+Model = TypeVar("Model", bound=nn.Module)
 
 
 # ---- finding ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Source:
+    """Weights that can be read, and of which model they are said to be."""
+
+    origin: str
+    """Words for where they come from, for messages."""
+    read: Callable[[], dict[str, Tensor]]
+    args: Mapping[str, Any] | None = None
+    """The arguments of that model; None where nobody says."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model as a repository or a directory holds it."""
+
+    architecture: str
+    cfg: dict[str, Any]
+    """timm's, which says where the weights lie."""
+    source: Source
+
+
+def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> Stored:
+    """The model of ``"owner/name"`` or ``"owner/name@revision"`` on the Hub, its config read."""
+    repo_id, _, revision = name.partition("@")
+    where = Where(repo_id, revision or None, CONFIG)
+    path = fetch(where, cache_dir, token)
+    config = read_config(path, str(where))
+    # Config and weights are of one commit, whatever happens to the branch between the two.
+    weights = Where(repo_id, commit_of(path), WEIGHTS_FILE)
+    return Stored(
+        config.architecture,
+        {**config.cfg, "source": "hf-hub", "hf_hub_id": f"{repo_id}@{weights.revision}"},
+        Source(
+            str(weights), lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256), config.args
+        ),
+    )
+
+
+def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -> Stored:
+    """The model of a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, its config read."""
+    path = Path(directory)
+    if not path.is_dir():
+        raise HubAccessError(f"{directory}: no such directory; correct the path, or give owner/name for the Hub")
+    config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
+    return Stored(
+        config.architecture,
+        {**config.cfg, "source": "local-dir", "file": directory},
+        Source(str(weights), lambda: read_file(weights, str(weights), config.sha256), config.args),
+    )
+
+
+OPENERS: dict[str, Callable[..., Stored]] = {"hf-hub": open_repository, "local-dir": open_directory}
+"""By timm's name of a source, which is the part before the colon of an address."""
+
+
+def source_of(record: Weights, cache_dir: Any = None) -> Source:
+    """The weights of a record: in the package, or at a commit of the Hub, by the record's checksum either way."""
+    args = {"in_chans": record.in_chans, "num_classes": record.num_classes, **record.model_args}
+    if "file" in record.source():
+        return Source(record.name, lambda: read_file(record.file, record.name, record.sha256), args)
+    where = Where(str(record.hub_id), record.hub_commit, WEIGHTS_FILE)
+    if not is_commit(where.revision):
+        raise WeightsError(
+            f"{where}: a record must pin its weights to a full commit, got {where.revision!r}; correct it"
+        )
+    return Source(
+        str(where), lambda: read_file(fetch(where, cache_dir, None, record.sha256), str(where), record.sha256), args
+    )
+
+
 def refuse_detours(cfg: Mapping[str, Any], name: str) -> None:
     """A cfg may say where the weights lie, and nothing of how they are to be read."""
     wrong = [k for k in ("custom_load", "hf_hub_filename", "url") if cfg.get(k)]
-    if cfg.get("source") in SOURCES:
+    if cfg.get("source") in OPENERS:
         wrong += [k for k in ("state_dict", "label_offset") if cfg.get(k)]
     if wrong:
+        what = cfg.get("hf_hub_id") or cfg.get("file") or name
         raise WeightsError(
-            f"{cfg.get('hf_hub_id') or cfg.get('file') or name}: its config sets {', '.join(wrong)}, by which weights "
-            "could be read from elsewhere or otherwise; this zoo reads model.safetensors as it is. Remove them, or "
-            "save the model anew with convrnn_zoo.save_pretrained"
+            f"{what}: its config sets {', '.join(wrong)}, by which weights could be read from elsewhere or otherwise; "
+            "this zoo reads model.safetensors as it is. Remove them, or save the model anew with "
+            "convrnn_zoo.save_pretrained"
         )
 
 
-def describe(cfg: Mapping[str, Any], name: str, stored: Any, record: Weights | None) -> dict[str, Any] | None:
-    """The arguments of the model that the weights claim to be, or None for a file that nobody describes."""
-    if cfg.get("source") in SOURCES:
-        what = str(cfg.get("hf_hub_id") or cfg.get("file"))
-        args = check_stored(stored or {}, what)
-        size = cfg["input_size"]
-        if not isinstance(size, list | tuple) or len(size) != 3:
-            raise WeightsError(f"{what}: input_size must be three numbers (C, H, W), got {size!r}; save it anew")
-        claimed = check_stored({"num_classes": cfg["num_classes"], "in_chans": size[0]}, what)
-        if any(args.get(k, v) != v for k, v in claimed.items()):
-            raise WeightsError(f"{what}: config.json contradicts itself: {claimed}, model_args {args}; save it anew")
-        return {**claimed, **args}
-    if record is not None and (cfg.get("file") in (None, str(record.file))):
-        return {"in_chans": record.in_chans, "num_classes": record.num_classes, **record.model_args}
-    return None
+def find(cfg: Mapping[str, Any], name: str, cache_dir: Any = None) -> Source:
+    """The weights that a resolved cfg of timm's points to.
 
-
-def find(cfg: dict[str, Any], name: str, cache_dir: Any, record: Weights | None) -> Checkpoint:
-    """The checkpoint that a resolved cfg points to, by the one road of its source."""
-    if cfg.get("source") in SOURCES:
-        return SOURCES[cfg["source"]](cfg, cache_dir, None)
-    if cfg.get("state_dict"):
-        return from_state(cfg["state_dict"], "the given state_dict")
-    if cfg.get("file"):
-        path = Path(cfg["file"])
-        mine = next((w for w in WEIGHTS.values() if w.file == path), None)
-        return open_file(path, mine.name if mine else str(path), mine.sha256 if mine else None)
-    if cfg.get("hf_hub_id") and "hf-hub" in SOURCES:
-        return SOURCES["hf-hub"](cfg, cache_dir, record)
+    Raises:
+        WeightsError: it points to none.
+    """
+    file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
+    if cfg.get("source") in OPENERS:
+        return OPENERS[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir).source
+    if state := cfg.get("state_dict"):
+        return Source("the given state_dict", lambda: dict(state))
+    record = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
+    if record and record.source().items() <= cfg.items():
+        return source_of(record, cache_dir)
+    if file:
+        return Source(str(file), lambda: read_file(Path(file), str(file)))
+    if hub_id:
+        return open_repository(hub_id, cache_dir).source
     having = ", ".join(WEIGHTS) or "none yet"
     raise WeightsError(f"{name} has no pretrained weights; pass pretrained=False, or use one that has: {having}")
 
 
 # ---- fitting ---------------------------------------------------------------------------------------------------
-def fit_input(state: dict[str, Tensor], model: nn.Module) -> list[str]:
-    """Adapts the first layer's input weights to the model's `in_chans`, by timm's rule for image models."""
-    target, notes = model.state_dict(), []
+def fit(state: dict[str, Tensor], model: nn.Module, origin: str) -> dict[str, Tensor]:
+    """The state for a model that may have other input channels and another number of classes; says what it changed.
+
+    The first layer's input weights are adapted by timm's rule for image models: summed for one channel, else repeated
+    and scaled so that repeated channels give the same. A head of another number of classes is the model's own, fresh
+    one, here on the meta device.
+    """
+    target, state = model.state_dict(), dict(state)
     for key in model.input_weights():  # type: ignore[operator]
         old = state.get(key)
         if old is None or old.dim() < 2 or old.dim() != target[key].dim() or old.shape[1] == target[key].shape[1]:
             continue
-        flat = old.reshape(*old.shape[:2], -1, 1)  # timm's rule is for 4-D weights: one spatial axis is enough
-        new = adapt_input_conv(target[key].shape[1], flat, base_chans=old.shape[1])
-        state[key] = new.reshape(*new.shape[:2], *old.shape[2:])
-        notes.append(f"{key} adapted from {old.shape[1]} to {new.shape[1]} input channels")
-    return notes
+        had, wants = old.shape[1], target[key].shape[1]
+        exact = old.to(torch.promote_types(old.dtype, torch.float32))
+        new = exact.sum(1, keepdim=True) if wants == 1 else exact[:, torch.arange(wants) % had] * (had / wants)
+        state[key] = new.to(old.dtype)
+        logger.info("%s: %s adapted from %d to %d input channels", origin, key, had, wants)
+    had, wants = (len(s["head.weight"]) if "head.weight" in s else 0 for s in (state, target))
+    if had != wants == model.num_classes:
+        state = {k: v for k, v in state.items() if not k.startswith("head.")}
+        state |= {k: v for k, v in target.items() if k.startswith("head.")}
+        if wants:
+            logger.warning(
+                "%s: the weights have %d classes and the model %d: its head is random, train it before use",
+                origin, had, wants,
+            )  # fmt: skip
+    return state
 
 
-def fit_head(state: dict[str, Tensor], model: nn.Module) -> list[str]:
-    """Leaves the model's own fresh head in place where its number of classes is another, and says so."""
-    target = model.state_dict()
-    head = [k for k in {*state, *target} if k.startswith("head.")]
-    if all(k in state and k in target and state[k].shape == target[k].shape for k in head):
-        return []
-    had = len(state["head.weight"]) if "head.weight" in state and state["head.weight"].dim() else 0
-    wants = len(target["head.weight"]) if "head.weight" in target else 0
-    if had == wants:
-        return []  # not a matter of classes: the comparison will name it
-    for key in head:
-        state.pop(key, None)
-        if key in target:
-            state[key] = target[key]
-    if not wants:
-        return []
-    return [f"the weights have {had} classes and the model {wants}: its head is random, train it before use"]
+def compare(state: Mapping[str, Tensor], model: nn.Module, origin: str, dtype: torch.dtype | None = None) -> None:
+    """Every key, shape and dtype must agree; what does not is listed. Of values nothing is read.
 
-
-def compare(state: Mapping[str, Tensor], model: nn.Module, origin: str, exact: bool) -> None:
-    """Every key, shape and, if `exact`, dtype must agree; what does not is listed."""
+    Args:
+        state: the weights.
+        model: what they are for, such as on the meta device.
+        origin: where they come from.
+        dtype: that of the model's floating tensors, in place of its own; it must hold that of the weights exactly.
+    """
     target = model.state_dict()
     both = [(k, state[k], v) for k, v in target.items() if k in state]
+
+    def holds(value: Tensor, like: Tensor) -> bool:
+        into = dtype or like.dtype
+        if like.is_floating_point():
+            return value.dtype in FLOATS and torch.promote_types(into, value.dtype) == into
+        return like.dtype == value.dtype
+
     faults = {
         "missing": [k for k in target if k not in state],
         "unexpected": [k for k in state if k not in target],
         "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in both if s.shape != v.shape],
-        "of another kind": [f"{k} {s.dtype} for {v.dtype}" for k, s, v in both if not _holds(v.dtype, s.dtype, exact)],
+        "of another kind": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in both if not holds(s, v)],
     }
     if any(faults.values()):
         listed = "; ".join(f"{what}: {', '.join(map(str, keys))}" for what, keys in faults.items() if keys)
@@ -128,41 +197,38 @@ def compare(state: Mapping[str, Tensor], model: nn.Module, origin: str, exact: b
         )
 
 
-def _holds(dtype: torch.dtype, value: torch.dtype, exact: bool) -> bool:
-    if dtype.is_floating_point and value.is_floating_point:
-        return not exact or torch.promote_types(dtype, value) == dtype
-    return dtype == value
-
-
 # ---- loading ---------------------------------------------------------------------------------------------------
-def choose_dtype(
-    build: Callable[..., nn.Module], args: dict[str, Any], described: dict[str, Any] | None, weights: Checkpoint
-) -> dict[str, Any]:
-    """Compares without allocating, and gives `args` with the dtype of the weights where the caller named none."""
-    what = f"the model of {weights.origin}"
+def load(
+    build: Callable[..., nn.Module], args: Mapping[str, Any], source: Source, described: nn.Module | None
+) -> nn.Module:
+    """The model that ``build(**args)`` makes, with the weights of a source.
+
+    Args:
+        build: makes the model.
+        args: its arguments; without a dtype, it is that of the weights.
+        source: the weights.
+        described: the model that they are said to be of, on the meta device; None where nobody says.
+    """
+    state, origin = source.read(), source.origin
+    if wrong := [k for k, v in state.items() if not isinstance(v, Tensor)]:
+        raise WeightsError(f"{origin}: {', '.join(map(str, wrong))} are no tensors; pass what state_dict() gives")
+    kinds = {v.dtype for v in state.values() if v.dtype in FLOATS}
+    dtype = kinds.pop() if len(kinds) == 1 else torch.get_default_dtype()
     if described is not None:
-        compare(weights.header, sketch(build, {"dtype": weights.dtype, **described}, what), weights.origin, exact=True)
-    asked = args.get("dtype")
-    args = {**args, "dtype": asked or weights.dtype}
-    target, state = sketch(build, args, what), dict(weights.header)
-    fit_input(state, target)
-    fit_head(state, target)
-    compare(state, target, weights.origin, exact=asked is None)
-    return args
+        compare(state, described, origin, dtype)
+    plain = {k: v for k, v in args.items() if k not in ("device", "dtype")}
+    if described is None or plain != source.args:
+        target = build_on_meta(build, plain, f"the model of {origin}")
+        state = fit(state, target, origin)
+        compare(state, target, origin, dtype)
+    _check_finite(state, origin)
+    model = build(**{**args, "dtype": args.get("dtype") or dtype})
+    fresh = model.state_dict()
+    model.load_state_dict({k: fresh[k] if v.is_meta else v for k, v in state.items()}, strict=True)
+    return model
 
 
-def load_into(model: nn.Module, weights: Checkpoint, exact: bool = False) -> None:
-    """Loads into a model that the weights were compared with; on an error the model is as it was."""
-    state = weights.read()
-    for note in fit_input(state, model):
-        logger.info("%s: %s", weights.origin, note)
-    for note in fit_head(state, model):
-        logger.warning("%s: %s", weights.origin, note)
-    compare(state, model, weights.origin, exact)
-    model.load_state_dict(state, strict=True)
-
-
-def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(model: Model, path: str | Path) -> Model:
     """Loads a safetensors file into a model: every key, shape and value checked, all of it or nothing.
 
     Args:
@@ -179,12 +245,13 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
         ...     _ = convrnn_zoo.save_pretrained(model, d)
         ...     _ = load_weights(model, pathlib.Path(d) / "model.safetensors")
     """
-    weights = open_file(Path(path), str(path))
-    compare(weights.header, model, weights.origin, exact=True)
-    load_into(model, weights, exact=True)
+    state = read_file(Path(path), str(path))
+    compare(state, model, str(path))
+    _check_finite(state, str(path))
+    model.load_state_dict(state, strict=True)
     return model
 
 
-def record_of(name: str, tag: str | None) -> Weights | None:
-    """The record of ``name.tag``, if the package has one."""
-    return WEIGHTS.get(f"{name}.{tag}") if tag else None
+def _check_finite(state: Mapping[str, Tensor], origin: str) -> None:
+    if broken := not_finite(state):
+        raise WeightsError(f"{origin}: {', '.join(broken)} holds NaN or Inf; these weights are of no use, fetch others")

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
+from ._base import ZooModel
 from ._sequences import POOLS, Lengths, check_lengths, check_pool, pack, unpack
 
 
-class ConvRNNModel(nn.Module):
+class ConvRNNModel(ZooModel):
     """A convolutional RNN with an optional classifier, on batch-first sequences.
 
     Args:

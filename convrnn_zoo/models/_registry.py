@@ -2,20 +2,22 @@
 
 import difflib
 import fnmatch
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import timm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from timm.models import model_entrypoint as timm_entrypoint
 from torch import nn
 
-from ._errors import WeightsError
-from ._loading import SOURCES, choose_dtype, describe, find, load_into, load_weights, record_of, refuse_detours
-from ._sketch import sketch
+from ._base import ZooModel
+from ._errors import HubAccessError, WeightsError
+from ._loading import OPENERS, Source, Stored, find, load, load_weights, refuse_detours
+from ._meta import build_on_meta, size_limit
 from ._weights import WEIGHTS
 
 _ENTRIES: dict[str, Callable[..., nn.Module]] = {}
@@ -39,11 +41,11 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
         raise ValueError(f"the name {name!r} is taken by {taken}; register {module}'s model under another")
 
     def entry(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return _build(name, model, plain, pretrained, **kwargs)
+        return _build(name, model, bare_cfg, pretrained, **kwargs)
 
     entry.__name__ = entry.__qualname__ = name
     entry.__module__, entry.__doc__ = module, doc
-    plain = {**cfg, "architecture": name}
+    bare_cfg = {**cfg, "architecture": name}
     home = sys.modules[module]
     cfgs: dict[str, Any] = {
         name: cfg,
@@ -59,64 +61,42 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
 def _build(
     name: str,
     model: Callable[..., nn.Module],
-    plain: dict[str, Any],
+    bare_cfg: dict[str, Any],
     pretrained: bool,
     pretrained_cfg: Any = None,
     pretrained_cfg_overlay: dict[str, Any] | None = None,
-    cache_dir: str | Path | None = None,
+    cache_dir: Any = None,
+    source: Source | None = None,
+    pretrained_model_args: Any = None,
     **kwargs: Any,
 ) -> nn.Module:
+    """What timm calls, and :func:`create_model` with the source of an address that it has opened."""
     if not pretrained and not pretrained_cfg:
-        pretrained_cfg = plain  # without weights, an architecture does not take on the sizes of those it has
+        pretrained_cfg = bare_cfg  # without weights, an architecture does not take on the sizes of those it has
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, pretrained_cfg_overlay).to_dict()
     refuse_detours(cfg, name)
-    # A repository tells of its weights itself, whatever record its tag may call to mind.
-    record = None if cfg.get("source") in SOURCES else record_of(name, cfg.get("tag"))
-    described = describe(cfg, name, kwargs.get("pretrained_model_args"), record)
-    if described is not None:
-        sketch(model, described, f"the model of {cfg.get('hf_hub_id') or cfg.get('file') or name}")
-    if record is not None:
+    has_config = cfg.get("source") in OPENERS  # which describes its weights, whatever record its tag has the name of
+    if source is None and (pretrained or has_config):
+        source = find(cfg, name, cache_dir)
+    described = None
+    if source is not None and source.args is not None:
+        described = build_on_meta(model, source.args, f"the model of {source.origin}")
+    if source is not None and has_config:
+        kwargs = {**(source.args or {}), **kwargs}
+    elif record := WEIGHTS.get(f"{name}.{cfg.get('tag')}"):
         kwargs = {**record.model_args, **kwargs}
-
     features: dict[str, Any] = {"feature_cls": "getter", "out_indices": kwargs.pop("out_indices", None)}
 
     def construct(**args: Any) -> nn.Module:
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
-        weights = find(cfg, name, cache_dir, record) if pretrained else None
-        if weights is not None:
-            args = choose_dtype(model, args, described, weights)
-        built = model(**args)
-        if weights is not None:
-            load_into(built, weights)
-        built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}  # type: ignore[assignment]
-        built._model_args = dict(built.model_args)  # type: ignore[arg-type, assignment] # for timm's own export
+        built: Any = load(model, args, source, described) if pretrained and source is not None else model(**args)
+        built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}
+        built._model_args = dict(built.model_args)  # for timm's own export
         if features["out_indices"] is None:
-            features["out_indices"] = tuple(range(len(built.feature_info)))  # type: ignore[arg-type]
+            features["out_indices"] = tuple(range(len(built.feature_info)))
         return built
 
     return build_model_with_cfg(construct, name, pretrained=False, pretrained_cfg=cfg, feature_cfg=features, **kwargs)
-
-
-Opener = Callable[[str, Any], tuple[str, dict[str, Any], dict[str, Any]]]
-OPENERS: dict[str, Opener] = {}
-"""Reads what a name such as ``"hf-hub:owner/name"`` points to, by its part before the colon: ``(rest, cache_dir)`` to
-the architecture, timm's cfg and the stored arguments. The Hub's client adds itself here."""
-
-
-def build_stored(
-    opened: tuple[str, dict[str, Any], dict[str, Any]], pretrained: bool = True, **kwargs: Any
-) -> nn.Module:
-    """The model that an opener told of, with the caller's arguments in place of the stored ones."""
-    architecture, cfg, stored = opened
-    if architecture not in _ENTRIES:
-        raise WeightsError(
-            f"{cfg.get('hf_hub_id') or cfg.get('file')}: its architecture {architecture!r} is not one of this zoo; "
-            "convrnn_zoo.list_models() lists them, and timm.create_model loads timm's own"
-        )
-    kwargs = {k: v for k, v in kwargs.items() if v is not None}
-    return timm.create_model(
-        architecture, pretrained=pretrained, pretrained_cfg=cfg, pretrained_model_args=stored, **{**stored, **kwargs}
-    )
 
 
 def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
@@ -135,16 +115,21 @@ def entry_points() -> dict[str, Callable[..., nn.Module]]:
     return dict(_ENTRIES)
 
 
+@overload
+def create_model(name: str, pretrained: bool = False, *, features_only: Literal[True], **kwargs: Any) -> nn.Module: ...
+@overload
+def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> ZooModel: ...
 def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A model of the zoo by name: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
 
     The same as :func:`timm.create_model`, for the zoo's names alone.
 
     Args:
-        name: one of :func:`list_models`.
-        pretrained: whether to load weights: those of the tag, or the architecture's first.
+        name: one of :func:`list_models`, or the address of what was pushed or saved.
+        pretrained: whether to load weights: those of the tag or address, or the architecture's first.
         **kwargs: sizes and options of the model, such as `in_chans`, `num_classes`, `hidden_channels`, and timm's
-            own, such as `cache_dir`. A `checkpoint_path` must be a safetensors file; it is loaded strictly.
+            own, such as `cache_dir`. A `checkpoint_path` must be a safetensors file; it is loaded strictly. With
+            `features_only`, the model is timm's around this one, which gives the output of each layer.
 
     Raises:
         ValueError: no such name in the zoo.
@@ -162,12 +147,70 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
     if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
         return build_stored(OPENERS[scheme](rest, kwargs.get("cache_dir")), pretrained, **kwargs)
     architecture, _, tag = name.partition(".")
-    if not colon:
-        if architecture not in _ENTRIES:
-            near = difflib.get_close_matches(architecture, _ENTRIES, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "convrnn_zoo.list_models() lists them"
-            raise ValueError(f"no model {name!r} in the zoo; {hint}")
-        if tag and name not in WEIGHTS:
-            having = ", ".join(w for w in WEIGHTS if w.startswith(f"{architecture}.")) or "none"
-            raise WeightsError(f"{architecture} has no weights {tag!r}; it has: {having}; all: {', '.join(WEIGHTS)}")
+    if architecture not in _ENTRIES:
+        near = difflib.get_close_matches(architecture, _ENTRIES, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "convrnn_zoo.list_models() lists them"
+        raise ValueError(f"no model {name!r} in the zoo; {hint}")
+    if tag and name not in WEIGHTS:
+        having = ", ".join(w for w in WEIGHTS if w.startswith(f"{architecture}.")) or "none"
+        raise WeightsError(f"{architecture} has no weights {tag!r}; it has: {having}; all: {', '.join(WEIGHTS)}")
     return timm.create_model(name, pretrained=pretrained, **kwargs)
+
+
+def build_stored(stored: Stored, pretrained: bool = True, **kwargs: Any) -> Any:
+    """The model of a repository or a directory, with the caller's arguments in place of the stored ones."""
+    if stored.architecture not in _ENTRIES:
+        raise WeightsError(
+            f"{stored.source.origin}: its architecture {stored.architecture[:80]!r} is not one of this zoo; "
+            "convrnn_zoo.list_models() lists them, and timm.create_model loads timm's own"
+        )
+    kwargs = {k: v for k, v in kwargs.items() if v is not None}
+    return _ENTRIES[stored.architecture](pretrained, pretrained_cfg=stored.cfg, source=stored.source, **kwargs)
+
+
+def from_pretrained(
+    repo_id_or_dir: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    max_bytes: int | None = None,
+    **kwargs: Any,
+) -> ZooModel:
+    """A model with its weights, from a repository of the Hub or from a directory.
+
+    Read are ``config.json`` and ``model.safetensors``, never a pickle. The architecture must be one of this zoo; the
+    weights must be, key by key, those of the model that the config describes, undamaged and finite.
+
+    Args:
+        repo_id_or_dir: ``"owner/name"``, ``"owner/name@revision"``, or a directory as
+            :func:`~convrnn_zoo.save_pretrained` makes it.
+        revision: branch, tag or commit; ``main`` by default.
+        token: a token of the Hub; by default that of ``hf auth login``; False for none.
+        cache_dir: in place of the Hub's own cache.
+        max_bytes: refuses larger models and files; 4 GiB by default.
+        **kwargs: arguments in place of the stored ones: another `num_classes` gives a fresh head (a warning says so),
+            another `in_chans` adapts the first layer; also `dtype`, which is otherwise that of the weights, and
+            `device`.
+
+    Raises:
+        HubAccessError: (an OSError) the repository, the network or the disk would not do it.
+        WeightsError: (a ValueError) what came is damaged, or not a model of this zoo.
+
+    Example:
+        >>> model = from_pretrained("owner/convlstm1d-vowels", revision="v1")  # doctest: +SKIP
+    """
+    name = os.fspath(repo_id_or_dir)
+    with size_limit(max_bytes):
+        if Path(name).is_dir():
+            if revision is not None:
+                raise WeightsError(f"{name} is a directory and has no revisions; drop revision={revision!r}")
+            stored = OPENERS["local-dir"](name)
+        elif isinstance(repo_id_or_dir, os.PathLike) or name.startswith((".", "/", "~")):
+            raise HubAccessError(f"{name}: no such directory; correct the path, or give owner/name for the Hub")
+        else:
+            name = name.removeprefix("hf-hub:")
+            if revision is not None and "@" in name:
+                raise WeightsError(f"{name} came with revision={revision!r}; give one of the two")
+            stored = OPENERS["hf-hub"](f"{name}@{revision}" if revision else name, cache_dir, token)
+        return build_stored(stored, cache_dir=cache_dir, **kwargs)

@@ -25,6 +25,10 @@ class Metric:
     runs: int = 1
     note: str = ""
     unit: str = "%"
+    baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What other methods reach on the same data, by their names."""
+    summed_over: int | None = None
+    """The pixels of a frame, where the figure is their sum and not their mean."""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ class FrameSet:
     """What the test split is, in words."""
     thresholds: tuple[float, ...] = ()
     """In the data's unit: from where on a pixel counts as an occurrence, for CSI, POD and FAR."""
+    pixels: int = 64 * 64
+    """Of a frame of the test split."""
     baselines: Mapping[str, Baseline] = field(default_factory=lambda: SIMPLE)
     """What an evaluation compares a model with; one whose package is not installed is left out."""
 

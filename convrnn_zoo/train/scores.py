@@ -199,8 +199,22 @@ def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
 
     unit = data.scale.unit
     units = {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB"}
+
+    def baselines(name: str) -> dict[str, float]:
+        means = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
+        return {b: float(f"{value:.4g}") for b, value in means.items() if not math.isnan(value)}
+
     return tuple(
-        Metric(name, round(mean(values), 4), data.title, data.split, unit=units.get(name, ""), note=note(name))
+        Metric(
+            name,
+            round(mean(values), 4),
+            data.title,
+            data.split,
+            unit=units.get(name, ""),
+            note=note(name),
+            baselines=baselines(name),
+            summed_over=data.pixels if name in ("MSE", "MAE") else None,
+        )
         for name, values in scores["forecast"].items()
         if not math.isnan(mean(values))
     )

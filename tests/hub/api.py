@@ -5,9 +5,13 @@ import json
 import re
 import time
 
+from huggingface_hub import ModelCard
+
 from .store import git_sha1, is_lfs, sha256
 
 ROUTES = []
+LICENSES = ["apache-2.0", "mit", "other"]
+PIPELINES = ["audio-classification", "image-classification", "video-classification", "video-to-video"]
 
 
 def route(method, pattern):
@@ -64,7 +68,13 @@ def delete(handler):
 
 @route("POST", "/api/validate-yaml")
 def validate(handler):
-    send(handler, {"errors": [], "warnings": []})
+    """As the Hub does: it refuses a licence that it does not know, and only warns of a pipeline tag."""
+    data = ModelCard(json.loads(handler.sent)["content"], ignore_metadata_errors=True).data
+    errors = [] if data.license in LICENSES else [f'"license" must be one of {LICENSES}']
+    known = data.pipeline_tag in (None, *PIPELINES)
+    warnings = [] if known else [f'The pipeline tag "{data.pipeline_tag}" is not in the official list']
+    found = {"errors": [{"message": e} for e in errors], "warnings": [{"message": w} for w in warnings]}
+    send(handler, found, 400 if errors else 200)
 
 
 @route("GET", "/api/models/{id}(/revision/(?P<revision>.+))?")

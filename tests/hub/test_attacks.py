@@ -216,6 +216,6 @@ def test_no_architecture_reads_pickles_through_timm(saved, tmp_path):
 
 def test_a_branch_that_moves_between_config_and_weights_is_not_mixed(hub, saved, tmp_path):
     repo = hub.store.create("alice/moving", saved)
-    opened = convrnn_zoo.hub.open_repository("alice/moving")
+    opened = convrnn_zoo.models._loading.open_repository("alice/moving")
     repo.commit(files(make(num_classes=4), tmp_path / "other"))
     assert convrnn_zoo.models._registry.build_stored(opened).num_classes == 3

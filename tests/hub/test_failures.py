@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from huggingface_hub.utils import close_session
 
 from convrnn_zoo import HubAccessError, from_pretrained
 
+from .client import close_session
 from .conftest import tree
 from .examples import assert_same, make
 from .faults import Corrupt, Cut, Reset, Short, Slow, Status

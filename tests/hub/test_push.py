@@ -32,9 +32,9 @@ UNFIT = {
 }
 CARDS = {
     "pipeline": ({"license": "mit", "task": "x", "tags": [3]}, "tags must be words"),
-    "licence": ({"license": "mine"}, "license 'mine' is not one of the Hub's"),
+    "licence": ({"license": "mine"}, '"license" must be one of'),
     "words": ({"licence": "mit"}, "unexpected keyword argument 'licence'"),
-    "text": ("---\nlicense: mit\npipeline_tag: video-prediction\n---\n", "pipeline_tag 'video-prediction' is not one"),
+    "text": ("---\nlicense: mit\npipeline_tag: video-prediction\n---\n", 'The pipeline tag "video-prediction" is not'),
     "no metadata": ("Just words.", "no license"),
 }
 
@@ -50,6 +50,7 @@ def test_a_card_with_faults_is_not_pushed(card, words, hub):
     with pytest.raises(WeightsError, match=re.escape(words)):
         push_to_hub(make(), "alice/card", card=card)
     assert not hub.store.repos
+    assert not hub.asked("/preupload/"), "something was sent"
 
 
 def test_who_may_not_push(hub, monkeypatch):

@@ -9,6 +9,7 @@ from huggingface_hub import HfApi
 
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
+from convrnn_zoo.models import _loading, _registry
 
 from .examples import assert_same, changed, files, labels, make, representatives
 
@@ -41,6 +42,24 @@ def test_every_family_comes_back_from_the_hub(name, hub, offline):
         offline(False)
     for moved in (timm.create_model(f"hf-hub:{repo}", pretrained=True), from_pretrained(f"{repo}@main")):
         assert {k: getattr(moved, k) for k in changed(name)} == changed(name)
+
+
+def test_a_repository_is_read_and_compared_once(hub, monkeypatch):
+    push_to_hub(make(), "alice/once")
+    from_pretrained("alice/once")
+    read, on_meta = [], []
+    for module, name, calls in ((_loading, "read_config", read), (_registry, "build_on_meta", on_meta),
+                                (_loading, "build_on_meta", on_meta)):  # fmt: skip
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, f=original, calls=calls: calls.append(args) or f(*args))
+    for road in (from_pretrained, lambda repo: create_model(f"hf-hub:{repo}", pretrained=True)):
+        before = len(hub.log)
+        road("alice/once")
+        assert (len(read), len(on_meta)) == (1, 1)
+        assert [entry[1].rpartition("/")[2] for entry in hub.log[before:]] == ["config.json"]  # whether it is current
+        read.clear(), on_meta.clear()
+    timm.create_model("hf-hub:alice/once", pretrained=True)
+    assert (len(read), len(on_meta)) == (1, 1)
 
 
 def test_a_pinned_commit_in_the_cache_asks_nothing(hub):

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 
 import convrnn_zoo
@@ -19,6 +20,20 @@ CLASSIFIERS = pytest.mark.parametrize(
 
 def load(record, **kwargs):
     return convrnn_zoo.create_model(record.name, pretrained=True, **kwargs)
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The device of every model that is constructed, in order."""
+    devices = []
+    for kind in (convrnn_zoo.ConvRNNModel, convrnn_zoo.ConvRNNForecaster):
+
+        def construct(self, *args, original=kind.__init__, **kwargs):
+            original(self, *args, **kwargs)
+            devices.append(next(self.parameters()).device.type)
+
+        monkeypatch.setattr(kind, "__init__", construct)
+    return devices
 
 
 @pytest.fixture
@@ -45,6 +60,18 @@ def test_records_state_what_the_files_hold(record):
     assert (model.in_chans, model.num_classes) == (record.in_chans, record.num_classes)
     assert record.file.stat().st_size < 10_000_000
     assert _weights.Weights.from_json(record.to_json()) == record
+
+
+@RECORDS
+@pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
+def test_a_model_with_weights_is_constructed_once_on_meta_and_once_for_real(record, create, built):
+    for name in (record.name, record.architecture):
+        create(name, pretrained=True)
+        assert built == ["meta", "cpu"]
+        built.clear()
+    if record.num_classes:
+        create(record.name, pretrained=True, num_classes=2)  # what is asked for is not what the weights are of
+        assert built == ["meta", "meta", "cpu"]
 
 
 @RECORDS

@@ -85,6 +85,8 @@ def test_a_record_tells_what_every_baseline_reaches():
     }
     error, alarms = metrics_of(scores, RAIN)
     assert error.value == 4
+    assert (error.baselines, error.summed_over) == ({"last frame": 6, "zero": 6.5}, 64 * 64)
+    assert (alarms.baselines, alarms.summed_over) == ({"last frame": 0.2}, None)
     assert error.note == (
         "mean over 2 frames; better than last frame (6) at every lead time, zero (6.5) at 1 of 2 lead times"
     )

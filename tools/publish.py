@@ -1,23 +1,25 @@
-"""Every set of weights that the package carries, to the Hub: for the maintainers."""
+"""Pushes the weights that the package carries to the Hub: ``python -m tools.publish --namespace OWNER``."""
 
 import dataclasses
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import safetensors.torch
 import torch
 from huggingface_hub import HfApi
 from torch import Tensor, nn
 
-from ..models import WEIGHTS, Weights, WeightsError, create_model
-from ..models._safetensors import open_file, sha256_of
-from ._cards import card_text
-from ._client import fetch, with_token
-from ._config import CARD, CONFIG, WEIGHTS_FILE, model_config
-from ._errors import Where, explained
-from ._push import api_of, upload
+from convrnn_zoo.hub import card_text
+from convrnn_zoo.hub._files import config_text, model_config
+from convrnn_zoo.hub._push import api_of, upload
+from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
+from convrnn_zoo.models._config import CARD, CONFIG, WEIGHTS_FILE
+from convrnn_zoo.models._download import fetch
+from convrnn_zoo.models._hub_errors import Where, explained
+from convrnn_zoo.models._safetensors import read_file, sha256_of
 
 GOLDEN = "golden.safetensors"
 
@@ -42,7 +44,7 @@ def publish(
     Args:
         namespace: the owner, a user or an organization.
         only: the name of one set of weights.
-        cards: a directory with cards whose words are kept, ``<name>.md`` each.
+        cards: a directory with cards whose words are kept, ``<name>.md`` each, and their pictures pushed.
         token: by default that of ``hf auth login`` or HF_TOKEN.
 
     Raises:
@@ -63,10 +65,14 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
     if sha256_of(record.file) != record.sha256:
         raise WeightsError(f"{record.file}: not the file of its record (sha256 {record.sha256}); restore it")
     model = create_model(record.name, pretrained=True).eval()
-    config = json.dumps(model_config(model, record.sha256), indent=2, ensure_ascii=False) + "\n"
+    config = config_text(model_config(model), record.sha256)
     words = cards / f"{record.name}.md" if cards else None
     card = card_text(record, words.read_text(encoding="utf-8") if words and words.is_file() else None)
-    files: dict[str, Path | bytes] = {WEIGHTS_FILE: record.file, CONFIG: config.encode(), CARD: card.encode()}
+    files: dict[str, Path | bytes] = {WEIGHTS_FILE: record.file, CONFIG: config.encode()}
+    for link in set(re.findall(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)", card)) if cards else ():
+        files[Path(link).name] = cards / link  # a picture beside the card here goes beside it there
+        card = card.replace(f"]({link})", f"]({Path(link).name})")
+    files[CARD] = card.encode()
     with explained(Where(hub_id)):
         before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
         kept = before is not None and _golden_holds(api, hub_id, before, model)
@@ -90,6 +96,25 @@ def _golden_holds(api: HfApi, hub_id: str, commit: str, model: Any) -> bool:
     if GOLDEN not in api.list_repo_files(hub_id, revision=commit):
         return False
     where = Where(hub_id, commit, GOLDEN)
-    with with_token(api.token):
-        pair = open_file(fetch(where), str(where)).read()
+    pair = read_file(fetch(where, token=api.token), str(where))
     return {"input", "output"} == set(pair) and torch.allclose(model(pair["input"]), pair["output"], atol=1e-4)
+
+
+@click.command()
+@click.option("--namespace", required=True, help="Owner of the repositories: a user or an organization.")
+@click.option("--only", metavar="NAME", help="One set of weights.")
+@click.option(
+    "--cards", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Directory of cards, NAME.md each."
+)
+def main(namespace: str, only: str | None, cards: Path | None) -> None:
+    """Push every set of weights that the package carries; print what to pin in the records.
+
+    Unchanged repositories get no commit.
+    """
+    for done in publish(namespace, only, cards=cards):
+        state = "pushed" if done.changed else "unchanged"
+        click.echo(f'{done.name} ({state})\n  "hub_id": "{done.hub_id}",\n  "hub_commit": "{done.hub_commit}"')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""A model without its memory: built on the meta device, within a limit, from arguments that may be a stranger's."""
+"""Building on the meta device, which costs no memory, within a limit, from arguments that may be a stranger's."""
 
 import math
 import threading
@@ -58,7 +58,7 @@ def check_size(size: int, what: str) -> None:
         )
 
 
-def sketch(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
+def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
     """The model that `args` ask for, on the meta device; given up as soon as it passes the limit.
 
     Raises:
@@ -79,7 +79,7 @@ def sketch(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) 
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the model itself gives them when it is built
-            return build(**{k: v for k, v in args.items() if k != "device"})
+            return build(**args)
     except WeightsError:
         raise
     except (TypeError, ValueError, RuntimeError, OverflowError) as e:
@@ -89,7 +89,7 @@ def sketch(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) 
             hook.remove()
 
 
-def check_stored(args: object, what: str) -> dict[str, Any]:
+def check_arguments(args: object, what: str) -> dict[str, Any]:
     """Arguments as a config.json may hold them: names with numbers, words and short lists, none of them vast."""
     if not isinstance(args, Mapping):
         raise WeightsError(f"{what}: model_args must be names with values, got {type(args).__name__}; save it anew")

@@ -4,44 +4,43 @@ all. A damaged copy is fetched anew once."""
 import hashlib
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx2
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
-from huggingface_hub.file_download import REGEX_COMMIT_HASH
-from huggingface_hub.utils import validate_repo_id
 
 from .._version import __version__
-from ..models import WeightsError
-from ..models._safetensors import sha256_of
-from ..models._sketch import check_size
-from ._errors import CLIENT_ERRORS, Where, explain, explained, root_of
+from ._errors import WeightsError
+from ._hub_errors import (
+    CLIENT_ERRORS,
+    TIMEOUT,
+    TRANSPORT,
+    UNREACHABLE,
+    Where,
+    explain,
+    explained,
+    is_incomplete,
+    kinds,
+    root_of,
+)
+from ._meta import check_size
+from ._safetensors import sha256_of
 
 logger = logging.getLogger("convrnn_zoo")
-_TOKEN: ContextVar[str | bool | None] = ContextVar("token", default=None)
+Token = str | bool | None
 _TRIES = 3
+_WITHOUT_ANSWER = {"RemoteProtocolError", "RemoteDisconnected"}
 T = TypeVar("T")
-
-
-@contextmanager
-def with_token(token: str | bool | None) -> Iterator[None]:
-    """Within it, files are fetched with this token; None is that of the user's login."""
-    before = _TOKEN.set(token)
-    try:
-        yield
-    finally:
-        _TOKEN.reset(before)
 
 
 def is_commit(revision: str | None) -> bool:
     """Whether a revision is a full commit hash, which can never come to mean other content."""
-    return bool(revision and REGEX_COMMIT_HASH.fullmatch(revision))
+    return bool(re.fullmatch("[0-9a-f]{40}", revision or ""))
 
 
 def commit_of(path: Path) -> str:
@@ -49,7 +48,7 @@ def commit_of(path: Path) -> str:
     return path.parent.name
 
 
-def fetch(where: Where, cache_dir: Any = None, sha256: str | None = None) -> Path:
+def fetch(where: Where, cache_dir: Any = None, token: Token = None, sha256: str | None = None) -> Path:
     """The path of a file in the cache, its content as the Hub, or else `sha256`, vouches for.
 
     Raises:
@@ -57,58 +56,53 @@ def fetch(where: Where, cache_dir: Any = None, sha256: str | None = None) -> Pat
         WeightsError: it is larger than the limit, or damaged even when fetched anew; it is not kept in the cache.
     """
     with explained(where):
-        validate_repo_id(where.repo_id)
-        path, announced = _look_up(where, cache_dir)
-        if path is None:
-            path = _download(where, cache_dir)
-        expected = sha256 or _blob_name(path) or announced
+        download = partial(_download, where, cache_dir, token)
+        path, announced = _look_up(where, cache_dir, token)
+        path = path or download()
+        # The cache links to a content by its checksum; where the system has no links, the Hub's word is all there is.
+        expected = sha256 or (Path(os.readlink(path)).name if path.is_symlink() else announced)
         if expected is None:
             logger.warning("%s: the cache keeps no checksum of it, so damage would pass unseen", where)
-            return path
-        if not _matches(path, expected):
-            path = _fetch_anew(where, cache_dir, path, expected)
+        elif not _matches(path, expected):
+            path = _fetch_anew(where, path, expected, download)
         return path
 
 
-def _look_up(where: Where, cache_dir: Any) -> tuple[Path | None, str | None]:
+def _look_up(where: Where, cache_dir: Any, token: Token) -> tuple[Path | None, str | None]:
     """The file in the cache if it is the current one, and the checksum that the Hub announces, if it was asked."""
-    if is_commit(where.revision) and (path := _cached(where, cache_dir)):
-        return path, None
+    found = try_to_load_from_cache(where.repo_id, str(where.filename), cache_dir=cache_dir, revision=where.revision)
+    cached = Path(found) if isinstance(found, str) else None
+    if cached and is_commit(where.revision):
+        return cached, None
+    url = hf_hub_url(where.repo_id, str(where.filename), revision=where.revision)
     try:
-        url = hf_hub_url(where.repo_id, str(where.filename), revision=where.revision)
         # One question first, without the client's half minute of retries and before a byte of content is had.
-        meta = patiently(where, lambda: get_hf_file_metadata(url, token=_TOKEN.get()))
+        meta = retry(where, lambda: get_hf_file_metadata(url, token=token))
     except (RevisionNotFoundError, EntryNotFoundError):
         raise
-    except (OSError, httpx2.HTTPError) as e:
-        if path := _cached(where, cache_dir):
-            log = logger.info if isinstance(e, OfflineModeIsEnabled) else logger.warning
-            log("%s. Going on with the copy in the cache", explain(e, where))
-            return path, None
-        raise
+    except (OSError, TRANSPORT) as e:
+        if cached is None:
+            raise
+        log = logger.info if isinstance(e, OfflineModeIsEnabled) else logger.warning
+        log("%s. Going on with the copy in the cache", explain(e, where))
+        return cached, None
     check_size(meta.size or 0, str(where))
-    path = _cached(where, cache_dir)
-    return (path if path and commit_of(path) == meta.commit_hash else None), meta.etag
+    return (cached if cached and commit_of(cached) == meta.commit_hash else None), meta.etag
 
 
-def _cached(where: Where, cache_dir: Any) -> Path | None:
-    found = try_to_load_from_cache(where.repo_id, str(where.filename), cache_dir=cache_dir, revision=where.revision)
-    return Path(found) if isinstance(found, str) else None
-
-
-def _download(where: Where, cache_dir: Any, force: bool = False) -> Path:
-    return patiently(
+def _download(where: Where, cache_dir: Any, token: Token, force: bool = False) -> Path:
+    return retry(
         where,
         lambda: Path(
             hf_hub_download(
-                where.repo_id, str(where.filename), revision=where.revision, cache_dir=cache_dir, token=_TOKEN.get(),
+                where.repo_id, str(where.filename), revision=where.revision, cache_dir=cache_dir, token=token,
                 force_download=force, library_name="convrnn_zoo", library_version=__version__,
             )
         ),
     )  # fmt: skip
 
 
-def patiently(where: Where, act: Callable[[], T]) -> T:
+def retry(where: Where, act: Callable[[], T]) -> T:
     """Tries again, shortly, where the client does not: after a reset, a failure of the server, a short body."""
     for left in range(_TRIES - 1, -1, -1):
         try:
@@ -124,15 +118,9 @@ def patiently(where: Where, act: Callable[[], T]) -> T:
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in (500, 502, 503, 504)
-    if isinstance(error, httpx2.NetworkError):
-        return not isinstance(error, httpx2.ConnectError)
-    return isinstance(error, OSError) and "Consistency check failed" in str(error)
-
-
-# ---- checksums -------------------------------------------------------------------------------------------------
-def _blob_name(path: Path) -> str | None:
-    """The checksum by which the cache names the content, where it links to it."""
-    return Path(os.readlink(path)).name if path.is_symlink() else None
+    if isinstance(error, TRANSPORT):
+        return not kinds(error) & (UNREACHABLE | TIMEOUT | _WITHOUT_ANSWER)
+    return is_incomplete(error)
 
 
 def _matches(path: Path, expected: str) -> bool:
@@ -143,10 +131,10 @@ def _matches(path: Path, expected: str) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == expected
 
 
-def _fetch_anew(where: Where, cache_dir: Any, path: Path, expected: str) -> Path:
+def _fetch_anew(where: Where, path: Path, expected: str, download: Callable[..., Path]) -> Path:
     logger.warning("%s: the copy in the cache is damaged; fetching it anew", where)
     try:
-        again = _download(where, cache_dir, force=True)
+        again = download(force=True)
     except CLIENT_ERRORS as e:
         raise WeightsError(
             f"{where}: the copy in the cache is damaged (expected checksum {expected}) and could not be fetched anew: "
@@ -154,8 +142,8 @@ def _fetch_anew(where: Where, cache_dir: Any, path: Path, expected: str) -> Path
         ) from e
     if _matches(again, expected):
         return again
-    for part in {again, again.resolve(), again.parent / os.readlink(again) if again.is_symlink() else again}:
-        part.unlink(missing_ok=True)
+    again.resolve().unlink()
+    again.unlink(missing_ok=True)
     raise WeightsError(
         f"{where}: the content is not what was announced (expected checksum {expected}), also when fetched anew, and "
         "was removed from the cache; run it again later, and tell the repository's owner if it stays so"

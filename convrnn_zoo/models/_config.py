@@ -1,0 +1,72 @@
+"""config.json: what a repository or directory says of its model, as timm writes and reads it. Read as a stranger's."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from timm.models import PretrainedCfg
+
+from ._errors import WeightsError
+from ._meta import check_arguments
+
+CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
+_LONGEST = 2**20
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(PretrainedCfg)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a config.json holds, checked as far as it can be without the model."""
+
+    architecture: str
+    cfg: dict[str, Any]
+    args: dict[str, Any]
+    """The arguments of the model."""
+    sha256: str | None
+
+
+def read_config(path: Path, origin: str) -> Config:
+    """Reads a config.json.
+
+    Raises:
+        WeightsError: not JSON, too long, without an architecture, contradicting itself, or with what none should hold.
+    """
+
+    def refuse(what: str) -> WeightsError:
+        return WeightsError(
+            f"{origin}: {what}; this is not a model that this zoo can read. Save it anew with "
+            "convrnn_zoo.save_pretrained, or correct the name"
+        )
+
+    if not path.is_file():
+        raise refuse(f"no {CONFIG}")
+    if path.stat().st_size > _LONGEST:
+        raise refuse(f"{CONFIG} is longer than {_LONGEST:,} bytes")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise refuse(f"{CONFIG} is not JSON ({e})") from e
+    if not isinstance(raw, dict):
+        raise refuse(f"{CONFIG} is not an object but {type(raw).__name__}")
+    architecture, cfg, sha256 = (raw.get(k) for k in ("architecture", "pretrained_cfg", "weights_sha256"))
+    if not isinstance(architecture, str):
+        raise refuse(f"{CONFIG} names no architecture")
+    if not isinstance(cfg, dict | None):
+        raise refuse("pretrained_cfg is not an object")
+    if sha256 is not None and not (isinstance(sha256, str) and len(sha256) == 64):
+        raise refuse("weights_sha256 is not a checksum")
+    cfg = {**(cfg or {}), **{k: raw[k] for k in ("num_classes", "label_names", "label_descriptions") if k in raw}}
+    if unknown := sorted(set(cfg) - set(_DEFAULTS)):
+        raise refuse(f"pretrained_cfg has fields that timm does not know: {', '.join(unknown)[:200]}; upgrade timm if "
+                     "they are newer than it")  # fmt: skip
+    args = check_arguments(raw.get("model_args", {}), origin)
+    size = cfg.get("input_size", _DEFAULTS["input_size"])
+    if not isinstance(size, list | tuple) or len(size) != 3:
+        raise refuse(f"input_size must be three numbers (C, H, W), got {size!r}")
+    cfg["input_size"] = [args.get("in_chans", size[0]), *size[1:]]
+    classes = cfg.get("num_classes", _DEFAULTS["num_classes"])
+    claimed = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, origin)
+    if args.get("num_classes", classes) != classes:
+        raise refuse(f"{CONFIG} contradicts itself: {classes} classes, and model_args {args}")
+    return Config(architecture, cfg, {**args, **claimed, **args}, sha256)  # in the order of the file
