@@ -1,8 +1,9 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
 from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
-from ._forecasting import AutoregressiveForecaster, Forecaster, Rollout
+from ._forecasting import Forecaster
 from ._loading import load_weights
 from ._network import ConvRNNModel
 from ._registry import create_model, list_models

@@ -3,11 +3,11 @@
 from functools import partial
 
 from ..layers.onebias import Conv2dOneBiasPeepholeLSTM
+from ._forecasting import FRAME_CFG
 from ._registry import register
 from .forecaster import ConvRNNForecaster
-from .openstl import MNIST_CFG
 
-RADAR_CFG = {**MNIST_CFG, "input_size": (1, 100, 100)}
+RADAR_CFG = {**FRAME_CFG, "input_size": (1, 100, 100)}
 
 _DOC = """The encoder–forecaster of Shi et al. 2015: {what}.
 
@@ -47,7 +47,7 @@ def _register(
             horizon=horizon,
             peephole="channel",
         ),
-        cfg=RADAR_CFG if name == "radar" else MNIST_CFG,
+        cfg=RADAR_CFG if name == "radar" else FRAME_CFG,
         doc=_DOC.format(
             name=f"convlstm_shi2015_{name}",
             widths=" and ".join(map(str, widths)),

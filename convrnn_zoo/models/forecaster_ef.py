@@ -10,9 +10,10 @@ from torch import nn
 from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
+from ._blocks import Unroll, stage
+from ._forecasting import FRAME_CFG
+from ._pyramid import PyramidForecaster
 from ._registry import register
-from .hko7 import PyramidForecaster, Unroll, stage
-from .openstl import MNIST_CFG
 
 
 def encoder_forecaster(
@@ -104,6 +105,6 @@ for _name, _cell, _kind, _count in (
         __name__,
         _name,
         partial(encoder_forecaster, _cell),
-        cfg=MNIST_CFG,
+        cfg=FRAME_CFG,
         doc=_DOC.format(name=_name, kind=_kind, count=_count),
     )

@@ -10,20 +10,7 @@ from torch import Tensor, nn
 from ..models import WEIGHTS, Forecaster, Weights, create_model
 from .frames import FRAME_SETS, FrameSet
 from .losses import LOSSES, Loss
-from .recipe import ForecasterRecipe, Recipe
-
-
-def choose(entry: str, name: str, table: dict[str, Any]) -> Any:
-    """What a recipe names in a table, or an error that says what there is.
-
-    Example:
-        >>> choose("loss", "msa", {"mse": 1, "mae": 2})
-        Traceback (most recent call last):
-        ValueError: the recipe's loss must be one of mse, mae, got 'msa'
-    """
-    if name not in table:
-        raise ValueError(f"the recipe's {entry} must be one of {', '.join(table)}, got {name!r}")
-    return table[name]
+from .recipe import ForecasterRecipe, Recipe, choose
 
 
 def data_of(recipe: ForecasterRecipe) -> FrameSet:

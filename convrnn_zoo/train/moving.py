@@ -1,13 +1,13 @@
 """Moving MNIST and Moving Fashion-MNIST: two objects that drift over 64×64 pixels and bounce at the walls."""
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from .files import read_unpacked
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 TEST_SEED = 0
@@ -22,10 +22,7 @@ def read_idx(path: Path) -> Tensor:
     Reference:
         LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f"{path} is not a sound gzip file ({e}); download it anew") from e
+    content = read_unpacked(path)
     head, pixels = content[:16], content[16:]
     magic, *shape = struct.unpack(">4I", head) if len(head) == 16 else (0,)
     if magic != 0x803 or 0 in shape:

@@ -1,4 +1,4 @@
-"""Scheduled sampling: which frames an autoregressive forecaster reads in training, the true ones or its own."""
+"""Scheduled sampling: which frames an autoregressive forecaster reads in training, the true ones or its forecasts."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Own:
-    """The true input frames, then the model's own, as when it forecasts."""
+class FreeRunning:
+    """The true input frames, then the model's forecasts, as in use."""
 
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
         """Booleans ``(n, inputs + horizon - 2)``: whether the true frame is read, from the second frame on."""
-        given, own = self.chances(update)
-        chance = torch.cat([torch.full((inputs - 1,), given), torch.full((horizon - 1,), own)])
+        given, ahead = self.chances(update)
+        chance = torch.cat([torch.full((inputs - 1,), given), torch.full((horizon - 1,), ahead)])
         return torch.rand(n, len(chance)) < chance
 
     def chances(self, update: int) -> tuple[float, float]:
@@ -23,8 +23,8 @@ class Own:
 
 
 @dataclass(frozen=True)
-class Scheduled(Own):
-    """Ever more of the model's own: the chance of a true frame falls by ``start / until`` an update to nothing.
+class Scheduled(FreeRunning):
+    """Ever more of the model's forecasts: the chance of a true frame falls by ``start / until`` an update to nothing.
 
     Reference:
         Bengio, S. et al. (2015). Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks.
@@ -44,7 +44,7 @@ class Scheduled(Own):
 
 
 @dataclass(frozen=True)
-class ReverseScheduled(Own):
+class ReverseScheduled(FreeRunning):
     """Of the given frames half at first and then ever more, so that the model must remember; of the others fewer.
 
     Up to update `begin` both chances are a half. Up to `end` that of the given frames rises as
@@ -73,4 +73,8 @@ class ReverseScheduled(Own):
         return 1 - 0.5 * math.exp(-since / self.decay), 0.5 * (1 - since / (self.end - self.begin))
 
 
-SAMPLINGS: dict[str, type[Own]] = {"own": Own, "scheduled": Scheduled, "reverse_scheduled": ReverseScheduled}
+SAMPLINGS: dict[str, type[FreeRunning]] = {
+    "own": FreeRunning,
+    "scheduled": Scheduled,
+    "reverse_scheduled": ReverseScheduled,
+}

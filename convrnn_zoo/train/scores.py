@@ -16,6 +16,7 @@ from .._whole import whole
 from ..models import Metric
 from .apply import data_of, forecast
 from .baselines import Baseline
+from .fit import progress_bar
 from .frames import Clips, FrameSet
 from .recipe import ForecasterRecipe
 
@@ -49,7 +50,7 @@ def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
     similar = image.structural_similarity_index_measure(
         *flat, gaussian_kernel=False, kernel_size=7, data_range=top, reduction="none"
     )
-    noise = torch.stack([image.peak_signal_noise_ratio(a, b, data_range=top) for a, b in zip(*flat, strict=True)])
+    noise = image.peak_signal_noise_ratio(*flat, data_range=top, reduction="none", dim=(1, 2, 3))
     return {
         "MSE": error.square().sum((2, 3, 4)),
         "MAE": error.abs().sum((2, 3, 4)),
@@ -141,23 +142,23 @@ def evaluate(
     }
     frames: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
     counted = {m: {t: Occurrences(t, recipe.horizon) for t in data.thresholds} for m in methods}
-    for part in need("tqdm", "train").tqdm(known.split(batch_size), desc="evaluation", disable=not progress):
-        x, truth = part[:, : recipe.inputs], part[:, recipe.inputs :]
-        for name, method in methods.items():
-            made = method(x, recipe.horizon)
-            frames[name].append(frame_scores(made, truth, data.scale.top))
-            for occurrences in counted[name].values():
-                occurrences.add(made, truth)
+    with progress_bar("evaluation", progress, iterable=known.split(batch_size)) as parts:
+        for x, truth in ((part[:, : recipe.inputs], part[:, recipe.inputs :]) for part in parts):
+            for name, method in methods.items():
+                made = method(x, recipe.horizon)
+                frames[name].append(frame_scores(made, truth, data.scale.top))
+                for occurrences in counted[name].values():
+                    occurrences.add(made, truth)
     return {
         name: {
-            **{k: torch.cat([s[k] for s in parts]).double().mean(0).tolist() for k in parts[0]},
+            **{k: torch.cat([s[k] for s in each]).double().mean(0).tolist() for k in each[0]},
             **{
                 f"{k} {threshold:g} {data.scale.unit}".rstrip(): values
                 for threshold, occurrences in counted[name].items()
                 for k, values in occurrences.scores().items()
             },
         }
-        for name, parts in frames.items()
+        for name, each in frames.items()
     }
 
 

@@ -6,21 +6,15 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import _extras
 from convrnn_zoo.cli import _group, main
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.cli.demo import NAME, SAMPLE
+from tests.command_line import run
 
 RECORD = convrnn_zoo.WEIGHTS[NAME]
-
-
-def run(*args, code=0):
-    done = CliRunner().invoke(_group.cli, [str(a) for a in args])
-    assert done.exit_code == code, done.output
-    return done.output
 
 
 @pytest.fixture
