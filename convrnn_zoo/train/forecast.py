@@ -92,8 +92,6 @@ def launched() -> Iterator[Any]:
     """
     accelerate = need("accelerate", "train")
     accelerator = accelerate.Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
-    if accelerator.use_distributed and not torch.distributed.is_initialized():  # they parted after another training
-        torch.distributed.init_process_group(accelerator.state.backend)
     try:
         yield accelerator
     finally:

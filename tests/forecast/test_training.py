@@ -3,7 +3,6 @@
 import dataclasses
 import socket
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -164,27 +163,6 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tm
     one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["history"] for n in ("one", "two"))
     assert len(one) == 8
     assert two == pytest.approx(one, rel=1e-4)
-
-
-TWICE = """
-import sys, pathlib, convrnn_zoo.train as z
-for out in ("first", "second"):
-    z.train(z.Recipe.read(sys.argv[1]), data=pathlib.Path(sys.argv[2]), out=pathlib.Path(sys.argv[3]) / out)
-"""
-
-
-@pytest.mark.slow
-def test_processes_that_parted_after_a_training_join_for_the_next(tmp_path, digits):
-    (tmp_path / "recipe.toml").write_text(FILE.format(batch=2))
-    (tmp_path / "twice.py").write_text(TWICE)
-    launcher = "torch.distributed.run"
-    options = [o.format(port=free_port()) for o in LAUNCHERS[launcher]]
-    done = subprocess.run(
-        [sys.executable, "-m", launcher, *options, tmp_path / "twice.py", tmp_path / "recipe.toml", digits, tmp_path],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert digest(tmp_path / "first") == digest(tmp_path / "second")
 
 
 def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
