@@ -6,7 +6,7 @@ from pathlib import Path
 from ..train.apply import data_of, forecast, load_forecaster
 from ..train.pictures import Panels, motion, save, strip
 from ..train.radar import COARSEN
-from ._forecast import read_frames
+from ._frames import read_frames
 
 
 def draw_forecast(

@@ -52,8 +52,10 @@ class ForeignCheckpoint:
 
 def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
     """The tensors of a state dict or a file, those under `prefix` alone when it is given."""
-    is_mapping = isinstance(checkpoint, Mapping)
-    found = ForeignCheckpoint(checkpoint, "the given state dict") if is_mapping else _of_file(checkpoint)
+    if isinstance(checkpoint, Mapping):
+        found = ForeignCheckpoint(checkpoint, "the given state dict")
+    else:
+        found = _of_file(checkpoint)
     state, origin = _unwrapped(found.state, found.origin), found.origin
     if not state:
         raise WeightsError(f"{origin} holds no tensors; save model.state_dict() into it")

@@ -76,10 +76,3 @@ DATA_SETS: dict[str, DataSet] = {
         load=load_japanese_vowels,
     )
 }
-
-
-def demo_sample(data: Labelled, per_class: int = 5) -> dict[str, Tensor]:
-    """The first `per_class` sequences of every class, as the arrays of the demo's file."""
-    order = [int(i) for c in data.labels.unique() for i in (data.labels == c).nonzero()[:per_class]]
-    x, lengths, labels = data.batch(order)
-    return {"x": x, "lengths": lengths, "labels": labels}

@@ -93,7 +93,7 @@ def fit(
         FloatingPointError: the loss is no longer a finite number.
     """
     history: list[float] = []
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     if checkpoint is not None and checkpoint.is_file():
         content = load_checkpoint(checkpoint, run)
         for name, part in parts.items():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -55,14 +56,14 @@ def muon(model: nn.Module, lr: float) -> torch.optim.Optimizer:
         >>> [(len(g["params"]), g["lr"]) for g in optimizer.param_groups]  # the kernel, and the bias
         [(1, 0.01), (1, 0.003)]
     """
-    others = {
+    others: dict[str, Any] = {
         "params": [p for p in model.parameters() if not is_kernel(p)], "use_fallback": True,
         "lr": ADAM_LR, "weight_decay": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8,
     }  # fmt: skip
-    kernels = {"params": [p for p in model.parameters() if is_kernel(p)]}
-    settings = {"weight_decay": DECAY, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0}
+    kernels: dict[str, Any] = {"params": [p for p in model.parameters() if is_kernel(p)]}
+    rule = {"ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0}
     try:
-        return create_optimizer_v2([kernels, others], "nmuon", lr=lr, ns_coefficients="original", **settings)
+        return create_optimizer_v2([kernels, others], "nmuon", lr, DECAY, momentum=0.95, **rule)  # type: ignore[arg-type]
     except (ValueError, TypeError) as e:
         raise ImportError(f"the optimizer muon needs timm 1.0.27 ({e}); run: pip install 'convrnn-zoo[train]'") from e
 

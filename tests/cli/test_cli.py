@@ -11,7 +11,8 @@ import convrnn_zoo
 from convrnn_zoo import _extras
 from convrnn_zoo.cli import _group, main
 from convrnn_zoo.cli._text import columns
-from convrnn_zoo.cli.demo import NAME, SAMPLE
+from convrnn_zoo.cli.demo import CLASSIFIER as NAME
+from convrnn_zoo.cli.demo import SAMPLE
 from tests.command_line import run
 
 RECORD = convrnn_zoo.WEIGHTS[NAME]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.cli._forecast import read_frames
-from convrnn_zoo.cli.demo import NAME as CLASSIFIER
+from convrnn_zoo.cli._frames import read_frames
+from convrnn_zoo.cli.demo import CLASSIFIER
 from tests.command_line import run
 from tests.made_data import write_digits, write_fmi, write_knmi, write_rain
 

@@ -11,8 +11,9 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
-from convrnn_zoo.train.data import DATA_SETS, DataSet, Labelled, demo_sample, load_japanese_vowels
+from convrnn_zoo.train.data import DATA_SETS, DataSet, Labelled, load_japanese_vowels
 from convrnn_zoo.train.frames import FRAME_SETS
+from tools.demo_samples import moving_sample, rain_sample, vowels_sample
 
 from .runs import interrupted, killed, same, sha256
 
@@ -180,7 +181,14 @@ def test_the_demos_file_holds_recordings_of_the_test_split():
     numpy = pytest.importorskip("numpy", reason="the extra cli")
     from convrnn_zoo.cli.demo import SAMPLE
 
-    shipped, sample = numpy.load(SAMPLE), demo_sample(load_japanese_vowels(None, "test"))
+    shipped, sample = numpy.load(SAMPLE), vowels_sample(load_japanese_vowels(None, "test"))
     assert shipped.files == list(sample)
-    assert all(numpy.array_equal(shipped[k], v.numpy()) for k, v in sample.items())
+    assert all(numpy.array_equal(shipped[k], v) for k, v in sample.items())
     assert len(set(shipped["lengths"].tolist())) > 5
+
+
+def test_the_demos_samples_of_frames_are_cut_as_the_demo_reads_them(digits, rain):
+    assert moving_sample(FRAME_SETS["moving_mnist"].load(digits, "test", 0))["x"].shape == (20, 64, 64)
+    sample = rain_sample(rain, corner=10, size=50)
+    assert sample["x"].shape == (14, 50, 50)  # of an event this short there are no 16
+    assert sample["labels"][0] == "01:20"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._extras import need
 from ..train.radar import RADAR_FORMATS, STEP, read_composite, time_of
-from ._classify import load_arrays
+from ._arrays import check_numbers, read_arrays
 
 
 class Frames(NamedTuple):
@@ -26,15 +26,11 @@ def read_array(path: Path) -> Frames:
 
     Beside `x` a ``.npz`` may hold ``labels``, words for frames from the first on, such as times of the day.
     """
-    try:
-        arrays = load_arrays(path)
-    except (ValueError, EOFError) as e:
-        raise ValueError(f"{path}: not a sound {path.suffix} file of numbers ({e}); save it anew with numpy") from e
+    arrays = read_arrays(path)
     if len(arrays) > 1 and "x" not in arrays:
         raise ValueError(f"{path}: expected one array, or one called x, got {', '.join(arrays)}")
     array = arrays.get("x", next(iter(arrays.values()), np.empty(0)))
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
-        raise ValueError(f"{path}: holds {array.dtype}, expected real numbers")
+    check_numbers(path, "x" if "x" in arrays else "", array)
     frames = torch.as_tensor(array, dtype=torch.float32)
     if frames.dim() == 4 and frames.shape[1] == 1:
         frames = frames[:, 0]
