@@ -18,7 +18,7 @@ def draw_forecast(
     inputs: int | None = None,
     horizon: int | None = None,
 ) -> str:
-    """Forecasts what follows the first frames of the files and draws it; gives a line on what was drawn.
+    """Forecasts what follows the first frames of the files and draws it; returns a line that says what was drawn.
 
     Args:
         name: weights, or the file of a record.

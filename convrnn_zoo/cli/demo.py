@@ -28,7 +28,7 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
 
 
 def forecasts() -> dict[str, Path]:
-    """The weights of forecasters that have a sample, a file called like their tag, with that sample."""
+    """The forecasters' weights, each with the demo's sample for them: the file named by their tag."""
     samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in WEIGHTS if name != CLASSIFIER}
     return {name: path for name, path in samples.items() if path.is_file()}
 

@@ -16,7 +16,7 @@ from .names import figure
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Weights and record [default: --out].")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, quiet: bool) -> None:
-    """Train the weights of RECIPE: a .toml file, or one of the package's own by its name.
+    """Train the weights of RECIPE: a .toml file, or the name of a recipe of the package.
 
     A run that was interrupted goes on from its checkpoints when started again with the same --out.
     """

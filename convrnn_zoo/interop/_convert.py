@@ -1,4 +1,4 @@
-"""From a foreign checkpoint to a directory in the zoo's own format."""
+"""From a foreign checkpoint to a directory in the zoo's format."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""How a Keras layer was built: from the file's own description, and from what the caller says."""
+"""How a Keras layer was built: from the description in the file, and from the caller's options."""
 
 import logging
 import re
@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """What arrays do not tell: Keras's defaults."""
 ASKED = ("padding", "recurrent_activation")
-"""What arrays do not tell either, and Keras's own word for it is no guide: its default padding is ``"valid"`` where
+"""What arrays do not tell either, and Keras's defaults are no guide: its default padding is ``"valid"`` where
 nearly everyone uses ``"same"``, and its recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
 OPTIONS = {
     "layer": "name of the layer, where the file has several, or others with weights beside it",

@@ -23,7 +23,7 @@ class Rollout(NamedTuple):
     forecast: Tensor
     """Frames T to T + horizon - 1: ``(N, horizon, C, H, W)``."""
     warmup: Tensor
-    """The forecast, one step ahead, of the input's own frames 1 to T - 1: ``(N, T - 1, C, H, W)``."""
+    """The forecast, one step ahead, of the input frames 1 to T - 1: ``(N, T - 1, C, H, W)``."""
     deltas: list[Delta]
     """For PredRNN v2, of each step and layer what was added to the two memories; empty for the others."""
 
@@ -31,17 +31,18 @@ class Rollout(NamedTuple):
 class AutoregressiveForecaster(Forecaster):
     """A forecaster that makes one frame at a time and reads it back to make the next.
 
-    A subclass tells how a step goes, on frames folded into patches: :meth:`start` and :meth:`advance`. Scheduled
-    sampling and its reverse belong to training, which says by `teacher` and `mask` what is read; see :meth:`forward`.
+    A subclass defines the initial state and a step, on frames folded into patches: :meth:`start` and :meth:`advance`.
+    Scheduled sampling and its reverse belong to training, which decides by `teacher` and `mask` what is read; see
+    :meth:`forward`.
     """
 
     def start(self, x: Tensor) -> State:
         """The state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
-        raise NotImplementedError(f"{type(self).__name__} must write down its start")
+        raise NotImplementedError(f"{type(self).__name__} must define its initial state")
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         """One step: the next frame's patches, the next state, and the deltas of the layers, if it has such."""
-        raise NotImplementedError(f"{type(self).__name__} must write down its step")
+        raise NotImplementedError(f"{type(self).__name__} must define its step")
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
         """What of a step's deltas a :class:`Rollout` shows: none, unless a loss asks for them."""
@@ -60,10 +61,10 @@ class AutoregressiveForecaster(Forecaster):
 
         Args:
             x: the input frames.
-            horizon: frames to forecast; the model's own by default, and the teacher's length where there is one.
-            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``; they are read in place of the model's own.
+            horizon: frames to forecast; the model's default, and the teacher's length where there is one.
+            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``; they are read in place of forecasts.
             mask: booleans ``(N, T + horizon - 2)``, one for each frame from the second to the last but one: whether
-                the true frame is read, or the model's own of that time. All are true by default. Scheduled sampling
+                the true frame is read, or the model's forecast of it. All are true by default. Scheduled sampling
                 draws the last ``horizon - 1`` columns; reverse scheduled sampling draws the first ``T - 1`` too.
             return_aux: give a :class:`Rollout` for the forecast alone.
 

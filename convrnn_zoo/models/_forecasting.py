@@ -107,5 +107,5 @@ class Forecaster(nn.Module):
         return x
 
     def check_horizon(self, horizon: int | None) -> int:
-        """The horizon of a call: the model's own where none is given."""
+        """The horizon of a call: the model's default where none is given."""
         return self.horizon if horizon is None else check.positive_int("horizon", horizon)

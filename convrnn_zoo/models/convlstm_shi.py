@@ -13,9 +13,9 @@ _DOC = """The encoder–forecaster of Shi et al. 2015: {what}.
 
 ConvLSTM layers with peepholes of one weight a channel, {widths} wide, with a {kernel}×{kernel} input-to-state and
 a {hidden}×{hidden} state-to-state kernel, on patches of {patch}×{patch}: {count} parameters. Each layer of the
-forecaster starts from its fellow in the encoder, its first has no input, and a 1×1 convolution over all its states
-makes the frames. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch.
-{figure} The frames are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214.
+forecaster starts from the state of the encoder's layer of that level, its first has no input, and a 1×1 convolution
+over all its states makes the frames. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width
+multiples of the patch. {figure} The frames are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214.
 
 Args:
     pretrained: load the weights of the name's tag, or its first.

@@ -18,8 +18,8 @@ from ._registry import register
 class ConvRNNForecaster(Forecaster):
     """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or behind strided convolutions.
 
-    The encoder's layers read the input frames. The forecaster's layers, as many and as wide, start each from the
-    state of its fellow in the encoder and go on for `horizon` steps; the first of them has no input. A 1×1
+    The encoder's layers read the input frames. The forecaster's layers, as many and as wide, each start from the
+    state of the encoder's layer of that level and go on for `horizon` steps; the first of them has no input. A 1×1
     convolution over the states of all of them makes the frames.
 
     Args:

@@ -45,7 +45,7 @@ def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
 
 
 def sampling_of(recipe: ForecasterRecipe) -> FreeRunning:
-    """The scheduled sampling of a recipe: none but the model's own frames, where it names none."""
+    """The scheduled sampling of a recipe: without one the model reads its own forecasts, as in use."""
     args = {"name": "own", **recipe.sampling}
     kind = choose("sampling.name", args.pop("name"), SAMPLINGS)
     try:
@@ -55,7 +55,7 @@ def sampling_of(recipe: ForecasterRecipe) -> FreeRunning:
 
 
 def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
-    """The loss of a model on a batch of frames ``(N, inputs + horizon, C, H, W)`` in the data's unit, and a mask.
+    """The loss of a model on a batch of frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask.
 
     An autoregressive model is asked for every frame from the second on, the others for those to forecast.
 
@@ -63,11 +63,11 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
         ValueError: the recipe asks for sampling or decoupling, and the model knows no such thing.
     """
     scale, loss = data_of(recipe).scale, loss_of(recipe)
-    free = not isinstance(model, AutoregressiveForecaster)
-    if free and (recipe.sampling or recipe.decoupling):
+    direct = not isinstance(model, AutoregressiveForecaster)
+    if direct and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{recipe.architecture} never reads its own frames: leave sampling and decoupling out")
 
-    def whole(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
+    def at_once(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
         frames, _ = batch
         output = model(scale.encode(frames[:, : recipe.inputs]), horizon=recipe.horizon)
         truth = frames[:, recipe.inputs :]
@@ -81,7 +81,7 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
         value = loss.of(output.float(), x[:, 1:], frames[:, 1:])
         return value + recipe.decoupling * decoupling(made.deltas) if recipe.decoupling else value
 
-    return whole if free else stepwise
+    return at_once if direct else stepwise
 
 
 @contextmanager
@@ -122,13 +122,13 @@ def train_model(
         wrapped = accelerator.prepare(model)
     optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr)
     scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
-    whole = recipe.batch_size * world_size
+    total = recipe.batch_size * world_size
 
     def batches() -> Iterator[list[Tensor]]:
         done = scheduler.last_epoch
         for update in range(done, min(done + recipe.checkpoint_every, recipe.updates)):
-            frames = clips.draw(whole, length)
-            mask = sampling.mask(update, whole, recipe.inputs, recipe.horizon)
+            frames = clips.draw(total, length)
+            mask = sampling.mask(update, total, recipe.inputs, recipe.horizon)
             yield [x[rank::world_size].to(device) for x in (frames, mask)]
 
     def loss(_: nn.Module, batch: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Data sets of frames to forecast, and how their values become those a model sees."""
+"""Data sets of frames to forecast, and the scale of their values."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,19 +16,19 @@ from .radar import load_rain
 
 
 class Clips(Protocol):
-    """Sequences ``(N, T, C, H, W)`` in the data's own unit."""
+    """Sequences ``(N, T, C, H, W)`` in the unit of the data."""
 
     def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` drawn ones, from torch's own generator by default."""
+        """`n` random ones, from torch's global generator by default."""
         ...
 
     def fixed(self, n: int, length: int) -> Tensor:
-        """`n` that are always the same."""
+        """`n` that are the same at every call."""
         ...
 
 
 class Scale(NamedTuple):
-    """Between the unit of the data and what a model sees."""
+    """From the unit of the data to the values that a model sees, and back."""
 
     unit: str
     encode: Callable[[Tensor], Tensor]

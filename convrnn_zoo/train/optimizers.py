@@ -16,7 +16,7 @@ ADAM_LR = 3e-3
 """Learning rate of what Muon leaves to Adam."""
 DECAY = 0.1
 """Weight decay of the kernels: Muon's steps all have one length, and without it the weights would grow for ever."""
-FIRST, LAST = 1 / 25, 1e-4
+START, END = 1 / 25, 1e-4
 """Parts of the highest learning rate at the start and at the end of a cycle."""
 
 
@@ -88,9 +88,9 @@ def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> fl
             break
         update, height = update - length, height / 2
     else:  # asked for after the last update, too
-        return LAST
+        return END
     rise = warmup * length
-    low, part = (FIRST, 1 - update / rise) if update < rise else (LAST, (update - rise) / (length - rise))
+    low, part = (START, 1 - update / rise) if update < rise else (END, (update - rise) / (length - rise))
     return height * (low + (1 - low) * (1 + math.cos(math.pi * part)) / 2)
 
 

@@ -24,7 +24,7 @@ ZR_FMI = (223.0, 1.53)
 def read_knmi(path: Path) -> Tensor:
     """Rain rate in mm/h ``(H, W)`` of a KNMI composite in HDF5: 1 km, NaN outside the radars' range.
 
-    The file holds accumulations over five minutes, in counts that its own calibration turns into mm.
+    The file holds accumulations over five minutes, in counts that its calibration turns into mm.
 
     Raises:
         ValueError: the file is broken, or of another product.
@@ -146,10 +146,10 @@ def part_of(event: Event, split: str, inputs: int = 0) -> Event:
 
 
 class RainCrops:
-    """Draws sequences ``(N, T, 1, size, size)`` in mm/h, of places that the radars see all the time and where it rains.
+    """Sequences ``(N, T, 1, size, size)`` in mm/h, cut where the radars see all the time and where it rains.
 
     Args:
-        events: where from.
+        events: what is cut.
         size: edge of a crop in pixels.
         stride: a crop begins at multiples of this.
         wet: share of pixels with 0.1 mm/h or more that a crop must have, over the whole sequence.
@@ -161,7 +161,7 @@ class RainCrops:
         self._found: dict[int, Tensor] = {}
 
     def places(self, length: int) -> Tensor:
-        """Where crops of that length can be: ``(M, 4)`` of event, first frame, top, left.
+        """The places of all crops of that length: ``(M, 4)`` of event, first frame, top, left.
 
         Raises:
             ValueError: nowhere.
@@ -186,7 +186,7 @@ class RainCrops:
         return places
 
     def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` sequences of `length` frames, from torch's own generator by default."""
+        """`n` sequences of `length` frames, from torch's global generator by default."""
         places = self.places(length)
         crops = self._cut(places[torch.randint(len(places), (n,), generator=generator)], length)
         if self.turn:

@@ -18,7 +18,7 @@ RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob
 
 
 def choose(entry: str, name: str, table: Mapping[str, Any]) -> Any:
-    """What a recipe names in a table, or an error that says what there is.
+    """The entry of a table that a recipe names, or an error that lists the names.
 
     Example:
         >>> choose("loss", "msa", {"mse": 1, "mae": 2})
@@ -32,7 +32,7 @@ def choose(entry: str, name: str, table: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What every recipe tells; a subclass adds how its kind of model is trained.
+    """What every recipe holds; a subclass adds how its kind of model is trained.
 
     `weights` is the ``architecture.tag`` that the run makes, `data` the name of the data set. `description`,
     `remarks`, `license` and `citation` are what the record says.
@@ -68,8 +68,8 @@ class Recipe:
         try:
             return create_model(self.architecture, **self.model, **kwargs)
         except TypeError as e:
-            told = inspect.getdoc(entry_points()[self.architecture]) or ""
-            _, _, takes = told.partition("Args:")[2].partition("\n\n")[0].rpartition("its first.")
+            doc = inspect.getdoc(entry_points()[self.architecture]) or ""
+            _, _, takes = doc.partition("Args:")[2].partition("\n\n")[0].rpartition("its first.")
             raise ValueError(
                 f"the recipe's model: {e}; {self.architecture} takes {' '.join(takes.split()).rstrip('.')}"
             ) from e

@@ -18,13 +18,13 @@ class FreeRunning:
         return torch.rand(n, len(chance)) < chance
 
     def chances(self, update: int) -> tuple[float, float]:
-        """The chance that a frame is the true one, among those given and among those to forecast."""
+        """The probabilities that the true frame is read, for the input frames and for those to forecast."""
         return 1.0, 0.0
 
 
 @dataclass(frozen=True)
 class Scheduled(FreeRunning):
-    """Ever more of the model's forecasts: the chance of a true frame falls by ``start / until`` an update to nothing.
+    """Fewer and fewer true frames: the probability of one falls by ``start / until`` an update, to zero.
 
     Reference:
         Bengio, S. et al. (2015). Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks.
@@ -39,16 +39,16 @@ class Scheduled(FreeRunning):
     start: float = 1.0
 
     def chances(self, update: int) -> tuple[float, float]:
-        """All of the given; of those to forecast fewer and fewer."""
+        """See the class."""
         return 1.0, self.start * max(0.0, 1 - update / self.until)
 
 
 @dataclass(frozen=True)
 class ReverseScheduled(FreeRunning):
-    """Of the given frames half at first and then ever more, so that the model must remember; of the others fewer.
+    """More and more of the true input frames, so that the model must remember, and fewer of those to forecast.
 
-    Up to update `begin` both chances are a half. Up to `end` that of the given frames rises as
-    ``1 - exp(-(update - begin) / decay) / 2`` and the other falls in a line to nothing; then all is as in forecasting.
+    Up to update `begin` both probabilities are a half. Up to `end` that of the input frames rises as
+    ``1 - exp(-(update - begin) / decay) / 2`` and the other falls in a line to zero; then all is as in forecasting.
 
     Reference:
         Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,

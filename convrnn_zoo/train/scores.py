@@ -86,7 +86,7 @@ class Occurrences:
             index.update(made[:, i], truth[:, i])
 
     def scores(self) -> dict[str, list[float]]:
-        """By lead time."""
+        """Each by lead time."""
         counts = [tuple(float(x) for x in (i.hits, i.misses, i.false_alarms)) for i in self.at]
         return {
             "CSI": [ratio(hits, hits + missed + false) for hits, missed, false in counts],
@@ -96,12 +96,12 @@ class Occurrences:
 
 
 def ratio(part: float, whole: float) -> float:
-    """The quotient, NaN for nothing of nothing."""
+    """The quotient, NaN where the divisor is zero."""
     return part / whole if whole else math.nan
 
 
 def usable(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Baseline]:
-    """The baselines that forecast a step from a sample; of one whose package is missing the log tells the cure."""
+    """The baselines that can forecast a step from a sample; the log says how to install what another one needs."""
     found = {}
     for name, baseline in baselines.items():
         try:
@@ -163,7 +163,7 @@ def evaluate(
 
 
 def mean(values: list[float]) -> float:
-    """Over the lead times at which there is a value."""
+    """The mean over the lead times that have a value."""
     there = [v for v in values if not math.isnan(v)]
     return statistics.fmean(there) if there else math.nan
 
@@ -193,10 +193,10 @@ def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
     """The record's metrics: the mean over all lead times, with a note on what the baselines reach."""
 
     def note(name: str) -> str:
-        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
-        told = [f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items() if not math.isnan(value)]
+        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast" and not math.isnan(mean(by[name]))}
+        compared = ", ".join(f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items())
         mean_over = f"mean over {len(scores['forecast'][name])} frames"
-        return f"{mean_over}; better than {', '.join(told)}" if told else mean_over
+        return f"{mean_over}; better than {compared}" if compared else mean_over
 
     unit = data.scale.unit
     units = {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB"}
@@ -228,7 +228,7 @@ def curves(scores: Scores, path: Path, heading: str) -> None:
 
 
 def to_json(scores: Scores) -> str:
-    """As JSON, in which what is not a number is null."""
+    """The scores as JSON, NaN as null."""
     plain = {
         m: {k: [None if math.isnan(v) else v for v in values] for k, values in by.items()} for m, by in scores.items()
     }
