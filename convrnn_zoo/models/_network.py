@@ -120,9 +120,7 @@ class ConvRNNModel(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A fresh classifier of `num_classes`; the pooling stays unless given."""
         if not isinstance(num_classes, int) or num_classes < 0:
-            raise ValueError(
-                f"num_classes must be a whole number of at least 0, got {num_classes!r}; 0 is no classifier"
-            )
+            raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
             self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
