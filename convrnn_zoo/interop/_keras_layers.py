@@ -43,7 +43,7 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
         self.activation, self.recurrent_activation = activation, recurrent_activation
         super().__init__(*args, **kwargs)
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The law of ConvLSTM with the two activations."""
         act, gate = ACTIVATIONS[self.activation], ACTIVATIONS[self.recurrent_activation]
         _, c = state
