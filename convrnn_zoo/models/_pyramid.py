@@ -21,6 +21,9 @@ class PyramidForecaster(Forecaster):
         forecaster: as many, the lowest first, called as ``layer(input, state)``; the first is fed ones, of one channel.
         ups: modules of single frames, one behind each layer of the forecaster.
         num_features: channels that the last convolution reads.
+
+    The architectures make it by functions that take also `hidden_channels`, three widths, from the highest resolution
+    down, or one for all, `stem_channels`, the width of the first and the last convolutions, and `device` and `dtype`.
     """
 
     def __init__(

@@ -49,12 +49,7 @@ def hko7(
 
     Args:
         layers: :func:`convgru_layers` or :func:`trajgru_layers`.
-        in_chans: channels of a frame.
-        hidden_channels: three widths, from the highest resolution down, or one for all.
-        stem_channels: channels of the first and the last convolutions.
-        horizon: frames to forecast when the call does not say.
-        num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        …: as for :class:`~convrnn_zoo.models._pyramid.PyramidForecaster`.
 
     Example:
         >>> model = hko7(trajgru_layers, hidden_channels=(4, 6, 6))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .baselines import SIMPLE, Baseline, extrapolation
+from .data import DataSet
 from .moving import load_moving
 from .radar import load_rain
 
@@ -65,16 +66,10 @@ BRIGHTNESS = Scale("", lambda x: x, lambda x: x.clamp(0, 1), 1.0)
 RAIN = Scale("mm/h", encode_rain, decode_rain, RAIN_TOP)
 
 
-@dataclass(frozen=True)
-class FrameSet:
-    """Where a data set of frames comes from, how it is read, and what is asked of a forecast of it."""
+@dataclass(frozen=True, kw_only=True)
+class FrameSet(DataSet):
+    """A data set of frames: how it is read, and what is asked of a forecast of it."""
 
-    title: str
-    task: str
-    url: str
-    license: str
-    where: str
-    """One line on how a user gets the data."""
     read: Callable[[Path | None, str, int, str], Clips]
     scale: Scale
     split: str

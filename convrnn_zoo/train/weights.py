@@ -10,7 +10,6 @@ from torch import nn
 from .._whole import whole
 from ..models import Metric, Weights
 from .data import DataSet
-from .frames import FrameSet
 from .recipe import Recipe
 
 
@@ -24,7 +23,7 @@ def write_tensors(model: nn.Module, path: Path) -> str:
 
 
 def write_weights(
-    recipe: Recipe, model: nn.Module, data: DataSet | FrameSet, metrics: tuple[Metric, ...], into: Path, **facts: Any
+    recipe: Recipe, model: nn.Module, data: DataSet, metrics: tuple[Metric, ...], into: Path, **facts: Any
 ) -> Weights:
     """Writes safetensors and record, each whole or not at all, the record last.
 

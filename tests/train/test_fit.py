@@ -11,7 +11,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
-from convrnn_zoo.train.data import DATA_SETS, DataSet, Labelled, load_japanese_vowels
+from convrnn_zoo.train.data import DATA_SETS, Labelled, LabelledSet, load_japanese_vowels
 from convrnn_zoo.train.frames import FRAME_SETS
 from tools.demo_samples import moving_sample, rain_sample, vowels_sample
 
@@ -46,8 +46,11 @@ def tiny_data(monkeypatch):
     monkeypatch.setitem(
         DATA_SETS,
         "tiny",
-        DataSet("Ramps", "ramp classification", "https://example.org", "MIT", ("down", "up"), "made", ramps),
-    )
+        LabelledSet(
+            title="Ramps", task="ramp classification", url="https://example.org", license="MIT", where="made",
+            label_names=("down", "up"), load=ramps,
+        ),
+    )  # fmt: skip
 
 
 @pytest.fixture
