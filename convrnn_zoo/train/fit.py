@@ -34,7 +34,7 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     content_bytes = io.BytesIO()
     torch.save(content, content_bytes)
     with whole(path) as temporary:
-        temporary.write_bytes(content_bytes.getbuffer())
+        temporary.write_bytes(content_bytes.getvalue())
 
 
 def load_checkpoint(path: Path, run: str) -> dict[str, Any]:
