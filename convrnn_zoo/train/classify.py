@@ -44,7 +44,7 @@ def accuracy(model: nn.Module, data: Labelled, *, read_padding: bool = False, ba
     for chosen in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
         x, lengths, _ = data.batch(chosen.tolist())
         logits.append(model(model.normalize(x), lengths=None if read_padding else lengths))  # type: ignore[operator]
-    return score(torch.cat(logits).double(), data.labels, logits[0].shape[1], average="micro").item()
+    return score(torch.cat(logits), data.labels, logits[0].shape[1], average="micro").item()
 
 
 def train_one(
@@ -109,7 +109,7 @@ def train_classifier(recipe: ClassifierRecipe, *, data: Path | None, out: Path, 
             for seed in recipe.seeds
         ]  # fmt: skip
 
-    runs, blind = train_all("", read_padding=False), train_all("-padding-read", read_padding=True)
+    runs, without_lengths = train_all("", read_padding=False), train_all("-padding-read", read_padding=True)
 
     def metric(name: str, values: list[float], note: str = "") -> Metric:
         value, mean, std = (round(100 * v, 2) for v in (values[0], statistics.fmean(values), statistics.pstdev(values)))
@@ -125,12 +125,12 @@ def train_classifier(recipe: ClassifierRecipe, *, data: Path | None, out: Path, 
         ),
         metric(
             "accuracy, trained without lengths",
-            [r.accuracy_reading_padding for r in blind],
+            [r.accuracy_reading_padding for r in without_lengths],
             note="other models, trained reading the padding, on one batch padded to the longest recording",
         ),
         metric(
             "accuracy, trained without lengths, alone",
-            [accuracy(r.model, test, batch_size=1) for r in blind],
+            [accuracy(r.model, test, batch_size=1) for r in without_lengths],
             note="those models on each recording by itself: what they answer depends on the batch",
         ),
     )

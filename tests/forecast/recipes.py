@@ -26,6 +26,8 @@ PLAIN = dataclasses.replace(
     TINY, weights="convgru_forecaster.tiny", model={"hidden_channels": [2, 2], "kernel_size": 3}, sampling={},
     decoupling=0.0,
 )  # fmt: skip
+SAMPLING_ARGS = {"own": {}, "scheduled": {"until": 100}, "reverse_scheduled": {"begin": 20, "end": 60, "decay": 10}}
+"""Arguments of every kind of scheduled sampling."""
 FILE = """
 kind = "forecaster"
 weights = "convlstm_openstl_s.tiny"

@@ -16,9 +16,7 @@ from convrnn_zoo.train.moving import MovingDigits
 from convrnn_zoo.train.sampling import SAMPLINGS
 from tests.train.runs import interrupted, killed, same, sha256
 
-from .recipes import FILE, PLAIN, TINY, train_command
-
-ARGS = {"own": {}, "scheduled": {"until": 100}, "reverse_scheduled": {"begin": 20, "end": 60, "decay": 10}}
+from .recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
 
 
 @pytest.fixture
@@ -51,7 +49,12 @@ def test_rounds_need_not_divide_the_updates(clips):
 @pytest.mark.parametrize("schedule", training.SCHEDULES)
 def test_every_schedule_and_sampling_learns(name, schedule, clips):
     recipe = dataclasses.replace(
-        TINY, sampling={"name": name, **ARGS[name]}, schedule=schedule, updates=60, checkpoint_every=20, lr=0.03
+        TINY,
+        sampling={"name": name, **SAMPLING_ARGS[name]},
+        schedule=schedule,
+        updates=60,
+        checkpoint_every=20,
+        lr=0.03,
     )
     known = clips.fixed(8, 6)
     before, after = (

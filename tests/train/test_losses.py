@@ -8,8 +8,7 @@ import torch.nn.functional as F
 
 from convrnn_zoo.train.losses import LOSSES, decoupling
 from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
-
-ARGS = {"own": {}, "scheduled": {"until": 100}, "reverse_scheduled": {"begin": 20, "end": 60, "decay": 10}}
+from tests.forecast.recipes import SAMPLING_ARGS
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -47,7 +46,7 @@ def test_decoupling_is_the_mean_cosine_of_channels():
 
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_masks_are_drawn_with_their_chances(name):
-    sampling = SAMPLINGS[name](**ARGS[name])
+    sampling = SAMPLINGS[name](**SAMPLING_ARGS[name])
     for update in (0, 30, 200):
         mask = sampling.mask(update, 4000, inputs=4, horizon=3)
         given, ahead = sampling.chances(update)

@@ -89,6 +89,21 @@ def test_muon_is_its_formula_on_kernels_and_adams_on_the_rest_at_every_rate_of_a
 
 
 @needs_muon
+def test_every_parameter_of_a_model_moves_and_kernels_by_an_orthogonal_matrix(model):
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    torch.manual_seed(1)
+    model(torch.rand(2, 3, 1, 16, 16), horizon=2).square().mean().backward()
+    muon(model, lr=0.01).step()
+    moved = {n: p.detach() - before[n] for n, p in model.named_parameters()}
+    assert all(d.abs().max() > 0 for d in moved.values())
+    kernels = {n: d.flatten(1) for n, d in moved.items() if is_kernel(model.get_parameter(n))}
+    assert len(kernels) == 7
+    for name, d in kernels.items():
+        values = torch.linalg.svdvals(d) / (0.01 * 0.2 * max(d.shape) ** 0.5)
+        assert values[:8].sub(1).abs().max() < 0.5, name  # the gradient of so few frames has no more of note
+
+
+@needs_muon
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon to compare with")
 def test_muon_is_torchs_bit_for_bit(model):
     kernels = {n: p.detach().clone() for n, p in model.named_parameters() if is_kernel(p)}
