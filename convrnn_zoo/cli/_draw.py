@@ -6,7 +6,7 @@ from pathlib import Path
 from ..train.apply import data_of, forecast, load_forecaster
 from ..train.pictures import Panels, motion, save, strip
 from ..train.radar import COARSEN
-from ._forecast import read_frames
+from ._frames import read_frames
 
 
 def draw_forecast(
@@ -18,7 +18,7 @@ def draw_forecast(
     inputs: int | None = None,
     horizon: int | None = None,
 ) -> str:
-    """Forecasts what follows the first frames of the files and draws it; gives a line on what was drawn.
+    """Forecasts what follows the first frames of the files and draws it; returns a line that says what was drawn.
 
     Args:
         name: weights, or the file of a record.

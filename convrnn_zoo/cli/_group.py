@@ -1,4 +1,4 @@
-"""The group of commands; each lives in a file of its own."""
+"""The group of commands, each in its file."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from . import convert, demo, evaluate, hub, names, predict, train
 
 
 class Group(click.Group):
-    """Shows what users can mend as one line, and faults of ours as the traceback they are."""
+    """Shows errors that users can mend as one line, and bugs as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; the errors that the package raises on purpose become click's."""

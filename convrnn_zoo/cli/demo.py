@@ -6,19 +6,20 @@ import click
 
 from .._extras import need
 from ..models import WEIGHTS, create_model
-from ._classify import classify, load_arrays, read_sequences
+from ._arrays import read_arrays
+from ._sequences import classify, read_sequences
 from ._text import columns
 
-NAME = "convlstm1d_bi_1layer.japanese_vowels"
+CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
 HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
 SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
 
 
 def recordings() -> tuple[list[tuple[object, ...]], int]:
-    """A row a recording of the demo, and how many were told right."""
-    named, labels = read_sequences(SAMPLE), load_arrays(SAMPLE)["labels"]
-    predictions = classify(create_model(NAME, pretrained=True), named)
-    truths = [WEIGHTS[NAME].label_names[i] for i in labels]
+    """A row a recording of the demo, and how many are classified correctly."""
+    named, labels = read_sequences(SAMPLE), read_arrays(SAMPLE)["labels"]
+    predictions = classify(create_model(CLASSIFIER, pretrained=True), named)
+    truths = [WEIGHTS[CLASSIFIER].label_names[i] for i in labels]
     rows: list[tuple[object, ...]] = [
         (i, len(x), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
         for i, ((_, x), truth, p) in enumerate(zip(named, truths, predictions, strict=True))
@@ -27,8 +28,8 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
 
 
 def forecasts() -> dict[str, Path]:
-    """The weights of forecasters that have a sample, a file called like their tag, with that sample."""
-    samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in WEIGHTS if name != NAME}
+    """The forecasters' weights, each with the demo's sample for them: the file named by their tag."""
+    samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in WEIGHTS if name != CLASSIFIER}
     return {name: path for name, path in samples.items() if path.is_file()}
 
 
@@ -42,9 +43,9 @@ def demo(out: Path) -> None:
 
     Each forecast is a strip (.png) and in motion (.gif), beside what came and the difference.
     """
-    record = WEIGHTS[NAME]
+    record = WEIGHTS[CLASSIFIER]
     rows, right = recordings()
-    click.echo(f"{NAME}: {record.description}\n")
+    click.echo(f"{CLASSIFIER}: {record.description}\n")
     click.echo(columns(rows, header=HEADER))
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
     click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.dataset}")

@@ -33,7 +33,7 @@ def figure(metric: Metric) -> str:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What is known of a name: of the architecture from building it on the meta device, of weights from the record."""
+    """The facts of a name: of an architecture by building it on the meta device, of weights from their record."""
     record = WEIGHTS.get(name)
     model: Any = create_model(name, device="meta")
     cfg = model.pretrained_cfg

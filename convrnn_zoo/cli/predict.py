@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ..models import create_model
-from ._classify import classify, read_sequences
+from ._sequences import classify, read_sequences
 from ._text import columns
 
 

@@ -29,7 +29,7 @@ CARRIERS = ("module.", "model.")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class ForeignCheckpoint:
     """Tensors by name, words for where they come from, and what the file says of itself beyond them."""
 
     state: Mapping[str, Tensor]
@@ -50,9 +50,12 @@ class Checkpoint:
         return kinds.pop()
 
 
-def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> Checkpoint:
+def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
     """The tensors of a state dict or a file, those under `prefix` alone when it is given."""
-    found = _of_mapping(checkpoint) if isinstance(checkpoint, Mapping) else _of_file(checkpoint)
+    if isinstance(checkpoint, Mapping):
+        found = ForeignCheckpoint(checkpoint, "the given state dict")
+    else:
+        found = _of_file(checkpoint)
     state, origin = _unwrapped(found.state, found.origin), found.origin
     if not state:
         raise WeightsError(f"{origin} holds no tensors; save model.state_dict() into it")
@@ -68,7 +71,7 @@ def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "
         if all(k.startswith(carrier) for k in state):
             logger.info("%s: %r dropped from the front of every key", origin, carrier)
             state = {k.removeprefix(carrier): v for k, v in state.items()}
-    return Checkpoint(state, origin, found.config, found.version)
+    return ForeignCheckpoint(state, origin, found.config, found.version)
 
 
 def some(names: Iterable[str], most: int = 6) -> str:
@@ -77,11 +80,7 @@ def some(names: Iterable[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _of_mapping(state: Mapping[str, Any]) -> Checkpoint:
-    return Checkpoint(state, "the given state dict")
-
-
-def _of_file(path: str | os.PathLike[str]) -> Checkpoint:
+def _of_file(path: str | os.PathLike[str]) -> ForeignCheckpoint:
     try:
         path = Path(path)
     except TypeError as e:
@@ -90,21 +89,21 @@ def _of_file(path: str | os.PathLike[str]) -> Checkpoint:
         raise WeightsError(f"{path}: no such file; correct the path of the checkpoint")
     if path.stat().st_size == 0:
         raise WeightsError(f"{path} is empty (0 bytes): nothing was saved, or its copy broke off; fetch it anew")
-    if path.suffix not in READERS:
+    if path.suffix not in CHECKPOINT_READERS:
         raise WeightsError(
-            f"{path}: no reader for {path.suffix or 'a name without suffix'}; known: {', '.join(READERS)}"
+            f"{path}: no reader for {path.suffix or 'a name without suffix'}; known: {', '.join(CHECKPOINT_READERS)}"
         )
-    return READERS[path.suffix](path)
+    return CHECKPOINT_READERS[path.suffix](path)
 
 
-def _of_safetensors(path: Path) -> Checkpoint:
+def _of_safetensors(path: Path) -> ForeignCheckpoint:
     try:
-        return Checkpoint(safetensors.torch.load_file(path), str(path))
+        return ForeignCheckpoint(safetensors.torch.load_file(path), str(path))
     except safetensors.SafetensorError as e:
         raise WeightsError(f"{path} is not a sound safetensors file ({e}); fetch it anew") from e
 
 
-def _of_pickle(path: Path) -> Checkpoint:
+def _of_pickle(path: Path) -> ForeignCheckpoint:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle's protocol: it is read, or it is not, and that is said
@@ -119,19 +118,19 @@ def _of_pickle(path: Path) -> Checkpoint:
         ) from e
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path} holds a {type(state).__name__}, expected a state dict; save model.state_dict()")
-    return Checkpoint(state, str(path))
+    return ForeignCheckpoint(state, str(path))
 
 
-def _of_hdf5(path: Path) -> Checkpoint:
+def _of_hdf5(path: Path) -> ForeignCheckpoint:
     content = read_hdf5(path, str(path))
     try:
         config = json.loads(content.attributes.get("model_config", "{}"))
     except ValueError as e:
         raise WeightsError(f"{path}: its model_config is not JSON ({e}); save it anew with model.save") from e
-    return Checkpoint(content.state, str(path), config, content.attributes.get("keras_version"))
+    return ForeignCheckpoint(content.state, str(path), config, content.attributes.get("keras_version"))
 
 
-def _of_keras(path: Path) -> Checkpoint:
+def _of_keras(path: Path) -> ForeignCheckpoint:
     try:
         with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
             config, about = (json.loads(archive.read(name)) for name in ("config.json", "metadata.json"))
@@ -142,10 +141,10 @@ def _of_keras(path: Path) -> Checkpoint:
         raise WeightsError(
             f"{path} is not a file of Keras's .keras format ({e}); write it with model.save('name.keras')"
         ) from e
-    return Checkpoint(state, str(path), config, about.get("keras_version"))
+    return ForeignCheckpoint(state, str(path), config, about.get("keras_version"))
 
 
-READERS: dict[str, Callable[[Path], Checkpoint]] = {
+CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".safetensors": _of_safetensors,
     ".pt": _of_pickle,
     ".pth": _of_pickle,

@@ -1,5 +1,7 @@
-"""From a foreign checkpoint to a directory in the zoo's own format."""
+"""From a foreign checkpoint to a directory in the zoo's format."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -11,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from ..hub import save_pretrained
+from ..hub import model_card, save_pretrained
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import HubAccessError, create_model, list_models
-from ._card import card
-from ._load import load_and_tell
+from ._load import load_recognised
+from ._source import Source
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def convert(
     target = Path(directory)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise HubAccessError(f"{target} is there already; remove it, or name another directory")
-    layer, found = load_and_tell(source, checkpoint, prefix, options)
+    layer, found = load_recognised(source, checkpoint, prefix, options)
     model = to_model(layer)
     about: Any = model.pretrained_cfg
     about["license"] = None  # the architecture's is not that of these weights
@@ -88,6 +90,21 @@ def convert(
             raise
         raise HubAccessError(f"{target} cannot be written ({e}); choose another directory") from e
     return made
+
+
+def card(model: nn.Module, name: str, source: Source, origin: Path | None, options: Mapping[str, Any]) -> str:
+    """The card of any model of the zoo, and where this one came from; `name` is ``owner/name`` or a title."""
+    words = [f"Converted from a checkpoint of {source.title}"]
+    if origin:
+        words.append(f"the file `{origin.name}` of sha256 `{hashlib.sha256(origin.read_bytes()).hexdigest()}`")
+    if options:
+        given = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
+        words.append(f"with {given}, which its weights do not tell")
+    description = (
+        f"{', '.join(words)}. Its outputs are those of the original. The licence, the training data and the figures "
+        "are the original's as well: name them here before this is published."
+    )
+    return str(model_card(model, name, description=description, tags=["converted"]))
 
 
 def to_model(module: nn.Module) -> nn.Module:
@@ -120,8 +137,8 @@ def to_model(module: nn.Module) -> nn.Module:
             "from convrnn_zoo.interop.load and keep its state_dict in a .safetensors"
         )
     model = create_model(architecture, dtype=next(module.parameters()).dtype, **_arguments(module))
-    own = {f"{key}_l0" if cell else key: value for key, value in module.state_dict().items()}
-    model.rnn.load_state_dict(own, strict=True)  # type: ignore[union-attr]
+    state = {f"{key}_l0" if cell else key: value for key, value in module.state_dict().items()}
+    model.rnn.load_state_dict(state, strict=True)  # type: ignore[union-attr]
     return model
 
 

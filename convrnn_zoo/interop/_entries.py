@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ..models import WeightsError
-from ._checkpoint import Checkpoint, some
+from ._checkpoint import ForeignCheckpoint, some
 
 Shape = Sequence[int | None]
 
 
 class Entries:
-    """The entries of a checkpoint, taken one by one; :meth:`done` tells of everything that was wrong, at once.
+    """The entries of a checkpoint, taken one by one; :meth:`done` lists everything that was wrong, at once.
 
     Example:
-        >>> entries = Entries(Checkpoint({"weight": torch.zeros(4, 2)}, "a state dict"), "example")
+        >>> entries = Entries(ForeignCheckpoint({"weight": torch.zeros(4, 2)}, "a state dict"), "example")
         >>> entries.take("weight", (4, None)).shape, entries.take("bias", (4,)).shape
         (torch.Size([4, 2]), torch.Size([4]))
         >>> entries.done()
@@ -27,13 +27,13 @@ class Entries:
         convrnn_zoo.models._errors.WeightsError: a state dict is not a sound checkpoint of example: missing: bias
     """
 
-    def __init__(self, checkpoint: Checkpoint, source: str) -> None:
-        self.origin, self.source = checkpoint.origin, source
+    def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
+        self.checkpoint, self.origin, self.source = checkpoint, checkpoint.origin, source
         self.left = dict(checkpoint.state)
         self.faults: dict[str, list[str]] = {}
 
     def fault(self, kind: str, words: str) -> None:
-        """Notes something for :meth:`done` to tell."""
+        """Notes something for :meth:`done` to list."""
         self.faults.setdefault(kind, []).append(words)
 
     def having(self, pattern: str) -> list[re.Match[str]]:
@@ -50,7 +50,7 @@ class Entries:
     def shape(self, keys: Iterable[str], rank: int) -> Shape:
         """The commonest shape of `rank` axes among these entries; of unknown sizes where none has the rank.
 
-        What one entry says of a size holds for the others, so that one that is wrong is not the measure of all.
+        So that one entry of a wrong size is not the measure of all.
         """
         shapes = [tuple(v.shape) for v in (self.left.get(key) for key in keys) if v is not None and v.dim() == rank]
         return statistics.mode(shapes) if shapes else (None,) * rank

@@ -51,9 +51,9 @@ def read_hdf5(file: Path | IO[bytes], origin: str) -> Content:
     return Content(state, attributes)
 
 
-def _collect(node: Any, path: tuple[str, ...], own: type, state: dict[str, Any], dropped: list[str]) -> None:
-    """Every array below `node`; groups bear the names of their layers where the file tells them."""
-    _check_links(node, own)
+def _collect(node: Any, path: tuple[str, ...], link: type, state: dict[str, Any], dropped: list[str]) -> None:
+    """Every array below `node`; groups bear the names of their layers where the file has them."""
+    _check_links(node, link)
     if len(path) > DEEPEST:
         raise OSError(f"{node.name} leads elsewhere: its groups hold each other")
     for key, child in node.items():
@@ -61,16 +61,16 @@ def _collect(node: Any, path: tuple[str, ...], own: type, state: dict[str, Any],
             dropped.append("/".join((*path, key)))
         elif hasattr(child, "items"):
             name = _text(child["vars"].attrs.get("name", key)) if "vars" in child else key
-            _collect(child, (*path, name), own, state, dropped)
+            _collect(child, (*path, name), link, state, dropped)
         elif node.name.endswith("/cell/vars") and key in CELL_VARIABLES:
             state["/".join((*path[:-1], CELL_VARIABLES[key]))] = child[...]
         else:
             state["/".join((*path, key.removesuffix(":0")))] = child[...]
 
 
-def _check_links(node: Any, own: type) -> None:
+def _check_links(node: Any, link: type) -> None:
     """Refuses links to other files and to other places, which Keras never writes."""
-    if foreign := [key for key in node if not isinstance(node.get(key, getlink=True), own)]:
+    if foreign := [key for key in node if not isinstance(node.get(key, getlink=True), link)]:
         raise OSError(f"{node.name} leads elsewhere by {', '.join(foreign)}")
 
 

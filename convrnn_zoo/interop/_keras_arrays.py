@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models import WeightsError
-from ._checkpoint import Checkpoint, some
+from ._checkpoint import ForeignCheckpoint, some
 from ._entries import Entries
 
 logger = logging.getLogger("convrnn_zoo")
@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
     arrays: list[dict[str, Tensor]]
 
 
-def take_layer(checkpoint: Checkpoint, wanted: str | None) -> Sizes:
+def take_layer(checkpoint: ForeignCheckpoint, wanted: str | None) -> Sizes:
     """The layer of that name, or the only one.
 
     Raises:
@@ -100,7 +100,7 @@ def _short(paths: list[str]) -> list[str]:
     return [path if last.count(name) > 1 else name for path, name in zip(paths, last, strict=True)]
 
 
-def _sizes(checkpoint: Checkpoint, layer: Found, others: list[str]) -> Sizes:
+def _sizes(checkpoint: ForeignCheckpoint, layer: Found, others: list[str]) -> Sizes:
     """The arrays of the layer, their shapes agreeing with one another, and nothing beside them."""
     entries = Entries(checkpoint, "keras")
     mine = {key: entries.left[key] for _, keys in layer.directions for key in keys.values()}
@@ -129,5 +129,5 @@ def _sizes(checkpoint: Checkpoint, layer: Found, others: list[str]) -> Sizes:
         )
     entries.done()
     shape = arrays[0]["kernel"].shape
-    dtype = Checkpoint(mine, checkpoint.origin).dtype()
+    dtype = ForeignCheckpoint(mine, checkpoint.origin).dtype()
     return Sizes(layer.name, tuple(shape[:-2]), shape[-2], shape[-1] // 4, bias, dtype, arrays)

@@ -1,4 +1,4 @@
-"""How a Keras layer was built: from the file's own description, and from what the caller says."""
+"""How a Keras layer was built: from the description in the file, and from the caller's options."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..layers import _checks as check
 from ..models import WeightsError
-from ._checkpoint import Checkpoint
+from ._checkpoint import ForeignCheckpoint
 from ._keras_layers import ACTIVATIONS
 
 logger = logging.getLogger("convrnn_zoo")
@@ -20,9 +20,9 @@ DEFAULTS: dict[str, Any] = {
     "go_backwards": False,
     "merge_mode": "concat",
 }
-"""What arrays do not tell, as Keras has it unless told otherwise."""
+"""What arrays do not tell: Keras's defaults."""
 ASKED = ("padding", "recurrent_activation")
-"""What arrays do not tell either, and Keras's own word for it is no guide: its default padding is ``"valid"`` where
+"""What arrays do not tell either, and Keras's defaults are no guide: its default padding is ``"valid"`` where
 nearly everyone uses ``"same"``, and its recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
 OPTIONS = {
     "layer": "name of the layer, where the file has several, or others with weights beside it",
@@ -52,7 +52,9 @@ class Settings:
         return {"activation": self.activation, "recurrent_activation": self.recurrent_activation}
 
 
-def settings(checkpoint: Checkpoint, name: str, ndim: int, bidirectional: bool, given: Mapping[str, Any]) -> Settings:
+def settings(
+    checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, given: Mapping[str, Any]
+) -> Settings:
     """The options of a layer of `ndim` dimensions: those given before those of the file before Keras's defaults.
 
     Raises:
@@ -61,8 +63,8 @@ def settings(checkpoint: Checkpoint, name: str, ndim: int, bidirectional: bool, 
     """
     given = dict(given)
     version = given.pop("keras_version", checkpoint.version)
-    told = _told(checkpoint, name)
-    options = {**({} if told else DEFAULTS), **told, **given}
+    described = _described(checkpoint, name)
+    options = {**({} if described else DEFAULTS), **described, **given}
     if missing := [o for o in ASKED if o not in options]:
         raise WeightsError(
             f"{checkpoint.origin} does not tell how its layer was built: pass "
@@ -70,7 +72,7 @@ def settings(checkpoint: Checkpoint, name: str, ndim: int, bidirectional: bool, 
             + " as the layer had them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', in Keras before 2.3 "
             "'hard_sigmoid' by default), or convert the .keras file, which tells"
         )
-    if not told:
+    if not described:
         logger.info("%s: taken as Keras has it: %s", checkpoint.origin, {o: options[o] for o in DEFAULTS})
     if options.get("go_backwards"):
         raise ValueError(
@@ -93,7 +95,7 @@ def settings(checkpoint: Checkpoint, name: str, ndim: int, bidirectional: bool, 
     )
 
 
-def _told(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+def _described(checkpoint: ForeignCheckpoint, name: str) -> dict[str, Any]:
     """The file's description of the layer; that of a Bidirectional is its layer's, and how it merges."""
     try:
         found = list(_recurrent(checkpoint.config))
@@ -129,7 +131,7 @@ def _recurrent(node: Any) -> Iterator[Mapping[str, Any]]:
         yield from _recurrent(child)
 
 
-def _same_directions(checkpoint: Checkpoint, name: str, ahead: dict[str, Any], back: dict[str, Any]) -> None:
+def _same_directions(checkpoint: ForeignCheckpoint, name: str, ahead: dict[str, Any], back: dict[str, Any]) -> None:
     asked = (*ASKED, "strides", "dilation_rate", "activation")
     if differing := [o for o in asked if ahead.get(o) != back.get(o)]:
         raise ValueError(

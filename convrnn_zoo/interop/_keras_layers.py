@@ -1,4 +1,4 @@
-"""What Keras's ConvLSTM can do beyond the core family: other activations, and an input convolution of its own shape."""
+"""What Keras's ConvLSTM can do beyond the core family: other activations, and another geometry for the input."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -43,7 +43,7 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
         self.activation, self.recurrent_activation = activation, recurrent_activation
         super().__init__(*args, **kwargs)
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The law of ConvLSTM with the two activations."""
         act, gate = ACTIVATIONS[self.activation], ACTIVATIONS[self.recurrent_activation]
         _, c = state
@@ -78,8 +78,8 @@ class ResizingConvLSTM(nn.Module):
     """A ConvLSTM whose input convolution has a padding, strides or dilation that the state's does not share.
 
     The map may come out smaller than it came in, which no layer of the core family does: there, one geometry holds
-    for input and state. Here the input's convolution stands before a layer whose own is the identity. Both are exact;
-    the price is a 1×1 convolution that does nothing.
+    for input and state. Here the input's convolution stands before a layer whose input convolution is the identity.
+    Both are exact; the price is a 1×1 convolution that does nothing.
 
     Args:
         rnn: the layer, with a 1×1 input kernel, no bias and the gates of all its directions as input channels.

@@ -9,21 +9,25 @@ from typing import Any
 from torch import nn
 
 from ..models import ConvRNNModel, WeightsError
-from . import _source, ancestor, keras, kimmel, ndrplz, openstl, torch
-from ._checkpoint import Checkpoint, read, some
+from . import _source
+from ._checkpoint import ForeignCheckpoint, read, some
 from ._source import OptionError, Recognition, Source
+from .ancestor import ANCESTOR
+from .keras import KERAS
+from .kimmel import KIMMEL
+from .ndrplz import NDRPLZ
+from .openstl import OPENSTL
+from .torch import TORCH
 
 logger = logging.getLogger("convrnn_zoo")
 
-SOURCES: dict[str, Source] = {
-    module.SOURCE.name: module.SOURCE for module in (ancestor, ndrplz, kimmel, keras, openstl, torch)
-}
+SOURCES: dict[str, Source] = {s.name: s for s in (ANCESTOR, NDRPLZ, KIMMEL, KERAS, OPENSTL, TORCH)}
 """Every code base whose checkpoints are read, by name."""
 AUTO = "auto"
 
 
 def recognise(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> Recognition:
-    """Which source a checkpoint is of, told from its keys; ``.why`` says how.
+    """Which source a checkpoint is of, by its keys; ``.why`` says how it was recognised.
 
     Args:
         checkpoint, prefix: as in :func:`load`.
@@ -44,8 +48,8 @@ def load(
 ) -> nn.Module:
     """A layer or model of the zoo whose outputs equal those of the source with this checkpoint.
 
-    Sizes are read from the weights. What cannot be told from them is an option, by the name that the source has for
-    it: ``convrnn_zoo.interop.SOURCES[source].options`` tells which.
+    Sizes are read from the weights. What the weights do not tell is an option, by the name that the source has for
+    it: ``convrnn_zoo.interop.SOURCES[source].options`` lists them.
 
     Args:
         source: a name of :data:`SOURCES`, or ``"auto"`` to go by the keys; the log then says how it was known.
@@ -67,10 +71,10 @@ def load(
         >>> load("ndrplz", theirs, batch_first=True)
         Conv2dLSTM(3, 2, kernel_size=(3, 3), batch_first=True)
     """
-    return load_and_tell(source, checkpoint, prefix, options)[0]
+    return load_recognised(source, checkpoint, prefix, options)[0]
 
 
-def load_and_tell(
+def load_recognised(
     source: str, checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str, options: Mapping[str, Any]
 ) -> tuple[nn.Module, Recognition]:
     """:func:`load`, and how the source was known."""
@@ -126,7 +130,7 @@ def _named(name: str) -> Source:
     return SOURCES[name]
 
 
-def _recognised(found: Checkpoint) -> Recognition:
+def _recognised(found: ForeignCheckpoint) -> Recognition:
     likely = _source.recognise(found, SOURCES)
     if likely is None:
         raise WeightsError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._checkpoint import Checkpoint
+from ._checkpoint import ForeignCheckpoint
 
 
 class OptionError(TypeError, ValueError):
@@ -44,7 +44,7 @@ class Recognition:
     prefix: str
 
 
-def recognise(checkpoint: Checkpoint, sources: Mapping[str, Source]) -> Recognition | None:
+def recognise(checkpoint: ForeignCheckpoint, sources: Mapping[str, Source]) -> Recognition | None:
     """The first source one of whose keys is in the checkpoint, the shortest prefix first."""
     found = [r for s in sources.values() for k, v in checkpoint.state.items() if (r := _match(s, k, v))]
     return min(found, key=lambda r: len(r.prefix), default=None)

@@ -8,21 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from .. import layers
-from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..models import WeightsError
-from ._checkpoint import Checkpoint
+from ._checkpoint import ForeignCheckpoint
 from ._entries import Entries, fill, same_or_list
 from ._source import OptionError
 
-KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
+KIND_BY_GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
 """The kind of a cell by the number of its gates."""
 PEEPHOLES = ("weight_pi", "weight_pf", "weight_po")
-NAME = "(?:weight|bias)_(?:ih|hh)"
+PARAMETER = "(?:weight|bias)_(?:ih|hh)"
 KEY = r"weight_(?:ih|hh)(?:_l\d+(?:_reverse)?)?"
 
 
-def build(checkpoint: Checkpoint, source: str, axes: int, ndim: int, options: dict[str, Any]) -> nn.Module:
+def build(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int, options: dict[str, Any]) -> nn.Module:
     """The layer or cell of the core family whose state dict this is.
 
     Args:
@@ -32,11 +31,11 @@ def build(checkpoint: Checkpoint, source: str, axes: int, ndim: int, options: di
         options: arguments of the layer that weights do not tell; `groups` among them.
     """
     entries = Entries(checkpoint, source)
-    cell = not entries.having(rf"{NAME}_l\d+(_reverse)?")
+    cell = not entries.having(rf"{PARAMETER}_l\d+(_reverse)?")
     suffixes, depth, directions = [""], 1, 1
     if not cell:
-        depth = entries.count(rf"{NAME}_l(\d+)(?:_reverse)?", "weight_ih_l0, …")
-        ends = ("", "_reverse") if entries.having(rf"{NAME}_l\d+_reverse") else ("",)
+        depth = entries.count(rf"{PARAMETER}_l(\d+)(?:_reverse)?", "weight_ih_l0, …")
+        ends = ("", "_reverse") if entries.having(rf"{PARAMETER}_l\d+_reverse") else ("",)
         suffixes, directions = [f"_l{layer}{end}" for layer in range(depth) for end in ends], len(ends)
     bias = bool(entries.having(r"bias_.*"))
     peephole = bool(entries.having(r"weight_p[ifo].*"))
@@ -53,12 +52,12 @@ def build(checkpoint: Checkpoint, source: str, axes: int, ndim: int, options: di
         if place % directions:  # the second direction is as the first
             rows, kernel = gates * widths[layer], kernels[layer]
         width = rows // gates if rows else None
-        own = width and width // groups
+        within = width and width // groups  # channels of one group
         below = widths[layer - 1] * directions // groups if layer else None
-        hh = state[weights[0]] = entries.take(weights[0], (rows, own, *kernel))
+        hh = state[weights[0]] = entries.take(weights[0], (rows, within, *kernel))
         state[weights[1]] = entries.take(weights[1], (rows, below, *kernel))
         for name in PEEPHOLES if peephole else ():
-            state[name + suffix] = entries.take(name + suffix, (width, own, *kernel))
+            state[name + suffix] = entries.take(name + suffix, (width, within, *kernel))
         for name in ("bias_ih", "bias_hh") if bias else ():
             state[name + suffix] = entries.take(name + suffix, (rows,))
         if place % directions == 0:
@@ -69,7 +68,7 @@ def build(checkpoint: Checkpoint, source: str, axes: int, ndim: int, options: di
     kernels = [kernel + taps for kernel in kernels]
     state = {k: v.reshape(*v.shape, *taps) if v.dim() > 1 else v for k, v in state.items()}
 
-    kind = ("Peephole" if peephole else "") + KINDS[gates]
+    kind = ("Peephole" if peephole else "") + KIND_BY_GATES[gates]
     made: type[nn.Module] = getattr(layers, f"Conv{ndim}d{kind}{'Cell' if cell else ''}")
     if kind == "RNN" and "nonlinearity" not in options:
         raise WeightsError(
@@ -91,9 +90,9 @@ def _gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
     rows, columns, *_ = entries.shape(keys, rank)
     if rows is None or columns is None:
         entries.fail("missing", "every weight_hh")
-    if rows % columns == 0 and (product := rows // columns) % groups == 0 and product // groups in KINDS:
+    if rows % columns == 0 and (product := rows // columns) % groups == 0 and product // groups in KIND_BY_GATES:
         return product // groups
-    known = " or ".join(f"{g} ({kind})" for g, kind in KINDS.items())
+    known = " or ".join(f"{g} ({kind})" for g, kind in KIND_BY_GATES.items())
     raise WeightsError(
         f"{entries.origin}: {keys[0]} has {rows} rows for {columns} columns, and with groups={groups} their ratio "
         f"should be {known}, times groups; pass groups= as the layer had it"
@@ -107,14 +106,12 @@ def _allowed(made: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def named_alike(module: nn.Module) -> dict[str, Tensor]:
-    """The module's own state dict, its tensors apart from the module's."""
-    if not isinstance(module, ConvRNNBase | ConvRNNCellBase):
-        raise TypeError(f"expected a layer or cell of the zoo, got {type(module).__name__}")
+def copied_state(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a module, in tensors that share no memory with it."""
     return {k: v.detach().clone() for k, v in module.state_dict().items()}
 
 
-def spatial_axes(checkpoint: Checkpoint) -> int:
+def spatial_axes(checkpoint: ForeignCheckpoint) -> int:
     """The spatial axes of the first weight under one of these names; 0 where there is none."""
     ranks = [v.dim() for k, v in checkpoint.state.items() if re.fullmatch(KEY, k) and isinstance(v, torch.Tensor)]
     return max(ranks[0] - 2, 0) if ranks else 0

@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ._checkpoint import Checkpoint
+from ._checkpoint import ForeignCheckpoint
 from ._entries import expect, refuse, unlike
 from ._source import Source
-from ._torch_names import KEY, build, named_alike, spatial_axes
+from ._torch_names import KEY, build, copied_state, spatial_axes
 
 
-def load(checkpoint: Checkpoint, **options: Any) -> nn.Module:
+def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
     """Any of its 24 classes as ours of the same name.
 
-    What its weights do not tell is taken by name, as its own constructor has it; see ``SOURCE.options``.
+    What its weights do not tell is taken by name, as its own constructor has it; see :data:`ANCESTOR`.
     """
     axes = spatial_axes(checkpoint) or 2
     return build(checkpoint, "ancestor", axes, axes, options)
@@ -33,10 +33,10 @@ def export(module: nn.Module) -> dict[str, Tensor]:
         *(unlike(layer, widths=[layer.widths[0]] * layer.num_layers, kernels=[layer.kernels[0]] * layer.num_layers)
           if isinstance(layer, ConvRNNBase) else ()),
     ])  # fmt: skip
-    return named_alike(module)
+    return copied_state(module)
 
 
-SOURCE = Source(
+ANCESTOR = Source(
     name="ancestor",
     title="pytorch_convolutional_rnn, https://github.com/kamo-naoyuki/pytorch_convolutional_rnn",
     key=KEY,

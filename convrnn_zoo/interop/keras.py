@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import ConvLSTM, ConvRNNBase
-from ._checkpoint import Checkpoint
+from ._checkpoint import ForeignCheckpoint
 from ._entries import expect, fill, one_bias, refuse, unlike
 from ._keras_arrays import Sizes, take_layer
 from ._keras_config import OPTIONS, Settings, settings
@@ -17,11 +17,11 @@ from ._keras_layers import ACTIVATED, PLAIN, ActivatedConvLSTM, ResizingConvLSTM
 from ._source import Source
 
 
-def load(checkpoint: Checkpoint, *, layer: str | None = None, **given: Any) -> nn.Module:
+def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **given: Any) -> nn.Module:
     """A ConvLSTM layer, or Bidirectional around one, as a batch-first ConvLSTM of ours with channels first.
 
     A ``.keras`` and a whole model's ``.h5`` say how their layers were built. Arrays alone do not: there `padding`
-    and `recurrent_activation` must be given, and the rest is Keras's default unless given; see ``SOURCE.options``.
+    and `recurrent_activation` must be given, and the rest is Keras's default unless given; see :data:`KERAS`.
     What is given goes before what the file says.
 
     The layer is :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) where that can say the same; with other
@@ -115,12 +115,12 @@ def _parts(module: ConvRNNBase | ResizingConvLSTM, place: int, end: str) -> tupl
         weight, bias = module.input_conv.weight, module.input_conv.bias
         parts = [None if p is None else p.chunk(module.rnn.num_directions)[place] for p in (weight, bias)]
         return parts[0], getattr(module.rnn, f"weight_hh_l0{end}"), parts[1]  # type: ignore[return-value]
-    own = module.state_dict()
-    bias = one_bias(own[f"bias_ih_l0{end}"], own[f"bias_hh_l0{end}"]) if module.bias else None
-    return own[f"weight_ih_l0{end}"], own[f"weight_hh_l0{end}"], bias
+    state = module.state_dict()
+    bias = one_bias(state[f"bias_ih_l0{end}"], state[f"bias_hh_l0{end}"]) if module.bias else None
+    return state[f"weight_ih_l0{end}"], state[f"weight_hh_l0{end}"], bias
 
 
-SOURCE = Source(
+KERAS = Source(
     name="keras",
     title="Keras's ConvLSTM1D, 2D and 3D, https://keras.io/api/layers/recurrent_layers/",
     key=r"(?:.*/)?recurrent_kernel(?::0)?",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models import WeightsError, create_model
-from ._checkpoint import Checkpoint
+from ._checkpoint import ForeignCheckpoint
 from ._entries import Entries, odd_kernels, reorder
 from ._source import Source
 
@@ -22,7 +22,7 @@ DEAD = r"cell_list\.\d+\.(?:conv_o\.0|conv_last)\.weight"
 NORM = r"cell_list\.\d+\.conv_[a-z]+\.1\.(?:weight|bias)"
 
 
-def load(checkpoint: Checkpoint, *, patch_size: int, horizon: int = 10) -> nn.Module:
+def load(checkpoint: ForeignCheckpoint, *, patch_size: int, horizon: int = 10) -> nn.Module:
     """The zoo's model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
 
     Args:
@@ -99,18 +99,18 @@ def _lstm_cell(entries: Entries, layer: int, below: int | None, kernel: int | No
 
 def _st_cell(entries: Entries, layer: int, below: int | None, kernel: int | None, state: dict[str, Tensor]) -> int:
     """Takes one spatiotemporal cell into `state`; its width."""
-    cell, own = f"cell_list.{layer}", f"layers.{layer}"
-    rows = {part: entries.rows([f"{cell}.conv_{part}.0.weight"], n) for part, n in (("x", 7), ("h", 4), ("m", 3))}
+    theirs, ours = f"cell_list.{layer}", f"layers.{layer}"
+    rows = {part: entries.rows([f"{theirs}.conv_{part}.0.weight"], n) for part, n in (("x", 7), ("h", 4), ("m", 3))}
     found = [r // n for r, n in zip(rows.values(), (7, 4, 3), strict=True) if r]
     width = max(found, key=found.count, default=1)
     square = (kernel, kernel)
-    x = entries.take(f"{cell}.conv_x.0.weight", (7 * width, below, *square))
-    h = entries.take(f"{cell}.conv_h.0.weight", (4 * width, width, *square))
-    m = entries.take(f"{cell}.conv_m.0.weight", (3 * width, width, *square))
-    state[f"{own}.weight_ih"] = reorder(x, ST_ORDER)
-    state[f"{own}.weight_hh"] = torch.cat([h, m])
-    state[f"{own}.weight_po"] = entries.take(f"{cell}.conv_o.0.weight", (width, 2 * width, *square))
-    state[f"{own}.weight_cm"] = entries.take(f"{cell}.conv_last.weight", (width, 2 * width, 1, 1))
+    x = entries.take(f"{theirs}.conv_x.0.weight", (7 * width, below, *square))
+    h = entries.take(f"{theirs}.conv_h.0.weight", (4 * width, width, *square))
+    m = entries.take(f"{theirs}.conv_m.0.weight", (3 * width, width, *square))
+    state[f"{ours}.weight_ih"] = reorder(x, ST_ORDER)
+    state[f"{ours}.weight_hh"] = torch.cat([h, m])
+    state[f"{ours}.weight_po"] = entries.take(f"{theirs}.conv_o.0.weight", (width, 2 * width, *square))
+    state[f"{ours}.weight_cm"] = entries.take(f"{theirs}.conv_last.weight", (width, 2 * width, 1, 1))
     return width
 
 
@@ -119,7 +119,7 @@ def _channel_before_pixel(weight: Tensor, axis: int, patch_size: int) -> Tensor:
     return weight.unflatten(axis, (patch_size**2, -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
 
 
-SOURCE = Source(
+OPENSTL = Source(
     name="openstl",
     title="OpenSTL, https://github.com/chengtan9907/OpenSTL",
     key=r"cell_list\.\d+\.conv_x\.0\.weight",

@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..layers import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNBase, ConvRNNCell
-from ._checkpoint import Checkpoint
+from ._checkpoint import ForeignCheckpoint
 from ._entries import expect, refuse, unlike
 from ._source import Source
-from ._torch_names import KEY, build, named_alike
+from ._torch_names import KEY, build, copied_state
 
 
-def load(checkpoint: Checkpoint, *, ndim: int = 1, **options: Any) -> nn.Module:
+def load(checkpoint: ForeignCheckpoint, *, ndim: int = 1, **options: Any) -> nn.Module:
     """As a layer with 1×1 kernels and `ndim` spatial axes, to be given ``(T, N, C, 1)`` for ``(T, N, C)``.
 
     On a larger map it is the same network at every pixel.
@@ -34,10 +34,10 @@ def export(module: nn.Module) -> dict[str, Tensor]:
     options = {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
     # Stride and dilation have nothing to act on where a kernel has one tap and the map one pixel.
     refuse("torch", module, unlike(layer, groups=1, **wanted, **options))
-    return {k: v.flatten(1) if v.dim() > 1 else v for k, v in named_alike(module).items()}
+    return {k: v.flatten(1) if v.dim() > 1 else v for k, v in copied_state(module).items()}
 
 
-SOURCE = Source(
+TORCH = Source(
     name="torch",
     title="torch.nn.RNN, LSTM and GRU, https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers",
     key=KEY,

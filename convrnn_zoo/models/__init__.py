@@ -1,9 +1,10 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
 from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
-from ._forecasting import AutoregressiveForecaster, Forecaster, Rollout
+from ._forecasting import Forecaster
 from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel

@@ -1,14 +1,23 @@
-"""What every forecaster shares: the check of its input, timm's view of it, and the way through time."""
+"""What every forecaster shares: the check of its input, and timm's view of it."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
 from ._base import ZooModel
+
+FRAME_CFG = {
+    "input_size": (1, 64, 64),
+    "pool_size": None,
+    "num_classes": 0,
+    "mean": (0.0,),
+    "std": (1.0,),
+    "first_conv": (),
+    "classifier": (),
+    "license": "mit",
+}
+"""timm's cfg of a forecaster of frames of the size of Moving MNIST's."""
 
 
 class Forecaster(ZooModel):
@@ -99,117 +108,5 @@ class Forecaster(ZooModel):
         return x
 
     def check_horizon(self, horizon: int | None) -> int:
-        """The horizon of a call: the model's own where none is given."""
+        """The horizon of a call: the model's default where none is given."""
         return self.horizon if horizon is None else check.positive_int("horizon", horizon)
-
-
-class Rollout(NamedTuple):
-    """All that an autoregressive forecaster makes of a sequence; what its training wants beside the forecast."""
-
-    forecast: Tensor
-    """Frames T to T + horizon - 1: ``(N, horizon, C, H, W)``."""
-    warmup: Tensor
-    """The forecast, one step ahead, of the input's own frames 1 to T - 1: ``(N, T - 1, C, H, W)``."""
-    deltas: list[tuple[Tensor, Tensor]]
-    """For PredRNN v2, of each step and layer what was added to the two memories; empty for the others."""
-
-
-State = tuple[Tensor, ...]
-
-
-class AutoregressiveForecaster(Forecaster):
-    """A forecaster that makes one frame at a time and reads it back to make the next.
-
-    A subclass tells how a step goes, on frames folded into patches: :meth:`start` and :meth:`advance`. Scheduled
-    sampling and its reverse belong to training, which says by `teacher` and `mask` what is read; see :meth:`forward`.
-    """
-
-    def start(self, x: Tensor) -> State:
-        """The state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
-        raise NotImplementedError(f"{type(self).__name__} must write down its start")
-
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[tuple[Tensor, Tensor]]]:
-        """One step: the next frame's patches, the next state, and the deltas of the layers, if it has such."""
-        raise NotImplementedError(f"{type(self).__name__} must write down its step")
-
-    def expose(self, deltas: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-        """What of a step's deltas a :class:`Rollout` shows: none, unless a loss asks for them."""
-        return []
-
-    def forward(
-        self,
-        x: Tensor,
-        horizon: int | None = None,
-        *,
-        teacher: Tensor | None = None,
-        mask: Tensor | None = None,
-        return_aux: bool = False,
-    ) -> Tensor | Rollout:
-        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
-
-        Args:
-            x: the input frames.
-            horizon: frames to forecast; the model's own by default, and the teacher's length where there is one.
-            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``; they are read in place of the model's own.
-            mask: booleans ``(N, T + horizon - 2)``, one for each frame from the second to the last but one: whether
-                the true frame is read, or the model's own of that time. All are true by default. Scheduled sampling
-                draws the last ``horizon - 1`` columns; reverse scheduled sampling draws the first ``T - 1`` too.
-            return_aux: give a :class:`Rollout` for the forecast alone.
-
-        Raises:
-            ValueError: frames, teacher or mask of another shape; a mask without a teacher.
-        """
-        x = self.check_frames("x", x)
-        length = x.shape[1]
-        if teacher is None:
-            horizon = self.check_horizon(horizon)
-            if mask is not None:
-                raise ValueError("mask chooses between true frames and forecasts: pass the true ones as teacher")
-        else:
-            horizon = self._check_teacher(x, teacher, horizon)
-            mask = self._check_mask(mask, x, horizon)
-            x = torch.cat([x, teacher], dim=1)
-        patches = F.pixel_unshuffle(x, self.reduction)
-
-        made: list[Tensor] = []
-        deltas: list[tuple[Tensor, Tensor]] = []
-        state = self.start(patches[:, 0])
-        for t in range(length + horizon - 1):
-            if t == 0 or (mask is None and t < length):
-                fed = patches[:, t]
-            elif mask is None:
-                fed = made[-1]
-            else:
-                fed = torch.where(mask[:, t - 1, None, None, None], patches[:, t], made[-1])
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
-            else:
-                y, state, delta = self.advance(fed, state)
-            made.append(y)
-            if return_aux:
-                deltas += self.expose(delta)
-        frames = F.pixel_shuffle(torch.stack(made if return_aux else made[length - 1 :], dim=1), self.reduction)
-        if not return_aux:
-            return frames
-        return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
-
-    def _check_teacher(self, x: Tensor, teacher: object, horizon: int | None) -> int:
-        teacher = self.check_frames("teacher", teacher)
-        expected = (len(x), teacher.shape[1] if horizon is None else horizon, *x.shape[2:])
-        if tuple(teacher.shape) != expected:
-            raise ValueError(
-                f"{type(self).__name__} expected teacher of shape {expected}, the frames after x, got "
-                f"{tuple(teacher.shape)}; leave horizon out, or cut one to the other"
-            )
-        return teacher.shape[1]
-
-    def _check_mask(self, mask: object, x: Tensor, horizon: int) -> Tensor:
-        shape = (len(x), x.shape[1] + horizon - 2)
-        if mask is None:
-            return torch.ones(shape, dtype=torch.bool, device=x.device)
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != shape:
-            raise ValueError(
-                f"{type(self).__name__} expected mask as booleans of shape {shape} (N, T + horizon - 2), got "
-                f"{check.describe(mask)}; one for each frame but the first and the last"
-            )
-        return mask.to(x.device)

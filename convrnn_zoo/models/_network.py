@@ -4,13 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
 from ._base import ZooModel
 from ._sequences import POOLS, Lengths, check_lengths, check_pool, pack, unpack
+
+
+def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
+    """Numbers of layers by timm's rule: all for None, the last n for n, and a negative one counts from the end.
+
+    Example:
+        >>> chosen_layers(3, 2), chosen_layers(3, [0, -1])
+        ([1, 2], [0, 2])
+    """
+    every = range(num_layers)
+    wanted = every[:] if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    if not {*wanted} <= {*range(-num_layers, num_layers)}:
+        raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
+    return [every[i] for i in wanted]
 
 
 class ConvRNNModel(ZooModel):
@@ -43,7 +56,7 @@ class ConvRNNModel(ZooModel):
         One frame gives the same without T.
 
     Example:
-        >>> from convrnn_zoo.layers import Conv1dGRU, Conv2dLSTM
+        >>> from convrnn_zoo.layers import Conv2dLSTM
         >>> model = ConvRNNModel(Conv2dLSTM, in_chans=3, hidden_channels=16, num_classes=5, bidirectional=True)
         >>> tuple(model(torch.randn(2, 7, 3, 8, 8), lengths=[7, 4]).shape)
         (2, 5)
@@ -72,7 +85,6 @@ class ConvRNNModel(ZooModel):
         self.global_pool = check_pool(global_pool)
         self.reset_classifier(num_classes)
 
-    # ---- sizes and parts, as timm asks for them ------------------------------------------------------------
     @property
     def num_features(self) -> int:
         """Channels of the output of the last layer."""
@@ -109,9 +121,7 @@ class ConvRNNModel(ZooModel):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A fresh classifier of `num_classes`; the pooling stays unless given."""
         if not isinstance(num_classes, int) or num_classes < 0:
-            raise ValueError(
-                f"num_classes must be a whole number of at least 0, got {num_classes!r}; 0 is no classifier"
-            )
+            raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
             self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
@@ -124,9 +134,9 @@ class ConvRNNModel(ZooModel):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drops the layers above the highest of `indices`, and the classifier with `prune_head`."""
-        take, highest = feature_take_indices(self.rnn.num_layers, indices)
+        take = chosen_layers(self.rnn.num_layers, indices)
         features = self.num_features
-        self.rnn.keep_layers(highest + 1)
+        self.rnn.keep_layers(max(take) + 1)
         if prune_head:
             self.reset_classifier(0, "")
         elif self.num_classes and self.num_features != features:
@@ -154,10 +164,8 @@ class ConvRNNModel(ZooModel):
         shape = (self.in_chans, *(1,) * self.rnn.ndim)
         return (x - mean.reshape(shape)) / std.reshape(shape)
 
-    # ---- forward -------------------------------------------------------------------------------------------
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Features or logits; see the class for the forms."""
-        lengths = self._lengths(x, lengths)
         features, _ = self.forward_sequence(x, hx, lengths)
         return self.forward_head(features, lengths=lengths)
 
@@ -169,8 +177,8 @@ class ConvRNNModel(ZooModel):
         In a bidirectional model the second direction starts anew at the end of every chunk.
 
         Example:
-            >>> from convrnn_zoo.layers import Conv1dGRU, Conv2dLSTM
-        >>> model = ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4).eval()
+            >>> from convrnn_zoo.layers import Conv1dGRU
+            >>> model = ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4).eval()
             >>> x = torch.randn(1, 6, 2, 10)
             >>> first, state = model.forward_sequence(x[:, :4])
             >>> second, state = model.forward_sequence(x[:, 4:], state)
@@ -198,20 +206,17 @@ class ConvRNNModel(ZooModel):
         """The output of each layer of `indices`, and with it, unless `intermediates_only`, that of the last."""
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
-        take, highest = feature_take_indices(self.rnn.num_layers, indices)
-        outputs, _ = self._forward_layers(x, hx, lengths, depth=highest + 1 if stop_early else None)
+        take = chosen_layers(self.rnn.num_layers, indices)
+        outputs, _ = self._forward_layers(x, hx, lengths, depth=max(take) + 1 if stop_early else None)
         intermediates = [outputs[i] for i in take]
         return intermediates if intermediates_only else (outputs[-1], intermediates)
 
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
         """Pools features and classifies them; with `pre_logits` the features alone, pooled."""
-        packed, frame = (
-            isinstance(x, PackedSequence),
-            not isinstance(x, PackedSequence) and x.dim() == self.rnn.ndim + 2,
-        )
-        kind = self.global_pool
-        if kind is None:
-            kind = "avg" if self.num_classes or frame else ""
+        packed = isinstance(x, PackedSequence)
+        frame = not packed and x.dim() == self.rnn.ndim + 2
+        usual = "avg" if self.num_classes or frame else ""
+        kind = usual if self.global_pool is None else self.global_pool
         if kind:
             if packed:
                 x, lengths = unpack(x)
@@ -229,20 +234,12 @@ class ConvRNNModel(ZooModel):
     def _classify(self, x: Tensor, axis: int) -> Tensor:
         return self.head(self.head_drop(x).movedim(axis, -1)).movedim(-1, axis) if self.num_classes else x
 
-    def _lengths(self, x: Tensor | PackedSequence, lengths: Lengths | None) -> Tensor | None:
-        if lengths is None:
-            return None
-        if isinstance(x, PackedSequence):
-            raise ValueError("lengths came with a PackedSequence, which has its own; pass one of the two")
-        if x.dim() != self.rnn.ndim + 3:
-            raise ValueError(f"lengths came with one frame each, {tuple(x.shape)}; pass sequences (N, T, C, …)")
-        return check_lengths(lengths, x.shape[0], x.shape[1])
-
     def _forward_layers(
         self, x: Tensor | PackedSequence, hx: Any, lengths: Lengths | None, depth: int | None = None
     ) -> tuple[list[Any], Any]:
-        lengths = self._lengths(x, lengths)
         if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths came with a PackedSequence, which has its own; pass one of the two")
             return self.rnn.forward_layers(x, hx, depth)
         if not isinstance(x, Tensor) or x.dim() not in (self.rnn.ndim + 2, self.rnn.ndim + 3):
             space = self.rnn.space
@@ -252,9 +249,12 @@ class ConvRNNModel(ZooModel):
                 "add the missing axes, first N, then T"
             )
         if x.dim() == self.rnn.ndim + 2:
+            if lengths is not None:
+                raise ValueError(f"lengths came with one frame each, {tuple(x.shape)}; pass sequences (N, T, C, …)")
             outputs, state = self.rnn.forward_layers(x.unsqueeze(1), hx, depth)
             return [y.squeeze(1) for y in outputs], state
         if lengths is None:
             return self.rnn.forward_layers(x, hx, depth)
-        outputs, state = self.rnn.forward_layers(pack(x, lengths), hx, depth)
+        packed = pack(x, check_lengths(lengths, x.shape[0], x.shape[1]))
+        outputs, state = self.rnn.forward_layers(packed, hx, depth)
         return [unpack(y, x.shape[1])[0] for y in outputs], state

@@ -66,7 +66,7 @@ def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
 
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
-    """The mean over the pixels of each direction's own last step: the end for the first, the start for the second."""
+    """The mean over the pixels of each direction's last step: the end for the first, the start for the second."""
     rows = torch.arange(len(x), device=x.device)
     end = x[:, -1] if lengths is None else x[rows, lengths.to(x.device) - 1]
     if directions == 2:

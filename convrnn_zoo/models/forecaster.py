@@ -10,29 +10,16 @@ from torch import Tensor, nn
 from .. import layers
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
-from ._forecasting import Forecaster
+from ._blocks import NEGATIVE_SLOPE, constant_input, framewise
+from ._forecasting import FRAME_CFG, Forecaster
 from ._registry import register
-from .openstl import MNIST_CFG
-
-SLOPE = 0.2
-
-
-def framewise(module: nn.Module, x: Tensor) -> Tensor:
-    """A module of single frames over ``(T, N, C, H, W)``."""
-    return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-def constant_input(like: Tensor, horizon: int) -> Tensor:
-    """Ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``: what a forecaster's first layer, which has no input,
-    is fed with through a 1×1 kernel, so that its input weights are its gates' biases and nothing else."""
-    return like.new_ones(1, 1, 1, 1, 1).expand(horizon, len(like), 1, *like.shape[-2:])
 
 
 class ConvRNNForecaster(Forecaster):
     """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or behind strided convolutions.
 
-    The encoder's layers read the input frames. The forecaster's layers, as many and as wide, start each from the
-    state of its fellow in the encoder and go on for `horizon` steps; the first of them has no input. A 1×1
+    The encoder's layers read the input frames. The forecaster's layers, as many and as wide, each start from the
+    state of the encoder's layer of that level and go on for `horizon` steps; the first of them has no input. A 1×1
     convolution over the states of all of them makes the frames.
 
     Args:
@@ -96,10 +83,10 @@ class ConvRNNForecaster(Forecaster):
         up: list[nn.Module] = []
         below, above = folded, sum(widths)
         for stride in strides:  # a kernel of stride + 2, padded by one, divides and multiplies the size exactly
-            down += [nn.Conv2d(below, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(SLOPE)]
+            down += [nn.Conv2d(below, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(NEGATIVE_SLOPE)]
             below = stem
         for stride in reversed(strides):
-            up += [nn.ConvTranspose2d(above, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(SLOPE)]
+            up += [nn.ConvTranspose2d(above, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(NEGATIVE_SLOPE)]
             above = stem
         self.num_features = above
         self.stem = nn.Sequential(*down)
@@ -166,6 +153,6 @@ for _kind in (layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, la
         __name__,
         _name,
         partial(ConvRNNForecaster, _kind, patch_size=4),
-        cfg=MNIST_CFG,
+        cfg=FRAME_CFG,
         doc=_DOC.format(kind=_kind.__name__, name=_name),
     )

@@ -10,9 +10,10 @@ from torch import nn
 from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
+from ._blocks import Unroll, stage
+from ._forecasting import FRAME_CFG
+from ._pyramid import PyramidForecaster
 from ._registry import register
-from .hko7 import PyramidForecaster, Unroll, stage
-from .openstl import MNIST_CFG
 
 
 def encoder_forecaster(
@@ -30,13 +31,9 @@ def encoder_forecaster(
 
     Args:
         cell: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTMCell` or the GRU's.
-        in_chans: channels of a frame.
-        hidden_channels: three widths, from the highest resolution down, or one for all; multiples of 32, or at most 32.
+        hidden_channels: multiples of 32, or at most 32.
         kernel_size: kernel of the recurrent layers.
-        stem_channels: channels of the first and the last convolutions.
-        horizon: frames to forecast when the call does not say.
-        num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        …: as for :class:`~convrnn_zoo.models._pyramid.PyramidForecaster`.
 
     Example:
         >>> model = encoder_forecaster(Conv2dGroupNormGRUCell, hidden_channels=(4, 6, 6))
@@ -104,6 +101,6 @@ for _name, _cell, _kind, _count in (
         __name__,
         _name,
         partial(encoder_forecaster, _cell),
-        cfg=MNIST_CFG,
+        cfg=FRAME_CFG,
         doc=_DOC.format(name=_name, kind=_kind, count=_count),
     )

@@ -1,93 +1,18 @@
-"""The encoder–forecasters that go down and up in resolution, and those of the HKO-7 benchmark among them."""
+"""The encoder–forecasters of the HKO-7 benchmark: ``convgru_hko7`` and ``trajgru_hko7``."""
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import nn
 
 from ..layers import _checks as check
 from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
-from ._forecasting import Forecaster
+from ._blocks import Unroll, stage
+from ._forecasting import FRAME_CFG
+from ._pyramid import PyramidForecaster
 from ._registry import register
-from .forecaster import SLOPE, constant_input, framewise
-from .openstl import MNIST_CFG
-
-
-class Unroll(nn.Module):
-    """A cell over a sequence ``(T, N, C, H, W)``, called as a sequence layer is: for cells that have none."""
-
-    def __init__(self, cell: nn.Module) -> None:
-        super().__init__()
-        self.cell = cell
-        self.grad_checkpointing = False
-
-    def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        """Every h, and the last state."""
-        ys = []
-        for x in xs.unbind(0):
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                hx = checkpoint(self.cell, x, hx, use_reentrant=False)
-            else:
-                hx = self.cell(x, hx)
-            ys.append(hx if isinstance(hx, Tensor) else hx[0])
-        return torch.stack(ys), hx
-
-
-class PyramidForecaster(Forecaster):
-    """An encoder that goes down in resolution layer by layer, and a forecaster that goes up again.
-
-    Each layer of the forecaster starts from the state of the encoder's at its resolution. The lowest comes first and
-    has no input: where things move as a whole guides where details go (Shi et al. 2017, section 3.1).
-
-    Args:
-        in_chans, horizon, reduction, num_classes: see :class:`~convrnn_zoo.models._forecasting.Forecaster`.
-        downs: modules of single frames, one in front of each layer of the encoder.
-        encoder: layers, called as ``output, state = layer(input, None)`` on ``(T, N, C, H, W)``.
-        forecaster: as many, the lowest first, called as ``layer(input, state)``; the first is fed ones, of one channel.
-        ups: modules of single frames, one behind each layer of the forecaster.
-        num_features: channels that the last convolution reads.
-    """
-
-    def __init__(
-        self,
-        in_chans: int,
-        horizon: int,
-        reduction: int,
-        downs: Sequence[nn.Module],
-        encoder: Sequence[nn.Module],
-        forecaster: Sequence[nn.Module],
-        ups: Sequence[nn.Module],
-        num_features: int,
-        num_classes: int = 0,
-    ) -> None:
-        super().__init__(in_chans, horizon, reduction, num_classes)
-        self.downs, self.encoder = nn.ModuleList(downs), nn.ModuleList(encoder)
-        self.forecaster, self.ups = nn.ModuleList(forecaster), nn.ModuleList(ups)
-        self.num_features = num_features
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates: the stages of the encoder, then of the forecaster."""
-        return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}
-
-    def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
-        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
-        y, horizon = self.check_frames("x", x).transpose(0, 1), self.check_horizon(horizon)
-        states = []
-        for down, layer in zip(self.downs, self.encoder, strict=True):
-            y, state = layer(framewise(down, y), None)
-            states.append(state)
-        y = constant_input(y[0], horizon)
-        for layer, up, state in zip(self.forecaster, self.ups, reversed(states), strict=True):
-            y = framewise(up, layer(y, state)[0])
-        return y.transpose(0, 1)
-
-
-def stage(convolution: type[nn.Module], *sizes: int, **made: Any) -> nn.Sequential:
-    """A convolution of sizes (in, out, kernel, stride, padding) and a leaky ReLU."""
-    return nn.Sequential(convolution(*sizes, **made), nn.LeakyReLU(SLOPE))
 
 
 def convgru_layers(below: Sequence[int], widths: Sequence[int], **made: Any) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -124,12 +49,7 @@ def hko7(
 
     Args:
         layers: :func:`convgru_layers` or :func:`trajgru_layers`.
-        in_chans: channels of a frame.
-        hidden_channels: three widths, from the highest resolution down, or one for all.
-        stem_channels: channels of the first and the last convolutions.
-        horizon: frames to forecast when the call does not say.
-        num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        …: as for :class:`~convrnn_zoo.models._pyramid.PyramidForecaster`.
 
     Example:
         >>> model = hko7(trajgru_layers, hidden_channels=(4, 6, 6))
@@ -185,6 +105,6 @@ for _name, _kind, _layers, _count, _figure in (
         __name__,
         _name,
         partial(hko7, _layers),
-        cfg={**MNIST_CFG, "input_size": (1, 480, 480)},
+        cfg={**FRAME_CFG, "input_size": (1, 480, 480)},
         doc=_DOC.format(name=_name, kind=_kind, count=_count, figure=_figure),
     )

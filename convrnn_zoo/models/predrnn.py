@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.stlstm import STLSTMCell
-from ._forecasting import State
+from ._autoregressive import Delta, StackedCells, State
+from ._forecasting import FRAME_CFG
 from ._registry import register
-from .openstl import MNIST_CFG, StackedCells
 
 
 class PredRNN(StackedCells):
     """A stack of ST-LSTM cells whose second memory zigzags through the layers and on to the next step.
 
-    The arguments are those of :class:`~convrnn_zoo.models.openstl.StackedCells`; the widths of all layers must be
-    equal, since the memory that goes through them has one.
+    The arguments are those of :class:`~convrnn_zoo.models._autoregressive.StackedCells`; the widths of all layers must
+    be equal, since the memory that goes through them has one.
 
     References:
         Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal
@@ -42,10 +42,10 @@ class PredRNN(StackedCells):
         state = super().start(x)
         return (*state, torch.zeros_like(state[0]))
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[tuple[Tensor, Tensor]]]:
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         """Up through the layers, the memory with it."""
         new: list[Tensor] = []
-        deltas: list[tuple[Tensor, Tensor]] = []
+        deltas: list[Delta] = []
         m = state[-1]
         for i, layer in enumerate(self.layers):
             x, c, m, to_c, to_m = layer(x, (*state[2 * i : 2 * i + 2], m), return_deltas=True)
@@ -80,7 +80,7 @@ class PredRNNv2(PredRNN):
         like = self.head.weight
         self.adapter = nn.Conv2d(self.widths[0], self.widths[0], 1, bias=False, device=like.device, dtype=like.dtype)
 
-    def expose(self, deltas: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    def expose(self, deltas: list[Delta]) -> list[Delta]:
         """The additions through the adapter."""
         return [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
 
@@ -101,30 +101,18 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-register(
-    __name__,
-    "predrnn",
-    PredRNN,
-    cfg=MNIST_CFG,
-    doc=_DOC.format(
-        title="PredRNN",
-        name="predrnn",
-        count="23,838,720",
-        paper="Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/"
+for _name, _model, _title, _count, _paper, _figure in (
+    (
+        "predrnn", PredRNN, "PredRNN", "23,838,720",
+        "Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/"
         "e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html",
-        figure="Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 23.97.",
+        "Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 23.97.",
     ),
-)
-register(
-    __name__,
-    "predrnn_v2",
-    PredRNNv2,
-    cfg=MNIST_CFG,
-    doc=_DOC.format(
-        title="PredRNN v2, with an adapter for the decoupling loss",
-        name="predrnn_v2",
-        count="23,855,104",
-        paper="Wang et al. 2023, https://arxiv.org/abs/2103.09504",
-        figure="See :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for what its loss needs.",
+    (
+        "predrnn_v2", PredRNNv2, "PredRNN v2, with an adapter for the decoupling loss", "23,855,104",
+        "Wang et al. 2023, https://arxiv.org/abs/2103.09504",
+        "See :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for what its loss needs.",
     ),
-)
+):  # fmt: skip
+    _doc = _DOC.format(name=_name, title=_title, count=_count, paper=_paper, figure=_figure)
+    register(__name__, _name, _model, cfg=FRAME_CFG, doc=_doc)

@@ -2,5 +2,6 @@
 
 from .apply import Trained, load_forecaster
 from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe
+from .tasks import train
 
-__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "Trained", "load_forecaster"]
+__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "Trained", "load_forecaster", "train"]

@@ -10,20 +10,7 @@ from torch import Tensor, nn
 from ..models import WEIGHTS, Forecaster, Weights, create_model
 from .frames import FRAME_SETS, FrameSet
 from .losses import LOSSES, Loss
-from .recipe import ForecasterRecipe, Recipe
-
-
-def choose(entry: str, name: str, table: dict[str, Any]) -> Any:
-    """What a recipe names in a table, or an error that says what there is.
-
-    Example:
-        >>> choose("loss", "msa", {"mse": 1, "mae": 2})
-        Traceback (most recent call last):
-        ValueError: the recipe's loss must be one of mse, mae, got 'msa'
-    """
-    if name not in table:
-        raise ValueError(f"the recipe's {entry} must be one of {', '.join(table)}, got {name!r}")
-    return table[name]
+from .recipe import ForecasterRecipe, Recipe, choose
 
 
 def data_of(recipe: ForecasterRecipe) -> FrameSet:
@@ -43,7 +30,7 @@ def forecast(
     """The frames that follow, ``(N, horizon, C, H, W)``, in the unit of the data.
 
     Frames of any size will do: they are padded with zeros on the right and below to what the model can divide, and
-    the forecast is cut back. What is not known (NaN) is read as zero.
+    the forecast is cut back. Unknown values (NaN) are read as zero.
 
     Args:
         model: a forecaster.
@@ -68,7 +55,7 @@ def forecast(
 
 
 class Trained(NamedTuple):
-    """A trained forecaster with what it was trained as.
+    """A trained forecaster with its recipe and its record.
 
     Called, it forecasts frames in the unit of its data and of any size: see :func:`forecast`.
     """
@@ -83,10 +70,10 @@ class Trained(NamedTuple):
 
 
 def load_forecaster(name: str, recipe: str | None = None) -> Trained:
-    """A trained forecaster.
+    """A trained forecaster by the name of its weights.
 
     Args:
-        name: weights of the zoo, or the file of a record with its safetensors file beside it.
+        name: weights of the zoo, or the file of a record that has its safetensors file beside it.
         recipe: name or file of the recipe; the record's by default.
 
     Raises:
@@ -104,7 +91,7 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
     elif name in WEIGHTS:
         record, model = WEIGHTS[name], create_model(name, pretrained=True)
     else:
-        raise ValueError(f"no weights {name!r}; `convrnn-zoo list --pretrained` tells which there are")
+        raise ValueError(f"no weights {name!r}; `convrnn-zoo list --pretrained` lists them")
     chosen = Recipe.read(recipe or record.recipe)
     if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
         raise ValueError(f"{name} is no forecaster; `convrnn-zoo info {name}` tells what it is")

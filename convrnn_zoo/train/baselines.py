@@ -15,7 +15,7 @@ Baseline = Callable[[Tensor, int], Tensor]
 
 
 def last_frame(inputs: Tensor, horizon: int) -> Tensor:
-    """The last input frame again and again.
+    """The last input frame, repeated.
 
     Example:
         >>> last_frame(torch.arange(3.0).reshape(1, 3, 1, 1, 1), 2).flatten().tolist()
@@ -30,11 +30,11 @@ def zero(inputs: Tensor, horizon: int) -> Tensor:
 
 
 def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
-    """Pysteps' extrapolation of rain in mm/h: the last input frame drifts on as the input frames did.
+    """Extrapolation of rain in mm/h by pysteps: the last input frame moves on as the input frames did.
 
-    The motion is found by Lucas and Kanade's method, the drift follows it backwards (semi-Lagrangian). A pixel into
-    which drifts what lies outside the frame keeps its value in the last input frame: by every error that is better
-    than to call it dry.
+    The motion is estimated by Lucas and Kanade's method, and the advection follows it backwards (semi-Lagrangian). A
+    pixel whose value would come from outside the frame keeps that of the last input frame: by every error that is
+    better than to call it dry.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.
@@ -45,7 +45,7 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     """
     need("cv2", "nowcast")
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pysteps tells of its settings when imported, and warns where it copes
+        warnings.simplefilter("ignore")  # pysteps prints its settings when imported, and warns where it copes
         pysteps = need("pysteps", "nowcast")
         motion_of, drift = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
         frames = inputs.double().movedim(2, 1).flatten(0, 1).numpy()  # (N·C, T, H, W)

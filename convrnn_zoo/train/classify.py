@@ -1,8 +1,5 @@
 """Classifiers of sequences: from a recipe to weights with a record of what they reach."""
 
-import dataclasses
-import hashlib
-import json
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +7,19 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
+from .._extras import need
 from ..models import Metric, Weights
-from ..models._loading import sha256_of
 from .data import DATA_SETS, Labelled
-from .fit import fit
+from .fit import fingerprint, fit
 from .recipe import ClassifierRecipe
-from .weights import write_tensors
+from .weights import write_weights
 
 
 class Run(NamedTuple):
-    """One seed: the model, and its accuracy on the test split with and without being told the lengths."""
+    """One seed: the model, and its accuracy on the test split, with the lengths and without them."""
 
     model: nn.Module
     accuracy: float
@@ -38,15 +36,15 @@ def statistics_of(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]
 def accuracy(model: nn.Module, data: Labelled, *, read_padding: bool = False, batch_size: int | None = None) -> float:
     """The fraction classified correctly, all in one batch unless `batch_size` is given.
 
-    With `read_padding` the model is not told where a sequence ends: it reads the padding up to the end of its batch.
+    With `read_padding` the model does not get the lengths: it reads the padding up to the end of its batch.
     """
+    score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
     model.eval()
-    right = 0
+    logits = []
     for chosen in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
-        x, lengths, labels = data.batch(chosen.tolist())
-        logits = model(model.normalize(x), lengths=None if read_padding else lengths)  # type: ignore[operator]
-        right += int((logits.argmax(1) == labels).sum())
-    return right / len(data.labels)
+        x, lengths, _ = data.batch(chosen.tolist())
+        logits.append(model(model.normalize(x), lengths=None if read_padding else lengths))  # type: ignore[operator]
+    return score(torch.cat(logits), data.labels, logits[0].shape[1], average="micro").item()
 
 
 def train_one(
@@ -67,7 +65,7 @@ def train_one(
         num_classes=len(DATA_SETS[recipe.data].label_names),
         pretrained_cfg_overlay={"mean": mean, "std": std},
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = create_optimizer_v2(model.parameters(), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * -(-len(train.labels) // recipe.batch_size)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
 
@@ -82,12 +80,11 @@ def train_one(
         logits = model(x, lengths=None if read_padding else lengths)
         return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
 
-    told = json.dumps([dataclasses.asdict(recipe), seed, read_padding], sort_keys=True)
     fit(
         model, batches, loss, optimizer, scheduler,
         updates=steps,
         clip=recipe.clip,
-        identity=hashlib.sha256(told.encode()).hexdigest(),
+        run=fingerprint(recipe, seed, read_padding),
         checkpoint=checkpoint,
         title=f"seed {seed}" + (", padding read" if read_padding else ""),
         progress=progress,
@@ -95,31 +92,24 @@ def train_one(
     return Run(model, accuracy(model, test), accuracy(model, test, read_padding=True))
 
 
-def train_recipe(
-    recipe: ClassifierRecipe, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
-) -> Weights:
-    """Trains every seed, told the lengths and not, and writes the weights of the first with their record.
+def train_classifier(recipe: ClassifierRecipe, *, data: Path | None, out: Path, into: Path, progress: bool) -> Weights:
+    """Trains every seed, with the lengths and without, and writes the weights of the first with their record.
 
-    Args:
-        recipe: what to train.
-        data: directory of the data set; None for its default place.
-        out: directory of the checkpoints; an interrupted run goes on from them.
-        into: directory of the weights and the record; `out` by default.
-        progress: whether to show a bar for every run.
+    See :func:`~convrnn_zoo.train.tasks.train` for the arguments.
     """
     source = DATA_SETS[recipe.data]
     train, test = source.load(data, "train"), source.load(data, "test")
-    runs = [
-        train_one(recipe, seed, train, test, checkpoint=out / f"seed{seed}.ckpt", progress=progress)
-        for seed in recipe.seeds
-    ]
-    blind = [
-        train_one(
-            recipe, seed, train, test,
-            read_padding=True, checkpoint=out / f"seed{seed}-padding-read.ckpt", progress=progress,
-        )
-        for seed in recipe.seeds
-    ]  # fmt: skip
+
+    def train_all(name: str, read_padding: bool) -> list[Run]:
+        return [
+            train_one(
+                recipe, seed, train, test,
+                read_padding=read_padding, checkpoint=out / f"seed{seed}{name}.ckpt", progress=progress,
+            )
+            for seed in recipe.seeds
+        ]  # fmt: skip
+
+    runs, without_lengths = train_all("", read_padding=False), train_all("-padding-read", read_padding=True)
 
     def metric(name: str, values: list[float], note: str = "") -> Metric:
         value, mean, std = (round(100 * v, 2) for v in (values[0], statistics.fmean(values), statistics.pstdev(values)))
@@ -135,45 +125,23 @@ def train_recipe(
         ),
         metric(
             "accuracy, trained without lengths",
-            [r.accuracy_reading_padding for r in blind],
+            [r.accuracy_reading_padding for r in without_lengths],
             note="other models, trained reading the padding, on one batch padded to the longest recording",
         ),
         metric(
             "accuracy, trained without lengths, alone",
-            [accuracy(r.model, test, batch_size=1) for r in blind],
+            [accuracy(r.model, test, batch_size=1) for r in without_lengths],
             note="those models on each recording by itself: what they answer depends on the batch",
         ),
     )
-    return write(recipe, runs[0].model, train, metrics, into or out)
-
-
-def write(
-    recipe: ClassifierRecipe, model: nn.Module, train: Labelled, metrics: tuple[Metric, ...], into: Path
-) -> Weights:
-    """Writes safetensors and record, each whole or not at all, the record last."""
-    source = DATA_SETS[recipe.data]
-    path = write_tensors(model, into / f"{recipe.weights}.safetensors")
     mean, std = statistics_of(train)
-    record = Weights(
-        name=recipe.weights,
-        sha256=sha256_of(path),
+    return write_weights(
+        recipe, runs[0].model, source, metrics, into,
         model_args=dict(recipe.model),
-        num_params=sum(p.numel() for p in model.parameters()),
         input_shape=("T", *train.sequences[0].shape[1:]),
         in_chans=len(mean),
         num_classes=len(source.label_names),
         label_names=source.label_names,
         mean=mean,
         std=std,
-        task=source.task,
-        dataset=f"{source.title} ({source.license})",
-        dataset_url=source.url,
-        metrics=metrics,
-        recipe=recipe.name,
-        license=recipe.license,
-        description=recipe.description,
-        citation=recipe.citation,
-        remarks=recipe.remarks,
-    )
-    record.save(into)
-    return record
+    )  # fmt: skip

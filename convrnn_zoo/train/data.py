@@ -28,17 +28,23 @@ class Labelled(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """Where a data set comes from and how it is read."""
+    """Where a data set comes from."""
 
     title: str
     task: str
     url: str
     license: str
-    label_names: tuple[str, ...]
     where: str
     """One line on how a user gets the data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSet(DataSet):
+    """A data set of labelled sequences, and how it is read."""
+
+    label_names: tuple[str, ...]
     load: Callable[[Path | None, str], Labelled]
     """``(directory, "train" | "test")`` to the sequences."""
 
@@ -65,8 +71,8 @@ def load_japanese_vowels(directory: Path | None, split: str) -> Labelled:
     return Labelled(sequences, torch.tensor([int(y) - 1 for y in ys]))
 
 
-DATA_SETS: dict[str, DataSet] = {
-    "japanese_vowels": DataSet(
+DATA_SETS: dict[str, LabelledSet] = {
+    "japanese_vowels": LabelledSet(
         title="JapaneseVowels",
         task="audio classification",
         url="https://archive.ics.uci.edu/dataset/128/japanese+vowels",
@@ -76,10 +82,3 @@ DATA_SETS: dict[str, DataSet] = {
         load=load_japanese_vowels,
     )
 }
-
-
-def demo_sample(data: Labelled, per_class: int = 5) -> dict[str, Tensor]:
-    """The first `per_class` sequences of every class, as the arrays of the demo's file."""
-    order = [int(i) for c in data.labels.unique() for i in (data.labels == c).nonzero()[:per_class]]
-    x, lengths, labels = data.batch(order)
-    return {"x": x, "lengths": lengths, "labels": labels}

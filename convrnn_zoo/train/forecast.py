@@ -1,9 +1,7 @@
 """Forecasters of frames: from a recipe to weights with a record of what they reach."""
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,26 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models import AutoregressiveForecaster, Forecaster, Metric, Weights, create_model
-from ..models._loading import sha256_of
-from .apply import choose, data_of, forecast, loss_of
-from .fit import fit
+from .._extras import need
+from ..models import AutoregressiveForecaster, Forecaster, Weights, create_model
+from .apply import data_of, forecast, loss_of
+from .fit import fingerprint, fit
 from .frames import Clips
 from .losses import decoupling
-from .optimizers import OPTIMIZERS
+from .optimizers import OPTIMIZERS, SCHEDULES
 from .pictures import Panels, save, strip
-from .processes import ALONE, Processes, joined_processes
-from .recipe import ForecasterRecipe
-from .sampling import SAMPLINGS, Own
-from .schedules import SCHEDULES
+from .recipe import ForecasterRecipe, choose
+from .sampling import SAMPLINGS, FreeRunning
 from .scores import evaluate, metrics_of
-from .weights import write_tensors
+from .weights import write_weights
 
 Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
 
 def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
-    """The network with the weights that the recipe starts from, or the first ones of its seed.
+    """The network with its initial weights: those that the recipe names, or those of its seed.
 
     Raises:
         ValueError: it is no forecaster, or does not take what the recipe's `model` says; or the weights to start from
@@ -48,8 +44,8 @@ def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
     return model
 
 
-def sampling_of(recipe: ForecasterRecipe) -> Own:
-    """The scheduled sampling of a recipe: none but the model's own frames, where it names none."""
+def sampling_of(recipe: ForecasterRecipe) -> FreeRunning:
+    """The scheduled sampling of a recipe: without one the model reads its own forecasts, as in use."""
     args = {"name": "own", **recipe.sampling}
     kind = choose("sampling.name", args.pop("name"), SAMPLINGS)
     try:
@@ -59,7 +55,7 @@ def sampling_of(recipe: ForecasterRecipe) -> Own:
 
 
 def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
-    """The loss of a model on a batch of frames ``(N, inputs + horizon, C, H, W)`` in the data's unit, and a mask.
+    """The loss of a model on a batch of frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask.
 
     An autoregressive model is asked for every frame from the second on, the others for those to forecast.
 
@@ -67,11 +63,11 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
         ValueError: the recipe asks for sampling or decoupling, and the model knows no such thing.
     """
     scale, loss = data_of(recipe).scale, loss_of(recipe)
-    free = not isinstance(model, AutoregressiveForecaster)
-    if free and (recipe.sampling or recipe.decoupling):
+    direct = not isinstance(model, AutoregressiveForecaster)
+    if direct and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{recipe.architecture} never reads its own frames: leave sampling and decoupling out")
 
-    def whole(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
+    def at_once(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
         frames, _ = batch
         output = model(scale.encode(frames[:, : recipe.inputs]), horizon=recipe.horizon)
         truth = frames[:, recipe.inputs :]
@@ -85,7 +81,21 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
         value = loss.of(output.float(), x[:, 1:], frames[:, 1:])
         return value + recipe.decoupling * decoupling(made.deltas) if recipe.decoupling else value
 
-    return whole if free else stepwise
+    return at_once if direct else stepwise
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """accelerate's Accelerator of the processes that its launcher or torchrun started, or of this one alone.
+
+    The processes part together at the end: one that ends while still joined may be aborted by its threads.
+    """
+    accelerate = need("accelerate", "train")
+    accelerator = accelerate.Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
+    try:
+        yield accelerator
+    finally:
+        accelerator.end_training()
 
 
 def train_model(
@@ -94,30 +104,35 @@ def train_model(
     *,
     out: Path | None = None,
     progress: bool = True,
-    processes: Processes = ALONE,
-    device: torch.device | str = "cpu",
+    accelerator: Any = None,
 ) -> tuple[nn.Module, list[float]]:
     """Trains a recipe on sequences; gives the model and the mean loss of each round.
 
     With `out`, its checkpoint is there, and after every round a picture of a sequence that is always the same.
+    With an `accelerator`, all its processes draw the same whole batch and each takes its shard, so that training
+    depends on the size of the whole batch and not on how many share it.
     """
     length = recipe.inputs + recipe.horizon
     shown = clips.fixed(1, length)
-    model = build(recipe, shown.shape[2]).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    wrapped, objective, sampling = processes.wrap(model), objective_of(recipe, model), sampling_of(recipe)
+    model = build(recipe, shown.shape[2]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective, sampling = objective_of(recipe, model), sampling_of(recipe)
+    rank, world_size, device, wrapped = 0, 1, torch.device("cpu"), model
+    if accelerator is not None:
+        rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+        wrapped = accelerator.prepare(model)
     optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr)
     scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
-    whole = recipe.batch_size * processes.number
+    total = recipe.batch_size * world_size
 
-    def batches() -> Iterator[tuple[Tensor, Tensor | None]]:
-        first = scheduler.last_epoch
-        for update in range(first, min(first + recipe.checkpoint_every, recipe.updates)):
-            frames = clips.draw(whole, length)
-            mask = sampling.mask(update, whole, recipe.inputs, recipe.horizon)
-            yield processes.own(frames).to(device), processes.own(mask).to(device)
+    def batches() -> Iterator[list[Tensor]]:
+        done = scheduler.last_epoch
+        for update in range(done, min(done + recipe.checkpoint_every, recipe.updates)):
+            frames = clips.draw(total, length)
+            mask = sampling.mask(update, total, recipe.inputs, recipe.horizon)
+            yield [x[rank::world_size].to(device) for x in (frames, mask)]
 
     def loss(_: nn.Module, batch: Any) -> Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
             return objective(wrapped, batch)
 
     def show(updates: int) -> None:
@@ -126,72 +141,43 @@ def train_model(
         picture = strip(panels, data_of(recipe).scale, f"{recipe.weights} after {updates:,} updates")
         save([picture], out / f"update{updates:07d}.png")  # type: ignore[operator]
 
-    told = json.dumps([dataclasses.asdict(recipe), processes.number], sort_keys=True)
     history = fit(
         model, batches, loss, optimizer, scheduler,
         updates=recipe.updates,
         clip=recipe.clip,
-        identity=hashlib.sha256(told.encode()).hexdigest(),
+        run=fingerprint(recipe, world_size),
         checkpoint=out / "last.ckpt" if out else None,
         title=recipe.weights,
         progress=progress,
-        processes=processes,
+        accelerator=accelerator,
         after_round=show if out else None,
     )  # fmt: skip
     return model, history
 
 
-def train_recipe(
-    recipe: ForecasterRecipe, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
+def train_forecaster(
+    recipe: ForecasterRecipe, *, data: Path | None, out: Path, into: Path, progress: bool
 ) -> Weights | None:
     """Trains a forecaster, in as many processes as there are, and writes its weights with their record.
 
-    Args:
-        recipe: what to train.
-        data: directory of the data set.
-        out: directory of the checkpoint and of the pictures; an interrupted run goes on from there.
-        into: directory of the weights and the record; `out` by default.
-        progress: whether to show a bar.
-
-    Returns:
-        The record, and None in the processes that only helped.
+    See :func:`~convrnn_zoo.train.tasks.train` for the arguments. None in all processes but the main one.
     """
     source = data_of(recipe)
     load = partial(source.load, data, inputs=recipe.inputs)
-    with joined_processes() as (processes, device):
+    with launched() as accelerator:
         train, test = load("train"), load("test")
-        model, _ = train_model(recipe, train, out=out, progress=progress, processes=processes, device=device)
-    if not processes.first:
+        model, _ = train_model(recipe, train, out=out, progress=progress, accelerator=accelerator)
+    if not accelerator.is_main_process:
         return None
-    scores = evaluate(model, recipe, test)
-    return write(recipe, model, metrics_of(scores, source), into or out)
-
-
-def write(recipe: ForecasterRecipe, model: nn.Module, metrics: tuple[Metric, ...], into: Path) -> Weights:
-    """Writes safetensors and record, each whole or not at all, the record last."""
-    source = data_of(recipe)
-    path = write_tensors(model, into / f"{recipe.weights}.safetensors")
+    metrics = metrics_of(evaluate(model, recipe, test), source)
     channels: int = model.in_chans  # type: ignore[assignment]
-    record = Weights(
-        name=recipe.weights,
-        sha256=sha256_of(path),
+    return write_weights(
+        recipe, model, source, metrics, into,
         model_args={**recipe.model, "horizon": recipe.horizon},
-        num_params=sum(p.numel() for p in model.parameters()),
         input_shape=("T", channels, "H", "W"),
         in_chans=channels,
         num_classes=0,
         label_names=(),
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
-        task=source.task,
-        dataset=f"{source.title} ({source.license})",
-        dataset_url=source.url,
-        metrics=metrics,
-        recipe=recipe.name,
-        license=recipe.license,
-        description=recipe.description,
-        citation=recipe.citation,
-        remarks=recipe.remarks,
-    )
-    record.save(into)
-    return record
+    )  # fmt: skip

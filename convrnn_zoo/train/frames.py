@@ -1,4 +1,4 @@
-"""Data sets of frames to forecast, and how their values become those a model sees."""
+"""Data sets of frames to forecast, and the scale of their values."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,24 +11,25 @@ import torch
 from torch import Tensor
 
 from .baselines import SIMPLE, Baseline, extrapolation
+from .data import DataSet
 from .moving import load_moving
 from .radar import load_rain
 
 
 class Clips(Protocol):
-    """Sequences ``(N, T, C, H, W)`` in the data's own unit."""
+    """Sequences ``(N, T, C, H, W)`` in the unit of the data."""
 
     def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` drawn ones, from torch's own generator by default."""
+        """`n` random ones, from torch's global generator by default."""
         ...
 
     def fixed(self, n: int, length: int) -> Tensor:
-        """`n` that are always the same."""
+        """`n` that are the same at every call."""
         ...
 
 
 class Scale(NamedTuple):
-    """Between the unit of the data and what a model sees."""
+    """From the unit of the data to the values that a model sees, and back."""
 
     unit: str
     encode: Callable[[Tensor], Tensor]
@@ -65,16 +66,10 @@ BRIGHTNESS = Scale("", lambda x: x, lambda x: x.clamp(0, 1), 1.0)
 RAIN = Scale("mm/h", encode_rain, decode_rain, RAIN_TOP)
 
 
-@dataclass(frozen=True)
-class FrameSet:
-    """Where a data set of frames comes from, how it is read, and what is asked of a forecast of it."""
+@dataclass(frozen=True, kw_only=True)
+class FrameSet(DataSet):
+    """A data set of frames: how it is read, and what is asked of a forecast of it."""
 
-    title: str
-    task: str
-    url: str
-    license: str
-    where: str
-    """One line on how a user gets the data."""
     read: Callable[[Path | None, str, int, str], Clips]
     scale: Scale
     split: str

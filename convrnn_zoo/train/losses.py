@@ -1,4 +1,4 @@
-"""Losses of a forecast, and what makes frames of a model's output."""
+"""Losses of a forecast, with the activation that turns a model's output into frames."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from torch import Tensor
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
 """From a rain rate in mm/h on, the weight of a pixel; 1 below."""
 LIGHT = ((0.5, 3.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
-"""The same from light rain on: what is as likely wet as dry an hour ahead is then forecast wet rather than dry."""
+"""The same from light rain on: where an hour ahead rain is as likely as not, rain is then forecast."""
 
 
 def mse(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def cross_entropy(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
 
 
 def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tuple[float, float]] = BALANCE) -> Tensor:
-    """Squared plus absolute error, both weighed by the rain that fell: heavy rain is rare and matters most.
+    """Squared plus absolute error, both weighted by the rain that fell: heavy rain is rare and matters most.
 
     Reference:
         Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model, section 4.2.
@@ -59,22 +59,22 @@ class Loss(NamedTuple):
     activation: Callable[[Tensor], Tensor]
 
 
-def as_it_is(output: Tensor) -> Tensor:
+def identity(output: Tensor) -> Tensor:
     """The output itself."""
     return output
 
 
 LOSSES = {
-    "mse": Loss(mse, as_it_is),
-    "mae": Loss(mae, as_it_is),
+    "mse": Loss(mse, identity),
+    "mae": Loss(mae, identity),
     "cross_entropy": Loss(cross_entropy, torch.sigmoid),
-    "balanced": Loss(balanced, as_it_is),
-    "balanced_light": Loss(partial(balanced, weights=LIGHT), as_it_is),
+    "balanced": Loss(balanced, identity),
+    "balanced_light": Loss(partial(balanced, weights=LIGHT), identity),
 }
 
 
 def decoupling(deltas: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """How alike is what PredRNN v2 adds to its two memories: the mean |cosine| of each channel's two maps.
+    """How similar PredRNN v2's additions to its two memories are: the mean |cosine| of each channel's two maps.
 
     Reference:
         Wang, Y. et al. (2023), section 3.3. https://arxiv.org/abs/2103.09504

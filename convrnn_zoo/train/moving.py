@@ -1,13 +1,13 @@
 """Moving MNIST and Moving Fashion-MNIST: two objects that drift over 64×64 pixels and bounce at the walls."""
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from .files import read_unpacked
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 TEST_SEED = 0
@@ -22,10 +22,7 @@ def read_idx(path: Path) -> Tensor:
     Reference:
         LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f"{path} is not a sound gzip file ({e}); download it anew") from e
+    content = read_unpacked(path)
     head, pixels = content[:16], content[16:]
     magic, *shape = struct.unpack(">4I", head) if len(head) == 16 else (0,)
     if magic != 0x803 or 0 in shape:
@@ -36,17 +33,17 @@ def read_idx(path: Path) -> Tensor:
 
 
 class MovingDigits:
-    """Draws sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
+    """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
 
-    A place of an image is a point of the unit square, the free range; it begins anywhere and goes `step` a frame in
-    a direction that is drawn too. At a wall it stops and turns that part of its direction round. Where images lie
-    on each other the brighter pixel is seen.
+    The position of an image is a point of the unit square, the range in which it can move. It starts anywhere and
+    moves by `step` a frame in a random direction; at a wall it stops, and that component of its direction turns
+    round. Where images overlap, the brighter pixel is seen.
 
     Args:
-        images: bytes ``(N, h, w)`` to draw from.
+        images: bytes ``(N, h, w)`` to choose from.
         count: images in a sequence.
         size: edge of a frame in pixels.
-        step: length of a step, in parts of the free range.
+        step: length of a step, as a fraction of that range.
 
     Reference:
         Srivastava, N., Mansimov, E. and Salakhutdinov, R. (2015). Unsupervised Learning of Video Representations
@@ -64,7 +61,7 @@ class MovingDigits:
         self.images, self.count, self.size, self.step = images, count, size, step
 
     def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` sequences of `length` frames, from torch's own generator by default."""
+        """`n` sequences of `length` frames, from torch's global generator by default."""
         chosen, x, y, angle = torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64).unbind(-1)
         which = (chosen * len(self.images)).long()
         height, width = self.images.shape[1:]
@@ -80,7 +77,7 @@ class MovingDigits:
         return frames.unsqueeze(2).float() / 255
 
     def fixed(self, n: int, length: int) -> Tensor:
-        """The first `n` sequences of the one draw that every evaluation sees; `length` only cuts them."""
+        """The first `n` of the sequences that every evaluation sees; `length` only cuts them."""
         return self.draw(n, length, torch.Generator().manual_seed(TEST_SEED))
 
     def _path(self, place: Tensor, speed: Tensor, length: int) -> Tensor:

@@ -1,15 +1,23 @@
-"""Optimizers by the name that a recipe gives: Adam, and Muon for the kernels beside Adam for the rest."""
+"""Optimizers and learning rates by the names that a recipe gives."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
+
+from .recipe import ForecasterRecipe
 
 ADAM_LR = 3e-3
-"""Of what Muon leaves to Adam."""
+"""Learning rate of what Muon leaves to Adam."""
 DECAY = 0.1
-"""Of the kernels, times the learning rate at each step: steps of one length make weights grow that nothing holds."""
+"""Weight decay of the kernels: Muon's steps all have one length, and without it the weights would grow for ever."""
+START, END = 1 / 25, 1e-4
+"""Parts of the highest learning rate at the start and at the end of a cycle."""
 
 
 def is_kernel(parameter: Tensor) -> bool:
@@ -20,22 +28,23 @@ def is_kernel(parameter: Tensor) -> bool:
     return parameter.dim() > 3 and parameter[0, 0].numel() > 1 and min(len(parameter), parameter[0].numel()) >= 16
 
 
-def as_matrix(x: Tensor, like: Tensor) -> Tensor:
-    """A kernel ``(out, in, *taps)`` as a matrix ``(out, in·taps)``, its columns in the order of `like` in memory."""
-    strides = like.stride()
-    order = sorted(range(1, like.dim()), key=lambda d: -strides[d])
-    return x.permute(0, *order).flatten(1)
+def adam(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Adam for every parameter."""
+    return create_optimizer_v2(model.parameters(), "adam", lr=lr)
 
 
-class KernelMuon(torch.optim.Optimizer):
-    """:class:`torch.optim.Muon` for the kernels of a model, each as a matrix, and Adam for its other parameters.
+def muon(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """timm's Muon for the kernels of a model, each as a matrix ``(out, in·taps)``, and Adam for its other parameters.
 
-    Muon makes the step of every kernel orthogonal; a step is as long as one of Adam's would be. In short runs of equal
+    Muon makes the step of every kernel orthogonal; it is as long as one of Adam's would be. In short runs of equal
     time it led a forecaster of Moving MNIST to an MSE of 114 where Adam led it to 127.
 
     Args:
-        model: whose parameters are trained; they must stay where they are in memory.
+        model: whose parameters are trained.
         lr: of the kernels; 0.005 is a fair beginning; at 0.01 the kernels of a longer run outgrow it.
+
+    Raises:
+        ImportError: timm is older than 1.0.27, whose Muon cannot follow a schedule with what it leaves to Adam.
 
     References:
         Jordan, K. et al. (2024). Muon: An optimizer for hidden layers in neural networks.
@@ -43,55 +52,66 @@ class KernelMuon(torch.optim.Optimizer):
         Liu, J. et al. (2025). Muon is Scalable for LLM Training. https://arxiv.org/abs/2502.16982
 
     Example:
-        >>> layer = nn.Conv2d(16, 16, 3)
-        >>> optimizer = KernelMuon(layer, lr=0.01)
-        >>> layer(torch.ones(1, 16, 5, 5)).square().mean().backward()
-        >>> optimizer.step()
+        >>> optimizer = muon(nn.Conv2d(16, 16, 3), lr=0.01)
+        >>> [(len(g["params"]), g["lr"]) for g in optimizer.param_groups]  # the kernel, and the bias
+        [(1, 0.01), (1, 0.003)]
     """
-
-    def __init__(self, model: nn.Module, lr: float) -> None:
-        self.kernels = [p for p in model.parameters() if is_kernel(p)]
-        self.matrices = [nn.Parameter(as_matrix(p.detach(), p)) for p in self.kernels]
-        if any(m.data_ptr() != p.data_ptr() for m, p in zip(self.matrices, self.kernels, strict=True)):
-            raise ValueError(
-                "Muon expected kernels that are dense in memory; call .contiguous() on the model's weights"
-            )
-        others = [p for p in model.parameters() if not is_kernel(p)]
-        muon = torch.optim.Muon(self.matrices, lr=lr, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
-        self.parts: list[torch.optim.Optimizer] = [muon, torch.optim.Adam(others, lr=ADAM_LR)]
-        super().__init__([g for part in self.parts for g in part.param_groups], {})
-        self._join()
-
-    def _join(self) -> None:
-        """The groups of both, the same objects: what a scheduler sets here holds there."""
-        self.param_groups = [g for part in self.parts for g in part.param_groups]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Of the model's own parameters."""
-        for p in [*self.kernels, *self.parts[1].param_groups[0]["params"]]:
-            p.grad = None
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step down the gradients."""
-        for p, matrix in zip(self.kernels, self.matrices, strict=True):
-            matrix.grad = None if p.grad is None else as_matrix(p.grad, p)
-        for part in self.parts:
-            part.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of both parts."""
-        return {"parts": [part.state_dict() for part in self.parts]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Of both parts."""
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
-            part.load_state_dict(state)
-        self._join()
+    others: dict[str, Any] = {
+        "params": [p for p in model.parameters() if not is_kernel(p)], "use_fallback": True,
+        "lr": ADAM_LR, "weight_decay": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8,
+    }  # fmt: skip
+    kernels: dict[str, Any] = {"params": [p for p in model.parameters() if is_kernel(p)]}
+    rule = {"ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0}
+    try:
+        return create_optimizer_v2([kernels, others], "nmuon", lr, DECAY, momentum=0.95, **rule)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as e:
+        raise ImportError(f"the optimizer muon needs timm 1.0.27 ({e}); run: pip install 'convrnn-zoo[train]'") from e
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, float], torch.optim.Optimizer]] = {
-    "adam": lambda model, lr: torch.optim.Adam(model.parameters(), lr=lr),
-    "muon": KernelMuon,
-}
+OPTIMIZERS: dict[str, Callable[[nn.Module, float], torch.optim.Optimizer]] = {"adam": adam, "muon": muon}
 """``(model, lr)`` to an optimizer."""
+
+
+def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> float:
+    """Part of the highest learning rate at an update: a rise and a fall, each along half a cosine, in every cycle.
+
+    The rate rises for the part `warmup` of a cycle and falls to next to nothing; each cycle is half as high as the
+    one before.
+
+    Example:
+        >>> [one_cycle_factor(update, 0.5, (4, 4)) for update in (0, 2, 6)]
+        [0.04, 1.0, 0.5]
+    """
+    height = 1.0
+    for length in lengths:
+        if update < length:
+            break
+        update, height = update - length, height / 2
+    else:  # asked for after the last update, too
+        return END
+    rise = warmup * length
+    low, part = (START, 1 - update / rise) if update < rise else (END, (update - rise) / (length - rise))
+    return height * (low + (1 - low) * (1 + math.cos(math.pi * part)) / 2)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, recipe: ForecasterRecipe) -> LRScheduler:
+    """One cycle of :func:`one_cycle_factor`, or the recipe's several.
+
+    Raises:
+        ValueError: the recipe's `cycles` do not add up to its updates.
+
+    Reference:
+        Smith, L. and Topin, N. (2019). Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
+        Rates. https://arxiv.org/abs/1708.07120
+    """
+    lengths = recipe.cycles or (recipe.updates,)
+    if sum(lengths) != recipe.updates or min(lengths) < 1:
+        raise ValueError(f"the recipe's cycles must add up to its {recipe.updates} updates, got {list(lengths)}")
+    return LambdaLR(optimizer, partial(one_cycle_factor, warmup=recipe.warmup, lengths=lengths))
+
+
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, ForecasterRecipe], LRScheduler]] = {
+    "one_cycle": one_cycle,
+    "cosine": lambda optimizer, recipe: CosineAnnealingLR(optimizer, recipe.updates),
+}
+"""``(optimizer, recipe)`` to a scheduler."""

@@ -20,7 +20,7 @@ DIFFERENCE = "forecast − truth"
 
 
 class Panels(NamedTuple):
-    """One sequence: what was read, what was forecast, and what came, if that is known.
+    """One sequence: its input, its forecast, and its truth where that is known.
 
     Frames are ``(T, H, W)`` in the unit of the data; `labels` stand above the frames of input and forecast.
     """
@@ -83,7 +83,7 @@ def figure_of(
 ) -> Any:
     """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; a legend stands below its frames.
 
-    A frame is a difference where its row or its own title says so.
+    A frame is a difference where the title of its row, or its title, says so.
     """
     paint = paint_of(scale)
     figure_module = need("matplotlib.figure", "draw")
@@ -151,7 +151,7 @@ def strip(panels: Panels, scale: Scale, heading: str = "", most: int = 12) -> An
 
 
 def motion(panels: Panels, scale: Scale, heading: str = "") -> list[Any]:
-    """Pictures to follow each other: what was seen and came on the left, input and forecast on the right."""
+    """A picture for each time: input and truth on the left, input and forecast on the right, the difference behind."""
     rows = rows_of(panels)
     seen = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
     made = {**rows[0][1], **dict(rows)["forecast"]}
@@ -169,7 +169,7 @@ def motion(panels: Panels, scale: Scale, heading: str = "") -> list[Any]:
 
 
 def side_by_side(parts: list[tuple[str, Tensor]], scale: Scale, heading: str) -> Any:
-    """A figure of one row, each frame with a title of its own."""
+    """A figure of one row, each frame with its title."""
     rows = [("", {i: frame for i, (_, frame) in enumerate(parts)})]
     return figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading, MOTION_WIDTH)
 

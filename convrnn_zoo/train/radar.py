@@ -1,9 +1,7 @@
 """Rain rates in mm/h from radar composites, as pysteps' example data has them: files of KNMI and FMI."""
 
-import gzip
 import itertools
 import re
-import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
+from .files import read_unpacked
 
 STEP = timedelta(minutes=5)
 COARSEN = 2
@@ -25,7 +24,7 @@ ZR_FMI = (223.0, 1.53)
 def read_knmi(path: Path) -> Tensor:
     """Rain rate in mm/h ``(H, W)`` of a KNMI composite in HDF5: 1 km, NaN outside the radars' range.
 
-    The file holds accumulations over five minutes, in counts that its own calibration turns into mm.
+    The file holds accumulations over five minutes, in counts that its calibration turns into mm.
 
     Raises:
         ValueError: the file is broken, or of another product.
@@ -58,10 +57,7 @@ def read_fmi(path: Path) -> Tensor:
         Leinonen, J. et al. (2012). A Climatology of Disdrometer Measurements of Rainfall in Finland over Five Years
         with Implications for Global Radar Observations. https://doi.org/10.1175/JAMC-D-11-056.1
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f"{path} is not a sound gzip file ({e}); download it anew") from e
+    content = read_unpacked(path)
     head = re.match(rb"P5\s+(?:#[^\n]*\n\s*)*(\d+)\s+(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s", content)
     if head is None or int(head[3]) > 255:
         raise ValueError(f"{path}: expected a PGM file (P5) of bytes, got one that begins {content[:8]!r}")
@@ -74,16 +70,16 @@ def read_fmi(path: Path) -> Tensor:
     return rate.masked_fill(byte == 0, 0).masked_fill(byte == OUTSIDE_FMI, torch.nan)
 
 
-class Source(NamedTuple):
-    """A kind of file: the pattern of its names, and its reader."""
+class RadarFormat(NamedTuple):
+    """A kind of radar file: the pattern of its names, and its reader."""
 
     pattern: str
     read: Callable[[Path], Tensor]
 
 
-SOURCES = {
-    "KNMI": Source("RAD_NL25_*.h5", read_knmi),
-    "FMI": Source("*_fmi.radar.composite*.pgm*", read_fmi),
+RADAR_FORMATS = {
+    "KNMI": RadarFormat("RAD_NL25_*.h5", read_knmi),
+    "FMI": RadarFormat("*_fmi.radar.composite*.pgm*", read_fmi),
 }
 
 
@@ -109,11 +105,11 @@ def read_composite(path: Path, coarsen: int = 1) -> Tensor:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there")
-    for source in SOURCES.values():
-        if path.match(source.pattern):
-            frame = source.read(path)
+    for radar_format in RADAR_FORMATS.values():
+        if path.match(radar_format.pattern):
+            frame = radar_format.read(path)
             return F.avg_pool2d(frame[None], coarsen)[0] if coarsen > 1 else frame
-    patterns = ", ".join(s.pattern for s in SOURCES.values())
+    patterns = ", ".join(s.pattern for s in RADAR_FORMATS.values())
     raise ValueError(f"{path}: of no known kind; names of radar files are like {patterns}")
 
 
@@ -128,8 +124,8 @@ class Event(NamedTuple):
 def read_events(directory: Path, coarsen: int = 1) -> list[Event]:
     """Every event of KNMI and FMI below a directory, in order of time; a gap divides one from the next."""
     events = []
-    for source in SOURCES.values():
-        paths = sorted(directory.rglob(source.pattern), key=time_of)
+    for radar_format in RADAR_FORMATS.values():
+        paths = sorted(directory.rglob(radar_format.pattern), key=time_of)
         times = [time_of(p) for p in paths]
         cuts = [0, *(i for i in range(1, len(paths)) if times[i] - times[i - 1] != STEP), len(paths)]
         for begin, end in itertools.pairwise(cuts):
@@ -150,10 +146,10 @@ def part_of(event: Event, split: str, inputs: int = 0) -> Event:
 
 
 class RainCrops:
-    """Draws sequences ``(N, T, 1, size, size)`` in mm/h, of places that the radars see all the time and where it rains.
+    """Sequences ``(N, T, 1, size, size)`` in mm/h, cut where the radars see all the time and where it rains.
 
     Args:
-        events: where from.
+        events: what is cut.
         size: edge of a crop in pixels.
         stride: a crop begins at multiples of this.
         wet: share of pixels with 0.1 mm/h or more that a crop must have, over the whole sequence.
@@ -165,7 +161,7 @@ class RainCrops:
         self._found: dict[int, Tensor] = {}
 
     def places(self, length: int) -> Tensor:
-        """Where crops of that length can be: ``(M, 4)`` of event, first frame, top, left.
+        """The places of all crops of that length: ``(M, 4)`` of event, first frame, top, left.
 
         Raises:
             ValueError: nowhere.
@@ -190,7 +186,7 @@ class RainCrops:
         return places
 
     def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` sequences of `length` frames, from torch's own generator by default."""
+        """`n` sequences of `length` frames, from torch's global generator by default."""
         places = self.places(length)
         crops = self._cut(places[torch.randint(len(places), (n,), generator=generator)], length)
         if self.turn:
@@ -231,6 +227,6 @@ def load_rain(directory: Path | None, split: str, inputs: int, where: str) -> Ra
         raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {where}")
     events = read_events(directory, COARSEN)
     if not events:
-        patterns = " or ".join(s.pattern for s in SOURCES.values())
+        patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
         raise FileNotFoundError(f"no file {patterns} below {directory}; {where}")
     return RainCrops([part_of(e, split, inputs) for e in events], turn=split == "train")

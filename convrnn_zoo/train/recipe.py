@@ -6,27 +6,37 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
-from ..models import Weights, create_model
+from ..models import create_model
 from ..models._registry import entry_points
 
-DIRECTORY = Path(__file__).parent / "recipes"
-RECIPES: dict[str, Path] = {p.stem: p for p in sorted(DIRECTORY.glob("*.toml"))}
+RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}
+"""The recipes of the package by name."""
+
+
+def choose(entry: str, name: str, table: Mapping[str, Any]) -> Any:
+    """The entry of a table that a recipe names, or an error that lists the names.
+
+    Example:
+        >>> choose("loss", "msa", {"mse": 1, "mae": 2})
+        Traceback (most recent call last):
+        ValueError: the recipe's loss must be one of mse, mae, got 'msa'
+    """
+    if name not in table:
+        raise ValueError(f"the recipe's {entry} must be one of {', '.join(table)}, got {name!r}")
+    return table[name]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What every recipe tells; a subclass adds how its kind of model is trained.
+    """What every recipe holds; a subclass adds how its kind of model is trained.
 
     `weights` is the ``architecture.tag`` that the run makes, `data` the name of the data set. `description`,
     `remarks`, `license` and `citation` are what the record says.
     """
-
-    kinds: ClassVar[dict[str, type["Recipe"]]] = {}
-    """The subclasses by what stands as `kind` in the file."""
 
     weights: str
     data: str
@@ -38,9 +48,6 @@ class Recipe:
     citation: str = ""
     remarks: str = ""
     model: Mapping[str, Any] = field(default_factory=dict)
-
-    def __init_subclass__(cls, kind: str) -> None:
-        Recipe.kinds[kind] = cls
 
     @property
     def architecture(self) -> str:
@@ -61,24 +68,11 @@ class Recipe:
         try:
             return create_model(self.architecture, **self.model, **kwargs)
         except TypeError as e:
-            told = inspect.getdoc(entry_points()[self.architecture]) or ""
-            _, _, takes = told.partition("Args:")[2].partition("\n\n")[0].rpartition("its first.")
+            doc = inspect.getdoc(entry_points()[self.architecture]) or ""
+            _, _, takes = doc.partition("Args:")[2].partition("\n\n")[0].rpartition("its first.")
             raise ValueError(
                 f"the recipe's model: {e}; {self.architecture} takes {' '.join(takes.split()).rstrip('.')}"
             ) from e
-
-    def train(
-        self, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
-    ) -> Weights | None:
-        """Trains the weights and writes them with their record, which is returned by the process that wrote it.
-
-        Args:
-            data: directory of the data set; None for its default place.
-            out: directory of the checkpoints; an interrupted run goes on from them.
-            into: directory of the weights and the record; `out` by default.
-            progress: whether to show bars.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must say how it is trained")
 
     @staticmethod
     def read(source: str | Path) -> "Recipe":
@@ -96,9 +90,9 @@ class Recipe:
         except tomllib.TOMLDecodeError as e:
             raise ValueError(f"{path} is not valid TOML: {e}") from e
         kind = raw.pop("kind", None)
-        if kind not in Recipe.kinds:
-            raise ValueError(f"{path}: kind must be one of {', '.join(Recipe.kinds)}, got {kind!r}")
-        cls: Any = Recipe.kinds[kind]
+        if kind not in KINDS:
+            raise ValueError(f"{path}: kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        cls: Any = KINDS[kind]
         fields = {f.name: f for f in dataclasses.fields(cls)}
         required = {
             n for n, f in fields.items() if f.default is dataclasses.MISSING and not callable(f.default_factory)
@@ -110,7 +104,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierRecipe(Recipe, kind="classifier"):
+class ClassifierRecipe(Recipe):
     """How a classifier of sequences was trained.
 
     The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
@@ -123,27 +117,19 @@ class ClassifierRecipe(Recipe, kind="classifier"):
     label_smoothing: float = 0.0
     noise: float = 0.0
 
-    def train(
-        self, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
-    ) -> Weights | None:
-        """See :func:`~convrnn_zoo.train.classify.train_recipe`."""
-        from .classify import train_recipe  # what only training needs loads with it
-
-        return train_recipe(self, data=data, out=out, into=into, progress=progress)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ForecasterRecipe(Recipe, kind="forecaster"):
+class ForecasterRecipe(Recipe):
     """How a forecaster of frames was trained.
 
     It reads `inputs` frames and forecasts `horizon`, for `updates` batches, with a checkpoint and a picture every
     `checkpoint_every`. `loss`, `optimizer`, `schedule` and the `name` in `sampling` are names of
     :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.optimizers.OPTIMIZERS`,
-    :data:`~convrnn_zoo.train.schedules.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
+    :data:`~convrnn_zoo.train.optimizers.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
     of `sampling` are the arguments of that. `warmup` is the part of a cycle in which one-cycle's rate rises, and
     `cycles` are the lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name.
-    `test_sequences` are evaluated at the end. `start` names the weights that the run begins with; without it they are
-    drawn from `seed`.
+    `test_sequences` are evaluated at the end. `start` names the initial weights of the run; without it they come from
+    `seed`.
     """
 
     inputs: int
@@ -162,10 +148,6 @@ class ForecasterRecipe(Recipe, kind="forecaster"):
     checkpoint_every: int = 100
     test_sequences: int = 1000
 
-    def train(
-        self, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
-    ) -> Weights | None:
-        """See :func:`~convrnn_zoo.train.forecast.train_recipe`."""
-        from .forecast import train_recipe  # what only training needs loads with it
 
-        return train_recipe(self, data=data, out=out, into=into, progress=progress)
+KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe}
+"""The recipes by what stands as `kind` in the file."""

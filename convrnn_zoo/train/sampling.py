@@ -1,4 +1,4 @@
-"""Scheduled sampling: which frames an autoregressive forecaster reads in training, the true ones or its own."""
+"""Scheduled sampling: which frames an autoregressive forecaster reads in training, the true ones or its forecasts."""
 
 import math
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Own:
-    """The true input frames, then the model's own, as when it forecasts."""
+class FreeRunning:
+    """The true input frames, then the model's forecasts, as in use."""
 
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
         """Booleans ``(n, inputs + horizon - 2)``: whether the true frame is read, from the second frame on."""
-        given, own = self.chances(update)
-        chance = torch.cat([torch.full((inputs - 1,), given), torch.full((horizon - 1,), own)])
+        given, ahead = self.chances(update)
+        chance = torch.cat([torch.full((inputs - 1,), given), torch.full((horizon - 1,), ahead)])
         return torch.rand(n, len(chance)) < chance
 
     def chances(self, update: int) -> tuple[float, float]:
-        """The chance that a frame is the true one, among those given and among those to forecast."""
+        """The probabilities that the true frame is read, for the input frames and for those to forecast."""
         return 1.0, 0.0
 
 
 @dataclass(frozen=True)
-class Scheduled(Own):
-    """Ever more of the model's own: the chance of a true frame falls by ``start / until`` an update to nothing.
+class Scheduled(FreeRunning):
+    """Fewer and fewer true frames: the probability of one falls by ``start / until`` an update, to zero.
 
     Reference:
         Bengio, S. et al. (2015). Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks.
@@ -39,16 +39,16 @@ class Scheduled(Own):
     start: float = 1.0
 
     def chances(self, update: int) -> tuple[float, float]:
-        """All of the given; of those to forecast fewer and fewer."""
+        """See the class."""
         return 1.0, self.start * max(0.0, 1 - update / self.until)
 
 
 @dataclass(frozen=True)
-class ReverseScheduled(Own):
-    """Of the given frames half at first and then ever more, so that the model must remember; of the others fewer.
+class ReverseScheduled(FreeRunning):
+    """More and more of the true input frames, so that the model must remember, and fewer of those to forecast.
 
-    Up to update `begin` both chances are a half. Up to `end` that of the given frames rises as
-    ``1 - exp(-(update - begin) / decay) / 2`` and the other falls in a line to nothing; then all is as in forecasting.
+    Up to update `begin` both probabilities are a half. Up to `end` that of the input frames rises as
+    ``1 - exp(-(update - begin) / decay) / 2`` and the other falls in a line to zero; then all is as in forecasting.
 
     Reference:
         Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,
@@ -73,4 +73,8 @@ class ReverseScheduled(Own):
         return 1 - 0.5 * math.exp(-since / self.decay), 0.5 * (1 - since / (self.end - self.begin))
 
 
-SAMPLINGS: dict[str, type[Own]] = {"own": Own, "scheduled": Scheduled, "reverse_scheduled": ReverseScheduled}
+SAMPLINGS: dict[str, type[FreeRunning]] = {
+    "own": FreeRunning,
+    "scheduled": Scheduled,
+    "reverse_scheduled": ReverseScheduled,
+}

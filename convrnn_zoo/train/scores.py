@@ -16,6 +16,7 @@ from .._whole import whole
 from ..models import Metric
 from .apply import data_of, forecast
 from .baselines import Baseline
+from .fit import progress_bar
 from .frames import Clips, FrameSet
 from .recipe import ForecasterRecipe
 
@@ -49,7 +50,7 @@ def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
     similar = image.structural_similarity_index_measure(
         *flat, gaussian_kernel=False, kernel_size=7, data_range=top, reduction="none"
     )
-    noise = torch.stack([image.peak_signal_noise_ratio(a, b, data_range=top) for a, b in zip(*flat, strict=True)])
+    noise = image.peak_signal_noise_ratio(*flat, data_range=top, reduction="none", dim=(1, 2, 3))
     return {
         "MSE": error.square().sum((2, 3, 4)),
         "MAE": error.abs().sum((2, 3, 4)),
@@ -85,7 +86,7 @@ class Occurrences:
             index.update(made[:, i], truth[:, i])
 
     def scores(self) -> dict[str, list[float]]:
-        """By lead time."""
+        """Each by lead time."""
         counts = [tuple(float(x) for x in (i.hits, i.misses, i.false_alarms)) for i in self.at]
         return {
             "CSI": [ratio(hits, hits + missed + false) for hits, missed, false in counts],
@@ -95,12 +96,12 @@ class Occurrences:
 
 
 def ratio(part: float, whole: float) -> float:
-    """The quotient, NaN for nothing of nothing."""
+    """The quotient, NaN where the divisor is zero."""
     return part / whole if whole else math.nan
 
 
 def usable(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Baseline]:
-    """The baselines that forecast a step from a sample; of one whose package is missing the log tells the cure."""
+    """The baselines that can forecast a step from a sample; the log says how to install what another one needs."""
     found = {}
     for name, baseline in baselines.items():
         try:
@@ -141,28 +142,28 @@ def evaluate(
     }
     frames: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
     counted = {m: {t: Occurrences(t, recipe.horizon) for t in data.thresholds} for m in methods}
-    for part in need("tqdm", "train").tqdm(known.split(batch_size), desc="evaluation", disable=not progress):
-        x, truth = part[:, : recipe.inputs], part[:, recipe.inputs :]
-        for name, method in methods.items():
-            made = method(x, recipe.horizon)
-            frames[name].append(frame_scores(made, truth, data.scale.top))
-            for occurrences in counted[name].values():
-                occurrences.add(made, truth)
+    with progress_bar("evaluation", progress, iterable=known.split(batch_size)) as parts:
+        for x, truth in ((part[:, : recipe.inputs], part[:, recipe.inputs :]) for part in parts):
+            for name, method in methods.items():
+                made = method(x, recipe.horizon)
+                frames[name].append(frame_scores(made, truth, data.scale.top))
+                for occurrences in counted[name].values():
+                    occurrences.add(made, truth)
     return {
         name: {
-            **{k: torch.cat([s[k] for s in parts]).double().mean(0).tolist() for k in parts[0]},
+            **{k: torch.cat([s[k] for s in each]).double().mean(0).tolist() for k in each[0]},
             **{
                 f"{k} {threshold:g} {data.scale.unit}".rstrip(): values
                 for threshold, occurrences in counted[name].items()
                 for k, values in occurrences.scores().items()
             },
         }
-        for name, parts in frames.items()
+        for name, each in frames.items()
     }
 
 
 def mean(values: list[float]) -> float:
-    """Over the lead times at which there is a value."""
+    """The mean over the lead times that have a value."""
     there = [v for v in values if not math.isnan(v)]
     return statistics.fmean(there) if there else math.nan
 
@@ -192,10 +193,10 @@ def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
     """The record's metrics: the mean over all lead times, with a note on what the baselines reach."""
 
     def note(name: str) -> str:
-        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
-        told = [f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items() if not math.isnan(value)]
+        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast" and not math.isnan(mean(by[name]))}
+        compared = ", ".join(f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items())
         mean_over = f"mean over {len(scores['forecast'][name])} frames"
-        return f"{mean_over}; better than {', '.join(told)}" if told else mean_over
+        return f"{mean_over}; better than {compared}" if compared else mean_over
 
     unit = data.scale.unit
     units = {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB"}
@@ -241,7 +242,7 @@ def curves(scores: Scores, path: Path, heading: str) -> None:
 
 
 def to_json(scores: Scores) -> str:
-    """As JSON, in which what is not a number is null."""
+    """The scores as JSON, NaN as null."""
     plain = {
         m: {k: [None if math.isnan(v) else v for v in values] for k, values in by.items()} for m, by in scores.items()
     }

@@ -6,21 +6,16 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import _extras
 from convrnn_zoo.cli import _group, main
 from convrnn_zoo.cli._text import columns
-from convrnn_zoo.cli.demo import NAME, SAMPLE
+from convrnn_zoo.cli.demo import CLASSIFIER as NAME
+from convrnn_zoo.cli.demo import SAMPLE
+from tests.command_line import run
 
 RECORD = convrnn_zoo.WEIGHTS[NAME]
-
-
-def run(*args, code=0):
-    done = CliRunner().invoke(_group.cli, [str(a) for a in args])
-    assert done.exit_code == code, done.output
-    return done.output
 
 
 @pytest.fixture
@@ -134,7 +129,10 @@ def test_the_demo_shows_truth_prediction_probability_and_accuracy():
 
 def test_the_module_and_the_command_are_one():
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "convrnn_zoo", "list", "convrnn1d*"],
+        [
+            sys.executable, "-W", "error", "-W", "ignore:Implicitly cleaning up:ResourceWarning",  # of torch 2.6 itself
+            "-m", "convrnn_zoo", "list", "convrnn1d*",
+        ],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == convrnn_zoo.list_models("convrnn1d*")

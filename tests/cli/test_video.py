@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convrnn_zoo.cli._forecast import read_frames
+from convrnn_zoo.cli._frames import read_frames
 
 av = pytest.importorskip("av", reason="the extra video")
 

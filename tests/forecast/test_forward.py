@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
-from forecasters import FULL, NAMES, one_thread, tiny  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models import group_parameters
 from torch import nn
 
 import convrnn_zoo
+
+from .helpers import FULL, NAMES, tiny
 
 EVERY = pytest.mark.parametrize("name", NAMES)
 
@@ -223,7 +224,13 @@ def check_compiled(name, backend):
     assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", sorted(KINDS.values()))
+USUAL = ("convgru_forecaster", "predrnn")
+"""Of the two kinds of forecaster one each; the others compile where the long tests run."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in USUAL else pytest.mark.slow) for n in sorted(KINDS.values())]
+)
 def test_is_one_graph_forward_and_back(name):
     check_compiled(name, "aot_eager")
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from forecasters import FULL, NAMES, count
 from safetensors.torch import load_file
 
 from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
@@ -12,7 +11,10 @@ from convrnn_zoo.models._registry import entry_points
 from convrnn_zoo.models.openstl import OpenSTLConvLSTM
 from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
 
+from .helpers import FULL, NAMES, count
+
 REFERENCE = Path(__file__).parent / "reference"
+OPENSTL = Path(__file__).parents[1] / "interop" / "reference"
 PUBLISHED = {
     "convlstm_shi2015_mnist_5x5_256": 13_524_496,
     "convlstm_shi2015_mnist_5x5_128_128": 10_042_896,
@@ -120,7 +122,7 @@ def openstl_weights(w, spatiotemporal):
     ],
 )
 def test_autoregressive_models_agree_with_openstl(file, kind, args, length):
-    tensors = load_file(REFERENCE / f"{file}.safetensors")
+    tensors = load_file(OPENSTL / f"{file}.safetensors")
     model = kind(**args)
     weights = {k[2:]: v for k, v in tensors.items() if k.startswith("w.")}
     model.load_state_dict(openstl_weights(weights, kind is not OpenSTLConvLSTM))

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from forecasters import AUTOREGRESSIVE, FULL, tiny
+
+from .helpers import AUTOREGRESSIVE, FULL, tiny
 
 EVERY = pytest.mark.parametrize("name", AUTOREGRESSIVE)
 

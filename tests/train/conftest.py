@@ -1,3 +1,3 @@
-"""Made-up data for all tests of training."""
+"""Data of all tests of training."""
 
-from made_data import digits, rain  # noqa: F401
+from tests.made_data import digits, rain  # noqa: F401

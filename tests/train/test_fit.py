@@ -4,17 +4,18 @@ import dataclasses
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 
 import convrnn_zoo
 from convrnn_zoo.models import Weights
-from convrnn_zoo.models._loading import sha256_of
-from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, fit
-from convrnn_zoo.train.data import DATA_SETS, DataSet, Labelled, demo_sample, load_japanese_vowels
+from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
+from convrnn_zoo.train.data import DATA_SETS, Labelled, LabelledSet, load_japanese_vowels
 from convrnn_zoo.train.frames import FRAME_SETS
+from tools.demo_samples import moving_sample, rain_sample, vowels_sample
+
+from .runs import interrupted, killed, same, sha256
 
 TINY = ClassifierRecipe(
     weights="convgru1d_bi_1layer.tiny",
@@ -45,8 +46,11 @@ def tiny_data(monkeypatch):
     monkeypatch.setitem(
         DATA_SETS,
         "tiny",
-        DataSet("Ramps", "ramp classification", "https://example.org", "MIT", ("down", "up"), "made", ramps),
-    )
+        LabelledSet(
+            title="Ramps", task="ramp classification", url="https://example.org", license="MIT", where="made",
+            label_names=("down", "up"), load=ramps,
+        ),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -54,34 +58,19 @@ def splits():
     return ramps(None, "train"), ramps(None, "test")
 
 
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
-
-def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(tmp_path, splits, monkeypatch):
+def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(tmp_path, splits):
     whole = classify.train_one(TINY, 0, *splits, progress=False).model
     for stop in (1, 3, 5):
-        path, saves = tmp_path / f"{stop}.ckpt", []
 
-        def interrupt(content, path, save=fit.save_atomically, saves=saves, stop=stop):
-            save(content, path)
-            saves.append(1)
-            if len(saves) == stop:
-                raise KeyboardInterrupt
+        def run(path=tmp_path / f"{stop}.ckpt"):
+            return classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model
 
-        monkeypatch.setattr(fit, "save_atomically", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
-        monkeypatch.undo()
-        monkeypatch.setitem(
-            DATA_SETS,
-            "tiny",
-            DataSet("Ramps", "ramp classification", "https://example.org", "MIT", ("down", "up"), "made", ramps),
-        )
+        interrupted(run, saves=stop)
         torch.manual_seed(123)
-        assert same(classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model, whole)
+        assert same(run(), whole)
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
     recipe = tmp_path / "short.toml"
     text = RECIPES["japanese_vowels"].read_text(encoding="utf-8")
@@ -91,15 +80,10 @@ def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
         return [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "--out", str(tmp_path / name), "--quiet"]
 
     subprocess.run(command("whole"), check=True, capture_output=True)
-    process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (tmp_path / "killed" / "seed0.ckpt").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+    killed(command("killed"), tmp_path / "killed" / "seed0.ckpt")
     subprocess.run(command("killed"), check=True, capture_output=True)
     name = "convlstm1d_bi_1layer.japanese_vowels.safetensors"
-    assert sha256_of(tmp_path / "killed" / name) == sha256_of(tmp_path / "whole" / name)
+    assert sha256(tmp_path / "killed" / name) == sha256(tmp_path / "whole" / name)
 
 
 def test_seeds_are_fixed_and_differ(splits):
@@ -126,7 +110,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(splits):
 @pytest.mark.parametrize("name", convrnn_zoo.list_models())
 def test_an_entry_that_a_network_does_not_take_is_named_with_what_it_takes(name):
     recipe = dataclasses.replace(TINY, weights=f"{name}.tiny", model={"hiden_channels": 4})
-    with pytest.raises(ValueError, match=rf"'hiden_channels'; {name} takes in_chans \(\d\), hidden_channels"):
+    with pytest.raises(ValueError, match=rf"'hiden_channels'.*; {name} takes in_chans \(\d\), hidden_channels"):
         recipe.create_model()
 
 
@@ -135,13 +119,13 @@ def test_a_classifiers_recipe_with_an_unknown_entry_is_refused(splits):
         classify.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
 
 
-def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, monkeypatch, capsys):
-    record = classify.train_recipe(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
+def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, capsys):
+    record = train(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
     assert "seed 1, padding read" in capsys.readouterr().err
     assert Weights.from_json((tmp_path / f"{record.name}.json").read_text(encoding="utf-8")) == record
     assert record.metrics[0].value == 100
     file = tmp_path / f"{record.name}.safetensors"
-    assert sha256_of(file) == record.sha256
+    assert sha256(file) == record.sha256
     model = convrnn_zoo.create_model(
         record.architecture,
         pretrained=True,
@@ -200,7 +184,14 @@ def test_the_demos_file_holds_recordings_of_the_test_split():
     numpy = pytest.importorskip("numpy", reason="the extra cli")
     from convrnn_zoo.cli.demo import SAMPLE
 
-    shipped, sample = numpy.load(SAMPLE), demo_sample(load_japanese_vowels(None, "test"))
+    shipped, sample = numpy.load(SAMPLE), vowels_sample(load_japanese_vowels(None, "test"))
     assert shipped.files == list(sample)
-    assert all(numpy.array_equal(shipped[k], v.numpy()) for k, v in sample.items())
+    assert all(numpy.array_equal(shipped[k], v) for k, v in sample.items())
     assert len(set(shipped["lengths"].tolist())) > 5
+
+
+def test_the_demos_samples_of_frames_are_cut_as_the_demo_reads_them(digits, rain):
+    assert moving_sample(FRAME_SETS["moving_mnist"].load(digits, "test", 0))["x"].shape == (20, 64, 64)
+    sample = rain_sample(rain, corner=10, size=50)
+    assert sample["x"].shape == (14, 50, 50)  # of an event this short there are no 16
+    assert sample["labels"][0] == "01:20"

@@ -2,17 +2,17 @@
 
 import contextlib
 import subprocess
-import sys
 
 import pytest
 import torch
-from test_forecast import RECIPE
 
-from convrnn_zoo.models._loading import sha256_of
-from convrnn_zoo.train import Recipe, fit
+from convrnn_zoo.train import Recipe, fit, train
 from convrnn_zoo.train.pictures import save
 from convrnn_zoo.train.scores import curves
 from convrnn_zoo.train.weights import write_tensors
+from tests.forecast.recipes import FILE, train_command
+
+from .runs import interrupted, sha256
 
 resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
 image = pytest.importorskip("PIL.Image", reason="the extra train")
@@ -36,7 +36,7 @@ def noise():
 
 
 WRITERS = {
-    "last.ckpt": lambda path: fit.save_atomically({"a": torch.rand(ROOM)}, path),
+    "last.ckpt": lambda path: fit.save_checkpoint({"a": torch.rand(ROOM)}, path),
     "a.safetensors": lambda path: write_tensors(torch.nn.Linear(64, 64), path),
     "a.png": lambda path: save([noise()], path),
     "a.gif": lambda path: save([noise(), noise()], path),
@@ -59,41 +59,24 @@ def test_what_cannot_be_written_is_named_and_the_last_whole_one_kept(name, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_met_a_full_disk_goes_on_when_there_is_room(tmp_path, digits, monkeypatch):
-    file = tmp_path / "recipe.toml"
-    file.write_text(RECIPE.format(batch=2))
-    recipe = Recipe.read(file)
-    end = recipe.train(data=digits, out=tmp_path / "whole", progress=False).sha256
+@pytest.mark.slow
+def test_a_run_that_met_a_full_disk_goes_on_when_there_is_room(tmp_path, digits):
+    file, out = tmp_path / "recipe.toml", tmp_path / "full"
+    file.write_text(FILE.format(batch=2))
 
-    def interrupt(content, path, save=fit.save_atomically):
-        save(content, path)
-        raise KeyboardInterrupt
+    def run(out=out):
+        return train(Recipe.read(file), data=digits, out=out, progress=False).sha256
 
-    out = tmp_path / "full"
-    with monkeypatch.context() as patched:
-        patched.setattr(fit, "save_atomically", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            recipe.train(data=digits, out=out, progress=False)
-    checkpoint = sha256_of(out / "last.ckpt")
-    args = [
-        sys.executable,
-        "-m",
-        "convrnn_zoo",
-        "train",
-        str(file),
-        "--data",
-        str(digits),
-        "--out",
-        str(out),
-        "--quiet",
-    ]
+    end = run(tmp_path / "whole")
+    interrupted(run, saves=1)
+    checkpoint = sha256(out / "last.ckpt")
     done = subprocess.run(
-        args, capture_output=True, text=True, check=False,
+        train_command(file, digits, out), capture_output=True, text=True, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM)),
     )  # fmt: skip
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"Error: {out / 'last.ckpt'} cannot be written (File too large); the last whole one is kept")
     assert [p.name for p in out.iterdir()] == ["last.ckpt"]
-    assert sha256_of(out / "last.ckpt") == checkpoint
-    assert recipe.train(data=digits, out=out, progress=False).sha256 == end
+    assert sha256(out / "last.ckpt") == checkpoint
+    assert run() == end

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from convrnn_zoo.train.losses import LOSSES, decoupling
-from convrnn_zoo.train.sampling import SAMPLINGS, Own, ReverseScheduled, Scheduled
-
-ARGS = {"own": {}, "scheduled": {"until": 100}, "reverse_scheduled": {"begin": 20, "end": 60, "decay": 10}}
+from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
+from tests.forecast.recipes import SAMPLING_ARGS
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -47,15 +46,15 @@ def test_decoupling_is_the_mean_cosine_of_channels():
 
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_masks_are_drawn_with_their_chances(name):
-    sampling = SAMPLINGS[name](**ARGS[name])
+    sampling = SAMPLINGS[name](**SAMPLING_ARGS[name])
     for update in (0, 30, 200):
         mask = sampling.mask(update, 4000, inputs=4, horizon=3)
-        given, own = sampling.chances(update)
+        given, ahead = sampling.chances(update)
         assert mask.shape == (4000, 5)
         assert mask.dtype == torch.bool
         assert mask[:, :3].float().mean() == pytest.approx(given, abs=0.02)
-        assert mask[:, 3:].float().mean() == pytest.approx(own, abs=0.03)
-    assert sampling.chances(10**6) == Own().chances(0) == (1, 0)
+        assert mask[:, 3:].float().mean() == pytest.approx(ahead, abs=0.03)
+    assert sampling.chances(10**6) == FreeRunning().chances(0) == (1, 0)
 
 
 def test_schedules_of_the_published_codes():

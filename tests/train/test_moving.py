@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from made_data import write_idx
 
 from convrnn_zoo.train.frames import FRAME_SETS
 from convrnn_zoo.train.moving import FILES, MovingDigits, read_idx
+from tests.made_data import write_idx
 
 DOT = torch.full((1, 4, 4), 255, dtype=torch.uint8)
 

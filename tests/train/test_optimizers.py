@@ -1,11 +1,19 @@
-"""Optimizers on the kernels of a forecaster."""
+"""Optimizers and learning rates: the rules that made the shipped weights, held against plain formulas."""
+
+import dataclasses
+import math
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 import convrnn_zoo
-from convrnn_zoo.train.optimizers import OPTIMIZERS, KernelMuon, is_kernel
+from convrnn_zoo.train.optimizers import ADAM_LR, DECAY, OPTIMIZERS, SCHEDULES, adam, is_kernel, muon, one_cycle
+from tests.forecast.recipes import PLAIN
+
+HAS_MUON = tuple(map(int, timm.__version__.split(".")[:3])) >= (1, 0, 27)
+needs_muon = pytest.mark.skipif(not HAS_MUON, reason="timm's Muon follows a schedule from 1.0.27 on")
 
 
 @pytest.fixture(params=[torch.contiguous_format, torch.channels_last], ids=str)
@@ -15,16 +23,77 @@ def model(request):
     return made.to(memory_format=request.param)
 
 
-def step(model, optimizer):
-    torch.manual_seed(1)
-    optimizer.zero_grad()
-    model(torch.rand(2, 3, 1, 16, 16), horizon=2).square().mean().backward()
-    optimizer.step()
+def set_gradients(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=generator)
 
 
-def test_every_parameter_moves_and_kernels_by_an_orthogonal_matrix(model):
+class PlainMuon:
+    """Muon by its formulas, in float64, for one kernel; the step's matrix is the only thing that Muon rounds."""
+
+    def __init__(self, p):
+        self.p, self.mean = p.detach().double().clone(), torch.zeros_like(p, dtype=torch.double)
+
+    def step(self, gradient, lr):
+        gradient = gradient.double()
+        self.mean = 0.95 * self.mean + 0.05 * gradient
+        x = (0.05 * gradient + 0.95 * self.mean).flatten(1)
+        turned = x.shape[0] > x.shape[1]
+        x = (x.T if turned else x) / x.norm()
+        for _ in range(5):
+            square = x @ x.T
+            x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+        x = x.T if turned else x
+        step = lr * 0.2 * math.sqrt(max(x.shape)) * x.reshape(self.p.shape)
+        self.p = self.p * (1 - lr * DECAY) - step
+        return step
+
+
+class PlainAdam:
+    """Adam by its formulas, in float64."""
+
+    def __init__(self, p):
+        self.p = p.detach().double().clone()
+        self.mean, self.square, self.steps = torch.zeros_like(self.p), torch.zeros_like(self.p), 0
+
+    def step(self, gradient, lr):
+        gradient, self.steps = gradient.double(), self.steps + 1
+        self.mean = 0.9 * self.mean + 0.1 * gradient
+        self.square = 0.999 * self.square + 0.001 * gradient**2
+        mean, square = self.mean / (1 - 0.9**self.steps), self.square / (1 - 0.999**self.steps)
+        step = lr * mean / (square.sqrt() + 1e-8)
+        self.p = self.p - step
+        return step
+
+
+@needs_muon
+def test_muon_is_its_formula_on_kernels_and_adams_on_the_rest_at_every_rate_of_a_schedule(model):
+    optimizer = muon(model, lr=0.01)
+    scheduler = one_cycle(optimizer, dataclasses.replace(PLAIN, updates=6))
+    plain = {n: (PlainMuon if is_kernel(p) else PlainAdam)(p) for n, p in model.named_parameters()}
+    assert sum(isinstance(f, PlainMuon) for f in plain.values()) == 7
+    for update in range(6):
+        set_gradients(model, update)
+        factor = optimizer.param_groups[0]["lr"] / 0.01
+        assert optimizer.param_groups[1]["lr"] == pytest.approx(ADAM_LR * factor)
+        before = {n: p.detach().double().clone() for n, p in model.named_parameters()}
+        optimizer.step()
+        for name, p in model.named_parameters():
+            is_muon = isinstance(plain[name], PlainMuon)
+            plain[name].p = before[name]  # each step is compared alone
+            step = plain[name].step(p.grad, (0.01 if is_muon else ADAM_LR) * factor)
+            error = (p.detach().double() - plain[name].p).norm() / step.norm()
+            assert error < (0.03 if is_muon else 1e-3), name  # timm finds Muon's matrix in bfloat16
+        scheduler.step()
+
+
+@needs_muon
+def test_every_parameter_of_a_model_moves_and_kernels_by_an_orthogonal_matrix(model):
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    step(model, KernelMuon(model, lr=0.01))
+    torch.manual_seed(1)
+    model(torch.rand(2, 3, 1, 16, 16), horizon=2).square().mean().backward()
+    muon(model, lr=0.01).step()
     moved = {n: p.detach() - before[n] for n, p in model.named_parameters()}
     assert all(d.abs().max() > 0 for d in moved.values())
     kernels = {n: d.flatten(1) for n, d in moved.items() if is_kernel(model.get_parameter(n))}
@@ -34,23 +103,119 @@ def test_every_parameter_moves_and_kernels_by_an_orthogonal_matrix(model):
         assert values[:8].sub(1).abs().max() < 0.5, name  # the gradient of so few frames has no more of note
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@needs_muon
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon to compare with")
+def test_muon_is_torchs_bit_for_bit(model):
+    kernels = {n: p.detach().clone() for n, p in model.named_parameters() if is_kernel(p)}
+    matrices = {n: nn.Parameter(p.contiguous().flatten(1)) for n, p in kernels.items()}
+    theirs = torch.optim.Muon(matrices.values(), lr=0.01, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+    ours = muon(model, lr=0.01)
+    for update in range(3):
+        set_gradients(model, update)
+        for name, matrix in matrices.items():
+            matrix.grad = model.get_parameter(name).grad.flatten(1)
+        ours.step()
+        theirs.step()
+    for name, matrix in matrices.items():
+        assert torch.equal(model.get_parameter(name).flatten(1), matrix), name
+
+
+def test_adam_is_its_formula(model):
+    optimizer = adam(model, lr=0.01)
+    plain = {n: PlainAdam(p) for n, p in model.named_parameters()}
+    for update in range(3):
+        set_gradients(model, update)
+        optimizer.step()
+        for name, p in model.named_parameters():
+            plain[name].step(p.grad, 0.01)
+            torch.testing.assert_close(p.detach().double(), plain[name].p, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=needs_muon if n == "muon" else ()) for n in OPTIMIZERS])
 def test_its_state_goes_on_where_it_was(name, model):
     optimizer = OPTIMIZERS[name](model, 0.01)
-    step(model, optimizer)
+    set_gradients(model, 0)
+    optimizer.step()
     kept, weights = optimizer.state_dict(), {k: v.clone() for k, v in model.state_dict().items()}
     kept = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, kept)
-    step(model, optimizer)
+    set_gradients(model, 1)
+    optimizer.step()
     expected = {k: v.clone() for k, v in model.state_dict().items()}
     model.load_state_dict(weights)
     again = OPTIMIZERS[name](model, 0.5)
     again.load_state_dict(kept)
-    step(model, again)
+    again.step()
     assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
 
 
-def test_kernels_that_are_not_dense_are_refused():
-    layer = nn.Conv2d(16, 16, 3)
-    layer.weight = nn.Parameter(torch.randn(16, 16, 3, 6)[..., :3])
-    with pytest.raises(ValueError, match="dense in memory"):
-        KernelMuon(layer, 0.01)
+@needs_muon
+def test_kernels_that_are_not_dense_in_memory_take_the_step_of_those_that_are():
+    torch.manual_seed(0)
+    loose, dense = nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3)
+    loose.weight = nn.Parameter(torch.randn(16, 16, 3, 6)[..., :3])
+    dense.load_state_dict(loose.state_dict())
+    for layer in (loose, dense):
+        optimizer = muon(layer, 0.01)
+        set_gradients(layer, 0)
+        optimizer.step()
+    assert torch.equal(loose.weight, dense.weight)
+
+
+@pytest.mark.skipif(HAS_MUON, reason="this timm has what is needed")
+def test_an_old_timm_says_what_muon_needs(model):
+    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.27 .* pip install 'convrnn-zoo\[train\]'"):
+        muon(model, 0.01)
+
+
+def test_a_timm_whose_muon_lacks_what_is_needed_says_so(model, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise TypeError("unexpected keyword argument 'fallback_lr_scale'")
+
+    monkeypatch.setattr("convrnn_zoo.train.optimizers.create_optimizer_v2", refuse)
+    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.27 \(unexpected .* pip install"):
+        muon(model, 0.01)
+
+
+# ---- learning rates --------------------------------------------------------------------------------------------
+def rates(recipe, make=one_cycle):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    scheduler = make(optimizer, recipe)
+    found = []
+    for _ in range(recipe.updates):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_one_cycle_rises_and_falls_along_half_a_cosine_each():
+    found = rates(dataclasses.replace(PLAIN, updates=100, warmup=0.1))
+    for update, rate in enumerate(found):
+        rise, fall = math.cos(math.pi * update / 10), math.cos(math.pi * (update - 10) / 90)
+        plain = (1 + 1 / 25 - (1 - 1 / 25) * rise) / 2 if update < 10 else (1 + 1e-4 + (1 - 1e-4) * fall) / 2
+        assert rate == pytest.approx(2 * plain, rel=1e-9), update
+
+
+def test_one_cycle_is_torchs():
+    recipe = dataclasses.replace(PLAIN, updates=500, warmup=0.3)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2.0, total_steps=500, cycle_momentum=False)
+    for rate in rates(recipe):
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], abs=0.03)
+        optimizer.step()
+        theirs.step() if theirs.last_epoch < 499 else None
+
+
+def test_cycles_follow_each_other_half_as_high():
+    found = rates(dataclasses.replace(PLAIN, updates=60, cycles=(40, 20), warmup=0.25))
+    assert (found[10], found[45]) == (2.0, 1.0)
+    assert max(found[:40]) == 2.0
+    assert max(found[40:]) == 1.0
+    assert found[39] < 0.02 > found[59]
+    with pytest.raises(ValueError, match="add up to its 60 updates, got \\[40, 10\\]"):
+        rates(dataclasses.replace(PLAIN, updates=60, cycles=(40, 10)))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_ends_low(name):
+    assert rates(dataclasses.replace(PLAIN, updates=200), SCHEDULES[name])[-1] < 0.01

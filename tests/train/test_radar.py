@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 import torch
-from made_data import write_fmi, write_knmi
 
 from convrnn_zoo.train.frames import FRAME_SETS, RAIN, decode_rain, encode_rain
 from convrnn_zoo.train.radar import RainCrops, part_of, read_composite, read_events, time_of
+from tests.made_data import write_fmi, write_knmi
 
 NOON = datetime(2010, 8, 26, 12)
 

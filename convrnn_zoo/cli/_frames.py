@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from ..train.radar import SOURCES, STEP, read_composite, time_of
-from ._classify import load_arrays
+from ..train.radar import RADAR_FORMATS, STEP, read_composite, time_of
+from ._arrays import check_numbers, read_arrays
 
 
 class Frames(NamedTuple):
@@ -26,15 +26,11 @@ def read_array(path: Path) -> Frames:
 
     Beside `x` a ``.npz`` may hold ``labels``, words for frames from the first on, such as times of the day.
     """
-    try:
-        arrays = load_arrays(path)
-    except (ValueError, EOFError) as e:
-        raise ValueError(f"{path}: not a sound {path.suffix} file of numbers ({e}); save it anew with numpy") from e
+    arrays = read_arrays(path)
     if len(arrays) > 1 and "x" not in arrays:
         raise ValueError(f"{path}: expected one array, or one called x, got {', '.join(arrays)}")
     array = arrays.get("x", next(iter(arrays.values()), np.empty(0)))
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
-        raise ValueError(f"{path}: holds {array.dtype}, expected real numbers")
+    check_numbers(path, "x" if "x" in arrays else "", array)
     frames = torch.as_tensor(array, dtype=torch.float32)
     if frames.dim() == 4 and frames.shape[1] == 1:
         frames = frames[:, 0]
@@ -69,7 +65,7 @@ def read_video(path: Path) -> Frames:
     return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None)
 
 
-READERS: dict[str, Callable[[Path], Frames]] = {
+FRAME_READERS: dict[str, Callable[[Path], Frames]] = {
     ".npy": read_array,
     ".npz": read_array,
     ".gif": read_gif,
@@ -93,15 +89,15 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0) -> Frames
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there")
     first = paths[0]
-    if len(paths) == 1 and first.suffix.lower() in READERS:
-        return READERS[first.suffix.lower()](first)
+    if len(paths) == 1 and first.suffix.lower() in FRAME_READERS:
+        return FRAME_READERS[first.suffix.lower()](first)
     if len(paths) == 1 and first.is_dir():
-        kinds = [sorted(first.glob(source.pattern)) for source in SOURCES.values()]
+        kinds = [sorted(first.glob(f.pattern)) for f in RADAR_FORMATS.values()]
         paths = next((k for k in kinds if k), [])
         if not paths:
             raise ValueError(f"{first} holds no radar file of KNMI or FMI")
-    if any(path.suffix.lower() in READERS for path in paths):
-        raise ValueError(f"expected one file of {', '.join(READERS)}, or radar files, got {len(paths)} files")
+    if any(path.suffix.lower() in FRAME_READERS for path in paths):
+        raise ValueError(f"expected one file of {', '.join(FRAME_READERS)}, or radar files, got {len(paths)} files")
     paths = sorted(paths, key=time_of)
     times = [time_of(path) for path in paths]
     for earlier, later in itertools.pairwise(times):

@@ -1,76 +1,22 @@
 """Training of forecasters: resumed, refused, in two processes, and end to end from a recipe to a record."""
 
 import dataclasses
-import hashlib
-import os
 import socket
 import subprocess
-import sys
-import time
 
 import pytest
 import torch
-from test_losses import ARGS
 
 import convrnn_zoo
 from convrnn_zoo.models import Weights
-from convrnn_zoo.train import ForecasterRecipe, fit
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.apply import forecast
 from convrnn_zoo.train.losses import LOSSES
 from convrnn_zoo.train.moving import MovingDigits
 from convrnn_zoo.train.sampling import SAMPLINGS
+from tests.train.runs import interrupted, killed, same, sha256
 
-TINY = ForecasterRecipe(
-    weights="predrnn_v2.tiny",
-    data="moving_mnist",
-    description="Forecasts squares.",
-    license="mit",
-    inputs=3,
-    horizon=3,
-    updates=6,
-    batch_size=2,
-    lr=0.01,
-    loss="mse",
-    checkpoint_every=2,
-    test_sequences=4,
-    decoupling=0.1,
-    model={"hidden_channels": 2, "num_layers": 2, "kernel_size": 3},
-    sampling={"name": "scheduled", "until": 4},
-)
-PLAIN = dataclasses.replace(
-    TINY, weights="convgru_forecaster.tiny", model={"hidden_channels": [2, 2], "kernel_size": 3}, sampling={},
-    decoupling=0.0,
-)  # fmt: skip
-RECIPE = """
-kind = "forecaster"
-weights = "convlstm_openstl_s.tiny"
-data = "moving_mnist"
-description = "Forecasts squares."
-license = "mit"
-inputs = 3
-horizon = 3
-updates = 8
-batch_size = {batch}
-lr = 0.01
-loss = "mse"
-checkpoint_every = 1
-test_sequences = 4
-[model]
-hidden_channels = [2, 2]
-kernel_size = 3
-[sampling]
-name = "scheduled"
-until = 4
-"""
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from .recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
 
 
 @pytest.fixture
@@ -83,27 +29,12 @@ def train(recipe, clips, **kwargs):
     return training.train_model(recipe, clips, progress=False, **kwargs)
 
 
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
-
 @pytest.mark.parametrize("recipe", [TINY, PLAIN], ids=lambda r: r.weights)
-def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(recipe, tmp_path, clips, monkeypatch):
+def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(recipe, tmp_path, clips):
     whole, history = train(recipe, clips)
     assert len(history) == 3
     for stop in (1, 2):
-        saves = []
-
-        def interrupt(content, path, save=fit.save_atomically, saves=saves, stop=stop):
-            save(content, path)
-            saves.append(path)
-            if len(saves) == stop:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patched:
-            patched.setattr(fit, "save_atomically", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                train(recipe, clips, out=tmp_path / str(stop))
+        interrupted(lambda out=tmp_path / str(stop): train(recipe, clips, out=out), saves=stop)
         model, again = train(recipe, clips, out=tmp_path / str(stop))
         assert same(model, whole)
         assert again == history
@@ -118,7 +49,12 @@ def test_rounds_need_not_divide_the_updates(clips):
 @pytest.mark.parametrize("schedule", training.SCHEDULES)
 def test_every_schedule_and_sampling_learns(name, schedule, clips):
     recipe = dataclasses.replace(
-        TINY, sampling={"name": name, **ARGS[name]}, schedule=schedule, updates=60, checkpoint_every=20, lr=0.03
+        TINY,
+        sampling={"name": name, **SAMPLING_ARGS[name]},
+        schedule=schedule,
+        updates=60,
+        checkpoint_every=20,
+        lr=0.03,
     )
     known = clips.fixed(8, 6)
     before, after = (
@@ -175,32 +111,18 @@ def test_recipes_that_will_not_do_are_refused(name, clips):
         train(dataclasses.replace(TINY, **entries), clips)
 
 
-def command(recipe, digits, out, *launcher):
-    return [
-        sys.executable, *launcher, "-m", "convrnn_zoo", "train", str(recipe), "--data", str(digits), "--out",
-        str(out), "--quiet",
-    ]  # fmt: skip
-
-
 def digest(out):
-    return hashlib.sha256((out / "convlstm_openstl_s.tiny.safetensors").read_bytes()).hexdigest()
+    return sha256(out / "convlstm_openstl_s.tiny.safetensors")
 
 
 def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(tmp_path, digits):
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(RECIPE.format(batch=2))
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    told = subprocess.run(command(recipe, digits, tmp_path / "a"), check=True, capture_output=True, text=True, env=env)
-    assert "MSE" in told.stdout
-    assert "%" not in told.stdout
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(command(recipe, digits, tmp_path / "b"), stdout=log, stderr=log, env=env)
-        while not (tmp_path / "b" / "last.ckpt").exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
-    subprocess.run(command(recipe, digits, tmp_path / "b"), check=True, capture_output=True, env=env)
+    recipe.write_text(FILE.format(batch=2))
+    done = subprocess.run(train_command(recipe, digits, tmp_path / "a"), check=True, capture_output=True, text=True)
+    assert "MSE" in done.stdout
+    assert "%" not in done.stdout
+    killed(train_command(recipe, digits, tmp_path / "b"), tmp_path / "b" / "last.ckpt")
+    subprocess.run(train_command(recipe, digits, tmp_path / "b"), check=True, capture_output=True)
     assert digest(tmp_path / "b") == digest(tmp_path / "a")
     record = Weights.from_json((tmp_path / "a" / "convlstm_openstl_s.tiny.json").read_text(encoding="utf-8"))
     assert record.sha256 == digest(tmp_path / "a")
@@ -228,17 +150,18 @@ LAUNCHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(
+    "launcher", [pytest.param("torch.distributed.run", marks=pytest.mark.slow), "accelerate.commands.launch"]
+)
 def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tmp_path, digits):
     for batch in (2, 4):
-        (tmp_path / f"{batch}.toml").write_text(RECIPE.format(batch=batch))
+        (tmp_path / f"{batch}.toml").write_text(FILE.format(batch=batch))
     options = [o.format(port=free_port()) for o in LAUNCHERS[launcher]]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     for args in (
-        command(tmp_path / "4.toml", digits, tmp_path / "one"),
-        command(tmp_path / "2.toml", digits, tmp_path / "two", "-m", launcher, *options),
+        train_command(tmp_path / "4.toml", digits, tmp_path / "one"),
+        train_command(tmp_path / "2.toml", digits, tmp_path / "two", "-m", launcher, *options),
     ):
-        done = subprocess.run(args, capture_output=True, text=True, env=env, check=False)
+        done = subprocess.run(args, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["history"] for n in ("one", "two"))
     assert len(one) == 8

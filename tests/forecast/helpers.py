@@ -1,15 +1,11 @@
 """What the tests of the forecasters share: their names, found in the registry, and small versions of each."""
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
-import torch
 
 import convrnn_zoo
 from convrnn_zoo import AutoregressiveForecaster, Forecaster
+from convrnn_zoo.models._pyramid import PyramidForecaster
 from convrnn_zoo.models._registry import entry_points
-from convrnn_zoo.models.hko7 import PyramidForecaster
 
 FULL = {
     name: model
@@ -34,12 +30,3 @@ def tiny(name: str, width: int = 3, **kwargs: Any) -> Any:
 
 def count(model: Any) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Waking a second thread costs more than it brings on maps of a few pixels; for the modules that import this."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+
+from ._arrays import check_numbers, read_arrays
 
 
 class Prediction(NamedTuple):
@@ -28,12 +29,7 @@ def read_sequences(path: Path) -> list[tuple[str, Tensor]]:
     """
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(f"{path}: expected a .npy or .npz file; save sequences (T, C, …) with numpy.save")
-    try:
-        arrays = load_arrays(path)
-    except (ValueError, EOFError, OSError) as e:
-        if isinstance(e, FileNotFoundError):
-            raise
-        raise ValueError(f"{path}: not a sound {path.suffix} file of numbers ({e}); save it anew with numpy") from e
+    arrays = read_arrays(path)
     if {"x", "lengths"} <= arrays.keys():
         x, lengths = arrays["x"], arrays["lengths"]
         if len(x) != len(lengths) or (len(x) and not (lengths.min() >= 1 and lengths.max() <= x.shape[1])):
@@ -45,19 +41,9 @@ def read_sequences(path: Path) -> list[tuple[str, Tensor]]:
         raise ValueError(f"{path}: holds no array; save sequences (T, C, …) with numpy.savez")
     found = []
     for key, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-            raise ValueError(f"{path}: {key or 'the array'} holds {array.dtype}, expected real numbers")
+        check_numbers(path, key, array)
         found.append((f"{path.name}:{key}" if key else path.name, torch.as_tensor(array, dtype=torch.float32)))
     return found
-
-
-def load_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of a ``.npz`` by name, or that of a ``.npy`` under the empty name; never a pickle."""
-    content: Any = np.load(path, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-        return {"": content}
-    with content:
-        return {k: content[k] for k in content.files}
 
 
 def fit_shape(name: str, x: Tensor, model: Any) -> Tensor:

@@ -7,24 +7,17 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 
-from convrnn_zoo.cli import _group
-from convrnn_zoo.cli._forecast import read_frames
-from convrnn_zoo.cli.demo import NAME as CLASSIFIER
-from tests.train.made_data import write_digits, write_fmi, write_knmi, write_rain
+from convrnn_zoo.cli._frames import read_frames
+from convrnn_zoo.cli.demo import CLASSIFIER
+from tests.command_line import run
+from tests.made_data import write_digits, write_fmi, write_knmi, write_rain
 
 ENTRIES = {
     "weights": "convlstm_openstl_s.tiny", "description": "Forecasts.", "license": "mit", "inputs": 3, "horizon": 4,
     "updates": 1, "batch_size": 2, "lr": 0.01, "loss": "mse", "test_sequences": 6,
 }  # fmt: skip
-
-
-def run(*args, code=0):
-    done = CliRunner().invoke(_group.cli, [str(a) for a in args])
-    assert done.exit_code == code, done.output
-    return done.output
 
 
 def picture(path):

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
-from small_scores import FORECASTERS, SCORES, small_scores
 
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.train import RECIPES, load_forecaster
 from convrnn_zoo.train.scores import mean
+
+from .small_scores import FORECASTERS, SCORES, small_scores
 
 
 @pytest.fixture(scope="module", params=FORECASTERS)

@@ -1,0 +1,178 @@
+"""Forecasters that make one frame at a time and read it back, and the usual one: cells on top of each other."""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import ConvRNNCellBase
+from ..layers import _checks as check
+from ._forecasting import Forecaster
+
+State = tuple[Tensor, ...]
+Delta = tuple[Tensor, Tensor]
+"""What a layer adds to its two memories in a step."""
+
+
+class Rollout(NamedTuple):
+    """All that an autoregressive forecaster makes of a sequence; what its training wants beside the forecast."""
+
+    forecast: Tensor
+    """Frames T to T + horizon - 1: ``(N, horizon, C, H, W)``."""
+    warmup: Tensor
+    """The forecast, one step ahead, of the input frames 1 to T - 1: ``(N, T - 1, C, H, W)``."""
+    deltas: list[Delta]
+    """For PredRNN v2, of each step and layer what was added to the two memories; empty for the others."""
+
+
+class AutoregressiveForecaster(Forecaster):
+    """A forecaster that makes one frame at a time and reads it back to make the next.
+
+    A subclass defines the initial state and a step, on frames folded into patches: :meth:`start` and :meth:`advance`.
+    Scheduled sampling and its reverse belong to training, which decides by `teacher` and `mask` what is read; see
+    :meth:`forward`.
+    """
+
+    def start(self, x: Tensor) -> State:
+        """The state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
+        raise NotImplementedError(f"{type(self).__name__} must define its initial state")
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+        """One step: the next frame's patches, the next state, and the deltas of the layers, if it has such."""
+        raise NotImplementedError(f"{type(self).__name__} must define its step")
+
+    def expose(self, deltas: list[Delta]) -> list[Delta]:
+        """What of a step's deltas a :class:`Rollout` shows: none, unless a loss asks for them."""
+        return []
+
+    def forward(
+        self,
+        x: Tensor,
+        horizon: int | None = None,
+        *,
+        teacher: Tensor | None = None,
+        mask: Tensor | None = None,
+        return_aux: bool = False,
+    ) -> Tensor | Rollout:
+        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
+
+        Args:
+            x: the input frames.
+            horizon: frames to forecast; the model's default, and the teacher's length where there is one.
+            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``; they are read in place of forecasts.
+            mask: booleans ``(N, T + horizon - 2)``, one for each frame from the second to the last but one: whether
+                the true frame is read, or the model's forecast of it. All are true by default. Scheduled sampling
+                draws the last ``horizon - 1`` columns; reverse scheduled sampling draws the first ``T - 1`` too.
+            return_aux: give a :class:`Rollout` for the forecast alone.
+
+        Raises:
+            ValueError: frames, teacher or mask of another shape; a mask without a teacher.
+        """
+        x = self.check_frames("x", x)
+        length = x.shape[1]
+        if teacher is None:
+            horizon = self.check_horizon(horizon)
+            if mask is not None:
+                raise ValueError("mask chooses between true frames and forecasts: pass the true ones as teacher")
+        else:
+            horizon = self._check_teacher(x, teacher, horizon)
+            mask = self._check_mask(mask, x, horizon)
+            x = torch.cat([x, teacher], dim=1)
+        patches = F.pixel_unshuffle(x, self.reduction)
+
+        made: list[Tensor] = []
+        deltas: list[Delta] = []
+        state = self.start(patches[:, 0])
+        for t in range(length + horizon - 1):
+            if t == 0 or (mask is None and t < length):
+                fed = patches[:, t]
+            elif mask is None:
+                fed = made[-1]
+            else:
+                fed = torch.where(mask[:, t - 1, None, None, None], patches[:, t], made[-1])
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
+            else:
+                y, state, delta = self.advance(fed, state)
+            made.append(y)
+            if return_aux:
+                deltas += self.expose(delta)
+        frames = F.pixel_shuffle(torch.stack(made if return_aux else made[length - 1 :], dim=1), self.reduction)
+        if not return_aux:
+            return frames
+        return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
+
+    def _check_teacher(self, x: Tensor, teacher: object, horizon: int | None) -> int:
+        teacher = self.check_frames("teacher", teacher)
+        expected = (len(x), teacher.shape[1] if horizon is None else horizon, *x.shape[2:])
+        if tuple(teacher.shape) != expected:
+            raise ValueError(
+                f"{type(self).__name__} expected teacher of shape {expected}, the frames after x, got "
+                f"{tuple(teacher.shape)}; leave horizon out, or cut one to the other"
+            )
+        return teacher.shape[1]
+
+    def _check_mask(self, mask: object, x: Tensor, horizon: int) -> Tensor:
+        shape = (len(x), x.shape[1] + horizon - 2)
+        if mask is None:
+            return torch.ones(shape, dtype=torch.bool, device=x.device)
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != shape:
+            raise ValueError(
+                f"{type(self).__name__} expected mask as booleans of shape {shape} (N, T + horizon - 2), got "
+                f"{check.describe(mask)}; one for each frame but the first and the last"
+            )
+        return mask.to(x.device)
+
+
+class StackedCells(AutoregressiveForecaster):
+    """Cells on top of each other on patches of a frame, and a 1×1 convolution from the top state to the next frame.
+
+    Args:
+        in_chans: channels of a frame.
+        hidden_channels: one width a layer; a number is the width of all `num_layers`.
+        kernel_size: kernel of every convolution.
+        num_layers: layers, where `hidden_channels` is a number.
+        patch_size: pixels of a patch's edge; a patch becomes one pixel of in_chans · patch_size² channels.
+        horizon: frames to forecast when the call does not say.
+        num_classes: 0.
+        device, dtype: where and as what the parameters are made.
+    """
+
+    cell: ClassVar[type[ConvRNNCellBase]]
+    """The class of every layer."""
+
+    def __init__(
+        self,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = 128,
+        kernel_size: int = 5,
+        num_layers: int = 4,
+        patch_size: int = 4,
+        horizon: int = 10,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes)
+        if isinstance(hidden_channels, int):
+            hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
+        widths = list(hidden_channels)
+        folded = in_chans * patch_size**2
+        factory = {"device": device, "dtype": dtype}
+        self.layers = nn.ModuleList(
+            self.cell(below, width, kernel_size, bias=False, **factory)  # type: ignore[arg-type]
+            for below, width in zip([folded, *widths], widths, strict=False)
+        )
+        self.widths, self.num_features = widths, widths[-1]
+        self.head = nn.Conv2d(widths[-1], folded, 1, bias=False, **factory)  # type: ignore[arg-type]
+
+    def start(self, x: Tensor) -> State:
+        """Zeros: ``h`` and ``c`` of each layer in turn."""
+        return tuple(x.new_zeros(len(x), width, *x.shape[-2:]) for width in self.widths for _ in range(2))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters by depth, for layer-wise learning rates."""
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

@@ -1,0 +1,46 @@
+"""Parts of which encoder–forecasters are made."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+NEGATIVE_SLOPE = 0.2
+"""Of the leaky ReLUs behind convolutions of frames."""
+
+
+def framewise(module: nn.Module, x: Tensor) -> Tensor:
+    """A module of single frames over ``(T, N, C, H, W)``."""
+    return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def constant_input(like: Tensor, horizon: int) -> Tensor:
+    """Ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``: what a forecaster's first layer, which has no input,
+    is fed with through a 1×1 kernel, so that its input weights are its gates' biases and nothing else."""
+    return like.new_ones(1, 1, 1, 1, 1).expand(horizon, len(like), 1, *like.shape[-2:])
+
+
+def stage(convolution: type[nn.Module], *sizes: int, **made: Any) -> nn.Sequential:
+    """A convolution of sizes (in, out, kernel, stride, padding) and a leaky ReLU."""
+    return nn.Sequential(convolution(*sizes, **made), nn.LeakyReLU(NEGATIVE_SLOPE))
+
+
+class Unroll(nn.Module):
+    """A cell over a sequence ``(T, N, C, H, W)``, called as a sequence layer is: for cells that have none."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+        self.grad_checkpointing = False
+
+    def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        """Every h, and the last state."""
+        ys = []
+        for x in xs.unbind(0):
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                hx = checkpoint(self.cell, x, hx, use_reentrant=False)
+            else:
+                hx = self.cell(x, hx)
+            ys.append(hx if isinstance(hx, Tensor) else hx[0])
+        return torch.stack(ys), hx

@@ -1,0 +1,44 @@
+"""What the tests of training share: comparing models, and runs that are interrupted."""
+
+import hashlib
+import subprocess
+import time
+
+import pytest
+import torch
+
+from convrnn_zoo.train import fit
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def interrupted(run, saves):
+    """Calls `run` and interrupts it right after it wrote so many checkpoints."""
+    left = [saves]
+
+    def save_and_interrupt(content, path, save=fit.save_checkpoint):
+        save(content, path)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fit, "save_checkpoint", save_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+
+
+def killed(command, checkpoint):
+    """Starts `command` and kills it as soon as its first checkpoint is there."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()

@@ -1,0 +1,61 @@
+"""Cuts the samples of the demo from the test splits of the data sets: ``python tools/demo_samples.py DIRECTORY``.
+
+The directory holds one for each data set of frames, of its name; the vowels come with aeon.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convrnn_zoo.train.data import Labelled, load_japanese_vowels
+from convrnn_zoo.train.frames import FRAME_SETS
+from convrnn_zoo.train.moving import MovingDigits
+from convrnn_zoo.train.radar import COARSEN, part_of, read_events
+
+DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
+
+
+def vowels_sample(data: Labelled, per_class: int = 5) -> dict[str, Any]:
+    """The first `per_class` sequences of every class."""
+    order = [int(i) for c in data.labels.unique() for i in (data.labels == c).nonzero()[:per_class]]
+    x, lengths, labels = data.batch(order)
+    return {"x": x.numpy(), "lengths": lengths.numpy(), "labels": labels.numpy()}
+
+
+def rain_sample(
+    directory: Path, inputs: int = 4, length: int = 16, corner: int = 120, size: int = 128
+) -> dict[str, Any]:
+    """A square in the middle of KNMI's range at the start of the test split, in mm/h, with the times of the day.
+
+    Args:
+        directory: such as the ``radar`` of pysteps' example data.
+        inputs: frames before the test split, which a forecast reads.
+        length: frames in all.
+        corner: first row and column, in pixels of 2 km.
+        size: edge in pixels.
+    """
+    frames, times = part_of(read_events(directory, COARSEN)[0], "test", inputs)
+    square = slice(corner, corner + size)
+    x = frames[:length, square, square].numpy().astype(np.float16)
+    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in times[:length]])}
+
+
+def moving_sample(clips: MovingDigits, length: int = 20) -> dict[str, Any]:
+    """The first sequence that every evaluation sees, as bytes."""
+    return {"x": (clips.fixed(1, length)[0, :, 0] * 255).byte().numpy()}
+
+
+def main(directory: Path) -> None:
+    """Writes every sample whose data are there."""
+    np.savez_compressed(DEMO / "japanese_vowels.npz", **vowels_sample(load_japanese_vowels(None, "test")))
+    for name, data in FRAME_SETS.items():
+        if (directory / name).is_dir():
+            is_rain = name == "rain"
+            sample = rain_sample(directory / name) if is_rain else moving_sample(data.load(directory / name, "test", 0))
+            np.savez_compressed(DEMO / f"{name}.npz", **sample)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
