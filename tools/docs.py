@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -110,10 +111,7 @@ def unweighted(page: str) -> str:
 def padding(page: str) -> str:
     """What reading the padding as data costs, of every record that measured it."""
     rows = [
-        (m.name, f"{m.mean:g} ± {m.std:g} %", m.note)
-        for w in WEIGHTS.values()
-        for m in w.metrics
-        if m.mean is not None
+        (m.name, f"{m.mean:g} ± {m.std:g} %", m.note) for w in WEIGHTS.values() for m in w.metrics if m.mean is not None
     ]
     return markdown(("", "mean ± standard deviation", ""), rows)
 
@@ -122,7 +120,9 @@ def demo(page: str) -> str:
     """The last recording of each class, as `make demo` shows it, and the accuracy over all."""
     rows, right = recordings()
     last = [row[1:-1] for row in {row[2]: row for row in rows}.values()]
-    return f"{markdown(HEADER[1:-1], last)}\n\n{right} of {len(rows)} right; the last recording of each speaker is shown."
+    return (
+        f"{markdown(HEADER[1:-1], last)}\n\n{right} of {len(rows)} right; the last recording of each speaker is shown."
+    )
 
 
 def sources(page: str) -> str:
@@ -192,6 +192,13 @@ def machine(page: str) -> str:
     return f"{m['processor']}, {m['threads']} threads, torch {m['torch']}; medians of {result['rounds']} runs in turn."
 
 
+def extras() -> list[str]:
+    """The optional parts of the package."""
+    return list(
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    )
+
+
 # ---- parts of the parts --------------------------------------------------------------------------------------
 _META: dict[str, Any] = {"in_chans": 1, "device": "meta"}
 _PEERS = ("fastest peer", "fastest compiled peer")
@@ -223,7 +230,7 @@ def _forecasters() -> tuple[tuple[str, Any], ...]:
 @torch.no_grad()
 def _cost(model: Any, frames: int, **call: int) -> float:
     """Multiply-adds of a forward pass on the meta device, in units of 10⁹."""
-    size = 64 if not isinstance(model, Forecaster) else model.pretrained_cfg["input_size"][-1]
+    size = model.pretrained_cfg["input_size"][-1] if "horizon" in call else 64
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, frames, 1, size, size, device="meta"), **call)
     return counter.get_total_flops() / 2e9
