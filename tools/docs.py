@@ -67,7 +67,7 @@ def layer_costs(page: str) -> str:
         names = [f"{kind}2d_{n}layer" for n in (1, 2, 3)]
         sizes = [f"{_parameters(create_model(name, in_chans=1, device='meta')):,}" for name in names]
         rows.append((f"`{kind}2d_…layer`", cell, *sizes, f"{_a_frame_more(create_model(names[0], **_META)):.2f}"))
-    return markdown(("name", "cell", "1 layer", "2 layers", "3 layers", "G multiply-adds a frame, 1 layer"), rows)
+    return markdown(("name", "cell", "1 layer", "2 layers", "3 layers", "cost of a frame, 1 layer"), rows)
 
 
 def forecasters(page: str) -> str:
@@ -84,7 +84,7 @@ def forecasters(page: str) -> str:
         read, ahead = _a_frame_more(model), _a_frame_ahead(model)
         rows.append((f"`{name}`", sizes, f"{height}²", f"{read:.2f}", f"{ahead:.2f}", " ".join(told) or "–", links))
     return markdown(
-        ("name", "parameters", "frames", "G to read one", "G to forecast one", "published elsewhere", "weights here"),
+        ("name", "parameters", "frames", "cost to read one", "cost to forecast one", "published elsewhere", "weights here"),
         sorted(rows),
     )
 
@@ -101,9 +101,9 @@ def weights(page: str) -> str:
 
 def unweighted(page: str) -> str:
     """How many names have weights."""
-    having = {w.architecture for w in WEIGHTS.values()}
+    having = sorted({w.architecture for w in WEIGHTS.values()})
     return (
-        f"Of {len(list_models())} names, {len(having)} have weights: {', '.join(f'`{name}`' for name in sorted(having))}. "
+        f"Of {len(list_models())} names, {len(having)} have weights: {', '.join(f'`{name}`' for name in having)}. "
         "Every other name builds an untrained network: train it before you use what it says."
     )
 
@@ -163,7 +163,8 @@ def citation(page: str) -> str:
     authors, title, version = cff["authors"][0]["name"], cff["title"], cff["version"]
     fields = {"author": f"{{{authors}}}", "title": f"{{{title}}}", "version": version}
     lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
-    return f"> {authors}. *{title}*, version {version}. {cff['license']} licence.\n\n```bibtex\n@software{{convrnn_zoo,\n{lines}\n}}\n```"
+    words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
+    return f"{words}\n\n```bibtex\n@software{{convrnn_zoo,\n{lines}\n}}\n```"
 
 
 # ---- what was measured ---------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ def speed_summary(page: str) -> str:
             fastest = report.fastest_peers(case[task], "ours")
             row += [f"{1e3 * median(case[task]['ours']):.1f}", *(f"{fastest[k]:.2f}" for k in _PEERS if k in fastest)]
         rows.append(tuple(row))
-    titles = ("ms", "peer", "compiled peer")
+    titles = ("ms", "fastest other", "fastest compiled")
     return markdown(("shape", *(f"{task}, {t}" for task in ("inference", "training") for t in titles)), rows)
 
 
@@ -189,7 +190,10 @@ def machine(page: str) -> str:
     """What was measured on."""
     result = _measured()
     m = result["machine"]
-    return f"{m['processor']}, {m['threads']} threads, torch {m['torch']}; medians of {result['rounds']} runs in turn."
+    return (
+        f"Measured on {m['processor']} with {m['threads']} threads and torch {m['torch']}; each time is the median of "
+        f"{result['rounds']} runs, the schemes taking turns."
+    )
 
 
 def extras() -> list[str]:
@@ -249,8 +253,8 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, versions, entries, citation,
-        speed, speed_summary, machine,
+        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, versions,
+        entries, citation, speed, speed_summary, machine,
     )
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The docstrings' reStructuredText as Markdown, for the site: formulas, roles, tables. mkdocs.yml names the extension."""
+"""The docstrings' reStructuredText as Markdown, for the site: formulas, roles, tables. mkdocs.yml names this file."""
 
 import re
 from typing import Any

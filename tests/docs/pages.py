@@ -28,4 +28,4 @@ def name(page: Path) -> str:
 
 def blocks(page: Path) -> list[Block]:
     found = _BLOCK.finditer(page.read_text(encoding="utf-8"))
-    return [Block(m["language"], m["code"], m["reason"]) for m in found]
+    return [Block(m[2], m[3], m[1]) for m in found]

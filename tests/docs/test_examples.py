@@ -1,4 +1,4 @@
-"""Every example of README, pages and cards runs, in order, in an empty directory; see CONTRIBUTING for what marks one."""
+"""Every example of README, pages and cards runs, in order, in an empty directory; CONTRIBUTING says what marks one."""
 
 import re
 import shlex

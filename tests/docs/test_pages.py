@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pages import CARDS, PAGES, ROOT, name
+from pages import CARDS, PAGES, ROOT, blocks, name
 
 import convrnn_zoo
 from convrnn_zoo import interop
@@ -80,3 +80,9 @@ def test_the_citation_is_of_this_version() -> None:
 
 def test_the_readme_is_a_landing_page() -> None:
     assert len(TEXTS["README.md"].splitlines()) <= 170
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent == ROOT / "docs"], ids=name)
+def test_code_is_seen_whole(page: Path) -> None:
+    for block in blocks(page):
+        assert max(map(len, block.code.splitlines())) <= 90
