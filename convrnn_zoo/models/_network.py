@@ -42,7 +42,7 @@ class ConvRNNModel(nn.Module):
         One frame gives the same without T.
 
     Example:
-        >>> from convrnn_zoo.layers import Conv1dGRU, Conv2dLSTM
+        >>> from convrnn_zoo.layers import Conv2dLSTM
         >>> model = ConvRNNModel(Conv2dLSTM, in_chans=3, hidden_channels=16, num_classes=5, bidirectional=True)
         >>> tuple(model(torch.randn(2, 7, 3, 8, 8), lengths=[7, 4]).shape)
         (2, 5)
@@ -168,8 +168,8 @@ class ConvRNNModel(nn.Module):
         In a bidirectional model the second direction starts anew at the end of every chunk.
 
         Example:
-            >>> from convrnn_zoo.layers import Conv1dGRU, Conv2dLSTM
-        >>> model = ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4).eval()
+            >>> from convrnn_zoo.layers import Conv1dGRU
+            >>> model = ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4).eval()
             >>> x = torch.randn(1, 6, 2, 10)
             >>> first, state = model.forward_sequence(x[:, :4])
             >>> second, state = model.forward_sequence(x[:, 4:], state)
