@@ -83,10 +83,8 @@ def forecasters(page: str) -> str:
         links = ", ".join(f"[{w.name.partition('.')[2]}]({_card(w, page)})" for w in ours) or "none"
         read, ahead = _a_frame_more(model), _a_frame_ahead(model)
         rows.append((f"`{name}`", sizes, f"{height}²", f"{read:.2f}", f"{ahead:.2f}", " ".join(told) or "–", links))
-    return markdown(
-        ("name", "parameters", "frames", "cost to read one", "cost to forecast one", "published elsewhere", "weights here"),
-        sorted(rows),
-    )
+    costs = ("cost to read one", "cost to forecast one")
+    return markdown(("name", "parameters", "frames", *costs, "published elsewhere", "weights here"), sorted(rows))
 
 
 def weights(page: str) -> str:

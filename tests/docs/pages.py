@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CARDS = sorted((ROOT / "model_cards").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
-PAGES += sorted((ROOT / "docs" / "api").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *CARDS]
+PAGES += sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.is_symlink())
 
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.M

@@ -48,7 +48,7 @@ def run_python(block: Block, names: dict[str, Any]) -> int:
 
 def run_shell(block: Block) -> None:
     """Runs the commands of the zoo, or where the block is not to be run, parses them; others are known by sight."""
-    for line in block.code.splitlines():
+    for line in block.code.replace("\\\n", "").splitlines():
         program, *words = shlex.split(line.partition("-m ")[2] or line, comments=True)
         if program in ("convrnn-zoo", "convrnn_zoo"):
             if block.reason:
