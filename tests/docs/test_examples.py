@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from pages import CARDS, PAGES, ROOT, Block, blocks, name
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
+
+from .pages import CARDS, PAGES, ROOT, Block, blocks, name
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)

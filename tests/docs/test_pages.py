@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pages import CARDS, PAGES, ROOT, blocks, name
 
 import convrnn_zoo
 from convrnn_zoo import interop
 from tools import docs
+
+from .pages import CARDS, PAGES, ROOT, blocks, name
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
 

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import ROOT
 
 import convrnn_zoo
 from convrnn_zoo import list_models
+
+from .pages import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import ROOT
+
+from .pages import ROOT
 
 FILES = ("README.md", "CONTRIBUTING.md", "Makefile", "hubconf.py", "conftest.py", "pyproject.toml")
 
