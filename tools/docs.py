@@ -84,7 +84,7 @@ def forecasters(page: str) -> str:
         read, ahead = _a_frame_more(model), _a_frame_ahead(model)
         rows.append((f"`{name}`", sizes, f"{height}²", f"{read:.2f}", f"{ahead:.2f}", " ".join(told) or "–", links))
     costs = ("cost to read one", "cost to forecast one")
-    return markdown(("name", "parameters", "frames", *costs, "published elsewhere", "weights here"), sorted(rows))
+    return markdown(("name", "parameters", "frames", *costs, "published elsewhere", "weights here"), rows)
 
 
 def weights(page: str) -> str:
@@ -226,7 +226,7 @@ def _parameters(model: torch.nn.Module) -> int:
 @cache
 def _forecasters() -> tuple[tuple[str, Any], ...]:
     built = ((name, create_model(name, device="meta").eval()) for name in entry_points())
-    return tuple((name, model) for name, model in built if isinstance(model, Forecaster))
+    return tuple(sorted(((name, model) for name, model in built if isinstance(model, Forecaster)), key=lambda f: f[0]))
 
 
 @torch.no_grad()
