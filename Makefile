@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-timm lint docs pictures train bench clean
+.PHONY: demo test test-all test-timm lint docs site pictures train bench clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -24,10 +24,13 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/python -m convrnn_zoo.docs
+	$(BIN)/python -m tools.docs
+
+site: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
 
 pictures: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo demo --out pictures
+	$(BIN)/convrnn-zoo demo --out docs/pictures
 
 train: $(VENV)/.installed-dev
 	$(BIN)/convrnn-zoo train japanese_vowels --into convrnn_zoo/models/weights
@@ -37,7 +40,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/convrnn-zoo bench --compile-peers --steps --profile --out runs/bench
 
 clean:
-	rm -rf $(VENV) build dist runs *.egg-info
+	rm -rf $(VENV) build dist runs site *.egg-info
 
 $(VENV)/.installed-demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -40,7 +40,8 @@ _DOC = """OpenSTL's ConvLSTM-{size}: four ConvLSTM layers of {width} on patches 
 
 Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
 forecast. Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE {mse}, SSIM {ssim}.
-Tan et al. 2023, https://arxiv.org/abs/2306.11249.
+Tan et al. 2023, https://arxiv.org/abs/2306.11249. OpenSTL's code builds {built} parameters (published as {published}
+million); {dead} of them are never used and left out here.
 
 Args:
     pretrained: load the weights of the name's tag, or its first.
@@ -53,14 +54,17 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-for _size, _width, _count, _mse, _ssim in (
-    ("S", 128, "11,675,648", "29.80", ".9288"),
-    ("L", 192, "26,115,072", "27.78", ".9343"),
+for _size, _width, _count, _built, _published, _dead, _mse, _ssim in (
+    ("S", 128, "11,675,648", "15,083,520", "15.0", "3,407,872", "29.80", ".9288"),
+    ("L", 192, "26,115,072", "33,782,784", "33.8", "7,667,712", "27.78", ".9343"),
 ):
     register(
         __name__,
         f"convlstm_openstl_{_size.lower()}",
         partial(OpenSTLConvLSTM, hidden_channels=_width),
         cfg=FRAME_CFG,
-        doc=_DOC.format(size=_size, name=_size.lower(), width=_width, count=_count, mse=_mse, ssim=_ssim),
-    )
+        doc=_DOC.format(
+            size=_size, name=_size.lower(), width=_width, count=_count, built=_built, published=_published, dead=_dead,
+            mse=_mse, ssim=_ssim,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,126 @@
+"""Every example of README, pages and cards runs, in order, in an empty directory; CONTRIBUTING says what marks one."""
+
+import re
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import convrnn_zoo
+from convrnn_zoo.cli._group import cli
+
+from .pages import CARDS, PAGES, ROOT, Block, blocks, name
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", re.MULTILINE)
+WITH_BLOCKS = [page for page in PAGES if blocks(page)]
+
+every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where examples run: the files that they name, and nothing else of the checkout."""
+    shutil.copy(ROOT / "hubconf.py", tmp_path)
+    np.save(tmp_path / "recording.npy", np.random.default_rng(0).normal(size=(17, 12, 1)))
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).uniform(0, 5, size=(16, 40, 48)))
+    state = {"cell_list.0.conv.weight": torch.randn(16, 7, 3, 3), "cell_list.0.conv.bias": torch.randn(16)}
+    torch.save(state, tmp_path / "old.pth")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_python(block: Block, names: dict[str, Any]) -> int:
+    """Runs it and compares the shapes that its comments name; gives how many those are."""
+    exec(compile(block.code, "example", "exec"), names)
+    shapes = SHAPE.findall(block.code)
+    for variable, shape in shapes:
+        assert tuple(names[variable].shape) == tuple(map(int, shape.split(","))), variable
+    return len(shapes)
+
+
+def run_shell(block: Block) -> None:
+    """Runs the commands of the zoo, or where the block is not to be run, parses them; others are known by sight."""
+    for line in block.code.replace("\\\n", "").splitlines():
+        program, *words = shlex.split(line.partition("-m ")[2] or line, comments=True)
+        if program in ("convrnn-zoo", "convrnn_zoo"):
+            if block.reason:
+                parse(words)
+            else:
+                result = CliRunner().invoke(cli, words)
+                assert result.exit_code == 0, result.output
+        elif program == "pip":
+            named = re.findall(r"\[(.*)\]", words[-1])
+            assert {extra for extras in named for extra in extras.split(",")} <= set(EXTRAS), line
+        elif program == "make":
+            assert words[0] in TARGETS, line
+        else:
+            assert block.reason, f"{line!r} cannot be run here: mark its block with <!-- not run: REASON -->"
+
+
+def parse(words: list[str]) -> click.Context:
+    """The command with its arguments checked, paths that must be there included."""
+    with click.Context(cli) as context:
+        return cli.commands[words[0]].make_context(words[0], words[1:], parent=context)
+
+
+@every_page
+def test_examples_run(page: Path, directory: Path) -> None:
+    names: dict[str, Any] = {}
+    if page in CARDS:  # a card's snippet is given data in the shape that its record names
+        shape = [8 if isinstance(size, str) else size for size in convrnn_zoo.WEIGHTS[page.stem].input_shape]
+        names = {"torch": torch, "x": torch.rand(2, *shape)}
+    for block in blocks(page):
+        if page == ROOT / "README.md":
+            names = {}  # each of its examples can be pasted by itself
+        if block.language == "sh":
+            run_shell(block)
+        elif block.language == "python" and block.reason:
+            compile(block.code, name(page), "exec")
+        elif block.language == "python":
+            run_python(block, names)
+
+
+@every_page
+def test_languages_are_those_that_are_run(page: Path) -> None:
+    assert {block.language for block in blocks(page)} <= {"python", "sh", "bibtex", ""}
+
+
+def test_most_examples_are_run_and_their_shapes_compared() -> None:
+    found = [block for page in WITH_BLOCKS for block in blocks(page) if block.language in ("python", "sh")]
+    assert sum(not block.reason for block in found) > 0.8 * len(found) > 30
+    named = [len(re.findall(r"# \(\d", block.code)) for block in found]
+    assert named == [len(SHAPE.findall(block.code)) for block in found]  # every shape in a comment is compared
+    assert sum(named) > 15
+
+
+@pytest.mark.parametrize("code", ["x = torch.ones(2, 3)  # (3, 2)", "y = 1 / 0"])
+def test_a_wrong_example_is_found(code: str) -> None:
+    with pytest.raises((AssertionError, ZeroDivisionError)):
+        run_python(Block("python", code, None), {"torch": torch})
+
+
+@pytest.mark.parametrize(
+    "line", ["convrnn-zoo list nothing", "pip install '.[nothing]'", "make nothing", "curl https://example.org"]
+)
+def test_a_wrong_command_is_found(line: str) -> None:
+    with pytest.raises(AssertionError):
+        run_shell(Block("sh", line, None))
+
+
+def test_the_road_from_an_old_checkpoint_to_the_hub(directory: Path) -> None:
+    road = [block for block in blocks(ROOT / "docs" / "interop.md") if block.language == "sh"]
+    commands = [line for block in road for line in block.code.splitlines() if line.startswith("convrnn-zoo")]
+    convert, push = (shlex.split(line, comments=True)[1:] for line in commands)
+    assert CliRunner().invoke(cli, convert).exit_code == 0
+    pushed = parse(push).params
+    assert Path(pushed["source"], "config.json").is_file()
+    assert pushed["card"].is_file()

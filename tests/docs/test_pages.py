@@ -1,0 +1,89 @@
+"""Generated parts are fresh, links and names lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import convrnn_zoo
+from convrnn_zoo import interop
+from tools import docs
+
+from .pages import CARDS, PAGES, ROOT, blocks, name
+
+TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
+
+
+def test_generated_parts_are_fresh() -> None:
+    assert not {name(p) for p in docs.stale()}, "run `make docs`"
+
+
+def test_a_stale_part_is_found(tmp_path: Path) -> None:
+    for page in docs.pages():
+        copy = tmp_path / page.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True, parents=True)
+        text = page.read_text(encoding="utf-8")
+        copy.write_text(re.sub(r"(<!-- (generated|facts): .*-->\n)", r"\1old\n", text), encoding="utf-8")
+    assert set(docs.stale(tmp_path)) == {tmp_path / p.relative_to(ROOT) for p in docs.pages()}
+
+
+def test_every_part_has_its_place() -> None:
+    used = {part for text in TEXTS.values() for part in re.findall(r"^<!-- generated: (\w+) -->", text, flags=re.M)}
+    assert used == set(docs.PARTS)
+
+
+def test_every_set_of_weights_has_a_card() -> None:
+    assert {card.stem for card in CARDS} == set(convrnn_zoo.WEIGHTS)
+
+
+@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md"])
+def test_links_to_files_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_make_targets_that_are_named_exist(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make ([\w-]+)`", TEXTS[page]):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_files_that_contributing_names_exist() -> None:
+    for path in re.findall(r"`((?:convrnn_zoo|tests|tools|docs|model_cards)/[\w./-]*)`", TEXTS["CONTRIBUTING.md"]):
+        assert "NAME" in path or (ROOT / path).exists(), path
+
+
+def test_every_source_of_checkpoints_is_listed_and_whether_it_is_written() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` .* \| (yes|no) \|$", TEXTS["docs/interop.md"], flags=re.MULTILINE))
+    assert rows == {source: "yes" if known.export else "no" for source, known in interop.SOURCES.items()}
+
+
+def test_every_extra_is_listed() -> None:
+    rows = set(re.findall(r"^\| `(\w+)` \|", TEXTS["docs/install.md"], flags=re.MULTILINE))
+    assert rows == set(docs.extras())
+
+
+def test_names_without_weights_say_so() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", TEXTS["docs/choosing.md"], flags=re.MULTILINE))
+    having = {w.architecture for w in convrnn_zoo.WEIGHTS.values()}
+    assert {row for row, weights in rows.items() if weights != "none"} == having - {"convlstm1d_bi_1layer"}
+    assert "MSE 29.80" in TEXTS["docs/choosing.md"]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cff["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= cff.keys()
+    assert cff["version"] == convrnn_zoo.__version__
+
+
+def test_the_readme_is_a_landing_page() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 170
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent == ROOT / "docs"], ids=name)
+def test_code_is_seen_whole(page: Path) -> None:
+    for block in blocks(page):
+        assert max(map(len, block.code.splitlines())) <= 90

@@ -1,0 +1,50 @@
+"""The site builds without a warning, shows what is public, and fetches nothing."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convrnn_zoo
+from convrnn_zoo import list_models
+
+from .pages import ROOT
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **QUIET})
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+QUIET = {"NO_MKDOCS_2_WARNING": "1"}  # the theme's word on its successor
+
+
+def test_the_reference_has_all_that_is_public(site: Path) -> None:
+    pages = " ".join(p.read_text(encoding="utf-8") for p in (site / "api").glob("*.html"))
+    shown = set(re.findall(r'<h\d id="convrnn_zoo\.(\w+)"', pages))
+    modules = {"hub", "interop", "layers", "models", "WEIGHTS", "__version__"}
+    assert set(convrnn_zoo.__all__) - modules <= shown
+    core = re.compile(r"conv\w+\dd_(bi_)?\dlayer")
+    assert {n for n in list_models() if not core.fullmatch(n)} <= set(re.findall(r'<h3 id="(\w+)"', pages))
+
+
+def test_no_page_shows_what_should_have_been_rendered(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<(pre|code).*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not re.search(r":(class|func|meth|data):|\.\. math::|={4,}|\*\*\w", text), page.name
+    assert "<math" in (site / "api" / "layers.html").read_text(encoding="utf-8")
+
+
+def test_no_page_fetches_anything(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r'<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//', text), (
+            page.name
+        )

@@ -1,0 +1,302 @@
+"""The generated parts of README, the site's pages and the cards: ``python -m tools.docs`` writes them.
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. A card's facts stand between markers
+of their own; what is written around them is kept. ``--check`` names what is stale and fails, and writes nothing.
+"""
+
+import inspect
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from convrnn_zoo.bench import report
+from convrnn_zoo.cli._group import cli
+from convrnn_zoo.cli._text import markdown
+from convrnn_zoo.cli.demo import HEADER, recordings
+from convrnn_zoo.cli.names import figure
+from convrnn_zoo.hub import card_text
+from convrnn_zoo.interop import SOURCES
+from convrnn_zoo.models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
+from convrnn_zoo.models._registry import entry_points
+
+from . import docstrings as reference
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "convrnn_zoo" / "bench" / "measured.json"
+"""The ``bench.json`` of the run that the page on speed shows."""
+VERSIONS = ROOT / "tools" / "versions.json"
+"""The versions that the tests were run with, a row a run."""
+CARDS = {"README.md": "model_cards"}
+"""Where the cards lie, seen from a page; from a page of the site, in ``weights/``."""
+
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
+_LAST_FRAME = re.compile(r"last frame \(([^)]+)\)")
+_KINDS = {
+    "convrnn": "simple recurrence, tanh or ReLU",
+    "convlstm": "LSTM",
+    "convpeepholelstm": "LSTM whose gates see the cell state",
+    "convgru": "GRU, reset after or before the convolution",
+}
+
+
+# ---- what the registry and the records say -------------------------------------------------------------------
+def architectures(page: str) -> str:
+    """A row a family: the pattern of its names and how many there are."""
+    rows = [
+        (f"`{kind}{{1,2,3}}d[_bi]_{{1,2,3}}layer`", cell, len(list_models(f"{kind}[123]d_*")))
+        for kind, cell in _KINDS.items()
+    ]
+    return markdown(("names", "cell", "how many"), rows)
+
+
+def layer_costs(page: str) -> str:
+    """A row a family: parameters of one to three layers at the default sizes, and the cost of a frame."""
+    rows: list[tuple[object, ...]] = []
+    for kind, cell in _KINDS.items():
+        names = [f"{kind}2d_{n}layer" for n in (1, 2, 3)]
+        sizes = [f"{_parameters(create_model(name, in_chans=1, device='meta')):,}" for name in names]
+        rows.append((f"`{kind}2d_…layer`", cell, *sizes, f"{_a_frame_more(create_model(names[0], **_META)):.2f}"))
+    return markdown(("name", "cell", "1 layer", "2 layers", "3 layers", "cost of a frame, 1 layer"), rows)
+
+
+def forecasters(page: str) -> str:
+    """A row a forecaster: size, cost, what was published of it, and whether the zoo has weights for it."""
+    rows = []
+    for name, model in _forecasters():
+        ours = [w for w in WEIGHTS.values() if w.architecture == name]
+        sizes = f"{_parameters(model):,}"
+        if ours and {w.num_params for w in ours} != {_parameters(model)}:
+            sizes += f" (with weights: {', '.join(sorted({f'{w.num_params:,}' for w in ours}))})"
+        height = model.pretrained_cfg["input_size"][-1]
+        told = _PUBLISHED.findall(" ".join(str(entry_points()[name].__doc__).split()))
+        links = ", ".join(f"[{w.name.partition('.')[2]}]({_card(w, page)})" for w in ours) or "none"
+        read, ahead = _a_frame_more(model), _a_frame_ahead(model)
+        rows.append((f"`{name}`", sizes, f"{height}²", f"{read:.2f}", f"{ahead:.2f}", " ".join(told) or "–", links))
+    costs = ("cost to read one", "cost to forecast one")
+    return markdown(("name", "parameters", "frames", *costs, "published elsewhere", "weights here"), rows)
+
+
+def weights(page: str) -> str:
+    """A row a set of weights: its data, its size, and the figures that tell most."""
+    rows = []
+    for w in WEIGHTS.values():
+        telling = [w.metrics[0], *(m for m in w.metrics if m.name.startswith("CSI"))][:2]
+        figures = "; ".join(map(_beside_the_last_frame, telling))
+        rows.append((f"[`{w.name}`]({_card(w, page)})", w.dataset, f"{w.num_params:,}", figures))
+    return markdown(("weights", "data (licence)", "parameters", "figures on test data"), rows)
+
+
+def unweighted(page: str) -> str:
+    """How many names have weights."""
+    having = sorted({w.architecture for w in WEIGHTS.values()})
+    return (
+        f"Of {len(list_models())} names, {len(having)} have weights: {', '.join(f'`{name}`' for name in having)}. "
+        "Every other name builds an untrained network: train it before you use what it says."
+    )
+
+
+def padding(page: str) -> str:
+    """What reading the padding as data costs, of every record that measured it."""
+    rows = [
+        (m.name, f"{m.mean:g} ± {m.std:g} %", m.note) for w in WEIGHTS.values() for m in w.metrics if m.mean is not None
+    ]
+    return markdown(("", "mean ± standard deviation", ""), rows)
+
+
+def demo(page: str) -> str:
+    """The last recording of each class, as `make demo` shows it, and the accuracy over all."""
+    rows, right = recordings()
+    last = [row[1:-1] for row in {row[2]: row for row in rows}.values()]
+    return (
+        f"{markdown(HEADER[1:-1], last)}\n\n{right} of {len(rows)} right; the last recording of each speaker is shown."
+    )
+
+
+def sources(page: str) -> str:
+    """A row a source of checkpoints: what it is, what must be said beside the file, whether it is written back."""
+    rows = []
+    for name, source in SOURCES.items():
+        title, _, address = source.title.rpartition(", ")
+        options = ", ".join(f"`{option}`" for option in source.options) or "–"
+        rows.append((f"`{name}`", f"[{title}]({address})", options, "yes" if source.export else "no"))
+    return markdown(("source", "reads", "options", "writes back"), rows)
+
+
+def commands(page: str) -> str:
+    """A row a command of the command line."""
+    rows = [(f"`convrnn-zoo {name}`", command.get_short_help_str(200)) for name, command in cli.commands.items()]
+    return markdown(("command", "what it does"), sorted(rows))
+
+
+def versions(page: str) -> str:
+    """The versions that were run."""
+    rows = [tuple(run.values()) for run in json.loads(VERSIONS.read_text(encoding="utf-8"))]
+    return markdown(("Python", "torch", "timm", "huggingface-hub", "what was run"), rows)
+
+
+def entries(page: str) -> str:
+    """A section a forecaster: what its name says of itself."""
+    parts = []
+    for name, _ in _forecasters():
+        about, _, rest = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")
+        takes = " ".join(rest.partition("\n\n")[0].partition("its first.")[2].split())
+        parts.append(f"### {name}\n\n{reference.markdown(about).strip()}\n\nTakes {reference.markdown(takes)}")
+    return "\n\n".join(parts)
+
+
+def citation(page: str) -> str:
+    """CITATION.cff in words and for BibTeX."""
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    authors, title, version = cff["authors"][0]["name"], cff["title"], cff["version"]
+    fields = {"author": f"{{{authors}}}", "title": f"{{{title}}}", "version": version}
+    lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
+    words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
+    return f"{words}\n\n```bibtex\n@software{{convrnn_zoo,\n{lines}\n}}\n```"
+
+
+# ---- what was measured ---------------------------------------------------------------------------------------
+def speed(page: str) -> str:
+    """Every table of the benchmark's run that is kept."""
+    return report.table(_measured())
+
+
+def speed_summary(page: str) -> str:
+    """A row a shape: our time, and how many times as long the fastest other scheme takes."""
+    rows: list[tuple[object, ...]] = []
+    for case in _measured()["cases"]:
+        row: list[object] = [case["title"]]
+        for task in ("inference", "training"):
+            fastest = report.fastest_peers(case[task], "ours")
+            row += [f"{1e3 * median(case[task]['ours']):.1f}", *(f"{fastest[k]:.2f}" for k in _PEERS if k in fastest)]
+        rows.append(tuple(row))
+    titles = ("ms", "fastest other", "fastest compiled")
+    return markdown(("shape", *(f"{task}, {t}" for task in ("inference", "training") for t in titles)), rows)
+
+
+def machine(page: str) -> str:
+    """What was measured on."""
+    result = _measured()
+    m = result["machine"]
+    return (
+        f"Measured on {m['processor']} with {m['threads']} threads and torch {m['torch']}; each time is the median of "
+        f"{result['rounds']} runs, the schemes taking turns."
+    )
+
+
+def extras() -> list[str]:
+    """The optional parts of the package."""
+    return list(
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    )
+
+
+# ---- parts of the parts --------------------------------------------------------------------------------------
+_META: dict[str, Any] = {"in_chans": 1, "device": "meta"}
+_PEERS = ("fastest peer", "fastest compiled peer")
+
+
+def _measured() -> dict[str, Any]:
+    return json.loads(MEASURED.read_text(encoding="utf-8"))
+
+
+def _card(record: Weights, page: str) -> str:
+    return f"{CARDS.get(page, 'weights')}/{record.name}.md"
+
+
+def _beside_the_last_frame(metric: Metric) -> str:
+    last = _LAST_FRAME.search(metric.note)
+    return figure(metric) + (f" (last frame {last[1]})" if last else "")
+
+
+def _parameters(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@cache
+def _forecasters() -> tuple[tuple[str, Any], ...]:
+    built = ((name, create_model(name, device="meta").eval()) for name in entry_points())
+    return tuple(sorted(((name, model) for name, model in built if isinstance(model, Forecaster)), key=lambda f: f[0]))
+
+
+@torch.no_grad()
+def _cost(model: Any, frames: int, **call: int) -> float:
+    """Multiply-adds of a forward pass on the meta device, in units of 10⁹."""
+    size = model.pretrained_cfg["input_size"][-1] if "horizon" in call else 64
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, frames, 1, size, size, device="meta"), **call)
+    return counter.get_total_flops() / 2e9
+
+
+def _a_frame_more(model: Any) -> float:
+    call = {"horizon": 2} if isinstance(model, Forecaster) else {}
+    return _cost(model, 4, **call) - _cost(model, 3, **call)
+
+
+def _a_frame_ahead(model: Any) -> float:
+    return _cost(model, 3, horizon=3) - _cost(model, 3, horizon=2)
+
+
+# ---- pages ---------------------------------------------------------------------------------------------------
+PARTS: dict[str, Callable[[str], str]] = {
+    part.__name__: part
+    for part in (
+        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, versions,
+        entries, citation, speed, speed_summary, machine,
+    )
+}  # fmt: skip
+
+
+def fill(text: str, page: str) -> str:
+    """The text of a page with every generated part made anew."""
+
+    def part(match: re.Match[str]) -> str:
+        return f"{match[1]}{PARTS[match[2]](page)}\n{match[3]}"
+
+    return _PART.sub(part, text)
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """The files that have generated parts."""
+    written = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    return [p for p in written if _PART.search(p.read_text(encoding="utf-8"))] + list(_cards(root))
+
+
+def _cards(root: Path) -> Iterator[Path]:
+    return (root / "model_cards" / f"{name}.md" for name in WEIGHTS)
+
+
+def stale(root: Path = ROOT) -> dict[Path, str]:
+    """The files that are not what they should be, with what they should be."""
+    found = {}
+    for path in pages(root):
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+        new = card_text(WEIGHTS[path.stem], text) if path.stem in WEIGHTS else fill(text or "", path.name)
+        if new != text:
+            found[path] = new
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Writes what is stale, or with ``--check`` names it and fails."""
+    found = stale()
+    for path, text in found.items():
+        print(path.relative_to(ROOT))
+        if "--check" not in argv:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return int("--check" in argv and bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

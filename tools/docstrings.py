@@ -1,0 +1,58 @@
+"""The docstrings' reStructuredText as Markdown, for the site: formulas, roles, tables. mkdocs.yml names this file."""
+
+import re
+from typing import Any
+
+import griffe
+from latex2mathml.converter import convert
+
+import convrnn_zoo
+
+_MATH = re.compile(r"^( *)\.\. math::\n((?:\1 +\S.*\n?|\n(?=\1 ))+)", re.MULTILINE)
+_ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
+_HEADED = re.compile(r"^( *)(Shapes?) \((.+)\):\n", re.MULTILINE)
+_EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
+_TABLE = re.compile(r"^( *)=[= ]+\n((?:\1.*\n)+?)\1=[= ]+\n((?:\1.*\n)+?)\1=[= ]+(?:\n|$)", re.MULTILINE)
+
+
+def markdown(text: str) -> str:
+    """What of a docstring is not Markdown, as Markdown.
+
+    Example:
+        >>> markdown("See :class:`~convrnn_zoo.layers.Conv2dGRU` and :class:`torch.nn.GRU`.")
+        'See [`Conv2dGRU`][convrnn_zoo.Conv2dGRU] and `torch.nn.GRU`.'
+    """
+    text = _MATH.sub(_mathml, text)
+    text = _TABLE.sub(_table, text)
+    text = _EXAMPLE.sub(r"\1Examples:", text)  # the section's name, without which its code is read as text
+    text = _HEADED.sub(r"\1\2:\n\1    \3:\n\n", text)
+    return _ROLE.sub(_link, text)
+
+
+def _mathml(match: re.Match[str]) -> str:
+    """MathML, which every browser draws by itself."""
+    lines = " ".join(match[2].split())
+    return match[1] + convert(rf"\begin{{align*}}{lines}\end{{align*}}", display="block") + "\n\n"
+
+
+def _link(match: re.Match[str]) -> str:
+    """A link to what is public; anything else stands as it is."""
+    name = match[1].rpartition(".")[2]
+    ours = match[1].startswith("convrnn_zoo.") or "." not in match[1]
+    return f"[`{name}`][convrnn_zoo.{name}]" if ours and name in convrnn_zoo.__all__ else f"`{match[1]}`"
+
+
+def _table(match: re.Match[str]) -> str:
+    """A simple table; cells are two spaces or more apart."""
+    head, *rows = (re.split(r" {2,}", line.strip()) for line in (match[2] + match[3]).splitlines())
+    lines = (" | ".join(cells) for cells in (head, ["---"] * len(head), *rows))
+    return "".join(f"{match[1]}| {line} |\n" for line in lines) + "\n"
+
+
+class Docstrings(griffe.Extension):
+    """Every docstring, before it is parsed."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Rewrites the docstring in place."""
+        if obj.docstring:
+            obj.docstring.value = markdown(obj.docstring.value)
