@@ -19,7 +19,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from convrnn_zoo.bench import report
+from benchmarks import report
 from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli._text import markdown
 from convrnn_zoo.cli.demo import HEADER, recordings
@@ -33,7 +33,7 @@ from convrnn_zoo.models._registry import entry_points
 from . import docstrings as reference
 
 ROOT = Path(__file__).parent.parent
-MEASURED = ROOT / "convrnn_zoo" / "bench" / "measured.json"
+MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` of the run that the page on speed shows."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """The versions that the tests were run with, a row a run."""
@@ -172,7 +172,7 @@ def speed_summary(page: str) -> str:
     for case in _measured()["cases"]:
         row: list[object] = [case["title"]]
         for task in ("inference", "training"):
-            fastest = report.fastest_peers(case[task], "ours")
+            fastest = report.fastest_peers(case[task])
             row += [f"{1e3 * median(case[task]['ours']):.1f}", *(f"{fastest[k]:.2f}" for k in _PEERS if k in fastest)]
         rows.append(tuple(row))
     titles = ("ms", "fastest other", "fastest compiled")
