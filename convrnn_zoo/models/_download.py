@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ from ._safetensors import sha256_of
 logger = logging.getLogger("convrnn_zoo")
 Token = str | bool | None
 _TRIES = 3
-_WITHOUT_ANSWER = {"RemoteProtocolError", "RemoteDisconnected"}
+_CUT = {"RemoteProtocolError", "RemoteDisconnected", "IncompleteRead"}
 T = TypeVar("T")
 
 
@@ -99,27 +99,31 @@ def _download(where: Where, cache_dir: Any, token: Token, force: bool = False) -
                 force_download=force, library_name="convrnn_zoo", library_version=__version__,
             )
         ),
+        cut={"IncompleteRead"},  # below 1.0, the client gives up where it has since gone on
     )  # fmt: skip
 
 
-def retry(where: Where, act: Callable[[], T]) -> T:
-    """Tries again, shortly, where the client does not: after a reset, a failure of the server, a short body."""
+def retry(where: Where, act: Callable[[], T], cut: Collection[str] = ()) -> T:
+    """Tries again, shortly, where the client does not: after a reset, a failure of the server, a short body.
+
+    After an answer that was cut off it does not, as that to a commit may be, unless the error is named in `cut`.
+    """
     for left in range(_TRIES - 1, -1, -1):
         try:
             return act()
         except CLIENT_ERRORS as e:
-            if not left or not _may_pass(root_of(e)):
+            if not left or not _may_pass(root_of(e), cut):
                 raise
             logger.warning("%s. Trying again", explain(e, where))
             time.sleep(0.5)
     raise AssertionError("unreachable")
 
 
-def _may_pass(error: BaseException) -> bool:
+def _may_pass(error: BaseException, cut: Collection[str]) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in (500, 502, 503, 504)
     if isinstance(error, TRANSPORT):
-        return not kinds(error) & (UNREACHABLE | TIMEOUT | _WITHOUT_ANSWER)
+        return not kinds(error) & (UNREACHABLE | TIMEOUT | _CUT.difference(cut))
     return is_incomplete(error)
 
 
