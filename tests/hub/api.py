@@ -53,7 +53,7 @@ def create(handler):
         return send(handler, {"error": "You already created this model repo", "url": url}, 409)
     if repo_id.split("/")[0] != user:
         return handler.refuse(403, "", f"{user} may not create repositories there")
-    handler.hub.store.create(repo_id, private=asked.get("visibility") == "private")
+    handler.hub.store.create(repo_id, private=asked.get("visibility") == "private" or asked.get("private", False))
     return send(handler, {"url": url, "name": repo_id})
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants, file_download, hf_api
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 import convrnn_zoo
@@ -64,6 +64,7 @@ def hub(settings, monkeypatch):
         for module in (constants, file_download):  # below 1.0, the latter holds a copy of some
             if module is constants or hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(hf_api.api, "endpoint", server.url)  # made on import: timm's pushes go through it
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     close_session()
     disable_progress_bars()
