@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ from ._safetensors import sha256_of
 
 logger = logging.getLogger("convrnn_zoo")
 Token = str | bool | None
-_TRIES = 3
+_TRIES, _PATIENCE = 3, 3.0
 _CUT = {"RemoteProtocolError", "RemoteDisconnected", "IncompleteRead"}
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def _look_up(where: Where, cache_dir: Any, token: Token) -> tuple[Path | None, s
     url = hf_hub_url(where.repo_id, str(where.filename), revision=where.revision)
     try:
         # One question first, without the client's half minute of retries and before a byte of content is had.
-        meta = retry(where, lambda: get_hf_file_metadata(url, token=token))
+        meta = retry(where, lambda: get_hf_file_metadata(url, token=token), sends=False)
     except (RevisionNotFoundError, EntryNotFoundError):
         raise
     except (OSError, TRANSPORT) as e:
@@ -99,31 +99,33 @@ def _download(where: Where, cache_dir: Any, token: Token, force: bool = False) -
                 force_download=force, library_name="convrnn_zoo", library_version=__version__,
             )
         ),
-        cut={"IncompleteRead"},  # below 1.0, the client gives up where it has since gone on
+        sends=False,
     )  # fmt: skip
 
 
-def retry(where: Where, act: Callable[[], T], cut: Collection[str] = ()) -> T:
-    """Tries again, shortly, where the client does not: after a reset, a failure of the server, a short body.
+def retry(where: Where, act: Callable[[], T], sends: bool = True) -> T:
+    """Tries again, shortly, what failed at once: after a reset, a failure of the server, a short body.
 
-    After an answer that was cut off it does not, as that to a commit may be, unless the error is named in `cut`.
+    What took its time, the client has tried again itself. Where it `sends` something, an answer that was cut off is not
+    asked for again, since what was sent may have arrived.
     """
+    start = time.monotonic()
     for left in range(_TRIES - 1, -1, -1):
         try:
             return act()
         except CLIENT_ERRORS as e:
-            if not left or not _may_pass(root_of(e), cut):
+            if not left or time.monotonic() - start > _PATIENCE or not _may_pass(root_of(e), sends):
                 raise
             logger.warning("%s. Trying again", explain(e, where))
             time.sleep(0.5)
     raise AssertionError("unreachable")
 
 
-def _may_pass(error: BaseException, cut: Collection[str]) -> bool:
+def _may_pass(error: BaseException, sends: bool) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in (500, 502, 503, 504)
     if isinstance(error, TRANSPORT):
-        return not kinds(error) & (UNREACHABLE | TIMEOUT | _CUT.difference(cut))
+        return not kinds(error) & (UNREACHABLE | TIMEOUT | (_CUT if sends else set()))
     return is_incomplete(error)
 
 

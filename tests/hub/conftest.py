@@ -12,7 +12,7 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 import convrnn_zoo
 
-from .client import BELOW_1, close_session
+from .client import KEEPS_PARTS, close_session
 from .examples import files, make
 from .roads import BIG, REPO
 from .server import Hub
@@ -131,5 +131,5 @@ def tree(path: Path) -> dict[str, bytes]:
         str(p.relative_to(path)): p.read_bytes()
         for p in sorted(path.rglob("*"))
         if p.is_file() and ".locks" not in p.parts and p.name != "CACHEDIR.TAG" and "refs" not in p.parts
-        if not (BELOW_1 and p.suffix == ".incomplete")  # which that client keeps, to go on from
+        if not (KEEPS_PARTS and p.suffix == ".incomplete")
     }
