@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled, RevisionNotFoundError
 
 from .._version import __version__
 from ._errors import WeightsError
@@ -27,6 +27,7 @@ from ._hub_errors import (
     is_incomplete,
     kinds,
     root_of,
+    status_of,
 )
 from ._meta import check_size
 from ._safetensors import sha256_of
@@ -122,8 +123,8 @@ def retry(where: Where, act: Callable[[], T], sends: bool = True) -> T:
 
 
 def _may_pass(error: BaseException, sends: bool) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in (500, 502, 503, 504)
+    if status_of(error) is not None:
+        return status_of(error) in (500, 502, 503, 504)
     if isinstance(error, TRANSPORT):
         return not kinds(error) & (UNREACHABLE | TIMEOUT | (_CUT if sends else set()))
     return is_incomplete(error)

@@ -106,7 +106,8 @@ def environment(hub, settings):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGINGFACE_"))}
     return {
         **kept, **settings, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_alice", "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": f"error,ignore:{OLD_CALL}:DeprecationWarning",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": f"error,ignore:{OLD_CALL}:DeprecationWarning,ignore:hf_xet.:DeprecationWarning",
     }  # fmt: skip
 
 
