@@ -34,9 +34,9 @@ class Job(NamedTuple):
     """Whether the first state is zero."""
     recompute: bool
     """Whether a backward pass computes the steps again, √T at a time, instead of keeping them."""
-    compute: torch.dtype
-    """Of the convolutions."""
     differentiated: bool
+    compute: torch.dtype = torch.float32
+    """Of the convolutions."""
 
     def steps(self, xs: Tensor) -> tuple[Tensor, ...]:
         """The input of each step."""
@@ -77,8 +77,7 @@ def run(
     `from_zero` says that the states are zero; `recompute` that a backward pass shall compute again what is inside √T
     segments of time instead of keeping it.
     """
-    device, dtype = xs.device.type, weights[0].ih.dtype
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    dtype = weights[0].ih.dtype
     states = [tuple(s.to(dtype) for s in state) for state in states]
     tensors = [t for s, w in zip(states, weights, strict=True) for t in (*s, w.ih, w.hh, w.b_ih, w.b_hh, *w.extra)]
     job = Job(
@@ -88,7 +87,6 @@ def run(
         directions=len(weights),
         from_zero=from_zero,
         recompute=recompute,
-        compute=torch.get_autocast_dtype(device) if autocast else dtype,
         differentiated=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in [xs, *tensors]),
     )
     # A compiler wants the operations one by one.
@@ -97,10 +95,16 @@ def run(
         over = _plain_in_segments if recompute and job.differentiated else _plain
         y, *last = over(job, xs, *tensors)
     else:
-        y, *last = Scan.apply(job, [], xs, *tensors)
+        y, *last = Scan.apply(job._replace(compute=_conv_dtype(xs, dtype)), [], xs, *tensors)
     kinds = len(cell.states)
     y = y if batch_sizes else y.view(*xs.shape[:2], *y.shape[1:])
     return y, [tuple(last[i : i + kinds]) for i in range(0, len(last), kinds)]
+
+
+def _conv_dtype(xs: Tensor, dtype: torch.dtype) -> torch.dtype:
+    device = xs.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocast else dtype
 
 
 def _is_one_conv(cell: Equations, xs: Tensor, w: DirectionWeights) -> bool:

@@ -108,9 +108,8 @@ class GRUEquations(Equations):
         if self.reset_after:
             return w
         rz = len(w.hh) // 3 * 2
-        if w.b_hh is None:
-            return w._replace(hh=w.hh[:rz], extra=(w.hh[rz:],))
-        return w._replace(hh=w.hh[:rz], b_hh=w.b_hh[:rz], extra=(w.hh[rz:], w.b_hh[rz:]))
+        bias, extra = (None, ()) if w.b_hh is None else (w.b_hh[:rz], (w.b_hh[rz:],))
+        return DirectionWeights(w.ih, w.hh[:rz], w.b_ih, bias, (w.hh[rz:], *extra))
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):

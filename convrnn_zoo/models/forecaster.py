@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import KINDS, ConvRNNBase
 from ..layers import _checks as check
-from ._blocks import NEGATIVE_SLOPE, constant_input, framewise
+from ._blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise
 from ._forecasting import FRAME_CFG, Forecaster
 from ._registry import register
 
@@ -78,7 +78,7 @@ class ConvRNNForecaster(Forecaster):
         stem = widths[0] if stem_channels is None else check.positive_int("stem_channels", stem_channels)
         folded = in_chans * patch_size**2
 
-        down: list[nn.Module] = [nn.PixelUnshuffle(patch_size)]
+        down: list[nn.Module] = [Unshuffle(patch_size)]
         up: list[nn.Module] = []
         below, above = folded, sum(widths)
         for stride in strides:  # a kernel of stride + 2, padded by one, divides and multiplies the size exactly
@@ -101,7 +101,7 @@ class ConvRNNForecaster(Forecaster):
                 widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
                 **made, **layer_args,
             )  # fmt: skip
-        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **made), nn.PixelShuffle(patch_size))
+        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **made), Shuffle(patch_size))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates: each layer of the encoder, then of the forecaster."""
