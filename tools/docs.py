@@ -61,7 +61,9 @@ def layer_costs(page: str) -> str:
     for kind, by_ndim in KINDS.items():
         names = [f"{kind}2d_{n}layer" for n in (1, 2, 3)]
         sizes = [f"{_parameters(create_model(name, in_chans=1, device='meta')):,}" for name in names]
-        rows.append((f"`{kind}2d_…layer`", by_ndim[2].title, *sizes, f"{_a_frame_more(create_model(names[0], **_META)):.2f}"))
+        rows.append(
+            (f"`{kind}2d_…layer`", by_ndim[2].title, *sizes, f"{_a_frame_more(create_model(names[0], **_META)):.2f}")
+        )
     return markdown(("name", "cell", "1 layer", "2 layers", "3 layers", "cost of a frame, 1 layer"), rows)
 
 

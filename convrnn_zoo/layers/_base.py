@@ -109,13 +109,7 @@ class Equations(nn.Module):
 
     # ---- construction --------------------------------------------------------------------------------------
     def _configure(
-        self,
-        in_channels: int,
-        bias: bool,
-        stride: int | Sequence[int],
-        dilation: int | Sequence[int],
-        groups: int,
-        padding_mode: str,
+        self, in_channels: int, bias: bool, stride: Size, dilation: Size, groups: int, padding_mode: str
     ) -> None:
         if not hasattr(self, "ndim"):
             raise TypeError(
@@ -130,6 +124,7 @@ class Equations(nn.Module):
             check.positive_int("groups", groups),
             check.choice("padding_mode", padding_mode, check.PADDING_MODES),
         )
+        self.stride, self.dilation, self.groups, self.padding_mode = self.geometry
         if padding_mode != "zeros" and any(s > 1 for s in self.stride):
             raise ValueError(
                 f"stride={self.stride} keeps the size of the map by padding it beyond its own size, which "
@@ -146,31 +141,10 @@ class Equations(nn.Module):
         """The spatial axes by name, for messages."""
         return {1: "L", 2: "H, W", 3: "D, H, W"}[self.ndim]
 
-    @property
-    def stride(self) -> tuple[int, ...]:
-        return self.geometry.stride
-
-    @property
-    def dilation(self) -> tuple[int, ...]:
-        return self.geometry.dilation
-
-    @property
-    def groups(self) -> int:
-        return self.geometry.groups
-
-    @property
-    def padding_mode(self) -> str:
-        return self.geometry.padding_mode
-
     def _add_parameters(
-        self,
-        suffix: str,
-        in_channels: int,
-        channels: int,
-        kernel: tuple[int, ...],
-        hidden_kernel: tuple[int, ...],
+        self, suffix: str, in_channels: int, channels: int, kernel: tuple[int, ...], hidden_kernel: tuple[int, ...],
         factory: dict[str, Any],
-    ) -> None:
+    ) -> None:  # fmt: skip
         rows, groups = self.gates * channels, self.groups
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (rows, in_channels // groups, *kernel),
@@ -245,30 +219,17 @@ class ConvRNNCellBase(Equations):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Sequence[int],
-        bias: bool = True,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
+        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: str = "zeros",
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._configure(in_channels, bias, stride, dilation, groups, padding_mode)
         self.out_channels = check.positive_int("out_channels", out_channels)
         check.divisible(self.groups, in_channels=in_channels, out_channels=out_channels)
         self.kernel_size = check.ntuple("kernel_size", kernel_size, self.ndim)
-        self.hidden_kernel_size = (
-            self.kernel_size
-            if hidden_kernel_size is None
-            else check.ntuple("hidden_kernel_size", hidden_kernel_size, self.ndim)
-        )
+        hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
+        self.hidden_kernel_size = check.ntuple("hidden_kernel_size", hidden, self.ndim)
         factory = check.factory(device, dtype)
         self._add_parameters("", in_channels, out_channels, self.kernel_size, self.hidden_kernel_size, factory)
         self.reset_parameters()

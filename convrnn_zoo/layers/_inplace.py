@@ -3,16 +3,11 @@
 :meth:`Cell.step` is the law; what stands here spares its temporaries and its graph. Tests hold the two together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from ._base import Equations
 
 Maps = tuple[Tensor, ...]
 
@@ -67,7 +62,7 @@ class InPlaceStep:
     keeps_parts = True
     """Whether :meth:`backward` reads the parts."""
 
-    def __init__(self, cell: Equations, extra: Maps, buffers: Buffers, keep: bool) -> None:
+    def __init__(self, cell: Any, extra: Maps, buffers: Buffers, keep: bool) -> None:
         self.cell, self.extra, self.scratch, self.keep = cell, extra, buffers.scratch, keep
         self.extra_grads: list[Tensor] = []
 

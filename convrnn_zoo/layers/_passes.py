@@ -24,8 +24,6 @@ from ._scan import scan, scan_packed
 Conv = Callable[[Tensor], Tensor]
 
 _ALL = slice(None)
-# Input that is laid beside the states to come, at once: small maps are copied fastest together.
-_INPUT_BYTES = 256 << 10
 # Gate gradients that wait for their weight gradient: steps enough to fill the cores, few enough for a cache.
 _GATES_BYTES = 8 << 20
 
@@ -78,8 +76,9 @@ class Pass:
         *, reverse: bool, compute: torch.dtype, keep: bool,
     ) -> None:  # fmt: skip
         assert cell.in_place is not None
-        self.cell, self.xs, self.sizes, self.reverse = cell, xs, sizes, reverse
+        self.cell, self.sizes, self.reverse = cell, sizes, reverse
         self.packed = xs.dim() == first[0].dim()
+        self.steps = xs.split(sizes) if self.packed else xs.unbind(0)
         self.starts = [0, *itertools.accumulate(sizes)]
         self.ys: dict[int, Tensor] = dict(enumerate(y.split(sizes)))
         self.dtype, self.compute, self.keep = first[0].dtype, compute, keep
@@ -91,36 +90,25 @@ class Pass:
         self.kept: dict[int, tuple[Maps, Maps]] = {}
         """Of each step what its derivative wants: the parts of its gates, and its states but h."""
 
-    # ---- steps together ------------------------------------------------------------------------------------
+    # ---- steps ------------------------------------------------------------------------------------
     def _scan(self, step: Callable[[int, Maps], Maps], ts: range, state: Maps, reverse: bool) -> Maps:
         if self.packed:
             return scan_packed(step, ts, state, reverse=reverse, sizes=self.sizes[ts.start : ts.stop])[1]
         return scan(step, ts, state, reverse=reverse)[1]
 
-    def _blocks(self, ts: range, channels: int, most: int) -> dict[int, range]:
-        """For each step those it is done together with: of maps of so many channels at most so many bytes."""
-        rows = most // (channels * math.prod(self.size) * self.dtype.itemsize)
+    def _blocks(self, ts: range) -> dict[int, range]:
+        """For each step those whose gate gradients wait for each other."""
+        row = sum(len(part.weight) for part in self.parts) * math.prod(self.size) * self.dtype.itemsize
         found: dict[int, range] = {}
         first = ts.start
         for t in range(ts.start + 1, ts.stop + 1):
-            if t == ts.stop or self.starts[t + 1] - self.starts[first] > rows:
+            if t == ts.stop or self.starts[t + 1] - self.starts[first] > _GATES_BYTES // row:
                 found.update(dict.fromkeys(range(first, t), range(first, t)))
                 first = t
         return found
 
     def _rows(self, block: range) -> int:
         return self.starts[block.stop] - self.starts[block.start]
-
-    def _room(self, blocks: dict[int, range], channels: int, dtype: torch.dtype) -> Tensor:
-        """A buffer for any of the blocks."""
-        return self.buffers.new(max(map(self._rows, blocks.values())), channels, dtype)
-
-    def _copy_x(self, block: range, into: Tensor) -> None:
-        """The input of the block's steps, into rows of maps."""
-        if self.packed:
-            into.copy_(self.xs[self.starts[block.start] : self.starts[block.stop]])
-        else:
-            into.unflatten(0, (len(block), -1)).copy_(self.xs[block.start : block.stop])
 
     # ---- the convolutions ----------------------------------------------------------------------------------
     def _ready(self, make: Callable[..., Conv], weight: Tensor, *bias: Tensor | None) -> Conv:
@@ -162,28 +150,25 @@ class Pass:
     def forward(self, ts: range, state: Maps, from_zero: bool) -> Maps:
         """Writes the h of every step of `ts` into `ys`, and returns the last state."""
         inputs, buffers, convs = self.inputs, self.buffers, self._convs if len(ts) > 1 else []
-        blocks = self._blocks(ts, inputs + self.channels, _INPUT_BYTES)
-        both = self._room(blocks, inputs + self.channels, self.compute)
-        seen_at: dict[int, Any] = {}  # of each step of a block: where its state goes, and what each part convolves
+        both = buffers.new(len(state[0]), inputs + self.channels, self.compute)
+        views: dict[int, Any] = {}  # of the first n rows: for x, for h, and for the convolution of each part
         first = ts[-1] if self.reverse else ts[0]
 
         def step(t: int, state: Maps) -> Maps:
-            if t not in seen_at:
-                block = blocks[t]
-                sizes, rows = self.sizes[block.start : block.stop], both[: self._rows(block)]
-                self._copy_x(block, rows[:, :inputs])
-                seen = [(rows if part.channels == _ALL else rows[:, part.channels]).split(sizes) for part in self.parts]
-                seen_at.update(zip(block, zip(rows[:, inputs:].split(sizes), *seen, strict=True), strict=True))
-            h, *seen_by = seen_at.pop(t)
+            n = self.sizes[t]
+            if n not in views:
+                views[n] = both[:n, :inputs], both[:n, inputs:], [both[:n, part.channels] for part in self.parts]
+            x, h, seen = views[n]
+            x.copy_(self.steps[t])
             h.copy_(state[0])
             if t == first:
-                parts = self._convolve_once(seen_by, from_zero, ready=len(ts) > 1)
+                parts = self._convolve_once(seen, from_zero, ready=len(ts) > 1)
             else:
-                parts = [conv(seen) for conv, seen in zip(convs, seen_by, strict=True)]
+                parts = [conv(s) for conv, s in zip(convs, seen, strict=True)]
             if self.compute != self.dtype:
                 parts = [part.to(self.dtype) for part in parts]
             # What is to be kept is new, all else is written over what it replaces.
-            rest = tuple([buffers.new(len(h), self.channels) for _ in state[1:]]) if self.keep else state[1:]
+            rest = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if self.keep else state[1:]
             new = (self.ys[t], *rest)
             self.in_place.forward(parts, state, new)
             if self.keep:
@@ -239,9 +224,10 @@ class Pass:
 
     def backward(self, ts: range, start: Maps, grads: Maps, to_start: bool) -> Maps:
         """The gradient of the state `start` before `ts`, if wanted, from `grads`, that of the state after them."""
-        blocks = self._blocks(ts, sum(len(part.weight) for part in self.parts), _GATES_BYTES)
-        gates = [self._room(blocks, len(part.weight), self.dtype) for part in self.parts]
-        both = self._room(blocks, self.inputs + self.channels, self.compute)
+        blocks = self._blocks(ts)
+        most = max(map(self._rows, blocks.values()))
+        gates = [self.buffers.new(most, len(part.weight)) for part in self.parts]
+        both = self.buffers.new(most, self.inputs + self.channels, self.compute)
         last = ts[-1] if self.reverse else ts[0]
         into_at: dict[int, tuple[Tensor, ...]] = {}
         made = [self.ys.__getitem__, *(lambda t, i=i: self.kept[t][1][i] for i in range(len(start) - 1))]
@@ -285,7 +271,7 @@ class Pass:
         gates = [self._cast(g[: rows.stop - rows.start]) for g in gates]
         if self.weights:
             both = both[: rows.stop - rows.start]
-            self._copy_x(block, both[:, : self.inputs])
+            torch.cat([self.steps[t] for t in block], out=both[:, : self.inputs])
             h = [self._before(t, ts, start, self.ys.__getitem__) for t in block]
             torch.cat(h, out=both[:, self.inputs :])
             for part, grad, weight, bias in zip(self.parts, gates, self.weight_grads, self.bias_grads, strict=True):

@@ -67,24 +67,11 @@ class ConvRNNBase(Equations):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int | Sequence[int],
-        kernel_size: int | Sequence[int] | Sequence[Sequence[int]],
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, stride: Size = 1,
+        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Kernels | None = None,
+        padding_mode: str = "zeros", device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._configure(in_channels, bias, stride, dilation, groups, padding_mode)
         self.grad_checkpointing = False  # whether a backward pass computes again what is inside segments of time
@@ -101,11 +88,8 @@ class ConvRNNBase(Equations):
         self.widths = check.widths("out_channels", out_channels, num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
         self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, num_layers)
-        self.hidden_kernels = (
-            list(self.kernels)
-            if hidden_kernel_size is None
-            else check.kernels("hidden_kernel_size", hidden_kernel_size, self.ndim, num_layers)
-        )
+        hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
+        self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, num_layers)
         check.divisible(
             self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
         )

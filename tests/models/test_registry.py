@@ -1,7 +1,6 @@
 """Every registered name, and the rules of registering."""
 
 import importlib
-import re
 import subprocess
 import sys
 
