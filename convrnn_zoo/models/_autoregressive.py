@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
+from ._blocks import Shuffle, Unshuffle
 from ._forecasting import Forecaster
 
 State = tuple[Tensor, ...]
@@ -35,6 +35,10 @@ class AutoregressiveForecaster(Forecaster):
     Scheduled sampling and its reverse belong to training, which decides by `teacher` and `mask` what is read; see
     :meth:`forward`.
     """
+
+    def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
+        super().__init__(in_chans, horizon, reduction, num_classes)
+        self.unshuffle, self.shuffle = Unshuffle(self.reduction), Shuffle(self.reduction)
 
     def start(self, x: Tensor) -> State:
         """The state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
@@ -81,7 +85,7 @@ class AutoregressiveForecaster(Forecaster):
             horizon = self._check_teacher(x, teacher, horizon)
             mask = self._check_mask(mask, x, horizon)
             x = torch.cat([x, teacher], dim=1)
-        patches = F.pixel_unshuffle(x, self.reduction)
+        patches = self.unshuffle(x)
 
         made: list[Tensor] = []
         deltas: list[Delta] = []
@@ -100,7 +104,7 @@ class AutoregressiveForecaster(Forecaster):
             made.append(y)
             if return_aux:
                 deltas += self.expose(delta)
-        frames = F.pixel_shuffle(torch.stack(made if return_aux else made[length - 1 :], dim=1), self.reduction)
+        frames = self.shuffle(torch.stack(made if return_aux else made[length - 1 :], dim=1))
         if not return_aux:
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)

@@ -15,6 +15,30 @@ def framewise(module: nn.Module, x: Tensor) -> Tensor:
     return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
+class Unshuffle(nn.PixelUnshuffle):
+    """Frames ``(…, C, H, W)`` to patches ``(…, C·p², H/p, W/p)``: torch's, which leaves an empty batch as it is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The patches."""
+        if input.numel():
+            return super().forward(input)
+        *batch, channels, height, width = input.shape
+        edge = self.downscale_factor
+        return input.reshape(*batch, channels * edge**2, height // edge, width // edge)
+
+
+class Shuffle(nn.PixelShuffle):
+    """Patches ``(…, C·p², H, W)`` to frames ``(…, C, H·p, W·p)``: torch's, which has no gradient of an empty batch."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The frames."""
+        if input.numel():
+            return super().forward(input)
+        *batch, channels, height, width = input.shape
+        edge = self.upscale_factor
+        return input.reshape(*batch, channels // edge**2, height * edge, width * edge)
+
+
 def constant_input(like: Tensor, horizon: int) -> Tensor:
     """Ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``: what a forecaster's first layer, which has no input,
     is fed with through a 1×1 kernel, so that its input weights are its gates' biases and nothing else."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled, RevisionNotFoundError
 
 from .._version import __version__
 from ._errors import WeightsError
@@ -27,14 +27,15 @@ from ._hub_errors import (
     is_incomplete,
     kinds,
     root_of,
+    status_of,
 )
 from ._meta import check_size
 from ._safetensors import sha256_of
 
 logger = logging.getLogger("convrnn_zoo")
 Token = str | bool | None
-_TRIES = 3
-_WITHOUT_ANSWER = {"RemoteProtocolError", "RemoteDisconnected"}
+_TRIES, _PATIENCE = 3, 3.0
+_CUT = {"RemoteProtocolError", "RemoteDisconnected", "IncompleteRead"}
 T = TypeVar("T")
 
 
@@ -77,7 +78,7 @@ def _look_up(where: Where, cache_dir: Any, token: Token) -> tuple[Path | None, s
     url = hf_hub_url(where.repo_id, str(where.filename), revision=where.revision)
     try:
         # One question first, without the client's half minute of retries and before a byte of content is had.
-        meta = retry(where, lambda: get_hf_file_metadata(url, token=token))
+        meta = retry(where, lambda: get_hf_file_metadata(url, token=token), sends=False)
     except (RevisionNotFoundError, EntryNotFoundError):
         raise
     except (OSError, TRANSPORT) as e:
@@ -99,27 +100,33 @@ def _download(where: Where, cache_dir: Any, token: Token, force: bool = False) -
                 force_download=force, library_name="convrnn_zoo", library_version=__version__,
             )
         ),
+        sends=False,
     )  # fmt: skip
 
 
-def retry(where: Where, act: Callable[[], T]) -> T:
-    """Tries again, shortly, where the client does not: after a reset, a failure of the server, a short body."""
+def retry(where: Where, act: Callable[[], T], sends: bool = True) -> T:
+    """Tries again, shortly, what failed at once: after a reset, a failure of the server, a short body.
+
+    What took its time, the client has tried again itself. Where it `sends` something, an answer that was cut off is not
+    asked for again, since what was sent may have arrived.
+    """
+    start = time.monotonic()
     for left in range(_TRIES - 1, -1, -1):
         try:
             return act()
         except CLIENT_ERRORS as e:
-            if not left or not _may_pass(root_of(e)):
+            if not left or time.monotonic() - start > _PATIENCE or not _may_pass(root_of(e), sends):
                 raise
             logger.warning("%s. Trying again", explain(e, where))
             time.sleep(0.5)
     raise AssertionError("unreachable")
 
 
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in (500, 502, 503, 504)
+def _may_pass(error: BaseException, sends: bool) -> bool:
+    if status_of(error) is not None:
+        return status_of(error) in (500, 502, 503, 504)
     if isinstance(error, TRANSPORT):
-        return not kinds(error) & (UNREACHABLE | TIMEOUT | _WITHOUT_ANSWER)
+        return not kinds(error) & (UNREACHABLE | TIMEOUT | (_CUT if sends else set()))
     return is_incomplete(error)
 
 

@@ -57,8 +57,13 @@ def is_incomplete(error: BaseException) -> bool:
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
 
 
+def status_of(error: BaseException) -> int | None:
+    """The status of an answer; below 1.0, the client passes on errors of the HTTP library that have one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
 def _status(*codes: int) -> Callable[[Any], bool]:
-    return lambda e: isinstance(e, HfHubHTTPError) and e.response.status_code in codes
+    return lambda e: status_of(e) in codes
 
 
 def _errno(*codes: int) -> Callable[[Any], bool]:
@@ -66,7 +71,7 @@ def _errno(*codes: int) -> Callable[[Any], bool]:
 
 
 def _network(names: set[str]) -> Callable[[Any], bool]:
-    return lambda e: isinstance(e, TRANSPORT) and not isinstance(e, HfHubHTTPError) and bool(names & kinds(e))
+    return lambda e: isinstance(e, TRANSPORT) and bool(names & kinds(e))
 
 
 # What happened, and what to do about it. The first row that applies is taken: the particular stand before the general.
@@ -94,7 +99,7 @@ _ROWS: tuple[tuple[type[BaseException] | Callable[[Any], bool], str, str], ...] 
     (_status(409, 412), "the repository has changed meanwhile (409, 412)", "run it again"),
     (_status(*range(500, 600)), "the Hub failed ({error})",
      "run it again later; status.huggingface.co tells of outages"),
-    (HfHubHTTPError, "the Hub refused ({error})", "mend what it names and run it again"),
+    (_status(*range(400, 500)), "the Hub refused ({error})", "mend what it names and run it again"),
     (FileMetadataError, "what answered is not a Hub ({error})", "check HF_ENDPOINT and the proxy"),
     (_network(UNREACHABLE), "{endpoint} cannot be reached ({error})",
      "check the connection, the proxy and HF_ENDPOINT; what is in the cache loads without"),

@@ -9,7 +9,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
 from ._base import ZooModel
-from ._sequences import POOLS, Lengths, check_lengths, check_pool, pack, unpack
+from ._masked import run_masked
+from ._sequences import POOLS, Lengths, check_lengths, check_pool, in_graph, pack, unpack
 
 
 def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
@@ -222,7 +223,7 @@ class ConvRNNModel(ZooModel):
                 x, lengths = unpack(x)
             elif frame:
                 x = x.unsqueeze(1)
-            lengths = None if lengths is None else check_lengths(lengths, len(x), x.shape[1])
+            lengths = None if lengths is None else check_lengths(lengths, *x.shape[:2])
             x = POOLS[kind](x, lengths, self.rnn.num_directions)
             return x if pre_logits else self.head(self.head_drop(x))
         if pre_logits:
@@ -253,8 +254,11 @@ class ConvRNNModel(ZooModel):
                 raise ValueError(f"lengths came with one frame each, {tuple(x.shape)}; pass sequences (N, T, C, …)")
             outputs, state = self.rnn.forward_layers(x.unsqueeze(1), hx, depth)
             return [y.squeeze(1) for y in outputs], state
-        if lengths is None:
+        if lengths is not None:
+            lengths = check_lengths(lengths, *x.shape[:2])
+        if lengths is None or x.shape[0] == 0:
             return self.rnn.forward_layers(x, hx, depth)
-        packed = pack(x, check_lengths(lengths, x.shape[0], x.shape[1]))
-        outputs, state = self.rnn.forward_layers(packed, hx, depth)
+        if in_graph():
+            return run_masked(self.rnn, x, hx, lengths, depth)
+        outputs, state = self.rnn.forward_layers(pack(x, lengths), hx, depth)
         return [unpack(y, x.shape[1])[0] for y in outputs], state

@@ -9,18 +9,28 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 Lengths = Tensor | Sequence[int]
 
 
+def in_graph() -> bool:
+    """Whether a graph is being made that shall serve other lengths: then no length may be read."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def check_lengths(lengths: Lengths, batch: int, steps: int) -> Tensor:
-    """`lengths` as a CPU tensor of int64, one from 1 to `steps` for each sequence."""
+    """`lengths` as a tensor of int64, one from 1 to `steps` for each sequence, on the CPU unless :func:`in_graph`.
+
+    In a graph the values are not checked.
+    """
     try:
         out = torch.as_tensor(lengths)
     except (TypeError, ValueError, RuntimeError) as e:
         raise TypeError(f"lengths must be {batch} whole numbers, got {lengths!r}; pass a list or a 1-D tensor") from e
-    if out.is_floating_point() or out.is_complex() or out.dtype == torch.bool:
+    if out.shape != (0,) and (out.is_floating_point() or out.is_complex() or out.dtype == torch.bool):
         raise TypeError(f"lengths must be whole numbers, got {out.dtype}; convert with .long()")
     if out.shape != (batch,):
         raise ValueError(
             f"lengths must hold one number for each of the {batch} sequences, got shape {tuple(out.shape)}"
         )
+    if in_graph():
+        return out.to(torch.int64)
     out = out.to("cpu", torch.int64)
     if batch and not (out.min() >= 1 and out.max() <= steps):
         raise ValueError(
@@ -67,7 +77,7 @@ def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """The mean over the pixels of each direction's last step: the end for the first, the start for the second."""
-    rows = torch.arange(len(x), device=x.device)
+    rows = torch.arange(x.shape[0], device=x.device)
     end = x[:, -1] if lengths is None else x[rows, lengths.to(x.device) - 1]
     if directions == 2:
         half = x.shape[2] // 2

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import layers
-from ..layers import ConvRNNBase
+from ..layers import KINDS, ConvRNNBase
 from ..layers import _checks as check
-from ._blocks import NEGATIVE_SLOPE, constant_input, framewise
+from ._blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise
 from ._forecasting import FRAME_CFG, Forecaster
 from ._registry import register
 
@@ -79,7 +78,7 @@ class ConvRNNForecaster(Forecaster):
         stem = widths[0] if stem_channels is None else check.positive_int("stem_channels", stem_channels)
         folded = in_chans * patch_size**2
 
-        down: list[nn.Module] = [nn.PixelUnshuffle(patch_size)]
+        down: list[nn.Module] = [Unshuffle(patch_size)]
         up: list[nn.Module] = []
         below, above = folded, sum(widths)
         for stride in strides:  # a kernel of stride + 2, padded by one, divides and multiplies the size exactly
@@ -102,7 +101,7 @@ class ConvRNNForecaster(Forecaster):
                 widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
                 **made, **layer_args,
             )  # fmt: skip
-        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **made), nn.PixelShuffle(patch_size))
+        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **made), Shuffle(patch_size))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates: each layer of the encoder, then of the forecaster."""
@@ -147,7 +146,7 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-for _kind in (layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, layers.Conv2dGRU):
+for _kind in (by_ndim[2] for by_ndim in KINDS.values()):
     _name = _kind.__name__.replace("2d", "").lower() + "_forecaster"
     register(
         __name__,

@@ -1,7 +1,5 @@
 """The oracle: the same layer step after step under ordinary autograd, and small builders around it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +8,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from convrnn_zoo import layers
-from convrnn_zoo.bench.plain import Plain
-from convrnn_zoo.layers import ConvRNNBase, set_fused
+from convrnn_zoo.layers import ConvRNNBase
+from convrnn_zoo.layers._scan import scan, scan_packed
 
 SEQUENCES = [
     v for v in vars(layers).values() if isinstance(v, type) and issubclass(v, ConvRNNBase) and hasattr(v, "ndim")
@@ -76,8 +74,32 @@ def outcomes(rnn: ConvRNNBase, lengths: list[int], packed: bool, with_state: boo
         for a, e in zip(list(end) if isinstance(end, tuple) else [end], stacked, strict=True):
             assert_close(a, e)
     ours = outcome(y.data if packed else y, stacked)
-    y, ends = Plain(rnn).sequence(x, states)
+    y, ends = plain(rnn, x, states)
     return ours, outcome(y, [torch.stack(part) for part in zip(*ends, strict=True)])
+
+
+def plain(
+    rnn: ConvRNNBase, x: Tensor | PackedSequence, states: list[tuple[Tensor, ...]] | None = None
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """The equations step after step under ordinary autograd: the output, packed as its data, and the last states.
+
+    `states` are the first ones, one a layer and direction; the batch of a packed sequence stays in its own order.
+    """
+    sizes = x.batch_sizes.tolist() if isinstance(x, PackedSequence) else None
+    x = x.data if isinstance(x, PackedSequence) else x
+    below, outputs, last = x, [], []
+    for index, (depth, suffix) in enumerate(rnn._suffixes()):
+        if index % rnn.num_directions == 0:
+            below, outputs = x, []
+        n, w = sizes[0] if sizes else x.shape[1], rnn._weights(suffix, rnn.widths[depth])
+        zero = x.new_zeros(n, rnn.widths[depth], *x.shape[-rnn.ndim :])
+        state = states[index] if states else (zero,) * len(rnn.states)
+        over, steps = (scan_packed, below.split(sizes)) if sizes else (scan, below.unbind(0))
+        ys, state = over(lambda x, s, w=w: rnn.advance(x, s, w), steps, state, reverse=suffix.endswith("reverse"))
+        outputs.append(torch.cat(ys) if sizes else torch.stack(ys))
+        last.append(state)
+        x = torch.cat(outputs, -rnn.ndim - 1)
+    return x, last
 
 
 def weights(like: Tensor) -> Tensor:
@@ -129,12 +151,3 @@ def built(draw: st.DrawFn, cls: type, dtype: torch.dtype = torch.float64) -> Con
 
 
 lengths_of_sequences = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(lambda n: sorted(n, reverse=True))
-
-
-@contextmanager
-def fused() -> Iterator[None]:
-    before = set_fused(True)
-    try:
-        yield
-    finally:
-        set_fused(before)

@@ -39,7 +39,6 @@ def test_the_host_waits_for_nothing(cls: type, options: dict, packed: bool) -> N
         with torch.inference_mode():
             rnn(x)
 
-    step()  # traces what the loop runs
     with NoSync(x.batch_sizes if packed else None):
         step()
 

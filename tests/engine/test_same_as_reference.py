@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import SEQUENCES, VARIANTS, assert_same, built, case_id, fused, lengths_of_sequences, outcomes
+from reference import SEQUENCES, VARIANTS, assert_same, built, case_id, lengths_of_sequences, outcomes
 
 PROPERTY = settings(max_examples=30, deadline=None, derandomize=True)
 
@@ -67,14 +67,3 @@ def test_the_last_state_alone_may_be_differentiated(recompute: bool) -> None:
     by_state, x.grad = x.grad, None
     rnn(x)[0][-1].sum().backward()
     torch.testing.assert_close(by_state, x.grad)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by torch's compiler itself, at its import
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_fused(cls: type, options: dict) -> None:
-    rnn = cls(3, 4, 3, bidirectional=True, **options)
-    with fused():
-        for packed in (False, True):
-            for with_state in (False, True):
-                assert_same(*outcomes(rnn, [4, 3, 3, 1], packed, with_state), tolerance=1e-5)

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from reference import VARIANTS, case_id, fused, space
+from reference import VARIANTS, case_id, space
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused, set_fused
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
 
 
 def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor]:
@@ -14,6 +16,11 @@ def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor
     return rnn, torch.randn(3, 2, 2, *space(rnn, 3), dtype=kwargs.get("dtype"))
 
 
+# torch's own: forward mode compiles a script at its first use
+BY_TORCH = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+
+
+@BY_TORCH
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
 def test_gradients_can_be_differentiated(cls: type, options: dict, recompute: bool) -> None:
@@ -26,11 +33,11 @@ def test_gradients_can_be_differentiated(cls: type, options: dict, recompute: bo
         return y, *(state if isinstance(state, tuple) else (state,))
 
     names, parameters = zip(*rnn.named_parameters(), strict=True)
-    assert torch.autograd.gradcheck(flat, (x, *parameters))
+    assert torch.autograd.gradcheck(flat, (x, *parameters), check_forward_ad=True, check_batched_grad=True)
     assert torch.autograd.gradgradcheck(flat, (x, *parameters))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by jvp itself
+@BY_TORCH
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
 def test_function_transforms(cls: type, options: dict) -> None:
     rnn, x = layer(cls, options)
@@ -121,22 +128,97 @@ def test_a_checkpoint_around_the_layer() -> None:
     torch.testing.assert_close(torch.autograd.grad(y.square().sum(), x)[0], expected)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by torch's compiler itself, at its import
-def test_fused_wants_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch._inductor import cpp_builder
+@BY_TORCH
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_jacobians_by_every_road(cls: type, options: dict) -> None:
+    rnn = cls(1, 1, 3, dtype=torch.float64, **options)
+    x = torch.randn(2, 1, 1, *(2,) * rnn.ndim, dtype=torch.float64)
 
-    def missing() -> str:
-        raise RuntimeError("no compiler")
+    def output(x: Tensor) -> Tensor:
+        return rnn(x)[0]
 
-    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
-    _fused._need_compiler.cache_clear()  # an earlier test may have found one
-    with pytest.raises(RuntimeError, match=r"expected a C\+\+ compiler .*; install g\+\+"):
-        set_fused(True)
-    assert set_fused(False) is False
+    expected = torch.autograd.functional.jacobian(output, x)
+    for found in (
+        jacrev(output)(x),
+        jacfwd(output)(x),
+        torch.autograd.functional.jacobian(output, x, vectorize=True),
+    ):
+        torch.testing.assert_close(found, expected)
+    second = torch.autograd.functional.hessian(lambda x: output(x).square().sum(), x)
+    torch.testing.assert_close(hessian(lambda x: output(x).square().sum())(x), second)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_fused_is_what_was_asked_for() -> None:
-    with fused():
-        assert set_fused(True) is True
-    assert set_fused(False) is False
+@pytest.mark.parametrize("grad_mode", [False, True])
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_vmap_over_the_input(cls: type, options: dict, grad_mode: bool) -> None:
+    rnn, x = layer(cls, options, bidirectional=True)
+    xs = torch.stack([x, x + 1], 1)
+    with torch.set_grad_enabled(grad_mode):
+        found = vmap(lambda x: rnn(x)[0], in_dims=1)(xs)
+    for i in (0, 1):
+        torch.testing.assert_close(found[i], rnn(xs[:, i])[0])
+
+
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_gradients_in_a_batch(cls: type, options: dict) -> None:
+    rnn, x = layer(cls, options)
+    y, _ = rnn(x.requires_grad_())
+    grads = torch.randn(3, *y.shape)
+    (together,) = torch.autograd.grad(y, x, grads, is_grads_batched=True, retain_graph=True)
+    for one, g in zip(together, grads, strict=True):
+        torch.testing.assert_close(one, torch.autograd.grad(y, x, g, retain_graph=True)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_anomaly_mode(cls: type, options: dict) -> None:
+    rnn, x = layer(cls, options)
+    with torch.autograd.detect_anomaly():
+        rnn(x)[0].sum().backward()
+    assert all(p.grad is not None for p in rnn.parameters())
+
+
+@BY_TORCH
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_a_trace_is_the_layer(cls: type, options: dict) -> None:
+    rnn, x = layer(cls, options)
+    traced = torch.jit.trace(rnn, (x,), check_trace=False)
+    torch.testing.assert_close(traced(x + 1)[0], rnn(x + 1)[0])
+
+
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_fake_tensors_leave_nothing_behind(cls: type, options: dict) -> None:
+    rnn, x = layer(cls, options)
+    with FakeTensorMode():
+        fake = cls(2, 3, 3, **options)
+        fake(torch.randn(x.shape))[0].sum().backward()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert rnn(x)[0].shape == (3, 2, 3, *x.shape[3:])
+    again, _ = cls(2, 3, 3, **options)(x)
+    assert again.isfinite().all()
+    rnn(x)[0].sum().backward()
+
+
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_meta_as_device_and_as_default_device(cls: type, options: dict) -> None:
+    rnn, x = layer(cls, options)
+    expected, _ = rnn(x)
+    with torch.device("meta"):
+        y, _ = rnn(x)
+        y.sum().backward()
+    assert torch.equal(y, expected)
+    assert cls(2, 3, 3, device="meta", **options)(x.to("meta"))[0].shape == y.shape
+
+
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_every_convolution_is_counted(cls: type, options: dict) -> None:
+    rnn, x = layer(cls, options)
+    counts = {}
+    for steps in (1, 2, 5, 10):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            rnn(x[:1].expand(steps, *x.shape[1:]))
+        counts[steps] = counter.get_total_flops()
+    assert counts[10] - counts[5] == 5 * (counts[2] - counts[1]) > 0
+    per_pixel = sum(w.numel() for name, w in rnn.named_parameters() if w.dim() > 2 and w[0, 0].numel() > 1)
+    assert counts[2] - counts[1] == 2 * per_pixel * x[0, :, 0].numel()

@@ -62,6 +62,16 @@ def test_default_horizon_is_the_architectures_and_can_be_another(name):
 
 
 @EVERY
+def test_an_empty_batch_gives_an_empty_forecast(name):
+    model = tiny(name)
+    outputs = made(model, frames(model, steps=3, batch=0, height=2), horizon=2)
+    for out, of_one in zip(outputs, made(model, frames(model, steps=3, batch=1, height=2), horizon=2), strict=True):
+        assert out.shape == (0, *of_one.shape[1:])
+    sum(out.sum() for out in outputs).backward()
+    assert all((p.grad == 0).all() for p in model.parameters())
+
+
+@EVERY
 def test_bad_input_is_named(name):
     model = tiny(name)
     x, unit = frames(model), model.reduction

@@ -53,7 +53,7 @@ def create(handler):
         return send(handler, {"error": "You already created this model repo", "url": url}, 409)
     if repo_id.split("/")[0] != user:
         return handler.refuse(403, "", f"{user} may not create repositories there")
-    handler.hub.store.create(repo_id, private=asked.get("visibility") == "private")
+    handler.hub.store.create(repo_id, private=asked.get("visibility") == "private" or asked.get("private", False))
     return send(handler, {"url": url, "name": repo_id})
 
 
@@ -88,7 +88,7 @@ def info(handler, repo_id, revision="main"):
         return
     send(handler, {
         "id": repo_id, "sha": commit, "private": repo.private, "gated": repo.gated, "tags": [], "downloads": 0,
-        "likes": 0, "siblings": [{"rfilename": path} for path in repo.commits[commit]],
+        "likes": 0, "xetEnabled": bool(handler.hub.xet_store), "siblings": [{"rfilename": path} for path in repo.commits[commit]],
     })  # fmt: skip
 
 

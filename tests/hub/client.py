@@ -1,7 +1,11 @@
-"""What differs between the clients that the package runs with: below 1.0 on requests, httpx since."""
+"""What differs between the clients that the package runs with: on requests below 1.0, on httpx or httpx2 since."""
 
 import huggingface_hub
 from huggingface_hub import utils
 
-BELOW_1 = int(huggingface_hub.__version__.split(".")[0]) < 1
-close_session = utils.reset_sessions if BELOW_1 else utils.close_session
+MAJOR = int(huggingface_hub.__version__.split(".")[0])
+close_session = utils.reset_sessions if MAJOR < 1 else utils.close_session
+KEEPS_PARTS = MAJOR < 2
+"""Whether what was had of a download stays in the cache, to go on from."""
+PATIENCE = 45 if MAJOR < 2 else 15
+"""Seconds in which a road must have failed: half a minute of them older clients wait after "too many requests"."""

@@ -9,7 +9,7 @@ import timm
 import convrnn_zoo
 from convrnn_zoo import from_pretrained
 
-from .client import BELOW_1
+from .client import PATIENCE
 
 REPO, WEIGHTS = "alice/model", "model.safetensors"
 OURS = {
@@ -17,7 +17,6 @@ OURS = {
     "create_model": lambda repo: convrnn_zoo.create_model(f"hf-hub:{repo}", pretrained=True),
 }
 ROADS = {**OURS, "timm": lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=True)}
-PATIENCE = 45 if BELOW_1 else 15  # below 1.0, the client itself waits half a minute after "too many requests"
 BIG = {"hidden_channels": 40}  # so that a transfer can be cut in the middle
 
 

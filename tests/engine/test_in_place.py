@@ -1,0 +1,132 @@
+"""A step and a derivative written down in place are those of the equations; whatever has none runs by its equations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
+from torch import Tensor, nn
+
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, _base
+from convrnn_zoo.layers._inplace import Buffers
+from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
+
+WRITTEN = [*VARIANTS, (Conv2dLeakyGRU, {})]
+
+
+@pytest.mark.parametrize("n", [3, 2], ids=["all", "some of the batch"])
+@pytest.mark.parametrize(("cls", "options"), WRITTEN, ids=case_id)
+def test_the_step_and_its_derivative(cls: type, options: dict, n: int) -> None:
+    rnn: Any = cls(2, 4, 3, dtype=torch.float64, **options)
+    w, double = rnn._weights("_l0", 4), {"dtype": torch.float64}
+    buffers = Buffers(torch.empty(3, 4, *space(rnn), **double), torch.float64)
+    state = tuple(torch.randn(n, 4, *space(rnn), **double, requires_grad=True) for _ in rnn.states)
+    rows = rnn.join(torch.zeros(1, len(w.ih)), torch.zeros(1, len(w.hh))).shape[1]
+    gates = torch.randn(n, rows, *space(rnn), **double, requires_grad=True)
+    summed = rnn.summed_rows(len(w.ih))
+    parts = gates.detach().clone().split([summed, *[4] * ((rows - summed) // 4)], 1)
+    grads = tuple(torch.randn_like(s) for s in state)
+
+    expected = rnn.step(gates, state, w.extra)
+    extra = [p for p in w.extra if p.requires_grad]
+    wanted = torch.autograd.grad(expected, [gates, *state, *extra], grads, allow_unused=True)
+
+    step = rnn.in_place(rnn, tuple(p.detach() for p in w.extra), buffers, True)
+    step.extra_grads = [torch.zeros_like(p) for p in w.extra]
+    new, old = tuple(torch.empty_like(s) for s in state), tuple(s.detach() for s in state)
+    step.forward(parts, old, new)
+    torch.testing.assert_close(new, tuple(e.detach() for e in expected))
+    into = [torch.full_like(part, torch.nan) for part in parts]
+    to_state = step.backward(parts if step.keeps_parts else (), old, new, tuple(g.clone() for g in grads), into)
+    found = [torch.cat(into, 1), *to_state, *step.extra_grads]
+    for f, e in zip(found, wanted, strict=True):
+        torch.testing.assert_close(torch.zeros_like(e) if f is None and e is not None else f, e)
+
+
+def test_every_layer_of_the_core_family_is_written_down() -> None:
+    assert all(cls.in_place is not None for cls in SEQUENCES)
+
+
+class Sloped(ConvRNNBase):
+    """A cell of one's own that reads what it likes."""
+
+    ndim, gates, states = 2, 1, ("h",)
+    slope: Any
+
+    def __init__(self, *args: Any, slope: Any = 0.1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.slope = slope
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (F.leaky_relu(gates, 0.2) * self.slope,)
+
+
+def test_a_cell_of_ones_own_reads_its_attributes_at_every_call() -> None:
+    one, other = Sloped(1, 2, 3), Sloped(1, 2, 3)
+    other.load_state_dict(one.state_dict())
+    x = torch.randn(3, 1, 1, 5, 5)
+    other.slope = 0.2
+    first, second = one(x)[0], other(x)[0]
+    torch.testing.assert_close(second[0], 2 * first[0])
+    other.slope = 0.1
+    assert torch.equal(other(x)[0], first)
+
+
+def test_a_parameter_that_only_the_step_knows_has_a_gradient() -> None:
+    rnn = Sloped(1, 2, 3, dtype=torch.float64, slope=nn.Parameter(torch.tensor(0.3, dtype=torch.float64)))
+    for rnn.grad_checkpointing in (False, True):
+        x = torch.randn(5, 2, 1, 4, 4, dtype=torch.float64)
+
+        def loss(slope: Tensor) -> Tensor:
+            return torch.func.functional_call(rnn, {"slope": slope}, (x,))[0].square().sum()  # noqa: B023
+
+        assert torch.autograd.gradcheck(loss, (rnn.slope,))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_dropout_within_a_step_follows_train_and_its_own_mask(recompute: bool) -> None:
+    class Dropping(ConvRNNBase):
+        ndim, gates, states = 2, 1, ("h",)
+
+        def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (F.dropout(gates.tanh(), 0.5, self.training),)
+
+    rnn, x = Dropping(1, 4, 3), torch.randn(4, 2, 1, 6, 6, requires_grad=True)
+    rnn.grad_checkpointing = recompute
+    rnn.train()
+    y, _ = rnn(x)
+    assert 0.3 < (y == 0).float().mean() < 0.7
+    (grad,) = torch.autograd.grad(y[-1].sum(), x)  # through the masks that were drawn, to the last input exactly
+    weight = rnn.weight_ih_l0
+    of_gates = torch.where(y[-1] == 0, 0.0, 2 * (1 - (y[-1] / 2).square()))
+    expected = torch.nn.grad.conv2d_input(x[-1].shape, weight, of_gates, padding=1)
+    torch.testing.assert_close(grad[-1], expected)
+    rnn.eval()
+    assert not (rnn(x)[0] == 0).any()
+
+
+def mixin(step: Callable[..., Any]) -> type:
+    return type("Mixin", (), {"step": step})
+
+
+@pytest.mark.parametrize("cls", [Conv2dRNN, Conv2dLSTM, Conv2dGRU])
+@pytest.mark.parametrize("how", ["override", "mixin"])
+def test_who_changes_the_law_loses_the_derivative_of_the_old_one(cls: type, how: str) -> None:
+    def step(self: Any, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(0.5 * s for s in cls.step(self, gates, state, extra))
+
+    other: Any = type("Other", (cls,), {"step": step}) if how == "override" else type("Other", (mixin(step), cls), {})
+    assert other.in_place is None
+    rnn = other(2, 3, 3, bidirectional=True, dtype=torch.float64)
+    assert_same(*outcomes(rnn, [4, 2, 1], packed=True, with_state=True), tolerance=1e-10)
+    assert type("Same", (cls,), {}).in_place is cls.in_place
+
+
+def test_a_cell_without_equations_says_so() -> None:
+    class Empty(_base.ConvRNNCellBase):
+        ndim, gates, states = 1, 1, ("h",)
+
+    with pytest.raises(NotImplementedError, match="Empty must write down its step"):
+        Empty(1, 1, 1)(torch.randn(1, 1, 4))

@@ -1,0 +1,65 @@
+"""Errors are those of the number format, whatever the size of the values: small ones, and in half precision."""
+
+from typing import Any
+
+import pytest
+import torch
+from reference import VARIANTS, case_id, plain, space, weights
+from torch import Tensor
+
+from convrnn_zoo import layers
+
+SCALES = [10.0**-k for k in range(8)]
+
+
+def errors(rnn: Any, x: Tensor) -> tuple[list[float], list[float]]:
+    """Of output and gradient, relative to their size in double precision: the layer's, and the plain scheme's."""
+    exact = type(rnn)(rnn.in_channels, rnn.out_channels, 3, bias=False, dtype=torch.float64, **_options(rnn))
+    exact.load_state_dict(rnn.state_dict())
+
+    def outcome(y: Tensor, x: Tensor) -> list[Tensor]:
+        return [y.detach().double(), torch.autograd.grad((y * weights(y)).sum(), x)[0].double()]
+
+    leaf, wide = x.clone().requires_grad_(), x.double().requires_grad_()
+    truth = outcome(plain(exact, wide)[0], wide)
+    return tuple(  # type: ignore[return-value]
+        [((f - t).norm() / t.norm()).item() for f, t in zip(outcome(y, leaf), truth, strict=True)]
+        for y in (rnn(leaf)[0], plain(rnn, leaf)[0])
+    )
+
+
+def _options(rnn: Any) -> dict[str, Any]:
+    return {name: getattr(rnn, name) for name in rnn.options}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_at_most_twice_the_plain_schemes_error(cls: type, options: dict, dtype: torch.dtype) -> None:
+    rnn = cls(3, 8, 3, bias=False, dtype=dtype, **options)
+    step = torch.finfo(dtype).eps
+    for scale in SCALES:
+        if scale < 30 * torch.finfo(dtype).smallest_normal:
+            continue  # the format itself has no digits there
+        x = (torch.randn(4, 2, 3, *space(rnn, 6)) * scale).to(dtype)
+        for found, by_plain in zip(*errors(rnn, x), strict=True):
+            assert found <= max(2 * by_plain, step), f"{found:.2e} for {by_plain:.2e} at {scale:g}"
+
+
+def test_a_small_value_comes_through() -> None:
+    rnn = layers.Conv2dRNN(1, 1, 1, bias=False)
+    torch.nn.init.ones_(rnn.weight_ih_l0)
+    y, _ = rnn(torch.full((1, 1, 1, 1, 1), 2e-8))
+    assert y.item() == pytest.approx(2e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+def test_layer_and_cell_agree(cls: type, options: dict, dtype: torch.dtype) -> None:
+    rnn: Any = cls(2, 4, 3, dtype=dtype, **options)
+    cell = getattr(layers, cls.__name__ + "Cell")(2, 4, 3, dtype=dtype, **options)
+    cell.load_state_dict({key.removesuffix("_l0"): value for key, value in rnn.state_dict().items()})
+    x = (torch.randn(1, 2, 2, *space(rnn)) * 1e-2).to(dtype)
+    state = cell(x[0])
+    h = state[0] if isinstance(state, tuple) else state
+    error = (rnn(x)[0][0].double() - h.double()).norm() / h.double().norm()
+    assert error <= 4 * torch.finfo(dtype).eps

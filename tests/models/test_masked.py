@@ -1,0 +1,104 @@
+"""Lengths in a graph: computed by masks, equal to packing, and good for lengths that the graph was not made with."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convrnn_zoo
+from convrnn_zoo.models._masked import run_masked
+from convrnn_zoo.models._sequences import POOLS, pack, unpack
+
+KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
+STEPS = 5
+OTHERS = ([5, 2, 1], [1, 1, 1], [3, 4, 5], [5, 5, 5])
+"""Lengths that no graph here is made with."""
+
+
+def build(kind, directions="_bi", layers=2, **kwargs):
+    args = {"in_chans": 2, "hidden_channels": 4, **kwargs}
+    return convrnn_zoo.create_model(f"{kind}1d{directions}_{layers}layer", **args).eval()
+
+
+def random_state(rnn, batch):
+    parts = tuple(torch.randn(rnn.num_layers * rnn.num_directions, batch, 4, 6) for _ in rnn.states)
+    return parts if len(parts) > 1 else parts[0]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_masked_is_packed(data):
+    torch.manual_seed(data.draw(st.integers(0, 9), label="seed"))
+    directions, layers = data.draw(st.sampled_from(["", "_bi"])), data.draw(st.integers(1, 3))
+    model = build(data.draw(st.sampled_from(KINDS)), directions, layers)
+    lengths = torch.tensor(data.draw(st.lists(st.integers(1, STEPS), min_size=1, max_size=4), label="lengths"))
+    x = torch.randn(len(lengths), STEPS, 2, 6, requires_grad=True)
+    hx = random_state(model.rnn, len(x)) if data.draw(st.booleans(), label="with a state") else None
+    depth = data.draw(st.integers(1, layers), label="depth")
+
+    packed, state = model.rnn.forward_layers(pack(x, lengths), hx, depth)
+    outputs = [unpack(y, STEPS)[0] for y in packed]
+    masked = run_masked(model.rnn, x, hx, lengths, depth)
+    torch.testing.assert_close(masked, (outputs, state), atol=1e-5, rtol=1e-5)
+    upstream = torch.randn_like(outputs[-1])
+    grads = [torch.autograd.grad(y[-1], x, upstream)[0] for y in (masked[0], outputs)]
+    torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-4)
+
+
+def test_masked_is_packed_with_a_width_for_each_layer_in_two_dimensions_and_under_autocast():
+    model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=2, hidden_channels=[3, 4]).eval()
+    x, lengths = torch.randn(3, STEPS, 2, 5, 4), torch.tensor([2, 5, 3])
+    expected, state = model.forward_sequence(x, lengths=lengths)
+    masked, masked_state = run_masked(model.rnn, x, None, lengths)
+    torch.testing.assert_close((masked[-1], masked_state), (expected, state), atol=1e-5, rtol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        ys, _ = run_masked(model.rnn, x, None, lengths)
+    assert ys[-1].dtype == torch.float32
+    torch.testing.assert_close(ys[-1], expected, atol=0.02, rtol=0.05)
+
+
+def test_dropout_between_layers_acts_in_training_alone():
+    model = build("convgru", dropout=0.5)
+    x, lengths = torch.randn(2, STEPS, 2, 6), torch.tensor([5, 2])
+    calm = run_masked(model.rnn, x, None, lengths)[0]
+    torch.testing.assert_close(run_masked(model.rnn, x, None, lengths)[0], calm)
+    first, second = run_masked(model.rnn.train(), x, None, lengths)[0]
+    torch.testing.assert_close(first, calm[0])
+    assert not torch.allclose(second, calm[1])
+    assert (second[1, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("directions", ["", "_bi"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exported_program_takes_other_lengths(kind, directions):
+    model = build(kind, directions, num_classes=3, global_pool="last")
+    example = (torch.randn(3, STEPS, 2, 6), None, torch.tensor([4, 5, 3]))
+    program = torch.export.export(model, example).module()
+    x = torch.randn(3, STEPS, 2, 6)
+    for lengths in map(torch.tensor, OTHERS):
+        torch.testing.assert_close(program(x, None, lengths), model(x, lengths=lengths), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["", *POOLS])
+def test_one_graph_serves_all_lengths(pool):
+    torch.compiler.reset()
+    model, graphs = build("convlstm", num_classes=3, global_pool=pool), []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(model, backend=count, fullgraph=True)
+    x = torch.randn(3, STEPS, 2, 6)
+    for lengths in map(torch.tensor, OTHERS):
+        torch.testing.assert_close(compiled(x, lengths=lengths), model(x, lengths=lengths), atol=1e-5, rtol=1e-5)
+    assert len(graphs) == 1
+
+
+def test_a_program_of_any_batch():
+    model = build("convgru", num_classes=3)
+    batch = torch.export.Dim("batch", max=64)
+    example = (torch.randn(3, STEPS, 2, 6), None, torch.tensor([4, 5, 3]))
+    program = torch.export.export(model, example, dynamic_shapes=({0: batch}, None, {0: batch})).module()
+    x, lengths = torch.randn(7, STEPS, 2, 6), torch.tensor([1, 2, 3, 4, 5, 5, 1])
+    torch.testing.assert_close(program(x, None, lengths), model(x, lengths=lengths), atol=1e-5, rtol=1e-5)
