@@ -151,9 +151,9 @@ def test_every_eager_peer_an_older_engine_and_a_cell_of_ones_own_are_told_over_a
     assert told == [
         "* fastest peer: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
         "* a: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
-        "* A cell without a written derivative (autograd of the step): 1.15 times our time (geometric mean), at least 1.10 "
-        "(one), at most 1.20 (two)",
         "* ours of old: 1.02 times our time (geometric mean), at least 0.95 (one), at most 1.10 (two)",
+        "* A cell without a written derivative (autograd of the step): 1.15 times our time (geometric mean), at least "
+        "1.10 (one), at most 1.20 (two)",
     ]
 
 
