@@ -83,8 +83,8 @@ def _summary(name: str, over: Sequence[tuple[float, str]]) -> str:
     (least, at_least), (most, at_most) = min(over), max(over)
     who = f"A cell without a written derivative ({name})" if name == BY_AUTOGRAD else name
     return (
-        f"* {who}: geometric mean {_mean(over):.2f} of our time, minimum {least:.2f} ({at_least}), maximum {most:.2f} "
-        f"({at_most})"
+        f"* {who}: {_mean(over):.2f} times our time (geometric mean), at least {least:.2f} ({at_least}), at most "
+        f"{most:.2f} ({at_most})"
     )
 
 

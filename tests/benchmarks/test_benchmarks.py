@@ -149,11 +149,11 @@ def test_every_eager_peer_an_older_engine_and_a_cell_of_ones_own_are_told_over_a
     more = {"ours of old": (1.9, 2.2), "autograd of the step": (2.2, 2.4), "ours padded": 9.0, "a compiled": 3.0}
     told = [line for line in table_of(times_of(ours=2.0, a=(4.0, 16.0), floor=1.0, **more)).splitlines() if "*" in line]
     assert told == [
-        "* fastest peer: geometric mean 4.00 of our time, minimum 2.00 (one), maximum 8.00 (two)",
-        "* a: geometric mean 4.00 of our time, minimum 2.00 (one), maximum 8.00 (two)",
-        "* ours of old: geometric mean 1.02 of our time, minimum 0.95 (one), maximum 1.10 (two)",
-        "* A cell without a written derivative (autograd of the step): geometric mean 1.15 of our time, minimum 1.10 "
-        "(one), maximum 1.20 (two)",
+        "* fastest peer: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
+        "* a: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
+        "* ours of old: 1.02 times our time (geometric mean), at least 0.95 (one), at most 1.10 (two)",
+        "* A cell without a written derivative (autograd of the step): 1.15 times our time (geometric mean), at least "
+        "1.10 (one), at most 1.20 (two)",
     ]
 
 
@@ -257,4 +257,4 @@ def test_another_checkout_is_a_column_of_its_own():
     done = run("--case", "tiny", "--rounds", 1, "--scheme", "ours of v1", "--peer", f"v1={ROOT}")
     assert done.exit_code == 0, done.output
     assert "| case | ours, ms | ours of v1 | floor |" in done.output
-    assert "* ours of v1: geometric mean " in done.output
+    assert "* ours of v1: " in done.output
