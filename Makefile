@@ -37,7 +37,7 @@ train: $(VENV)/.installed-dev
 	$(MAKE) docs
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo bench --compile-peers --steps --profile --out runs/bench
+	$(BIN)/python -m benchmarks --compile-peers --steps --profile --new-sizes --errors --out runs/bench
 
 clean:
 	rm -rf $(VENV) build dist runs site *.egg-info

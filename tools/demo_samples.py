@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from convrnn_zoo.train.data import Labelled, load_japanese_vowels
-from convrnn_zoo.train.frames import FRAME_SETS
-from convrnn_zoo.train.moving import MovingDigits
+from convrnn_zoo.train.frames import FRAME_SETS, Clips
 from convrnn_zoo.train.radar import COARSEN, part_of, read_events
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
@@ -42,7 +41,7 @@ def rain_sample(
     return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in times[:length]])}
 
 
-def moving_sample(clips: MovingDigits, length: int = 20) -> dict[str, Any]:
+def moving_sample(clips: Clips, length: int = 20) -> dict[str, Any]:
     """The first sequence that every evaluation sees, as bytes."""
     return {"x": (clips.fixed(1, length)[0, :, 0] * 255).byte().numpy()}
 

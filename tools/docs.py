@@ -19,20 +19,21 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from convrnn_zoo.bench import report
+from benchmarks import report
 from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli._text import markdown
 from convrnn_zoo.cli.demo import HEADER, recordings
 from convrnn_zoo.cli.names import figure
 from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
+from convrnn_zoo.layers import KINDS
 from convrnn_zoo.models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
 from convrnn_zoo.models._registry import entry_points
 
 from . import docstrings as reference
 
 ROOT = Path(__file__).parent.parent
-MEASURED = ROOT / "convrnn_zoo" / "bench" / "measured.json"
+MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` of the run that the page on speed shows."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """The versions that the tests were run with, a row a run."""
@@ -42,20 +43,14 @@ CARDS = {"README.md": "model_cards"}
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
 _LAST_FRAME = re.compile(r"last frame \(([^)]+)\)")
-_KINDS = {
-    "convrnn": "simple recurrence, tanh or ReLU",
-    "convlstm": "LSTM",
-    "convpeepholelstm": "LSTM whose gates see the cell state",
-    "convgru": "GRU, reset after or before the convolution",
-}
 
 
 # ---- what the registry and the records say -------------------------------------------------------------------
 def architectures(page: str) -> str:
     """A row a family: the pattern of its names and how many there are."""
     rows = [
-        (f"`{kind}{{1,2,3}}d[_bi]_{{1,2,3}}layer`", cell, len(list_models(f"{kind}[123]d_*")))
-        for kind, cell in _KINDS.items()
+        (f"`{kind}{{1,2,3}}d[_bi]_{{1,2,3}}layer`", by_ndim[2].title, len(list_models(f"{kind}[123]d_*")))
+        for kind, by_ndim in KINDS.items()
     ]
     return markdown(("names", "cell", "how many"), rows)
 
@@ -63,10 +58,10 @@ def architectures(page: str) -> str:
 def layer_costs(page: str) -> str:
     """A row a family: parameters of one to three layers at the default sizes, and the cost of a frame."""
     rows: list[tuple[object, ...]] = []
-    for kind, cell in _KINDS.items():
+    for kind, by_ndim in KINDS.items():
         names = [f"{kind}2d_{n}layer" for n in (1, 2, 3)]
         sizes = [f"{_parameters(create_model(name, in_chans=1, device='meta')):,}" for name in names]
-        rows.append((f"`{kind}2d_…layer`", cell, *sizes, f"{_a_frame_more(create_model(names[0], **_META)):.2f}"))
+        rows.append((f"`{kind}2d_…layer`", by_ndim[2].title, *sizes, f"{_a_frame_more(create_model(names[0], **_META)):.2f}"))
     return markdown(("name", "cell", "1 layer", "2 layers", "3 layers", "cost of a frame, 1 layer"), rows)
 
 
@@ -177,7 +172,7 @@ def speed_summary(page: str) -> str:
     for case in _measured()["cases"]:
         row: list[object] = [case["title"]]
         for task in ("inference", "training"):
-            fastest = report.fastest_peers(case[task], "ours")
+            fastest = report.fastest_peers(case[task])
             row += [f"{1e3 * median(case[task]['ours']):.1f}", *(f"{fastest[k]:.2f}" for k in _PEERS if k in fastest)]
         rows.append(tuple(row))
     titles = ("ms", "fastest other", "fastest compiled")

@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from .._version import __version__
-from ..bench.command import bench
 from . import convert, demo, evaluate, hub, names, predict, train
 
 
@@ -44,7 +43,7 @@ def cli(debug: bool) -> None:
 
 COMMANDS = (
     names.list_names, names.info, demo.demo, predict.predict, train.train, evaluate.eval_weights,
-    hub.push, hub.pull, convert.convert, bench,
+    hub.push, hub.pull, convert.convert,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from ..hub import model_card, save_pretrained
-from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
 from ..models import HubAccessError, create_model, list_models
 from ._load import load_recognised
 from ._source import Source
@@ -120,7 +119,8 @@ def to_model(module: nn.Module) -> nn.Module:
     """
     if getattr(module, "pretrained_cfg", {}).get("architecture") in list_models():
         return module
-    kind = re.fullmatch(r"Conv([123])d(RNN|LSTM|PeepholeLSTM|GRU)(?:Cell)?", type(module).__name__)
+    names = {cls.__name__: kind for kind, by_ndim in KINDS.items() for cls in by_ndim.values()}
+    kind = names.get(type(module).__name__.removesuffix("Cell"))
     if kind is None or not isinstance(module, ConvRNNBase | ConvRNNCellBase):
         raise ValueError(
             f"no architecture of the zoo has a {type(module).__name__}: the core family has one geometry for input and "
@@ -130,7 +130,7 @@ def to_model(module: nn.Module) -> nn.Module:
     cell = isinstance(module, ConvRNNCellBase)
     depth = 1 if cell else module.num_layers
     both = "_bi" if getattr(module, "bidirectional", False) else ""
-    architecture = f"conv{kind[2].lower()}{kind[1]}d{both}_{depth}layer"
+    architecture = f"{kind}{module.ndim}d{both}_{depth}layer"
     if architecture not in list_models():
         raise ValueError(
             f"the zoo has names for one to three layers, and this {type(module).__name__} has {depth}. Take the layer "
@@ -138,7 +138,7 @@ def to_model(module: nn.Module) -> nn.Module:
         )
     model = create_model(architecture, dtype=next(module.parameters()).dtype, **_arguments(module))
     state = {f"{key}_l0" if cell else key: value for key, value in module.state_dict().items()}
-    model.rnn.load_state_dict(state, strict=True)  # type: ignore[union-attr]
+    model.rnn.load_state_dict(state, strict=True)
     return model
 
 

@@ -1,8 +1,9 @@
 """What every cell and every sequence layer shares: hyper-parameters, parameters, one step; and the cell."""
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,22 @@ from torch import Tensor, nn
 from . import _checks as check
 from ._conv import Geometry, check_map, same_conv
 from ._inplace import InPlaceStep
+
+Size = int | Sequence[int]
+"""One for all spatial axes, or one an axis."""
+
+
+class CellArgs(TypedDict, total=False):
+    """The arguments of every cell beyond the first three, by name."""
+
+    bias: bool
+    stride: Size
+    dilation: Size
+    groups: int
+    hidden_kernel_size: Size | None
+    padding_mode: str
+    device: torch.device | str | None
+    dtype: torch.dtype | None
 
 
 class DirectionWeights(NamedTuple):
@@ -38,6 +55,8 @@ class Equations(nn.Module):
     """
     states: ClassVar[tuple[str, ...]]
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    title: ClassVar[str] = ""
+    """The kind in a few words, for lists of models."""
     in_place: ClassVar[type[InPlaceStep] | None] = None
     """The step and its derivative written down in place; a kind without works by autograd of :meth:`step`."""
 
@@ -47,6 +66,7 @@ class Equations(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.__signature__ = _whole_signature(cls)  # type: ignore[attr-defined]
 
         def provider(name: str) -> int:
             return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
@@ -191,6 +211,17 @@ class Equations(nn.Module):
             **{name: (getattr(self, name), allowed[0]) for name, allowed in self.options.items()},
         }
         return "".join(f", {name}={value!r}" for name, (value, default) in shown.items() if value != default)
+
+
+def _whole_signature(cls: type) -> inspect.Signature:
+    """Of the constructor, with the arguments that it passes on as ``*args`` and ``**kwargs`` written out."""
+    own = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    named = {name: p for name, p in own.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name != "self"}
+    base = next(b for b in cls.__mro__[1:] if "__init__" in vars(b))
+    if len(named) + 1 < len(own) and hasattr(base, "__signature__"):
+        rest = {name: p for name, p in base.__signature__.parameters.items() if name not in named}
+        named |= rest
+    return inspect.Signature(sorted(named.values(), key=lambda p: p.kind))
 
 
 class ConvRNNCellBase(Equations):

@@ -1,7 +1,7 @@
 """The size-preserving convolution, from one to three dimensions."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -123,16 +123,14 @@ def ready_input_gradient(
 
     def gradient(grad: Tensor) -> Tensor:
         like = grad.new_empty(1).expand(grad.shape[0], weight.shape[1], *size)
-        of_x, *_ = conv_gradients(grad, like, weight, geometry, (True, False, False))
-        assert of_x is not None
-        return of_x
+        return conv_gradients(grad, like, weight, geometry, (True, False, False))[0]
 
     return gradient
 
 
 def conv_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool, bool]
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Any, ...]:
     """Those of ``weight * x + bias`` in x, weight and bias, under :func:`ready_conv`'s conditions."""
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(x.shape[2:], weight.shape[2:], stride, dilation)]

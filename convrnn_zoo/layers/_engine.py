@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -45,8 +45,11 @@ class Job(NamedTuple):
     def by_direction(self, tensors: Sequence[Any]) -> list[tuple[Maps, DirectionWeights]]:
         """State and parameters of each direction."""
         each, kinds = len(tensors) // self.directions, len(self.cell.states)
-        groups = [tensors[i : i + each] for i in range(0, len(tensors), each)]
-        return [(tuple(g[:kinds]), DirectionWeights(*g[kinds : kinds + 4], tuple(g[kinds + 4 :]))) for g in groups]
+        found = []
+        for i in range(0, len(tensors), each):
+            ih, hh, b_ih, b_hh, *extra = tensors[i + kinds : i + each]
+            found.append((tuple(tensors[i : i + kinds]), DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))))
+        return found
 
     def segments(self) -> list[range]:
         """√T steps each if the steps are to be computed again, else all of them."""
@@ -115,12 +118,13 @@ def _is_one_conv(cell: Equations, xs: Tensor, w: DirectionWeights) -> bool:
 def _plain(job: Job, xs: Tensor, *tensors: Any) -> Maps:
     """Every h in rows ``(ΣT, C, *S)``, directions side by side, then the last states."""
     over: Any = scan_packed if job.packed else scan
-    ys, ends = [], []
+    ys: list[Tensor] = []
+    ends: list[Tensor] = []
     for d, (state, w) in enumerate(job.by_direction(tensors)):
         y, end = over(_plain_step(job.cell, xs, w), job.steps(xs), state, reverse=d == 1)
         ys.append(torch.cat(y))
         ends += end
-    return ys[0] if len(ys) == 1 else torch.cat(ys, 1), *ends
+    return torch.cat(ys, 1), *ends
 
 
 def _plain_step(cell: Equations, xs: Tensor, w: DirectionWeights) -> Callable[[Tensor, Maps], Maps]:
@@ -138,25 +142,29 @@ def _plain_step(cell: Equations, xs: Tensor, w: DirectionWeights) -> Callable[[T
 
 
 def _plain_in_segments(job: Job, xs: Tensor, *tensors: Any) -> Maps:
-    """:func:`_plain`, of which between passes only the seams between segments are kept."""
-    steps, over, ys, ends = job.steps(xs), scan_packed if job.packed else scan, [], []
-    for d, (state, w) in enumerate(job.by_direction(tensors)):
+    """:func:`_plain`, of which only the seams between segments are kept between passes."""
+    found = [
+        _segments_of_direction(job, xs, state, w, d == 1) for d, (state, w) in enumerate(job.by_direction(tensors))
+    ]
+    return torch.cat([y for y, _ in found], 1), *(s for _, end in found for s in end)
 
-        def segment(ts: range, *state: Tensor, w: DirectionWeights = w, reverse: bool = d == 1) -> Any:
-            y, end = over(_plain_step(job.cell, xs, w), steps[ts.start : ts.stop], state, reverse=reverse)
-            return torch.cat(y), end
 
-        found: dict[range, Tensor] = {}
+def _segments_of_direction(
+    job: Job, xs: Tensor, state: Maps, w: DirectionWeights, reverse: bool
+) -> tuple[Tensor, Maps]:
+    steps, ys = job.steps(xs), {}
+    over: Any = scan_packed if job.packed else scan
 
-        def advance(ts: range, state: Maps, segment: Any = segment, found: Any = found) -> Maps:
-            found[ts], state = checkpoint(segment, ts, *state, use_reentrant=False)
-            return state
+    def run_steps(ts: range, *state: Tensor) -> Any:
+        y, end = over(_plain_step(job.cell, xs, w), steps[ts.start : ts.stop], state, reverse=reverse)
+        return torch.cat(y), end
 
-        kwargs: Any = {"sizes": [job.sizes[ts.start] for ts in job.segments()]} if job.packed else {}
-        _, state = over(advance, job.segments(), state, reverse=d == 1, **kwargs)
-        ys.append(torch.cat([found[ts] for ts in job.segments()]))
-        ends += state
-    return ys[0] if len(ys) == 1 else torch.cat(ys, 1), *ends
+    def segment(ts: range, state: Maps) -> Maps:
+        ys[ts], state = checkpoint(run_steps, ts, *state, use_reentrant=False)
+        return state
+
+    state = _over_segments(job, segment, state, reverse)
+    return torch.cat([ys[ts] for ts in job.segments()]), state
 
 
 # ---- the fast way: in place, with a derivative of its own --------------------------------------------------
@@ -224,8 +232,8 @@ class ScanBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         saved = ctx.saved_tensors
-        function, tensors, places = _of_tensors(ctx.function, saved)
-        found = dict(zip(places, torch.func.vjp(function, *tensors)[1](grads), strict=True))
+        of_tensors, tensors, places = _of_tensors(ctx.function, saved)
+        found = dict(zip(places, torch.func.vjp(of_tensors, *tensors)[1](grads), strict=True))
         return None, None, None, None, *(found.get(i) for i in range(len(saved)))
 
     @staticmethod
@@ -259,12 +267,12 @@ def _of_tensors(function: Callable[..., Maps], args: Sequence[Any]) -> tuple[Cal
 
 def _jvp(function: Callable[..., Maps], primals: Sequence[Any], tangents: Sequence[Any]) -> Maps:
     """By two reverse passes: torch.func.jvp would refuse to run inside ordinary forward mode."""
-    function, tensors, places = _of_tensors(function, primals)
-    out, back = torch.func.vjp(function, *tensors)
+    of_tensors, tensors, places = _of_tensors(function, primals)
+    out, back, *_ = torch.func.vjp(of_tensors, *tensors)
     given = tuple(
         torch.zeros_like(p) if tangents[i] is None else tangents[i] for i, p in zip(places, tensors, strict=True)
     )
-    _, forth = torch.func.vjp(back, tuple(torch.zeros_like(o) for o in out))
+    _, forth, *_ = torch.func.vjp(back, tuple(torch.zeros_like(o) for o in out))
     (found,) = forth(given)
     return found
 
@@ -278,21 +286,21 @@ def _plain_backward(job: Job, wanted: Sequence[bool], *tensors: Any) -> Maps:
         found = dict(zip(places, tensors, strict=True))
         return _plain(job, *(found.get(i, t) for i, t in enumerate(inputs)))
 
-    out, back = torch.func.vjp(of_wanted, *(inputs[i] for i in places))
+    out, back, *_ = torch.func.vjp(of_wanted, *(inputs[i] for i in places))
     return back(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(out, grads, strict=True)))
 
 
-def _passes(job: Job, xs: Tensor, y: Tensor, tensors: Sequence[Any], keep: bool) -> list[tuple[Maps, Pass]]:
-    """The first state and the pass of each direction."""
+def _passes(job: Job, xs: Tensor, y: Tensor, tensors: Sequence[Any], keep: bool) -> list[tuple[Pass, Maps]]:
+    """The pass of each direction, and its first state."""
+    each = zip(job.by_direction(tensors), y.chunk(job.directions, 1), strict=True)
     return [
-        (state, Pass(job.cell, w, state, xs, job.sizes, h, reverse=d == 1, compute=job.compute, keep=keep))
-        for d, ((state, w), h) in enumerate(
-            zip(job.by_direction(tensors), y.chunk(job.directions, 1), strict=True)
-        )
+        (Pass(job.cell, w, state, xs, job.sizes, h, reverse=d == 1, compute=job.compute, keep=keep), state)
+        for d, ((state, w), h) in enumerate(each)
     ]
 
 
 def _over_segments(job: Job, advance: Callable[[range, Maps], Maps], state: Maps, reverse: bool) -> Maps:
+    """The last state of ``state = advance(steps, state)`` over the segments."""
     segments = job.segments()
     if job.packed:
         sizes = [job.sizes[ts.start] for ts in segments]
@@ -304,23 +312,29 @@ def _forward(job: Job, kept: list[Tensor], xs: Tensor, tensors: Sequence[Any]) -
     """What :func:`_plain` computes; `kept` receives what :func:`_backward` wants."""
     first = tensors[0]
     y = Buffers(first, job.compute).new(sum(job.sizes), job.directions * first.shape[1])
-    keep, ends = job.differentiated and not job.recompute, []
-    for state, one in _passes(job, xs, y, tensors, keep):
-        from_zero, seams = job.from_zero, {}
+    keep = job.differentiated and not job.recompute
+    outputs = [y]
+    for one, state in _passes(job, xs, y, tensors, keep):
+        h, *others = _forward_direction(job, one, state, kept)
+        outputs += [h.clone(), *(s.clone() if keep else s for s in others)]  # no part of y, or of what is kept
+    return tuple(outputs)
 
-        def advance(ts: range, state: Maps, one: Pass = one, seams: dict[range, Maps] = seams) -> Maps:
-            nonlocal from_zero
-            if job.recompute and job.differentiated:
-                seams[ts] = tuple(s.clone() for s in state)  # h may be a part of y
-            state, from_zero = one.forward(ts, state, from_zero), False
-            return state
 
-        state = _over_segments(job, advance, state, one.reverse)
-        h, *others = state  # no output may be a part of another, or be kept
-        ends += [h.clone(), *(s.clone() if keep else s for s in others)]
-        kept += [s for ts in job.segments() if seams for s in seams[ts]]
-        kept += [m for t in range(len(job.sizes)) if keep for maps in one.kept[t] for m in maps]
-    return y, *ends
+def _forward_direction(job: Job, one: Pass, state: Maps, kept: list[Tensor]) -> Maps:
+    seams: dict[range, Maps] = {}
+
+    def segment(ts: range, state: Maps) -> Maps:
+        seams[ts] = state
+        if job.recompute and job.differentiated:
+            seams[ts] = tuple(s.clone() for s in state)  # what they are parts of is written over, or returned
+        return one.forward(ts, state, job.from_zero and len(seams) == 1)
+
+    last = _over_segments(job, segment, state, one.reverse)
+    if job.recompute and job.differentiated:
+        kept += [s for ts in job.segments() for s in seams[ts]]
+    else:
+        kept += one.give()
+    return last
 
 
 def _backward(
@@ -328,32 +342,35 @@ def _backward(
 ) -> list[Tensor | None]:
     """The gradients of all inputs; None, or anything, for one that is not wanted."""
     xs, *tensors = inputs
-    kinds, y_grads = len(job.cell.states), [None] * job.directions
-    if grads[0] is not None:
-        y_grads = [g.split(job.sizes) for g in grads[0].chunk(job.directions, 1)]
+    each, kinds, remaining = len(tensors) // job.directions, len(job.cell.states), iter(kept)
+    x_grad: Tensor | None = None
     found: list[Tensor | None] = []
-    x_grad, kept_of = None, iter(kept)
-    for d, (state, one) in enumerate(_passes(job, xs, y, tensors, keep=True)):
-        each = len(tensors) // job.directions
-        of_state, of_weights = wanted[1 + d * each :][:kinds], wanted[1 + d * each :][kinds:each]
+    y_grads = [None] * job.directions if grads[0] is None else grads[0].chunk(job.directions, 1)
+    for d, (one, state) in enumerate(_passes(job, xs, y, tensors, keep=True)):
+        of_direction = wanted[1 + d * each : 1 + (d + 1) * each]
         if wanted[0] and x_grad is None:
             x_grad = one.buffers.new(sum(job.sizes), one.inputs, xs.dtype)
-        one.start_backward(x_grad, d == 1, y_grads[d], weights=any(of_weights))
-        if job.recompute:
-            starts = {ts: tuple(itertools.islice(kept_of, kinds)) for ts in job.segments()}
-        else:
-            starts = {ts: state for ts in job.segments()}
-            one.take(kept_of)
-        first = job.segments()[-1 if one.reverse else 0]
-
-        def advance(ts: range, grads: Maps, one: Pass = one, starts: Any = starts, first: range = first) -> Maps:
-            if job.recompute:
-                one.forward_again(ts, starts[ts], job.from_zero and ts == first)
-            return one.backward(ts, starts[ts], grads, to_start=ts != first or any(of_state))
-
-        given = grads[1 + d * kinds :][:kinds]
+        one.start_backward(x_grad, d == 1, y_grads[d], weights=any(of_direction[kinds:]))
         last = tuple(one.buffers.new(*s.shape[:2]) for s in state)
-        for grad, g in zip(last, given, strict=True):
-            grad.zero_() if g is None else grad.copy_(g)
-        found += [*_over_segments(job, advance, last, not one.reverse), *one.parameter_gradients()]
+        for grad, given in zip(last, grads[1 + d * kinds :], strict=False):
+            grad.zero_() if given is None else grad.copy_(given)
+        found += _backward_direction(job, one, state, remaining, last, any(of_direction[:kinds]))
+        found += one.parameter_gradients()
     return [None if x_grad is None else x_grad.view(xs.shape), *found]
+
+
+def _backward_direction(job: Job, one: Pass, state: Maps, kept: Iterator[Tensor], grads: Maps, to_state: bool) -> Maps:
+    """The gradient of the first state from that of the last."""
+    first, seams = job.segments()[-1 if one.reverse else 0], {}
+    if job.recompute:
+        seams = {ts: tuple(itertools.islice(kept, len(state))) for ts in job.segments()}
+    else:
+        one.take(kept)
+
+    def segment(ts: range, grads: Maps) -> Maps:
+        start = seams.get(ts, state)
+        if job.recompute:
+            one.forward_again(ts, start, job.from_zero and ts == first)
+        return one.backward(ts, start, grads, to_start=to_state or ts != first)
+
+    return _over_segments(job, segment, grads, not one.reverse)

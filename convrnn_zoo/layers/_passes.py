@@ -8,10 +8,9 @@ weights and of the input wait until a few steps are together and take one convol
 from __future__ import annotations
 
 import itertools
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -99,7 +98,7 @@ class Pass:
         return scan(step, ts, state, reverse=reverse)[1]
 
     def _blocks(self, ts: range, channels: int, most: int) -> dict[int, range]:
-        """For each step the steps it is done together with: their maps of so many channels hold at most `most` bytes."""
+        """For each step those it is done together with: of maps of so many channels at most so many bytes."""
         rows = most // (channels * math.prod(self.size) * self.dtype.itemsize)
         found: dict[int, range] = {}
         first = ts.start
@@ -136,9 +135,7 @@ class Pass:
 
     @cached_property
     def _to_x(self) -> list[Conv | None]:
-        return [
-            self._ready(ready_input_gradient, p.weight[:, : self.inputs]) if p.of_x else None for p in self.parts
-        ]
+        return [self._ready(ready_input_gradient, p.weight[:, : self.inputs]) if p.of_x else None for p in self.parts]
 
     @cached_property
     def _to_h(self) -> list[Conv | None]:
@@ -155,7 +152,9 @@ class Pass:
             if ready and not x_alone:
                 found.append(self._convs[i](map_))
             else:
-                weight, map_ = (part.weight[:, : self.inputs], map_[:, : self.inputs]) if x_alone else (part.weight, map_)
+                weight, map_ = (
+                    (part.weight[:, : self.inputs], map_[:, : self.inputs]) if x_alone else (part.weight, map_)
+                )
                 found.append(same_conv(map_, self._cast(weight), self._cast(part.bias), self.cell.geometry))
         return found
 
@@ -196,8 +195,12 @@ class Pass:
         return self._scan(step, ts, state, self.reverse)
 
     # ---- backward ------------------------------------------------------------------------------------------
+    def give(self) -> list[Tensor]:
+        """What :meth:`forward` has kept, step by step, for another pass to :meth:`take`."""
+        return [m for t in self.ys if t in self.kept for maps in self.kept[t] for m in maps]
+
     def take(self, kept: Iterator[Tensor]) -> None:
-        """Takes what :meth:`forward` has kept from where another pass has left it, step by step."""
+        """The other end of :meth:`give`."""
         parts, rest = len(self.parts) if self.in_place.keeps_parts else 0, len(self.cell.states) - 1
         for t in self.ys:
             self.kept[t] = tuple(itertools.islice(kept, parts)), tuple(itertools.islice(kept, rest))
@@ -208,14 +211,13 @@ class Pass:
         self.ys.update(zip(ts, self.buffers.new(sum(sizes), self.channels).split(sizes), strict=True))
         self.forward(ts, start, from_zero)
 
-    def start_backward(
-        self, x_grad: Tensor | None, add: bool, y_grads: Sequence[Tensor] | None, weights: bool
-    ) -> None:
+    def start_backward(self, x_grad: Tensor | None, add: bool, y_grad: Tensor | None, weights: bool) -> None:
         """Makes room for the gradients: that of the input is written to `x_grad`, or added to what is there.
 
         `weights` tells whether any parameter wants its own.
         """
-        self.x_grad, self.add, self.y_grads, self.weights = x_grad, add, y_grads, weights
+        self.x_grad, self.add, self.weights = x_grad, add, weights
+        self.y_grads = None if y_grad is None else y_grad.split(self.sizes)
         self.in_place.extra_grads = [torch.zeros_like(w) for w in self.in_place.extra]
         self.weight_grads = [torch.zeros_like(p.weight, memory_format=torch.contiguous_format) for p in self.parts]
         self.bias_grads = [None if p.bias is None else torch.zeros_like(p.bias) for p in self.parts]

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,30 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _checks as check
-from ._base import Equations
+from ._base import Equations, Size
 from ._conv import check_map
 from ._engine import run
 from ._state import States, pack_state, packed_sizes, unpack_state
+
+Widths = int | Sequence[int]
+Kernels = Size | Sequence[Sequence[int]]
+
+
+class LayerArgs(TypedDict, total=False):
+    """The arguments of every layer beyond the first three, by name."""
+
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    stride: Size
+    dilation: Size
+    groups: int
+    hidden_kernel_size: Kernels | None
+    padding_mode: str
+    device: torch.device | str | None
+    dtype: torch.dtype | None
 
 
 class ConvRNNBase(Equations):

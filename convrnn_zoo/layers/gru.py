@@ -1,19 +1,30 @@
 """The convolutional GRU."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
-from ._base import ConvRNNCellBase, DirectionWeights, Equations
+from ._base import CellArgs, ConvRNNCellBase, DirectionWeights, Equations, Size
 from ._conv import conv_gradients
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
-from ._sequence import ConvRNNBase
+from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
+
+__all__ = [
+    "Conv1dGRU",
+    "Conv1dGRUCell",
+    "Conv2dGRU",
+    "Conv2dGRUCell",
+    "Conv3dGRU",
+    "Conv3dGRUCell",
+    "ConvGRU",
+    "ConvGRUCell",
+]  # fmt: skip
 
 
 class GRUInPlace(InPlaceStep):
-    """:meth:`GRUEquations.step` and its derivative: r and z, n, and with a reset after the convolution its part of h."""
+    """:meth:`GRUEquations.step` and its derivative: its parts are r and z, n, and the n of h."""
 
     def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
         (rz, n, *hn), (h,), (h_next,) = parts, state, new
@@ -76,6 +87,7 @@ class GRUEquations(Equations):
         Representations. https://arxiv.org/abs/1511.06432
     """
 
+    title = "convolutional GRU (Cho et al. 2014; Ballas et al. 2016 with reset_after=False)"
     gates, summed, states = 3, 2, ("h",)
     options: ClassVar = {"reset_after": (True, False)}
     reset_after: bool
@@ -108,23 +120,13 @@ class ConvGRUCell(GRUEquations, ConvRNNCellBase):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Sequence[int],
-        bias: bool = True,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        kernel_size: Size,
+        *args: Any,
         reset_after: bool = True,
+        **kwargs: Unpack[CellArgs],
     ) -> None:
         self._choose(reset_after=reset_after)
-        super().__init__(
-            in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
-            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
-        )  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
 class ConvGRU(GRUEquations, ConvRNNBase):
@@ -133,29 +135,14 @@ class ConvGRU(GRUEquations, ConvRNNBase):
     def __init__(
         self,
         in_channels: int,
-        out_channels: int | Sequence[int],
-        kernel_size: int | Sequence[int] | Sequence[Sequence[int]],
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        out_channels: Widths,
+        kernel_size: Kernels,
+        *args: Any,
         reset_after: bool = True,
+        **kwargs: Unpack[LayerArgs],
     ) -> None:
         self._choose(reset_after=reset_after)
-        super().__init__(
-            in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
-            stride, dilation, groups,
-            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
-        )  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
 class Conv1dGRUCell(ConvGRUCell):

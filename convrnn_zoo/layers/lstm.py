@@ -10,6 +10,17 @@ from ._base import ConvRNNCellBase, Equations
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
 from ._sequence import ConvRNNBase
 
+__all__ = [
+    "Conv1dLSTM",
+    "Conv1dLSTMCell",
+    "Conv2dLSTM",
+    "Conv2dLSTMCell",
+    "Conv3dLSTM",
+    "Conv3dLSTMCell",
+    "ConvLSTM",
+    "ConvLSTMCell",
+]  # fmt: skip
+
 
 class LSTMInPlace(InPlaceStep):
     """:meth:`LSTMEquations.step` and its derivative: of ``i, f, g, o`` the activated gates are kept."""
@@ -63,6 +74,7 @@ class LSTMEquations(Equations):
         Nowcasting. https://arxiv.org/abs/1506.04214
     """
 
+    title = "convolutional LSTM (Shi et al. 2015, without peepholes)"
     gates, states = 4, ("h", "c")
     in_place = LSTMInPlace
 

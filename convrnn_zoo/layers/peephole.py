@@ -1,15 +1,26 @@
 """The convolutional LSTM with peepholes."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
-from ._base import ConvRNNCellBase, Equations
+from ._base import CellArgs, ConvRNNCellBase, Equations, Size
 from ._conv import conv_gradients
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
-from ._sequence import ConvRNNBase
+from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
+
+__all__ = [
+    "Conv1dPeepholeLSTM",
+    "Conv1dPeepholeLSTMCell",
+    "Conv2dPeepholeLSTM",
+    "Conv2dPeepholeLSTMCell",
+    "Conv3dPeepholeLSTM",
+    "Conv3dPeepholeLSTMCell",
+    "ConvPeepholeLSTM",
+    "ConvPeepholeLSTMCell",
+]  # fmt: skip
 
 
 class PeepholeLSTMInPlace(InPlaceStep):
@@ -100,6 +111,7 @@ class PeepholeLSTMEquations(Equations):
         https://doi.org/10.1109/IJCNN.2000.861302
     """
 
+    title = "convolutional LSTM with peepholes (Shi et al. 2015)"
     gates, states = 4, ("h", "c")
     options: ClassVar = {"peephole": ("conv", "channel")}
     peephole: str
@@ -128,23 +140,13 @@ class ConvPeepholeLSTMCell(PeepholeLSTMEquations, ConvRNNCellBase):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Sequence[int],
-        bias: bool = True,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        kernel_size: Size,
+        *args: Any,
         peephole: str = "conv",
+        **kwargs: Unpack[CellArgs],
     ) -> None:
         self._choose(peephole=peephole)
-        super().__init__(
-            in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
-            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
-        )  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
 class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
@@ -153,29 +155,14 @@ class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
     def __init__(
         self,
         in_channels: int,
-        out_channels: int | Sequence[int],
-        kernel_size: int | Sequence[int] | Sequence[Sequence[int]],
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        out_channels: Widths,
+        kernel_size: Kernels,
+        *args: Any,
         peephole: str = "conv",
+        **kwargs: Unpack[LayerArgs],
     ) -> None:
         self._choose(peephole=peephole)
-        super().__init__(
-            in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
-            stride, dilation, groups,
-            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
-        )  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
 class Conv1dPeepholeLSTMCell(ConvPeepholeLSTMCell):

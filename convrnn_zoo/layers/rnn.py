@@ -1,14 +1,25 @@
 """The convolutional RNN."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
-from ._base import ConvRNNCellBase, Equations
+from ._base import CellArgs, ConvRNNCellBase, Equations, Size
 from ._inplace import InPlaceStep, Maps, tanh_backward
-from ._sequence import ConvRNNBase
+from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
+
+__all__ = [
+    "Conv1dRNN",
+    "Conv1dRNNCell",
+    "Conv2dRNN",
+    "Conv2dRNNCell",
+    "Conv3dRNN",
+    "Conv3dRNNCell",
+    "ConvRNN",
+    "ConvRNNCell",
+]  # fmt: skip
 
 threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -48,6 +59,7 @@ class RNNEquations(Equations):
         Elman, J. L. (1990). Finding Structure in Time. https://doi.org/10.1207/s15516709cog1402_1
     """
 
+    title = "convolutional RNN (Elman 1990)"
     gates, states = 1, ("h",)
     options: ClassVar = {"nonlinearity": ("tanh", "relu")}
     nonlinearity: str
@@ -61,57 +73,22 @@ class ConvRNNCell(RNNEquations, ConvRNNCellBase):
     __doc__ = (RNNEquations.__doc__ or "") + (ConvRNNCellBase.__doc__ or "")
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Sequence[int],
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_channels: int, out_channels: int, kernel_size: Size, nonlinearity: str = "tanh", *args: Any,
+        **kwargs: Unpack[CellArgs],
+    ) -> None:  # fmt: skip
         self._choose(nonlinearity=nonlinearity)
-        super().__init__(
-            in_channels, out_channels, kernel_size, bias, stride, dilation, groups,
-            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
-        )  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
 class ConvRNN(RNNEquations, ConvRNNBase):
     __doc__ = (RNNEquations.__doc__ or "") + (ConvRNNBase.__doc__ or "")
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int | Sequence[int],
-        kernel_size: int | Sequence[int] | Sequence[Sequence[int]],
-        nonlinearity: str = "tanh",
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_channels: int, out_channels: Widths, kernel_size: Kernels, nonlinearity: str = "tanh", *args: Any,
+        **kwargs: Unpack[LayerArgs],
+    ) -> None:  # fmt: skip
         self._choose(nonlinearity=nonlinearity)
-        super().__init__(
-            in_channels, out_channels, kernel_size, num_layers, bias, batch_first, dropout, bidirectional,
-            stride, dilation, groups,
-            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, device=device, dtype=dtype,
-        )  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
 class Conv1dRNNCell(ConvRNNCell):

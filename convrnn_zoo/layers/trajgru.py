@@ -18,9 +18,11 @@ class LeakyGRUInPlace(GRUInPlace):
     """A GRU's step in place with the other activation."""
 
     def activate(self, n: Tensor) -> None:
+        """The leaky ReLU, in place."""
         F.leaky_relu_(n, SLOPE)
 
     def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
+        """Its gradient by its result, in place."""
         leaky_relu_backward(grad, n, SLOPE, True, grad_input=grad)
 
 

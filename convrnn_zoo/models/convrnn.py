@@ -2,16 +2,10 @@
 
 from functools import partial
 
-from .. import layers
+from ..layers import KINDS
 from ._network import ConvRNNModel
 from ._registry import register
 
-_KINDS = {
-    "convrnn": ("RNN", "convolutional RNN (Elman 1990)"),
-    "convlstm": ("LSTM", "convolutional LSTM (Shi et al. 2015, without peepholes)"),
-    "convpeepholelstm": ("PeepholeLSTM", "convolutional LSTM with peepholes (Shi et al. 2015)"),
-    "convgru": ("GRU", "convolutional GRU (Cho et al. 2014; Ballas et al. 2016 with reset_after=False)"),
-}
 _SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}
 _COUNTS = {1: "one layer", 2: "two layers", 3: "three layers"}
 
@@ -32,11 +26,10 @@ Example:
     (1, 3, {features}, {example})
 """
 
-for _kind, (_cell, _title) in _KINDS.items():
-    for _ndim in (1, 2, 3):
+for _kind, _by_ndim in KINDS.items():
+    for _ndim, _layer in _by_ndim.items():
         for _bi in (False, True):
             for _layers in (1, 2, 3):
-                _layer = getattr(layers, f"Conv{_ndim}d{_cell}")
                 _name = f"{_kind}{_ndim}d{'_bi' if _bi else ''}_{_layers}layer"
                 register(
                     __name__,
@@ -53,7 +46,7 @@ for _kind, (_cell, _title) in _KINDS.items():
                         "license": "mit",
                     },
                     doc=_DOC.format(
-                        title=_title[0].upper() + _title[1:],
+                        title=_layer.title[0].upper() + _layer.title[1:],
                         count=_COUNTS[_layers],
                         directions=" in each direction" if _bi else "",
                         ndim=_ndim,

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import layers
-from ..layers import ConvRNNBase
+from ..layers import KINDS, ConvRNNBase
 from ..layers import _checks as check
 from ._blocks import NEGATIVE_SLOPE, constant_input, framewise
 from ._forecasting import FRAME_CFG, Forecaster
@@ -147,7 +146,7 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-for _kind in (layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, layers.Conv2dGRU):
+for _kind in (by_ndim[2] for by_ndim in KINDS.values()):
     _name = _kind.__name__.replace("2d", "").lower() + "_forecaster"
     register(
         __name__,

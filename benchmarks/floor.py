@@ -3,15 +3,15 @@
 Whatever runs the same convolutions on the same kernels cannot be faster.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from convrnn_zoo.layers._backward import rows_at_once
-from convrnn_zoo.layers._conv import Geometry, conv_gradients, convolver, input_gradient
-from convrnn_zoo.layers._scan import chunks
+from convrnn_zoo.layers._conv import Geometry, conv_gradients, ready_conv, ready_input_gradient
+from convrnn_zoo.layers._passes import _GATES_BYTES
 
 from .cases import Case
 
@@ -26,12 +26,17 @@ class _Conv:
         one = (1,) * len(case.size)
         self.geometry, self.x, self.grad = Geometry(one, one, 1, "zeros"), map_(inputs), map_(rows)
         self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
-        self.conv = convolver(self.weight, None, self.geometry, case.size, True)
-        self.to_state = input_gradient(self.weight[:, -state:], self.geometry, case.size, True) if state else None
+        self.conv = ready_conv(self.weight, None, self.geometry, case.size, True)
+        self.to_state = ready_input_gradient(self.weight[:, -state:], self.geometry, case.size, True) if state else None
         # Weight gradients of some steps at once are faster than one by one: as many as the layers take.
-        most = rows_at_once(self.weight, case.size)
-        self.together = [sum(case.sizes()[a:b]) for a, b in chunks(case.sizes(), most)]
-        self.xs, self.grads = (map_(c, max(self.together)) for c in (inputs, len(self.weight)))
+        most = _GATES_BYTES // (rows * math.prod(case.size) * self.x.itemsize)
+        self.together: list[int] = []
+        for n in case.sizes():
+            if self.together and self.together[-1] + n <= most:
+                self.together[-1] += n
+            else:
+                self.together.append(n)
+        self.xs, self.grads = (map_(c, max(self.together)) for c in (inputs, rows))
 
     def forward(self, n: int) -> None:
         """The step's convolution."""
@@ -55,7 +60,8 @@ def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:
     for layer in range(case.num_layers):
         below = directions * c if layer else case.in_channels
         if case.kind == "GRU":  # input and state part of the candidate stay apart
-            convs += [conv(below, 3 * c, below if layer else 0), conv(c, 3 * c, c)] * directions
+            convs += [conv(below + c, 2 * c, (below if layer else 0) + c)] * directions
+            convs += [conv(below, c, below if layer else 0), conv(c, c, c)] * directions
         else:
             convs += [conv(below + c, 4 * c, (below if layer else 0) + c)] * directions
         if case.kind == "PeepholeLSTM":

@@ -3,20 +3,26 @@
 A scheme is a function ``build(case) -> forward`` or None where it cannot do the case; ``forward(x)`` takes what
 ``case.input()`` gives and returns the output sequence, differentiable in ``forward.parameters()`` (a module's).
 
-``--peer name=DIR`` enters another one: ``DIR`` is put first on the import path, and ``DIR/convrnn_peer.py`` holds
-such a ``build``; `case` has the fields of :class:`convrnn_zoo.bench.cases.Case`.
+``--peer NAME=DIR`` enters another one, of either kind:
+
+* ``DIR/convrnn_peer.py`` holds such a ``build``, and ``DIR`` is put first on the import path; `case` has the fields of
+  :class:`benchmarks.cases.Case`;
+* ``DIR`` is another checkout of this project, say an older one: its layers are called "ours of NAME".
+
+Schemes whose names begin with one of :data:`NO_PEERS` are not peers.
 """
 
 import importlib.util
+import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-
-from convrnn_zoo.layers import set_fused
 
 from .cases import Case
 from .plain import OneConvolution, Plain
@@ -24,13 +30,16 @@ from .plain import OneConvolution, Plain
 Forward = Callable[[Any], Tensor]
 Build = Callable[[Case], Any]
 
+BY_AUTOGRAD = "autograd of the step"
+NO_PEERS = ("ours", BY_AUTOGRAD, "floor")
+
 
 class Output(nn.Module):
     """The layer's output alone, a packed one as its data."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.layer = case.layer()
+        self.layer = layer
 
     def forward(self, x: Any) -> Tensor:
         """The output."""
@@ -38,33 +47,34 @@ class Output(nn.Module):
         return y.data if isinstance(y, PackedSequence) else y
 
 
-class Ours(Output):
-    """The layer as it is."""
-
-    def __init__(self, case: Case, fused: bool = False, recompute: bool = False) -> None:
-        super().__init__(case)
-        self.fused = fused
-        self.layer.grad_checkpointing = recompute
-
-    def forward(self, x: Any) -> Tensor:
-        """The output."""
-        before = set_fused(self.fused)
-        try:
-            return super().forward(x)
-        finally:
-            set_fused(before)
-
-
-class Padded(Ours):
+class Padded(Output):
     """The layer on the sequences of a packed case as they are padded."""
 
     def __init__(self, case: Case) -> None:
-        super().__init__(case)
+        super().__init__(case.layer())
         self.x = case.padded()
 
     def forward(self, _: Any) -> Tensor:
         """The output, padding and all."""
         return super().forward(self.x)
+
+
+def ours(case: Case) -> Output:
+    """The layer as it is."""
+    return Output(case.layer())
+
+
+def recomputing(case: Case) -> Output:
+    """The layer that computes steps again in its backward pass instead of keeping them."""
+    layer = case.layer()
+    layer.grad_checkpointing = True
+    return Output(layer)
+
+
+def autograd_of_the_step(case: Case) -> Output:
+    """The layer with its written derivative taken away: what a cell without one costs."""
+    cls = case.layer_class()
+    return Output(case.layer(type(cls.__name__, (cls,), {"in_place": None})))
 
 
 def two_convolutions(case: Case) -> Plain:
@@ -81,8 +91,6 @@ def keras(case: Case) -> Forward | None:
     """Keras' layers on its torch backend, given the layout they want; None without Keras or where it has no layer."""
     if case.kind != "LSTM" or case.lengths:
         return None
-    import os
-
     os.environ.setdefault("KERAS_BACKEND", "torch")
     try:
         import keras  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -121,32 +129,46 @@ def compiled(build: Build) -> Build:
 
 
 SCHEMES: dict[str, Build] = {
-    "ours": Ours,
-    "ours fused": lambda case: Ours(case, fused=True),
-    "ours recomputing": lambda case: Ours(case, recompute=True),
+    "ours": ours,
+    "ours recomputing": recomputing,
     "ours padded": lambda case: Padded(case) if case.lengths else None,
+    BY_AUTOGRAD: autograd_of_the_step,
     "two convolutions": two_convolutions,
     "one convolution": one_convolution,
     "keras": keras,
 }
 COMPILED: dict[str, Build] = {
-    "ours compiled": compiled(Output),
+    "ours compiled": compiled(ours),
     "two convolutions compiled": compiled(two_convolutions),
     "one convolution compiled": compiled(one_convolution),
 }
 
 
-def load_peer(directory: Path) -> Build:
-    """The ``build`` of ``directory/convrnn_peer.py``."""
-    path = directory / "convrnn_peer.py"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"--peer expected {path}, a file with build(case), got none; see convrnn_zoo.bench.peers for what it holds"
-        )
-    sys.path.insert(0, str(directory.resolve()))
-    spec = importlib.util.spec_from_file_location(f"convrnn_peer_{directory.name}", path)
+def load_peer(name: str, directory: Path) -> tuple[str, Build]:
+    """The scheme of ``--peer NAME=DIR``, and what it is called.
+
+    Raises:
+        FileNotFoundError: the directory is of neither kind.
+    """
+    peer, layers = directory / "convrnn_peer.py", directory / "convrnn_zoo" / "layers" / "__init__.py"
+    if peer.is_file():
+        sys.path.insert(0, str(directory.resolve()))
+        return name, _load(f"convrnn_peer_{name}", peer).build
+    if layers.is_file():
+        found = _load(f"convrnn_layers_{name}", layers, [str(layers.parent)])
+        return f"ours of {name}", lambda case: Output(case.layer(case.layer_class(found)))
+    raise FileNotFoundError(
+        f"--peer expected {peer}, a file with build(case), or {layers.parent}, the layers of another checkout; got "
+        "neither; see benchmarks.peers"
+    )
+
+
+def _load(name: str, path: Path, submodules: list[str] | None = None) -> ModuleType:
+    """The file as a module, or with `submodules` as a package, of a name that no other has."""
+    name = re.sub(r"\W", "_", name)
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=submodules)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.build
+    return module

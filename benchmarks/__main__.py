@@ -1,4 +1,4 @@
-"""The command."""
+"""The command, ``python -m benchmarks``."""
 
 import json
 import platform
@@ -9,12 +9,13 @@ import click
 import torch
 
 from convrnn_zoo import __version__
-from convrnn_zoo._whole import whole
 
 from .cases import CASES, LONG
 from .measure import CLOCKS, time_case, time_over_steps
 from .memory import peaks
+from .new_sizes import first_over_third
 from .peers import COMPILED, SCHEMES, load_peer
+from .precision import errors
 from .report import chart, steps_chart, table
 from .shares import shares
 
@@ -37,9 +38,9 @@ def machine(clock: str) -> dict[str, Any]:
 
 def write(result: dict[str, Any], out: Path) -> None:
     """The numbers, the table and the charts, in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
     for name, text in {"bench.json": json.dumps(result), "bench.md": table(result)}.items():
-        with whole(out / name) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        (out / name).write_text(text + "\n", encoding="utf-8")
     chart(result, out / "bench.png")
     if "seconds_over_steps" in result:
         steps_chart(result, out / "steps.png")
@@ -57,17 +58,24 @@ def write(result: dict[str, Any], out: Path) -> None:
     show_default=True,
     help="cpu: processor time, for a busy machine; use it with --threads 1.",
 )
-@click.option("--compile-peers", is_flag=True, help="Also the other schemes under torch.compile: minutes a case.")
+@click.option("--compile-peers", is_flag=True, help="Also the schemes under torch.compile: minutes a case.")
 @click.option("--memory/--no-memory", default=True, help="Peak memory of a training step, in processes of its own.")
 @click.option(
     "--steps", "over_steps", is_flag=True, help="Also the time over sequences of 10 to 1000 steps (the case tiny)."
 )
 @click.option("--profile", is_flag=True, help="Also where our time goes: convolutions, gates, copies, the rest.")
-@click.option("--peer", "peers", multiple=True, metavar="NAME=DIR", help="Another scheme; see convrnn_zoo.bench.peers.")
+@click.option("--new-sizes", is_flag=True, help="Also the time of the first call at a new map size over the third.")
+@click.option("--errors", "precision", is_flag=True, help="Also the errors in float32, bfloat16 and float16.")
+@click.option(
+    "--peer", "peers", multiple=True, metavar="NAME=DIR",
+    help="Another scheme: DIR holds convrnn_peer.py (see benchmarks.peers), or is another checkout of this project, "
+    'whose layers are "ours of NAME".',
+)  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory for bench.json, .md and .png.")
 def bench(
-    names: tuple[str, ...], chosen: tuple[str, ...], rounds: int, threads: int | None, clock: str,
-    compile_peers: bool, memory: bool, over_steps: bool, profile: bool, peers: tuple[str, ...], out: Path | None,
+    names: tuple[str, ...], chosen: tuple[str, ...], rounds: int, threads: int | None, clock: str, compile_peers: bool,
+    memory: bool, over_steps: bool, profile: bool, new_sizes: bool, precision: bool, peers: tuple[str, ...],
+    out: Path | None,
 ) -> None:  # fmt: skip
     """Time the layers beside other ways to compute the same, inference and training."""
     if threads:
@@ -78,24 +86,29 @@ def bench(
         if not sep:
             raise click.BadParameter(f"expected NAME=DIR, got {peer!r}; write --peer mine=path/to/checkout")
         try:
-            schemes[name] = load_peer(Path(directory))
+            name, build = load_peer(name, Path(directory))
         except FileNotFoundError as e:
             raise click.BadParameter(str(e)) from e
+        schemes[name] = build
     if unknown := set(chosen) - set(schemes):
         raise click.BadParameter(f"--scheme expected some of {', '.join(schemes)}; got {', '.join(unknown)}")
     if chosen:
         schemes = {name: build for name, build in schemes.items() if name == "ours" or name in chosen}
 
     result: dict[str, Any] = {"machine": machine(clock), "rounds": rounds, "cases": []}
+    if precision:
+        result["errors"] = errors()
     for case in [c for c in [*CASES, LONG] if c.name in names] or CASES:
         entry: dict[str, Any] = {"name": case.name, "title": case.title}
         for task, times in time_case(case, schemes, rounds, clock):
             entry[task] = {name: [round(t, 7) for t in values] for name, values in times.items()}
-            click.echo(table({**result, "cases": [entry]}, [task]))
+            click.echo(table({"machine": result["machine"], "rounds": rounds, "cases": [entry]}, [task]))
         if memory:
             entry["peak_bytes"] = peaks(case, [n for n in schemes if n in SCHEMES])
         if profile:
             entry["shares"] = shares(case)
+        if new_sizes:
+            entry["first_over_third"] = first_over_third(case, clock)
         result["cases"].append(entry)
         if out is not None:  # after every case: a run takes long enough to be cut off
             write(result, out)
@@ -106,3 +119,7 @@ def bench(
     click.echo(table(result))
     if out is not None:
         write(result, out)
+
+
+if __name__ == "__main__":
+    bench(prog_name="python -m benchmarks")

@@ -1,6 +1,6 @@
 """The shapes that are timed."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,10 +34,13 @@ class Case(NamedTuple):
         text += ", both directions" if self.bidirectional else ""
         return text + (f", packed {self.lengths[0]}–{self.lengths[1]}" if self.lengths else "")
 
-    def layer(self) -> ConvRNNBase:
-        """A new layer, its parameters drawn anew."""
-        cls = getattr(layers, f"Conv{len(self.size)}d{self.kind}")
-        return cls(
+    def layer_class(self, package: Any = layers) -> Any:
+        """The class of its layer, from this package of layers."""
+        return getattr(package, f"Conv{len(self.size)}d{self.kind}")
+
+    def layer(self, cls: Any = None) -> ConvRNNBase:
+        """A new layer with new initial parameters, of another class if one is given."""
+        return (cls or self.layer_class())(
             self.in_channels, self.channels, self.kernel, num_layers=self.num_layers, bidirectional=self.bidirectional
         )
 

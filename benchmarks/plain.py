@@ -1,18 +1,18 @@
 """The layers' arithmetic in its plainest form, step after step under ordinary autograd: what the engine must equal."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo.layers import ConvRNNBase
-from convrnn_zoo.layers._conv import same_conv
-from convrnn_zoo.layers._joined import joined
 from convrnn_zoo.layers._scan import scan, scan_packed
 
 Maps = tuple[Tensor, ...]
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class Plain(nn.Module):
@@ -53,7 +53,7 @@ class Plain(nn.Module):
                 ys, state = scan_packed(step, below.split(sizes), state, reverse=reverse)
                 outputs.append(torch.cat(ys))
             last.append(state)
-            x = torch.cat(outputs, -layer.ndim - 1)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -layer.ndim - 1)
         return x, last
 
     def step(self, suffix: str, width: int) -> Callable[[Tensor, Maps], Maps]:
@@ -63,23 +63,29 @@ class Plain(nn.Module):
 
 
 class OneConvolution(Plain):
-    """One convolution a step over the concatenated input and state, its weight a parameter of its own."""
+    """The leanest plain loop: one convolution a step over input and state, its weight a parameter of its own.
+
+    For stride 1, odd kernels and zero padding, and for gates that are sums of an input and a state part.
+    """
 
     def __init__(self, layer: ConvRNNBase) -> None:
         super().__init__(layer)
-        self.whole = nn.ParameterDict()
+        self.joined = nn.ParameterDict()
         for depth, suffix in layer._suffixes():
-            weight, bias = joined(layer, layer._weights(suffix, layer.widths[depth]))
-            assert bias is not None
-            self.whole[suffix] = nn.ParameterList([weight.detach().contiguous(), bias.detach()])
+            w = layer._weights(suffix, layer.widths[depth])
+            assert w.b_ih is not None
+            assert w.b_hh is not None
+            self.joined["weight" + suffix] = torch.cat([w.ih, w.hh], 1).detach()
+            self.joined["bias" + suffix] = (w.b_ih + w.b_hh).detach()
 
     def step(self, suffix: str, width: int) -> Callable[[Tensor, Maps], Maps]:
         """One step with one convolution."""
-        own: Any = self.layer._weights(suffix, width).own
+        layer, weight, bias = self.layer, self.joined["weight" + suffix], self.joined["bias" + suffix]
+        extra = layer._weights(suffix, width).extra
+        conv, padding = _CONV[layer.ndim], [k // 2 for k in weight.shape[2:]]
 
         def step(x: Tensor, state: Maps) -> Maps:
-            weight, bias = self.whole[suffix]
             both = torch.cat([x, state[0]], 1)
-            return self.layer.step(same_conv(both, weight, bias, self.layer.geometry), state, own)
+            return layer.step(conv(both, weight, bias, padding=padding), state, extra)
 
         return step

@@ -11,7 +11,7 @@ import torch
 
 from .cases import Case
 from .floor import floor
-from .peers import Build, Ours
+from .peers import Build, ours
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STEPS = (10, 30, 100, 300, 1000)
@@ -52,17 +52,18 @@ def interleaved(runs: dict[str, Callable[[], None]], rounds: int, clock: Callabl
     loop, not how long it takes to warm the caches after another scheme.
     """
     times: Times = {name: [] for name in runs}
-    shortest = min(_seconds(run, 1, clock) for run in [*runs.values(), *runs.values()])
+    shortest = min(seconds(run, 1, clock) for run in [*runs.values(), *runs.values()])
     calls = max(1, math.ceil(_SPAN / max(shortest, 1e-9)))
     names, order = list(runs), random.Random(0)
     for _ in range(rounds):
         order.shuffle(names)  # what runs before leaves its mark on the caches: not always the same
         for name in names:
-            times[name].append(_seconds(runs[name], calls, clock))
+            times[name].append(seconds(runs[name], calls, clock))
     return times
 
 
-def _seconds(run: Callable[[], None], calls: int, clock: Callable[[], float]) -> float:
+def seconds(run: Callable[[], None], calls: int, clock: Callable[[], float]) -> float:
+    """A call's, of so many in a row."""
     start = clock()
     for _ in range(calls):
         run()
@@ -71,7 +72,7 @@ def _seconds(run: Callable[[], None], calls: int, clock: Callable[[], float]) ->
 
 def time_case(case: Case, schemes: dict[str, Build], rounds: int, clock: str = "wall") -> Iterator[tuple[str, Times]]:
     """The times of every scheme that can do `case`, and of the floor: first in inference, then in training."""
-    torch._dynamo.reset()  # else the cases before count for its limit of recompilations, and the rest would run eagerly
+    torch.compiler.reset()  # else earlier cases count for its limit of recompilations, and the rest runs eagerly
     x, forwards = case.input(), {name: build(case) for name, build in schemes.items()}
     for (task, make), bare in zip(TASKS.items(), floor(case), strict=True):
         runs = {name: make(forward, x) for name, forward in forwards.items() if forward is not None}
@@ -85,7 +86,7 @@ def time_over_steps(case: Case, rounds: int, clock: str = "wall") -> dict[str, d
         runs = {}
         for steps in STEPS:
             longer = case._replace(steps=steps)
-            runs[str(steps)] = make(Ours(longer), longer.input())
+            runs[str(steps)] = make(ours(longer), longer.input())
         times = interleaved(runs, rounds, CLOCKS[clock])
         medians[task] = {steps: median(times[str(steps)]) for steps in STEPS}
     return medians

@@ -1,0 +1,71 @@
+"""Relative errors in each precision and at each scale of the input, beside those of the plain scheme."""
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convrnn_zoo import layers
+
+from .peers import Output
+from .plain import Plain
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+SCALES = tuple(10.0**-n for n in range(8))
+SEEDS = 5
+_STEPS, _BATCH, _IN, _OUT, _SIZE, _KERNEL = 10, 2, 4, 8, 8, 3
+
+
+def errors() -> list[dict[str, Any]]:
+    """A row a layer, precision and scale: the errors of output and gradients, ``[ours, the plain scheme's]``.
+
+    Of the output in the Euclidean norm, of the gradients the largest so; the medians of some initial weights and
+    inputs.
+    """
+    return [
+        {"layer": name, "dtype": str(dtype).removeprefix("torch."), "scale": scale, **_errors(make, dtype, scale)}
+        for name, make in _layers()
+        for dtype in DTYPES
+        for scale in SCALES
+    ]
+
+
+def _layers() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Each kind of layer with each of its options; without bias, beside which small inputs would not be seen."""
+    for cls in (layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, layers.Conv2dGRU):
+        for option, value in [(o, v) for o, values in cls.options.items() for v in values] or [("", None)]:
+            kwargs = {option: value} if option else {}
+            name = cls.__name__ + (f", {option}={value!r}" if option else "")
+            yield name, partial(cls, _IN, _OUT, _KERNEL, bias=False, **kwargs)
+
+
+def _errors(make: Callable[..., Any], dtype: torch.dtype, scale: float) -> dict[str, list[float]]:
+    found: dict[tuple[str, int], list[float]] = {}
+    for seed in range(SEEDS):
+        torch.manual_seed(seed)
+        layer = make(dtype=dtype)
+        x = (torch.randn(_STEPS, _BATCH, _IN, _SIZE, _SIZE) * scale).to(dtype)
+        cotangent = torch.randn(_STEPS, _BATCH, _OUT, _SIZE, _SIZE).to(dtype)
+        exact = copy.deepcopy(layer).double()  # of the rounded weights and input: what is asked is how it computes
+        y, grads = _outcome(Plain(exact), exact, x.double(), cotangent.double())
+        for i, forward in enumerate((Output(layer), Plain(layer))):
+            own_y, own_grads = _outcome(forward, layer, x, cotangent)
+            found.setdefault(("output", i), []).append(_relative(own_y, y))
+            of_grads = [_relative(a, e) for a, e in zip(own_grads, grads, strict=True) if e.any()]
+            found.setdefault(("gradient", i), []).append(max(of_grads))
+    return {k: [float(f"{median(found[k, i]):.3g}") for i in range(2)] for k in ("output", "gradient")}
+
+
+def _outcome(forward: Any, layer: Any, x: Tensor, cotangent: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The output, and the gradients of input and parameters."""
+    x = x.clone().requires_grad_()
+    y = forward(x)
+    return y.detach(), torch.autograd.grad(y, [x, *layer.parameters()], cotangent)
+
+
+def _relative(a: Tensor, e: Tensor) -> float:
+    return ((a.double() - e).norm() / e.norm()).item()

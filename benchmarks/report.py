@@ -1,0 +1,174 @@
+"""The numbers as tables and as charts."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from .measure import TASKS, ratios
+from .peers import BY_AUTOGRAD, NO_PEERS
+from .shares import KINDS
+
+_BEST, _BEST_COMPILED = "fastest peer", "fastest compiled peer"
+
+
+def _is_compiled(name: str) -> bool:
+    return name.endswith(" compiled")
+
+
+def _is_peer(name: str) -> bool:
+    return not name.startswith(NO_PEERS)
+
+
+def _schemes(result: dict[str, Any], task: str) -> list[str]:
+    """The others: eager peers, compiled ones, then what is no peer."""
+    names = {name: None for case in result["cases"] for name in case.get(task, {}) if name != "ours"}
+    return sorted(names, key=lambda name: (not _is_peer(name), _is_compiled(name)))
+
+
+def fastest_peers(times: dict[str, Any]) -> dict[str, float]:
+    """The time of the fastest peer, and of the fastest under torch.compile, over ours."""
+    found: dict[str, list[float]] = {}
+    for name, quotient in ratios(times, "ours").items():
+        if _is_peer(name):
+            found.setdefault(_BEST_COMPILED if _is_compiled(name) else _BEST, []).append(quotient)
+    return {name: min(quotients) for name, quotients in found.items()}
+
+
+def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
+    """Markdown: for each task a line a case and a summary a scheme; then what else was measured."""
+    m, parts = result["machine"], [part for task in tasks for part in _speed(result, task)]
+    for name, part in _PARTS.items():
+        if cases := [case for case in result["cases"] if name in case]:
+            parts.append(part(cases))
+    if "errors" in result:
+        parts.append(_errors(result["errors"]))
+    parts.append(
+        f"{m['processor']}, {m['threads']} threads, torch {m['torch']}, convrnn_zoo {m['convrnn_zoo']}; medians of "
+        f"{result['rounds']} interleaved runs, {m['clock']} clock."
+    )
+    return "\n\n".join(parts)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    return "\n".join(lines)
+
+
+def _speed(result: dict[str, Any], task: str) -> list[str]:
+    cases = [case for case in result["cases"] if case.get(task)]
+    quotients = [{**fastest_peers(case[task]), **ratios(case[task], "ours")} for case in cases]
+    names = [name for name in (_BEST, _BEST_COMPILED) if any(name in q for q in quotients)] + _schemes(result, task)
+    rows = [["case", "ours, ms", *names]]
+    for case, q in zip(cases, quotients, strict=True):
+        cells = [f"{q[name]:.2f}" if name in q else "–" for name in names]
+        rows.append([case["title"], f"{median(case[task]['ours']) * 1e3:.1f}", *cells])
+    over = {name: [(q[name], c["title"]) for q, c in zip(quotients, cases, strict=True) if name in q] for name in names}
+    rows.append(["geometric mean", "", *(f"{_mean(over[name]):.2f}" for name in names)])
+    title = f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)"
+    summaries = [_summary(name, over[name]) for name in names if not _is_compiled(name) and _is_told(name)]
+    return [f"{title}\n\n{_markdown(rows)}", *(["\n".join(summaries)] if summaries else [])]
+
+
+def _is_told(name: str) -> bool:
+    """Whether it is compared over all cases: peers, other checkouts, and cells without a written derivative."""
+    return name != _BEST_COMPILED and (_is_peer(name) or name.startswith("ours of ") or name == BY_AUTOGRAD)
+
+
+def _summary(name: str, over: Sequence[tuple[float, str]]) -> str:
+    (least, at_least), (most, at_most) = min(over), max(over)
+    who = f"A cell without a written derivative ({name})" if name == BY_AUTOGRAD else name
+    return (
+        f"* {who}: geometric mean {_mean(over):.2f} of our time, minimum {least:.2f} ({at_least}), maximum {most:.2f} "
+        f"({at_most})"
+    )
+
+
+def _mean(over: Sequence[tuple[float, str]]) -> float:
+    return math.exp(sum(math.log(quotient) for quotient, _ in over) / len(over)) if over else math.nan
+
+
+def _memory(cases: list[dict[str, Any]]) -> str:
+    names = list({name: None for case in cases for name in case["peak_bytes"]})
+    rows = [["case", *names]]
+    for case in cases:
+        peaks = case["peak_bytes"]
+        rows.append([case["title"], *(f"{peaks[n] / 2**20:.0f}" if n in peaks else "–" for n in names)])
+    return f"Peak memory of a training step, MiB above inputs and weights\n\n{_markdown(rows)}"
+
+
+def _by_task(cases: list[dict[str, Any]], entry: str, cell: Callable[[list[float]], str]) -> str:
+    """A column a task and scheme."""
+    columns = [(task, scheme) for task, of in cases[0][entry].items() for scheme in of]
+    rows = [["case", *(f"{scheme}, {task}" for task, scheme in columns)]]
+    rows += [[case["title"], *(cell(case[entry][task][scheme]) for task, scheme in columns)] for case in cases]
+    return _markdown(rows)
+
+
+def _shares(cases: list[dict[str, Any]]) -> str:
+    parts = _by_task(cases, "shares", lambda parts: " / ".join(f"{100 * part:.0f}" for part in parts))
+    return f"Where the time goes, % of it: {' / '.join(KINDS)}\n\n{parts}"
+
+
+def _new_sizes(cases: list[dict[str, Any]]) -> str:
+    ratios = _by_task(cases, "first_over_third", lambda ratios: f"{median(ratios):.2f} ({max(ratios):.2f})")
+    return f"Time of the first call at a new map size over the third: median of some sizes (largest)\n\n{ratios}"
+
+
+_PARTS = {"peak_bytes": _memory, "shares": _shares, "first_over_third": _new_sizes}
+
+
+def _errors(found: list[dict[str, Any]]) -> str:
+    scales = list({row["scale"]: None for row in found})
+    rows = [["layer", "precision", *(f"{scale:.0e}" for scale in scales)]]
+    for layer, dtype in {(row["layer"], row["dtype"]): None for row in found}:
+        cells = []
+        for row in found:
+            if (row["layer"], row["dtype"]) == (layer, dtype):
+                cells.append(" / ".join(f"{row[k][0]:.0e} ({_of_plain(row, k):.2f})" for k in ("output", "gradient")))
+        rows.append([layer, dtype, *cells])
+    worst = max(_of_plain(row, key) for row in found for key in ("output", "gradient"))
+    return (
+        "Relative errors of output / gradients for inputs of each scale (in brackets, over the plain scheme's)\n\n"
+        f"{_markdown(rows)}\n\nAt most {worst:.2f} times the plain scheme's."
+    )
+
+
+def _of_plain(row: dict[str, Any], key: str) -> float:
+    ours, plain = row[key]
+    return ours / plain if plain else (1.0 if ours == 0 else math.inf)
+
+
+def steps_chart(result: dict[str, Any], path: Path) -> None:
+    """Seconds over steps, both axes logarithmic, beside a line of slope one, written to `path` (PNG)."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for task, seconds in result["seconds_over_steps"].items():
+        steps, times = [int(t) for t in seconds], list(seconds.values())
+        axes.loglog(steps, times, "o-", label=task)
+        axes.loglog(steps, [times[0] * t / steps[0] for t in steps], "k:", linewidth=0.8)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("seconds (dotted: in proportion to the first)")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def chart(result: dict[str, Any], path: Path) -> None:
+    """The table as bars, written to `path` (PNG)."""
+    figure = Figure(figsize=(12, 4 * len(TASKS)), layout="constrained")
+    for axes, task in zip(figure.subplots(len(TASKS), squeeze=False)[:, 0], TASKS, strict=True):
+        cases = [case for case in result["cases"] if task in case]
+        others = _schemes(result, task)
+        width = 0.8 / max(1, len(others))
+        for i, name in enumerate(others):
+            speeds = [1 / ratios(c[task], "ours")[name] if name in c[task] else 0 for c in cases]
+            axes.bar([x + i * width for x in range(len(cases))], speeds, width, label=name)
+        axes.axhline(1, color="black", linewidth=0.8)
+        axes.set_xticks([x + 0.4 - width / 2 for x in range(len(cases))], [c["name"] for c in cases])
+        axes.set_ylabel(f"{task}: speed, ours = 1")
+        axes.legend(fontsize="small", ncols=3)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,260 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch.nn.utils.rnn import PackedSequence
+
+from benchmarks import precision
+from benchmarks.__main__ import bench
+from benchmarks.cases import CASES, LONG, Case
+from benchmarks.floor import floor
+from benchmarks.measure import interleaved
+from benchmarks.new_sizes import first_over_third
+from benchmarks.peers import Output, autograd_of_the_step, load_peer
+from benchmarks.plain import OneConvolution, Plain
+from benchmarks.report import table
+from benchmarks.shares import KINDS, kind
+
+ROOT = Path(__file__).parents[2]
+MACHINE = {"processor": "this one", "threads": 2, "torch": "t", "convrnn_zoo": "z", "clock": "wall"}
+PEER = """
+from torch import nn
+
+class Twice(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        self.layer(x)
+        return self.layer(x)[0]
+
+def build(case):
+    return Twice(case.layer()) if case.kind == "LSTM" else None
+"""
+
+
+def run(*args):
+    return CliRunner().invoke(bench, ["--no-memory", *map(str, args)])
+
+
+def test_a_run_leaves_its_numbers_its_table_and_its_chart(tmp_path):
+    peer = tmp_path / "peer"
+    peer.mkdir()
+    (peer / "convrnn_peer.py").write_text(PEER)
+    done = run(
+        "--case", "tiny", "--rounds", 3, "--scheme", "twice", "--peer", f"twice={peer}", "--out", tmp_path / "out"
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out" / "bench.json").read_text())
+    (case,) = result["cases"]
+    for task in ("inference", "training"):
+        assert {name: len(times) for name, times in case[task].items()} == {"ours": 3, "twice": 3, "floor": 3}
+    assert (tmp_path / "out" / "bench.md").read_text().strip() == table(result)
+    assert (tmp_path / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"bench.json", "bench.md", "bench.png"}
+
+
+def test_a_profile_tells_what_the_time_is_spent_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.shares.SPAN", 0.05)
+    done = run("--case", "tiny", "--rounds", 1, "--scheme", "ours", "--profile", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
+    for task in ("inference", "training"):
+        parts = dict(zip(KINDS, case["shares"][task]["ours"], strict=True))
+        assert sum(parts.values()) == pytest.approx(1, abs=0.01)
+        assert min(parts.values()) > 0
+        assert max(parts, key=parts.get) in ("convolutions", "rest")
+    assert "% of it: convolutions / gates / copies / rest" in done.output
+
+
+def test_every_operation_of_a_run_has_its_kind():
+    kinds = {
+        "mkldnn::_convolution_pointwise": "convolutions",
+        "aten::convolution_backward": "convolutions",
+        "aten::mkldnn_reorder_conv2d_weight": "convolutions",
+        "aten::sigmoid_": "gates",
+        "aten::tanh_backward": "gates",
+        "aten::copy_": "copies",
+        "aten::cat": "copies",
+        "aten::as_strided": "rest",
+        "ScanBackward": "rest",
+    }
+    assert {name: kind(name) for name in kinds} == kinds
+
+
+def test_peaks_are_measured_for_every_scheme_that_can_do_the_case(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.__main__.CASES", [Case("gru", "GRU", 10, 4, 16, 32, (16, 16), 3)])
+    done = CliRunner().invoke(
+        bench, ["--case", "gru", "--rounds", "1", "--scheme", "one convolution", "--out", str(tmp_path)]
+    )
+    assert done.exit_code == 0, done.output
+    (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
+    assert set(case["peak_bytes"]) == {"ours"}  # a GRU's candidate is not one convolution over both
+    assert case["peak_bytes"]["ours"] > 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--scheme", "theirs"], "expected some of ours, "),
+        (["--peer", "theirs"], "expected NAME=DIR"),
+        (["--peer", "theirs=nowhere"], "convrnn_peer.py, a file with build(case), or "),
+        (["--case", "huge"], "'huge'"),
+    ],
+)
+def test_what_it_does_not_know_is_named(args, words):
+    done = run(*args)
+    assert done.exit_code == 2
+    assert words in done.output
+
+
+def times_of(**seconds):
+    """Two cases, the second with other seconds for those that have a pair."""
+    return [
+        {
+            "name": n,
+            "title": n,
+            "training": {name: [t[i] if isinstance(t, tuple) else t] for name, t in seconds.items()},
+        }
+        for i, n in enumerate(("one", "two"))
+    ]
+
+
+def table_of(cases, rounds=1, **more):
+    return table({"machine": MACHINE, "rounds": rounds, "cases": cases, **more}, ["training"])
+
+
+def test_the_table_compares_rounds_and_knows_the_fastest_peer():
+    times = {"ours": [1.0, 2.0, 4.0], "a": [2.0, 4.0, 4.0], "b": [1.5, 3.0, 60.0], "floor": [0.5, 1.0, 2.0]}
+    other = {name: [8 * t for t in ts] if name == "a" else ts for name, ts in times.items()}
+    cases = [{"name": n, "title": n, "training": ts} for n, ts in (("one", times), ("two", other))]
+    lines = table_of(cases, rounds=3).splitlines()
+    assert lines[2] == "| case | ours, ms | fastest peer | a | b | floor |"
+    assert lines[4] == "| one | 2000.0 | 1.50 | 2.00 | 1.50 | 0.50 |"
+    assert lines[5] == "| two | 2000.0 | 1.50 | 16.00 | 1.50 | 0.50 |"
+    assert lines[6] == "| geometric mean |  | 1.50 | 5.66 | 1.50 | 0.50 |"
+
+
+def test_no_other_checkout_and_nothing_of_ours_counts_as_a_peer():
+    own = {"ours": 2.0, "ours of old": 1.0, "ours recomputing": 1.0, "autograd of the step": 1.0, "ours compiled": 1.0}
+    lines = table_of(times_of(**own, floor=0.5, a=4.0, **{"a compiled": 3.0})).splitlines()
+    assert lines[2].startswith("| case | ours, ms | fastest peer | fastest compiled peer | a | a compiled | ours of ")
+    assert lines[4].startswith("| one | 2000.0 | 2.00 | 1.50 | 2.00 | 1.50 | 0.50 |")
+
+
+def test_every_eager_peer_an_older_engine_and_a_cell_of_ones_own_are_told_over_all_cases():
+    more = {"ours of old": (1.9, 2.2), "autograd of the step": (2.2, 2.4), "ours padded": 9.0, "a compiled": 3.0}
+    told = [line for line in table_of(times_of(ours=2.0, a=(4.0, 16.0), floor=1.0, **more)).splitlines() if "*" in line]
+    assert told == [
+        "* fastest peer: geometric mean 4.00 of our time, minimum 2.00 (one), maximum 8.00 (two)",
+        "* a: geometric mean 4.00 of our time, minimum 2.00 (one), maximum 8.00 (two)",
+        "* ours of old: geometric mean 1.02 of our time, minimum 0.95 (one), maximum 1.10 (two)",
+        "* A cell without a written derivative (autograd of the step): geometric mean 1.15 of our time, minimum 1.10 "
+        "(one), maximum 1.20 (two)",
+    ]
+
+
+def test_the_table_of_errors_finds_the_worst_beside_the_plain_scheme():
+    row = {"layer": "a layer", "dtype": "float16", "output": [1e-3, 2e-3], "gradient": [4e-3, 1e-3]}
+    rows = [{**row, "scale": 1.0}, {**row, "scale": 0.1, "output": [0.0, 0.0], "gradient": [3e-3, 3e-3]}]
+    text = table_of([], errors=rows)
+    assert "| a layer | float16 | 1e-03 (0.50) / 4e-03 (4.00) | 0e+00 (1.00) / 3e-03 (1.00) |" in text
+    assert "At most 4.00 times the plain scheme's." in text
+
+
+def test_a_new_size_is_one_that_was_not_there_before():
+    seen = first_over_third(Case("", "LSTM", 2, 1, 1, 2, (4, 4), 3))
+    assert list(seen) == ["inference", "training"]
+    assert all(set(of) == {"ours", "two convolutions"} for of in seen.values())
+    assert all(len(ratios) == 5 and min(ratios) > 0 for of in seen.values() for ratios in of.values())
+    assert "| a | 2.00 (9.00) |" in table_of([{"title": "a", "first_over_third": {"training": {"ours": [1, 2, 9]}}}])
+
+
+def test_errors_are_measured_of_every_kind_of_layer_in_every_precision(monkeypatch):
+    monkeypatch.setattr(precision, "SCALES", (1.0, 1e-6))
+    monkeypatch.setattr(precision, "SEEDS", 1)
+    rows = precision.errors()
+    assert {row["layer"].partition(",")[0] for row in rows} == {
+        "Conv2dRNN", "Conv2dLSTM", "Conv2dPeepholeLSTM", "Conv2dGRU",
+    }  # fmt: skip
+    assert {(row["dtype"], row["scale"]) for row in rows} == {
+        (dtype, scale) for dtype in ("float32", "bfloat16", "float16") for scale in (1.0, 1e-6)
+    }
+    for row in rows:  # as large as rounding makes them, which a reference of the same precision would not show
+        low, high = {"float32": (1e-9, 1e-5), "bfloat16": (1e-5, 0.1), "float16": (1e-5, 0.1)}[row["dtype"]]
+        if (row["dtype"], row["scale"]) != ("float16", 1e-6):  # there small products are zero
+            assert all(low < error < high for error in (*row["output"], *row["gradient"])), row
+
+
+def test_short_runs_are_called_in_a_row_and_as_often_as_each_other():
+    now, calls = [0.0], {"short": 0, "long": 0}
+
+    def taking(name, seconds):
+        def run():
+            calls[name] += 1
+            now[0] += seconds
+
+        return run
+
+    times = interleaved({"short": taking("short", 0.001), "long": taking("long", 0.004)}, 3, lambda: now[0])
+    assert {name: len(of) for name, of in times.items()} == {"short": 3, "long": 3}
+    assert times["long"] == pytest.approx([0.004] * 3)
+    assert calls == {"short": 2 + 3 * 10, "long": 2 + 3 * 10}
+
+
+small_cases = pytest.mark.parametrize(
+    "case",
+    [
+        case._replace(steps=4, batch=3, size=(6,) * len(case.size), lengths=(2, 4) if case.lengths else None)
+        for case in [*CASES, LONG]
+    ],
+    ids=lambda case: case.name,
+)
+
+
+@small_cases
+def test_the_schemes_compute_the_same(case):
+    """On a smaller map and of fewer steps: what is timed side by side is the same function."""
+    layer, x = case.layer(), case.input()
+    want = Output(layer)(x)
+    packed = isinstance(x, PackedSequence)
+    assert torch.equal(want, layer(x)[0].data if packed else layer(x)[0])
+    name, other_checkout = load_peer("v0.1", ROOT)
+    assert name == "ours of v0.1"
+    for build in (autograd_of_the_step, other_checkout):
+        scheme = build(case)
+        scheme.layer.load_state_dict(layer.state_dict())
+        assert type(scheme.layer) is not type(layer)
+        torch.testing.assert_close(scheme(x), want, rtol=0, atol=1e-5)
+    torch.testing.assert_close(Plain(layer)(x), want, rtol=0, atol=1e-5)
+    if case.kind != "GRU":
+        torch.testing.assert_close(OneConvolution(layer)(x), want, rtol=0, atol=1e-5)
+
+
+@small_cases
+def test_only_the_written_derivative_is_taken_away(case):
+    assert type(case.layer()).in_place is not None
+    scheme = autograd_of_the_step(case)
+    assert type(scheme.layer).in_place is None
+    before = {name: p.shape for name, p in case.layer().named_parameters()}
+    assert {name: p.shape for name, p in scheme.layer.named_parameters()} == before
+
+
+@small_cases
+def test_the_floor_runs_the_convolutions_of_every_step(case, monkeypatch):
+    monkeypatch.setattr("benchmarks.floor.ready_conv", lambda weight, *_: lambda x: convolved.append((len(x), weight)))
+    convolved: list = []
+    floor(case)[0]()
+    weights = sum(n * weight.numel() for n, weight in convolved)
+    per_map = sum(p.numel() for name, p in case.layer().named_parameters() if "weight" in name)
+    assert weights == sum(case.sizes()) * per_map
+
+
+def test_another_checkout_is_a_column_of_its_own():
+    done = run("--case", "tiny", "--rounds", 1, "--scheme", "ours of v1", "--peer", f"v1={ROOT}")
+    assert done.exit_code == 0, done.output
+    assert "| case | ours, ms | ours of v1 | floor |" in done.output
+    assert "* ours of v1: geometric mean " in done.output
