@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ._base import DirectionWeights, Equations
-from ._conv import conv_gradients, ready_conv, ready_input_gradient, same_conv
+from ._conv import bias_gradient, conv_gradients, ready_conv, ready_input_gradient, same_conv
 from ._inplace import Buffers, Maps
 from ._scan import scan, scan_packed
 
@@ -275,12 +275,10 @@ class Pass:
             h = [self._before(t, ts, start, self.ys.__getitem__) for t in block]
             torch.cat(h, out=both[:, self.inputs :])
             for part, grad, weight, bias in zip(self.parts, gates, self.weight_grads, self.bias_grads, strict=True):
-                _, of_weight, of_bias = conv_gradients(
-                    grad, both[:, part.channels], part.weight, self.cell.geometry, (False, True, bias is not None)
-                )
-                weight.add_(of_weight)
+                seen = both[:, part.channels]
+                weight.add_(conv_gradients(grad, seen, part.weight, self.cell.geometry, to_x=False)[1])
                 if bias is not None:
-                    bias.add_(of_bias)
+                    bias.add_(bias_gradient(grad))
         if self.x_grad is not None:
             of_x = [to_x(grad) for to_x, grad in zip(self._to_x, gates, strict=True) if to_x is not None]
             for other in of_x[1:]:
