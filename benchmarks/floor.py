@@ -50,7 +50,7 @@ class _Conv:
     def weights(self) -> None:
         """The weight's gradient over all steps."""
         for n in self.together:
-            conv_gradients(self.grads[:n], self.xs[:n], self.weight, self.geometry, (False, True, False))
+            conv_gradients(self.grads[:n], self.xs[:n], self.weight, self.geometry, to_x=False)
 
 
 def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:

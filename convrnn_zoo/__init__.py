@@ -80,3 +80,6 @@ if not TYPE_CHECKING:
         if name in ("push_to_hub", "save_pretrained"):
             return getattr(import_module(".hub", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

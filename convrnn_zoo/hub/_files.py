@@ -15,7 +15,7 @@ from ..models._config import CONFIG, WEIGHTS_FILE
 from ..models._hub_errors import Where, explained
 from ..models._meta import build_on_meta, check_arguments
 from ..models._registry import entry_points
-from ..models._safetensors import not_finite, sha256_of, write_file
+from ..models._safetensors import not_finite, write_file
 
 
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path:
@@ -48,9 +48,9 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf; such weights are not saved; go back to a good step")
     config = model_config(model)
     with explained(Where(str(directory))):
-        write_file(state, directory / WEIGHTS_FILE)
+        sha256 = write_file(state, directory / WEIGHTS_FILE)
         with whole(directory / CONFIG) as temporary:
-            temporary.write_text(config_text(config, sha256_of(directory / WEIGHTS_FILE)), encoding="utf-8")
+            temporary.write_text(config_text(config, sha256), encoding="utf-8")
     return directory
 
 

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from .._whole import whole
 from ..hub import model_card, save_pretrained
 from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
 from ..models import HubAccessError, create_model, list_models
@@ -74,20 +73,12 @@ def convert(
     made = Conversion(target, architecture, sum(p.numel() for p in model.parameters()), found.source.name, found.why)
     origin = None if isinstance(checkpoint, Mapping) else Path(checkpoint)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
-        try:
+        with whole(target) as part:
             save_pretrained(model, part)
             text = card(model, name or target.name, found.source, origin, options)
             (part / "README.md").write_text(text, encoding="utf-8")
-            part.chmod(0o755)  # mkdtemp's are for the owner alone
-            os.replace(part, target)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     except OSError as e:
-        if isinstance(e, HubAccessError):
-            raise
-        raise HubAccessError(f"{target} cannot be written ({e}); choose another directory") from e
+        raise HubAccessError(f"{e}; or choose another directory") from e
     return made
 
 

@@ -1,7 +1,7 @@
 """The core family: convolutional RNN, LSTM, peephole LSTM and GRU in one, two and three dimensions."""
 # ruff: noqa: F401, F403, I001
 
-from ._base import ConvRNNCellBase
+from ._cell import ConvRNNCellBase
 from ._sequence import ConvRNNBase
 
 # A kind of cell is a file, and a line here: names of models, forecasters, pages and converters follow.

@@ -123,22 +123,28 @@ def ready_input_gradient(
 
     def gradient(grad: Tensor) -> Tensor:
         like = grad.new_empty(1).expand(grad.shape[0], weight.shape[1], *size)
-        return conv_gradients(grad, like, weight, geometry, (True, False, False))[0]
+        return conv_gradients(grad, like, weight, geometry, to_weight=False)[0]
 
     return gradient
 
 
 def conv_gradients(
-    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool, bool]
-) -> tuple[Any, ...]:
-    """Those of ``weight * x + bias`` in x, weight and bias, under :func:`ready_conv`'s conditions."""
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, *, to_x: bool = True, to_weight: bool = True
+) -> tuple[Any, Any]:
+    """Those of ``weight * x`` in x and in weight, if wanted, under :func:`ready_conv`'s conditions."""
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(x.shape[2:], weight.shape[2:], stride, dilation)]
     if len(stride) == 1:
         flat = Geometry((1, *stride), (1, *dilation), 1, "zeros")
-        grads = conv_gradients(grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), flat, wanted)
-        return tuple(g if g is None or g.dim() == 1 else g.squeeze(2) for g in grads)
-    grads = torch.ops.aten.convolution_backward.default(
-        grad, x, weight, [weight.shape[0]], stride, pads, dilation, False, [0] * len(stride), 1, wanted
+        maps = (grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2))
+        of_x, of_weight = conv_gradients(*maps, flat, to_x=to_x, to_weight=to_weight)
+        return of_x.squeeze(2) if to_x else None, of_weight.squeeze(2) if to_weight else None
+    of_x, of_weight, _ = torch.ops.aten.convolution_backward.default(
+        grad, x, weight, None, stride, pads, dilation, False, [0] * len(stride), 1, (to_x, to_weight, False)
     )
-    return tuple(g if w else None for g, w in zip(grads, wanted, strict=True))
+    return of_x, of_weight
+
+
+def bias_gradient(grad: Tensor) -> Tensor:
+    """That of a bias: the convolution's own sum would be less exact."""
+    return grad.sum((0, *range(2, grad.dim())))

@@ -10,50 +10,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._base import DirectionWeights, Equations
-from ._conv import conv_gradients, ready_conv, ready_input_gradient, same_conv
+from ._conv import bias_gradient, conv_gradients
 from ._inplace import Buffers, Maps
+from ._parts import Part, parts_of
 from ._scan import scan, scan_packed
 
-Conv = Callable[[Tensor], Tensor]
-
-_ALL = slice(None)
 # Gate gradients that wait for their weight gradient: steps enough to fill the cores, few enough for a cache.
 _GATES_BYTES = 8 << 20
-
-
-class Part(NamedTuple):
-    """A convolution of a step, over some channels of ``[x, h]``, and whether they are those of x and of h."""
-
-    weight: Tensor
-    bias: Tensor | None
-    channels: slice
-    of_x: bool
-    of_h: bool
-
-
-def parts_of(cell: Equations, w: DirectionWeights) -> list[Part]:
-    """Of both for the gates that are sums, of x or of h alone for the others."""
-    inputs, n = w.ih.shape[1], cell.summed_rows(len(w.ih))
-
-    def bias(b: Tensor | None, rows: slice) -> Tensor | None:
-        return None if b is None else b[rows]
-
-    summed, rest = slice(n), slice(n, None)
-    first, second = bias(w.b_ih, summed), bias(w.b_hh, summed)
-    total = first if second is None else second if first is None else first + second
-    parts = [Part(torch.cat([w.ih[summed], w.hh[summed]], 1), total, _ALL, True, True)]
-    if len(w.ih) > n:
-        parts.append(Part(w.ih[rest], bias(w.b_ih, rest), slice(inputs), True, False))
-    if len(w.hh) > n:
-        parts.append(Part(w.hh[rest], bias(w.b_hh, rest), slice(inputs, None), False, True))
-    return parts
 
 
 class Pass:
@@ -86,7 +56,7 @@ class Pass:
         self.inputs = w.ih.shape[1]
         self.buffers = Buffers(first[0], compute)
         self.in_place = cell.in_place(cell, w.extra, self.buffers, keep)
-        self.parts = parts_of(cell, w)
+        self.parts = parts_of(cell, w, partial(Part, cell.geometry, self.size, compute, self.buffers.channels_last))
         self.kept: dict[int, tuple[Maps, Maps]] = {}
         """Of each step what its derivative wants: the parts of its gates, and its states but h."""
 
@@ -110,46 +80,10 @@ class Pass:
     def _rows(self, block: range) -> int:
         return self.starts[block.stop] - self.starts[block.start]
 
-    # ---- the convolutions ----------------------------------------------------------------------------------
-    def _ready(self, make: Callable[..., Conv], weight: Tensor, *bias: Tensor | None) -> Conv:
-        return make(self._cast(weight), *bias, self.cell.geometry, self.size, self.buffers.channels_last)
-
-    def _cast(self, t: Any) -> Any:
-        return None if t is None else t.to(self.compute)
-
-    @cached_property
-    def _convs(self) -> list[Conv]:
-        return [self._ready(ready_conv, part.weight, self._cast(part.bias)) for part in self.parts]
-
-    @cached_property
-    def _to_x(self) -> list[Conv | None]:
-        return [self._ready(ready_input_gradient, p.weight[:, : self.inputs]) if p.of_x else None for p in self.parts]
-
-    @cached_property
-    def _to_h(self) -> list[Conv | None]:
-        return [
-            self._ready(ready_input_gradient, p.weight[:, self.inputs if p.of_x else 0 :]) if p.of_h else None
-            for p in self.parts
-        ]
-
-    def _convolve_once(self, seen: Sequence[Tensor], from_zero: bool, ready: bool) -> list[Tensor]:
-        """For the first step: no convolution of a zero state beside an input, nothing made ready for one step alone."""
-        found = []
-        for i, (part, map_) in enumerate(zip(self.parts, seen, strict=True)):
-            x_alone = from_zero and part.of_x and part.of_h
-            if ready and not x_alone:
-                found.append(self._convs[i](map_))
-            else:
-                weight, map_ = (
-                    (part.weight[:, : self.inputs], map_[:, : self.inputs]) if x_alone else (part.weight, map_)
-                )
-                found.append(same_conv(map_, self._cast(weight), self._cast(part.bias), self.cell.geometry))
-        return found
-
     # ---- forward -------------------------------------------------------------------------------------------
     def forward(self, ts: range, state: Maps, from_zero: bool) -> Maps:
         """Writes the h of every step of `ts` into `ys`, and returns the last state."""
-        inputs, buffers, convs = self.inputs, self.buffers, self._convs if len(ts) > 1 else []
+        inputs, buffers, convs = self.inputs, self.buffers, [part.conv for part in self.parts] if len(ts) > 1 else []
         both = buffers.new(len(state[0]), inputs + self.channels, self.compute)
         views: dict[int, Any] = {}  # of the first n rows: for x, for h, and for the convolution of each part
         first = ts[-1] if self.reverse else ts[0]
@@ -162,7 +96,7 @@ class Pass:
             x.copy_(self.steps[t])
             h.copy_(state[0])
             if t == first:
-                parts = self._convolve_once(seen, from_zero, ready=len(ts) > 1)
+                parts = [p.conv_once(s, from_zero, not convs) for p, s in zip(self.parts, seen, strict=True)]
             else:
                 parts = [conv(s) for conv, s in zip(convs, seen, strict=True)]
             if self.compute != self.dtype:
@@ -247,9 +181,9 @@ class Pass:
                 self._flush(block, ts, start[0], gates, both)
             if t == last and not to_start:
                 return grads
-            for to_h, part in zip(self._to_h, into, strict=True):
-                if to_h is not None:
-                    of_part = to_h(self._cast(part)).to(self.dtype)
+            for part, grad in zip(self.parts, into, strict=True):
+                if part.of_h:
+                    of_part = part.to_h(grad.to(self.compute)).to(self.dtype)
                     dh = of_part if dh is None else of_part.add_(dh)
             return dh, *others
 
@@ -268,21 +202,19 @@ class Pass:
     def _flush(self, block: range, ts: range, start: Tensor, gates: Sequence[Tensor], both: Tensor) -> None:
         """The gradients of weights and input over the steps of a block, which have come together."""
         rows = slice(self.starts[block.start], self.starts[block.stop])
-        gates = [self._cast(g[: rows.stop - rows.start]) for g in gates]
+        gates = [g[: rows.stop - rows.start].to(self.compute) for g in gates]
         if self.weights:
             both = both[: rows.stop - rows.start]
             torch.cat([self.steps[t] for t in block], out=both[:, : self.inputs])
             h = [self._before(t, ts, start, self.ys.__getitem__) for t in block]
             torch.cat(h, out=both[:, self.inputs :])
             for part, grad, weight, bias in zip(self.parts, gates, self.weight_grads, self.bias_grads, strict=True):
-                _, of_weight, of_bias = conv_gradients(
-                    grad, both[:, part.channels], part.weight, self.cell.geometry, (False, True, bias is not None)
-                )
-                weight.add_(of_weight)
+                seen = both[:, part.channels]
+                weight.add_(conv_gradients(grad, seen, part.weight, self.cell.geometry, to_x=False)[1])
                 if bias is not None:
-                    bias.add_(of_bias)
+                    bias.add_(bias_gradient(grad))
         if self.x_grad is not None:
-            of_x = [to_x(grad) for to_x, grad in zip(self._to_x, gates, strict=True) if to_x is not None]
+            of_x = [part.to_x(grad) for part, grad in zip(self.parts, gates, strict=True) if part.of_x]
             for other in of_x[1:]:
                 of_x[0].add_(other)
             (self.x_grad[rows].add_ if self.add else self.x_grad[rows].copy_)(of_x[0])

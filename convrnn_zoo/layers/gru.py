@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from ._base import CellArgs, ConvRNNCellBase, DirectionWeights, Equations, Size
-from ._conv import conv_gradients
+from ._base import DirectionWeights, Equations, Size
+from ._cell import CellArgs, ConvRNNCellBase
+from ._conv import bias_gradient, conv_gradients
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
 from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
 
@@ -50,12 +51,12 @@ class GRUInPlace(InPlaceStep):
             torch.mul(d_n, r, out=d_hn[0])
         else:
             reset_h, weight = torch.mul(r, h, out=dh), self.extra[0]  # dh has been read
-            found = conv_gradients(d_n, reset_h, weight, self.cell.geometry, (True, True, len(self.extra) > 1))
-            d_reset_h, *of_extra = found
+            d_reset_h, of_weight = conv_gradients(d_n, reset_h, weight, self.cell.geometry)
             torch.mul(d_reset_h, h, out=dr)
             dh_direct.addcmul_(d_reset_h, r)
-            for total, grad in zip(self.extra_grads, of_extra, strict=False):
-                total.add_(grad)
+            self.extra_grads[0].add_(of_weight)
+            if len(self.extra) > 1:
+                self.extra_grads[1].add_(bias_gradient(d_n))
         sigmoid_backward(d_rz, rz, grad_input=d_rz)
         return (dh_direct,)
 

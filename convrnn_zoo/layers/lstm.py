@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._base import ConvRNNCellBase, Equations
+from ._base import Equations
+from ._cell import ConvRNNCellBase
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
 from ._sequence import ConvRNNBase
 

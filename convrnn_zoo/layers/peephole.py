@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from ._base import CellArgs, ConvRNNCellBase, Equations, Size
+from ._base import Equations, Size
+from ._cell import CellArgs, ConvRNNCellBase
 from ._conv import conv_gradients
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
 from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
@@ -80,7 +81,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
     def _peephole_gradient(self, grad: Tensor, c: Tensor, weight: Tensor, dc: Tensor, first: int) -> None:
         """Adds the gradients of ``weight ∘ c``: to `dc`, and to those of the weights from `first` on."""
         if self.conv:
-            of_c, of_weight, _ = conv_gradients(grad, c, weight, self.cell.geometry, (True, True, False))
+            of_c, of_weight = conv_gradients(grad, c, weight, self.cell.geometry)
             dc.add_(of_c)
             for total, part in zip(self.extra_grads[first:], of_weight.split(c.shape[1]), strict=False):
                 total.add_(part)

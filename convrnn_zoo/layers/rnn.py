@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from ._base import CellArgs, ConvRNNCellBase, Equations, Size
+from ._base import Equations, Size
+from ._cell import CellArgs, ConvRNNCellBase
 from ._inplace import InPlaceStep, Maps, tanh_backward
 from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
 

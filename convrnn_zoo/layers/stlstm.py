@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._base import ConvRNNCellBase, DirectionWeights
+from ._base import DirectionWeights
+from ._cell import ConvRNNCellBase
 
 
 class STLSTMCell(ConvRNNCellBase):

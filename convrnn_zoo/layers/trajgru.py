@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import _checks as check
-from ._base import ConvRNNCellBase, DirectionWeights
+from ._base import DirectionWeights
+from ._cell import ConvRNNCellBase
 from .gru import Conv2dGRU, GRUEquations, GRUInPlace
 
 SLOPE = 0.2

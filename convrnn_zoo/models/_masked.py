@@ -26,7 +26,8 @@ def run_masked(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor, depth: int
     shapes = [(rnn.num_directions, x.shape[0], width, *x.shape[3:]) for width in rnn.widths]
     stacked = isinstance(rnn.out_channels, int)
     states = unpack_state(type(rnn).__name__, hx, rnn.states, shapes, stacked, xs, None, False)
-    outputs, ends = [], []
+    outputs: list[Tensor] = []
+    ends: list[tuple[Tensor, ...]] = []
     for layer, width in enumerate(rnn.widths[:depth]):
         if layer and rnn.dropout:
             ys = F.dropout(torch.stack(ys), rnn.dropout, rnn.training).unbind(0)

@@ -1,25 +1,14 @@
 """Trained weights: their safetensors file and their record."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import nn
 
-from .._whole import whole
 from ..models import Metric, Weights
+from ..models._safetensors import write_file
 from .data import DataSet
 from .recipe import Recipe
-
-
-def write_tensors(model: nn.Module, path: Path) -> str:
-    """Writes the state dict, whole or not at all, and gives the file's sha256; the same weights are the same bytes."""
-    # One entry of metadata: with more, their order and so the checksum differ from run to run.
-    content = safetensors.torch.save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, {"format": "pt"})
-    with whole(path) as temporary:
-        temporary.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
 
 
 def write_weights(
@@ -37,7 +26,7 @@ def write_weights(
     """
     record = Weights(
         name=recipe.weights,
-        sha256=write_tensors(model, into / f"{recipe.weights}.safetensors"),
+        sha256=write_file(model.state_dict(), into / f"{recipe.weights}.safetensors"),
         num_params=sum(p.numel() for p in model.parameters()),
         task=data.task,
         dataset=f"{data.title} ({data.license})",

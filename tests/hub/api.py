@@ -88,7 +88,8 @@ def info(handler, repo_id, revision="main"):
         return
     send(handler, {
         "id": repo_id, "sha": commit, "private": repo.private, "gated": repo.gated, "tags": [], "downloads": 0,
-        "likes": 0, "xetEnabled": bool(handler.hub.xet_store), "siblings": [{"rfilename": path} for path in repo.commits[commit]],
+        "likes": 0, "xetEnabled": bool(handler.hub.xet_store),
+        "siblings": [{"rfilename": path} for path in repo.commits[commit]],
     })  # fmt: skip
 
 
