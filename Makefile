@@ -3,7 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-timm lint docs site pictures train bench clean
+# The ends of the versions that are promised: the oldest Python here with the lower bounds of pyproject.toml, and the
+# newest Python here with the newest of everything.
+python = $(firstword $(foreach n,$(1),$(shell python3.$(n) -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null)) $(PYTHON))
+OLDEST ?= $(call python,11 12 13)
+NEWEST ?= $(call python,20 19 18 17 16 15 14 13 12)
+# What runs at both ends: everything that torch, timm or the Hub's client could break.
+BOTH_ENDS := tests/layers tests/engine tests/models tests/hub tests/interop tests/test_hubconf.py \
+	$(addprefix tests/forecast/test_,cells.py forward.py published.py teacher.py) \
+	$(addprefix convrnn_zoo/,layers models hub interop)
+# What runs at the newest end before every change lands: that which says most in three minutes.
+SELECTION := tests/engine
+
+.PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-timm lint docs site pictures train bench clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -13,6 +25,17 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-versions: test-oldest test-newest
+
+test-oldest: $(VENV)-oldest/.installed
+	$(VENV)-oldest/bin/python -m pytest $(BOTH_ENDS)
+
+test-newest: install-newest
+	$(VENV)-newest/bin/python -m pytest $(BOTH_ENDS)
+
+test-newest-selection: install-newest
+	$(VENV)-newest/bin/python -m pytest $(SELECTION)
 
 test-timm: $(VENV)/.installed-dev
 	$(BIN)/python tests/timm_contract/run.py
@@ -40,7 +63,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks --compile-peers --steps --profile --new-sizes --errors --out runs/bench
 
 clean:
-	rm -rf $(VENV) build dist runs site *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist runs site *.egg-info
 
 $(VENV)/.installed-demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -51,3 +74,15 @@ $(VENV)/.installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+$(VENV)-oldest/.installed: pyproject.toml
+	$(OLDEST) -m venv --clear $(VENV)-oldest
+	$(OLDEST) tools/lowest.py test > $(VENV)-oldest/constraints.txt
+	$(VENV)-oldest/bin/python -m pip install --quiet --constraint $(VENV)-oldest/constraints.txt --editable '.[test]'
+	touch $@
+
+install-newest:
+	@$(NEWEST) -c 'import sys; v = sys.version.split()[0]; print(f"the newest Python here is {v}" if sys.version_info >= (3, 13) \
+		else f"NOTE: no python3.13 or newer is here; the newest end runs on Python {v}")'
+	$(NEWEST) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[test]'

@@ -1,0 +1,124 @@
+"""What is imported is declared in pyproject.toml, and what is declared is used."""
+
+import ast
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.lowest import requirements
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+FOR_DEVELOPERS = ("dev", "site", "test")
+CONFIGURATION = "".join((ROOT / f).read_text(encoding="utf-8") for f in ("Makefile", "mkdocs.yml", "pyproject.toml"))
+BY_CONFIGURATION = {
+    "import-linter": "$(BIN)/lint-imports",
+    "mkdocs-material": "name: material",
+    "mkdocstrings": "- mkdocstrings:",
+    "pytest-timeout": "\ntimeout = ",
+    "setuptools": 'build-backend = "setuptools.',
+    **{command: f"$(BIN)/{command} " for command in ("mkdocs", "ruff")},
+    "mypy": "$(BIN)/mypy\n",
+}
+"""What is used without being imported, and the words of the configuration that use it."""
+DISTRIBUTIONS = importlib.metadata.packages_distributions() | {"cv2": ["opencv-python-headless"]}  # which is not tested
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distribution(module: str) -> str:
+    """The package, as pyproject.toml names it, that brings a module."""
+    top = module.partition(".")[0]
+    return normal(DISTRIBUTIONS.get(top, [top])[0])
+
+
+def declared(*extras: str) -> set[str]:
+    """The packages that are required, with these extras."""
+    return {normal(re.split(r"[\[>]", r)[0]) for r in requirements(PROJECT, *extras)}
+
+
+def listed(extra: str) -> set[str]:
+    """The packages that an extra names itself, beyond what is required anyway."""
+    return {normal(re.split(r"[\[>]", r)[0]) for r in EXTRAS[extra]} - declared() - {PROJECT["name"]}
+
+
+def foreign(modules: Iterator[str]) -> set[str]:
+    ours = {"convrnn_zoo", "tools", "benchmarks", "tests", *(p.stem for p in (ROOT / "tests").rglob("*.py"))}
+    return {distribution(m) for m in modules if m.partition(".")[0] not in {*ours, *sys.stdlib_module_names}}
+
+
+def statements(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported by a statement."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module
+
+
+def calls(tree: ast.AST, *functions: str) -> Iterator[list[str]]:
+    """The words that functions of these names are called with."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and {getattr(node.func, "id", ""), getattr(node.func, "attr", "")} & {*functions}:
+            yield [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+
+
+def trees(*folders: str) -> dict[str, ast.Module]:
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+PACKAGE = trees("convrnn_zoo")
+DEVELOPMENT = trees("tests", "tools", "benchmarks")
+NEEDS = [
+    (file, distribution(module), extra)
+    for file, tree in PACKAGE.items()
+    for module, extra in calls(tree, "need")
+    if module != "json"  # of the function's own example
+]
+"""File, package and extra of all that is asked for only when it is needed."""
+
+
+@pytest.mark.parametrize("file", PACKAGE)
+def test_the_package_imports_what_it_requires(file: str) -> None:
+    """The command line also what its extra brings; everything else that is optional must be asked for by `need`."""
+    extras = ("cli",) if file.startswith("convrnn_zoo/cli/") else ()
+    assert foreign(statements(PACKAGE[file])) <= declared(*extras)
+
+
+@pytest.mark.parametrize(("file", "package", "extra"), NEEDS)
+def test_an_extra_brings_what_is_asked_for_in_its_name(file: str, package: str, extra: str) -> None:
+    assert package in declared(extra)
+
+
+def test_what_is_required_is_imported() -> None:
+    assert declared() <= {package for tree in PACKAGE.values() for package in foreign(statements(tree))}
+
+
+@pytest.mark.parametrize("extra", sorted({*EXTRAS} - {*FOR_DEVELOPERS}))
+def test_what_an_extra_brings_is_used(extra: str) -> None:
+    used = {package for _, package, of_extra in NEEDS if of_extra == extra}
+    if extra == "cli":
+        used |= {p for file, tree in PACKAGE.items() if "/cli/" in file for p in foreign(statements(tree))}
+    assert listed(extra) <= used
+
+
+@pytest.mark.parametrize("file", DEVELOPMENT)
+def test_tests_and_tools_import_what_dev_brings(file: str) -> None:
+    assert foreign(statements(DEVELOPMENT[file])) <= declared("dev")
+
+
+@pytest.mark.parametrize("extra", FOR_DEVELOPERS)
+def test_what_developers_install_is_used(extra: str) -> None:
+    used = {package for tree in DEVELOPMENT.values() for package in foreign(statements(tree))}
+    used |= foreign(words[0] for tree in DEVELOPMENT.values() for words in calls(tree, "importorskip"))
+    used |= {package for package, words in BY_CONFIGURATION.items() if words in CONFIGURATION}
+    assert listed(extra) <= used
