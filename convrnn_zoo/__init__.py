@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .hub import push_to_hub, save_pretrained
 
 __all__ = [
-    *layers.__all__,
+    *layers.__all__,  # type: ignore[attr-defined]
     "WEIGHTS",
     "AutoregressiveForecaster",
     "ConvRNNForecaster",

@@ -30,7 +30,7 @@ class Scan(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         job, kept, *tensors = inputs
         ctx.job, ctx.inputs = job, len(tensors)
-        ctx.save_for_backward(*tensors, output[0], *kept)
+        ctx.save_for_backward(*tensors, None if job.recompute else output[0], *kept)
         ctx.save_for_forward(*tensors)
         ctx.set_materialize_grads(False)
 
@@ -61,9 +61,9 @@ class ScanBackward(torch.autograd.Function):
     """``apply(job, kept, wanted, y, *grads, *inputs)``: the gradients of :class:`Scan` that are wanted."""
 
     @staticmethod
-    def forward(job: Job, kept: list[Tensor], wanted: Sequence[bool], y: Tensor, *tensors: Any) -> Any:
+    def forward(job: Job, kept: list[Tensor], wanted: Sequence[bool], y: Tensor | None, *tensors: Any) -> Any:
         grads, inputs = tensors[: _outputs(job)], tensors[_outputs(job) :]
-        with _no_autocast(y.device.type):
+        with _no_autocast(inputs[0].device.type):
             if not kept:
                 y, *_ = _forward(job._replace(differentiated=True), kept, inputs[0], inputs[1:])
             return tuple(g for g, w in zip(_backward(job, kept, wanted, y, grads, inputs), wanted, strict=True) if w)
@@ -136,9 +136,10 @@ def _plain_backward(job: Job, wanted: Sequence[bool], *tensors: Any) -> Maps:
     return back(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(out, grads, strict=True)))
 
 
-def _passes(job: Job, xs: Tensor, y: Tensor, tensors: Sequence[Any], keep: bool) -> list[tuple[Pass, Maps]]:
+def _passes(job: Job, xs: Tensor, y: Tensor | None, tensors: Sequence[Any], keep: bool) -> list[tuple[Pass, Maps]]:
     """The pass of each direction, and its first state."""
-    each = zip(job.by_direction(tensors), y.chunk(job.directions, 1), strict=True)
+    ys = [None] * job.directions if y is None else y.chunk(job.directions, 1)
+    each = zip(job.by_direction(tensors), ys, strict=True)
     return [
         (Pass(job.cell, w, state, xs, job.sizes, h, reverse=d == 1, compute=job.compute, keep=keep), state)
         for d, ((state, w), h) in enumerate(each)
@@ -175,7 +176,7 @@ def _forward_direction(job: Job, one: Pass, state: Maps, kept: list[Tensor]) -> 
 
 
 def _backward(
-    job: Job, kept: list[Tensor], wanted: Sequence[bool], y: Tensor, grads: Sequence[Any], inputs: Sequence[Any]
+    job: Job, kept: list[Tensor], wanted: Sequence[bool], y: Tensor | None, grads: Sequence[Any], inputs: Sequence[Any]
 ) -> list[Tensor | None]:
     """The gradients of all inputs; None, or anything, for one that is not wanted."""
     xs, *tensors = inputs

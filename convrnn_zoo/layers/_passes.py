@@ -35,14 +35,14 @@ class Pass:
         first: the first state, for its size.
         xs: the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a packed sequence.
         sizes: the batch of each step.
-        y: where every h stands, ``(ΣT, C, *S)``.
+        y: where every h stands, ``(ΣT, C, *S)``; None where the steps will be computed again.
         reverse: whether the last step comes first.
         compute: dtype of the convolutions.
         keep: whether :meth:`backward` will follow.
     """
 
     def __init__(
-        self, cell: Equations, w: DirectionWeights, first: Maps, xs: Tensor, sizes: list[int], y: Tensor,
+        self, cell: Equations, w: DirectionWeights, first: Maps, xs: Tensor, sizes: list[int], y: Tensor | None,
         *, reverse: bool, compute: torch.dtype, keep: bool,
     ) -> None:  # fmt: skip
         assert cell.in_place is not None
@@ -50,7 +50,7 @@ class Pass:
         self.packed = xs.dim() == first[0].dim()
         self.steps = xs.split(sizes) if self.packed else xs.unbind(0)
         self.starts = [0, *itertools.accumulate(sizes)]
-        self.ys: dict[int, Tensor] = dict(enumerate(y.split(sizes)))
+        self.ys: dict[int, Tensor] = {} if y is None else dict(enumerate(y.split(sizes)))
         self.dtype, self.compute, self.keep = first[0].dtype, compute, keep
         self.channels, *self.size = first[0].shape[1:]
         self.inputs = w.ih.shape[1]
