@@ -23,21 +23,21 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto -m "slow or not slow"
 
 test-versions: test-oldest test-newest
 
 test-oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/python -m pytest $(BOTH_ENDS)
+	$(VENV)-oldest/bin/python -m pytest -n auto $(BOTH_ENDS)
 
 test-newest: install-newest
-	$(VENV)-newest/bin/python -m pytest $(BOTH_ENDS)
+	$(VENV)-newest/bin/python -m pytest -n auto $(BOTH_ENDS)
 
 test-newest-selection: install-newest
-	$(VENV)-newest/bin/python -m pytest $(SELECTION)
+	$(VENV)-newest/bin/python -m pytest -n auto $(SELECTION)
 
 test-timm: $(VENV)/.installed-dev
 	$(BIN)/python tests/timm_contract/run.py

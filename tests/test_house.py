@@ -1,5 +1,6 @@
 """Rules of the house that no linter knows."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -18,3 +19,44 @@ def test_no_model_knows_a_loss(file):
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_file_fits_in_one_head(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 260
+
+
+def imports() -> dict[str, set[str]]:
+    """For each module of the package the modules of it that it imports, also within functions and for types alone."""
+    names = {
+        "convrnn_zoo." + ".".join(f.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): f
+        for f in PACKAGE.rglob("*.py")
+    }
+    names = {name.rstrip("."): f for name, f in names.items()}
+    found: dict[str, set[str]] = {}
+    for name, file in names.items():
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        found[name] = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+                module = ".".join(filter(None, [base, node.module]))
+                targets = [f"{module}.{alias.name}" for alias in node.names] + [module]
+            else:
+                targets = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found[name] |= {t for t in targets if t in names and names[t].name != "__init__.py"} - {name}
+    return found
+
+
+def test_no_two_files_import_each_other():
+    of = imports()
+    assert len(of) > 100
+    reached = {name: set(targets) for name, targets in of.items()}
+    for _ in of:  # a step more for each file: what is reached is closed in the end
+        reached = {name: set().union(targets, *(reached[t] for t in targets)) for name, targets in reached.items()}
+    assert not sorted(name for name, targets in reached.items() if name in targets)
+
+
+PRIVATE = re.compile(r"torch\._|torch\.fx|make_fx|_inductor|_functorch|_dynamo|\bexec\(")
+
+
+def test_private_parts_of_torch_are_in_one_place():
+    found = {
+        str(f.relative_to(PACKAGE)) for f in PACKAGE.rglob("*.py") if PRIVATE.search(f.read_text(encoding="utf-8"))
+    }
+    assert found == {"layers/_conv.py"}

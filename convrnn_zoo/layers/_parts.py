@@ -65,17 +65,20 @@ class Part:
 
 def parts_of(cell: Equations, w: DirectionWeights, part: Callable[..., Part]) -> list[Part]:
     """The convolutions of a step of `cell`; `part` makes one of its weight, bias, channels of x, and what it sees."""
-    inputs, n = w.ih.shape[1], cell.summed_rows(len(w.ih))
-
-    def bias(b: Tensor | None, rows: slice) -> Tensor | None:
-        return None if b is None else b[rows]
-
-    summed, rest = slice(n), slice(n, None)
-    first, second = bias(w.b_ih, summed), bias(w.b_hh, summed)
-    total = first if second is None else second if first is None else first + second
-    parts = [part(torch.cat([w.ih[summed], w.hh[summed]], 1), total, inputs, True, True)]
-    if len(w.ih) > n:
-        parts.append(part(w.ih[rest], bias(w.b_ih, rest), inputs, True, False))
-    if len(w.hh) > n:
-        parts.append(part(w.hh[rest], bias(w.b_hh, rest), inputs, False, True))
+    inputs = w.ih.shape[1]
+    if cell.summed is None:
+        return [part(torch.cat([w.ih, w.hh], 1), summed_bias(w.b_ih, w.b_hh), inputs, True, True)]
+    n = cell.summed_rows(w.ih.shape[0])
+    (ih, of_x), (hh, of_h) = ((weight[:n], weight[n:]) for weight in (w.ih, w.hh))
+    (b_ih, b_x), (b_hh, b_h) = ((None, None) if b is None else (b[:n], b[n:]) for b in (w.b_ih, w.b_hh))
+    parts = [part(torch.cat([ih, hh], 1), summed_bias(b_ih, b_hh), inputs, True, True)]
+    if of_x.shape[0]:
+        parts.append(part(of_x, b_x, inputs, True, False))
+    if of_h.shape[0]:
+        parts.append(part(of_h, b_h, inputs, False, True))
     return parts
+
+
+def summed_bias(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """The sum of those that are there."""
+    return first if second is None else second if first is None else first + second

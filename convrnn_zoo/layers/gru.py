@@ -33,7 +33,7 @@ class GRUInPlace(InPlaceStep):
         if hn:
             n.addcmul_(r, hn[0])
         else:
-            n.add_(self.cell.conv(torch.mul(r, h, out=self.scratch("reset h", len(h))), *self.extra))
+            n.add_(self.cell.conv(torch.mul(r, h, out=self.scratch("reset h", h.shape[0])), *self.extra))
         self.activate(n)
         torch.lerp(n, h, z, out=h_next)
 
@@ -43,7 +43,7 @@ class GRUInPlace(InPlaceStep):
         (rz, n, *hn), (h,), (dh,), (d_rz, d_n, *d_hn) = parts, state, grads, into
         (r, z), (dr, dz) = rz.chunk(2, dim=1), d_rz.chunk(2, dim=1)
         torch.sub(h, n, out=dz).mul_(dh)
-        dh_direct = torch.mul(dh, z, out=self.scratch("dh", len(h)))
+        dh_direct = torch.mul(dh, z, out=self.scratch("dh", h.shape[0]))
         torch.sub(dh, dh_direct, out=d_n)
         self.activation_gradient(d_n, n)
         if hn:

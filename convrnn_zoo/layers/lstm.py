@@ -30,7 +30,7 @@ class LSTMInPlace(InPlaceStep):
         (gates,), (_, c), (h_next, c_next) = parts, state, new
         i, f, g, o = gates.chunk(4, dim=1)
         # On slices of few channels both functions are dear: tanh in a map of its own, one sigmoid over all gates.
-        tanh_g = self.scratch("tanh", len(c)).copy_(g)
+        tanh_g = self.scratch("tanh", c.shape[0]).copy_(g)
         gates.sigmoid_()
         tanh_g.tanh_()
         torch.mul(f, c, out=c_next).addcmul_(i, tanh_g)
@@ -44,7 +44,7 @@ class LSTMInPlace(InPlaceStep):
         (gates,), (_, c), (_, c_next), (dh, dc), (d_gates,) = parts, state, new, grads, into
         i, f, g, o = gates.chunk(4, dim=1)
         di, df, dg, do = d_gates.chunk(4, dim=1)
-        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", len(c)))
+        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", c.shape[0]))
         torch.mul(dh, tanh_c, out=do)
         dh.mul_(o)
         dc.add_(tanh_backward(dh, tanh_c, grad_input=dh))

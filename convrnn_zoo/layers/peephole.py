@@ -59,7 +59,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
         i, f, g, o = gates.chunk(4, dim=1)
         di, df, dg, do = d_gates.chunk(4, dim=1)
         i_f, d_if = gates[:, : 2 * c.shape[1]], d_gates[:, : 2 * c.shape[1]]
-        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", len(c)))
+        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", c.shape[0]))
         torch.mul(dh, tanh_c, out=do)
         sigmoid_backward(do, o, grad_input=do)
         dh.mul_(o)
@@ -87,7 +87,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
                 total.add_(part)
         else:
             dc.addcmul_(grad, weight)
-            product = torch.mul(grad, c, out=self.scratch("product", len(c)))
+            product = torch.mul(grad, c, out=self.scratch("product", c.shape[0]))
             self.extra_grads[first].add_(product.sum((0, *range(2, c.dim())), keepdim=True)[0])
 
 

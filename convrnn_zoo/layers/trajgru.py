@@ -81,7 +81,7 @@ def warp(h: Tensor, flows: Tensor) -> Tensor:
     # The links are laid under each other: one call, and no copy of h for each of them.
     grid = torch.stack([x, y], dim=-1).flatten(1, 2)
     seen = F.grid_sample(h.to(kind), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return seen.to(h.dtype).reshape(n, c, -1, height, width)
+    return seen.to(h.dtype).reshape(n, c, flows.shape[1], height, width)
 
 
 class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):

@@ -10,21 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from ..layers import ConvRNNBase
 from ._base import ZooModel
 from ._masked import run_masked
-from ._sequences import POOLS, Lengths, check_lengths, check_pool, in_graph, pack, unpack
-
-
-def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
-    """Numbers of layers by timm's rule: all for None, the last n for n, and a negative one counts from the end.
-
-    Example:
-        >>> chosen_layers(3, 2), chosen_layers(3, [0, -1])
-        ([1, 2], [0, 2])
-    """
-    every = range(num_layers)
-    wanted = every[:] if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
-    if not {*wanted} <= {*range(-num_layers, num_layers)}:
-        raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
-    return [every[i] for i in wanted]
+from ._sequences import POOLS, Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
 
 
 class ConvRNNModel(ZooModel):

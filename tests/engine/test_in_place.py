@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from reference import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
 from torch import Tensor, nn
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, _base
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase
 from convrnn_zoo.layers._inplace import Buffers
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
 
@@ -125,7 +125,7 @@ def test_who_changes_the_law_loses_the_derivative_of_the_old_one(cls: type, how:
 
 
 def test_a_cell_without_equations_says_so() -> None:
-    class Empty(_base.ConvRNNCellBase):
+    class Empty(ConvRNNCellBase):
         ndim, gates, states = 1, 1, ("h",)
 
     with pytest.raises(NotImplementedError, match="Empty must write down its step"):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from convrnn_zoo.bench.cases import Case
-from convrnn_zoo.bench.memory import peak_of
-from convrnn_zoo.bench.plain import Plain
+from benchmarks.cases import Case
+from benchmarks.memory import peak_of
+from benchmarks.plain import Plain
 from convrnn_zoo.layers import Conv2dLSTM
 
 CASE = Case("batch", "LSTM", 20, 16, 64, 64, (16, 16), 3)
@@ -49,7 +49,7 @@ def test_peak_of_a_training_step_beside_the_plain_scan() -> None:
     ours, plain = (peak_of(CASE, scheme) for scheme in ("ours", "two convolutions"))
     assert ours is not None
     assert plain is not None
-    assert ours <= 0.8 * plain
+    assert ours <= 0.72 * plain
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_peak_with_recomputing_over_200_steps() -> None:
     ours, plain = (peak_of(long, scheme) for scheme in ("ours recomputing", "two convolutions"))
     assert ours is not None
     assert plain is not None
-    assert ours <= 0.3 * plain
+    assert ours <= 0.15 * plain
 
 
 @pytest.mark.slow
