@@ -127,7 +127,7 @@ class Pass:
     def forward_again(self, ts: range, start: Maps, from_zero: bool) -> None:
         """:meth:`forward`, whose outcome but for what is kept was there before."""
         sizes = self.sizes[ts.start : ts.stop]
-        self.ys.update(zip(ts, self.buffers.new(sum(sizes), self.channels).split(sizes), strict=True))
+        self.ys = dict(zip(ts, self.buffers.new(sum(sizes), self.channels).split(sizes), strict=True))
         self.forward(ts, start, from_zero)
 
     def start_backward(self, x_grad: Tensor | None, add: bool, y_grad: Tensor | None, weights: bool) -> None:
