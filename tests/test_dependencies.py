@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import re
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.lowest import requirements
+from tools.lowest import lowest, requirements
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -22,6 +23,7 @@ BY_CONFIGURATION = {
     "mkdocs-material": "name: material",
     "mkdocstrings": "- mkdocstrings:",
     "pytest-timeout": "\ntimeout = ",
+    "pytest-xdist": "-m pytest -n auto",
     "setuptools": 'build-backend = "setuptools.',
     **{command: f"$(BIN)/{command} " for command in ("mkdocs", "ruff")},
     "mypy": "$(BIN)/mypy\n",
@@ -122,3 +124,10 @@ def test_what_developers_install_is_used(extra: str) -> None:
     used |= foreign(words[0] for tree in DEVELOPMENT.values() for words in calls(tree, "importorskip"))
     used |= {package for package, words in BY_CONFIGURATION.items() if words in CONFIGURATION}
     assert listed(extra) <= used
+
+
+def test_the_table_of_versions_that_were_run_begins_with_the_lowest() -> None:
+    first, *_ = json.loads((ROOT / "tools" / "versions.json").read_text(encoding="utf-8"))
+    bounds = lowest(requirements(PROJECT)) | {"python": PROJECT["requires-python"].removeprefix(">=")}
+    for package in ("python", "torch", "timm", "huggingface-hub"):
+        assert f"{first[package.replace('-', '_')]}.".startswith(f"{bounds[package]}."), package

@@ -25,7 +25,9 @@ def frames(model, steps=3, batch=1, height=1, width=1, **kind):
 def made(model, x, **kwargs):
     """The forecast, and for autoregressive models all else that training reads, as one list."""
     out = model(x, **kwargs, **({"return_aux": True} if hasattr(model, "advance") else {}))
-    return [out] if isinstance(out, torch.Tensor) else [*out[:2], *(t for pair in out.deltas for t in pair)]
+    if isinstance(out, torch.Tensor):
+        return [out]
+    return [out.forecast, out.warmup, *(t for pair in out.deltas for t in pair)]
 
 
 @EVERY
