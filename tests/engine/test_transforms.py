@@ -16,8 +16,8 @@ def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor
     return rnn, torch.randn(3, 2, 2, *space(rnn, 3), dtype=kwargs.get("dtype"))
 
 
-# torch's own: forward mode compiles a script at its first use
-BY_TORCH = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+# torch's own: forward mode compiles a script at its first use, and scripts and traces are deprecated
+BY_TORCH = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore:.torch.jit:FutureWarning")
 
 
 @BY_TORCH
