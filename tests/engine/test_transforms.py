@@ -17,7 +17,11 @@ def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor
 
 
 # torch's own: forward mode compiles a script at its first use, and scripts and traces are deprecated
-BY_TORCH = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore:.torch.jit:FutureWarning")
+BY_TORCH = pytest.mark.filterwarnings(
+    "ignore:.torch.jit:DeprecationWarning",
+    "ignore:.torch.jit:FutureWarning",
+    "ignore:Please use .torch.vmap.:FutureWarning",  # by gradcheck of torch 2.6 itself
+)
 
 
 @BY_TORCH
