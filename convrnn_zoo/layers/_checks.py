@@ -165,7 +165,7 @@ def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]
     if len(names) == 1:
         return (hx,)
     wanted = "(" + ", ".join(f"{n}_0" for n in names) + ")"
-    if not isinstance(hx, tuple | list):
+    if not isinstance(hx, (tuple, list)):
         raise TypeError(
             f"{owner} expected the state as a tuple {wanted}, got {describe(hx)}; pass None for a zero state"
         )

@@ -58,7 +58,7 @@ def unpack_state(
             whole = (sum(s[0] for s in shapes), *shapes[0][1:])
             layers = list(check.state_tensor(owner, f"{name}_0", part, whole, like).split([s[0] for s in shapes]))
         else:
-            if not isinstance(part, tuple | list):
+            if not isinstance(part, (tuple, list)):
                 raise TypeError(
                     f"{owner} expected {name}_0 as a tuple of {len(shapes)} tensors (one a layer, since out_channels "
                     f"is a list), got {check.describe(part)}; pass None for a zero state"

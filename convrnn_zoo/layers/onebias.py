@@ -86,7 +86,7 @@ class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """As a GRU's, and behind its own the norm's."""
         kind = super().split(w)
-        return kind._replace(extra=(*w.extra, *kind.extra))
+        return DirectionWeights(kind.ih, kind.hh, kind.b_ih, kind.b_hh, (*w.extra, *kind.extra))
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A GRU's step, its gates and its candidate normed."""

@@ -63,7 +63,7 @@ class STLSTMCell(ConvRNNCellBase):
         for gate in (1, 5):
             constant[gate] += 1
         constant = constant.flatten()
-        return w._replace(b_ih=constant if w.b_ih is None else w.b_ih + constant)
+        return DirectionWeights(w.ih, w.hh, constant if w.b_ih is None else w.b_ih + constant, w.b_hh, w.extra)
 
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
         """One whole step; four gates see h and three see m."""

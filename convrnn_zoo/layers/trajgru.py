@@ -215,7 +215,7 @@ class TrajGRUStateCell(TrajGRUCell):
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """The weights, with those of the state in the place where the input's kind would be read from."""
-        return w._replace(ih=w.hh)
+        return DirectionWeights(w.hh, w.hh, w.b_ih, w.b_hh, w.extra)
 
     def _flow_input(self, x: Tensor) -> Tensor:
         return x.new_zeros(())
