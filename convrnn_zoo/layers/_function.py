@@ -64,7 +64,7 @@ class ScanBackward(torch.autograd.Function):
     def forward(job: Job, kept: list[Tensor], wanted: Sequence[bool], y: Tensor | None, *tensors: Any) -> Any:
         grads, inputs = tensors[: _outputs(job)], tensors[_outputs(job) :]
         with _no_autocast(inputs[0].device.type):
-            if not kept:
+            if not kept and _keeps(job):  # a transform has taken the plain way
                 y, *_ = _forward(job._replace(differentiated=True), kept, inputs[0], inputs[1:])
             return tuple(g for g, w in zip(_backward(job, kept, wanted, y, grads, inputs), wanted, strict=True) if w)
 
@@ -94,6 +94,12 @@ class ScanBackward(torch.autograd.Function):
 
 def _no_autocast(device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def _keeps(job: Job) -> bool:
+    """Whether the backward pass wants more than inputs and output, which are enough for a plain RNN."""
+    step = job.cell.in_place
+    return job.recompute or len(job.cell.states) > 1 or (step is not None and step.keeps_parts)
 
 
 def _outputs(job: Job) -> int:

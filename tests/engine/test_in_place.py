@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from reference import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
 from torch import Tensor, nn
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _function
 from convrnn_zoo.layers._inplace import Buffers
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
 
@@ -43,6 +43,17 @@ def test_the_step_and_its_derivative(cls: type, options: dict, n: int) -> None:
     found = [torch.cat(into, 1), *to_state, *step.extra_grads]
     for f, e in zip(found, wanted, strict=True):
         torch.testing.assert_close(torch.zeros_like(e) if f is None and e is not None else f, e)
+
+
+@pytest.mark.parametrize(("cls", "options"), WRITTEN, ids=case_id)
+def test_a_backward_pass_does_not_run_the_forward_pass_again(
+    cls: type, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rnn: Any = cls(2, 3, 3, **options)
+    y, _ = rnn(torch.randn(3, 2, 2, *space(rnn)))
+    monkeypatch.setattr(_function, "_forward", None)
+    y.sum().backward()
+    assert all(p.grad is not None for p in rnn.parameters())
 
 
 def test_every_layer_of_the_core_family_is_written_down() -> None:
