@@ -104,7 +104,7 @@ def test_a_run_of_ones_own_carries_its_record(tmp_path):
     model.record = dataclasses.replace(
         WEIGHTS[RAIN], name="convgru_forecaster.mine", sha256=sha256, description="Forecasts my weather.",
         dataset="my weather", dataset_license="CC0 1.0", preprocessing=model.preprocessing,
-        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3},
+        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3}, metrics=(),
     )  # fmt: skip
     save_pretrained(model, tmp_path)
     for loaded in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):
