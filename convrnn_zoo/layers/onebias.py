@@ -19,6 +19,16 @@ class OneBias(Equations):
         self._parameters.pop(f"bias_hh{suffix}", None)
 
 
+class Conv2dOneBiasLSTMCell(OneBias, Conv2dLSTMCell):
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with one bias a gate.
+
+    Example:
+        >>> cell = Conv2dOneBiasLSTMCell(1, 4, kernel_size=3)
+        >>> sum(p.numel() for p in cell.parameters()) == 16 * (1 + 4) * 9 + 16
+        True
+    """
+
+
 class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
     """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)`` with one bias a gate.
 

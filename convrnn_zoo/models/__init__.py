@@ -1,6 +1,19 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from . import (
+    convlstm_shi,
+    convrnn,
+    e3d_lstm,
+    forecaster,
+    forecaster_ef,
+    hko7,
+    mau,
+    mim,
+    openstl,
+    phydnet,
+    predrnn,
+    predrnn_pp,
+)
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
@@ -28,13 +41,18 @@ __all__ = [
     "convlstm_shi",
     "convrnn",
     "create_model",
+    "e3d_lstm",
     "forecaster",
     "forecaster_ef",
     "from_pretrained",
     "hko7",
     "list_models",
     "load_weights",
+    "mau",
+    "mim",
     "openstl",
+    "phydnet",
     "predrnn",
+    "predrnn_pp",
     "size_limit",
 ]

@@ -1,10 +1,13 @@
 """Parts of which encoder–forecasters are made."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from ..layers import _checks as check
 
 NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs behind convolutions of frames."""
@@ -37,6 +40,24 @@ class Shuffle(nn.PixelShuffle):
         *batch, channels, height, width = input.shape
         edge = self.upscale_factor
         return input.reshape(*batch, channels // edge**2, height * edge, width * edge)
+
+
+def map_of(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
+    """Height and width of the maps of frames of `img_size`, an int or a height and a width.
+
+    Example:
+        >>> map_of((64, 96), reduction=4)
+        (16, 24)
+    """
+    height, width = check.ntuple("img_size", img_size, 2)
+    if height % reduction or width % reduction:
+        raise ValueError(f"img_size must be multiples of {reduction}, got {(height, width)}; it is that of the frames")
+    return height // reduction, width // reduction
+
+
+def unused(shapes: Sequence[Sequence[int]], **made: Any) -> nn.ParameterList:
+    """Parameters that an original has and never reads: zeros, here for its checkpoints, and left out of training."""
+    return nn.ParameterList(nn.Parameter(torch.zeros(*shape, **made), requires_grad=False) for shape in shapes)
 
 
 def constant_input(like: Tensor, horizon: int) -> Tensor:
