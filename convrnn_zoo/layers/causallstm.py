@@ -95,4 +95,5 @@ class GradientHighwayCell(ConvRNNCellBase):
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next z."""
         p, s = gates.chunk(2, dim=1)
-        return (torch.lerp(state[0], p.tanh(), s.sigmoid()),)
+        s = s.sigmoid()
+        return (s * p.tanh() + (1 - s) * state[0],)

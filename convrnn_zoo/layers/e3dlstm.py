@@ -1,5 +1,6 @@
 """The eidetic 3-d LSTM."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,7 +122,7 @@ def attend(query: Tensor, maps: Sequence[Tensor]) -> Tensor:
         >>> attend(torch.zeros(1, 1, 1, 1, 2), [torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 1, 2)]).flatten().tolist()
         [2.0, 2.0]
     """
-    n, channels = query.shape[:2]
-    rows, *past = (m.to(query.dtype).reshape(n, -1, channels) for m in (query, *maps))
+    n, channels, *space = query.shape
+    rows, *past = (m.to(query.dtype).reshape(n, math.prod(space), channels) for m in (query, *maps))
     memory = torch.cat(past, dim=1)
     return F.scaled_dot_product_attention(rows, memory, memory, scale=1.0).reshape(query.shape)

@@ -30,9 +30,9 @@ class MAUCell(ConvRNNCellBase):
         s' &= σ(g') ⊙ q' + (1 - σ(g')) ⊙ q
 
     t being the newest of the :math:`t_k`; nothing bounds the states. With `residual`, s is added to s'. Rows of
-    ``weight_ih`` and ``weight_norm_ih`` are a, g', p', q', those of ``weight_hh`` and ``weight_norm_hh`` u, g, p, q. The
-    norms have a scale and a shift for each pixel of a map of `map_size`, and on others bilinear between their pixels.
-    The softmax counts the zeros from before the first step, too, as the authors' code does.
+    ``weight_ih`` and ``weight_norm_ih`` are a, g', p', q', those of ``weight_hh`` and ``weight_norm_hh`` u, g, p, q.
+    The norms have a scale and a shift for each pixel of a map of `map_size`, and on others bilinear between their
+    pixels. The softmax counts the zeros from before the first step, too, as the authors' code does.
 
     Args:
         channels: of both states.
@@ -98,11 +98,12 @@ class MAUCell(ConvRNNCellBase):
 
         first, rest = slice(c), slice(c, None)
         look = normed(x, False, first)
-        likeness = torch.stack([(past * look).sum((1, 2, 3)) for past in ss], dim=1) / math.sqrt(look[0].numel())
+        likeness = torch.stack([(past * look).sum((1, 2, 3)) for past in ss], dim=1) / math.sqrt(math.prod(x.shape[1:]))
         shares = likeness.softmax(dim=1)[..., None, None, None].unbind(1)
         trend = sum((share * t for share, t in zip(shares, ts, strict=True)), start=torch.zeros_like(x))
-        fused = torch.lerp(trend, ts[0], normed(ts[0], True, first).sigmoid())
-        g, p, q = normed(fused, True, rest).chunk(3, dim=1)
+        u = normed(ts[0], True, first).sigmoid()
+        g, p, q = normed(u * ts[0] + (1 - u) * trend, True, rest).chunk(3, dim=1)
         g2, p2, q2 = normed(x, False, rest).chunk(3, dim=1)
-        t, up = torch.lerp(p2, p, g.sigmoid()), torch.lerp(q, q2, g2.sigmoid())
+        g, g2 = g.sigmoid(), g2.sigmoid()
+        t, up = g * p + (1 - g) * p2, g2 * q2 + (1 - g2) * q
         return up + x if self.residual else up, t, *ts[:-1], x, *ss[:-1]

@@ -44,7 +44,9 @@ class MIMCell(ConvRNNCellBase):
     ndim = 2
     gates, states = 4, ("h", "c")
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any
+    ) -> None:
         self.map_size = check.ntuple("map_size", map_size, self.ndim)
         super().__init__(in_channels, out_channels, kernel_size, **kwargs)
 
@@ -98,7 +100,9 @@ class MIMBlockCell(ConvRNNCellBase):
     ndim = 2
     gates, states = 4, ("h", "c", "m", "s", "d")
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, **kwargs)
         self.stationary = MIMCell(out_channels, out_channels, kernel_size, map_size=map_size, **kwargs)
 

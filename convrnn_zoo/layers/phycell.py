@@ -80,7 +80,7 @@ class PhyCell(OneBias, ConvRNNCellBase):
         made = F.group_norm(self.conv(h, filters, b_f), self._groups(), scale, shift)
         p = h + self.conv(made, weigh, b_p)
         k = (self.conv(x, w.ih, w.b_ih) + self.conv(h, w.hh)).sigmoid()
-        return (torch.lerp(p, x, k),)
+        return (p + k * (x - p),)
 
     def _groups(self) -> int:
         return GROUPS if self.filters % GROUPS == 0 else 1

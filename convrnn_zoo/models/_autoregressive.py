@@ -192,6 +192,6 @@ class StackedCells(AutoregressiveForecaster):
         """Zeros: ``h`` and ``c`` of each layer in turn."""
         return tuple(x.new_zeros(len(x), width, *x.shape[-2:]) for width in self.widths for _ in range(2))
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

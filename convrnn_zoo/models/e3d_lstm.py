@@ -40,9 +40,7 @@ class E3DLSTM(StackedCells):
     cell = E3DLSTMCell
     depth = 2
 
-    def __init__(
-        self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, **kwargs: Any) -> None:
         super().__init__(*args, patch_size=patch_size, map_size=map_of(img_size, patch_size), **kwargs)
         shapes = []
         for layer, width in zip(self.layers, self.widths, strict=True):
@@ -72,7 +70,7 @@ class E3DLSTM(StackedCells):
             new += kept
         return self.head(seen.flatten(1, 2)), tuple(new), []
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_[im]", "blocks": r"^layers\.(\d+)", "head": r"^head|^unused"}
 
@@ -81,9 +79,9 @@ _DOC = """E3D-LSTM: four eidetic 3-d LSTM layers of 128 on patches of 4×4, 51,3
 
 That is the count of OpenSTL's code for frames of 64×64 (its table says 51.0 million). A memory that stays zero leaves
 13,107,200 of them without use, in kernels that act on it alone, and 2,560,000 that forget it: 35,680,256 are live.
-Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast.
-Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200 epochs, 10
-frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
+Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
+forecast. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200
+epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
 :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for what is odd, and for frames of other sizes.
 
 Args:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..layers import _checks as check
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
 from ._autoregressive import Delta, State
@@ -55,7 +56,7 @@ class MIM(PredRNN):
             for _ in range(above)
         )
         self.unused = unused([(width, 2 * width, 1, 1)] * above, **made)
-        self.carry_memory = carry_memory
+        self.carry_memory = check.boolean("carry_memory", carry_memory)
         self.forget()
 
     def layer(self, index: int, *sizes: Any, map_size: tuple[int, int], **made: Any) -> nn.Module:
@@ -105,7 +106,7 @@ class MIM(PredRNN):
         if self.carry_memory:
             self._carried = tuple(s.detach() for s in state[: len(self.differences)])
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
         blocks = r"^(?:layers|differences)\.(\d+)"
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unused"}
@@ -117,7 +118,8 @@ That is the count of OpenSTL's code for frames of 64×64, of which 98,304 are ne
 ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast. Wang
 et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10:
 MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were made with
-memories that go on from batch to batch; see :class:`~convrnn_zoo.models.mim.MIM` for that and for frames of other sizes.
+memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM` for that, and for frames of other
+sizes.
 
 Args:
     pretrained: load the weights of the name's tag, or its first.

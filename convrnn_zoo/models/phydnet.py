@@ -127,12 +127,13 @@ class PhyDNet(AutoregressiveForecaster):
         """
         return moments(self.physics.weight_f)
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
-        return {"stem": r"^stem|^encoders", "blocks": r"^layers\.(\d+)|^physics", "head": r"^decoders|^image"}
+        blocks = [(r"^layers\.(\d+)", None), (r"^physics", (0,))]
+        return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
 
 
-_DOC = """PhyDNet: a physical cell beside three ConvLSTM layers, on maps a quarter of the frame's size, 3,091,732 parameters.
+_DOC = """PhyDNet: a physical cell beside three ConvLSTM layers on maps a quarter of a frame, 3,091,732 parameters.
 
 Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels between 0 and 1; reads
 its own forecast. Le Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST after 200

@@ -57,9 +57,10 @@ class PredRNNPP(PredRNN):
             new += [x, c]
         return self.head(x), (*new, m, z), []
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)|^highway", "head": r"^head|^unused"}
+        blocks = [(r"^layers\.(\d+)", None), (r"^highway", (0,))]
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unused"}
 
 
 _DOC = """PredRNN++: four causal LSTM layers of 128 and a gradient highway on patches of 4×4, 38,584,320 parameters.
