@@ -1,6 +1,6 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from . import convlstm_shi, convrnn, dgmr, forecaster, forecaster_ef, hko7, irene, openstl, predrnn
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
@@ -28,10 +28,12 @@ __all__ = [
     "convlstm_shi",
     "convrnn",
     "create_model",
+    "dgmr",
     "forecaster",
     "forecaster_ef",
     "from_pretrained",
     "hko7",
+    "irene",
     "list_models",
     "load_weights",
     "openstl",
