@@ -8,6 +8,7 @@ import click
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Metric, create_model, list_models
+from ..models._published import PUBLISHED, unread_parameters
 from ._text import columns
 
 
@@ -47,9 +48,12 @@ def describe(name: str) -> dict[str, Any]:
         "classes": model.num_classes,
         "licence": record.license if record else cfg.get("license"),
     }
+    if unread := unread_parameters(model):
+        facts["read by nothing"] = unread
     if record is None:
         facts["weights"] = list_models(f"{name}.*", pretrained=True)
         facts["layers"] = [str(layer) for layer in layers]
+        facts |= PUBLISHED[name].facts() if name in PUBLISHED else {}
     else:
         facts |= {
             "trained on": record.dataset,

@@ -149,6 +149,7 @@ CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".pt": _of_pickle,
     ".pth": _of_pickle,
     ".ckpt": _of_pickle,
+    ".bin": _of_pickle,
     ".h5": _of_hdf5,
     ".keras": _of_keras,
 }

@@ -67,7 +67,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> Found:
                 state[f"layers.{i}.{kind}_norm_{ours}"] = torch.cat([w[f"{part}.1.{kind}"] for part in parts])
     state["stem.0.weight"] = channel_before_pixel(state["stem.0.weight"], 1, patch_size)
     dead = ("merge.weight", "merge.bias", "conv_last_sr.weight", "conv_last_sr.bias")
-    state |= {f"unused.{i}": w[key] for i, key in enumerate(dead)}
+    state |= {f"unread.{i}": w[key] for i, key in enumerate(dead)}
     sizes = {"in_chans": channels_of(entries, folded, patch_size), "hidden_channels": [width] * n}
     sizes |= {"kernel_size": kernel, "patch_size": patch_size, "downsampling": 2**halvings}
     return Found("mau", {**sizes, "img_size": [s * patch_size * 2**halvings for s in size if s], **options}, state)

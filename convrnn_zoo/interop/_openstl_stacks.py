@@ -49,7 +49,7 @@ def predrnn_pp(entries: Entries, patch_size: int) -> Found:
             f"layers.{i}.weight_cs": reorder(part["conv_c2m"], IFGO),
             f"layers.{i}.weight_mo": part["conv_om"],
             f"layers.{i}.weight_cm": w[f"{cell}.conv_last.weight"],
-            f"unused.{i}": part["conv_o"],
+            f"unread.{i}": part["conv_o"],
         }
     state["layers.0.weight_ih"] = channel_before_pixel(state["layers.0.weight_ih"], 1, patch_size)
     state["head.weight"] = channel_before_pixel(w["conv_last.weight"], 0, patch_size)
@@ -97,7 +97,7 @@ def mim(entries: Entries, patch_size: int) -> Found:
             **recurrence(block, f"layers.{i}.stationary"),
         }
     for i, cell in enumerate(differ):
-        state |= recurrence(cell, f"differences.{i}") | {f"unused.{i}": w[f"{cell}.conv_last.weight"]}
+        state |= recurrence(cell, f"differences.{i}") | {f"unread.{i}": w[f"{cell}.conv_last.weight"]}
     state["layers.0.weight_ih"] = channel_before_pixel(state["layers.0.weight_ih"], 1, patch_size)
     state["head.weight"] = channel_before_pixel(w["conv_last.weight"], 0, patch_size)
     sizes = {"in_chans": channels_of(entries, folded, patch_size), "hidden_channels": [width] * n}
@@ -134,8 +134,8 @@ def e3d_lstm(entries: Entries, patch_size: int) -> Found:
             f"layers.{i}.weight_cm": w[f"{cell}.conv_last.conv3d.weight"],
             f"layers.{i}.weight_norm": w[f"{cell}._norm_c_t.weight"],
             f"layers.{i}.bias_norm": w[f"{cell}._norm_c_t.bias"],
-            f"unused.{2 * i}": forget,
-            f"unused.{2 * i + 1}": part["conv_gm"],
+            f"unread.{2 * i}": forget,
+            f"unread.{2 * i + 1}": part["conv_gm"],
         }
     sizes = {"in_chans": channels_of(entries, folded, patch_size), "hidden_channels": widths}
     image = [s * patch_size for s in size if s]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
+from ._published import unread
 
 NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs behind convolutions of frames."""
@@ -55,9 +56,9 @@ def map_of(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
     return height // reduction, width // reduction
 
 
-def unused(shapes: Sequence[Sequence[int]], **made: Any) -> nn.ParameterList:
-    """Parameters that an original has and never reads: zeros, here for its checkpoints, and left out of training."""
-    return nn.ParameterList(nn.Parameter(torch.zeros(*shape, **made), requires_grad=False) for shape in shapes)
+def unread_weights(shapes: Sequence[Sequence[int]], **made: Any) -> nn.Module:
+    """Zeros of these shapes that nothing reads, in one :func:`~convrnn_zoo.models._published.unread` module."""
+    return unread(nn.ParameterList(torch.zeros(*shape, **made) for shape in shapes))
 
 
 def constant_input(like: Tensor, horizon: int) -> Tensor:

@@ -36,6 +36,8 @@ class Forecaster(ZooModel):
     num_classes = 0
     num_features: int
     """Channels of the map that the last convolution makes frames of."""
+    input_frames: int | None = None
+    """How many frames it reads, where its weights fix that; None where any number will do."""
 
     def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
         super().__init__()
@@ -97,6 +99,11 @@ class Forecaster(ZooModel):
         if 0 in x.shape[1:]:
             raise ValueError(
                 f"{owner} expected {name} of at least one frame and one pixel, got {tuple(x.shape)}; drop empty ones"
+            )
+        if self.input_frames not in (None, x.shape[1]):
+            raise ValueError(
+                f"{owner} expected {self.input_frames} frames in {name}, as many as its weights mix, got {x.shape[1]}; "
+                f"pass the last {self.input_frames}, or build with input_frames={x.shape[1]}"
             )
         check.same_kind(owner, name, x, like)
         if any(s % self.reduction for s in x.shape[-2:]):

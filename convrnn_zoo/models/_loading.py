@@ -19,6 +19,7 @@ from ._download import Token, commit_of, fetch, is_commit
 from ._errors import HubAccessError, WeightsError
 from ._hub_errors import Where
 from ._meta import build_on_meta
+from ._published import PUBLISHED
 from ._safetensors import FLOATS, not_finite, read_file, sha256_of
 from ._weights import WEIGHTS, Weights
 
@@ -131,8 +132,8 @@ def find(cfg: Mapping[str, Any], name: str, cache_dir: Any = None) -> Source:
         return Source(str(file), lambda: read_file(Path(file), str(file)))
     if hub_id:
         return open_repository(hub_id, cache_dir).source
-    having = ", ".join(WEIGHTS) or "none yet"
-    raise WeightsError(f"{name} has no pretrained weights; pass pretrained=False, or use one that has: {having}")
+    cure = f"pass pretrained=False, or use one that has: {', '.join(WEIGHTS) or 'none yet'}"
+    raise WeightsError(f"{name} has no pretrained weights; {PUBLISHED[name].hint() if name in PUBLISHED else cure}")
 
 
 # ---- fitting ---------------------------------------------------------------------------------------------------

@@ -18,12 +18,21 @@ from ._base import ZooModel
 from ._errors import HubAccessError, WeightsError
 from ._loading import OPENERS, Source, Stored, find, load, load_weights, refuse_detours
 from ._meta import build_on_meta, size_limit
+from ._published import PUBLISHED, Published
 from ._weights import WEIGHTS
 
 _ENTRIES: dict[str, Callable[..., nn.Module]] = {}
 
 
-def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: str, cfg: dict[str, Any]) -> None:
+def register(
+    module: str,
+    name: str,
+    model: Callable[..., nn.Module],
+    *,
+    doc: str,
+    cfg: dict[str, Any],
+    published: Published | None = None,
+) -> None:
     """Registers an architecture with timm and the zoo.
 
     Args:
@@ -32,6 +41,7 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
         model: builds the network from keyword arguments.
         doc: what ``help`` says of it.
         cfg: timm's cfg of the architecture without weights; those of its weights come from their records.
+        published: where others publish weights for it, if they do.
 
     Raises:
         ValueError: the name belongs to timm, or to another module.
@@ -46,6 +56,8 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
     entry.__name__ = entry.__qualname__ = name
     entry.__module__, entry.__doc__ = module, doc
     bare_cfg = {**cfg, "architecture": name}
+    if published:
+        PUBLISHED[name] = published
     home = sys.modules[module]
     cfgs: dict[str, Any] = {
         name: cfg,

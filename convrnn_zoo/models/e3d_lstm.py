@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from ..layers.e3dlstm import E3DLSTMCell
 from ._autoregressive import Delta, StackedCells, State
-from ._blocks import map_of, unused
+from ._blocks import map_of, unread_weights
 from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
 from ._registry import register
 
 
@@ -20,7 +21,7 @@ class E3DLSTM(StackedCells):
     fitted to frames of another size, bilinearly, which OpenSTL's code cannot do. A cell recalls from all of its earlier
     memories, so that a step costs more the later it is. What is odd about the cell, whose global memory stays zero and
     whose attention mixes pixels and channels, is the original's: see
-    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unused`` holds the kernels that act on that memory or forget it,
+    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` holds the kernels that act on that memory or forget it,
     the part f' of each cell's ``conv_x`` and its ``conv_gm``.
 
     Args:
@@ -47,7 +48,7 @@ class E3DLSTM(StackedCells):
             kernel: Any = layer.kernel_size
             shapes += [(width, layer.in_channels, *kernel), (4 * width, width, *kernel)]
         like = self.head.weight
-        self.unused = unused(shapes, device=like.device, dtype=like.dtype)  # type: ignore[arg-type]
+        self.unread = unread_weights(shapes, device=like.device, dtype=like.dtype)  # type: ignore[arg-type]
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
         """A cell whose kernels are as deep as its maps."""
@@ -72,7 +73,7 @@ class E3DLSTM(StackedCells):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
-        return {"stem": r"^layers\.0\.weight_[im]", "blocks": r"^layers\.(\d+)", "head": r"^head|^unused"}
+        return {"stem": r"^layers\.0\.weight_[im]", "blocks": r"^layers\.(\d+)", "head": r"^head|^unread"}
 
 
 _DOC = """E3D-LSTM: four eidetic 3-d LSTM layers of 128 on patches of 4×4, 51,347,456 parameters.
@@ -95,4 +96,14 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-register(__name__, "e3d_lstm", E3DLSTM, cfg=FRAME_CFG, doc=_DOC)
+register(
+    __name__,
+    "e3d_lstm",
+    E3DLSTM,
+    cfg=FRAME_CFG,
+    doc=_DOC,
+    published=release(
+        "e3dlstm",
+        remarks="what is odd about the network, a memory that stays zero and an attention that mixes pixels and channels, is the original's",
+    ),
+)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.mau import MAUCell
 from ._autoregressive import AutoregressiveForecaster, Delta, State
-from ._blocks import map_of, stage, unused
+from ._blocks import map_of, stage, unread_weights
 from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
 from ._registry import register
 
 
@@ -18,7 +19,7 @@ class MAU(AutoregressiveForecaster):
     """Motion-aware units between an encoder and a decoder of frames.
 
     The units' layer norms have a scale and a shift for each pixel: those of a network for frames of `img_size` are
-    fitted to frames of another size, bilinearly, which OpenSTL's code cannot do. ``unused`` holds weights and biases of
+    fitted to frames of another size, bilinearly, which OpenSTL's code cannot do. ``unread`` holds weights and biases of
     two convolutions (its ``merge`` and ``conv_last_sr``) that OpenSTL's code makes and never reads.
 
     Args:
@@ -74,7 +75,7 @@ class MAU(AutoregressiveForecaster):
         self.ups = nn.ModuleList(up if i < halvings - 1 else up[0] for i, up in enumerate(ups))
         self.head = nn.Conv2d(width, folded, 1, **made)
         merge, last = (width, 2 * width, 1, 1), (folded, 2 * folded, 1, 1)
-        self.unused = unused([merge, merge[:1], last, last[:1]], **made)
+        self.unread = unread_weights([merge, merge[:1], last, last[:1]], **made)
 
     def start(self, x: Tensor) -> State:
         """Zeros: the last t and s of each unit in turn."""
@@ -102,7 +103,7 @@ class MAU(AutoregressiveForecaster):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
-        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "head": r"^ups|^head|^unused"}
+        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "head": r"^ups|^head|^unread"}
 
 
 _DOC = """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.
@@ -125,4 +126,4 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-register(__name__, "mau", MAU, cfg=FRAME_CFG, doc=_DOC)
+register(__name__, "mau", MAU, cfg=FRAME_CFG, doc=_DOC, published=release("mau", 1))

@@ -10,8 +10,9 @@ from ..layers import _checks as check
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
 from ._autoregressive import Delta, State
-from ._blocks import map_of, unused
+from ._blocks import map_of, unread_weights
 from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
 from ._registry import register
 from .predrnn import PredRNN
 
@@ -23,7 +24,7 @@ class MIM(PredRNN):
     size, bilinearly, which OpenSTL's code cannot do. A block's MIM-S has a memory that OpenSTL's code never sets back:
     there the forecast of a batch depends on the batches before it, and they must all be of one size. Here it starts at
     zero in every call, as there in the first; with `carry_memory` it goes on as there, without a gradient, until
-    :meth:`forget`. ``unused`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
+    :meth:`forget`. ``unread`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
 
     Args:
         img_size: height and width of the frames that the peepholes are for, or one number for both.
@@ -55,7 +56,7 @@ class MIM(PredRNN):
             MIMCell(width, width, kernel, map_size=size, bias=False, **made)  # type: ignore[arg-type]
             for _ in range(above)
         )
-        self.unused = unused([(width, 2 * width, 1, 1)] * above, **made)
+        self.unread = unread_weights([(width, 2 * width, 1, 1)] * above, **made)
         self.carry_memory = check.boolean("carry_memory", carry_memory)
         self.forget()
 
@@ -109,7 +110,7 @@ class MIM(PredRNN):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
         blocks = r"^(?:layers|differences)\.(\d+)"
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unused"}
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 
 
 _DOC = """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patches of 4×4, 38,043,648 parameters.
@@ -133,4 +134,14 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-register(__name__, "mim", MIM, cfg=FRAME_CFG, doc=_DOC)
+register(
+    __name__,
+    "mim",
+    MIM,
+    cfg=FRAME_CFG,
+    doc=_DOC,
+    published=release(
+        "mim",
+        remarks="its figures were made with memories that go on from batch to batch; a call here starts them at zero",
+    ),
+)

@@ -12,6 +12,7 @@ from ..layers.phycell import PhyCell, moments
 from ._autoregressive import AutoregressiveForecaster, Delta, State
 from ._blocks import NEGATIVE_SLOPE
 from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
 from ._registry import register
 
 GROUPS = 16
@@ -152,4 +153,4 @@ Example:
     (1, 2, 1, 16, 16)
 """
 
-register(__name__, "phydnet", PhyDNet, cfg=FRAME_CFG, doc=_DOC)
+register(__name__, "phydnet", PhyDNet, cfg=FRAME_CFG, doc=_DOC, published=release("phydnet"))

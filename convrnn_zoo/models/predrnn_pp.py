@@ -7,8 +7,9 @@ from torch import Tensor
 
 from ..layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from ._autoregressive import Delta, State
-from ._blocks import unused
+from ._blocks import unread_weights
 from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
 from ._registry import register
 from .predrnn import PredRNN
 
@@ -17,7 +18,7 @@ class PredRNNPP(PredRNN):
     """A stack of causal LSTM cells, and a gradient highway between the first and the second of them.
 
     The arguments are those of :class:`~convrnn_zoo.models._autoregressive.StackedCells`, with two layers or more of one
-    width. ``unused`` holds the kernels that OpenSTL's code makes in every cell (its ``conv_o``) and never reads: a
+    width. ``unread`` holds the kernels that OpenSTL's code makes in every cell (its ``conv_o``) and never reads: a
     checkpoint has them, nothing depends on them, and training leaves them alone.
 
     References:
@@ -39,7 +40,7 @@ class PredRNNPP(PredRNN):
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
         made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.highway = GradientHighwayCell(width, width, kernel, bias=False, **made)  # type: ignore[arg-type]
-        self.unused = unused([(width, 2 * width, *kernel)] * len(self.widths), **made)  # type: ignore[misc]
+        self.unread = unread_weights([(width, 2 * width, *kernel)] * len(self.widths), **made)  # type: ignore[misc]
 
     def start(self, x: Tensor) -> State:
         """Zeros: ``h`` and ``c`` of each layer in turn, behind them the one ``m``, and the highway's ``z``."""
@@ -60,7 +61,7 @@ class PredRNNPP(PredRNN):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
         blocks = [(r"^layers\.(\d+)", None), (r"^highway", (0,))]
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unused"}
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 
 
 _DOC = """PredRNN++: four causal LSTM layers of 128 and a gradient highway on patches of 4×4, 38,584,320 parameters.
@@ -81,4 +82,4 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-register(__name__, "predrnn_pp", PredRNNPP, cfg=FRAME_CFG, doc=_DOC)
+register(__name__, "predrnn_pp", PredRNNPP, cfg=FRAME_CFG, doc=_DOC, published=release("predrnnpp"))
