@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ..models import WEIGHTS, Metric, create_model, list_models
+from ..models import WEIGHTS, Forecaster, Metric, create_model, list_models
 from ..models._published import PUBLISHED, unread_parameters
 from ._text import columns
 
@@ -39,7 +39,7 @@ def describe(name: str) -> dict[str, Any]:
     model: Any = create_model(name, device="meta")
     cfg = model.pretrained_cfg
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
-    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[layers[0].ndim]
+    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[2 if isinstance(model, Forecaster) else layers[0].ndim]
     facts: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -52,7 +52,7 @@ def describe(name: str) -> dict[str, Any]:
         facts["read by nothing"] = unread
     if record is None:
         facts["weights"] = list_models(f"{name}.*", pretrained=True)
-        facts["layers"] = [str(layer) for layer in layers]
+        facts["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
         facts |= PUBLISHED[name].facts() if name in PUBLISHED else {}
     else:
         facts |= {

@@ -50,6 +50,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> Found:
         norm = key.replace(".0.weight", ".1")
         shapes |= {f"{norm}.{kind}": (rows, *size) for kind in ("weight", "bias")}
     w = take_all(entries, shapes, kernel)
+    channels = channels_of(entries, folded, patch_size)
     state: dict[str, Tensor] = {}
     for kind in ("weight", "bias"):
         state |= {
@@ -68,7 +69,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> Found:
     state["stem.0.weight"] = channel_before_pixel(state["stem.0.weight"], 1, patch_size)
     dead = ("merge.weight", "merge.bias", "conv_last_sr.weight", "conv_last_sr.bias")
     state |= {f"unread.{i}": w[key] for i, key in enumerate(dead)}
-    sizes = {"in_chans": channels_of(entries, folded, patch_size), "hidden_channels": [width] * n}
+    sizes = {"in_chans": channels, "hidden_channels": [width] * n}
     sizes |= {"kernel_size": kernel, "patch_size": patch_size, "downsampling": 2**halvings}
     return Found("mau", {**sizes, "img_size": [s * patch_size * 2**halvings for s in size if s], **options}, state)
 

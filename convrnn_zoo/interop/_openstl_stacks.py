@@ -39,6 +39,7 @@ def predrnn_pp(entries: Entries, patch_size: int) -> Found:
         shapes[f"{cell}.conv_last.weight"] = (width, 2 * width, 1, 1)
     shapes |= dict.fromkeys(HIGHWAY.values(), (2 * width, width, *square))
     w = take_all(entries, {**shapes, "conv_last.weight": (folded, width, 1, 1)}, kernel)
+    channels = channels_of(entries, folded, patch_size)
     state = {f"highway.weight_{ours}": w[HIGHWAY[theirs]] for ours, theirs in (("ih", "x"), ("hh", "z"))}
     for i, cell in enumerate(cells):
         part = {p.partition(".")[0]: w[f"{cell}.{p}.weight"] for p in CAUSAL}
@@ -53,7 +54,7 @@ def predrnn_pp(entries: Entries, patch_size: int) -> Found:
         }
     state["layers.0.weight_ih"] = channel_before_pixel(state["layers.0.weight_ih"], 1, patch_size)
     state["head.weight"] = channel_before_pixel(w["conv_last.weight"], 0, patch_size)
-    sizes = {"in_chans": channels_of(entries, folded, patch_size), "hidden_channels": [width] * n}
+    sizes = {"in_chans": channels, "hidden_channels": [width] * n}
     return Found("predrnn_pp", {**sizes, "kernel_size": kernel, "patch_size": patch_size}, state)
 
 
@@ -76,6 +77,7 @@ def mim(entries: Entries, patch_size: int) -> Found:
     shapes |= {key: ((2 if "ct" in key else 1) * width, *size) for key in peepholes}
     shapes |= {f"{cell}.conv_last.weight": (width, 2 * width, 1, 1) for cell in [first, *blocks, *differ]}
     w = take_all(entries, {**shapes, "conv_last.weight": (folded, width, 1, 1)}, kernel)
+    channels = channels_of(entries, folded, patch_size)
 
     def recurrence(theirs: str, ours: str) -> dict[str, Any]:
         pi, pf = w[f"{theirs}.ct_weight"].chunk(2)
@@ -100,7 +102,7 @@ def mim(entries: Entries, patch_size: int) -> Found:
         state |= recurrence(cell, f"differences.{i}") | {f"unread.{i}": w[f"{cell}.conv_last.weight"]}
     state["layers.0.weight_ih"] = channel_before_pixel(state["layers.0.weight_ih"], 1, patch_size)
     state["head.weight"] = channel_before_pixel(w["conv_last.weight"], 0, patch_size)
-    sizes = {"in_chans": channels_of(entries, folded, patch_size), "hidden_channels": [width] * n}
+    sizes = {"in_chans": channels, "hidden_channels": [width] * n}
     size = [s * patch_size for s in size if s]
     return Found("mim", {**sizes, "kernel_size": kernel, "patch_size": patch_size, "img_size": size}, state)
 
@@ -120,6 +122,7 @@ def e3d_lstm(entries: Entries, patch_size: int) -> Found:
         shapes[f"{cell}.conv_last.conv3d.weight"] = (width, 2 * width, 1, 1, 1)
         shapes |= {f"{cell}._norm_c_t.{kind}": (width, 2, *size) for kind in ("weight", "bias")}
     w = take_all(entries, {**shapes, "conv_last.weight": (folded, widths[-1], 2, 1, 1)}, kernel)
+    channels = channels_of(entries, folded, patch_size)
     state = {"head.weight": channel_before_pixel(w["conv_last.weight"].flatten(1, 2), 0, patch_size)}
     for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         part = {p.partition(".")[0]: w[f"{cell}.{p}.conv3d.weight"] for p in EIDETIC}
@@ -137,6 +140,6 @@ def e3d_lstm(entries: Entries, patch_size: int) -> Found:
             f"unread.{2 * i}": forget,
             f"unread.{2 * i + 1}": part["conv_gm"],
         }
-    sizes = {"in_chans": channels_of(entries, folded, patch_size), "hidden_channels": widths}
+    sizes = {"in_chans": channels, "hidden_channels": widths}
     image = [s * patch_size for s in size if s]
     return Found("e3d_lstm", {**sizes, "kernel_size": kernel, "patch_size": patch_size, "img_size": image}, state)

@@ -150,8 +150,8 @@ KINDS: dict[str, Callable[..., Found]] = {
 OPENSTL = Source(
     name="openstl",
     title="OpenSTL, https://github.com/chengtan9907/OpenSTL",
-    key=r"(?:cell_list\.\d+\.conv_(?:x|t_next)\.0\.|stlstm_layer\.\d+\.conv_x(?:_cc)?\.0\.|phycell\.cell_list\.0\.F\.conv1\.)"
-    r"(?:conv3d\.)?weight",
+    key=r"(?:cell_list\.\d+\.conv_(?:x|t_next)\.0|cell_list\.\d+\.conv_x\.0\.conv3d|stlstm_layer\.\d+\.conv_x(?:_cc)?\.0|"
+    r"phycell\.cell_list\.0\.(?:F\.conv[12]|convgate))\.weight",
     ranks=(4, 5),
     knows="a convolution of one of its cells",
     load=load,

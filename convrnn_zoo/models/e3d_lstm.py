@@ -104,6 +104,6 @@ register(
     doc=_DOC,
     published=release(
         "e3dlstm",
-        remarks="what is odd about the network, a memory that stays zero and an attention that mixes pixels and channels, is the original's",
+        remarks="a memory that stays zero and an attention that mixes pixels and channels are the original's",
     ),
 )

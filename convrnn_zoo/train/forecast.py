@@ -14,7 +14,7 @@ from ..models import AutoregressiveForecaster, Forecaster, Weights, create_model
 from .apply import data_of, forecast, loss_of
 from .fit import fingerprint, fit
 from .frames import Clips
-from .losses import decoupling
+from .losses import decoupling, partial_derivatives
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .pictures import Panels, save, strip
 from .recipe import ForecasterRecipe, choose
@@ -60,10 +60,13 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
     An autoregressive model is asked for every frame from the second on, the others for those to forecast.
 
     Raises:
-        ValueError: the recipe asks for sampling or decoupling, and the model knows no such thing.
+        ValueError: the recipe asks for sampling, decoupling or moments, and the model knows no such thing.
     """
     scale, loss = data_of(recipe).scale, loss_of(recipe)
     direct = not isinstance(model, AutoregressiveForecaster)
+    filters: Any = getattr(model, "moments", None)
+    if recipe.moments and filters is None:
+        raise ValueError(f"{recipe.architecture} has no filters whose moments a loss could read: leave moments out")
     if direct and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{recipe.architecture} never reads its own frames: leave sampling and decoupling out")
 
@@ -79,7 +82,9 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
         made = model(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True)
         output = torch.cat([made.warmup, made.forecast], dim=1)
         value = loss.of(output.float(), x[:, 1:], frames[:, 1:])
-        return value + recipe.decoupling * decoupling(made.deltas) if recipe.decoupling else value
+        if recipe.decoupling:
+            value = value + recipe.decoupling * decoupling(made.deltas)
+        return value + recipe.moments * partial_derivatives(filters()) if recipe.moments else value
 
     return at_once if direct else stepwise
 

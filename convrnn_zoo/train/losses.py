@@ -73,6 +73,27 @@ LOSSES = {
 }
 
 
+def partial_derivatives(moments: Tensor) -> Tensor:
+    """How far PhyDNet's filters are from partial derivatives: the squared distance of their moments, map by map.
+
+    Filter n is to be the derivative of order ``n // K`` down and ``n % K`` to the right. The mean over the filters
+    and the K·K moments of each is summed over the maps that the filters read.
+
+    Args:
+        moments: ``(filters, maps, K, K)``, as :meth:`~convrnn_zoo.models.phydnet.PhyDNet.moments` gives them.
+
+    Reference:
+        Le Guen, V. and Thome, N. (2020), section 3.2. https://arxiv.org/abs/2003.01460
+
+    Example:
+        >>> float(partial_derivatives(torch.eye(9).reshape(9, 1, 3, 3)))
+        0.0
+    """
+    filters, _, size, _ = moments.shape
+    meant = torch.eye(filters, size**2).to(moments).reshape(filters, 1, size, size)
+    return (moments - meant).square().mean(dim=(0, 2, 3)).sum()
+
+
 def decoupling(deltas: list[tuple[Tensor, Tensor]]) -> Tensor:
     """How similar PredRNN v2's additions to its two memories are: the mean |cosine| of each channel's two maps.
 

@@ -127,7 +127,8 @@ class ForecasterRecipe(Recipe):
     :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.optimizers.OPTIMIZERS`,
     :data:`~convrnn_zoo.train.optimizers.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
     of `sampling` are the arguments of that. `warmup` is the part of a cycle in which one-cycle's rate rises, and
-    `cycles` are the lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name.
+    `cycles` are the lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name,
+    `moments` PhyDNet's on its filters.
     `test_sequences` are evaluated at the end. `start` names the initial weights of the run; without it they come from
     `seed`.
     """
@@ -144,6 +145,7 @@ class ForecasterRecipe(Recipe):
     cycles: tuple[int, ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
     decoupling: float = 0.0
+    moments: float = 0.0
     bf16: bool = False
     checkpoint_every: int = 100
     test_sequences: int = 1000
