@@ -24,6 +24,8 @@ class Unshuffle(nn.PixelUnshuffle):
 
     def forward(self, input: Tensor) -> Tensor:
         """The patches."""
+        if self.downscale_factor == 1:  # which torch's own refuses in some memory formats
+            return input
         if input.numel():
             return super().forward(input)
         *batch, channels, height, width = input.shape
@@ -36,6 +38,8 @@ class Shuffle(nn.PixelShuffle):
 
     def forward(self, input: Tensor) -> Tensor:
         """The frames."""
+        if self.upscale_factor == 1:
+            return input
         if input.numel():
             return super().forward(input)
         *batch, channels, height, width = input.shape

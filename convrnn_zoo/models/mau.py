@@ -110,9 +110,9 @@ _DOC = """MAU: four motion-aware units of 64 between an encoder and a decoder, 4
 
 That is the count of OpenSTL's code for frames of 64×64, of which 8,259 are never read: 4,475,329 are live. Frames
 ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4; reads its own forecast.
-Chang et al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published by
-OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000 epochs: MSE
-22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
+Chang et al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html.
+Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000
+epochs: MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
 
 Args:
     pretrained: load the weights of the name's tag, or its first.

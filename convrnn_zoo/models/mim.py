@@ -117,8 +117,8 @@ _DOC = """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patc
 
 That is the count of OpenSTL's code for frames of 64×64, of which 98,304 are never read: 37,945,344 are live. Frames
 ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast.
-Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10:
-MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were made with
+Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to
+10: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were made with
 memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM` for that, and for frames of other
 sizes.
 

@@ -119,7 +119,10 @@ def train_model(
     """
     length = recipe.inputs + recipe.horizon
     shown = clips.fixed(1, length)
-    model = build(recipe, shown.shape[2]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build(recipe, shown.shape[2])
+    for p in model.parameters():
+        if p.dim() == 4:  # Module.to would try it on kernels of 3-d convolutions, too
+            p.data = p.data.to(memory_format=torch.channels_last)
     objective, sampling = objective_of(recipe, model), sampling_of(recipe)
     rank, world_size, device, wrapped = 0, 1, torch.device("cpu"), model
     if accelerator is not None:
