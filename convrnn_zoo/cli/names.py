@@ -33,6 +33,10 @@ def figure(metric: Metric) -> str:
     return text if metric.std is None else f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 
+def _length(model: Any) -> int | str:
+    return getattr(model, "input_frames", None) or "T"
+
+
 def describe(name: str) -> dict[str, Any]:
     """The facts of a name: of an architecture by building it on the meta device, of weights from their record."""
     record = WEIGHTS.get(name)
@@ -43,7 +47,7 @@ def describe(name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "input": ["N", *(record.input_shape if record else ("T", model.in_chans, *space))],
+        "input": ["N", *(record.input_shape if record else (_length(model), model.in_chans, *space))],
         "features": model.num_features,
         "classes": model.num_classes,
         "licence": record.license if record else cfg.get("license"),

@@ -1,5 +1,6 @@
 """What every forecaster shares: the check of its input, and timm's view of it."""
 
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
@@ -115,6 +116,13 @@ class Forecaster(ZooModel):
             >>> tuple(rain.shape), bool(4 < rain[0].mean() < 6)
             ((12, 50, 60), True)
         """
+        return self._in_unit(frames, horizon, batch_size, lambda x, horizon: self(x, horizon))
+
+    def _in_unit(self, frames: Any, horizon: int | None, batch_size: int, make: Callable[[Tensor, int], Tensor]) -> Any:
+        """:meth:`forecast` by a function of encoded frames ``(N, T, C, H, W)`` and the horizon.
+
+        It gives ``(…, N, horizon, C, H, W)``; the axes in front stay in front.
+        """
         values = self.preprocessing
         if values is None:
             raise ValueError(
@@ -130,20 +138,17 @@ class Forecaster(ZooModel):
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         training = [module for module in self.modules() if module.training]
         self.eval()
+        made = []
         try:
-            made = [
-                values.decode(
-                    self(F.pad(values.encode(part), edges).to(like.device, like.dtype), horizon=horizon)
-                    .float()[..., :height, :width]
-                    .to(x.device)
-                )
-                for part in x.split(check.positive_int("batch_size", batch_size))
-            ]
+            for part in x.split(check.positive_int("batch_size", batch_size)):
+                seen = values.encode(F.pad(part, edges, value=torch.nan))  # as what is not known, whatever that is
+                y = make(seen.to(like.device, like.dtype), horizon).float()
+                made.append(values.decode(y[..., :height, :width].to(x.device)))
         finally:
             for module in training:
                 module.training = True
-        y = torch.cat(made).masked_fill(unknown, torch.nan)
-        y = y if axes == 5 else y[0] if axes == 4 else y[0, :, 0]
+        y = torch.cat(made, dim=-5).masked_fill(unknown, torch.nan)
+        y = y if axes == 5 else y.squeeze(-5) if axes == 4 else y.squeeze(-5).squeeze(-3)
         return y if isinstance(frames, Tensor) else y.numpy()
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:

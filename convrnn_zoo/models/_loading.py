@@ -68,8 +68,11 @@ def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> St
         config.architecture,
         {**config.cfg, "source": "hf-hub", "hf_hub_id": f"{repo_id}@{weights.revision}"},
         Source(
-            str(weights), lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256),
-            config.args, config.preprocessing, config.record,
+            str(weights),
+            lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256),
+            config.args,
+            config.preprocessing,
+            config.record,
         ),
     )
 

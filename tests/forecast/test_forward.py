@@ -10,7 +10,6 @@ from timm.models import group_parameters
 from torch import nn
 
 import convrnn_zoo
-
 from convrnn_zoo.layers import ConvRNNBase
 from convrnn_zoo.models._ensemble import EnsembleForecaster
 

@@ -6,7 +6,6 @@ import torch
 
 import convrnn_zoo
 
-
 SMALL = {
     "convgru_irene": {"num_blocks": 2, "kernel_size": 1},
     "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 3},

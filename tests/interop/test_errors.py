@@ -16,6 +16,8 @@ from convrnn_zoo import WeightsError, interop
 from .examples import STATES
 
 SOURCES = sorted(STATES)
+
+
 def kinds(state: dict[str, Tensor]) -> list[str]:
     """Its keys; of a network with very many, the first of those that differ in a number alone."""
     if len(state) < 60:
