@@ -3,6 +3,7 @@
 from . import convlstm_shi, convrnn, dgmr, forecaster, forecaster_ef, hko7, irene, openstl, predrnn
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
+from ._ensemble import EnsembleForecaster
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import Forecaster
 from ._loading import load_weights
@@ -19,6 +20,7 @@ __all__ = [
     "ConvRNNForecaster",
     "ConvRNNHubError",
     "ConvRNNModel",
+    "EnsembleForecaster",
     "Forecaster",
     "HubAccessError",
     "Metric",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from ..models import AutoregressiveForecaster, Forecaster, Weights, create_model
+from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, create_model
 from .apply import data_of, loss_of, preprocessing_of
 from .fit import fingerprint, fit
 from .frames import Clips
@@ -68,9 +68,20 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
     if direct and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{recipe.architecture} never reads its own frames: leave sampling and decoupling out")
 
-    def at_once(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
+    if recipe.members and not (recipe.loss == "crps" and isinstance(model, EnsembleForecaster)):
+        raise ValueError(
+            f"members={recipe.members} are for the loss crps and a model that reads noise, such as convgru_irene; the "
+            f"recipe has {recipe.loss} and {recipe.architecture}: leave members out"
+        )
+
+    def at_once(wrapped: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
         frames, _ = batch
-        output = model(scale.encode(frames[:, : recipe.inputs]), horizon=recipe.horizon)
+        x, horizon = scale.encode(frames[:, : recipe.inputs]), recipe.horizon
+        if isinstance(model, EnsembleForecaster) and recipe.members:
+            noise = [model.draw_noise(x, horizon) for _ in range(recipe.members)]
+            output = torch.stack([wrapped(x, horizon=horizon, noise=n) for n in noise])
+        else:
+            output = wrapped(x, horizon=horizon)
         truth = frames[:, recipe.inputs :]
         return loss.of(output.float(), scale.encode(truth), truth)
 
