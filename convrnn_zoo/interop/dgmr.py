@@ -9,6 +9,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
     entries = Entries(checkpoint, "dgmr")
     _drop_beside(entries)
     sizes = _sizes(entries)
-    args = {**sizes, "horizon": horizon, "dtype": checkpoint.dtype()}
+    args: dict[str, Any] = {**sizes, "horizon": horizon, "dtype": checkpoint.dtype()}
     target = create_model("dgmr", device="meta", **args)
     state: dict[str, Tensor] = {}
     for ours, module in target.named_modules():

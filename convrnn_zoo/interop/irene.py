@@ -9,7 +9,7 @@ import statistics
 import torch
 from torch import Tensor, nn
 
-from ..models import create_model
+from ..models import Preprocessing, create_model
 from ._checkpoint import ForeignCheckpoint
 from ._entries import Entries, fill, odd_kernels, same_or_list
 from ._source import Source
@@ -19,7 +19,7 @@ GATES = {"combined_gates": 2, "out_gate": 1}
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
-    """The zoo's ``convgru_irene`` with these weights, on frames and noise as the original's network takes them.
+    """The zoo's ``convgru_irene`` with these weights; ``forecast`` takes and gives mm/h as IRENE's wrapper does.
 
     Args:
         horizon: frames to forecast when the call does not say.
@@ -52,6 +52,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
         "convgru_irene", in_chans=channels, num_blocks=blocks, kernel_size=same_or_list(kernel), horizon=horizon,
         dtype=checkpoint.dtype(),
     )  # fmt: skip
+    model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=12, lowest=0.0)
     return fill(model, state)
 
 

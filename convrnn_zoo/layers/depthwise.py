@@ -76,5 +76,6 @@ class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
         """One whole step; the gates see the state through the depthwise convolution."""
         seen = state[0]
         if w.extra:
-            seen = F.conv2d(seen, *w.extra, padding="same", groups=len(w.extra[0]))
+            weight, *bias = w.extra
+            seen = F.conv2d(seen, weight, bias[0] if bias else None, padding="same", groups=len(weight))
         return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(seen, w.hh)), state, ())

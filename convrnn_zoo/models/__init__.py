@@ -18,11 +18,13 @@ from . import (
 )
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
+from ._ensemble import EnsembleForecaster
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import Forecaster
 from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel
+from ._preprocessing import Preprocessing
 from ._registry import create_model, from_pretrained, list_models
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
@@ -33,9 +35,11 @@ __all__ = [
     "ConvRNNForecaster",
     "ConvRNNHubError",
     "ConvRNNModel",
+    "EnsembleForecaster",
     "Forecaster",
     "HubAccessError",
     "Metric",
+    "Preprocessing",
     "Rollout",
     "Weights",
     "WeightsError",

@@ -91,10 +91,11 @@ class Residual(nn.Module):
 def once_counted(*modules: nn.Module) -> Iterator[None]:
     """While a forward pass is run again for its gradients, its batch norms leave their running statistics alone."""
     norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -52,6 +52,44 @@ class EnsembleForecaster(Forecaster):
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         return self.make(self.read(x), horizon, self._check_noise(noise, x, horizon))
 
+    @torch.no_grad()
+    def forecast(
+        self,
+        frames: Any,
+        horizon: int | None = None,
+        *,
+        members: int | None = None,
+        seed: int | None = None,
+        batch_size: int = 16,
+    ) -> Any:
+        """:meth:`Forecaster.forecast <convrnn_zoo.Forecaster.forecast>`, of as many `members` as are asked for.
+
+        Args:
+            frames, horizon, batch_size: as of every forecaster.
+            members: how many; None for the one forecast without noise.
+            seed: as in :meth:`members`.
+
+        Returns:
+            As every forecaster; with `members`, these are a first axis: ``(members, horizon, H, W)`` and so on.
+
+        Example:
+            >>> import convrnn_zoo
+            >>> model = convrnn_zoo.create_model("convgru_irene", num_blocks=2)
+            >>> model.preprocessing = convrnn_zoo.Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
+            >>> rain = model.forecast(5 * torch.rand(6, 50, 70), horizon=4, members=3, seed=0)  # mm/h
+            >>> mean, spread, above_1_mm = rain.mean(0), rain.std(0), (rain > 1).float().mean(0)
+            >>> tuple(rain.shape), tuple(above_1_mm.shape)
+            ((3, 4, 50, 70), (4, 50, 70))
+        """
+        if members is None:
+            if seed is not None:
+                raise ValueError("a seed draws members: pass members=, or leave the seed out")
+            return super().forecast(frames, horizon, batch_size=batch_size)
+        count = check.positive_int("members", members)
+        return self._in_unit(
+            frames, horizon, batch_size, lambda x, horizon: self.members(x, horizon, members=count, seed=seed)
+        )
+
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """An ensemble, ``(members, N, horizon, C, H, W)``, of the forecast of ``x``, ``(N, T, C, H, W)``.
 
@@ -59,8 +97,8 @@ class EnsembleForecaster(Forecaster):
             x: the input frames, which are read once.
             horizon: frames to forecast; the model's default.
             members: how many.
-            seed: with the same seed the same members, whatever their number, on any device; without one, torch's own
-                generator draws.
+            seed: with the same seed the same members, whatever their number and whatever else is in the batch, on any
+                device; without one, torch's own generator draws. A member's noise is that of the whole batch.
 
         Raises:
             ValueError: frames of another shape, or no members.
@@ -68,8 +106,13 @@ class EnsembleForecaster(Forecaster):
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         count = check.positive_int("members", members)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        context = self.read(x)
-        return torch.stack([self.make(context, horizon, self.draw_noise(x, horizon, generator)) for _ in range(count)])
+        context, shape = self.read(x), self.noise_shape(x, horizon)
+        return torch.stack(
+            [
+                self.make(context, horizon, self.draw_noise(x[:1], horizon, generator).expand(shape))
+                for _ in range(count)
+            ]
+        )
 
     def _check_noise(self, noise: object, x: Tensor, horizon: int) -> Tensor:
         shape = self.noise_shape(x, horizon)

@@ -30,7 +30,7 @@ class Context(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Frames ``(N, T, C, H, W)`` to states, the largest first."""
-        states = []
+        states: list[Tensor] = []
         for down, mix in zip(self.downs, self.mixes, strict=True):
             x = framewise(down, self.unshuffle(x) if not states else x)
             states.append(mix(x.transpose(1, 2).flatten(1, 2)).relu())

@@ -116,9 +116,9 @@ register(
     published=Published(
         where="https://huggingface.co/it4lia/irene",
         form="model.ckpt, a Lightning checkpoint that holds more than tensors: convert refuses it and gives the line "
-        "that makes model.pth of it where its own packages are installed",
+        "that makes weights.pth of it where its own packages are installed",
         license="BSD-2-Clause, by its model card",
-        convert="irene model.pth",
+        convert="irene weights.pth",
         checked="the network: outputs of small and of full size with random weights, against those of the original",
         unchecked="the file itself, which was not seen: its keys beyond those of the network's code, its figures",
         remarks="its frames are reflectivity, 10 log10(200 R^1.6) in dBZ, cut to 0 to 60, divided by 30, less 1",
