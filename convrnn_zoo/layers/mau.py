@@ -10,7 +10,7 @@ from torch import Tensor
 from . import _checks as check
 from ._base import DirectionWeights, Size
 from ._cell import ConvRNNCellBase
-from ._position import map_norm, reset_norms
+from ._position import at_size, map_norm, reset_norms
 
 
 class MAUCell(ConvRNNCellBase):
@@ -89,21 +89,20 @@ class MAUCell(ConvRNNCellBase):
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
         """The s that goes up, the last t, and the last s."""
         ts, ss, c = state[: self.tau], state[self.tau :], x.shape[1]
-        norms = [w.extra[:2], w.extra[2:]]
+        scale_s, shift_s, scale_t, shift_t = (at_size(p, x.shape[-2:]) for p in w.extra)
+        made = self.conv(x, w.ih, w.b_ih)
+        look = map_norm(made[:, :c], scale_s[:c], shift_s[:c])
+        g2, p2, q2 = map_norm(made[:, c:], scale_s[c:], shift_s[c:]).chunk(3, dim=1)
 
-        def normed(z: Tensor, of_t: bool, rows: slice) -> Tensor:
-            weight, bias = (w.hh, w.b_hh) if of_t else (w.ih, w.b_ih)
-            made = self.conv(z, weight[rows], None if bias is None else bias[rows])
-            return map_norm(made, *(p[rows] for p in norms[of_t]))
+        def normed(t: Tensor, rows: slice) -> Tensor:
+            weight, bias, scale, shift = (p[rows] for p in (w.hh, w.b_hh, scale_t, shift_t) if p is not None)
+            return map_norm(self.conv(t, weight, bias), scale, shift)
 
-        first, rest = slice(c), slice(c, None)
-        look = normed(x, False, first)
         likeness = torch.stack([(past * look).sum((1, 2, 3)) for past in ss], dim=1) / math.sqrt(math.prod(x.shape[1:]))
         shares = likeness.softmax(dim=1)[..., None, None, None].unbind(1)
         trend = sum((share * t for share, t in zip(shares, ts, strict=True)), start=torch.zeros_like(x))
-        u = normed(ts[0], True, first).sigmoid()
-        g, p, q = normed(u * ts[0] + (1 - u) * trend, True, rest).chunk(3, dim=1)
-        g2, p2, q2 = normed(x, False, rest).chunk(3, dim=1)
+        u = normed(ts[0], slice(c)).sigmoid()
+        g, p, q = normed(u * ts[0] + (1 - u) * trend, slice(c, None)).chunk(3, dim=1)
         g, g2 = g.sigmoid(), g2.sigmoid()
         t, up = g * p + (1 - g) * p2, g2 * q2 + (1 - g2) * q
         return up + x if self.residual else up, t, *ts[:-1], x, *ss[:-1]

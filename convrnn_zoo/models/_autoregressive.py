@@ -174,7 +174,7 @@ class StackedCells(AutoregressiveForecaster):
         super().__init__(in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes)
         if isinstance(hidden_channels, int):
             hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
-        widths = list(hidden_channels)
+        widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
         folded = in_chans * patch_size**2
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList(

@@ -35,8 +35,12 @@ SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
     "dgmr": lambda width: {
         "context_channels": 32, "latent_channels": 64 if width > 8 else 96, "noise_channels": 2, "input_frames": 2,
     },
+    **{
+        name: (lambda width: {"hidden_channels": width, "num_layers": 2})
+        for name in ("predrnn_pp", "mim", "mau", "e3d_lstm")
+    },
 }  # fmt: skip
-"""The arguments of those networks that have no `hidden_channels`; wide enough that some of each ReLU is alive."""
+"""The arguments of networks that have no `hidden_channels`, or many parts; some of each ReLU must be alive."""
 
 
 def tiny(name: str, width: int = 3, **kwargs: Any) -> Any:

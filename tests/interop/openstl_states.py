@@ -1,5 +1,6 @@
 """OpenSTL's models whose outputs are recorded under their own keys, and what their weights do not tell."""
 
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -16,12 +17,18 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 """The recording, the zoo's name, and the options of its conversion."""
 
 
+@cache
+def known(name: str) -> Recorded:
+    """The recording, read once: nobody changes it."""
+    return recorded(name)
+
+
 def weights(name: str) -> dict[str, Tensor]:
     """The parameters alone: PhyDNet's file has buffers beside them."""
-    return {key: value for key, value in recorded(name).state.items() if not key.startswith("k2m.")}
+    return {key: value for key, value in known(name).state.items() if not key.startswith("k2m.")}
 
 
 def read(name: str) -> tuple[Recorded, Tensor, int]:
     """The recording, the frames that the model read, and how many to forecast."""
-    known = recorded(name)
-    return known, known.values["x.frames"][:, : known.kwargs["pre"]], known.kwargs["aft"]
+    found = known(name)
+    return found, found.values["x.frames"][:, : found.kwargs["pre"]], found.kwargs["aft"]

@@ -9,15 +9,14 @@ from torch import Tensor
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.layers.phycell import moments
 
-from .openstl_states import MODELS, read, weights
-from .recorded import recorded
+from .openstl_states import MODELS, known, read, weights
 
 EVERY = pytest.mark.parametrize("name", MODELS)
 ENTRIES = [(name, key) for name in MODELS for key in weights(name)]
 
 
 def load(name: str, state: dict[str, Tensor] | None = None, **options: Any) -> Any:
-    return interop.load("openstl", recorded(name).state if state is None else state, **MODELS[name][1] | options)
+    return interop.load("openstl", known(name).state if state is None else state, **MODELS[name][1] | options)
 
 
 def assert_agree(actual: Tensor, expected: Tensor) -> None:
@@ -33,68 +32,68 @@ def all_of(made: Any) -> Tensor:
 @EVERY
 @torch.no_grad()
 def test_forecasts(name: str) -> None:
-    known, x, horizon = read(name)
+    about, x, horizon = read(name)
     model = load(name, horizon=horizon)
     assert model.pretrained_cfg["architecture"] == MODELS[name][0]
     made = model(x, return_aux=True)
-    expected = known.values["y.pred"]
+    expected = about.values["y.pred"]
     if name == "openstl_phydnet":  # whose recording parts the two
-        assert_agree(all_of(made)[:, : x.shape[1]], known.values["y.warm"])
+        assert_agree(all_of(made)[:, : x.shape[1]], about.values["y.warm"])
         assert_agree(made.forecast, expected)
     else:
         assert_agree(all_of(made), expected)
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if "y.pred_sampled" in recorded(n).values])
+@pytest.mark.parametrize("name", [n for n in MODELS if "y.pred_sampled" in known(n).values])
 @torch.no_grad()
 def test_what_is_read_in_training(name: str) -> None:
-    known, x, horizon = read(name)
+    about, x, horizon = read(name)
     model = load(name)
-    teacher = known.values["x.frames"][:, x.shape[1] :]
+    teacher = about.values["x.frames"][:, x.shape[1] :]
     given = torch.ones(len(x), x.shape[1] - 1, dtype=torch.bool)
-    masks = {"y.pred_sampled": torch.cat([given, known.values["x.sampled"].bool()], dim=1)}
-    if "x.rsampled" in known.values:
-        masks["y.pred_reverse"] = known.values["x.rsampled"].bool()
+    masks = {"y.pred_sampled": torch.cat([given, about.values["x.sampled"].bool()], dim=1)}
+    if "x.rsampled" in about.values:
+        masks["y.pred_reverse"] = about.values["x.rsampled"].bool()
     for expected, mask in masks.items():
         assert not mask.all()
         made = model(x, teacher=teacher, mask=mask, return_aux=True)
         assert made.forecast.shape[1] == horizon
-        assert_agree(all_of(made), known.values[expected])
+        assert_agree(all_of(made), about.values[expected])
 
 
 @torch.no_grad()
 def test_mim_goes_on_with_its_memories_if_told_to() -> None:
-    known, x, horizon = read("openstl_mim")
+    about, x, horizon = read("openstl_mim")
     model = load("openstl_mim", horizon=horizon)
     first, second = model(x, return_aux=True), model(x, return_aux=True)
     assert torch.equal(all_of(first), all_of(second))
     model.carry_memory = True
-    assert_agree(all_of(model(x, return_aux=True)), known.values["y.pred"])
-    assert_agree(all_of(model(x, return_aux=True)), known.values["y.second_call"])
-    assert not torch.allclose(known.values["y.second_call"], known.values["y.pred"], atol=1e-3)
+    assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
+    assert_agree(all_of(model(x, return_aux=True)), about.values["y.second_call"])
+    assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
     with pytest.raises(ValueError, match=r"memories are \(2, 4, 4, 6\), got one of \(1, 4, 4, 6\); call forget\(\)"):
         model(x[:1])
     model.forget()
-    assert_agree(all_of(model(x, return_aux=True)), known.values["y.pred"])
+    assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
 
 
 @torch.no_grad()
 def test_phydnets_branches() -> None:
-    known, x, _ = read("openstl_phydnet")
+    about, x, _ = read("openstl_phydnet")
     model, images = load("openstl_phydnet"), []
     state = model.start(x[:, 0])
     for frame in x.unbind(1):
         _, state, _ = model.advance(frame, state)
         parts = {"physics": state[0], "rest": state[-2]}
         images.append([model.image(model.decoders[branch](h)).sigmoid() for branch, h in parts.items()])
-    assert_agree(state[0], known.values["y.phycell_H"])
+    assert_agree(state[0], about.values["y.phycell_H"])
     for key, made in zip(("y.warm_phys", "y.warm_conv"), zip(*images, strict=True), strict=True):
-        assert_agree(torch.stack(made, dim=1), known.values[key])
+        assert_agree(torch.stack(made, dim=1), about.values[key])
 
 
 def test_moments_are_those_of_phydnets_matrices() -> None:
     """Its buffers give moments by rows and by columns."""
-    state = recorded("openstl_phydnet").state
+    state = known("openstl_phydnet").state
     filters = state["phycell.cell_list.0.F.conv1.weight"].double()
     by_row, by_column = state["k2m._M0"], state["k2m._M1"]
     torch.testing.assert_close(moments(filters), by_row @ filters @ by_column.T)
@@ -103,7 +102,7 @@ def test_moments_are_those_of_phydnets_matrices() -> None:
 
 @EVERY
 def test_every_number_is_kept_and_those_that_are_never_read_change_nothing(name: str) -> None:
-    known, x, _ = read(name)
+    about, x, _ = read(name)
     model = load(name)
     assert sum(p.numel() for p in model.parameters()) == sum(v.numel() for v in weights(name).values())
     with torch.no_grad():
@@ -112,14 +111,14 @@ def test_every_number_is_kept_and_those_that_are_never_read_change_nothing(name:
         for p in unread:
             p.add_(1.0)
         assert torch.equal(model(x), before)
-    dead = sum(known.state[key].numel() for key in known.dead)
-    forget = sum(v.numel() // 7 for k, v in known.state.items() if "conv_x.0.conv3d" in k)  # the f' of an E3D-LSTM
+    dead = sum(about.state[key].numel() for key in about.dead)
+    forget = sum(v.numel() // 7 for k, v in about.state.items() if "conv_x.0.conv3d" in k)  # the f' of an E3D-LSTM
     assert sum(p.numel() for p in unread) == dead + forget
 
 
 @pytest.mark.parametrize(("name", "key"), ENTRIES)
 def test_a_wrong_entry_is_named(name: str, key: str) -> None:
-    state = recorded(name).state
+    state = known(name).state
     with pytest.raises(WeightsError) as e:
         load(name, {k: v for k, v in state.items() if k != key})
     assert f"missing: {key}" in str(e.value)
@@ -131,7 +130,7 @@ def test_a_wrong_entry_is_named(name: str, key: str) -> None:
 
 @EVERY
 def test_what_is_refused(name: str) -> None:
-    state = recorded(name).state
+    state = known(name).state
     with pytest.raises(WeightsError, match=r"unexpected: head\.weight"):
         load(name, {**state, "head.weight": torch.zeros(2, 2)})
     with pytest.raises(WeightsError, match=r"patch_size of 2 or 4|patches of 3×3"):
@@ -147,7 +146,7 @@ def test_what_is_refused(name: str) -> None:
 
 @EVERY
 def test_recognised_by_its_keys_also_within_a_larger_model(name: str) -> None:
-    state = recorded(name).state
+    state = known(name).state
     assert interop.recognise(state).source.name == "openstl"
     larger = {f"net.{k}": v for k, v in state.items()} | {"head.weight": torch.zeros(2, 2)}
     same = interop.load("auto", larger, prefix="net.", **MODELS[name][1])
@@ -156,7 +155,7 @@ def test_recognised_by_its_keys_also_within_a_larger_model(name: str) -> None:
 
 
 def test_phydnets_second_copies_must_be_copies() -> None:
-    state = recorded("openstl_phydnet").state
+    state = known("openstl_phydnet").state
     twice = {f"encoder.{k}": v for k, v in state.items() if k.startswith(("phycell.", "convcell."))}
     assert twice
     model = load("openstl_phydnet", {**state, **twice})
