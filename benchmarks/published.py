@@ -10,9 +10,11 @@ import json
 import multiprocessing
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import click
@@ -23,6 +25,7 @@ from convrnn_zoo import create_model, interop
 
 from .measure import CLOCKS, TASKS, interleaved
 from .memory import rise
+from .openstl import CLASSES, OpenSTL
 
 
 class Published(NamedTuple):
@@ -35,6 +38,8 @@ class Published(NamedTuple):
     """Of a checkout, a size and a horizon: a module of frames ``(1, T, 1, H, W)``."""
     source: str
     """The converter's name."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """What the weights do not tell the converter."""
 
 
 class IRENE(nn.Module):
@@ -77,6 +82,10 @@ class DGMR(nn.Module):
 NETWORKS = {
     "convgru_irene": Published(6, 12, 128, lambda path, _, horizon: IRENE(path, horizon), "irene"),
     "dgmr": Published(4, 18, 128, DGMR, "dgmr"),
+    **{
+        name: Published(4, 4, 64, partial(OpenSTL, name), "openstl", {"patch_size": patch_size})
+        for name, (_, _, patch_size) in CLASSES.items()
+    },
 }
 
 
@@ -110,7 +119,8 @@ def frames(name: str) -> Tensor:
 def difference(name: str, directory: Path) -> float:
     """The largest difference of outputs, in parts of their spread, of ours with the original's weights."""
     original: Any = built(name, "original", directory)
-    ours = interop.load(NETWORKS[name].source, original.model.state_dict(), horizon=NETWORKS[name].horizon).eval()
+    case, state = NETWORKS[name], original.model.state_dict()
+    ours = interop.load(case.source, state, horizon=case.horizon, **case.options).eval()
     x = frames(name)
     with torch.no_grad():
         theirs = original(x)

@@ -42,13 +42,13 @@ class E3DLSTM(StackedCells):
     depth = 2
 
     def __init__(self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, **kwargs: Any) -> None:
-        super().__init__(*args, patch_size=patch_size, map_size=map_of(img_size, patch_size), **kwargs)
+        super().__init__(*args, patch_size=patch_size, map_size=map_of(img_size, patch_size), **kwargs)  # type: ignore[misc]
         shapes = []
         for layer, width in zip(self.layers, self.widths, strict=True):
             kernel: Any = layer.kernel_size
             shapes += [(width, layer.in_channels, *kernel), (4 * width, width, *kernel)]
         like = self.head.weight
-        self.unread = unread_weights(shapes, device=like.device, dtype=like.dtype)  # type: ignore[arg-type]
+        self.unread = unread_weights(shapes, device=like.device, dtype=like.dtype)
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
         """A cell whose kernels are as deep as its maps."""

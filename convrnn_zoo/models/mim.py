@@ -60,11 +60,12 @@ class MIM(PredRNN):
         self.carry_memory = check.boolean("carry_memory", carry_memory)
         self.forget()
 
-    def layer(self, index: int, *sizes: Any, map_size: tuple[int, int], **made: Any) -> nn.Module:
+    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
         """An ST-LSTM cell below, blocks above."""
-        if index == 0:
-            return STLSTMCell(*sizes, bias=False, **made)
-        return MIMBlockCell(*sizes, map_size=map_size, bias=False, **made)
+        if index:
+            return MIMBlockCell(in_channels, channels, kernel_size, bias=False, **made)
+        del made["map_size"]
+        return STLSTMCell(in_channels, channels, kernel_size, bias=False, **made)
 
     def forget(self) -> None:
         """Lets the next call begin with memories of zero."""

@@ -126,7 +126,8 @@ class PhyDNet(AutoregressiveForecaster):
             >>> meant = torch.eye(9).reshape(9, 1, 3, 3)
             >>> apart = (model.moments() - meant).square().mean(dim=(0, 2, 3)).sum()
         """
-        return moments(self.physics.weight_f)
+        filters: Any = self.physics.weight_f
+        return moments(filters)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""

@@ -1,10 +1,11 @@
 """PredRNN and PredRNN v2: ``predrnn`` and ``predrnn_v2``."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..layers import ConvRNNCellBase
 from ..layers.stlstm import STLSTMCell
 from ._autoregressive import Delta, StackedCells, State
 from ._forecasting import FRAME_CFG
@@ -28,7 +29,7 @@ class PredRNN(StackedCells):
         (1, 2, 1, 8, 8)
     """
 
-    cell = STLSTMCell
+    cell: ClassVar[type[ConvRNNCellBase]] = STLSTMCell
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

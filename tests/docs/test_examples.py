@@ -36,6 +36,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     state = {"cell_list.0.conv.weight": torch.randn(16, 7, 3, 3), "cell_list.0.conv.bias": torch.randn(16)}
     torch.save(state, tmp_path / "old.pth")
     torch.save(recorded("irene").state, tmp_path / "weights.pth")
+    torch.save(recorded("openstl_mau").state, tmp_path / "mmnist_mau_one_ep200.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
