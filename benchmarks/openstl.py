@@ -37,6 +37,9 @@ class OpenSTL(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The forecast; of PhyDNet, which gives none for training, then its loss."""
+        for part in self.model.modules():
+            if hasattr(part, "convlstm_c"):
+                part.convlstm_c = None  # a MIM's memory of the call before
         ahead = torch.zeros(len(x), self.horizon, *x.shape[2:])
         if self.physical:
             derivatives = torch.eye(49).reshape(49, 7, 7)
