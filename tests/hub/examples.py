@@ -22,7 +22,8 @@ def sizes(name: str) -> dict:
     """Arguments that no default would give back."""
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
-        small = name.endswith("_forecaster") or name.startswith(("convlstm_openstl", "predrnn"))
+        own = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm")
+        small = name.endswith("_forecaster") or name.startswith(own)
         layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
         return {"in_chans": 2, "horizon": 3, **layers}
     layers = int(name[-len("1layer")])
