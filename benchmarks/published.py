@@ -75,8 +75,8 @@ class DGMR(nn.Module):
 
 
 NETWORKS = {
-    "convgru_irene": Published(6, 12, 128, lambda path, _, horizon: IRENE(path, horizon), "irene"),
-    "dgmr": Published(4, 18, 128, DGMR, "dgmr"),
+    "convgru_irene": Published(6, 12, 64, lambda path, _, horizon: IRENE(path, horizon), "irene"),
+    "dgmr": Published(4, 18, 64, DGMR, "dgmr"),
 }
 
 
