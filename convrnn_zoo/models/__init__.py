@@ -3,6 +3,8 @@
 from . import convlstm_shi, convrnn, dgmr, forecaster, forecaster_ef, hko7, irene, openstl, predrnn
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
+from ._classifying import Prediction
+from ._create import create_model, from_pretrained
 from ._ensemble import EnsembleForecaster
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import Forecaster
@@ -10,7 +12,7 @@ from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel
 from ._preprocessing import Preprocessing
-from ._registry import create_model, from_pretrained, list_models
+from ._registry import list_models
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
 
@@ -24,6 +26,7 @@ __all__ = [
     "Forecaster",
     "HubAccessError",
     "Metric",
+    "Prediction",
     "Preprocessing",
     "Rollout",
     "Weights",
