@@ -80,8 +80,8 @@ class DGMR(nn.Module):
 
 
 NETWORKS = {
-    "convgru_irene": Published(6, 12, 128, lambda path, _, horizon: IRENE(path, horizon), "irene"),
-    "dgmr": Published(4, 18, 128, DGMR, "dgmr"),
+    "convgru_irene": Published(6, 12, 64, lambda path, _, horizon: IRENE(path, horizon), "irene"),
+    "dgmr": Published(4, 18, 64, DGMR, "dgmr"),
     **{
         name: Published(4, 4, 64, partial(OpenSTL, name), "openstl", {"patch_size": patch_size})
         for name, (_, _, patch_size) in CLASSES.items()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers import _checks as check
-from ._base import ZooModel
+from ._base import ZooModel, evaluating
 
 FRAME_CFG = {
     "input_size": (1, 64, 64),
@@ -136,17 +136,12 @@ class Forecaster(ZooModel):
         unknown = x.isnan().all(1, keepdim=True)
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
-        training = [module for module in self.modules() if module.training]
-        self.eval()
         made = []
-        try:
+        with evaluating(self):
             for part in x.split(check.positive_int("batch_size", batch_size)):
                 seen = values.encode(F.pad(part, edges, value=torch.nan))  # as what is not known, whatever that is
                 y = make(seen.to(like.device, like.dtype), horizon).float()
                 made.append(values.decode(y[..., :height, :width].to(x.device)))
-        finally:
-            for module in training:
-                module.training = True
         y = torch.cat(made, dim=-5).masked_fill(unknown, torch.nan)
         y = y if axes == 5 else y.squeeze(-5) if axes == 4 else y.squeeze(-5).squeeze(-3)
         return y if isinstance(frames, Tensor) else y.numpy()
