@@ -56,12 +56,13 @@ class CausalLSTMCell(ConvRNNCellBase):
         """The next h, c, m."""
         (h, c, m), (of_c, of_new_c, of_new_m, merge) = state, w.extra
         rows = len(w.hh) // self.gates * 4
-        b_h, b_m = (None, None) if w.b_hh is None else (w.b_hh[:rows], w.b_hh[rows:])
+        of_h, of_m = w.hh.split((rows, len(w.hh) - rows))  # whose gradients are put together, not padded and summed
+        b_h, b_m = (None, None) if w.b_hh is None else w.b_hh.split((rows, len(w.hh) - rows))
         xi, xf, xg, xo, xi2, xf2, xg2 = self.conv(x, w.ih, w.b_ih).chunk(7, dim=1)
-        hi, hf, hg, ho = self.conv(h, w.hh[:rows], b_h).chunk(4, dim=1)
+        hi, hf, hg, ho = self.conv(h, of_h, b_h).chunk(4, dim=1)
         ci, cf, cg = self.conv(c, of_c).chunk(3, dim=1)
         c = (xf + hf + cf + 1).sigmoid() * c + (xi + hi + ci).sigmoid() * (xg + hg + cg).tanh()
-        mi, mf, mm = self.conv(m, w.hh[rows:], b_m).chunk(3, dim=1)
+        mi, mf, mm = self.conv(m, of_m, b_m).chunk(3, dim=1)
         ci2, cf2, cg2, co = self.conv(c, of_new_c).chunk(4, dim=1)
         m = (xf2 + mf + cf2 + 1).sigmoid() * mm.tanh() + (xi2 + mi + ci2).sigmoid() * (xg2 + cg2).tanh()
         o = (xo + ho + co + self.conv(m, of_new_m)).tanh()
