@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 from . import layers, models
 from ._version import __version__
 from .layers import *  # noqa: F403
+from .layers.causallstm import CausalLSTMCell, GradientHighwayCell
+from .layers.e3dlstm import E3DLSTMCell
+from .layers.mau import MAUCell
+from .layers.mim import MIMBlockCell, MIMCell
+from .layers.phycell import PhyCell
 from .layers.stlstm import STLSTMCell
 from .layers.trajgru import TrajGRUCell
 from .models import (
@@ -23,6 +28,7 @@ from .models import (
     ConvRNNForecaster,
     ConvRNNHubError,
     ConvRNNModel,
+    EnsembleForecaster,
     Forecaster,
     HubAccessError,
     Metric,
@@ -47,12 +53,20 @@ __all__ = [
     *layers.__all__,  # type: ignore[attr-defined]
     "WEIGHTS",
     "AutoregressiveForecaster",
+    "CausalLSTMCell",
     "ConvRNNForecaster",
     "ConvRNNModel",
+    "E3DLSTMCell",
+    "EnsembleForecaster",
     "Forecaster",
+    "GradientHighwayCell",
     "ConvRNNHubError",
     "HubAccessError",
+    "MAUCell",
+    "MIMBlockCell",
+    "MIMCell",
     "Metric",
+    "PhyCell",
     "Prediction",
     "Preprocessing",
     "Rollout",

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ..models import WEIGHTS, Metric, Weights, create_model, list_models
+from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
 from ..models._create import address_of
 from ..models._loading import OPENERS
+from ..models._published import PUBLISHED, unread_parameters
 from ..models._registry import build_stored, default_of
 from ._text import columns
 
@@ -40,6 +41,10 @@ def figure(metric: Metric) -> str:
     return text if metric.std is None else f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 
+def _length(model: Any) -> int | str:
+    return getattr(model, "input_frames", None) or "T"
+
+
 def described(name: str) -> tuple[Any, Weights | None]:
     """What a name names, built without memory for its weights, and its record: an architecture has none."""
     scheme, rest = address_of(name)
@@ -55,15 +60,17 @@ def describe(name: str) -> dict[str, Any]:
     cfg = model.pretrained_cfg
     own = [w for w in WEIGHTS.values() if w.architecture == name]
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
-    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[layers[0].ndim]
+    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[2 if isinstance(model, Forecaster) else layers[0].ndim]
     facts: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "input": ["N", *(record.input_shape if record else ("T", model.in_chans, *space))],
+        "input": ["N", *(record.input_shape if record else (_length(model), model.in_chans, *space))],
         "features": model.num_features,
         "classes": model.num_classes,
         "licence": record.license if record else cfg.get("license"),
     }
+    if unread := unread_parameters(model):
+        facts["read by nothing"] = unread
     if model.preprocessing is not None:
         facts["values"] = model.preprocessing.to_json()
     if record is None:
@@ -71,7 +78,8 @@ def describe(name: str) -> dict[str, Any]:
         facts["weights"] = [w.name for w in own]
         facts["default weights"] = default_of(own).name if own else None
         facts["labels"] = list(cfg.get("label_names") or ())
-        facts["layers"] = [str(layer) for layer in layers]
+        facts["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
+        facts |= PUBLISHED[name].facts() if name in PUBLISHED else {}
     else:
         facts |= {
             "trained on": record.trained_on,

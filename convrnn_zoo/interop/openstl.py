@@ -1,10 +1,11 @@
-"""OpenSTL's autoregressive ConvLSTM, PredRNN and PredRNN v2, on frames folded into patches.
+"""OpenSTL's recurrent models, and of them here ConvLSTM, PredRNN and PredRNN v2, on frames folded into patches.
 
 Its patches have the pixel before the channel, ours the channel before the pixel; and its cells carry convolutions
 that nothing reads. https://github.com/chengtan9907/OpenSTL
 """
 
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,34 +13,65 @@ from torch import Tensor, nn
 from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint
 from ._entries import Entries, odd_kernels, reorder
-from ._source import Source
+from ._openstl_frames import mau, phydnet
+from ._openstl_read import ST_ORDER, Found, channel_before_pixel, channels_of
+from ._openstl_stacks import e3d_lstm, mim, predrnn_pp
+from ._source import OptionError, Source
 
 logger = logging.getLogger("convrnn_zoo")
 
-ST_ORDER = (0, 1, 2, 6, 3, 4, 5)  # i, f, g, i', f', g', o there and i, f, g, o, i', f', g' here
 DEAD = r"cell_list\.\d+\.(?:conv_o\.0|conv_last)\.weight"
 """Entries of its ConvLSTM's cells that its forward never reads."""
-NORM = r"cell_list\.\d+\.conv_[a-z]+\.1\.(?:weight|bias)"
+NORM = r"(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+\.1\.(?:weight|bias)"
 
 
-def load(checkpoint: ForeignCheckpoint, *, patch_size: int, horizon: int = 10) -> nn.Module:
+def load(
+    checkpoint: ForeignCheckpoint,
+    *,
+    patch_size: int,
+    horizon: int = 10,
+    tau: int | None = None,
+    cell_mode: str | None = None,
+    model_mode: str | None = None,
+) -> nn.Module:
     """The zoo's model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
 
     Args:
         patch_size: pixels of a patch's edge, which the weights do not tell apart from the channels of a frame.
         horizon: frames to forecast when the call does not say; OpenSTL's `aft_seq_length`.
+        tau, cell_mode, model_mode: of a MAU alone; 5, ``"normal"`` and ``"normal"`` by default.
     """
     if not isinstance(patch_size, int) or isinstance(patch_size, bool) or patch_size < 1:
         raise ValueError(f"patch_size must be a positive whole number, got {patch_size!r}")
     entries = Entries(checkpoint, "openstl")
-    if norms := entries.having(NORM):
+    kind = next((kind for pattern, kind in KINDS.items() if entries.having(pattern)), _stack)
+    aware = {"tau": tau, "cell_mode": cell_mode, "model_mode": model_mode}
+    if given := [name for name, value in aware.items() if value is not None and kind is not mau]:
+        raise OptionError(f"{', '.join(given)}: options of a MAU, and {checkpoint.origin} is none; leave them out")
+    if kind is mau:
+        modes = {"residual": cell_mode or "normal", "recall": model_mode or "normal"}
+        for mode, value in modes.items():
+            if value not in ("normal", mode):
+                raise ValueError(f"MAU has the modes 'normal' and {mode!r}, got {value!r}")
+        found = mau(entries, patch_size, tau=tau or 5, **{mode: value == mode for mode, value in modes.items()})
+    elif norms := entries.having(NORM):
         raise WeightsError(
             f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), each of one size of map; the zoo's models, which "
             "take any, have none: train it with layer_norm=0"
         )
+    else:
+        found = kind(entries, patch_size)
+    dtype = ForeignCheckpoint(found.state, checkpoint.origin).dtype()
+    model = create_model(found.name, **found.sizes, horizon=horizon, dtype=dtype)
+    model.load_state_dict({k: v.contiguous() for k, v in found.state.items()}, strict=True)
+    return model
+
+
+def _stack(entries: Entries, patch_size: int) -> Found:
+    """Its ConvLSTM, PredRNN or PredRNN v2."""
     layers = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
-    spatiotemporal = bool(entries.having(r"cell_list\.\d+\.conv_m\.0\.weight"))
-    if not spatiotemporal:
+    with_m = bool(entries.having(r"cell_list\.\d+\.conv_m\.0\.weight"))
+    if not with_m:
         _drop_dead(entries)
     folded = entries.shape(["cell_list.0.conv_x.0.weight"], 4)[1] or entries.shape(["conv_last.weight"], 4)[0]
     kernel = _square(entries, layers)
@@ -47,30 +79,22 @@ def load(checkpoint: ForeignCheckpoint, *, patch_size: int, horizon: int = 10) -
     state: dict[str, Tensor] = {}
     below = folded
     for layer in range(layers):
-        width = (_st_cell if spatiotemporal else _lstm_cell)(entries, layer, below, kernel, state)
+        width = (_st_cell if with_m else _lstm_cell)(entries, layer, below, kernel, state)
         widths.append(width)
         below = width
     top = entries.take("conv_last.weight", (folded, below, 1, 1))
-    if spatiotemporal and entries.having(r"adapter\.weight"):
+    if with_m and entries.having(r"adapter\.weight"):
         state["adapter.weight"] = entries.take("adapter.weight", (widths[0], widths[0], 1, 1))
     entries.done()
     first = state["layers.0.weight_ih"]
-    odd_kernels(checkpoint.origin, [first.shape[2:]])
-    if first.shape[1] % patch_size**2:
-        raise WeightsError(
-            f"{checkpoint.origin}: its frames have {folded} channels when folded, which are not those of patches of "
-            f"{patch_size}×{patch_size} pixels; pass patch_size= as it was trained with"
-        )
-    state["layers.0.weight_ih"] = _channel_before_pixel(first, 1, patch_size)
-    state["head.weight"] = _channel_before_pixel(top, 0, patch_size)
+    odd_kernels(entries.origin, [first.shape[2:]])
+    channels = channels_of(entries, first.shape[1], patch_size)
+    state["layers.0.weight_ih"] = channel_before_pixel(first, 1, patch_size)
+    state["head.weight"] = channel_before_pixel(top, 0, patch_size)
     wide = "convlstm_openstl_l" if set(widths) == {192} else "convlstm_openstl_s"
-    name = ("predrnn_v2" if "adapter.weight" in state else "predrnn") if spatiotemporal else wide
-    model = create_model(
-        name, in_chans=first.shape[1] // patch_size**2, hidden_channels=widths, kernel_size=first.shape[2],
-        patch_size=patch_size, horizon=horizon, dtype=checkpoint.dtype(),
-    )  # fmt: skip
-    model.load_state_dict({k: v.contiguous() for k, v in state.items()}, strict=True)
-    return model
+    name = ("predrnn_v2" if "adapter.weight" in state else "predrnn") if with_m else wide
+    sizes = {"in_chans": channels, "hidden_channels": widths, "kernel_size": first.shape[2]}
+    return Found(name, {**sizes, "patch_size": patch_size}, state)
 
 
 def _drop_dead(entries: Entries) -> None:
@@ -114,17 +138,28 @@ def _st_cell(entries: Entries, layer: int, below: int | None, kernel: int | None
     return width
 
 
-def _channel_before_pixel(weight: Tensor, axis: int, patch_size: int) -> Tensor:
-    """The folded channels along an axis, ``(pixel, channel)`` there and ``(channel, pixel)`` here."""
-    return weight.unflatten(axis, (patch_size**2, -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
-
+KINDS: dict[str, Callable[..., Found]] = {
+    r"cell_list\.\d+\.conv_(?:c2m|c|om)\.0\.weight|gradient_highway\..*": predrnn_pp,
+    r"stlstm_layer(?:_diff)?\.\d+\..*": mim,
+    r"cell_list\.\d+\.conv_[st]_next\..*": mau,
+    r"cell_list\.\d+\.conv_x\.0\.conv3d\.weight": e3d_lstm,
+    r"(?:encoder\.)?(?:phycell|convcell)\..*": phydnet,
+}
+"""What reads a checkpoint that has such a key; the first counts."""
 
 OPENSTL = Source(
     name="openstl",
     title="OpenSTL, https://github.com/chengtan9907/OpenSTL",
-    key=r"cell_list\.\d+\.conv_x\.0\.weight",
-    ranks=(4,),
-    knows="the input convolution of one of its cells",
+    key=r"(?:cell_list\.\d+\.conv_(?:x|t_next)\.0|cell_list\.\d+\.conv_x\.0\.conv3d|stlstm_layer\.\d+\.conv_x(?:_cc)?\.0|"
+    r"phycell\.cell_list\.0\.(?:F\.conv[12]|convgate))\.weight",
+    ranks=(4, 5),
+    knows="a convolution of one of its cells",
     load=load,
-    options={"patch_size": "must be given", "horizon": "frames to forecast, its aft_seq_length (10)"},
+    options={
+        "patch_size": "must be given",
+        "horizon": "frames to forecast, its aft_seq_length (10)",
+        "tau": "of a MAU, steps that it looks back (5)",
+        "cell_mode": "of a MAU, normal or residual (normal)",
+        "model_mode": "of a MAU, normal or recall (normal)",
+    },
 )

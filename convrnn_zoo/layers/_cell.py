@@ -1,6 +1,7 @@
 """The cell: one step of the equations on the maps of one moment."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import torch
@@ -70,6 +71,10 @@ class ConvRNNCellBase(Equations):
             text += f", hidden_kernel_size={self.hidden_kernel_size}"
         return text + self._repr_options()
 
+    def names(self, hx: Any) -> Sequence[str]:
+        """The states that `hx` should hold; of a cell that looks back, more than its kind has."""
+        return self.states
+
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """The next state of ``(input, hx)``: ``h``, or ``(h, c)``; `hx` is zero when not given."""
         owner, n = type(self).__name__, self.ndim
@@ -81,12 +86,11 @@ class ConvRNNCellBase(Equations):
         batched = input.dim() == n + 2
         shape = (*input.shape[: -n - 1], self.out_channels, *input.shape[-n:])
         if hx is None:
-            state: tuple[Tensor, ...] = (input.new_zeros(shape),) * len(self.states)
+            state: tuple[Tensor, ...] = (input.new_zeros(shape),) * len(self.names(None))
         else:
-            parts = check.state_parts(owner, hx, self.states)
-            state = tuple(
-                check.state_tensor(owner, s, p, shape, input) for s, p in zip(self.states, parts, strict=True)
-            )
+            names = self.names(hx)
+            parts = check.state_parts(owner, hx, names)
+            state = tuple(check.state_tensor(owner, s, p, shape, input) for s, p in zip(names, parts, strict=True))
         if not batched:
             input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
         state = self.advance(input, state, w)

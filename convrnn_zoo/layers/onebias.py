@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._base import DirectionWeights, Equations
-from .gru import Conv2dGRUCell
+from .gru import Conv2dGRU, Conv2dGRUCell
 from .lstm import Conv2dLSTMCell
 from .peephole import Conv2dPeepholeLSTM
 
@@ -19,6 +19,16 @@ class OneBias(Equations):
         self._parameters.pop(f"bias_hh{suffix}", None)
 
 
+class Conv2dOneBiasLSTMCell(OneBias, Conv2dLSTMCell):
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with one bias a gate.
+
+    Example:
+        >>> cell = Conv2dOneBiasLSTMCell(1, 4, kernel_size=3)
+        >>> sum(p.numel() for p in cell.parameters()) == 16 * (1 + 4) * 9 + 16
+        True
+    """
+
+
 class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
     """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)`` with one bias a gate.
 
@@ -27,6 +37,32 @@ class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
         >>> sum(p.numel() for p in rnn.parameters()) == 16 * (1 + 4) * 9 + 16 + 3 * 4
         True
     """
+
+
+class Conv2dOneBiasGRU(OneBias, Conv2dGRU):
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias a gate, reset before the convolution by default.
+
+    Example:
+        >>> rnn = Conv2dOneBiasGRU(2, 4, kernel_size=3)
+        >>> sum(p.numel() for p in rnn.parameters()) == 12 * (2 + 4) * 9 + 12
+        True
+    """
+
+    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, reset_after=reset_after, **kwargs)
+
+
+class Conv2dOneBiasGRUCell(OneBias, Conv2dGRUCell):
+    """One step of :class:`Conv2dOneBiasGRU` on ``(N, C, H, W)``.
+
+    Example:
+        >>> h = Conv2dOneBiasGRUCell(1, 4, kernel_size=(1, 5))(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, reset_after=reset_after, **kwargs)
 
 
 class GroupNormed(OneBias):

@@ -68,8 +68,9 @@ class STLSTMCell(ConvRNNCellBase):
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
         """One whole step; four gates see h and three see m."""
         parts, rows = [], len(w.hh) // self.gates * 4
-        biases = (None, None) if w.b_hh is None else (w.b_hh[:rows], w.b_hh[rows:])
-        for s, weight, bias in zip((state[0], state[2]), (w.hh[:rows], w.hh[rows:]), biases, strict=True):
+        seen = (rows, len(w.hh) - rows)
+        biases = (None, None) if w.b_hh is None else w.b_hh.split(seen)
+        for s, weight, bias in zip((state[0], state[2]), w.hh.split(seen), biases, strict=True):
             parts.append(self.conv(s, weight, bias))
         return self.step(self.join(self.conv(x, w.ih, w.b_ih), torch.cat(parts, dim=1)), state, w.extra)
 

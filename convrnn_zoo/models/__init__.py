@@ -1,10 +1,26 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from . import (
+    convlstm_shi,
+    convrnn,
+    dgmr,
+    e3d_lstm,
+    forecaster,
+    forecaster_ef,
+    hko7,
+    irene,
+    mau,
+    mim,
+    openstl,
+    phydnet,
+    predrnn,
+    predrnn_pp,
+)
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._classifying import Prediction
 from ._create import create_model, from_pretrained
+from ._ensemble import EnsembleForecaster
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import Forecaster
 from ._loading import load_weights
@@ -21,6 +37,7 @@ __all__ = [
     "ConvRNNForecaster",
     "ConvRNNHubError",
     "ConvRNNModel",
+    "EnsembleForecaster",
     "Forecaster",
     "HubAccessError",
     "Metric",
@@ -33,13 +50,20 @@ __all__ = [
     "convlstm_shi",
     "convrnn",
     "create_model",
+    "dgmr",
+    "e3d_lstm",
     "forecaster",
     "forecaster_ef",
     "from_pretrained",
     "hko7",
+    "irene",
     "list_models",
     "load_weights",
+    "mau",
+    "mim",
     "openstl",
+    "phydnet",
     "predrnn",
+    "predrnn_pp",
     "size_limit",
 ]

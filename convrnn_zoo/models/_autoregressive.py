@@ -1,7 +1,7 @@
 """Forecasters that make one frame at a time and read it back, and the usual one: cells on top of each other."""
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,12 @@ class AutoregressiveForecaster(Forecaster):
     :meth:`forward`.
     """
 
-    def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
+    def __init__(
+        self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0, patch_size: int | None = None
+    ) -> None:
         super().__init__(in_chans, horizon, reduction, num_classes)
-        self.unshuffle, self.shuffle = Unshuffle(self.reduction), Shuffle(self.reduction)
+        edge = self.reduction if patch_size is None else patch_size
+        self.unshuffle, self.shuffle = Unshuffle(edge), Shuffle(edge)
 
     def start(self, x: Tensor) -> State:
         """The state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
@@ -47,6 +50,9 @@ class AutoregressiveForecaster(Forecaster):
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         """One step: the next frame's patches, the next state, and the deltas of the layers, if it has such."""
         raise NotImplementedError(f"{type(self).__name__} must define its step")
+
+    def finish(self, state: State) -> None:
+        """What is done with the state after the last step: nothing, in most."""
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
         """What of a step's deltas a :class:`Rollout` shows: none, unless a loss asks for them."""
@@ -104,6 +110,7 @@ class AutoregressiveForecaster(Forecaster):
             made.append(y)
             if return_aux:
                 deltas += self.expose(delta)
+        self.finish(state)
         frames = self.shuffle(torch.stack(made if return_aux else made[length - 1 :], dim=1))
         if not return_aux:
             return frames
@@ -143,10 +150,13 @@ class StackedCells(AutoregressiveForecaster):
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
         device, dtype: where and as what the parameters are made.
+        **layer_args: what :meth:`layer` takes beyond that.
     """
 
     cell: ClassVar[type[ConvRNNCellBase]]
-    """The class of every layer."""
+    """The class of every layer, unless :meth:`layer` says otherwise."""
+    depth: ClassVar[int] = 1
+    """Of the state's maps, which are flat where it is 1."""
 
     def __init__(
         self,
@@ -159,24 +169,29 @@ class StackedCells(AutoregressiveForecaster):
         num_classes: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **layer_args: Any,
     ) -> None:
         super().__init__(in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes)
         if isinstance(hidden_channels, int):
             hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
-        widths = list(hidden_channels)
+        widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
         folded = in_chans * patch_size**2
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList(
-            self.cell(below, width, kernel_size, bias=False, **factory)  # type: ignore[arg-type]
-            for below, width in zip([folded, *widths], widths, strict=False)
+            self.layer(i, below, width, kernel_size, **layer_args, **factory)
+            for i, (below, width) in enumerate(zip([folded, *widths], widths, strict=False))
         )
-        self.widths, self.num_features = widths, widths[-1]
-        self.head = nn.Conv2d(widths[-1], folded, 1, bias=False, **factory)  # type: ignore[arg-type]
+        self.widths, self.num_features = widths, widths[-1] * self.depth
+        self.head = nn.Conv2d(self.num_features, folded, 1, bias=False, **factory)
+
+    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
+        """The cell of one layer."""
+        return self.cell(in_channels, channels, kernel_size, bias=False, **made)
 
     def start(self, x: Tensor) -> State:
         """Zeros: ``h`` and ``c`` of each layer in turn."""
         return tuple(x.new_zeros(len(x), width, *x.shape[-2:]) for width in self.widths for _ in range(2))
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

@@ -1,10 +1,14 @@
 """Parts of which encoder–forecasters are made."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from ..layers import _checks as check
+from ._published import unread
 
 NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs behind convolutions of frames."""
@@ -20,6 +24,8 @@ class Unshuffle(nn.PixelUnshuffle):
 
     def forward(self, input: Tensor) -> Tensor:
         """The patches."""
+        if self.downscale_factor == 1:  # which torch's own refuses in some memory formats
+            return input
         if input.numel():
             return super().forward(input)
         *batch, channels, height, width = input.shape
@@ -32,11 +38,31 @@ class Shuffle(nn.PixelShuffle):
 
     def forward(self, input: Tensor) -> Tensor:
         """The frames."""
+        if self.upscale_factor == 1:
+            return input
         if input.numel():
             return super().forward(input)
         *batch, channels, height, width = input.shape
         edge = self.upscale_factor
         return input.reshape(*batch, channels // edge**2, height * edge, width * edge)
+
+
+def map_of(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
+    """Height and width of the maps of frames of `img_size`, an int or a height and a width.
+
+    Example:
+        >>> map_of((64, 96), reduction=4)
+        (16, 24)
+    """
+    height, width = check.ntuple("img_size", img_size, 2)
+    if height % reduction or width % reduction:
+        raise ValueError(f"img_size must be multiples of {reduction}, got {(height, width)}; it is that of the frames")
+    return height // reduction, width // reduction
+
+
+def unread_weights(shapes: Sequence[Sequence[int]], **made: Any) -> nn.Module:
+    """Zeros of these shapes that nothing reads, in one :func:`~convrnn_zoo.models._published.unread` module."""
+    return unread(nn.ParameterList(torch.zeros(*shape, **made) for shape in shapes))
 
 
 def constant_input(like: Tensor, horizon: int) -> Tensor:

@@ -1,5 +1,6 @@
 """What every forecaster shares: the check of its input, and timm's view of it."""
 
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
@@ -38,6 +39,8 @@ class Forecaster(ZooModel):
     num_classes = 0
     num_features: int
     """Channels of the map that the last convolution makes frames of."""
+    input_frames: int | None = None
+    """How many frames it reads, where its weights fix that; None where any number will do."""
 
     def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
         super().__init__()
@@ -113,6 +116,13 @@ class Forecaster(ZooModel):
             >>> tuple(rain.shape), bool(4 < rain[0].mean() < 6)
             ((12, 50, 60), True)
         """
+        return self._in_unit(frames, horizon, batch_size, lambda x, horizon: self(x, horizon))
+
+    def _in_unit(self, frames: Any, horizon: int | None, batch_size: int, make: Callable[[Tensor, int], Tensor]) -> Any:
+        """:meth:`forecast` by a function of encoded frames ``(N, T, C, H, W)`` and the horizon.
+
+        It gives ``(…, N, horizon, C, H, W)``; the axes in front stay in front.
+        """
         values = self.preprocessing
         if values is None:
             raise ValueError(
@@ -126,17 +136,14 @@ class Forecaster(ZooModel):
         unknown = x.isnan().all(1, keepdim=True)
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
+        made = []
         with evaluating(self):
-            made = [
-                values.decode(
-                    self(F.pad(values.encode(part), edges).to(like.device, like.dtype), horizon=horizon)
-                    .float()[..., :height, :width]
-                    .to(x.device)
-                )
-                for part in x.split(check.positive_int("batch_size", batch_size))
-            ]
-        y = torch.cat(made).masked_fill(unknown, torch.nan)
-        y = y if axes == 5 else y[0] if axes == 4 else y[0, :, 0]
+            for part in x.split(check.positive_int("batch_size", batch_size)):
+                seen = values.encode(F.pad(part, edges, value=torch.nan))  # as what is not known, whatever that is
+                y = make(seen.to(like.device, like.dtype), horizon).float()
+                made.append(values.decode(y[..., :height, :width].to(x.device)))
+        y = torch.cat(made, dim=-5).masked_fill(unknown, torch.nan)
+        y = y if axes == 5 else y.squeeze(-5) if axes == 4 else y.squeeze(-5).squeeze(-3)
         return y if isinstance(frames, Tensor) else y.numpy()
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
@@ -175,6 +182,11 @@ class Forecaster(ZooModel):
         if 0 in x.shape[1:]:
             raise ValueError(
                 f"{owner} expected {name} of at least one frame and one pixel, got {tuple(x.shape)}; drop empty ones"
+            )
+        if self.input_frames not in (None, x.shape[1]):
+            raise ValueError(
+                f"{owner} expected {self.input_frames} frames in {name}, as many as its weights mix, got {x.shape[1]}; "
+                f"pass the last {self.input_frames}, or build with input_frames={x.shape[1]}"
             )
         check.same_kind(owner, name, x, like)
         if any(s % self.reduction for s in x.shape[-2:]):

@@ -20,6 +20,7 @@ from ._fitting import compare, fit
 from ._hub_errors import Where
 from ._meta import build_on_meta
 from ._preprocessing import Preprocessing
+from ._published import PUBLISHED
 from ._safetensors import FLOATS, not_finite, read_file, sha256_of
 from ._weights import WEIGHTS, Weights
 
@@ -159,8 +160,8 @@ def find(cfg: Mapping[str, Any], name: str, cache_dir: Any = None) -> Source:
         return Source(str(file), lambda: read_file(Path(file), str(file)))
     if hub_id:
         return open_repository(hub_id, cache_dir).source
-    having = ", ".join(WEIGHTS) or "none yet"
-    raise WeightsError(f"{name} has no pretrained weights; pass pretrained=False, or use one that has: {having}")
+    cure = f"pass pretrained=False, or use one that has: {', '.join(WEIGHTS) or 'none yet'}"
+    raise WeightsError(f"{name} has no pretrained weights; {PUBLISHED[name].hint() if name in PUBLISHED else cure}")
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from ..layers import _checks as check
 from ._strict import read
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
+_NO_ECHO = 1e-16
+"""Added to what a logarithm is taken of."""
 _HEADROOM = 1.2
 """So far above the logarithm's top a forecast of it may go."""
 
@@ -30,10 +32,12 @@ class Preprocessing:
     ``none``         v
     ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
     ``standardize``  (v - mean) / std                            `mean`, `std`, of one or each channel
+    ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
     ===============  ==========================================  ===================================
 
-    What is not known (NaN) is seen as 0. The way back is the inverse, after `activation`: with ``log`` nothing is below
-    0 or far above `top`; otherwise values are cut to `lowest` and `highest`.
+    What is not known (NaN) is seen as 0; with ``dbz`` as no rain. The way back is the inverse, after `activation`: with
+    ``log`` nothing is below 0 or far above `top`; with ``dbz``, which is IRENE's reflectivity by the law of Marshall
+    and Palmer, nothing is cut, and -1 comes back as 0.0365 mm/h; otherwise values are cut to `lowest` and `highest`.
 
     Args:
         encoding: of the table.
@@ -58,7 +62,7 @@ class Preprocessing:
         True
     """
 
-    encoding: Literal["none", "log", "standardize"] = "none"
+    encoding: Literal["none", "log", "standardize", "dbz"] = "none"
     unit: str = ""
     step: float | None = None
     inputs: int | None = None
@@ -73,7 +77,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for name, given, known in (
-            ("encoding", self.encoding, ("none", "log", "standardize")),
+            ("encoding", self.encoding, ("none", "log", "standardize", "dbz")),
             ("activation", self.activation, tuple(ACTIVATIONS)),
         ):
             if given not in known:
@@ -88,7 +92,7 @@ class Preprocessing:
         if None not in (self.lowest, self.highest) and not self.lowest < self.highest:  # type: ignore[operator]
             raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
         constants = {"floor": self.floor, "top": self.top, "mean": self.mean, "std": self.std}
-        wanted = {"none": set(), "log": {"floor", "top"}, "standardize": {"mean", "std"}}[self.encoding]
+        wanted = {"log": {"floor", "top"}, "standardize": {"mean", "std"}}.get(self.encoding, set())
         if wrong := [k for k, v in constants.items() if (v not in (None, ())) != (k in wanted)]:
             takes = " and ".join(sorted(wanted)) or "no constants"
             raise ValueError(f"the encoding {self.encoding!r} takes {takes}; correct {', '.join(wrong)}")
@@ -108,6 +112,9 @@ class Preprocessing:
         if self.encoding == "log":
             floor, span = self._log
             return (frames.nan_to_num(0).clamp_min(0) / floor).log1p() / span
+        if self.encoding == "dbz":
+            reflectivity = 10 * (200 * frames.nan_to_num(0).clamp_min(0) ** 1.6 + _NO_ECHO).log10()
+            return reflectivity.clamp(0, 60) / 30 - 1
         if self.encoding == "standardize":
             frames = (frames - self._constant("mean", frames)) / self._constant("std", frames)
         return frames.nan_to_num(0)
@@ -118,6 +125,8 @@ class Preprocessing:
         if self.encoding == "log":
             floor, span = self._log
             return (output.clamp(0, _HEADROOM) * span).expm1() * floor
+        if self.encoding == "dbz":
+            return (10 ** (3 * (output + 1)) / 200) ** (1 / 1.6)
         if self.encoding == "standardize":
             output = output * self._constant("std", output) + self._constant("mean", output)
         bounded = self.lowest is not None or self.highest is not None
@@ -139,6 +148,8 @@ class Preprocessing:
             return float(self.top)  # type: ignore[arg-type]
         if self.highest is not None:
             return self.highest
+        if self.encoding == "dbz":
+            return 100.0
         return max((m + 3 * s for m, s in zip(self.mean, self.std, strict=True)), default=1.0)
 
     # ---- what cannot be right ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ._base import OF_HEAD
 from ._errors import WeightsError
 from ._loading import OPENERS, Source, Stored, find, load, refuse_detours
 from ._meta import build_on_meta
+from ._published import PUBLISHED, Published
 from ._weights import WEIGHTS, Weights
 
 logger = logging.getLogger("convrnn_zoo")
@@ -25,7 +26,15 @@ OF_RECORD = ("tag", "description", "origin_url")
 _ENTRIES: dict[str, Callable[..., nn.Module]] = {}
 
 
-def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: str, cfg: dict[str, Any]) -> None:
+def register(
+    module: str,
+    name: str,
+    model: Callable[..., nn.Module],
+    *,
+    doc: str,
+    cfg: dict[str, Any],
+    published: Published | None = None,
+) -> None:
     """Registers an architecture with timm and the zoo.
 
     Args:
@@ -34,6 +43,7 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
         model: builds the network from keyword arguments.
         doc: what ``help`` says of it.
         cfg: timm's cfg of the architecture without weights; those of its weights come from their records.
+        published: where others publish weights for it, if they do.
 
     Raises:
         ValueError: the name belongs to timm, or to another module.
@@ -48,6 +58,8 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
     entry.__name__ = entry.__qualname__ = name
     entry.__module__, entry.__doc__ = module, doc
     bare_cfg = {**cfg, "architecture": name}
+    if published:
+        PUBLISHED[name] = published
     home = sys.modules[module]
     own = sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)  # timm's first
     cfgs: dict[str, Any] = {name: cfg, **{w.name: {**cfg, **w.cfg()} for w in own}}

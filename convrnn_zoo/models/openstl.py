@@ -7,6 +7,7 @@ from torch import Tensor
 from ..layers import Conv2dLSTMCell
 from ._autoregressive import Delta, StackedCells, State
 from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
 from ._registry import register
 
 
@@ -54,15 +55,27 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-for _size, _width, _count, _built, _published, _dead, _mse, _ssim in (
-    ("S", 128, "11,675,648", "15,083,520", "15.0", "3,407,872", "29.80", ".9288"),
-    ("L", 192, "26,115,072", "33,782,784", "33.8", "7,667,712", "27.78", ".9343"),
+_BARE = "convert drops the weights that nothing reads"
+for _size, _width, _release, _count, _built, _published, _dead, _mse, _ssim in (
+    ("S", 128, release("convlstm", remarks=_BARE), "11,675,648", "15,083,520", "15.0", "3,407,872", "29.80", ".9288"),
+    (
+        "L",
+        192,
+        release("convlstm_l", epochs=(200,), remarks=_BARE),
+        "26,115,072",
+        "33,782,784",
+        "33.8",
+        "7,667,712",
+        "27.78",
+        ".9343",
+    ),
 ):
     register(
         __name__,
         f"convlstm_openstl_{_size.lower()}",
         partial(OpenSTLConvLSTM, hidden_channels=_width),
         cfg=FRAME_CFG,
+        published=_release,
         doc=_DOC.format(
             size=_size, name=_size.lower(), width=_width, count=_count, built=_built, published=_published, dead=_dead,
             mse=_mse, ssim=_ssim,

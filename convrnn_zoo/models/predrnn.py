@@ -1,13 +1,15 @@
 """PredRNN and PredRNN v2: ``predrnn`` and ``predrnn_v2``."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..layers import ConvRNNCellBase
 from ..layers.stlstm import STLSTMCell
 from ._autoregressive import Delta, StackedCells, State
 from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
 from ._registry import register
 
 
@@ -27,7 +29,7 @@ class PredRNN(StackedCells):
         (1, 2, 1, 8, 8)
     """
 
-    cell = STLSTMCell
+    cell: ClassVar[type[ConvRNNCellBase]] = STLSTMCell
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,18 +103,18 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-for _name, _model, _title, _count, _paper, _figure in (
+for _name, _file, _model, _title, _count, _paper, _figure in (
     (
-        "predrnn", PredRNN, "PredRNN", "23,838,720",
+        "predrnn", "predrnn", PredRNN, "PredRNN", "23,838,720",
         "Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/"
         "e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html",
         "Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 23.97.",
     ),
     (
-        "predrnn_v2", PredRNNv2, "PredRNN v2, with an adapter for the decoupling loss", "23,855,104",
+        "predrnn_v2", "predrnnv2", PredRNNv2, "PredRNN v2, with an adapter for the decoupling loss", "23,855,104",
         "Wang et al. 2023, https://arxiv.org/abs/2103.09504",
         "See :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for what its loss needs.",
     ),
 ):  # fmt: skip
     _doc = _DOC.format(name=_name, title=_title, count=_count, paper=_paper, figure=_figure)
-    register(__name__, _name, _model, cfg=FRAME_CFG, doc=_doc)
+    register(__name__, _name, _model, cfg=FRAME_CFG, doc=_doc, published=release(_file))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from ..models import AutoregressiveForecaster, Forecaster, Weights, create_model
+from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, create_model
 from .apply import data_of, loss_of, preprocessing_of
 from .fit import fingerprint, fit
 from .frames import Clips
-from .losses import decoupling
+from .losses import decoupling, partial_derivatives
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .pictures import Panels, save, strip
 from .recipe import ForecasterRecipe, choose
@@ -61,16 +61,30 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
     An autoregressive model is asked for every frame from the second on, the others for those to forecast.
 
     Raises:
-        ValueError: the recipe asks for sampling or decoupling, and the model knows no such thing.
+        ValueError: the recipe asks for sampling, decoupling or moments, and the model knows no such thing.
     """
     scale, loss = data_of(recipe).scale, loss_of(recipe)
     direct = not isinstance(model, AutoregressiveForecaster)
+    filters: Any = getattr(model, "moments", None)
+    if recipe.moments and filters is None:
+        raise ValueError(f"{recipe.architecture} has no filters whose moments a loss could read: leave moments out")
     if direct and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{recipe.architecture} never reads its own frames: leave sampling and decoupling out")
 
-    def at_once(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
+    if recipe.members and not (recipe.loss == "crps" and isinstance(model, EnsembleForecaster)):
+        raise ValueError(
+            f"members={recipe.members} are for the loss crps and a model that reads noise, such as convgru_irene; the "
+            f"recipe has {recipe.loss} and {recipe.architecture}: leave members out"
+        )
+
+    def at_once(wrapped: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
         frames, _ = batch
-        output = model(scale.encode(frames[:, : recipe.inputs]), horizon=recipe.horizon)
+        x, horizon = scale.encode(frames[:, : recipe.inputs]), recipe.horizon
+        if isinstance(model, EnsembleForecaster) and recipe.members:
+            noise = [model.draw_noise(x, horizon) for _ in range(recipe.members)]
+            output = torch.stack([wrapped(x, horizon=horizon, noise=n) for n in noise])
+        else:
+            output = wrapped(x, horizon=horizon)
         truth = frames[:, recipe.inputs :]
         return loss.of(output.float(), scale.encode(truth), truth)
 
@@ -80,7 +94,9 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
         made = model(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True)
         output = torch.cat([made.warmup, made.forecast], dim=1)
         value = loss.of(output.float(), x[:, 1:], frames[:, 1:])
-        return value + recipe.decoupling * decoupling(made.deltas) if recipe.decoupling else value
+        if recipe.decoupling:
+            value = value + recipe.decoupling * decoupling(made.deltas)
+        return value + recipe.moments * partial_derivatives(filters()) if recipe.moments else value
 
     return at_once if direct else stepwise
 
@@ -116,7 +132,9 @@ def train_model(
     length = recipe.inputs + recipe.horizon
     shown = clips.fixed(1, length)
     model = build(recipe, shown.shape[2])
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for p in model.parameters():
+        if p.dim() == 4:  # Module.to would try it on kernels of 3-d convolutions, too
+            p.data = p.data.to(memory_format=torch.channels_last)
     objective, sampling = objective_of(recipe, model), sampling_of(recipe)
     rank, world_size, device = 0, 1, torch.device("cpu")
     wrapped: nn.Module = model

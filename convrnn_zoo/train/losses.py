@@ -52,6 +52,30 @@ def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tu
     return (weight * (error.square() + error.abs())).mean()
 
 
+def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
+    """The continuous ranked probability score of members ``(M, *S)`` against a truth ``(*S)``, the fair one.
+
+    It is the mean distance of a member from the truth, less half of that of two members from each other; as many
+    members as there are, its expectation is the same. Of one forecast, without an axis of members, it is the mean
+    absolute error.
+
+    References:
+        Ferro, C. A. T. (2014). Fair scores for ensemble forecasts. https://doi.org/10.1002/qj.2270
+
+    Example:
+        >>> truth = torch.zeros(2)
+        >>> float(crps(torch.tensor([[-1.0, 2.0], [1.0, 4.0]]), truth, truth))  # (1 - 2/2 + 3 - 2/2) / 2
+        1.0
+    """
+    error = (output - truth).abs().mean()
+    count = len(output)
+    if output.dim() == truth.dim() or count == 1:
+        return error
+    ranks = torch.arange(1 - count, count, 2, device=output.device, dtype=output.dtype)
+    apart = (output.sort(0).values.movedim(0, -1) @ ranks) / (count * (count - 1))  # half the mean distance
+    return error - apart.mean()
+
+
 class Loss(NamedTuple):
     """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit."""
 
@@ -64,9 +88,31 @@ LOSSES = {
     "mse": Loss(mse),
     "mae": Loss(mae),
     "cross_entropy": Loss(cross_entropy, "sigmoid"),
+    "crps": Loss(crps),
     "balanced": Loss(balanced),
     "balanced_light": Loss(partial(balanced, weights=LIGHT)),
 }
+
+
+def partial_derivatives(moments: Tensor) -> Tensor:
+    """How far PhyDNet's filters are from partial derivatives: the squared distance of their moments, map by map.
+
+    Filter n is to be the derivative of order ``n // K`` down and ``n % K`` to the right. The mean over the filters
+    and the K·K moments of each is summed over the maps that the filters read.
+
+    Args:
+        moments: ``(filters, maps, K, K)``, as :meth:`~convrnn_zoo.models.phydnet.PhyDNet.moments` gives them.
+
+    Reference:
+        Le Guen, V. and Thome, N. (2020), section 3.2. https://arxiv.org/abs/2003.01460
+
+    Example:
+        >>> float(partial_derivatives(torch.eye(9).reshape(9, 1, 3, 3)))
+        0.0
+    """
+    filters, _, size, _ = moments.shape
+    meant = torch.eye(filters, size**2).to(moments).reshape(filters, 1, size, size)
+    return (moments - meant).square().mean(dim=(0, 2, 3)).sum()
 
 
 def decoupling(deltas: list[tuple[Tensor, Tensor]]) -> Tensor:

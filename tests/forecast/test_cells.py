@@ -5,8 +5,14 @@ import torch
 from torch import nn
 
 from convrnn_zoo.layers import Conv2dGRUCell, Conv2dLSTMCell, Conv2dPeepholeLSTM
+from convrnn_zoo.layers._position import at_size
+from convrnn_zoo.layers.causallstm import CausalLSTMCell, GradientHighwayCell
+from convrnn_zoo.layers.e3dlstm import E3DLSTMCell, attend
 from convrnn_zoo.layers.gru import GRUEquations
+from convrnn_zoo.layers.mau import MAUCell
+from convrnn_zoo.layers.mim import MIMBlockCell, MIMCell
 from convrnn_zoo.layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dOneBiasPeepholeLSTM
+from convrnn_zoo.layers.phycell import PhyCell, moments
 from convrnn_zoo.layers.stlstm import STLSTMCell
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell, warp
 
@@ -60,16 +66,140 @@ def test_a_state_cell_is_the_cell_on_input_weights_of_zero():
     torch.testing.assert_close(alone(x, h), cell(x, h))
 
 
-@pytest.mark.parametrize("cell", [TrajGRUCell(1, 2, bias=False), STLSTMCell(1, 2, 3), STLSTMCell(1, 2, 3, bias=False)])
+CELLS = [
+    TrajGRUCell(1, 2, bias=False),
+    STLSTMCell(1, 2, 3),
+    STLSTMCell(1, 2, 3, bias=False),
+    CausalLSTMCell(1, 2, 3),
+    CausalLSTMCell(1, 2, 3, bias=False),
+    GradientHighwayCell(1, 2, 3),
+    MIMCell(1, 2, 3, map_size=(3, 4)),
+    MIMBlockCell(1, 2, 3, map_size=2),
+    MAUCell(2, 3, tau=2, map_size=(3, 4)),
+    MAUCell(2, 3, tau=1, map_size=2, residual=True),
+    PhyCell(2, filters=7, filter_size=3),
+    E3DLSTMCell(1, 2, (2, 3, 3), map_size=(3, 4)),
+]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda c: type(c).__name__)
 def test_cells_have_exact_gradients(cell):
-    cell = cell.double()
-    x = torch.rand(1, 1, 3, 4, dtype=torch.double, requires_grad=True)
-    state = [torch.rand(1, 2, 3, 4, dtype=torch.double, requires_grad=True) for _ in cell.states]
+    cell, depth = cell.double(), (2,) * (cell.ndim - 2)
+    x = torch.rand(1, cell.in_channels, *depth, 3, 4, dtype=torch.double, requires_grad=True)
+    names = cell.names((x,) * 3)  # of a cell that recalls all it has had, one memory more
+    state = [torch.rand(1, 2, *depth, 3, 4, dtype=torch.double, requires_grad=True) for _ in names]
 
     def run(x, *state):
-        return cell(x, state if len(state) > 1 else state[0])
+        made = cell(x, state if len(state) > 1 else state[0])
+        return (made[0], *made[1]) if isinstance(cell, MAUCell) else made
 
     assert torch.autograd.gradcheck(run, (x, *state))
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda c: type(c).__name__)
+def test_a_state_of_zeros_is_none_and_one_sequence_needs_no_batch(cell):
+    cell, depth = cell.float(), (2,) * (cell.ndim - 2)
+    x = torch.rand(1, cell.in_channels, *depth, 3, 4)
+    zeros = tuple(torch.zeros(1, 2, *depth, 3, 4) for _ in cell.names(None))
+    made, known = cell(x), cell(x, zeros if len(zeros) > 1 else zeros[0])
+    torch.testing.assert_close(made, known)
+    alone = cell(x[0])
+    if isinstance(cell, MAUCell):
+        made, alone = (made[0], *made[1]), (alone[0], *alone[1])
+    if not isinstance(made, tuple):
+        made, alone = (made,), (alone,)
+    torch.testing.assert_close(tuple(s[0] for s in made), tuple(alone))
+
+
+def test_a_mim_without_peepholes_is_an_lstm_that_remembers():
+    mim, lstm = MIMCell(2, 3, 3, map_size=4), Conv2dLSTMCell(2, 3, 3)
+    lstm.load_state_dict({k: v for k, v in mim.state_dict().items() if k in lstm.state_dict()})
+    with torch.no_grad():
+        lstm.bias_ih[3:6] += 1
+        for name in ("weight_pi", "weight_pf", "weight_po"):
+            getattr(mim, name).zero_()
+    x, state = torch.randn(2, 2, 4, 4), (torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4))
+    torch.testing.assert_close(mim(x, state), lstm(x, state))
+
+
+def test_a_mim_block_whose_differences_are_shut_out_is_left_with_its_gates():
+    """With MIM-S's output gate shut, c is what the input gate lets in, and m is an ST-LSTM's."""
+    block = MIMBlockCell(2, 3, 3, map_size=4)
+    with torch.no_grad():
+        block.stationary.bias_ih[-3:] = -1e4
+    x, states = torch.randn(1, 2, 4, 4), [torch.randn(1, 3, 4, 4) for _ in range(5)]
+    h, c, m, _ = block(x, states)
+    assert c.abs().max() <= 1
+    other = block(x, (*states[:4], states[4] + 1))
+    torch.testing.assert_close(other[:3], (h, c, m))
+    assert not torch.allclose(other[3], block(x, states)[3])
+
+
+def test_the_highway_keeps_what_its_gate_shuts():
+    cell = GradientHighwayCell(2, 3, 3)
+    x, z = torch.randn(1, 2, 4, 4), torch.randn(1, 3, 4, 4)
+    with torch.no_grad():
+        cell.bias_ih[3:] = -1e4
+    assert torch.equal(cell(x, z), z)
+
+
+def test_a_causal_lstm_makes_its_second_memory_of_the_first():
+    cell = CausalLSTMCell(2, 3, 3)
+    x, (h, c, m) = torch.randn(1, 2, 4, 4), torch.randn(3, 1, 3, 4, 4)
+    _, first, second = cell(x, (h, c, m))
+    _, other, changed = cell(x, (h, c, m + 1))
+    assert torch.equal(first, other)
+    assert not torch.allclose(second, changed)
+    assert not torch.allclose(second, cell(x, (h, c + 1, m))[2])
+    with torch.no_grad():
+        cell.weight_cs.zero_()
+    assert torch.equal(cell(x, (h, c + 1, m))[2], cell(x, (h, c, m))[2])
+
+
+def test_a_physical_cell_follows_its_input_or_its_filters():
+    cell = PhyCell(2, filters=14)
+    x, h = torch.randn(2, 2, 5, 5), torch.randn(2, 2, 5, 5)
+    with torch.no_grad():
+        cell.bias_ih.fill_(1e4)
+        torch.testing.assert_close(cell(x, h), x)
+        cell.bias_ih.fill_(-1e4)
+        norm = nn.GroupNorm(7, 14)
+        filtered = nn.functional.conv2d(h, cell.weight_f, cell.bias_f, padding=3)
+        expected = h + nn.functional.conv2d(norm(filtered), cell.weight_p, cell.bias_p)
+        torch.testing.assert_close(cell(x, h), expected)
+
+
+def test_moments_tell_derivatives():
+    ramp = torch.arange(7.0).expand(7, 7) - 3  # grows by one a pixel to the right
+    down, right = torch.zeros(7, 7), torch.zeros(7, 7)
+    down[2:5, 3] = torch.tensor([-0.5, 0.0, 0.5])
+    right[3, 2:5] = torch.tensor([-0.5, 0.0, 0.5])
+    assert float((right * ramp).sum()) == 1
+    assert float(moments(right)[0, 1]) == float(moments(down)[1, 0]) == 1
+    assert moments(torch.stack([down, right])).count_nonzero() == 2 + 4  # and those of third and fifth order
+    with pytest.raises(ValueError, match=r"square filters \(…, K, K\) of odd K, got \(2, 4, 4\)"):
+        moments(torch.zeros(2, 4, 4))
+
+
+def test_attend_is_the_softmax_of_the_rows_as_they_lie():
+    query, maps = torch.randn(2, 3, 2, 4, 5), [torch.randn(2, 3, 2, 4, 5) for _ in range(3)]
+    rows, memory = query.reshape(2, -1, 3), torch.cat([m.reshape(2, -1, 3) for m in maps], dim=1)
+    expected = torch.softmax(rows @ memory.transpose(1, 2), dim=-1) @ memory
+    torch.testing.assert_close(attend(query, maps), expected.reshape(query.shape))
+
+
+def test_an_eidetic_cell_wants_maps_as_deep_as_its_kernel():
+    with pytest.raises(ValueError, match="as deep as its kernel, 2, got a depth of 3"):
+        E3DLSTMCell(1, 2, (2, 3, 3), map_size=4)(torch.zeros(1, 1, 3, 4, 4))
+
+
+def test_a_weight_a_pixel_serves_maps_of_other_sizes():
+    ramp = torch.arange(4.0).expand(2, 3, 4)
+    assert at_size(ramp, (3, 4)) is ramp
+    larger = at_size(ramp, (6, 8))
+    assert larger.shape == (2, 6, 8)
+    assert torch.equal(larger[0, 0], larger[1, 5])
+    torch.testing.assert_close(larger[0, 0, 1:-1], torch.arange(0.25, 3.0, 0.5))
 
 
 def test_warp_interpolates_and_knows_the_edges():

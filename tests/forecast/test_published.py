@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
+from convrnn_zoo.models._published import unread_parameters
 from convrnn_zoo.models._registry import entry_points
 from convrnn_zoo.models.openstl import OpenSTLConvLSTM
 from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
@@ -25,6 +26,13 @@ PUBLISHED = {
     "convlstm_openstl_l": 26_115_072,
     "predrnn": 23_838_720,
     "predrnn_v2": 23_855_104,
+    "predrnn_pp": 38_584_320,
+    "mim": 38_043_648,
+    "mau": 4_483_588,
+    "phydnet": 3_091_732,
+    "e3d_lstm": 51_347_456,
+    "convgru_irene": 64_177_905,
+    "dgmr": 53_566_957,
     "trajgru_hko7": 12_753_909 - 1_149_536,  # but for the input convolutions of a layer that has no input
 }
 
@@ -37,6 +45,12 @@ def test_parameter_counts_are_the_published_ones(name):
 @pytest.mark.parametrize("name", [n for n in NAMES if " parameters" in (entry_points()[n].__doc__ or "")])
 def test_docstrings_state_the_count(name):
     assert f"{count(FULL[name]):,} parameters" in entry_points()[name].__doc__
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if unread_parameters(FULL[n])])
+def test_docstrings_tell_how_many_of_them_are_live(name):
+    unread, doc = unread_parameters(FULL[name]), " ".join(entry_points()[name].__doc__.split())
+    assert f"{unread:,} are read by nothing" in doc or f"{count(FULL[name]) - unread:,} are live" in doc
 
 
 def test_every_published_count_is_told_of():
@@ -52,7 +66,9 @@ def test_docstrings_name_the_paper_and_its_address(name):
 def test_default_horizons_are_the_papers():
     assert FULL["convlstm_shi2015_radar"].horizon == 15
     assert FULL["trajgru_hko7"].horizon == FULL["convgru_hko7"].horizon == 20
-    assert {FULL[n].horizon for n in NAMES if "radar" not in n and "hko7" not in n} == {10}
+    assert (FULL["convgru_irene"].horizon, FULL["dgmr"].horizon) == (12, 18)
+    others = set(NAMES) - {n for n in NAMES if "radar" in n or "hko7" in n} - {"convgru_irene", "dgmr"}
+    assert {FULL[n].horizon for n in others} == {10}
 
 
 # ---- TrajGRU --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import forecast as training
-from convrnn_zoo.train.losses import LOSSES
+from convrnn_zoo.train.losses import LOSSES, partial_derivatives
 from convrnn_zoo.train.moving import MovingDigits
 from convrnn_zoo.train.sampling import SAMPLINGS
 from tests.train.runs import interrupted, killed, same, sha256
@@ -73,6 +73,43 @@ def test_every_loss_learns_in_bf16_too(loss, clips):
     assert 0 <= made.min() <= made.max() <= 1
 
 
+SMALL = {
+    "predrnn_pp": {"hidden_channels": 4, "num_layers": 2, "kernel_size": 3},
+    "mim": {"hidden_channels": 4, "num_layers": 2, "kernel_size": 3, "img_size": 16},
+    "mau": {"hidden_channels": 4, "num_layers": 2, "kernel_size": 3, "img_size": 16},
+    "phydnet": {"hidden_channels": 4, "num_layers": 2, "stem_channels": 4, "filters": 9, "filter_size": 3},
+    "e3d_lstm": {"hidden_channels": 4, "num_layers": 2, "kernel_size": 3, "img_size": 16},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("name", SMALL)
+def test_openstls_models_learn_by_recipe(name, optimizer, clips):
+    recipe = dataclasses.replace(
+        TINY, weights=f"{name}.tiny", model=SMALL[name], decoupling=0.0, moments=0.01 if name == "phydnet" else 0.0,
+        updates=100, checkpoint_every=20, lr=0.01, optimizer=optimizer, sampling={"name": "scheduled", "until": 50},
+        bf16=name == "mau",
+    )  # fmt: skip
+    known = clips.fixed(8, 6)
+    before, after = (
+        (model.forecast(known[:, :3]) - known[:, 3:]).square().mean()
+        for model in (training.build(recipe, 1), train(recipe, clips)[0])
+    )
+    assert after < 0.8 * before
+
+
+def test_moments_are_drawn_to_those_of_derivatives(clips):
+    recipe = dataclasses.replace(
+        TINY, weights="phydnet.tiny", model=SMALL["phydnet"], decoupling=0.0, moments=1.0, updates=8, lr=0.05,
+        checkpoint_every=8,
+    )  # fmt: skip
+    before, after = (
+        partial_derivatives(model.moments()) for model in (training.build(recipe, 1), train(recipe, clips)[0])
+    )
+    assert after < 0.8 * before
+
+
 def test_frames_of_any_size_are_forecast(clips):
     model = training.build(PLAIN, 1)
     frames = torch.rand(3, 3, 1, 13, 18)
@@ -100,6 +137,7 @@ BAD = {
     "twice": ({"model": {"in_chans": 2}}, "recipe's model: .*'in_chans'; predrnn_v2 takes"),
     "type": ({"model": {"kernel_size": "3"}}, "recipe's model: .*'3'.*; predrnn_v2 takes"),
     "plain": ({"weights": "convgru_forecaster.tiny", "model": {}}, "never reads its own frames"),
+    "moments": ({"moments": 1.0}, "predrnn_v2 has no filters whose moments"),
 }
 
 

@@ -6,6 +6,12 @@ import torch
 
 import convrnn_zoo
 
+SMALL = {
+    "convgru_irene": {"num_blocks": 2, "kernel_size": 1},
+    "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 3},
+}
+"""Sizes of networks whose widths follow from others."""
+
 
 def is_core(name: str) -> bool:
     """Whether a name is of the core family, whose models classify; the others forecast."""
@@ -16,8 +22,9 @@ def sizes(name: str) -> dict:
     """Arguments that no default would give back."""
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
-        small = name.endswith("_forecaster") or name.startswith(("convlstm_openstl", "predrnn"))
-        layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else {}
+        own = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm")
+        small = name.endswith("_forecaster") or name.startswith(own)
+        layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
         return {"in_chans": 2, "horizon": 3, **layers}
     layers = int(name[-len("1layer")])
     return {

@@ -20,6 +20,8 @@ class Recorded(NamedTuple):
     state: dict[str, Tensor]
     values: dict[str, Tensor]
     kwargs: dict[str, Any]
+    dead: list[str] = []  # noqa: RUF012
+    """Keys that its code never reads, where the recording tells them."""
 
 
 def open_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -31,7 +33,7 @@ def recorded(name: str) -> Recorded:
     tensors, about = open_file(REFERENCE / f"{name}.safetensors")
     state = {k.removeprefix("w."): v for k, v in tensors.items() if k.startswith("w.")}
     values = {k: v for k, v in tensors.items() if not k.startswith("w.")}
-    return Recorded(state, values, json.loads(about["kwargs"]))
+    return Recorded(state, values, json.loads(about["kwargs"]), json.loads(about.get("dead", "[]")))
 
 
 def ancestor_cases() -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ def test_pictures_have_a_brightest_value():
 
 
 BAD = {
-    "encoding": ({"encoding": "root"}, "encoding must be one of 'none', 'log', 'standardize', got 'root'"),
+    "encoding": ({"encoding": "root"}, "encoding must be one of 'none', 'log', 'standardize', 'dbz', got 'root'"),
     "activation": ({"activation": "tanh"}, "activation must be one of"),
     "unknown": ({"offset": 3}, "entries that are not known: offset"),
     "unit": ({"unit": 3}, "unit must be plain words, got 3"),

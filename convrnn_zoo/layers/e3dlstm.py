@@ -1,0 +1,128 @@
+"""The eidetic 3-d LSTM."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _checks as check
+from ._base import DirectionWeights, Size
+from ._cell import ConvRNNCellBase
+from ._position import map_norm, reset_norms
+
+
+class E3DLSTMCell(ConvRNNCellBase):
+    r"""One step of the eidetic 3-d LSTM on ``(N, C, D, H, W)``: ``h, *cells = cell(x, (h, *cells))``.
+
+    It remembers every memory c it has had, the newest first, and recalls from all of them: the state grows by one map
+    with every step, and so does the cost of a step (``*`` a convolution, ``⊙`` a product pixel by pixel, N a layer
+    norm over channels and map):
+
+    .. math::
+        i, r, o_1 &= σ, σ, \mathrm{id}(W_{i·} * x + W_{h·} * h) \\
+        g &= \tanh(W_{ig} * x + W_{hg} * h) \\
+        c' &= N(c + \mathrm{attend}(r; c, c_{-1}, …)) + i ⊙ g \\
+        m &= σ(W_{mi} * x) ⊙ \tanh(W_{mg} * x) \\
+        o &= σ(\tanh(o_1 + W_{co} * c' + W_{mo} * m)) \\
+        h' &= o ⊙ \tanh(W_{cm} * [c', m])
+
+    Kernels are as deep as the map: a convolution sees all of the depth, and what it makes stands at each place of it
+    alike. Rows of ``weight_ih`` and ``weight_hh`` are i, g, r, o, those of ``weight_mx`` i, g; ``weight_cm`` is 1×1.
+    The norm has a scale and a shift for each pixel of a map of `map_size`, and on others bilinear between its pixels.
+
+    Two things are the code's of the paper's authors and not the paper's. Their cell gives back the global memory m that
+    it was given in place of the new one, so that m is zero at every step; what would act on it is left out here. And
+    their attention takes maps ``(N, C, D, H, W)`` as rows ``(N, D·H·W, C)`` without moving the channels: a row holds C
+    neighbouring pixels, not the channels of one.
+
+    Args:
+        in_channels, out_channels: of input and state.
+        kernel_size: depth, height and width.
+        map_size: height and width of the map that the norm is for.
+        device, dtype: where and as what the parameters are made.
+
+    References:
+        Wang, Y. et al. (2019). Eidetic 3D LSTM: A Model for Video Prediction and Beyond.
+        https://openreview.net/forum?id=B1lKS2AqtX
+
+    Example:
+        >>> cell, state = E3DLSTMCell(1, 4, (2, 5, 5), map_size=8), None
+        >>> for frames in torch.randn(3, 1, 1, 2, 8, 8):
+        ...     state = cell(frames, state)
+        >>> len(state), tuple(state[0].shape)  # h, and the memories: that of zeros, and one a step
+        (5, (1, 4, 2, 8, 8))
+    """
+
+    ndim = 3
+    gates, states = 4, ("h", "c")
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        self.depth = check.ntuple("kernel_size", kernel_size, self.ndim)[0]
+        self.map_size = check.ntuple("map_size", map_size, self.ndim - 1)
+        super().__init__(in_channels, out_channels, kernel_size, bias=False, device=device, dtype=dtype)
+
+    def names(self, hx: Any) -> Sequence[str]:
+        """h, c, and as many memories from before as there are."""
+        earlier = len(hx) - 2 if isinstance(hx, tuple | list) else 0
+        return [*self.states, *(f"c₋{k}" for k in range(1, earlier + 1))]
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """What makes m and reads it, the way to h, and the norm."""
+        norm = (channels, self.depth, *self.map_size)
+        return {
+            "weight_mx": (2 * channels, self.in_channels, *kernel),
+            "weight_co": (channels, channels, *kernel),
+            "weight_mo": (channels, channels, *kernel),
+            "weight_cm": (channels, 2 * channels, 1, 1, 1),
+            "weight_norm": norm,
+            "bias_norm": norm,
+        }
+
+    def reset_parameters(self) -> None:
+        """Draws as every cell does; the norm starts as one that changes nothing but mean and variance."""
+        super().reset_parameters()
+        reset_norms(self)
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """The next h, the next c, and all memories before it."""
+        if isinstance(input, Tensor) and input.dim() > self.ndim and input.shape[-self.ndim] != self.depth:
+            raise ValueError(
+                f"{type(self).__name__} expected maps as deep as its kernel, {self.depth}, got a depth of "
+                f"{input.shape[-self.ndim]} in {tuple(input.shape)}; stack so many frames"
+            )
+        return super().forward(input, hx)
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Over the whole depth, and as deep again: a 2-d convolution of all its maps."""
+        pads = [k // 2 for k in weight.shape[-2:]]
+        made = F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), bias, padding=pads)
+        return made.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
+
+    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+        """The next h, the next c, and all before it."""
+        (h, *cells), (of_x, of_c, of_m, merge, scale, shift) = state, w.extra
+        i, g, r, o = (self.conv(x, w.ih) + self.conv(h, w.hh)).chunk(4, dim=1)
+        c = map_norm(cells[0] + attend(r.sigmoid(), cells), scale, shift) + i.sigmoid() * g.tanh()
+        mi, mg = self.conv(x, of_x).chunk(2, dim=1)
+        m = mi.sigmoid() * mg.tanh()
+        o = (o + self.conv(c, of_c) + self.conv(m, of_m)).tanh().sigmoid()
+        return o * F.conv3d(torch.cat([c, m], dim=1), merge).tanh(), c, *cells
+
+
+def attend(query: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """What `query` recalls of `maps`: the softmax of its products with their rows, unscaled, over the same rows.
+
+    Example:
+        >>> attend(torch.zeros(1, 1, 1, 1, 2), [torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 1, 2)]).flatten().tolist()
+        [2.0, 2.0]
+    """
+    n, channels, *space = query.shape
+    rows, *past = (m.to(query.dtype).reshape(n, math.prod(space), channels) for m in (query, *maps))
+    memory = torch.cat(past, dim=1)
+    return F.scaled_dot_product_attention(rows, memory, memory, scale=1.0).reshape(query.shape)

@@ -1,0 +1,122 @@
+"""The cells of Memory In Memory networks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _checks as check
+from ._base import DirectionWeights, Size
+from ._cell import ConvRNNCellBase
+from ._position import at_size
+
+
+class MIMCell(ConvRNNCellBase):
+    r"""One step of a convolutional LSTM with a peephole weight for each pixel: ``h, c = cell(x, (h, c))``.
+
+    It is the recurrence of both of a block's modules, MIM-N and MIM-S (``*`` a convolution, ``⊙`` a product pixel by
+    pixel):
+
+    .. math::
+        i &= σ(W_{ii} * x + W_{hi} * h + w_{pi} ⊙ c) \\
+        f &= σ(W_{if} * x + W_{hf} * h + w_{pf} ⊙ c + 1) \\
+        g &= \tanh(W_{ig} * x + W_{hg} * h) \\
+        c' &= f ⊙ c + i ⊙ g \\
+        h' &= σ(W_{io} * x + W_{ho} * h + w_{po} ⊙ c') ⊙ \tanh(c')
+
+    Rows of ``weight_ih`` and ``weight_hh`` are i, f, g, o; ``weight_pi``, ``weight_pf`` and ``weight_po`` are
+    ``(C, H, W)`` for maps of `map_size`, and on others bilinear between their pixels.
+
+    Args:
+        in_channels, out_channels, kernel_size, …: as of every cell.
+        map_size: height and width of the map that the peepholes are for.
+
+    References:
+        Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity
+        from Spatiotemporal Dynamics, section 3.2. https://arxiv.org/abs/1811.07490
+
+    Example:
+        >>> h, c = MIMCell(1, 4, 5, map_size=8, bias=False)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    ndim = 2
+    gates, states = 4, ("h", "c")
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any
+    ) -> None:
+        self.map_size = check.ntuple("map_size", map_size, self.ndim)
+        super().__init__(in_channels, out_channels, kernel_size, **kwargs)
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The peepholes."""
+        return {f"weight_p{gate}": (channels, *self.map_size) for gate in "ifo"}
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next h and c."""
+        _, c = state
+        i, f, g, o = gates.chunk(4, dim=1)
+        pi, pf, po = (at_size(p, c.shape[-2:]) for p in extra)
+        c = (f + pf * c + 1).sigmoid() * c + (i + pi * c).sigmoid() * g.tanh()
+        return (o + po * c).sigmoid() * c.tanh(), c
+
+
+class MIMBlockCell(ConvRNNCellBase):
+    r"""One step of a MIM block on ``(N, C, H, W)``: ``h, c, m, s = cell(x, (h, c, m, s, d))``.
+
+    A spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) in whose place of a forget gate stands a
+    whole recurrence, MIM-S, ``stationary``, which reads the differences d (``*`` a convolution, ``⊙`` a product pixel
+    by pixel):
+
+    .. math::
+        m' &= σ(W_{if} * x + W_{hf} * m + 1) ⊙ m + σ(W_{ii} * x + W_{hi} * m) ⊙ \tanh(W_{ig} * x + W_{hg} * m) \\
+        t, s' &= \text{MIM-S}(d, (c, s)) \\
+        c' &= t + σ(W_{ii} * x + W_{ti} * h) ⊙ \tanh(W_{ig} * x + W_{tg} * h) \\
+        h' &= σ(W_{io} * x + W_{ho} * m + W_{to} * h) ⊙ \tanh(W_{cm} * [c', m'])
+
+    Rows of ``weight_ih`` (of x) and ``weight_hh`` (of m) are i, f, g, o, those of ``weight_th`` (of h) i, g, o;
+    ``weight_cm`` is ``(C, 2C, 1, 1)``. MIM-S has the cell's c for its h, and a memory s of its own. The differences d
+    are what a MIM-N, a :class:`MIMCell` beside the block, makes of the change of the layer below; they are not given
+    back.
+
+    Args:
+        in_channels, out_channels, kernel_size, …: as of every cell.
+        map_size: height and width of the map that MIM-S's peepholes are for.
+
+    References:
+        Wang, Y. et al. (2019), section 3. https://arxiv.org/abs/1811.07490
+
+    Example:
+        >>> cell = MIMBlockCell(1, 4, 5, map_size=8, bias=False)
+        >>> x, d = torch.randn(2, 1, 8, 8), torch.randn(2, 4, 8, 8)
+        >>> h, c, m, s = cell(x)
+        >>> h, c, m, s = cell(x, (h, c, m, s, d))
+        >>> tuple(s.shape)
+        (2, 4, 8, 8)
+    """
+
+    ndim = 2
+    gates, states = 4, ("h", "c", "m", "s", "d")
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **kwargs)
+        self.stationary = MIMCell(out_channels, out_channels, kernel_size, map_size=map_size, **kwargs)
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The gates' look at h, and the way from the memories to h."""
+        return {"weight_th": (3 * channels, channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
+
+    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+        """The next h, c, m, s."""
+        (h, c, m, s, d), (look, merge) = state, w.extra
+        xi, xf, xg, xo = self.conv(x, w.ih, w.b_ih).chunk(4, dim=1)
+        mi, mf, mg, mo = self.conv(m, w.hh, w.b_hh).chunk(4, dim=1)
+        hi, hg, ho = self.conv(h, look).chunk(3, dim=1)
+        t, s = self.stationary(d, (c, s))
+        m = (xf + mf + 1).sigmoid() * m + (xi + mi).sigmoid() * (xg + mg).tanh()
+        c = t + (xi + hi).sigmoid() * (xg + hg).tanh()
+        return (xo + mo + ho).sigmoid() * self.conv(torch.cat([c, m], dim=1), merge).tanh(), c, m, s

@@ -1,0 +1,107 @@
+"""The physical cell."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _checks as check
+from ._base import DirectionWeights, Size
+from ._cell import ConvRNNCellBase
+from ._position import reset_norms
+from .onebias import OneBias
+
+GROUPS = 7
+"""Of the norm behind the filters."""
+
+
+class PhyCell(OneBias, ConvRNNCellBase):
+    r"""One step of the physical cell on ``(N, C, H, W)``: ``h = cell(x, h)``.
+
+    The state moves by what filters make of it, as a partial differential equation would have it, and is then corrected
+    by the input, as a Kalman filter does (``*`` a convolution, ``⊙`` a product pixel by pixel):
+
+    .. math::
+        p &= h + W_p * \mathrm{GN}(W_f * h + b_f) + b_p \\
+        k &= σ(W_i * x + W_h * h + b) \\
+        h' &= p + k ⊙ (x - p)
+
+    ``weight_f`` holds `filters` filters of `filter_size`, GN is a group norm of 7 groups where 7 divides the filters,
+    else of one, and ``weight_p``, 1×1, weighs what they make. Training draws the moments of the filters to those of
+    partial derivatives; see :func:`moments`.
+
+    Args:
+        channels: of input and state.
+        kernel_size: of the gate k.
+        filters, filter_size: how many filters there are, and their height and width.
+        device, dtype: where and as what the parameters are made.
+
+    References:
+        Le Guen, V. and Thome, N. (2020). Disentangling Physical Dynamics from Unknown Factors for Unsupervised Video
+        Prediction, section 3.2. https://arxiv.org/abs/2003.01460
+
+    Example:
+        >>> cell, h = PhyCell(4, filters=14), None
+        >>> for z in torch.randn(3, 2, 4, 8, 8):
+        ...     h = cell(z, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    ndim = 2
+    gates, states = 1, ("h",)
+
+    def __init__(
+        self, channels: int, kernel_size: Size = 3, *, filters: int = 49, filter_size: Size = 7,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        self.filters = check.positive_int("filters", filters)
+        self.filter_size = check.ntuple("filter_size", filter_size, self.ndim)
+        super().__init__(channels, channels, kernel_size, device=device, dtype=dtype)
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The filters, their norm, and the weights of what they make."""
+        n = self.filters
+        return {
+            "weight_f": (n, channels, *self.filter_size), "bias_f": (n,), "weight_norm": (n,), "bias_norm": (n,),
+            "weight_p": (channels, n, 1, 1), "bias_p": (channels,),
+        }  # fmt: skip
+
+    def reset_parameters(self) -> None:
+        """Draws as every cell does; the norm starts as one that changes nothing but mean and variance."""
+        super().reset_parameters()
+        reset_norms(self)
+
+    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+        """The next h."""
+        (h,), (filters, b_f, scale, shift, weigh, b_p) = state, w.extra
+        made = F.group_norm(self.conv(h, filters, b_f), self._groups(), scale, shift)
+        p = h + self.conv(made, weigh, b_p)
+        k = (self.conv(x, w.ih, w.b_ih) + self.conv(h, w.hh)).sigmoid()
+        return (p + k * (x - p),)
+
+    def _groups(self) -> int:
+        return GROUPS if self.filters % GROUPS == 0 else 1
+
+
+def moments(filters: Tensor) -> Tensor:
+    r"""The moments of filters ``(…, K, K)``, K odd: :math:`\sum_{u,v} u^i v^j / (i!\, j!) \, w_{uv}` in place (i, j).
+
+    u and v count rows and columns from the middle. A filter whose moments are zero but for a one at (i, j) acts as the
+    partial derivative of order i down and j to the right, in pixels.
+
+    Example:
+        >>> right = torch.zeros(3, 3)
+        >>> right[1] = torch.tensor([-0.5, 0.0, 0.5])  # half the difference of the neighbours
+        >>> moments(right).tolist()
+        [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    size = filters.shape[-1]
+    if filters.dim() < 2 or filters.shape[-2] != size or size % 2 == 0:
+        raise ValueError(f"expected square filters (…, K, K) of odd K, got {tuple(filters.shape)}")
+    place = torch.arange(size, dtype=torch.float64) - size // 2
+    rows: list[Any] = [place**i / math.factorial(i) for i in range(size)]
+    power = torch.stack(rows).to(filters)
+    return power @ filters @ power.T

@@ -1,0 +1,129 @@
+"""The motion-aware network: ``mau``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import _checks as check
+from ..layers.mau import MAUCell
+from ._autoregressive import AutoregressiveForecaster, Delta, State
+from ._blocks import map_of, stage, unread_weights
+from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
+from ._registry import register
+
+
+class MAU(AutoregressiveForecaster):
+    """Motion-aware units between an encoder and a decoder of frames.
+
+    The units' layer norms have a scale and a shift for each pixel: those of a network for frames of `img_size` are
+    fitted to frames of another size, bilinearly, which OpenSTL's code cannot do. ``unread`` holds weights and biases of
+    two convolutions (its ``merge`` and ``conv_last_sr``) that OpenSTL's code makes and never reads.
+
+    Args:
+        in_chans: channels of a frame.
+        hidden_channels: channels of every map.
+        kernel_size: kernel of the units' convolutions; the encoder's and decoder's are 3×3.
+        num_layers: units on top of each other.
+        patch_size: pixels of a patch's edge; frames are folded into patches first.
+        downsampling: how much smaller than the folded frame the units' maps are, a power of two.
+        tau: steps that a unit looks back.
+        img_size: height and width of the frames that the norms are for, or one number for both.
+        residual: whether the spatial state goes past each unit as well; OpenSTL's ``cell_mode="residual"``.
+        recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
+        horizon: frames to forecast when the call does not say.
+        num_classes: 0.
+        device, dtype: where and as what the parameters are made.
+
+    References:
+        Chang, Z. et al. (2021). MAU: A Motion-Aware Unit for Video Prediction and Beyond.
+        https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html
+
+    Example:
+        >>> model = MAU(hidden_channels=4, num_layers=2, tau=3, img_size=8)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+
+    def __init__(
+        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, num_layers: int = 4,
+        patch_size: int = 1, downsampling: int = 4, tau: int = 5, img_size: int | Sequence[int] = 64,
+        residual: bool = False, recall: bool = False, horizon: int = 10, num_classes: int = 0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        check.positive_int("patch_size", patch_size)
+        halvings = check.positive_int("downsampling", downsampling).bit_length() - 1
+        if downsampling != 2**halvings:
+            raise ValueError(f"downsampling must be a power of two, got {downsampling}")
+        super().__init__(in_chans, horizon, patch_size * downsampling, num_classes, patch_size)
+        if isinstance(hidden_channels, int):
+            hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
+        widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
+        if len(set(widths)) != 1:
+            raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        width, folded, size = widths[0], in_chans * patch_size**2, map_of(img_size, self.reduction)
+        self.num_features, self.recall = width, check.boolean("recall", recall)
+        self.stem = stage(nn.Conv2d, folded, width, 1, 1, 0, **made)
+        self.downs = nn.ModuleList(stage(nn.Conv2d, width, width, 3, 2, 1, **made) for _ in range(halvings))
+        self.layers = nn.ModuleList(
+            MAUCell(width, kernel_size, tau=tau, map_size=size, residual=residual, **made) for _ in widths
+        )
+        ups = [stage(nn.ConvTranspose2d, width, width, 3, 2, 1, 1, **made) for _ in range(halvings)]
+        self.ups = nn.ModuleList(up if i < halvings - 1 else up[0] for i, up in enumerate(ups))
+        self.head = nn.Conv2d(width, folded, 1, **made)
+        merge, last = (width, 2 * width, 1, 1), (folded, 2 * folded, 1, 1)
+        self.unread = unread_weights([merge, merge[:1], last, last[:1]], **made)
+
+    def start(self, x: Tensor) -> State:
+        """Zeros: the last t and s of each unit in turn."""
+        edge = 2 ** len(self.downs)
+        zeros = x.new_zeros(len(x), self.num_features, x.shape[-2] // edge, x.shape[-1] // edge)
+        return (zeros,) * sum(len(layer.names(None)) for layer in self.layers)  # type: ignore[operator, misc]
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+        """Down, up through the units, and up to the frame."""
+        x = self.stem(x)
+        encoded = []
+        for down in self.downs:
+            encoded.append(x)
+            x = down(x)
+        new: list[Tensor] = []
+        each = len(state) // len(self.layers)
+        for i, layer in enumerate(self.layers):
+            x, kept = layer(x, state[i * each : (i + 1) * each])
+            new += kept
+        for up in self.ups:
+            x = up(x)
+            if self.recall:
+                x = x + encoded.pop()
+        return self.head(x), tuple(new), []
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameters by depth, for layer-wise learning rates."""
+        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "head": r"^ups|^head|^unread"}
+
+
+_DOC = """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.
+
+That is the count of OpenSTL's code for frames of 64×64, of which 8,259 are never read: 4,475,329 are live. Frames
+``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4; reads its own forecast.
+Chang et al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html.
+Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000
+epochs: MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),
+    img_size (64), residual (False), recall (False), horizon (10).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("mau", hidden_channels=4, num_layers=2)
+    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+    (1, 2, 1, 8, 8)
+"""
+
+register(__name__, "mau", MAU, cfg=FRAME_CFG, doc=_DOC, published=release("mau", 1))

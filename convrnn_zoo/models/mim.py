@@ -1,0 +1,148 @@
+"""Memory In Memory: ``mim``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import _checks as check
+from ..layers.mim import MIMBlockCell, MIMCell
+from ..layers.stlstm import STLSTMCell
+from ._autoregressive import Delta, State
+from ._blocks import map_of, unread_weights
+from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
+from ._registry import register
+from .predrnn import PredRNN
+
+
+class MIM(PredRNN):
+    """An ST-LSTM cell and MIM blocks above it, each with a MIM-N beside it that reads how the layer below changes.
+
+    The peepholes have one weight a pixel: those of a network for frames of `img_size` are fitted to frames of another
+    size, bilinearly, which OpenSTL's code cannot do. A block's MIM-S has a memory that OpenSTL's code never sets back:
+    there the forecast of a batch depends on the batches before it, and they must all be of one size. Here it starts at
+    zero in every call, as there in the first; with `carry_memory` it goes on as there, without a gradient, until
+    :meth:`forget`. ``unread`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
+
+    Args:
+        img_size: height and width of the frames that the peepholes are for, or one number for both.
+        carry_memory: whether a call begins with the memories that the call before has left.
+        …: as for :class:`~convrnn_zoo.models._autoregressive.StackedCells`, with two layers or more of one width.
+
+    References:
+        Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity
+        from Spatiotemporal Dynamics. https://arxiv.org/abs/1811.07490
+
+    Example:
+        >>> model = MIM(hidden_channels=[4, 4], kernel_size=3, patch_size=2, img_size=8)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+
+    def __init__(
+        self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, carry_memory: bool = False,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        size = map_of(img_size, patch_size)
+        super().__init__(*args, patch_size=patch_size, map_size=size, **kwargs)
+        above = len(self.widths) - 1
+        if not above:
+            raise ValueError("num_layers must be at least 2: the blocks stand above the first layer")
+        width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
+        made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        self.differences = nn.ModuleList(
+            MIMCell(width, width, kernel, map_size=size, bias=False, **made)  # type: ignore[arg-type]
+            for _ in range(above)
+        )
+        self.unread = unread_weights([(width, 2 * width, 1, 1)] * above, **made)
+        self.carry_memory = check.boolean("carry_memory", carry_memory)
+        self.forget()
+
+    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
+        """An ST-LSTM cell below, blocks above."""
+        if index:
+            return MIMBlockCell(in_channels, channels, kernel_size, bias=False, **made)
+        del made["map_size"]
+        return STLSTMCell(in_channels, channels, kernel_size, bias=False, **made)
+
+    def forget(self) -> None:
+        """Lets the next call begin with memories of zero."""
+        self._carried: State | None = None
+
+    def start(self, x: Tensor) -> State:
+        """Zeros, but for memories that are carried.
+
+        In turn: the blocks' s; h and c of the MIM-N; h and c of the layers; m; and whether there was a step before.
+        """
+        state, above = super().start(x), len(self.differences)
+        memories = (torch.zeros_like(state[0]),) * above
+        if self._carried is not None:
+            memories = self._carried
+            if memories[0].shape != state[0].shape:
+                raise ValueError(
+                    f"{type(self).__name__} with carry_memory expected a batch like the one before, whose memories are "
+                    f"{tuple(memories[0].shape)}, got one of {tuple(state[0].shape)}; call forget() in between"
+                )
+        return (*memories, *state[: 2 * above], *state, x.new_zeros(()))
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+        """Up through the layers and the differences beside them, the memory with it."""
+        above = len(self.differences)
+        memories, parts, (*cells, m, begun) = state[:above], state[above : 3 * above], state[3 * above :]
+        below, c, m = self.layers[0](x, (*cells[:2], m))
+        d = begun * (below - cells[0])  # of the first step there is no difference
+        new_memories, new_parts, new = [], [], [below, c]
+        for i, (layer, differ) in enumerate(zip(list(self.layers)[1:], self.differences, strict=True)):
+            own = slice(2 * i, 2 * i + 2)
+            d, n = differ(d, parts[own])
+            below, c, m, s = layer(below, (*cells[2:][own], m, memories[i], d))
+            new_memories.append(s)
+            new_parts += [d, n]
+            new += [below, c]
+        return self.head(below), (*new_memories, *new_parts, *new, m, torch.ones_like(begun)), []
+
+    def finish(self, state: State) -> None:
+        """Keeps the blocks' memories for the next call, where they are carried."""
+        if self.carry_memory:
+            self._carried = tuple(s.detach() for s in state[: len(self.differences)])
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameters by depth, for layer-wise learning rates."""
+        blocks = r"^(?:layers|differences)\.(\d+)"
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
+
+
+_DOC = """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patches of 4×4, 38,043,648 parameters.
+
+That is the count of OpenSTL's code for frames of 64×64, of which 98,304 are never read: 37,945,344 are live. Frames
+``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast.
+Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to
+10: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were made with
+memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM` for that, and for frames of other
+sizes.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
+    carry_memory (False), horizon (10).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("mim", hidden_channels=4, num_layers=2)
+    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+    (1, 2, 1, 8, 8)
+"""
+
+register(
+    __name__,
+    "mim",
+    MIM,
+    cfg=FRAME_CFG,
+    doc=_DOC,
+    published=release(
+        "mim",
+        remarks="its figures were made with memories that go on from batch to batch; a call here starts them at zero",
+    ),
+)

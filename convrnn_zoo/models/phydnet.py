@@ -1,0 +1,157 @@
+"""PhyDNet: ``phydnet``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import _checks as check
+from ..layers.onebias import Conv2dOneBiasLSTMCell
+from ..layers.phycell import PhyCell, moments
+from ._autoregressive import AutoregressiveForecaster, Delta, State
+from ._blocks import NEGATIVE_SLOPE
+from ._forecasting import FRAME_CFG
+from ._openstl_releases import release
+from ._registry import register
+
+GROUPS = 16
+"""Of the norms behind the convolutions of maps, where they divide the channels; else there is one."""
+
+
+def block(below: int, channels: int, stride: int = 1, up: bool = False, **made: Any) -> nn.Sequential:
+    """A 3×3 convolution, or a transposed one, a group norm and a leaky ReLU."""
+    more: dict[str, Any] = {"output_padding": stride - 1} if up else {}
+    convolution: Any = nn.ConvTranspose2d if up else nn.Conv2d
+    return nn.Sequential(
+        convolution(below, channels, 3, stride, 1, **more, **made),
+        nn.GroupNorm(GROUPS if channels % GROUPS == 0 else 1, channels, **made),
+        nn.LeakyReLU(NEGATIVE_SLOPE),
+    )
+
+
+class PhyDNet(AutoregressiveForecaster):
+    """Two branches on the map of a frame: a physical cell, and ConvLSTM layers for what physics leaves.
+
+    Both branches have an encoder and a decoder of their own; the sum of their maps becomes the frame, whose pixels a
+    sigmoid keeps between 0 and 1: there are no logits for a loss of cross-entropy. The physical cell is corrected by
+    its input in forecasting too, where the paper would leave it alone: so OpenSTL's code does. Training adds to the
+    loss of the frames how far :meth:`moments` are from those of partial derivatives.
+
+    Args:
+        in_chans: channels of a frame.
+        hidden_channels: one width a ConvLSTM layer; the last is that of the physical cell as well. A number is the
+            width of all `num_layers`.
+        num_layers: ConvLSTM layers, where `hidden_channels` is a number.
+        kernel_size: kernel of the cells' gates.
+        patch_size: 2 or 4; how much smaller than the frame the maps are. The encoder's strides make them so.
+        stem_channels: channels at half the frame's size.
+        filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
+        horizon: frames to forecast when the call does not say.
+        num_classes: 0.
+        device, dtype: where and as what the parameters are made.
+
+    References:
+        Le Guen, V. and Thome, N. (2020). Disentangling Physical Dynamics from Unknown Factors for Unsupervised Video
+        Prediction. https://arxiv.org/abs/2003.01460
+
+    Example:
+        >>> model = PhyDNet(hidden_channels=[8, 8], stem_channels=8, filters=9, filter_size=3)
+        >>> tuple(model(torch.rand(1, 3, 1, 16, 16), horizon=2).shape)
+        (1, 2, 1, 16, 16)
+    """
+
+    def __init__(
+        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (128, 128, 64), num_layers: int = 3,
+        kernel_size: int = 3, patch_size: int = 4, stem_channels: int = 32, filters: int = 49, filter_size: int = 7,
+        horizon: int = 10, num_classes: int = 0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(in_chans, horizon, check.choice("patch_size", patch_size, (2, 4)), num_classes, patch_size=1)
+        if isinstance(hidden_channels, int):
+            hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
+        widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2
+        self.physics = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **made)
+        self.layers = nn.ModuleList(
+            Conv2dOneBiasLSTMCell(below, width, kernel_size, **made)
+            for below, width in zip([top, *widths], widths, strict=False)
+        )
+        self.widths, self.num_features = widths, stem
+        ends = {
+            branch: (
+                nn.Sequential(block(2 * stem, top, **made), block(top, top, **made)),
+                nn.Sequential(block(top, top, up=True, **made), block(top, 2 * stem, up=True, **made)),
+            )
+            for branch in ("physics", "rest")
+        }
+        self.encoders = nn.ModuleDict({branch: encoder for branch, (encoder, _) in ends.items()})
+        self.decoders = nn.ModuleDict({branch: decoder for branch, (_, decoder) in ends.items()})
+        self.stem = nn.Sequential(
+            block(in_chans, stem, 2, **made), block(stem, stem, **made), block(stem, 2 * stem, last, **made)
+        )
+        self.image = nn.Sequential(
+            block(2 * stem, stem, 2, up=True, **made),
+            block(stem, stem, up=True, **made),
+            nn.ConvTranspose2d(stem, in_chans, 3, last, 1, output_padding=last - 1, **made),
+        )
+
+    def start(self, x: Tensor) -> State:
+        """Zeros: the physical cell's h, then h and c of each layer in turn."""
+        size = [s // self.reduction for s in x.shape[-2:]]
+        widths = [self.widths[-1], *(width for width in self.widths for _ in range(2))]
+        return tuple(x.new_zeros(len(x), width, *size) for width in widths)
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+        """The frame's map through both branches, and their maps to the next frame."""
+        x = self.stem(x)
+        physical = self.physics(self.encoders["physics"](x), state[0])
+        rest, new = self.encoders["rest"](x), [physical]
+        for i, layer in enumerate(self.layers):
+            new += layer(rest, state[1 + 2 * i : 3 + 2 * i])
+            rest = new[-2]
+        made = self.decoders["physics"](physical) + self.decoders["rest"](rest)
+        return self.image(made).sigmoid(), tuple(new), []
+
+    def moments(self) -> Tensor:
+        """The moments ``(filters, hidden, K, K)`` of the physical cell's filters, and what training draws them to.
+
+        Filter n is meant to be the partial derivative of order ``n // K`` down and ``n % K`` to the right: its moments
+        to be zero but for a one there. OpenSTL adds to the loss, for each of the `hidden` maps, the mean squared
+        distance from that.
+
+        Example:
+            >>> model = PhyDNet(hidden_channels=[8, 8], stem_channels=8, filters=9, filter_size=3)
+            >>> meant = torch.eye(9).reshape(9, 1, 3, 3)
+            >>> apart = (model.moments() - meant).square().mean(dim=(0, 2, 3)).sum()
+        """
+        filters: Any = self.physics.weight_f
+        return moments(filters)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameters by depth, for layer-wise learning rates."""
+        blocks = [(r"^layers\.(\d+)", None), (r"^physics", (0,))]
+        return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
+
+
+_DOC = """PhyDNet: a physical cell beside three ConvLSTM layers on maps a quarter of a frame, 3,091,732 parameters.
+
+Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels between 0 and 1; reads
+its own forecast. Le Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST after 200
+epochs, 10 frames to 10: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM .9559. See
+:class:`~convrnn_zoo.models.phydnet.PhyDNet` for what its loss adds.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (1), hidden_channels ((128, 128, 64)), num_layers (3), kernel_size (3), patch_size (4), stem_channels (32),
+    filters (49), filter_size (7), horizon (10).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("phydnet", hidden_channels=8, num_layers=2, stem_channels=8)
+    >>> tuple(model(torch.rand(1, 3, 1, 16, 16), horizon=2).shape)
+    (1, 2, 1, 16, 16)
+"""
+
+register(__name__, "phydnet", PhyDNet, cfg=FRAME_CFG, doc=_DOC, published=release("phydnet"))

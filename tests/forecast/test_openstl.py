@@ -1,0 +1,107 @@
+"""What OpenSTL's recurrent models promise beyond what every forecaster does."""
+
+import pytest
+import torch
+
+import convrnn_zoo
+
+from .helpers import tiny
+
+TIED = ("mim", "mau", "e3d_lstm")
+"""Those with a weight for each pixel."""
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_weights_a_pixel_are_those_of_the_size_they_are_built_for(name):
+    model = tiny(name, img_size=(8, 16), num_layers=2)
+    sizes = {p.shape[-2:] for n, p in model.named_parameters() if "norm" in n or "weight_pi" in n}
+    assert sizes == {(2, 4)}
+    with pytest.raises(ValueError, match=r"img_size must be multiples of 4, got \(8, 10\)"):
+        tiny(name, img_size=(8, 10))
+    with pytest.raises(ValueError, match="img_size must be at least 1"):
+        tiny(name, img_size=0)
+
+
+@pytest.mark.parametrize("name", ["predrnn_pp", "mim"])
+def test_two_layers_of_one_width_at_least(name):
+    with pytest.raises(ValueError, match="num_layers must be at least 2"):
+        tiny(name, num_layers=1)
+    with pytest.raises(ValueError, match="the same in every layer"):
+        tiny(name, hidden_channels=[3, 4])
+
+
+def test_mau_refuses_what_it_cannot_be():
+    with pytest.raises(ValueError, match="downsampling must be a power of two, got 3"):
+        tiny("mau", downsampling=3)
+    with pytest.raises(ValueError, match="the same in every layer"):
+        tiny("mau", hidden_channels=[3, 4])
+
+
+def test_mau_may_recall_and_add():
+    plain = tiny("mau", num_layers=2)
+    x = torch.rand(1, 3, 1, 8, 8)
+    for option in ("recall", "residual"):
+        other = tiny("mau", num_layers=2, **{option: True})
+        other.load_state_dict(plain.state_dict())
+        assert not torch.allclose(other(x, horizon=2), plain(x, horizon=2))
+
+
+def test_phydnet_of_both_patch_sizes_and_no_other():
+    for patch in (2, 4):
+        model = tiny("phydnet", patch_size=patch)
+        assert model.reduction == patch
+        out = model(torch.rand(1, 2, 1, 2 * patch, 3 * patch), horizon=2)
+        assert out.shape == (1, 2, 1, 2 * patch, 3 * patch)
+        assert 0 <= out.min() <= out.max() <= 1
+    with pytest.raises(ValueError, match="patch_size must be one of 2, 4, got 3"):
+        tiny("phydnet", patch_size=3)
+
+
+def test_an_eidetic_memory_reaches_back_to_the_first_frame():
+    """Shut out of every way but the attention, the first frame is still recalled."""
+    model = tiny("e3d_lstm", num_layers=1).eval()
+    state = model.start(torch.zeros(1, 16, 2, 2))
+    for frame in torch.rand(3, 1, 16, 2, 2):
+        _, state, _ = model.advance(frame, state)
+    before, h, *cells = state
+    assert len(cells) == 4  # of zeros, and one a frame
+    assert torch.equal(cells[-1], torch.zeros_like(h))
+    changed = [*cells[:2], cells[2] + 1, cells[3]]
+    made = [model.advance(torch.ones(1, 16, 2, 2), (before, h, *past))[0] for past in (cells, changed)]
+    assert not torch.allclose(*made)
+
+
+def test_carried_memories_have_no_gradient_and_no_place_in_a_state_dict():
+    model = tiny("mim", num_layers=2, carry_memory=True)
+    keys = set(model.state_dict())
+    x = torch.rand(2, 3, 1, 8, 8)
+    for _ in range(2):  # a second backward pass would fail if it went into the first call
+        model(x, horizon=2).sum().backward()
+    assert set(model.state_dict()) == keys
+    with pytest.raises(TypeError, match="carry_memory must be True or False"):
+        tiny("mim", carry_memory=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["predrnn_pp", "mim", "mau", "phydnet", "e3d_lstm"])
+def test_a_training_step_of_the_published_size_recomputes_with_less_memory(name):
+    """By what the graph keeps between the passes: the tensors that autograd saves, each counted once."""
+
+    def kept(checkpointing):
+        torch.manual_seed(0)
+        model = convrnn_zoo.create_model(name)
+        model.set_grad_checkpointing(checkpointing)
+        weights, found = {p.data_ptr() for p in model.parameters()}, {}
+
+        def pack(t):
+            if t.data_ptr() not in weights:
+                found[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            out = model(torch.rand(1, 3, 1, 64, 64), horizon=2)
+        total = sum(found.values())
+        out.sum().backward()
+        return total
+
+    assert kept(True) < kept(False) / 2

@@ -1,0 +1,34 @@
+"""OpenSTL's models whose outputs are recorded under their own keys, and what their weights do not tell."""
+
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+from .recorded import Recorded, recorded
+
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "openstl_predrnnpp": ("predrnn_pp", {"patch_size": 2}),
+    "openstl_mim": ("mim", {"patch_size": 2}),
+    "openstl_mau": ("mau", {"patch_size": 1, "tau": 3}),
+    "openstl_phydnet": ("phydnet", {"patch_size": 4}),
+    "openstl_e3dlstm": ("e3d_lstm", {"patch_size": 2}),
+}
+"""The recording, the zoo's name, and the options of its conversion."""
+
+
+@cache
+def known(name: str) -> Recorded:
+    """The recording, read once: nobody changes it."""
+    return recorded(name)
+
+
+def weights(name: str) -> dict[str, Tensor]:
+    """The parameters alone: PhyDNet's file has buffers beside them."""
+    return {key: value for key, value in known(name).state.items() if not key.startswith("k2m.")}
+
+
+def read(name: str) -> tuple[Recorded, Tensor, int]:
+    """The recording, the frames that the model read, and how many to forecast."""
+    found = known(name)
+    return found, found.values["x.frames"][:, : found.kwargs["pre"]], found.kwargs["aft"]

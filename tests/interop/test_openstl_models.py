@@ -1,0 +1,174 @@
+"""OpenSTL's PredRNN++, MIM, MAU, PhyDNet and E3D-LSTM: its outputs, from its state dicts, by our networks."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from convrnn_zoo import WeightsError, interop
+from convrnn_zoo.layers.phycell import moments
+
+from .openstl_states import MODELS, known, read, weights
+
+EVERY = pytest.mark.parametrize("name", MODELS)
+ENTRIES = [(name, key) for name in MODELS for key in weights(name)]
+
+
+def load(name: str, state: dict[str, Tensor] | None = None, **options: Any) -> Any:
+    return interop.load("openstl", known(name).state if state is None else state, **MODELS[name][1] | options)
+
+
+def assert_agree(actual: Tensor, expected: Tensor) -> None:
+    """To 1e-5 of what the expected values span."""
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= 1e-5 * (expected.max() - expected.min())
+
+
+def all_of(made: Any) -> Tensor:
+    return torch.cat([made.warmup, made.forecast], dim=1)
+
+
+@EVERY
+@torch.no_grad()
+def test_forecasts(name: str) -> None:
+    about, x, horizon = read(name)
+    model = load(name, horizon=horizon)
+    assert model.pretrained_cfg["architecture"] == MODELS[name][0]
+    made = model(x, return_aux=True)
+    expected = about.values["y.pred"]
+    if name == "openstl_phydnet":  # whose recording parts the two
+        assert_agree(all_of(made)[:, : x.shape[1]], about.values["y.warm"])
+        assert_agree(made.forecast, expected)
+    else:
+        assert_agree(all_of(made), expected)
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if "y.pred_sampled" in known(n).values])
+@torch.no_grad()
+def test_what_is_read_in_training(name: str) -> None:
+    about, x, horizon = read(name)
+    model = load(name)
+    teacher = about.values["x.frames"][:, x.shape[1] :]
+    given = torch.ones(len(x), x.shape[1] - 1, dtype=torch.bool)
+    masks = {"y.pred_sampled": torch.cat([given, about.values["x.sampled"].bool()], dim=1)}
+    if "x.rsampled" in about.values:
+        masks["y.pred_reverse"] = about.values["x.rsampled"].bool()
+    for expected, mask in masks.items():
+        assert not mask.all()
+        made = model(x, teacher=teacher, mask=mask, return_aux=True)
+        assert made.forecast.shape[1] == horizon
+        assert_agree(all_of(made), about.values[expected])
+
+
+@torch.no_grad()
+def test_mim_goes_on_with_its_memories_if_told_to() -> None:
+    about, x, horizon = read("openstl_mim")
+    model = load("openstl_mim", horizon=horizon)
+    first, second = model(x, return_aux=True), model(x, return_aux=True)
+    assert torch.equal(all_of(first), all_of(second))
+    model.carry_memory = True
+    assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
+    assert_agree(all_of(model(x, return_aux=True)), about.values["y.second_call"])
+    assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
+    with pytest.raises(ValueError, match=r"memories are \(2, 4, 4, 6\), got one of \(1, 4, 4, 6\); call forget\(\)"):
+        model(x[:1])
+    model.forget()
+    assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
+
+
+@torch.no_grad()
+def test_phydnets_branches() -> None:
+    about, x, _ = read("openstl_phydnet")
+    model, images = load("openstl_phydnet"), []
+    state = model.start(x[:, 0])
+    for frame in x.unbind(1):
+        _, state, _ = model.advance(frame, state)
+        parts = {"physics": state[0], "rest": state[-2]}
+        images.append([model.image(model.decoders[branch](h)).sigmoid() for branch, h in parts.items()])
+    assert_agree(state[0], about.values["y.phycell_H"])
+    for key, made in zip(("y.warm_phys", "y.warm_conv"), zip(*images, strict=True), strict=True):
+        assert_agree(torch.stack(made, dim=1), about.values[key])
+
+
+def test_moments_are_those_of_phydnets_matrices() -> None:
+    """Its buffers give moments by rows and by columns."""
+    state = known("openstl_phydnet").state
+    filters = state["phycell.cell_list.0.F.conv1.weight"].double()
+    by_row, by_column = state["k2m._M0"], state["k2m._M1"]
+    torch.testing.assert_close(moments(filters), by_row @ filters @ by_column.T)
+    torch.testing.assert_close(load("openstl_phydnet").moments(), moments(filters).float(), rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+def test_every_number_is_kept_and_those_that_are_never_read_change_nothing(name: str) -> None:
+    about, x, _ = read(name)
+    model = load(name)
+    assert sum(p.numel() for p in model.parameters()) == sum(v.numel() for v in weights(name).values())
+    with torch.no_grad():
+        before = model(x)
+        unread = [p for p in model.parameters() if not p.requires_grad]
+        for p in unread:
+            p.add_(1.0)
+        assert torch.equal(model(x), before)
+    dead = sum(about.state[key].numel() for key in about.dead)
+    forget = sum(v.numel() // 7 for k, v in about.state.items() if "conv_x.0.conv3d" in k)  # the f' of an E3D-LSTM
+    assert sum(p.numel() for p in unread) == dead + forget
+
+
+@pytest.mark.parametrize(("name", "key"), ENTRIES)
+def test_a_wrong_entry_is_named(name: str, key: str) -> None:
+    state = known(name).state
+    with pytest.raises(WeightsError) as e:
+        load(name, {k: v for k, v in state.items() if k != key})
+    assert f"missing: {key}" in str(e.value)
+    assert "(" not in str(e.value)  # no shape is doubted
+    with pytest.raises(WeightsError, match="of another shape: ") as e:
+        load(name, {**state, key: torch.cat([state[key], state[key][:1]])})
+    assert f"{key} {(len(state[key]) + 1, *state[key].shape[1:])} for (" in str(e.value)
+
+
+@EVERY
+def test_what_is_refused(name: str) -> None:
+    state = known(name).state
+    with pytest.raises(WeightsError, match=r"unexpected: head\.weight"):
+        load(name, {**state, "head.weight": torch.zeros(2, 2)})
+    with pytest.raises(WeightsError, match=r"patch_size of 2 or 4|patches of 3×3"):
+        load(name, patch_size=3)
+    if name != "openstl_mau":
+        with pytest.raises(TypeError, match="tau: options of a MAU"):
+            load(name, tau=2)
+    if name in ("openstl_predrnnpp", "openstl_mim"):
+        norm = next(k for k in state if k.endswith(".0.weight")).replace(".0.weight", ".1.weight")
+        with pytest.raises(WeightsError, match=r"layer norms .*layer_norm=0"):
+            load(name, {**state, norm: torch.zeros(16, 4, 6)})
+
+
+@EVERY
+def test_recognised_by_its_keys_also_within_a_larger_model(name: str) -> None:
+    state = known(name).state
+    assert interop.recognise(state).source.name == "openstl"
+    larger = {f"net.{k}": v for k, v in state.items()} | {"head.weight": torch.zeros(2, 2)}
+    same = interop.load("auto", larger, prefix="net.", **MODELS[name][1])
+    assert all(torch.equal(p, q) for p, q in zip(same.parameters(), load(name).parameters(), strict=True))
+    assert type(load(name, {f"model.{k}": v for k, v in state.items()})) is type(same)  # as a trainer writes it
+
+
+def test_phydnets_second_copies_must_be_copies() -> None:
+    state = known("openstl_phydnet").state
+    twice = {f"encoder.{k}": v for k, v in state.items() if k.startswith(("phycell.", "convcell."))}
+    assert twice
+    model = load("openstl_phydnet", {**state, **twice})
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), load("openstl_phydnet").parameters(), strict=True))
+    key = next(iter(twice))
+    with pytest.raises(WeightsError, match=f"contradicting: {key} and"):
+        load("openstl_phydnet", {**state, **twice, key: twice[key] + 1})
+
+
+def test_maus_modes() -> None:
+    model = load("openstl_mau", cell_mode="residual", model_mode="recall")
+    assert model.recall
+    assert all(layer.residual for layer in model.layers)
+    assert [layer.tau for layer in load("openstl_mau", tau=4).layers] == [4, 4]
+    with pytest.raises(ValueError, match="the modes 'normal' and 'recall', got 'residual'"):
+        load("openstl_mau", model_mode="residual")
