@@ -1,10 +1,8 @@
 """Parameters under torch.nn.RNN's names: what the ancestor, torch and the zoo itself share."""
 
 import inspect
-import re
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .. import layers
@@ -75,12 +73,13 @@ def build(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int, opti
             f"{checkpoint.origin} is an RNN, and its weights do not tell its nonlinearity: pass nonlinearity='tanh' "
             "(what it had unless another was given) or 'relu'"
         )
-    given = _allowed(made, options)
+    if foreign := [name for name in options if name not in inspect.signature(made).parameters]:
+        raise OptionError(f"{made.__name__} has no {', '.join(foreign)}; leave it out")
     in_channels = state[f"weight_ih{suffixes[0]}"].shape[1] * groups
     shape = {} if cell else {"num_layers": depth, "bidirectional": directions == 2}
     return fill(
         made(in_channels, same_or_list(widths), kernels[0] if cell else kernels, bias=bias, dtype=checkpoint.dtype(),
-             **shape, **given),
+             **shape, **options),
         state,
     )  # fmt: skip
 
@@ -99,19 +98,6 @@ def _gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
     )
 
 
-def _allowed(made: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(made).parameters
-    if foreign := [name for name in options if name not in known]:
-        raise OptionError(f"{made.__name__} has no {', '.join(foreign)}; leave it out")
-    return options
-
-
 def copied_state(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of a module, in tensors that share no memory with it."""
     return {k: v.detach().clone() for k, v in module.state_dict().items()}
-
-
-def spatial_axes(checkpoint: ForeignCheckpoint) -> int:
-    """The spatial axes of the first weight under one of these names; 0 where there is none."""
-    ranks = [v.dim() for k, v in checkpoint.state.items() if re.fullmatch(KEY, k) and isinstance(v, torch.Tensor)]
-    return max(ranks[0] - 2, 0) if ranks else 0
