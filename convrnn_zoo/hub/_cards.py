@@ -131,8 +131,8 @@ def _applied(record: Weights, shape: str) -> list[str]:
     if not isinstance(model, Forecaster):
         return [f"y = model(model.normalize(x))  # x: {shape}, in the units of the data"]
     return [
-        "from convrnn_zoo.train import load_forecaster  # the same, for frames in the unit of the data and of any size",
-        "",
+        "# The same, for frames of any size in the unit of the data:",
+        "from convrnn_zoo.train import load_forecaster",
         f'forecaster = load_forecaster("{record.name}")',
         f"y = forecaster(x, horizon={model.horizon})  # x: {shape}, y: (N, {model.horizon}, ...)",
     ]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import convrnn_zoo
 from tests.docs.pages import ROOT, blocks
 
 # By torch's own types, torch.hub.load gives an object that cannot be called, whatever the repository.
@@ -18,8 +17,6 @@ import timm
 import torch
 from torch import Tensor, nn
 from typing_extensions import assert_type
-
-import convrnn_zoo
 
 model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=1, hidden_channels=32, num_classes=5)
 assert_type(model, convrnn_zoo.ZooModel)
@@ -53,8 +50,6 @@ names: list[str] = convrnn_zoo.list_models("conv*")
 converted = convrnn_zoo.interop.load("torch", nn.LSTM(4, 8).state_dict())
 """
 WRONG = """
-import convrnn_zoo
-convrnn_zoo.create_model(3)
 convrnn_zoo.create_model("convgru2d_1layer").num_classes + "x"
 convrnn_zoo.nothing
 """
