@@ -80,7 +80,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         args = check_arguments(json.loads(json.dumps(args)), name)
     except TypeError as e:
         raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
-    again = build_on_meta(lambda **k: entry_points()[name](**k), args, name).state_dict()
+    again = build_on_meta(entry_points()[name], args, name).state_dict()
     if {k: v.shape for k, v in again.items()} != {k: v.shape for k, v in model.state_dict().items()}:
         raise WeightsError(
             f"{name}: the model was changed after it was built, so {args} would not build it again; make one with the "

@@ -1,4 +1,4 @@
-"""From a foreign checkpoint to a directory in the zoo's format."""
+"""From a checkpoint of another project to a directory in the zoo's format."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def convert(
     prefix: str = "",
     **options: Any,
 ) -> Conversion:
-    """Writes a foreign checkpoint as a model of the zoo: ``config.json``, ``model.safetensors`` and a card.
+    """Writes a checkpoint of another project as a model of the zoo: ``config.json``, ``model.safetensors`` and a card.
 
     A layer alone becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without
     classifier. :func:`convrnn_zoo.from_pretrained`, ``timm.create_model("local-dir:…")`` and a push take the directory.

@@ -1,4 +1,4 @@
-"""Parameters under torch.nn.RNN's names: what the ancestor, torch and the zoo itself share."""
+"""Parameters under torch.nn.RNN's names: what pytorch_convolutional_rnn, torch and the zoo share."""
 
 import inspect
 from typing import Any
