@@ -52,13 +52,14 @@ def build(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int, opti
     widths: list[int] = []
     kernels: list[tuple[int, ...]] = []
     for layer in range(depth):
-        ends = suffixes[layer * directions : (layer + 1) * directions]
-        weights = [f"weight_{part}{end}" for end in ends for part in ("hh", "ih")]
-        rows = entries.rows([*weights, *(f"bias_{part}{end}" for end in ends for part in ("ih", "hh"))], gates) or gates
+        here = suffixes[layer * directions : (layer + 1) * directions]
+        weights = [f"weight_{part}{suffix}" for suffix in here for part in ("hh", "ih")]
+        biases = [key.replace("weight", "bias") for key in weights]
+        rows = entries.rows([*weights, *biases], gates) or gates
         widths.append(rows // gates)
         taps = [size or 1 for size in entries.shape(weights, 2 + axes)[2:]]
         kernels.append((*taps, *(1,) * (ndim - axes)))
-    inputs = (entries.shape([f"weight_ih{end}" for end in suffixes[:directions]], 2 + axes)[1] or 1) * groups
+    inputs = (entries.shape([f"weight_ih{suffix}" for suffix in suffixes[:directions]], 2 + axes)[1] or 1) * groups
     args = {"bias": bias, **({} if cell else {"num_layers": depth, "bidirectional": directions == 2}), **options}
 
     def make(**where: Any) -> nn.Module:
