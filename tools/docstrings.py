@@ -1,5 +1,6 @@
 """The docstrings' reStructuredText as Markdown, for the site: formulas, roles, tables. mkdocs.yml names this file."""
 
+import inspect
 import re
 from typing import Any
 
@@ -50,9 +51,24 @@ def _table(match: re.Match[str]) -> str:
 
 
 class Docstrings(griffe.Extension):
-    """Every docstring, before it is parsed."""
+    """Every docstring before it is parsed, and the constructors whose signatures are made with their classes."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrites the docstring in place."""
         if obj.docstring:
             obj.docstring.value = markdown(obj.docstring.value)
+
+    def on_class_members(self, *, node: Any, cls: griffe.Class, **kwargs: Any) -> None:
+        """Takes the whole signature where the constructor's own passes arguments on as ``*args`` and ``**kwargs``."""
+        signature = vars(node.obj).get("__signature__")
+        if signature is not None:
+            parameters = griffe.Parameters(*map(_parameter, signature.parameters.values()))
+            cls.set_member("__init__", griffe.Function("__init__", parameters=parameters))
+
+
+def _parameter(p: inspect.Parameter) -> griffe.Parameter:
+    kind = griffe.ParameterKind[p.kind.name.lower()]
+    annotation = re.sub(r"(?:\w+\.)+(\w+)", r"\1", inspect.formatannotation(p.annotation))
+    return griffe.Parameter(
+        p.name, annotation=annotation, kind=kind, default=None if p.default is p.empty else repr(p.default)
+    )

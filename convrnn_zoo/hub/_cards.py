@@ -1,4 +1,4 @@
-"""Model cards: what a person and the Hub are told of a model. Facts come from the record or the model, not by hand."""
+"""Model cards, for people and for the Hub. Facts come from the record or the model, not by hand."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from ..models import Metric, Weights, WeightsError
 
 BEGIN, END = "<!-- facts: generated, edits between the markers are lost -->", "<!-- /facts -->"
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
-# What the Hub knows of what the zoo's models do and are measured by. What is not here is told as tags and in the text.
+# The Hub's ids of tasks, metrics and data sets. What has none stands among the tags and in the text.
 _PIPELINES = {
     "audio-classification": "audio-classification",
     "next-frame-prediction": "video-to-video",
@@ -36,7 +36,7 @@ def slug(text: str) -> str:
 
 
 def check_card(card: ModelCard) -> ModelCard:
-    """Refuses what is wrong whatever words the Hub knows; a push has the Hub check those before anything is sent.
+    """Refuses a card that no Hub would take; whether its ids are known, a push asks the Hub before anything is sent.
 
     Raises:
         WeightsError: each fault.
@@ -160,17 +160,18 @@ def model_card(
     metrics: Iterable[Metric] = (),
     tags: Iterable[str] = (),
 ) -> ModelCard:
-    """The card of a model that has no record, from the model and the user's words.
+    """The card of a model that has no record, from the model and what the user says of it.
 
     Args:
         model: built by its name.
         repo_id: ``owner/name``.
-        license: one of the Hub's words; "other" with `license_name`.
+        license: an id of the Hub's, such as "mit"; "other" with `license_name`.
         license_name: the licence's own name, "unstated" by default, where `license` is "other".
-        description, task: sentences and words of the user's.
+        description: what the model is for, in a sentence or two.
+        task: such as "video classification"; the Hub's pipeline tag where it has one of that name.
         datasets: ids of the Hub's.
-        tags: words.
-        metrics: what was measured, as :class:`~convrnn_zoo.Metric`. Those that the Hub knows are told to it as
+        tags: more tags.
+        metrics: what was measured, as :class:`~convrnn_zoo.Metric`. Those that the Hub knows become its
             results on the first of the `datasets`.
 
     Raises:

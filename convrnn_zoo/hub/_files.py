@@ -105,7 +105,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         args = check_arguments(json.loads(json.dumps(args)), name)
     except TypeError as e:
         raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
-    again = build_on_meta(lambda **k: entry_points()[name](**k), args, name)
+    again = build_on_meta(entry_points()[name], args, name)
     if getattr(model, "horizon", None) != getattr(again, "horizon", None):  # which training sets after building
         args["horizon"] = model.horizon
     if {k: v.shape for k, v in again.state_dict().items()} != {k: v.shape for k, v in model.state_dict().items()}:

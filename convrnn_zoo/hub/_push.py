@@ -45,7 +45,7 @@ def push_to_hub(
         token: by default that of ``hf auth login`` or HF_TOKEN.
         revision: the branch; ``main`` by default. It is made if it is not there.
         create_pr: whether to open a pull request instead, also on others' repositories.
-        card: the card as text or ModelCard, or a mapping with the words for
+        card: the card as text or ModelCard, or a mapping with the arguments of
             :func:`~convrnn_zoo.hub.model_card`. By default an existing one is left alone, but for facts between the
             markers of this package; else one is made, from the record where the weights are those of one.
 

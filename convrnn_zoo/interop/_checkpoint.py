@@ -37,7 +37,7 @@ STRIP = (
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """Tensors by name, words for where they come from, and what the file says of itself beyond them."""
+    """Tensors by name, where they come from (for messages), and what else the file says of itself."""
 
     state: Mapping[str, Tensor]
     origin: str

@@ -1,4 +1,4 @@
-"""From a foreign checkpoint to a directory in the zoo's format."""
+"""From a checkpoint of another project to a directory in the zoo's format."""
 
 import hashlib
 import json
@@ -16,6 +16,8 @@ from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
 from ..models import HubAccessError, create_model, list_models
 from ._load import load_recognised
 from ._source import Source
+
+KEEP = "Take the layer from convrnn_zoo.interop.load and keep its state_dict in a .safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def convert(
     prefix: str = "",
     **options: Any,
 ) -> Conversion:
-    """Writes a foreign checkpoint as a model of the zoo: ``config.json``, ``model.safetensors`` and a card.
+    """Writes a checkpoint of another project as a model of the zoo: ``config.json``, ``model.safetensors`` and a card.
 
     A layer alone becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without
     classifier. :func:`convrnn_zoo.from_pretrained`, ``timm.create_model("local-dir:…")`` and a push take the directory.
@@ -115,8 +117,7 @@ def to_model(module: nn.Module) -> nn.Module:
     if kind is None or not isinstance(module, ConvRNNBase | ConvRNNCellBase):
         raise ValueError(
             f"no architecture of the zoo has a {type(module).__name__}: the core family has one geometry for input and "
-            "state, and the activations of its papers. Take the layer from convrnn_zoo.interop.load and keep its "
-            "state_dict in a .safetensors"
+            f"state, and the activations of its papers. {KEEP}"
         )
     cell = isinstance(module, ConvRNNCellBase)
     depth = 1 if cell else module.num_layers
@@ -124,8 +125,7 @@ def to_model(module: nn.Module) -> nn.Module:
     architecture = f"{kind}{module.ndim}d{both}_{depth}layer"
     if architecture not in list_models():
         raise ValueError(
-            f"the zoo has names for one to three layers, and this {type(module).__name__} has {depth}. Take the layer "
-            "from convrnn_zoo.interop.load and keep its state_dict in a .safetensors"
+            f"the zoo has names for one to three layers, and this {type(module).__name__} has {depth}. {KEEP}"
         )
     model = create_model(architecture, dtype=next(module.parameters()).dtype, **_arguments(module))
     state = {f"{key}_l0" if cell else key: value for key, value in module.state_dict().items()}
@@ -135,20 +135,12 @@ def to_model(module: nn.Module) -> nn.Module:
 
 def _arguments(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
     """What the model is built with, as plain values, where it differs from the layer's defaults."""
-    one = [1] * module.ndim
-    kernel, hidden = _plain(module.kernel_size), _plain(module.hidden_kernel_size)
-    given = {"in_chans": module.in_channels, "hidden_channels": _plain(module.out_channels), "kernel_size": kernel}
-    optional = {
-        "hidden_kernel_size": (hidden, kernel),
-        "bias": (module.bias, True),
-        "dropout": (getattr(module, "dropout", 0.0), 0.0),
-        "stride": (_plain(module.stride), one),
-        "dilation": (_plain(module.dilation), one),
-        "groups": (module.groups, 1),
-        "padding_mode": (module.padding_mode, "zeros"),
-        **{name: (getattr(module, name), allowed[0]) for name, allowed in module.options.items()},
-    }
-    return given | {name: value for name, (value, default) in optional.items() if value != default}
+    kernel, one = module.kernel_size, (1,) * module.ndim
+    usual = {"hidden_kernel_size": kernel, "bias": True, "dropout": 0.0, "stride": one, "dilation": one, "groups": 1,
+             "padding_mode": "zeros", **{name: allowed[0] for name, allowed in module.options.items()}}  # fmt: skip
+    changed = {name: v for name, default in usual.items() if (v := getattr(module, name, default)) != default}
+    given = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": kernel, **changed}
+    return {name: _plain(value) for name, value in given.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -142,7 +142,7 @@ def expect(target: str, module: nn.Module, *kinds: type[nn.Module]) -> Any:
 
 
 def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:
-    """Words for every kernel that a padding of ``k // 2`` does not keep the map's size with."""
+    """For messages: every kernel that a padding of ``k // 2`` does not keep the map's size with."""
     return [f"the even kernel {tuple(k)}, which it pads by k // 2" for k in kernels if any(n % 2 == 0 for n in k)]
 
 
@@ -153,7 +153,7 @@ def refuse(target: str, module: nn.Module, reasons: Iterable[str]) -> None:
 
 
 def unlike(module: nn.Module, **wanted: Any) -> list[str]:
-    """Where attributes of the module differ from what a target allows, in words."""
+    """For messages: where attributes of the module differ from what a target allows."""
     return [
         f"{name}={getattr(module, name)!r}, and it knows {value!r} alone"
         for name, value in wanted.items()

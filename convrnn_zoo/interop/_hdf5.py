@@ -39,13 +39,11 @@ def read_hdf5(file: Path | IO[bytes], origin: str) -> Content:
         with h5py.File(file, "r") as root:
             attributes = {k: _text(v) for k, v in root.attrs.items() if isinstance(v, str | bytes)}
             legacy = "layer_names" in root.attrs or "model_weights" in root  # the format that Keras calls so
-            for node in (root, root.get("model_weights", root)):  # the second holds what there is to read
-                _check_links(node, h5py.HardLink)
-            _collect(node, (), h5py.HardLink, state, dropped)
+            _collect(root, (), h5py.HardLink, state, dropped)
     except OSError as e:
         raise WeightsError(f"{origin} is not a sound HDF5 file ({e}); fetch or save it anew") from e
     if legacy:  # a group a layer, in which the paths of its variables begin anew
-        state = {path.partition("/")[2]: value for path, value in state.items()}
+        state = {path.removeprefix("model_weights/").partition("/")[2]: value for path, value in state.items()}
     if dropped:
         logger.info("%s: left out, not part of the model: %s", origin, ", ".join(dropped))
     return Content(state, attributes)
@@ -53,7 +51,8 @@ def read_hdf5(file: Path | IO[bytes], origin: str) -> Content:
 
 def _collect(node: Any, path: tuple[str, ...], link: type, state: dict[str, Any], dropped: list[str]) -> None:
     """Every array below `node`; groups bear the names of their layers where the file has them."""
-    _check_links(node, link)
+    if foreign := [key for key in node if not isinstance(node.get(key, getlink=True), link)]:
+        raise OSError(f"{node.name} leads elsewhere by {', '.join(foreign)}, which Keras never writes")
     if len(path) > DEEPEST:
         raise OSError(f"{node.name} leads elsewhere: its groups hold each other")
     for key, child in node.items():
@@ -66,12 +65,6 @@ def _collect(node: Any, path: tuple[str, ...], link: type, state: dict[str, Any]
             state["/".join((*path[:-1], CELL_VARIABLES[key]))] = child[...]
         else:
             state["/".join((*path, key.removesuffix(":0")))] = child[...]
-
-
-def _check_links(node: Any, link: type) -> None:
-    """Refuses links to other files and to other places, which Keras never writes."""
-    if foreign := [key for key in node if not isinstance(node.get(key, getlink=True), link)]:
-        raise OSError(f"{node.name} leads elsewhere by {', '.join(foreign)}")
 
 
 def _text(value: str | bytes) -> str:

@@ -1,80 +1,94 @@
-"""Sources with one convolution of ``[x, h]`` where ours has two, padded by ``k // 2``, and one bias."""
+"""Sources with convolutions of ``[x, h]`` where ours has one of each, padded by ``k // 2``, and one bias a gate."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..layers import ConvRNNBase
-from ._entries import (
-    Entries,
-    even_kernels,
-    expect,
-    fill,
-    odd_kernels,
-    one_bias,
-    refuse,
-    reorder,
-    same_or_list,
-    unlike,
-)  # fmt: skip
+from ._checkpoint import ForeignCheckpoint
+from ._entries import Entries, even_kernels, expect, fill, odd_kernels, one_bias, refuse, reorder, same_or_list, unlike
 
 
-def from_joined(
-    entries: Entries,
-    kind: type[ConvRNNBase],
-    weights: list[Tensor],
-    biases: list[Tensor],
-    order: Sequence[int],
-    **options: Any,
-) -> Any:
-    """The layer of these weights ``(gates · width, in + width, k, k)`` and biases, one each a layer, or no bias.
+@dataclass(frozen=True)
+class Joined:
+    """How such a source lays out its layers."""
 
-    `order` is that of their gates by ours, as for :func:`reorder`; `options` are the layer's.
+    source: str
+    kind: type[ConvRNNBase]
+    """Our layer."""
+    cell: str
+    """What the keys of a layer begin with, to be formatted with its number."""
+    convs: Mapping[str, tuple[int, ...]]
+    """Its convolutions, and which of our gates their rows are; as many in each."""
+    negated: tuple[str, ...] = ()
+    """Those whose sign is turned."""
+    always_bias: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What our layer must be built with to compute the same."""
 
-    Raises:
-        WeightsError: an entry is missing, of another shape or left over, or a kernel is even.
-    """
-    widths = [len(weight) // kind.gates for weight in weights]
-    for layer, (weight, width) in enumerate(zip(weights, widths, strict=True)):
-        if weight.shape[1] <= width and not entries.faults:
-            shape = tuple(weight.shape)
-            entries.fault("of another shape", f"layer {layer} {shape}: {width} channels of h and none of x")
-    entries.done()
-    kernels = [tuple(weight.shape[2:]) for weight in weights]
-    odd_kernels(entries.origin, kernels)
-    state: dict[str, Tensor] = {}
-    for layer, (weight, width) in enumerate(zip(weights, widths, strict=True)):
-        weight = reorder(weight, order)
-        state |= {f"weight_ih_l{layer}": weight[:, :-width], f"weight_hh_l{layer}": weight[:, -width:]}
-    for layer, bias in enumerate(biases):
-        bias = reorder(bias, order)
-        state |= {f"bias_ih_l{layer}": bias, f"bias_hh_l{layer}": torch.zeros_like(bias)}
-    in_channels = state["weight_ih_l0"].shape[1]
-    options["dtype"] = entries.checkpoint.dtype()
-    return fill(kind(in_channels, same_or_list(widths), kernels, len(weights), bool(biases), **options), state)
+    @property
+    def order(self) -> list[int]:
+        """Our gates in the order of the source."""
+        return [gate for gates in self.convs.values() for gate in gates]
 
+    def keys(self, layer: int) -> dict[str, int]:
+        """What the keys of its convolutions begin with, and the sign of each."""
+        return {self.cell.format(layer) + conv: -1 if conv in self.negated else 1 for conv in self.convs}
 
-def to_joined(
-    target: str, module: nn.Module, kind: type[ConvRNNBase], **wanted: Any
-) -> list[tuple[Tensor, Tensor | None]]:
-    """Weight and bias of each layer of the module, joined; the bias is None where the module has none.
+    def load(self, checkpoint: ForeignCheckpoint, *, batch_first: bool = False) -> Any:
+        """A layer of ours with its weights; `batch_first` is that layer's."""
+        entries = Entries(checkpoint, self.source)
+        convs = re.sub(r"\\\{.*\\\}", r"(\\d+)", re.escape(self.cell)) + f"(?:{'|'.join(self.convs)})"
+        layers = entries.count(rf"{convs}\.(?:weight|bias)", f"{next(iter(self.keys(0)))}.weight, …")
+        bias = self.always_bias or bool(entries.having(rf"{convs}\.bias"))
+        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
+        each = len(self.order) // len(self.convs)
+        state: dict[str, Tensor] = {}
+        widths: list[int] = []
+        kernels: list[tuple[int, ...]] = []
+        for layer in range(layers):
+            keys = self.keys(layer)
+            weights = [f"{key}.weight" for key in keys]
+            rows = entries.rows([*weights, *(f"{key}.bias" for key in keys)], each) or each
+            width = rows // each
+            _, both, *kernel = entries.shape(weights, 4)
+            shape = (rows, widths[-1] + width if layer else both, *kernel)
+            weight = torch.cat([sign * entries.take(f"{key}.weight", shape) for key, sign in keys.items()])
+            weight = reorder(weight, inverse)
+            state |= {f"weight_ih_l{layer}": weight[:, :-width], f"weight_hh_l{layer}": weight[:, -width:]}
+            if bias:
+                value = torch.cat([sign * entries.take(f"{key}.bias", (rows,)) for key, sign in keys.items()])
+                state |= {f"bias_ih_l{layer}": reorder(value, inverse), f"bias_hh_l{layer}": torch.zeros_like(value)}
+            widths.append(width)
+            kernels.append(tuple(weight.shape[2:]))
+        in_channels = state["weight_ih_l0"].shape[1]
+        if not in_channels and not entries.faults:
+            entries.fault("of another shape", f"layer 0: {widths[0]} channels of h and none of x")
+        entries.done()
+        odd_kernels(checkpoint.origin, kernels)
+        made = self.kind(in_channels, same_or_list(widths), kernels, layers, bias, batch_first=batch_first,
+                         dtype=checkpoint.dtype(), **self.options)  # fmt: skip
+        return fill(made, state)
 
-    Raises:
-        ValueError: the target cannot express the module, with every reason.
-    """
-    layer: ConvRNNBase = expect(target, module, kind)
-    reasons = unlike(
-        layer, **wanted, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1, padding_mode="zeros",
-        hidden_kernels=layer.kernels,
-    )  # fmt: skip
-    refuse(target, module, reasons + even_kernels(layer.kernels))
-    state = layer.state_dict()
-    return [
-        (
-            torch.cat([state[f"weight_ih_l{n}"], state[f"weight_hh_l{n}"]], dim=1),
-            one_bias(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"]) if layer.bias else None,
-        )
-        for n in range(layer.num_layers)
-    ]
+    def export(self, module: nn.Module) -> dict[str, Tensor]:
+        """The source's state dict; the two biases of our gates are one there."""
+        layer: ConvRNNBase = expect(self.source, module, self.kind)
+        reasons = unlike(layer, **self.options, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1,
+                         padding_mode="zeros", hidden_kernels=layer.kernels)  # fmt: skip
+        refuse(self.source, module, reasons + even_kernels(layer.kernels))
+        ours, out = layer.state_dict(), {}
+        for n in range(layer.num_layers):
+            theirs = {"weight": torch.cat([ours[f"weight_ih_l{n}"], ours[f"weight_hh_l{n}"]], dim=1)}
+            if layer.bias:
+                theirs["bias"] = one_bias(ours[f"bias_ih_l{n}"], ours[f"bias_hh_l{n}"])
+            elif self.always_bias:
+                theirs["bias"] = theirs["weight"].new_zeros(len(theirs["weight"]))
+            for end, value in theirs.items():
+                parts = reorder(value, self.order).chunk(len(self.convs))
+                for (key, sign), part in zip(self.keys(n).items(), parts, strict=True):
+                    out[f"{key}.{end}"] = sign * part
+        return out

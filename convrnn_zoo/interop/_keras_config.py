@@ -32,7 +32,7 @@ OPTIONS = {
     "keras_version": "which 'hard_sigmoid' is meant, where the file does not tell",
 }
 LAYER = re.compile("ConvLSTM[123]D")
-IN_TRAINING = ("dropout", "recurrent_dropout")
+BUILT, IN_TRAINING = ("strides", "dilation_rate", "activation"), ("dropout", "recurrent_dropout")
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,8 @@ class Settings:
     padding: str
     strides: tuple[int, ...]
     dilation_rate: tuple[int, ...]
-    activation: str
-    recurrent_activation: str
-
-    def activations(self) -> dict[str, str]:
-        """Arguments for a layer of other activations; none where they are those of the core family."""
-        if (self.activation, self.recurrent_activation) == ("tanh", "sigmoid"):
-            return {}
-        return {"activation": self.activation, "recurrent_activation": self.recurrent_activation}
+    activations: dict[str, Any]
+    """For a layer of other activations; none where they are those of the core family."""
 
 
 def settings(
@@ -64,7 +58,7 @@ def settings(
     given = dict(given)
     version = given.pop("keras_version", checkpoint.version)
     described = _described(checkpoint, name)
-    options = {**({} if described else DEFAULTS), **described, **given}
+    options = {**DEFAULTS, **described, **given}
     if missing := [o for o in ASKED if o not in options]:
         raise WeightsError(
             f"{checkpoint.origin} does not tell how its layer was built: pass "
@@ -86,12 +80,12 @@ def settings(
         )
     if options["padding"] not in ("same", "valid"):
         raise ValueError(f"padding must be 'same' or 'valid', as Keras has them, got {options['padding']!r}")
+    activations: dict[str, Any] = {o: _activation(options[o], version) for o in ("activation", "recurrent_activation")}
     return Settings(
         options["padding"],
         check.ntuple("strides", options["strides"], ndim),
         check.ntuple("dilation_rate", options["dilation_rate"], ndim),
-        _activation(options["activation"], version),
-        _activation(options["recurrent_activation"], version),
+        {} if activations == {"activation": "tanh", "recurrent_activation": "sigmoid"} else activations,
     )
 
 
@@ -107,7 +101,12 @@ def _described(checkpoint: ForeignCheckpoint, name: str) -> dict[str, Any]:
         config = named[0]["config"]
         if named[0]["class_name"] == "Bidirectional":
             inner = config["layer"]["config"]
-            _same_directions(checkpoint, name, inner, (config.get("backward_layer") or config["layer"])["config"])
+            back = (config.get("backward_layer") or config["layer"])["config"]
+            if differing := [o for o in (*ASKED, *BUILT) if inner.get(o) != back.get(o)]:
+                raise ValueError(
+                    f"{checkpoint.origin}: the two directions of {name} differ in {', '.join(differing)}, and here "
+                    "they are built alike; convert each as a layer of its own"
+                )
             config = {**inner, "merge_mode": config["merge_mode"]}
         training = {o: config[o] for o in IN_TRAINING if config.get(o)}
     except (KeyError, TypeError, AttributeError, RecursionError) as e:
@@ -129,15 +128,6 @@ def _recurrent(node: Any) -> Iterator[Mapping[str, Any]]:
             return
     for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
         yield from _recurrent(child)
-
-
-def _same_directions(checkpoint: ForeignCheckpoint, name: str, ahead: dict[str, Any], back: dict[str, Any]) -> None:
-    asked = (*ASKED, "strides", "dilation_rate", "activation")
-    if differing := [o for o in asked if ahead.get(o) != back.get(o)]:
-        raise ValueError(
-            f"{checkpoint.origin}: the two directions of {name} differ in {', '.join(differing)}, and here they are "
-            "built alike; convert each as a layer of its own"
-        )
 
 
 def _activation(name: Any, version: str | None) -> str:

@@ -44,7 +44,7 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
         super().__init__(*args, **kwargs)
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The law of ConvLSTM with the two activations."""
+        """The equations of ConvLSTM with the two activations."""
         act, gate = ACTIVATIONS[self.activation], ACTIVATIONS[self.recurrent_activation]
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)

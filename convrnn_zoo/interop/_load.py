@@ -1,4 +1,4 @@
-"""The table of sources, and the two roads through it."""
+"""The table of sources; loading from one, and exporting to one."""
 
 import inspect
 import logging

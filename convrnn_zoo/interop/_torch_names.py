@@ -1,10 +1,8 @@
-"""Parameters under torch.nn.RNN's names: what the ancestor, torch and the zoo itself share."""
+"""Parameters under torch.nn.RNN's names: what pytorch_convolutional_rnn, torch and the zoo share."""
 
 import inspect
-import re
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .. import layers
@@ -16,7 +14,6 @@ from ._source import OptionError
 
 KIND_BY_GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
 """The kind of a cell by the number of its gates."""
-PEEPHOLES = ("weight_pi", "weight_pf", "weight_po")
 PARAMETER = "(?:weight|bias)_(?:ih|hh)"
 KEY = r"weight_(?:ih|hh)(?:_l\d+(?:_reverse)?)?"
 
@@ -40,49 +37,38 @@ def build(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int, opti
     bias = bool(entries.having(r"bias_.*"))
     peephole = bool(entries.having(r"weight_p[ifo].*"))
 
-    state: dict[str, Tensor] = {}
-    widths: list[int] = []
-    kernels: list[tuple[int, ...]] = []
     groups = check.positive_int("groups", options.get("groups", 1))
     gates = _gates(entries, [f"weight_hh{s}" for s in suffixes], 2 + axes, groups)
-    for place, suffix in enumerate(suffixes):
-        layer, weights = place // directions, (f"weight_hh{suffix}", f"weight_ih{suffix}")
-        rows = entries.rows([*weights, f"bias_ih{suffix}", f"bias_hh{suffix}"], gates)
-        kernel = entries.shape(weights, 2 + axes)[2:]
-        if place % directions:  # the second direction is as the first
-            rows, kernel = gates * widths[layer], kernels[layer]
-        width = rows // gates if rows else None
-        within = width and width // groups  # channels of one group
-        below = widths[layer - 1] * directions // groups if layer else None
-        hh = state[weights[0]] = entries.take(weights[0], (rows, within, *kernel))
-        state[weights[1]] = entries.take(weights[1], (rows, below, *kernel))
-        for name in PEEPHOLES if peephole else ():
-            state[name + suffix] = entries.take(name + suffix, (width, within, *kernel))
-        for name in ("bias_ih", "bias_hh") if bias else ():
-            state[name + suffix] = entries.take(name + suffix, (rows,))
-        if place % directions == 0:
-            widths.append(width or 1)
-            kernels.append(tuple(hh.shape[2:]))
-    entries.done()
-    taps = (1,) * (ndim - axes)
-    kernels = [kernel + taps for kernel in kernels]
-    state = {k: v.reshape(*v.shape, *taps) if v.dim() > 1 else v for k, v in state.items()}
-
     kind = ("Peephole" if peephole else "") + KIND_BY_GATES[gates]
     made: type[nn.Module] = getattr(layers, f"Conv{ndim}d{kind}{'Cell' if cell else ''}")
+    if foreign := [name for name in options if name not in inspect.signature(made).parameters]:
+        raise OptionError(f"{made.__name__} has no {', '.join(foreign)}; leave it out")
     if kind == "RNN" and "nonlinearity" not in options:
         raise WeightsError(
             f"{checkpoint.origin} is an RNN, and its weights do not tell its nonlinearity: pass nonlinearity='tanh' "
             "(what it had unless another was given) or 'relu'"
         )
-    given = _allowed(made, options)
-    in_channels = state[f"weight_ih{suffixes[0]}"].shape[1] * groups
-    shape = {} if cell else {"num_layers": depth, "bidirectional": directions == 2}
-    return fill(
-        made(in_channels, same_or_list(widths), kernels[0] if cell else kernels, bias=bias, dtype=checkpoint.dtype(),
-             **shape, **given),
-        state,
-    )  # fmt: skip
+
+    widths: list[int] = []
+    kernels: list[tuple[int, ...]] = []
+    for layer in range(depth):
+        here = suffixes[layer * directions : (layer + 1) * directions]
+        weights = [f"weight_{part}{suffix}" for suffix in here for part in ("hh", "ih")]
+        biases = [key.replace("weight", "bias") for key in weights]
+        rows = entries.rows([*weights, *biases], gates) or gates
+        widths.append(rows // gates)
+        taps = [size or 1 for size in entries.shape(weights, 2 + axes)[2:]]
+        kernels.append((*taps, *(1,) * (ndim - axes)))
+    inputs = (entries.shape([f"weight_ih{suffix}" for suffix in suffixes[:directions]], 2 + axes)[1] or 1) * groups
+    args = {"bias": bias, **({} if cell else {"num_layers": depth, "bidirectional": directions == 2}), **options}
+
+    def make(**where: Any) -> nn.Module:
+        return made(inputs, same_or_list(widths), kernels[0] if cell else kernels, **args, **where)
+
+    wanted = {key: value.shape for key, value in make(device="meta").state_dict().items()}
+    state = {key: entries.take(key, shape[: 2 + axes]).reshape(shape) for key, shape in wanted.items()}
+    entries.done()
+    return fill(make(dtype=checkpoint.dtype()), state)
 
 
 def _gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
@@ -99,19 +85,6 @@ def _gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
     )
 
 
-def _allowed(made: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(made).parameters
-    if foreign := [name for name in options if name not in known]:
-        raise OptionError(f"{made.__name__} has no {', '.join(foreign)}; leave it out")
-    return options
-
-
 def copied_state(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of a module, in tensors that share no memory with it."""
     return {k: v.detach().clone() for k, v in module.state_dict().items()}
-
-
-def spatial_axes(checkpoint: ForeignCheckpoint) -> int:
-    """The spatial axes of the first weight under one of these names; 0 where there is none."""
-    ranks = [v.dim() for k, v in checkpoint.state.items() if re.fullmatch(KEY, k) and isinstance(v, torch.Tensor)]
-    return max(ranks[0] - 2, 0) if ranks else 0

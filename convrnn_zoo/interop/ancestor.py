@@ -3,6 +3,7 @@
 https://github.com/kamo-naoyuki/pytorch_convolutional_rnn
 """
 
+import re
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from ..layers import ConvRNNBase, ConvRNNCellBase
 from ._checkpoint import ForeignCheckpoint
 from ._entries import expect, refuse, unlike
 from ._source import Source
-from ._torch_names import KEY, build, copied_state, spatial_axes
+from ._torch_names import KEY, build, copied_state
 
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
@@ -19,8 +20,9 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
 
     What its weights do not tell is taken by name, as its own constructor has it; see :data:`ANCESTOR`.
     """
-    axes = spatial_axes(checkpoint) or 2
-    return build(checkpoint, "ancestor", axes, axes, options)
+    ranks = [value.dim() for key, value in checkpoint.state.items() if re.fullmatch(KEY, key)]
+    axes = max(ranks[0] - 2, 0) if ranks else 0
+    return build(checkpoint, "ancestor", axes or 2, axes or 2, options)
 
 
 def export(module: nn.Module) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..layers import ConvLSTM, ConvRNNBase
 from ._checkpoint import ForeignCheckpoint
-from ._entries import expect, fill, one_bias, refuse, unlike
-from ._keras_arrays import Sizes, take_layer
-from ._keras_config import OPTIONS, Settings, settings
+from ._entries import expect, one_bias, refuse, unlike
+from ._keras_arrays import take_layer
+from ._keras_config import OPTIONS, settings
 from ._keras_layers import ACTIVATED, PLAIN, ActivatedConvLSTM, ResizingConvLSTM
 from ._source import Source
 
@@ -32,54 +32,45 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **given: An
         layer: the layer's name, where the file has several, or other layers with weights beside it.
     """
     sizes = take_layer(checkpoint, layer)
-    how = settings(checkpoint, sizes.name, len(sizes.kernel), len(sizes.arrays) == 2, given)
-    weights = [{role: _ours(role, v) for role, v in direction.items()} for direction in sizes.arrays]
+    ndim, directions = len(sizes.kernel), len(sizes.arrays)
+    how = settings(checkpoint, sizes.name, ndim, directions == 2, given)
     plain = how.padding == "same" and set(how.strides + how.dilation_rate) == {1}
-    return (_plain if plain else _resizing)(sizes, weights, how)
-
-
-def _ours(role: str, value: Tensor) -> Tensor:
-    """Kernels ``(k…, in, out)`` as ``(out, in, k…)``; the gates are in our order already."""
-    return value.movedim((-1, -2), (0, 1)) if role != "bias" else value
-
-
-def _layer(sizes: Sizes, how: Settings, **args: Any) -> ConvRNNBase:
-    ndim = len(sizes.kernel)
-    activations: dict[str, Any] = how.activations()
-    made = (ACTIVATED if activations else PLAIN)[ndim]
-    return made(
-        out_channels=sizes.filters, batch_first=True, bidirectional=len(sizes.arrays) == 2, dtype=sizes.dtype,
-        **activations, **args,
+    args: dict[str, Any] = {"in_channels": sizes.in_channels, "kernel_size": sizes.kernel, "bias": sizes.bias}
+    if not plain:
+        rows = 4 * sizes.filters * directions
+        args = {"in_channels": rows, "kernel_size": 1, "hidden_kernel_size": sizes.kernel, "bias": False}
+    rnn = (ACTIVATED if how.activations else PLAIN)[ndim](
+        out_channels=sizes.filters, batch_first=True, bidirectional=directions == 2, dtype=sizes.dtype,
+        **args, **how.activations,
     )  # fmt: skip
-
-
-def _plain(sizes: Sizes, weights: list[dict[str, Tensor]], how: Settings) -> ConvRNNBase:
-    state: dict[str, Tensor] = {}
-    for end, w in zip(("", "_reverse"), weights, strict=False):
-        state |= {f"weight_ih_l0{end}": w["kernel"], f"weight_hh_l0{end}": w["recurrent_kernel"]}
-        if sizes.bias:
-            state |= {f"bias_ih_l0{end}": w["bias"], f"bias_hh_l0{end}": torch.zeros_like(w["bias"])}
-    args = {"in_channels": sizes.in_channels, "kernel_size": sizes.kernel, "bias": sizes.bias}
-    return fill(_layer(sizes, how, **args), state)
-
-
-def _resizing(sizes: Sizes, weights: list[dict[str, Tensor]], how: Settings) -> ResizingConvLSTM:
-    one = (1,) * len(sizes.kernel)
-    rnn = _layer(
-        sizes, how, in_channels=4 * sizes.filters * len(weights), kernel_size=one,
-        hidden_kernel_size=sizes.kernel, bias=False,
-    )  # fmt: skip
-    module = ResizingConvLSTM(
+    made: Any = rnn if plain else ResizingConvLSTM(
         rnn, sizes.in_channels, sizes.kernel, padding=how.padding, strides=how.strides,
         dilation_rate=how.dilation_rate, bias=sizes.bias,
     )  # fmt: skip
-    state = module.state_dict()
-    state["input_conv.weight"] = torch.cat([w["kernel"] for w in weights])
-    if sizes.bias:
-        state["input_conv.bias"] = torch.cat([w["bias"] for w in weights])
-    for end, w in zip(("", "_reverse"), weights, strict=False):
-        state[f"rnn.weight_hh_l0{end}"] = w["recurrent_kernel"]
-    return fill(module, state)
+    for ours, theirs in zip(_variables(made), sizes.arrays, strict=True):
+        for role, value in theirs.items():
+            ours[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
+        if "zero" in ours:
+            ours["zero"].zero_()
+    return made
+
+
+def _variables(module: Any) -> list[dict[str, Tensor]]:
+    """Keras's variables of each direction as they lie in our parameters, ``(out, in, k…)``; gates are in one order.
+
+    Where a gate has our two biases, the second stands beside as ``zero``.
+    """
+    resizing = isinstance(module, ResizingConvLSTM)
+    rnn = module.rnn if resizing else module
+    found = []
+    for place, end in enumerate(("", "_reverse")[: rnn.num_directions]):
+        names = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih", "zero": "bias_hh"}
+        ours = {role: getattr(rnn, f"{name}_l0{end}", None) for role, name in names.items()}
+        if resizing:
+            conv = {"kernel": module.input_conv.weight, "bias": module.input_conv.bias}
+            ours |= {role: p if p is None else p.chunk(rnn.num_directions)[place] for role, p in conv.items()}
+        found.append({role: p.detach() for role, p in ours.items() if p is not None})
+    return found
 
 
 def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
@@ -98,26 +89,15 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
         reasons += [f"the kernels {kernels[0]} of the input and {rnn.hidden_kernels[0]} of the state, and it has one"]
     refuse("keras", module, reasons)
     name = name or f"conv_lstm{rnn.ndim}d"
-    arrays: dict[str, Tensor] = {}
-    for place, end in enumerate(("", "_reverse")[: rnn.num_directions]):
-        path = f"{('forward', 'backward')[place]}_{name}/" if rnn.bidirectional else ""
-        kernel, recurrent, bias = _parts(layer, place, end)
-        arrays[f"{path}conv_lstm_cell/kernel"] = kernel.movedim((0, 1), (-1, -2))
-        arrays[f"{path}conv_lstm_cell/recurrent_kernel"] = recurrent.movedim((0, 1), (-1, -2))
-        if bias is not None:
-            arrays[f"{path}conv_lstm_cell/bias"] = bias
-    return {path: value.detach().cpu().contiguous().numpy() for path, value in arrays.items()}
-
-
-def _parts(module: ConvRNNBase | ResizingConvLSTM, place: int, end: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Kernel, recurrent kernel and bias of one direction, in our axes."""
-    if isinstance(module, ResizingConvLSTM):
-        weight, bias = module.input_conv.weight, module.input_conv.bias
-        parts = [None if p is None else p.chunk(module.rnn.num_directions)[place] for p in (weight, bias)]
-        return parts[0], getattr(module.rnn, f"weight_hh_l0{end}"), parts[1]  # type: ignore[return-value]
-    state = module.state_dict()
-    bias = one_bias(state[f"bias_ih_l0{end}"], state[f"bias_hh_l0{end}"]) if module.bias else None
-    return state[f"weight_ih_l0{end}"], state[f"weight_hh_l0{end}"], bias
+    arrays: dict[str, Any] = {}
+    for side, ours in zip(("forward", "backward"), _variables(layer), strict=False):
+        path = f"{side}_{name}/conv_lstm_cell" if rnn.bidirectional else "conv_lstm_cell"
+        if "zero" in ours:
+            ours["bias"] = one_bias(ours["bias"], ours.pop("zero"))
+        for role, value in ours.items():
+            value = value.movedim((0, 1), (-1, -2)) if role != "bias" else value
+            arrays[f"{path}/{role}"] = value.cpu().clone(memory_format=torch.contiguous_format).numpy()
+    return arrays
 
 
 KERAS = Source(

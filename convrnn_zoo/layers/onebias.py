@@ -78,7 +78,7 @@ class GroupNormed(OneBias):
         return super().extra_shapes(channels, kernel) | {"weight_norm": rows, "bias_norm": rows}
 
     def reset_parameters(self) -> None:
-        """Draws as the kind does; the norm starts as one that changes nothing but mean and variance."""
+        """Initialises as the kind does; the norm's scale is 1 and its shift 0."""
         super().reset_parameters()  # type: ignore[misc]
         for name, p in self.named_parameters():
             if name.startswith("weight_norm"):

@@ -1,5 +1,5 @@
 """One file from the Hub: from the cache if it is there, else downloaded; whole and as the Hub announced it, or not at
-all. A damaged copy is fetched anew once."""
+all. A damaged copy is downloaded once more."""
 
 import hashlib
 import logging
@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,26 +15,13 @@ from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled, Rev
 
 from .._version import __version__
 from ._errors import WeightsError
-from ._hub_errors import (
-    CLIENT_ERRORS,
-    TIMEOUT,
-    TRANSPORT,
-    UNREACHABLE,
-    Where,
-    explain,
-    explained,
-    is_incomplete,
-    kinds,
-    root_of,
-    status_of,
-)
+from ._hub_errors import CLIENT_ERRORS, TRANSPORT, Where, explain, explained, may_pass
 from ._meta import check_size
 from ._safetensors import sha256_of
 
 logger = logging.getLogger("convrnn_zoo")
 Token = str | bool | None
-_TRIES, _PATIENCE = 3, 3.0
-_CUT = {"RemoteProtocolError", "RemoteDisconnected", "IncompleteRead"}
+_TRIES, _AT_ONCE = 3, 3.0
 T = TypeVar("T")
 
 
@@ -54,18 +40,17 @@ def fetch(where: Where, cache_dir: Any = None, token: Token = None, sha256: str 
 
     Raises:
         HubAccessError: it cannot be had; the cache is as it was.
-        WeightsError: it is larger than the limit, or damaged even when fetched anew; it is not kept in the cache.
+        WeightsError: it is larger than the limit, or damaged even when downloaded again; it is not kept in the cache.
     """
     with explained(where):
-        download = partial(_download, where, cache_dir, token)
         path, announced = _look_up(where, cache_dir, token)
-        path = path or download()
+        path = path or _download(where, cache_dir, token)
         # The cache links to a content by its checksum; where the system has no links, the Hub's word is all there is.
         expected = sha256 or (Path(os.readlink(path)).name if path.is_symlink() else announced)
         if expected is None:
             logger.warning("%s: the cache keeps no checksum of it, so damage would pass unseen", where)
         elif not _matches(path, expected):
-            path = _fetch_anew(where, path, expected, download)
+            path = _download_again(where, cache_dir, token, expected)
         return path
 
 
@@ -111,23 +96,15 @@ def retry(where: Where, act: Callable[[], T], sends: bool = True) -> T:
     asked for again, since what was sent may have arrived.
     """
     start = time.monotonic()
-    for left in range(_TRIES - 1, -1, -1):
+    for _ in range(_TRIES - 1):
         try:
             return act()
         except CLIENT_ERRORS as e:
-            if not left or time.monotonic() - start > _PATIENCE or not _may_pass(root_of(e), sends):
+            if time.monotonic() - start > _AT_ONCE or not may_pass(e, sends):
                 raise
             logger.warning("%s. Trying again", explain(e, where))
             time.sleep(0.5)
-    raise AssertionError("unreachable")
-
-
-def _may_pass(error: BaseException, sends: bool) -> bool:
-    if status_of(error) is not None:
-        return status_of(error) in (500, 502, 503, 504)
-    if isinstance(error, TRANSPORT):
-        return not kinds(error) & (UNREACHABLE | TIMEOUT | (_CUT if sends else set()))
-    return is_incomplete(error)
+    return act()
 
 
 def _matches(path: Path, expected: str) -> bool:
@@ -138,10 +115,10 @@ def _matches(path: Path, expected: str) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == expected
 
 
-def _fetch_anew(where: Where, path: Path, expected: str, download: Callable[..., Path]) -> Path:
+def _download_again(where: Where, cache_dir: Any, token: Token, expected: str) -> Path:
     logger.warning("%s: the copy in the cache is damaged; fetching it anew", where)
     try:
-        again = download(force=True)
+        again = _download(where, cache_dir, token, force=True)
     except CLIENT_ERRORS as e:
         raise WeightsError(
             f"{where}: the copy in the cache is damaged (expected checksum {expected}) and could not be fetched anew: "

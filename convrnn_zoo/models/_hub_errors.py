@@ -30,6 +30,7 @@ CLIENT_ERRORS = (OSError, TRANSPORT, ValueError, RuntimeError)
 """What the client throws, be it told of the network, the disk, its arguments, or an upload that failed."""
 UNREACHABLE = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "NewConnectionError"}
 TIMEOUT = {"TimeoutException", "Timeout", "TimeoutError"}
+CUT = {"RemoteProtocolError", "RemoteDisconnected", "IncompleteRead"}
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,20 @@ _ROWS: tuple[tuple[type[BaseException] | Callable[[Any], bool], str, str], ...] 
 
 
 def root_of(error: BaseException) -> BaseException:
-    """What happened first: the client wraps it where it looked into the cache or was told to fetch anew."""
+    """What happened first: the client wraps it where it looked into the cache or was to download again."""
     wraps = isinstance(error, LocalEntryNotFoundError | ValueError | RuntimeError)
     inner = error.__cause__ if wraps and not isinstance(error, HfHubHTTPError) else None
     return root_of(inner) if isinstance(inner, OSError | TRANSPORT) else error
+
+
+def may_pass(error: BaseException, sends: bool) -> bool:
+    """Whether the same request may succeed the next moment; one that sends something may have arrived if it was cut."""
+    root = root_of(error)
+    if (status := status_of(root)) is not None:
+        return status in (500, 502, 503, 504)
+    if isinstance(root, TRANSPORT):
+        return not kinds(root) & (UNREACHABLE | TIMEOUT | (CUT if sends else set()))
+    return is_incomplete(root)
 
 
 def explain(error: BaseException, where: Where) -> ConvRNNHubError:

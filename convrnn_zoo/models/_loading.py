@@ -1,8 +1,8 @@
 """From a name or an address to weights, and from weights into a model: all of it or nothing.
 
-Every road takes this order: the model that the weights are said to be of is built on the meta device, within the size
-limit; the file is found, its size, checksum and header checked; its keys, shapes and dtypes compared with that model;
-only then is the real one built, the values read, found finite and loaded, strictly.
+Every way to load keeps this order: the model that the weights are said to be of is built on the meta device, within the
+size limit; the file is found, its size, checksum and header checked; its keys, shapes and dtypes compared with that
+model; only then is the real one built, the values read, found finite and loaded, strictly.
 """
 
 from collections.abc import Callable, Mapping

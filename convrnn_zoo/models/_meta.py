@@ -1,4 +1,4 @@
-"""Building on the meta device, which costs no memory, within a limit, from arguments that may be a stranger's."""
+"""Building on the meta device, which costs no memory, within a limit, from untrusted arguments."""
 
 import math
 import threading

@@ -45,7 +45,7 @@ def read_file(path: Path, origin: str, sha256: str | None = None) -> dict[str, T
         raise
     except OSError as e:
         raise HubAccessError(f"{origin}: cannot be read ({e}); check the path and its permissions") from e
-    except Exception as e:  # whatever the library makes of a stranger's header
+    except Exception as e:  # whatever the library makes of an untrusted header
         raise WeightsError(f"{origin}: not a sound safetensors file ({e!r:.300}); fetch it anew") from e
 
 

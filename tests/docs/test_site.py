@@ -1,5 +1,7 @@
 """The site builds without a warning, shows what is public, and fetches nothing."""
 
+import html
+import inspect
 import os
 import re
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import convrnn_zoo
-from convrnn_zoo import list_models
+from convrnn_zoo import layers, list_models
 
 from .pages import ROOT
 
@@ -33,6 +35,14 @@ def test_the_reference_has_all_that_is_public(site: Path) -> None:
     assert set(convrnn_zoo.__all__) - modules <= shown
     core = re.compile(r"conv\w+\dd_(bi_)?\dlayer")
     assert {n for n in list_models() if not core.fullmatch(n)} <= set(re.findall(r'<h3 id="(\w+)"', pages))
+
+
+@pytest.mark.parametrize("name", [name for name in layers.__all__ if inspect.isclass(getattr(layers, name))])
+def test_the_reference_names_every_argument_of_a_layer(name: str, site: Path) -> None:
+    page = (site / "api" / "layers.html").read_text(encoding="utf-8")
+    text = html.unescape(re.sub("<[^>]+>", "", page.split(f'id="convrnn_zoo.{name}"')[1].split("</pre>")[0]))
+    shown = re.findall(r"^ {4}(\w+)(?:=.+)?,$", text.partition(f"{name}(")[2], re.MULTILINE)
+    assert shown == list(inspect.signature(getattr(layers, name)).parameters)
 
 
 def test_no_page_shows_what_should_have_been_rendered(site: Path) -> None:

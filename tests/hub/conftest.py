@@ -118,12 +118,12 @@ def environment(hub, settings):
 
 @pytest.fixture
 def python(environment):
-    """Runs lines of Python in a process of their own and gives what they print."""
+    """Runs lines of Python in a process of their own and gives what they print; how long it may take, pytest says."""
 
     def run(code: str, *args: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, args)],
-            env={**environment, **env}, capture_output=True, text=True, timeout=120,
+            env={**environment, **env}, capture_output=True, text=True,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stderr
         return done

@@ -57,6 +57,16 @@ def test_an_entry_of_another_shape_is_named(source: str, key: str) -> None:
     assert f"{key} {tuple(state[key][:-1].shape)} for (" in message or "joined" in message or "kernel" in message
 
 
+def test_rows_that_no_gates_share_are_listed() -> None:
+    state = {"cell_list.0.conv.weight": torch.zeros(7, 3, 3, 3), "cell_list.0.conv.bias": torch.zeros(7)}
+    with pytest.raises(WeightsError, match=r"of another shape: cell_list\.0\.conv\.weight \(7, 3, 3, 3\) for \(4, "):
+        load("ndrplz", state)
+    state = {"weight_ih_l0": torch.zeros(4, 2), "weight_hh_l0": torch.zeros(4, 1)}
+    state |= {key.replace("l0", "l1"): torch.zeros(7, 1) for key in state}
+    with pytest.raises(WeightsError, match=r"of another shape: weight_ih_l1 \(7, 1\) for \(4, 1\), weight_hh_l1"):
+        load("torch", state)
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_is_left_over_is_named(source: str) -> None:
     with pytest.raises(WeightsError, match=r"(unexpected|beside the recurrent layer): head\.weight"):

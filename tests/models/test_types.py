@@ -1,22 +1,22 @@
-"""A user's file passes mypy: what the package's functions return has the types that their users rely on."""
+"""A user's file passes mypy and pyright: what the package's functions return has the types that users rely on."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import convrnn_zoo
+from tests.docs.pages import ROOT, blocks
 
-ROOT = Path(convrnn_zoo.__file__).parents[1]
+# By torch's own types, torch.hub.load gives an object that cannot be called, whatever the repository.
+README = [b.code for b in blocks(ROOT / "README.md") if b.language == "python" and "torch.hub.load" not in b.code]
 USER = """
 import timm
 import torch
 from torch import Tensor, nn
 from typing_extensions import assert_type
-
-import convrnn_zoo
 
 model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=1, hidden_channels=32, num_classes=5)
 assert_type(model, convrnn_zoo.ZooModel)
@@ -61,27 +61,40 @@ names: list[str] = convrnn_zoo.list_models("conv*")
 converted = convrnn_zoo.interop.load("torch", nn.LSTM(4, 8).state_dict())
 """
 WRONG = """
-import convrnn_zoo
-convrnn_zoo.create_model(3)
 convrnn_zoo.create_model("convgru2d_1layer").num_classes + "x"
 convrnn_zoo.nothing
 """
 
 
-def mypy(text: str, tmp_path: Path) -> subprocess.CompletedProcess:
-    file = tmp_path / "user.py"
-    file.write_text(text, encoding="utf-8")
-    # The package as it is installed: its own settings do not reach a user, nor do errors inside it.
-    (tmp_path / "mypy.ini").write_text(f"[mypy]\nstrict = True\nmypy_path = {ROOT}\nfollow_imports = silent\n")
-    return subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "user.py"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def files(tmp_path):
+    """A directory with what users write, and one file that is wrong."""
+    for name, text in {"user": USER, "wrong": WRONG, **{f"readme_{i}": code for i, code in enumerate(README)}}.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def run(directory: Path, module: str, *args: str) -> str:
+    command = [sys.executable, "-m", module, *args]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="the extra dev")
-def test_a_users_file_passes_and_a_wrong_one_does_not(tmp_path):
-    done = mypy(USER, tmp_path)
-    assert done.returncode == 0, done.stdout
-    done = mypy(WRONG, tmp_path)
-    assert [line.split(":")[1] for line in done.stdout.splitlines()[:-1] if "error" in line] == ["3", "4", "5"]
+def test_mypy_accepts_what_users_write_and_refuses_what_is_wrong(files):
+    # The package as it is installed: its own settings do not reach a user, nor do errors inside it.
+    (files / "mypy.ini").write_text(f"[mypy]\nstrict = True\nmypy_path = {ROOT}\nfollow_imports = silent\n")
+    names = sorted(file.name for file in files.glob("*.py"))
+    output = run(files, "mypy", "--config-file", "mypy.ini", *names)
+    errors = [line.split(":")[:2] for line in output.splitlines()[:-1] if " error: " in line]
+    assert errors == [["wrong.py", "3"], ["wrong.py", "4"], ["wrong.py", "5"]], output
+
+
+def test_pyright_accepts_what_users_write_and_refuses_what_is_wrong(files):
+    pytest.importorskip("basedpyright", reason="the extra dev")  # pyright, with all that it runs on
+    settings = {"typeCheckingMode": "standard", "include": ["*.py"], "extraPaths": [str(ROOT)]}
+    (files / "pyrightconfig.json").write_text(json.dumps(settings))
+    found = json.loads(run(files, "basedpyright", "--outputjson", "--pythonpath", sys.executable))
+    assert found["summary"]["filesAnalyzed"] == len(README) + 2
+    errors = [(Path(d["file"]).name, d["range"]["start"]["line"] + 1, d["message"])
+              for d in found["generalDiagnostics"] if d["severity"] == "error"]  # fmt: skip
+    assert [error[:2] for error in errors] == [("wrong.py", line) for line in (3, 4, 5)], errors
