@@ -27,6 +27,7 @@ from .models import (
     HubAccessError,
     Metric,
     Rollout,
+    VideoModel,
     Weights,
     WeightsError,
     ZooModel,
@@ -35,6 +36,7 @@ from .models import (
     list_models,
     load_weights,
     size_limit,
+    video_model,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ __all__ = [
     "Rollout",
     "STLSTMCell",
     "TrajGRUCell",
+    "VideoModel",
     "Weights",
     "WeightsError",
     "ZooModel",
@@ -69,6 +72,7 @@ __all__ = [
     "push_to_hub",
     "save_pretrained",
     "size_limit",
+    "video_model",
 ]
 
 if not TYPE_CHECKING:

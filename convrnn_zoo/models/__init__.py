@@ -1,6 +1,6 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn, video
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
@@ -9,8 +9,10 @@ from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel
 from ._registry import create_model, from_pretrained, list_models
+from ._video import VideoModel
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
+from .video import video_model
 
 __all__ = [
     "WEIGHTS",
@@ -22,6 +24,7 @@ __all__ = [
     "HubAccessError",
     "Metric",
     "Rollout",
+    "VideoModel",
     "Weights",
     "WeightsError",
     "ZooModel",
@@ -37,4 +40,6 @@ __all__ = [
     "openstl",
     "predrnn",
     "size_limit",
+    "video",
+    "video_model",
 ]

@@ -6,6 +6,7 @@ only then is the real one built, the values read, found finite and loaded, stric
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = ["OPENERS", "Source", "Stored", "find", "load", "load_weights", "refus
 
 logger = logging.getLogger("convrnn_zoo")
 Model = TypeVar("Model", bound=nn.Module)
+_HEAD = re.compile(r"head\.(?:\d+\.)?weight")
 
 
 # ---- finding ---------------------------------------------------------------------------------------------------
@@ -153,7 +155,7 @@ def fit(state: dict[str, Tensor], model: nn.Module, origin: str) -> dict[str, Te
         new = exact.sum(1, keepdim=True) if wants == 1 else exact[:, torch.arange(wants) % had] * (had / wants)
         state[key] = new.to(old.dtype)
         logger.info("%s: %s adapted from %d to %d input channels", origin, key, had, wants)
-    had, wants = (len(s["head.weight"]) if "head.weight" in s else 0 for s in (state, target))
+    had, wants = (next((len(v) for k, v in s.items() if _HEAD.fullmatch(k)), 0) for s in (state, target))
     if had != wants == model.num_classes:
         state = {k: v for k, v in state.items() if not k.startswith("head.")}
         state |= {k: v for k, v in target.items() if k.startswith("head.")}

@@ -73,6 +73,11 @@ class ConvRNNModel(ZooModel):
         self.reset_classifier(num_classes)
 
     @property
+    def ndim(self) -> int:
+        """Dimensions of a map."""
+        return self.rnn.ndim
+
+    @property
     def num_features(self) -> int:
         """Channels of the output of the last layer."""
         return self.rnn.widths[-1] * self.rnn.num_directions
@@ -148,7 +153,7 @@ class ConvRNNModel(ZooModel):
                 f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
                 "std do not apply; standardise the input yourself"
             )
-        shape = (self.in_chans, *(1,) * self.rnn.ndim)
+        shape = (self.in_chans, *(1,) * self.ndim)
         return (x - mean.reshape(shape)) / std.reshape(shape)
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
