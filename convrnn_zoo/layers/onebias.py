@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._base import DirectionWeights, Equations
-from .gru import Conv2dGRUCell
-from .lstm import Conv2dLSTMCell
+from .gru import Conv2dGRU, Conv2dGRUCell
+from .lstm import Conv2dLSTM, Conv2dLSTMCell
 from .peephole import Conv2dPeepholeLSTM
 
 
@@ -25,6 +25,26 @@ class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
     Example:
         >>> rnn = Conv2dOneBiasPeepholeLSTM(1, 4, kernel_size=3, peephole="channel")
         >>> sum(p.numel() for p in rnn.parameters()) == 16 * (1 + 4) * 9 + 16 + 3 * 4
+        True
+    """
+
+
+class Conv2dOneBiasLSTM(OneBias, Conv2dLSTM):
+    """2-d :class:`ConvLSTM` over ``(T, N, C, H, W)`` with one bias a gate.
+
+    Example:
+        >>> rnn = Conv2dOneBiasLSTM(1, 4, kernel_size=3)
+        >>> sum(p.numel() for p in rnn.parameters()) == 16 * (1 + 4) * 9 + 16
+        True
+    """
+
+
+class Conv2dOneBiasGRU(OneBias, Conv2dGRU):
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias a gate.
+
+    Example:
+        >>> rnn = Conv2dOneBiasGRU(1, 4, kernel_size=3, reset_after=False)
+        >>> sum(p.numel() for p in rnn.parameters()) == 12 * (1 + 4) * 9 + 12
         True
     """
 

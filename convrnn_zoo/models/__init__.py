@@ -1,6 +1,6 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn, video
+from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn, utae, video
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
@@ -40,6 +40,7 @@ __all__ = [
     "openstl",
     "predrnn",
     "size_limit",
+    "utae",
     "video",
     "video_model",
 ]

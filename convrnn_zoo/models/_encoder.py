@@ -43,6 +43,7 @@ class FrameEncoder(nn.Module):
         frozen: whether it stays as it is: no gradients, and batch norms with the statistics that they have.
         chunk_size: frames encoded at once.
         pool: edge of the max pooling behind each map; 1 for none.
+        output_stride: the largest reduction, where the model can dilate its convolutions in place of striding.
 
     Shapes:
         frames ``(B, C, H, W)`` to one map ``(B, C_l, H_l, W_l)`` a level.
@@ -65,6 +66,7 @@ class FrameEncoder(nn.Module):
         frozen: bool = False,
         chunk_size: int = 32,
         pool: int = 1,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__()
         maps = [level for level in levels if level != PRE_LOGITS]
@@ -81,6 +83,8 @@ class FrameEncoder(nn.Module):
             near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:3]) or "resnet18, mobilenetv3_small_100"
             raise ValueError(f"timm has no model {name!r}; it has such as {near}: timm.list_models()")
         options: dict[str, Any] = {"pretrained": pretrained, "in_chans": in_chans}
+        if output_stride is not None:
+            options["output_stride"] = output_stride
         self.model: Any
         try:
             if self.has_pre_logits:
