@@ -1,6 +1,6 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn, utae, video
+from . import bcdunet, convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn, rvm, utae, video
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
@@ -28,6 +28,7 @@ __all__ = [
     "Weights",
     "WeightsError",
     "ZooModel",
+    "bcdunet",
     "convlstm_shi",
     "convrnn",
     "create_model",
@@ -39,6 +40,7 @@ __all__ = [
     "load_weights",
     "openstl",
     "predrnn",
+    "rvm",
     "size_limit",
     "utae",
     "video",

@@ -17,10 +17,11 @@ PRE_LOGITS = "pre_logits"
 
 def _features(name: str, **options: Any) -> nn.Module:
     """timm's model of feature maps: by its getter, which drops what is above the highest, where the model has one."""
-    model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
-    if not hasattr(_trunk(model)[1], "forward_intermediates"):
-        model = timm.create_model(name, features_only=True, **options)
-    return model
+    if "output_stride" not in options:
+        model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
+        if hasattr(_trunk(model)[1], "forward_intermediates"):
+            return model
+    return timm.create_model(name, features_only=True, **options)
 
 
 def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
