@@ -2,7 +2,7 @@
 
 import multiprocessing
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .cases import Case
@@ -33,7 +33,11 @@ def _peak(case: Case, scheme: str) -> int | None:
     if warm is None or forward is None:
         return None
     training(warm, small.input())()  # what is loaded and traced at first use is not the step's
-    step = training(forward, case.input())
+    return rise(training(forward, case.input()))
+
+
+def rise(step: Callable[[], None]) -> int:
+    """Bytes by which this process's resident memory rises at most while it runs."""
     before = _resident()
     step()
     return max(0, _highest() - before)

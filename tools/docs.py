@@ -28,9 +28,11 @@ from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
+from convrnn_zoo.models._published import PUBLISHED
 from convrnn_zoo.models._registry import entry_points
 
 from . import docstrings as reference
+from .published import elsewhere, published_speed
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
@@ -78,8 +80,10 @@ def forecasters(page: str) -> str:
         height = model.pretrained_cfg["input_size"][-1]
         told = _PUBLISHED.findall(" ".join(str(entry_points()[name].__doc__).split()))
         links = ", ".join(f"[{w.name.partition('.')[2]}]({_card(w, page)})" for w in ours) or "none"
-        read, ahead = _a_frame_more(model), _a_frame_ahead(model)
-        rows.append((f"`{name}`", sizes, f"{height}²", f"{read:.2f}", f"{ahead:.2f}", " ".join(told) or "–", links))
+        links += "; [others' weights](published.md)" if name in PUBLISHED else ""
+        read = "–" if model.input_frames else f"{_a_frame_more(model):.2f}"
+        ahead = f"{_a_frame_ahead(model):.2f}"
+        rows.append((f"`{name}`", sizes, f"{height}²", read, ahead, " ".join(told) or "–", links))
     costs = ("cost to read one", "cost to forecast one")
     return markdown(("name", "parameters", "frames", *costs, "published elsewhere", "weights here"), rows)
 
@@ -90,7 +94,7 @@ def weights(page: str) -> str:
     for w in WEIGHTS.values():
         telling = [w.metrics[0], *(m for m in w.metrics if m.name.startswith("CSI"))][:2]
         figures = "; ".join(map(_beside_the_last_frame, telling))
-        rows.append((f"[`{w.name}`]({_card(w, page)})", w.dataset, f"{w.num_params:,}", figures))
+        rows.append((f"[`{w.name}`]({_card(w, page)})", w.trained_on, f"{w.num_params:,}", figures))
     return markdown(("weights", "data (licence)", "parameters", "figures on test data"), rows)
 
 
@@ -243,7 +247,8 @@ def _a_frame_more(model: Any) -> float:
 
 
 def _a_frame_ahead(model: Any) -> float:
-    return _cost(model, 3, horizon=3) - _cost(model, 3, horizon=2)
+    frames = model.input_frames or 3
+    return _cost(model, frames, horizon=3) - _cost(model, frames, horizon=2)
 
 
 # ---- pages ---------------------------------------------------------------------------------------------------
@@ -251,7 +256,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, versions,
-        entries, citation, speed, speed_summary, machine,
+        entries, citation, speed, speed_summary, machine, elsewhere, published_speed,
     )
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ def convert(
 ) -> None:
     """Convert the checkpoint FILE of another code base into a model of the zoo.
 
-    SOURCE is ancestor, ndrplz, kimmel, keras, openstl or torch; auto, the default, goes by the keys, and says how it
+    SOURCE is one of those below; auto, the default, goes by the keys, and says how it
     knew. The directory holds config.json, model.safetensors and a card, and appears whole or not at all.
 
     \b

@@ -8,6 +8,7 @@ import click
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Metric, create_model, list_models
+from ..models._published import PUBLISHED, unread_parameters
 from ._text import columns
 
 
@@ -20,7 +21,7 @@ def list_names(filter: str, pretrained: bool) -> None:
     if not found:
         raise click.ClickException(f"no name matches {filter!r}; quote patterns such as 'conv*2d*', or leave it out")
     if pretrained:
-        rows = [(n, WEIGHTS[n].dataset, figure(WEIGHTS[n].metrics[0])) for n in found]
+        rows = [(n, WEIGHTS[n].trained_on, figure(WEIGHTS[n].metrics[0])) for n in found]
         click.echo(columns(rows, header=("weights", "data", "figure")))
     else:
         click.echo("\n".join(found))
@@ -30,6 +31,10 @@ def figure(metric: Metric) -> str:
     """A metric in a few words, with its spread where several runs were made."""
     text = f"{metric.name} {metric.value:g} {metric.unit}".rstrip()
     return text if metric.std is None else f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
+
+
+def _length(model: Any) -> int | str:
+    return getattr(model, "input_frames", None) or "T"
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -42,17 +47,20 @@ def describe(name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "input": ["N", *(record.input_shape if record else ("T", model.in_chans, *space))],
+        "input": ["N", *(record.input_shape if record else (_length(model), model.in_chans, *space))],
         "features": model.num_features,
         "classes": model.num_classes,
         "licence": record.license if record else cfg.get("license"),
     }
+    if unread := unread_parameters(model):
+        facts["read by nothing"] = unread
     if record is None:
         facts["weights"] = list_models(f"{name}.*", pretrained=True)
         facts["layers"] = [str(layer) for layer in layers]
+        facts |= PUBLISHED[name].facts() if name in PUBLISHED else {}
     else:
         facts |= {
-            "trained on": record.dataset,
+            "trained on": record.trained_on,
             "source": record.dataset_url,
             "recipe": record.recipe,
             "description": record.description,

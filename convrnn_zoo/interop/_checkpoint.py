@@ -28,6 +28,13 @@ CARRIERS = ("module.", "model.")
 """These stand before every key when the model was saved inside DataParallel or a trainer."""
 
 
+STRIP = (
+    "python -c \"import torch; c = torch.load({!r}, map_location='cpu', weights_only=False); "
+    "torch.save(c['state_dict'], 'weights.pth')\""
+)
+"""Leaves the tensors of a trainer's checkpoint, in its owner's environment: it runs what the file holds."""
+
+
 @dataclass(frozen=True)
 class ForeignCheckpoint:
     """Tensors by name, words for where they come from, and what the file says of itself beyond them."""
@@ -114,7 +121,9 @@ def _of_pickle(path: Path) -> ForeignCheckpoint:
         why = f"it asks for {asked[1]}" if asked else "it is cut, damaged, or of another kind"
         raise WeightsError(
             f"{path} is not a file of plain tensors, and nothing else in a pickle is run: {why}. Where the model's own "
-            "code is at hand, load it there and save model.state_dict(); otherwise fetch the file anew"
+            "code is at hand, load it there and save model.state_dict(); otherwise fetch the file anew. "
+            f"A trainer's checkpoint that you trust is stripped, where the packages that wrote it are installed, by\n"
+            f"{STRIP.format(path.name)}"
         ) from e
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path} holds a {type(state).__name__}, expected a state dict; save model.state_dict()")
@@ -149,6 +158,7 @@ CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".pt": _of_pickle,
     ".pth": _of_pickle,
     ".ckpt": _of_pickle,
+    ".bin": _of_pickle,
     ".h5": _of_hdf5,
     ".keras": _of_keras,
 }

@@ -13,6 +13,8 @@ from . import _source
 from ._checkpoint import ForeignCheckpoint, read, some
 from ._source import OptionError, Recognition, Source
 from .ancestor import ANCESTOR
+from .dgmr import DGMR
+from .irene import IRENE
 from .keras import KERAS
 from .kimmel import KIMMEL
 from .ndrplz import NDRPLZ
@@ -21,7 +23,7 @@ from .torch import TORCH
 
 logger = logging.getLogger("convrnn_zoo")
 
-SOURCES: dict[str, Source] = {s.name: s for s in (ANCESTOR, NDRPLZ, KIMMEL, KERAS, OPENSTL, TORCH)}
+SOURCES: dict[str, Source] = {s.name: s for s in (ANCESTOR, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, TORCH)}
 """Every code base whose checkpoints are read, by name."""
 AUTO = "auto"
 

@@ -40,13 +40,29 @@ class Conv2dOneBiasLSTM(OneBias, Conv2dLSTM):
 
 
 class Conv2dOneBiasGRU(OneBias, Conv2dGRU):
-    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias a gate.
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias a gate, reset before the convolution by default.
 
     Example:
-        >>> rnn = Conv2dOneBiasGRU(1, 4, kernel_size=3, reset_after=False)
-        >>> sum(p.numel() for p in rnn.parameters()) == 12 * (1 + 4) * 9 + 12
+        >>> rnn = Conv2dOneBiasGRU(2, 4, kernel_size=3)
+        >>> sum(p.numel() for p in rnn.parameters()) == 12 * (2 + 4) * 9 + 12
         True
     """
+
+    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, reset_after=reset_after, **kwargs)
+
+
+class Conv2dOneBiasGRUCell(OneBias, Conv2dGRUCell):
+    """One step of :class:`Conv2dOneBiasGRU` on ``(N, C, H, W)``.
+
+    Example:
+        >>> h = Conv2dOneBiasGRUCell(1, 4, kernel_size=(1, 5))(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, reset_after=reset_after, **kwargs)
 
 
 class GroupNormed(OneBias):

@@ -1,13 +1,29 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import bcdunet, convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn, rvm, utae, video
+from . import (
+    bcdunet,
+    convlstm_shi,
+    convrnn,
+    dgmr,
+    forecaster,
+    forecaster_ef,
+    hko7,
+    irene,
+    openstl,
+    predrnn,
+    rvm,
+    utae,
+    video,
+)
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
+from ._ensemble import EnsembleForecaster
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import Forecaster
 from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel
+from ._preprocessing import Preprocessing
 from ._registry import create_model, from_pretrained, list_models
 from ._video import VideoModel
 from ._weights import WEIGHTS, Metric, Weights
@@ -20,9 +36,11 @@ __all__ = [
     "ConvRNNForecaster",
     "ConvRNNHubError",
     "ConvRNNModel",
+    "EnsembleForecaster",
     "Forecaster",
     "HubAccessError",
     "Metric",
+    "Preprocessing",
     "Rollout",
     "VideoModel",
     "Weights",
@@ -32,10 +50,12 @@ __all__ = [
     "convlstm_shi",
     "convrnn",
     "create_model",
+    "dgmr",
     "forecaster",
     "forecaster_ef",
     "from_pretrained",
     "hko7",
+    "irene",
     "list_models",
     "load_weights",
     "openstl",

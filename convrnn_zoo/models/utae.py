@@ -193,7 +193,7 @@ missing dates as well; here they are never read.{more}
 
 Args:
     pretrained: load the weights of the name's tag, or its first.
-    in_chans (10), num_classes (20), {takes}
+    in_chans (10), {takes}
 
 Example:
     >>> import convrnn_zoo
@@ -224,9 +224,9 @@ def _register(name: str, title: str, build: Any, takes: str, classifier: str, mo
 
 _LSTM = partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160)
 _GRU = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
-_register("utae_convlstm", "A ConvLSTM over the dates.", _LSTM, "hidden_channels (160).", "head")
-_register("utae_convgru", "A ConvGRU over the dates.", _GRU, "hidden_channels (180).", "head")
-_U = "widths, up_widths, hidden_channels ({})."
+_register("utae_convlstm", "A ConvLSTM over the dates.", _LSTM, "hidden_channels (160), num_classes (20).", "head")
+_register("utae_convgru", "A ConvGRU over the dates.", _GRU, "hidden_channels (180), num_classes (20).", "head")
+_U = "hidden_channels ({}), widths, up_widths, num_classes (20)."
 _register("utae_uconvlstm", "A U-Net with a ConvLSTM at its bottom.", RecurrentUNet, _U.format(64), "head.0")
 _register(
     "utae_buconvlstm",

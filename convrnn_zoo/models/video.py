@@ -18,8 +18,8 @@ Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
 
 Args:
     pretrained: load the weights of the name's tag, or its first.
-    encoder_pretrained (False): load the encoder's weights through timm. freeze_encoder (False), chunk_size (32),
-    in_chans (3), num_classes (0), drop_rate, global_pool, and the options of the recurrent layer.
+    in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads the
+    encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent layer.
 
 Example:
     >>> import convrnn_zoo

@@ -1,8 +1,8 @@
-"""Losses of a forecast, with the activation that turns a model's output into frames."""
+"""Losses of a forecast, with the name of the activation that turns a model's output into frames."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,24 +52,45 @@ def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tu
     return (weight * (error.square() + error.abs())).mean()
 
 
+def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
+    """The continuous ranked probability score of members ``(M, *S)`` against a truth ``(*S)``, the fair one.
+
+    It is the mean distance of a member from the truth, less half of that of two members from each other; as many
+    members as there are, its expectation is the same. Of one forecast, without an axis of members, it is the mean
+    absolute error.
+
+    References:
+        Ferro, C. A. T. (2014). Fair scores for ensemble forecasts. https://doi.org/10.1002/qj.2270
+
+    Example:
+        >>> truth = torch.zeros(2)
+        >>> float(crps(torch.tensor([[-1.0, 2.0], [1.0, 4.0]]), truth, truth))  # (1 - 2/2 + 3 - 2/2) / 2
+        1.0
+    """
+    error = (output - truth).abs().mean()
+    count = len(output)
+    if output.dim() == truth.dim() or count == 1:
+        return error
+    ranks = torch.arange(1 - count, count, 2, device=output.device, dtype=output.dtype)
+    apart = (output.sort(0).values.movedim(0, -1) @ ranks) / (count * (count - 1))  # half the mean distance
+    return error - apart.mean()
+
+
 class Loss(NamedTuple):
-    """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit, and the output's activation."""
+    """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit."""
 
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
-    activation: Callable[[Tensor], Tensor]
-
-
-def identity(output: Tensor) -> Tensor:
-    """The output itself."""
-    return output
+    activation: Literal["none", "sigmoid"] = "none"
+    """The name of what turns a model's output into frames, as :class:`~convrnn_zoo.Preprocessing` knows it."""
 
 
 LOSSES = {
-    "mse": Loss(mse, identity),
-    "mae": Loss(mae, identity),
-    "cross_entropy": Loss(cross_entropy, torch.sigmoid),
-    "balanced": Loss(balanced, identity),
-    "balanced_light": Loss(partial(balanced, weights=LIGHT), identity),
+    "mse": Loss(mse),
+    "mae": Loss(mae),
+    "cross_entropy": Loss(cross_entropy, "sigmoid"),
+    "crps": Loss(crps),
+    "balanced": Loss(balanced),
+    "balanced_light": Loss(partial(balanced, weights=LIGHT)),
 }
 
 

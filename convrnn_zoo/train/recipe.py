@@ -125,7 +125,8 @@ class ForecasterRecipe(Recipe):
     It reads `inputs` frames and forecasts `horizon`, for `updates` batches, with a checkpoint and a picture every
     `checkpoint_every`. `loss`, `optimizer`, `schedule` and the `name` in `sampling` are names of
     :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.optimizers.OPTIMIZERS`,
-    :data:`~convrnn_zoo.train.optimizers.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
+    :data:`~convrnn_zoo.train.optimizers.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`. With the loss
+    ``crps``, as many `members` are made of each sequence by a model that reads noise. The other entries
     of `sampling` are the arguments of that. `warmup` is the part of a cycle in which one-cycle's rate rises, and
     `cycles` are the lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name.
     `test_sequences` are evaluated at the end. `start` names the initial weights of the run; without it they come from
@@ -144,6 +145,7 @@ class ForecasterRecipe(Recipe):
     cycles: tuple[int, ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
     decoupling: float = 0.0
+    members: int = 0
     bf16: bool = False
     checkpoint_every: int = 100
     test_sequences: int = 1000

@@ -13,6 +13,8 @@ from convrnn_zoo.cli import _group, main
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.cli.demo import SAMPLE
+from convrnn_zoo.interop import SOURCES
+from convrnn_zoo.models._published import PUBLISHED
 from tests.command_line import run
 
 RECORD = convrnn_zoo.WEIGHTS[NAME]
@@ -54,6 +56,16 @@ def test_info_of_every_name(name):
     model = convrnn_zoo.create_model(name, device="meta")
     assert facts["parameters"] == sum(p.numel() for p in model.parameters())
     assert facts["licence"] == "mit"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_info_tells_of_weights_that_lie_elsewhere(name):
+    text, record = run("info", name), PUBLISHED[name]
+    for fact in (record.where, record.form, record.license, record.command, record.checked, record.unchecked):
+        assert fact in text
+    source, file, *options = record.convert.split()
+    assert source in SOURCES
+    assert run("convert", source, file, *options, "-o", "there", code=1).count("no such file") == 1
 
 
 def test_info_of_weights_is_the_record():

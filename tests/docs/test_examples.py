@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
+from tests.interop.recorded import recorded
 
 from .pages import CARDS, PAGES, ROOT, Block, blocks, name
 
@@ -34,6 +35,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(tmp_path / "frames.npy", np.random.default_rng(0).uniform(0, 5, size=(16, 40, 48)))
     state = {"cell_list.0.conv.weight": torch.randn(16, 7, 3, 3), "cell_list.0.conv.bias": torch.randn(16)}
     torch.save(state, tmp_path / "old.pth")
+    torch.save(recorded("irene").state, tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

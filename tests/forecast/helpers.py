@@ -1,5 +1,6 @@
 """What the tests of the forecasters share: their names, found in the registry, and small versions of each."""
 
+from collections.abc import Callable
 from typing import Any
 
 import convrnn_zoo
@@ -22,10 +23,26 @@ NAMES = sorted(FULL)
 AUTOREGRESSIVE = [n for n in NAMES if isinstance(FULL[n], AutoregressiveForecaster)]
 
 
+def widths(name: str, width: int) -> dict[str, Any]:
+    """The arguments of a network of a handful of channels, by the name that its widths have."""
+    if isinstance(FULL[name], PyramidForecaster):
+        return {"hidden_channels": (width, width + 1, width + 2)}
+    return {"hidden_channels": width}
+
+
+SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
+    "convgru_irene": lambda width: {"num_blocks": 2},
+    "dgmr": lambda width: {
+        "context_channels": 32, "latent_channels": 64 if width > 8 else 96, "noise_channels": 2, "input_frames": 2,
+    },
+}  # fmt: skip
+"""The arguments of those networks that have no `hidden_channels`; wide enough that some of each ReLU is alive."""
+
+
 def tiny(name: str, width: int = 3, **kwargs: Any) -> Any:
     """The architecture with a handful of channels."""
-    widths = (width, width + 1, width + 2) if isinstance(FULL[name], PyramidForecaster) else width
-    return convrnn_zoo.create_model(name, **{"hidden_channels": widths, **kwargs})
+    small = SMALL[name](width) if name in SMALL else widths(name, width)
+    return convrnn_zoo.create_model(name, **{**small, **kwargs})
 
 
 def count(model: Any) -> int:

@@ -10,21 +10,26 @@ from timm.models import group_parameters
 from torch import nn
 
 import convrnn_zoo
+from convrnn_zoo.layers import ConvRNNBase
+from convrnn_zoo.models._ensemble import EnsembleForecaster
 
-from .helpers import FULL, NAMES, tiny
+from .helpers import FULL, NAMES, SMALL, tiny
 
 EVERY = pytest.mark.parametrize("name", NAMES)
 
 
 def frames(model, steps=3, batch=1, height=1, width=1, **kind):
-    """Frames of so many of the model's units of height and width."""
-    unit = model.reduction
+    """Frames of so many of the model's units of height and width, and of as many steps as it asks for."""
+    unit, steps = model.reduction, model.input_frames or steps
     return torch.rand(batch, steps, model.in_chans, unit * height, unit * width, **kind)
 
 
 def made(model, x, **kwargs):
-    """The forecast, and for autoregressive models all else that training reads, as one list."""
-    out = model(x, **kwargs, **({"return_aux": True} if hasattr(model, "advance") else {}))
+    """The forecast, one of many where there is noise, and for autoregressive models all else that training reads."""
+    more = {"return_aux": True} if hasattr(model, "advance") else {}
+    if isinstance(model, EnsembleForecaster):
+        more = {"noise": model.draw_noise(x, kwargs.get("horizon"), torch.Generator(x.device).manual_seed(3))}
+    out = model(x, **kwargs, **more)
     if isinstance(out, torch.Tensor):
         return [out]
     return [out.forecast, out.warmup, *(t for pair in out.deltas for t in pair)]
@@ -36,7 +41,7 @@ def made(model, x, **kwargs):
 def test_any_length_horizon_size_and_channels(name, data):
     size = st.integers(1, 3)
     batch, steps, horizon, height, width, channels = (data.draw(size, label=k) for k in "NThHWC")
-    model = tiny(name, in_chans=channels)
+    model = tiny(name, in_chans=channels).eval()
     x = frames(model, steps, batch, height, width)
     out = model(x, horizon)
     assert out.shape == (batch, horizon, *x.shape[2:])
@@ -59,7 +64,7 @@ def test_a_sequence_does_not_see_its_neighbours_and_time_runs_forward(name):
 @EVERY
 def test_default_horizon_is_the_architectures_and_can_be_another(name):
     assert tiny(name).horizon == FULL[name].horizon
-    model = tiny(name, horizon=2)
+    model = tiny(name, horizon=2).eval()
     assert model(frames(model)).shape[1] == 2
 
 
@@ -70,7 +75,7 @@ def test_an_empty_batch_gives_an_empty_forecast(name):
     for out, of_one in zip(outputs, made(model, frames(model, steps=3, batch=1, height=2), horizon=2), strict=True):
         assert out.shape == (0, *of_one.shape[1:])
     sum(out.sum() for out in outputs).backward()
-    assert all((p.grad == 0).all() for p in model.parameters())
+    assert all((p.grad == 0).all() for p in model.parameters() if p.requires_grad)
 
 
 @EVERY
@@ -103,18 +108,24 @@ def test_construction_refuses_what_it_does_not_know(name):
     for bad in (0, (3, 0, 3)):
         with pytest.raises((ValueError, TypeError)):
             convrnn_zoo.create_model(name, hidden_channels=bad)
+        for width in SMALL[name](3) if name in SMALL else ():
+            with pytest.raises((ValueError, TypeError), match=width):
+                tiny(name, **{width: bad})
 
 
 @EVERY
 def test_every_parameter_gets_a_gradient_with_checkpointing_and_without(name):
-    model = tiny(name)
-    x = frames(model, height=2, width=2)
+    model = tiny(name, dtype=torch.float64)
+    for p in model.parameters():
+        if p.requires_grad and not p.any():  # a gain that starts at zero hides what it weighs
+            nn.init.constant_(p, 0.5)
+    x = frames(model, height=2, width=2, dtype=torch.float64)
     grads = []
     for checkpointing in (False, True):
         model.set_grad_checkpointing(checkpointing)
         model.zero_grad()
         sum(t.square().sum() for t in made(model, x, horizon=3)).backward()
-        grads.append({n: p.grad for n, p in model.named_parameters()})
+        grads.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
     for n in grads[0]:
         assert grads[0][n] is not None, n
         assert grads[0][n].abs().max() > 0, n
@@ -124,12 +135,13 @@ def test_every_parameter_gets_a_gradient_with_checkpointing_and_without(name):
 @EVERY
 def test_overfits_one_batch(name):
     model = tiny(name, width=12)
-    x = torch.zeros(1, 4, 1, model.reduction * 2, model.reduction * 2)
-    for t in range(4):  # a bar that moves
+    inputs = model.input_frames or 2
+    x = torch.zeros(1, inputs + 2, 1, model.reduction * 2, model.reduction * 2)
+    for t in range(inputs + 2):  # a bar that moves
         x[:, t, :, :, t * model.reduction // 2 : (t + 1) * model.reduction // 2] = 1
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(300):
-        loss = (model(x[:, :2], horizon=2) - x[:, 2:]).square().mean()
+        loss = (model(x[:, :inputs], horizon=2) - x[:, inputs:]).square().mean()
         if loss < 0.002:  # of 0.25 for a forecast of zeros
             return
         optimizer.zero_grad()
@@ -153,7 +165,8 @@ def test_state_dict_goes_round_strictly(name, tmp_path):
 def test_device_and_dtype_place_every_tensor(name):
     model = tiny(name, device="meta", dtype=torch.float64)
     tensors = [*model.parameters(), *model.buffers()]
-    assert all(t.is_meta and t.dtype == torch.float64 for t in tensors)
+    assert all(t.is_meta and t.dtype in (torch.float64, torch.int64) for t in tensors)
+    assert {t.dtype for t in model.parameters()} == {torch.float64}
     out = model(frames(model, device="meta", dtype=torch.float64), horizon=2)
     assert out.is_meta
     assert out.shape == (1, 2, 1, model.reduction, model.reduction)
@@ -181,8 +194,9 @@ def test_timms_view_of_it(name):
     assert sorted(n for g in groups.values() for n in g) == sorted(parameters)
     assert (model.num_classes, model.in_chans) == (0, model.default_cfg["input_size"][0])
     assert all(s % FULL[name].reduction == 0 for s in model.default_cfg["input_size"][1:])
-    last = [m for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n != "adapter"][-1]
-    assert model.num_features == last.in_channels
+    convolutions = [m for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n != "adapter"]
+    states = [m.widths[-1] for m in model.modules() if isinstance(m, ConvRNNBase)]
+    assert model.num_features == (convolutions[-1].in_channels if convolutions else states[-1])
     with pytest.raises(ValueError, match="features_only expected a model that has feature maps"):
         tiny(name, features_only=True)
 
@@ -233,7 +247,7 @@ def check_compiled(name, backend):
     compiled = torch.compile(lambda x: made(model, x, horizon=2), fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
     sum(t.square().sum() for t in compiled(x)).backward()
-    assert all(p.grad is not None for p in model.parameters())
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
 USUAL = ("convgru_forecaster", "predrnn")

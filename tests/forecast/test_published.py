@@ -25,6 +25,8 @@ PUBLISHED = {
     "convlstm_openstl_l": 26_115_072,
     "predrnn": 23_838_720,
     "predrnn_v2": 23_855_104,
+    "convgru_irene": 64_177_905,
+    "dgmr": 53_566_957,
     "trajgru_hko7": 12_753_909 - 1_149_536,  # but for the input convolutions of a layer that has no input
 }
 
@@ -52,7 +54,9 @@ def test_docstrings_name_the_paper_and_its_address(name):
 def test_default_horizons_are_the_papers():
     assert FULL["convlstm_shi2015_radar"].horizon == 15
     assert FULL["trajgru_hko7"].horizon == FULL["convgru_hko7"].horizon == 20
-    assert {FULL[n].horizon for n in NAMES if "radar" not in n and "hko7" not in n} == {10}
+    assert (FULL["convgru_irene"].horizon, FULL["dgmr"].horizon) == (12, 18)
+    others = set(NAMES) - {n for n in NAMES if "radar" in n or "hko7" in n} - {"convgru_irene", "dgmr"}
+    assert {FULL[n].horizon for n in others} == {10}
 
 
 # ---- TrajGRU --------------------------------------------------------------------------------------------------------

@@ -6,18 +6,42 @@ import torch
 
 import convrnn_zoo
 
+SMALL = {
+    "convgru_irene": {"num_blocks": 2, "kernel_size": 1},
+    "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 3},
+}
+"""Sizes of networks whose widths follow from others."""
+DENSE = {
+    "bcdunet_d3": {"widths": [4, 8]},
+    "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "chunk_size": 3},
+    "utae_convlstm": {"hidden_channels": 4},
+    "utae_convgru": {"hidden_channels": 4},
+    "utae_uconvlstm": {"widths": [4, 8], "up_widths": [4, 8], "hidden_channels": 4},
+    "utae_buconvlstm": {"widths": [4, 8], "up_widths": [4, 8], "hidden_channels": 4},
+    "gru_rcn_vgg16": {"hidden_channels": [2, 2, 2, 2, 2], "drop_rate": 0.25},
+    "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2, "head_widths": [3]},
+}
+"""Sizes of networks with a classifier that are not of the core family."""
+
 
 def is_core(name: str) -> bool:
-    """Whether a name is of the core family, whose models classify; the others forecast."""
+    """Whether a name is of the core family."""
     return issubclass(type(convrnn_zoo.create_model(name, device="meta")), convrnn_zoo.ConvRNNModel)
+
+
+def classifies(name: str) -> bool:
+    """Whether a model has classes, of a sequence or of each pixel; the others forecast."""
+    return not isinstance(convrnn_zoo.create_model(name, device="meta"), convrnn_zoo.Forecaster)
 
 
 def sizes(name: str) -> dict:
     """Arguments that no default would give back."""
+    if classifies(name) and not is_core(name):
+        return {"in_chans": 2, "num_classes": 3, **DENSE.get(name, {"hidden_channels": 4, "drop_rate": 0.25})}
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
         small = name.endswith("_forecaster") or name.startswith(("convlstm_openstl", "predrnn"))
-        layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else {}
+        layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
         return {"in_chans": 2, "horizon": 3, **layers}
     layers = int(name[-len("1layer")])
     return {
@@ -28,12 +52,12 @@ def sizes(name: str) -> dict:
 
 def labels(name: str) -> dict:
     """Names for the classes, where there are any."""
-    return {"pretrained_cfg_overlay": {"label_names": ("ah", "ee", "oh"), "num_classes": 3}} if is_core(name) else {}
+    return {"pretrained_cfg_overlay": {"label_names": ("ah", "ee", "oh"), "num_classes": 3}} if classifies(name) else {}
 
 
 def changed(name: str) -> dict:
     """An argument for another model of the same architecture."""
-    return {"num_classes": 5} if is_core(name) else {"horizon": 7}
+    return {"num_classes": 5} if classifies(name) else {"horizon": 7}
 
 
 def representatives() -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from . import dgmr_states
 from .recorded import ASKED, ancestor, recorded
 
 
@@ -18,5 +19,7 @@ STATES: dict[str, Example] = {
     "kimmel": Example(recorded("kimmel_convgru").state, {}),
     "keras": Example(recorded("keras_convlstm2d_bi").state, ASKED),
     "openstl": Example(recorded("openstl_predrnn").state, {"patch_size": 2}),
+    "irene": Example(recorded("irene").state, {}),
+    "dgmr": Example(dgmr_states.state(), {}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }

@@ -23,6 +23,8 @@ ARCHITECTURES = {
     "kimmel": "convgru2d_2layer",
     "keras": "convlstm2d_bi_1layer",
     "openstl": "predrnn",
+    "irene": "convgru_irene",
+    "dgmr": "dgmr",
     "torch": "convgru1d_bi_2layer",
 }
 

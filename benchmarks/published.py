@@ -1,0 +1,180 @@
+"""Published networks at their published widths, beside the original code where a checkout of it is given.
+
+``python -m benchmarks.published --original convgru_irene=DIR --original dgmr=DIR --out benchmarks/published.json``
+
+The original's weights are drawn at random, read by our converter, and the outputs compared before anything is timed.
+"""
+
+import importlib.util
+import json
+import multiprocessing
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import click
+import torch
+from torch import Tensor, nn
+
+from convrnn_zoo import create_model, interop
+
+from .measure import CLOCKS, TASKS, interleaved
+from .memory import rise
+
+
+class Published(NamedTuple):
+    """A network as it is measured: frames that it reads and forecasts, their size, and how the original is built."""
+
+    inputs: int
+    horizon: int
+    size: int
+    original: Callable[[Path, int, int], nn.Module]
+    """Of a checkout, a size and a horizon: a module of frames ``(1, T, 1, H, W)``."""
+    source: str
+    """The converter's name."""
+
+
+class IRENE(nn.Module):
+    """The original network without noise."""
+
+    def __init__(self, directory: Path, horizon: int) -> None:
+        super().__init__()
+        self.model = imported("irene_original", directory / "convgru-ens" / "model.py").EncoderDecoder(1, num_blocks=5)
+        self.horizon = horizon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The forecast."""
+        return self.model(x, self.horizon)
+
+
+class DGMR(nn.Module):
+    """The original generator with noise of zeros."""
+
+    def __init__(self, directory: Path, size: int, horizon: int) -> None:
+        super().__init__()
+        # Its __init__ imports the trainer, which this does not need.
+        package = types.ModuleType("dgmr")
+        package.__path__ = [str(directory / "dgmr")]
+        sys.modules["dgmr"] = package
+        common, generators = (importlib.import_module(f"dgmr.{name}") for name in ("common", "generators"))
+        edge = size // 32
+        self.model = generators.Generator(
+            common.ContextConditioningStack(1, 384),
+            common.LatentConditioningStack((8, edge, edge), 768),
+            generators.Sampler(horizon, 768, 384),
+        )
+        zeros = torch.zeros(8, edge, edge, 1)
+        self.model.latent_stack.distribution = types.SimpleNamespace(sample=lambda shape: zeros)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The forecast."""
+        return self.model(x)
+
+
+NETWORKS = {
+    "convgru_irene": Published(6, 12, 128, lambda path, _, horizon: IRENE(path, horizon), "irene"),
+    "dgmr": Published(4, 18, 128, DGMR, "dgmr"),
+}
+
+
+def imported(name: str, file: Path) -> Any:
+    """A module of a file."""
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise click.ClickException(f"{file}: no such file; give the directory of a checkout")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def built(name: str, scheme: str, directory: Path | None) -> Callable[[Tensor], Tensor]:
+    """The network: ``ours``, ``recomputing`` or ``original``."""
+    torch.manual_seed(0)
+    case = NETWORKS[name]
+    if scheme == "original" and directory is not None:
+        return case.original(directory, case.size, case.horizon).eval()
+    model = create_model(name, horizon=case.horizon).eval()
+    model.set_grad_checkpointing(scheme == "recomputing")
+    return model
+
+
+def frames(name: str) -> Tensor:
+    """What it reads."""
+    case = NETWORKS[name]
+    return torch.rand(1, case.inputs, 1, case.size, case.size, generator=torch.Generator().manual_seed(0))
+
+
+def difference(name: str, directory: Path) -> float:
+    """The largest difference of outputs, in parts of their spread, of ours with the original's weights."""
+    original: Any = built(name, "original", directory)
+    ours = interop.load(NETWORKS[name].source, original.model.state_dict(), horizon=NETWORKS[name].horizon).eval()
+    x = frames(name)
+    with torch.no_grad():
+        theirs = original(x)
+        return float((ours(x) - theirs).abs().max() / theirs.std())
+
+
+def peak(name: str, scheme: str, directory: Path | None) -> int:
+    """Bytes by which a fresh process rises in one training step."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(_peak, (name, scheme, directory, torch.get_num_threads()))
+        pool.close()
+        pool.join()
+    return found
+
+
+def _peak(name: str, scheme: str, directory: Path | None, threads: int) -> int:
+    torch.set_num_threads(threads)
+    return rise(TASKS["training"](built(name, scheme, directory), frames(name)))
+
+
+def measured(name: str, directory: Path | None, rounds: int, clock: str) -> dict[str, Any]:
+    """Everything of one network: sizes, seconds of inference and of a training step, peaks of memory."""
+    case = NETWORKS[name]
+    schemes = ["ours", "recomputing", *(["original"] if directory else [])]
+    result: dict[str, Any] = {"inputs": case.inputs, "horizon": case.horizon, "size": case.size, "seconds": {}}
+    if directory:
+        result["difference"] = difference(name, directory)
+    networks = {scheme: built(name, scheme, directory) for scheme in schemes}
+    x = frames(name)
+    for task, make in TASKS.items():
+        these = {s: make(f, x) for s, f in networks.items() if task == "training" or s != "recomputing"}
+        times = interleaved(these, rounds, CLOCKS[clock])
+        result["seconds"][task] = {scheme: round(median(t), 4) for scheme, t in times.items()}
+    del networks
+    result["peak"] = {scheme: peak(name, scheme, directory) for scheme in schemes}
+    return result
+
+
+@click.command()
+@click.option("--original", multiple=True, metavar="NAME=DIR", help="A checkout of the original code. Repeatable.")
+@click.option("--name", "names", multiple=True, type=click.Choice(list(NETWORKS)), help="Only these. Repeatable.")
+@click.option("--rounds", default=3, show_default=True, help="How often each is run.")
+@click.option("--threads", default=1, show_default=True, help="Of the processor.")
+@click.option("--clock", default="cpu", show_default=True, type=click.Choice(list(CLOCKS)), help="What is timed.")
+@click.option("--out", type=click.Path(path_type=Path), help="File for the figures, which are also printed.")
+def main(
+    original: tuple[str, ...], names: tuple[str, ...], rounds: int, threads: int, clock: str, out: Path | None
+) -> None:
+    """Measure published networks at their published widths."""
+    from .__main__ import machine
+
+    torch.set_num_threads(threads)
+    checkouts = {name: Path(path) for name, _, path in (o.partition("=") for o in original)}
+    if unknown := sorted(checkouts.keys() - NETWORKS.keys()):
+        raise click.BadParameter(
+            f"no network {', '.join(unknown)}; it has {', '.join(NETWORKS)}", param_hint="original"
+        )
+    result: dict[str, Any] = {"machine": machine(clock), "rounds": rounds, "networks": {}}
+    for name in names or NETWORKS:
+        result["networks"][name] = measured(name, checkouts.get(name), rounds, clock)
+        click.echo(f"{name}: {json.dumps(result['networks'][name])}")
+    if out:
+        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The GRU of DGMR, whose candidate passes through a ReLU."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .gru import Conv2dGRU, GRUInPlace
+from .onebias import OneBias
+
+relu_backward: Callable[..., Tensor] = torch.ops.aten.threshold_backward.grad_input
+
+
+class ReLUGRUInPlace(GRUInPlace):
+    """A GRU's step in place with the other activation."""
+
+    def activate(self, n: Tensor) -> None:
+        """The ReLU, in place."""
+        F.relu_(n)
+
+    def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
+        """Its gradient by its result, in place."""
+        relu_backward(grad, n, 0, grad_input=grad)
+
+
+class Conv2dReLUGRU(OneBias, Conv2dGRU):
+    r"""A GRU over ``(T, N, C, H, W)`` whose candidate is not squashed: ``output, h_n = rnn(input, h_0)``.
+
+    .. math::
+        r, z &= σ(W_{i·} * x + W_{h·} * h + b_{·}) \\
+        n &= \max(0, W_{in} * x + W_{hn} * (r ⊙ h) + b_n) \\
+        h' &= n + z ⊙ (h - n)
+
+    with one bias a gate, and the state reset before its convolution. z keeps the old state. Nothing bounds the state
+    from above, and a state that is nowhere negative stays so. DGMR divides each weight by its largest singular value
+    (spectral norm); the weights here are the quotients.
+
+    References:
+        Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
+        https://arxiv.org/abs/2104.00954
+
+    Example:
+        >>> output, h_n = Conv2dReLUGRU(2, 4, kernel_size=3)(torch.randn(5, 1, 2, 8, 8))
+        >>> tuple(output.shape), bool((output >= 0).all())
+        ((5, 1, 4, 8, 8), True)
+    """
+
+    options: ClassVar = {"reset_after": (False,)}
+    in_place = ReLUGRUInPlace
+
+    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, reset_after=reset_after, **kwargs)
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next state."""
+        (h,) = state
+        r, z, n = gates.chunk(3, dim=1)
+        n = (n + self.conv(r.sigmoid() * h, *extra)).relu()
+        return (n + z.sigmoid() * (h - n),)

@@ -1,0 +1,202 @@
+"""DeepMind's generative model of radar, its generator: ``dgmr``."""
+
+from contextlib import nullcontext
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import _checks as check
+from ..layers.relugru import Conv2dReLUGRU
+from ._blocks import Shuffle, Unshuffle, framewise
+from ._dgmr_blocks import Down, MixedAttention, Residual, Widen, once_counted
+from ._ensemble import EnsembleForecaster
+from ._forecasting import FRAME_CFG
+from ._published import Published
+from ._registry import register
+
+
+class Context(nn.Module):
+    """The input frames as four states, from a quarter of the resolution down to a thirty-second."""
+
+    def __init__(self, in_chans: int, frames: int, channels: int, **made: Any) -> None:
+        super().__init__()
+        widths = [channels // 16, channels // 8, channels // 4, channels // 2]
+        self.unshuffle = Unshuffle(2)
+        self.downs = nn.ModuleList(Down(i, w, **made) for i, w in zip([4 * in_chans, *widths], widths, strict=False))
+        self.mixes = nn.ModuleList(nn.Conv2d(w * frames, 2 * w, 3, padding=1, **made) for w in widths)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Frames ``(N, T, C, H, W)`` to states, the largest first."""
+        states: list[Tensor] = []
+        for down, mix in zip(self.downs, self.mixes, strict=True):
+            x = framewise(down, self.unshuffle(x) if not states else x)
+            states.append(mix(x.transpose(1, 2).flatten(1, 2)).relu())
+        return states
+
+
+class Latent(nn.Sequential):
+    """Noise ``(N, noise_channels, H, W)`` to the map ``(N, channels, H, W)`` that the sampler reads at every step."""
+
+    def __init__(self, noise_channels: int, channels: int, **made: Any) -> None:
+        widths = [noise_channels, channels // 32, channels // 16, channels // 4, channels]
+        if noise_channels > widths[1]:
+            raise ValueError(
+                f"noise_channels must be at most latent_channels // 32 = {widths[1]}, since channels only grow, got "
+                f"{noise_channels}"
+            )
+        widens = [Widen(i, w, **made) for i, w in pairwise(widths)]
+        noisy = nn.Conv2d(noise_channels, noise_channels, 3, padding=1, **made)
+        super().__init__(noisy, *widens[:3], MixedAttention(widths[3], **made), widens[3])
+
+
+class Sampler(nn.Module):
+    """Frames, from the latent map and the states of the context: four levels up, each a GRU and two residual blocks."""
+
+    def __init__(self, in_chans: int, latent: int, context: int, **made: Any) -> None:
+        super().__init__()
+        parts = [1, 2, 4, 8]
+        self.grus = nn.ModuleList(Conv2dReLUGRU(latent // n, context // n, 3, **made) for n in parts)
+        self.widen = nn.ModuleList(nn.Conv2d(context // n, latent // n, 1, **made) for n in parts)
+        self.same = nn.ModuleList(Residual(latent // n, latent // n, **made) for n in parts)
+        self.up = nn.ModuleList(Residual(latent // n, latent // n // 2, **made) for n in parts)
+        self.norm = nn.BatchNorm2d(latent // 16, **made)
+        self.head = nn.Conv2d(latent // 16, 4 * in_chans, 1, **made)
+        self.shuffle = Shuffle(2)
+        self.grad_checkpointing = False
+
+    def forward(self, latent: Tensor, states: list[Tensor], horizon: int) -> Tensor:
+        """Frames ``(horizon, N, C, 32H, 32W)`` of the latent map ``(N, C', H, W)`` and states, the largest first."""
+        y = latent.expand(horizon, *latent.shape)
+        for level, state in enumerate(reversed(states)):
+            y, _ = self.grus[level](y, state.unsqueeze(0))
+            y = self._recomputed(level, y) if self.grad_checkpointing and y.requires_grad else self._level(level, y)
+        y = self.norm(y.flatten(0, 1)).relu()
+        return self.shuffle(self.head(y)).unflatten(0, (horizon, len(latent)))
+
+    def _level(self, level: int, y: Tensor) -> Tensor:
+        for module in (self.widen[level], self.same[level], self.up[level]):
+            y = framewise(module, y)
+        return y
+
+    def _recomputed(self, level: int, y: Tensor) -> Tensor:
+        contexts = (nullcontext(), once_counted(self.same[level], self.up[level]))
+        return checkpoint(self._level, level, y, use_reentrant=False, context_fn=lambda: contexts)
+
+
+class DGMR(EnsembleForecaster):
+    """The generator of DGMR: states from the frames, a latent map from noise, and a sampler that unrolls both.
+
+    The same latent map is the input of every step, and no frame is read back: what moves is the state of four GRUs, at
+    a thirty-second to a quarter of the resolution. Nothing bounds the frames: rain may come out below zero. Spectral
+    norms are folded into the weights; a training that needs them is not here, nor are the discriminators. In training,
+    the batch norms take their statistics over all steps at once, and so need two values a channel at the lowest level.
+
+    Args:
+        in_chans: channels of a frame.
+        context_channels: width of the lowest state; a multiple of 16.
+        latent_channels: width of the latent map; a multiple of 32.
+        noise_channels: channels of the noise.
+        input_frames: how many frames are read; the weights mix as many.
+        horizon: frames to forecast when the call does not say.
+        num_classes: 0.
+        device, dtype: where and as what the parameters are made.
+
+    References:
+        Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar.
+        https://arxiv.org/abs/2104.00954
+
+    Example:
+        >>> model = DGMR(context_channels=16, latent_channels=32, noise_channels=1).eval()
+        >>> radar = torch.rand(1, 4, 1, 64, 96)
+        >>> tuple(model(radar, horizon=3, noise=model.draw_noise(radar)).shape)
+        (1, 3, 1, 64, 96)
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 1,
+        context_channels: int = 384,
+        latent_channels: int = 768,
+        noise_channels: int = 8,
+        input_frames: int = 4,
+        horizon: int = 18,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_chans, horizon, 32, num_classes)
+        for name, value, unit in (
+            ("context_channels", context_channels, 16), ("latent_channels", latent_channels, 32),
+        ):  # fmt: skip
+            if check.positive_int(name, value) % unit:
+                raise ValueError(f"{name} must be a multiple of {unit}, since levels halve it, got {value}")
+        self.input_frames = check.positive_int("input_frames", input_frames)
+        self.noise_channels = check.positive_int("noise_channels", noise_channels)
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.context = Context(in_chans, input_frames, context_channels, **made)
+        self.latent = Latent(noise_channels, latent_channels, **made)
+        self.sampler = Sampler(in_chans, latent_channels, context_channels, **made)
+        self.num_features = latent_channels // 16
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters by depth, for layer-wise learning rates: the context, the latent map, each part of the sampler."""
+        return {"stem": r"^context", "latent": r"^latent", "sampler": r"^sampler\.\w+\.(\d+)", "head": r"^sampler"}
+
+    def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
+        """``(N, noise_channels, H/32, W/32)``, whatever the horizon."""
+        return len(x), self.noise_channels, x.shape[-2] // self.reduction, x.shape[-1] // self.reduction
+
+    def read(self, x: Tensor) -> list[Tensor]:
+        """The states that the sampler starts from, the largest first."""
+        return self.context(x)
+
+    def make(self, context: list[Tensor], horizon: int, noise: Tensor) -> Tensor:
+        """One member, ``(N, horizon, C, H, W)``."""
+        if self.training and horizon * noise[:, 0].numel() == 1:
+            raise ValueError(
+                "DGMR expected at least two values for its batch norms in training, got one frame of 32×32 pixels; "
+                "call .eval() to forecast, or pass larger frames, a longer horizon or more sequences"
+            )
+        return self.sampler(self.latent(noise), context, horizon).transpose(0, 1)
+
+
+_DOC = """DGMR, DeepMind's generative model of radar, its generator: 53,566,957 parameters.
+
+Of these, 784,800 are read by nothing: the published code builds them, and counts agree. Four radar images to an
+ensemble of forecasts: each draw of noise gives one. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``, height
+and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. ``model(x, noise=…)`` gives one member,
+``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.dgmr.DGMR`. Ravuri et al. 2021,
+https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, whose attention mixes up
+its axes: so does this one, to give the same numbers.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1).eval()
+    >>> tuple(model(torch.rand(1, 4, 1, 32, 32), horizon=2).shape)
+    (1, 2, 1, 32, 32)
+"""
+
+register(
+    __name__,
+    "dgmr",
+    DGMR,
+    cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
+    doc=_DOC,
+    published=Published(
+        where="https://huggingface.co/openclimatefix/dgmr",
+        form="pytorch_model.bin, a pickle of tensors; the generator is in it twice, beside the discriminator",
+        license="MIT, by its model card",
+        convert="dgmr pytorch_model.bin",
+        checked="the network: outputs of its parts and of the whole with random weights, against those of the original",
+        unchecked="the file itself, which was not seen: how it spells its spectral norms (both ways of torch are read)",
+        remarks="trained on a sample of the data alone; users report senseless predictions (issues 46, 66 and 86 of "
+        "openclimatefix/skillful_nowcasting): expect no skill of these weights",
+    ),
+)

@@ -1,0 +1,126 @@
+"""The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: ``convgru_irene``."""
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import _checks as check
+from ..layers.onebias import Conv2dOneBiasGRU
+from ._blocks import Shuffle, Unshuffle
+from ._ensemble import EnsembleForecaster
+from ._forecasting import FRAME_CFG
+from ._published import Published
+from ._registry import register
+
+
+class ConvGRUEnsemble(EnsembleForecaster):
+    """ConvGRUs at ever coarser resolution read the frames; the same way back, others forecast, driven by noise.
+
+    A pixel's neighbours become its channels, without weights: the first ConvGRU has the width of a frame, each one
+    below it four times the width at half the resolution. The forecaster's ConvGRUs start from the last output of the
+    encoder's at their level, folded likewise. The lowest reads noise, new at every step; no frame is read back. The
+    frames are the states of the last ConvGRU, so within ±1.
+
+    Args:
+        in_chans: channels of a frame.
+        num_blocks: levels of the encoder and of the forecaster; the frame's edges must be multiples of 2 to that.
+        kernel_size: of every convolution.
+        horizon: frames to forecast when the call does not say.
+        num_classes: 0.
+        device, dtype: where and as what the parameters are made.
+
+    References:
+        Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video Representations.
+        https://arxiv.org/abs/1511.06432 (the cell); https://huggingface.co/it4lia/irene (the network)
+
+    Example:
+        >>> model = ConvGRUEnsemble(num_blocks=2)
+        >>> radar = torch.rand(1, 6, 1, 8, 12)
+        >>> tuple(model(radar, horizon=3, noise=model.draw_noise(radar, 3)).shape)
+        (1, 3, 1, 8, 12)
+        >>> tuple(model.members(radar, horizon=3, members=4, seed=0).shape)
+        (4, 1, 3, 1, 8, 12)
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 1,
+        num_blocks: int = 5,
+        kernel_size: int = 3,
+        horizon: int = 12,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_chans, horizon, 2 ** check.positive_int("num_blocks", num_blocks), num_classes)
+        widths = [in_chans * 4**level for level in range(num_blocks + 1)]
+
+        def layers(widths: list[int]) -> nn.ModuleList:
+            return nn.ModuleList(Conv2dOneBiasGRU(w, w, kernel_size, device=device, dtype=dtype) for w in widths)
+
+        self.encoder, self.decoder = layers(widths[:-1]), layers(widths[:0:-1])
+        self.num_features = widths[1]
+        self.unshuffle, self.shuffle = Unshuffle(2), Shuffle(2)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters by depth, for layer-wise learning rates: each level down, then each level up."""
+        return {"stem": r"^encoder\.0", "encoder": r"^encoder\.(\d+)", "decoder": r"^decoder\.(\d+)"}
+
+    def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
+        """``(N, horizon, C · 4^blocks, H / 2^blocks, W / 2^blocks)``."""
+        n, _, channels, height, width = x.shape
+        edge = self.reduction
+        return n, horizon, channels * edge**2, height // edge, width // edge
+
+    def read(self, x: Tensor) -> list[Tensor]:
+        """The state that each layer of the forecaster starts from, the lowest first."""
+        states: list[Tensor] = []
+        y = x.transpose(0, 1)
+        for layer in self.encoder:
+            y = self.unshuffle(layer(y)[0])
+            states.insert(0, y[-1])
+        return states
+
+    def make(self, context: list[Tensor], horizon: int, noise: Tensor) -> Tensor:
+        """One member, ``(N, horizon, C, H, W)``."""
+        y = noise.transpose(0, 1)
+        for layer, state in zip(self.decoder, context, strict=True):
+            y = self.shuffle(layer(y, state.unsqueeze(0))[0])
+        return y.transpose(0, 1)
+
+
+_DOC = """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
+
+Five levels down and up again, 1 to 1,024 wide, from radar images to an ensemble of forecasts: each draw of noise gives
+one. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 2 to the number of blocks;
+IRENE's are 6 frames to 12, 5 minutes apart, in reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` gives one member,
+``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`. Fondazione Bruno
+Kessler, https://huggingface.co/it4lia/irene; its cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (1), num_blocks (5), kernel_size (3), horizon (12).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("convgru_irene", num_blocks=2)
+    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+    (1, 2, 1, 8, 8)
+"""
+
+register(
+    __name__,
+    "convgru_irene",
+    ConvGRUEnsemble,
+    cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
+    doc=_DOC,
+    published=Published(
+        where="https://huggingface.co/it4lia/irene",
+        form="model.ckpt, a Lightning checkpoint that holds more than tensors: convert refuses it and gives the line "
+        "that makes weights.pth of it where its own packages are installed",
+        license="BSD-2-Clause, by its model card",
+        convert="irene weights.pth",
+        checked="the network: outputs of small and of full size with random weights, against those of the original",
+        unchecked="the file itself, which was not seen: its keys beyond those of the network's code, its figures",
+        remarks="its frames are reflectivity, 10 log10(200 R^1.6) in dBZ, cut to 0 to 60, divided by 30, less 1",
+    ),
+)

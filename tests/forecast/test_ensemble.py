@@ -1,0 +1,118 @@
+"""Forecasters that read noise: what a member is, and what it does not depend on."""
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import Preprocessing
+from convrnn_zoo.models._ensemble import EnsembleForecaster
+from convrnn_zoo.models._published import PUBLISHED, unread_parameters
+from convrnn_zoo.models._registry import entry_points
+
+from .helpers import FULL, NAMES, tiny
+
+NOISY = [n for n in NAMES if isinstance(FULL[n], EnsembleForecaster)]
+EVERY = pytest.mark.parametrize("name", NOISY)
+
+
+def model_and_frames(name, batch=2):
+    torch.manual_seed(4)
+    model = tiny(name).eval()
+    if name == "dgmr":  # which starts with a latent map that moves little
+        torch.nn.init.constant_(model.latent[4].gamma, 0.5)
+    unit = model.reduction
+    return model, torch.rand(batch, model.input_frames or 3, 1, 2 * unit, unit)
+
+
+def test_there_are_such():
+    assert {"convgru_irene", "dgmr"} <= set(NOISY)
+
+
+@EVERY
+def test_the_same_noise_is_the_same_member_and_other_noise_another(name):
+    model, x = model_and_frames(name)
+    a, b = (model.draw_noise(x, 4, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    assert torch.equal(model(x, 4, noise=a), model(x, 4, noise=a))
+    assert not torch.allclose(model(x, 4, noise=a), model(x, 4, noise=b), atol=1e-4)
+    assert torch.equal(model(x, 4), model(x, 4, noise=torch.zeros_like(a)))
+    torch.testing.assert_close(model(x, 4, noise=a[:1])[1], model(x, 4, noise=a[:1].expand_as(a))[1])
+
+
+@EVERY
+def test_a_seed_gives_members_whatever_their_number_and_their_neighbours(name):
+    model, x = model_and_frames(name)
+    five = model.members(x, 2, members=5, seed=7)
+    assert five.shape == (5, 2, 2, *x.shape[2:])
+    torch.testing.assert_close(model.members(x, 2, members=3, seed=7), five[:3])
+    torch.testing.assert_close(model.members(x[1:], 2, members=5, seed=7), five[:, 1:], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(model.members(x, 2, members=5, seed=8), five, atol=1e-4)
+    assert (five.std(0) > 0).any()
+    torch.manual_seed(3)
+    drawn = model.members(x, 2, members=2)
+    torch.manual_seed(3)
+    assert torch.equal(model.members(x, 2, members=2), drawn)
+    before = torch.get_rng_state()
+    model.members(x, 2, members=2, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@EVERY
+@pytest.mark.parametrize("kind", ["tensor", "numpy"])
+def test_members_are_forecast_in_the_unit_of_the_data(name, kind):
+    model, x = model_and_frames(name)
+    model.preprocessing = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")
+    rain = 5 * x[0, :, 0, :-3, :-2]
+    rain[:, 1, 1] = float("nan")
+    given = rain if kind == "tensor" else rain.numpy()
+    made = model.forecast(given, 3, members=4, seed=2)
+    assert type(made) is type(given)
+    assert made.shape == (4, 3, *rain.shape[1:])
+    made = torch.as_tensor(made)
+    assert made[..., 1, 1].isnan().all()
+    assert int(made.isnan().sum()) == 12
+    batched = model.forecast(rain[None, :, None].repeat(3, 1, 1, 1, 1), 3, members=4, seed=2, batch_size=2)
+    assert batched.shape == (4, 3, 3, 1, *rain.shape[1:])
+    torch.testing.assert_close(batched[:, 2, :, 0], made, rtol=1e-3, atol=1e-4, equal_nan=True)
+    single = model.forecast(given, 3)
+    assert single.shape == made.shape[1:]
+    with pytest.raises(ValueError, match="a seed draws members: pass members="):
+        model.forecast(given, 3, seed=1)
+    with pytest.raises(ValueError, match="members must be"):
+        model.forecast(given, 3, members=0)
+
+
+@EVERY
+def test_noise_of_another_shape_is_named(name):
+    model, x = model_and_frames(name)
+    noise = model.draw_noise(x, 2)
+    for bad in (noise[..., :-1], noise[None], noise.repeat(2, *[1] * (noise.dim() - 1)), 3):
+        with pytest.raises(ValueError, match=r"expected noise of shape .*draw_noise makes it"):
+            model(x, 2, noise=bad)
+    with pytest.raises(TypeError, match=r"noise is torch\.float64"):
+        model(x, 2, noise=noise.double())
+
+
+# ---- weights that lie elsewhere -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_name_says_where_its_weights_lie(name):
+    record = PUBLISHED[name]
+    with pytest.raises(convrnn_zoo.WeightsError, match="no pretrained weights") as caught:
+        convrnn_zoo.create_model(name, pretrained=True)
+    told = str(caught.value)
+    assert "\n" not in told
+    assert record.where in told
+    assert record.command in told
+    assert record.license in told
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if unread_parameters(FULL[n])])
+def test_what_nothing_reads_changes_nothing(name):
+    model = tiny(name).eval()
+    x = torch.rand(1, model.input_frames or 3, 1, model.reduction, model.reduction)
+    before = model(x, 2)
+    with torch.no_grad():
+        for p in model.parameters():
+            if not p.requires_grad:
+                p.fill_(torch.nan)
+    assert torch.equal(model(x, 2), before)
+    assert f"{unread_parameters(FULL[name]):,} are read by nothing" in " ".join(entry_points()[name].__doc__.split())

@@ -1,0 +1,120 @@
+"""DGMR: recorded outputs of its parts, both spellings of spectral norms, and what lies beside the generator."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from convrnn_zoo import WeightsError, create_model, interop
+from convrnn_zoo.interop._checkpoint import read
+from convrnn_zoo.interop._entries import Entries
+from convrnn_zoo.interop.dgmr import folded_gru
+from convrnn_zoo.layers.relugru import Conv2dReLUGRU
+
+from . import dgmr_states
+from .recorded import recorded
+from .test_irene import assert_agree
+
+
+def with_part(part: str, file: str, **sizes: int) -> Any:
+    """A small generator with the recorded weights in one part of it, through the converter."""
+    state = dgmr_states.state(**sizes)
+    state |= {f"{part}.{k}": v for k, v in recorded(file).state.items()}
+    return interop.load("dgmr", state).eval()
+
+
+def test_the_context_is_that_of_the_original() -> None:
+    model, values = with_part("conditioning_stack", "dgmr_context"), recorded("dgmr_context").values
+    for level, state in enumerate(model.context(values["x.images"]), start=1):
+        assert_agree(state, values[f"y.scale{level}"])
+
+
+def test_the_latent_map_is_that_of_the_original_with_its_axes_mixed_up() -> None:
+    model = with_part("latent_stack", "dgmr_latent", latent_channels=64)
+    values = recorded("dgmr_latent").values
+    assert_agree(model.latent(values["x.z"]), values["y.latent"])
+    x = torch.randn(1, 16, 4, 5)
+    attention = model.latent[4]  # between pixels, it would not mind which axis is which
+    assert not torch.allclose(attention(x.transpose(2, 3)), attention(x).transpose(2, 3), atol=1e-3)
+
+
+def test_the_forecast_is_that_of_the_original() -> None:
+    model, values = with_part("sampler", "dgmr_sampler"), recorded("dgmr_sampler").values
+    latent = values["x.latent"].expand(2, -1, -1, -1)
+    made = model.sampler(latent, [values[f"x.scale{i}"] for i in (1, 2, 3, 4)], 3)
+    assert_agree(made.transpose(0, 1), values["y.forecast"])
+
+
+def test_the_gru_is_that_of_the_original() -> None:
+    known, layer = recorded("dgmr_convgru"), Conv2dReLUGRU(6, 5, 3)
+    entries = Entries(read(known.state), "dgmr")
+    layer.load_state_dict(folded_gru(entries, "cell", layer))
+    entries.done()
+    assert_agree(layer(known.values["x.input"], known.values["x.h0"][None])[0], known.values["y.out"])
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+
+
+def test_the_older_spelling_of_spectral_norms_is_read_too() -> None:
+    state = dgmr_states.state()
+    ends = {"parametrizations.weight.original": "weight_orig", "parametrizations.weight.0._": "weight_"}
+    older = state
+    for new, old in ends.items():
+        older = {k.replace(new, old): v for k, v in older.items()}
+    assert older.keys() != state.keys()
+    assert same(interop.load("dgmr", older), interop.load("dgmr", state))
+
+
+def test_a_whole_file_of_the_hub_holds_the_generator_twice_and_a_discriminator(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = dgmr_states.state()
+    whole: dict[str, Tensor] = {**state, **{f"generator.{k}": v for k, v in state.items()}}
+    whole["discriminator.spatial_discriminator.d1.weight"] = torch.zeros(3)
+    with caplog.at_level(logging.INFO, "convrnn_zoo"):
+        assert same(interop.load("dgmr", whole), interop.load("dgmr", state))
+    assert "left out, the discriminator and what is there twice" in caplog.text
+    other = "sampler.bn.weight"
+    with pytest.raises(WeightsError, match=f"there twice with other values: {other}"):
+        interop.load("dgmr", {**whole, f"generator.{other}": state[other] + 1})
+
+
+def test_counts_of_batches_are_kept_where_they_are_and_asked_for_nowhere() -> None:
+    state = dgmr_states.state()
+    model = interop.load("dgmr", {**state, "sampler.bn.num_batches_tracked": torch.tensor(7)})
+    assert int(model.sampler.norm.num_batches_tracked) == 7
+    assert int(interop.load("dgmr", state).sampler.norm.num_batches_tracked) == 0
+
+
+def test_a_weight_without_a_norm_is_refused() -> None:
+    state = dgmr_states.state()
+    key = "sampler.conv_1x1.parametrizations.weight.original"
+    with pytest.raises(WeightsError, match=r"with a spectral norm of zero: sampler\.conv_1x1"):
+        interop.load("dgmr", {**state, key: state[key] * 0})
+
+
+def test_it_says_how_many_frames_it_reads_and_when_training_needs_more() -> None:
+    model = create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1)
+    with pytest.raises(ValueError, match=r"expected 4 frames in x, as many as its weights mix, got 5; pass the last 4"):
+        model(torch.rand(1, 5, 1, 32, 32))
+    with pytest.raises(ValueError, match=r"two values for its batch norms in training.*\.eval\(\)"):
+        model(torch.rand(1, 4, 1, 32, 32), horizon=1)
+    for wrong in ({"context_channels": 24}, {"latent_channels": 48}, {"noise_channels": 2}):
+        with pytest.raises(ValueError, match="must be"):
+            create_model("dgmr", **{"context_channels": 16, "latent_channels": 32, "noise_channels": 1, **wrong})
+
+
+def test_running_statistics_count_a_step_once_when_it_is_recomputed() -> None:
+    x, found = torch.rand(1, 4, 1, 64, 64), []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1)
+        model.set_grad_checkpointing(recompute)
+        model(x, horizon=2).sum().backward()
+        found.append({k: v for k, v in model.state_dict().items() if "running" in k or "tracked" in k})
+    for key, value in found[0].items():
+        torch.testing.assert_close(found[1][key], value)

@@ -1,0 +1,99 @@
+"""IRENE: recorded members, its units, and a checkpoint that holds more than tensors."""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import Preprocessing, WeightsError, interop
+
+from .recorded import REFERENCE, open_file, recorded
+
+
+def assert_agree(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """To 1e-5 of the spread of what is expected."""
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= 1e-5 * expected.std()
+
+
+def test_members_are_those_of_the_original() -> None:
+    known = recorded("irene")
+    model = interop.load("irene", known.state).eval()
+    x, noise, values = known.values["x.past"], known.values["x.noise"], known.values
+    horizon = noise.shape[2]
+    assert_agree(model(x, horizon), values["y.one_zeros"])
+    assert_agree(model(x, horizon, noise=noise[0]), values["y.one_noisy"])
+    assert_agree(torch.cat([model(x, horizon, noise=n) for n in noise], dim=2), values["y.ensemble"])
+    for state, level in zip(model.read(x), (1, 0), strict=True):
+        assert_agree(state, values[f"y.encoded{level}"][:, -1])
+    assert sum(p.numel() for p in model.parameters()) == sum(v.numel() for v in known.state.values())
+
+
+def test_its_units() -> None:
+    values, _ = open_file(REFERENCE / "irene_units.safetensors")
+    scale = Preprocessing(encoding="dbz", unit="mm/h")
+    for actual, expected in (
+        (scale.encode(values["x.rain"]), "y.normalised"),
+        (30 * (scale.encode(values["x.rain"]) + 1), "y.dbz"),
+        (scale.decode(values["y.normalised"]), "y.rain_back"),
+        (scale.decode(values["x.normalised"]), "y.rain_of_normalised"),
+    ):
+        torch.testing.assert_close(actual, values[expected], rtol=1e-4, atol=1e-5)
+    assert scale.encode(torch.tensor([float("nan"), 0.0])).tolist() == [-1.0, -1.0]
+
+
+def test_forecast_is_in_mm_an_hour_and_its_borders_are_dry(tmp_path: Path) -> None:
+    """As the original's wrapper does: what is missing, and what lies beyond the map, is seen as no rain."""
+    model = interop.load("irene", recorded("irene").state).eval()
+    rain = 5 * torch.rand(4, 7, 10)
+    rain[0, 0, 0] = float("nan")
+    made = model.forecast(rain, horizon=3)
+    whole = torch.zeros(4, 8, 12)
+    whole[:, :7, :10] = rain.nan_to_num(0)
+    seen = (10 * (200 * whole**1.6 + 1e-16).log10()).clamp(0, 60) / 30 - 1
+    expected = model(seen[None, :, None], 3)[0, :, 0, :7, :10]
+    torch.testing.assert_close(made, (10 ** (3 * (expected + 1)) / 200) ** 0.625)
+    interop.convert("irene", recorded("irene").state, tmp_path / "mine")
+    again = convrnn_zoo.from_pretrained(tmp_path / "mine")
+    torch.testing.assert_close(again.forecast(rain, horizon=3), made)
+    assert again.preprocessing.unit == "mm/h"
+
+
+class Settings:
+    """Stands for what a trainer keeps beside the weights, of a class that only its owner has."""
+
+
+def test_a_lightning_file_is_refused_with_the_line_that_strips_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs: Any = types.ModuleType("owners_package")
+    theirs.Settings, Settings.__module__ = Settings, "owners_package"
+    state = {f"model.{k}": v for k, v in recorded("irene").state.items()}
+    with monkeypatch.context() as owner:
+        owner.setitem(sys.modules, "owners_package", theirs)
+        torch.save({"state_dict": state, "hyper_parameters": Settings()}, tmp_path / "model.ckpt")
+    with pytest.raises(WeightsError, match=r"it asks for owners_package\.Settings") as caught:
+        interop.load("irene", tmp_path / "model.ckpt")
+    line = str(caught.value).partition('python -c "')[2].partition('"')[0]
+    assert line
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as owner:
+        owner.setitem(sys.modules, "owners_package", theirs)
+        exec(line, {})  # where its owner's packages are
+    model = interop.load("irene", tmp_path / "weights.pth")
+    assert model.num_features == 4
+
+
+def test_what_it_refuses() -> None:
+    state = recorded("irene").state
+    even = {k: v[..., :2, :2] if v.dim() == 4 else v for k, v in state.items()}
+    with pytest.raises(WeightsError, match=r"the even kernel \(2, 2\)"):
+        interop.load("irene", even)
+    with pytest.raises(WeightsError, match=r"missing: decoder\.blocks\.1"):
+        interop.load("irene", {k: v for k, v in state.items() if not k.startswith("decoder.blocks.1")})
+    with pytest.raises(ValueError, match="irene is read and not written"):
+        interop.export(interop.load("irene", state), "irene")

@@ -1,0 +1,153 @@
+"""Ensembles: their loss against pysteps' score, their scores by lead time, their picture, their training."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo import EnsembleForecaster, Preprocessing
+from convrnn_zoo.train import ForecasterRecipe
+from convrnn_zoo.train import forecast as training
+from convrnn_zoo.train.baselines import extrapolation
+from convrnn_zoo.train.ensembles import ensemble_rows, ensemble_scores, ensemble_strip
+from convrnn_zoo.train.losses import crps
+from convrnn_zoo.train.moving import MovingDigits
+from tests.train.runs import interrupted, same
+
+RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
+RECIPE = ForecasterRecipe(
+    weights="convgru_irene.tiny",
+    data="moving_mnist",
+    description="Forecasts squares.",
+    license="mit",
+    inputs=3,
+    horizon=3,
+    updates=6,
+    batch_size=2,
+    lr=0.01,
+    loss="crps",
+    members=3,
+    checkpoint_every=2,
+    test_sequences=4,
+    model={"num_blocks": 2},
+)
+
+
+@pytest.fixture
+def clips():
+    return MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), size=16)
+
+
+def pairs(members, truth):
+    """The fair score, from every pair of members."""
+    count = len(members)
+    apart = sum((a - b).abs().mean() for a in members for b in members) / (count * (count - 1))
+    return (members - truth).abs().mean() - apart / 2
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_the_loss_is_the_fair_score_of_every_pair_and_pysteps_score_but_for_its_fairness(count):
+    members, truth = torch.randn(count, 4, 5, dtype=torch.double), torch.randn(4, 5, dtype=torch.double)
+    fair = crps(members, truth, truth)
+    torch.testing.assert_close(fair, pairs(members, truth))
+    pytest.importorskip("pysteps")
+    apart = (members - truth).abs().mean() - fair
+    theirs = ensemble_scores(members[:, None], truth[None])["CRPS"]
+    assert theirs == pytest.approx([float(fair + apart / count)], rel=1e-6)
+    members.requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: crps(m, truth, truth), members)
+
+
+def test_of_one_forecast_the_score_is_the_mean_absolute_error():
+    one, truth = torch.rand(1, 3, 4, 5), torch.rand(3, 4, 5)
+    torch.testing.assert_close(crps(one, truth, truth), (one[0] - truth).abs().mean())
+    torch.testing.assert_close(crps(one[0], truth, truth), (one[0] - truth).abs().mean())
+    pytest.importorskip("pysteps")
+    scores = ensemble_scores(one, truth)
+    assert scores["CRPS"] == pytest.approx((one[0] - truth).abs().mean((1, 2)).tolist(), rel=1e-5)
+    assert scores["spread"] == [0, 0, 0]
+
+
+def test_scores_leave_out_what_is_not_known_and_stand_beside_extrapolations():
+    pytest.importorskip("pysteps")
+    pytest.importorskip("cv2")
+    y, x = np.mgrid[:48, :48]
+    frames = torch.stack([torch.tensor(20 * np.exp(-((x - 12 - 2 * t) ** 2 + (y - 24) ** 2) / 60)) for t in range(8)])
+    truth = frames[4:].float()
+    moved = extrapolation(frames[None, :4, None].float(), 4)[0, :, 0]
+    still = frames[3].float().expand(4, -1, -1)
+    around = moved + 0.1 * torch.randn(6, *moved.shape)
+    scores = {name: ensemble_scores(m, truth) for name, m in (("pysteps", moved[None]), ("last frame", still[None]))}
+    assert all(a < b for a, b in zip(*(scores[n]["CRPS"] for n in ("pysteps", "last frame")), strict=True))
+    assert ensemble_scores(around, truth)["spread"] == pytest.approx([0.1] * 4, rel=0.1)
+    unknown = truth.clone()
+    unknown[:, :4] = float("nan")
+    cut = ensemble_scores(around[:, :, 4:], truth[:, 4:])
+    whole = ensemble_scores(around, unknown)
+    for name, values in cut.items():
+        assert whole[name] == pytest.approx(values, rel=1e-6), name
+    with pytest.raises(ValueError, match=r"expected members \(M, T, H, W\) of truth \(T, H, W\)"):
+        ensemble_scores(around, truth[:2])
+
+
+def test_rows_of_a_picture():
+    members = torch.tensor([[0.0, 3.0, float("nan")], [2.0, 5.0, float("nan")]]).reshape(2, 1, 1, 3)
+    rows = ensemble_rows(members, 1.0, members[0], "mm/h")
+    assert list(rows) == ["truth", "mean", "spread", "P(over 1 mm/h)"]
+    assert rows["P(over 1 mm/h)"].flatten()[:2].tolist() == [0.5, 1.0]
+    assert rows["mean"].flatten()[:2].tolist() == [1.0, 4.0]
+    assert all(frames.flatten()[2].isnan() for frames in rows.values())
+
+
+def test_an_ensemble_is_drawn():
+    pytest.importorskip("matplotlib")
+    members = 20 * torch.rand(4, 8, 20, 30)
+    plain = ensemble_strip(members, RAIN, threshold=1.0)
+    beside = ensemble_strip(members, RAIN, threshold=1.0, truth=members[0], heading="four members")
+    assert beside.size[1] > plain.size[1] > 200
+    assert len(beside.getcolors(1 << 24)) > 100
+    assert ensemble_strip(members[:1, :1], Preprocessing(highest=1.0, lowest=0.0), threshold=0.5).size[0] > 100
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, tmp_path):
+    def train(**kwargs):
+        return training.train_model(RECIPE, clips, progress=False, **kwargs)
+
+    whole, history = train()
+    assert isinstance(whole, EnsembleForecaster)
+    interrupted(lambda: train(out=tmp_path), saves=1)
+    model, again = train(out=tmp_path)
+    assert same(model, whole)
+    assert again == history
+
+
+@pytest.mark.parametrize("entries", [
+    {"loss": "mse"}, {"weights": "convgru_forecaster.tiny", "model": {"hidden_channels": [2, 2], "kernel_size": 3}}
+])  # fmt: skip
+def test_members_are_for_the_score_and_for_models_that_read_noise(clips, entries):
+    with pytest.raises(ValueError, match=r"members=3 are for the loss crps and a model that reads noise"):
+        training.train_model(dataclasses.replace(RECIPE, **entries), clips, progress=False)
+
+
+SMALL = {
+    "convgru_irene": {"num_blocks": 2},
+    "dgmr": {"context_channels": 16, "latent_channels": 32, "noise_channels": 1, "input_frames": 3},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("members", [0, 3])
+@pytest.mark.parametrize("name", SMALL)
+def test_each_learns_by_a_recipe(name, members):
+    edge = 64 if name == "dgmr" else 16
+    clips = MovingDigits(torch.full((3, edge // 2, edge // 2), 255, dtype=torch.uint8), size=edge)
+    recipe = dataclasses.replace(
+        RECIPE, weights=f"{name}.tiny", model=SMALL[name], members=members, updates=300, checkpoint_every=100,
+        bf16=True,
+    )  # fmt: skip
+    model, history = training.train_model(recipe, clips, progress=False)
+    assert history[-1] < 0.8 * history[0]
+    made = model.forecast(clips.fixed(2, 3), members=4, seed=0)
+    assert made.isfinite().all()
