@@ -47,9 +47,6 @@ class VideoModel(ZooModel):
         input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence, with `lengths` and with the
         output of :class:`~convrnn_zoo.ConvRNNModel`; unpooled features of several levels are a list.
 
-    Raises:
-        ValueError: timm has no such encoder, it offers no such maps, or a frame is too small for it.
-
     Example:
         >>> model = VideoModel("resnet18", "convgru", hidden_channels=16, num_classes=5).eval()
         >>> tuple(model(torch.rand(2, 6, 3, 64, 64), lengths=[6, 4]).shape)
@@ -86,6 +83,9 @@ class VideoModel(ZooModel):
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}")
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
+        KINDS[rnn][2](
+            1, 1, 1, device="meta", **layer_args
+        )  # refuses what it does not take before anything large is made
         with torch.device(torch.get_default_device() if device is None else device) as where:
             real = encoder_pretrained and where.type != "meta"
             self.encoder = FrameEncoder(encoder, levels, in_chans, real, freeze_encoder, chunk_size, level_pool)
@@ -139,7 +139,7 @@ class VideoModel(ZooModel):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates: the encoder's children in turn, then what is behind."""
         prefix, trunk = self.encoder.trunk()
-        names = [name for name, child in trunk.named_children() if any(True for _ in child.parameters())]
+        names = [name for name, child in trunk.named_children() if list(child.parameters())]
         stages = [rf"^encoder\.{re.escape(prefix + name)}(?:\.|$)" for name in names] + [r"^(?:rnns|posts)\."]
         return {"stem": stages[0], "blocks": [(stage, (i,)) for i, stage in enumerate(stages[1:])]}
 

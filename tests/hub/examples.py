@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import convrnn_zoo
@@ -60,13 +61,24 @@ def changed(name: str) -> dict:
     return {"num_classes": 5} if classifies(name) else {"horizon": 7}
 
 
+def weight(name: str) -> int:
+    """Parameters at these sizes."""
+    return sum(p.numel() for p in convrnn_zoo.create_model(name, **sizes(name), device="meta").parameters())
+
+
+def marked(names: list[str]) -> list:
+    """The names, those of models of more than 20 MB behind ``slow``."""
+    return [pytest.param(name, marks=pytest.mark.slow) if weight(name) > 5_000_000 else name for name in names]
+
+
 def representatives() -> list[str]:
-    """An architecture for every kind, dimension and number of directions, and one for every forecasting network."""
+    """An architecture for every kind, dimension and number of directions, and the lightest of every other network."""
 
     def family(name: str) -> str:
         return name.rsplit("_", 1)[0] if is_core(name) else type(convrnn_zoo.create_model(name, device="meta")).__name__
 
-    return sorted({family(name): name for name in reversed(convrnn_zoo.list_models())}.values())
+    heaviest_first = sorted(convrnn_zoo.list_models(), key=lambda name: (-weight(name), name))
+    return sorted({family(name): name for name in heaviest_first}.values())
 
 
 def make(name: str = "convlstm1d_bi_1layer", **kwargs) -> torch.nn.Module:
