@@ -35,6 +35,7 @@ from .models import (
     Prediction,
     Preprocessing,
     Rollout,
+    VideoModel,
     Weights,
     WeightsError,
     ZooModel,
@@ -43,6 +44,7 @@ from .models import (
     list_models,
     load_weights,
     size_limit,
+    video_model,
 )
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ __all__ = [
     "Rollout",
     "STLSTMCell",
     "TrajGRUCell",
+    "VideoModel",
     "Weights",
     "WeightsError",
     "ZooModel",
@@ -87,6 +90,7 @@ __all__ = [
     "push_to_hub",
     "save_pretrained",
     "size_limit",
+    "video_model",
 ]
 
 if not TYPE_CHECKING:

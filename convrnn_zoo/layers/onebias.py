@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ._base import DirectionWeights, Equations
 from .gru import Conv2dGRU, Conv2dGRUCell
-from .lstm import Conv2dLSTMCell
+from .lstm import Conv2dLSTM, Conv2dLSTMCell
 from .peephole import Conv2dPeepholeLSTM
 
 
@@ -35,6 +35,16 @@ class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
     Example:
         >>> rnn = Conv2dOneBiasPeepholeLSTM(1, 4, kernel_size=3, peephole="channel")
         >>> sum(p.numel() for p in rnn.parameters()) == 16 * (1 + 4) * 9 + 16 + 3 * 4
+        True
+    """
+
+
+class Conv2dOneBiasLSTM(OneBias, Conv2dLSTM):
+    """2-d :class:`ConvLSTM` over ``(T, N, C, H, W)`` with one bias a gate.
+
+    Example:
+        >>> rnn = Conv2dOneBiasLSTM(1, 4, kernel_size=3)
+        >>> sum(p.numel() for p in rnn.parameters()) == 16 * (1 + 4) * 9 + 16
         True
     """
 

@@ -1,6 +1,7 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
 from . import (
+    bcdunet,
     convlstm_shi,
     convrnn,
     dgmr,
@@ -15,6 +16,9 @@ from . import (
     phydnet,
     predrnn,
     predrnn_pp,
+    rvm,
+    utae,
+    video,
 )
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
@@ -28,8 +32,10 @@ from ._meta import size_limit
 from ._network import ConvRNNModel
 from ._preprocessing import Preprocessing
 from ._registry import list_models
+from ._video import VideoModel
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
+from .video import video_model
 
 __all__ = [
     "WEIGHTS",
@@ -44,9 +50,11 @@ __all__ = [
     "Prediction",
     "Preprocessing",
     "Rollout",
+    "VideoModel",
     "Weights",
     "WeightsError",
     "ZooModel",
+    "bcdunet",
     "convlstm_shi",
     "convrnn",
     "create_model",
@@ -65,5 +73,9 @@ __all__ = [
     "phydnet",
     "predrnn",
     "predrnn_pp",
+    "rvm",
     "size_limit",
+    "utae",
+    "video",
+    "video_model",
 ]

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ._base import ZooModel, evaluating
+
+SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
+"""What errors call the axes of a map, by their number."""
 
 
 class Prediction(NamedTuple):
@@ -23,7 +25,8 @@ class Prediction(NamedTuple):
 class Classifier(ZooModel):
     """A model that standardises sequences ``(N, T, C, *S)`` and may classify them."""
 
-    rnn: ConvRNNBase
+    ndim: int
+    """Dimensions of a map."""
 
     def normalize(self, x: Tensor) -> Tensor:
         """`x` with each channel standardised by the mean and std of the data that the weights were trained on.
@@ -43,7 +46,7 @@ class Classifier(ZooModel):
                 f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
                 "std do not apply; standardise the input yourself"
             )
-        shape = (self.in_chans, *(1,) * self.rnn.ndim)
+        shape = (self.in_chans, *(1,) * self.ndim)
         return (x - mean.reshape(shape)) / std.reshape(shape)
 
     @torch.no_grad()
@@ -96,12 +99,12 @@ class Classifier(ZooModel):
     def _sequence(self, name: str, recording: Any) -> Tensor:
         """A recording as ``(T, C, *S)``; on a map of one pixel ``(T, C)`` will do."""
         x = torch.as_tensor(recording).float()
-        ndim = self.rnn.ndim
+        ndim = self.ndim
         if x.dim() == 2 and x.shape[1] == self.in_chans:
             x = x.reshape(*x.shape, *(1,) * ndim)
         if x.dim() != ndim + 2 or x.shape[1] != self.in_chans or 0 in x.shape:
             raise ValueError(
-                f"{name}: expected a sequence (T, {self.in_chans}, {self.rnn.space}), got "
+                f"{name}: expected a sequence (T, {self.in_chans}, {SPACE[ndim]}), got "
                 f"{tuple(x.shape)}; `convrnn-zoo info` tells a model's input"
             )
         if not torch.isfinite(x).all():

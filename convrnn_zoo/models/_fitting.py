@@ -1,6 +1,7 @@
 """Whether weights are those of a model, key by key, and how they are made so for other channels or another head."""
 
 import logging
+import re
 from collections.abc import Mapping
 
 import torch
@@ -10,6 +11,9 @@ from ._errors import WeightsError
 from ._safetensors import FLOATS
 
 logger = logging.getLogger("convrnn_zoo")
+
+_HEAD = re.compile(r"head\.(?:\d+\.)?weight")
+"""The weights of a classifier: of one, of one a level, or of a block that ends in one."""
 
 
 def fit(state: dict[str, Tensor], model: nn.Module, origin: str) -> dict[str, Tensor]:
@@ -29,7 +33,7 @@ def fit(state: dict[str, Tensor], model: nn.Module, origin: str) -> dict[str, Te
         new = exact.sum(1, keepdim=True) if wants == 1 else exact[:, torch.arange(wants) % had] * (had / wants)
         state[key] = new.to(old.dtype)
         logger.info("%s: %s adapted from %d to %d input channels", origin, key, had, wants)
-    had, wants = (len(s["head.weight"]) if "head.weight" in s else 0 for s in (state, target))
+    had, wants = (next((len(v) for k, v in s.items() if _HEAD.fullmatch(k)), 0) for s in (state, target))
     if had != wants == model.num_classes:
         state = {k: v for k, v in state.items() if not k.startswith("head.")}
         state |= {k: v for k, v in target.items() if k.startswith("head.")}

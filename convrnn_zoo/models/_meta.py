@@ -94,7 +94,7 @@ def check_arguments(args: object, what: str) -> dict[str, Any]:
     if not isinstance(args, Mapping):
         raise WeightsError(f"{what}: model_args must be names with values, got {type(args).__name__}; save it anew")
     for name, value in args.items():
-        if name in ("device", "dtype"):
+        if name in ("device", "dtype", "encoder_pretrained"):
             raise WeightsError(f"{what}: model_args holds {name!r}, which is the caller's to choose; remove it")
         _check_value(f"{what}: model_args[{name!r}]", value, depth=3)
     return dict(args)

@@ -67,7 +67,7 @@ class ConvRNNModel(Classifier):
         self.rnn = layer(
             in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args
         )
-        self.in_chans, self.drop_rate = in_chans, drop_rate
+        self.in_chans, self.drop_rate, self.ndim = in_chans, drop_rate, self.rnn.ndim
         self.head_drop = nn.Dropout(drop_rate)
         self.head: nn.Module = nn.Identity()
         self.global_pool = check_pool(global_pool)

@@ -134,7 +134,8 @@ def _build(
     def construct(**args: Any) -> nn.Module:
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
         built: Any = load(model, args, source, described) if pretrained and source is not None else model(**args)
-        built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}
+        unsaved = {"device", "dtype", *getattr(built, "unsaved_args", ())}
+        built.model_args = {k: v for k, v in args.items() if k not in unsaved}
         built._model_args = dict(built.model_args)  # for timm's own export
         built.preprocessing = preprocessing
         if source is not None and source.args not in (None, built.model_args):

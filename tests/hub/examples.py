@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import convrnn_zoo
@@ -11,15 +12,33 @@ SMALL = {
     "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 3},
 }
 """Sizes of networks whose widths follow from others."""
+DENSE = {
+    "bcdunet_d3": {"widths": [4, 8]},
+    "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "chunk_size": 3},
+    "utae_convlstm": {"hidden_channels": 4},
+    "utae_convgru": {"hidden_channels": 4},
+    "utae_uconvlstm": {"widths": [4, 8], "up_widths": [4, 8], "hidden_channels": 4},
+    "utae_buconvlstm": {"widths": [4, 8], "up_widths": [4, 8], "hidden_channels": 4},
+    "gru_rcn_vgg16": {"hidden_channels": [2, 2, 2, 2, 2], "drop_rate": 0.25},
+    "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2, "head_widths": [3]},
+}
+"""Sizes of networks with a classifier that are not of the core family."""
 
 
 def is_core(name: str) -> bool:
-    """Whether a name is of the core family, whose models classify; the others forecast."""
+    """Whether a name is of the core family."""
     return issubclass(type(convrnn_zoo.create_model(name, device="meta")), convrnn_zoo.ConvRNNModel)
+
+
+def classifies(name: str) -> bool:
+    """Whether a model has classes, of a sequence or of each pixel; the others forecast."""
+    return not isinstance(convrnn_zoo.create_model(name, device="meta"), convrnn_zoo.Forecaster)
 
 
 def sizes(name: str) -> dict:
     """Arguments that no default would give back."""
+    if classifies(name) and not is_core(name):
+        return {"in_chans": 2, "num_classes": 3, **DENSE.get(name, {"hidden_channels": 4, "drop_rate": 0.25})}
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
         own = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm")
@@ -35,21 +54,32 @@ def sizes(name: str) -> dict:
 
 def labels(name: str) -> dict:
     """Names for the classes, where there are any."""
-    return {"pretrained_cfg_overlay": {"label_names": ("ah", "ee", "oh"), "num_classes": 3}} if is_core(name) else {}
+    return {"pretrained_cfg_overlay": {"label_names": ("ah", "ee", "oh"), "num_classes": 3}} if classifies(name) else {}
 
 
 def changed(name: str) -> dict:
     """An argument for another model of the same architecture."""
-    return {"num_classes": 5} if is_core(name) else {"horizon": 7}
+    return {"num_classes": 5} if classifies(name) else {"horizon": 7}
+
+
+def weight(name: str) -> int:
+    """Parameters at these sizes."""
+    return sum(p.numel() for p in convrnn_zoo.create_model(name, **sizes(name), device="meta").parameters())
+
+
+def marked(names: list[str]) -> list:
+    """The names, those of models of more than 20 MB behind ``slow``."""
+    return [pytest.param(name, marks=pytest.mark.slow) if weight(name) > 5_000_000 else name for name in names]
 
 
 def representatives() -> list[str]:
-    """An architecture for every kind, dimension and number of directions, and one for every forecasting network."""
+    """An architecture for every kind, dimension and number of directions, and the lightest of every other network."""
 
     def family(name: str) -> str:
         return name.rsplit("_", 1)[0] if is_core(name) else type(convrnn_zoo.create_model(name, device="meta")).__name__
 
-    return sorted({family(name): name for name in reversed(convrnn_zoo.list_models())}.values())
+    heaviest_first = sorted(convrnn_zoo.list_models(), key=lambda name: (-weight(name), name))
+    return sorted({family(name): name for name in heaviest_first}.values())
 
 
 def make(name: str = "convlstm1d_bi_1layer", **kwargs) -> torch.nn.Module:

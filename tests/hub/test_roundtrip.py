@@ -12,12 +12,12 @@ import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
 from convrnn_zoo.models import _loading, _registry
 
-from .examples import assert_same, changed, files, labels, make, representatives
+from .examples import assert_same, changed, files, labels, make, marked, representatives
 
 LABELS = labels("convlstm1d_bi_1layer")
 
 
-@pytest.mark.parametrize("name", convrnn_zoo.list_models())
+@pytest.mark.parametrize("name", marked(convrnn_zoo.list_models()))
 def test_every_architecture_comes_back_from_a_directory(name, tmp_path):
     model = make(name, **labels(name))
     save_pretrained(model, tmp_path)

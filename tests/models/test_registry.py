@@ -104,7 +104,7 @@ def test_a_name_that_is_not_there_suggests_one_that_is():
     with pytest.raises(ValueError, match="did you mean convlstm2d_2layer"):
         convrnn_zoo.create_model("convlstm2d_2layers")
     with pytest.raises(ValueError, match="list_models"):
-        convrnn_zoo.create_model("resnet18")
+        convrnn_zoo.create_model("efficientnet_b0")
 
 
 def test_a_taken_name_is_refused_and_stays_its_owners():

@@ -110,7 +110,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(splits):
 @pytest.mark.parametrize("name", convrnn_zoo.list_models())
 def test_an_entry_that_a_network_does_not_take_is_named_with_what_it_takes(name):
     recipe = dataclasses.replace(TINY, weights=f"{name}.tiny", model={"hiden_channels": 4})
-    with pytest.raises(ValueError, match=rf"'hiden_channels'.*; {name} takes in_chans \(\d\), \w+ \("):
+    with pytest.raises(ValueError, match=rf"'hiden_channels'.*; {name} takes in_chans \(\d+\), \w+"):
         recipe.create_model()
 
 

@@ -1,0 +1,153 @@
+"""Frames to feature maps by any image model of timm's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import _checks as check
+
+PRE_LOGITS = "pre_logits"
+"""The level that is not a map but the features in front of timm's classifier, such as fc7 of a VGG."""
+
+
+def _features(name: str, **options: Any) -> nn.Module:
+    """timm's model of feature maps: by its getter, which drops what is above the highest, where the model has one."""
+    if "output_stride" not in options:
+        model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
+        if hasattr(_trunk(model)[1], "forward_intermediates"):
+            return model
+    return timm.create_model(name, features_only=True, **options)
+
+
+def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
+    """The image model itself inside timm's wrapping, and what its parameters' names begin with."""
+    prefix = ""
+    while len(children := list(module.named_children())) == 1:
+        prefix, module = f"{prefix}{children[0][0]}.", children[0][1]
+    return prefix, module
+
+
+class FrameEncoder(nn.Module):
+    """An image model of timm's on single frames, as many at once as memory is meant for.
+
+    Args:
+        name: one of timm's, such as ``"resnet18"``; it must offer feature maps.
+        levels: numbers of timm's ``out_indices``, and as the last perhaps ``"pre_logits"``, the features in front of
+            the classifier as a map of one pixel.
+        in_chans: channels of a frame.
+        pretrained: whether timm loads its weights.
+        frozen: whether it stays as it is: no gradients, and batch norms with the statistics that they have.
+        chunk_size: frames encoded at once.
+        pool: edge of the max pooling behind each map; 1 for none.
+        output_stride: the largest reduction, where the model can dilate its convolutions in place of striding.
+
+    Shapes:
+        frames ``(B, C, H, W)`` to one map ``(B, C_l, H_l, W_l)`` a level.
+
+    Raises:
+        ValueError: timm has no such model, or it offers no such maps.
+
+    Example:
+        >>> encoder = FrameEncoder("resnet18", levels=(1, 3))
+        >>> [tuple(y.shape) for y in encoder(torch.rand(2, 3, 64, 64))]
+        [(2, 64, 16, 16), (2, 256, 4, 4)]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        levels: Sequence[int | str] = (-1,),
+        in_chans: int = 3,
+        pretrained: bool = False,
+        frozen: bool = False,
+        chunk_size: int = 32,
+        pool: int = 1,
+        output_stride: int | None = None,
+    ) -> None:
+        super().__init__()
+        maps = [level for level in levels if level != PRE_LOGITS]
+        if not maps or not all(check.is_int(level) for level in maps) or PRE_LOGITS in levels[:-1]:
+            raise ValueError(
+                f"levels must be whole numbers, as timm's out_indices, and as the last perhaps {PRE_LOGITS!r}, got "
+                f"{list(levels)!r}"
+            )
+        self.name, self.frozen = name, check.boolean("frozen", frozen)
+        self.chunk_size, self.pool = check.positive_int("chunk_size", chunk_size), check.positive_int("pool", pool)
+        self.has_pre_logits = len(maps) < len(levels)
+        self.grad_checkpointing = False
+        if not timm.is_model(name):
+            near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:3]) or "resnet18, mobilenetv3_small_100"
+            raise ValueError(f"timm has no model {name!r}; it has such as {near}: timm.list_models()")
+        options: dict[str, Any] = {"pretrained": pretrained, "in_chans": in_chans}
+        if output_stride is not None:
+            options["output_stride"] = output_stride
+        self.model: Any
+        try:
+            if self.has_pre_logits:
+                self.model = timm.create_model(name, num_classes=0, **options)
+                self.model.forward_intermediates  # noqa: B018  asked for now and not at the first frame
+                self.indices = maps
+                info = [self.model.feature_info[i] for i in maps]
+            else:
+                self.model = _features(name, out_indices=tuple(maps), **options)
+                info = self.model.feature_info.get_dicts()
+        except (AttributeError, AssertionError, IndexError, NotImplementedError, RuntimeError) as e:
+            if isinstance(e, RuntimeError) and pretrained:
+                raise  # no weights, or no way to them: timm says so
+            raise ValueError(
+                f"timm {timm.__version__}'s {name} offers no feature maps {list(levels)!r}; choose other levels, or "
+                f"upgrade timm: {type(e).__name__}: {e}"
+            ) from e
+        self.widths = [int(i["num_chs"]) for i in info]
+        self.reductions = [int(i["reduction"]) * pool for i in info]
+        if self.has_pre_logits:
+            self.widths.append(int(self.model.head_hidden_size))
+            self.reductions.append(self.reductions[-1])
+        if self.frozen:
+            self.model.requires_grad_(False).eval()
+
+    def trunk(self) -> tuple[str, nn.Module]:
+        """The image model itself, without timm's wrapping, and what the names of its parameters begin with."""
+        prefix, module = _trunk(self.model)
+        return f"model.{prefix}", module
+
+    def train(self, mode: bool = True) -> "FrameEncoder":
+        """As for any module; a frozen encoder stays in evaluation."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
+
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        """A map for each level."""
+        smallest = max(self.reductions)
+        if min(frames.shape[-2:]) < smallest:
+            raise ValueError(
+                f"{self.name} makes one pixel of {smallest}: expected frames of at least {smallest}×{smallest}, got "
+                f"{tuple(frames.shape[-2:])}; enlarge them, or take lower levels"
+            )
+        parts = [self._chunk(part) for part in frames.tensor_split(max(1, -(-len(frames) // self.chunk_size)))]
+        return [torch.cat(maps) if len(parts) > 1 else maps[0] for maps in zip(*parts, strict=True)]
+
+    def _chunk(self, frames: Tensor) -> list[Tensor]:
+        if self.frozen:
+            with torch.no_grad():
+                return self._encode(frames)
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._encode, frames, use_reentrant=False)
+        return self._encode(frames)
+
+    def _encode(self, frames: Tensor) -> list[Tensor]:
+        if self.has_pre_logits:
+            top, maps = self.model.forward_intermediates(frames, indices=self.indices)
+        else:
+            maps = self.model(frames)
+        maps = [m if self.pool == 1 else F.max_pool2d(m, self.pool) for m in maps]
+        if self.has_pre_logits:
+            maps.append(self.model.forward_head(top, pre_logits=True)[..., None, None])
+        return maps

@@ -1,0 +1,256 @@
+"""A recurrent decoder in the manner of Robust Video Matting: ConvGRUs on half of the channels of every scale."""
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from ..layers import _checks as check
+from ..layers.onebias import Conv2dOneBiasGRU
+from ._base import ZooModel
+from ._classifying import Classifier
+from ._encoder import FrameEncoder
+from ._levels import check_clips
+from ._registry import register
+from .video import cfg_of
+
+
+def normed(below: int, above: int, kernel: int = 3) -> nn.Sequential:
+    """A convolution without bias, a batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(below, above, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(above), nn.ReLU()
+    )
+
+
+class LiteASPP(nn.Module):
+    """LR-ASPP of MobileNetV3: a 1×1 convolution of the map, weighed by one of its mean.
+
+    Reference:
+        Howard, A. et al. (2019). Searching for MobileNetV3, section 6.4. https://arxiv.org/abs/1905.02244
+    """
+
+    def __init__(self, below: int, above: int) -> None:
+        super().__init__()
+        self.map = normed(below, above, 1)
+        self.weight = nn.Conv2d(below, above, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``map(x) · sigmoid(weight(mean of x))``."""
+        return self.map(x) * self.weight(F.adaptive_avg_pool2d(x, 1)).sigmoid()
+
+
+class HalfGRU(nn.Module):
+    """A ConvGRU on the second half of the channels; the first passes by it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, reset_after=False)
+
+    def forward(self, x: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Clips ``(N, T, C, H, W)`` of the same shape, and the state."""
+        still, moving = x.chunk(2, dim=2)
+        moving, state = self.rnn(moving, hx)
+        return torch.cat([still, moving], dim=2), state
+
+
+def per_frame(module: Any, *clips: Tensor) -> Tensor:
+    """A function of single frames over clips ``(N, T, …)``."""
+    return module(*(clip.flatten(0, 1) for clip in clips)).unflatten(0, clips[0].shape[:2])
+
+
+def doubled(x: Tensor, like: Tensor) -> Tensor:
+    """A map of twice the size, bilinear, cut to that of `like`."""
+    x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    return x[..., : like.shape[-2], : like.shape[-1]]
+
+
+class RecurrentDecoderModel(ZooModel):
+    """An image model of timm's on every frame, and a decoder that remembers: an answer for every pixel of every frame.
+
+    Behind LR-ASPP, at 1/16, 1/8, 1/4 and 1/2 of the size, a ConvGRU reads half of the channels. Each scale but the
+    first reads the map of the scale below, enlarged, the encoder's map and the frame, averaged down; two convolutions
+    at full size make the features.
+
+    Args:
+        encoder: an image model of timm's whose maps of 1/2, 1/4 and 1/8 are its levels 0, 1 and 2.
+        in_chans: channels of a frame.
+        num_classes: outputs a pixel: 4 for a foreground and its alpha, 1 for a mask, or classes; 0 for features.
+        aspp_channels: channels of LR-ASPP.
+        widths: channels of the decoder at 1/8, 1/4, 1/2 and at full size.
+        encoder_pretrained: whether timm loads the encoder's weights; it is not saved with the model.
+        freeze_encoder, chunk_size: see :class:`~convrnn_zoo.VideoModel`.
+        device, dtype: where and as what the parameters are made.
+
+    Shapes:
+        clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
+        ``(N, K, H, W)``. Padding behind a clip's end changes nothing before it.
+
+    Reference:
+        Lin, S. et al. (2022). Robust High-Resolution Video Matting with Temporal Guidance, section 3.
+        https://arxiv.org/abs/2108.11515
+
+    Example:
+        >>> model = RecurrentDecoderModel("mobilenetv3_small_100", num_classes=1).eval()
+        >>> first, state = model.forward_sequence(torch.rand(1, 2, 3, 64, 64))
+        >>> tuple(model(torch.rand(1, 3, 3, 64, 64), state).shape)
+        (1, 3, 1, 64, 64)
+    """
+
+    ndim = 2
+    unsaved_args = frozenset({"encoder_pretrained"})
+    normalize = Classifier.normalize
+
+    def __init__(
+        self,
+        encoder: str,
+        in_chans: int = 3,
+        num_classes: int = 0,
+        aspp_channels: int = 128,
+        widths: tuple[int, ...] = (80, 40, 32, 16),
+        encoder_pretrained: bool = False,
+        freeze_encoder: bool = False,
+        chunk_size: int = 32,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_chans = check.positive_int("in_chans", in_chans)
+        sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
+        if odd := [size for size in sizes[:4] if size % 2]:
+            raise ValueError(f"aspp_channels and the first three widths must be even, to be halved, got {odd}")
+        with torch.device(torch.get_default_device() if device is None else device) as where:
+            real = encoder_pretrained and where.type != "meta"
+            self.encoder = FrameEncoder(
+                encoder, (0, 1, 2, -1), in_chans, real, freeze_encoder, chunk_size, output_stride=16
+            )
+            if self.encoder.reductions != [2, 4, 8, 16]:
+                raise ValueError(
+                    f"encoder expected maps of 1/2, 1/4, 1/8 and 1/16 at levels 0, 1, 2 and the last, and {encoder} "
+                    f"has 1/{', 1/'.join(map(str, self.encoder.reductions))}; such as mobilenetv3_large_100"
+                )
+            *skips, top = self.encoder.widths
+            self.aspp = LiteASPP(top, sizes[0])
+            below = zip(sizes, [*reversed(skips), 0], strict=False)
+            self.joins = nn.ModuleList(
+                normed(size + skip + in_chans, above) for (size, skip), above in zip(below, sizes[1:], strict=True)
+            )
+            self.grus = nn.ModuleList(HalfGRU(size) for size in sizes[:4])
+            self.last = normed(sizes[-1], sizes[-1])
+        self.num_features = self.head_hidden_size = sizes[-1]
+        self.to(dtype=dtype)
+        self.reset_classifier(num_classes)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Channels and reduction of the features."""
+        return [{"num_chs": self.num_features, "reduction": 1, "module": "last", "index": 0}]
+
+    def input_weights(self) -> list[str]:
+        """Keys that could be fitted to another `in_chans`: none, since the decoder reads the frames as well."""
+        return []
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameters by depth, for layer-wise learning rates: the encoder, then the scales of the decoder."""
+        scales = [(rf"^(?:grus|joins)\.{i}\.", (i + 1,)) for i in range(4)]
+        return {"stem": r"^encoder", "blocks": [(r"^aspp", (0,)), *scales, (r"^last", (5,))]}
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that should not decay, beyond the biases."""
+        return set()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether training computes chunks of frames and segments of time again, for less memory and more time."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "grad_checkpointing"):
+                module.grad_checkpointing = enable  # type: ignore[assignment]
+
+    def get_classifier(self) -> nn.Module:
+        """The 1×1 convolution of the features, or an identity."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A fresh 1×1 convolution to `num_classes` outputs a pixel."""
+        if not check.is_int(num_classes) or num_classes < 0:
+            raise ValueError(f"num_classes must be a whole number of at least 0 (no head), got {num_classes!r}")
+        if global_pool:
+            raise ValueError(f"global_pool must be left out: every pixel has its answer, got {global_pool!r}")
+        like, self.num_classes = self.last[0].weight, num_classes
+        place: Any = {"device": like.device, "dtype": like.dtype}
+        self.head = nn.Conv2d(self.num_features, num_classes, 1, **place) if num_classes else nn.Identity()
+        self.head.train(self.training)
+
+    def forward(self, x: Tensor, hx: Any = None) -> Tensor:
+        """Outputs of every pixel; `hx` is the state that :meth:`forward_sequence` gave."""
+        return self.forward_head(self.forward_sequence(x, hx)[0])
+
+    def forward_features(self, x: Tensor, hx: Any = None) -> Tensor:
+        """Features of every pixel."""
+        return self.forward_sequence(x, hx)[0]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Outputs of features ``(…, F, H, W)``."""
+        if pre_logits or not self.num_classes:
+            return x
+        return per_frame(self.head, x) if x.dim() == 5 else self.head(x)
+
+    def forward_sequence(self, x: Tensor, hx: Any = None) -> tuple[Tensor, list[Tensor]]:
+        """``(features, state)``: give the state back with the next chunk and the chunks equal the whole.
+
+        Raises:
+            ValueError: no clips or frames, frames that are too small, or a state of another size.
+        """
+        if isinstance(x, PackedSequence):
+            raise ValueError("RecurrentDecoderModel expected clips (N, T, C, H, W), got a PackedSequence; pad them")
+        check_clips(type(self).__name__, x, None, self.in_chans, next(self.parameters()))
+        if x.dim() == 4:
+            features, state = self.forward_sequence(x.unsqueeze(1), hx)
+            return features.squeeze(1), state
+        *skips, top = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
+        frames = [x]
+        for _ in skips:
+            frames.append(per_frame(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
+        given, states = [None] * 4 if hx is None else list(hx), []
+        y = per_frame(self.aspp, top)
+        for i, join in enumerate(self.joins):
+            y, state = self.grus[i](y, given[i])
+            states.append(state)
+            frame = frames[3 - i]
+            beside = [skips[2 - i], frame] if i < 3 else [frame]
+            y = per_frame(lambda y, *maps, join=join: join(torch.cat([doubled(y, maps[-1]), *maps], 1)), y, *beside)
+        return per_frame(self.last, y), states
+
+
+register(
+    __name__,
+    "mobilenetv3_large_100_recurrent_decoder",
+    partial(RecurrentDecoderModel, "mobilenetv3_large_100"),
+    doc="""MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
+
+Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``; see
+:class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`. Written from the paper, https://arxiv.org/abs/2108.11515; the
+authors' code and weights, under the GPL, are not part of this.
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True loads
+    the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("mobilenetv3_large_100_recurrent_decoder", num_classes=4, device="meta")
+    >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
+    (1, 2, 4, 64, 96)
+""",
+    cfg={
+        **cfg_of("mobilenetv3_large_100"),
+        "pool_size": None,
+        "num_classes": 0,
+        "first_conv": (),
+        "classifier": "head",
+        "license": "mit",
+    },
+)

@@ -1,0 +1,238 @@
+"""The recurrent baselines of U-TAE: crops from a year of satellite images, a ConvLSTM or ConvGRU over the dates."""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from ..layers import ConvRNNBase
+from ..layers import _checks as check
+from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
+from ._registry import register
+from ._sequences import unpack
+from ._series import ImageSeriesModel
+
+GROUPS = 4
+"""Of the group norms of the U-Net's encoder."""
+
+
+def last_memory(rnn: ConvRNNBase, dates: PackedSequence) -> Tensor:
+    """The last state ``(N, F, H, W)`` of each series: c of an LSTM, h of a GRU; both directions beside each other."""
+    _, state = rnn(dates)
+    return torch.cat(list(state[-1] if isinstance(state, tuple) else state), dim=1)
+
+
+class SeriesRNN(ImageSeriesModel):
+    """A recurrent layer over the dates, and a 3×3 convolution of its last state.
+
+    Args:
+        layer: the layer's class, with one bias a gate.
+        in_chans, num_classes: channels of an image, and classes of a pixel.
+        hidden_channels: channels of the state.
+        device, dtype: where and as what the parameters are made.
+        **layer_args: options of the layer.
+
+    Example:
+        >>> model = SeriesRNN(Conv2dOneBiasLSTM, in_chans=4, hidden_channels=6, num_classes=3)
+        >>> tuple(model(torch.rand(2, 5, 4, 8, 9), lengths=[5, 3]).shape)
+        (2, 3, 8, 9)
+    """
+
+    def __init__(
+        self,
+        layer: type[ConvRNNBase],
+        in_chans: int = 10,
+        num_classes: int = 20,
+        hidden_channels: int = 160,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
+        super().__init__(in_chans, hidden_channels)
+        self.rnn = layer(in_chans, hidden_channels, 3, device=device, dtype=dtype, **layer_args)
+        self.reset_classifier(num_classes)
+
+    def input_weights(self) -> list[str]:
+        """Keys of the parameters whose axis 1 is the input's channels."""
+        return ["rnn.weight_ih_l0"]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters by depth, for layer-wise learning rates."""
+        return {"stem": r"^rnn", "blocks": r"^head"}
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        """A 3×3 convolution."""
+        return nn.Conv2d(self.num_features, num_classes, 3, padding=1)
+
+    def forward_dates(self, dates: PackedSequence) -> Tensor:
+        """The last state of each series."""
+        return last_memory(self.rnn, dates)
+
+
+def grouped(below: int, above: int, **convolution: Any) -> nn.Sequential:
+    """A convolution, a group norm and ReLU."""
+    options = {"kernel_size": 3, "padding": 1, **convolution}
+    return nn.Sequential(nn.Conv2d(below, above, **options), nn.GroupNorm(GROUPS, above), nn.ReLU())
+
+
+def batched(below: int, above: int, kind: type[nn.Module] = nn.Conv2d, **convolution: Any) -> nn.Sequential:
+    """A convolution, a batch norm and ReLU."""
+    options = {"kernel_size": 3, "padding": 1, **convolution}
+    return nn.Sequential(kind(below, above, **options), nn.BatchNorm2d(above), nn.ReLU())
+
+
+class Residual(nn.Module):
+    """A block, and one behind it whose output is added to its own."""
+
+    def __init__(self, below: int, above: int) -> None:
+        super().__init__()
+        self.first, self.second = grouped(below, above), grouped(above, above)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``a + second(a)`` with ``a = first(x)``."""
+        a = self.first(x)
+        return a + self.second(a)
+
+
+class RecurrentUNet(ImageSeriesModel):
+    """A U-Net over every date, a ConvLSTM over the lowest maps, and the mean of the others over the dates.
+
+    Its classifier ends in ReLU, as the original's does, so that no logit is negative.
+
+    Args:
+        in_chans, num_classes: channels of an image, and classes of a pixel.
+        widths: channels of the encoder's maps, the highest resolution first.
+        up_widths: those of the decoder's.
+        hidden_channels: channels of the ConvLSTM's state.
+        bidirectional: whether it also reads the dates backward.
+        device, dtype: where and as what the parameters are made.
+
+    Example:
+        >>> model = RecurrentUNet(3, 5, widths=(8, 8), up_widths=(8, 8), hidden_channels=4, bidirectional=True)
+        >>> tuple(model(torch.rand(2, 4, 3, 8, 8), mask=torch.tensor([[1, 1, 0, 1], [1, 0, 0, 0]]).bool()).shape)
+        (2, 5, 8, 8)
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 10,
+        num_classes: int = 20,
+        widths: Sequence[int] = (64, 64, 64, 128),
+        up_widths: Sequence[int] = (32, 32, 64, 128),
+        hidden_channels: int = 64,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        down = check.widths("widths", list(widths), len(widths))
+        up = check.widths("up_widths", list(up_widths), len(down))
+        super().__init__(in_chans, up[0], 2 ** (len(down) - 1))
+        strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1}
+        with torch.device(torch.get_default_device() if device is None else device):
+            self.stem = nn.Sequential(
+                grouped(in_chans, down[0], padding_mode="reflect"), grouped(down[0], down[0], padding_mode="reflect")
+            )
+            self.downs = nn.ModuleList(
+                nn.Sequential(grouped(below, below, **strided), Residual(below, above))
+                for below, above in pairwise(down)
+            )
+            self.rnn = Conv2dOneBiasLSTM(down[-1], hidden_channels, 3, bidirectional=bidirectional)
+            self.out = nn.Conv2d(hidden_channels * self.rnn.num_directions, up[-1], 3, padding=1)
+            self.ups = nn.ModuleList(
+                batched(below, above, nn.ConvTranspose2d, **strided) for above, below in pairwise(up)
+            )
+            self.skips = nn.ModuleList(batched(width, width, kernel_size=1, padding=0) for width in down[:-1])
+            self.joins = nn.ModuleList(
+                Residual(above + skip, above) for above, skip in zip(up, down[:-1], strict=False)
+            )
+            self.neck = batched(up[0], up[0])
+        self.to(dtype=dtype)
+        self.reset_classifier(num_classes)
+
+    def input_weights(self) -> list[str]:
+        """Keys of the parameters whose axis 1 is the input's channels."""
+        return ["stem.0.0.weight"]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameters by depth, for layer-wise learning rates: down, over the dates, and up again."""
+        depth = len(self.downs)
+        ups = [(rf"^(?:ups|skips|joins)\.{i}\.", (2 * depth - i,)) for i in range(depth)]
+        return {"stem": r"^stem", "blocks": [(r"^downs\.(\d+)", None), (r"^(?:rnn|out)", (depth,)), *ups]}
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        """A 3×3 convolution with its batch norm and ReLU."""
+        return batched(self.num_features, num_classes)
+
+    def forward_dates(self, dates: PackedSequence) -> Tensor:
+        """The map in front of the classifier."""
+        maps = [self.stem(dates.data)]
+        for down in self.downs:
+            maps.append(down(maps[-1]))
+        y = self.out(last_memory(self.rnn, PackedSequence(maps.pop(), *dates[1:])))
+        for i in reversed(range(len(self.ups))):
+            series, lengths = unpack(PackedSequence(maps[i], *dates[1:]))  # zeros behind each end
+            mean = series.sum(1) / lengths.to(series).reshape(-1, 1, 1, 1)
+            y = self.joins[i](torch.cat([self.ups[i](y), self.skips[i](mean)], dim=1))
+        return y
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of features, through another 3×3 convolution."""
+        return x if pre_logits or not self.num_classes else self.head(self.neck(x))
+
+
+_DOC = """{title}
+
+Image series ``(N, T, C, H, W)`` with `lengths` or a `mask` of the dates that there are, to the logits of each pixel
+``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series with
+Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code runs the recurrent layer over
+missing dates as well; here they are never read.{more}
+
+Args:
+    pretrained: load the weights of the name's tag, or its first.
+    in_chans (10), {takes}
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("{name}", in_chans=3, num_classes=4, hidden_channels=4).eval()
+    >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
+    (2, 4, 16, 16)
+"""
+
+
+def _register(name: str, title: str, build: Any, takes: str, classifier: str, more: str = "") -> None:
+    register(
+        __name__,
+        name,
+        build,
+        doc=_DOC.format(title=title, name=name, takes=takes, more=more),
+        cfg={
+            "input_size": (10, 128, 128),
+            "pool_size": None,
+            "num_classes": 20,
+            "mean": (0.0,) * 10,
+            "std": (1.0,) * 10,
+            "first_conv": (),
+            "classifier": classifier,
+            "license": "mit",
+        },
+    )
+
+
+_LSTM = partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160)
+_GRU = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
+_register("utae_convlstm", "A ConvLSTM over the dates.", _LSTM, "hidden_channels (160), num_classes (20).", "head")
+_register("utae_convgru", "A ConvGRU over the dates.", _GRU, "hidden_channels (180), num_classes (20).", "head")
+_U = "hidden_channels ({}), widths, up_widths, num_classes (20)."
+_register("utae_uconvlstm", "A U-Net with a ConvLSTM at its bottom.", RecurrentUNet, _U.format(64), "head.0")
+_register(
+    "utae_buconvlstm",
+    "A U-Net with a bidirectional ConvLSTM at its bottom.",
+    partial(RecurrentUNet, hidden_channels=30, bidirectional=True),
+    _U.format(30),
+    "head.0",
+    "\nTheir configuration of this name builds one direction, 1,209,508 parameters; this one reads both, as meant.",
+)

@@ -1,0 +1,143 @@
+"""Dense models: the recurrent decoder of Robust Video Matting, and BCDU-Net."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from timm.optim import param_groups_layer_decay
+
+import convrnn_zoo
+from convrnn_zoo.layers.onebias import Conv2dOneBiasGRU
+
+DECODER, BCDUNET = "mobilenetv3_large_100_recurrent_decoder", "bcdunet_d3"
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def decoder(**kwargs):
+    torch.manual_seed(0)
+    kwargs = {"num_classes": 2, "aspp_channels": 8, "widths": (8, 4, 4, 4), "chunk_size": 2, **kwargs}
+    return convrnn_zoo.models.rvm.RecurrentDecoderModel("mobilenetv3_small_100", **kwargs).eval()
+
+
+def bcdunet(**kwargs):
+    torch.manual_seed(0)
+    return convrnn_zoo.create_model(BCDUNET, **{"in_chans": 2, "num_classes": 3, "widths": (4, 8, 8), **kwargs}).eval()
+
+
+def clips(n=2, steps=4, size=(32, 32), channels=3):
+    return torch.rand(n, steps, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_decoders_parts_have_the_papers_counts():
+    model = convrnn_zoo.create_model(DECODER, num_classes=4, device="meta")
+    assert (count(model.encoder), count(model.aspp), count(model.head)) == (2_971_952, 246_016, 68)
+    assert count(model.grus) + count(model.joins) + count(model.last) == 529_772
+    assert model.encoder.widths == [16, 24, 40, 960]
+
+
+def test_its_gru_gives_the_originals_numbers():
+    values = load_file(REFERENCE / "rvm_convgru.safetensors")
+    r, z = values["w.ih.0.weight"].chunk(2)
+    br, bz = values["w.ih.0.bias"].chunk(2)
+    weight = torch.cat([r, -z, values["w.hh.0.weight"]])  # its z keeps what is new, ours what is old
+    gru = Conv2dOneBiasGRU(6, 6, 3, batch_first=True, reset_after=False)
+    gru.load_state_dict(
+        {
+            "weight_ih_l0": weight[:, :6].contiguous(),
+            "weight_hh_l0": weight[:, 6:].contiguous(),
+            "bias_ih_l0": torch.cat([br, -bz, values["w.hh.0.bias"]]),
+        }
+    )
+    out, state = gru(values["x.input"], values["x.h0"][None])
+    torch.testing.assert_close(out, values["y.out"], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(state[0], values["y.h_last"], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(gru(values["x.input"])[0], values["y.out_zero_state"], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 50)])
+def test_the_decoder_streams_and_reads_frames(size):
+    model, x = decoder(), clips(size=size)
+    whole, state, parts = model(x), None, []
+    assert whole.shape == (2, 4, 2, *size)
+    for chunk in x.split((1, 3), dim=1):
+        features, state = model.forward_sequence(chunk, state)
+        parts.append(model.forward_head(features))
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(x[:, 0]), whole[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(x[:, :2]), whole[:, :2], atol=1e-5, rtol=1e-5)  # what comes later is not read
+
+
+def test_the_decoder_remembers():
+    model, x = decoder(), clips()
+    assert not torch.allclose(model(x)[:, -1], model(x[:, -1]))
+
+
+def test_bcdunet_reads_skip_and_decoder_in_both_directions():
+    model = bcdunet()
+    assert all(up.rnn.bidirectional for up in model.ups)
+    model.train()(torch.rand(2, 2, 8, 8)).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.ups.parameters() if p.dim() > 1)
+    assert [block[0].in_channels for block in convrnn_zoo.create_model(BCDUNET, device="meta").dense] == [
+        256,
+        512,
+        1024,
+    ]
+
+
+def test_bcdunet_reads_each_image_of_a_series_by_itself():
+    model, x = bcdunet(), clips(channels=2, size=(8, 12))
+    out = model(x)
+    assert out.shape == (2, 4, 3, 8, 12)
+    torch.testing.assert_close(out[:, 1], model(x[:, 1]), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [DECODER, BCDUNET])
+def test_registered_saved_and_loaded(name, tmp_path):
+    kwargs = {"widths": (4, 8)} if name == BCDUNET else {"aspp_channels": 8, "widths": [8, 4, 4, 4]}
+    model = convrnn_zoo.create_model(name, num_classes=2, **kwargs).eval()
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    x = clips(1, 2)
+    torch.testing.assert_close(convrnn_zoo.from_pretrained(tmp_path).eval()(x), model(x))
+    assert convrnn_zoo.from_pretrained(tmp_path, num_classes=5).eval()(x).shape == (1, 2, 5, 32, 32)
+    groups = param_groups_layer_decay(model, layer_decay=0.5)
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    model.reset_classifier(0)
+    assert model(x).shape == (1, 2, model.num_features, 32, 32)
+    with pytest.raises(ValueError, match="global_pool must be left out"):
+        model.reset_classifier(2, "avg")
+
+
+@pytest.mark.parametrize("build", [decoder, bcdunet])
+def test_recomputing_gives_the_same_gradients(build):
+    model, gradients = build(), []
+    x = clips(2, 3, channels=model.in_chans)
+    for enable in (False, True):
+        model.zero_grad()
+        model.set_grad_checkpointing(enable)
+        model(x).square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: decoder()(clips(size=(8, 8))), "expected frames of at least 16×16"),
+        (lambda: decoder()(clips(channels=1)), "expected 3 channels"),
+        (lambda: decoder()(clips()[0, 0]), "add the missing axes"),
+        (lambda: decoder()(clips(), [torch.rand(1, 2, 4, 3, 3)] * 4), "expected"),
+        (lambda: decoder(widths=(7, 4, 4, 4)), "must be even"),
+        (lambda: convrnn_zoo.models.rvm.RecurrentDecoderModel("vgg11", device="meta"), "vgg11"),
+        (lambda: bcdunet()(clips(channels=2, size=(6, 8))), "multiples of 4"),
+        (lambda: bcdunet()(clips(channels=1)), "expected images"),
+        (lambda: bcdunet(widths=(4,)), "widths must be two or more"),
+    ],
+)
+def test_what_cannot_be_is_refused(act, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        act()

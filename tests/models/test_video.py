@@ -1,0 +1,247 @@
+"""Video models: an encoder of timm's on every frame, recurrent layers on its maps."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.optim import param_groups_layer_decay
+from timm.utils import ModelEmaV3
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import convrnn_zoo
+from convrnn_zoo.models import video
+from convrnn_zoo.models._registry import entry_points
+
+VGG_HAS_MAPS = hasattr(timm.models.VGG, "forward_intermediates")
+NAMES = [n for n in convrnn_zoo.list_models() if entry_points()[n].__module__ == video.__name__]
+LIGHT = "mobilenetv3_small_100"
+
+
+def light(rnn="convgru", **kwargs):
+    torch.manual_seed(0)
+    kwargs = {"levels": (1, 3), "hidden_channels": [4, 6], "num_classes": 3, "chunk_size": 4, **kwargs}
+    return convrnn_zoo.video_model(LIGHT, rnn, **kwargs).eval()
+
+
+def clips(n=3, steps=5, size=32, channels=3):
+    return torch.rand(n, steps, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_has_its_shapes_on_meta(name):
+    if name == "gru_rcn_vgg16" and not VGG_HAS_MAPS:
+        with pytest.raises(ValueError, match="upgrade timm"):
+            convrnn_zoo.create_model(name, device="meta")
+        return
+    model = convrnn_zoo.create_model(name, num_classes=4, device="meta")
+    x = torch.rand(2, 3, 3, 64, 64, device="meta")
+    packed = pack_padded_sequence(x, torch.tensor([3, 2]), batch_first=True)
+    assert model(x).shape == model(x[:, 0]).shape == model(packed).shape == (2, 4)
+    assert model.forward_head(model.forward_features(x), pre_logits=True).shape == (2, model.head_hidden_size)
+    cfg = timm.data.resolve_data_config(model=model)
+    encoder = timm.get_pretrained_cfg(model.encoder.name)
+    assert (cfg["mean"], cfg["std"], cfg["input_size"]) == (encoder.mean, encoder.std, encoder.input_size)
+    named = model.pretrained_cfg["classifier"]
+    assert {f"{head}.weight" for head in ([named] if isinstance(named, str) else named)} <= model.state_dict().keys()
+    model.reset_classifier(7)
+    assert model(x).shape == (2, 7)
+    model.reset_classifier(0, "")
+    maps = model.forward_features(x)
+    reductions = [info["reduction"] for info in model.feature_info]
+    for y, width, reduction in zip(maps if isinstance(maps, list) else [maps], model.widths, reductions, strict=True):
+        assert y.shape in {
+            (2, 3, width, 64 // reduction, 64 // reduction),
+            (2, 3, width, 1, 1),  # features in front of a classifier
+        }
+
+
+@pytest.mark.skipif(not VGG_HAS_MAPS, reason="this timm's VGG gives no maps beside the features of its classifier")
+def test_the_papers_architectures_are_as_they_say():
+    gru_rcn = convrnn_zoo.create_model("gru_rcn_vgg16", device="meta")
+    assert gru_rcn.encoder.widths == [128, 256, 512, 512, 4096]  # pool2 to pool5 and fc7
+    assert gru_rcn.encoder.reductions[:4] == [4, 8, 16, 32]
+    assert gru_rcn.widths == [64, 128, 256, 256, 512]
+    assert not any(rnn.reset_after for rnn in gru_rcn.rnns)
+    violence = convrnn_zoo.create_model("biconvlstm_vgg13", num_classes=2, device="meta")
+    assert (violence.encoder.widths, violence.encoder.reductions) == ([512], [16])  # 14×14 of 224×224
+    assert violence.rnns[0].bidirectional
+    assert [layer.out_features for layer in violence.necks[0] if hasattr(layer, "out_features")] == [1000, 256, 10]
+    assert violence.head.in_features == 10
+
+
+lengths_of_batches = st.lists(st.integers(1, 4), min_size=1, max_size=3)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(lengths_of_batches, st.sampled_from(["avg", "max", "last"]), st.booleans(), st.integers(1, 5), st.randoms())
+def test_no_padding_no_order_and_no_chunk_changes_a_logit(lengths, pool, bidirectional, chunk_size, random):
+    model = light(global_pool=pool, bidirectional=bidirectional, chunk_size=chunk_size)
+    x = clips(len(lengths), 4)
+    alone = torch.cat([model(x[i : i + 1, :n]) for i, n in enumerate(lengths)])
+    for i, n in enumerate(lengths):
+        x[i, n:] = torch.nan  # a frame that were encoded would show
+    torch.testing.assert_close(model(x, lengths=lengths), alone, atol=1e-5, rtol=1e-5)
+    order = list(range(len(lengths)))
+    random.shuffle(order)
+    shuffled = model(x[order], lengths=[lengths[i] for i in order])
+    torch.testing.assert_close(shuffled, alone[order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [(1,), (1, 3)])
+def test_packed_in_packed_out_and_the_same_as_lengths(levels):
+    model = light(levels=levels, hidden_channels=4, num_classes=0)
+    x, lengths = clips(), torch.tensor([2, 5, 3])
+    packed = model(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+    padded = model(x, lengths=lengths)
+    for y, z in zip(packed if len(levels) > 1 else [packed], padded if len(levels) > 1 else [padded], strict=True):
+        torch.testing.assert_close(pad_packed_sequence(y, batch_first=True)[0], z)
+
+
+def test_one_level_gives_logits_of_every_step_and_pixel():
+    model = light(levels=(2,), hidden_channels=4, global_pool="", head_widths=(5,))
+    x = clips()
+    assert model(x).shape == (3, 5, 3, 4, 4)
+    assert model(x[:, 0]).shape == (3, 3, 4, 4)
+    torch.testing.assert_close(model(x)[:, 0], model(x[:, 0]))
+    packed = model(pack_padded_sequence(x, torch.tensor([5, 4, 2]), batch_first=True))
+    torch.testing.assert_close(pad_packed_sequence(packed, batch_first=True)[0][0], model(x)[0])
+
+
+def test_probabilities_of_levels_are_averaged():
+    model = light()
+    x = clips()
+    pooled = model.forward_head(model.forward_features(x), pre_logits=True).split(model.widths, dim=1)
+    each = [head(y).softmax(1) for head, y in zip(model.head, pooled, strict=True)]
+    torch.testing.assert_close(model(x).softmax(1), torch.stack(each).mean(0))
+
+
+@pytest.mark.parametrize("rnn", ["convgru", "convlstm"])
+@pytest.mark.parametrize("levels", [(1,), (1, 3)])
+def test_chunks_with_carried_state_equal_the_whole(rnn, levels):
+    model = light(rnn, levels=levels, hidden_channels=4)
+    x, state, parts = clips(2, 6), None, []
+    for chunk in x.split((1, 2, 3), dim=1):
+        y, state = model.forward_sequence(chunk, state)
+        parts.append(y if isinstance(y, list) else [y])
+    whole = model.forward_features(x)
+    for i, y in enumerate(whole if isinstance(whole, list) else [whole]):
+        torch.testing.assert_close(torch.cat([p[i] for p in parts], 1), y, atol=1e-5, rtol=1e-5)
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_a_trained_one_learns():
+    frozen, trained = light(freeze_encoder=True).train(), light().train()
+    before = copy.deepcopy(frozen.encoder.state_dict())
+    for model in (frozen, trained):
+        model(clips()).square().sum().backward()
+    assert not frozen.encoder.model.training
+    assert frozen.training
+    torch.testing.assert_close(frozen.encoder.state_dict(), before, atol=0, rtol=0)
+    assert all(p.grad is None for p in frozen.encoder.parameters())
+    assert all(p.grad is not None for p in frozen.rnns.parameters())
+    assert all(p.grad is not None for p in trained.parameters())
+
+
+def test_recomputing_gives_the_same_gradients_with_an_encoder_in_evaluation():
+    model, gradients = light(), []
+    for enable in (False, True):
+        model.zero_grad()
+        model.set_grad_checkpointing(enable)
+        model(clips()).square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_saved_and_loaded_by_every_road(tmp_path):
+    model = light(bidirectional=True)
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    x = clips()
+    for loaded in (
+        convrnn_zoo.from_pretrained(tmp_path),
+        timm.create_model(f"local-dir:{tmp_path}", pretrained=True),
+        convrnn_zoo.load_weights(light(bidirectional=True, encoder_pretrained=False), tmp_path / "model.safetensors"),
+    ):
+        torch.testing.assert_close(loaded.eval()(x, lengths=[5, 2, 3]), model(x, lengths=[5, 2, 3]))
+    assert loaded.pretrained_cfg["mean"] == model.pretrained_cfg["mean"]
+    head = convrnn_zoo.from_pretrained(tmp_path, num_classes=7)
+    assert head.eval()(x).shape == (3, 7)
+    gray = convrnn_zoo.from_pretrained(tmp_path, in_chans=1)
+    assert gray.eval()(x[:, :, :1]).shape == (3, 3)
+
+
+def test_a_config_cannot_ask_for_the_encoders_weights(tmp_path):
+    convrnn_zoo.save_pretrained(light(), tmp_path)
+    config = tmp_path / "config.json"
+    assert "encoder_pretrained" not in config.read_text()
+    config.write_text(config.read_text().replace('"rnn": "convgru"', '"rnn": "convgru", "encoder_pretrained": true'))
+    with pytest.raises(convrnn_zoo.WeightsError, match="encoder_pretrained"):
+        convrnn_zoo.from_pretrained(tmp_path)
+
+
+def test_timms_tools_take_it():
+    model = light()
+    groups = param_groups_layer_decay(model, layer_decay=0.5)
+    scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    assert len(scale) == len(list(model.parameters()))
+    first, last = next(model.encoder.parameters()), next(model.rnns.parameters())
+    assert scale[id(first)] < scale[id(last)] <= 1
+    ema = ModelEmaV3(model, decay=0.5)
+    ema.update(model)
+    torch.testing.assert_close(ema(clips()), model(clips()))
+    features = timm.create_model(
+        "video_convrnn", encoder=LIGHT, rnn="convgru", levels=(1, 3), hidden_channels=4, features_only=True
+    ).eval()
+    assert [tuple(y.shape[2:]) for y in features(clips())] == [(4, 8, 8), (4, 2, 2)]
+    assert features.feature_info.reduction() == [4, 16]
+    bf16 = light(dtype=torch.bfloat16)
+    assert bf16(clips().bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+def test_a_graph_serves_other_lengths():
+    model = light(levels=(1,), hidden_channels=4)
+    program = torch.export.export(model, (clips(),), {"lengths": torch.tensor([5, 2, 3])})
+    lengths = torch.tensor([1, 4, 5])
+    torch.testing.assert_close(program.module()(clips(), lengths=lengths), model(clips(), lengths=lengths))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"encoder": "no_such_net"}, "timm has no model 'no_such_net'"),
+        ({"levels": (9,)}, r"mobilenetv3_small_100 offers no feature maps \[9\]"),
+        ({"levels": ("pre_logits", 1)}, "levels must be whole numbers"),
+        ({"levels": ()}, "levels must be whole numbers"),
+        ({"rnn": "lstm"}, "rnn must be one of convrnn, convlstm"),
+        ({"hidden_channels": [4]}, "hidden_channels"),
+        ({"chunk_size": 0}, "chunk_size must be at least 1"),
+        ({"num_classes": -1}, "num_classes must be a whole number"),
+        ({"post_conv": -2}, "post_conv must be at least 1"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(kwargs, words):
+    kwargs = {"encoder": LIGHT, "levels": (1, 3), "hidden_channels": 4, "device": "meta", **kwargs}
+    with pytest.raises(ValueError, match=words):
+        convrnn_zoo.models.VideoModel(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("x", "kwargs", "words"),
+    [
+        (torch.rand(2, 3, 3, 8, 8), {}, "frames of at least 16×16, got \\(8, 8\\)"),
+        (torch.rand(2, 3, 1, 64, 64), {}, "expected 3 channels at axis -3"),
+        (torch.rand(3, 64, 64), {}, "add the missing axes"),
+        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3, 4]}, "from 1 to the 3 steps"),
+        (torch.rand(2, 3, 64, 64), {"lengths": [1, 1]}, "lengths came with one frame each"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(x, kwargs, words):
+    with pytest.raises(ValueError, match=words):
+        light()(x, **kwargs)
+
+
+def test_logits_of_every_pixel_of_several_levels_are_refused():
+    with pytest.raises(ValueError, match="no logits of every pixel; choose a global_pool of 'avg'"):
+        light(global_pool="")(clips())
