@@ -85,7 +85,7 @@ def card_text(record: Weights, existing: str | None = None, address: str | None 
         model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True).eval()
         <BLANKLINE>
         y = model(model.normalize(x))  # x: (N, T, 12, 1), in the units of the data
-        found = model.classify(recordings)  # each (T, 12, 1): with their labels
+        found = model.classify(x)  # or of a list of recordings: their labels and probabilities
         <BLANKLINE>
     """
     facts = f"{BEGIN}\n{_facts_of(record, address)}\n{END}"
@@ -98,7 +98,7 @@ def card_text(record: Weights, existing: str | None = None, address: str | None 
         if not begin or not end:
             raise WeightsError(f"the card of {record.name} lost its markers; put {BEGIN} and {END} around its facts")
         body = before.lstrip("\n") + facts + after
-    dataset = _DATASETS.get(record.metrics[0].dataset)
+    dataset = _DATASETS.get(record.dataset)
     data = ModelCardData(
         license=record.license, library_name="convrnn_zoo", pipeline_tag=_PIPELINES.get(slug(record.task)),
         datasets=[dataset] if dataset else None, metrics=_ids(record.metrics),
@@ -135,10 +135,9 @@ def _facts_of(record: Weights, address: str | None) -> str:
 def _applied(record: Weights, shape: str) -> list[str]:
     """How a model is given data in their unit."""
     if record.num_classes:
-        one = f"({', '.join(map(str, record.input_shape))})"
         return [
             f"y = model(model.normalize(x))  # x: {shape}, in the units of the data",
-            f"found = model.classify(recordings)  # each {one}: with their labels",
+            "found = model.classify(x)  # or of a list of recordings: their labels and probabilities",
         ]
     if (values := record.preprocessing) is None:
         return []
