@@ -182,8 +182,8 @@ def main(
     for name in names or NETWORKS:
         result["networks"][name] = measured(name, checkouts.get(name), rounds, clock)
         click.echo(f"{name}: {json.dumps(result['networks'][name])}")
-    if out:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        if out:  # after each: they take minutes
+            out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
