@@ -1,97 +1,50 @@
-"""Data sets of frames to forecast, and the scale of their values."""
+"""Frames to forecast: the data sets of the shipped weights, and the kinds of one's own, asked for in one way."""
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from .baselines import SIMPLE, Baseline, extrapolation
-from .data import DataSet
+from . import _entries
+from ._set import LOG, RAIN_THRESHOLDS, FrameSource
+from .clips import Clips
 from .moving import load_moving
+from .own import OWN_FRAMES
 from .radar import load_rain
 
 
-class Clips(Protocol):
-    """Sequences ``(N, T, C, H, W)`` in the unit of the data."""
-
-    def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` random ones, from torch's global generator by default."""
-        ...
-
-    def fixed(self, n: int, length: int) -> Tensor:
-        """`n` that are the same at every call."""
-        ...
-
-
-class Scale(NamedTuple):
-    """From the unit of the data to the values that a model sees, and back."""
-
-    unit: str
-    encode: Callable[[Tensor], Tensor]
-    decode: Callable[[Tensor], Tensor]
-    top: float
-    """A value of the data, in its unit, that pictures show as the brightest."""
-
-
-RAIN_FLOOR, RAIN_TOP = 0.1, 100.0
-_RANGE = math.log1p(RAIN_TOP / RAIN_FLOOR)
-
-
-def encode_rain(rate: Tensor) -> Tensor:
-    """Rain in mm/h as a logarithm: 0 where it is dry or not known, 1 at 100 mm/h.
-
-    Example:
-        >>> encode_rain(torch.tensor([0.0, float("nan"), 100.0])).tolist()
-        [0.0, 0.0, 1.0]
-    """
-    return (rate.nan_to_num(0).clamp_min(0) / RAIN_FLOOR).log1p() / _RANGE
-
-
-def decode_rain(x: Tensor) -> Tensor:
-    """The inverse of :func:`encode_rain`; what is below 0 is dry.
-
-    Example:
-        >>> decode_rain(torch.tensor([-0.2, 0.0, 1.0])).round(decimals=3).tolist()
-        [0.0, 0.0, 100.0]
-    """
-    return (x.clamp(0, 1.2) * _RANGE).expm1() * RAIN_FLOOR
-
-
-BRIGHTNESS = Scale("", lambda x: x, lambda x: x.clamp(0, 1), 1.0)
-RAIN = Scale("mm/h", encode_rain, decode_rain, RAIN_TOP)
-
-
 @dataclass(frozen=True, kw_only=True)
-class FrameSet(DataSet):
-    """A data set of frames: how it is read, and what is asked of a forecast of it."""
+class FrameSet(FrameSource):
+    """A data set of the shipped weights."""
 
-    read: Callable[[Path | None, str, int, str], Clips]
-    scale: Scale
-    split: str
-    """What the test split is, in words."""
+    title: str
+    task: str
+    url: str
+    license: str
+    where: str
+    """One line on how a user gets the data."""
+    reader: Callable[[Path | None, str, int, int, str], Clips]
+    split_words: str
+    unit: str = ""
+    step: float | None = None
+    encode: str = "none"
+    floor: float = LOG["floor"]
+    top: float = LOG["top"]
     thresholds: tuple[float, ...] = ()
-    """In the data's unit: from where on a pixel counts as an occurrence, for CSI, POD and FAR."""
-    pixels: int = 64 * 64
-    """Of a frame of the test split."""
-    baselines: Mapping[str, Baseline] = field(default_factory=lambda: SIMPLE)
-    """What an evaluation compares a model with; one whose package is not installed is left out."""
+    bounds: tuple[float | None, float | None] = (0.0, 1.0)
+    summed_over: int | None = 64 * 64
 
-    def load(self, directory: Path | None, split: str, inputs: int) -> Clips:
-        """The sequences of ``"train"`` or ``"test"``, of which `inputs` frames are read and the others forecast."""
-        return self.read(directory, split, inputs, self.where)
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
+        """See :class:`FrameSource`."""
+        return self.reader(path, split, inputs, horizon, self.where)
 
 
 _moving = partial(
     FrameSet,
     task="video prediction",
-    read=load_moving,
-    scale=BRIGHTNESS,
-    split="fixed draw from the 10,000 test images; same generator as the published test file, own draw",
+    reader=load_moving,
+    split_words="fixed draw from the 10,000 test images; same generator as the published test file, own draw",
 )
 FRAME_SETS: dict[str, FrameSet] = {
     "moving_mnist": _moving(
@@ -114,10 +67,34 @@ FRAME_SETS: dict[str, FrameSet] = {
         license="CC BY 4.0",
         where="pysteps.datasets.download_pysteps_data(DIR) brings them, or clone "
         "https://github.com/pySTEPS/pysteps-data",
-        read=load_rain,
-        scale=RAIN,
-        split="crops of 128×128 km at 2 km from the last third of each event in time",
-        thresholds=(0.5, 2.0, 5.0, 10.0),
-        baselines={**SIMPLE, "extrapolation": extrapolation},
+        reader=load_rain,
+        split_words="crops of 128×128 km at 2 km from the last third of each event in time",
+        unit="mm/h",
+        step=5.0,
+        encode="log",
+        thresholds=RAIN_THRESHOLDS,
+        bounds=(0.0, None),
     ),
 }
+"""By what stands as ``kind`` in the recipe."""
+
+
+def frames_of(table: Mapping[str, Any]) -> FrameSource:
+    """The data that a recipe's table ``[data]`` tells of.
+
+    Raises:
+        ValueError: the kind is not known, or an entry will not do.
+
+    Example:
+        >>> frames_of({"kind": "moving_mnist"}).title
+        'Moving MNIST'
+    """
+    entries = dict(table)
+    kind = entries.pop("kind", None)
+    if kind in OWN_FRAMES:
+        return _entries.read(OWN_FRAMES[kind], entries, "data.")
+    if kind not in FRAME_SETS:
+        raise ValueError(f"the recipe's data.kind must be one of {', '.join([*OWN_FRAMES, *FRAME_SETS])}, got {kind!r}")
+    if entries:
+        raise ValueError(f"the recipe's data: {kind} takes no entry beside its kind, got {', '.join(entries)}")
+    return FRAME_SETS[kind]
