@@ -19,6 +19,7 @@ from ._download import Token, commit_of, fetch, is_commit
 from ._errors import HubAccessError, WeightsError
 from ._hub_errors import Where
 from ._meta import build_on_meta
+from ._preprocessing import Preprocessing
 from ._safetensors import FLOATS, not_finite, read_file, sha256_of
 from ._weights import WEIGHTS, Weights
 
@@ -38,6 +39,10 @@ class Source:
     read: Callable[[], dict[str, Tensor]]
     args: Mapping[str, Any] | None = None
     """The arguments of that model; None where nobody says."""
+    preprocessing: Preprocessing | None = None
+    """Of a forecaster, where it is known."""
+    record: Weights | None = None
+    """What is claimed of them."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> St
         config.architecture,
         {**config.cfg, "source": "hf-hub", "hf_hub_id": f"{repo_id}@{weights.revision}"},
         Source(
-            str(weights), lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256), config.args
+            str(weights), lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256),
+            config.args, config.preprocessing, config.record,
         ),
     )
 
@@ -76,8 +82,11 @@ def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -
     return Stored(
         config.architecture,
         {**config.cfg, "source": "local-dir", "file": directory},
-        Source(str(weights), lambda: read_file(weights, str(weights), config.sha256), config.args),
-    )
+        Source(
+            str(weights), lambda: read_file(weights, str(weights), config.sha256),
+            config.args, config.preprocessing, config.record,
+        ),
+    )  # fmt: skip
 
 
 OPENERS: dict[str, Callable[..., Stored]] = {"hf-hub": open_repository, "local-dir": open_directory}
@@ -86,16 +95,16 @@ OPENERS: dict[str, Callable[..., Stored]] = {"hf-hub": open_repository, "local-d
 
 def source_of(record: Weights, cache_dir: Any = None) -> Source:
     """The weights of a record: in the package, or at a commit of the Hub, by the record's checksum either way."""
-    args = {"in_chans": record.in_chans, "num_classes": record.num_classes, **record.model_args}
+    facts = (record.args, record.preprocessing, record)
     if "file" in record.source():
-        return Source(record.name, lambda: read_file(record.file, record.name, record.sha256), args)
+        return Source(record.name, lambda: read_file(record.file, record.name, record.sha256), *facts)
     where = Where(str(record.hub_id), record.hub_commit, WEIGHTS_FILE)
     if not is_commit(where.revision):
         raise WeightsError(
             f"{where}: a record must pin its weights to a full commit, got {where.revision!r}; correct it"
         )
     return Source(
-        str(where), lambda: read_file(fetch(where, cache_dir, None, record.sha256), str(where), record.sha256), args
+        str(where), lambda: read_file(fetch(where, cache_dir, None, record.sha256), str(where), record.sha256), *facts
     )
 
 

@@ -20,6 +20,8 @@ from ._loading import OPENERS, Source, Stored, find, load, load_weights, refuse_
 from ._meta import build_on_meta, size_limit
 from ._weights import WEIGHTS
 
+OF_RECORD = ("tag", "description", "origin_url")
+"""What a cfg of timm's says of a set of weights, beside the labels of its head."""
 _ENTRIES: dict[str, Callable[..., nn.Module]] = {}
 
 
@@ -81,22 +83,34 @@ def _build(
     described = None
     if source is not None and source.args is not None:
         described = build_on_meta(model, source.args, f"the model of {source.origin}")
+    preprocessing = source.preprocessing if source is not None else None
     if source is not None and has_config:
         kwargs = {**(source.args or {}), **kwargs}
     elif record := WEIGHTS.get(f"{name}.{cfg.get('tag')}"):
-        kwargs = {**record.model_args, **kwargs}
+        kwargs, preprocessing = {**record.model_args, **kwargs}, record.preprocessing
     features: dict[str, Any] = {"feature_cls": "getter", "out_indices": kwargs.pop("out_indices", None)}
+    fitted = False
 
     def construct(**args: Any) -> nn.Module:
+        nonlocal fitted
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
         built: Any = load(model, args, source, described) if pretrained and source is not None else model(**args)
         built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}
         built._model_args = dict(built.model_args)  # for timm's own export
+        built.preprocessing = preprocessing
+        fitted = source is not None and source.args not in (None, built.model_args)
+        if pretrained and source is not None and not fitted:
+            built.record = source.record
         if features["out_indices"] is None:
             features["out_indices"] = tuple(range(len(built.feature_info)))
         return built
 
-    return build_model_with_cfg(construct, name, pretrained=False, pretrained_cfg=cfg, feature_cfg=features, **kwargs)
+    made = build_model_with_cfg(construct, name, pretrained=False, pretrained_cfg=cfg, feature_cfg=features, **kwargs)
+    if fitted:  # to another head or other sizes: what was said of the weights is not said of these
+        labels = () if made.num_classes == cfg["num_classes"] else ("label_names", "label_descriptions")
+        for key in (*OF_RECORD, *labels):
+            made.pretrained_cfg.pop(key, None)
+    return made
 
 
 def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
