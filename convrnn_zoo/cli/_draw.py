@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..train.apply import data_of, forecast, load_forecaster
+from ..train.apply import load_forecaster
 from ..train.pictures import Panels, motion, save, strip
-from ..train.radar import COARSEN
+from ..data.radar import COARSEN
 from ._frames import read_frames
 
 
@@ -37,8 +37,8 @@ def draw_forecast(
     ahead = horizon or chosen.horizon
     frames, labels = read_frames(files, COARSEN, add=ahead)
     read = min(inputs or chosen.inputs, len(frames))
-    scale = data_of(chosen).scale
-    made = forecast(model, chosen, frames[None, :read, None], ahead)[0, :, 0]
+    scale = model.preprocessing
+    made = model.forecast(frames[None, :read, None], ahead)[0, :, 0]
     truth = frames[read : read + ahead]
     unknown = frames[read - 1].isnan()  # the radars' range, which the model knows nothing of
     panels = Panels(

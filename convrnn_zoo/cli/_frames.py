@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from ..train.radar import RADAR_FORMATS, STEP, read_composite, time_of
+from ..data.radar import RADAR_FORMATS, STEP, read_composite, time_of
 from ._arrays import check_numbers, read_arrays
 
 

@@ -75,7 +75,9 @@ def faults_of(name: str, value: Any, kind: Any, bounds: Mapping[str, Any]) -> st
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
-        if math.isinf(number) or (math.isnan(number) and any(v is not None for k, v in bounds.items() if k[0] in "lam")):
+        if math.isinf(number) or (
+            math.isnan(number) and any(v is not None for k, v in bounds.items() if k[0] in "lam")
+        ):
             return f"{name} must be finite, got {number}"
         for key, words, holds in (
             ("least", "at least", lambda bound, x=number: x >= bound),

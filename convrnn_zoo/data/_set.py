@@ -71,7 +71,7 @@ class FrameSource:
             std = ((values - mean[:, None]).nan_to_num(0).square().sum(1) / count).sqrt()
             if not bool((std > 0).all()):
                 raise ValueError(
-                    f"{self.title}: a channel of the training split has one value alone; encode = \"none\" takes it"
+                    f'{self.title}: a channel of the training split has one value alone; encode = "none" takes it'
                 )
             facts |= {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
         return Preprocessing(**facts, lowest=lowest, highest=highest)

@@ -15,6 +15,8 @@ from .clips import Event, minutes_of
 
 NUMPY, HDF5, STORE = (".npy", ".npz"), (".h5", ".hdf5", ".nc"), ".zarr"
 KINDS = (*NUMPY, *HDF5, STORE)
+CONVENTION = ("scale_factor", "add_offset", "_FillValue", "missing_value")
+"""The attributes by which the CF conventions store numbers as others."""
 _UNITS = {"s": 1 / 60, "sec": 1 / 60, "second": 1 / 60, "m": 1.0, "min": 1.0, "minute": 1.0, "h": 60.0, "hour": 60.0,
           "d": 1440.0, "day": 1440.0, "ms": 1 / 60_000, "millisecond": 1 / 60_000, "ns": 1 / 6e10,
           "nanosecond": 1 / 6e10}  # fmt: skip
@@ -39,7 +41,9 @@ class Stack(NamedTuple):
             missing: a number that stands for a missing one, before any scale.
         """
         raw = self.array[chosen]
-        plain = {k: self.attrs[k] for k in ("scale_factor", "add_offset", "_FillValue", "missing_value") if k in self.attrs}
+        plain = {
+            k: self.attrs[k] for k in ("scale_factor", "add_offset", "_FillValue", "missing_value") if k in self.attrs
+        }
         if raw.dtype == "uint8" and not plain and missing is None:
             return torch.from_numpy(raw.copy())
         values = torch.from_numpy(raw.astype("float32"))
@@ -57,7 +61,7 @@ def first(value: Any) -> Any:
 
 
 def times_of(values: Any, attrs: Mapping[str, Any]) -> Any:
-    """Minutes since 1970 of a file's variable of times: NumPy's, or numbers in a unit such as ``hours since 2010-01-01``.
+    """Minutes of a file's times: NumPy's, or numbers in a unit such as ``hours since 2010-01-01``.
 
     Numbers without a unit are minutes.
 
@@ -119,7 +123,7 @@ def opened(path: Path, key: str = "") -> Iterator[Stack]:
             elif path.suffix == STORE:
                 zarr = need("zarr", "zarr")
                 group = zarr.open(str(path), mode="r")
-                arrays = {name: a for name, a in group.arrays()} if hasattr(group, "arrays") else {"": group}
+                arrays = dict(group.arrays()) if hasattr(group, "arrays") else {"": group}
                 attrs = {name: dict(item.attrs) for name, item in arrays.items()}
             else:
                 raise ValueError(f"of no known kind; frames lie in {', '.join(KINDS)}")
@@ -131,14 +135,13 @@ def opened(path: Path, key: str = "") -> Iterator[Stack]:
 def chosen(path: Path, arrays: Mapping[str, Any], attrs: Mapping[str, Mapping[str, Any]], key: str) -> Stack:
     """The array of frames among those of a file, and its times."""
     frames = [name for name, array in arrays.items() if len(array.shape) in (3, 4)]
-    if key and not (list(arrays) == [""]):
+    if key and list(arrays) != [""]:
         frames = [key] if key in arrays else []
     if len(frames) != 1:
-        raise ValueError(
-            f"{path}: expected {f'an array {key!r}' if key else 'one array'} of frames (T, H, W) or (T, C, H, W), got "
-            f"{', '.join(f'{n or 'the array'} {tuple(a.shape)}' for n, a in arrays.items()) or 'none'}"
-            f"{'; name it in the recipe: data.key' if len(frames) > 1 else ''}"
-        )
+        listed = ", ".join(f"{n or 'the array'} {tuple(a.shape)}" for n, a in arrays.items()) or "none"
+        wanted = f"an array {key!r}" if key else "one array"
+        cure = "; name it in the recipe: data.key" if len(frames) > 1 else ""
+        raise ValueError(f"{path}: expected {wanted} of frames (T, H, W) or (T, C, H, W), got {listed}{cure}")
     name, array = frames[0], arrays[frames[0]]
     if len(array.shape) not in (3, 4) or 0 in array.shape:
         raise ValueError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {tuple(array.shape)}")

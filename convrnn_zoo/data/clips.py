@@ -170,7 +170,9 @@ class PlacedClips(Clips):
 
     def read(self, sampled: Tensor) -> Tensor:
         """See :meth:`Clips.read`."""
-        crops = torch.stack([self.cut(p) for p in self.places[sampled if sampled.dim() == 1 else sampled[:, 0]].tolist()])
+        crops = torch.stack(
+            [self.cut(p) for p in self.places[sampled if sampled.dim() == 1 else sampled[:, 0]].tolist()]
+        )
         if sampled.dim() == 1:
             return crops
         coins = sampled[:, 1:, None, None, None, None].bool()

@@ -98,7 +98,8 @@ class OwnFrames(FrameSource):
             "file": "the last third of the files in order of their names",
         }
         where = f"crops of {self.crop}×{self.crop} pixels" if self.crop else "whole frames"
-        return f"{where} of {words.get(self.split, f'the files {", ".join(self.split)}')}"  # type: ignore[call-overload]
+        files = words[self.split] if isinstance(self.split, str) else f"the files {', '.join(self.split)}"
+        return f"{where} of {files}"
 
     def events(self, path: Path) -> list[Event]:
         """Every file at a path as an event."""

@@ -79,7 +79,9 @@ def read_archive(path: Path) -> list[Recording]:
         arrays = {str(i): x[:n] for i, (x, n) in enumerate(zip(arrays["x"], arrays["lengths"], strict=False))}
     if labels is None or labels.shape != (len(arrays),):
         found = "none" if labels is None else f"{labels.shape}"
-        raise ValueError(f"{path}: expected an array labels of {len(arrays)}, one a recording in their order, got {found}")
+        raise ValueError(
+            f"{path}: expected an array labels of {len(arrays)}, one a recording in their order, got {found}"
+        )
     return [
         Recording(as_sequence(x, f"{path.name}:{k}"), str(label), path.name, f"{path.name}:{k}")
         for (k, x), label in zip(arrays.items(), labels.tolist(), strict=True)
@@ -148,7 +150,7 @@ class OwnSequences:
     def split_words(self) -> str:
         """The test split in words."""
         words = {"random": "a third of every class", "file": "the last third of the files in order of their names"}
-        return words.get(self.split, f"the recordings {', '.join(self.split)}")  # type: ignore[call-overload]
+        return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
     def recordings(self, path: Path) -> list[Recording]:
         """Every recording at a path.
@@ -162,7 +164,9 @@ class OwnSequences:
         else:
             found = [r for file in sorted(path.glob("*.npz")) for r in read_archive(file)] or read_folders(path)
         if not found:
-            raise FileNotFoundError(f"{path} holds no .npz file, and no folder a class of {' or '.join(SUFFIXES)} files")
+            raise FileNotFoundError(
+                f"{path} holds no .npz file, and no folder a class of {' or '.join(SUFFIXES)} files"
+            )
         like = found[0].values.shape[1:]
         if other := [r for r in found if r.values.shape[1:] != like]:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Zarr stores of radar archives, ``(time, y, x)`` with a chunk a step, read lazily at windows that were listed before."""
+"""Zarr stores of radar archives, ``(time, y, x)`` with a chunk a step, read lazily at windows listed before."""
 
 import csv
 from collections import deque
@@ -73,7 +73,11 @@ def frame_sums(frame: Tensor, windows: Windows, saturation: float) -> tuple[Tens
 
 
 def list_windows(
-    stack: Stack, windows: Windows, sampling: Sampling, missing: float | None = None, seed: int = 0,
+    stack: Stack,
+    windows: Windows,
+    sampling: Sampling,
+    missing: float | None = None,
+    seed: int = 0,
 ) -> Iterator[Tensor]:
     """The windows that are drawn, ``(M, 3)`` of t, y, x for each first step in turn; of the store one step is held.
 
@@ -173,8 +177,7 @@ class StoreClips(PlacedClips):
         rows, columns = slice(y, y + self.windows.height), slice(x, x + self.windows.width)
         middle = (slice(None),) * (len(self.stack.array.shape) - 3)
         frames = self.stack.values((slice(t, t + self.length), *middle, rows, columns), self.missing)
-        frames = frames.float() if frames.dim() == 4 else frames.float()[:, None]
-        return frames
+        return frames.float() if frames.dim() == 4 else frames.float()[:, None]
 
     def time_at(self, place: list[int]) -> float:
         """See :class:`~convrnn_zoo.data.clips.PlacedClips`."""
@@ -225,9 +228,11 @@ def load_store(kind: Any, path: Path, split: str, inputs: int, horizon: int) -> 
         ValueError: the split is not by time, or no window fits.
     """
     if kind.split != "time":
-        raise ValueError(f"{path}: a store is split by time; write split = \"time\" under [data]")
+        raise ValueError(f'{path}: a store is split by time; write split = "time" under [data]')
     if kind.wet:
-        raise ValueError(f"{path}: data.wet is for files in memory; list the windows of a store with convrnn-zoo windows")
+        raise ValueError(
+            f"{path}: data.wet is for files in memory; list the windows of a store with convrnn-zoo windows"
+        )
     with opened(path, kind.key) as stack:
         windows = sizes_of(kind, stack, inputs + horizon)
         if kind.windows:

@@ -30,11 +30,11 @@ def differences(found: str, run: str) -> list[str]:
         ['lr (0.1 there, 0.2 here)', 'model.bias (true there, none here)']
     """
     there, here = (flat(json.loads(text)) for text in (found, run))
-    return [
-        f"{k} ({json.dumps(there[k]) if k in there else 'none'} there, {json.dumps(here[k]) if k in here else 'none'} here)"
+    told = {
+        k: [json.dumps(table[k]) if k in table else "none" for table in (there, here)]
         for k in dict.fromkeys([*there, *here])
-        if there.get(k) != here.get(k) or (k in there) != (k in here)
-    ]
+    }
+    return [f"{k} ({a} there, {b} here)" for k, (a, b) in told.items() if a != b]
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

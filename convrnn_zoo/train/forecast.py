@@ -133,7 +133,10 @@ def train_model(
         done = scheduler.last_epoch
         for update in range(done, min(done + recipe.checkpoint_every, recipe.updates)):
             sampled = clips.sample(total)
-            yield sampled[rank::world_size], sampling.mask(update, total, recipe.inputs, recipe.horizon)[rank::world_size]
+            yield (
+                sampled[rank::world_size],
+                sampling.mask(update, total, recipe.inputs, recipe.horizon)[rank::world_size],
+            )
 
     def batches() -> Iterator[list[Tensor]]:
         for frames, mask in read_ahead(clips, drawn()):
@@ -192,21 +195,20 @@ def train_forecaster(
         train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
         writable(into or out)
         model, _ = train_model(recipe, train, out=out, progress=progress, accelerator=accelerator)
-    if not accelerator.is_main_process:
-        return None
-    metrics = metrics_of(evaluate(model, recipe, test), source)
-    channels = model.in_chans
-    return write_weights(
-        recipe, model, source, metrics, into or out, repository=into is None,
-        model_args={**recipe.model, "horizon": recipe.horizon},
-        input_shape=("T", channels, "H", "W"),
-        in_chans=channels,
-        num_classes=0,
-        label_names=(),
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-        preprocessing=model.preprocessing,
-    )  # fmt: skip
+        if not accelerator.is_main_process:
+            return None
+        metrics = metrics_of(evaluate(model, recipe, test), source)
+        channels = model.in_chans
+        return write_weights(
+            recipe, model, source, metrics, into or out, repository=into is None,
+            input_shape=("T", channels, "H", "W"),
+            in_chans=channels,
+            num_classes=0,
+            label_names=(),
+            mean=(0.0,) * channels,
+            std=(1.0,) * channels,
+            preprocessing=model.preprocessing,
+        )  # fmt: skip
 
 
 def split_of(source: FrameSource, recipe: ForecasterRecipe, data: Any, split: str) -> Clips:

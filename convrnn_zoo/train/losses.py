@@ -56,20 +56,16 @@ class Loss(NamedTuple):
     """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit, and the output's activation."""
 
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
-    activation: Callable[[Tensor], Tensor]
-
-
-def identity(output: Tensor) -> Tensor:
-    """The output itself."""
-    return output
+    activation: str
+    """By its name in :class:`~convrnn_zoo.Preprocessing`."""
 
 
 LOSSES = {
-    "mse": Loss(mse, identity),
-    "mae": Loss(mae, identity),
-    "cross_entropy": Loss(cross_entropy, torch.sigmoid),
-    "balanced": Loss(balanced, identity),
-    "balanced_light": Loss(partial(balanced, weights=LIGHT), identity),
+    "mse": Loss(mse, "none"),
+    "mae": Loss(mae, "none"),
+    "cross_entropy": Loss(cross_entropy, "sigmoid"),
+    "balanced": Loss(balanced, "none"),
+    "balanced_light": Loss(partial(balanced, weights=LIGHT), "none"),
 }
 
 
