@@ -53,7 +53,7 @@ class FrameSource:
         """Names of the forecasts without a model that an evaluation compares with."""
         return (*BASELINES, "extrapolation") if is_rain(self.unit) else BASELINES
 
-    def preprocessing(self, train: Clips, inputs: int, horizon: int, activation: str = "none") -> Preprocessing:
+    def preprocessing(self, train: Clips | None, inputs: int, horizon: int, activation: str = "none") -> Preprocessing:
         """The way from these frames to what a model sees, its constants found in the training split."""
         lowest, highest = self.bounds
         facts: dict[str, Any] = {
@@ -64,6 +64,8 @@ class FrameSource:
             facts |= {"floor": self.floor, "top": self.top}
             lowest = 0.0 if lowest is None else lowest
         if self.encode == "standardize":
+            if train is None:
+                raise ValueError(f"{self.title}: mean and std are found in the training split; pass it")
             values = train.fixed(min(len(train), 256)).double().transpose(0, 2).flatten(1)  # (C, all others)
             known = torch.isfinite(values)
             count = known.sum(1)

@@ -73,7 +73,7 @@ FRAME_SETS: dict[str, FrameSet] = {
         step=5.0,
         encode="log",
         thresholds=RAIN_THRESHOLDS,
-        bounds=(0.0, None),
+        bounds=(0.0, 300.0),
     ),
 }
 """By what stands as ``kind`` in the recipe."""

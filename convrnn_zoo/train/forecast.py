@@ -35,8 +35,13 @@ def loss_of(recipe: ForecasterRecipe) -> Loss:
     return choose("loss", recipe.loss, LOSSES)
 
 
-def build(recipe: ForecasterRecipe, channels: int) -> Forecaster:
+def build(recipe: ForecasterRecipe, channels: int, train: Clips | None = None) -> Forecaster:
     """The network with its initial weights: those that the recipe starts from, or those of its seed.
+
+    Args:
+        recipe: what is trained.
+        channels: of a frame.
+        train: the training split, in which the constants of its encoding are found where it has such.
 
     Raises:
         ValueError: it is no forecaster, or does not take what the recipe's `model` says; or the weights to start from
@@ -49,6 +54,8 @@ def build(recipe: ForecasterRecipe, channels: int) -> Forecaster:
     if recipe.start:
         started(model, recipe)
     model.horizon = recipe.horizon
+    activation = loss_of(recipe).activation
+    model.preprocessing = data_of(recipe).preprocessing(train, recipe.inputs, recipe.horizon, activation)
     return model
 
 
@@ -116,12 +123,11 @@ def train_model(
     depends on the size of the whole batch and not on how many share it.
     """
     shown = clips.fixed(1)
-    model = build(recipe, shown.shape[2]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.preprocessing = data_of(recipe).preprocessing(
-        clips, recipe.inputs, recipe.horizon, loss_of(recipe).activation
-    )
+    model = build(recipe, shown.shape[2], clips)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective, sampling = objective_of(recipe, model), sampling_of(recipe)
-    rank, world_size, device, wrapped = 0, 1, torch.device("cpu"), model
+    rank, world_size, device = 0, 1, torch.device("cpu")
+    wrapped: nn.Module = model
     if accelerator is not None:
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         wrapped = accelerator.prepare(model)

@@ -1,8 +1,8 @@
-"""Losses of a forecast, with the activation that turns a model's output into frames."""
+"""Losses of a forecast, with the name of the activation that turns a model's output into frames."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,19 +53,19 @@ def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tu
 
 
 class Loss(NamedTuple):
-    """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit, and the output's activation."""
+    """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit."""
 
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
-    activation: str
-    """By its name in :class:`~convrnn_zoo.Preprocessing`."""
+    activation: Literal["none", "sigmoid"] = "none"
+    """The name of what turns a model's output into frames, as :class:`~convrnn_zoo.Preprocessing` knows it."""
 
 
 LOSSES = {
-    "mse": Loss(mse, "none"),
-    "mae": Loss(mae, "none"),
+    "mse": Loss(mse),
+    "mae": Loss(mae),
     "cross_entropy": Loss(cross_entropy, "sigmoid"),
-    "balanced": Loss(balanced, "none"),
-    "balanced_light": Loss(partial(balanced, weights=LIGHT), "none"),
+    "balanced": Loss(balanced),
+    "balanced_light": Loss(partial(balanced, weights=LIGHT)),
 }
 
 

@@ -197,7 +197,7 @@ def metrics_of(scores: Scores, data: FrameSource) -> tuple[Metric, ...]:
     """The record's metrics: the mean over all lead times, with a note on what the baselines reach."""
 
     def note(name: str) -> str:
-        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast" and not math.isnan(mean(by[name]))}
+        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast" and math.isfinite(mean(by[name]))}
         compared = ", ".join(f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items())
         mean_over = f"mean over {len(scores['forecast'][name])} frames"
         return f"{mean_over}; better than {compared}" if compared else mean_over
@@ -207,7 +207,7 @@ def metrics_of(scores: Scores, data: FrameSource) -> tuple[Metric, ...]:
 
     def baselines(name: str) -> dict[str, float]:
         means = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
-        return {b: float(f"{value:.4g}") for b, value in means.items() if not math.isnan(value)}
+        return {b: float(f"{value:.4g}") for b, value in means.items() if math.isfinite(value)}
 
     return tuple(
         Metric(
