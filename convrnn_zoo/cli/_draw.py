@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..data.radar import COARSEN
 from ..train.apply import load_forecaster
 from ..train.pictures import Panels, motion, save, strip
-from ..data.radar import COARSEN
 from ._frames import read_frames
 
 
@@ -38,7 +38,7 @@ def draw_forecast(
     frames, labels = read_frames(files, COARSEN, add=ahead)
     read = min(inputs or chosen.inputs, len(frames))
     scale = model.preprocessing
-    made = model.forecast(frames[None, :read, None], ahead)[0, :, 0]
+    made = model.forecast(frames[:read], ahead)
     truth = frames[read : read + ahead]
     unknown = frames[read - 1].isnan()  # the radars' range, which the model knows nothing of
     panels = Panels(

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from .._whole import whole
+from ..models import from_pretrained
 from ..train import ClassifierRecipe, Recipe
 from ..train.classify import evaluate_classifier
 from ..train.forecast import data_of, split_of
 from ..train.scores import Scores, better, curves, evaluate, mean, to_json
-from ..train.use import model_of
 from ._text import columns
 
 
@@ -32,8 +32,7 @@ def eval_weights(
 ) -> None:
     """Evaluate NAME on the test part of its data, beside the baselines.
 
-    NAME is the directory of a training run, weights of the zoo, a record, or a repository of the Hub (hf-hub:owner/name).
-    The errors of a forecaster are means over pixels and lead times; --json and --curve tell the lead times apart. Rain
+    NAME is the directory of a training run, weights of the zoo, a record, or a repository of the Hub. The errors of a forecaster are means over pixels and lead times; --json and --curve tell the lead times apart. Rain
     is extrapolated by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
 
     \b
@@ -42,7 +41,7 @@ def eval_weights(
     """
     if curve is not None and curve.suffix not in (".png", ".svg"):
         raise ValueError(f"{curve}: expected a name that ends in .png or .svg")
-    model = model_of(name).eval()
+    model = from_pretrained(name).eval()
     if recipe is None and model.record is None:
         raise ValueError(f"{name} has no record, so nobody says how it was trained; pass --recipe")
     chosen = Recipe.read(recipe) if recipe else Recipe.parse(model.record.recipe)

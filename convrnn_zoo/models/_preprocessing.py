@@ -1,4 +1,4 @@
-"""From frames in the unit of their data to what a forecaster sees, and back: all that a forecast needs beside weights."""
+"""From frames in the unit of their data to what a forecaster sees, and back: what a forecast needs beside weights."""
 
 import dataclasses
 import math

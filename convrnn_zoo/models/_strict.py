@@ -1,4 +1,4 @@
-"""A dataclass from JSON that may be a stranger's: each entry of the type that its field states, or one line about it."""
+"""A dataclass from JSON that may be a stranger's: every entry of the type that its field states, or one line on it."""
 
 import dataclasses
 import math

@@ -1,18 +1,18 @@
-"""A trained forecaster by its name, with its recipe."""
+"""A trained forecaster with its recipe and its record."""
 
 from typing import NamedTuple
 
 from torch import Tensor
 
-from ..models import Forecaster, Weights
+from ..models import Forecaster, Weights, from_pretrained
 from .recipe import ForecasterRecipe, Recipe
-from .use import model_of
 
 
 class Trained(NamedTuple):
     """A trained forecaster with its recipe and its record.
 
-    Called, it forecasts frames in the unit of its data and of any size: see :meth:`convrnn_zoo.Forecaster.forecast`.
+    Called, it forecasts frames in the unit of its data and of any size: see
+    :meth:`Forecaster.forecast <convrnn_zoo.Forecaster.forecast>`.
     """
 
     model: Forecaster
@@ -20,11 +20,32 @@ class Trained(NamedTuple):
     record: Weights
 
     def __call__(self, frames: Tensor, horizon: int | None = None) -> Tensor:
-        """The frames that follow: ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, the recipe's horizon by default."""
+        """The frames that follow: ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, the model's horizon by default."""
         return self.model.forecast(frames, horizon)
 
 
 def load_forecaster(name: str, recipe: str | None = None) -> Trained:
-    """A trained forecaster by the name of its weights."""
-    model = model_of(name)
-    return Trained(model.eval(), Recipe.parse(model.record.recipe), model.record)
+    """A trained forecaster with its recipe, by whatever :func:`~convrnn_zoo.from_pretrained` takes.
+
+    Args:
+        name: weights of the zoo, a directory, the file of a record, or the address of a repository.
+        recipe: name or file of the recipe; the record's by default.
+
+    Raises:
+        ValueError: there are no such weights, they are not a forecaster's, or without a record.
+        FileNotFoundError: there is no such file or recipe.
+    """
+    model = from_pretrained(name)
+    if not isinstance(model, Forecaster):
+        raise ValueError(f"{name} is no forecaster; `convrnn-zoo info {name}` tells what it is")
+    record = model.record
+    if record is None:
+        raise ValueError(
+            f"{name} has no record, which tells its data and recipe; forecast with from_pretrained({name!r})"
+        )
+    chosen = Recipe.read(recipe) if recipe else Recipe.parse(record.recipe)
+    if not isinstance(chosen, ForecasterRecipe):
+        raise ValueError(f"the recipe of {chosen.weights} is of no forecaster; pass another")
+    if chosen.weights != record.name:
+        raise ValueError(f"the recipe makes {chosen.weights}, and these weights are {record.name}; pass theirs")
+    return Trained(model.eval(), chosen, record)

@@ -5,10 +5,9 @@ import logging
 import torch
 from torch import nn
 
-from ..models import Forecaster
-from ..models._loading import compare, fit
+from ..models import Forecaster, from_pretrained
+from ..models._fitting import compare, fit
 from .recipe import Recipe
-from .use import model_of
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ def started(model: nn.Module, recipe: Recipe) -> None:
     Raises:
         ValueError: they are of another architecture, or differ in other sizes.
     """
-    known = model_of(recipe.start)
+    known = from_pretrained(recipe.start)
     architecture = known.pretrained_cfg["architecture"]
     if architecture != recipe.architecture:
         raise ValueError(

@@ -166,7 +166,7 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tm
 
 def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
     made = training.build(dataclasses.replace(PLAIN, seed=1), 1)
-    monkeypatch.setattr("convrnn_zoo.train.start.model_of", lambda name: made)
+    monkeypatch.setattr("convrnn_zoo.train.start.from_pretrained", lambda name: made)
     started = training.build(dataclasses.replace(PLAIN, start="convgru_forecaster.other"), 1)
     assert all(torch.equal(p, q) for p, q in zip(started.parameters(), made.parameters(), strict=True))
     assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, made.encoder.weight_ih_l0)
