@@ -53,7 +53,8 @@ def main(directory: Path) -> None:
     for name, data in FRAME_SETS.items():
         if (directory / name).is_dir():
             is_rain = name == "rain"
-            sample = rain_sample(directory / name) if is_rain else moving_sample(data.load(directory / name, "test", 10, 10))
+            load = data.load
+            sample = rain_sample(directory / name) if is_rain else moving_sample(load(directory / name, "test", 10, 10))
             np.savez_compressed(DEMO / f"{name}.npz", **sample)
 
 

@@ -32,8 +32,9 @@ def eval_weights(
 ) -> None:
     """Evaluate NAME on the test part of its data, beside the baselines.
 
-    NAME is the directory of a training run, weights of the zoo, a record, or a repository of the Hub. The errors of a forecaster are means over pixels and lead times; --json and --curve tell the lead times apart. Rain
-    is extrapolated by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
+    NAME is the directory of a training run, weights of the zoo, a record, or a repository of the Hub. The errors of a
+    forecaster are means over pixels and lead times; --json and --curve tell the lead times apart. Rain is extrapolated
+    by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
 
     \b
     convrnn-zoo eval run --data radar

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
-from ..models import Forecaster, Metric, Weights, WeightsError, create_model
+from ..models import WEIGHTS, Forecaster, Metric, Weights, WeightsError, create_model
 
 BEGIN, END = "<!-- facts: generated, edits between the markers are lost -->", "<!-- /facts -->"
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
@@ -106,23 +106,38 @@ def card_text(record: Weights, existing: str | None = None) -> str:
 
 def _facts_of(record: Weights) -> str:
     shape = f"(N, {', '.join(map(str, record.input_shape))})"
+    own = "\n" in record.recipe  # the recipe itself, and not the name of one of the package
     facts = [
         f"{_built(record.architecture, record.model_args, record.num_params)}; input `{shape}`.",
-        f"Trained on [{record.trained_on}]({record.dataset_url}) by the recipe `{record.recipe}`.",
+        f"Trained on {_data_of(record)} by the recipe {'below' if own else f'`{record.recipe}`'}.",
         f"Licence {record.license}; sha256 of the weights `{record.sha256}`.",
     ]
     if record.label_names:
         facts.append(f"Classes: {', '.join(record.label_names)}.")
     parts = [
         record.description,
-        _usage(f'create_model("{record.name}", pretrained=True)', _applied(record, shape), record.hub_id),
+        _usage(_loaded(record), _applied(record, shape), record.hub_id),
         *_results(record.metrics, record.model_args.get("horizon")),
         "## What to know",
         record.remarks,
         "\n".join(f"- {fact}" for fact in facts),
         record.citation,
+        f"## Recipe\n\n```toml\n{record.recipe.strip()}\n```" if own else "",
     ]
     return "\n\n".join(p for p in parts if p)
+
+
+def _loaded(record: Weights) -> str:
+    """The call that loads the weights: by their name where the zoo has them, else from where they lie."""
+    if record.name in WEIGHTS:
+        return f'create_model("{record.name}", pretrained=True)'
+    return f'from_pretrained("{record.hub_id or "DIRECTORY"}")'
+
+
+def _data_of(record: Weights) -> str:
+    """The data with their licence, and their address where there is one."""
+    named = f"[{record.trained_on}]({record.dataset_url})" if record.dataset_url else record.trained_on
+    return named if record.dataset_license else f"{named} (licence not stated)"
 
 
 def _applied(record: Weights, shape: str) -> list[str]:
@@ -130,6 +145,8 @@ def _applied(record: Weights, shape: str) -> list[str]:
     model = create_model(record.architecture, device="meta", in_chans=record.in_chans, **record.model_args)
     if not isinstance(model, Forecaster):
         return [f"y = model(model.normalize(x))  # x: {shape}, in the units of the data"]
+    if record.name not in WEIGHTS:
+        return [f"y = model.forecast(x, horizon={model.horizon})  # x: {shape}, y: (N, {model.horizon}, ...)"]
     return [
         "from convrnn_zoo.train import load_forecaster  # the same, for frames in the unit of the data and of any size",
         "",

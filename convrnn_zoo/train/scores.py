@@ -248,6 +248,7 @@ def curves(scores: Scores, path: Path, heading: str) -> None:
 def to_json(scores: Scores) -> str:
     """The scores as JSON, null for what is not finite."""
     plain = {
-        m: {k: [v if math.isfinite(v) else None for v in values] for k, values in by.items()} for m, by in scores.items()
+        method: {k: [v if math.isfinite(v) else None for v in values] for k, values in by.items()}
+        for method, by in scores.items()
     }
     return json.dumps(plain, indent=2) + "\n"

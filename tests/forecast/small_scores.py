@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from convrnn_zoo import WEIGHTS, create_model
-from convrnn_zoo.models import Forecaster
 from convrnn_zoo.data import Crops, Event
 from convrnn_zoo.data.radar import STEP
+from convrnn_zoo.models import Forecaster
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.forecast import data_of
 from convrnn_zoo.train.scores import Scores, evaluate

@@ -134,7 +134,10 @@ def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(
 
 def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):
     record = train(TINY, out=tmp_path / "out", into=tmp_path / "into", progress=False)
-    assert sorted(p.name for p in (tmp_path / "into").iterdir()) == [f"{record.name}.json", f"{record.name}.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "into").iterdir()) == [
+        f"{record.name}.json",
+        f"{record.name}.safetensors",
+    ]
     assert sha256(tmp_path / "into" / f"{record.name}.safetensors") == record.sha256
 
 
