@@ -1,7 +1,9 @@
 """Arrays of frames from ``.npy``, ``.npz``, HDF5, netCDF and Zarr, with their times and what they call missing."""
 
+import base64
 import contextlib
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +60,20 @@ class Stack(NamedTuple):
 def first(value: Any) -> Any:
     """A number, or the only one of an array."""
     return value.reshape(-1)[0] if hasattr(value, "reshape") else value
+
+
+def zarr_attrs(array: Any) -> dict[str, Any]:
+    """The attributes of a Zarr array, as xarray reads them.
+
+    In version 2 of the format what is missing is the array's own fill value; in version 3 it is an attribute, in which
+    a number with a fraction is packed as text.
+    """
+    attrs = dict(array.attrs)
+    if array.metadata.zarr_format == 2 and array.fill_value is not None:
+        attrs.setdefault("_FillValue", array.fill_value)
+    if isinstance(attrs.get("_FillValue"), str):
+        (attrs["_FillValue"],) = struct.unpack("<d", base64.standard_b64decode(attrs["_FillValue"]))
+    return attrs
 
 
 def times_of(values: Any, attrs: Mapping[str, Any]) -> Any:
@@ -124,7 +140,7 @@ def opened(path: Path, key: str = "") -> Iterator[Stack]:
                 zarr = need("zarr", "zarr")
                 group = zarr.open(str(path), mode="r")
                 arrays = dict(group.arrays()) if hasattr(group, "arrays") else {"": group}
-                attrs = {name: dict(item.attrs) for name, item in arrays.items()}
+                attrs = {name: zarr_attrs(item) for name, item in arrays.items()}
             else:
                 raise ValueError(f"of no known kind; frames lie in {', '.join(KINDS)}")
         except (ValueError, OSError, EOFError, KeyError) as e:

@@ -3,9 +3,10 @@
 import logging
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 
-from ..models import Forecaster, from_pretrained
+from ..models import Forecaster, ZooModel, from_pretrained
 from ..models._fitting import compare, fit
 from .recipe import Recipe
 
@@ -38,18 +39,16 @@ def started(model: nn.Module, recipe: Recipe) -> None:
     model.load_state_dict(state)
 
 
-def trunk_of(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of everything before the last layer, which is called ``head`` in every model of the zoo.
+def trunk_of(model: ZooModel) -> list[nn.Parameter]:
+    """The parameters of everything before the last of timm's groups of a model, which is its head where it has one.
 
     Example:
         >>> import convrnn_zoo
         >>> len(trunk_of(convrnn_zoo.create_model("convgru1d_1layer", num_classes=2)))
         4
     """
-    found = [p for n, p in model.named_parameters() if not n.startswith("head.")]
-    if len(found) == len(list(model.parameters())):
-        raise ValueError(f"{type(model).__name__} has no last layer of its own to train alone: leave freeze out")
-    return found
+    depth = group_parameters(model, model.group_matcher(), reverse=True)
+    return [p for name, p in model.named_parameters() if depth[name] < max(depth.values())]
 
 
 def falling(optimizer: torch.optim.Optimizer) -> list[float]:

@@ -1,7 +1,9 @@
 """Frames of one's own, of every kind of file, come as clips in the unit of the data with a time and a mask."""
 
+import base64
 import dataclasses
 import logging
+import struct
 
 import numpy as np
 import pytest
@@ -86,6 +88,25 @@ def test_what_a_file_stores_as_other_numbers_comes_in_the_unit_of_the_data(tmp_p
     clip = dataclasses.replace(FRAMES, missing=-1).load(tmp_path / "b.npy", "train", 3, 4)[0]
     assert clip.frames[:, :, 0].isnan().all()
     assert clip.frames[:, :, 1:].isfinite().all()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_store_as_xarray_writes_it_is_read_as_xarray_reads_it(version, tmp_path):
+    zarr = pytest.importorskip("zarr", reason="the extra zarr")
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=version)
+    filled = {"fill_value": -1} if version == 2 else {"fill_value": 0}
+    for name, dtype in (("rate", "int16"), ("other", "float32")):
+        array = group.create_array(name, shape=(12, 4, 4), chunks=(1, 4, 4), dtype=dtype, **filled)
+        array[:] = np.arange(12)[:, None, None]
+        array[:, 0] = -1
+        array.attrs.update({"scale_factor": 0.5, "add_offset": 1.0})
+    if version == 3:
+        group["rate"].attrs["_FillValue"] = -1
+        group["other"].attrs["_FillValue"] = base64.b64encode(struct.pack("<d", -1.0)).decode()
+    for name in ("rate", "other"):
+        clip = dataclasses.replace(FRAMES, key=name).load(tmp_path / "a.zarr", "train", 3, 1)[2]
+        assert clip.frames[:, 0, 0].isnan().all()
+        assert clip.frames[:, 0, 1, 0].tolist() == [2, 2.5, 3, 3.5]
 
 
 def test_a_gap_in_time_is_told_and_no_clip_reaches_over_it(tmp_path, caplog):

@@ -12,9 +12,8 @@ from convrnn_zoo.data import Labelled
 from convrnn_zoo.train import Recipe, classify, train
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.optimizers import adam, muon
-from convrnn_zoo.train.start import falling
-from tests.data.own_data import RADAR, RAMPS, blobs, write_ramps
-from tests.forecast.recipes import PLAIN
+from convrnn_zoo.train.start import falling, trunk_of
+from tests.data.own_data import FRAMES, RAMPS, blobs, write_ramps
 
 from .runs import same
 
@@ -91,7 +90,7 @@ def test_a_schedule_keeps_the_rates_of_depth_apart(run):
 
 def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_path, caplog):
     np.save(tmp_path / "a.npy", blobs())
-    recipe = Recipe.parse(RADAR)
+    recipe = Recipe.parse(FRAMES)
     train(recipe, data=tmp_path / "a.npy", out=tmp_path / "run", progress=False)
     old = convrnn_zoo.from_pretrained(tmp_path / "run")
     for start in ("run", "run/record.json"):
@@ -113,10 +112,14 @@ def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_p
     assert f'start = "{tmp_path / "run"}"' in record.recipe
 
 
-def test_there_is_a_head_to_train_alone_in_every_forecaster():
-    for name in convrnn_zoo.list_models():
-        model = convrnn_zoo.create_model(name, device="meta")
-        if isinstance(model, convrnn_zoo.Forecaster):
-            head = {n for n, _ in model.named_parameters() if n.startswith("head.")}
-            assert head, name
-    assert PLAIN.freeze == 0
+@pytest.mark.parametrize("name", convrnn_zoo.list_models("*_*_1layer") + convrnn_zoo.list_models("*[!r]"))
+def test_there_is_something_to_train_alone_in_every_network(name):
+    model = convrnn_zoo.create_model(name, device="meta")
+    if not isinstance(model, convrnn_zoo.Forecaster):
+        model.reset_classifier(2)
+    kept, names = {id(p) for p in trunk_of(model)}, {n: id(p) for n, p in model.named_parameters()}
+    alone = {n for n, p in names.items() if p not in kept}
+    assert alone
+    assert kept
+    if any(n.startswith("head.") for n in names):
+        assert all(n.startswith(("head.", "adapter.")) for n in alone)
