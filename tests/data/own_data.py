@@ -85,7 +85,7 @@ updates = 3
 batch_size = 2
 lr = 0.01
 loss = "{loss}"
-checkpoint_every = 1
+checkpoint_every = 3
 test_sequences = 6
 [model]
 hidden_channels = [2, 2]
