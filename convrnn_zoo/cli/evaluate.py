@@ -7,8 +7,9 @@ import click
 from .._whole import whole
 from ..models import from_pretrained
 from ..train import ClassifierRecipe, Recipe
+from ..train.apply import data_of
 from ..train.classify import evaluate_classifier
-from ..train.forecast import data_of, split_of
+from ..train.forecast import split_of
 from ..train.scores import Scores, better, curves, evaluate, mean, to_json
 from ._text import columns
 

@@ -8,7 +8,7 @@ from ..data.arrays import STORE, opened
 from ..data.own import ArrayFrames
 from ..data.stores import Sampling, list_windows, sizes_of, write_windows
 from ..train import ForecasterRecipe, Recipe
-from ..train.forecast import data_of
+from ..train.apply import data_of
 
 DEFAULTS = Sampling()
 

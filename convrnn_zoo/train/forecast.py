@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Clips, Given, frames_of
+from ..data import Clips, Given
 from ..data._set import FrameSource
 from ..models import AutoregressiveForecaster, Forecaster, Weights
+from .apply import data_of, loss_of, preprocessing_of
 from .fit import fingerprint, fit
 from .launch import launched
-from .losses import LOSSES, Loss, decoupling
+from .losses import decoupling
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .pictures import Panels, save, strip
 from .recipe import ForecasterRecipe, choose
@@ -23,16 +24,6 @@ from .start import started, trunk_of
 from .weights import writable, write_weights
 
 Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
-
-
-def data_of(recipe: ForecasterRecipe) -> FrameSource:
-    """The data of a recipe."""
-    return frames_of(recipe.data)
-
-
-def loss_of(recipe: ForecasterRecipe) -> Loss:
-    """The loss of a recipe."""
-    return choose("loss", recipe.loss, LOSSES)
 
 
 def build(recipe: ForecasterRecipe, channels: int, train: Clips | None = None) -> Forecaster:
@@ -54,8 +45,7 @@ def build(recipe: ForecasterRecipe, channels: int, train: Clips | None = None) -
     if recipe.start:
         started(model, recipe)
     model.horizon = recipe.horizon
-    activation = loss_of(recipe).activation
-    model.preprocessing = data_of(recipe).preprocessing(train, recipe.inputs, recipe.horizon, activation)
+    model.preprocessing = preprocessing_of(recipe, train)
     return model
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from .._extras import need
 from .._whole import whole
-from ..data import Clips, frames_of
+from ..data import Clips
 from ..data._set import FrameSource
 from ..models import Forecaster, Metric
+from .apply import data_of
 from .baselines import BASELINES, Baseline
 from .fit import progress_bar
 from .recipe import ForecasterRecipe
@@ -137,7 +138,7 @@ def evaluate(
         batch_size: sequences at once.
         progress: whether to show a bar.
     """
-    data, top = frames_of(recipe.data), model.preprocessing.brightest
+    data, top = data_of(recipe), model.preprocessing.brightest
     known = clips.fixed(sequences or recipe.test_sequences)
     methods: dict[str, Baseline] = {
         "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from .._whole import whole
-from ..hub import card_text
-from ..hub._files import config_text, model_config
+from ..hub import save_pretrained
+from ..hub._files import model_config
 from ..models import Metric, Weights
-from ..models._config import CARD, CONFIG, WEIGHTS_FILE
+from ..models._config import WEIGHTS_FILE
 from ..models._safetensors import write_file
 from .recipe import RECIPES, Recipe
 
@@ -76,16 +76,11 @@ def write_weights(
 
 
 def write_repository(recipe: Recipe, model: Any, record: Weights, into: Path) -> None:
-    """The files of a repository beside its weights."""
+    """What :func:`~convrnn_zoo.hub.save_pretrained` writes of the model, its record, and its recipe."""
     cfg = {k: v for k, v in record.cfg().items() if k not in ("file", "hf_hub_id")}
     model.pretrained_cfg.update(cfg, tag=record.name.partition(".")[2])
     model.record = record
-    files = {
-        RECIPE: recipe.to_toml(),
-        CARD: card_text(record),
-        CONFIG: config_text(model_config(model), record.sha256, record),
-        RECORD: record.to_json(),
-    }
-    for name, text in files.items():
+    save_pretrained(model, into)
+    for name, text in {RECIPE: recipe.to_toml(), RECORD: record.to_json()}.items():
         with whole(into / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
