@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from .._whole import whole
-from ..models import from_pretrained
-from ..train import ClassifierRecipe, Recipe
+from ..models import Forecaster, ZooModel, from_pretrained
+from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
 from ..train.apply import data_of
 from ..train.classify import evaluate_classifier
 from ..train.forecast import split_of
@@ -44,9 +44,7 @@ def eval_weights(
     if curve is not None and curve.suffix not in (".png", ".svg"):
         raise ValueError(f"{curve}: expected a name that ends in .png or .svg")
     model = from_pretrained(name).eval()
-    if recipe is None and model.record is None:
-        raise ValueError(f"{name} has no record, so nobody says how it was trained; pass --recipe")
-    chosen = Recipe.read(recipe) if recipe else Recipe.parse(model.record.recipe)
+    chosen = recipe_of(model, name, recipe)
     if chosen.architecture != model.pretrained_cfg["architecture"]:
         raise ValueError(
             f"the recipe makes {chosen.weights}, and {name} is a {model.pretrained_cfg['architecture']}; pass its own"
@@ -58,12 +56,23 @@ def eval_weights(
         write(json_file, to_json({k: {"accuracy": [v]} for k, v in accuracies.items()}))
         click.echo(columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies)))
         return
+    if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
+        raise ValueError(f"{name} neither classifies nor forecasts by its recipe; pass another --recipe")
     source = data_of(chosen)
     scores = evaluate(model, chosen, split_of(source, chosen, data, "test"), sequences, progress=not quiet)
     write(json_file, to_json(scores))
     if curve is not None:
         curves(scores, curve, f"{chosen.weights} on {source.title}")
     click.echo(table_of(scores))
+
+
+def recipe_of(model: ZooModel, name: str, recipe: str | None) -> Recipe:
+    """The recipe of a model: by name or file, or else its record's."""
+    if recipe is not None:
+        return Recipe.read(recipe)
+    if model.record is None:
+        raise ValueError(f"{name} has no record, so nobody says how it was trained; pass --recipe")
+    return Recipe.parse(model.record.recipe)
 
 
 def write(path: Path | None, text: str) -> None:

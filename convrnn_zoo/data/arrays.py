@@ -100,8 +100,8 @@ def times_of(values: Any, attrs: Mapping[str, Any]) -> Any:
         raise ValueError(f"expected times in a unit such as 'minutes since 2020-01-01', got {unit!r}")
     begin = 0.0
     if stamp:
-        year, month, day, *clock = map(int, re.findall(r"\d+", stamp[0]))
-        begin = minutes_of(datetime(year, month, day, *clock))
+        numbers: Any = map(int, re.findall(r"\d+", stamp[0]))
+        begin = minutes_of(datetime(*numbers))
     return values.astype("float64") * factor + begin
 
 

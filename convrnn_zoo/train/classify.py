@@ -69,7 +69,7 @@ def train_one(
     )
     if recipe.start:
         started(model, recipe)
-    decay = {"weight_decay": recipe.weight_decay}
+    decay: Any = {"weight_decay": recipe.weight_decay}
     if recipe.layer_decay == 1:
         optimizer = create_optimizer_v2(model.parameters(), "adamw", lr=recipe.lr, **decay)
     else:

@@ -68,7 +68,8 @@ def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
     Raises:
         ValueError: the recipe asks for sampling or decoupling, and the model knows no such thing.
     """
-    values, loss = model.preprocessing, loss_of(recipe)
+    values: Any = model.preprocessing
+    loss = loss_of(recipe)
     direct = not isinstance(model, AutoregressiveForecaster)
     if direct and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{recipe.architecture} never reads its own frames: leave sampling and decoupling out")
@@ -115,6 +116,7 @@ def train_model(
     shown = clips.fixed(1)
     model = build(recipe, shown.shape[2], clips)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    values: Any = model.preprocessing
     objective, sampling = objective_of(recipe, model), sampling_of(recipe)
     rank, world_size, device = 0, 1, torch.device("cpu")
     wrapped: nn.Module = model
@@ -145,7 +147,7 @@ def train_model(
     def show(updates: int) -> None:
         made = model.forecast(shown[:, : recipe.inputs])
         panels = Panels(shown[0, : recipe.inputs, 0], made[0, :, 0], shown[0, recipe.inputs :, 0])
-        picture = strip(panels, model.preprocessing, f"{recipe.weights} after {updates:,} updates")
+        picture = strip(panels, values, f"{recipe.weights} after {updates:,} updates")
         save([picture], out / f"update{updates:07d}.png")  # type: ignore[operator]
 
     trunk = trunk_of(model) if recipe.freeze else []

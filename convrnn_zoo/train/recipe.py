@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ..data import _entries
 from ..data._entries import entry
-from ..models import create_model
+from ..models import ZooModel, create_model
 from ..models._registry import entry_points
 
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}
@@ -82,7 +80,7 @@ class Recipe:
         """What it is called in the package, or else the name of its weights."""
         return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
 
-    def create_model(self, **kwargs: Any) -> nn.Module:
+    def create_model(self, **kwargs: Any) -> ZooModel:
         """The network, without weights, from the recipe's `model` and what the data give.
 
         Raises:

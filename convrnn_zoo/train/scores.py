@@ -16,7 +16,7 @@ from .._whole import whole
 from ..data import Clips
 from ..data._set import FrameSource
 from ..models import Forecaster, Metric
-from .apply import data_of
+from .apply import data_of, preprocessing_of
 from .baselines import BASELINES, Baseline
 from .fit import progress_bar
 from .recipe import ForecasterRecipe
@@ -138,7 +138,7 @@ def evaluate(
         batch_size: sequences at once.
         progress: whether to show a bar.
     """
-    data, top = data_of(recipe), model.preprocessing.brightest
+    data, values = data_of(recipe), model.preprocessing or preprocessing_of(recipe)
     known = clips.fixed(sequences or recipe.test_sequences)
     methods: dict[str, Baseline] = {
         "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),
@@ -151,7 +151,7 @@ def evaluate(
             truth = truth.masked_fill(x[:, -1:].isnan(), torch.nan)  # where the last frame knows nothing, none is asked
             for name, method in methods.items():
                 made = torch.where(truth.isnan(), 0, method(x, recipe.horizon))
-                frames[name].append(frame_scores(made, truth, top))
+                frames[name].append(frame_scores(made, truth, values.brightest))
                 for occurrences in counted[name].values():
                     occurrences.add(made, truth)
     return {
