@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.sound import read_wav
 from ._arrays import check_numbers, read_arrays
 
 
@@ -26,13 +27,16 @@ class Recording(NamedTuple):
 def read_sequences(path: Path) -> list[Recording]:
     """The sequences of a file.
 
-    ``.npy`` holds one. ``.npz`` holds one an entry, or all of them as ``x`` ``(N, T, …)`` with ``lengths`` ``(N,)``.
+    ``.npy`` holds one, and so does ``.wav``, as spectra. ``.npz`` holds one an entry, or all of them as ``x``
+    ``(N, T, …)`` with ``lengths`` ``(N,)``.
 
     Raises:
         ValueError: the file is of another kind, is broken, or holds no sequence.
     """
+    if path.suffix.lower() == ".wav":
+        return [Recording(path.name, "", read_wav(path))]
     if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path}: expected a .npy or .npz file; save sequences (T, C, …) with numpy.save")
+        raise ValueError(f"{path}: expected a .npy or .npz file, or a .wav; save sequences (T, C, …) with numpy.save")
     arrays = read_arrays(path)
     if {"x", "lengths"} <= arrays.keys():
         x, lengths = arrays["x"], arrays["lengths"]
