@@ -80,7 +80,8 @@ def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
             return loss.of(output, x, truth)
         if not known.any():
             return output.sum() * 0
-        return loss.of(output[known], x[known], truth[known])
+        # Every known pixel counts the same, in whichever process it is.
+        return loss.of(output[known], x[known], truth[known]) * known.float().mean()
 
     def at_once(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
         frames, _ = batch
