@@ -73,6 +73,25 @@ def test_every_loss_learns_in_bf16_too(loss, clips):
     assert 0 <= made.min() <= made.max() <= 1
 
 
+@pytest.mark.parametrize("recipe", [TINY, PLAIN], ids=lambda r: r.weights)
+def test_what_is_not_known_is_no_part_of_the_loss(recipe, clips):
+    recipe = dataclasses.replace(recipe, decoupling=0.0)
+    model = training.build(recipe, 1)
+    frames, mask = clips.draw(4), torch.ones(4, 4, dtype=torch.bool)
+    frames[:, :, :, :5], frames[0, 4:] = torch.nan, torch.nan
+    objective = training.objective_of(recipe, model)
+    whole = objective(model, (frames, mask))
+    halves = [objective(model, (part, mask[:2])) for part in (frames[:2], frames[2:])]
+    torch.testing.assert_close(whole, (halves[0] + halves[1]) / 2)
+    whole.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    if not recipe.sampling:
+        made, truth = model(frames[:, :3].nan_to_num(0), horizon=3), frames[:, 3:]
+        known = truth.isfinite()
+        torch.testing.assert_close(whole, (made - truth)[known].square().sum() / known.numel())
+    assert objective(model, (frames[:1] * torch.nan, mask[:1])) == 0
+
+
 def test_frames_of_any_size_are_forecast(clips):
     model = training.build(PLAIN, 1)
     frames = torch.rand(3, 3, 1, 13, 18)
