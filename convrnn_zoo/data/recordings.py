@@ -123,8 +123,9 @@ class OwnSequences:
 
     `name`, `license` and `url` are what record and card say of the data. The recordings are those of ``.npz`` files,
     each with an array ``labels``, or of a folder a class. `split` says what the test part is: a third of every class,
-    drawn with a fixed seed (``"random"``), the last third of the files in order of their names (``"file"``), or the
-    files or recordings that a list of patterns names. `label_names` are words for the labels in their order.
+    drawn with a fixed seed (``"random"``), the last third of the files in order of their names, or of every class in a
+    file alone (``"file"``), or the files or recordings that a list of patterns names. `label_names` are words for the
+    labels in their order.
 
     Example:
         >>> OwnSequences(name="gestures", license="CC0 1.0").split_words
@@ -149,7 +150,10 @@ class OwnSequences:
     @property
     def split_words(self) -> str:
         """The test split in words."""
-        words = {"random": "a third of every class", "file": "the last third of the files in order of their names"}
+        words = {
+            "random": "a third of every class",
+            "file": "the last third of the files, or of every class of one file",
+        }
         return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
     def recordings(self, path: Path) -> list[Recording]:
@@ -202,15 +206,17 @@ class OwnSequences:
 
     def part(self, found: Sequence[Recording], split: str) -> list[int]:
         """Which recordings are of a part of the split."""
-        if self.split == "random":
+        files = list(dict.fromkeys(r.file for r in found))
+        if self.split == "random" or (self.split == "file" and len(files) == 1):
             generator, test = torch.Generator().manual_seed(0), set()
             for label in sorted({r.label for r in found}):
                 those = torch.tensor([i for i, r in enumerate(found) if r.label == label])
-                test |= set(those[torch.randperm(len(those), generator=generator)][: len(those) // 3].tolist())
+                drawn = torch.randperm(len(those), generator=generator)
+                order = drawn if self.split == "random" else torch.arange(len(those)).flip(0)
+                test |= set(those[order][: len(those) // 3].tolist())
             if not test:
                 raise ValueError("no class has three recordings, of which one could be tested; give more")
             return [i for i in range(len(found)) if (i in test) == (split == "test")]
-        files = list(dict.fromkeys(r.file for r in found))
         if isinstance(self.split, tuple) and len(files) == 1:
             names = [r.name.partition(":")[2] or r.name for r in found]
             return in_parts(names, self.split, split, instead="random")

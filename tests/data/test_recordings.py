@@ -31,6 +31,13 @@ def test_an_archive_is_read_and_divided_in_every_class(tmp_path):
     assert x.shape == (3, int(lengths.max()), 3)
 
 
+def test_the_last_of_every_class_of_a_file_alone(tmp_path):
+    recordings, _ = ramps()
+    write_ramps(tmp_path / "a.npz")
+    test = dataclasses.replace(KIND, split="file").load(tmp_path / "a.npz", "test")
+    assert all(np.array_equal(x, recordings[f"r{i}"]) for i, x in enumerate(test.sequences, 16))
+
+
 def test_labels_may_be_numbers_and_have_words(tmp_path):
     recordings, _ = ramps(12)
     np.savez(tmp_path / "a.npz", labels=np.array([10, 9, 2] * 4), **recordings)
