@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from convrnn_zoo.train.data import Labelled, load_japanese_vowels
-from convrnn_zoo.train.frames import FRAME_SETS, Clips
-from convrnn_zoo.train.radar import COARSEN, part_of, read_events
+from convrnn_zoo.data import FRAME_SETS, Clips, Labelled
+from convrnn_zoo.data.clips import part_of
+from convrnn_zoo.data.radar import COARSEN, read_events
+from convrnn_zoo.data.sequences import load_japanese_vowels
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
 
@@ -35,15 +36,15 @@ def rain_sample(
         corner: first row and column, in pixels of 2 km.
         size: edge in pixels.
     """
-    frames, times = part_of(read_events(directory, COARSEN)[0], "test", inputs)
+    frames, times, _ = part_of(read_events(directory, COARSEN)[0], "test", inputs)
     square = slice(corner, corner + size)
     x = frames[:length, square, square].numpy().astype(np.float16)
     return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in times[:length]])}
 
 
-def moving_sample(clips: Clips, length: int = 20) -> dict[str, Any]:
+def moving_sample(clips: Clips) -> dict[str, Any]:
     """The first sequence that every evaluation sees, as bytes."""
-    return {"x": (clips.fixed(1, length)[0, :, 0] * 255).byte().numpy()}
+    return {"x": (clips.fixed(1)[0, :, 0] * 255).byte().numpy()}
 
 
 def main(directory: Path) -> None:
@@ -52,7 +53,8 @@ def main(directory: Path) -> None:
     for name, data in FRAME_SETS.items():
         if (directory / name).is_dir():
             is_rain = name == "rain"
-            sample = rain_sample(directory / name) if is_rain else moving_sample(data.load(directory / name, "test", 0))
+            load = data.load
+            sample = rain_sample(directory / name) if is_rain else moving_sample(load(directory / name, "test", 10, 10))
             np.savez_compressed(DEMO / f"{name}.npz", **sample)
 
 

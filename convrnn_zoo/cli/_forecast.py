@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from .._whole import whole
+from ..data.radar import COARSEN
 from ..models import Forecaster, Preprocessing
 from ..train.apply import preprocessing_of
 from ..train.pictures import Panels, motion, save, strip
-from ..train.radar import COARSEN
 from ..train.recipe import ForecasterRecipe, Recipe
 from ._frames import Frames, read_frames
 
@@ -88,7 +88,7 @@ def forecast_of(
     """
     values = values_of(model, name, recipe)
     ahead = horizon or model.horizon
-    frames = read_frames(files, COARSEN, add=ahead)
+    frames = read_frames(files, COARSEN, add=ahead, channels=3 if model.in_chans == 3 else 1)
     check_kind(frames, values, files[0])
     read = min(inputs or values.inputs or len(frames.frames), len(frames.frames))
     made = model.forecast(frames.frames[:read], ahead)

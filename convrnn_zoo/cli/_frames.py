@@ -1,7 +1,7 @@
 """Frames from files."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._extras import need
-from ..train.radar import RADAR_FORMATS, STEP, read_composite, time_of
+from ..data.arrays import NUMPY
+from ..data.pictures import VIDEO_READERS, clips_below
+from ..data.radar import RADAR_FORMATS, STEP, read_composite, time_of
 from ._arrays import check_numbers, read_arrays
 
 
@@ -45,46 +46,24 @@ def read_array(path: Path) -> Frames:
     return Frames(frames / 255, labels, "") if array.dtype == np.uint8 else Frames(frames, labels)
 
 
-def read_gif(path: Path) -> Frames:
-    """The frames of a GIF as brightness in [0, 1]."""
-    image = need("PIL.Image", "draw")
-    sequence = need("PIL.ImageSequence", "draw")
-    try:
-        with image.open(path) as file:
-            frames = [np.asarray(f.convert("L")) for f in sequence.Iterator(file)]
-    except image.UnidentifiedImageError as e:
-        raise ValueError(f"{path} is not a sound GIF ({e}); save it anew") from e
-    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None, "")
+def read_film(path: Path, channels: int) -> Frames:
+    """The frames of a GIF, a video or a folder of pictures as brightness in [0, 1], grey or in three colours."""
+    frames = clips_below(path)[path](path, channels)
+    return Frames((frames[:, 0] if channels == 1 else frames).float() / 255, None, "")
 
 
-def read_video(path: Path) -> Frames:
-    """The frames of a video as brightness in [0, 1]."""
-    av = need("av", "video")
-    try:
-        with av.open(str(path)) as file:
-            frames = [f.to_ndarray(format="gray") for f in file.decode(video=0)]
-        if not frames:
-            raise IndexError("it holds no frame")
-    except (av.error.FFmpegError, IndexError) as e:
-        raise ValueError(f"{path} is not a sound video ({e}); save it anew") from e
-    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None, "")
+FILES = (*NUMPY, *VIDEO_READERS)
+"""One file of frames ends so; radar files are several."""
 
 
-FRAME_READERS: dict[str, Callable[[Path], Frames]] = {
-    ".npy": read_array,
-    ".npz": read_array,
-    ".gif": read_gif,
-    **dict.fromkeys((".mp4", ".avi", ".mkv", ".mov", ".webm"), read_video),
-}
-
-
-def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0) -> Frames:
-    """The frames of one array, GIF or video, or of radar files in order of time, or of a directory of such.
+def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels: int = 1) -> Frames:
+    """The frames of one array, GIF or video, of a folder of pictures, or of radar files in order of time.
 
     Args:
         paths: the files.
         coarsen: pixels a side of which one is made, for radar.
         add: times to label beyond the last radar file.
+        channels: of pictures, 1 for grey and 3 for colour.
 
     Raises:
         ValueError: a file is of no known kind or broken, or radar files are not five minutes apart.
@@ -94,15 +73,17 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0) -> Frames
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there")
     first = paths[0]
-    if len(paths) == 1 and first.suffix.lower() in FRAME_READERS:
-        return FRAME_READERS[first.suffix.lower()](first)
+    if len(paths) == 1 and first.suffix.lower() in NUMPY:
+        return read_array(first)
+    if len(paths) == 1 and first in clips_below(first):
+        return read_film(first, channels)
     if len(paths) == 1 and first.is_dir():
         kinds = [sorted(first.glob(f.pattern)) for f in RADAR_FORMATS.values()]
         paths = next((k for k in kinds if k), [])
         if not paths:
             raise ValueError(f"{first} holds no radar file of KNMI or FMI")
-    if any(path.suffix.lower() in FRAME_READERS for path in paths):
-        raise ValueError(f"expected one file of {', '.join(FRAME_READERS)}, or radar files, got {len(paths)} files")
+    if any(path.suffix.lower() in FILES for path in paths):
+        raise ValueError(f"expected one file of {', '.join(FILES)}, or radar files, got {len(paths)} files")
     paths = sorted(paths, key=time_of)
     times = [time_of(path) for path in paths]
     for earlier, later in itertools.pairwise(times):

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .._version import __version__
-from . import convert, demo, ensemble, evaluate, hub, names, predict, train
+from . import convert, demo, ensemble, evaluate, hub, names, predict, train, windows
 
 
 class Group(click.Group):
@@ -37,12 +37,13 @@ def cli(debug: bool) -> None:
     convrnn-zoo info NAME                 what it is and what it reaches
     convrnn-zoo demo                      a pretrained model on real recordings
     convrnn-zoo predict NAME FILE.npy     a pretrained model on yours
-    convrnn-zoo train japanese_vowels     the weights made again
+    convrnn-zoo train RECIPE --data DIR   your own weights, or the zoo's made again
     """
 
 
 COMMANDS = (
     names.list_names, names.info, demo.demo, predict.predict, ensemble.ensemble, train.train, evaluate.eval_weights,
+    windows.windows,
     hub.push, hub.pull, convert.convert,
 )  # fmt: skip
 for command in COMMANDS:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.sound import read_wav
 from ._arrays import check_numbers, read_arrays
 
 
@@ -25,13 +27,16 @@ class Recording(NamedTuple):
 def read_sequences(path: Path) -> list[Recording]:
     """The sequences of a file.
 
-    ``.npy`` holds one. ``.npz`` holds one an entry, or all of them as ``x`` ``(N, T, …)`` with ``lengths`` ``(N,)``.
+    ``.npy`` holds one, and so does ``.wav``, as spectra. ``.npz`` holds one an entry, or all of them as ``x``
+    ``(N, T, …)`` with ``lengths`` ``(N,)``.
 
     Raises:
         ValueError: the file is of another kind, is broken, or holds no sequence.
     """
+    if path.suffix.lower() == ".wav":
+        return [Recording(path.name, "", read_wav(path))]
     if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path}: expected a .npy or .npz file; save sequences (T, C, …) with numpy.save")
+        raise ValueError(f"{path}: expected a .npy or .npz file, or a .wav; save sequences (T, C, …) with numpy.save")
     arrays = read_arrays(path)
     if {"x", "lengths"} <= arrays.keys():
         x, lengths = arrays["x"], arrays["lengths"]
@@ -40,6 +45,8 @@ def read_sequences(path: Path) -> list[Recording]:
                 f"{path}: x {x.shape} needs {len(x)} lengths from 1 to {x.shape[1]}, got {lengths.tolist()}"
             )
         arrays = {str(i): x[i, :n] for i, n in enumerate(lengths)}
+    if len(arrays) > 1 and arrays.get("labels", np.empty(0)).shape == (len(arrays) - 1,):
+        del arrays["labels"]  # the classes, in a file that was made to train on
     if not arrays:
         raise ValueError(f"{path}: holds no array; save sequences (T, C, …) with numpy.savez")
     found = []

@@ -5,14 +5,18 @@ from pathlib import Path
 import click
 
 from .._whole import whole
-from ..train.apply import data_of, load_forecaster
-from ..train.scores import better, curves, evaluate, mean, to_json
+from ..models import Forecaster, ZooModel, from_pretrained
+from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
+from ..train.apply import data_of
+from ..train.classify import evaluate_classifier
+from ..train.forecast import split_of
+from ..train.scores import Scores, better, curves, evaluate, mean, to_json
 from ._text import columns
 
 
 @click.command("eval")
-@click.argument("name", metavar="NAME|RECORD.json")
-@click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="Directory of the data.")
+@click.argument("name", metavar="DIR|NAME|REPO")
+@click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
 @click.option("--recipe", help="Recipe of the weights, by name or as a file [default: the record's].")
 @click.option("--sequences", type=click.IntRange(min=1), help="How many [default: the recipe's number].")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
@@ -20,34 +24,72 @@ from ._text import columns
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def eval_weights(
     name: str,
-    data: Path,
+    data: Path | None,
     recipe: str | None,
     sequences: int | None,
     json_file: Path | None,
     curve: Path | None,
     quiet: bool,
 ) -> None:
-    """Evaluate the forecaster NAME on the fixed test sequences of its data, beside the baselines.
+    """Evaluate NAME on the test part of its data, beside the baselines.
 
-    NAME is a set of weights of the zoo, or the record that a training run wrote beside its own. MSE and MAE are
-    means over pixels; every figure is the mean over lead times, which --json and --curve tell apart. Rain is
-    extrapolated by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
+    NAME is the directory of a training run, weights of the zoo, a record, or a repository of the Hub. The errors of a
+    forecaster are means over pixels and lead times; --json and --curve tell the lead times apart. Rain is extrapolated
+    by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
 
     \b
+    convrnn-zoo eval run --data radar
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
     """
-    model, chosen, record = load_forecaster(name, recipe)
     if curve is not None and curve.suffix not in (".png", ".svg"):
         raise ValueError(f"{curve}: expected a name that ends in .png or .svg")
-    test = data_of(chosen).load(data, "test", chosen.inputs)
-    scores = evaluate(model, chosen, test, sequences, progress=not quiet)
-    if json_file is not None:
-        with whole(json_file) as temporary:
-            temporary.write_text(to_json(scores), encoding="utf-8")
+    model = from_pretrained(name).eval()
+    chosen = recipe_of(model, name, recipe)
+    if chosen.architecture != model.pretrained_cfg["architecture"]:
+        raise ValueError(
+            f"the recipe makes {chosen.weights}, and {name} is a {model.pretrained_cfg['architecture']}; pass its own"
+        )
+    if isinstance(chosen, ClassifierRecipe):
+        if curve is not None or sequences is not None:
+            raise ValueError(f"{name} is a classifier, which has no lead times: leave --curve and --sequences out")
+        accuracies = evaluate_classifier(model, chosen, data)
+        write(json_file, to_json({k: {"accuracy": [v]} for k, v in accuracies.items()}))
+        click.echo(columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies)))
+        return
+    if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
+        raise ValueError(f"{name} neither classifies nor forecasts by its recipe; pass another --recipe")
+    source = data_of(chosen)
+    scores = evaluate(model, chosen, split_of(source, chosen, data, "test"), sequences, progress=not quiet)
+    write(json_file, to_json(scores))
     if curve is not None:
-        curves(scores, curve, f"{record.name} on {data_of(chosen).title}")
+        curves(scores, curve, f"{chosen.weights} on {source.title}")
+    click.echo(table_of(scores))
+
+
+def recipe_of(model: ZooModel, name: str, recipe: str | None) -> Recipe:
+    """The recipe of a model: by name or file, or else its record's."""
+    if recipe is not None:
+        return Recipe.read(recipe)
+    if model.record is None:
+        raise ValueError(f"{name} has no record, so nobody says how it was trained; pass --recipe")
+    return Recipe.parse(model.record.recipe)
+
+
+def write(path: Path | None, text: str) -> None:
+    """Writes a text, whole or not at all, where a path is given."""
+    if path is not None:
+        with whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def table_of(scores: Scores) -> str:
+    """Each metric of each method, and where the forecast is better."""
     others = [name for name in scores if name != "forecast"]
     rows = [(metric, *(f"{mean(by[metric]):.4g}" for by in scores.values())) for metric in scores["forecast"]]
-    click.echo(columns(rows, header=("mean over lead times", *scores)))
-    rows = [(metric, *(better(scores, metric, b) for b in others)) for metric in scores["forecast"]]
-    click.echo("\n" + columns(rows, header=("forecast is better than", *others)))
+    compared = [(metric, *(better(scores, metric, b) for b in others)) for metric in scores["forecast"]]
+    return "\n\n".join(
+        [
+            columns(rows, header=("mean over lead times", *scores)),
+            columns(compared, header=("forecast is better than", *others)),
+        ]
+    )

@@ -112,6 +112,8 @@ def info(name: str, as_json: bool) -> None:
     for key, value in facts.items():
         if isinstance(value, list):
             value = f"({', '.join(map(str, value))})" if key == "input" else ", ".join(map(str, value)) or "none"
+        if key == "recipe" and "\n" in value:
+            value = "its own, which the card shows and --json prints"
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
         rows.append((key, f"{value:,}" if isinstance(value, int) else _UNSEEN.sub("\ufffd", str(value or "–"))))

@@ -109,9 +109,10 @@ def card_text(record: Weights, existing: str | None = None, address: str | None 
 
 def _facts_of(record: Weights, address: str | None) -> str:
     shape = f"(N, {', '.join(map(str, record.input_shape))})"
+    own = "\n" in record.recipe  # the recipe itself, and not the name of one of the package
     facts = [
         f"{_built(record.architecture, record.model_args, record.num_params)}; input `{shape}`.",
-        f"Trained on [{record.trained_on}]({record.dataset_url}) by the recipe `{record.recipe}`.",
+        f"Trained on {_data_of(record)} by the recipe {'below' if own else f'`{record.recipe}`'}.",
         f"Licence {record.license}; sha256 of the weights `{record.sha256}`.",
     ]
     if record.label_names:
@@ -128,8 +129,15 @@ def _facts_of(record: Weights, address: str | None) -> str:
         record.remarks,
         "\n".join(f"- {fact}" for fact in facts),
         record.citation,
+        f"## Recipe\n\n```toml\n{record.recipe.strip()}\n```" if own else "",
     ]
     return "\n\n".join(p for p in parts if p)
+
+
+def _data_of(record: Weights) -> str:
+    """The data with their licence, and their address where there is one."""
+    named = f"[{record.trained_on}]({record.dataset_url})" if record.dataset_url else record.trained_on
+    return named if record.dataset_license else f"{named} (licence not stated)"
 
 
 def _applied(record: Weights, shape: str) -> list[str]:

@@ -190,7 +190,7 @@ Images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``; see
 :class:`~convrnn_zoo.models.bcdunet.BCDUNet`. After Azad, R. et al. (2019), https://arxiv.org/abs/1909.00166.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (3), num_classes (1), widths (64, 128, 256, 512), dense_blocks (3), drop_rate (0.5).
 
 Example:

@@ -173,7 +173,7 @@ https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillf
 its axes: so does this one, to give the same numbers.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).
 
 Example:

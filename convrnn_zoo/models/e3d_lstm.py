@@ -86,7 +86,7 @@ epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MS
 :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for what is odd, and for frames of other sizes.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64), horizon (10).
 
 Example:

@@ -97,7 +97,7 @@ IRENE's are 6 frames to 12, 5 minutes apart, in reflectivity scaled to [-1, 1]. 
 Kessler, https://huggingface.co/it4lia/irene; its cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), num_blocks (5), kernel_size (3), horizon (12).
 
 Example:

@@ -115,7 +115,7 @@ Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.8
 epochs: MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),
     img_size (64), residual (False), recall (False), horizon (10).
 

@@ -124,7 +124,7 @@ memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM
 sizes.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
     carry_memory (False), horizon (10).
 

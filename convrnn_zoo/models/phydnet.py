@@ -143,7 +143,7 @@ epochs, 10 frames to 10: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MS
 :class:`~convrnn_zoo.models.phydnet.PhyDNet` for what its loss adds.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels ((128, 128, 64)), num_layers (3), kernel_size (3), patch_size (4), stem_channels (32),
     filters (49), filter_size (7), horizon (10).
 

@@ -72,7 +72,7 @@ https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after 200
 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
 
 Example:

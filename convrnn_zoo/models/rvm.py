@@ -235,7 +235,7 @@ Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``; see
 authors' code and weights, under the GPL, are not part of this.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True loads
     the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
 

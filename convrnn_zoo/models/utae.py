@@ -192,7 +192,7 @@ Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. The
 missing dates as well; here they are never read.{more}
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (10), {takes}
 
 Example:

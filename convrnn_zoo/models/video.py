@@ -18,7 +18,7 @@ Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
 :class:`~convrnn_zoo.models._video.VideoModel` for the forms of the output and for all options.{reference}
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads the
     encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent layer.
 

@@ -1,19 +1,19 @@
 """A trained forecaster with its recipe and its record."""
 
-import dataclasses
 from typing import NamedTuple
 
 from torch import Tensor
 
+from ..data import Clips, frames_of
+from ..data._set import FrameSource
 from ..models import Forecaster, Preprocessing, Weights, from_pretrained
-from .frames import FRAME_SETS, FrameSet
 from .losses import LOSSES, Loss
 from .recipe import ForecasterRecipe, Recipe, choose
 
 
-def data_of(recipe: ForecasterRecipe) -> FrameSet:
-    """The data set of a recipe."""
-    return choose("data", recipe.data, FRAME_SETS)
+def data_of(recipe: ForecasterRecipe) -> FrameSource:
+    """The data of a recipe."""
+    return frames_of(recipe.data)
 
 
 def loss_of(recipe: ForecasterRecipe) -> Loss:
@@ -21,11 +21,14 @@ def loss_of(recipe: ForecasterRecipe) -> Loss:
     return choose("loss", recipe.loss, LOSSES)
 
 
-def preprocessing_of(recipe: ForecasterRecipe) -> Preprocessing:
-    """What a model of a recipe sees of its data, and what its outputs mean."""
-    return dataclasses.replace(
-        data_of(recipe).scale, inputs=recipe.inputs, horizon=recipe.horizon, activation=loss_of(recipe).activation
-    )
+def preprocessing_of(recipe: ForecasterRecipe, train: Clips | None = None) -> Preprocessing:
+    """What a model of a recipe sees of its data, and what its outputs mean.
+
+    Args:
+        recipe: how the model is trained.
+        train: the training split, in which the constants of an encoding are found where it has such.
+    """
+    return data_of(recipe).preprocessing(train, recipe.inputs, recipe.horizon, loss_of(recipe).activation)
 
 
 class Trained(NamedTuple):
@@ -62,9 +65,9 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
         raise ValueError(
             f"{name} has no record, which tells its data and recipe; forecast with from_pretrained({name!r})"
         )
-    chosen = Recipe.read(recipe or record.recipe)
+    chosen = Recipe.read(recipe) if recipe else Recipe.parse(record.recipe)
     if not isinstance(chosen, ForecasterRecipe):
-        raise ValueError(f"the recipe {recipe or record.recipe} is of no forecaster; pass another")
+        raise ValueError(f"the recipe of {chosen.weights} is of no forecaster; pass another")
     if chosen.weights != record.name:
         raise ValueError(f"the recipe makes {chosen.weights}, and these weights are {record.name}; pass theirs")
     return Trained(model.eval(), chosen, record)

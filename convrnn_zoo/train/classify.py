@@ -1,9 +1,9 @@
 """Classifiers of sequences: from a recipe to weights with a record of what they reach."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,13 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from .._extras import need
-from ..models import Metric, Weights
-from .data import DATA_SETS, Labelled
+from ..data import Labelled, LabelledSet, OwnSequences, sequences_of
+from ..models import ConvRNNModel, Metric, Weights
 from .fit import fingerprint, fit
+from .launch import launched
 from .recipe import ClassifierRecipe
-from .weights import write_weights
+from .start import falling, started, trunk_of
+from .weights import writable, write_weights
 
 
 class Run(NamedTuple):
@@ -62,12 +64,20 @@ def train_one(
     mean, std = statistics_of(train)
     model = recipe.create_model(
         in_chans=len(mean),
-        num_classes=len(DATA_SETS[recipe.data].label_names),
+        num_classes=len(train.label_names),
         pretrained_cfg_overlay={"mean": mean, "std": std},
     )
-    optimizer = create_optimizer_v2(model.parameters(), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay)
-    steps = recipe.epochs * -(-len(train.labels) // recipe.batch_size)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+    if recipe.start:
+        started(model, recipe)
+    decay: Any = {"weight_decay": recipe.weight_decay}
+    if recipe.layer_decay == 1:
+        optimizer = create_optimizer_v2(model.parameters(), "adamw", lr=recipe.lr, **decay)
+    else:
+        optimizer = create_optimizer_v2(model, "adamw", lr=recipe.lr, layer_decay=recipe.layer_decay, **decay)
+    rounds = -(-len(train.labels) // recipe.batch_size)
+    steps = recipe.epochs * rounds
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, falling(optimizer), total_steps=steps)
+    trunk = trunk_of(model) if recipe.freeze else []
 
     def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for chosen in torch.randperm(len(train.labels)).split(recipe.batch_size):
@@ -84,21 +94,77 @@ def train_one(
         model, batches, loss, optimizer, scheduler,
         updates=steps,
         clip=recipe.clip,
-        run=fingerprint(recipe, seed, read_padding),
+        run=fingerprint(recipe, seed=seed, read_padding=read_padding),
         checkpoint=checkpoint,
         title=f"seed {seed}" + (", padding read" if read_padding else ""),
         progress=progress,
+        frozen=lambda update: trunk if update < recipe.freeze * rounds else (),
     )  # fmt: skip
     return Run(model, accuracy(model, test), accuracy(model, test, read_padding=True))
 
 
-def train_classifier(recipe: ClassifierRecipe, *, data: Path | None, out: Path, into: Path, progress: bool) -> Weights:
-    """Trains every seed, with the lengths and without, and writes the weights of the first with their record.
+def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
+    """Sequences as the recipe's network takes them: ``(T, C)`` are maps of one pixel.
+
+    Raises:
+        ValueError: it is no network of sequences, or they have other axes.
+    """
+    network = recipe.create_model(in_chans=1, num_classes=2, device="meta")
+    if not isinstance(network, ConvRNNModel):
+        raise ValueError(
+            f"{recipe.architecture} classifies no sequences; a recipe of one can, such as convlstm1d_1layer"
+        )
+    ndim = network.rnn.ndim
+    sequences = [x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x for x in data.sequences]
+    if wrong := [tuple(x.shape) for x in sequences if x.dim() != ndim + 2]:
+        raise ValueError(
+            f"{recipe.architecture} takes sequences (T, C{', ' if ndim else ''}{network.rnn.space}), or (T, C); got "
+            f"{wrong[0]}"
+        )
+    return data._replace(sequences=sequences)
+
+
+def split_of(source: LabelledSet | OwnSequences, recipe: ClassifierRecipe, data: Any, split: str) -> Labelled:
+    """The sequences of a split, from a path, or of Python's own by the names of the splits."""
+    found: Labelled = data[split] if isinstance(data, Mapping) else source.load(data, split)
+    names = found.label_names or getattr(source, "label_names", ())
+    names = names or tuple(str(i) for i in range(int(found.labels.max()) + 1))
+    return shaped(found._replace(label_names=names), recipe)
+
+
+def most_frequent(train: Labelled, test: Labelled) -> float:
+    """The accuracy, in per cent, of naming the commonest class of the training split, whatever comes."""
+    return round(100 * (test.labels == train.labels.mode().values).float().mean().item(), 2)
+
+
+def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> dict[str, float]:
+    """The accuracy of a model on the test part of its data, in per cent, beside that of the commonest class."""
+    source = sequences_of(recipe.data)
+    train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
+    names: Any = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
+    if names and tuple(names) != test.label_names:
+        raise ValueError(
+            f"the data's classes are {', '.join(test.label_names)}, and the model's are {', '.join(names)}; pass the "
+            "data that it was trained for"
+        )
+    return {"prediction": 100 * accuracy(model, test), "commonest class": most_frequent(train, test)}
+
+
+def train_classifier(
+    recipe: ClassifierRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
+) -> Weights | None:
+    """Trains every seed, with the lengths and, where the recipe compares, without, and writes the weights of the first.
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments.
     """
-    source = DATA_SETS[recipe.data]
-    train, test = source.load(data, "train"), source.load(data, "test")
+    source = sequences_of(recipe.data)
+    train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
+    with launched() as accelerator:
+        if accelerator.num_processes > 1:
+            raise ValueError(
+                "a classifier is trained in one process: start it without accelerate's or torch's launcher"
+            )
+    writable(into or out)
 
     def train_all(name: str, read_padding: bool) -> list[Run]:
         return [
@@ -109,39 +175,42 @@ def train_classifier(recipe: ClassifierRecipe, *, data: Path | None, out: Path, 
             for seed in recipe.seeds
         ]  # fmt: skip
 
-    runs, without_lengths = train_all("", read_padding=False), train_all("-padding-read", read_padding=True)
+    runs = train_all("", read_padding=False)
+    commonest = {"commonest class": most_frequent(train, test)}
 
-    def metric(name: str, values: list[float], note: str = "") -> Metric:
+    def metric(name: str, values: list[float], note: str = "", baselines: Mapping[str, float] | None = None) -> Metric:
         value, mean, std = (round(100 * v, 2) for v in (values[0], statistics.fmean(values), statistics.pstdev(values)))
-        split = f"official test split ({len(test.labels)})"
-        return Metric(name, value, source.title, split, mean=mean, std=std, runs=len(values), note=note)
+        spread: dict[str, Any] = {"mean": mean, "std": std, "runs": len(values)}
+        split = f"{source.split_words} ({len(test.labels)})"
+        return Metric(name, value, source.title, split, note=note, baselines=baselines or {}, **spread)
 
-    metrics = (
-        metric("accuracy", [r.accuracy for r in runs]),
-        metric(
-            "accuracy, lengths withheld",
-            [r.accuracy_reading_padding for r in runs],
-            note="the same models, the padding read as data",
-        ),
-        metric(
-            "accuracy, trained without lengths",
-            [r.accuracy_reading_padding for r in without_lengths],
-            note="other models, trained reading the padding, on one batch padded to the longest recording",
-        ),
-        metric(
-            "accuracy, trained without lengths, alone",
-            [accuracy(r.model, test, batch_size=1) for r in without_lengths],
-            note="those models on each recording by itself: what they answer depends on the batch",
-        ),
-    )
+    metrics = [metric("accuracy", [r.accuracy for r in runs], baselines=commonest)]
+    if recipe.compare_padding:
+        without_lengths = train_all("-padding-read", read_padding=True)
+        metrics += [
+            metric(
+                "accuracy, lengths withheld",
+                [r.accuracy_reading_padding for r in runs],
+                note="the same models, the padding read as data",
+            ),
+            metric(
+                "accuracy, trained without lengths",
+                [r.accuracy_reading_padding for r in without_lengths],
+                note="other models, trained reading the padding, on one batch padded to the longest recording",
+            ),
+            metric(
+                "accuracy, trained without lengths, alone",
+                [accuracy(r.model, test, batch_size=1) for r in without_lengths],
+                note="those models on each recording by itself: what they answer depends on the batch",
+            ),
+        ]
     mean, std = statistics_of(train)
     return write_weights(
-        recipe, runs[0].model, source, metrics, into,
-        model_args=dict(recipe.model),
+        recipe, runs[0].model, source, tuple(metrics), into or out, repository=into is None,
         input_shape=("T", *train.sequences[0].shape[1:]),
         in_chans=len(mean),
-        num_classes=len(source.label_names),
-        label_names=source.label_names,
+        num_classes=len(train.label_names),
+        label_names=train.label_names,
         mean=mean,
         std=std,
     )  # fmt: skip

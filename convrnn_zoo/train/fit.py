@@ -1,7 +1,6 @@
 """The loop: updates with a progress bar and a checkpoint from which a killed run goes on to the same weights."""
 
 import dataclasses
-import hashlib
 import io
 import json
 import math
@@ -18,9 +17,32 @@ from .._whole import whole
 from .recipe import Recipe
 
 
-def fingerprint(recipe: Recipe, *others: Any) -> str:
-    """The fingerprint of a run: a sha256 of its recipe and of whatever else decides which weights it makes."""
-    return hashlib.sha256(json.dumps([dataclasses.asdict(recipe), *others], sort_keys=True).encode()).hexdigest()
+def fingerprint(recipe: Recipe, **others: Any) -> str:
+    """All that decides which weights a run makes, as JSON: the entries of its recipe, and others by their names."""
+    return json.dumps({**dataclasses.asdict(recipe), **others}, sort_keys=True)
+
+
+def differences(found: str, run: str) -> list[str]:
+    """What differs between two fingerprints, an entry each.
+
+    Example:
+        >>> differences('{"lr": 0.1, "model": {"bias": true}}', '{"lr": 0.2, "model": {}}')
+        ['lr (0.1 there, 0.2 here)', 'model.bias (true there, none here)']
+    """
+    there, here = (flat(json.loads(text)) for text in (found, run))
+    told = {
+        k: [json.dumps(table[k]) if k in table else "none" for table in (there, here)]
+        for k in dict.fromkeys([*there, *here])
+    }
+    return [f"{k} ({a} there, {b} here)" for k, (a, b) in told.items() if a != b]
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The entries of a table and of the tables in it, by their names with dots."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
@@ -49,8 +71,13 @@ def load_checkpoint(path: Path, run: str) -> dict[str, Any]:
     except Exception as e:  # torch raises whatever its unpickler met
         raise ValueError(f"{path} is not a whole checkpoint ({e}); remove it to start the run anew") from e
     if found != run:
+        try:
+            what = ", ".join(differences(found, run)) or "nothing that is told"
+        except (ValueError, AttributeError, TypeError):  # one of a version that told no entries
+            what = "it is of an earlier version of this package"
         raise ValueError(
-            f"{path} is a checkpoint of another run ({found}, not {run}); remove it or choose another --out"
+            f"{path} is a checkpoint of another run; what differs: {what}. Undo that, remove the checkpoint, or choose "
+            "another --out"
         )
     return content
 
@@ -70,6 +97,7 @@ def fit(
     progress: bool = True,
     accelerator: Any = None,
     after_round: Callable[[int], None] | None = None,
+    frozen: Callable[[int], Iterable[nn.Parameter]] = lambda update: (),
 ) -> list[float]:
     """Trains `model` in place and returns the mean loss of each round.
 
@@ -87,6 +115,7 @@ def fit(
         progress: whether there is one, or where standard error is no terminal, a line a round.
         accelerator: accelerate's, where several processes may train together; the main one writes the checkpoint.
         after_round: called by the main process with the number of updates done; must leave torch's generator alone.
+        frozen: the parameters that stay as they are in an update, by its number.
 
     Raises:
         ValueError: the checkpoint is of another run, or broken.
@@ -120,6 +149,8 @@ def fit(
                     raise FloatingPointError(f"the loss is {losses[-1]}: lower the learning rate or the clipping norm")
                 optimizer.zero_grad()
                 value.backward()
+                for parameter in frozen(scheduler.last_epoch):
+                    parameter.grad = None
                 nn.utils.clip_grad_norm_(model.parameters(), clip)
                 optimizer.step()
                 scheduler.step()

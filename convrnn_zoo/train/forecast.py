@@ -1,47 +1,51 @@
 """Forecasters of frames: from a recipe to weights with a record of what they reach."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._extras import need
-from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, create_model
+from ..data import Clips, Given
+from ..data._set import FrameSource
+from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
 from .apply import data_of, loss_of, preprocessing_of
 from .fit import fingerprint, fit
-from .frames import Clips
+from .launch import launched
 from .losses import decoupling, partial_derivatives
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .pictures import Panels, save, strip
 from .recipe import ForecasterRecipe, choose
 from .sampling import SAMPLINGS, FreeRunning
 from .scores import evaluate, metrics_of
-from .weights import write_weights
+from .start import started, trunk_of
+from .weights import writable, write_weights
 
 Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
 
-def build(recipe: ForecasterRecipe, channels: int) -> Forecaster:
-    """The network with its initial weights: those that the recipe names, or those of its seed.
+def build(recipe: ForecasterRecipe, channels: int, train: Clips | None = None) -> Forecaster:
+    """The network with its initial weights: those that the recipe starts from, or those of its seed.
+
+    Args:
+        recipe: what is trained.
+        channels: of a frame.
+        train: the training split, in which the constants of its encoding are found where it has such.
 
     Raises:
         ValueError: it is no forecaster, or does not take what the recipe's `model` says; or the weights to start from
-            are of another architecture.
+            are of another architecture or size.
     """
     torch.manual_seed(recipe.seed)
     model = recipe.create_model(in_chans=channels)
-    if recipe.start.partition(".")[0] not in ("", recipe.architecture):
-        raise ValueError(f"the recipe's start must be weights of {recipe.architecture}, got {recipe.start!r}")
-    if recipe.start:
-        model.load_state_dict(create_model(recipe.start, pretrained=True).state_dict())
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is no forecaster; a recipe of one can train it, such as predrnn")
+    if recipe.start:
+        started(model, recipe)
     model.horizon = recipe.horizon
-    model.preprocessing = preprocessing_of(recipe)
+    model.preprocessing = preprocessing_of(recipe, train)
     return model
 
 
@@ -55,15 +59,17 @@ def sampling_of(recipe: ForecasterRecipe) -> FreeRunning:
         raise ValueError(f"the recipe's sampling: {e}") from e
 
 
-def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
+def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
     """The loss of a model on a batch of frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask.
 
-    An autoregressive model is asked for every frame from the second on, the others for those to forecast.
+    An autoregressive model is asked for every frame from the second on, the others for those to forecast. What is not
+    known (NaN) is no part of the loss.
 
     Raises:
         ValueError: the recipe asks for sampling, decoupling or moments, and the model knows no such thing.
     """
-    scale, loss = data_of(recipe).scale, loss_of(recipe)
+    values: Any = model.preprocessing
+    loss = loss_of(recipe)
     direct = not isinstance(model, AutoregressiveForecaster)
     filters: Any = getattr(model, "moments", None)
     if recipe.moments and filters is None:
@@ -77,42 +83,37 @@ def objective_of(recipe: ForecasterRecipe, model: nn.Module) -> Objective:
             f"recipe has {recipe.loss} and {recipe.architecture}: leave members out"
         )
 
+    def of(output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
+        known = torch.isfinite(truth)
+        if known.all():
+            return loss.of(output, x, truth)
+        if not known.any():
+            return output.sum() * 0
+        # Every known pixel counts the same, in whichever process it is.
+        return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
+
     def at_once(wrapped: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
         frames, _ = batch
-        x, horizon = scale.encode(frames[:, : recipe.inputs]), recipe.horizon
+        x, horizon = values.encode(frames[:, : recipe.inputs]), recipe.horizon
         if isinstance(model, EnsembleForecaster) and recipe.members:
             noise = [model.draw_noise(x, horizon) for _ in range(recipe.members)]
             output = torch.stack([wrapped(x, horizon=horizon, noise=n) for n in noise])
         else:
             output = wrapped(x, horizon=horizon)
         truth = frames[:, recipe.inputs :]
-        return loss.of(output.float(), scale.encode(truth), truth)
+        return of(output.float(), values.encode(truth), truth)
 
     def stepwise(model: nn.Module, batch: tuple[Tensor, Tensor | None]) -> Tensor:
         frames, mask = batch
-        x = scale.encode(frames)
+        x = values.encode(frames)
         made = model(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True)
         output = torch.cat([made.warmup, made.forecast], dim=1)
-        value = loss.of(output.float(), x[:, 1:], frames[:, 1:])
+        value = of(output.float(), x[:, 1:], frames[:, 1:])
         if recipe.decoupling:
             value = value + recipe.decoupling * decoupling(made.deltas)
         return value + recipe.moments * partial_derivatives(filters()) if recipe.moments else value
 
     return at_once if direct else stepwise
-
-
-@contextmanager
-def launched() -> Iterator[Any]:
-    """accelerate's Accelerator of the processes that its launcher or torchrun started, or of this one alone.
-
-    The processes part together at the end: one that ends while still joined may be aborted by its threads.
-    """
-    accelerate = need("accelerate", "train")
-    accelerator = accelerate.Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
-    try:
-        yield accelerator
-    finally:
-        accelerator.end_training()
 
 
 def train_model(
@@ -126,31 +127,37 @@ def train_model(
     """Trains a recipe on sequences; gives the model and the mean loss of each round.
 
     With `out`, its checkpoint is there, and after every round a picture of a sequence that is always the same.
-    With an `accelerator`, all its processes draw the same whole batch and each takes its shard, so that training
+    With an `accelerator`, all its processes draw the same whole batch and each reads its shard, so that training
     depends on the size of the whole batch and not on how many share it.
     """
-    length = recipe.inputs + recipe.horizon
-    shown = clips.fixed(1, length)
-    model = build(recipe, shown.shape[2])
+    shown = clips.fixed(1)
+    model = build(recipe, shown.shape[2], clips)
     for p in model.parameters():
         if p.dim() == 4:  # Module.to would try it on kernels of 3-d convolutions, too
             p.data = p.data.to(memory_format=torch.channels_last)
+    values: Any = model.preprocessing
     objective, sampling = objective_of(recipe, model), sampling_of(recipe)
     rank, world_size, device = 0, 1, torch.device("cpu")
     wrapped: nn.Module = model
     if accelerator is not None:
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         wrapped = accelerator.prepare(model)
-    optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr)
+    optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr, recipe.layer_decay)
     scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
     total = recipe.batch_size * world_size
 
-    def batches() -> Iterator[list[Tensor]]:
+    def drawn() -> Iterator[tuple[Tensor, Tensor]]:
         done = scheduler.last_epoch
         for update in range(done, min(done + recipe.checkpoint_every, recipe.updates)):
-            frames = clips.draw(total, length)
-            mask = sampling.mask(update, total, recipe.inputs, recipe.horizon)
-            yield [x[rank::world_size].to(device) for x in (frames, mask)]
+            sampled = clips.sample(total)
+            yield (
+                sampled[rank::world_size],
+                sampling.mask(update, total, recipe.inputs, recipe.horizon)[rank::world_size],
+            )
+
+    def batches() -> Iterator[list[Tensor]]:
+        for frames, mask in read_ahead(clips, drawn()):
+            yield [x.to(device) for x in (frames, mask)]
 
     def loss(_: nn.Module, batch: Any) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
@@ -159,47 +166,80 @@ def train_model(
     def show(updates: int) -> None:
         made = model.forecast(shown[:, : recipe.inputs])
         panels = Panels(shown[0, : recipe.inputs, 0], made[0, :, 0], shown[0, recipe.inputs :, 0])
-        picture = strip(panels, data_of(recipe).scale, f"{recipe.weights} after {updates:,} updates")
+        picture = strip(panels, values, f"{recipe.weights} after {updates:,} updates")
         save([picture], out / f"update{updates:07d}.png")  # type: ignore[operator]
 
+    trunk = trunk_of(model) if recipe.freeze else []
     history = fit(
         model, batches, loss, optimizer, scheduler,
         updates=recipe.updates,
         clip=recipe.clip,
-        run=fingerprint(recipe, world_size),
+        run=fingerprint(recipe, processes=world_size),
         checkpoint=out / "last.ckpt" if out else None,
         title=recipe.weights,
         progress=progress,
         accelerator=accelerator,
         after_round=show if out else None,
+        frozen=lambda update: trunk if update < recipe.freeze else (),
     )  # fmt: skip
     return model, history
 
 
+def read_ahead(clips: Clips, drawn: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The sequences of what was drawn, with what came along; of slow data the next ones are read meanwhile."""
+    if not clips.slow:
+        yield from ((clips.read(sampled), mask) for sampled, mask in drawn)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Any = None
+        for sampled, mask in drawn:
+            before, waiting = waiting, (pool.submit(clips.read, sampled), mask)
+            if before is not None:
+                yield before[0].result(), before[1]
+        if waiting is not None:
+            yield waiting[0].result(), waiting[1]
+
+
 def train_forecaster(
-    recipe: ForecasterRecipe, *, data: Path | None, out: Path, into: Path, progress: bool
+    recipe: ForecasterRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
 ) -> Weights | None:
     """Trains a forecaster, in as many processes as there are, and writes its weights with their record.
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. None in all processes but the main one.
     """
     source = data_of(recipe)
-    load = partial(source.load, data, inputs=recipe.inputs)
     with launched() as accelerator:
-        train, test = load("train"), load("test")
+        train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
+        writable(into or out)
         model, _ = train_model(recipe, train, out=out, progress=progress, accelerator=accelerator)
-    if not accelerator.is_main_process:
-        return None
-    metrics = metrics_of(evaluate(model, recipe, test), source)
-    channels = model.in_chans
-    return write_weights(
-        recipe, model, source, metrics, into,
-        model_args={**recipe.model, "horizon": recipe.horizon},
-        input_shape=("T", channels, "H", "W"),
-        in_chans=channels,
-        num_classes=0,
-        preprocessing=model.preprocessing,
-        label_names=(),
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )  # fmt: skip
+        if not accelerator.is_main_process:
+            return None
+        metrics = metrics_of(evaluate(model, recipe, test), source)
+        channels = model.in_chans
+        return write_weights(
+            recipe, model, source, metrics, into or out, repository=into is None,
+            input_shape=("T", channels, "H", "W"),
+            in_chans=channels,
+            num_classes=0,
+            label_names=(),
+            mean=(0.0,) * channels,
+            std=(1.0,) * channels,
+            preprocessing=model.preprocessing,
+        )  # fmt: skip
+
+
+def split_of(source: FrameSource, recipe: ForecasterRecipe, data: Any, split: str) -> Clips:
+    """The sequences of a split, from a path, or of Python's own data sets by the names of the splits.
+
+    Raises:
+        ValueError: a data set's sequences are of another length than the recipe's.
+    """
+    if isinstance(data, Mapping):
+        clips = data[split] if isinstance(data[split], Clips) else Given(data[split])
+        if clips.length != recipe.inputs + recipe.horizon:
+            raise ValueError(
+                f"expected sequences of {recipe.inputs} + {recipe.horizon} frames, got {clips.length}; cut them, or "
+                "change the recipe"
+            )
+        return clips
+    return source.load(data, split, recipe.inputs, recipe.horizon)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 from .recipe import ForecasterRecipe
+from .start import falling
 
 ADAM_LR = 3e-3
 """Learning rate of what Muon leaves to Adam."""
@@ -28,12 +29,19 @@ def is_kernel(parameter: Tensor) -> bool:
     return parameter.dim() > 3 and parameter[0, 0].numel() > 1 and min(len(parameter), parameter[0].numel()) >= 16
 
 
-def adam(model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Adam for every parameter."""
-    return create_optimizer_v2(model.parameters(), "adam", lr=lr)
+def adam(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.Optimizer:
+    """Adam for every parameter, with a learning rate that falls by the factor `layer_decay` a layer towards the input.
+
+    The layers are timm's groups of the model, by its ``group_matcher``.
+    """
+    if layer_decay == 1:
+        return create_optimizer_v2(model.parameters(), "adam", lr=lr)
+    optimizer = create_optimizer_v2(model, "adam", lr=lr, layer_decay=layer_decay)
+    falling(optimizer)
+    return optimizer
 
 
-def muon(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.Optimizer:
     """timm's Muon for the kernels of a model, each as a matrix ``(out, in·taps)``, and Adam for its other parameters.
 
     Muon makes the step of every kernel orthogonal; it is as long as one of Adam's would be. In short runs of equal
@@ -41,9 +49,11 @@ def muon(model: nn.Module, lr: float) -> torch.optim.Optimizer:
 
     Args:
         model: whose parameters are trained.
+        layer_decay: 1; depth is Adam's alone.
         lr: of the kernels; 0.005 is a fair beginning; at 0.01 the kernels of a longer run outgrow it.
 
     Raises:
+        ValueError: another `layer_decay`.
         ImportError: timm is older than 1.0.27, whose Muon cannot follow a schedule with what it leaves to Adam.
 
     References:
@@ -56,6 +66,8 @@ def muon(model: nn.Module, lr: float) -> torch.optim.Optimizer:
         >>> [(len(g["params"]), g["lr"]) for g in optimizer.param_groups]  # the kernel, and the bias
         [(1, 0.01), (1, 0.003)]
     """
+    if layer_decay != 1:
+        raise ValueError('the recipe\'s layer_decay is for optimizer = "adam"; leave it out with muon')
     others: dict[str, Any] = {
         "params": [p for p in model.parameters() if not is_kernel(p)], "use_fallback": True,
         "lr": ADAM_LR, "weight_decay": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8,
@@ -68,8 +80,8 @@ def muon(model: nn.Module, lr: float) -> torch.optim.Optimizer:
         raise ImportError(f"the optimizer muon needs timm 1.0.27 ({e}); run: pip install 'convrnn-zoo[train]'") from e
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, float], torch.optim.Optimizer]] = {"adam": adam, "muon": muon}
-"""``(model, lr)`` to an optimizer."""
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "muon": muon}
+"""``(model, lr, layer_decay)`` to an optimizer."""
 
 
 def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> float:

@@ -2,15 +2,17 @@
 
 import dataclasses
 import inspect
+import json
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from ..models import create_model
+from ..data import _entries
+from ..data._entries import entry
+from ..models import ZooModel, create_model
 from ..models._registry import entry_points
 
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}
@@ -34,20 +36,39 @@ def choose(entry: str, name: str, table: Mapping[str, Any]) -> Any:
 class Recipe:
     """What every recipe holds; a subclass adds how its kind of model is trained.
 
-    `weights` is the ``architecture.tag`` that the run makes, `data` the name of the data set. `description`,
-    `remarks`, `license` and `citation` are what the record says.
+    `weights` is the ``architecture.tag`` that the run makes, `data` the table of the data: its `kind`, and what that
+    takes (:mod:`convrnn_zoo.data`); a name alone is a kind that takes nothing. `description`, `remarks`, `license` and
+    `citation` are what the record says. `start` are the weights that the run begins with: a name of the zoo, a
+    directory, a record or an address of the Hub. With `layer_decay` the learning rate falls with depth by that factor a
+    layer, the last having all of it. `freeze` keeps everything but the last layer as it is for a while.
+
+    Raises:
+        ValueError: a line for each entry that is of another type or out of its range.
     """
 
-    weights: str
-    data: str
-    description: str
-    license: str
-    batch_size: int
-    lr: float
-    clip: float = 1.0
-    citation: str = ""
-    remarks: str = ""
-    model: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = entry(filled=True)
+    data: Mapping[str, Any] = entry()
+    description: str = entry(filled=True)
+    license: str = entry(filled=True)
+    batch_size: int = entry(least=1)
+    lr: float = entry(above=0)
+    clip: float = entry(1.0, above=0)
+    citation: str = entry("")
+    remarks: str = entry("")
+    start: str = entry("")
+    layer_decay: float = entry(1.0, above=0, most=1)
+    freeze: int = entry(0, least=0)
+    model: Mapping[str, Any] = entry(factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, str):
+            object.__setattr__(self, "data", {"kind": self.data})
+        elif isinstance(self.data, Mapping):
+            data = {k: tuple(v) if isinstance(v, list) else v for k, v in self.data.items()}
+            object.__setattr__(self, "data", data)
+        _entries.check(self)
+        if not self.weights.partition(".")[2]:
+            raise ValueError(f"the recipe's weights must be architecture.tag, got {self.weights!r}")
 
     @property
     def architecture(self) -> str:
@@ -59,7 +80,7 @@ class Recipe:
         """What it is called in the package, or else the name of its weights."""
         return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
 
-    def create_model(self, **kwargs: Any) -> nn.Module:
+    def create_model(self, **kwargs: Any) -> ZooModel:
         """The network, without weights, from the recipe's `model` and what the data give.
 
         Raises:
@@ -89,18 +110,71 @@ class Recipe:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as e:
             raise ValueError(f"{path} is not valid TOML: {e}") from e
-        kind = raw.pop("kind", None)
+        try:
+            return Recipe.of(raw)
+        except ValueError as e:
+            raise ValueError("\n".join(f"{path}: {line}" for line in str(e).splitlines())) from e
+
+    @staticmethod
+    def of(raw: Mapping[str, Any]) -> "Recipe":
+        """A recipe from its entries, as TOML gives them.
+
+        Raises:
+            ValueError: it is of no known kind, lacks an entry, has one too many, or one that will not do.
+        """
+        entries = dict(raw)
+        kind = entries.pop("kind", None)
         if kind not in KINDS:
-            raise ValueError(f"{path}: kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        cls: Any = KINDS[kind]
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        required = {
-            n for n, f in fields.items() if f.default is dataclasses.MISSING and not callable(f.default_factory)
-        }
-        missing, extra = sorted(required - raw.keys()), sorted(raw.keys() - fields.keys())
-        if missing or extra:
-            raise ValueError(f"{path}: missing entries {missing}, unknown entries {extra}; known: {', '.join(fields)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        return _entries.read(KINDS[kind], entries)
+
+    @staticmethod
+    def parse(text: str) -> "Recipe":
+        """A recipe by its name in the package, or from the text of a TOML file, as a record has it.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if text in RECIPES:
+            return Recipe.read(text)
+        try:
+            return Recipe.of(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as e:
+            raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file, from which :meth:`read` makes it again; entries at their defaults are left out.
+
+        Example:
+            >>> recipe = Recipe.read("rain")
+            >>> Recipe.parse(recipe.to_toml()) == recipe
+            True
+        """
+        kind = next(k for k, cls in KINDS.items() if cls is type(self))
+        entries = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        plain = {k: v for k, v in entries.items() if not isinstance(v, Mapping) and v != defaults[k]}
+        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **plain}.items()]
+        for table, values in entries.items():
+            if isinstance(values, Mapping) and values:
+                lines += ["", f"[{table}]", *(f"{k} = {toml(v)}" for k, v in values.items())]
+        return "\n".join(lines) + "\n"
+
+
+def toml(value: Any) -> str:
+    """A value as TOML writes it.
+
+    Example:
+        >>> toml(["a", 1.5, True, float("nan"), {"b": 1}])
+        '["a", 1.5, true, nan, {b = 1}]'
+    """
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{k} = {toml(v)}' for k, v in value.items())}}}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +182,21 @@ class ClassifierRecipe(Recipe):
     """How a classifier of sequences was trained.
 
     The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
-    noise added to the standardised input.
+    noise added to the standardised input. `freeze` counts epochs. With `compare_padding` as many other models are
+    trained without the lengths, reading the padding as data, to tell what that costs.
     """
 
-    seeds: tuple[int, ...]
-    epochs: int
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    noise: float = 0.0
+    seeds: tuple[int, ...] = entry((0,), least=0)
+    epochs: int = entry(least=1)
+    weight_decay: float = entry(0.0, least=0)
+    label_smoothing: float = entry(0.0, least=0, most=1)
+    noise: float = entry(0.0, least=0)
+    compare_padding: bool = entry(False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.seeds:
+            raise ValueError("the recipe's seeds must be one or more, got none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,27 +211,26 @@ class ForecasterRecipe(Recipe):
     of `sampling` are the arguments of that. `warmup` is the part of a cycle in which one-cycle's rate rises, and
     `cycles` are the lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name,
     `moments` PhyDNet's on its filters.
-    `test_sequences` are evaluated at the end. `start` names the initial weights of the run; without it they come from
+    `test_sequences` are evaluated at the end. `freeze` counts updates. Without `start` the initial weights come from
     `seed`.
     """
 
-    inputs: int
-    horizon: int
-    updates: int
-    loss: str
-    seed: int = 0
-    start: str = ""
-    optimizer: str = "adam"
-    schedule: str = "one_cycle"
-    warmup: float = 0.3
-    cycles: tuple[int, ...] = ()
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    decoupling: float = 0.0
-    moments: float = 0.0
-    members: int = 0
-    bf16: bool = False
-    checkpoint_every: int = 100
-    test_sequences: int = 1000
+    inputs: int = entry(least=1)
+    horizon: int = entry(least=1)
+    updates: int = entry(least=1)
+    loss: str = entry()
+    seed: int = entry(0, least=0)
+    optimizer: str = entry("adam")
+    schedule: str = entry("one_cycle")
+    warmup: float = entry(0.3, least=0, most=1)
+    cycles: tuple[int, ...] = entry((), least=1)
+    sampling: Mapping[str, Any] = entry(factory=dict)
+    decoupling: float = entry(0.0, least=0)
+    moments: float = entry(0.0, least=0)
+    members: int = entry(0, least=0)
+    bf16: bool = entry(False)
+    checkpoint_every: int = entry(100, least=1)
+    test_sequences: int = entry(1000, least=1)
 
 
 KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe}

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from .._extras import need
 from .._whole import whole
+from ..data import Clips
+from ..data._set import FrameSource
 from ..models import Forecaster, Metric
-from .apply import data_of
-from .baselines import Baseline
+from .apply import data_of, preprocessing_of
+from .baselines import BASELINES, Baseline
 from .fit import progress_bar
-from .frames import Clips, FrameSet
 from .recipe import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
@@ -25,17 +26,18 @@ Scores = dict[str, dict[str, list[float]]]
 
 LESS_IS_BETTER = {"MSE", "MAE", "FAR"}
 """By the first word of a metric's name; of the others more is."""
+WINDOW = 7
+"""Of SSIM, in pixels; smaller frames have none."""
 log = logging.getLogger(__name__)
 
 
 def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
     """MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
-    The errors are means over the pixels of a frame; OpenSTL sums them. SSIM has a flat window of 7×7 and PSNR counts
-    from a peak of `top`; both read values cut to [0, `top`].
+    The errors are means over the pixels whose truth is known. SSIM has a flat window of 7×7 and PSNR counts from a peak
+    of `top`; both read values cut to [0, `top`].
 
     References:
-        Tan, C. et al. (2023). OpenSTL. https://arxiv.org/abs/2306.11249
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
 
     Example:
@@ -45,18 +47,20 @@ def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
         (0.25, 0.5)
     """
     image = need("torchmetrics.functional.image", "eval")
+    known = torch.isfinite(truth)
+    share = known.float().mean((2, 3, 4))
+    made, truth = (torch.where(known, x, 0).nan_to_num(0) for x in (made, truth))
     error = made - truth
     flat = [x.flatten(0, 1).clamp(0, top) for x in (made, truth)]
-    similar = image.structural_similarity_index_measure(
-        *flat, gaussian_kernel=False, kernel_size=7, data_range=top, reduction="none"
-    )
+    scores = {"MSE": error.square().mean((2, 3, 4)) / share, "MAE": error.abs().mean((2, 3, 4)) / share}
+    if min(error.shape[-2:]) >= WINDOW:
+        similar = image.structural_similarity_index_measure(
+            *flat, gaussian_kernel=False, kernel_size=WINDOW, data_range=top, reduction="none"
+        )
+        scores["SSIM"] = similar.reshape(error.shape[:2])
     noise = image.peak_signal_noise_ratio(*flat, data_range=top, reduction="none", dim=(1, 2, 3))
-    return {
-        "MSE": error.square().mean((2, 3, 4)),
-        "MAE": error.abs().mean((2, 3, 4)),
-        "SSIM": similar.reshape(error.shape[:2]),
-        "PSNR": noise.reshape(error.shape[:2]),
-    }
+    scores["PSNR"] = noise.reshape(error.shape[:2]) + 10 * share.log10()
+    return scores
 
 
 class Occurrences:
@@ -83,7 +87,7 @@ class Occurrences:
     def add(self, made: Tensor, truth: Tensor) -> None:
         """Counts frames ``(N, T, C, H, W)``."""
         for i, index in enumerate(self.at):
-            index.update(made[:, i], truth[:, i])
+            index.update(*(x[:, i].nan_to_num(0) for x in (made, truth)))
 
     def scores(self) -> dict[str, list[float]]:
         """Each by lead time."""
@@ -134,26 +138,27 @@ def evaluate(
         batch_size: sequences at once.
         progress: whether to show a bar.
     """
-    data = data_of(recipe)
-    known = clips.fixed(sequences or recipe.test_sequences, recipe.inputs + recipe.horizon)
+    data, values = data_of(recipe), model.preprocessing or preprocessing_of(recipe)
+    known = clips.fixed(sequences or recipe.test_sequences)
     methods: dict[str, Baseline] = {
         "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),
-        **usable(data.baselines, known[:1, : recipe.inputs]),
+        **usable({name: BASELINES[name] for name in data.baselines}, known[:1, : recipe.inputs]),
     }
     frames: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
     counted = {m: {t: Occurrences(t, recipe.horizon) for t in data.thresholds} for m in methods}
     with progress_bar("evaluation", progress, iterable=known.split(batch_size)) as parts:
         for x, truth in ((part[:, : recipe.inputs], part[:, recipe.inputs :]) for part in parts):
+            truth = truth.masked_fill(x[:, -1:].isnan(), torch.nan)  # where the last frame knows nothing, none is asked
             for name, method in methods.items():
-                made = method(x, recipe.horizon)
-                frames[name].append(frame_scores(made, truth, data.scale.brightest))
+                made = torch.where(truth.isnan(), 0, method(x, recipe.horizon))
+                frames[name].append(frame_scores(made, truth, values.brightest))
                 for occurrences in counted[name].values():
                     occurrences.add(made, truth)
     return {
         name: {
-            **{k: torch.cat([s[k] for s in each]).double().mean(0).tolist() for k in each[0]},
+            **{k: torch.cat([s[k] for s in each]).double().nanmean(0).tolist() for k in each[0]},
             **{
-                f"{k} {threshold:g} {data.scale.unit}".rstrip(): values
+                f"{k} {threshold:g} {data.unit}".rstrip(): values
                 for threshold, occurrences in counted[name].items()
                 for k, values in occurrences.scores().items()
             },
@@ -163,8 +168,8 @@ def evaluate(
 
 
 def mean(values: list[float]) -> float:
-    """The mean over the lead times that have a value."""
-    there = [v for v in values if not math.isnan(v)]
+    """The mean over the lead times that have a finite value: PSNR has none where a forecast is without error."""
+    there = [v for v in values if math.isfinite(v)]
     return statistics.fmean(there) if there else math.nan
 
 
@@ -189,32 +194,32 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
     return f"at {sum(wins.values())} of {len(wins)} lead times"
 
 
-def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
+def metrics_of(scores: Scores, data: FrameSource) -> tuple[Metric, ...]:
     """The record's metrics: the mean over all lead times, with a note on what the baselines reach."""
 
     def note(name: str) -> str:
-        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast" and not math.isnan(mean(by[name]))}
+        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast" and math.isfinite(mean(by[name]))}
         compared = ", ".join(f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items())
         mean_over = f"mean over {len(scores['forecast'][name])} frames"
         return f"{mean_over}; better than {compared}" if compared else mean_over
 
-    unit = data.scale.unit
+    unit = data.unit
     units = {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB"}
 
     def baselines(name: str) -> dict[str, float]:
         means = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
-        return {b: float(f"{value:.4g}") for b, value in means.items() if not math.isnan(value)}
+        return {b: float(f"{value:.4g}") for b, value in means.items() if math.isfinite(value)}
 
     return tuple(
         Metric(
             name,
             float(f"{mean(values):.6g}"),
             data.title,
-            data.split,
+            data.split_words,
             unit=units.get(name, ""),
             note=note(name),
             baselines=baselines(name),
-            summed_over=data.pixels if name in ("MSE", "MAE") else None,
+            summed_over=data.summed_over if name in ("MSE", "MAE") else None,
         )
         for name, values in scores["forecast"].items()
         if not math.isnan(mean(values))
@@ -242,8 +247,9 @@ def curves(scores: Scores, path: Path, heading: str) -> None:
 
 
 def to_json(scores: Scores) -> str:
-    """The scores as JSON, NaN as null."""
+    """The scores as JSON, null for what is not finite."""
     plain = {
-        m: {k: [None if math.isnan(v) else v for v in values] for k, values in by.items()} for m, by in scores.items()
+        method: {k: [v if math.isfinite(v) else None for v in values] for k, values in by.items()}
+        for method, by in scores.items()
     }
     return json.dumps(plain, indent=2) + "\n"

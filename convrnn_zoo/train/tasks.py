@@ -1,7 +1,8 @@
 """The table of tasks: which function trains which kind of recipe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..models import Weights
 from .classify import train_classifier
@@ -15,18 +16,43 @@ TASKS: dict[type[Recipe], Callable[..., Weights | None]] = {
 
 
 def train(
-    recipe: Recipe, *, data: Path | None = None, out: Path, into: Path | None = None, progress: bool = True
+    recipe: Recipe,
+    *,
+    data: Path | Mapping[str, Any] | None = None,
+    out: Path,
+    into: Path | None = None,
+    progress: bool = True,
 ) -> Weights | None:
     """Trains the weights of a recipe and writes them with their record.
 
+    The directory `out` becomes a repository: ``config.json``, ``model.safetensors``, ``README.md``, ``record.json`` and
+    ``recipe.toml``, which :func:`convrnn_zoo.from_pretrained` and timm load and ``convrnn-zoo push`` publishes.
+
     Args:
         recipe: what to train.
-        data: directory of the data set; None for its default place.
+        data: file or directory of the data; None for its default place. Or data of one's own, made in Python, by the
+            names of their splits, ``"train"`` and ``"test"``: for a forecaster map-style Datasets of frames
+            ``(inputs + horizon, C, H, W)``, NaN where nothing is known, or of :class:`~convrnn_zoo.data.Clip`; for a
+            classifier :class:`~convrnn_zoo.data.Labelled`. The recipe's table ``[data]`` then tells of them what it
+            tells of files.
         out: directory of the checkpoints; an interrupted run goes on from them.
-        into: directory of the weights and the record; `out` by default.
+        into: directory of the weights and the record alone, by the name of the weights, as the zoo carries them;
+            by default `out` becomes a repository.
         progress: whether to show bars.
 
     Returns:
         The record; None in the processes that only helped, where several train together.
+
+    Example:
+        >>> directory = getfixture("tmp_path")
+        >>> recipe = Recipe.of({
+        ...     "kind": "forecaster", "weights": "convgru_forecaster.noise", "description": "Noise.", "license": "mit",
+        ...     "data": {"kind": "frames", "name": "noise"}, "inputs": 2, "horizon": 1, "updates": 1, "batch_size": 1,
+        ...     "lr": 0.01, "loss": "mse", "model": {"hidden_channels": [2, 2], "kernel_size": 3},
+        ... })
+        >>> clips = [torch.rand(3, 1, 8, 8) for _ in range(4)]
+        >>> record = train(recipe, data={"train": clips, "test": clips[:1]}, out=directory, progress=False)
+        >>> record.dataset, (directory / "model.safetensors").is_file()
+        ('noise', True)
     """
-    return TASKS[type(recipe)](recipe, data=data, out=out, into=into or out, progress=progress)
+    return TASKS[type(recipe)](recipe, data=data, out=out, into=into, progress=progress)

@@ -1,20 +1,43 @@
-"""Trained weights: their safetensors file and their record."""
+"""Trained weights with their record: two files for the zoo, or a directory that is a repository of its own."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
+from .._whole import whole
+from ..hub import save_pretrained
+from ..hub._files import model_config
 from ..models import Metric, Weights
+from ..models._config import WEIGHTS_FILE
 from ..models._safetensors import write_file
-from .data import DataSet
-from .recipe import Recipe
+from .recipe import RECIPES, Recipe
+
+RECORD, RECIPE = "record.json", "recipe.toml"
+"""What a run's directory holds beside what every repository does."""
+
+
+def writable(directory: Path) -> None:
+    """Makes a directory, before hours are spent on what is to be written there.
+
+    Raises:
+        OSError: it cannot be made, or nothing may be written to it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OSError(f"{directory} cannot be made ({e.strerror}); choose another --out") from e
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OSError(f"{directory} may not be written to; choose another --out, or change its rights")
 
 
 def write_weights(
-    recipe: Recipe, model: nn.Module, data: DataSet, metrics: tuple[Metric, ...], into: Path, **facts: Any
+    recipe: Recipe, model: Any, data: Any, metrics: tuple[Metric, ...], into: Path, *, repository: bool, **facts: Any
 ) -> Weights:
-    """Writes safetensors and record, each whole or not at all, the record last.
+    """Writes the weights with their record, each file whole or not at all.
+
+    A repository is what :func:`~convrnn_zoo.hub.save_pretrained` writes, with a card, the record and the recipe; else
+    there are two files, by the name of the weights, as the zoo carries them. The weights come first, and their
+    checksum is in what follows: files of two runs are never taken for one.
 
     Args:
         recipe: how the model was trained.
@@ -22,24 +45,42 @@ def write_weights(
         data: what it was trained on.
         metrics: what it reaches.
         into: the directory.
+        repository: whether it becomes a repository.
         **facts: what else the record holds, by the names of :class:`~convrnn_zoo.Weights`.
     """
+    name = recipe.name if recipe.name in RECIPES else recipe.to_toml()
+    args = {k: v for k, v in model_config(model)["model_args"].items() if k not in ("in_chans", "num_classes")}
     record = Weights(
         name=recipe.weights,
-        sha256=write_file(model.state_dict(), into / f"{recipe.weights}.safetensors"),
+        sha256=write_file(model.state_dict(), into / (WEIGHTS_FILE if repository else f"{recipe.weights}.safetensors")),
         num_params=sum(p.numel() for p in model.parameters()),
         task=data.task,
         dataset=data.title,
         dataset_license=data.license,
-        split=metrics[0].split,
         dataset_url=data.url,
+        split=data.split_words,
         metrics=metrics,
-        recipe=recipe.name,
+        recipe=name,
         license=recipe.license,
         description=recipe.description,
         citation=recipe.citation,
         remarks=recipe.remarks,
+        model_args=args,
         **facts,
     )
-    record.save(into)
+    if repository:
+        write_repository(recipe, model, record, into)
+    else:
+        record.save(into)
     return record
+
+
+def write_repository(recipe: Recipe, model: Any, record: Weights, into: Path) -> None:
+    """What :func:`~convrnn_zoo.hub.save_pretrained` writes of the model, its record, and its recipe."""
+    cfg = {k: v for k, v in record.cfg().items() if k not in ("file", "hf_hub_id")}
+    model.pretrained_cfg.update(cfg, tag=record.name.partition(".")[2])
+    model.record = record
+    save_pretrained(model, into)
+    for name, text in {RECIPE: recipe.to_toml(), RECORD: record.to_json()}.items():
+        with whole(into / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -44,3 +44,14 @@ def test_a_file_that_is_no_video_or_empty_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"a\.mp4 is not a sound video .*save it anew"):
         read_frames([path])
+
+
+def test_folders_of_pictures_are_read_in_order_and_in_colour_where_that_is_asked(tmp_path):
+    from PIL import Image
+
+    for i in range(3):
+        Image.fromarray(np.full((4, 5), 50 * i, dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    read = read_frames([tmp_path])
+    assert (read.frames[:, 0, 0] * 255).round().tolist() == [0, 50, 100]
+    assert read.unit == ""
+    assert read_frames([tmp_path], channels=3).frames.shape == (3, 3, 4, 5)

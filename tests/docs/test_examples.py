@@ -50,6 +50,13 @@ def run_python(block: Block, names: dict[str, Any]) -> int:
     return len(shapes)
 
 
+def write_recipe(block: Block) -> None:
+    """Writes it to the file that its first line names."""
+    head, name = block.code.splitlines()[0].split()
+    assert head == "#", block.code
+    Path(name).write_text(block.code, encoding="utf-8")
+
+
 def run_shell(block: Block) -> None:
     """Runs the commands of the zoo, or where the block is not to be run, parses them; others are known by sight."""
     for line in block.code.replace("\\\n", "").splitlines():
@@ -86,6 +93,8 @@ def test_examples_run(page: Path, directory: Path) -> None:
             names = {}  # each of its examples can be pasted by itself
         if block.language == "sh":
             run_shell(block)
+        elif block.language == "toml":
+            write_recipe(block)
         elif block.language == "python" and block.reason:
             compile(block.code, name(page), "exec")
         elif block.language == "python":
@@ -94,7 +103,7 @@ def test_examples_run(page: Path, directory: Path) -> None:
 
 @every_page
 def test_languages_are_those_that_are_run(page: Path) -> None:
-    assert {block.language for block in blocks(page)} <= {"python", "sh", "bibtex", ""}
+    assert {block.language for block in blocks(page)} <= {"python", "sh", "toml", "bibtex", ""}
 
 
 def test_most_examples_are_run_and_their_shapes_compared() -> None:
@@ -127,3 +136,14 @@ def test_the_road_from_an_old_checkpoint_to_the_hub(directory: Path) -> None:
     pushed = parse(push).params
     assert Path(pushed["source"], "config.json").is_file()
     assert pushed["card"].is_file()
+
+
+def test_the_worked_examples_on_data_of_ones_own_are_short() -> None:
+    text = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    sections = {part.splitlines()[0]: part for part in text.split("\n## ")[1:4]}
+    assert list(sections) == ["Radar", "Video", "Recordings, from pretrained weights"]
+    for title, part in sections.items():
+        lines = [
+            line for code in re.findall(r"```\w+\n(.*?)```", part, re.DOTALL) for line in code.splitlines() if line
+        ]
+        assert 20 <= len(lines) <= 40, title

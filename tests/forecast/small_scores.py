@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from convrnn_zoo import WEIGHTS, create_model
+from convrnn_zoo.data import Crops, Event
+from convrnn_zoo.data.radar import STEP
 from convrnn_zoo.models import Forecaster
 from convrnn_zoo.train import load_forecaster
-from convrnn_zoo.train.frames import FRAME_SETS
-from convrnn_zoo.train.radar import STEP, Event, RainCrops
+from convrnn_zoo.train.forecast import data_of
 from convrnn_zoo.train.scores import Scores, evaluate
 
 HERE = Path(__file__).parent / "small"
@@ -20,16 +21,17 @@ SCORES = HERE / "scores.json"
 FORECASTERS = [n for n in WEIGHTS if isinstance(create_model(n, device="meta"), Forecaster)]
 
 
-def rain() -> RainCrops:
+def rain(length: int) -> Crops:
     """Crops of the sample of rain that the demo carries."""
     frames = torch.from_numpy(np.load(DEMO / "rain.npz")["x"].astype("float32"))
-    return RainCrops([Event(frames, [datetime(2010, 8, 26, 4, 45) + i * STEP for i in range(len(frames))])])
+    return Crops([Event(frames, [datetime(2010, 8, 26, 4, 45) + i * STEP for i in range(len(frames))])], length)
 
 
 def small_scores(name: str) -> Scores:
     """Of every method, each metric by lead time."""
     model, recipe, _ = load_forecaster(name)
-    clips = rain() if recipe.data == "rain" else FRAME_SETS[recipe.data].load(HERE / recipe.data, "test", recipe.inputs)
+    sizes, kind = (recipe.inputs, recipe.horizon), recipe.data["kind"]
+    clips = rain(sum(sizes)) if kind == "rain" else data_of(recipe).load(HERE / kind, "test", *sizes)
     return evaluate(model, recipe, clips, 16)
 
 

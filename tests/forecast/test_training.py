@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import convrnn_zoo
+from convrnn_zoo.data.moving import MovingDigits
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.losses import LOSSES, partial_derivatives
-from convrnn_zoo.train.moving import MovingDigits
 from convrnn_zoo.train.sampling import SAMPLINGS
 from tests.train.runs import interrupted, killed, same, sha256
 
@@ -21,7 +21,7 @@ from .recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
 @pytest.fixture
 def clips():
     images = torch.full((3, 8, 8), 255, dtype=torch.uint8)
-    return MovingDigits(images, size=16)
+    return MovingDigits(images, 6, size=16)
 
 
 def train(recipe, clips, **kwargs):
@@ -55,7 +55,7 @@ def test_every_schedule_and_sampling_learns(name, schedule, clips):
         checkpoint_every=20,
         lr=0.03,
     )
-    known = clips.fixed(8, 6)
+    known = clips.fixed(8)
     before, after = (
         (model.forecast(known[:, :3]) - known[:, 3:]).square().mean()
         for model in (training.build(recipe, 1), train(recipe, clips)[0])
@@ -68,7 +68,7 @@ def test_every_loss_learns_in_bf16_too(loss, clips):
     recipe = dataclasses.replace(PLAIN, loss=loss, bf16=True, updates=60, checkpoint_every=20)
     model, history = train(recipe, clips)
     assert history[-1] < 0.9 * history[0]
-    made = model.forecast(clips.fixed(2, 3), horizon=5)
+    made = model.forecast(clips.fixed(2)[:, :3], horizon=5)
     assert made.shape == (2, 5, 1, 16, 16)
     assert 0 <= made.min() <= made.max() <= 1
 
@@ -91,7 +91,7 @@ def test_openstls_models_learn_by_recipe(name, optimizer, clips):
         updates=100, checkpoint_every=20, lr=0.01, optimizer=optimizer, sampling={"name": "scheduled", "until": 50},
         bf16=name == "mau",
     )  # fmt: skip
-    known = clips.fixed(8, 6)
+    known = clips.fixed(8)
     before, after = (
         (model.forecast(known[:, :3]) - known[:, 3:]).square().mean()
         for model in (training.build(recipe, 1), train(recipe, clips)[0])
@@ -108,6 +108,25 @@ def test_moments_are_drawn_to_those_of_derivatives(clips):
         partial_derivatives(model.moments()) for model in (training.build(recipe, 1), train(recipe, clips)[0])
     )
     assert after < 0.8 * before
+
+
+@pytest.mark.parametrize("recipe", [TINY, PLAIN], ids=lambda r: r.weights)
+def test_what_is_not_known_is_no_part_of_the_loss(recipe, clips):
+    recipe = dataclasses.replace(recipe, decoupling=0.0)
+    model = training.build(recipe, 1)
+    frames, mask = clips.draw(4), torch.ones(4, 4, dtype=torch.bool)
+    frames[:, :, :, :5], frames[0, 4:] = torch.nan, torch.nan
+    objective = training.objective_of(recipe, model)
+    whole = objective(model, (frames, mask))
+    halves = [objective(model, (part, mask[:2])) for part in (frames[:2], frames[2:])]
+    torch.testing.assert_close(whole, (halves[0] + halves[1]) / 2)
+    whole.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    if not recipe.sampling:
+        made, truth = model(frames[:, :3].nan_to_num(0), horizon=3), frames[:, 3:]
+        known = truth.isfinite()
+        torch.testing.assert_close(whole, (made - truth)[known].square().sum() / known.numel())
+    assert objective(model, (frames[:1] * torch.nan, mask[:1])) == 0
 
 
 def test_frames_of_any_size_are_forecast(clips):
@@ -128,7 +147,7 @@ def test_a_picture_is_made_after_every_round(tmp_path, clips):
 
 BAD = {
     "loss": ({"loss": "msa"}, "loss must be one of mse, mae"),
-    "data": ({"data": "mnist"}, "data must be one of moving_mnist"),
+    "data": ({"data": "mnist"}, "data.kind must be one of frames, video, moving_mnist"),
     "schedule": ({"schedule": "step"}, "schedule must be one of one_cycle"),
     "sampling": ({"sampling": {"name": "some"}}, "sampling.name must be one of own"),
     "arguments": ({"sampling": {"name": "scheduled", "to": 3}}, "the recipe's sampling: .*'to'"),
@@ -149,7 +168,7 @@ def test_recipes_that_will_not_do_are_refused(name, clips):
 
 
 def digest(out):
-    return sha256(out / "convlstm_openstl_s.tiny.safetensors")
+    return sha256(out / "model.safetensors")
 
 
 def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(tmp_path, digits):
@@ -161,13 +180,10 @@ def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(tmp_path, digits
     killed(train_command(recipe, digits, tmp_path / "b"), tmp_path / "b" / "last.ckpt")
     subprocess.run(train_command(recipe, digits, tmp_path / "b"), check=True, capture_output=True)
     assert digest(tmp_path / "b") == digest(tmp_path / "a")
-    record = Weights.from_json((tmp_path / "a" / "convlstm_openstl_s.tiny.json").read_text(encoding="utf-8"))
+    record = Weights.from_json((tmp_path / "a" / "record.json").read_text(encoding="utf-8"))
     assert record.sha256 == digest(tmp_path / "a")
-    file = tmp_path / "a" / f"{record.name}.safetensors"
-    model = convrnn_zoo.create_model(
-        record.architecture, pretrained=True, pretrained_cfg_overlay={**record.cfg(), "file": str(file)},
-        **record.model_args,
-    )  # fmt: skip
+    model = convrnn_zoo.from_pretrained(tmp_path / "a")
+    assert model.record == record
     assert sum(p.numel() for p in model.parameters()) == record.num_params
     assert model(torch.rand(1, 3, 1, 8, 8)).shape == (1, 3, 1, 8, 8)
 
@@ -207,9 +223,9 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tm
 
 def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
     made = training.build(dataclasses.replace(PLAIN, seed=1), 1)
-    monkeypatch.setattr(training, "create_model", lambda name, pretrained: made if pretrained else None)
+    monkeypatch.setattr("convrnn_zoo.train.start.from_pretrained", lambda name: made)
     started = training.build(dataclasses.replace(PLAIN, start="convgru_forecaster.other"), 1)
     assert all(torch.equal(p, q) for p, q in zip(started.parameters(), made.parameters(), strict=True))
     assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, made.encoder.weight_ih_l0)
-    with pytest.raises(ValueError, match="start must be weights of convgru_forecaster, got"):
-        training.build(dataclasses.replace(PLAIN, start="predrnn.other"), 1)
+    with pytest.raises(ValueError, match="start must be weights of predrnn_v2, got"):
+        training.build(dataclasses.replace(TINY, start="convgru_forecaster.other"), 1)

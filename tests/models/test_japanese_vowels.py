@@ -3,8 +3,8 @@
 import pytest
 
 import convrnn_zoo
+from convrnn_zoo.data.sequences import load_japanese_vowels
 from convrnn_zoo.train.classify import accuracy
-from convrnn_zoo.train.data import load_japanese_vowels
 
 RECORD = convrnn_zoo.WEIGHTS["convlstm1d_bi_1layer.japanese_vowels"]
 

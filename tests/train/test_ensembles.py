@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from convrnn_zoo import EnsembleForecaster, Preprocessing
+from convrnn_zoo.data.moving import MovingDigits
 from convrnn_zoo.train import ForecasterRecipe
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.baselines import extrapolation
 from convrnn_zoo.train.ensembles import ensemble_rows, ensemble_scores, ensemble_strip
 from convrnn_zoo.train.losses import crps
-from convrnn_zoo.train.moving import MovingDigits
 from tests.train.runs import interrupted, same
 
 RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
@@ -36,7 +36,7 @@ RECIPE = ForecasterRecipe(
 
 @pytest.fixture
 def clips():
-    return MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), size=16)
+    return MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), 6, size=16)
 
 
 def pairs(members, truth):

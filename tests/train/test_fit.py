@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import convrnn_zoo
+from convrnn_zoo.data import DATA_SETS, FRAME_SETS, Labelled, LabelledSet
+from convrnn_zoo.data.sequences import load_japanese_vowels
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
-from convrnn_zoo.train.data import DATA_SETS, Labelled, LabelledSet, load_japanese_vowels
-from convrnn_zoo.train.frames import FRAME_SETS
 from tools.demo_samples import moving_sample, rain_sample, vowels_sample
 
 from .runs import interrupted, killed, same, sha256
@@ -27,6 +27,7 @@ TINY = ClassifierRecipe(
     batch_size=4,
     lr=0.02,
     noise=0.01,
+    compare_padding=True,
     model={"hidden_channels": 4, "global_pool": "last", "drop_rate": 0.1},
 )
 
@@ -38,7 +39,7 @@ def ramps(directory, split):
     for label in labels:
         ramp = torch.linspace(-1, 1, int(torch.randint(3, 9, (), generator=generator)))
         sequences.append((ramp if label else -ramp).reshape(-1, 1, 1).repeat(1, 1, 3))
-    return Labelled(sequences, labels)
+    return Labelled(sequences, labels, ("down", "up"))
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,7 @@ def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
     subprocess.run(command("whole"), check=True, capture_output=True)
     killed(command("killed"), tmp_path / "killed" / "seed0.ckpt")
     subprocess.run(command("killed"), check=True, capture_output=True)
-    name = "convlstm1d_bi_1layer.japanese_vowels.safetensors"
+    name = "model.safetensors"
     assert sha256(tmp_path / "killed" / name) == sha256(tmp_path / "whole" / name)
 
 
@@ -104,7 +105,7 @@ def test_checkpoints_of_another_run_or_broken_are_refused(tmp_path, splits):
 
 def test_a_loss_that_is_not_finite_stops_the_run(splits):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        classify.train_one(dataclasses.replace(TINY, noise=float("inf")), 0, *splits, progress=False)
+        classify.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
 
 
 @pytest.mark.parametrize("name", convrnn_zoo.list_models())
@@ -122,23 +123,28 @@ def test_a_classifiers_recipe_with_an_unknown_entry_is_refused(splits):
 def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, capsys):
     record = train(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
     assert "seed 1, padding read" in capsys.readouterr().err
-    assert Weights.from_json((tmp_path / f"{record.name}.json").read_text(encoding="utf-8")) == record
+    assert Weights.from_json((tmp_path / "record.json").read_text(encoding="utf-8")) == record
     assert record.metrics[0].value == 100
-    file = tmp_path / f"{record.name}.safetensors"
-    assert sha256(file) == record.sha256
-    model = convrnn_zoo.create_model(
-        record.architecture,
-        pretrained=True,
-        pretrained_cfg_overlay={**record.cfg(), "file": str(file)},
-        **record.model_args,
-    )
+    assert record.metrics[0].baselines == {"commonest class": 50}
+    assert sha256(tmp_path / "model.safetensors") == record.sha256
+    model = convrnn_zoo.from_pretrained(tmp_path)
+    assert model.record == record
     assert classify.accuracy(model, ramps(None, "test")) == 1
+
+
+def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):
+    record = train(TINY, out=tmp_path / "out", into=tmp_path / "into", progress=False)
+    assert sorted(p.name for p in (tmp_path / "into").iterdir()) == [
+        f"{record.name}.json",
+        f"{record.name}.safetensors",
+    ]
+    assert sha256(tmp_path / "into" / f"{record.name}.safetensors") == record.sha256
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_the_package_are_whole(name):
     recipe = Recipe.read(name)
-    assert recipe.data in {**DATA_SETS, **FRAME_SETS}
+    assert recipe.data["kind"] in {**DATA_SETS, **FRAME_SETS}
     assert recipe.architecture in convrnn_zoo.list_models()
     assert recipe.name == name
 
@@ -191,7 +197,7 @@ def test_the_demos_file_holds_recordings_of_the_test_split():
 
 
 def test_the_demos_samples_of_frames_are_cut_as_the_demo_reads_them(digits, rain):
-    assert moving_sample(FRAME_SETS["moving_mnist"].load(digits, "test", 0))["x"].shape == (20, 64, 64)
+    assert moving_sample(FRAME_SETS["moving_mnist"].load(digits, "test", 10, 10))["x"].shape == (20, 64, 64)
     sample = rain_sample(rain, corner=10, size=50)
     assert sample["x"].shape == (14, 50, 50)  # of an event this short there are no 16
     assert sample["labels"][0] == "01:20"

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from convrnn_zoo.train.baselines import extrapolation, last_frame, zero
-from convrnn_zoo.train.frames import FRAME_SETS
+from convrnn_zoo.data import FRAME_SETS
+from convrnn_zoo.train.baselines import BASELINES, extrapolation, last_frame, zero
 from convrnn_zoo.train.scores import better, metrics_of, usable
 
 RAIN = FRAME_SETS["rain"]
@@ -53,7 +53,7 @@ def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monk
     monkeypatch.setitem(sys.modules, "cv2", torch)  # there, whether it is installed or not
     monkeypatch.setitem(sys.modules, missing, None)
     with caplog.at_level(logging.WARNING):
-        found = usable(RAIN.baselines, shower(4))
+        found = usable({name: BASELINES[name] for name in RAIN.baselines}, shower(4))
     assert found == {"last frame": last_frame, "zero": zero}
     (line,) = [r.getMessage() for r in caplog.records]
     assert line.startswith("the extrapolation is left out")

@@ -1,36 +1,20 @@
-"""Data sets of labelled sequences of unequal length, with their official splits."""
+"""Labelled sequences: the data set of the shipped weights, and the kind of one's own, asked for in one way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from .._extras import need
-
-
-class Labelled(NamedTuple):
-    """Sequences ``(T_i, C, *S)`` and their classes ``(N,)``."""
-
-    sequences: list[Tensor]
-    labels: Tensor
-
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """The chosen ones as ``(N, T, C, *S)`` padded with zeros, their lengths and their classes."""
-        chosen = [self.sequences[i] for i in indices]
-        return (
-            pad_sequence(chosen, batch_first=True),
-            torch.tensor([len(x) for x in chosen]),
-            self.labels[list(indices)],
-        )
+from . import _entries
+from .recordings import Labelled, OwnSequences
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
-    """Where a data set comes from."""
+class LabelledSet:
+    """A data set of labelled sequences of shipped weights, and how it is read."""
 
     title: str
     task: str
@@ -38,15 +22,10 @@ class DataSet:
     license: str
     where: str
     """One line on how a user gets the data."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledSet(DataSet):
-    """A data set of labelled sequences, and how it is read."""
-
     label_names: tuple[str, ...]
     load: Callable[[Path | None, str], Labelled]
     """``(directory, "train" | "test")`` to the sequences."""
+    split_words: str = "official test split"
 
 
 def load_japanese_vowels(directory: Path | None, split: str) -> Labelled:
@@ -68,7 +47,7 @@ def load_japanese_vowels(directory: Path | None, split: str) -> Labelled:
             raise FileNotFoundError(f"{file} is not there; {DATA_SETS['japanese_vowels'].where}")
         xs, ys = datasets.load_from_ts_file(str(file))
     sequences = [torch.as_tensor(x, dtype=torch.float32).T.unsqueeze(-1).contiguous() for x in xs]
-    return Labelled(sequences, torch.tensor([int(y) - 1 for y in ys]))
+    return Labelled(sequences, torch.tensor([int(y) - 1 for y in ys]), DATA_SETS["japanese_vowels"].label_names)
 
 
 DATA_SETS: dict[str, LabelledSet] = {
@@ -82,3 +61,25 @@ DATA_SETS: dict[str, LabelledSet] = {
         load=load_japanese_vowels,
     )
 }
+"""By what stands as ``kind`` in the recipe."""
+
+
+def sequences_of(table: Mapping[str, Any]) -> LabelledSet | OwnSequences:
+    """The data that a recipe's table ``[data]`` tells of.
+
+    Raises:
+        ValueError: the kind is not known, or an entry will not do.
+
+    Example:
+        >>> sequences_of({"kind": "japanese_vowels"}).title
+        'JapaneseVowels'
+    """
+    entries = dict(table)
+    kind = entries.pop("kind", None)
+    if kind == "sequences":
+        return _entries.read(OwnSequences, entries, "data.")
+    if kind not in DATA_SETS:
+        raise ValueError(f"the recipe's data.kind must be one of sequences, {', '.join(DATA_SETS)}, got {kind!r}")
+    if entries:
+        raise ValueError(f"the recipe's data: {kind} takes no entry beside its kind, got {', '.join(entries)}")
+    return DATA_SETS[kind]

@@ -5,14 +5,15 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
-from .files import read_unpacked
+from ._unpack import read_unpacked
+from .clips import Crops, Event, part_of
 
 STEP = timedelta(minutes=5)
 COARSEN = 2
@@ -113,14 +114,6 @@ def read_composite(path: Path, coarsen: int = 1) -> Tensor:
     raise ValueError(f"{path}: of no known kind; names of radar files are like {patterns}")
 
 
-class Event(NamedTuple):
-    """Composites at five minutes from each other, without a gap."""
-
-    frames: Tensor
-    """``(T, H, W)`` in mm/h, NaN outside the radars' range."""
-    times: list[datetime]
-
-
 def read_events(directory: Path, coarsen: int = 1) -> list[Event]:
     """Every event of KNMI and FMI below a directory, in order of time; a gap divides one from the next."""
     events = []
@@ -135,89 +128,14 @@ def read_events(directory: Path, coarsen: int = 1) -> list[Event]:
     return events
 
 
-def part_of(event: Event, split: str, inputs: int = 0) -> Event:
-    """The first two thirds of an event in time (``"train"``), or the last (``"test"``).
-
-    The last third comes with the `inputs` frames before it: what is forecast lies in it, what is read need not.
-    """
-    cut = round(len(event.times) * 2 / 3)
-    chosen = {"train": slice(cut), "test": slice(max(0, cut - inputs), None)}[split]
-    return Event(event.frames[chosen], event.times[chosen])
-
-
-class RainCrops:
-    """Sequences ``(N, T, 1, size, size)`` in mm/h, cut where the radars see all the time and where it rains.
-
-    Args:
-        events: what is cut.
-        size: edge of a crop in pixels.
-        stride: a crop begins at multiples of this.
-        wet: share of pixels with 0.1 mm/h or more that a crop must have, over the whole sequence.
-        turn: whether :meth:`draw` also mirrors and transposes, for more to learn from few events.
-    """
-
-    def __init__(self, events: list[Event], size: int = 64, stride: int = 8, wet: float = 0.05, turn: bool = False):
-        self.events, self.size, self.stride, self.wet, self.turn = events, size, stride, wet, turn
-        self._found: dict[int, Tensor] = {}
-
-    def places(self, length: int) -> Tensor:
-        """The places of all crops of that length: ``(M, 4)`` of event, first frame, top, left.
-
-        Raises:
-            ValueError: nowhere.
-        """
-        if length not in self._found:
-            found = [torch.empty(0, 4, dtype=torch.long)]
-            for i, (frames, _) in enumerate(self.events):
-                if len(frames) < length or min(frames.shape[1:]) < self.size:
-                    continue
-                seen = F.avg_pool2d(torch.isfinite(frames).float()[:, None], self.size, self.stride)[:, 0]
-                wet = F.avg_pool2d((frames >= 0.1).float()[:, None], self.size, self.stride)[:, 0]
-                good = (seen.unfold(0, length, 1).amin(-1) > 1 - 1e-6) & (wet.unfold(0, length, 1).mean(-1) >= self.wet)
-                start, top, left = good.nonzero().unbind(1)
-                found.append(torch.stack([torch.full_like(start, i), start, top * self.stride, left * self.stride], 1))
-            self._found[length] = torch.cat(found)
-        places = self._found[length]
-        if not len(places):
-            raise ValueError(
-                f"no crop of {length} frames of {self.size}×{self.size} pixels is all in range and rainy enough in "
-                f"{len(self.events)} events; give longer events, or shorter or smaller crops"
-            )
-        return places
-
-    def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` sequences of `length` frames, from torch's global generator by default."""
-        places = self.places(length)
-        crops = self._cut(places[torch.randint(len(places), (n,), generator=generator)], length)
-        if self.turn:
-            coins = torch.rand(n, 3, generator=generator) < 0.5
-            for axes, coin in zip(((-1,), (-2,)), coins.T, strict=False):
-                crops = torch.where(coin[:, None, None, None, None], crops.flip(axes), crops)
-            crops = torch.where(coins[:, 2, None, None, None, None], crops.mT, crops)
-        return crops
-
-    def fixed(self, n: int, length: int) -> Tensor:
-        """`n` sequences at equal distances through all places, the ones that every evaluation sees."""
-        places = self.places(length)
-        return self._cut(places[torch.linspace(0, len(places) - 1, min(n, len(places))).long()], length)
-
-    def _cut(self, places: Tensor, length: int) -> Tensor:
-        rows: Any = places.tolist()
-        return torch.stack(
-            [
-                self.events[event].frames[start : start + length, top : top + self.size, left : left + self.size]
-                for event, start, top, left in rows
-            ]
-        ).unsqueeze(2)
-
-
-def load_rain(directory: Path | None, split: str, inputs: int, where: str) -> RainCrops:
+def load_rain(directory: Path | None, split: str, inputs: int, horizon: int, where: str) -> Crops:
     """Crops of 128×128 km at 2 km of every event below a directory; its last third in time is the test split.
 
     Args:
         directory: such as the ``radar`` of pysteps' example data.
         split: ``"train"`` or ``"test"``.
         inputs: frames that a forecast reads: so many before the last third go to the test split as well.
+        horizon: frames that follow.
         where: how a user gets the files, for the error.
 
     Raises:
@@ -229,4 +147,4 @@ def load_rain(directory: Path | None, split: str, inputs: int, where: str) -> Ra
     if not events:
         patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
         raise FileNotFoundError(f"no file {patterns} below {directory}; {where}")
-    return RainCrops([part_of(e, split, inputs) for e in events], turn=split == "train")
+    return Crops([part_of(e, split, inputs) for e in events], inputs + horizon, turn=split == "train")

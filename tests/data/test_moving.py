@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.train.frames import FRAME_SETS
-from convrnn_zoo.train.moving import FILES, MovingDigits, read_idx
+from convrnn_zoo.data import FRAME_SETS
+from convrnn_zoo.data.moving import FILES, MovingDigits, read_idx
 from tests.made_data import write_idx
 
 DOT = torch.full((1, 4, 4), 255, dtype=torch.uint8)
@@ -18,7 +18,7 @@ def corners(frames):
 
 
 def test_one_image_goes_straight_and_bounces_within_the_walls():
-    frames = MovingDigits(DOT, count=1, size=24).draw(50, 40)[:, :, 0]
+    frames = MovingDigits(DOT, 40, count=1, size=24).draw(50)[:, :, 0]
     assert (frames.sum((-1, -2)) == 16).all()  # whole in every frame
     place = corners(frames)
     assert place.min() == 0
@@ -36,32 +36,35 @@ def test_one_image_goes_straight_and_bounces_within_the_walls():
 
 def test_images_lie_on_each_other_by_the_brighter_pixel():
     images = torch.stack([DOT[0] // 2, DOT[0]])
-    frames = MovingDigits(images, count=2, size=6).draw(20, 5) * 255
+    frames = MovingDigits(images, 5, count=2, size=6).draw(20) * 255
     assert frames.unique().tolist() == [0, 127, 255]
     bright = (frames == 255).sum((-1, -2))
     assert ((bright == 0) | (bright >= 16)).all()  # the dim image never hides a part of the bright one
 
 
 def test_draws_follow_torchs_seed_and_the_fixed_one_does_not():
-    moving = MovingDigits(torch.randint(256, (9, 28, 28), dtype=torch.uint8))
+    images = torch.randint(256, (9, 28, 28), dtype=torch.uint8)
+    moving = MovingDigits(images, 8)
     torch.manual_seed(1)
-    first, fixed = moving.draw(3, 4), moving.fixed(20, 8)
-    assert not torch.equal(moving.draw(3, 4), first)
+    first, fixed = moving.draw(3), moving.fixed(20)
+    assert not torch.equal(moving.draw(3), first)
     torch.manual_seed(1)
-    assert torch.equal(moving.draw(3, 4), first)
-    assert torch.equal(moving.fixed(20, 8), fixed)
-    assert torch.equal(moving.fixed(7, 8), fixed[:7])
-    assert torch.equal(moving.fixed(20, 5), fixed[:, :5])
+    assert torch.equal(moving.draw(3), first)
+    assert torch.equal(moving.fixed(20), fixed)
+    assert torch.equal(moving.fixed(7), fixed[:7])
+    assert torch.equal(MovingDigits(images, 5).fixed(20), fixed[:, :5])
+    for i in (0, 1, 6, 19):
+        assert torch.equal(moving[i].frames, fixed[i])
 
 
 @pytest.mark.parametrize("name", [n for n, s in FRAME_SETS.items() if "Moving" in s.title])
 def test_packed_files_are_read_and_missing_ones_told(name, digits, tmp_path):
     data = FRAME_SETS[name]
-    assert data.load(digits, "test", 10).draw(2, 3).shape == (2, 3, 1, 64, 64)
+    assert data.load(digits, "test", 1, 2).draw(2).shape == (2, 3, 1, 64, 64)
     with pytest.raises(FileNotFoundError, match=r"train-images.* is in .*; get the .*idx files from http"):
-        data.load(tmp_path, "train", 10)
+        data.load(tmp_path, "train", 10, 10)
     with pytest.raises(FileNotFoundError, match="--data DIR"):
-        data.load(None, "train", 10)
+        data.load(None, "train", 10, 10)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

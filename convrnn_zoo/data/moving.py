@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .files import read_unpacked
+from ._unpack import read_unpacked
+from .clips import Clip, Clips
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-TEST_SEED = 0
+TEST_SEED, TEST_SEQUENCES = 0, 10_000
 
 
 def read_idx(path: Path) -> Tensor:
@@ -32,7 +33,7 @@ def read_idx(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
 
 
-class MovingDigits:
+class MovingDigits(Clips):
     """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
 
     The position of an image is a point of the unit square, the range in which it can move. It starts anywhere and
@@ -41,6 +42,7 @@ class MovingDigits:
 
     Args:
         images: bytes ``(N, h, w)`` to choose from.
+        length: frames of a sequence.
         count: images in a sequence.
         size: edge of a frame in pixels.
         step: length of a step, as a fraction of that range.
@@ -50,19 +52,34 @@ class MovingDigits:
         using LSTMs, section 3.1. https://arxiv.org/abs/1502.04681
 
     Example:
-        >>> moving = MovingDigits(torch.full((3, 28, 28), 255, dtype=torch.uint8))
-        >>> tuple(moving.draw(2, 20).shape)
+        >>> moving = MovingDigits(torch.full((3, 28, 28), 255, dtype=torch.uint8), length=20)
+        >>> tuple(moving.draw(2).shape)
         (2, 20, 1, 64, 64)
     """
 
-    def __init__(self, images: Tensor, count: int = 2, size: int = 64, step: float = 0.1) -> None:
+    def __init__(self, images: Tensor, length: int = 20, count: int = 2, size: int = 64, step: float = 0.1) -> None:
         if images.dim() != 3 or not len(images) or max(images.shape[1:]) > size:
             raise ValueError(f"expected images (N, h, w) of at most {size}×{size} pixels, got {tuple(images.shape)}")
-        self.images, self.count, self.size, self.step = images, count, size, step
+        self.images, self.length, self.count, self.size, self.step = images, length, count, size, step
 
-    def draw(self, n: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` sequences of `length` frames, from torch's global generator by default."""
-        chosen, x, y, angle = torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64).unbind(-1)
+    def __len__(self) -> int:
+        return TEST_SEQUENCES
+
+    def __getitem__(self, index: int) -> Clip:
+        """One of those that every evaluation sees; there are as many as in the published test file."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        frames = self.read(self.sample(index + 1, torch.Generator().manual_seed(TEST_SEED))[-1:])[0]
+        return Clip(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Which images, where they begin and whither they move: ``(n, count, 4)`` in [0, 1)."""
+        return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
+
+    def read(self, sampled: Tensor) -> Tensor:
+        """See :meth:`Clips.read`."""
+        n, length = len(sampled), self.length
+        chosen, x, y, angle = sampled.unbind(-1)
         which = (chosen * len(self.images)).long()
         height, width = self.images.shape[1:]
         top = (self._path(y, angle.mul(2 * math.pi).sin(), length) * (self.size - height)).long()
@@ -76,9 +93,9 @@ class MovingDigits:
             frames[(*at, rows, columns)] = torch.maximum(frames[(*at, rows, columns)], image)
         return frames.unsqueeze(2).float() / 255
 
-    def fixed(self, n: int, length: int) -> Tensor:
-        """The first `n` of the sequences that every evaluation sees; `length` only cuts them."""
-        return self.draw(n, length, torch.Generator().manual_seed(TEST_SEED))
+    def fixed(self, n: int) -> Tensor:
+        """The first `n` of the sequences that every evaluation sees; their length only cuts them."""
+        return self.draw(n, torch.Generator().manual_seed(TEST_SEED))
 
     def _path(self, place: Tensor, speed: Tensor, length: int) -> Tensor:
         """Places ``(N, count, length)`` in [0, 1] along one axis."""
@@ -91,13 +108,13 @@ class MovingDigits:
         return torch.stack(places, dim=-1)
 
 
-def load_moving(directory: Path | None, split: str, inputs: int, where: str) -> MovingDigits:
+def load_moving(directory: Path | None, split: str, inputs: int, horizon: int, where: str) -> MovingDigits:
     """The generator on the images of a split, from the idx files of a directory, packed or not.
 
     Args:
         directory: holds ``train-images-idx3-ubyte`` and ``t10k-images-idx3-ubyte``, with or without ``.gz``.
         split: ``"train"`` (60,000 images) or ``"test"`` (10,000).
-        inputs: frames that a forecast reads; the splits share no image, so it does not matter here.
+        inputs, horizon: frames that a forecast reads, and that follow.
         where: how a user gets the files, for the error.
 
     Raises:
@@ -107,5 +124,5 @@ def load_moving(directory: Path | None, split: str, inputs: int, where: str) -> 
         raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {where}")
     for name in (FILES[split], f"{FILES[split]}.gz"):
         if (directory / name).is_file():
-            return MovingDigits(read_idx(directory / name))
+            return MovingDigits(read_idx(directory / name), inputs + horizon)
     raise FileNotFoundError(f"neither {FILES[split]} nor {FILES[split]}.gz is in {directory}; {where}")

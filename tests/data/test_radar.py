@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.train.frames import FRAME_SETS, RAIN
-from convrnn_zoo.train.radar import RainCrops, part_of, read_composite, read_events, time_of
+from convrnn_zoo import WEIGHTS
+from convrnn_zoo.data import FRAME_SETS, Crops
+from convrnn_zoo.data.clips import part_of
+from convrnn_zoo.data.radar import read_composite, read_events, time_of
 from tests.made_data import write_fmi, write_knmi
 
 NOON = datetime(2010, 8, 26, 12)
@@ -52,38 +54,41 @@ def test_the_test_split_forecasts_only_the_last_third(rain):
 
 
 def test_crops_are_in_range_rainy_and_where_they_say(rain):
-    clips = FRAME_SETS["rain"].load(rain, "test", 4)
-    places = clips.places(10)
+    clips = FRAME_SETS["rain"].load(rain, "test", 4, 6)
+    places = clips.places
     assert set(places[:, 0].tolist()) == {0, 1}
     assert places[:, 3].min() >= 8  # the crop at 0 is out of range
-    fixed = clips.fixed(5, 10)
+    fixed = clips.fixed(5)
     assert fixed.shape == (5, 10, 1, 64, 64)
     assert torch.isfinite(fixed).all()
-    assert ((fixed >= 0.1).float().mean((1, 2, 3, 4)) >= clips.wet).all()
+    assert ((fixed >= 0.1).float().mean((1, 2, 3, 4)) >= 0.05).all()
     event, start, top, left = places[0].tolist()
-    assert torch.equal(fixed[0, :, 0], clips.events[event].frames[start : start + 10, top : top + 64, left : left + 64])
-    assert torch.equal(clips.fixed(5, 10), fixed)
+    assert torch.equal(fixed[0], clips.events[event].frames[start : start + 10, :, top : top + 64, left : left + 64])
+    assert torch.equal(clips.fixed(5), fixed)
+    assert torch.equal(clips[0].frames, fixed[0])
+    assert clips[0].mask.all()
 
 
 def test_crops_to_train_on_are_drawn_and_turned(rain):
-    train = FRAME_SETS["rain"].load(rain, "train", 4)
-    drawn, plain = train.draw(64, 6), RainCrops(train.events, turn=False)
-    known = [plain._cut(p[None], 6)[0, :, 0] for p in plain.places(6)]
+    train = FRAME_SETS["rain"].load(rain, "train", 4, 2)
+    drawn, plain = train.draw(64), Crops(train.events, 6, turn=False)
+    known = [clip.frames[:, 0] for clip in plain]
     turned = [t for k in known for t in (k, k.flip(-1), k.flip(-2), k.mT)]
     as_is = [any(torch.equal(x[:, 0], k) for k in known) for x in drawn]
     assert 0 < sum(as_is) < 64
     assert sum(any(torch.equal(x[:, 0], k) for k in turned) for x in drawn) > sum(as_is)
     torch.manual_seed(5)
-    again = train.draw(3, 6)
+    again = train.draw(3)
     torch.manual_seed(5)
-    assert torch.equal(train.draw(3, 6), again)
+    assert torch.equal(train.draw(3), again)
 
 
 def test_rain_and_its_scale_are_inverse():
     rate = torch.tensor([0.0, 0.05, 0.5, 7, 99])
-    torch.testing.assert_close(RAIN.decode(RAIN.encode(rate)), rate)
-    assert RAIN.encode(torch.tensor(math.nan)) == 0
-    assert RAIN.unit == "mm/h"
+    values = FRAME_SETS["rain"].preprocessing(None, 4, 12)
+    torch.testing.assert_close(values.decode(values.encode(rate)), rate)
+    assert values.encode(torch.tensor(math.nan)) == 0
+    assert values == WEIGHTS["convgru_forecaster.rain"].preprocessing
 
 
 def bad(path):
@@ -127,6 +132,6 @@ def test_names_without_a_time_directories_without_radar_and_droughts_are_told(tm
     with pytest.raises(ValueError, match="YYYYMMDDhhmm"):
         time_of(tmp_path / "a.h5")
     with pytest.raises(FileNotFoundError, match=r"no file RAD_NL25.*download_pysteps_data"):
-        FRAME_SETS["rain"].load(tmp_path, "train", 4)
+        FRAME_SETS["rain"].load(tmp_path, "train", 4, 12)
     with pytest.raises(ValueError, match="no crop of 99 frames"):
-        FRAME_SETS["rain"].load(rain, "train", 4).draw(1, 99)
+        FRAME_SETS["rain"].load(rain, "train", 4, 95)

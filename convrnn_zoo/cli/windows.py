@@ -1,0 +1,53 @@
+"""``convrnn-zoo windows``."""
+
+from pathlib import Path
+
+import click
+
+from ..data.arrays import STORE, opened
+from ..data.own import ArrayFrames
+from ..data.stores import Sampling, list_windows, sizes_of, write_windows
+from ..train import ForecasterRecipe, Recipe
+from ..train.apply import data_of
+
+DEFAULTS = Sampling()
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="The .zarr store.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV file [default: data.windows of the recipe, beside the store].",
+)  # fmt: skip
+@click.option("--least", default=DEFAULTS.least, show_default=True, type=click.FloatRange(0, 1),
+              help="Probability that a dry window is taken.")  # fmt: skip
+@click.option("--scale", default=DEFAULTS.scale, show_default=True, type=click.FloatRange(0),
+              help="How much more for each unit of its amount.")  # fmt: skip
+@click.option("--saturation", default=DEFAULTS.saturation, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="Value, in the data's unit, from which on more counts little more.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+def windows(
+    recipe: str, data: Path, out: Path | None, least: float, scale: float, saturation: float, seed: int
+) -> None:
+    """List the windows of a Zarr store that RECIPE is trained on, once, as CSV of t, y and x.
+
+    Windows are drawn by importance: one with much rain is many times as likely as a dry one (Ravuri et al. 2021,
+    https://doi.org/10.1038/s41586-021-03854-z). The store is read through step by step; one step is in memory. Name the
+    file in the recipe: `windows = "FILE.csv"` under [data], beside the store.
+
+    \b
+    convrnn-zoo windows radar.toml --data radar.zarr -o radar.csv
+    """
+    chosen = Recipe.read(recipe)
+    kind = data_of(chosen) if isinstance(chosen, ForecasterRecipe) else None
+    if not isinstance(kind, ArrayFrames) or data.suffix != STORE:
+        raise ValueError(f'windows are those of a {STORE} store and a recipe whose data are of kind = "frames"')
+    if out is None and not kind.windows:
+        raise ValueError("pass -o FILE.csv, or name the file in the recipe: data.windows")
+    out = out or data.parent / kind.windows
+    sampling = Sampling(least, scale, saturation, kind.known)
+    with opened(data, kind.key) as stack:
+        sizes = sizes_of(kind, stack, chosen.inputs + chosen.horizon)  # type: ignore[attr-defined]
+        count = write_windows(list_windows(stack, sizes, sampling, kind.missing, seed), out)
+    click.echo(f"{out}: {count:,} windows of {sizes.length} frames of {sizes.height}×{sizes.width} pixels")

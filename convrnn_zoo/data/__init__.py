@@ -1,0 +1,33 @@
+"""Data: kinds of frames and of labelled sequences, as torch Datasets.
+
+A recipe's table ``[data]`` names the kind: ``frames`` (:class:`ArrayFrames`), ``video`` (:class:`VideoFrames`),
+``sequences`` (:class:`OwnSequences`), or a data set of the shipped weights. Sequences of frames that are made in Python
+are any map-style Dataset of frames ``(T, C, H, W)``: see :func:`convrnn_zoo.train.train`.
+"""
+
+from .clips import Clip, Clips, Crops, Event, Given
+from .frames import FRAME_SETS, FrameSet, frames_of
+from .own import ArrayFrames, OwnFrames, VideoFrames
+from .recordings import Labelled, OwnSequences
+from .sequences import DATA_SETS, LabelledSet, sequences_of
+from .stores import Sampling
+
+__all__ = [
+    "DATA_SETS",
+    "FRAME_SETS",
+    "ArrayFrames",
+    "Clip",
+    "Clips",
+    "Crops",
+    "Event",
+    "FrameSet",
+    "Given",
+    "Labelled",
+    "LabelledSet",
+    "OwnFrames",
+    "OwnSequences",
+    "Sampling",
+    "VideoFrames",
+    "frames_of",
+    "sequences_of",
+]

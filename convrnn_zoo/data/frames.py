@@ -1,0 +1,100 @@
+"""Frames to forecast: the data sets of the shipped weights, and the kinds of one's own, asked for in one way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import _entries
+from ._set import LOG, RAIN_THRESHOLDS, FrameSource
+from .clips import Clips
+from .moving import load_moving
+from .own import OWN_FRAMES
+from .radar import load_rain
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSet(FrameSource):
+    """A data set of the shipped weights."""
+
+    title: str
+    task: str
+    url: str
+    license: str
+    where: str
+    """One line on how a user gets the data."""
+    reader: Callable[[Path | None, str, int, int, str], Clips]
+    split_words: str
+    unit: str = ""
+    step: float | None = None
+    encode: str = "none"
+    floor: float = LOG["floor"]
+    top: float = LOG["top"]
+    thresholds: tuple[float, ...] = ()
+    bounds: tuple[float | None, float | None] = (0.0, 1.0)
+    summed_over: int | None = 64 * 64
+
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
+        """See :class:`FrameSource`."""
+        return self.reader(path, split, inputs, horizon, self.where)
+
+
+_moving = partial(
+    FrameSet,
+    task="video prediction",
+    reader=load_moving,
+    split_words="fixed draw from the 10,000 test images; same generator as the published test file, own draw",
+)
+FRAME_SETS: dict[str, FrameSet] = {
+    "moving_mnist": _moving(
+        title="Moving MNIST",
+        url="http://yann.lecun.com/exdb/mnist/",
+        license="CC BY-SA 3.0",
+        where="get the four idx files from https://ossci-datasets.s3.amazonaws.com/mnist/ (train-images-idx3-ubyte.gz "
+        "and t10k-images-idx3-ubyte.gz are read)",
+    ),
+    "moving_fashion_mnist": _moving(
+        title="Moving Fashion-MNIST",
+        url="https://github.com/zalandoresearch/fashion-mnist",
+        license="MIT",
+        where="get the idx files from https://github.com/zalandoresearch/fashion-mnist/tree/master/data/fashion",
+    ),
+    "rain": FrameSet(
+        title="radar composites of KNMI (2010-08-26) and FMI (2016-09-28)",
+        task="precipitation nowcasting",
+        url="https://github.com/pySTEPS/pysteps-data",
+        license="CC BY 4.0",
+        where="pysteps.datasets.download_pysteps_data(DIR) brings them, or clone "
+        "https://github.com/pySTEPS/pysteps-data",
+        reader=load_rain,
+        split_words="crops of 128×128 km at 2 km from the last third of each event in time",
+        unit="mm/h",
+        step=5.0,
+        encode="log",
+        thresholds=RAIN_THRESHOLDS,
+        bounds=(0.0, 300.0),
+    ),
+}
+"""By what stands as ``kind`` in the recipe."""
+
+
+def frames_of(table: Mapping[str, Any]) -> FrameSource:
+    """The data that a recipe's table ``[data]`` tells of.
+
+    Raises:
+        ValueError: the kind is not known, or an entry will not do.
+
+    Example:
+        >>> frames_of({"kind": "moving_mnist"}).title
+        'Moving MNIST'
+    """
+    entries = dict(table)
+    kind = entries.pop("kind", None)
+    if kind in OWN_FRAMES:
+        return _entries.read(OWN_FRAMES[kind], entries, "data.")
+    if kind not in FRAME_SETS:
+        raise ValueError(f"the recipe's data.kind must be one of {', '.join([*OWN_FRAMES, *FRAME_SETS])}, got {kind!r}")
+    if entries:
+        raise ValueError(f"the recipe's data: {kind} takes no entry beside its kind, got {', '.join(entries)}")
+    return FRAME_SETS[kind]

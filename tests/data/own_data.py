@@ -1,0 +1,117 @@
+"""Made-up data of one's own: drifting blobs in every kind of file, and recordings that rise or fall."""
+
+import h5py
+import numpy as np
+
+
+def blobs(steps=18, height=24, width=28, seed=0, missing=True):
+    """Three blobs of up to 12 mm/h that drift over ``(T, H, W)``; a corner is never seen."""
+    rng = np.random.default_rng(seed)
+    y, x, t = np.mgrid[:height, :width][0], np.mgrid[:height, :width][1], np.arange(steps)[:, None, None]
+    frames = np.zeros((steps, height, width), dtype="float32")
+    for _ in range(3):
+        top, left = rng.uniform(0, height), rng.uniform(0, width)
+        frames += (12 * np.exp(-((y - top - t / 2) ** 2 + (x - left - t) ** 2) / 20)).astype("float32")
+    if missing:
+        frames[:, :3, :3] = np.nan
+    return frames
+
+
+def write_hdf5(path, frames, **attrs):
+    with h5py.File(path, "w") as file:
+        file["rate"] = frames
+        file["rate"].attrs.update(attrs)
+        file["time"] = np.arange(len(frames)) * 5
+        file["time"].attrs["units"] = "minutes since 2020-01-01 00:00:00"
+        file["quality"] = np.ones(frames.shape[1:])
+
+
+def write_zarr(path, frames, step=5):
+    import zarr
+
+    group = zarr.open_group(str(path), mode="w")
+    array = group.create_array("rate", shape=frames.shape, chunks=(1, *frames.shape[1:]), dtype=frames.dtype)
+    array[:] = frames
+    times = group.create_array("time", shape=(len(frames),), dtype="int64")
+    times[:] = np.arange(len(frames)) * step
+    times.attrs["units"] = "minutes since 2020-01-01"
+
+
+WRITERS = {
+    ".npy": np.save,
+    ".npz": lambda path, frames: np.savez(path, rate=frames, time=np.arange(len(frames)) * 5),
+    ".h5": write_hdf5,
+    ".nc": write_hdf5,
+    ".zarr": write_zarr,
+}
+
+
+def write_video(path, frames, codec="mpeg4"):
+    """Bytes ``(T, H, W)`` as a video."""
+    import av
+
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=10)
+        stream.height, stream.width = frames.shape[1:]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(frame[..., None], 3, -1), format="rgb24")))
+        file.mux(stream.encode())
+
+
+def ramps(count=24, channels=3, seed=0):
+    """Recordings ``(T, C)`` of unequal length, every other one rising, by name; and their labels."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for i in range(count):
+        ramp = np.linspace(-1, 1, int(rng.integers(4, 12)))[:, None] * (1 if i % 2 else -1)
+        made[f"r{i:02}"] = (ramp + 0.1 * rng.standard_normal((1, channels))).astype("float32")
+    return made, np.array(["falling", "rising"] * (count // 2))
+
+
+def write_ramps(path, **kwargs):
+    recordings, labels = ramps(**kwargs)
+    np.savez(path, labels=labels, **recordings)
+
+
+HEAD = """
+kind = "forecaster"
+weights = "convgru_forecaster.blobs"
+description = "Forecasts drifting blobs."
+license = "mit"
+inputs = 3
+horizon = 4
+updates = 3
+batch_size = 2
+lr = 0.01
+loss = "{loss}"
+checkpoint_every = 3
+test_sequences = 6
+[model]
+hidden_channels = [2, 2]
+kernel_size = 3
+[data]
+name = "drifting blobs"
+license = "CC0 1.0"
+url = "https://example.org/blobs"
+"""
+RADAR = HEAD.format(loss="balanced_light") + 'kind = "frames"\nunit = "mm/h"\nstep = 5\nencode = "log"\ncrop = 16\n'
+FRAMES = HEAD.format(loss="mse") + 'kind = "frames"\nstep = 5\ncrop = 16\n'
+VIDEO = HEAD.format(loss="mse") + 'kind = "video"\ncrop = 16\n'
+RAMPS = """
+kind = "classifier"
+weights = "convgru1d_1layer.ramps"
+description = "Tells rising from falling."
+license = "mit"
+epochs = 8
+batch_size = 4
+lr = 0.03
+[model]
+hidden_channels = 4
+kernel_size = 1
+global_pool = "last"
+[data]
+kind = "sequences"
+name = "ramps"
+license = "CC0 1.0"
+"""

@@ -1,0 +1,243 @@
+"""Frames of one's own, of every kind of file, come as clips in the unit of the data with a time and a mask."""
+
+import base64
+import dataclasses
+import logging
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convrnn_zoo.data import ArrayFrames, Given, VideoFrames, frames_of
+from convrnn_zoo.data.arrays import KINDS, times_of
+
+from .own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
+
+FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
+
+
+def test_there_is_a_writer_for_every_kind_that_is_read():
+    assert {*WRITERS, ".hdf5"} == set(KINDS)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_kind_of_file_gives_the_same_clips(suffix, tmp_path):
+    frames = blobs()
+    WRITERS[suffix](tmp_path / f"a{suffix}", frames)
+    key = "rate" if suffix in (".npz", ".h5", ".nc", ".zarr") else ""
+    clips = dataclasses.replace(FRAMES, key=key).load(tmp_path / f"a{suffix}", "train", 3, 4)
+    assert clips.length == 7
+    assert len(clips) == 12 - 6  # two thirds of 18 frames, whole maps
+    clip = clips[2]
+    torch.testing.assert_close(clip.frames[:, 0], torch.from_numpy(frames[2:9]), equal_nan=True)
+    assert torch.equal(clip.mask, ~clip.frames.isnan())
+    assert not clip.mask[:, :, :3, :3].any()
+    assert clip.time == clips[0].time + 10
+    begin = times_of(np.array(["2020-01-01"], dtype="datetime64[D]"), {})[0]
+    assert clips[0].time == (0 if suffix in (".npy", ".npz") else begin)
+    test = dataclasses.replace(FRAMES, key=key).load(tmp_path / f"a{suffix}", "test", 3, 4)
+    torch.testing.assert_close(test[0].frames[3:, 0], torch.from_numpy(frames[12:16]), equal_nan=True)
+
+
+def test_a_loader_of_torchs_takes_them(tmp_path):
+    np.save(tmp_path / "a.npy", blobs(missing=False))
+    clips = FRAMES.load(tmp_path, "train", 3, 4)
+    batch = next(iter(torch.utils.data.DataLoader(clips, batch_size=2)))
+    assert batch.frames.shape == (2, 7, 1, 24, 28)
+    assert batch.time.shape == (2,)
+
+
+def test_crops_of_a_folder_lie_where_enough_is_known(tmp_path):
+    frames = blobs()
+    frames[:, :, 20:] = np.nan
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", frames)
+    kind = dataclasses.replace(FRAMES, crop=12, stride=4, split="file", known=0.9)
+    clips = kind.load(tmp_path, "train", 3, 4)
+    assert {tuple(p) for p in clips.places[:, 2:].tolist()} == {
+        (t, x) for t in (0, 4, 8, 12) for x in (0, 4, 8) if (t, x) != (0, 0)
+    } | {(0, 0)}
+    assert set(clips.places[:, 0].tolist()) == {0, 1}
+    assert kind.load(tmp_path, "test", 3, 4).places[:, 0].unique().tolist() == [0]
+    wet = dataclasses.replace(kind, wet=0.4).load(tmp_path, "train", 3, 4)
+    assert 0 < len(wet) < len(clips)
+
+
+def test_a_list_says_which_files_are_the_test(tmp_path):
+    for name in ("a", "b", "c"):
+        np.save(tmp_path / f"{name}.npy", np.full((8, 4, 4), ord(name), dtype="float32"))
+    kind = dataclasses.replace(FRAMES, split=("a.npy", "[x-z].npy"))
+    with pytest.raises(ValueError, match=r"data.split names \[x-z\].npy, which is not among a.npy, b.npy, c.npy"):
+        kind.load(tmp_path, "test", 3, 4)
+    kind = dataclasses.replace(FRAMES, split=("a*",))
+    assert kind.load(tmp_path, "test", 3, 4).fixed(9).unique().tolist() == [ord("a")]
+    assert kind.load(tmp_path, "train", 3, 4).fixed(9).unique().tolist() == [ord("b"), ord("c")]
+    assert "the files a*" in kind.split_words
+
+
+def test_what_a_file_stores_as_other_numbers_comes_in_the_unit_of_the_data(tmp_path):
+    counts = (blobs(missing=False) * 100).astype("int16")
+    counts[:, 0] = -1
+    write_hdf5(tmp_path / "a.nc", counts, scale_factor=0.01, add_offset=1.0, _FillValue=np.int16(-1))
+    clip = dataclasses.replace(FRAMES, key="rate").load(tmp_path, "train", 3, 4)[0]
+    torch.testing.assert_close(clip.frames[0, 0, 1:], torch.from_numpy(counts[0, 1:] * 0.01 + 1).float())
+    assert clip.frames[:, :, 0].isnan().all()
+    np.save(tmp_path / "b.npy", counts)
+    clip = dataclasses.replace(FRAMES, missing=-1).load(tmp_path / "b.npy", "train", 3, 4)[0]
+    assert clip.frames[:, :, 0].isnan().all()
+    assert clip.frames[:, :, 1:].isfinite().all()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_store_as_xarray_writes_it_is_read_as_xarray_reads_it(version, tmp_path):
+    zarr = pytest.importorskip("zarr", reason="the extra zarr")
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=version)
+    filled = {"fill_value": -1} if version == 2 else {"fill_value": 0}
+    for name, dtype in (("rate", "int16"), ("other", "float32")):
+        array = group.create_array(name, shape=(12, 4, 4), chunks=(1, 4, 4), dtype=dtype, **filled)
+        array[:] = np.arange(12)[:, None, None]
+        array[:, 0] = -1
+        array.attrs.update({"scale_factor": 0.5, "add_offset": 1.0})
+    if version == 3:
+        group["rate"].attrs["_FillValue"] = -1
+        group["other"].attrs["_FillValue"] = base64.b64encode(struct.pack("<d", -1.0)).decode()
+    for name in ("rate", "other"):
+        clip = dataclasses.replace(FRAMES, key=name).load(tmp_path / "a.zarr", "train", 3, 1)[2]
+        assert clip.frames[:, 0, 0].isnan().all()
+        assert clip.frames[:, 0, 1, 0].tolist() == [2, 2.5, 3, 3.5]
+
+
+def test_a_gap_in_time_is_told_and_no_clip_reaches_over_it(tmp_path, caplog):
+    frames = np.arange(20, dtype="float32")[:, None, None] * np.ones((1, 4, 4), dtype="float32")
+    times = np.arange(20) * 5
+    times[9:] += 30
+    np.savez(tmp_path / "a.npz", x=frames, time=times)
+    with caplog.at_level(logging.WARNING):
+        kind = dataclasses.replace(FRAMES, split="time")
+        clips = kind.load(tmp_path, "train", 2, 1)
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert line == "a.npz: time has 1 gaps; no sequence reaches over one"
+    assert all(c.frames[2, 0, 0, 0] - c.frames[0, 0, 0, 0] == 2 for c in clips)
+    assert not any(c.frames[0, 0, 0, 0] < 9 <= c.frames[2, 0, 0, 0] for c in clips)
+    with pytest.raises(ValueError, match=r"a\.npz: frames are 5, 35 minutes apart and the recipe's data\.step is 10"):
+        dataclasses.replace(kind, step=10).load(tmp_path, "train", 2, 1)
+
+
+@pytest.mark.parametrize(("suffix", "channels"), [(".mp4", 1), (".gif", 1), ("", 1), ("", 3), (".mp4", 3)])
+def test_videos_gifs_and_folders_of_pictures_are_brightness(suffix, channels, tmp_path):
+    frames = (blobs(12, 32, 32, missing=False) * 15).clip(0, 255).astype("uint8")
+    path = tmp_path / f"clip{suffix}"
+    if suffix == ".mp4":
+        write_video(path, frames)
+    elif suffix == ".gif":
+        first, *rest = map(Image.fromarray, frames)
+        first.save(path, save_all=True, append_images=rest)
+    else:
+        path.mkdir()
+        for i, frame in enumerate(frames):
+            Image.fromarray(frame).save(path / f"{i:03}.png")
+    kind = VideoFrames(name="film", channels=channels)
+    for data in (path, tmp_path):
+        clip = kind.load(data, "train", 2, 3)[1]
+        assert clip.frames.shape == (5, channels, 32, 32)
+        assert (clip.frames[:, 0] - torch.from_numpy(frames[1:6] / 255).float()).abs().mean() < 0.03
+        assert clip.mask.all()
+    small = dataclasses.replace(kind, size=(16, 24)).load(path, "train", 2, 3)
+    assert small[0].frames.shape == (5, channels, 16, 24)
+    values = kind.preprocessing(small, 2, 3)
+    assert (values.lowest, values.highest, values.unit) == (0, 1, "")
+
+
+def test_standardize_finds_its_constants_where_something_is_known(tmp_path):
+    np.save(tmp_path / "a.npy", blobs())
+    kind = dataclasses.replace(FRAMES, encode="standardize")
+    clips = kind.load(tmp_path, "train", 3, 4)
+    values = kind.preprocessing(clips, 3, 4)
+    seen = values.encode(clips.fixed(99))
+    assert seen.isfinite().all()
+    known = seen[clips.fixed(99).isfinite()]
+    assert known.mean() == pytest.approx(0, abs=1e-3)
+    assert known.std() == pytest.approx(1, abs=1e-3)
+    np.save(tmp_path / "a.npy", np.ones((9, 4, 4)))
+    with pytest.raises(ValueError, match="has one value alone"):
+        kind.preprocessing(kind.load(tmp_path, "train", 2, 1), 2, 1)
+
+
+def test_a_data_set_made_in_python_is_a_kind_like_the_others():
+    clips = Given([torch.full((4, 1, 2, 2), float(i)) for i in range(5)])
+    assert clips.length == 4
+    assert clips.fixed(3)[:, 0, 0, 0, 0].tolist() == [0, 2, 4]
+    assert len(clips.draw(8)) == 8
+    with pytest.raises(ValueError, match=r"sequence 1: expected frames \(T, C, H, W\), T = 4, got \(3, 1, 2, 2\)"):
+        Given([torch.zeros(4, 1, 2, 2), torch.zeros(3, 1, 2, 2)])[1]
+
+
+BAD = {
+    "broken": ({"b.npy": b"broken"}, {}, r"b\.npy: not a sound file of frames .*move it away"),
+    "cut": ({"b.h5": b"\x89HDF"}, {}, r"b\.h5: not a sound file of frames"),
+    "words": ({"b.npy": np.full((3, 4, 4), "a")}, {}, r"b\.npy: expected real numbers"),
+    "flat": ({"b.npy": np.zeros((4, 4))}, {}, r"b\.npy: expected one array of frames .*, got the array \(4, 4\)"),
+    "sizes": ({"b.npy": np.zeros((9, 4, 5))}, {}, "expected frames of one size .*; give data.crop in the recipe"),
+    "small": ({"b.npy": np.zeros((9, 4, 5))}, {"crop": 8}, "frames of b.npy are 4×5, smaller than data.crop = 8"),
+    "channels": ({"b.npy": np.zeros((9, 2, 24, 28))}, {}, "expected frames of one size"),
+    "key": ({"b.npz": {"u": np.zeros((9, 4, 4)), "v": np.zeros((9, 4, 4))}}, {}, "name it in the recipe: data.key"),
+    "no key": ({"b.npz": {"u": np.zeros((9, 4, 4))}}, {"key": "v"}, r"b\.npz: expected an array 'v'"),
+    "short": ({}, {"split": "file"}, "leaves no training part of a.npy; give two files or more"),
+    "windows": ({}, {"windows": "w.csv"}, r"data\.windows is for a \.zarr store"),
+    "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, "9 frames and 4 times"),
+    "long": ({}, {"crop": 20, "known": 1.0, "wet": 1.0}, "the train part: no crop of 7 frames of 20×20 pixels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_data_that_will_not_do_are_told_in_a_line(name, tmp_path):
+    files, entries, message = BAD[name]
+    np.save(tmp_path / "a.npy", blobs())
+    for file, content in files.items():
+        if isinstance(content, bytes):
+            (tmp_path / file).write_bytes(content)
+        else:
+            np.savez(tmp_path / file, **content) if isinstance(content, dict) else np.save(tmp_path / file, content)
+    with pytest.raises(ValueError, match=message) as error:
+        dataclasses.replace(FRAMES, **entries).load(tmp_path, "train", 3, 4)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_path_that_is_not_there_or_empty_is_told(tmp_path):
+    for kind in (FRAMES, VideoFrames(name="film")):
+        with pytest.raises(FileNotFoundError, match="pass --data"):
+            kind.load(None, "train", 3, 4)
+        with pytest.raises(FileNotFoundError, match="is not there"):
+            kind.load(tmp_path / "no", "train", 3, 4)
+        with pytest.raises(FileNotFoundError, match="holds no"):
+            kind.load(tmp_path, "train", 3, 4)
+
+
+ENTRIES = {
+    "kind": ({"kind": "frame"}, "data.kind must be one of frames, video, moving_mnist"),
+    "missing": ({}, r"missing entries \['data.name'\]"),
+    "unknown": ({"crops": 3}, r"unknown entries \['data.crops'\]"),
+    "type": ({"name": "a", "crop": "64"}, "data.crop must be a whole number, got '64'"),
+    "range": ({"name": "a", "crop": 0, "known": 2}, "data.crop must be at least 1, got 0\n.* data.known must"),
+    "word": ({"name": "a", "encode": "logarithm"}, "data.encode must be one of none, log, standardize"),
+    "split": ({"name": "a", "split": "files"}, "data.split must be one of time, file, got 'files'"),
+    "truth": ({"name": "a", "step": True}, "data.step must be a number, got True"),
+    "shipped": ({"kind": "rain", "crop": 64}, "rain takes no entry beside its kind, got crop"),
+    "size": ({"kind": "video", "name": "a", "size": (3,)}, "a height and a width"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_entry_is_checked(name):
+    entries, message = ENTRIES[name]
+    with pytest.raises(ValueError, match=message):
+        frames_of({"kind": "frames", **entries})
+
+
+def test_a_store_of_another_step_is_refused(tmp_path):
+    write_zarr(tmp_path / "a.zarr", blobs(), step=10)
+    with pytest.raises(ValueError, match=r"its steps are 10 minutes and the recipe's data\.step is 5"):
+        FRAMES.load(tmp_path / "a.zarr", "train", 3, 4)

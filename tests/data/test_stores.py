@@ -1,0 +1,153 @@
+"""Zarr stores: windows listed once by importance, read lazily, in memory that does not grow."""
+
+import csv
+import dataclasses
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo.data import ArrayFrames, Sampling
+from convrnn_zoo.data.arrays import opened
+from convrnn_zoo.data.stores import EVERY, Windows, list_windows, read_windows
+from convrnn_zoo.train import Recipe
+from convrnn_zoo.train import forecast as training
+from tests.command_line import run
+
+from .own_data import RADAR, blobs, write_zarr
+
+zarr = pytest.importorskip("zarr", reason="the extra zarr")
+KIND = ArrayFrames(name="blobs", unit="mm/h", step=5, crop=16, stride=4)
+SIZES = Windows(length=7, height=16, width=16, step_t=1, step_yx=4)
+
+
+def listed(path, sampling, sizes=SIZES):
+    with opened(path) as stack:
+        return torch.cat(list(list_windows(stack, sizes, sampling)))
+
+
+def test_windows_are_where_enough_is_known_and_time_goes_on(tmp_path):
+    frames = blobs(20, 24, 32)
+    frames[5] = np.nan
+    write_zarr(tmp_path / "a.zarr", frames)
+    zarr.open_group(str(tmp_path / "a.zarr"))["time"][12:] = np.arange(12, 20) * 5 + 60
+    found = listed(tmp_path / "a.zarr", EVERY)
+    assert found[:, 0].unique().tolist() == [12, 13]  # neither over the empty frame nor over the gap
+    assert found[:, 1].unique().tolist() == [0, 4, 8]
+    assert found[:, 2].unique().tolist() == [0, 4, 8, 12, 16]
+
+
+def test_windows_with_rain_are_drawn_more_often_as_the_rule_says(tmp_path):
+    frames = np.zeros((40, 40, 40), dtype="float32")
+    frames[:, :, 20:] = 1.0
+    write_zarr(tmp_path / "a.zarr", frames)
+    sizes = Windows(length=1, height=4, width=4, step_t=1, step_yx=4)
+    found = listed(tmp_path / "a.zarr", Sampling(least=0.1, scale=0.5), sizes)
+    dry, wet = ((found[:, 2] >= 20).eq(rains).sum().item() / 2000 for rains in (False, True))
+    assert dry == pytest.approx(0.1, abs=0.03)
+    assert wet == pytest.approx(0.1 + 0.5 * (1 - np.exp(-1)), abs=0.04)
+    assert torch.equal(found, listed(tmp_path / "a.zarr", Sampling(least=0.1, scale=0.5), sizes))
+
+
+def test_the_command_lists_them_and_training_reads_them(tmp_path):
+    frames = blobs(30, 24, 32)
+    write_zarr(tmp_path / "a.zarr", frames)
+    recipe, table = tmp_path / "r.toml", tmp_path / "w.csv"
+    recipe.write_text(RADAR + 'stride = 4\nwindows = "w.csv"\n')
+    common = ("windows", recipe, "--data", tmp_path / "a.zarr")
+    with pytest.raises(FileNotFoundError, match=r"w\.csv is not there; `convrnn-zoo windows"):
+        dataclasses.replace(KIND, windows="w.csv").load(tmp_path / "a.zarr", "train", 3, 4)
+    told = run(*common, "--least", 0.5)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert f"{len(rows)} windows of 7 frames of 16×16 pixels" in told
+    assert rows[0].keys() == {"t", "y", "x"}
+    assert 20 < len(rows) < 24 * 15
+    kind = dataclasses.replace(KIND, windows="w.csv")
+    train, test = (kind.load(tmp_path / "a.zarr", split, 3, 4) for split in ("train", "test"))
+    places = read_windows(table)
+    assert torch.equal(train.places, places[places[:, 0] + 7 <= 20])
+    assert torch.equal(test.places, places[places[:, 0] + 3 >= 20])
+    t, y, x = train.places[3].tolist()
+    clip = train[3]
+    torch.testing.assert_close(
+        clip.frames[:, 0], torch.from_numpy(frames[t : t + 7, y : y + 16, x : x + 16]), equal_nan=True
+    )
+    assert torch.equal(clip.mask, clip.frames.isfinite())
+    assert clip.time - train[0].time == 5 * (t - int(train.places[0, 0]))
+    assert train.slow
+    assert "of kind" in run("windows", "moving_mnist", "--data", tmp_path / "a.zarr", code=1)
+    table.write_text("t,y,x\n0,99,0\n")
+    with pytest.raises(ValueError, match="reach beyond the store"):
+        kind.load(tmp_path / "a.zarr", "train", 3, 4)
+    for broken, words in (("a,b,c\n", "expected a first line t,y,x"), ("t,y,x\n1,2\n3,4,5\n", "three whole numbers")):
+        table.write_text(broken)
+        with pytest.raises(ValueError, match=words):
+            kind.load(tmp_path / "a.zarr", "train", 3, 4)
+
+
+def test_a_store_that_is_too_large_for_every_window_says_so(tmp_path, monkeypatch):
+    write_zarr(tmp_path / "a.zarr", blobs())
+    monkeypatch.setattr("convrnn_zoo.data.stores.MOST", 20)
+    with pytest.raises(ValueError, match="more than 20 windows; list them once with `convrnn-zoo windows"):
+        KIND.load(tmp_path / "a.zarr", "train", 3, 4)
+    for entries, words in (({"split": "file"}, "split by time"), ({"wet": 0.1}, "files in memory")):
+        with pytest.raises(ValueError, match=words):
+            dataclasses.replace(KIND, **entries).load(tmp_path / "a.zarr", "train", 3, 4)
+
+
+LARGE = """
+import resource, sys, numpy as np, torch, zarr
+path, steps = sys.argv[1], int(sys.argv[2])
+group = zarr.open_group(path, mode="w")
+array = group.create_array("rate", shape=(steps, 1024, 1024), chunks=(1, 1024, 1024), dtype="float32", fill_value=0)
+array[0] = array[steps - 1] = np.random.default_rng(0).random((1024, 1024), dtype="float32")  # the others are sparse
+from convrnn_zoo.data.arrays import opened
+from convrnn_zoo.data.own import ArrayFrames
+from convrnn_zoo.data.stores import Sampling, Windows, list_windows, write_windows
+from pathlib import Path
+with opened(Path(path)) as stack:
+    found = list_windows(stack, Windows(16, 256, 256, 1, 64), Sampling(least=0.02))
+    count = write_windows(found, Path(path).with_name("w.csv"))
+clips = ArrayFrames(name="a", crop=256, windows="w.csv").load(Path(path), "train", 4, 12)
+for _ in range(20):
+    assert clips.draw(4).shape == (4, 16, 1, 256, 256)
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_flat_on_a_store_larger_than_memory(tmp_path):
+    peaks = {}
+    for steps in (100, 800):  # the larger one is 3.4 GB as numbers, more than the process may hold
+        done = subprocess.run(
+            [sys.executable, "-c", LARGE, str(tmp_path / f"{steps}.zarr"), str(steps)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        count, peaks[steps] = map(int, done.stdout.split())
+        assert count > steps
+    assert peaks[800] < 1500
+    assert peaks[800] - peaks[100] < 100
+
+
+@pytest.mark.slow
+def test_a_batch_is_read_in_less_time_than_a_training_step_takes(tmp_path):
+    """So that reading ahead hides it: crops of maps of a thousand pixels a side, for the recipe of rain."""
+    frames = np.tile(np.nan_to_num(blobs(20, 256, 256)), (1, 4, 4))
+    write_zarr(tmp_path / "a.zarr", frames)
+    clips = dataclasses.replace(KIND, crop=64, stride=64).load(tmp_path / "a.zarr", "train", 4, 8)
+    recipe = dataclasses.replace(Recipe.read("rain"), horizon=8, bf16=False)
+    model = training.build(recipe, 1)
+    objective, frames = training.objective_of(recipe, model), clips.draw(8)
+
+    def seconds(call):
+        times = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - begin)
+        return min(times)
+
+    assert seconds(lambda: clips.draw(8)) < seconds(lambda: objective(model, (frames, None)).backward())

@@ -1,0 +1,117 @@
+"""From files to a repository that others load, by the command line alone, for each kind of data."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.models import Weights
+from convrnn_zoo.train import Recipe, load_forecaster
+from tests.command_line import run
+from tests.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
+
+
+def radar(directory):
+    (directory / "radar").mkdir()
+    for i in range(3):
+        np.save(directory / "radar" / f"{i}.npy", blobs(seed=i))
+    np.save(directory / "input.npy", blobs()[:3])
+    return RADAR + 'split = "file"\n', directory / "radar"
+
+
+def video(directory):
+    frames = (blobs(18, 32, 32, missing=False) * 15).clip(0, 255).astype("uint8")
+    write_video(directory / "clip.mp4", frames)
+    np.save(directory / "input.npy", (frames[:3] / 255).astype("float32"))
+    return VIDEO, directory / "clip.mp4"
+
+
+def store(directory):
+    write_zarr(directory / "radar.zarr", blobs(24))
+    np.save(directory / "input.npy", blobs()[:3])
+    return RADAR, directory / "radar.zarr"
+
+
+FORECASTS = {"npy": radar, "mp4": video, "zarr": store}
+
+
+@pytest.mark.parametrize("kind", FORECASTS)
+def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tmp_path, hub):
+    text, data = FORECASTS[kind](tmp_path)
+    recipe, out, made = tmp_path / "own.toml", tmp_path / "run", tmp_path / "out.npy"
+    recipe.write_text(text)
+    told = run("train", recipe, "--data", data, "--out", out, "--quiet")
+    assert "MSE" in told
+    assert "drifting blobs" in told
+    assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
+        "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "record.json",
+    }  # fmt: skip
+
+    record = Weights.from_json((out / "record.json").read_text(encoding="utf-8"))
+    assert (record.dataset, record.dataset_license, record.dataset_url) == (
+        "drifting blobs", "CC0 1.0", "https://example.org/blobs",
+    )  # fmt: skip
+    assert Recipe.parse(record.recipe) == Recipe.read(recipe)
+    info, card = run("info", out), (out / "README.md").read_text(encoding="utf-8")
+    for truth in ("drifting blobs", "CC0 1.0", "https://example.org/blobs", record.split, "Forecasts drifting blobs."):
+        assert truth in info
+        assert truth in card
+    assert record.recipe.strip() in card
+    assert "KNMI" not in info + card
+
+    scores = tmp_path / "scores.json"
+    assert "last frame" in run("eval", out, "--data", data, "--quiet", "--json", scores)
+    claimed = {m.name: m.value for m in record.metrics}
+    for name, values in json.loads(scores.read_text())["forecast"].items():
+        if name in claimed:
+            assert np.mean([v for v in values if v is not None]) == pytest.approx(claimed[name], rel=1e-4)
+
+    run("predict", out, tmp_path / "input.npy", "-o", made)
+    forecast, frames = np.load(made), np.load(tmp_path / "input.npy")
+    assert forecast.shape == (4, *frames.shape[1:])
+    assert np.isnan(forecast[:, :3, :3]).all() == (kind != "mp4")
+
+    run("push", out, "alice/own")
+    assert "alice/own" in run("pull", "alice/own", "--into", tmp_path / "pulled")
+    roads = {
+        "directory": convrnn_zoo.from_pretrained(out),
+        "hub": convrnn_zoo.from_pretrained("alice/own"),
+        "pulled": convrnn_zoo.from_pretrained(tmp_path / "pulled"),
+        "timm, directory": timm.create_model(f"local-dir:{out}", pretrained=True),
+        "timm, hub": timm.create_model("hf-hub:alice/own", pretrained=True),
+        "load_forecaster": load_forecaster(str(out)).model,
+    }
+    for road, model in roads.items():
+        assert np.array_equal(model.eval().forecast(frames), forecast, equal_nan=True), road
+        assert model.record == record, road
+    assert "drifting blobs" in run("info", "hf-hub:alice/own")
+    assert run("eval", "hf-hub:alice/own", "--data", data, "--quiet") == run("eval", out, "--data", data, "--quiet")
+
+
+def test_own_recordings_likewise(tmp_path, hub):
+    recipe, out, data = tmp_path / "own.toml", tmp_path / "run", tmp_path / "recordings.npz"
+    recipe.write_text(RAMPS)
+    write_ramps(data)
+    assert "accuracy" in run("train", recipe, "--data", data, "--out", out, "--quiet")
+    assert "commonest class" in run("eval", out, "--data", data)
+    assert "falling, rising" in run("info", out)
+    arrays = {k: v for k, v in np.load(data).items() if k != "labels"}
+    np.savez(tmp_path / "new.npz", **arrays)
+    found = json.loads(run("predict", out, tmp_path / "new.npz", "--json"))
+    assert len(found) == 24
+    assert {"prediction", "probability"} <= found[0].keys()
+    assert {"file", "recording"} & found[0].keys()
+    assert sum(p["prediction"] == label for p, label in zip(found, np.load(data)["labels"], strict=True)) >= 20
+
+    run("push", out, "alice/ramps")
+    model = convrnn_zoo.from_pretrained("alice/ramps").eval()
+    assert model.record.dataset == "ramps"
+    x = torch.from_numpy(arrays["r00"])[None, :, :, None]
+    for other in (convrnn_zoo.from_pretrained(out), timm.create_model("hf-hub:alice/ramps", pretrained=True)):
+        assert torch.equal(other.eval()(other.normalize(x)), model(model.normalize(x)))
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "falling, rising" in card
+    assert "ramps (CC0 1.0)" in card

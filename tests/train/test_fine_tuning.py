@@ -1,0 +1,125 @@
+"""Runs that start from other weights: another head, other channels, a trunk that waits, rates that fall with depth."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.data import Labelled
+from convrnn_zoo.train import Recipe, classify, train
+from convrnn_zoo.train import forecast as training
+from convrnn_zoo.train.optimizers import adam, muon
+from convrnn_zoo.train.start import falling, trunk_of
+from tests.data.own_data import FRAMES, RAMPS, blobs, write_ramps
+
+from .runs import same
+
+
+@pytest.fixture
+def run(tmp_path):
+    write_ramps(tmp_path / "r.npz")
+    train(Recipe.parse(RAMPS), data=tmp_path / "r.npz", out=tmp_path / "run", progress=False)
+    return tmp_path / "run"
+
+
+def split(channels, classes, count=12):
+    generator = torch.Generator().manual_seed(channels)
+    sequences = [torch.randn(4 + i % 3, channels, 1, generator=generator) for i in range(count)]
+    return Labelled(sequences, torch.arange(count) % classes, tuple("abcdef"[:classes]))
+
+
+def test_another_head_and_other_channels_keep_what_fits(run, caplog):
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), start=str(run), epochs=1, lr=1e-12)
+    old = convrnn_zoo.from_pretrained(run).state_dict()
+    with caplog.at_level(logging.INFO, "convrnn_zoo"):
+        model = classify.train_one(recipe, 0, split(5, 3), split(5, 3), progress=False).model
+    assert "adapted from 3 to 5 input channels" in caplog.text
+    assert "its head is random" in caplog.text
+    new = model.state_dict()
+    assert new["head.weight"].shape == (3, 4)
+    torch.testing.assert_close(new["rnn.weight_hh_l0"], old["rnn.weight_hh_l0"])
+    adapted = old["rnn.weight_ih_l0"][:, torch.arange(5) % 3] * (3 / 5)
+    torch.testing.assert_close(new["rnn.weight_ih_l0"], adapted)
+
+
+def test_the_trunk_waits_for_the_head(run):
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), start=str(run), epochs=2, freeze=2)
+    old = convrnn_zoo.from_pretrained(run).state_dict()
+
+    def trained(**changes):
+        chosen = dataclasses.replace(recipe, **changes)
+        return classify.train_one(chosen, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
+
+    frozen, thawed = trained(), trained(freeze=1)
+    assert all(torch.equal(v, old[k]) for k, v in frozen.items() if k.startswith("rnn."))
+    assert not torch.equal(thawed["rnn.weight_hh_l0"], old["rnn.weight_hh_l0"])
+    head = classify.train_one(
+        dataclasses.replace(recipe, epochs=1, freeze=0), 0, split(3, 3), split(3, 3), progress=False
+    )
+    assert not torch.equal(frozen["head.weight"], head.model.state_dict()["head.weight"])
+
+
+def test_learning_rates_fall_with_depth():
+    model = convrnn_zoo.create_model("convgru1d_3layer", in_chans=2, hidden_channels=4, num_classes=2)
+    rates = {id(p): g["lr"] for g in adam(model, 0.1, layer_decay=0.5).param_groups for p in g["params"]}
+    of = {n: rates[id(p)] for n, p in model.named_parameters()}
+    assert of["head.weight"] == pytest.approx(0.1)
+    layers = [of[f"rnn.weight_hh_l{i}"] for i in range(3)]
+    assert layers == sorted(layers)
+    assert layers[0] < layers[1] < layers[2] <= 0.1
+    assert of["rnn.weight_ih_l0"] <= layers[0]
+    with pytest.raises(ValueError, match='layer_decay is for optimizer = "adam"'):
+        muon(model, 0.1, layer_decay=0.5)
+    assert falling(adam(model, 0.1)) == [0.1]
+
+
+def test_a_schedule_keeps_the_rates_of_depth_apart(run):
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), start=str(run), layer_decay=0.1, epochs=4)
+    old = convrnn_zoo.from_pretrained(run).state_dict()
+    data = split(3, 2)
+    slow, fast = (
+        classify.train_one(dataclasses.replace(recipe, layer_decay=d), 0, data, data, progress=False).model.state_dict()
+        for d in (0.01, 1.0)
+    )
+    moved = [(m["rnn.weight_ih_l0"] - old["rnn.weight_ih_l0"]).abs().mean() for m in (slow, fast)]
+    assert 0 < moved[0] < 0.2 * moved[1]
+
+
+def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_path, caplog):
+    np.save(tmp_path / "a.npy", blobs())
+    recipe = Recipe.parse(FRAMES)
+    train(recipe, data=tmp_path / "a.npy", out=tmp_path / "run", progress=False)
+    old = convrnn_zoo.from_pretrained(tmp_path / "run")
+    for start in ("run", "run/record.json"):
+        assert same(training.build(dataclasses.replace(recipe, start=str(tmp_path / start)), 1), old)
+    with caplog.at_level(logging.WARNING):
+        wider = training.build(dataclasses.replace(recipe, start=str(tmp_path / "run")), 2)
+    assert "for 2 channels" in caplog.text
+    kept = [k for k, v in wider.state_dict().items() if v.shape == old.state_dict()[k].shape]
+    assert all(torch.equal(wider.state_dict()[k], old.state_dict()[k]) for k in kept)
+    assert 3 < len(kept) < len(old.state_dict())
+    wide = dataclasses.replace(recipe, start=str(tmp_path / "run"), model={"hidden_channels": [3, 3], "kernel_size": 3})
+    with pytest.raises(ValueError, match="does not fit"):
+        training.build(wide, 1)
+    frozen = dataclasses.replace(recipe, start=str(tmp_path / "run"), freeze=3)
+    record = train(frozen, data=tmp_path / "a.npy", out=tmp_path / "next", progress=False)
+    now = convrnn_zoo.from_pretrained(tmp_path / "next").state_dict()
+    moved = {k for k, v in now.items() if not torch.equal(v, old.state_dict()[k])}
+    assert moved == {k for k in now if k.startswith("head.")}
+    assert f'start = "{tmp_path / "run"}"' in record.recipe
+
+
+@pytest.mark.parametrize("name", convrnn_zoo.list_models("*_*_1layer") + convrnn_zoo.list_models("*[!r]"))
+def test_there_is_something_to_train_alone_in_every_network(name):
+    model = convrnn_zoo.create_model(name, device="meta")
+    if not isinstance(model, convrnn_zoo.Forecaster):
+        model.reset_classifier(2)
+    kept, names = {id(p) for p in trunk_of(model)}, {n: id(p) for n, p in model.named_parameters()}
+    alone = {n for n, p in names.items() if p not in kept}
+    assert alone
+    assert kept
+    if any(n.startswith("head.") for n in names):
+        assert all(n.startswith(("head.", "adapter.")) for n in alone)

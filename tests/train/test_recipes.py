@@ -1,0 +1,172 @@
+"""Recipes: every entry is checked, a resume says what differs, an interruption says how to go on."""
+
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from convrnn_zoo.train import RECIPES, Recipe, train
+from tests.command_line import run
+from tests.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
+from tests.forecast.recipes import TINY
+
+from .runs import interrupted
+
+FORECASTER, CLASSIFIER = (
+    {"kind": k, "weights": "convgru_forecaster.a", "data": {"kind": "frames", "name": "a"}, "description": "d",
+     "license": "mit", "batch_size": 1, "lr": 0.1, **more}
+    for k, more in (
+        ("forecaster", {"inputs": 1, "horizon": 1, "updates": 1, "loss": "mse"}), ("classifier", {"epochs": 1}),
+    )
+)  # fmt: skip
+BAD = {
+    "updates": ("many", "updates must be a whole number, got 'many'"),
+    "batch_size": (0, "batch_size must be at least 1, got 0"),
+    "lr": (-1.0, "lr must be above 0, got -1.0"),
+    "clip": (float("inf"), "clip must be finite, got inf"),
+    "horizon": (2.5, "horizon must be a whole number, got 2.5"),
+    "bf16": (1, "bf16 must be true or false, got 1"),
+    "warmup": (2, "warmup must be at most 1, got 2"),
+    "cycles": ([1, 0], r"cycles must be at least 1, got \(1, 0\)"),
+    "model": ("deep", "model must be a table, got 'deep'"),
+    "weights": ("convgru_forecaster", "weights must be architecture.tag"),
+    "description": (" ", "description must not be empty"),
+    "start": (3, "start must be words, got 3"),
+    "layer_decay": (0, "layer_decay must be above 0"),
+    "freeze": (True, "freeze must be a whole number, got True"),
+}
+
+
+@pytest.mark.parametrize("entry", BAD)
+def test_an_entry_that_will_not_do_is_told_in_a_line(entry):
+    value, message = BAD[entry]
+    with pytest.raises(ValueError, match=f"^the recipe's {message}") as error:
+        Recipe.of({**FORECASTER, entry: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("entries", [FORECASTER, CLASSIFIER], ids=lambda e: e["kind"])
+def test_every_entry_refuses_another_type(entries):
+    for field in dataclasses.fields(Recipe.of(entries)):
+        with pytest.raises(ValueError, match=f"{field.name} must be"):
+            Recipe.of({**entries, field.name: object()})
+
+
+def test_all_faults_are_told_at_once_each_with_the_file(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(RADAR.replace("updates = 3", 'updates = "many"').replace("batch_size = 2", "batch_size = 0"))
+    lines = run("train", file, "--data", tmp_path, code=1).splitlines()
+    assert [line.removeprefix("Error: ") for line in lines] == [
+        f"{file}: the recipe's batch_size must be at least 1, got 0",
+        f"{file}: the recipe's updates must be a whole number, got 'many'",
+    ]
+
+
+@pytest.mark.parametrize("text", [*RECIPES, RADAR, VIDEO, RAMPS])
+def test_a_recipe_written_down_is_the_same(text):
+    recipe = Recipe.parse(text)
+    assert Recipe.parse(recipe.to_toml()) == recipe
+
+
+def test_a_name_for_the_data_is_a_kind_without_entries():
+    assert Recipe.of({**FORECASTER, "data": "rain"}) == Recipe.of({**FORECASTER, "data": {"kind": "rain"}})
+
+
+@pytest.mark.parametrize(("text", "kinds"), [(RADAR, "frames, video, moving_mnist"), (RAMPS, "sequences, japanese_")])
+def test_an_unknown_kind_of_data_is_told_with_those_there_are(text, kinds, tmp_path):
+    file = tmp_path / "r.toml"
+    head, _, _ = text.partition("[data]")
+    head, _, model = head.partition("[model]")
+    file.write_text(f'{head}data = "mnist"\n[model]{model}')
+    told = run("train", file, "--data", tmp_path, "--out", tmp_path / "run", code=1)
+    assert f"data.kind must be one of {kinds}" in told
+    assert "got 'mnist'" in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def radar(tmp_path):
+    (tmp_path / "radar").mkdir()
+    for i in range(2):
+        np.save(tmp_path / "radar" / f"{i}.npy", blobs(seed=i))
+    return tmp_path / "radar"
+
+
+def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(FRAMES)
+    interrupted(lambda: train(Recipe.read(file), data=radar, out=tmp_path / "run", progress=False), saves=1)
+    file.write_text(FRAMES.replace("lr = 0.01", "lr = 0.02").replace("crop = 16", "crop = 12"))
+    told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
+    assert "another run; what differs: data.crop (16 there, 12 here), lr (0.01 there, 0.02 here)." in told
+    assert len(told.splitlines()) == 1
+
+
+def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
+    file, out = tmp_path / "my recipe.toml", tmp_path / "run"
+    file.write_text(FRAMES.replace("updates = 3", "updates = 100000"))
+    arguments = ["train", str(file), "--data", str(radar), "--out", str(out), "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "convrnn_zoo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (out / "last.ckpt").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == ""
+    first, command = told.strip().splitlines()
+    assert first == "interrupted; go on from the last checkpoint with:"
+    assert shlex.split(command) == ["convrnn-zoo", *arguments]
+
+
+def test_a_directory_that_may_not_be_written_to_is_told_before_training(radar, tmp_path, monkeypatch):
+    file = tmp_path / "r.toml"
+    file.write_text(FRAMES)
+    (tmp_path / "taken").write_text("")
+    told = run("train", file, "--data", radar, "--out", tmp_path / "taken" / "run", "--quiet", code=1)
+    assert "taken/run cannot be made" in told
+    readable = os.access  # whoever runs the tests may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and readable(path, mode))
+    told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
+    assert "may not be written to; choose another --out" in told
+
+
+def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path):
+    file, out = tmp_path / "r.toml", tmp_path / "run"
+    file.write_text(FRAMES)
+    run("train", file, "--data", radar, "--out", out, "--quiet")
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    (radar / "7.npy").write_bytes((radar / "0.npy").read_bytes()[:-100])
+    told = run("train", file, "--data", radar, "--out", out, "--quiet", code=1)
+    assert "7.npy: not a sound file of frames" in told
+    assert len(told.splitlines()) == 1
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_recordings_of_python_are_trained_on(tmp_path):
+    from convrnn_zoo.data import OwnSequences
+
+    write_ramps(tmp_path / "r.npz")
+    kind = OwnSequences(name="ramps")
+    data = {split: kind.load(tmp_path / "r.npz", split) for split in ("train", "test")}
+    record = train(Recipe.parse(RAMPS), data=data, out=tmp_path / "a", progress=False)
+    other = train(Recipe.parse(RAMPS), data=tmp_path / "r.npz", out=tmp_path / "b", progress=False)
+    assert record == other
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["label_names"] == ["falling", "rising"]
+
+
+def test_a_forecasters_data_of_python_must_be_as_long_as_the_recipe_says(tmp_path):
+    import torch
+
+    clips = [torch.rand(5, 1, 16, 16)]
+    with pytest.raises(ValueError, match="expected sequences of 3 \\+ 3 frames, got 5"):
+        train(TINY, data={"train": clips, "test": clips}, out=tmp_path, progress=False)

@@ -1,0 +1,51 @@
+"""The shipped data sets, read by the kinds of one's own, give the same sequences and the same weights, bit for bit."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import torch
+
+from convrnn_zoo.data import FRAME_SETS
+from convrnn_zoo.data.radar import COARSEN, read_events
+from convrnn_zoo.train import Recipe, train
+from tests.forecast.recipes import PLAIN
+
+from .runs import sha256
+
+AS_RAIN = {
+    "kind": "frames", "name": "rain", "unit": "mm/h", "step": 5, "encode": "log", "crop": 64, "stride": 8, "known": 1.0,
+    "wet": 0.05, "turn": True, "split": "time", "lowest": 0.0, "highest": 300.0,
+}  # fmt: skip
+DRAWN = {
+    "draw": "a7966c3cc959cd9a76ed566f53b28fb28b1b65ad6107147fd710a2e54c074813",
+    "fixed": "4c95ee43334ce83b173f0fee47d7c12bb355da618c4e4d74a5e466ea3bd0c4a6",
+}
+"""Of the bytes of the sequences, as version 0.1.0 drew them."""
+
+
+def test_digits_move_as_they_did(digits):
+    clips = FRAME_SETS["moving_mnist"].load(digits, "train", 4, 3)
+    torch.manual_seed(5)
+    found = {"draw": torch.cat([clips.draw(3), clips.draw(2)]), "fixed": clips.fixed(4)}
+    assert {
+        k: hashlib.sha256((v * 255).round().byte().numpy().tobytes()).hexdigest() for k, v in found.items()
+    } == DRAWN
+
+
+def test_rain_from_arrays_of_ones_own_is_rain_from_composites(rain, tmp_path):
+    for i, event in enumerate(read_events(rain, COARSEN)):
+        np.savez(tmp_path / f"{i}.npz", x=event.frames.numpy(), time=np.array(event.times, dtype="datetime64[m]"))
+    recipe = dataclasses.replace(PLAIN, data={"kind": "rain"}, loss="balanced_light", updates=2, test_sequences=4)
+    shipped = train(recipe, data=rain, out=tmp_path / "shipped", progress=False)
+    own = train(dataclasses.replace(recipe, data=AS_RAIN), data=tmp_path, out=tmp_path / "own", progress=False)
+    assert own.sha256 == shipped.sha256 == sha256(tmp_path / "own" / "model.safetensors")
+    assert [m.value for m in own.metrics] == [m.value for m in shipped.metrics]
+    assert own.preprocessing == shipped.preprocessing
+
+
+def test_a_recipe_that_names_a_shipped_set_either_way_is_the_same(digits, tmp_path):
+    text = PLAIN.to_toml()
+    assert '[data]\nkind = "moving_mnist"' in text
+    named = 'data = "moving_mnist"\n' + text.replace('[data]\nkind = "moving_mnist"\n', "")
+    assert Recipe.parse(named) == Recipe.parse(text) == PLAIN
