@@ -35,7 +35,9 @@ def published_speed(page: str) -> str:
                 rows.append((f"`{name}`{told}", *seconds, f"{network['peak'][scheme] / 2**20:,.0f}"))
     machine = result["machine"]
     cases = "; ".join(
-        f"`{name}` {n['inputs']} frames of {n['size']}² to {n['horizon']}" for name, n in result["networks"].items()
+        f"`{name}` {n['inputs']} frames of {n['size']}² to {n['horizon']}"
+        + (f" ({n['rounds']} runs)" if "rounds" in n else "")
+        for name, n in result["networks"].items()
     )
     return (
         f"{markdown(('', 'a forecast, s', 'a training step, s', 'memory of the step, MiB'), rows)}\n\n"

@@ -24,7 +24,7 @@ class MIM(PredRNN):
     size, bilinearly, which OpenSTL's code cannot do. A block's MIM-S has a memory that OpenSTL's code never sets back:
     there the forecast of a batch depends on the batches before it, and they must all be of one size. Here it starts at
     zero in every call, as there in the first; with `carry_memory` it goes on as there, without a gradient, until
-    :meth:`forget`. ``unread`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
+    ``forget()``. ``unread`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
 
     Args:
         img_size: height and width of the frames that the peepholes are for, or one number for both.

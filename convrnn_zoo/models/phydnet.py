@@ -36,7 +36,7 @@ class PhyDNet(AutoregressiveForecaster):
     Both branches have an encoder and a decoder of their own; the sum of their maps becomes the frame, whose pixels a
     sigmoid keeps between 0 and 1: there are no logits for a loss of cross-entropy. The physical cell is corrected by
     its input in forecasting too, where the paper would leave it alone: so OpenSTL's code does. Training adds to the
-    loss of the frames how far :meth:`moments` are from those of partial derivatives.
+    loss of the frames how far ``moments()`` are from those of partial derivatives.
 
     Args:
         in_chans: channels of a frame.
