@@ -9,6 +9,7 @@ from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel
 from ._registry import create_model, from_pretrained, list_models
+from ._stream import Stream
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
 
@@ -22,6 +23,7 @@ __all__ = [
     "HubAccessError",
     "Metric",
     "Rollout",
+    "Stream",
     "Weights",
     "WeightsError",
     "ZooModel",
