@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import click
+import torch
 
 from ..models import create_model
 from ._sequences import classify, read_sequences
 from ._text import columns
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What a model may work in, by its name."""
 
 
 @click.command()
@@ -17,6 +21,7 @@ from ._text import columns
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture of a forecast: .gif, .png.")
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames a forecast reads [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Of the model.")
 @click.option("--recipe", help="Recipe of a forecaster, by name or as a file [default: the record's].")
 def predict(
     name: str,
@@ -25,6 +30,7 @@ def predict(
     out: Path | None,
     inputs: int | None,
     horizon: int | None,
+    dtype: str,
     recipe: str | None,
 ) -> None:
     """Classify the sequences in FILEs with the pretrained weights NAME, or forecast and draw what follows.
@@ -46,7 +52,7 @@ def predict(
         click.echo(draw_forecast(name, files, out, recipe=recipe, inputs=inputs, horizon=horizon))
         return
     named = [pair for file in files for pair in read_sequences(file)]
-    predictions = classify(create_model(name, pretrained=True), named)
+    predictions = classify(create_model(name, pretrained=True, dtype=DTYPES[dtype]), named)
     if as_json:
         click.echo(json.dumps([p._asdict() for p in predictions], indent=2, ensure_ascii=False))
     else:

@@ -133,7 +133,8 @@ class ConvRNNModel(ZooModel):
     def normalize(self, x: Tensor) -> Tensor:
         """`x` with each channel standardised by the mean and std of the data that the weights were trained on.
 
-        Channels stand before the map; a model without weights has mean 0 and std 1.
+        Channels stand before the map; a model without weights has mean 0 and std 1. What comes out is in the dtype of
+        the model's parameters, the standardising itself in that of `x`.
 
         Raises:
             ValueError: the weights are for another number of channels.
@@ -149,7 +150,7 @@ class ConvRNNModel(ZooModel):
                 "std do not apply; standardise the input yourself"
             )
         shape = (self.in_chans, *(1,) * self.rnn.ndim)
-        return (x - mean.reshape(shape)) / std.reshape(shape)
+        return ((x - mean.reshape(shape)) / std.reshape(shape)).to(next(self.rnn.parameters()).dtype)
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Features or logits; see the class for the forms."""
