@@ -77,7 +77,8 @@ def classify(model: nn.Module, named: list[tuple[str, Tensor]], batch_size: int 
         if len({x.shape[1:] for _, x in part}) > 1:
             raise ValueError(f"maps of one size expected, got {sorted({tuple(x.shape[2:]) for _, x in part})}")
         x = pad_sequence([x for _, x in part], batch_first=True)
-        logits = model(model.normalize(x), lengths=[len(x) for _, x in part])  # type: ignore[operator]
+        x = model.normalize(x).to(next(model.parameters()).dtype)  # type: ignore[operator]
+        logits = model(x, lengths=[len(x) for _, x in part])
         for (name, _), p in zip(part, logits.float().softmax(1), strict=True):
             best = int(p.argmax())
             out.append(Prediction(name, labels[best], float(p[best]), dict(zip(labels, p.tolist(), strict=True))))

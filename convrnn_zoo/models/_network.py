@@ -133,8 +133,7 @@ class ConvRNNModel(ZooModel):
     def normalize(self, x: Tensor) -> Tensor:
         """`x` with each channel standardised by the mean and std of the data that the weights were trained on.
 
-        Channels stand before the map; a model without weights has mean 0 and std 1. What comes out is in the dtype of
-        the model's parameters, the standardising itself in that of `x`.
+        Channels stand before the map; a model without weights has mean 0 and std 1.
 
         Raises:
             ValueError: the weights are for another number of channels.
@@ -150,7 +149,7 @@ class ConvRNNModel(ZooModel):
                 "std do not apply; standardise the input yourself"
             )
         shape = (self.in_chans, *(1,) * self.rnn.ndim)
-        return ((x - mean.reshape(shape)) / std.reshape(shape)).to(next(self.rnn.parameters()).dtype)
+        return (x - mean.reshape(shape)) / std.reshape(shape)
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Features or logits; see the class for the forms."""
