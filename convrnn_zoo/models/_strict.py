@@ -71,7 +71,7 @@ def _value(kind: Any, value: object, what: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _finite(value):
         return float(value)
-    if type(value) is kind and not isinstance(value, str):
+    if kind in (int, bool) and type(value) is kind:
         return value
     if kind is str and isinstance(value, str) and len(value) <= _LONGEST and not _CONTROL.search(value):
         return value
