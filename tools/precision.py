@@ -6,6 +6,7 @@ output channel; the model computes in float32.
 """
 
 import contextlib
+import importlib
 import io
 import json
 import logging
@@ -49,12 +50,12 @@ def int8_weights(state: State) -> tuple[State, int]:
     """Every kernel and matrix as bytes with a scale an output channel, as floats again; biases as they are."""
     with contextlib.redirect_stderr(io.StringIO()):  # torchao tells what of it was built for another Python
         logging.getLogger("torchao").setLevel(logging.ERROR)
-        from torchao.quantization import Int8Tensor, PerRow
+        torchao = importlib.import_module("torchao.quantization")  # no part of `dev`: pip install torchao
     found, stored = {}, {}
     for name, value in state.items():
         found[name] = stored[name] = value
         if value.dim() > 1 and value[0].numel() > 1:
-            reduced = Int8Tensor.from_hp(value.flatten(1), PerRow())
+            reduced = torchao.Int8Tensor.from_hp(value.flatten(1), torchao.PerRow())
             found[name] = reduced.dequantize().reshape(value.shape).contiguous()
             stored[name], stored[f"{name}.scale"] = reduced.qdata, reduced.scale
     return found, len(save(stored))

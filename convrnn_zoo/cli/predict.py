@@ -57,7 +57,7 @@ def predict(
     convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
     """
     with words_to_stderr():
-        model = from_pretrained(name, **({"dtype": DTYPES[dtype]} if dtype else {}))
+        model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
         if isinstance(model, Forecaster):
             _forecast(model, name, files, as_json, out, recipe, inputs, horizon)
             return
