@@ -98,7 +98,7 @@ def card_text(record: Weights, existing: str | None = None, address: str | None 
         if not begin or not end:
             raise WeightsError(f"the card of {record.name} lost its markers; put {BEGIN} and {END} around its facts")
         body = before.lstrip("\n") + facts + after
-    dataset = _DATASETS.get(record.metrics[0].dataset)
+    dataset = _DATASETS.get(record.dataset)
     data = ModelCardData(
         license=record.license, library_name="convrnn_zoo", pipeline_tag=_PIPELINES.get(slug(record.task)),
         datasets=[dataset] if dataset else None, metrics=_ids(record.metrics),

@@ -76,10 +76,18 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
 
 
 def config_text(config: Mapping[str, Any], sha256: str, record: Weights | None = None) -> str:
-    """The config.json of a model whose file of weights has this checksum, with the record that holds of it, if any."""
+    """The config.json of a model whose file of weights has this checksum, with the record that holds of it, if any.
+
+    Raises:
+        WeightsError: the record holds what no reader would take.
+    """
     config = {**config, "weights_sha256": sha256}
     if record is not None:
         config["record"] = record.plain()
+        try:
+            Weights.from_plain(json.loads(json.dumps(config["record"])))
+        except ValueError as e:
+            raise WeightsError(f"{record.name} cannot be saved: {e}; correct its record") from e
     elif "tag" in config["pretrained_cfg"]:
         config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in OF_RECORD}
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -121,6 +121,19 @@ def test_names_directories_and_records_are_taken_alike(tmp_path):
     assert all(np.array_equal(found[0], f) for f in found[1:])
 
 
+def test_an_older_record_is_forecast_by_its_recipe(tmp_path):
+    """One that does not say what its values mean."""
+    record = dataclasses.replace(WEIGHTS[RAIN], preprocessing=None, metrics=())
+    (tmp_path / "old.json").write_text(record.to_json(), encoding="utf-8")
+    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
+    np.save(tmp_path / "x.npy", np.full((4, 12, 12), 3.0))
+    args = ("predict", tmp_path / "old.json", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    assert "name the recipe that it was trained by: --recipe" in run(*args, code=1)
+    run(*args, "--recipe", "rain")
+    run("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "z.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.load(tmp_path / "z.npy"))
+
+
 def test_info_of_a_directory_without_a_record_tells_what_there_is(made):
     facts = json.loads(run("info", made / "run", "--json"))
     assert facts["architecture"] == "convgru_forecaster"

@@ -104,7 +104,7 @@ def test_a_run_of_ones_own_carries_its_record(tmp_path):
     model.record = dataclasses.replace(
         WEIGHTS[RAIN], name="convgru_forecaster.mine", sha256=sha256, description="Forecasts my weather.",
         dataset="my weather", dataset_license="CC0 1.0", preprocessing=model.preprocessing,
-        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3},
+        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3}, metrics=(),
     )  # fmt: skip
     save_pretrained(model, tmp_path)
     for loaded in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):
@@ -208,3 +208,17 @@ def test_names_that_are_nothing_say_what_they_could_be(tmp_path):
         from_pretrained(RAIN, revision="v1")
     with pytest.raises(WeightsError, match="pretrained='rain' and weights of its own"):
         from_pretrained(save_pretrained(create_model(RAIN, pretrained=True), tmp_path / "a"), pretrained="rain")
+
+
+def test_a_record_that_no_reader_would_take_is_not_saved(tmp_path):
+    model = create_model(RAIN, pretrained=True)
+    model.record = dataclasses.replace(model.record, description="\x1b[31mred")
+    with pytest.raises(WeightsError, match="cannot be saved: the record: description must be plain words"):
+        save_pretrained(model, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_features_of_saved_layers_claim_nothing_either(tmp_path):
+    save_pretrained(create_model(VOWELS, pretrained=True), tmp_path)
+    features = from_pretrained(tmp_path, features_only=True, in_chans=1)
+    assert not {"tag", "description"} & {k for k, v in features.pretrained_cfg.items() if v}

@@ -81,7 +81,7 @@ BAD = {
     "std": ({"encoding": "standardize", "mean": [1.0], "std": [0.0]}, "std must be above 0"),
     "as many": ({"encoding": "standardize", "mean": [1.0], "std": [1.0, 2.0]}, "as many of each"),
     "a word for a list": ({"encoding": "standardize", "mean": "1", "std": [1.0]}, "mean must be a short list"),
-    "long": ({"encoding": "standardize", "mean": [0.0] * 5000, "std": [1.0]}, "mean must be a short list"),
+    "long": ({"encoding": "standardize", "mean": [0.0] * (2**16 + 1), "std": [1.0]}, "mean must be a short list"),
     "no object": ([1], "preprocessing must be an object, got list"),
 }
 
