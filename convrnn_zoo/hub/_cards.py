@@ -85,7 +85,7 @@ def card_text(record: Weights, existing: str | None = None, address: str | None 
         model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True).eval()
         <BLANKLINE>
         y = model(model.normalize(x))  # x: (N, T, 12, 1), in the units of the data
-        found = model.classify(recordings)  # each (T, 12, 1): with their labels
+        found = model.classify(x)  # or of a list of recordings: their labels and probabilities
         <BLANKLINE>
     """
     facts = f"{BEGIN}\n{_facts_of(record, address)}\n{END}"
@@ -135,10 +135,9 @@ def _facts_of(record: Weights, address: str | None) -> str:
 def _applied(record: Weights, shape: str) -> list[str]:
     """How a model is given data in their unit."""
     if record.num_classes:
-        one = f"({', '.join(map(str, record.input_shape))})"
         return [
             f"y = model(model.normalize(x))  # x: {shape}, in the units of the data",
-            f"found = model.classify(recordings)  # each {one}: with their labels",
+            "found = model.classify(x)  # or of a list of recordings: their labels and probabilities",
         ]
     if (values := record.preprocessing) is None:
         return []
