@@ -37,6 +37,9 @@ from .published import elsewhere, published_speed
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` of the run that the page on speed shows."""
+NORMS = ROOT / "benchmarks" / "norms.json"
+PRECISIONS = ROOT / "tools" / "precision.json"
+"""What ``python -m benchmarks.norms`` and ``python -m tools.precision`` have measured."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """The versions that the tests were run with, a row a run."""
 CARDS = {"README.md": "model_cards"}
@@ -197,6 +200,42 @@ def machine(page: str) -> str:
     )
 
 
+def norms(page: str) -> str:
+    """A row a shape: how many times as long as the plain layer a normed one takes."""
+    result = json.loads(NORMS.read_text(encoding="utf-8"))
+    rows = []
+    for case in result["cases"]:
+        ratios = [case[t][n] / case[t]["plain"] for n in ("layer", "group") for t in ("inference", "training")]
+        rows.append((case["title"], *(f"{ratio:.2f}" for ratio in ratios)))
+    header = ("shape", *(f"{norm} norm, {task}" for norm in ("layer", "group") for task in ("inference", "training")))
+    told = (
+        f"`python -m benchmarks.norms` with torch {result['torch']}, {result['threads']} thread, "
+        f"{'processor' if result['clock'] == 'cpu' else 'wall'} time; medians of {result['rounds']} runs in turn."
+    )
+    return f"{markdown(header, rows)}\n\n{told}"
+
+
+def precisions(page: str) -> str:
+    """A row a set of weights and precision: the size of its file, and what it costs."""
+    rows: list[tuple[object, ...]] = []
+    for name, measured in json.loads(PRECISIONS.read_text(encoding="utf-8"))["weights"].items():
+        for row in measured:
+            size = f"{row['bytes'] / 1000:,.0f} kB"
+            if "accuracy" in row:
+                rows.append((f"`{name}`", row["precision"], size, "", f"accuracy {row['accuracy']:g} %"))
+                continue
+            unit = row["unit"]
+            squared = f" ({unit})²" if unit else ""
+            errors = [f"MSE {row['mse']:.4g}{squared}"]
+            if test := row.get("test"):
+                csi = ", ".join(f"{k} {unit} {v:.4f}" for k, v in list(test.items())[2:4])
+                errors.append(f"{test['sequences']} test sequences: MSE {test['mse']:.4g}{squared}, {csi}")
+            rows.append(
+                (f"`{name}`", row["precision"], size, f"{row['difference']:.2g} {unit}".rstrip(), "; ".join(errors))
+            )
+    return markdown(("weights", "precision", "file", "difference", "errors"), rows)
+
+
 def extras() -> list[str]:
     """The optional parts of the package."""
     return list(
@@ -256,7 +295,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, versions,
-        entries, citation, speed, speed_summary, machine, elsewhere, published_speed,
+        entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere, published_speed,
     )
 }  # fmt: skip
 

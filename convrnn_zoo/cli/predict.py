@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from .._whole import whole
 from ..models import Forecaster, ZooModel, from_pretrained
 from ._sequences import read_sequences
 from ._text import columns
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What a model may work in, by its name."""
 
 
 @click.command()
@@ -25,6 +29,7 @@ from ._text import columns
 )  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames a forecast reads [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), help="What the model works in [default: as its weights are].")
 @click.option("--recipe", help="Recipe of a forecaster whose record does not say what its values mean.")
 def predict(
     name: str,
@@ -33,6 +38,7 @@ def predict(
     out: Path | None,
     inputs: int | None,
     horizon: int | None,
+    dtype: str | None,
     recipe: str | None,
 ) -> None:
     """Classify the sequences in FILEs with the pretrained weights NAME, or forecast what follows the frames in FILE.
@@ -51,7 +57,7 @@ def predict(
     convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
     """
     with words_to_stderr():
-        model = from_pretrained(name)
+        model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
         if isinstance(model, Forecaster):
             _forecast(model, name, files, as_json, out, recipe, inputs, horizon)
             return

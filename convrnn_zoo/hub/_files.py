@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from timm.models import filter_pretrained_cfg
 from torch import nn
 
@@ -15,11 +16,11 @@ from ..models._config import CARD, CONFIG, WEIGHTS_FILE
 from ..models._hub_errors import Where, explained
 from ..models._meta import build_on_meta, check_arguments
 from ..models._registry import OF_RECORD, entry_points
-from ..models._safetensors import not_finite, write_file
+from ..models._safetensors import FLOATS, not_finite, write_file
 from ._records import card_of, record_of
 
 
-def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path:
+def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
     """Saves a model's weights and every argument it was built with, as timm, the Hub and this package read them.
 
     What a forecast needs beside the weights goes along (``model.preprocessing``), and so does what is claimed of them
@@ -33,12 +34,14 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path
         model: a model built by its name.
         directory: made if it is not there; ``model.safetensors`` and ``config.json`` in it are replaced. Of a card,
             ``README.md``, the facts between its markers are drawn anew; another is left alone.
+        dtype: of the weights in the file, such as ``torch.bfloat16`` for half its size; as they are by default. The
+            model keeps its own. What is loaded works in the dtype of the file unless it is asked for another.
 
     Returns:
         The directory.
 
     Raises:
-        WeightsError: a model not built by its name, or with NaN or Inf in its weights.
+        WeightsError: a model not built by its name, with NaN or Inf in its weights, or beyond the range of `dtype`.
         HubAccessError: the directory cannot be written.
 
     Example:
@@ -52,6 +55,12 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path
     directory, state = Path(directory), model.state_dict()
     if broken := not_finite(state):
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf; such weights are not saved; go back to a good step")
+    if dtype is not None:
+        if dtype not in FLOATS:
+            raise TypeError(f"dtype must be one of {', '.join(map(str, FLOATS))}, got {dtype!r}")
+        state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+        if broken := not_finite(state):
+            raise WeightsError(f"{', '.join(broken)} hold values beyond the range of {dtype}; take torch.bfloat16")
     config = model_config(model)
     with explained(Where(str(directory))):
         sha256 = write_file(state, directory / WEIGHTS_FILE)

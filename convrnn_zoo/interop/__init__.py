@@ -1,5 +1,7 @@
 """Checkpoints of other code bases: read into layers and models whose outputs equal theirs, and written back.
 
+And models as other programs call them: pysteps and mlcast.
+
 Example:
     >>> import torch
     >>> theirs = torch.nn.LSTM(4, 8, num_layers=2)
@@ -16,11 +18,14 @@ from ._convert import Conversion, convert, to_model
 from ._keras_layers import ActivatedConvLSTM, ResizingConvLSTM
 from ._load import SOURCES, export, load, recognise
 from ._source import OptionError, Recognition, Source
+from .mlcast import MLCastNetwork
+from .pysteps import nowcast_method
 
 __all__ = [
     "SOURCES",
     "ActivatedConvLSTM",
     "Conversion",
+    "MLCastNetwork",
     "OptionError",
     "Recognition",
     "ResizingConvLSTM",
@@ -28,6 +33,7 @@ __all__ = [
     "convert",
     "export",
     "load",
+    "nowcast_method",
     "recognise",
     "to_model",
 ]

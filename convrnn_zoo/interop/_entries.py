@@ -135,9 +135,11 @@ def fill(layer: nn.Module, state: dict[str, Tensor]) -> Any:
 
 
 def expect(target: str, module: nn.Module, *kinds: type[nn.Module]) -> Any:
-    """The module, or ValueError where it is of none of these kinds."""
+    """The module, or ValueError where it is of none of these kinds, or has norms, which none of the targets has."""
     if not isinstance(module, kinds):
         refuse(target, module, [f"it knows {' or '.join(k.__name__ for k in kinds)} alone"])
+    if norm := getattr(module, "norm", None):
+        refuse(target, module, [f"norm={norm!r}, and it knows no norms"])
     return module
 
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from ._base import DirectionWeights, Equations, Size
+from ._base import DirectionWeights, Size
 from ._cell import CellArgs, ConvRNNCellBase
 from ._conv import bias_gradient, conv_gradients
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
+from ._norm import NORMS, Normed
 from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
 
 __all__ = [
@@ -69,7 +70,7 @@ class GRUInPlace(InPlaceStep):
         tanh_backward(grad, n, grad_input=grad)
 
 
-class GRUEquations(Equations):
+class GRUEquations(Normed):
     r"""Cho et al. 2014 with convolutions (``*``) for products, as :class:`torch.nn.GRU` writes it.
 
     .. math::
@@ -81,36 +82,47 @@ class GRUEquations(Equations):
     ``n = tanh(W_in * x + b_in + W_hn * (r ⊙ h) + b_hn)``. The rows of ``weight_ih`` and ``weight_hh`` are in
     torch's order r, z, n. The state is ``h``.
 
+    With ``norm="layer"`` or ``"group"`` the sums of r and z and both parts of n, the input's and the state's, each pass
+    through a norm over channels and map; with ``reset_after=False`` the sum of the two parts does. ``weight_norm`` and
+    ``bias_norm`` hold scale and shift, one a channel, in the order r, z, n, and the state's part. A group is 16
+    channels.
+
     References:
         Cho, K. et al. (2014). Learning Phrase Representations using RNN Encoder–Decoder for Statistical
         Machine Translation. https://arxiv.org/abs/1406.1078
         Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video
         Representations. https://arxiv.org/abs/1511.06432
+        Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450
     """
 
     title = "convolutional GRU (Cho et al. 2014; Ballas et al. 2016 with reset_after=False)"
-    gates, summed, states = 3, 2, ("h",)
-    options: ClassVar = {"reset_after": (True, False)}
+    gates, summed, states, norms = 3, 2, ("h",), 4
+    options: ClassVar = {"reset_after": (True, False), "norm": NORMS}
     reset_after: bool
     in_place = GRUInPlace
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (h,) = state
+        norm, kernel = (extra[:2], extra[2:]) if self.norm else ((), extra)
         if self.reset_after:
-            r, z, n, hn = gates.chunk(4, dim=1)
+            r, z, n, hn = self.normed(gates, norm).chunk(4, dim=1)
             n = (n + r.sigmoid() * hn).tanh()
         else:
-            r, z, n = gates.chunk(3, dim=1)
-            n = (n + self.conv(r.sigmoid() * h, *extra)).tanh()
+            rz, n = gates.split((2 * h.shape[1], h.shape[1]), dim=1)
+            r, z = self.normed(rz, norm).chunk(2, dim=1)
+            n = self.normed(n + self.conv(r.sigmoid() * h, *kernel), norm, first=2).tanh()
         return (n + z.sigmoid() * (h - n),)
+
+    def norm_rows(self) -> int:
+        return self.norms if self.reset_after else self.norms - 1
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """A reset before the convolution keeps the candidate's state weights for the step itself."""
         if self.reset_after:
             return w
         rz = len(w.hh) // 3 * 2
-        bias, extra = (None, ()) if w.b_hh is None else (w.b_hh[:rz], (w.b_hh[rz:],))
-        return DirectionWeights(w.ih, w.hh[:rz], w.b_ih, bias, (w.hh[rz:], *extra))
+        bias, own = (None, ()) if w.b_hh is None else (w.b_hh[:rz], (w.b_hh[rz:],))
+        return DirectionWeights(w.ih, w.hh[:rz], w.b_ih, bias, (*w.extra, w.hh[rz:], *own))
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):
@@ -123,9 +135,10 @@ class ConvGRUCell(GRUEquations, ConvRNNCellBase):
         kernel_size: Size,
         *args: Any,
         reset_after: bool = True,
+        norm: str | None = None,
         **kwargs: Unpack[CellArgs],
     ) -> None:
-        self._choose(reset_after=reset_after)
+        self._choose(reset_after=reset_after, norm=norm)
         super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
@@ -139,9 +152,10 @@ class ConvGRU(GRUEquations, ConvRNNBase):
         kernel_size: Kernels,
         *args: Any,
         reset_after: bool = True,
+        norm: str | None = None,
         **kwargs: Unpack[LayerArgs],
     ) -> None:
-        self._choose(reset_after=reset_after)
+        self._choose(reset_after=reset_after, norm=norm)
         super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 

@@ -1,15 +1,16 @@
 """The convolutional LSTM."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
-from ._base import Equations
-from ._cell import ConvRNNCellBase
+from ._base import Size
+from ._cell import CellArgs, ConvRNNCellBase
 from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
-from ._sequence import ConvRNNBase
+from ._norm import NORMS, Normed
+from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
 
 __all__ = [
     "Conv1dLSTM",
@@ -59,7 +60,7 @@ class LSTMInPlace(InPlaceStep):
         return None, dc
 
 
-class LSTMEquations(Equations):
+class LSTMEquations(Normed):
     r"""Shi et al. 2015 without peepholes; ``*`` is a convolution, ``⊙`` a product pixel by pixel.
 
     .. math::
@@ -70,28 +71,60 @@ class LSTMEquations(Equations):
 
     The rows of ``weight_ih`` and ``weight_hh`` are in torch's order i, f, g, o. The state is ``(h, c)``.
 
+    With ``norm="layer"`` or ``"group"`` each sum passes through a norm over channels and map before its activation,
+    and ``h' = o ⊙ tanh(norm(c'))``; c' goes on as it is. ``weight_norm`` and ``bias_norm`` hold scale and shift, one a
+    channel, for i, f, g, o and c'. A group is 16 channels.
+
     References:
         Shi, X. et al. (2015). Convolutional LSTM Network: A Machine Learning Approach for Precipitation
         Nowcasting. https://arxiv.org/abs/1506.04214
+        Ba, J. L. et al. (2016). Layer Normalization, section 6.1 of the supplement.
+        https://arxiv.org/abs/1607.06450
     """
 
     title = "convolutional LSTM (Shi et al. 2015, without peepholes)"
-    gates, states = 4, ("h", "c")
+    gates, states, norms = 4, ("h", "c"), 5
+    options: ClassVar = {"norm": NORMS}
     in_place = LSTMInPlace
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         _, c = state
-        i, f, g, o = gates.chunk(4, dim=1)
+        norm = extra[:2] if self.norm else ()
+        i, f, g, o = self.normed(gates, norm).chunk(4, dim=1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * c.tanh(), c
+        return o.sigmoid() * self.normed(c, norm, first=4).tanh(), c
 
 
 class ConvLSTMCell(LSTMEquations, ConvRNNCellBase):
     __doc__ = (LSTMEquations.__doc__ or "") + (ConvRNNCellBase.__doc__ or "")
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *args: Any,
+        norm: str | None = None,
+        **kwargs: Unpack[CellArgs],
+    ) -> None:
+        self._choose(norm=norm)
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
+
 
 class ConvLSTM(LSTMEquations, ConvRNNBase):
     __doc__ = (LSTMEquations.__doc__ or "") + (ConvRNNBase.__doc__ or "")
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: Widths,
+        kernel_size: Kernels,
+        *args: Any,
+        norm: str | None = None,
+        **kwargs: Unpack[LayerArgs],
+    ) -> None:
+        self._choose(norm=norm)
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
 
 class Conv1dLSTMCell(ConvLSTMCell):

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._base import DirectionWeights, Equations
+from ._base import Equations
 from .gru import Conv2dGRU, Conv2dGRUCell
 from .lstm import Conv2dLSTM, Conv2dLSTMCell
 from .peephole import Conv2dPeepholeLSTM
@@ -87,17 +87,8 @@ class GroupNormed(OneBias):
         rows = (self.gates * channels,)
         return super().extra_shapes(channels, kernel) | {"weight_norm": rows, "bias_norm": rows}
 
-    def reset_parameters(self) -> None:
-        """Initialises as the kind does; the norm's scale is 1 and its shift 0."""
-        super().reset_parameters()  # type: ignore[misc]
-        for name, p in self.named_parameters():
-            if name.startswith("weight_norm"):
-                nn.init.ones_(p)
-            elif name.startswith("bias_norm"):
-                nn.init.zeros_(p)
-
-    def normed(self, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The group norm of some of the gates, by their rows of scale and shift."""
+    def jointly_normed(self, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The group norm of some of the gates together, by their rows of scale and shift."""
         return F.group_norm(gates, max(1, gates.shape[1] // 32), weight, bias)
 
 
@@ -112,7 +103,7 @@ class Conv2dGroupNormLSTMCell(GroupNormed, Conv2dLSTMCell):
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """An LSTM's step on gates that are normed."""
-        return super().step(self.normed(gates, *extra), state, ())
+        return super().step(self.jointly_normed(gates, *extra), state, ())
 
 
 class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
@@ -129,16 +120,11 @@ class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs, reset_after=False)
 
-    def split(self, w: DirectionWeights) -> DirectionWeights:
-        """As a GRU's, and behind its own the norm's."""
-        kind = super().split(w)
-        return DirectionWeights(kind.ih, kind.hh, kind.b_ih, kind.b_hh, (*w.extra, *kind.extra))
-
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A GRU's step, its gates and its candidate normed."""
         (h,), (weight, bias, *candidate) = state, extra
         both = 2 * h.shape[1]
-        r, z = self.normed(gates[:, :both], weight[:both], bias[:both]).chunk(2, dim=1)
+        r, z = self.jointly_normed(gates[:, :both], weight[:both], bias[:both]).chunk(2, dim=1)
         n = gates[:, both:] + self.conv(r.sigmoid() * h, *candidate)
-        n = self.normed(n, weight[both:], bias[both:]).tanh()
+        n = self.jointly_normed(n, weight[both:], bias[both:]).tanh()
         return (n + z.sigmoid() * (h - n),)

@@ -32,6 +32,7 @@ from ._meta import size_limit
 from ._network import ConvRNNModel
 from ._preprocessing import Preprocessing
 from ._registry import list_models
+from ._stream import Stream
 from ._video import VideoModel
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
@@ -50,6 +51,7 @@ __all__ = [
     "Prediction",
     "Preprocessing",
     "Rollout",
+    "Stream",
     "VideoModel",
     "Weights",
     "WeightsError",

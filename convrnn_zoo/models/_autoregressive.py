@@ -116,6 +116,27 @@ class AutoregressiveForecaster(Forecaster):
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
 
+    def encode(self, x: Tensor, state: State | None = None) -> State:
+        """What a forecast goes on from after the frames ``(N, T, C, H, W)``: the next frame's patches, and the state.
+
+        `state` is what came of the frames before them.
+        """
+        patches = self.unshuffle(self.check_frames("x", x))
+        y, *held = state or (patches[:, 0], *self.start(patches[:, 0]))
+        rest = tuple(held)
+        for patch in patches.unbind(1):
+            y, rest, _ = self.advance(patch, rest)
+        return (y, *rest)
+
+    def decode(self, state: State, horizon: int | None = None) -> Tensor:
+        """The forecast ``(N, horizon, C, H, W)`` from what :meth:`encode` gives."""
+        y, *held = state
+        made, rest = [y], tuple(held)
+        for _ in range(self.check_horizon(horizon) - 1):
+            y, rest, _ = self.advance(y, rest)
+            made.append(y)
+        return self.shuffle(torch.stack(made, dim=1))
+
     def _check_teacher(self, x: Tensor, teacher: object, horizon: int | None) -> int:
         teacher = self.check_frames("teacher", teacher)
         expected = (len(x), teacher.shape[1] if horizon is None else horizon, *x.shape[2:])

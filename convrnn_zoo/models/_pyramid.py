@@ -1,6 +1,7 @@
 """The encoder–forecaster that goes down in resolution and up again."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -49,12 +50,21 @@ class PyramidForecaster(Forecaster):
 
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
         """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
-        y, horizon = self.check_frames("x", x).transpose(0, 1), self.check_horizon(horizon)
+        return self.decode(self.encode(x), horizon)
+
+    def encode(self, x: Tensor, state: Any = None) -> tuple[Any, ...]:
+        """The state of each layer of the encoder after the frames ``(N, T, C, H, W)``, from that before them."""
+        y = self.check_frames("x", x).transpose(0, 1)
         states = []
-        for down, layer in zip(self.downs, self.encoder, strict=True):
-            y, state = layer(framewise(down, y), None)
-            states.append(state)
-        y = constant_input(y[0], horizon)
-        for layer, up, state in zip(self.forecaster, self.ups, reversed(states), strict=True):
-            y = framewise(up, layer(y, state)[0])
+        for down, layer, before in zip(self.downs, self.encoder, state or [None] * len(self.downs), strict=True):
+            y, after = layer(framewise(down, y), before)
+            states.append(after)
+        return tuple(states)
+
+    def decode(self, state: Any, horizon: int | None = None) -> Tensor:
+        """The forecast ``(N, horizon, C, H, W)`` from an encoder's states."""
+        h = state[-1] if isinstance(state[-1], Tensor) else state[-1][0]
+        y = constant_input(h.flatten(0, -4), self.check_horizon(horizon))
+        for layer, up, before in zip(self.forecaster, self.ups, reversed(state), strict=True):
+            y = framewise(up, layer(y, before)[0])
         return y.transpose(0, 1)

@@ -51,13 +51,16 @@ def read_file(path: Path, origin: str, sha256: str | None = None) -> dict[str, T
 
 def write_file(state: Mapping[str, Tensor], path: Path) -> str:
     """Writes tensors as a safetensors file, whole or not at all, and gives its sha256; the same are the same bytes."""
-    # One entry of metadata: with more, their order and so the checksum differ from run to run. Plain copies, since
-    # the format takes no channels_last and no tied tensors.
-    plain = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
-    content = safetensors.torch.save(plain, {"format": "pt"})
+    # One entry of metadata: with more, their order and so the checksum differ from run to run.
+    content = safetensors.torch.save(plain(state), {"format": "pt"})
     with whole(path) as temporary:
         temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
+
+
+def plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that a file can hold: the format takes no channels_last and no tied tensors."""
+    return {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:

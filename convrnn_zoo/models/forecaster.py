@@ -115,9 +115,15 @@ class ConvRNNForecaster(Forecaster):
 
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
         """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
-        x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
-        _, state = self.encoder(framewise(self.stem, x.transpose(0, 1)))
-        names = len(self.encoder.states)
+        return self.decode(self.encode(x), horizon)
+
+    def encode(self, x: Tensor, state: Any = None) -> Any:
+        """The encoder's state after the frames ``(N, T, C, H, W)``, from that after the frames before them."""
+        return self.encoder(framewise(self.stem, self.check_frames("x", x).transpose(0, 1)), state)[1]
+
+    def decode(self, state: Any, horizon: int | None = None) -> Tensor:
+        """The forecast ``(N, horizon, C, H, W)`` from an encoder's state."""
+        horizon, names = self.check_horizon(horizon), len(self.encoder.states)
         parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
         begin, go_on = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
         y, _ = self.first(constant_input(parts[0][0][0], horizon), begin if names > 1 else begin[0])

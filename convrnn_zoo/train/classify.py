@@ -45,7 +45,8 @@ def accuracy(model: nn.Module, data: Labelled, *, read_padding: bool = False, ba
     logits = []
     for chosen in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
         x, lengths, _ = data.batch(chosen.tolist())
-        logits.append(model(model.normalize(x), lengths=None if read_padding else lengths))  # type: ignore[operator]
+        x = model.normalize(x).to(next(model.parameters()).dtype)  # type: ignore[operator]
+        logits.append(model(x, lengths=None if read_padding else lengths))
     return score(torch.cat(logits), data.labels, logits[0].shape[1], average="micro").item()
 
 

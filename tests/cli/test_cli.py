@@ -84,6 +84,15 @@ def test_predict_a_table_and_json(recording):
     assert found["probability"] == max(found["probabilities"].values()) == found["probabilities"][found["prediction"]]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_predict_in_half_precision(recording, dtype):
+    (exact,) = json.loads(run("predict", NAME, recording, "--json"))
+    (half,) = json.loads(run("predict", NAME, recording, "--json", "--dtype", dtype))
+    assert half["prediction"] == exact["prediction"]
+    assert 0 < abs(half["probability"] - exact["probability"]) < 0.05
+    assert "is not one of" in run("predict", NAME, recording, "--dtype", "int8", code=2)
+
+
 def test_predict_many_of_unequal_length_as_each_alone(recording, tmp_path):
     sample = np.load(SAMPLE)
     each = {f"r{i}": sample["x"][i, :n] for i, n in enumerate(sample["lengths"][:6])}

@@ -14,9 +14,13 @@ from convrnn_zoo.layers._scan import scan, scan_packed
 SEQUENCES = [
     v for v in vars(layers).values() if isinstance(v, type) and issubclass(v, ConvRNNBase) and hasattr(v, "ndim")
 ]
-VARIANTS = [(cls, {name: value}) for cls in SEQUENCES for name, values in cls.options.items() for value in values] + [
-    (cls, {}) for cls in SEQUENCES if not cls.options
+VARIANTS = [
+    (cls, {name: value} if name else {})
+    for cls in SEQUENCES
+    for name, values in ({k: v for k, v in cls.options.items() if k != "norm"} or {"": (None,)}).items()
+    for value in values
 ]
+"""Layers with a step in place: a norm takes it away, and leaves what the oracle does."""
 
 
 def case_id(value: object) -> str | None:

@@ -1,0 +1,55 @@
+"""What a norm costs: ``python -m benchmarks.norms`` times normed layers beside plain ones and records it."""
+
+import json
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import torch
+
+from .cases import CASES, Case
+from .measure import CLOCKS, time_case
+from .peers import Output, autograd_of_the_step
+
+MEASURED = Path(__file__).with_name("norms.json")
+NAMES = ("wide", "tiny", "gru")
+
+
+def build(case: Case, norm: str | None) -> Output:
+    """The layer of a case with a norm."""
+    cls = case.layer_class()
+    return Output(cls(case.in_channels, case.channels, case.kernel, num_layers=case.num_layers, norm=norm))
+
+
+SCHEMES: dict[str, Any] = {
+    "plain": partial(build, norm=None),
+    "autograd of the step": autograd_of_the_step,
+    "layer": partial(build, norm="layer"),
+    "group": partial(build, norm="group"),
+}
+
+
+@click.command()
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1), help="Runs of each.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
+@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True, help="See benchmarks.")
+@click.option("--out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File of the record.")
+def main(rounds: int, threads: int | None, clock: str, out: Path) -> None:
+    """Time layers with norms beside those without."""
+    if threads:
+        torch.set_num_threads(threads)
+    rows = []
+    for case in (case for case in CASES if case.name in NAMES):
+        row: dict[str, Any] = {"title": case.title}
+        for task, times in time_case(case, SCHEMES, rounds, clock):
+            row[task] = {name: round(median(times[name]), 7) for name in SCHEMES}
+        rows.append(row)
+        click.echo(json.dumps(row))
+    result = {"threads": torch.get_num_threads(), "torch": torch.__version__, "clock": clock, "rounds": rounds}
+    out.write_text(json.dumps({**result, "cases": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The records that pages show, measured anew where that is quick."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import norms
+from tools import precision
+
+RECORD = json.loads(precision.MEASURED.read_text(encoding="utf-8"))["weights"]
+IN_FLOATS = ("float32", "bfloat16", "float16")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def floats_alone():
+    """torchao, which rounds to bytes, is no part of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "PRECISIONS", {k: precision.PRECISIONS[k] for k in IN_FLOATS})
+        yield
+
+
+def test_reduced_precision_costs_a_classifier_what_the_record_says():
+    name = "convlstm1d_bi_1layer.japanese_vowels"
+    assert precision.of_classifier(name, None) == [row for row in RECORD[name] if row["precision"] in IN_FLOATS]
+
+
+def test_reduced_precision_costs_a_forecaster_what_the_record_says():
+    name = "convgru_forecaster.moving_mnist"
+    for row, told in zip(precision.of_forecaster(name, None), RECORD[name], strict=False):
+        assert row["precision"] == told["precision"]
+        assert row["bytes"] == told["bytes"]
+        assert row["mse"] == pytest.approx(told["mse"], rel=0.01)
+        assert row["difference"] == pytest.approx(told["difference"], rel=0.5)  # of rounding, which hardware does
+
+
+def test_no_precision_loses_accuracy_or_a_hundredth_of_an_error():
+    for name, rows in RECORD.items():
+        assert [row["precision"] for row in rows] == [*IN_FLOATS, "int8 weights"], name
+        exact = rows[0]
+        for row in rows:
+            if "accuracy" in row:
+                assert row["accuracy"] >= exact["accuracy"] - 0.5
+            else:
+                assert row["mse"] == pytest.approx(exact["mse"], rel=0.01)
+
+
+def test_the_command_times_norms(tmp_path, monkeypatch):
+    monkeypatch.setattr(norms, "NAMES", ("tiny",))
+    done = CliRunner().invoke(norms.main, ["--rounds", "1", "--out", str(tmp_path / "norms.json")])
+    assert done.exit_code == 0, done.output
+    (case,) = json.loads((tmp_path / "norms.json").read_text())["cases"]
+    assert case["training"].keys() == norms.SCHEMES.keys()
+    assert all(0 < seconds < 10 for seconds in case["training"].values())

@@ -1,0 +1,55 @@
+"""Weights saved in another precision than the model's."""
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import create_model, from_pretrained, save_pretrained
+
+from .examples import make
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_the_file_has_the_dtype_and_the_model_keeps_its_own(dtype, tmp_path):
+    model = make("convgru2d_bi_2layer", num_classes=3).eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    save_pretrained(model, tmp_path, dtype=dtype)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    saved = from_pretrained(tmp_path).eval()
+    assert {p.dtype for p in saved.parameters()} == {dtype}
+    assert all(torch.equal(v, before[k].to(dtype)) for k, v in saved.state_dict().items())
+    again = from_pretrained(tmp_path, dtype=torch.float32).eval() if dtype != torch.float64 else saved
+    x = torch.randn(2, 3, model.in_chans, 6, 5)
+    tolerance = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float64: 1e-6}[dtype]
+    for one in (saved, again):
+        found = one(x.to(next(one.parameters()).dtype)).float()
+        torch.testing.assert_close(found, model(x), atol=tolerance, rtol=tolerance)
+
+
+def test_half_the_bytes(tmp_path):
+    model = create_model("convlstm2d_2layer", in_chans=1)
+    for name, dtype in (("whole", None), ("half", torch.bfloat16)):
+        save_pretrained(model, tmp_path / name, dtype=dtype)
+    whole, half = ((tmp_path / n / "model.safetensors").stat().st_size for n in ("whole", "half"))
+    assert whole == pytest.approx(2 * half, rel=0.01)
+
+
+def test_rounded_weights_have_no_claim_of_the_record(tmp_path):
+    name = "convlstm1d_bi_1layer.japanese_vowels"
+    model = create_model(name, pretrained=True)
+    save_pretrained(model, tmp_path / "as they are")
+    save_pretrained(model, tmp_path / "half", dtype=torch.float16)
+    assert from_pretrained(tmp_path / "as they are").record is not None
+    assert from_pretrained(tmp_path / "half").record is None
+
+
+def test_what_does_not_fit_is_refused_and_nothing_written(tmp_path):
+    model = make()
+    with torch.no_grad():
+        model.rnn.weight_hh_l0[0] = 1e5
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"weight_hh_l0 hold values beyond the range of torch.float16"):
+        save_pretrained(model, tmp_path / "model", dtype=torch.float16)
+    with pytest.raises(TypeError, match=r"dtype must be one of torch.float64, .*got torch.int8"):
+        save_pretrained(model, tmp_path / "model", dtype=torch.int8)
+    assert not (tmp_path / "model").exists()
+    save_pretrained(model, tmp_path / "model", dtype=torch.bfloat16)

@@ -1,0 +1,137 @@
+"""Forecasters as pysteps and mlcast call them."""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.interop import MLCastNetwork, nowcast_method
+
+RAIN = "convgru_forecaster.rain"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return convrnn_zoo.create_model(RAIN, pretrained=True).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    """A shower that moves to the right, mm/h, of a size that the model cannot divide."""
+    y, x = np.mgrid[:42, :50]
+    return np.stack([8 * np.exp(-((x - 12 - 3 * t) ** 2 + (y - 20) ** 2) / 60) for t in range(8)])
+
+
+# ---- pysteps -------------------------------------------------------------------------------------------------------
+def test_the_forecast_is_the_models_own(model, images):
+    forecast = nowcast_method(model)(images[:4], 4)
+    assert forecast.shape == (4, 42, 50)
+    np.testing.assert_array_equal(forecast, model.forecast(images[:4], 4))
+    np.testing.assert_array_equal(nowcast_method(model)(images[:4], [1, 3]), forecast[[0, 2]])
+
+
+def test_masked_pixels_are_unknown_and_stay_so(model, images):
+    masked = np.ma.masked_array(images[:4], mask=False)
+    masked[:, :5] = np.ma.masked
+    forecast = nowcast_method(model)(masked, 2)
+    assert np.isnan(forecast[:, :5]).all()
+    assert np.isfinite(forecast[:, 5:]).all()
+
+
+def test_in_place_of_a_method_of_pysteps(model, images):
+    """The same loop over methods, with pysteps' own scores."""
+    pytest.importorskip("cv2")
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as pysteps is imported
+        pysteps = pytest.importorskip("pysteps")
+        extrapolation = pysteps.nowcasts.get_method("extrapolation")
+        motion = pysteps.motion.get_method("LK")(images[:4])
+        methods = {
+            "extrapolation": lambda precip, timesteps: extrapolation(precip[-1], motion, timesteps),
+            "zoo": nowcast_method(model),
+        }
+        scores = {}
+        for name, method in methods.items():
+            forecast = method(images[:4], 4)
+            assert forecast.shape == (4, 42, 50), name
+            known = np.nan_to_num(forecast)
+            scores[name] = pysteps.verification.detcatscores.det_cat_fct(known[0], images[4], 0.5, scores="CSI")["CSI"]
+    assert scores["zoo"] > 0.5
+    assert scores["extrapolation"] > 0.5
+
+
+def small(name, **kwargs):
+    return convrnn_zoo.create_model(name, hidden_channels=2, **kwargs)
+
+
+BAD = {
+    "two axes": (lambda m, x: nowcast_method(m)(x[0], 1), r"latest radar images \(T, m, n\), got \(42, 50\)"),
+    "dB": (lambda m, x: nowcast_method(m)(x - 15, 1), r"expected mm/h from 0, got -15.*in dB.*inverse=True"),
+    "no steps": (lambda m, x: nowcast_method(m)(x, 0), "timesteps must be at least 1"),
+    "half a step": (lambda m, x: nowcast_method(m)(x, [0.5, 1]), "whole numbers from 1 that rise"),
+    "falling": (lambda m, x: nowcast_method(m)(x, [2, 1]), "whole numbers from 1 that rise"),
+    "none": (lambda m, x: nowcast_method(m)(x, []), "whole numbers from 1 that rise"),
+    "classifier": (lambda m, x: nowcast_method(convrnn_zoo.create_model("convgru2d_1layer")), "forecaster of one"),
+    "channels": (lambda m, x: nowcast_method(small("predrnn", in_chans=2)), "forecaster of one channel"),
+    "units": (lambda m, x: nowcast_method(small("predrnn")), "what its values mean"),
+    "mlcast's classifier": (lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru2d_1layer")), "a forecaster"),
+    "mlcast's unit": (
+        lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru_forecaster.moving_mnist", pretrained=True)),
+        "values are in brightness",
+    ),
+    "no member": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), 1, 0), "ensemble_size must be at least"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_is_refused_with_the_reason(model, images, case):
+    call, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        call(model, images[:4])
+
+
+# ---- mlcast --------------------------------------------------------------------------------------------------------
+RATES = torch.tensor([0.0, 0.02, 0.1, 1.0, 10.0, 100.0, 1000.0])
+NORMALISED = torch.tensor([-1.0, -1.0, -0.7663, -0.2330, 0.3003, 0.8337, 1.0])  # what mlcast 0.1.0 makes of them
+
+
+def test_rates_are_normalised_as_mlcast_does(model):
+    network = MLCastNetwork(model)
+    torch.testing.assert_close(network.from_rate(RATES), NORMALISED, atol=5e-5, rtol=0)
+    there = network.to_rate(network.from_rate(RATES[2:6]))
+    torch.testing.assert_close(there, RATES[2:6], rtol=1e-4, atol=0)
+    assert network.to_rate(torch.tensor([-1.0])).item() == 0
+
+
+def test_trained_weights_forecast_rates(model, images):
+    network, x = MLCastNetwork(model), torch.from_numpy(images[None, :4, None]).float()
+    made = network(network.from_rate(x), steps=3, ensemble_size=2)
+    assert made.shape == (1, 3, 2, 42, 50)
+    assert torch.equal(made[:, :, 0], made[:, :, 1])
+    expected = model.forecast(x, 3)
+    rate, visible = network.to_rate(made[:, :, :1]), expected > 0.1  # below 0 dBZ mlcast knows no rain
+    torch.testing.assert_close(rate[visible], expected[visible], rtol=0.1, atol=0.05)
+
+
+def test_an_untrained_model_is_trained_on_what_mlcast_hands_it():
+    inner = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=3, num_layers=1, patch_size=2)
+    network, x = MLCastNetwork(inner), torch.rand(2, 3, 1, 8, 6) * 2 - 1
+    assert torch.equal(network(x, 2), inner(x, 2))
+    network(x, 2).square().mean().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    assert network.input_channels == 1
+    assert network(x[..., :5], 2).shape == (2, 2, 1, 8, 5)
+
+
+def test_a_trained_one_can_be_trained_further(model):
+    network = MLCastNetwork(model)
+    x = torch.full((1, 2, 1, 8, 8), -1.0)
+    x[..., 2:6, 2:6] = 0.3
+    made = network(x, steps=1)
+    grads = torch.autograd.grad(made.sum(), list(model.parameters()))
+    assert all(g.isfinite().all() for g in grads)
+    assert any(g.any() for g in grads)

@@ -1,0 +1,175 @@
+"""Norms of gates and cell state: against torch's own, on maps of any size, packed, reversed, in chunks."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import CELLS, SEQUENCES, assert_close, case_id, mapped, space
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from convrnn_zoo.interop import SOURCES
+from convrnn_zoo.layers import Conv2dGRU, Conv2dGRUCell, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM
+from convrnn_zoo.layers.gru import GRUInPlace
+from convrnn_zoo.layers.lstm import LSTMInPlace
+from convrnn_zoo.layers.onebias import Conv2dGroupNormLSTMCell
+from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
+
+OVER_OPTIONS = [
+    (cls, {"norm": norm, **more})
+    for cls in SEQUENCES
+    if "norm" in cls.options
+    for norm in ("layer", "group")
+    for more in ([{"reset_after": True}, {"reset_after": False}] if "reset_after" in cls.options else [{}])
+]
+every = pytest.mark.parametrize(("cls", "options"), OVER_OPTIONS, ids=case_id)
+of_two_dimensions = pytest.mark.parametrize(
+    ("cls", "options"), [(c, o) for c, o in OVER_OPTIONS if c.ndim == 2], ids=case_id
+)
+
+
+def drawn(module: Any) -> Any:
+    """With scales and shifts that are not those it starts from."""
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if "norm" in name:
+                p.add_(0.5 * torch.randn_like(p))
+    return module
+
+
+def torchs_own(norm: str, channels: int, size: tuple[int, ...], weight: Tensor, bias: Tensor) -> nn.Module:
+    """torch.nn.LayerNorm over channels and map, or torch.nn.GroupNorm of 16 channels."""
+    if norm == "group":
+        module: Any = nn.GroupNorm(channels // 16, channels)
+        module.weight, module.bias = nn.Parameter(weight), nn.Parameter(bias)
+        return module
+    module = nn.LayerNorm([channels, *size])
+    shape = (channels, *(1,) * len(size))
+    module.weight = nn.Parameter(weight.reshape(shape).expand(channels, *size))
+    module.bias = nn.Parameter(bias.reshape(shape).expand(channels, *size))
+    return module
+
+
+def norms_of(cell: Any, norm: str) -> list[nn.Module]:
+    rows = zip(cell.weight_norm.split(32), cell.bias_norm.split(32), strict=True)
+    return [torchs_own(norm, 32, (4, 5), *row) for row in rows]
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_the_lstm_by_torchs_own_norms(norm: str) -> None:
+    cell, c0 = drawn(Conv2dLSTMCell(3, 32, 3, norm=norm)), torch.randn(2, 32, 4, 5)
+    x, h0 = torch.randn(2, 3, 4, 5), torch.randn(2, 32, 4, 5)
+    sums = F.conv2d(x, cell.weight_ih, cell.bias_ih, padding=1) + F.conv2d(h0, cell.weight_hh, cell.bias_hh, padding=1)
+    rows = norms_of(cell, norm)
+    i, f, g, o = (n(part) for n, part in zip(rows, sums.split(32, 1), strict=False))
+    c = f.sigmoid() * c0 + i.sigmoid() * g.tanh()
+    assert_close(cell(x, (h0, c0)), (o.sigmoid() * rows[4](c).tanh(), c), 1e-5)
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_the_gru_by_torchs_own_norms(norm: str, reset_after: bool) -> None:
+    cell: Any = drawn(Conv2dGRUCell(3, 32, 3, norm=norm, reset_after=reset_after))
+    x, h0 = torch.randn(2, 3, 4, 5), torch.randn(2, 32, 4, 5)
+    rows = norms_of(cell, norm)
+    assert len(rows) == (4 if reset_after else 3)
+    ir, iz, i_n = F.conv2d(x, cell.weight_ih, cell.bias_ih, padding=1).split(32, 1)
+    hr, hz, hn = F.conv2d(h0, cell.weight_hh, cell.bias_hh, padding=1).split(32, 1)
+    r, z = rows[0](ir + hr).sigmoid(), rows[1](iz + hz).sigmoid()
+    if reset_after:
+        n = (rows[2](i_n) + r * rows[3](hn)).tanh()
+    else:
+        n = rows[2](i_n + F.conv2d(r * h0, cell.weight_hh[64:], cell.bias_hh[64:], padding=1)).tanh()
+    assert_close(cell(x, h0), (1 - z) * n + z * h0, 1e-5)
+
+
+@every
+def test_packed_equals_each_alone_in_both_directions(cls: type, options: dict) -> None:
+    rnn = drawn(cls(2, 32, 3, num_layers=2, bidirectional=True, **options))
+    x, lengths = torch.randn(5, 3, 2, *space(cls, 2)), [2, 5, 3]
+    output, state = rnn(pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False))
+    padded, _ = pad_packed_sequence(output)
+    for i, n in enumerate(lengths):
+        alone, end = rnn(x[:n, i : i + 1])
+        assert_close(padded[:n, i : i + 1], alone, 1e-5)
+        assert_close(mapped(lambda s, i=i: s[:, i : i + 1], state), end, 1e-5)
+
+
+@of_two_dimensions
+def test_chunks_equal_the_whole_and_maps_may_be_of_any_size(cls: type, options: dict) -> None:
+    rnn = drawn(cls(2, 32, 3, num_layers=2, **options))
+    for size in ((4, 3), (1, 7)):
+        x = torch.randn(7, 2, 2, *size)
+        first, state = rnn(x[:4])
+        second, state = rnn(x[4:], state)
+        whole, last = rnn(x)
+        assert_close(torch.cat([first, second]), whole, 1e-5)
+        assert_close(state, last, 1e-5)
+
+
+@of_two_dimensions
+def test_the_scale_of_the_input_does_not_matter(cls: type, options: dict) -> None:
+    """What the norm is for; without biases, which do not grow with the input."""
+    rnn = cls(2, 32, 3, bias=False, dtype=torch.float64, **options)
+    x = torch.randn(1, 2, 2, 6, 5, dtype=torch.float64)  # one step: the state does not grow either
+    assert_close(rnn(1000 * x)[0], rnn(x)[0], 1e-3)
+
+
+@of_two_dimensions
+def test_recomputing_gives_the_same_gradients(cls: type, options: dict) -> None:
+    rnn, x = drawn(cls(2, 32, 3, **options)), torch.randn(5, 1, 2, 4, 3)
+    expected = torch.autograd.grad(rnn(x)[0].square().sum(), list(rnn.parameters()))
+    rnn.grad_checkpointing = True
+    assert_close(torch.autograd.grad(rnn(x)[0].square().sum(), list(rnn.parameters())), expected, 1e-5)
+
+
+def test_a_norm_starts_as_one_and_is_counted() -> None:
+    lstm, gru = Conv2dLSTM(2, 32, 3, norm="layer"), Conv2dGRU(2, 32, 3, norm="group", reset_after=False)
+    assert torch.equal(lstm.weight_norm_l0, torch.ones(5 * 32))
+    assert torch.equal(gru.bias_norm_l0, torch.zeros(3 * 32))
+    assert not torch.equal(lstm.bias_hh_l0, torch.zeros(4 * 32))
+
+
+def test_only_who_has_a_norm_leaves_the_fast_way() -> None:
+    assert Conv2dLSTM(1, 2, 3).in_place is LSTMInPlace is Conv2dLSTM.in_place
+    assert Conv2dGRU(1, 2, 3).in_place is GRUInPlace is Conv2dGRU.in_place
+    assert Conv2dLSTM(1, 2, 3, norm="layer").in_place is None
+    assert Conv2dLSTM.in_place is LSTMInPlace
+
+
+def test_without_a_norm_the_same_seed_gives_the_same_layer() -> None:
+    torch.manual_seed(0)
+    plain = Conv2dLSTM(1, 2, 3)
+    torch.manual_seed(0)
+    assert torch.equal(Conv2dLSTM(1, 2, 3, norm=None).weight_hh_l0, plain.weight_hh_l0)
+    assert not any("norm" in name for name in plain.state_dict())
+
+
+BAD: dict[str, tuple[Any, type[Exception], str]] = {
+    "name": (lambda: Conv2dLSTM(1, 2, 3, norm="batch"), ValueError, "norm must be one of None, 'layer', 'group'"),
+    "width": (lambda: Conv2dGRU(1, 24, 3, norm="group"), ValueError, "multiple of 16, or at most 16.* got 24"),
+    "other kind": (lambda: Conv2dPeepholeLSTM(1, 2, 3, norm="layer"), TypeError, "norm"),
+    "other step": (lambda: Conv2dLeakyGRU(1, 2, 3, norm="layer"), ValueError, "a step of its own"),
+    "normed already": (lambda: Conv2dGroupNormLSTMCell(1, 2, 3, norm="layer"), ValueError, "a step of its own"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_normed_is_refused(case: str) -> None:
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("source", [name for name, source in SOURCES.items() if source.export])
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU])
+def test_no_other_project_is_said_to_have_it(source: str, cls: type) -> None:
+    with pytest.raises(ValueError, match=r"norm='layer', and it knows no norms|it knows \w+ .*alone"):
+        SOURCES[source].export(cls(1, 4, 3, norm="layer"))
+
+
+def test_the_cells_of_both_kinds_take_it() -> None:
+    assert {cls.__name__ for cls in CELLS if "norm" in cls.options} == {
+        f"Conv{n}d{kind}Cell" for n in (1, 2, 3) for kind in ("LSTM", "GRU")
+    }

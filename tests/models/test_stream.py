@@ -1,0 +1,229 @@
+"""Streams: pieces equal the whole, over the registry; resets, waiting, memory, and states that are saved."""
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.layers import KINDS
+from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.models._stream import Stream
+
+NAMES = list(entry_points())
+SMALL = {"convgru_ef": 4, "convlstm_ef": 4, "convgru_hko7": 4, "trajgru_hko7": 4}
+EDGE = {"convgru_hko7": 30, "trajgru_hko7": 30}
+
+
+def build(name, **kwargs):
+    return convrnn_zoo.create_model(name, in_chans=1, hidden_channels=SMALL.get(name, 3), **kwargs).eval()
+
+
+def input_of(name, model, batch=2, steps=5):
+    if isinstance(model, convrnn_zoo.Forecaster):
+        return torch.rand(batch, steps, 1, *(EDGE.get(name, 8),) * 2)
+    return torch.randn(batch, steps, 1, *(4, 3, 2)[: model.rnn.ndim])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
+    model = build(name)
+    if "_bi_" in name:
+        with pytest.raises(ValueError, match=r"in both directions.*take a model of one direction"):
+            Stream(model)
+        return
+    x = input_of(name, model)
+    stream = Stream(model)
+    if isinstance(model, convrnn_zoo.Forecaster):
+        for t in range(5):  # frame by frame, each forecast from all frames so far
+            forecast = stream(x[:, t], horizon=2)
+            assert not forecast.requires_grad
+            torch.testing.assert_close(forecast, model(x[:, : t + 1], horizon=2), atol=1e-5, rtol=1e-5)
+    else:
+        found = [stream(piece) for piece in x.split([2, 1, 2], dim=1)]
+        torch.testing.assert_close(torch.cat(found, 1), model(x), atol=1e-5, rtol=1e-5)
+        assert not found[0].requires_grad
+    assert stream.steps.tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_bare_layer(kind, batch_first):
+    layer = KINDS[kind][2](1, [3, 4], 3, num_layers=2, batch_first=batch_first).eval()
+    x, stream = torch.randn(2, 5, 1, 4, 3), Stream(layer)
+    found = torch.cat([stream(x[:, :3]), stream(x[:, 3]).unsqueeze(1), stream(x[:, 4:])], 1)
+    whole, last = layer(x if batch_first else x.transpose(0, 1))
+    torch.testing.assert_close(found, whole if batch_first else whole.transpose(0, 1))
+    torch.testing.assert_close(stream.state, last)
+
+
+@pytest.mark.parametrize("pool", ["avg", "max", "last"])
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_what_is_pooled_over_all_frames_so_far(pool, num_classes):
+    model = build("convlstm1d_2layer", num_classes=num_classes, global_pool=pool)
+    x, stream = torch.randn(3, 9, 1, 4), Stream(model)
+    for read in (4, 5, 9):
+        answer = stream(x[:, int(stream.steps[0]) if len(stream.steps) else 0 : read])
+        torch.testing.assert_close(answer, model(x[:, :read]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["", "avg", "max", "last"])
+def test_sequences_of_unequal_length_and_those_that_wait(pool):
+    """Every sequence by itself gives what it gives in a batch in which others are ahead, wait or begin anew."""
+    model = build("convgru2d_2layer", num_classes=3, global_pool=pool)
+    x = torch.randn(3, 8, 1, 4, 3)
+    stream, alone = Stream(model), [Stream(model) for _ in range(3)]
+    read = [0, 0, 0]
+    for lengths in ([3, 1, 0], [0, 2, 2], [1, 0, 0], [2, 2, 2]):
+        piece = torch.stack([x[i, read[i] : read[i] + 3] for i in range(3)])
+        piece = torch.where(torch.arange(3).reshape(1, 3, 1, 1, 1) < torch.tensor(lengths).reshape(3, 1, 1, 1, 1),
+                            piece, torch.inf)  # fmt: skip
+        together = stream(piece, lengths)
+        for i, n in enumerate(lengths):
+            if n:
+                expected = alone[i](piece[i : i + 1, :n])
+                found = together[i : i + 1, :n] if pool == "" else together[i : i + 1]
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+            elif pool and not read[i]:
+                assert together[i].isnan().all()  # it has said nothing yet
+            read[i] += n
+        assert stream.steps.tolist() == read
+        if lengths == [1, 0, 0]:
+            stream.reset([1])
+            alone[1].reset()
+            read[1] = 0
+            assert stream.steps.tolist() == [4, 0, 2]
+    torch.testing.assert_close(stream.state, torch.cat([one.state for one in alone], 1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["convlstm2d_2layer", "convgru_forecaster", "trajgru_hko7", "predrnn", "convlstm_ef"])
+def test_an_item_that_is_reset_forgets_and_its_neighbours_do_not(name):
+    model = build(name)
+    before, after = input_of(name, model, batch=4, steps=2), input_of(name, model, batch=4, steps=2)
+    stream, undisturbed, new = Stream(model), Stream(model), Stream(model)
+    stream(before)
+    undisturbed(before)
+    stream.reset(torch.tensor([False, True, False, True]))
+    found, kept, fresh = stream(after), undisturbed(after), new(after)
+    torch.testing.assert_close(found[[0, 2]], kept[[0, 2]], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found[[1, 3]], fresh[[1, 3]], atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(found[[1, 3]], kept[[1, 3]], atol=1e-6)
+    stream.reset()
+    torch.testing.assert_close(stream(after), fresh)
+
+
+def resident():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("steps", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_memory_is_flat_over_the_steps(steps):
+    model = build("convgru1d_1layer", num_classes=2)
+    stream, frame = Stream(model), torch.randn(1, 1, 2000)  # a state of 24 kB
+    for _ in range(steps // 10):
+        stream(frame)
+    before = resident()
+    for _ in range(steps - steps // 10):
+        logits = stream(frame)
+    assert resident() - before < 10e6  # the states alone would be 22 or 216 MB
+    assert stream.steps.tolist() == [steps]
+    assert logits.isfinite().all()
+    assert stream.state.grad_fn is None
+
+
+def test_thousands_of_streams_in_one_batch():
+    model = build("convlstm1d_1layer", num_classes=2)
+    x, stream = torch.randn(3000, 4, 1, 5), Stream(model)
+    for t in range(4):
+        logits = stream(x[:, t])
+    torch.testing.assert_close(logits[[0, 1234, 2999]], model(x[[0, 1234, 2999]]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("convlstm2d_2layer", {"num_classes": 3}),
+        ("convgru1d_1layer", {}),
+        ("convlstm_forecaster", {}),
+        ("convlstm_ef", {}),
+        ("predrnn", {}),
+        ("convlstm2d_2layer", {"num_classes": 3, "dtype": torch.bfloat16}),
+    ],
+)
+def test_a_restored_state_goes_on_exactly(name, kwargs, tmp_path):
+    model = build(name, **kwargs)
+    x = input_of(name, model).to(kwargs.get("dtype", torch.float32))
+    stream, other = Stream(model), Stream(model)
+    stream(x[:, :3])
+    stream.save(tmp_path / "state.safetensors")
+    other.load(tmp_path / "state.safetensors")
+    assert other.steps.tolist() == [3, 3]
+    assert torch.equal(other(x[:, 3:]), stream(x[:, 3:]))
+
+
+def test_a_state_of_other_weights_is_refused(tmp_path):
+    stream = Stream(build("convgru1d_1layer"))
+    stream(torch.randn(1, 1, 4))
+    stream.save(tmp_path / "state.safetensors")
+    with pytest.raises(convrnn_zoo.WeightsError, match="the state of a model with other weights"):
+        Stream(build("convgru1d_1layer")).load(tmp_path / "state.safetensors")
+    convrnn_zoo.save_pretrained(stream.model, tmp_path)
+    with pytest.raises(convrnn_zoo.WeightsError, match="holds no state of a stream"):
+        stream.load(tmp_path / "model.safetensors")
+    with pytest.raises(convrnn_zoo.WeightsError, match="no such file"):
+        stream.load(tmp_path / "nothing.safetensors")
+
+
+X = torch.randn(2, 3, 1, 4)
+BAD = {
+    "training": (lambda: Stream(build("convgru1d_1layer").train()), ValueError, "call model.eval"),
+    "kind": (lambda: Stream(torch.nn.Linear(1, 1).eval()), ValueError, "expected a sequence model.* got Linear"),
+    "no tensor": (lambda: running()([1]), ValueError, "expected a piece .* got .1. .list"),
+    "rank": (lambda: running()(X[0, 0]), ValueError, "expected a piece .*4-D.* got a tensor of shape .1, 4."),
+    "channels": (lambda: running()(X.expand(2, 3, 2, 4)), ValueError, "expected 1 input channels"),
+    "map": (lambda: running()(X[..., :3]), ValueError, "expected h_0 of shape"),
+    "batch": (lambda: running()(X[:1]), ValueError, "holds 2 sequences, got a piece of 1"),
+    "lengths of frames": (lambda: running()(X[:, 0], [1, 1]), ValueError, "one frame each"),
+    "length too long": (lambda: running()(X, [4, 1]), ValueError, r"from 0 to the 3 frames .* got \[4, 1\]"),
+    "negative length": (lambda: running()(X, [-1, 1]), ValueError, "from 0 to the 3 frames"),
+    "too few lengths": (lambda: running()(X, [1]), ValueError, "2 whole numbers"),
+    "horizon": (lambda: running()(X, horizon=2), ValueError, "forecasts nothing"),
+    "lengths of a forecaster": (
+        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), [1]), ValueError, "as many frames",
+    ),
+    "lengths of a layer": (lambda: Stream(running().model.rnn)(X, [1, 1]), ValueError, "wrap it as a model"),
+    "horizon of none": (
+        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), horizon=0), ValueError, "horizon must be at least",
+    ),
+    "item": (lambda: running().reset([2]), IndexError, "out of bounds"),
+    "item too early": (lambda: Stream(build("convgru1d_1layer")).reset([0]), ValueError, "no items yet"),
+    "save too early": (lambda: Stream(build("convgru1d_1layer")).save("x"), ValueError, "no state yet"),
+}  # fmt: skip
+
+
+def running():
+    stream = Stream(build("convgru1d_1layer", num_classes=2))
+    stream(X)
+    return stream
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_says_what_was_expected_what_came_and_the_cure(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_refused_piece_leaves_the_state_as_it_was():
+    stream = running()
+    before, steps = stream.state.clone(), stream.steps.tolist()
+    with pytest.raises(ValueError, match="expected 1 input channels"):
+        stream(X.expand(2, 3, 2, 4))
+    assert torch.equal(stream.state, before)
+    assert stream.steps.tolist() == steps
+    stream.model.train()
+    with pytest.raises(ValueError, match=r"training mode; call model.eval\(\)"):
+        stream(X)
