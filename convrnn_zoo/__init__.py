@@ -38,8 +38,9 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from . import hub, interop
+    from . import hub, interop, onnx
     from .hub import push_to_hub, save_pretrained
+    from .onnx import ExportError, export
 
 __all__ = [
     *layers.__all__,  # type: ignore[attr-defined]
@@ -47,6 +48,7 @@ __all__ = [
     "AutoregressiveForecaster",
     "ConvRNNForecaster",
     "ConvRNNModel",
+    "ExportError",
     "Forecaster",
     "ConvRNNHubError",
     "HubAccessError",
@@ -59,6 +61,7 @@ __all__ = [
     "ZooModel",
     "__version__",
     "create_model",
+    "export",
     "from_pretrained",
     "hub",
     "interop",
@@ -66,6 +69,7 @@ __all__ = [
     "list_models",
     "load_weights",
     "models",
+    "onnx",
     "push_to_hub",
     "save_pretrained",
     "size_limit",
@@ -75,10 +79,12 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """What is imported when it is first used."""
-        if name in ("hub", "interop"):
+        if name in ("hub", "interop", "onnx"):
             return import_module(f".{name}", __name__)
         if name in ("push_to_hub", "save_pretrained"):
             return getattr(import_module(".hub", __name__), name)
+        if name in ("ExportError", "export"):
+            return getattr(import_module(".onnx", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

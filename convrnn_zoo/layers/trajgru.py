@@ -221,4 +221,4 @@ class TrajGRUStateCell(TrajGRUCell):
         return x.new_zeros(())
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
-        return x.new_zeros(()).expand(len(x), len(w.hh), *x.shape[2:])
+        return x.new_zeros(()).expand(x.shape[0], len(w.hh), *x.shape[2:])
