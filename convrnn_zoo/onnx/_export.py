@@ -92,7 +92,7 @@ def export(
     programs = {which: trace(part, traced_sizes(plan), plan.least) for which, part in plan.parts.items()}
     facts = {which: metadata(model, plan, which, form) for which in plan.parts}
     if format == "torch":
-        check(plan, {which: run_program(programs[which], part) for which, part in plan.parts.items()}, kind)
+        check(plan, {which: run_program(programs[which], part) for which, part in plan.parts.items()}, kind, alone=False)
     return _write(path, format, plan, programs, facts, kind)
 
 
@@ -141,5 +141,5 @@ def _write(
             else:
                 need("onnx", "onnx").save(to_onnx(programs[which], part, facts[which]), written[which])
         if format == "onnx":
-            check(plan, {which: run_file(written[which], part) for which, part in plan.parts.items()}, kind)
+            check(plan, {which: run_file(written[which], part) for which, part in plan.parts.items()}, kind, alone=True)
     return tuple(files.values())
