@@ -1,8 +1,16 @@
 """What every model of the zoo has."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+from ._preprocessing import Preprocessing
+from ._weights import Weights
+
+OF_HEAD = ("label_names", "label_descriptions")
+"""What a cfg of timm's says of a classifier's outputs."""
 
 
 class ZooModel(nn.Module):
@@ -26,7 +34,25 @@ class ZooModel(nn.Module):
     """timm's description of the weights and of the data that they were trained on."""
     model_args: dict[str, Any]
     """What the architecture was built with."""
+    preprocessing: Preprocessing | None = None
+    """Of a forecaster: from frames in the unit of its data to what it sees, and back; None where nobody has said."""
+    record: Weights | None = None
+    """What is claimed of the weights that were loaded; None without weights, and where they were fitted to another
+    head or other sizes."""
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode for a while; a model that is in it stays untouched, by however many threads."""
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

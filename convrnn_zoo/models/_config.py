@@ -9,6 +9,8 @@ from timm.models import PretrainedCfg
 
 from ._errors import WeightsError
 from ._meta import check_arguments
+from ._preprocessing import Preprocessing
+from ._weights import Weights
 
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 _LONGEST = 2**20
@@ -24,6 +26,10 @@ class Config:
     args: dict[str, Any]
     """The arguments of the model."""
     sha256: str | None
+    preprocessing: Preprocessing | None = None
+    """Of a forecaster."""
+    record: Weights | None = None
+    """What is claimed of the weights."""
 
 
 def read_config(path: Path, origin: str) -> Config:
@@ -57,6 +63,9 @@ def read_config(path: Path, origin: str) -> Config:
     if sha256 is not None and not (isinstance(sha256, str) and len(sha256) == 64):
         raise refuse("weights_sha256 is not a checksum")
     cfg = {**(cfg or {}), **{k: raw[k] for k in ("num_classes", "label_names", "label_descriptions") if k in raw}}
+    labels = cfg.get("label_names") or []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise refuse("label_names are not a list of words")
     if unknown := sorted(set(cfg) - set(_DEFAULTS)):
         raise refuse(f"pretrained_cfg has fields that timm does not know: {', '.join(unknown)[:200]}; upgrade timm if "
                      "they are newer than it")  # fmt: skip
@@ -69,4 +78,16 @@ def read_config(path: Path, origin: str) -> Config:
     claimed = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, origin)
     if args.get("num_classes", classes) != classes:
         raise refuse(f"{CONFIG} contradicts itself: {classes} classes, and model_args {args}")
-    return Config(architecture, cfg, {**args, **claimed, **args}, sha256)  # in the order of the file
+    args = {**args, **claimed, **args}  # in the order of the file
+    try:
+        preprocessing = Preprocessing.from_json(raw["preprocessing"]) if raw.get("preprocessing") is not None else None
+        record = Weights.from_plain(raw["record"]) if raw.get("record") is not None else None
+    except ValueError as e:
+        raise refuse(f"{CONFIG}: {e}") from e
+    if preprocessing is not None and len(preprocessing.mean) not in (0, 1, args["in_chans"]):
+        raise refuse(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {len(preprocessing.mean)} means")
+    if record is not None:
+        said = (record.architecture, record.args, record.sha256, record.preprocessing)
+        if said != (architecture, args, sha256, preprocessing):
+            raise refuse(f"{CONFIG} contradicts itself: its record is of another model, {record.name}")
+    return Config(architecture, cfg, args, sha256, preprocessing, record)
