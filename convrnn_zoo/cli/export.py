@@ -6,7 +6,7 @@ from typing import Any
 import click
 import torch
 
-from ..models import create_model, from_pretrained
+from ..models import from_pretrained
 from ..onnx import export as export_model
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
@@ -44,9 +44,8 @@ def export(
     """
     if out.suffix not in _FORMATS:
         raise click.BadParameter(f"expected a file that ends in .onnx or .pt2, got {out.name!r}", param_hint="--out")
-    model: Any = from_pretrained(source) if Path(source).is_dir() else create_model(source, pretrained=True)
     files = export_model(
-        model, out, form, _FORMATS[out.suffix],  # type: ignore[arg-type]
+        from_pretrained(source), out, form, _FORMATS[out.suffix],  # type: ignore[arg-type]
         dtype=getattr(torch, dtype) if dtype else None, state=state, lengths=lengths, horizon=horizon,
     )  # fmt: skip
     for file in files:
