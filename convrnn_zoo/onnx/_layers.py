@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ..layers._base import Equations
+from ..layers._base import DirectionWeights, Equations
 from ..layers._conv import same_padding
 from ..layers._plain import plain_step
 from ..layers._state import pack_state, unpack_state
@@ -45,11 +45,15 @@ class Stack(nn.Module):
     def step(self, layer: int, suffix: str, like: Tensor) -> Callable[[Tensor, Maps], Maps]:
         """One step of a layer on ``(N, C, *S)``, whose map is of the size of `like`'s."""
         cell: Equations = self.owner
-        w = cell._weights("" if self.alone else suffix, self.widths[layer])
+        ih, hh, b_ih, b_hh, extra = cell._weights("" if self.alone else suffix, self.widths[layer])
+        # Copies, since a loop in a graph refuses two halves of one weight; the exporters see through them.
+        own: Any = (None if t is None else t.clone() for t in (ih, hh, b_ih, b_hh, *extra))
+        ih, hh, b_ih, b_hh, *more = own
+        w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(more))
         if any(stride > 1 for stride in cell.stride):
             return lambda x, state: cell.advance(x, state, w)
-        of_cell = plain_step(cell, like, w)
-        return lambda x, state: of_cell(x, state)[: len(self.states)]  # behind which some cells tell more
+        whole = plain_step(cell, like, w)
+        return lambda x, state: whole(x, state)[: len(self.states)]  # behind which some cells tell more
 
     def zeros(self, layer: int, batch: Any, like: Tensor) -> Maps:
         """The zero state of a layer, for maps of the size of `like`'s."""
