@@ -1,18 +1,19 @@
 """What exports how, tried name by name: ``python -m tools.exports [PATTERN]`` writes it to ``exports.json``.
 
-A name of the core family stands for those of its kind and dimension. Models are narrow, which changes no operation.
+The first name of a kind stands for the others of it: same network, same layers, other sizes. Models are narrow, too.
 """
 
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from convrnn_zoo import ExportError, create_model, export, list_models
+from convrnn_zoo.layers._base import Equations
 from convrnn_zoo.onnx._export import plan_of
 
 RECORD = Path(__file__).parent / "exports.json"
@@ -22,19 +23,23 @@ WAYS: dict[str, dict[str, Any]] = {
     "torch": {"form": "sequence", "format": "torch"},
 }
 """The columns of the table, and the arguments of each."""
-CORE = re.compile(r"(conv\w+?)([123])d(_bi)?_\dlayer")
-_STANDS_FOR = re.compile(r"conv\w+?(?:[123]d|2d_bi)_2layer")
 
 
-def names() -> list[str]:
-    """The names that are tried."""
-    return [n for n in list_models() if not CORE.fullmatch(n) or _STANDS_FOR.fullmatch(n)]
+@cache
+def names() -> dict[str, list[str]]:
+    """The names that are tried, and those that each stands for."""
+    kinds: dict[Any, list[str]] = {}
+    for name in list_models():
+        model = create_model(name, device="meta")
+        layers = [m for m in model.modules() if isinstance(m, Equations)]
+        kind = type(model), *{type(m): getattr(m, "bidirectional", False) for m in layers}.items()
+        kinds.setdefault(kind, []).append(name)
+    return {of_kind[0]: of_kind for of_kind in kinds.values()}
 
 
 def narrow(name: str) -> Any:
     """The architecture with few channels, untrained."""
-    model = create_model(name, in_chans=1, hidden_channels=4)
-    return model.eval()
+    return create_model(name, in_chans=1, hidden_channels=4).eval()
 
 
 def attempt(name: str) -> dict[str, str]:
@@ -68,7 +73,7 @@ def recorded() -> dict[str, dict[str, str]]:
 
 def main(argv: Sequence[str]) -> int:
     """Tries the names of a pattern, or all, and keeps what was found."""
-    known = names()
+    known = list(names())
     found = {n: r for n, r in recorded().items() if n in known}
     for name in known:
         if fnmatch(name, argv[0] if argv else "*"):

@@ -74,9 +74,12 @@ def export(
         OSError: the file cannot be written.
 
     Example:
-        >>> import convrnn_zoo
+        >>> import convrnn_zoo, tempfile
         >>> model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=1, hidden_channels=4, num_classes=2)
-        >>> [file] = convrnn_zoo.export(model, "gru.onnx", form="step")  # doctest: +SKIP
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     [file] = convrnn_zoo.export(model, f"{directory}/gru.onnx", form="step")
+        >>> file.name
+        'gru.onnx'
     """
     choice("form", form, ("sequence", "step"))
     choice("format", format, tuple(SUFFIX))

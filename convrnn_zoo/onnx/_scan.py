@@ -1,6 +1,6 @@
 """A loop over time that stays a loop in an exported graph: torch's higher-order scan.
 
-torch calls it a prototype, and its place is private. This file alone knows it; ``tests/onnx`` pins what it must do.
+torch calls it a prototype, and its place is private. This file alone knows it; ``tests/export`` pins what it must do.
 """
 
 from collections.abc import Callable
