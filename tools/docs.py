@@ -31,6 +31,7 @@ from convrnn_zoo.models import WEIGHTS, Forecaster, Metric, Weights, create_mode
 from convrnn_zoo.models._registry import entry_points
 
 from . import docstrings as reference
+from . import exports as tried
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
@@ -136,6 +137,20 @@ def commands(page: str) -> str:
     return markdown(("command", "what it does"), sorted(rows))
 
 
+def exports(page: str) -> str:
+    """A row a kind of names: the form of a file that they have, or why they have none."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, found in tried.recorded().items():
+        row = tuple(_told(found[way]) for way in tried.WAYS)
+        rows.setdefault((_ALIKE.sub(r"\1{1,2,3}d\2_{1,2,3}layer", name), *row), []).append(name)
+    of_kind = tried.names()
+    table = []
+    for (pattern, *row), names in rows.items():
+        alike = [pattern] if "{" in pattern else [n for name in names for n in of_kind.get(name, [])]
+        table.append((", ".join(f"`{n}`" for n in alike), *row))
+    return markdown(("names", "sequence", "step", "torch.export, sequence"), sorted(table))
+
+
 def versions(page: str) -> str:
     """The versions that were run."""
     rows = [tuple(run.values()) for run in json.loads(VERSIONS.read_text(encoding="utf-8"))]
@@ -201,6 +216,15 @@ def extras() -> list[str]:
 
 
 # ---- parts of the parts --------------------------------------------------------------------------------------
+_ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
+
+
+def _told(found: str) -> str:
+    """A cell of the table of exports."""
+    refused, _, why = found.partition("refused: ")
+    return f"no: {why.partition(';')[0]}" if why else found.replace("NAME", "…").replace(" and ", ", ")
+
+
 _META: dict[str, Any] = {"in_chans": 1, "device": "meta"}
 _PEERS = {"fastest peer": "fastest other", "fastest compiled peer": "fastest compiled"}
 
@@ -250,7 +274,7 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, versions,
+        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, exports, versions,
         entries, citation, speed, speed_summary, machine,
     )
 }  # fmt: skip

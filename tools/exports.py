@@ -12,17 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from convrnn_zoo import ExportError, create_model, export, list_models
+from convrnn_zoo import ExportError, create_model, list_models
 from convrnn_zoo.layers._base import Equations
-from convrnn_zoo.onnx._export import plan_of
+from convrnn_zoo.onnx import _export
 
 RECORD = Path(__file__).parent / "exports.json"
-WAYS: dict[str, dict[str, Any]] = {
-    "sequence": {"form": "sequence", "format": "onnx"},
-    "step": {"form": "step", "format": "onnx"},
-    "torch": {"form": "sequence", "format": "torch"},
-}
-"""The columns of the table, and the arguments of each."""
+WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
+"""The columns of the table, with the form and the format of each."""
 
 
 @cache
@@ -44,12 +40,15 @@ def narrow(name: str) -> Any:
 
 def attempt(name: str) -> dict[str, str]:
     """For each way the files that came of it, or why none did."""
-    model, found = narrow(name), {}
-    for way, arguments in WAYS.items():
-        suffix = ".pt2" if arguments["format"] == "torch" else ".onnx"
-        with tempfile.TemporaryDirectory() as directory:
+    model = _export.ready(narrow(name), "onnx", None)
+    found, programs = {}, {}
+    with tempfile.TemporaryDirectory() as directory:
+        for way, (form, format) in WAYS.items():
+            path = Path(directory, "NAME" + _export.SUFFIX[format])
             try:
-                files = export(model, Path(directory, f"NAME{suffix}"), **arguments)
+                plan = _export.plan_of(model, form, False, None, None)
+                programs[form] = programs.get(form) or _export.traced(plan)  # once for both formats: it takes longest
+                files = _export.write(path, format, plan, programs[form], {which: {} for which in plan.parts})
             except ExportError as e:
                 found[way] = f"refused: {e}"
             else:
@@ -60,7 +59,7 @@ def attempt(name: str) -> dict[str, str]:
 def claimed(name: str, way: str) -> str | None:
     """Why the package refuses a way without trying, or None."""
     try:
-        plan_of(narrow(name), WAYS[way]["form"], False, None, None)
+        _export.plan_of(narrow(name), WAYS[way][0], False, None, None)
     except ExportError as e:
         return f"refused: {e}"
     return None
@@ -74,11 +73,11 @@ def recorded() -> dict[str, dict[str, str]]:
 def main(argv: Sequence[str]) -> int:
     """Tries the names of a pattern, or all, and keeps what was found."""
     known = list(names())
-    found = {n: r for n, r in recorded().items() if n in known}
     for name in known:
         if fnmatch(name, argv[0] if argv else "*"):
-            found[name] = attempt(name)
-            print(name, found[name], flush=True)
+            tried = attempt(name)
+            print(name, tried, flush=True)
+            found = {**recorded(), name: tried}
             ordered = {n: found[n] for n in known if n in found}
             RECORD.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -7,10 +7,11 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from .._extras import need
 from .._whole import whole
@@ -89,14 +90,18 @@ def export(
     if format == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
             need(package, "onnx")
-    ready = _ready(model, format, dtype)
-    plan = plan_of(ready, form, state, lengths, horizon)
-    kind = next(iter(ready.parameters())).dtype
-    programs = {which: trace(part, traced_sizes(plan), plan.least) for which, part in plan.parts.items()}
+    plan = plan_of(ready(model, format, dtype), form, state, lengths, horizon)
     facts = {which: metadata(model, plan, which, form) for which in plan.parts}
-    if format == "torch":
-        check(plan, {which: run_program(programs[which], part) for which, part in plan.parts.items()}, kind, alone=False)
-    return _write(path, format, plan, programs, facts, kind)
+    return write(path, format, plan, traced(plan), facts)
+
+
+def traced(plan: Plan) -> dict[str, ExportedProgram]:
+    """The program of each part.
+
+    Raises:
+        ExportError: torch cannot make one.
+    """
+    return {which: trace(part, traced_sizes(plan), plan.least) for which, part in plan.parts.items()}
 
 
 def plan_of(model: nn.Module, form: str, state: bool, lengths: bool | None, horizon: int | None) -> Plan:
@@ -113,7 +118,7 @@ def plan_of(model: nn.Module, form: str, state: bool, lengths: bool | None, hori
     return _step.plan(model)
 
 
-def _ready(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:
+def ready(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:
     """A copy on the CPU, in evaluation, in the dtype."""
     kinds = {p.dtype for p in model.parameters()}
     if len(kinds) != 1:
@@ -128,12 +133,18 @@ def _ready(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Modul
     return copy.deepcopy(model).to("cpu", kind).eval().requires_grad_(False)
 
 
-def _write(
-    path: Path, format: str, plan: Plan, programs: Mapping[str, Any], facts: Mapping[str, dict[str, str]],
-    kind: torch.dtype,
+def write(
+    path: Path, format: str, plan: Plan, programs: Mapping[str, ExportedProgram],
+    facts: Mapping[str, Mapping[str, str]],
 ) -> tuple[Path, ...]:  # fmt: skip
-    """Writes every part beside its name, tries them together, and lets them take their names."""
+    """Writes every part beside its name, tries them together, and lets them take their names.
+
+    Raises:
+        ExportError: the exporter cannot, or what it made does not agree with the model.
+        OSError: a file cannot be written.
+    """
     files = {which: path.with_suffix(f".{which}{path.suffix}") if which else path for which in plan.parts}
+    kind = next(p.dtype for part in plan.parts.values() for p in part.outputs)
     with ExitStack() as stack:
         written = {which: stack.enter_context(whole(file)) for which, file in files.items()}
         for which, part in plan.parts.items():
@@ -143,6 +154,7 @@ def _write(
                 written[which].write_bytes(buffer.getvalue())
             else:
                 need("onnx", "onnx").save(to_onnx(programs[which], part, facts[which]), written[which])
-        if format == "onnx":
-            check(plan, {which: run_file(written[which], part) for which, part in plan.parts.items()}, kind, alone=True)
+        run = run_program if format == "torch" else run_file
+        runs = {which: run(written[which], part) for which, part in plan.parts.items()}
+        check(plan, runs, kind, alone=format == "onnx")
     return tuple(files.values())

@@ -12,8 +12,8 @@ from torch import Tensor
 from ._errors import ExportError
 
 Maps = tuple[Tensor, ...]
-FIRST = (2, 10)
-"""The first torch whose exporter makes an ONNX Scan of it."""
+FIRST = (2, 13)
+"""The first torch that this was run with. Exporters of some before it may make a Scan as well; 2.6 makes none."""
 
 
 def check_version() -> None:

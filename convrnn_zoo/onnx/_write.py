@@ -1,6 +1,7 @@
 """A part of an export as a program of torch.export, and as an ONNX graph with names, sizes and metadata."""
 
 import inspect
+import io
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from ._errors import ExportError
 from ._plan import Axis, Part, Run, Sizes
 
 _EITHER_WAY = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_MOST = 2**31 - 1  # of a size: torch 2.6 takes no size without a bound
 _ONE_AT_A_TIME = threading.Lock()  # torch's exporters are not made for threads
 
 
@@ -40,7 +42,7 @@ def trace(part: Part, sizes: Sizes, least: Sizes) -> ExportedProgram:
     Raises:
         ExportError: torch cannot; with its reason.
     """
-    opened = {name: Dim(name, min=least[name]) if least.get(name, 0) > 1 else Dim(name) for name in sizes}
+    opened = {name: Dim(name, min=least.get(name, 1), max=_MOST) for name in sizes}
     values: dict[str, Any] = {p.name: p.draw(sizes) for p in part.inputs}
     shapes: dict[str, Any] = {}
     for port in part.inputs:
@@ -130,9 +132,11 @@ def _tidy(model: Any) -> None:
         del function.metadata_props[:]
 
 
-def run_program(program: ExportedProgram, part: Part) -> Run:
-    """A program as a function of its inputs by name."""
-    module = program.module()
+def run_program(path: Path, part: Part) -> Run:
+    """A program in a file as a function of its inputs by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.export.load(io.BytesIO(path.read_bytes())).module()
     return _named(part, lambda given: module(**given))
 
 
