@@ -144,9 +144,9 @@ def exports(page: str) -> str:
         row = tuple(_told(found[way]) for way in tried.WAYS)
         rows.setdefault((_ALIKE.sub(r"\1{1,2,3}d\2_{1,2,3}layer", name), *row), []).append(name)
     of_kind = tried.names()
-    table = []
+    table: list[tuple[str, ...]] = []
     for (pattern, *row), names in rows.items():
-        alike = [pattern] if "{" in pattern else [n for name in names for n in of_kind.get(name, [])]
+        alike = [pattern] if len(names) == 3 else [n for name in names for n in of_kind.get(name, [])]
         table.append((", ".join(f"`{n}`" for n in alike), *row))
     return markdown(("names", "sequence", "step", "torch.export, sequence"), sorted(table))
 
@@ -221,7 +221,7 @@ _ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
 
 def _told(found: str) -> str:
     """A cell of the table of exports."""
-    refused, _, why = found.partition("refused: ")
+    why = found.partition("refused: ")[2]
     return f"no: {why.partition(';')[0]}" if why else found.replace("NAME", "…").replace(" and ", ", ")
 
 
@@ -274,8 +274,8 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, exports, versions,
-        entries, citation, speed, speed_summary, machine,
+        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, exports,
+        versions, entries, citation, speed, speed_summary, machine,
     )
 }  # fmt: skip
 

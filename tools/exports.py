@@ -41,7 +41,8 @@ def narrow(name: str) -> Any:
 def attempt(name: str) -> dict[str, str]:
     """For each way the files that came of it, or why none did."""
     model = _export.ready(narrow(name), "onnx", None)
-    found, programs = {}, {}
+    found: dict[str, str] = {}
+    programs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         for way, (form, format) in WAYS.items():
             path = Path(directory, "NAME" + _export.SUFFIX[format])

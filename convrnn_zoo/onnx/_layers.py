@@ -141,9 +141,14 @@ def loops_in_graph(model: nn.Module) -> nn.Module:
 
 def _divides(conv: nn.Conv2d) -> bool:
     """Whether a map that the stride divides is made smaller by exactly that."""
-    sizes = zip(conv.kernel_size, conv.stride, conv.padding, strict=True)
     plain = conv.padding_mode == "zeros" and set(conv.dilation) == {1} and conv.groups == 1
-    return plain and all(k - s <= 2 * int(p) < k for k, s, p in sizes)
+    return plain and all(k - s <= 2 * p < k for k, s, p in _each_axis(conv))
+
+
+def _each_axis(conv: nn.Conv2d) -> list[tuple[int, int, int]]:
+    """Kernel, stride and padding."""
+    pads = (0, 0) if isinstance(conv.padding, str) else conv.padding  # torch takes no words with a stride
+    return list(zip(conv.kernel_size, conv.stride, pads, strict=True))
 
 
 def _dividing_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -152,6 +157,6 @@ def _dividing_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
     Else every size behind it holds a rounded division, and torch's reasoning about sizes takes minutes.
     """
     pads: list[int] = []
-    for kernel, stride, pad in reversed(list(zip(conv.kernel_size, conv.stride, conv.padding, strict=True))):
-        pads += [int(pad), kernel - stride - int(pad)]
+    for kernel, stride, pad in reversed(_each_axis(conv)):
+        pads += [pad, kernel - stride - pad]
     return F.conv2d(F.pad(x, pads), conv.weight, conv.bias, conv.stride)

@@ -67,9 +67,7 @@ class _Sequences(nn.Module):
         valid = None if lengths is None else valid_steps(xs.transpose(0, 1), lengths).transpose(0, 1)
         states = None
         if self.state:
-            states = [
-                tuple(inputs[f"{s}{suffix}_in"] for s in self.rnn.states) for _, suffix in self.rnn.suffixes()
-            ]
+            states = [tuple(inputs[f"{s}{suffix}_in"] for s in self.rnn.states) for _, suffix in self.rnn.suffixes()]
         outputs, ends = self.rnn.run(xs, states, valid)
         y = outputs[-1].transpose(0, 1) if self.batch_first else outputs[-1]
         if self.head is not None:
@@ -162,7 +160,8 @@ class _Autoregressive(nn.Module):
         self.model, self.horizon = model, horizon
 
     def forward(self, **inputs: Any) -> tuple[Tensor]:
-        model, horizon = self.model, inputs.get("horizon", self.horizon)
+        model = self.model
+        horizon: Any = inputs.get("horizon", self.horizon)
         xs = model.unshuffle(inputs["input"]).transpose(0, 1)
         length = xs.shape[0]
         xs = torch.cat([xs, xs.new_zeros(horizon - 1, *xs.shape[1:])])

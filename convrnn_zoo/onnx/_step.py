@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ..models import ConvRNNForecaster, ConvRNNModel, Forecaster
+from ..models import ConvRNNForecaster, ConvRNNModel
 from ..models._autoregressive import StackedCells
 from ..models._blocks import constant_input
 from ..models._pyramid import PyramidForecaster
@@ -212,14 +212,16 @@ def _run_up(model: Any, states: list[Maps]) -> tuple[Tensor, list[Maps]]:
 
 
 def _encoder_forecaster(model: Any) -> Plan:
-    dtype, inside = next(model.parameters()).dtype, loops_in_graph(copy.deepcopy(model))
+    dtype = next(model.parameters()).dtype
+    inside: Any = loops_in_graph(copy.deepcopy(model))
     levels: list[Any]
     if isinstance(model, ConvRNNForecaster):
         levels, run = [(inside.stem, inside.encoder)], partial(_run_rest, inside)
     else:
         levels, run = list(zip(inside.downs, inside.encoder, strict=True)), partial(_run_up, inside)
-    reduction, shapes, names = model.reduction, [], []
-    edge = reduction
+    names: list[list[str]] = []
+    shapes: list[list[Any]] = []
+    reduction = edge = model.reduction
     for down, stack in levels:
         channels = model.in_chans if not shapes else shapes[-1][1]
         edge = down(torch.zeros(1, channels, edge, edge, dtype=dtype)).shape[-1]
