@@ -88,8 +88,9 @@ def export(
     if path.suffix != SUFFIX[format]:
         raise ExportError(f"format={format!r} expected a path that ends in {SUFFIX[format]}, got {path.name!r}")
     if format == "onnx":
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            need(package, "onnx")
+        need("onnx", "onnx")
+        need("onnxscript", "onnx")  # which torch's exporter is built on
+        need("onnxruntime", "onnx")
     plan = plan_of(ready(model, format, dtype), form, state, lengths, horizon)
     facts = {which: metadata(model, plan, which, form) for which in plan.parts}
     return write(path, format, plan, traced(plan), facts)

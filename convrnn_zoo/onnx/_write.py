@@ -73,7 +73,6 @@ def to_onnx(program: ExportedProgram, part: Part, metadata: Mapping[str, str]) -
         ExportError: the exporter cannot; with its reason.
     """
     onnx = need("onnx", "onnx")
-    need("onnxscript", "onnx")  # which torch's exporter is built on
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -95,10 +95,7 @@ def driven(path, frames, steps, directory):
     return np.load(directory / "out.npy")
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize("pool", ["avg", *(pytest.param(p, marks=SLOW) for p in ("", "max", "last"))])
+@pytest.mark.parametrize("pool", ["avg", *(pytest.param(p, marks=pytest.mark.slow) for p in ("", "max", "last"))])
 def test_steps_equal_the_sequence(pool, tmp_path):
     model = create_model("convlstm2d_2layer", in_chans=1, hidden_channels=[3, 4], num_classes=5, global_pool=pool)
     (path,) = export(model.eval(), tmp_path / "step.onnx", "step")
@@ -111,6 +108,7 @@ def test_steps_equal_the_sequence(pool, tmp_path):
     assert not [n for n in onnx.load(path).graph.node if n.op_type in ("Scan", "Loop", "If")]
 
 
+@pytest.mark.slow
 def test_a_forecaster_steps_through_encoder_and_forecaster(rain):
     model, files = rain
     encoder, forecaster = map(session, files)
@@ -131,6 +129,7 @@ def test_a_forecaster_steps_through_encoder_and_forecaster(rain):
         assert np.abs(np.stack(made, 1) - model(x, horizon=4).numpy()).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_forecaster_says_what_its_values_mean(rain):
     said = facts(rain[1][0])
     assert (said["encoding"], said["unit"], said["step"], said["licence"]) == ("log", "mm/h", "5.0", "mit")
@@ -150,6 +149,7 @@ def test_a_program_of_torch_export_has_the_names_and_sizes_open(tmp_path):
     torch.testing.assert_close(end, last[0])
 
 
+@pytest.mark.slow
 def test_half_precision_goes_in_and_comes_out(tmp_path):
     model = create_model("convrnn1d_1layer", in_chans=1, hidden_channels=3).eval()
     (path,) = export(model, tmp_path / "half.onnx", "step", dtype=torch.float16)
@@ -214,6 +214,7 @@ def test_an_old_torch_is_refused_for_loops_and_told_which_is_needed(tmp_path, mo
         export(GRU, tmp_path / "a.onnx")
 
 
+@pytest.mark.slow
 def test_a_cell_of_unknown_law_goes_by_its_step(tmp_path):
     class Decaying(layers.Conv1dRNNCell):
         def step(self, gates, state, extra):
