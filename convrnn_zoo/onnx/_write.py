@@ -17,6 +17,7 @@ from ._errors import ExportError
 from ._plan import Axis, Part, Run, Sizes
 
 _EITHER_WAY = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_OPSET = 18  # the exporter's own; of another it converts the graph, and forgets what is inside loops
 _MOST = 2**31 - 1  # of a size: torch 2.6 takes no size without a bound
 _ONE_AT_A_TIME = threading.Lock()  # torch's exporters are not made for threads
 
@@ -81,6 +82,7 @@ def to_onnx(program: ExportedProgram, part: Part, metadata: Mapping[str, str]) -
                 (),
                 input_names=[p.name for p in part.inputs],
                 output_names=[p.name for p in part.outputs],
+                opset_version=_OPSET,
                 dynamo=True,
                 verbose=False,
             )
