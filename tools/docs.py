@@ -145,9 +145,9 @@ def exports(page: str) -> str:
         rows.setdefault((_ALIKE.sub(r"\1{1,2,3}d\2_{1,2,3}layer", name), *row), []).append(name)
     of_kind = tried.names()
     table: list[tuple[str, ...]] = []
-    for (pattern, *row), names in rows.items():
+    for (pattern, *ways), names in rows.items():
         alike = [pattern] if len(names) == 3 else [n for name in names for n in of_kind.get(name, [])]
-        table.append((", ".join(f"`{n}`" for n in alike), *row))
+        table.append((", ".join(f"`{n}`" for n in alike), *ways))
     return markdown(("names", "sequence", "step", "torch.export, sequence"), sorted(table))
 
 
