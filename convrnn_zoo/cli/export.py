@@ -18,7 +18,9 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 @click.option(
     "-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write: .onnx or .pt2."
 )
-@click.option("--form", type=click.Choice(["sequence", "step"]), default="sequence", show_default=True)
+@click.option(
+    "--form", type=click.Choice(["sequence", "step"]), default="sequence", show_default=True, help="All steps, or one."
+)
 @click.option("--dtype", type=click.Choice(_DTYPES), help="Of weights, input and output [default: as they are].")
 @click.option("--state", is_flag=True, help="Take the state and give it, in the sequence form.")
 @click.option("--lengths/--no-lengths", default=None, help="Take lengths [default: where the model does].")
