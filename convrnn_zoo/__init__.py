@@ -49,8 +49,9 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from . import hub, interop
+    from . import hub, interop, onnx
     from .hub import push_to_hub, save_pretrained
+    from .onnx import ExportError, export
 
 __all__ = [
     *layers.__all__,  # type: ignore[attr-defined]
@@ -61,6 +62,7 @@ __all__ = [
     "ConvRNNModel",
     "E3DLSTMCell",
     "EnsembleForecaster",
+    "ExportError",
     "Forecaster",
     "GradientHighwayCell",
     "ConvRNNHubError",
@@ -82,6 +84,7 @@ __all__ = [
     "ZooModel",
     "__version__",
     "create_model",
+    "export",
     "from_pretrained",
     "hub",
     "interop",
@@ -89,6 +92,7 @@ __all__ = [
     "list_models",
     "load_weights",
     "models",
+    "onnx",
     "push_to_hub",
     "save_pretrained",
     "size_limit",
@@ -99,10 +103,12 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """What is imported when it is first used."""
-        if name in ("hub", "interop"):
+        if name in ("hub", "interop", "onnx"):
             return import_module(f".{name}", __name__)
         if name in ("push_to_hub", "save_pretrained"):
             return getattr(import_module(".hub", __name__), name)
+        if name in ("ExportError", "export"):
+            return getattr(import_module(".onnx", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

@@ -32,6 +32,7 @@ from convrnn_zoo.models._published import PUBLISHED
 from convrnn_zoo.models._registry import entry_points
 
 from . import docstrings as reference
+from . import exports as tried
 from .published import elsewhere, published_speed
 
 ROOT = Path(__file__).parent.parent
@@ -143,6 +144,20 @@ def commands(page: str) -> str:
     return markdown(("command", "what it does"), sorted(rows))
 
 
+def exports(page: str) -> str:
+    """A row a kind of names: the form of a file that they have, or why they have none."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, found in tried.recorded().items():
+        row = tuple(_told(found[way]) for way in tried.WAYS)
+        rows.setdefault((_ALIKE.sub(r"\1{1,2,3}d\2_{1,2,3}layer", name), *row), []).append(name)
+    of_kind = tried.names()
+    table: list[tuple[str, ...]] = []
+    for (pattern, *ways), names in rows.items():
+        alike = [pattern] if len(names) == 3 else [n for name in names for n in of_kind.get(name, [])]
+        table.append((", ".join(f"`{n}`" for n in alike), *ways))
+    return markdown(("names", "sequence", "step", "torch.export, sequence"), sorted(table))
+
+
 def versions(page: str) -> str:
     """The versions that were run."""
     rows = [tuple(run.values()) for run in json.loads(VERSIONS.read_text(encoding="utf-8"))]
@@ -244,6 +259,15 @@ def extras() -> list[str]:
 
 
 # ---- parts of the parts --------------------------------------------------------------------------------------
+_ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
+
+
+def _told(found: str) -> str:
+    """A cell of the table of exports."""
+    why = found.partition("refused: ")[2]
+    return f"no: {why.partition(';')[0]}" if why else found.replace("NAME", "…").replace(" and ", ", ")
+
+
 _META: dict[str, Any] = {"in_chans": 1, "device": "meta"}
 _PEERS = {"fastest peer": "fastest other", "fastest compiled peer": "fastest compiled"}
 
@@ -294,8 +318,8 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, versions,
-        entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere, published_speed,
+        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, exports,
+        versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere, published_speed,
     )
 }  # fmt: skip
 

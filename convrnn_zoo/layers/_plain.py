@@ -84,13 +84,14 @@ def plain(job: Job, xs: Tensor, *tensors: Any) -> Maps:
     ys: list[Tensor] = []
     ends: list[Tensor] = []
     for d, (state, w) in enumerate(job.by_direction(tensors)):
-        y, end = over(_plain_step(job.cell, xs, w), job.steps(xs), state, reverse=d == 1)
+        y, end = over(plain_step(job.cell, xs, w), job.steps(xs), state, reverse=d == 1)
         ys.append(torch.cat(y))
         ends += end
     return torch.cat(ys, 1), *ends
 
 
-def _plain_step(cell: Equations, xs: Tensor, w: DirectionWeights) -> Callable[[Tensor, Maps], Maps]:
+def plain_step(cell: Equations, xs: Tensor, w: DirectionWeights) -> Callable[[Tensor, Maps], Maps]:
+    """A step of `cell` on maps of the size of those of `xs`, by one convolution where its two are one."""
     dtype = w.ih.dtype
     advance: Callable[..., Maps] = partial(cell.advance, w=w)
     if type(cell).advance is Equations.advance and cell.summed is None and is_one_conv(cell, xs, w):
@@ -119,7 +120,7 @@ def _segments_of_direction(
     over: Any = scan_packed if job.packed else scan
 
     def run_steps(ts: range, *state: Tensor) -> Any:
-        y, end = over(_plain_step(job.cell, xs, w), steps[ts.start : ts.stop], state, reverse=reverse)
+        y, end = over(plain_step(job.cell, xs, w), steps[ts.start : ts.stop], state, reverse=reverse)
         return torch.cat(y), end
 
     def segment(ts: range, state: Maps) -> Maps:

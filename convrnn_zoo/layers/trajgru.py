@@ -76,8 +76,9 @@ def warp(h: Tensor, flows: Tensor) -> Tensor:
     kind = torch.promote_types(h.dtype, torch.float32)  # in half precision a coordinate is soon off by a pixel
     rows = torch.arange(height, device=h.device, dtype=kind).unsqueeze(1)
     columns = torch.arange(width, device=h.device, dtype=kind)
-    x = (columns + flows[:, :, 0]) * (2 / max(width - 1, 1)) - 1
-    y = (rows + flows[:, :, 1]) * (2 / max(height - 1, 1)) - 1
+    # The sizes as tensors: in a graph that is made for other sizes, a float made of them would stay as it is.
+    x = (columns + flows[:, :, 0]) * (2 / columns[-1].clamp_min(1)) - 1
+    y = (rows + flows[:, :, 1]) * (2 / rows[-1].clamp_min(1)) - 1
     # The links are laid under each other: one call, and no copy of h for each of them.
     grid = torch.stack([x, y], dim=-1).flatten(1, 2)
     seen = F.grid_sample(h.to(kind), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
@@ -221,4 +222,4 @@ class TrajGRUStateCell(TrajGRUCell):
         return x.new_zeros(())
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
-        return x.new_zeros(()).expand(len(x), len(w.hh), *x.shape[2:])
+        return x.new_zeros(()).expand(x.shape[0], len(w.hh), *x.shape[2:])

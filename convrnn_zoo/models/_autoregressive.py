@@ -211,7 +211,7 @@ class StackedCells(AutoregressiveForecaster):
 
     def start(self, x: Tensor) -> State:
         """Zeros: ``h`` and ``c`` of each layer in turn."""
-        return tuple(x.new_zeros(len(x), width, *x.shape[-2:]) for width in self.widths for _ in range(2))
+        return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in range(2))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""

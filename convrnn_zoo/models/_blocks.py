@@ -68,7 +68,7 @@ def unread_weights(shapes: Sequence[Sequence[int]], **made: Any) -> nn.Module:
 def constant_input(like: Tensor, horizon: int) -> Tensor:
     """Ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``: what a forecaster's first layer, which has no input,
     is fed with through a 1×1 kernel, so that its input weights are its gates' biases and nothing else."""
-    return like.new_ones(1, 1, 1, 1, 1).expand(horizon, len(like), 1, *like.shape[-2:])
+    return like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
 
 
 def stage(convolution: type[nn.Module], *sizes: int, **made: Any) -> nn.Sequential:

@@ -1,0 +1,162 @@
+"""The layers of a model as an exported graph has them: the equations are the layers' own, the loop is not."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers._base import DirectionWeights, Equations
+from ..layers._conv import same_padding
+from ..layers._plain import plain_step
+from ..layers._state import pack_state, unpack_state
+from ..models._blocks import Unroll
+from ._scan import Maps, scan
+
+_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+class Stack(nn.Module):
+    """A sequence layer, a cell or an :class:`Unroll`: its steps layer by layer, and the loops over them.
+
+    Called as a sequence layer is, on ``(T, N, C, *S)``.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.unrolled = isinstance(layer, Unroll)
+        owner: Any = layer.cell if isinstance(layer, Unroll) else layer
+        self.owner = owner
+        self.alone = isinstance(owner, ConvRNNCellBase)
+        self.states, self.ndim = owner.states, owner.ndim
+        self.widths: list[int] = [owner.out_channels] if self.alone else owner.widths
+        self.directions = 1 if self.alone else owner.num_directions
+        if any(stride > 1 for stride in owner.stride):
+            owner.conv = partial(_padded_conv, owner)
+
+    def suffixes(self) -> list[tuple[int, str]]:
+        """Number and ending of each layer and direction, in torch's order."""
+        ends = ("", "_reverse")[: self.directions]
+        return [(i, f"_l{i}{end}") for i in range(len(self.widths)) for end in ends]
+
+    def step(self, layer: int, suffix: str, like: Tensor) -> Callable[[Tensor, Maps], Maps]:
+        """One step of a layer on ``(N, C, *S)``, whose map is of the size of `like`'s."""
+        cell: Equations = self.owner
+        ih, hh, b_ih, b_hh, extra = cell._weights("" if self.alone else suffix, self.widths[layer])
+        # Copies, since a loop in a graph refuses two halves of one weight; the exporters see through them.
+        own: Any = (None if t is None else t.clone() for t in (ih, hh, b_ih, b_hh, *extra))
+        ih, hh, b_ih, b_hh, *more = own
+        w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(more))
+        if any(stride > 1 for stride in cell.stride):
+            return lambda x, state: cell.advance(x, state, w)
+        whole = plain_step(cell, like, w)
+        return lambda x, state: whole(x, state)[: len(self.states)]  # behind which some cells tell more
+
+    def zeros(self, layer: int, batch: Any, like: Tensor) -> Maps:
+        """The zero state of a layer, for maps of the size of `like`'s."""
+        shape = (batch, self.widths[layer], *like.shape[-self.ndim :])
+        return tuple(like.new_zeros(shape) for _ in self.states)
+
+    def advance(self, x: Tensor, states: Sequence[Maps]) -> list[Maps]:
+        """The next state of every layer after one frame ``(N, C, *S)``, in one direction."""
+        new: list[Maps] = []
+        for (layer, suffix), state in zip(self.suffixes(), states, strict=True):
+            new.append(self.step(layer, suffix, x)(x, state))
+            x = new[-1][0]
+        return new
+
+    def run(
+        self, xs: Tensor, states: Sequence[Maps] | None = None, valid: Tensor | None = None
+    ) -> tuple[list[Tensor], list[Maps]]:
+        """The output of every layer, and the last states.
+
+        `valid`, ``(T, N, 1, …)``, tells where a sequence has data: it keeps its state elsewhere, and gives zeros.
+        """
+        outputs: list[Tensor] = []
+        ends: list[Maps] = []
+        for layer in range(len(self.widths)):
+            both = []
+            for reverse, suffix in enumerate(s for i, s in self.suffixes() if i == layer):
+                step = self.step(layer, suffix, xs)
+                first = self.zeros(layer, xs.shape[1], xs) if states is None else states[len(ends)]
+                y, end = scan(partial(_masked, step), (xs,) if valid is None else (xs, valid), first,
+                              reverse=reverse == 1)  # fmt: skip
+                both.append(y)
+                ends.append(end)
+            xs = torch.cat(both, 2) if len(both) > 1 else both[0]
+            if valid is not None:
+                xs = torch.where(valid, xs, 0)
+            outputs.append(xs)
+        return outputs, ends
+
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        """``(output, state)``, as the layer gives them."""
+        outputs, state = self.forward_layers(input, hx)
+        return outputs[-1], state
+
+    def forward_layers(self, input: Tensor, hx: Any = None) -> tuple[list[Tensor], Any]:
+        """The output of every layer, and the state."""
+        if self.unrolled:
+            first = hx if hx is None or isinstance(hx, tuple) else (hx,)
+            outputs, ends = self.run(input, None if first is None else [first])
+            return outputs, ends[0] if len(ends[0]) > 1 else ends[0][0]
+        stacked = isinstance(self.owner.out_channels, int)
+        states = None
+        if hx is not None:
+            shapes = [(self.directions, input.shape[1], width, *input.shape[-self.ndim :]) for width in self.widths]
+            states = unpack_state("", hx, self.states, shapes, stacked, input, None, False)
+        outputs, ends = self.run(input, states)
+        return outputs, pack_state(ends, self.directions, stacked, None, False)
+
+
+def _masked(step: Callable[[Tensor, Maps], Maps], x: Maps, state: Maps) -> Maps:
+    new = step(x[0], state)
+    if len(x) == 1:
+        return new
+    return tuple(torch.where(x[1], n, s) for n, s in zip(new, state, strict=True))
+
+
+def _padded_conv(cell: Equations, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A convolution whose padding depends on the map: ONNX's own cannot, so the map is padded before it."""
+    stride, dilation, groups, _ = cell.geometry
+    pads = same_padding(x.shape[2:], weight.shape[2:], stride, dilation)
+    x = F.pad(x, [p for pair in reversed(pads) for p in pair])
+    return _CONV[cell.ndim](x, weight, bias, stride, 0, dilation, groups)
+
+
+def loops_in_graph(model: nn.Module) -> nn.Module:
+    """`model`, which is changed, with a :class:`Stack` for each layer that loops, and sizes that divide plainly."""
+    for name, child in model.named_children():
+        if isinstance(child, ConvRNNBase | Unroll):
+            setattr(model, name, Stack(child))
+        elif isinstance(child, nn.Conv2d) and max(child.stride) > 1 and _divides(child):
+            child.forward = partial(_dividing_conv, child)  # type: ignore[method-assign]
+        else:
+            loops_in_graph(child)
+    return model
+
+
+def _divides(conv: nn.Conv2d) -> bool:
+    """Whether a map that the stride divides is made smaller by exactly that."""
+    plain = conv.padding_mode == "zeros" and set(conv.dilation) == {1} and conv.groups == 1
+    return plain and all(k - s <= 2 * p < k for k, s, p in _each_axis(conv))
+
+
+def _each_axis(conv: nn.Conv2d) -> list[tuple[int, int, int]]:
+    """Kernel, stride and padding."""
+    pads = (0, 0) if isinstance(conv.padding, str) else conv.padding  # torch takes no words with a stride
+    return list(zip(conv.kernel_size, conv.stride, pads, strict=True))
+
+
+def _dividing_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A strided convolution that does not pad what it never reads, so that its size is that of x by the stride.
+
+    Else every size behind it holds a rounded division, and torch's reasoning about sizes takes minutes.
+    """
+    pads: list[int] = []
+    for kernel, stride, pad in reversed(_each_axis(conv)):
+        pads += [pad, kernel - stride - pad]
+    return F.conv2d(F.pad(x, pads), conv.weight, conv.bias, conv.stride)

@@ -1,0 +1,99 @@
+"""What a file will hold: its inputs and outputs by name, the module between them, and how it is tried."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Values = Mapping[str, Tensor]
+Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+Tried = tuple[str, Tensor, Tensor]
+"""What was compared, what the file said, and what the model says."""
+Sizes = Mapping[str, int]
+
+SPACE = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+"""The spatial axes by name."""
+
+
+class Axis(NamedTuple):
+    """An open axis: its name in the file, and its size as a multiple of a size that can be chosen."""
+
+    name: str
+    size: str
+    factor: int = 1
+
+
+BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
+
+
+def space(ndim: int, factor: int = 1, divided: int = 1) -> list[Axis]:
+    """The axes of a map: `factor` times the chosen sizes, by the names of the input's axes over `divided`.
+
+    Example:
+        >>> [axis.name for axis in space(2, divided=4)]
+        ['height/4', 'width/4']
+    """
+    end = f"/{divided}" if divided > 1 else ""
+    return [Axis(name + end, name, factor) for name in SPACE[ndim]]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output."""
+
+    name: str
+    axes: Sequence[Axis | int]
+    dtype: torch.dtype
+
+    def shape(self, sizes: Sizes) -> list[int]:
+        """At these sizes."""
+        return [a.factor * sizes[a.size] if isinstance(a, Axis) else a for a in self.axes]
+
+    @property
+    def names(self) -> list[str | int]:
+        """The axes as the file names them."""
+        return [a.name if isinstance(a, Axis) else a for a in self.axes]
+
+    def draw(self, sizes: Sizes, seed: int = 0) -> Tensor:
+        """Values of this kind."""
+        if self.name == "horizon":
+            return torch.tensor(sizes["horizon"])
+        drawn = torch.Generator().manual_seed(seed)
+        if self.name == "lengths":
+            lengths = torch.randint(1, sizes["time"] + 1, self.shape(sizes), generator=drawn)
+            lengths[-1] = sizes["time"]
+            return lengths
+        return torch.randn(self.shape(sizes), generator=drawn).to(self.dtype)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file: a module called with its inputs by name, which gives its outputs in order."""
+
+    module: nn.Module
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+
+    def zeros(self, sizes: Sizes) -> dict[str, Tensor]:
+        """The zero state."""
+        return {p.name: torch.zeros(p.shape(sizes), dtype=p.dtype) for p in self.inputs if p.name.endswith("_in")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of an export, by what is put into their names, and a way to try them beside the model."""
+
+    parts: Mapping[str, Part]
+    trial: Callable[[Mapping[str, Run], Sizes], Iterator[Tried]]
+    """Runs the parts at these sizes, and yields what to compare."""
+    least: Sizes = field(default_factory=dict)
+    """The smallest map."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the metadata say beyond names and sizes."""
+
+
+def states_out(outputs: Values) -> dict[str, Tensor]:
+    """The state that came out, as it goes in again."""
+    return {name.removesuffix("_out") + "_in": x for name, x in outputs.items() if name.endswith("_out")}

@@ -1,0 +1,27 @@
+"""``python drive.py STEP.onnx FRAMES.npy OUT.npy STEPS``: a step file frame by frame, from numpy and onnxruntime alone.
+
+Frames are ``(T, N, C, *S)``; behind the last, the file reads its own output.
+"""
+
+import sys
+
+import numpy as np
+import onnxruntime
+
+
+def drive(step: str, frames: str, out: str, steps: str) -> None:
+    session, x, made = onnxruntime.InferenceSession(step), np.load(frames), []
+    first, *states = session.get_inputs()
+    sizes = dict(zip(first.shape, x[0].shape, strict=True))
+    sizes |= {f"{axis}/{n}": size // n for axis, size in sizes.items() for n in (2, 4) if isinstance(axis, str)}
+    state = {s.name: np.zeros([sizes.get(d, d) for d in s.shape], np.float32) for s in states}
+    for t in range(int(steps)):
+        y, *new = session.run(None, {"input": x[t] if t < len(x) else made[-1], **state})
+        state = dict(zip(state, new, strict=True))
+        made.append(y)
+    np.save(out, np.stack(made))
+
+
+if __name__ == "__main__":
+    drive(*sys.argv[1:])
+    assert "torch" not in sys.modules

@@ -1,0 +1,95 @@
+"""Every name exports as the table says, and every set of weights agrees in onnxruntime."""
+
+import numpy as np
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import Forecaster, create_model, export, layers
+from tests.export.agreement import largest_difference
+from tests.export.test_export import driven
+from tools import exports
+
+RECORD = exports.recorded()
+
+
+def test_the_record_is_of_the_names_that_there_are():
+    assert list(RECORD) == list(exports.names()), "run `python -m tools.exports`"
+    assert all(found.keys() == exports.WAYS.keys() for found in RECORD.values())
+
+
+@pytest.mark.parametrize("name", RECORD)
+def test_what_is_refused_without_trying_is_what_the_record_says(name):
+    for way, found in RECORD[name].items():
+        why = exports.claimed(name, way)
+        assert found == why if why else found.startswith("NAME.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORD)
+def test_a_name_exports_as_recorded(name):
+    assert exports.attempt(name) == RECORD[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n, found in RECORD.items() if found["sequence"] == "NAME.onnx"])
+def test_a_name_agrees_at_other_sizes(name, tmp_path):
+    model = exports.narrow(name)
+    (path,) = export(model, tmp_path / "a.onnx")
+    assert largest_difference(model, path) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", convrnn_zoo.WEIGHTS)
+def test_weights_agree_at_other_sizes(name, tmp_path):
+    model = create_model(name, pretrained=True).eval()
+    (path,) = export(model, tmp_path / "a.onnx")
+    assert largest_difference(model, path) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n, found in RECORD.items() if found["step"] == "NAME.onnx"])
+def test_steps_equal_the_sequence(name, tmp_path):
+    model = exports.narrow(name)
+    (path,) = export(model, tmp_path / "a.onnx", "step")
+    forecaster = isinstance(model, Forecaster)
+    edge = 3 * model.reduction if forecaster else 5
+    x = torch.randn(2, 4, 1, *[edge] * (2 if forecaster else model.rnn.ndim))
+    made = driven(path, x.transpose(0, 1).numpy(), 6 if forecaster else 4, tmp_path)
+    with torch.no_grad():
+        wanted = model(x, horizon=3) if forecaster else model(x)
+    assert np.abs(made[-wanted.shape[1] :] - wanted.transpose(0, 1).numpy()).max() < 1e-5
+
+
+KINDS = {
+    "reset before": (layers.Conv2dGRU, {"reset_after": False, "padding_mode": "circular"}),
+    "reflect": (layers.Conv2dLSTM, {"padding_mode": "reflect", "num_layers": 2, "batch_first": True}),
+    "replicate": (layers.Conv1dLSTM, {"padding_mode": "replicate", "bias": False}),
+    "groups and dilation": (layers.Conv2dGRU, {"groups": 2, "dilation": 2, "hidden_kernel_size": 5}),
+    "stride": (layers.Conv2dPeepholeLSTM, {"stride": (2, 3), "peephole": "channel"}),
+    "three axes": (layers.Conv3dRNN, {"bidirectional": True, "nonlinearity": "relu"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_of_layers_export_with_their_state(kind, tmp_path):
+    layer, options = KINDS[kind]
+    made = layer(2, 4, 3, **options).eval()
+    assert export(made, tmp_path / "a.onnx", state=True)  # which compares it at other sizes
+    if not made.bidirectional:
+        assert export(made, tmp_path / "step.onnx", "step")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dims", [[3, 4], [(4, 4), (2, 3)]])
+def test_widths_and_even_kernels_a_layer_export(dims, tmp_path):
+    widths, kernels = (dims, 3) if isinstance(dims[0], int) else ([3, 4], dims)
+    layer = layers.Conv2dLSTM(2, widths, kernels, num_layers=2, bidirectional=True).eval()
+    assert export(layer, tmp_path / "a.onnx", state=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [convrnn_zoo.STLSTMCell, convrnn_zoo.TrajGRUCell, layers.Conv3dPeepholeLSTMCell])
+def test_cells_export_their_step(cell, tmp_path):
+    assert export(cell(2, 3, 3).eval(), tmp_path / "a.onnx", "step")

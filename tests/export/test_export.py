@@ -1,0 +1,224 @@
+"""Exported files say what the models say, name what goes in and out, and are refused where they would not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import ExportError, create_model, export, layers
+from convrnn_zoo.onnx import _check, _scan
+from tests.command_line import run
+from tests.export.agreement import session
+
+VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
+
+
+def facts(path):
+    return {p.key: p.value for p in onnx.load(path).metadata_props}
+
+
+def axes(port):
+    return port.shape
+
+
+@pytest.fixture(scope="module")
+def vowels(tmp_path_factory):
+    model = create_model(VOWELS, pretrained=True).eval()
+    return model, export(model, tmp_path_factory.mktemp("vowels") / "vowels.onnx", state=True)[0]
+
+
+@pytest.fixture(scope="module")
+def rain(tmp_path_factory):
+    model = create_model(RAIN, pretrained=True).eval()
+    return model, export(model, tmp_path_factory.mktemp("rain") / "rain.onnx", "step")
+
+
+# ---- the sequence form ------------------------------------------------------------------------------------------
+def test_weights_agree_at_other_sizes_and_lengths_mask(vowels):
+    model, path = vowels
+    run, drawn = session(path), torch.Generator().manual_seed(2)
+    for n, t, pixels in ((1, 1, 1), (1, 9, 2), (3, 6, 1), (3, 29, 4)):
+        x = torch.randn(n, t, 12, pixels, generator=drawn)
+        lengths = torch.randint(1, t + 1, (n,), generator=drawn)
+        x[torch.arange(t) >= lengths[:, None]] = 1e3  # never read
+        state = [torch.randn(2, n, 32, pixels, generator=drawn) for _ in "hc"]
+        given = {f"{s}_l0{end}_in": v[d].numpy() for s, v in zip("hc", state, strict=True)
+                 for d, end in enumerate(("", "_reverse"))}  # fmt: skip
+        said = run.run(None, {"input": x.numpy(), "lengths": lengths.numpy(), **given})
+        with torch.no_grad():
+            wanted = model(x, tuple(state), lengths)
+            _, (h, c) = model.forward_sequence(x, tuple(state), lengths)
+        for got, want in zip(said, (wanted, h[0], c[0], h[1], c[1]), strict=True):
+            assert np.abs(got - want.numpy()).max() < 1e-4
+
+
+def test_names_sizes_and_what_the_numbers_mean(vowels):
+    model, path = vowels
+    run = session(path)
+    state = ["batch", 32, "length"]
+    assert {i.name: axes(i) for i in run.get_inputs()} == {
+        "input": ["batch", "time", 12, "length"],
+        "lengths": ["batch"],
+        **{f"{s}_l0{end}_in": state for end in ("", "_reverse") for s in "hc"},
+    }
+    assert [o.name for o in run.get_outputs()] == [
+        "output", "h_l0_out", "c_l0_out", "h_l0_reverse_out", "c_l0_reverse_out"
+    ]  # fmt: skip
+    assert axes(run.get_outputs()[0]) == ["batch", 9]
+    said, cfg = facts(path), model.pretrained_cfg
+    assert (said["name"], said["licence"], said["form"]) == (VOWELS, "mit", "sequence")
+    assert json.loads(said["classes"]) == list(cfg["label_names"])
+    assert json.loads(said["mean"]) == list(cfg["mean"])
+    assert json.loads(said["std"]) == list(cfg["std"])
+
+
+def test_the_loop_is_one_scan_a_direction_and_nothing_tells_of_this_machine(vowels):
+    graph = onnx.load(vowels[1])
+    assert [n.op_type for n in graph.graph.node if n.op_type in ("Scan", "Loop", "If")] == ["Scan", "Scan"]
+    text = graph.SerializeToString()
+    assert b".py" not in text
+    assert str(Path(torch.__file__).parent).encode() not in text
+
+
+# ---- the step form ----------------------------------------------------------------------------------------------
+def driven(path, frames, steps, directory):
+    """What drive.py makes of frames ``(T, N, C, *S)``, in a process without torch."""
+    np.save(directory / "frames.npy", frames)
+    script = Path(__file__).with_name("drive.py")
+    subprocess.run([sys.executable, script, path, "frames.npy", "out.npy", str(steps)], cwd=directory, check=True)
+    return np.load(directory / "out.npy")
+
+
+@pytest.mark.parametrize("pool", ["avg", *(pytest.param(p, marks=pytest.mark.slow) for p in ("", "max", "last"))])
+def test_steps_equal_the_sequence(pool, tmp_path):
+    model = create_model("convlstm2d_2layer", in_chans=1, hidden_channels=[3, 4], num_classes=5, global_pool=pool)
+    (path,) = export(model.eval(), tmp_path / "step.onnx", "step")
+    x = torch.randn(2, 6, 1, 5, 7)
+    made = driven(path, x.transpose(0, 1).numpy(), 6, tmp_path)
+    with torch.no_grad():
+        for t in range(6):
+            wanted = model(x[:, : t + 1])
+            assert np.abs(made[t] - (wanted if pool else wanted[:, -1]).numpy()).max() < 1e-5
+    assert not [n for n in onnx.load(path).graph.node if n.op_type in ("Scan", "Loop", "If")]
+
+
+@pytest.mark.slow
+def test_a_forecaster_steps_through_encoder_and_forecaster(rain):
+    model, files = rain
+    encoder, forecaster = map(session, files)
+    assert [f.name for f in files] == ["rain.encoder.onnx", "rain.forecaster.onnx"]
+    states = json.loads(facts(files[0])["state"])
+    assert [s["name"] for s in states] == ["h_l0", "h_l1"]
+    assert states[0]["shape"] == ["batch", 64, "height/4", "width/4"]
+    x = 3 * torch.rand(2, 5, 1, 12, 20)
+    state = {f"{s['name']}_in": np.zeros((2, 64, 3, 5), np.float32) for s in states}
+    for frame in x.unbind(1):
+        state = dict(zip(state, encoder.run(None, {"input": frame.numpy(), **state}), strict=True))
+    made = []
+    for _ in range(4):
+        y, *new = forecaster.run(None, state)
+        state = dict(zip(state, new, strict=True))
+        made.append(y)
+    with torch.no_grad():
+        assert np.abs(np.stack(made, 1) - model(x, horizon=4).numpy()).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_a_forecaster_says_what_its_values_mean(rain):
+    said = facts(rain[1][0])
+    assert (said["encoding"], said["unit"], said["step"], said["licence"]) == ("log", "mm/h", "5.0", "mit")
+    assert json.loads(said["preprocessing"])["floor"] == 0.1
+
+
+# ---- programs of torch, half precision, the command ----------------------------------------------------------------
+def test_a_program_of_torch_export_has_the_names_and_sizes_open(tmp_path):
+    layer = layers.Conv1dGRU(2, 3, 3, reset_after=False).eval()
+    (path,) = export(layer, tmp_path / "gru.pt2", format="torch", state=True, dtype=torch.float64)
+    again = torch.export.load(path).module()
+    x, h = torch.randn(7, 4, 2, 9).double(), torch.randn(1, 4, 3, 9).double()
+    with torch.no_grad():
+        y, end = again(input=x, h_l0_in=h[0])
+        wanted, last = layer.double()(x, h)
+    torch.testing.assert_close(y, wanted)
+    torch.testing.assert_close(end, last[0])
+
+
+@pytest.mark.slow
+def test_half_precision_goes_in_and_comes_out(tmp_path):
+    model = create_model("convrnn1d_1layer", in_chans=1, hidden_channels=3).eval()
+    (path,) = export(model, tmp_path / "half.onnx", "step", dtype=torch.float16)
+    assert {i.type for i in session(path).get_inputs()} == {"tensor(float16)"}
+    assert next(model.parameters()).dtype == torch.float32  # the caller's model is as it was
+
+
+@pytest.mark.slow
+def test_bfloat16_stays_in_torch(tmp_path):
+    (path,) = export(layers.Conv2dLSTM(1, 2, 3).eval(), tmp_path / "a.pt2", format="torch", dtype=torch.bfloat16)
+    y = torch.export.load(path).module()(input=torch.ones(4, 2, 1, 5, 6).bfloat16())[0]
+    assert (y.dtype, y.shape) == (torch.bfloat16, (4, 2, 2, 5, 6))
+
+
+def test_the_command_writes_what_a_directory_holds(tmp_path):
+    model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()
+    convrnn_zoo.save_pretrained(model, tmp_path / "gru")
+    path = tmp_path / "gru.onnx"
+    assert run("export", tmp_path / "gru", "-o", path, "--form", "step").startswith(f"{path}: 0.")
+    assert [i.name for i in session(path).get_inputs()] == ["input", "h_l0_in", "pool_in", "steps_in"]
+    assert "ends in .onnx or .pt2" in run("export", VOWELS, "-o", "a.txt", code=2)
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------
+GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "options", "words"),
+    [
+        (GRU, "a.pt2", {}, "ends in .onnx"),
+        (GRU, "a.onnx", {"form": "steps"}, "form must be one of"),
+        (GRU, "a.onnx", {"format": "tf"}, "format must be one of"),
+        (GRU, "a.onnx", {"horizon": 3}, "horizon is for forecasters"),
+        (GRU, "a.onnx", {"form": "step", "lengths": True}, "for the sequence form"),
+        (GRU, "a.onnx", {"dtype": torch.bfloat16}, "no bfloat16"),
+        (create_model("convgru1d_bi_1layer"), "a.onnx", {"form": "step"}, "bidirectional"),
+        (create_model("convgru_forecaster", hidden_channels=3), "a.onnx", {"state": True}, "neither a state"),
+        (layers.Conv1dGRUCell(1, 2, 3), "a.onnx", {}, "export a cell in the step form"),
+        (layers.Conv1dGRU(1, 2, 3), "a.onnx", {"lengths": True}, "takes no lengths"),
+        (torch.nn.Linear(2, 2), "a.onnx", {}, "expected a ConvRNNModel"),
+        (torch.nn.Identity(), "a.onnx", {}, "parameters of one dtype"),
+        (create_model("convgru1d_1layer", device="meta"), "a.onnx", {}, "meta device"),
+    ],
+)
+def test_refusals_say_why_and_write_nothing(model, name, options, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        export(model, tmp_path / name, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_differs_from_the_model_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_check, "EXACT", {torch.float32: 0.0})
+    with pytest.raises(ExportError, match="differs from the model by"):
+        export(GRU, tmp_path / "a.onnx", "step")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_torch_is_refused_for_loops_and_told_which_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(_scan, "FIRST", (99, 0))
+    with pytest.raises(ExportError, match=r"torch 99.0 or newer.*step form"):
+        export(GRU, tmp_path / "a.onnx")
+
+
+@pytest.mark.slow
+def test_a_cell_of_unknown_law_goes_by_its_step(tmp_path):
+    class Decaying(layers.Conv1dRNNCell):
+        def step(self, gates, state, extra):
+            return (0.5 * state[0] + gates.tanh(),)
+
+    (path,) = export(Decaying(1, 2, 3).eval(), tmp_path / "own.onnx", "step")
+    assert axes(session(path).get_inputs()[1]) == ["batch", 2, "length"]

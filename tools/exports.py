@@ -1,0 +1,88 @@
+"""What exports how, tried name by name: ``python -m tools.exports [PATTERN]`` writes it to ``exports.json``.
+
+The first name of a kind stands for the others of it: same network, same layers, other sizes. Models are narrow, too.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from convrnn_zoo import ExportError, create_model, list_models
+from convrnn_zoo.layers._base import Equations
+from convrnn_zoo.onnx import _export
+
+RECORD = Path(__file__).parent / "exports.json"
+WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
+"""The columns of the table, with the form and the format of each."""
+
+
+@cache
+def names() -> dict[str, list[str]]:
+    """The names that are tried, and those that each stands for."""
+    kinds: dict[Any, list[str]] = {}
+    for name in list_models():
+        model = create_model(name, device="meta")
+        layers = [m for m in model.modules() if isinstance(m, Equations)]
+        kind = type(model), *{type(m): getattr(m, "bidirectional", False) for m in layers}.items()
+        kinds.setdefault(kind, []).append(name)
+    return {of_kind[0]: of_kind for of_kind in kinds.values()}
+
+
+def narrow(name: str) -> Any:
+    """The architecture with few channels, untrained."""
+    return create_model(name, in_chans=1, hidden_channels=4).eval()
+
+
+def attempt(name: str) -> dict[str, str]:
+    """For each way the files that came of it, or why none did."""
+    model = _export.ready(narrow(name), "onnx", None)
+    found: dict[str, str] = {}
+    programs: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        for way, (form, format) in WAYS.items():
+            path = Path(directory, "NAME" + _export.SUFFIX[format])
+            try:
+                plan = _export.plan_of(model, form, False, None, None)
+                programs[form] = programs.get(form) or _export.traced(plan)  # once for both formats: it takes longest
+                files = _export.write(path, format, plan, programs[form], {which: {} for which in plan.parts})
+            except ExportError as e:
+                found[way] = f"refused: {e}"
+            else:
+                found[way] = " and ".join(file.name for file in files)
+    return found
+
+
+def claimed(name: str, way: str) -> str | None:
+    """Why the package refuses a way without trying, or None."""
+    try:
+        _export.plan_of(narrow(name), WAYS[way][0], False, None, None)
+    except ExportError as e:
+        return f"refused: {e}"
+    return None
+
+
+def recorded() -> dict[str, dict[str, str]]:
+    """What was found when it was last tried."""
+    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Tries the names of a pattern, or all, and keeps what was found."""
+    known = list(names())
+    for name in known:
+        if fnmatch(name, argv[0] if argv else "*"):
+            tried = attempt(name)
+            print(name, tried, flush=True)
+            found = {**recorded(), name: tried}
+            ordered = {n: found[n] for n in known if n in found}
+            RECORD.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
