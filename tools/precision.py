@@ -16,12 +16,12 @@ from typing import Any
 
 import click
 import torch
-from convrnn_zoo.train.data import DATA_SETS
 from safetensors.torch import save
 from torch import Tensor
 
 from convrnn_zoo.cli._frames import read_frames
 from convrnn_zoo.cli.demo import SAMPLE
+from convrnn_zoo.data import DATA_SETS
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.apply import data_of
@@ -94,8 +94,8 @@ def of_forecaster(name: str, data: Path | None) -> list[Row]:
     sample = read_frames([SAMPLE.with_name(f"{name.partition('.')[2]}.npz")]).frames[None, :, None]
     known = None
     if data is not None:
-        clips = data_of(recipe).load(data, "test", recipe.inputs)
-        known = clips.fixed(SEQUENCES, recipe.inputs + recipe.horizon)
+        clips = data_of(recipe).load(data, "test", recipe.inputs, recipe.horizon)
+        known = clips.fixed(SEQUENCES)
     rows: list[Row] = []
     exact: Tensor | None = None
     for precision in PRECISIONS:
