@@ -21,7 +21,7 @@ from torch import Tensor
 
 from convrnn_zoo.cli._frames import read_frames
 from convrnn_zoo.cli.demo import SAMPLE
-from convrnn_zoo.data import DATA_SETS
+from convrnn_zoo.data import sequences_of
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.apply import data_of
@@ -80,7 +80,7 @@ def reduced_model(name: str, precision: str) -> tuple[Any, int]:
 
 def of_classifier(name: str, data: Path | None) -> list[Row]:
     """A row a precision: the accuracy on the test split in %."""
-    test = DATA_SETS[Recipe.read(WEIGHTS[name].recipe).data].load(data, "test")
+    test = sequences_of(Recipe.read(WEIGHTS[name].recipe).data).load(data, "test")
     rows = []
     for precision in PRECISIONS:
         model, size = reduced_model(name, precision)
