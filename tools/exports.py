@@ -33,13 +33,29 @@ def names() -> dict[str, list[str]]:
     return {of_kind[0]: of_kind for of_kind in kinds.values()}
 
 
+NARROW: dict[str, dict[str, Any]] = {
+    "bcdunet_d3": {"widths": (4, 4)},
+    "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2, "device": "meta"},
+    "convgru_irene": {"num_blocks": 2},
+    "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2},
+    "gru_rcn_vgg16": {"hidden_channels": 2, "device": "meta"},
+    "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
+    "utae_uconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
+    "utae_buconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
+}
+"""Arguments of networks whose width has other names, or whose encoder's is fixed."""
+
+
 def narrow(name: str) -> Any:
     """The architecture with few channels, untrained."""
-    return create_model(name, in_chans=1, hidden_channels=4).eval()
+    return create_model(name, in_chans=1, **NARROW.get(name, {"hidden_channels": 4})).eval()
 
 
 def attempt(name: str) -> dict[str, str]:
     """For each way the files that came of it, or why none did."""
+    claims = {way: claimed(name, way) for way in WAYS}
+    if all(claims.values()):
+        return {way: str(why) for way, why in claims.items()}
     model = _export.ready(narrow(name), "onnx", None)
     found: dict[str, str] = {}
     programs: dict[str, Any] = {}
