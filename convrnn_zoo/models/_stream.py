@@ -13,6 +13,7 @@ from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ._errors import WeightsError
 from ._nested import State, mapped, named, nested, tensors
+from ._network import ConvRNNModel
 from ._running import RUNNING_POOLS
 from ._safetensors import plain, read_file, write_file
 from ._sequences import Lengths
@@ -68,9 +69,10 @@ class Stream:
         self.model = model
         self._is_layer = isinstance(model, ConvRNNBase)
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
-        if not (self._is_layer or self._is_forecaster or hasattr(model, "forward_sequence")):
+        if not (self._is_layer or self._is_forecaster or isinstance(model, ConvRNNModel)):
+            cure = "; carry its state from chunk to chunk with forward_sequence" * hasattr(model, "forward_sequence")
             raise ValueError(
-                f"Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got {owner}"
+                f"Stream expected a ConvRNNModel, a forecaster that reads frame by frame, or a layer, got {owner}{cure}"
             )
         self.state: State = None
         """The state after what was read, as the model gives it; None before the first frame."""
@@ -176,7 +178,7 @@ class Stream:
     @property
     def _ndim(self) -> int:
         model: Any = self.model
-        return 2 if self._is_forecaster else model.ndim if self._is_layer else model.rnn.ndim
+        return 2 if self._is_forecaster else model.ndim
 
     def _axis(self, state: Tensor) -> int:
         """Where the sequences stand in a tensor of the state, ``(…, N, C, *S)``."""

@@ -138,7 +138,10 @@ class VideoModel(Classifier):
         """Parameters by depth, for layer-wise learning rates: the encoder's children in turn, then what is behind."""
         prefix, trunk = self.encoder.trunk()
         names = [name for name, child in trunk.named_children() if list(child.parameters())]
-        stages = [rf"^encoder\.{re.escape(prefix + name)}(?:\.|$)" for name in names] + [r"^(?:rnns|posts)\."]
+        stages = [rf"^encoder\.{re.escape(prefix + name)}(?:\.|$)" for name in names] + [
+            r"^(?:rnns|posts)\.",
+            r"^necks\.",
+        ]
         return {"stem": stages[0], "blocks": [(stage, (i,)) for i, stage in enumerate(stages[1:])]}
 
     def no_weight_decay(self) -> set[str]:

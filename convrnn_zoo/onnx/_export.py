@@ -40,14 +40,14 @@ def export(
     lengths: bool | None = None,
     horizon: int | None = None,
 ) -> tuple[Path, ...]:
-    """Writes a model as a file that other programs run: ONNX, or a program of :mod:`torch.export`.
+    """Writes a model as a file that other programs run: ONNX, or a program of ``torch.export``.
 
     Before it takes its name, the file is run at other sizes than it was exported with, ONNX in onnxruntime, and
     compared with the model. The model is not changed, and exported as in evaluation, on the CPU.
 
     Args:
         model: a :class:`~convrnn_zoo.ConvRNNModel`, a :class:`~convrnn_zoo.Forecaster`, or a layer or cell of
-            :mod:`convrnn_zoo.layers`.
+            ``convrnn_zoo.layers``.
         path: the file, ``.onnx`` or ``.pt2``.
         form: ``"sequence"``, the whole sequence with the loop over time in the file; or ``"step"``, one frame, the
             state in and out, and no loop. The step form of an encoder–forecaster is two files,

@@ -35,7 +35,7 @@ def plan(model: Any) -> Plan:
         return _autoregressive(model)
     if isinstance(model, ConvRNNForecaster | PyramidForecaster):
         return _encoder_forecaster(model)
-    raise ExportError(f"the step form of a {type(model).__name__} is not known; export its sequence form, if it has one")
+    raise ExportError(f"the step form of a {type(model).__name__} is not known; take its sequence form, if it has one")
 
 
 def _gather(names: Sequence[Sequence[str]], inputs: Mapping[str, Tensor]) -> list[Maps]:
@@ -141,7 +141,7 @@ def _autoregressive(model: Any) -> Plan:
     names = [f"{s}_l{i}" for i in range(len(model.widths)) for s in ("h", "c")]
     names += ["m"] * (len(start) - len(names))  # PredRNN's, which goes through all layers
     if len(set(names)) < len(names) or any(bool(s.any()) for s in start):
-        raise ExportError(f"the state of a {type(model).__name__} is not known; export its sequence form, if it has one")
+        raise ExportError(f"the state of a {type(model).__name__} is not known; take its sequence form, if it has one")
     frame = [BATCH, model.in_chans, *space(2, model.reduction)]
     inputs, outputs = [Port("input", frame, dtype)], [Port("output", frame, dtype)]
     for name, s in zip(names, start, strict=True):
