@@ -161,10 +161,8 @@ class RecurrentUNet(ImageSeriesModel):
         """Parameters by depth, for layer-wise learning rates: down, over the dates, and up again."""
         depth = len(self.downs)
         ups = [(rf"^(?:ups|skips|joins)\.{i}\.", (2 * depth - i,)) for i in range(depth)]
-        return {
-            "stem": r"^stem",
-            "blocks": [(r"^downs\.(\d+)", None), (r"^(?:rnn|out)", (depth,)), *ups, (r"^neck", (2 * depth + 1,))],
-        }
+        behind = [(r"^(?:rnn|out)", (depth,)), *ups, (r"^neck", (2 * depth + 1,))]
+        return {"stem": r"^stem", "blocks": [(r"^downs\.(\d+)", None), *behind]}
 
     def make_head(self, num_classes: int) -> nn.Module:
         """A 3×3 convolution with its batch norm and ReLU."""

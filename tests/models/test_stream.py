@@ -14,10 +14,11 @@ from convrnn_zoo.models._stream import Stream
 
 NAMES = list(entry_points())
 SMALL = {"convgru_ef": 4, "convlstm_ef": 4, "convgru_hko7": 4, "trajgru_hko7": 4}
-REFUSED = {n for n in NAMES if issubclass(type(convrnn_zoo.create_model(n, device="meta")), (
-    convrnn_zoo.EnsembleForecaster, convrnn_zoo.VideoModel, models.utae.ImageSeriesModel, models.rvm.RecurrentDecoderModel,
-    models.bcdunet.BCDUNet,
-))}  # fmt: skip
+REFUSED_KINDS = (
+    convrnn_zoo.EnsembleForecaster, convrnn_zoo.VideoModel, models.utae.ImageSeriesModel,
+    models.rvm.RecurrentDecoderModel, models.bcdunet.BCDUNet,
+)  # fmt: skip
+REFUSED = {n for n in NAMES if isinstance(convrnn_zoo.create_model(n, device="meta"), REFUSED_KINDS)}
 """Networks that read noise, several maps, or no frames in turn."""
 EDGE = {"convgru_hko7": 30, "trajgru_hko7": 30}
 

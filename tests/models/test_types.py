@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import assert_type
 
+import convrnn_zoo
+
 model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=1, hidden_channels=32, num_classes=5)
 assert_type(model, convrnn_zoo.ZooModel)
 logits: Tensor = model(torch.randn(2, 7, 1, 8, 8), lengths=[7, 4])
@@ -61,6 +63,8 @@ names: list[str] = convrnn_zoo.list_models("conv*")
 converted = convrnn_zoo.interop.load("torch", nn.LSTM(4, 8).state_dict())
 """
 WRONG = """
+import convrnn_zoo
+convrnn_zoo.create_model(3)
 convrnn_zoo.create_model("convgru2d_1layer").num_classes + "x"
 convrnn_zoo.nothing
 """
