@@ -1,6 +1,6 @@
 """The architectures. Importing this registers each of them with timm; a file a family."""
 
-from . import convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
+from . import convgru_advection, convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError

@@ -149,5 +149,28 @@ class ForecasterRecipe(Recipe):
     test_sequences: int = 1000
 
 
-KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe}
+@dataclass(frozen=True, kw_only=True)
+class NowcastRecipe(Recipe):
+    """How a nowcast of rain was trained.
+
+    It reads `inputs` frames and forecasts `horizon`, of crops of `size` pixels a side, `from_mrms` of them from MRMS;
+    at each update `lead_times` of the frames count. The other entries are those of :class:`ForecasterRecipe`.
+    """
+
+    inputs: int
+    horizon: int
+    updates: int
+    size: int = 128
+    from_mrms: float = 0.7
+    lead_times: int = 6
+    seed: int = 0
+    optimizer: str = "muon"
+    schedule: str = "one_cycle"
+    warmup: float = 0.1
+    cycles: tuple[int, ...] = ()
+    bf16: bool = False
+    checkpoint_every: int = 100
+
+
+KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe, "nowcast": NowcastRecipe}
 """The recipes by what stands as `kind` in the file."""

@@ -1,0 +1,64 @@
+"""Rain rates of MRMS, the radar mosaic of the United States."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._extras import need
+
+DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
+"""The least rate that a byte tells, how many times as much the most is, and the byte that means unknown."""
+
+
+class CodedEvent(NamedTuple):
+    """Frames at equal distances in time, a byte a pixel."""
+
+    codes: Tensor
+    """``(T, H, W)`` uint8."""
+    minutes: float
+    """From one frame to the next."""
+
+
+def rate_of_code() -> Tensor:
+    """The rain rate in mm/h of each of the 256 bytes: 0 is dry, 1 to 254 rise from 0.05 to 200 by equal ratios, 255 NaN.
+
+    Example:
+        >>> rate_of_code()[[0, 1, 254, 255]].tolist()
+        [0.0, 0.05000000074505806, 200.0, nan]
+    """
+    rate = DRIEST * RANGE ** ((torch.arange(256.0) - 1) / 253)
+    rate[0], rate[UNKNOWN] = 0, torch.nan
+    return rate
+
+
+def code_of_rate(rate: Tensor) -> Tensor:
+    """The nearest byte of :func:`rate_of_code`.
+
+    Example:
+        >>> code_of_rate(torch.tensor([0.0, 0.04, 0.05, 200.0, 300.0, float("nan")])).tolist()
+        [0, 0, 1, 254, 254, 255]
+    """
+    code = 1 + 253 * (rate.nan_to_num(0).clamp_min(1e-9) / DRIEST).log() / math.log(RANGE)
+    code = code.round().clamp(1, 254).masked_fill(rate < DRIEST, 0)
+    return code.masked_fill(~rate.isfinite(), UNKNOWN).to(torch.uint8)
+
+
+def read_mrms(path: Path) -> CodedEvent:
+    """The frames of a ``.npz`` with ``rate``, bytes ``(T, H, W)``, and ``time``, words hhmmss at equal distances.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    numpy = need("numpy", "train")
+    with numpy.load(path) as file:
+        if not {"rate", "time"} <= set(file.files) or file["rate"].dtype != numpy.uint8 or file["rate"].ndim != 3:
+            raise ValueError(f"{path}: expected rate, bytes (T, H, W), and time; got {', '.join(file.files)}")
+        codes, words = torch.from_numpy(file["rate"]), [str(word) for word in file["time"]]
+    seconds = [int(w[:2]) * 3600 + int(w[2:4]) * 60 + int(w[4:]) for w in words]
+    steps = {b - a for a, b in zip(seconds, seconds[1:], strict=False)}
+    if len(steps) != 1:
+        raise ValueError(f"{path}: expected times at equal distances, got distances of {sorted(steps)} seconds")
+    return CodedEvent(codes, steps.pop() / 60)
