@@ -1,7 +1,7 @@
 """A nowcast of rain: motion carries it, ConvGRU layers let it grow and decay: ``convgru_advection``."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ._blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
-from ._exceedance import THRESHOLDS, decided_rate
+from ._carried import Carried, carry, details_of, extrapolated, lead_times, told_of_motion
+from ._exceedance import THRESHOLDS, between, decided_rate
 from ._forecasting import FRAME_CFG, Forecaster
 from ._registry import register
-from .motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
+from .motion import full_precision, sample
 
 PATCH, STRIDE = 2, 4
 """Pixels of a frame a side that are one of the fine maps, and of these one of the coarse maps."""
@@ -24,23 +25,6 @@ FLOOR = 0.01
 """In mm/h, what a dry pixel counts as in the logits of extrapolation."""
 DETAIL = 8
 """Channels of what the fine layers say of each pixel."""
-
-
-class Carried(NamedTuple):
-    """Frames in coordinates that move with the rain, and what carries the last one on; all in full precision."""
-
-    rate: Tensor
-    """Of the last frame ``(N, C, H, W)`` in mm/h; what is unknown is filled in."""
-    known: Tensor
-    """Of the last frame ``(N, 1, H, W)``."""
-    amount: Tensor
-    """Of every frame at the last one's place ``(N, T, C, H, W)``, scaled."""
-    seen: Tensor
-    """Whether that is known ``(N, T, 1, H, W)``."""
-    motion: Tensor
-    """``(N, 2, H, W)`` in pixels a step."""
-    ahead: Tensor
-    """Where what is forecast comes from ``(N, horizon, 2, H, W)``."""
 
 
 class ConvGRUAdvection(Forecaster):
@@ -137,8 +121,8 @@ class ConvGRUAdvection(Forecaster):
         """The logits of :meth:`exceedance`; of the `chosen` lead times alone, counted from 0, where these are given."""
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, steps = x.dtype, x.shape[0], x.shape[1]
-        c = self.carry(x, horizon)
-        told, clock = self.told(c.motion, minutes), self.clock(horizon, minutes, c.motion)
+        c = carry(x, horizon)
+        told, clock = told_of_motion(c.motion, minutes), lead_times(horizon, minutes, c.motion)
         details = self.details(details_of(c.amount).to(dtype))
 
         change = c.amount - c.amount[:, -1:]
@@ -160,69 +144,83 @@ class ConvGRUAdvection(Forecaster):
             out.append(self.forth(residual, c, k, clock[k].flatten()))
         return torch.stack(out, 1), c.known[:, None] > 0
 
-    def carry(self, x: Tensor, horizon: int) -> Carried:
-        """The frames ``(N, T, C, H, W)`` in mm/h carried to the place of the last one."""
-        steps = x.shape[1]
-        with full_precision(x):
-            x = x if x.dtype == torch.float64 else x.float()
-            finite = x.isfinite().all(2, keepdim=True)
-            known = finite.to(x.dtype)
-            motion = estimate_motion(x.clamp_min(0).sum(2))
-            rate = torch.where(finite, x, 0).clamp_min(0)
-            rate = fill_unknown(rate.flatten(0, 1), known.flatten(0, 1)).unflatten(0, known.shape[:2])
-            behind = trajectories(motion, max(steps - 1, 1))
-            amount, seen = [scaled(rate[:, -1])], [known[:, -1]]
-            for k in range(steps - 1):  # from the last but one to the first
-                amount.insert(0, sample(scaled(rate[:, -2 - k]), behind[:, k]))
-                seen.insert(0, sample(known[:, -2 - k], behind[:, k], "zeros"))
-            ahead = trajectories(motion, horizon)
-            return Carried(rate[:, -1], known[:, -1], torch.stack(amount, 1), torch.stack(seen, 1), motion, ahead)
-
     def forth(self, residual: Tensor, c: Carried, k: int, clock: Tensor) -> Tensor:
         """Logits ``(N, C, 11, H, W)`` of a lead time: of the extrapolated rate, with what the network adds to them."""
         with full_precision(residual):
-            there = c.ahead[:, k]
-            levels = torch.tensor(THRESHOLDS, device=there.device, dtype=there.dtype).log()[:, None, None]
-            moved, still = (
-                (rate + FLOOR).log().unsqueeze(2) - levels for rate in (sample(c.rate, there), c.rate)
-            )
-            came = F.avg_pool2d(sample(c.known, there, "zeros"), 9, 1, 4, count_include_pad=False).unsqueeze(2)
-            sure, fade = (p.to(there.dtype)[:, None, None] for p in self.trust)
-            blown, stays, bias = (p.to(there.dtype)[:, None, None] for p in self.unseen)
-            slope = (sure + fade * clock[0].to(there.dtype)).exp()
-            extrapolated = came * moved + (1 - came) * (blown * moved + stays * still + bias)
-            added = sample(residual.to(there.dtype), there).unflatten(1, (-1, LEVELS))
-            return (slope * extrapolated + added).cummin(2).values
+            moved, still, came = (t.unsqueeze(2) for t in extrapolated(c, k, FLOOR))
+            levels = torch.tensor(THRESHOLDS, device=moved.device, dtype=moved.dtype).log()[:, None, None]
+            sure, fade = (p.to(moved.dtype)[:, None, None] for p in self.trust)
+            blown, stays, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
+            slope = (sure + fade * clock[0].to(moved.dtype)).exp()
+            moved, still = moved - levels, still - levels
+            logits = slope * (came * moved + (1 - came) * (blown * moved + stays * still + bias))
+            added = sample(residual.to(moved.dtype), c.ahead[:, k]).unflatten(1, (-1, LEVELS))
+            return (logits + added).cummin(2).values
 
-    def told(self, motion: Tensor, minutes: float) -> Tensor:
-        """What the layers are told of the motion, ``(N, 5, H, W)``: x, y, speed and divergence in pixels a minute, and
-        the minutes of a step in tens."""
-        p = F.pad(motion, (1, 1, 1, 1), mode="replicate")
-        spread = p[:, :1, 1:-1, 2:] - p[:, :1, 1:-1, :-2] + p[:, 1:, 2:, 1:-1] - p[:, 1:, :-2, 1:-1]
-        speed = motion.square().sum(1, keepdim=True).add(1e-6).sqrt()
-        pace = torch.full_like(speed, minutes / 10)
-        return torch.cat([motion / minutes, speed / minutes, spread * (5 / minutes), pace], 1)
+    @torch.no_grad()
+    def forecast(
+        self, frames: Tensor, horizon: int | None = None, *, minutes: float = MINUTES, batch_size: int = 1
+    ) -> Tensor:
+        """The rain rates that follow, in mm/h; NaN where the last frame is unknown.
 
-    def clock(self, horizon: int, minutes: float, like: Tensor) -> Tensor:
-        """The lead times ``(horizon, 1, 2, 1, 1)``: 1 plus half the logarithm of the hours, and the hours."""
-        hours = torch.arange(1, horizon + 1, device=like.device, dtype=like.dtype) * (minutes / 60)
-        return torch.stack([1 + hours.log() / 2, hours], 1)[:, None, :, None, None]
+        Args:
+            frames: ``(T, H, W)``, ``(T, C, H, W)`` or ``(N, T, C, H, W)`` in mm/h, NaN where unknown, of any size; four
+                frames are what weights are trained on.
+            horizon: frames to forecast; the model's own by default.
+            minutes: from one frame to the next.
+            batch_size: sequences at once.
 
+        Returns:
+            The same with `horizon` in place of T: the mean rates, made to exceed 0.5, 2 and 5 mm/h where the map of such
+            rain has the greatest expected CSI.
 
-def scaled(rate: Tensor) -> Tensor:
-    """A rain rate in mm/h on a logarithmic scale: 0 where dry, 1 at 5.4 mm/h."""
-    return (rate / 0.1).log1p() / 4
+        Example:
+            >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
+            >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
+            (2, 19, 30)
+        """
+        return self._apply_to(frames, horizon, minutes, batch_size, decided_rate, ())
 
+    @torch.no_grad()
+    def probabilities(
+        self,
+        frames: Tensor,
+        thresholds: Sequence[float],
+        horizon: int | None = None,
+        *,
+        minutes: float = MINUTES,
+        batch_size: int = 1,
+    ) -> Tensor:
+        """How likely each threshold, in mm/h, is exceeded: as :meth:`forecast`, with an axis of thresholds behind T.
 
-def details_of(amount: Tensor) -> Tensor:
-    """Scaled frames ``(N, T, C, H, W)`` to maps ``(N, 7·C, H, W)``: the last two, the mean, and smooth ones."""
-    last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
-    wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
+        Example:
+            >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
+            >>> tuple(model.probabilities(torch.rand(4, 19, 30), [0.5, 30.0], horizon=2).shape)
+            (2, 2, 19, 30)
+        """
+        if not thresholds or not all(t > 0 for t in thresholds):
+            raise ValueError(f"thresholds must be rain rates above 0 mm/h, at least one, got {list(thresholds)}")
+        return self._apply_to(
+            frames, horizon, minutes, batch_size, lambda p, _: between(p, thresholds), (len(thresholds),)
+        )
 
-    def smooth(x: Tensor, size: int) -> Tensor:
-        return F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
-
-    return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
+    def _apply_to(self, frames: Tensor, horizon: int | None, minutes: float, batch_size: int, of: Any, axis: Any) -> Tensor:
+        """What `of` makes of the probabilities of frames of any size and of 3 to 5 axes, and of what is known."""
+        if not minutes > 0:
+            raise ValueError(f"minutes must be above 0, got {minutes}")
+        x = frames[:, None] if frames.dim() == 3 else frames
+        x = x[None] if x.dim() == 4 else x
+        like, (height, width) = next(self.parameters()), x.shape[-2:]
+        edges = (0, -width % self.reduction, 0, -height % self.reduction)
+        out = []
+        for part in x.split(check.positive_int("batch_size", batch_size)):
+            padded = F.pad(part.to(like.device, like.dtype), edges, value=torch.nan)
+            p, known = self.exceedance(padded, horizon, minutes)
+            known = known.unsqueeze(2) if axis else known
+            out.append(of(p, known).masked_fill(~known, torch.nan)[..., :height, :width].to(frames.device))
+        y = torch.cat(out)
+        y = y if frames.dim() > 3 else y.squeeze(2)
+        return y if frames.dim() == 5 else y[0]
 
 
 _DOC = """Rain nowcasts: estimated motion carries the rain, ConvGRU layers let it grow and decay: {count} parameters.

@@ -36,7 +36,8 @@ def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tens
         outside: what lies beyond the edge: the map's mirror image, its ``"border"``, or ``"zeros"``.
 
     Example:
-        >>> sample(torch.arange(4.0).reshape(1, 1, 1, 4), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)).flatten().tolist()
+        >>> one_to_the_right = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 4)
+        >>> sample(torch.arange(4.0).reshape(1, 1, 1, 4), one_to_the_right).flatten().tolist()
         [1.0, 2.0, 3.0, 3.0]
     """
     height, width = x.shape[-2:]
@@ -102,6 +103,8 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
         [1.5, -1.0]
     """
     n, steps, height, width = frames.shape
+    if steps == 1:
+        return torch.zeros_like(frames).expand(n, 2, height, width).clone()
     levels = max(1, min(levels, min(height, width).bit_length() - 4))
     with torch.no_grad(), full_precision(frames):
         frames = frames.detach() if frames.dtype == torch.float64 else frames.detach().float()
@@ -117,12 +120,11 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
             x = x / known.clamp_min(1e-6)
             pyramid.append((x, known))
         motion = x.new_zeros(n, 2, x.shape[2] // COARSE, x.shape[3] // COARSE)
-        if steps > 1 and n:
-            for level, (x, known) in enumerate(reversed(pyramid)):
-                if level:
-                    motion = 2 * _larger(motion, 2)
-                for _ in range(iterations):
-                    motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
+        for level, (x, known) in enumerate(reversed(pyramid)):
+            if level:
+                motion = 2 * _larger(motion, 2)
+            for _ in range(iterations):
+                motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
         return _larger(motion, COARSE)[..., :height, :width].contiguous()
 
 

@@ -1,6 +1,9 @@
 """Rain rates of MRMS, the radar mosaic of the United States."""
 
+import itertools
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need
+from .rain_events import quiet_pysteps
 
 DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
 """The least rate that a byte tells, how many times as much the most is, and the byte that means unknown."""
@@ -46,7 +50,7 @@ def code_of_rate(rate: Tensor) -> Tensor:
     return code.masked_fill(~rate.isfinite(), UNKNOWN).to(torch.uint8)
 
 
-def read_mrms(path: Path) -> CodedEvent:
+def read_archive(path: Path) -> CodedEvent:
     """The frames of a ``.npz`` with ``rate``, bytes ``(T, H, W)``, and ``time``, words hhmmss at equal distances.
 
     Raises:
@@ -56,9 +60,46 @@ def read_mrms(path: Path) -> CodedEvent:
     with numpy.load(path) as file:
         if not {"rate", "time"} <= set(file.files) or file["rate"].dtype != numpy.uint8 or file["rate"].ndim != 3:
             raise ValueError(f"{path}: expected rate, bytes (T, H, W), and time; got {', '.join(file.files)}")
-        codes, words = torch.from_numpy(file["rate"]), [str(word) for word in file["time"]]
+        return CodedEvent(torch.from_numpy(file["rate"]), _distance(path, [str(word) for word in file["time"]]))
+
+
+def read_gribs(paths: Sequence[Path]) -> CodedEvent:
+    """The frames of MRMS's own files, ``PrecipRate_00.00_YYYYMMDD-hhmmss.grib2``: means of 2×2 pixels, about 2 km.
+
+    pysteps reads them, by pygrib, a few seconds each.
+
+    Raises:
+        ImportError: one of the two is not installed.
+        ValueError: a name tells no time, or the files are not at equal distances in time.
+    """
+    need("pygrib", "mrms")
+    numpy, importers = need("numpy", "train"), quiet_pysteps("io.importers")
+    words = []
+    for path in paths:
+        stamp = re.search(r"_\d{8}-(\d{6})", path.name)
+        if stamp is None:
+            raise ValueError(f"{path}: expected a name with the time as YYYYMMDD-hhmmss")
+        words.append(stamp[1])
+    codes = []
+    for path in paths:
+        rate, _, _ = importers.import_mrms_grib(str(path), window_size=2)
+        codes.append(code_of_rate(torch.from_numpy(numpy.ma.filled(rate, numpy.nan).astype("float32"))))
+    return CodedEvent(torch.stack(codes), _distance(paths[0].parent, words))
+
+
+def read_mrms(directory: Path) -> list[CodedEvent]:
+    """Every event of MRMS below a directory: of each ``mrms*.npz``, or else of each directory of GRIB files."""
+    archives = sorted(directory.rglob("mrms*.npz"))
+    if archives:
+        return [read_archive(path) for path in archives]
+    files = sorted(directory.rglob("PrecipRate_*.grib2"))
+    return [read_gribs(list(those)) for _, those in itertools.groupby(files, key=lambda path: path.parent)]
+
+
+def _distance(where: Path, words: Sequence[str]) -> float:
+    """Minutes from one of the times hhmmss to the next."""
     seconds = [int(w[:2]) * 3600 + int(w[2:4]) * 60 + int(w[4:]) for w in words]
-    steps = {b - a for a, b in zip(seconds, seconds[1:], strict=False)}
+    steps = {b - a for a, b in itertools.pairwise(seconds)}
     if len(steps) != 1:
-        raise ValueError(f"{path}: expected times at equal distances, got distances of {sorted(steps)} seconds")
-    return CodedEvent(codes, steps.pop() / 60)
+        raise ValueError(f"{where}: expected times at equal distances, got distances of {sorted(steps)} seconds")
+    return steps.pop() / 60

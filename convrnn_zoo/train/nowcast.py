@@ -1,6 +1,5 @@
 """Nowcasts of rain as probabilities: from a recipe and radar archives to weights."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,8 @@ from ..models._safetensors import write_file
 from .fit import fingerprint, fit
 from .mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
 from .optimizers import OPTIMIZERS, SCHEDULES
-from .radar import COARSEN, part_of, read_events
+from .radar import COARSEN, STEP, part_of, read_events
+from .rain_events import TEST_DAYS
 from .recipe import NowcastRecipe, choose
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
@@ -33,20 +33,21 @@ class Batch(NamedTuple):
 
 
 def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[CodedEvent]]:
-    """MRMS (``mrms*.npz``), KNMI and FMI below a directory, at 2 km: of MRMS a part of the map, of the others a part
-    in time (:func:`~convrnn_zoo.train.radar.part_of`).
+    """MRMS, KNMI and FMI below a directory, at 2 km: of MRMS a part of the map, of the others a part in time
+    (:func:`~convrnn_zoo.train.radar.part_of`); the days of the test are left out.
 
     Raises:
         FileNotFoundError: neither is there.
     """
     left, right = PLACES[split]
-    found: dict[str, list[CodedEvent]] = {"mrms": [], "europe": []}
-    for path in sorted(directory.rglob("mrms*.npz")):
-        codes, minutes = read_mrms(path)
-        found["mrms"].append(CodedEvent(codes[..., left:right].contiguous(), minutes))
-    for event in read_events(directory, COARSEN):
-        part = part_of(event, split, inputs)
-        found["europe"].append(CodedEvent(code_of_rate(part.frames), 5.0))
+    found = {
+        "mrms": [CodedEvent(codes[..., left:right].contiguous(), minutes) for codes, minutes in read_mrms(directory)],
+        "europe": [
+            CodedEvent(code_of_rate(part_of(event, split, inputs).frames), STEP.total_seconds() / 60)
+            for event in read_events(directory, COARSEN)
+            if event.times[0].date() not in TEST_DAYS
+        ],
+    }
     if not any(found.values()):
         raise FileNotFoundError(f"no archive of MRMS, KNMI or FMI below {directory}")
     return {name: events for name, events in found.items() if events}
