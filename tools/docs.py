@@ -90,7 +90,7 @@ def weights(page: str) -> str:
     for w in WEIGHTS.values():
         telling = [w.metrics[0], *(m for m in w.metrics if m.name.startswith("CSI"))][:2]
         figures = "; ".join(map(_beside_the_last_frame, telling))
-        rows.append((f"[`{w.name}`]({_card(w, page)})", w.dataset, f"{w.num_params:,}", figures))
+        rows.append((f"[`{w.name}`]({_card(w, page)})", w.trained_on, f"{w.num_params:,}", figures))
     return markdown(("weights", "data (licence)", "parameters", "figures on test data"), rows)
 
 

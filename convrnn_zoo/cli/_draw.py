@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..train.apply import data_of, forecast, load_forecaster
+from ..train.apply import data_of, load_forecaster
 from ..train.pictures import Panels, motion, save, strip
 from ..train.radar import COARSEN
 from ._frames import read_frames
@@ -38,7 +38,7 @@ def draw_forecast(
     frames, labels = read_frames(files, COARSEN, add=ahead)
     read = min(inputs or chosen.inputs, len(frames))
     scale = data_of(chosen).scale
-    made = forecast(model, chosen, frames[None, :read, None], ahead)[0, :, 0]
+    made = model.forecast(frames[:read], ahead)
     truth = frames[read : read + ahead]
     unknown = frames[read - 1].isnan()  # the radars' range, which the model knows nothing of
     panels = Panels(

@@ -48,7 +48,7 @@ def demo(out: Path) -> None:
     click.echo(f"{CLASSIFIER}: {record.description}\n")
     click.echo(columns(rows, header=HEADER))
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
-    click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.dataset}")
+    click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.trained_on}")
     need("matplotlib", "draw")  # said before the first forecast is made
     from ._draw import draw_forecast
 

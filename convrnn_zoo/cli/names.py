@@ -20,7 +20,7 @@ def list_names(filter: str, pretrained: bool) -> None:
     if not found:
         raise click.ClickException(f"no name matches {filter!r}; quote patterns such as 'conv*2d*', or leave it out")
     if pretrained:
-        rows = [(n, WEIGHTS[n].dataset, figure(WEIGHTS[n].metrics[0])) for n in found]
+        rows = [(n, WEIGHTS[n].trained_on, figure(WEIGHTS[n].metrics[0])) for n in found]
         click.echo(columns(rows, header=("weights", "data", "figure")))
     else:
         click.echo("\n".join(found))
@@ -52,7 +52,7 @@ def describe(name: str) -> dict[str, Any]:
         facts["layers"] = [str(layer) for layer in layers]
     else:
         facts |= {
-            "trained on": record.dataset,
+            "trained on": record.trained_on,
             "source": record.dataset_url,
             "recipe": record.recipe,
             "description": record.description,

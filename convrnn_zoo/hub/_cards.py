@@ -108,7 +108,7 @@ def _facts_of(record: Weights) -> str:
     shape = f"(N, {', '.join(map(str, record.input_shape))})"
     facts = [
         f"{_built(record.architecture, record.model_args, record.num_params)}; input `{shape}`.",
-        f"Trained on [{record.dataset}]({record.dataset_url}) by the recipe `{record.recipe}`.",
+        f"Trained on [{record.trained_on}]({record.dataset_url}) by the recipe `{record.recipe}`.",
         f"Licence {record.license}; sha256 of the weights `{record.sha256}`.",
     ]
     if record.label_names:

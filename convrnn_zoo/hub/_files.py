@@ -10,16 +10,20 @@ from timm.models import filter_pretrained_cfg
 from torch import nn
 
 from .._whole import whole
-from ..models import WeightsError
+from ..models import Weights, WeightsError
 from ..models._config import CONFIG, WEIGHTS_FILE
 from ..models._hub_errors import Where, explained
 from ..models._meta import build_on_meta, check_arguments
-from ..models._registry import entry_points
+from ..models._registry import OF_RECORD, entry_points
 from ..models._safetensors import not_finite, write_file
 
 
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path:
     """Saves a model's weights and every argument it was built with, as timm, the Hub and this package read them.
+
+    What a forecast needs beside the weights goes along (``model.preprocessing``), and so does what is claimed of them
+    (``model.record``) as long as the model is what the record says: once it was trained on, built with other arguments
+    or given another head, the record's tag, description, data set and metrics are left out.
 
     Each file is written whole or not at all. The config holds the checksum of the weights: a save that was cut between
     the two is refused when loaded, never mixed.
@@ -50,13 +54,29 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path
     with explained(Where(str(directory))):
         sha256 = write_file(state, directory / WEIGHTS_FILE)
         with whole(directory / CONFIG) as temporary:
-            temporary.write_text(config_text(config, sha256), encoding="utf-8")
+            temporary.write_text(config_text(config, sha256, getattr(model, "record", None)), encoding="utf-8")
     return directory
 
 
-def config_text(config: Mapping[str, Any], sha256: str) -> str:
-    """The config.json of a model whose file of weights has this checksum."""
-    return json.dumps({**config, "weights_sha256": sha256}, indent=2, ensure_ascii=False) + "\n"
+def config_text(config: Mapping[str, Any], sha256: str, record: Weights | None = None) -> str:
+    """The config.json of a model whose file of weights has this checksum.
+
+    The record is part of it where it is of these weights and of a model of this config; else nothing of it is.
+    """
+    config = {**config, "weights_sha256": sha256}
+    if record is not None and holds(record, config):
+        config = {**config, "record": record.plain()}
+    elif "tag" in config["pretrained_cfg"]:
+        config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in OF_RECORD}
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def holds(record: Weights, config: Mapping[str, Any]) -> bool:
+    """Whether a record is of the model that a config describes: the same network with the same weights."""
+    said = json.loads(json.dumps([record.architecture, record.args, record.sha256, list(record.label_names)]))
+    said.append(record.preprocessing and record.preprocessing.to_json())
+    keys = ("architecture", "model_args", "weights_sha256")
+    return said == [*(config[k] for k in keys), config.get("label_names", []), config.get("preprocessing")]
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:
@@ -80,8 +100,10 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         args = check_arguments(json.loads(json.dumps(args)), name)
     except TypeError as e:
         raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
-    again = build_on_meta(lambda **k: entry_points()[name](**k), args, name).state_dict()
-    if {k: v.shape for k, v in again.items()} != {k: v.shape for k, v in model.state_dict().items()}:
+    again = build_on_meta(lambda **k: entry_points()[name](**k), args, name)
+    if getattr(model, "horizon", None) != getattr(again, "horizon", None):  # which training sets after building
+        args["horizon"] = model.horizon
+    if {k: v.shape for k, v in again.state_dict().items()} != {k: v.shape for k, v in model.state_dict().items()}:
         raise WeightsError(
             f"{name}: the model was changed after it was built, so {args} would not build it again; make one with the "
             "changed arguments and load_state_dict what it learned"
@@ -90,6 +112,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     for key in ("architecture", "state_dict", "custom_load", "label_offset"):
         cfg.pop(key, None)
     labels = cfg.pop("label_names", None) if known.get("num_classes") == model.num_classes else None
+    preprocessing = getattr(model, "preprocessing", None)
     cfg.update(num_classes=model.num_classes, input_size=[model.in_chans, *cfg["input_size"][1:]])
     return {
         "architecture": name,
@@ -97,5 +120,6 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         "num_features": model.num_features,
         **({"label_names": list(labels)} if labels else {}),
         "model_args": args,
+        **({"preprocessing": preprocessing.to_json()} if preprocessing is not None else {}),
         "pretrained_cfg": cfg,
     }

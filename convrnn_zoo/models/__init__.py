@@ -8,6 +8,7 @@ from ._forecasting import Forecaster
 from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel
+from ._preprocessing import Preprocessing
 from ._registry import create_model, from_pretrained, list_models
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
@@ -21,6 +22,7 @@ __all__ = [
     "Forecaster",
     "HubAccessError",
     "Metric",
+    "Preprocessing",
     "Rollout",
     "Weights",
     "WeightsError",

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ._preprocessing import Preprocessing
+from ._weights import Weights
+
 
 class ZooModel(nn.Module):
     """A model as :func:`convrnn_zoo.create_model` makes it: a :class:`~convrnn_zoo.ConvRNNModel` or a
@@ -26,6 +29,11 @@ class ZooModel(nn.Module):
     """timm's description of the weights and of the data that they were trained on."""
     model_args: dict[str, Any]
     """What the architecture was built with."""
+    preprocessing: Preprocessing | None = None
+    """Of a forecaster: from frames in the unit of its data to what it sees, and back; None where nobody has said."""
+    record: Weights | None = None
+    """What is claimed of the weights that were loaded; None without weights, and where they were fitted to another
+    head or other sizes."""
 
     if TYPE_CHECKING:
 

@@ -9,6 +9,8 @@ from timm.models import PretrainedCfg
 
 from ._errors import WeightsError
 from ._meta import check_arguments
+from ._preprocessing import Preprocessing
+from ._weights import Weights
 
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 _LONGEST = 2**20
@@ -24,6 +26,10 @@ class Config:
     args: dict[str, Any]
     """The arguments of the model."""
     sha256: str | None
+    preprocessing: Preprocessing | None = None
+    """Of a forecaster."""
+    record: Weights | None = None
+    """What is claimed of the weights."""
 
 
 def read_config(path: Path, origin: str) -> Config:
@@ -69,4 +75,16 @@ def read_config(path: Path, origin: str) -> Config:
     claimed = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, origin)
     if args.get("num_classes", classes) != classes:
         raise refuse(f"{CONFIG} contradicts itself: {classes} classes, and model_args {args}")
-    return Config(architecture, cfg, {**args, **claimed, **args}, sha256)  # in the order of the file
+    args = {**args, **claimed, **args}  # in the order of the file
+    try:
+        preprocessing = Preprocessing.from_json(raw["preprocessing"]) if raw.get("preprocessing") is not None else None
+        record = Weights.from_plain(raw["record"]) if raw.get("record") is not None else None
+    except ValueError as e:
+        raise refuse(f"{CONFIG}: {e}") from e
+    if preprocessing is not None and len(preprocessing.mean) not in (0, 1, args["in_chans"]):
+        raise refuse(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {len(preprocessing.mean)} means")
+    if record is not None:
+        said = (record.architecture, record.args, record.sha256, record.preprocessing)
+        if said != (architecture, args, sha256, preprocessing):
+            raise refuse(f"{CONFIG} contradicts itself: its record is of another model, {record.name}")
+    return Config(architecture, cfg, args, sha256, preprocessing, record)

@@ -1,7 +1,9 @@
 """What every forecaster shares: the check of its input, and timm's view of it."""
 
-from typing import Any
+from typing import Any, overload
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers import _checks as check
@@ -78,6 +80,87 @@ class Forecaster(ZooModel):
         for module in self.modules():
             if hasattr(module, "grad_checkpointing"):
                 module.grad_checkpointing = enable  # type: ignore[assignment]
+
+    @overload
+    def forecast(self, frames: Tensor, horizon: int | None = None, *, batch_size: int = 16) -> Tensor: ...
+    @overload
+    def forecast(self, frames: Any, horizon: int | None = None, *, batch_size: int = 16) -> Any: ...
+    @torch.no_grad()
+    def forecast(self, frames: Any, horizon: int | None = None, *, batch_size: int = 16) -> Any:
+        """The frames that follow, in the unit of the data; maps may be of any size.
+
+        What is not known is NaN (or masked, in an array of numpy's that has a mask): the model sees it as
+        :class:`~convrnn_zoo.Preprocessing` says, and a pixel that is unknown in every frame is NaN in the forecast.
+        Maps that the model cannot divide are padded on the right and below, and the forecast is cut back. A model in
+        training mode is in evaluation mode meanwhile; before several threads forecast at once, call ``eval()``.
+
+        Args:
+            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor or numpy array.
+            horizon: frames to forecast; the model's own by default.
+            batch_size: sequences at once.
+
+        Returns:
+            The same with `horizon` in place of T; a tensor for a tensor, on its device, else a numpy array.
+
+        Raises:
+            ValueError: the model does not say what its values mean; frames of another shape, unknown altogether, or
+                infinite. Values that cannot be right are warned of.
+
+        Example:
+            >>> import convrnn_zoo
+            >>> model = convrnn_zoo.create_model("convgru_forecaster.rain", pretrained=True)
+            >>> rain = model.forecast(torch.full((4, 50, 60), 5.0))  # mm/h
+            >>> tuple(rain.shape), bool(4 < rain[0].mean() < 6)
+            ((12, 50, 60), True)
+        """
+        values = self.preprocessing
+        if values is None:
+            raise ValueError(
+                f"this {type(self).__name__} does not say what its values mean, so no forecast can be in their unit; "
+                "set model.preprocessing = convrnn_zoo.Preprocessing(...), or call the model on what it was trained on"
+            )
+        horizon = self.check_horizon(horizon)
+        x, axes = self._sequences(frames)
+        values.check(x)
+        x = x.float()
+        unknown = x.isnan().all(1, keepdim=True)
+        like, (height, width) = next(self.parameters()), x.shape[-2:]
+        edges = (0, -width % self.reduction, 0, -height % self.reduction)
+        training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            made = [
+                values.decode(
+                    self(F.pad(values.encode(part), edges).to(like.device, like.dtype), horizon=horizon)
+                    .float()[..., :height, :width]
+                    .to(x.device)
+                )
+                for part in x.split(check.positive_int("batch_size", batch_size))
+            ]
+        finally:
+            for module in training:
+                module.training = True
+        y = torch.cat(made).masked_fill(unknown, torch.nan)
+        y = y if axes == 5 else y[0] if axes == 4 else y[0, :, 0]
+        return y if isinstance(frames, Tensor) else y.numpy()
+
+    def _sequences(self, frames: Any) -> tuple[Tensor, int]:
+        """Frames as ``(N, T, C, H, W)``, and how many axes they came with."""
+        if hasattr(frames, "filled"):  # numpy's masked arrays, whose mask a tensor would not have
+            frames = frames.astype("float32").filled(float("nan"))
+        x = frames if isinstance(frames, Tensor) else torch.as_tensor(frames)
+        axes = x.dim()
+        if axes == 3 and self.in_chans == 1:
+            x = x[:, None]
+        if x.dim() == 4:
+            x = x[None]
+        if x.dim() != 5 or x.shape[2] != self.in_chans or 0 in x.shape or x.is_complex():
+            one = "(T, H, W), " if self.in_chans == 1 else ""
+            raise ValueError(
+                f"{type(self).__name__} expected frames {one}(T, {self.in_chans}, H, W) or (N, T, {self.in_chans}, H, "
+                f"W) with no axis of 0, got {check.describe(x)}; permute or reshape them"
+            )
+        return x, axes
 
     def check_frames(self, name: str, x: object) -> Tensor:
         """`x` as frames that this model can take, or an error that says what it would take."""

@@ -5,7 +5,6 @@ limit; the file is found, its size, checksum and header checked; its keys, shape
 only then is the real one built, the values read, found finite and loaded, strictly.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,15 @@ from torch import Tensor, nn
 from ._config import CONFIG, WEIGHTS_FILE, read_config
 from ._download import Token, commit_of, fetch, is_commit
 from ._errors import HubAccessError, WeightsError
+from ._fitting import compare, fit
 from ._hub_errors import Where
 from ._meta import build_on_meta
+from ._preprocessing import Preprocessing
 from ._safetensors import FLOATS, not_finite, read_file, sha256_of
 from ._weights import WEIGHTS, Weights
 
 __all__ = ["OPENERS", "Source", "Stored", "find", "load", "load_weights", "refuse_detours", "sha256_of", "source_of"]
 
-logger = logging.getLogger("convrnn_zoo")
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -38,6 +38,10 @@ class Source:
     read: Callable[[], dict[str, Tensor]]
     args: Mapping[str, Any] | None = None
     """The arguments of that model; None where nobody says."""
+    preprocessing: Preprocessing | None = None
+    """Of a forecaster, where it is known."""
+    record: Weights | None = None
+    """What is claimed of them."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +66,46 @@ def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> St
         config.architecture,
         {**config.cfg, "source": "hf-hub", "hf_hub_id": f"{repo_id}@{weights.revision}"},
         Source(
-            str(weights), lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256), config.args
+            str(weights),
+            lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256),
+            config.args,
+            config.preprocessing,
+            config.record,
         ),
     )
 
 
 def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -> Stored:
-    """The model of a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, its config read."""
+    """The model of a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or of a record's file."""
     path = Path(directory)
+    if path.suffix == ".json" and path.is_file():
+        return _open_record(path)
     if not path.is_dir():
         raise HubAccessError(f"{directory}: no such directory; correct the path, or give owner/name for the Hub")
     config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
     return Stored(
         config.architecture,
         {**config.cfg, "source": "local-dir", "file": directory},
-        Source(str(weights), lambda: read_file(weights, str(weights), config.sha256), config.args),
+        Source(
+            str(weights), lambda: read_file(weights, str(weights), config.sha256),
+            config.args, config.preprocessing, config.record,
+        ),
+    )  # fmt: skip
+
+
+def _open_record(path: Path) -> Stored:
+    """The model of the file of a record, which has its weights beside it, by its name or as of a repository."""
+    try:
+        record = Weights.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise WeightsError(f"{path} is not a record of weights ({e}); `convrnn-zoo train` writes such") from e
+    named, plain = (path.with_name(name) for name in (f"{record.name}.safetensors", WEIGHTS_FILE))
+    file = named if named.is_file() or not plain.is_file() else plain
+    cfg = {**record.cfg(), "tag": record.name.partition(".")[2], "source": "local-dir", "file": str(path)}
+    source = Source(
+        str(file), lambda: read_file(file, str(file), record.sha256), record.args, record.preprocessing, record
     )
+    return Stored(record.architecture, cfg, source)
 
 
 OPENERS: dict[str, Callable[..., Stored]] = {"hf-hub": open_repository, "local-dir": open_directory}
@@ -86,16 +114,16 @@ OPENERS: dict[str, Callable[..., Stored]] = {"hf-hub": open_repository, "local-d
 
 def source_of(record: Weights, cache_dir: Any = None) -> Source:
     """The weights of a record: in the package, or at a commit of the Hub, by the record's checksum either way."""
-    args = {"in_chans": record.in_chans, "num_classes": record.num_classes, **record.model_args}
+    facts = (record.args, record.preprocessing, record)
     if "file" in record.source():
-        return Source(record.name, lambda: read_file(record.file, record.name, record.sha256), args)
+        return Source(record.name, lambda: read_file(record.file, record.name, record.sha256), *facts)
     where = Where(str(record.hub_id), record.hub_commit, WEIGHTS_FILE)
     if not is_commit(where.revision):
         raise WeightsError(
             f"{where}: a record must pin its weights to a full commit, got {where.revision!r}; correct it"
         )
     return Source(
-        str(where), lambda: read_file(fetch(where, cache_dir, None, record.sha256), str(where), record.sha256), args
+        str(where), lambda: read_file(fetch(where, cache_dir, None, record.sha256), str(where), record.sha256), *facts
     )
 
 
@@ -133,68 +161,6 @@ def find(cfg: Mapping[str, Any], name: str, cache_dir: Any = None) -> Source:
         return open_repository(hub_id, cache_dir).source
     having = ", ".join(WEIGHTS) or "none yet"
     raise WeightsError(f"{name} has no pretrained weights; pass pretrained=False, or use one that has: {having}")
-
-
-# ---- fitting ---------------------------------------------------------------------------------------------------
-def fit(state: dict[str, Tensor], model: nn.Module, origin: str) -> dict[str, Tensor]:
-    """The state for a model that may have other input channels and another number of classes; says what it changed.
-
-    The first layer's input weights are adapted by timm's rule for image models: summed for one channel, else repeated
-    and scaled so that repeated channels give the same. A head of another number of classes is the model's own, fresh
-    one, here on the meta device.
-    """
-    target, state = model.state_dict(), dict(state)
-    for key in model.input_weights():  # type: ignore[operator]
-        old = state.get(key)
-        if old is None or old.dim() < 2 or old.dim() != target[key].dim() or old.shape[1] == target[key].shape[1]:
-            continue
-        had, wants = old.shape[1], target[key].shape[1]
-        exact = old.to(torch.promote_types(old.dtype, torch.float32))
-        new = exact.sum(1, keepdim=True) if wants == 1 else exact[:, torch.arange(wants) % had] * (had / wants)
-        state[key] = new.to(old.dtype)
-        logger.info("%s: %s adapted from %d to %d input channels", origin, key, had, wants)
-    had, wants = (len(s["head.weight"]) if "head.weight" in s else 0 for s in (state, target))
-    if had != wants == model.num_classes:
-        state = {k: v for k, v in state.items() if not k.startswith("head.")}
-        state |= {k: v for k, v in target.items() if k.startswith("head.")}
-        if wants:
-            logger.warning(
-                "%s: the weights have %d classes and the model %d: its head is random, train it before use",
-                origin, had, wants,
-            )  # fmt: skip
-    return state
-
-
-def compare(state: Mapping[str, Tensor], model: nn.Module, origin: str, dtype: torch.dtype | None = None) -> None:
-    """Every key, shape and dtype must agree; what does not is listed. Of values nothing is read.
-
-    Args:
-        state: the weights.
-        model: what they are for, such as on the meta device.
-        origin: where they come from.
-        dtype: that of the model's floating tensors, in place of its own; it must hold that of the weights exactly.
-    """
-    target = model.state_dict()
-    both = [(k, state[k], v) for k, v in target.items() if k in state]
-
-    def holds(value: Tensor, like: Tensor) -> bool:
-        into = dtype or like.dtype
-        if like.is_floating_point():
-            return value.dtype in FLOATS and torch.promote_types(into, value.dtype) == into
-        return like.dtype == value.dtype
-
-    faults = {
-        "missing": [k for k in target if k not in state],
-        "unexpected": [k for k in state if k not in target],
-        "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in both if s.shape != v.shape],
-        "of another kind": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in both if not holds(s, v)],
-    }
-    if any(faults.values()):
-        listed = "; ".join(f"{what}: {', '.join(map(str, keys))}" for what, keys in faults.items() if keys)
-        raise WeightsError(
-            f"{origin} does not fit {type(model).__name__}: {listed}. Build the model as the weights were made "
-            "(see `convrnn-zoo info`, or the config.json beside them), or pass pretrained=False"
-        )
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------

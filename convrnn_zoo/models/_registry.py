@@ -15,11 +15,13 @@ from timm.models import model_entrypoint as timm_entrypoint
 from torch import nn
 
 from ._base import ZooModel
-from ._errors import HubAccessError, WeightsError
+from ._errors import WeightsError
 from ._loading import OPENERS, Source, Stored, find, load, load_weights, refuse_detours
 from ._meta import build_on_meta, size_limit
 from ._weights import WEIGHTS
 
+OF_RECORD = ("tag", "description", "origin_url")
+"""What a cfg of timm's says of a set of weights, beside the labels of its head."""
 _ENTRIES: dict[str, Callable[..., nn.Module]] = {}
 
 
@@ -81,22 +83,34 @@ def _build(
     described = None
     if source is not None and source.args is not None:
         described = build_on_meta(model, source.args, f"the model of {source.origin}")
+    preprocessing = source.preprocessing if source is not None else None
     if source is not None and has_config:
         kwargs = {**(source.args or {}), **kwargs}
     elif record := WEIGHTS.get(f"{name}.{cfg.get('tag')}"):
-        kwargs = {**record.model_args, **kwargs}
+        kwargs, preprocessing = {**record.model_args, **kwargs}, record.preprocessing
     features: dict[str, Any] = {"feature_cls": "getter", "out_indices": kwargs.pop("out_indices", None)}
+    fitted = False
 
     def construct(**args: Any) -> nn.Module:
+        nonlocal fitted
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
         built: Any = load(model, args, source, described) if pretrained and source is not None else model(**args)
         built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}
         built._model_args = dict(built.model_args)  # for timm's own export
+        built.preprocessing = preprocessing
+        fitted = source is not None and source.args not in (None, built.model_args)
+        if pretrained and source is not None and not fitted:
+            built.record = source.record
         if features["out_indices"] is None:
             features["out_indices"] = tuple(range(len(built.feature_info)))
         return built
 
-    return build_model_with_cfg(construct, name, pretrained=False, pretrained_cfg=cfg, feature_cfg=features, **kwargs)
+    made = build_model_with_cfg(construct, name, pretrained=False, pretrained_cfg=cfg, feature_cfg=features, **kwargs)
+    if fitted:  # to another head or other sizes: what was said of the weights is not said of these
+        labels = () if made.num_classes == cfg["num_classes"] else ("label_names", "label_descriptions")
+        for key in (*OF_RECORD, *labels):
+            made.pretrained_cfg.pop(key, None)
+    return made
 
 
 def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
@@ -143,8 +157,8 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
     checkpoint = kwargs.pop("checkpoint_path", None)
     if checkpoint:
         return load_weights(create_model(name, pretrained, **kwargs), checkpoint)
-    scheme, colon, rest = name.partition(":")
-    if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
+    if ":" in name and (address := address_of(name))[0]:
+        scheme, rest = address
         return build_stored(OPENERS[scheme](rest, kwargs.get("cache_dir")), pretrained, **kwargs)
     architecture, _, tag = name.partition(".")
     if architecture not in _ENTRIES:
@@ -177,14 +191,15 @@ def from_pretrained(
     max_bytes: int | None = None,
     **kwargs: Any,
 ) -> ZooModel:
-    """A model with its weights, from a repository of the Hub or from a directory.
+    """A model with its weights, by whatever names them: a name of the zoo, a directory, a record, or an address.
 
     Read are ``config.json`` and ``model.safetensors``, never a pickle. The architecture must be one of this zoo; the
     weights must be, key by key, those of the model that the config describes, undamaged and finite.
 
     Args:
-        repo_id_or_dir: ``"owner/name"``, ``"owner/name@revision"``, or a directory as
-            :func:`~convrnn_zoo.save_pretrained` makes it.
+        repo_id_or_dir: a directory as :func:`~convrnn_zoo.save_pretrained` or a training run makes it; the ``.json``
+            file of a record, its weights beside it; weights of the zoo, ``"architecture.tag"``, or an architecture
+            that has some; ``"owner/name"`` or ``"owner/name@revision"``, with or without ``hf-hub:``, for the Hub.
         revision: branch, tag or commit; ``main`` by default.
         token: a token of the Hub; by default that of ``hf auth login``; False for none.
         cache_dir: in place of the Hub's own cache.
@@ -200,17 +215,32 @@ def from_pretrained(
     Example:
         >>> model = from_pretrained("owner/convlstm1d-vowels", revision="v1")  # doctest: +SKIP
     """
-    name = os.fspath(repo_id_or_dir)
+    scheme, name = address_of(repo_id_or_dir)
+    if revision is not None and (scheme != "hf-hub" or "@" in name):
+        one = "give one of the two" if scheme == "hf-hub" else "which is of the Hub alone; drop it"
+        raise WeightsError(f"{name} came with revision={revision!r}; {one}")
     with size_limit(max_bytes):
-        if Path(name).is_dir():
-            if revision is not None:
-                raise WeightsError(f"{name} is a directory and has no revisions; drop revision={revision!r}")
-            stored = OPENERS["local-dir"](name)
-        elif isinstance(repo_id_or_dir, os.PathLike) or name.startswith((".", "/", "~")):
-            raise HubAccessError(f"{name}: no such directory; correct the path, or give owner/name for the Hub")
-        else:
-            name = name.removeprefix("hf-hub:")
-            if revision is not None and "@" in name:
-                raise WeightsError(f"{name} came with revision={revision!r}; give one of the two")
-            stored = OPENERS["hf-hub"](f"{name}@{revision}" if revision else name, cache_dir, token)
+        if not scheme:
+            return create_model(name, pretrained=kwargs.pop("pretrained", True), cache_dir=cache_dir, **kwargs)
+        stored = OPENERS[scheme](f"{name}@{revision}" if revision else name, cache_dir, token)
         return build_stored(stored, cache_dir=cache_dir, **kwargs)
+
+
+def address_of(name: str | os.PathLike[str]) -> tuple[str, str]:
+    """What a name is, ``"local-dir"``, ``"hf-hub"`` or ``""`` for one of the zoo, and the name without its scheme.
+
+    A directory that is there comes before a name of the zoo.
+
+    Example:
+        >>> address_of("hf-hub:me/rain"), address_of("me/rain"), address_of("runs/rain.json"), address_of("predrnn")
+        (('hf-hub', 'me/rain'), ('hf-hub', 'me/rain'), ('local-dir', 'runs/rain.json'), ('', 'predrnn'))
+    """
+    text = os.fspath(name)
+    scheme, colon, rest = text.partition(":")
+    if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
+        return scheme, rest
+    if isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json"):
+        return "local-dir", text
+    if Path(text).is_dir():
+        return "local-dir", text
+    return "hf-hub" if "/" in text else "", text

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .._whole import whole
+from ._meta import check_arguments
+from ._preprocessing import Preprocessing
+from ._strict import read
 
 DIRECTORY = Path(__file__).parent / "weights"
 
@@ -18,6 +21,7 @@ class Metric:
 
     name: str
     value: float
+    """Of errors of frames, the mean over their pixels."""
     dataset: str
     split: str
     mean: float | None = None
@@ -28,7 +32,12 @@ class Metric:
     baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """What other methods reach on the same data, by their names."""
     summed_over: int | None = None
-    """The pixels of a frame, where the figure is their sum and not their mean."""
+    """The pixels of a frame, where others state the sum over them: this figure times so many."""
+
+    @property
+    def summed(self) -> float | None:
+        """The figure as others state it, summed over the pixels of a frame."""
+        return None if self.summed_over is None else self.value * self.summed_over
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Weights:
     std: tuple[float, ...]
     task: str
     dataset: str
+    """The name of the data that they were trained on."""
     dataset_url: str
     metrics: tuple[Metric, ...]
     recipe: str
@@ -62,6 +72,18 @@ class Weights:
     """What the figures do not tell: how much the weights have seen, and what they may be compared with."""
     hub_id: str | None = None
     hub_commit: str | None = None
+    dataset_license: str = ""
+    split: str = ""
+    """What the test split is, in words."""
+    default: bool = False
+    """Whether ``pretrained=True`` takes these where the architecture has several."""
+    preprocessing: Preprocessing | None = None
+    """Of a forecaster: from frames in the unit of the data to what it sees, and back."""
+
+    @property
+    def trained_on(self) -> str:
+        """The name of the data with its licence."""
+        return f"{self.dataset} ({self.dataset_license})" if self.dataset_license else self.dataset
 
     @property
     def architecture(self) -> str:
@@ -93,16 +115,43 @@ class Weights:
             "origin_url": self.dataset_url,
         }
 
+    @property
+    def args(self) -> dict[str, Any]:
+        """Every argument that builds the network."""
+        return {"in_chans": self.in_chans, "num_classes": self.num_classes, **self.model_args}
+
+    def plain(self) -> dict[str, Any]:
+        """The record as plain JSON: data set and split stand once, and not again beside each of its metrics."""
+        raw = dataclasses.asdict(self)
+        for metric in raw["metrics"]:
+            for key in ("dataset", "split"):
+                if metric[key] == raw[key]:
+                    del metric[key]
+        raw["preprocessing"] = self.preprocessing and self.preprocessing.to_json()
+        return {k: v for k, v in raw.items() if v is not None}
+
     def to_json(self) -> str:
         """The record as it lies on disk."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_plain(cls, raw: object, what: str = "the record") -> "Weights":
+        """The record of an object of JSON, which may be a stranger's.
+
+        Raises:
+            ValueError: an entry is missing, not known, or of another type.
+        """
+        if isinstance(raw, Mapping) and isinstance(raw.get("metrics"), list):
+            said = {k: raw[k] for k in ("dataset", "split") if k in raw}
+            raw = {**raw, "metrics": [{**said, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}
+        record = read(cls, raw, what)
+        check_arguments(record.model_args, what)
+        return record
 
     @classmethod
     def from_json(cls, text: str) -> "Weights":
-        """The record of a file; an entry that the record does not know is a TypeError."""
-        raw = json.loads(text)
-        lists = {k: tuple(v) for k, v in raw.items() if isinstance(v, list)}
-        return cls(**{**raw, **lists, "metrics": tuple(Metric(**m) for m in raw["metrics"])})
+        """The record of a file; what it should not hold is a ValueError."""
+        return cls.from_plain(json.loads(text))
 
     def save(self, directory: Path = DIRECTORY) -> Path:
         """Writes the record beside its weights, whole or not at all."""

@@ -1,13 +1,11 @@
-"""A forecaster applied to frames in the unit of its data."""
+"""A trained forecaster with its recipe and its record."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+import dataclasses
+from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..models import WEIGHTS, Forecaster, Weights, create_model
+from ..models import Forecaster, Preprocessing, Weights, from_pretrained
 from .frames import FRAME_SETS, FrameSet
 from .losses import LOSSES, Loss
 from .recipe import ForecasterRecipe, Recipe, choose
@@ -23,78 +21,51 @@ def loss_of(recipe: ForecasterRecipe) -> Loss:
     return choose("loss", recipe.loss, LOSSES)
 
 
-@torch.no_grad()
-def forecast(
-    model: nn.Module, recipe: ForecasterRecipe, frames: Tensor, horizon: int | None = None, batch_size: int = 16
-) -> Tensor:
-    """The frames that follow, ``(N, horizon, C, H, W)``, in the unit of the data.
-
-    Frames of any size will do: they are padded with zeros on the right and below to what the model can divide, and
-    the forecast is cut back. Unknown values (NaN) are read as zero.
-
-    Args:
-        model: a forecaster.
-        recipe: how it was trained.
-        frames: ``(N, T, C, H, W)`` in the unit of the data, such as mm/h.
-        horizon: frames to forecast; the recipe's by default.
-        batch_size: sequences at once.
-    """
-    scale, activation = data_of(recipe).scale, loss_of(recipe).activation
-    height, width = frames.shape[-2:]
-    reduction: int = model.reduction  # type: ignore[assignment]
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    out = []
-    for part in frames.split(batch_size):
-        x = F.pad(scale.encode(part), (0, -width % reduction, 0, -height % reduction)).to(device)
-        y = activation(model(x, horizon=horizon or recipe.horizon).float())
-        out.append(scale.decode(y[..., :height, :width].cpu()))
-    model.train(training)
-    return torch.cat(out)
+def preprocessing_of(recipe: ForecasterRecipe) -> Preprocessing:
+    """What a model of a recipe sees of its data, and what its outputs mean."""
+    return dataclasses.replace(
+        data_of(recipe).scale, inputs=recipe.inputs, horizon=recipe.horizon, activation=loss_of(recipe).activation
+    )
 
 
 class Trained(NamedTuple):
     """A trained forecaster with its recipe and its record.
 
-    Called, it forecasts frames in the unit of its data and of any size: see :func:`forecast`.
+    Called, it forecasts frames in the unit of its data and of any size: see
+    :meth:`Forecaster.forecast <convrnn_zoo.Forecaster.forecast>`.
     """
 
-    model: nn.Module
+    model: Forecaster
     recipe: ForecasterRecipe
     record: Weights
 
     def __call__(self, frames: Tensor, horizon: int | None = None) -> Tensor:
-        """The frames that follow: ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, the recipe's horizon by default."""
-        return forecast(self.model, self.recipe, frames, horizon)
+        """The frames that follow: ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, the model's horizon by default."""
+        return self.model.forecast(frames, horizon)
 
 
 def load_forecaster(name: str, recipe: str | None = None) -> Trained:
-    """A trained forecaster by the name of its weights.
+    """A trained forecaster with its recipe, by whatever :func:`~convrnn_zoo.from_pretrained` takes.
 
     Args:
-        name: weights of the zoo, or the file of a record that has its safetensors file beside it.
+        name: weights of the zoo, a directory, the file of a record, or the address of a repository.
         recipe: name or file of the recipe; the record's by default.
 
     Raises:
-        ValueError: there are no such weights, or they are not a forecaster's.
+        ValueError: there are no such weights, they are not a forecaster's, or without a record.
         FileNotFoundError: there is no such file or recipe.
     """
-    if name.endswith(".json"):
-        path = Path(name)
-        try:
-            record = Weights.from_json(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError, KeyError) as e:
-            raise ValueError(f"{path} is not a record of weights ({e}); `convrnn-zoo train` writes such") from e
-        cfg = {**record.cfg(), "file": str(path.with_name(f"{record.name}.safetensors"))}
-        model: Any = create_model(record.architecture, pretrained=True, pretrained_cfg_overlay=cfg, **record.model_args)
-    elif name in WEIGHTS:
-        record, model = WEIGHTS[name], create_model(name, pretrained=True)
-    else:
-        raise ValueError(f"no weights {name!r}; `convrnn-zoo list --pretrained` lists them")
-    chosen = Recipe.read(recipe or record.recipe)
-    if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
+    model = from_pretrained(name)
+    if not isinstance(model, Forecaster):
         raise ValueError(f"{name} is no forecaster; `convrnn-zoo info {name}` tells what it is")
+    record = model.record
+    if record is None:
+        raise ValueError(
+            f"{name} has no record, which tells its data and recipe; forecast with from_pretrained({name!r})"
+        )
+    chosen = Recipe.read(recipe or record.recipe)
+    if not isinstance(chosen, ForecasterRecipe):
+        raise ValueError(f"the recipe {recipe or record.recipe} is of no forecaster; pass another")
     if chosen.weights != record.name:
         raise ValueError(f"the recipe makes {chosen.weights}, and these weights are {record.name}; pass theirs")
     return Trained(model.eval(), chosen, record)

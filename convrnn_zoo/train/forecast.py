@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._extras import need
 from ..models import AutoregressiveForecaster, Forecaster, Weights, create_model
-from .apply import data_of, forecast, loss_of
+from .apply import data_of, loss_of, preprocessing_of
 from .fit import fingerprint, fit
 from .frames import Clips
 from .losses import decoupling
@@ -25,7 +25,7 @@ from .weights import write_weights
 Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
 
-def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
+def build(recipe: ForecasterRecipe, channels: int) -> Forecaster:
     """The network with its initial weights: those that the recipe names, or those of its seed.
 
     Raises:
@@ -41,6 +41,7 @@ def build(recipe: ForecasterRecipe, channels: int) -> nn.Module:
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is no forecaster; a recipe of one can train it, such as predrnn")
     model.horizon = recipe.horizon
+    model.preprocessing = preprocessing_of(recipe)
     return model
 
 
@@ -105,7 +106,7 @@ def train_model(
     out: Path | None = None,
     progress: bool = True,
     accelerator: Any = None,
-) -> tuple[nn.Module, list[float]]:
+) -> tuple[Forecaster, list[float]]:
     """Trains a recipe on sequences; gives the model and the mean loss of each round.
 
     With `out`, its checkpoint is there, and after every round a picture of a sequence that is always the same.
@@ -114,9 +115,11 @@ def train_model(
     """
     length = recipe.inputs + recipe.horizon
     shown = clips.fixed(1, length)
-    model = build(recipe, shown.shape[2]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build(recipe, shown.shape[2])
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective, sampling = objective_of(recipe, model), sampling_of(recipe)
-    rank, world_size, device, wrapped = 0, 1, torch.device("cpu"), model
+    rank, world_size, device = 0, 1, torch.device("cpu")
+    wrapped: nn.Module = model
     if accelerator is not None:
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         wrapped = accelerator.prepare(model)
@@ -136,7 +139,7 @@ def train_model(
             return objective(wrapped, batch)
 
     def show(updates: int) -> None:
-        made = forecast(model, recipe, shown[:, : recipe.inputs])
+        made = model.forecast(shown[:, : recipe.inputs])
         panels = Panels(shown[0, : recipe.inputs, 0], made[0, :, 0], shown[0, recipe.inputs :, 0])
         picture = strip(panels, data_of(recipe).scale, f"{recipe.weights} after {updates:,} updates")
         save([picture], out / f"update{updates:07d}.png")  # type: ignore[operator]
@@ -170,13 +173,14 @@ def train_forecaster(
     if not accelerator.is_main_process:
         return None
     metrics = metrics_of(evaluate(model, recipe, test), source)
-    channels: int = model.in_chans  # type: ignore[assignment]
+    channels = model.in_chans
     return write_weights(
         recipe, model, source, metrics, into,
         model_args={**recipe.model, "horizon": recipe.horizon},
         input_shape=("T", channels, "H", "W"),
         in_chans=channels,
         num_classes=0,
+        preprocessing=model.preprocessing,
         label_names=(),
         mean=(0.0,) * channels,
         std=(1.0,) * channels,

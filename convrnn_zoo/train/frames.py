@@ -1,15 +1,15 @@
-"""Data sets of frames to forecast, and the scale of their values."""
+"""Data sets of frames to forecast, and what their values mean."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..models import Preprocessing
 from .baselines import SIMPLE, Baseline, extrapolation
 from .data import DataSet
 from .moving import load_moving
@@ -28,42 +28,9 @@ class Clips(Protocol):
         ...
 
 
-class Scale(NamedTuple):
-    """From the unit of the data to the values that a model sees, and back."""
-
-    unit: str
-    encode: Callable[[Tensor], Tensor]
-    decode: Callable[[Tensor], Tensor]
-    top: float
-    """A value of the data, in its unit, that pictures show as the brightest."""
-
-
-RAIN_FLOOR, RAIN_TOP = 0.1, 100.0
-_RANGE = math.log1p(RAIN_TOP / RAIN_FLOOR)
-
-
-def encode_rain(rate: Tensor) -> Tensor:
-    """Rain in mm/h as a logarithm: 0 where it is dry or not known, 1 at 100 mm/h.
-
-    Example:
-        >>> encode_rain(torch.tensor([0.0, float("nan"), 100.0])).tolist()
-        [0.0, 0.0, 1.0]
-    """
-    return (rate.nan_to_num(0).clamp_min(0) / RAIN_FLOOR).log1p() / _RANGE
-
-
-def decode_rain(x: Tensor) -> Tensor:
-    """The inverse of :func:`encode_rain`; what is below 0 is dry.
-
-    Example:
-        >>> decode_rain(torch.tensor([-0.2, 0.0, 1.0])).round(decimals=3).tolist()
-        [0.0, 0.0, 100.0]
-    """
-    return (x.clamp(0, 1.2) * _RANGE).expm1() * RAIN_FLOOR
-
-
-BRIGHTNESS = Scale("", lambda x: x, lambda x: x.clamp(0, 1), 1.0)
-RAIN = Scale("mm/h", encode_rain, decode_rain, RAIN_TOP)
+BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
+RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0, highest=300.0)
+"""Rain as a logarithm: 0 where it is dry or not known, 1 at 100 mm/h."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +38,8 @@ class FrameSet(DataSet):
     """A data set of frames: how it is read, and what is asked of a forecast of it."""
 
     read: Callable[[Path | None, str, int, str], Clips]
-    scale: Scale
+    scale: Preprocessing
+    """From the unit of the data to what a model sees; a recipe adds how many frames and the activation."""
     split: str
     """What the test split is, in words."""
     thresholds: tuple[float, ...] = ()

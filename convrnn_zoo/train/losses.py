@@ -1,8 +1,8 @@
-"""Losses of a forecast, with the activation that turns a model's output into frames."""
+"""Losses of a forecast, with the name of the activation that turns a model's output into frames."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,23 +53,19 @@ def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tu
 
 
 class Loss(NamedTuple):
-    """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit, and the output's activation."""
+    """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit."""
 
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
-    activation: Callable[[Tensor], Tensor]
-
-
-def identity(output: Tensor) -> Tensor:
-    """The output itself."""
-    return output
+    activation: Literal["none", "sigmoid"] = "none"
+    """The name of what turns a model's output into frames, as :class:`~convrnn_zoo.Preprocessing` knows it."""
 
 
 LOSSES = {
-    "mse": Loss(mse, identity),
-    "mae": Loss(mae, identity),
-    "cross_entropy": Loss(cross_entropy, torch.sigmoid),
-    "balanced": Loss(balanced, identity),
-    "balanced_light": Loss(partial(balanced, weights=LIGHT), identity),
+    "mse": Loss(mse),
+    "mae": Loss(mae),
+    "cross_entropy": Loss(cross_entropy, "sigmoid"),
+    "balanced": Loss(balanced),
+    "balanced_light": Loss(partial(balanced, weights=LIGHT)),
 }
 
 

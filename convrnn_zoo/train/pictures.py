@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._extras import need
 from .._whole import whole
-from .frames import Scale
+from ..models import Preprocessing
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
@@ -46,7 +46,7 @@ class Paint(NamedTuple):
     unit: str
 
 
-def paint_of(scale: Scale) -> Paint:
+def paint_of(scale: Preprocessing) -> Paint:
     """Colours for the unit of the data: a stepped scale for rain, greys for brightness."""
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
@@ -57,8 +57,8 @@ def paint_of(scale: Scale) -> Paint:
         symmetric = colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)
         return Paint({"cmap": values, "norm": steps}, {"cmap": differences, "norm": symmetric}, RAIN_LEVELS, scale.unit)
     return Paint(
-        {"cmap": maps["gray"], "vmin": 0, "vmax": scale.top},
-        {"cmap": maps["RdBu"], "vmin": -scale.top, "vmax": scale.top},
+        {"cmap": maps["gray"], "vmin": 0, "vmax": scale.brightest},
+        {"cmap": maps["RdBu"], "vmin": -scale.brightest, "vmax": scale.brightest},
         None,
         scale.unit,
     )
@@ -79,7 +79,7 @@ def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
 
 
 def figure_of(
-    rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: Scale, heading: str, width: float = WIDTH
+    rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: Preprocessing, heading: str, width: float = WIDTH
 ) -> Any:
     """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; a legend stands below its frames.
 
@@ -139,7 +139,7 @@ def pixels_of(figure: Any) -> Any:
     return image.fromarray(need("numpy", "train").asarray(figure.canvas.buffer_rgba())).convert("RGB")
 
 
-def strip(panels: Panels, scale: Scale, heading: str = "", most: int = 12) -> Any:
+def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 12) -> Any:
     """One picture: the rows of :func:`rows_of`, a frame a column; of long sequences `most` frames, evenly chosen."""
     rows = rows_of(panels)
     columns = []
@@ -150,7 +150,7 @@ def strip(panels: Panels, scale: Scale, heading: str = "", most: int = 12) -> An
     return pixels_of(figure_of(rows, columns, panels.label, scale, heading))
 
 
-def motion(panels: Panels, scale: Scale, heading: str = "") -> list[Any]:
+def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]:
     """A picture for each time: input and truth on the left, input and forecast on the right, the difference behind."""
     rows = rows_of(panels)
     seen = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
@@ -168,7 +168,7 @@ def motion(panels: Panels, scale: Scale, heading: str = "") -> list[Any]:
     return pictures
 
 
-def side_by_side(parts: list[tuple[str, Tensor]], scale: Scale, heading: str) -> Any:
+def side_by_side(parts: list[tuple[str, Tensor]], scale: Preprocessing, heading: str) -> Any:
     """A figure of one row, each frame with its title."""
     rows = [("", {i: frame for i, (_, frame) in enumerate(parts)})]
     return figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading, MOTION_WIDTH)

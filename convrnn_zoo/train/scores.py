@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._extras import need
 from .._whole import whole
-from ..models import Metric
-from .apply import data_of, forecast
+from ..models import Forecaster, Metric
+from .apply import data_of
 from .baselines import Baseline
 from .fit import progress_bar
 from .frames import Clips, FrameSet
@@ -114,7 +114,7 @@ def usable(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Basel
 
 
 def evaluate(
-    model: nn.Module,
+    model: Forecaster,
     recipe: ForecasterRecipe,
     clips: Clips,
     sequences: int | None = None,
@@ -137,7 +137,7 @@ def evaluate(
     data = data_of(recipe)
     known = clips.fixed(sequences or recipe.test_sequences, recipe.inputs + recipe.horizon)
     methods: dict[str, Baseline] = {
-        "forecast": lambda x, horizon: forecast(model, recipe, x, horizon, batch_size),
+        "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),
         **usable(data.baselines, known[:1, : recipe.inputs]),
     }
     frames: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
@@ -146,7 +146,7 @@ def evaluate(
         for x, truth in ((part[:, : recipe.inputs], part[:, recipe.inputs :]) for part in parts):
             for name, method in methods.items():
                 made = method(x, recipe.horizon)
-                frames[name].append(frame_scores(made, truth, data.scale.top))
+                frames[name].append(frame_scores(made, truth, data.scale.brightest))
                 for occurrences in counted[name].values():
                     occurrences.add(made, truth)
     return {

@@ -10,7 +10,6 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import forecast as training
-from convrnn_zoo.train.apply import forecast
 from convrnn_zoo.train.losses import LOSSES
 from convrnn_zoo.train.moving import MovingDigits
 from convrnn_zoo.train.sampling import SAMPLINGS
@@ -58,7 +57,7 @@ def test_every_schedule_and_sampling_learns(name, schedule, clips):
     )
     known = clips.fixed(8, 6)
     before, after = (
-        (forecast(model, recipe, known[:, :3]) - known[:, 3:]).square().mean()
+        (model.forecast(known[:, :3]) - known[:, 3:]).square().mean()
         for model in (training.build(recipe, 1), train(recipe, clips)[0])
     )
     assert after < 0.8 * before
@@ -69,7 +68,7 @@ def test_every_loss_learns_in_bf16_too(loss, clips):
     recipe = dataclasses.replace(PLAIN, loss=loss, bf16=True, updates=60, checkpoint_every=20)
     model, history = train(recipe, clips)
     assert history[-1] < 0.9 * history[0]
-    made = forecast(model, recipe, clips.fixed(2, 3), horizon=5)
+    made = model.forecast(clips.fixed(2, 3), horizon=5)
     assert made.shape == (2, 5, 1, 16, 16)
     assert 0 <= made.min() <= made.max() <= 1
 
@@ -77,10 +76,10 @@ def test_every_loss_learns_in_bf16_too(loss, clips):
 def test_frames_of_any_size_are_forecast(clips):
     model = training.build(PLAIN, 1)
     frames = torch.rand(3, 3, 1, 13, 18)
-    made = forecast(model, PLAIN, frames, batch_size=2)
+    made = model.forecast(frames, batch_size=2)
     assert made.shape == (3, 3, 1, 13, 18)
     padded = torch.nn.functional.pad(frames, (0, 2, 0, 3))
-    torch.testing.assert_close(forecast(model, PLAIN, padded)[..., :13, :18], made)
+    torch.testing.assert_close(model.forecast(padded)[..., :13, :18], made)
 
 
 def test_a_picture_is_made_after_every_round(tmp_path, clips):

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from convrnn_zoo.models._preprocessing import ACTIVATIONS
 from convrnn_zoo.train.losses import LOSSES, decoupling
 from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
 from tests.forecast.recipes import SAMPLING_ARGS
@@ -23,7 +24,7 @@ def test_a_loss_is_least_where_the_activated_output_is_the_truth(name):
         loss.of(output, truth, amount).backward()
         optimizer.step()
         optimizer.param_groups[0]["lr"] *= 0.99
-    torch.testing.assert_close(loss.activation(output.detach()), truth, atol=0.02, rtol=0)
+    torch.testing.assert_close(ACTIVATIONS[loss.activation](output.detach()), truth, atol=0.02, rtol=0)
 
 
 def test_the_balanced_loss_counts_heavy_rain_thirty_times():

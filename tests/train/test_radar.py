@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.train.frames import FRAME_SETS, RAIN, decode_rain, encode_rain
+from convrnn_zoo.train.frames import FRAME_SETS, RAIN
 from convrnn_zoo.train.radar import RainCrops, part_of, read_composite, read_events, time_of
 from tests.made_data import write_fmi, write_knmi
 
@@ -81,8 +81,8 @@ def test_crops_to_train_on_are_drawn_and_turned(rain):
 
 def test_rain_and_its_scale_are_inverse():
     rate = torch.tensor([0.0, 0.05, 0.5, 7, 99])
-    torch.testing.assert_close(decode_rain(encode_rain(rate)), rate)
-    assert encode_rain(torch.tensor(math.nan)) == 0
+    torch.testing.assert_close(RAIN.decode(RAIN.encode(rate)), rate)
+    assert RAIN.encode(torch.tensor(math.nan)) == 0
     assert RAIN.unit == "mm/h"
 
 

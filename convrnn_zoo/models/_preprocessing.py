@@ -1,0 +1,188 @@
+"""From frames in the unit of their data to what a forecaster sees, and back: what a forecast needs beside weights."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..layers import _checks as check
+from ._strict import read
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
+_HEADROOM = 1.2
+"""So far above the logarithm's top a forecast of it may go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What a forecaster's weights were trained to see, and what its outputs mean.
+
+    The encodings, of a value v in the unit of the data:
+
+    ===============  ==========================================  ===================================
+    encoding         what the model sees                         its constants
+    ===============  ==========================================  ===================================
+    ``none``         v
+    ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
+    ``standardize``  (v - mean) / std                            `mean`, `std`, of one or each channel
+    ===============  ==========================================  ===================================
+
+    What is not known (NaN) is seen as 0. The way back is the inverse, after `activation`: with ``log`` nothing is below
+    0 or far above `top`; otherwise values are cut to `lowest` and `highest`.
+
+    Args:
+        encoding: of the table.
+        unit: of the data, such as ``"mm/h"``; ``""`` for brightness.
+        step: minutes from frame to frame; None where it has no meaning.
+        inputs: frames that the weights were trained to read.
+        horizon: frames that they were trained to forecast.
+        activation: ``"sigmoid"`` where the model's outputs are logits.
+        lowest, highest: of values that make sense; None where there is no such bound.
+        floor, top, mean, std: constants of the encoding.
+
+    Raises:
+        ValueError: an entry out of its range, or a constant that is missing or not of the encoding.
+
+    Example:
+        >>> rain = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
+        >>> rain.encode(torch.tensor([0.0, float("nan"), 100.0])).tolist()
+        [0.0, 0.0, 1.0]
+        >>> rain.decode(torch.tensor([-0.2, 0.0, 1.0])).round(decimals=3).tolist()
+        [0.0, 0.0, 100.0]
+        >>> Preprocessing.from_json(rain.to_json()) == rain
+        True
+    """
+
+    encoding: Literal["none", "log", "standardize"] = "none"
+    unit: str = ""
+    step: float | None = None
+    inputs: int | None = None
+    horizon: int | None = None
+    activation: Literal["none", "sigmoid"] = "none"
+    lowest: float | None = None
+    highest: float | None = None
+    floor: float | None = None
+    top: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("encoding", self.encoding, ("none", "log", "standardize")),
+            ("activation", self.activation, tuple(ACTIVATIONS)),
+        ):
+            if given not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
+        for name in ("inputs", "horizon"):
+            if getattr(self, name) is not None:
+                check.positive_int(name, getattr(self, name))
+        for name in ("step", "floor", "top"):
+            self._check_number(name, positive=True)
+        for name in ("lowest", "highest"):
+            self._check_number(name)
+        if None not in (self.lowest, self.highest) and not self.lowest < self.highest:  # type: ignore[operator]
+            raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
+        constants = {"floor": self.floor, "top": self.top, "mean": self.mean, "std": self.std}
+        wanted = {"none": set(), "log": {"floor", "top"}, "standardize": {"mean", "std"}}[self.encoding]
+        if wrong := [k for k, v in constants.items() if (v not in (None, ())) != (k in wanted)]:
+            takes = " and ".join(sorted(wanted)) or "no constants"
+            raise ValueError(f"the encoding {self.encoding!r} takes {takes}; correct {', '.join(wrong)}")
+        if len(self.mean) != len(self.std) or not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError(f"mean and std must be finite numbers, as many of each, got {self.mean} and {self.std}")
+        if any(s <= 0 for s in self.std):
+            raise ValueError(f"std must be above 0, got {self.std}")
+
+    def _check_number(self, name: str, positive: bool = False) -> None:
+        value = getattr(self, name)
+        if value is not None and not (math.isfinite(value) and (value > 0 or not positive)):
+            raise ValueError(f"{name} must be a finite number{' above 0' if positive else ''}, got {value}")
+
+    # ---- there and back ----------------------------------------------------------------------------------------
+    def encode(self, frames: Tensor) -> Tensor:
+        """What the model sees of ``(…, C, H, W)`` in the unit of the data; what is not known (NaN) is 0."""
+        if self.encoding == "log":
+            return (frames.nan_to_num(0).clamp_min(0) / self.floor).log1p() / self._range
+        if self.encoding == "standardize":
+            frames = (frames - self._constant("mean", frames)) / self._constant("std", frames)
+        return frames.nan_to_num(0)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """The outputs of the model, ``(…, C, H, W)``, in the unit of the data."""
+        output = ACTIVATIONS[self.activation](output)
+        if self.encoding == "log":
+            return (output.clamp(0, _HEADROOM) * self._range).expm1() * self.floor
+        if self.encoding == "standardize":
+            output = output * self._constant("std", output) + self._constant("mean", output)
+        bounded = self.lowest is not None or self.highest is not None
+        return output.clamp(self.lowest, self.highest) if bounded else output
+
+    @property
+    def _range(self) -> float:
+        return math.log1p(self.top / self.floor)  # type: ignore[operator]
+
+    def _constant(self, name: str, like: Tensor) -> Tensor:
+        return torch.tensor(getattr(self, name), dtype=like.dtype, device=like.device)[:, None, None]
+
+    @property
+    def brightest(self) -> float:
+        """A value of the data, in its unit, that pictures show as the brightest and PSNR takes for the peak."""
+        if self.encoding == "log":
+            return float(self.top)  # type: ignore[arg-type]
+        if self.highest is not None:
+            return self.highest
+        return max((m + 3 * s for m, s in zip(self.mean, self.std, strict=True)), default=1.0)
+
+    # ---- what cannot be right ----------------------------------------------------------------------------------
+    def check(self, frames: Tensor) -> None:
+        """Looks at frames that are said to be in the unit of the data.
+
+        Values beyond `lowest` and `highest`, and bytes where the data have a unit, are warned of: they are most often
+        of another unit, or stand for what is missing.
+
+        Raises:
+            ValueError: no value is known, one is infinite, or bytes came for brightness from 0 to 1.
+        """
+        unit = self.unit or "brightness"
+        if frames.dtype == torch.uint8 and not self.unit and (self.highest or 256) <= 1:
+            raise ValueError("expected brightness from 0 to 1, got bytes; divide them by 255")
+        if frames.dtype == torch.uint8 and self.unit:
+            warnings.warn(f"bytes came for {unit}; if they are counts or brightness, convert them first", stacklevel=3)
+        values = frames.float()
+        known = values[~values.isnan()]
+        if not known.numel():
+            raise ValueError(f"expected values in {unit}, got NaN alone; nothing can be forecast of what is not known")
+        low, high = known.min().item(), known.max().item()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"expected finite values in {unit}, got {low:g} to {high:g}; set what is missing to NaN")
+        lowest, highest = (-math.inf if b is None else b for b in (self.lowest, self.highest))
+        highest = math.inf if self.highest is None else highest
+        slack = 1e-3 * (highest - lowest) if math.isfinite(highest - lowest) else 0.0
+        if low < lowest - slack or high > highest + slack:
+            expected = f"from {lowest:g} to {highest:g}".replace("-inf", "anything").replace("inf", "anything")
+            warnings.warn(
+                f"expected {unit} {expected}, got values from {low:g} to {high:g}; check the unit, and set what is "
+                "missing to NaN",
+                stacklevel=3,
+            )
+
+    # ---- as JSON -----------------------------------------------------------------------------------------------
+    def to_json(self) -> dict[str, Any]:
+        """The entries that are set, as plain JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self._set().items()}
+
+    def _set(self) -> dict[str, Any]:
+        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) not in (None, ())}
+
+    @classmethod
+    def from_json(cls, raw: object, what: str = "preprocessing") -> "Preprocessing":
+        """From an object of JSON, which may be a stranger's.
+
+        Raises:
+            ValueError: it is no object, an entry is not known or of another type, or what the class refuses.
+        """
+        return read(cls, raw, what)
