@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .._version import __version__
-from . import convert, demo, evaluate, hub, names, predict, train
+from . import convert, demo, evaluate, hub, names, predict, train, verify
 
 
 class Group(click.Group):
@@ -43,7 +43,7 @@ def cli(debug: bool) -> None:
 
 COMMANDS = (
     names.list_names, names.info, demo.demo, predict.predict, train.train, evaluate.eval_weights,
-    hub.push, hub.pull, convert.convert,
+    verify.verify_weights,     hub.push, hub.pull, convert.convert,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -27,6 +27,7 @@ __all__ = [
     "Weights",
     "WeightsError",
     "ZooModel",
+    "convgru_advection",
     "convlstm_shi",
     "convrnn",
     "create_model",

@@ -54,8 +54,8 @@ def extrapolated(c: Carried, k: int, floor: float) -> tuple[Tensor, Tensor, Tens
     """What comes to each pixel at lead time k, counted from 0.
 
     Returns:
-        The logarithm of the rate that moves there and of that which was there last, each plus `floor`, ``(N, C, H, W)``;
-        and how sure it is that the former was seen ``(N, 1, H, W)``, smoothed so that no edge is drawn on the map.
+        The logarithm of the rate that moves there and of that which was there last, each plus `floor`, ``(N, C, H,
+        W)``; and how sure it is that the former was seen ``(N, 1, H, W)``, smoothed so that no edge shows on the map.
     """
     there = c.ahead[:, k]
     came = F.avg_pool2d(sample(c.known, there, "zeros"), 9, 1, 4, count_include_pad=False)

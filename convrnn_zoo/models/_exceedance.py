@@ -1,5 +1,6 @@
 """Rain as probabilities of exceeding thresholds: their mean, other thresholds, and the decision where it rains."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,7 @@ def mean_rate(probabilities: Tensor) -> Tensor:
         >>> round(mean_rate(p).item(), 3)
         0.707
     """
-    middles = [(a * b) ** 0.5 for a, b in zip(THRESHOLDS, THRESHOLDS[1:], strict=False)] + [50.0]
+    middles = [(a * b) ** 0.5 for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
     steps = [b - a for a, b in zip([0.0, *middles], middles, strict=False)]
     weights = torch.tensor(steps, dtype=probabilities.dtype, device=probabilities.device)
     return (probabilities * weights[:, None, None]).sum(-3)

@@ -13,6 +13,7 @@ from ._blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
 from ._carried import Carried, carry, details_of, extrapolated, lead_times, told_of_motion
 from ._exceedance import THRESHOLDS, between, decided_rate
 from ._forecasting import FRAME_CFG, Forecaster
+from ._preprocessing import Preprocessing
 from ._registry import register
 from .motion import full_precision, sample
 
@@ -21,6 +22,8 @@ PATCH, STRIDE = 2, 4
 MINUTES = 5.0
 """From one frame to the next when the call does not say."""
 LEVELS = len(THRESHOLDS)
+RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=500.0, step=MINUTES, inputs=4, horizon=12)
+"""What goes in and comes out: rain rates as they are."""
 FLOOR = 0.01
 """In mm/h, what a dry pixel counts as in the logits of extrapolation."""
 DETAIL = 8
@@ -82,6 +85,7 @@ class ConvGRUAdvection(Forecaster):
         self.trust = nn.Parameter(torch.empty(2, LEVELS, **made))
         self.unseen = nn.Parameter(torch.empty(3, LEVELS, **made))
         self.num_features = 2 * DETAIL
+        self.preprocessing = RATES
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -102,10 +106,9 @@ class ConvGRUAdvection(Forecaster):
         }
 
     def forward(self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES) -> Tensor:
-        """Rain rates ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``, both in mm/h and of frames `minutes` apart.
+        """Rain rates ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``, in mm/h, of frames `minutes` apart.
 
-        NaN in `x` is what is not known. The rates are the mean of :meth:`exceedance`, made to exceed 0.5, 2 and 5 mm/h
-        where a map of rain that hard has the greatest expected CSI; that map is decided on as a whole.
+        NaN in `x` is what is not known. The rates are those of :meth:`forecast`.
         """
         probabilities, known = self.exceedance(x, horizon, minutes)
         return decided_rate(probabilities, known).to(x.dtype)
@@ -159,39 +162,39 @@ class ConvGRUAdvection(Forecaster):
 
     @torch.no_grad()
     def forecast(
-        self, frames: Tensor, horizon: int | None = None, *, minutes: float = MINUTES, batch_size: int = 1
-    ) -> Tensor:
+        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, batch_size: int = 1
+    ) -> Any:
         """The rain rates that follow, in mm/h; NaN where the last frame is unknown.
 
         Args:
-            frames: ``(T, H, W)``, ``(T, C, H, W)`` or ``(N, T, C, H, W)`` in mm/h, NaN where unknown, of any size; four
-                frames are what weights are trained on.
+            frames: ``(T, H, W)``, ``(T, C, H, W)`` or ``(N, T, C, H, W)`` in mm/h, NaN where unknown, of any size: a
+                tensor or numpy array. Four frames are what weights are trained on.
             horizon: frames to forecast; the model's own by default.
-            minutes: from one frame to the next.
+            minutes: from one frame to the next; 5 by default.
             batch_size: sequences at once.
 
         Returns:
-            The same with `horizon` in place of T: the mean rates, made to exceed 0.5, 2 and 5 mm/h where the map of such
-            rain has the greatest expected CSI.
+            The same with `horizon` in place of T: the mean rates, made to exceed 0.5, 2 and 5 mm/h where the map of
+            such rain has the greatest expected CSI; that map is decided on as a whole, frame by frame.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
             >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
             (2, 19, 30)
         """
-        return self._apply_to(frames, horizon, minutes, batch_size, decided_rate, ())
+        return self._nowcast(frames, horizon, minutes, batch_size, decided_rate)
 
     @torch.no_grad()
     def probabilities(
         self,
-        frames: Tensor,
+        frames: Any,
         thresholds: Sequence[float],
         horizon: int | None = None,
         *,
-        minutes: float = MINUTES,
+        minutes: float | None = None,
         batch_size: int = 1,
-    ) -> Tensor:
-        """How likely each threshold, in mm/h, is exceeded: as :meth:`forecast`, with an axis of thresholds behind T.
+    ) -> Any:
+        """How likely each threshold, in mm/h, is exceeded: as :meth:`forecast`, with an axis of thresholds before H.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
@@ -200,35 +203,35 @@ class ConvGRUAdvection(Forecaster):
         """
         if not thresholds or not all(t > 0 for t in thresholds):
             raise ValueError(f"thresholds must be rain rates above 0 mm/h, at least one, got {list(thresholds)}")
-        return self._apply_to(
-            frames, horizon, minutes, batch_size, lambda p, _: between(p, thresholds), (len(thresholds),)
-        )
+        return self._nowcast(frames, horizon, minutes, batch_size, lambda p, known: between(p, thresholds))
 
-    def _apply_to(self, frames: Tensor, horizon: int | None, minutes: float, batch_size: int, of: Any, axis: Any) -> Tensor:
-        """What `of` makes of the probabilities of frames of any size and of 3 to 5 axes, and of what is known."""
-        if not minutes > 0:
+    def _nowcast(self, frames: Any, horizon: int | None, minutes: float | None, batch_size: int, of: Any) -> Any:
+        """What `of` makes of the probabilities, and of what is known, for frames of any size and 3 to 5 axes."""
+        if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes must be above 0, got {minutes}")
-        x = frames[:, None] if frames.dim() == 3 else frames
-        x = x[None] if x.dim() == 4 else x
+        x, axes = self._sequences(frames)
+        RATES.check(x)
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
-        out = []
-        for part in x.split(check.positive_int("batch_size", batch_size)):
-            padded = F.pad(part.to(like.device, like.dtype), edges, value=torch.nan)
-            p, known = self.exceedance(padded, horizon, minutes)
-            known = known.unsqueeze(2) if axis else known
-            out.append(of(p, known).masked_fill(~known, torch.nan)[..., :height, :width].to(frames.device))
-        y = torch.cat(out)
-        y = y if frames.dim() > 3 else y.squeeze(2)
-        return y if frames.dim() == 5 else y[0]
+        made = []
+        for part in x.float().split(check.positive_int("batch_size", batch_size)):
+            padded = F.pad(part, edges, value=torch.nan).to(like.device, like.dtype)
+            probabilities, known = self.exceedance(padded, horizon, minutes or MINUTES)
+            y = of(probabilities, known)
+            known = known.unsqueeze(2) if y.dim() > 5 else known
+            made.append(y.masked_fill(~known, torch.nan)[..., :height, :width].float().to(x.device))
+        y = torch.cat(made)
+        y = y if axes == 5 else y[0] if axes == 4 else y[0, :, 0]
+        return y if isinstance(frames, Tensor) else y.numpy()
 
 
 _DOC = """Rain nowcasts: estimated motion carries the rain, ConvGRU layers let it grow and decay: {count} parameters.
 
-Rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``, height and width multiples of
-8; ``forecast`` takes maps of any size, and ``probabilities`` tells how likely a threshold is exceeded. Advection by
-semi-Lagrangian extrapolation as Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023
-do, layers of Shi et al. 2015, https://arxiv.org/abs/1506.04214, and Ballas et al. 2016.
+Rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``, height and width
+multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` tells how likely a threshold is exceeded.
+Semi-Lagrangian extrapolation carries the rain, as with Ritvanen et al. 2023,
+https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023, https://doi.org/10.1038/s41586-023-06184-4; the
+layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
 Args:
     pretrained: load the weights of the name's tag, or its first.
@@ -241,4 +244,4 @@ Example:
     (1, 3, 1, 16, 24)
 """
 
-register(__name__, "convgru_advection", ConvGRUAdvection, cfg=FRAME_CFG, doc=_DOC.format(count="473,000"))
+register(__name__, "convgru_advection", ConvGRUAdvection, cfg=FRAME_CFG, doc=_DOC.format(count="445,130"))

@@ -27,7 +27,7 @@ class CodedEvent(NamedTuple):
 
 
 def rate_of_code() -> Tensor:
-    """The rain rate in mm/h of each of the 256 bytes: 0 is dry, 1 to 254 rise from 0.05 to 200 by equal ratios, 255 NaN.
+    """The rain rate in mm/h of each byte: 0 is dry, 1 to 254 rise from 0.05 to 200 by equal ratios, 255 is NaN.
 
     Example:
         >>> rate_of_code()[[0, 1, 254, 255]].tolist()

@@ -8,17 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models import Weights
 from ..models._exceedance import THRESHOLDS
 from ..models._safetensors import write_file
+from .data import DataSet
 from .fit import fingerprint, fit
 from .mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
+from .nowcast_scores import metrics_of, score_nowcast
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .radar import COARSEN, STEP, part_of, read_events
-from .rain_events import TEST_DAYS
+from .rain_events import EVENTS, TEST_DAYS, load_event
 from .recipe import NowcastRecipe, choose
+from .weights import write_weights
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
 """Columns of the map of MRMS from which windows are cut: what is learnt and what is validated on lie apart."""
+ARCHIVES = DataSet(
+    title="MRMS (2019-06-10), KNMI (2010-08-26) and FMI (2016-09-28)",
+    task="precipitation nowcasting",
+    url="https://github.com/pySTEPS/pysteps-data",
+    license="public domain, CC BY 4.0",
+    where="pysteps.datasets.download_pysteps_data(DIR) brings them, or clone https://github.com/pySTEPS/pysteps-data",
+)
 WEIGHTS_OF_LEVELS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
 """Of the cross-entropy at each threshold: hard rain is rare."""
 SEEN = 0.5
@@ -111,14 +122,38 @@ def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
     weights = torch.tensor(WEIGHTS_OF_LEVELS, device=truth.device)[:, None, None] * known
     exceeds = (truth.nan_to_num(0).unsqueeze(-3) >= levels).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, exceeds, weight=weights, reduction="sum") / known.sum().clamp_min(1)
+    return F.binary_cross_entropy_with_logits(logits, exceeds, weight=weights, reduction="sum") / known.sum().clamp_min(
+        1
+    )
 
 
-def train_nowcast(recipe: NowcastRecipe, *, data: Path | None, out: Path, into: Path, progress: bool) -> None:
-    """Trains a nowcast; see :func:`~convrnn_zoo.train.tasks.train`. Weights are written after every round as well."""
+def train_nowcast(recipe: NowcastRecipe, *, data: Path | None, out: Path, into: Path, progress: bool) -> Weights:
+    """Trains a nowcast and writes its weights with their record; see :func:`~convrnn_zoo.train.tasks.train`.
+
+    Below `data` lie the archives to learn from and the events of the test, which are scored once, at the end. Weights
+    are also written after every round, into `out`, so that rounds can be compared on what is neither.
+    """
     if data is None:
-        raise FileNotFoundError("no directory of the data given; pass --data DIR with MRMS, KNMI and FMI")
+        raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {ARCHIVES.where}")
     crops = Crops(load_archives(data, "train", recipe.inputs), recipe.size, recipe.inputs, recipe.horizon)
+    rain = [load_event(data, event) for event in EVENTS]  # before hours of training
+    model = train_on(crops, recipe, out, progress)
+    scores = score_nowcast(model.eval(), rain)
+    return write_weights(
+        recipe, model, ARCHIVES, metrics_of(scores), into,
+        model_args={**recipe.model, "horizon": recipe.horizon},
+        input_shape=("T", 1, "H", "W"),
+        in_chans=1,
+        num_classes=0,
+        preprocessing=model.preprocessing,
+        label_names=(),
+        mean=(0.0,),
+        std=(1.0,),
+    )  # fmt: skip
+
+
+def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = True) -> Any:
+    """The model of a recipe trained on crops; an interrupted run goes on from its checkpoint in `out`."""
     torch.manual_seed(recipe.seed)
     model: Any = recipe.create_model(horizon=recipe.horizon).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr)
@@ -149,3 +184,4 @@ def train_nowcast(recipe: NowcastRecipe, *, data: Path | None, out: Path, into: 
         progress=progress,
         after_round=keep,
     )  # fmt: skip
+    return model

@@ -1,7 +1,6 @@
 """What a nowcast reaches on the events of the test, as tables and as the metrics of its record."""
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,7 +38,9 @@ def quantiles(exceedance: Callable[[Tensor, Sequence[float], int], Tensor], leve
             for k in range(len(levels) - 1):
                 upper, lower = p[:, k], p[:, k + 1]
                 part = ((upper - q) / (upper - lower).clamp_min(1e-6)).clamp(0, 1)
-                rate = torch.where(upper > q, torch.lerp(torch.tensor(levels[k]), torch.tensor(levels[k + 1]), part), rate)
+                rate = torch.where(
+                    upper > q, torch.lerp(torch.tensor(levels[k]), torch.tensor(levels[k + 1]), part), rate
+                )
             out.append(rate.masked_fill(p[:, 0].isnan(), torch.nan))
         return torch.stack(out)
 
@@ -63,7 +64,10 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int
     methods = {"forecast": model.forecast, "last frame": last_frame, "extrapolation": pysteps_extrapolation}
     out: dict[str, Any] = {}
     for event in rain:
-        out[event.event.name] = {"title": f"{event.event.title}, {event.event.day}", **verify(methods, event.frames, every)}
+        out[event.event.name] = {
+            "title": f"{event.event.title}, {event.event.day}",
+            **verify(methods, event.frames, every),
+        }
         if members:
             ensembles = {
                 "forecast": quantiles(model.probabilities, levels),
@@ -98,16 +102,21 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
                 m: event[m][key] if group is None else event[m][key][group]
                 for m in ("forecast", "last frame", "extrapolation")
             }
-            spread = event["forecast"].get(f"{key} by window", [])
-            each = [w if group is None else w[group] for w in spread]
+            each = [w if group is None else w[group] for w in event["forecast"][f"{key} by window"]]
             each = [v for v in each if v is not None and not math.isnan(v)]
             if math.isnan(values["forecast"]):
                 continue
             out.append(
                 Metric(
-                    name, round(values["forecast"], 4), event["title"], SPLIT, unit=unit,
-                    mean=round(statistics.fmean(each), 4), std=round(statistics.pstdev(each), 4), runs=len(each),
-                    baselines={m: float(f"{v:.4g}") for m, v in values.items() if m != "forecast" and not math.isnan(v)},
-                )  # fmt: skip
+                    name,
+                    round(values["forecast"], 4),
+                    event["title"],
+                    SPLIT,
+                    unit=unit,
+                    note=f"{len(each)} windows, from {min(each):.4g} to {max(each):.4g}",
+                    baselines={
+                        m: float(f"{v:.4g}") for m, v in values.items() if m != "forecast" and not math.isnan(v)
+                    },
+                )
             )
     return tuple(out)

@@ -150,27 +150,22 @@ class ForecasterRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NowcastRecipe(Recipe):
-    """How a nowcast of rain was trained.
+class NowcastRecipe(ForecasterRecipe):
+    """How a nowcast of rain by probabilities was trained: by the cross-entropy of exceeding thresholds.
 
-    It reads `inputs` frames and forecasts `horizon`, of crops of `size` pixels a side, `from_mrms` of them from MRMS;
-    at each update `lead_times` of the frames count. The other entries are those of :class:`ForecasterRecipe`.
+    The crops have `size` pixels a side, `from_mrms` of the batches are of MRMS, and at each update `lead_times` of the
+    frames to forecast count. `loss`, `sampling` and `decoupling` have no part in it.
     """
 
-    inputs: int
-    horizon: int
-    updates: int
+    loss: str = "exceedance"
     size: int = 128
     from_mrms: float = 0.7
-    lead_times: int = 6
-    seed: int = 0
-    optimizer: str = "muon"
-    schedule: str = "one_cycle"
-    warmup: float = 0.1
-    cycles: tuple[int, ...] = ()
-    bf16: bool = False
-    checkpoint_every: int = 100
+    lead_times: int = 3
 
 
-KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe, "nowcast": NowcastRecipe}
+KINDS: dict[str, type[Recipe]] = {
+    "classifier": ClassifierRecipe,
+    "forecaster": ForecasterRecipe,
+    "nowcast": NowcastRecipe,
+}
 """The recipes by what stands as `kind` in the file."""

@@ -1,5 +1,6 @@
 """Nowcasts verified on rain events by the field's own scores, those of pysteps, by lead time and by window."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
 
     Returns:
         Of each method a dictionary: ``"CSI 0.5"`` and so on by group of lead times, ``"CSI 0.5 by window"`` a list of
-        such, ``"CSI 0.5 by frame"``, ``"frequency bias 0.5 by frame"``, ``"MSE"``, ``"MSE by frame"``, ``"bias by frame"``
+        such, ``"CSI 0.5 by frame"``, ``"frequency bias 0.5 by frame"``, ``"MSE"``, and by frame, ``"bias by frame"``
         (mean forecast over mean truth), and the power at scales as a part of the truth's, ``"power 4–16 km at …"``.
     """
     cat, cont = quiet_pysteps("verification.detcatscores"), quiet_pysteps("verification.detcontscores")
@@ -97,7 +98,7 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
 
 def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> dict[str, Any]:
     def merged(tables: Sequence[Any]) -> Any:
-        total = tables[0]
+        total = copy.deepcopy(tables[0])  # which merging changes
         for table in tables[1:]:
             total = cat.det_cat_fct_merge(total, table)
         return total
@@ -108,7 +109,7 @@ def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> 
     out: dict[str, Any] = {}
     for t in THRESHOLDS:
         frames = [[w[t][k] for w in counted] for k in range(len(counted[0][t]))]
-        out[f"CSI {t:g}"] = {g: csi(sum(frames[part], [])) for g, part in GROUPS.items()}
+        out[f"CSI {t:g}"] = {g: csi([table for frame in frames[part] for table in frame]) for g, part in GROUPS.items()}
         out[f"CSI {t:g} by window"] = [{g: csi(list(w[t][part])) for g, part in GROUPS.items()} for w in counted]
         out[f"CSI {t:g} by frame"] = [csi(f) for f in frames]
         bias = [float(cat.det_cat_fct_compute(merged(f), "BIAS")["BIAS"]) for f in frames]
@@ -160,7 +161,8 @@ def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int
                 prob.CRPS_accum(scores[k], x, truth)
                 for t in THRESHOLDS:
                     p = (x > t).mean(0)
-                    brier.setdefault((name, t), [[] for _ in range(horizon)])[k].append(float(((p - (truth > t)) ** 2).mean()))
+                    error = float(((p - (truth > t)) ** 2).mean())
+                    brier.setdefault((name, t), [[] for _ in range(horizon)])[k].append(error)
                     diagram = diagrams.setdefault((name, t), prob.reldiag_init(t, n_bins=10, min_count=10))
                     prob.reldiag_accum(diagram, p, truth)
     out: dict[str, Any] = {}

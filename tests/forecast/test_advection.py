@@ -55,11 +55,11 @@ def expected_csi(p, chosen):
     return total
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_decision_is_near_the_best_map(seed):
-    p = 0.25 + 0.7 * torch.rand(7, generator=torch.Generator().manual_seed(seed))
-    chosen = decide(p.reshape(1, 7), torch.ones(1, 7, dtype=torch.bool))[0]
-    best = max(expected_csi(p, torch.tensor(c)) for c in itertools.product((False, True), repeat=7))
+    p = 0.25 + 0.7 * torch.rand(5, generator=torch.Generator().manual_seed(seed))
+    chosen = decide(p.reshape(1, 5), torch.ones(1, 5, dtype=torch.bool))[0]
+    best = max(expected_csi(p, torch.tensor(c)) for c in itertools.product((False, True), repeat=5))
     assert expected_csi(p, chosen) > best - 0.03
 
 
