@@ -58,7 +58,7 @@ def extrapolated(c: Carried, k: int, floor: float) -> tuple[Tensor, Tensor, Tens
         W)``; and how sure it is that the former was seen ``(N, 1, H, W)``, smoothed so that no edge shows on the map.
     """
     there = c.ahead[:, k]
-    came = F.avg_pool2d(sample(c.known, there, "zeros"), 9, 1, 4, count_include_pad=False)
+    came = smooth(sample(c.known, there, "zeros"), 9)
     return (sample(c.rate, there) + floor).log(), (c.rate + floor).log(), came
 
 
@@ -87,8 +87,15 @@ def details_of(amount: Tensor) -> Tensor:
     all, and the last smoothed, as an amount and as the share of wet pixels."""
     last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
     wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
-
-    def smooth(x: Tensor, size: int) -> Tensor:
-        return F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
-
     return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
+
+
+def smooth(x: Tensor, size: int) -> Tensor:
+    """Means over squares of an odd number of pixels a side, of what of them lies on the map.
+
+    Example:
+        >>> smooth(torch.tensor([[[[0.0, 3.0, 3.0]]]]), 3).flatten().tolist()
+        [1.5, 2.0, 3.0]
+    """
+    x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
+    return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)

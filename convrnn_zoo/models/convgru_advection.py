@@ -26,6 +26,9 @@ RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=500.0, step=MINUTES, inpu
 """What goes in and comes out: rain rates as they are."""
 FLOOR = 0.01
 """In mm/h, what a dry pixel counts as in the logits of extrapolation."""
+NEAR, FADES = 0.0, 1 / 6
+"""What the slope of extrapolation's logits has beyond the learned one at no lead time, and the hours in which it fades
+to 1/e: a few minutes ahead nothing is surer than that what is there moves on."""
 DETAIL = 8
 """Channels of what the fine layers say of each pixel."""
 
@@ -154,11 +157,15 @@ class ConvGRUAdvection(Forecaster):
             levels = torch.tensor(THRESHOLDS, device=moved.device, dtype=moved.dtype).log()[:, None, None]
             sure, fade = (p.to(moved.dtype)[:, None, None] for p in self.trust)
             blown, stays, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
-            slope = (sure + fade * clock[0].to(moved.dtype)).exp()
+            hours = clock[1].to(moved.dtype)
+            slope = (sure + fade * clock[0].to(moved.dtype)).exp() + NEAR * (-hours / FADES).exp()
             moved, still = moved - levels, still - levels
             logits = slope * (came * moved + (1 - came) * (blown * moved + stays * still + bias))
             added = sample(residual.to(moved.dtype), c.ahead[:, k]).unflatten(1, (-1, LEVELS))
-            return (logits + added).cummin(2).values
+            falling = list((logits + added).unbind(2))
+            for i in range(1, LEVELS):  # a harder rain is never likelier
+                falling[i] = torch.minimum(falling[i], falling[i - 1])
+            return torch.stack(falling, 2)
 
     @torch.no_grad()
     def forecast(

@@ -97,7 +97,7 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
     out = []
     for event in scores.values():
         named = [(f"CSI {t:g} mm/h, {g}", f"CSI {t:g}", g, "") for t in THRESHOLDS for g in GROUPS]
-        for name, key, group, unit in [*named, ("MSE", "MSE", None, "(mm/h)²")]:
+        for name, key, group, unit in [("MSE", "MSE", None, "(mm/h)²"), *named]:
             values = {
                 m: event[m][key] if group is None else event[m][key][group]
                 for m in ("forecast", "last frame", "extrapolation")
@@ -106,6 +106,7 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
             each = [v for v in each if v is not None and not math.isnan(v)]
             if math.isnan(values["forecast"]):
                 continue
+            others = ", ".join(f"{m} ({v:.4g})" for m, v in values.items() if m != "forecast")
             out.append(
                 Metric(
                     name,
@@ -113,7 +114,7 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
                     event["title"],
                     SPLIT,
                     unit=unit,
-                    note=f"{len(each)} windows, from {min(each):.4g} to {max(each):.4g}",
+                    note=f"beside {others}; {len(each)} windows, from {min(each):.4g} to {max(each):.4g}",
                     baselines={
                         m: float(f"{v:.4g}") for m, v in values.items() if m != "forecast" and not math.isnan(v)
                     },

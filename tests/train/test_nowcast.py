@@ -118,7 +118,7 @@ def test_an_interrupted_run_ends_where_the_whole_one_does(crops, tmp_path):
 
 
 def test_it_learns(crops, tmp_path):
-    recipe = dataclasses.replace(RECIPE, updates=25, checkpoint_every=25, from_mrms=0.0, bf16=False)
+    recipe = dataclasses.replace(RECIPE, updates=30, checkpoint_every=30, from_mrms=0.0, bf16=False)
     torch.manual_seed(1)
     frames, minutes = crops.draw(8, 0.0)
 
@@ -128,7 +128,7 @@ def test_it_learns(crops, tmp_path):
         return cross_entropy(logits, frames[:, 3:])
 
     fresh = train_on(crops, dataclasses.replace(recipe, updates=1, lr=1e-9), tmp_path / "fresh", progress=False)
-    assert loss(train_on(crops, recipe, tmp_path / "long", progress=False)) < 0.9 * loss(fresh)
+    assert loss(train_on(crops, recipe, tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
 
 
 @pytest.mark.parametrize("name", [n for n in RECIPES if isinstance(Recipe.read(n), NowcastRecipe)])
