@@ -271,8 +271,8 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, padding, demo, sources, commands, versions,
-        entries, citation, speed, speed_summary, machine,
+        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, padding, demo, sources, commands,
+        versions, entries, citation, speed, speed_summary, machine,
     )
 }  # fmt: skip
 

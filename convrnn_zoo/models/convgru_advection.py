@@ -11,7 +11,7 @@ from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ._blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
 from ._carried import Carried, carry, details_of, extrapolated, lead_times, told_of_motion
-from ._exceedance import THRESHOLDS, between, decided_rate
+from ._exceedance import THRESHOLDS, Exceedance, between
 from ._forecasting import FRAME_CFG, Forecaster
 from ._preprocessing import Preprocessing
 from ._registry import register
@@ -26,9 +26,6 @@ RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=500.0, step=MINUTES, inpu
 """What goes in and comes out: rain rates as they are."""
 FLOOR = 0.01
 """In mm/h, what a dry pixel counts as in the logits of extrapolation."""
-NEAR, FADES = 0.0, 1 / 6
-"""What the slope of extrapolation's logits has beyond the learned one at no lead time, and the hours in which it fades
-to 1/e: a few minutes ahead nothing is surer than that what is there moves on."""
 DETAIL = 8
 """Channels of what the fine layers say of each pixel."""
 
@@ -60,7 +57,7 @@ class ConvGRUAdvection(Forecaster):
     def __init__(
         self,
         in_chans: int = 1,
-        hidden_channels: int | Sequence[int] = (24, 64),
+        hidden_channels: int | Sequence[int] = (32, 64),
         horizon: int = 12,
         num_classes: int = 0,
         device: torch.device | str | None = None,
@@ -113,18 +110,12 @@ class ConvGRUAdvection(Forecaster):
 
         NaN in `x` is what is not known. The rates are those of :meth:`forecast`.
         """
-        probabilities, known = self.exceedance(x, horizon, minutes)
-        return decided_rate(probabilities, known).to(x.dtype)
+        return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
-    def exceedance(self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES) -> tuple[Tensor, Tensor]:
-        """Probabilities ``(N, horizon, C, 11, H, W)`` of exceeding the thresholds; where the last frame is known."""
-        logits, known = self.logits(x, horizon, minutes)
-        return logits.sigmoid(), known
-
-    def logits(
+    def exceedance(
         self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES, chosen: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The logits of :meth:`exceedance`; of the `chosen` lead times alone, counted from 0, where these are given."""
+    ) -> Exceedance:
+        """How likely thresholds are exceeded; where given, of the `chosen` lead times alone, counted from 0."""
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, steps = x.dtype, x.shape[0], x.shape[1]
         c = carry(x, horizon)
@@ -144,28 +135,30 @@ class ConvGRUAdvection(Forecaster):
         y = y.unflatten(0, (horizon, n))
         y, _ = self.forecaster(torch.cat([y, clock.expand(-1, n, -1, *y.shape[-2:]).to(y.dtype)], 2), state)
 
+        chosen = range(horizon) if chosen is None else chosen
         out = []
-        for k in range(horizon) if chosen is None else chosen:
+        for k in chosen:
             residual = self.head(F.leaky_relu(self.mix(self.fold(y[k])) + details, NEGATIVE_SLOPE))
             out.append(self.forth(residual, c, k, clock[k].flatten()))
-        return torch.stack(out, 1), c.known[:, None] > 0
+        logits, moved = (torch.stack(part, 1) for part in zip(*out, strict=True))
+        return Exceedance(logits, c.known[:, None] > 0, moved, clock[list(chosen), 0, 1, 0, 0])
 
-    def forth(self, residual: Tensor, c: Carried, k: int, clock: Tensor) -> Tensor:
-        """Logits ``(N, C, 11, H, W)`` of a lead time: of the extrapolated rate, with what the network adds to them."""
+    def forth(self, residual: Tensor, c: Carried, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(N, C, 11, H, W)`` of a lead time, of the extrapolated rate with what the network adds to them; and
+        the logarithm of that rate ``(N, C, H, W)``."""
         with full_precision(residual):
             moved, still, came = (t.unsqueeze(2) for t in extrapolated(c, k, FLOOR))
             levels = torch.tensor(THRESHOLDS, device=moved.device, dtype=moved.dtype).log()[:, None, None]
             sure, fade = (p.to(moved.dtype)[:, None, None] for p in self.trust)
             blown, stays, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
-            hours = clock[1].to(moved.dtype)
-            slope = (sure + fade * clock[0].to(moved.dtype)).exp() + NEAR * (-hours / FADES).exp()
-            moved, still = moved - levels, still - levels
-            logits = slope * (came * moved + (1 - came) * (blown * moved + stays * still + bias))
+            slope = (sure + fade * clock[0].to(moved.dtype)).exp()
+            above, stayed = moved - levels, still - levels
+            logits = slope * (came * above + (1 - came) * (blown * above + stays * stayed + bias))
             added = sample(residual.to(moved.dtype), c.ahead[:, k]).unflatten(1, (-1, LEVELS))
             falling = list((logits + added).unbind(2))
             for i in range(1, LEVELS):  # a harder rain is never likelier
                 falling[i] = torch.minimum(falling[i], falling[i - 1])
-            return torch.stack(falling, 2)
+            return torch.stack(falling, 2), moved.squeeze(2)
 
     @torch.no_grad()
     def forecast(
@@ -189,7 +182,7 @@ class ConvGRUAdvection(Forecaster):
             >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
             (2, 19, 30)
         """
-        return self._nowcast(frames, horizon, minutes, batch_size, decided_rate)
+        return self._nowcast(frames, horizon, minutes, batch_size, Exceedance.rates)
 
     @torch.no_grad()
     def probabilities(
@@ -210,10 +203,10 @@ class ConvGRUAdvection(Forecaster):
         """
         if not thresholds or not all(t > 0 for t in thresholds):
             raise ValueError(f"thresholds must be rain rates above 0 mm/h, at least one, got {list(thresholds)}")
-        return self._nowcast(frames, horizon, minutes, batch_size, lambda p, known: between(p, thresholds))
+        return self._nowcast(frames, horizon, minutes, batch_size, lambda e: between(e.logits, thresholds))
 
     def _nowcast(self, frames: Any, horizon: int | None, minutes: float | None, batch_size: int, of: Any) -> Any:
-        """What `of` makes of the probabilities, and of what is known, for frames of any size and 3 to 5 axes."""
+        """What `of` makes of the probabilities, for frames of any size and of 3 to 5 axes."""
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes must be above 0, got {minutes}")
         x, axes = self._sequences(frames)
@@ -223,9 +216,9 @@ class ConvGRUAdvection(Forecaster):
         made = []
         for part in x.float().split(check.positive_int("batch_size", batch_size)):
             padded = F.pad(part, edges, value=torch.nan).to(like.device, like.dtype)
-            probabilities, known = self.exceedance(padded, horizon, minutes or MINUTES)
-            y = of(probabilities, known)
-            known = known.unsqueeze(2) if y.dim() > 5 else known
+            exceedance = self.exceedance(padded, horizon, minutes or MINUTES)
+            y = of(exceedance)
+            known = exceedance.known.unsqueeze(2) if y.dim() > 5 else exceedance.known
             made.append(y.masked_fill(~known, torch.nan)[..., :height, :width].float().to(x.device))
         y = torch.cat(made)
         y = y if axes == 5 else y[0] if axes == 4 else y[0, :, 0]
@@ -242,7 +235,7 @@ layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
 Args:
     pretrained: load the weights of the name's tag, or its first.
-    in_chans (1), hidden_channels ((24, 64)), horizon (12).
+    in_chans (1), hidden_channels ((32, 64)), horizon (12).
 
 Example:
     >>> import convrnn_zoo
@@ -251,4 +244,4 @@ Example:
     (1, 3, 1, 16, 24)
 """
 
-register(__name__, "convgru_advection", ConvGRUAdvection, cfg=FRAME_CFG, doc=_DOC.format(count="445,130"))
+register(__name__, "convgru_advection", ConvGRUAdvection, cfg=FRAME_CFG, doc=_DOC.format(count="504,962"))

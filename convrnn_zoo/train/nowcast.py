@@ -168,8 +168,8 @@ def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = Tr
         horizon = batch.frames.shape[1] - recipe.inputs
         chosen = torch.randperm(horizon)[: recipe.lead_times].sort().values.tolist()
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            logits, _ = model.logits(batch.frames[:, : recipe.inputs], horizon, batch.minutes, chosen)
-        return cross_entropy(logits.float(), batch.frames[:, recipe.inputs :][:, chosen])
+            made = model.exceedance(batch.frames[:, : recipe.inputs], horizon, batch.minutes, chosen)
+        return cross_entropy(made.logits.float(), batch.frames[:, recipe.inputs :][:, chosen])
 
     def keep(updates: int) -> None:
         write_file(model.state_dict(), out / f"update{updates:07d}.safetensors")

@@ -8,7 +8,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.models._carried import carry, extrapolated
-from convrnn_zoo.models._exceedance import DECIDED, THRESHOLDS, between, decide, decided_rate, mean_rate
+from convrnn_zoo.models._exceedance import DECIDED, THRESHOLDS, between, decide, mean_rate
 from tests.forecast.test_motion import moving
 
 
@@ -36,8 +36,8 @@ def test_the_mean_is_that_of_the_bins():
 
 def test_other_thresholds_lie_between_and_those_known_are_kept():
     p = probabilities()
-    torch.testing.assert_close(between(p, THRESHOLDS), p, rtol=1e-3, atol=1e-5)
-    made = between(p, (0.05, 0.7, 3.0, 60.0))
+    torch.testing.assert_close(between(p.logit(), THRESHOLDS), p, rtol=1e-3, atol=1e-5)
+    made = between(p.logit(), (0.05, 0.7, 3.0, 60.0))
     assert (made[:, 1] <= p[:, 2]).all()
     assert (made[:, 1] >= p[:, 3]).all()
     assert (made[:, 0] >= p[:, 0] - 1e-5).all()
@@ -71,16 +71,17 @@ def test_a_decision_reads_only_what_is_known():
     assert torch.equal(decide(p, known)[1:], decide(p[1:], known[1:]))
 
 
-def test_rates_exceed_what_was_decided_on():
-    p = probabilities(12, 12)
-    known = torch.ones(12, 12, dtype=torch.bool)
-    rate = decided_rate(p, known)
-    for threshold in DECIDED:
-        above = rate > threshold
-        decided = decide(p[:, THRESHOLDS.index(threshold)], known)
-        for lower in (t for t in DECIDED if t <= threshold):  # what is too light for one cannot be above the next
-            decided = decided & decide(p[:, THRESHOLDS.index(lower)], known)
-        assert (above & ~decided).sum() <= 0.02 * above.numel()
+def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(model, frames):
+    made = model.exceedance(frames[None, :, None], 12)
+    rates = made.rates()
+    assert rates.shape == (1, 12, 1, *frames.shape[1:])
+    for threshold, least in DECIDED.items():
+        p = made.logits[..., THRESHOLDS.index(threshold), :, :].sigmoid()
+        agree = ((rates > threshold) == decide(p, made.known, least)).float().mean((2, 3, 4))[0]
+        moved = ((rates > threshold) == (made.moved.exp() > threshold)).float().mean((2, 3, 4))[0]
+        assert agree[-1] > 0.99  # an hour ahead extrapolation has no say
+        assert moved[0] > 0.98  # in five minutes it has most of it
+        assert agree[-1] > moved[-1]
 
 
 def test_fresh_weights_extrapolate(model, frames):
@@ -147,6 +148,6 @@ def test_a_step_of_no_length_is_refused(model, frames, minutes):
 
 def test_chosen_lead_times_are_those_of_all(model, frames):
     x = frames[None, :, None]
-    every, _ = model.logits(x, 5)
-    some, _ = model.logits(x, 5, chosen=[0, 3])
-    torch.testing.assert_close(some, every[:, [0, 3]])
+    every, some = model.exceedance(x, 5), model.exceedance(x, 5, chosen=[0, 3])
+    torch.testing.assert_close(some.logits, every.logits[:, [0, 3]])
+    torch.testing.assert_close(some.hours, every.hours[[0, 3]])

@@ -124,8 +124,8 @@ def test_it_learns(crops, tmp_path):
 
     def loss(model):
         with torch.no_grad():
-            logits, _ = model.logits(frames[:, :3], frames.shape[1] - 3, minutes)
-        return cross_entropy(logits, frames[:, 3:])
+            made = model.exceedance(frames[:, :3], frames.shape[1] - 3, minutes)
+        return cross_entropy(made.logits, frames[:, 3:])
 
     fresh = train_on(crops, dataclasses.replace(recipe, updates=1, lr=1e-9), tmp_path / "fresh", progress=False)
     assert loss(train_on(crops, recipe, tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
