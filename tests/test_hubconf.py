@@ -24,8 +24,11 @@ def test_load_from_the_checkout_builds_what_create_model_does():
 @pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 def test_pretrained_weights_come_through_torch_hub(record):
     tag = record.name.partition(".")[2]
-    model = torch.hub.load(str(ROOT), record.architecture, source="local", pretrained=True, pretrained_cfg=tag)
     ours = convrnn_zoo.create_model(record.name, pretrained=True)
+    for chosen in ({"pretrained": tag}, {"pretrained": True, "pretrained_cfg": tag}):
+        model = torch.hub.load(str(ROOT), record.architecture, source="local", **chosen)
+        assert model.record == record
+        assert model.preprocessing == record.preprocessing
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), ours.state_dict().values(), strict=True))
 
 

@@ -168,7 +168,7 @@ def entries(page: str) -> str:
     parts = []
     for name, _ in _forecasters():
         about, _, rest = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")
-        takes = " ".join(rest.partition("\n\n")[0].partition("its first.")[2].split())
+        takes = " ".join(rest.partition("\n\n")[0].partition("its default.")[2].split())
         parts.append(f"### {name}\n\n{reference.markdown(about).strip()}\n\nTakes {reference.markdown(takes)}")
     return "\n\n".join(parts)
 

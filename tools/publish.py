@@ -65,7 +65,7 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
     if sha256_of(record.file) != record.sha256:
         raise WeightsError(f"{record.file}: not the file of its record (sha256 {record.sha256}); restore it")
     model = create_model(record.name, pretrained=True).eval()
-    config = config_text(model_config(model), record.sha256)
+    config = config_text(model_config(model), record.sha256, record)
     words = cards / f"{record.name}.md" if cards else None
     card = card_text(record, words.read_text(encoding="utf-8") if words and words.is_file() else None)
     files: dict[str, Path | bytes] = {WEIGHTS_FILE: record.file, CONFIG: config.encode()}

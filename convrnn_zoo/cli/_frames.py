@@ -15,10 +15,15 @@ from ._arrays import check_numbers, read_arrays
 
 
 class Frames(NamedTuple):
-    """Frames ``(T, H, W)`` in the unit of the data, with labels where the files tell the time."""
+    """Frames ``(T, H, W)`` or ``(T, C, H, W)``, with labels where the files tell the time.
+
+    `unit` and `step` (minutes) are those that the files tell; ``""`` is brightness from 0 to 1, None is not said.
+    """
 
     frames: Tensor
     labels: list[str] | None
+    unit: str | None = None
+    step: float | None = None
 
 
 def read_array(path: Path) -> Frames:
@@ -34,10 +39,10 @@ def read_array(path: Path) -> Frames:
     frames = torch.as_tensor(array, dtype=torch.float32)
     if frames.dim() == 4 and frames.shape[1] == 1:
         frames = frames[:, 0]
-    if frames.dim() != 3 or 0 in frames.shape:
-        raise ValueError(f"{path}: expected frames (T, H, W) or (T, 1, H, W), got {tuple(frames.shape)}")
+    if frames.dim() not in (3, 4) or 0 in frames.shape:
+        raise ValueError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {tuple(frames.shape)}")
     labels = [str(word) for word in arrays["labels"]] if "labels" in arrays else None
-    return Frames(frames / 255 if array.dtype == np.uint8 else frames, labels)
+    return Frames(frames / 255, labels, "") if array.dtype == np.uint8 else Frames(frames, labels)
 
 
 def read_gif(path: Path) -> Frames:
@@ -49,7 +54,7 @@ def read_gif(path: Path) -> Frames:
             frames = [np.asarray(f.convert("L")) for f in sequence.Iterator(file)]
     except image.UnidentifiedImageError as e:
         raise ValueError(f"{path} is not a sound GIF ({e}); save it anew") from e
-    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None)
+    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None, "")
 
 
 def read_video(path: Path) -> Frames:
@@ -62,7 +67,7 @@ def read_video(path: Path) -> Frames:
             raise IndexError("it holds no frame")
     except (av.error.FFmpegError, IndexError) as e:
         raise ValueError(f"{path} is not a sound video ({e}); save it anew") from e
-    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None)
+    return Frames(torch.from_numpy(np.stack(frames)).float() / 255, None, "")
 
 
 FRAME_READERS: dict[str, Callable[[Path], Frames]] = {
@@ -107,4 +112,4 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0) -> Frames
     if len({f.shape for f in frames}) > 1:
         raise ValueError(f"expected composites of one size, got {sorted({tuple(f.shape) for f in frames})}")
     every = times + [times[-1] + i * STEP for i in range(1, add + 1)]
-    return Frames(torch.stack(frames), [f"{t:%H:%M}" for t in every])
+    return Frames(torch.stack(frames), [f"{t:%H:%M}" for t in every], "mm/h", STEP.total_seconds() / 60)

@@ -1,26 +1,29 @@
-"""Sequences from files, and their classes."""
+"""Sequences from files."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch import Tensor
 
 from ._arrays import check_numbers, read_arrays
 
 
-class Prediction(NamedTuple):
-    """The class of one sequence, with the probability of every class."""
+class Recording(NamedTuple):
+    """A sequence of a file, and its entry there where the file has several."""
 
-    name: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
+    file: str
+    entry: str
+    x: Tensor
+
+    @property
+    def name(self) -> str:
+        """The file's name, and the entry's."""
+        return f"{self.file}:{self.entry}" if self.entry else self.file
 
 
-def read_sequences(path: Path) -> list[tuple[str, Tensor]]:
-    """The named sequences of a file.
+def read_sequences(path: Path) -> list[Recording]:
+    """The sequences of a file.
 
     ``.npy`` holds one. ``.npz`` holds one an entry, or all of them as ``x`` ``(N, T, …)`` with ``lengths`` ``(N,)``.
 
@@ -42,43 +45,5 @@ def read_sequences(path: Path) -> list[tuple[str, Tensor]]:
     found = []
     for key, array in arrays.items():
         check_numbers(path, key, array)
-        found.append((f"{path.name}:{key}" if key else path.name, torch.as_tensor(array, dtype=torch.float32)))
+        found.append(Recording(path.name, key, torch.as_tensor(array, dtype=torch.float32)))
     return found
-
-
-def fit_shape(name: str, x: Tensor, model: Any) -> Tensor:
-    """A sequence as ``(T, C, *S)``; on a map of one pixel ``(T, C)`` will do."""
-    ndim = model.rnn.ndim
-    if x.dim() == 2 and x.shape[1] == model.in_chans:
-        x = x.reshape(*x.shape, *(1,) * ndim)
-    if x.dim() != ndim + 2 or x.shape[1] != model.in_chans or 0 in x.shape:
-        raise ValueError(
-            f"{name}: expected a sequence (T, {model.in_chans}, {model.rnn.space}), got {tuple(x.shape)}; "
-            "`convrnn-zoo info` tells a model's input"
-        )
-    if not torch.isfinite(x).all():
-        raise ValueError(f"{name}: holds NaN or Inf; fill or cut them before predicting")
-    return x
-
-
-@torch.no_grad()
-def classify(model: nn.Module, named: list[tuple[str, Tensor]], batch_size: int = 64) -> list[Prediction]:
-    """The class of each sequence, of whatever length; maps of one batch must be of one size."""
-    if not model.num_classes:
-        raise ValueError(
-            "this model has no classifier; choose weights that have one: convrnn-zoo list --pretrained, or draw what a "
-            "forecaster says with -o FILE.gif"
-        )
-    labels: Any = model.pretrained_cfg.get("label_names") or [str(i) for i in range(model.num_classes)]  # type: ignore
-    model.eval()
-    out = []
-    for start in range(0, len(named), batch_size):
-        part = [(name, fit_shape(name, x, model)) for name, x in named[start : start + batch_size]]
-        if len({x.shape[1:] for _, x in part}) > 1:
-            raise ValueError(f"maps of one size expected, got {sorted({tuple(x.shape[2:]) for _, x in part})}")
-        x = pad_sequence([x for _, x in part], batch_first=True)
-        logits = model(model.normalize(x), lengths=[len(x) for _, x in part])  # type: ignore[operator]
-        for (name, _), p in zip(part, logits.softmax(1), strict=True):
-            best = int(p.argmax())
-            out.append(Prediction(name, labels[best], float(p[best]), dict(zip(labels, p.tolist(), strict=True))))
-    return out

@@ -1,13 +1,14 @@
 """``convrnn-zoo demo``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .._extras import need
 from ..models import WEIGHTS, create_model
 from ._arrays import read_arrays
-from ._sequences import classify, read_sequences
+from ._sequences import read_sequences
 from ._text import columns
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
@@ -18,11 +19,12 @@ SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
 def recordings() -> tuple[list[tuple[object, ...]], int]:
     """A row a recording of the demo, and how many are classified correctly."""
     named, labels = read_sequences(SAMPLE), read_arrays(SAMPLE)["labels"]
-    predictions = classify(create_model(CLASSIFIER, pretrained=True), named)
+    model: Any = create_model(CLASSIFIER, pretrained=True)
+    predictions = model.classify([recording.x for recording in named])
     truths = [WEIGHTS[CLASSIFIER].label_names[i] for i in labels]
     rows: list[tuple[object, ...]] = [
-        (i, len(x), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
-        for i, ((_, x), truth, p) in enumerate(zip(named, truths, predictions, strict=True))
+        (i, len(recording.x), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
+        for i, (recording, truth, p) in enumerate(zip(named, truths, predictions, strict=True))
     ]
     return rows, sum(row[-1] == "" for row in rows)
 
@@ -50,9 +52,12 @@ def demo(out: Path) -> None:
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
     click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.trained_on}")
     need("matplotlib", "draw")  # said before the first forecast is made
-    from ._draw import draw_forecast
+    from ._forecast import forecast_of, told, write_forecast
 
     for name, sample in forecasts().items():
         click.echo(f"\n{name}: {WEIGHTS[name].description}")
+        model: Any = create_model(name, pretrained=True)
+        made = forecast_of(model, name, [sample])
         for suffix in (".png", ".gif"):
-            click.echo(draw_forecast(name, [sample], out / f"{sample.stem}{suffix}"))
+            write_forecast(made, path := out / f"{sample.stem}{suffix}")
+            click.echo(told(made, path))

@@ -30,7 +30,7 @@ def eval_weights(
     """Evaluate the forecaster NAME on the fixed test sequences of its data, beside the baselines.
 
     NAME is a set of weights of the zoo, or the record that a training run wrote beside its own. MSE and MAE are
-    summed over a frame's pixels; every figure is the mean over lead times, which --json and --curve tell apart. Rain is
+    means over pixels; every figure is the mean over lead times, which --json and --curve tell apart. Rain is
     extrapolated by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
 
     \b

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import click
 
+from .._whole import whole
 from ..hub import from_pretrained, push_to_hub, save_pretrained
-from ..models import create_model
+from ..models import HubAccessError
+from ..models._config import CARD
+from ..models._download import fetch
+from ..models._hub_errors import Where
 
 
 @click.command()
-@click.argument("source", metavar="DIR|NAME")
+@click.argument("source", metavar="NAME|DIR|RECORD.json")
 @click.argument("repo_id", metavar="OWNER/REPO")
 @click.option("--private/--public", default=None, help="Visibility of a repository that is made.")
 @click.option("--revision", help="Branch; made if it is not there. main by default.")
@@ -20,13 +24,15 @@ def push(
 ) -> None:
     """Push a model to the Hugging Face Hub, in one commit.
 
-    It is a directory that save_pretrained wrote, or weights by NAME (architecture.tag). The token is that of
-    `hf auth login`, or HF_TOKEN.
+    It is weights of the zoo (architecture.tag), a directory that a training run or save_pretrained wrote, whose card
+    goes along, or the record of a run. The token is that of `hf auth login`, or HF_TOKEN.
     """
-    model = from_pretrained(source) if Path(source).is_dir() else create_model(source, pretrained=True)
+    model = from_pretrained(source)
+    beside = Path(source) / CARD
+    words = card or (beside if beside.is_file() else None)
     done = push_to_hub(
         model, repo_id, private=private, revision=revision, create_pr=create_pr,
-        card=card.read_text(encoding="utf-8") if card else None,
+        card=words.read_text(encoding="utf-8") if words else None,
     )  # fmt: skip
     click.echo(done.pr_url or done.commit_url)
 
@@ -37,8 +43,18 @@ def push(
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="Directory to save the model in.")
 def pull(repo_id: str, revision: str | None, into: Path | None) -> None:
     """Load a model from the Hugging Face Hub, check it whole, and keep it in the cache, or in a directory."""
-    model = from_pretrained(repo_id, revision=revision)
+    repo_id = repo_id.removeprefix("hf-hub:")
+    model = from_pretrained(f"hf-hub:{repo_id}", revision=revision)
     if into is not None:
+        if model.record is not None:  # with the words of its card; its facts are drawn from the record
+            name, _, at = model.pretrained_cfg["hf_hub_id"].partition("@")
+            try:
+                card = fetch(Where(name, at, CARD)).read_text(encoding="utf-8")
+            except HubAccessError as e:
+                click.echo(f"its card is made anew: {e}", err=True)
+            else:
+                with whole(into / CARD) as temporary:
+                    temporary.write_text(card, encoding="utf-8")
         save_pretrained(model, into)
     cfg = model.pretrained_cfg
     parameters = sum(p.numel() for p in model.parameters())

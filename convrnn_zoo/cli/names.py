@@ -2,13 +2,19 @@
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import click
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ..models import WEIGHTS, Metric, create_model, list_models
+from ..models import WEIGHTS, Metric, Weights, create_model, list_models
+from ..models._create import address_of
+from ..models._loading import OPENERS
+from ..models._registry import build_stored, default_of
 from ._text import columns
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a stranger's config may hold what a terminal would obey
 
 
 @click.command("list")
@@ -28,15 +34,26 @@ def list_names(filter: str, pretrained: bool) -> None:
 
 def figure(metric: Metric) -> str:
     """A metric in a few words, with its spread where several runs were made."""
-    text = f"{metric.name} {metric.value:g} {metric.unit}".rstrip()
+    text = f"{metric.name} {metric.value:.4g} {metric.unit}".rstrip()
+    if metric.summed is not None:
+        text += f" a pixel, {metric.summed:.4g} summed over {metric.summed_over:,} pixels"
     return text if metric.std is None else f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 
+def described(name: str) -> tuple[Any, Weights | None]:
+    """What a name names, built without memory for its weights, and its record: an architecture has none."""
+    scheme, rest = address_of(name)
+    if not scheme:
+        return create_model(name, device="meta"), WEIGHTS.get(name)
+    stored = OPENERS[scheme](rest)
+    return build_stored(stored, pretrained=False, device="meta"), stored.source.record
+
+
 def describe(name: str) -> dict[str, Any]:
-    """The facts of a name: of an architecture by building it on the meta device, of weights from their record."""
-    record = WEIGHTS.get(name)
-    model: Any = create_model(name, device="meta")
+    """The facts of whatever :func:`~convrnn_zoo.from_pretrained` takes, or of an architecture."""
+    model, record = described(name)
     cfg = model.pretrained_cfg
+    own = [w for w in WEIGHTS.values() if w.architecture == name]
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
     space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[layers[0].ndim]
     facts: dict[str, Any] = {
@@ -47,8 +64,13 @@ def describe(name: str) -> dict[str, Any]:
         "classes": model.num_classes,
         "licence": record.license if record else cfg.get("license"),
     }
+    if model.preprocessing is not None:
+        facts["values"] = model.preprocessing.to_json()
     if record is None:
-        facts["weights"] = list_models(f"{name}.*", pretrained=True)
+        facts["architecture"] = cfg["architecture"]
+        facts["weights"] = [w.name for w in own]
+        facts["default weights"] = default_of(own).name if own else None
+        facts["labels"] = list(cfg.get("label_names") or ())
         facts["layers"] = [str(layer) for layer in layers]
     else:
         facts |= {
@@ -65,12 +87,13 @@ def describe(name: str) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME|DIR|RECORD.json|hf-hub:OWNER/REPO")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(name: str, as_json: bool) -> None:
-    """Tell what NAME is: parameters, input, metrics, source, licence.
+    """Tell what NAME is: parameters, input, what its values mean, metrics, source, licence.
 
-    NAME is an architecture (convlstm2d_bi_2layer) or a set of weights (architecture.tag).
+    NAME is an architecture (convlstm2d_bi_2layer), a set of weights (architecture.tag), the directory or the record of
+    a training run, or the address of a repository.
     """
     facts = describe(name)
     if as_json:
@@ -80,7 +103,9 @@ def info(name: str, as_json: bool) -> None:
     rows = []
     for key, value in facts.items():
         if isinstance(value, list):
-            value = f"({', '.join(map(str, value))})" if key == "input" else ", ".join(value) or "none"
-        rows.append((key, f"{value:,}" if isinstance(value, int) else value or "–"))
+            value = f"({', '.join(map(str, value))})" if key == "input" else ", ".join(map(str, value)) or "none"
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        rows.append((key, f"{value:,}" if isinstance(value, int) else _UNSEEN.sub("\ufffd", str(value or "–"))))
     rows += [("metric", f"{figure(m)}; {m.dataset}, {m.split}{'; ' + m.note if m.note else ''}") for m in metrics]
     click.echo(columns(rows))

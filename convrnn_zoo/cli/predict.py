@@ -1,23 +1,31 @@
 """``convrnn-zoo predict``."""
 
 import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..models import create_model
-from ._sequences import classify, read_sequences
+from .._whole import whole
+from ..models import Forecaster, ZooModel, from_pretrained
+from ._sequences import read_sequences
 from ._text import columns
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME|DIR|RECORD.json|hf-hub:OWNER/REPO")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the probability of every class.")
-@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture of a forecast: .gif, .png.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: of classes their probabilities, of a forecast all.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
+    help="File of a forecast: .npy, .npz, .json, .png, .gif, .mp4; of classes: .json.",
+)  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames a forecast reads [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
-@click.option("--recipe", help="Recipe of a forecaster, by name or as a file [default: the record's].")
+@click.option("--recipe", help="Recipe of a forecaster whose record does not say what its values mean.")
 def predict(
     name: str,
     files: tuple[Path, ...],
@@ -27,28 +35,95 @@ def predict(
     horizon: int | None,
     recipe: str | None,
 ) -> None:
-    """Classify the sequences in FILEs with the pretrained weights NAME, or forecast and draw what follows.
+    """Classify the sequences in FILEs with the pretrained weights NAME, or forecast what follows the frames in FILE.
 
     A .npy file holds one sequence (T, C, ...); a .npz file holds one in each entry, or all of them as `x` (N, T, C,
     ...) with `lengths` (N). Sequences may be of unequal length. Values are standardised as the weights need it.
 
-    With -o, NAME is a forecaster, or the record of one that a training run wrote. The FILE is an array (T, H, W), a GIF
-    or a video, or the FILEs are radar composites of KNMI or FMI, five minutes apart, or a directory of such. The
-    first frames are read; the ones after them, if there are any, are drawn as the truth beside the forecast.
+    A forecaster reads an array (T, H, W) or (T, C, H, W) in the unit of its data, NaN where nothing is known, a GIF or
+    a video, or radar composites of KNMI or FMI, five minutes apart, or a directory of such. The first frames are
+    read; the ones after them, if there are any, are the truth that pictures show beside the forecast. Numbers are
+    (horizon, H, W) or (horizon, C, H, W) in the same unit.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
-    convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.gif
+    convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
+    convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
     """
-    if out is not None:
-        from ._draw import draw_forecast  # matplotlib need not be there for classifying
+    with words_to_stderr():
+        model = from_pretrained(name)
+        if isinstance(model, Forecaster):
+            _forecast(model, name, files, as_json, out, recipe, inputs, horizon)
+            return
+        given = {"--inputs": inputs, "--horizon": horizon, "--recipe": recipe}
+        if wrong := [option for option, value in given.items() if value is not None]:
+            raise ValueError(f"{', '.join(wrong)} came, and {name} is no forecaster; leave that out")
+        _classify(model, files, as_json, out)
 
-        click.echo(draw_forecast(name, files, out, recipe=recipe, inputs=inputs, horizon=horizon))
-        return
-    named = [pair for file in files for pair in read_sequences(file)]
-    predictions = classify(create_model(name, pretrained=True), named)
-    if as_json:
-        click.echo(json.dumps([p._asdict() for p in predictions], indent=2, ensure_ascii=False))
+
+@contextmanager
+def words_to_stderr() -> Iterator[None]:
+    """Warnings as one line each on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for word in caught:
+                click.echo(f"Warning: {word.message}", err=True)
+
+
+def _forecast(
+    model: Forecaster,
+    name: str,
+    files: Sequence[Path],
+    as_json: bool,
+    out: Path | None,
+    recipe: str | None,
+    inputs: int | None,
+    horizon: int | None,
+) -> None:
+    from . import _forecast as forecasts  # what it imports need not be there for classifying
+
+    if out is None and not as_json:
+        raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(forecasts.ENDS)}) or --json")
+    if out is not None:
+        forecasts.check_out(out)
+    made = forecasts.forecast_of(model, name, files, recipe=recipe, inputs=inputs, horizon=horizon)
+    if out is not None:
+        forecasts.write_forecast(made, out)
+    if as_json and out is not None:
+        click.echo(json.dumps({**forecasts.facts(made), "out": str(out)}, indent=2, ensure_ascii=False))
+    elif out is None:
+        click.echo(forecasts.as_json(made), nl=False)
     else:
-        rows = [(p.name, p.label, f"{p.probability:.3f}") for p in predictions]
-        click.echo(columns(rows, header=("sequence", "prediction", "probability")))
+        click.echo(forecasts.told(made, out))
+
+
+def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path | None) -> None:
+    if out is not None and out.suffix != ".json":
+        raise ValueError(f"{out}: classes are written as .json alone, and pictures are of forecasts")
+    recordings = [recording for file in files for recording in read_sequences(file)]
+    named = [recording.name for recording in recordings]
+    found = model.classify([recording.x for recording in recordings], names=named)
+    rows: list[dict[str, Any]] = [
+        {
+            "file": recording.file,
+            **({"recording": recording.entry} if recording.entry else {}),
+            "prediction": p.label,
+            "probability": p.probability,
+            "probabilities": p.probabilities,
+        }
+        for recording, p in zip(recordings, found, strict=True)
+    ]
+    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    if out is not None:
+        with whole(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    if as_json:
+        click.echo(text, nl=False)
+    elif out is None:
+        table = [(n, p.label, f"{p.probability:.3f}") for n, p in zip(named, found, strict=True)]
+        click.echo(columns(table, header=("sequence", "prediction", "probability")))
+    else:
+        click.echo(f"{out}: {len(rows)} sequences classified")

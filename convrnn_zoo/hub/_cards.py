@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
-from ..models import Forecaster, Metric, Weights, WeightsError, create_model
+from ..models import Metric, Weights, WeightsError
 
 BEGIN, END = "<!-- facts: generated, edits between the markers are lost -->", "<!-- /facts -->"
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
@@ -72,8 +72,10 @@ def check_card(card: ModelCard) -> ModelCard:
 
 
 # ---- of a record -----------------------------------------------------------------------------------------------
-def card_text(record: Weights, existing: str | None = None) -> str:
+def card_text(record: Weights, existing: str | None = None, address: str | None = None) -> str:
     """The card of a set of weights; what an `existing` one says outside the markers is kept.
+
+    Weights that are not the zoo's are loaded by their `address`, a directory or a repository.
 
     Example:
         >>> from convrnn_zoo import WEIGHTS
@@ -83,9 +85,10 @@ def card_text(record: Weights, existing: str | None = None) -> str:
         model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True).eval()
         <BLANKLINE>
         y = model(model.normalize(x))  # x: (N, T, 12, 1), in the units of the data
+        found = model.classify(x)  # or of a list of recordings: their labels and probabilities
         <BLANKLINE>
     """
-    facts = f"{BEGIN}\n{_facts_of(record)}\n{END}"
+    facts = f"{BEGIN}\n{_facts_of(record, address)}\n{END}"
     if existing is None:
         body = f"# {record.name}\n\n{facts}\n"
     else:
@@ -95,7 +98,7 @@ def card_text(record: Weights, existing: str | None = None) -> str:
         if not begin or not end:
             raise WeightsError(f"the card of {record.name} lost its markers; put {BEGIN} and {END} around its facts")
         body = before.lstrip("\n") + facts + after
-    dataset = _DATASETS.get(record.metrics[0].dataset)
+    dataset = _DATASETS.get(record.dataset)
     data = ModelCardData(
         license=record.license, library_name="convrnn_zoo", pipeline_tag=_PIPELINES.get(slug(record.task)),
         datasets=[dataset] if dataset else None, metrics=_ids(record.metrics),
@@ -104,7 +107,7 @@ def card_text(record: Weights, existing: str | None = None) -> str:
     return str(_card(data, body)).rstrip("\n") + "\n"
 
 
-def _facts_of(record: Weights) -> str:
+def _facts_of(record: Weights, address: str | None) -> str:
     shape = f"(N, {', '.join(map(str, record.input_shape))})"
     facts = [
         f"{_built(record.architecture, record.model_args, record.num_params)}; input `{shape}`.",
@@ -115,7 +118,11 @@ def _facts_of(record: Weights) -> str:
         facts.append(f"Classes: {', '.join(record.label_names)}.")
     parts = [
         record.description,
-        _usage(f'create_model("{record.name}", pretrained=True)', _applied(record, shape), record.hub_id),
+        _usage(
+            f'from_pretrained("{address}")' if address else f'create_model("{record.name}", pretrained=True)',
+            _applied(record, shape),
+            record.hub_id,
+        ),
         *_results(record.metrics, record.model_args.get("horizon")),
         "## What to know",
         record.remarks,
@@ -126,16 +133,17 @@ def _facts_of(record: Weights) -> str:
 
 
 def _applied(record: Weights, shape: str) -> list[str]:
-    """How a model is given data: a forecaster through what knows the unit, the others after their normalization."""
-    model = create_model(record.architecture, device="meta", in_chans=record.in_chans, **record.model_args)
-    if not isinstance(model, Forecaster):
-        return [f"y = model(model.normalize(x))  # x: {shape}, in the units of the data"]
-    return [
-        "from convrnn_zoo.train import load_forecaster  # the same, for frames in the unit of the data and of any size",
-        "",
-        f'forecaster = load_forecaster("{record.name}")',
-        f"y = forecaster(x, horizon={model.horizon})  # x: {shape}, y: (N, {model.horizon}, ...)",
-    ]
+    """How a model is given data in their unit."""
+    if record.num_classes:
+        return [
+            f"y = model(model.normalize(x))  # x: {shape}, in the units of the data",
+            "found = model.classify(x)  # or of a list of recordings: their labels and probabilities",
+        ]
+    if (values := record.preprocessing) is None:
+        return []
+    unit, horizon = values.unit or "brightness from 0 to 1", record.model_args.get("horizon", values.horizon)
+    every = f" every {values.step:g} minutes" if values.step else ""
+    return [f"y = model.forecast(x)  # x: {shape} of any size, in {unit}{every}; y: (N, {horizon}, ...)"]
 
 
 # ---- of a model ------------------------------------------------------------------------------------------------
@@ -227,8 +235,8 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
     rows = []
     for m in metrics:
         name = m.name
-        if m.summed_over:
-            name += f", summed over {m.summed_over:,} pixels"
+        if m.summed is not None:
+            name += f" a pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
         if len(data) > 1:
             name += f" ({m.dataset}, {m.split})"
         if m.note and not m.baselines:

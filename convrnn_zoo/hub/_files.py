@@ -11,26 +11,28 @@ from torch import nn
 
 from .._whole import whole
 from ..models import Weights, WeightsError
-from ..models._config import CONFIG, WEIGHTS_FILE
+from ..models._config import CARD, CONFIG, WEIGHTS_FILE
 from ..models._hub_errors import Where, explained
 from ..models._meta import build_on_meta, check_arguments
 from ..models._registry import OF_RECORD, entry_points
 from ..models._safetensors import not_finite, write_file
+from ._records import card_of, record_of
 
 
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path:
     """Saves a model's weights and every argument it was built with, as timm, the Hub and this package read them.
 
     What a forecast needs beside the weights goes along (``model.preprocessing``), and so does what is claimed of them
-    (``model.record``) as long as the model is what the record says: once it was trained on, built with other arguments
-    or given another head, the record's tag, description, data set and metrics are left out.
+    (``model.record``), with its card, as long as the model is what the record says: once it was trained on, built with
+    other arguments or given another head, the record's tag, description, data set and metrics are left out.
 
     Each file is written whole or not at all. The config holds the checksum of the weights: a save that was cut between
     the two is refused when loaded, never mixed.
 
     Args:
         model: a model built by its name.
-        directory: made if it is not there; ``model.safetensors`` and ``config.json`` in it are replaced.
+        directory: made if it is not there; ``model.safetensors`` and ``config.json`` in it are replaced. Of a card,
+            ``README.md``, the facts between its markers are drawn anew; another is left alone.
 
     Returns:
         The directory.
@@ -53,30 +55,33 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> Path
     config = model_config(model)
     with explained(Where(str(directory))):
         sha256 = write_file(state, directory / WEIGHTS_FILE)
-        with whole(directory / CONFIG) as temporary:
-            temporary.write_text(config_text(config, sha256, getattr(model, "record", None)), encoding="utf-8")
+        record = record_of(model, {**config, "weights_sha256": sha256})
+        card = directory / CARD
+        existing = card.read_text(encoding="utf-8") if card.is_file() else None
+        texts = {CONFIG: config_text(config, sha256, record), CARD: card_of(model, record, existing, str(directory))}
+        for name, text in texts.items():
+            if text is not None:
+                with whole(directory / name) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
     return directory
 
 
 def config_text(config: Mapping[str, Any], sha256: str, record: Weights | None = None) -> str:
-    """The config.json of a model whose file of weights has this checksum.
+    """The config.json of a model whose file of weights has this checksum, with the record that holds of it, if any.
 
-    The record is part of it where it is of these weights and of a model of this config; else nothing of it is.
+    Raises:
+        WeightsError: the record holds what no reader would take.
     """
     config = {**config, "weights_sha256": sha256}
-    if record is not None and holds(record, config):
-        config = {**config, "record": record.plain()}
+    if record is not None:
+        config["record"] = record.plain()
+        try:
+            Weights.from_plain(json.loads(json.dumps(config["record"])))
+        except ValueError as e:
+            raise WeightsError(f"{record.name} cannot be saved: {e}; correct its record") from e
     elif "tag" in config["pretrained_cfg"]:
         config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in OF_RECORD}
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-
-
-def holds(record: Weights, config: Mapping[str, Any]) -> bool:
-    """Whether a record is of the model that a config describes: the same network with the same weights."""
-    said = json.loads(json.dumps([record.architecture, record.args, record.sha256, list(record.label_names)]))
-    said.append(record.preprocessing and record.preprocessing.to_json())
-    keys = ("architecture", "model_args", "weights_sha256")
-    return said == [*(config[k] for k in keys), config.get("label_names", []), config.get("preprocessing")]
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Models to the Hub, in one commit or not at all."""
 
-import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping
@@ -8,19 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
 from .._version import __version__
-from ..models import WEIGHTS, HubAccessError, Weights, WeightsError
-from ..models._config import CARD, CONFIG, WEIGHTS_FILE
-from ..models._download import retry
+from ..models import HubAccessError, Weights, WeightsError
+from ..models._config import CARD, CONFIG, WEIGHTS_FILE, read_config
+from ..models._download import fetch, retry
 from ..models._hub_errors import TRANSPORT, Where, explained
-from ..models._loading import source_of
-from ._cards import card_text, check_card, model_card
+from ._cards import check_card, model_card
 from ._files import save_pretrained
+from ._records import card_of
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -48,8 +46,8 @@ def push_to_hub(
         revision: the branch; ``main`` by default. It is made if it is not there.
         create_pr: whether to open a pull request instead, also on others' repositories.
         card: the card as text or ModelCard, or a mapping with the words for
-            :func:`~convrnn_zoo.hub.model_card`. By default an existing one is left alone; else one is made, from the
-            record where the weights are those of one.
+            :func:`~convrnn_zoo.hub.model_card`. By default an existing one is left alone, but for facts between the
+            markers of this package; else one is made, from the record where the weights are those of one.
 
     Raises:
         WeightsError: a model that cannot be saved, or a card that the Hub would refuse.
@@ -60,13 +58,17 @@ def push_to_hub(
     """
     with TemporaryDirectory() as directory:
         folder = save_pretrained(model, directory)
+        record = read_config(folder / CONFIG, repo_id).record
         files: dict[str, Path | bytes] = {name: folder / name for name in (WEIGHTS_FILE, CONFIG)}
         api = api_of(token)
         with explained(Where(repo_id, revision)):
             repo_id = full_name(api, repo_id)
             has_card = retry(Where(repo_id), lambda: api.file_exists(repo_id, CARD, revision=revision))
+        if card is None and has_card:
+            there = fetch(Where(repo_id, revision, CARD), token=api.token).read_text(encoding="utf-8")
+            card = card_of(model, record, there, repo_id, repo_id)
         if card is not None or not has_card:
-            files[CARD] = str(_card_of(model, repo_id, card)).encode()
+            files[CARD] = str(_card_of(model, repo_id, card, record)).encode()
         architecture = model.pretrained_cfg["architecture"]  # type: ignore[index]
         return upload(
             api, repo_id, files, message=f"{architecture} by convrnn_zoo {__version__}",
@@ -74,29 +76,18 @@ def push_to_hub(
         )  # fmt: skip
 
 
-def _card_of(model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None) -> ModelCard:
+def _card_of(
+    model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None, record: Weights | None
+) -> ModelCard:
     if isinstance(card, ModelCard):
         return check_card(card)
-    if isinstance(card, str):
-        return check_card(ModelCard(card))
-    record = _record_of(model) if card is None else None
-    if record is not None:
-        return ModelCard(card_text(dataclasses.replace(record, hub_id=repo_id)))
+    if isinstance(card, str) or (card is None and record is not None):
+        text = card_of(model, record, card, repo_id, repo_id)
+        return check_card(ModelCard(text or str(card)))
     try:
         return model_card(model, repo_id, **(card or {}))
     except TypeError as e:
         raise WeightsError(f"the card's words: {e}; see convrnn_zoo.hub.model_card for what they may be") from e
-
-
-def _record_of(model: nn.Module) -> Weights | None:
-    """The record whose weights the model still has: what is claimed of those does not hold of others."""
-    cfg: Any = model.pretrained_cfg
-    record = WEIGHTS.get(f"{cfg['architecture']}.{cfg.get('tag')}")
-    if record is None:
-        return None
-    held, mine = source_of(record).read(), model.state_dict()
-    same = held.keys() == mine.keys() and all(torch.equal(v, mine[k].cpu()) for k, v in held.items())
-    return record if same else None
 
 
 def api_of(token: str | None) -> HfApi:

@@ -3,13 +3,15 @@
 from . import convgru_advection, convlstm_shi, convrnn, forecaster, forecaster_ef, hko7, openstl, predrnn
 from ._autoregressive import AutoregressiveForecaster, Rollout
 from ._base import ZooModel
+from ._classifying import Prediction
+from ._create import create_model, from_pretrained
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import Forecaster
 from ._loading import load_weights
 from ._meta import size_limit
 from ._network import ConvRNNModel
 from ._preprocessing import Preprocessing
-from ._registry import create_model, from_pretrained, list_models
+from ._registry import list_models
 from ._weights import WEIGHTS, Metric, Weights
 from .forecaster import ConvRNNForecaster
 
@@ -22,6 +24,7 @@ __all__ = [
     "Forecaster",
     "HubAccessError",
     "Metric",
+    "Prediction",
     "Preprocessing",
     "Rollout",
     "Weights",

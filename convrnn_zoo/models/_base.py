@@ -1,11 +1,16 @@
 """What every model of the zoo has."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ._preprocessing import Preprocessing
 from ._weights import Weights
+
+OF_HEAD = ("label_names", "label_descriptions")
+"""What a cfg of timm's says of a classifier's outputs."""
 
 
 class ZooModel(nn.Module):
@@ -38,3 +43,16 @@ class ZooModel(nn.Module):
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode for a while; a model that is in it stays untouched, by however many threads."""
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

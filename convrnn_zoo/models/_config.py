@@ -63,6 +63,9 @@ def read_config(path: Path, origin: str) -> Config:
     if sha256 is not None and not (isinstance(sha256, str) and len(sha256) == 64):
         raise refuse("weights_sha256 is not a checksum")
     cfg = {**(cfg or {}), **{k: raw[k] for k in ("num_classes", "label_names", "label_descriptions") if k in raw}}
+    labels = cfg.get("label_names") or []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise refuse("label_names are not a list of words")
     if unknown := sorted(set(cfg) - set(_DEFAULTS)):
         raise refuse(f"pretrained_cfg has fields that timm does not know: {', '.join(unknown)[:200]}; upgrade timm if "
                      "they are newer than it")  # fmt: skip

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers import _checks as check
-from ._base import ZooModel
+from ._base import ZooModel, evaluating
 
 FRAME_CFG = {
     "input_size": (1, 64, 64),
@@ -126,9 +126,7 @@ class Forecaster(ZooModel):
         unknown = x.isnan().all(1, keepdim=True)
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
-        training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
+        with evaluating(self):
             made = [
                 values.decode(
                     self(F.pad(values.encode(part), edges).to(like.device, like.dtype), horizon=horizon)
@@ -137,9 +135,6 @@ class Forecaster(ZooModel):
                 )
                 for part in x.split(check.positive_int("batch_size", batch_size))
             ]
-        finally:
-            for module in training:
-                module.training = True
         y = torch.cat(made).masked_fill(unknown, torch.nan)
         y = y if axes == 5 else y[0] if axes == 4 else y[0, :, 0]
         return y if isinstance(frames, Tensor) else y.numpy()

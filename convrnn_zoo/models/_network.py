@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
-from ._base import ZooModel
+from ._base import OF_HEAD
+from ._classifying import Classifier
 from ._masked import run_masked
 from ._sequences import POOLS, Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
 
 
-class ConvRNNModel(ZooModel):
+class ConvRNNModel(Classifier):
     """A convolutional RNN with an optional classifier, on batch-first sequences.
 
     Args:
@@ -106,7 +107,7 @@ class ConvRNNModel(ZooModel):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh classifier of `num_classes`; the pooling stays unless given."""
+        """A fresh classifier of `num_classes`, whose classes have no names yet; the pooling stays unless given."""
         if not isinstance(num_classes, int) or num_classes < 0:
             raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
@@ -116,6 +117,8 @@ class ConvRNNModel(ZooModel):
         place: Any = {"device": like.device, "dtype": like.dtype}
         self.head = nn.Linear(self.num_features, num_classes, **place) if num_classes else nn.Identity()
         self.head.train(self.training)
+        for key in OF_HEAD:
+            getattr(self, "pretrained_cfg", {}).pop(key, None)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -129,27 +132,6 @@ class ConvRNNModel(ZooModel):
         elif self.num_classes and self.num_features != features:
             self.reset_classifier(self.num_classes)
         return take
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """`x` with each channel standardised by the mean and std of the data that the weights were trained on.
-
-        Channels stand before the map; a model without weights has mean 0 and std 1.
-
-        Raises:
-            ValueError: the weights are for another number of channels.
-        """
-        cfg = getattr(self, "pretrained_cfg", {})
-        mean, std = (
-            torch.tensor(cfg.get(k) or [default] * self.in_chans, device=x.device, dtype=x.dtype)
-            for k, default in (("mean", 0.0), ("std", 1.0))
-        )
-        if len(mean) != self.in_chans:
-            raise ValueError(
-                f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
-                "std do not apply; standardise the input yourself"
-            )
-        shape = (self.in_chans, *(1,) * self.rnn.ndim)
-        return (x - mean.reshape(shape)) / std.reshape(shape)
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Features or logits; see the class for the forms."""

@@ -106,7 +106,8 @@ class Preprocessing:
     def encode(self, frames: Tensor) -> Tensor:
         """What the model sees of ``(…, C, H, W)`` in the unit of the data; what is not known (NaN) is 0."""
         if self.encoding == "log":
-            return (frames.nan_to_num(0).clamp_min(0) / self.floor).log1p() / self._range
+            floor, span = self._log
+            return (frames.nan_to_num(0).clamp_min(0) / floor).log1p() / span
         if self.encoding == "standardize":
             frames = (frames - self._constant("mean", frames)) / self._constant("std", frames)
         return frames.nan_to_num(0)
@@ -115,15 +116,18 @@ class Preprocessing:
         """The outputs of the model, ``(…, C, H, W)``, in the unit of the data."""
         output = ACTIVATIONS[self.activation](output)
         if self.encoding == "log":
-            return (output.clamp(0, _HEADROOM) * self._range).expm1() * self.floor
+            floor, span = self._log
+            return (output.clamp(0, _HEADROOM) * span).expm1() * floor
         if self.encoding == "standardize":
             output = output * self._constant("std", output) + self._constant("mean", output)
         bounded = self.lowest is not None or self.highest is not None
         return output.clamp(self.lowest, self.highest) if bounded else output
 
     @property
-    def _range(self) -> float:
-        return math.log1p(self.top / self.floor)  # type: ignore[operator]
+    def _log(self) -> tuple[float, float]:
+        """The floor, and the logarithm at the top."""
+        floor, top = float(self.floor or 0), float(self.top or 0)
+        return floor, math.log1p(top / floor)
 
     def _constant(self, name: str, like: Tensor) -> Tensor:
         return torch.tensor(getattr(self, name), dtype=like.dtype, device=like.device)[:, None, None]

@@ -1,27 +1,27 @@
-"""Names: registering them with timm, listing them, and building by them."""
+"""Names: registering them with timm, listing them, and what timm then calls."""
 
-import difflib
 import fnmatch
-import os
+import logging
 import sys
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, overload
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import timm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from timm.models import model_entrypoint as timm_entrypoint
 from torch import nn
 
-from ._base import ZooModel
+from ._base import OF_HEAD
 from ._errors import WeightsError
-from ._loading import OPENERS, Source, Stored, find, load, load_weights, refuse_detours
-from ._meta import build_on_meta, size_limit
-from ._weights import WEIGHTS
+from ._loading import OPENERS, Source, Stored, find, load, refuse_detours
+from ._meta import build_on_meta
+from ._weights import WEIGHTS, Weights
+
+logger = logging.getLogger("convrnn_zoo")
 
 OF_RECORD = ("tag", "description", "origin_url")
-"""What a cfg of timm's says of a set of weights, beside the labels of its head."""
+"""What a cfg of timm's says of a set of weights."""
 _ENTRIES: dict[str, Callable[..., nn.Module]] = {}
 
 
@@ -49,10 +49,8 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
     entry.__module__, entry.__doc__ = module, doc
     bare_cfg = {**cfg, "architecture": name}
     home = sys.modules[module]
-    cfgs: dict[str, Any] = {
-        name: cfg,
-        **{w.name: {**cfg, **w.cfg()} for w in WEIGHTS.values() if w.architecture == name},
-    }
+    own = sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)  # timm's first
+    cfgs: dict[str, Any] = {name: cfg, **{w.name: {**cfg, **w.cfg()} for w in own}}
     home.default_cfgs = {**getattr(home, "default_cfgs", {}), **generate_default_cfgs(cfgs)}  # type: ignore[attr-defined]
     setattr(home, name, entry)
     with warnings.catch_warnings():
@@ -60,11 +58,40 @@ def register(module: str, name: str, model: Callable[..., nn.Module], *, doc: st
         _ENTRIES[name] = register_model(entry)
 
 
+def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> tuple[bool, Any]:
+    """Whether an architecture takes weights, and which: ``pretrained="tag"`` names them, True takes the default.
+
+    Raises:
+        WeightsError: there are none of that name, or two names were given.
+        TypeError: `pretrained` is neither a truth value nor a name.
+    """
+    if not isinstance(pretrained, bool | str):
+        raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
+    own = [w for w in WEIGHTS.values() if w.architecture == name]
+    tag = pretrained if isinstance(pretrained, str) else pretrained_cfg if isinstance(pretrained_cfg, str) else None
+    if isinstance(pretrained, str) and pretrained_cfg not in (None, "", pretrained):
+        other = repr(pretrained_cfg) if isinstance(pretrained_cfg, str) else "weights of its own"
+        raise WeightsError(f"{name} came with pretrained={pretrained!r} and {other}; give one of the two")
+    if tag is not None and f"{name}.{tag}" not in WEIGHTS:
+        having = ", ".join(w.name for w in own) or "none"
+        raise WeightsError(f"{name} has no weights {tag!r}; it has: {having}; all: {', '.join(WEIGHTS)}")
+    if tag is None and pretrained and not pretrained_cfg and len(own) > 1:
+        tag = default_of(own).name.partition(".")[2]
+        others = ", ".join(f"pretrained={w.name.partition('.')[2]!r}" for w in own if not w.default)
+        logger.info("%s: loading its default weights, %s; others: %s", name, tag, others)
+    return pretrained is not False, tag or pretrained_cfg
+
+
+def default_of(records: Sequence[Weights]) -> Weights:
+    """Of the weights of one architecture those that its untagged name takes."""
+    return next((w for w in records if w.default), records[0])
+
+
 def _build(
     name: str,
     model: Callable[..., nn.Module],
     bare_cfg: dict[str, Any],
-    pretrained: bool,
+    pretrained: bool | str,
     pretrained_cfg: Any = None,
     pretrained_cfg_overlay: dict[str, Any] | None = None,
     cache_dir: Any = None,
@@ -72,7 +99,8 @@ def _build(
     pretrained_model_args: Any = None,
     **kwargs: Any,
 ) -> nn.Module:
-    """What timm calls, and :func:`create_model` with the source of an address that it has opened."""
+    """What timm calls, and :func:`build_stored` with the source of an address that was opened."""
+    pretrained, pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
     if not pretrained and not pretrained_cfg:
         pretrained_cfg = bare_cfg  # without weights, an architecture does not take on the sizes of those it has
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, pretrained_cfg_overlay).to_dict()
@@ -89,27 +117,26 @@ def _build(
     elif record := WEIGHTS.get(f"{name}.{cfg.get('tag')}"):
         kwargs, preprocessing = {**record.model_args, **kwargs}, record.preprocessing
     features: dict[str, Any] = {"feature_cls": "getter", "out_indices": kwargs.pop("out_indices", None)}
-    fitted = False
+    untold: set[str] = set()
 
     def construct(**args: Any) -> nn.Module:
-        nonlocal fitted
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
         built: Any = load(model, args, source, described) if pretrained and source is not None else model(**args)
         built.model_args = {k: v for k, v in args.items() if k not in ("device", "dtype")}
         built._model_args = dict(built.model_args)  # for timm's own export
         built.preprocessing = preprocessing
-        fitted = source is not None and source.args not in (None, built.model_args)
-        if pretrained and source is not None and not fitted:
+        if source is not None and source.args not in (None, built.model_args):
+            # For another head or other sizes: what was said of the weights is not said of these.
+            untold.update(OF_RECORD, () if built.num_classes == cfg["num_classes"] else OF_HEAD)
+        elif source is not None and pretrained:
             built.record = source.record
         if features["out_indices"] is None:
             features["out_indices"] = tuple(range(len(built.feature_info)))
         return built
 
     made = build_model_with_cfg(construct, name, pretrained=False, pretrained_cfg=cfg, feature_cfg=features, **kwargs)
-    if fitted:  # to another head or other sizes: what was said of the weights is not said of these
-        labels = () if made.num_classes == cfg["num_classes"] else ("label_names", "label_descriptions")
-        for key in (*OF_RECORD, *labels):
-            made.pretrained_cfg.pop(key, None)
+    for key in untold:
+        made.pretrained_cfg.pop(key, None)  # type: ignore[union-attr,operator]
     return made
 
 
@@ -129,49 +156,7 @@ def entry_points() -> dict[str, Callable[..., nn.Module]]:
     return dict(_ENTRIES)
 
 
-@overload
-def create_model(name: str, pretrained: bool = False, *, features_only: Literal[True], **kwargs: Any) -> nn.Module: ...
-@overload
-def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> ZooModel: ...
-def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """A model of the zoo by name: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
-
-    The same as :func:`timm.create_model`, for the zoo's names alone.
-
-    Args:
-        name: one of :func:`list_models`, or the address of what was pushed or saved.
-        pretrained: whether to load weights: those of the tag or address, or the architecture's first.
-        **kwargs: sizes and options of the model, such as `in_chans`, `num_classes`, `hidden_channels`, and timm's
-            own, such as `cache_dir`. A `checkpoint_path` must be a safetensors file; it is loaded strictly. With
-            `features_only`, the model is timm's around this one, which gives the output of each layer.
-
-    Raises:
-        ValueError: no such name in the zoo.
-        WeightsError: `pretrained` for a name without weights, or weights that do not fit.
-
-    Example:
-        >>> model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=8, num_classes=5)
-        >>> tuple(model(torch.randn(2, 10, 1, 40)).shape)
-        (2, 5)
-    """
-    checkpoint = kwargs.pop("checkpoint_path", None)
-    if checkpoint:
-        return load_weights(create_model(name, pretrained, **kwargs), checkpoint)
-    if ":" in name and (address := address_of(name))[0]:
-        scheme, rest = address
-        return build_stored(OPENERS[scheme](rest, kwargs.get("cache_dir")), pretrained, **kwargs)
-    architecture, _, tag = name.partition(".")
-    if architecture not in _ENTRIES:
-        near = difflib.get_close_matches(architecture, _ENTRIES, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "convrnn_zoo.list_models() lists them"
-        raise ValueError(f"no model {name!r} in the zoo; {hint}")
-    if tag and name not in WEIGHTS:
-        having = ", ".join(w for w in WEIGHTS if w.startswith(f"{architecture}.")) or "none"
-        raise WeightsError(f"{architecture} has no weights {tag!r}; it has: {having}; all: {', '.join(WEIGHTS)}")
-    return timm.create_model(name, pretrained=pretrained, **kwargs)
-
-
-def build_stored(stored: Stored, pretrained: bool = True, **kwargs: Any) -> Any:
+def build_stored(stored: Stored, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """The model of a repository or a directory, with the caller's arguments in place of the stored ones."""
     if stored.architecture not in _ENTRIES:
         raise WeightsError(
@@ -180,67 +165,3 @@ def build_stored(stored: Stored, pretrained: bool = True, **kwargs: Any) -> Any:
         )
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     return _ENTRIES[stored.architecture](pretrained, pretrained_cfg=stored.cfg, source=stored.source, **kwargs)
-
-
-def from_pretrained(
-    repo_id_or_dir: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    max_bytes: int | None = None,
-    **kwargs: Any,
-) -> ZooModel:
-    """A model with its weights, by whatever names them: a name of the zoo, a directory, a record, or an address.
-
-    Read are ``config.json`` and ``model.safetensors``, never a pickle. The architecture must be one of this zoo; the
-    weights must be, key by key, those of the model that the config describes, undamaged and finite.
-
-    Args:
-        repo_id_or_dir: a directory as :func:`~convrnn_zoo.save_pretrained` or a training run makes it; the ``.json``
-            file of a record, its weights beside it; weights of the zoo, ``"architecture.tag"``, or an architecture
-            that has some; ``"owner/name"`` or ``"owner/name@revision"``, with or without ``hf-hub:``, for the Hub.
-        revision: branch, tag or commit; ``main`` by default.
-        token: a token of the Hub; by default that of ``hf auth login``; False for none.
-        cache_dir: in place of the Hub's own cache.
-        max_bytes: refuses larger models and files; 4 GiB by default.
-        **kwargs: arguments in place of the stored ones: another `num_classes` gives a fresh head (a warning says so),
-            another `in_chans` adapts the first layer; also `dtype`, which is otherwise that of the weights, and
-            `device`.
-
-    Raises:
-        HubAccessError: (an OSError) the repository, the network or the disk would not do it.
-        WeightsError: (a ValueError) what came is damaged, or not a model of this zoo.
-
-    Example:
-        >>> model = from_pretrained("owner/convlstm1d-vowels", revision="v1")  # doctest: +SKIP
-    """
-    scheme, name = address_of(repo_id_or_dir)
-    if revision is not None and (scheme != "hf-hub" or "@" in name):
-        one = "give one of the two" if scheme == "hf-hub" else "which is of the Hub alone; drop it"
-        raise WeightsError(f"{name} came with revision={revision!r}; {one}")
-    with size_limit(max_bytes):
-        if not scheme:
-            return create_model(name, pretrained=kwargs.pop("pretrained", True), cache_dir=cache_dir, **kwargs)
-        stored = OPENERS[scheme](f"{name}@{revision}" if revision else name, cache_dir, token)
-        return build_stored(stored, cache_dir=cache_dir, **kwargs)
-
-
-def address_of(name: str | os.PathLike[str]) -> tuple[str, str]:
-    """What a name is, ``"local-dir"``, ``"hf-hub"`` or ``""`` for one of the zoo, and the name without its scheme.
-
-    A directory that is there comes before a name of the zoo.
-
-    Example:
-        >>> address_of("hf-hub:me/rain"), address_of("me/rain"), address_of("runs/rain.json"), address_of("predrnn")
-        (('hf-hub', 'me/rain'), ('hf-hub', 'me/rain'), ('local-dir', 'runs/rain.json'), ('', 'predrnn'))
-    """
-    text = os.fspath(name)
-    scheme, colon, rest = text.partition(":")
-    if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
-        return scheme, rest
-    if isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json"):
-        return "local-dir", text
-    if Path(text).is_dir():
-        return "local-dir", text
-    return "hf-hub" if "/" in text else "", text

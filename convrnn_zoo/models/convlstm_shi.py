@@ -17,7 +17,7 @@ multiples of the patch; they are logits for the paper's cross-entropy. https://a
 {figure}
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size ({patch}),
     horizon ({horizon}).
 

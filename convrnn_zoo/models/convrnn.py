@@ -15,7 +15,7 @@ Input ``(N, T, C, {space})``, frames ``(N, C, {space})``, or a PackedSequence; s
 :class:`~convrnn_zoo.ConvRNNModel` for the forms of the output.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (3), hidden_channels (64), kernel_size (3), num_classes (0), global_pool (None), drop_rate (0.0), and
     the options of :class:`~convrnn_zoo.layers.{layer}`.
 

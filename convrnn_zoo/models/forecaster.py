@@ -135,7 +135,7 @@ Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multip
 https://arxiv.org/abs/1506.04214.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
     strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.{kind}`.
 

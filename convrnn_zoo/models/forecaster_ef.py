@@ -83,7 +83,7 @@ Moving MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch, but for what its fi
 uses; the order of the forecaster is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10).
 
 Example:

@@ -84,7 +84,7 @@ Three resolutions, a fifth, a fifteenth and a thirtieth of the frame's, 64, 192 
 to 20, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.{figure}
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20).
 
 Example:

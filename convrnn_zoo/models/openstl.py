@@ -44,7 +44,7 @@ Tan et al. 2023, https://arxiv.org/abs/2306.11249. OpenSTL's code builds {built}
 million); {dead} of them are never used and left out here.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels ({width}), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
 
 Example:

@@ -91,7 +91,7 @@ Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multip
 forecast. {paper}. {figure}
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
 
 Example:

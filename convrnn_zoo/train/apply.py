@@ -31,8 +31,7 @@ def preprocessing_of(recipe: ForecasterRecipe) -> Preprocessing:
 class Trained(NamedTuple):
     """A trained forecaster with its recipe and its record.
 
-    Called, it forecasts frames in the unit of its data and of any size: see
-    :meth:`Forecaster.forecast <convrnn_zoo.Forecaster.forecast>`.
+    Called, it forecasts frames in the unit of its data and of any size: see :meth:`~convrnn_zoo.Forecaster.forecast`.
     """
 
     model: Forecaster

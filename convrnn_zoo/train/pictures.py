@@ -1,6 +1,7 @@
 """Frames as pictures: strips of input, truth, forecast and difference over time, and the same in motion."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,11 +175,25 @@ def side_by_side(parts: list[tuple[str, Tensor]], scale: Preprocessing, heading:
     return figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading, MOTION_WIDTH)
 
 
+def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
+    """Writes pictures of one size as an MP4, by H.264 where PyAV brings it."""
+    av = need("av", "video")
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    width, height = (size - size % 2 for size in pictures[0].size)  # half as many colours as pixels, along each axis
+    with av.open(str(path), "w", format="mp4") as file:
+        stream = file.add_stream(codec, rate=Fraction(1000, milliseconds))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for picture in pictures:
+            file.mux(stream.encode(av.VideoFrame.from_image(picture.crop((0, 0, width, height)))))
+        file.mux(stream.encode())
+
+
 def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
-    """Writes a PNG of the first picture, or a GIF of all; whole or not at all.
+    """Writes a PNG of the first picture, or a GIF or MP4 of all; whole or not at all.
 
     Raises:
-        ValueError: the name ends in neither ``.png`` nor ``.gif``.
+        ValueError: the name ends otherwise.
+        ImportError: the extra `video` is not installed, for an MP4.
     """
     kinds: dict[str, dict[str, Any]] = {
         ".png": {"format": "PNG"},
@@ -186,7 +201,10 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
             "format": "GIF", "save_all": True, "append_images": pictures[1:], "duration": milliseconds, "loop": 0,
         },
     }  # fmt: skip
-    if path.suffix not in kinds:
-        raise ValueError(f"{path}: expected a name that ends in {' or '.join(kinds)}")
+    if path.suffix not in (*kinds, ".mp4"):
+        raise ValueError(f"{path}: expected a name that ends in {', '.join(kinds)} or .mp4")
     with whole(path) as temporary:
+        if path.suffix == ".mp4":
+            save_video(pictures, temporary, milliseconds)
+            return
         pictures[0].save(temporary, **kinds[path.suffix])

@@ -69,7 +69,7 @@ class Recipe:
             return create_model(self.architecture, **self.model, **kwargs)
         except TypeError as e:
             doc = inspect.getdoc(entry_points()[self.architecture]) or ""
-            _, _, takes = doc.partition("Args:")[2].partition("\n\n")[0].rpartition("its first.")
+            _, _, takes = doc.partition("Args:")[2].partition("\n\n")[0].rpartition("its default.")
             raise ValueError(
                 f"the recipe's model: {e}; {self.architecture} takes {' '.join(takes.split()).rstrip('.')}"
             ) from e

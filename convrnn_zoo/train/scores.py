@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
     """MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
-    The errors are summed over the pixels of a frame, as OpenSTL does. SSIM has a flat window of 7×7 and PSNR counts
+    The errors are means over the pixels of a frame; OpenSTL sums them. SSIM has a flat window of 7×7 and PSNR counts
     from a peak of `top`; both read values cut to [0, `top`].
 
     References:
@@ -42,7 +42,7 @@ def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
         >>> frames = torch.rand(2, 3, 1, 8, 8)
         >>> scores = frame_scores(frames * 0, frames * 0 + 0.5, top=1.0)
         >>> scores["MSE"][0, 0].item(), scores["MAE"][0, 0].item()
-        (16.0, 32.0)
+        (0.25, 0.5)
     """
     image = need("torchmetrics.functional.image", "eval")
     error = made - truth
@@ -52,8 +52,8 @@ def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
     )
     noise = image.peak_signal_noise_ratio(*flat, data_range=top, reduction="none", dim=(1, 2, 3))
     return {
-        "MSE": error.square().sum((2, 3, 4)),
-        "MAE": error.abs().sum((2, 3, 4)),
+        "MSE": error.square().mean((2, 3, 4)),
+        "MAE": error.abs().mean((2, 3, 4)),
         "SSIM": similar.reshape(error.shape[:2]),
         "PSNR": noise.reshape(error.shape[:2]),
     }
@@ -208,7 +208,7 @@ def metrics_of(scores: Scores, data: FrameSet) -> tuple[Metric, ...]:
     return tuple(
         Metric(
             name,
-            round(mean(values), 4),
+            float(f"{mean(values):.6g}"),
             data.title,
             data.split,
             unit=units.get(name, ""),

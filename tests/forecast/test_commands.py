@@ -67,8 +67,9 @@ def test_eval_of_rain_counts_occurrences(trained, tmp_path):
 
 def test_a_forecast_is_drawn_as_a_strip_and_in_motion(trained, tmp_path):
     _, record, recipe = trained
-    np.save(tmp_path / "frames.npy", np.random.default_rng(0).integers(0, 255, (9, 20, 30), dtype=np.uint8))
-    common = ("predict", record, tmp_path / "frames.npy", "--recipe", recipe, "-o")
+    frames = np.random.default_rng(0).random((9, 20, 30), dtype=np.float32)
+    np.save(tmp_path / "frames.npy", frames)
+    common = ("predict", record, tmp_path / "frames.npy", "-o")
     assert "3 frames read, 4 forecast, 4 of them known" in run(*common, tmp_path / "a.png")
     assert "6 frames read, 5 forecast, 3 of them known" in run(
         *common, tmp_path / "a.gif", "--inputs", 6, "--horizon", 5
@@ -76,7 +77,13 @@ def test_a_forecast_is_drawn_as_a_strip_and_in_motion(trained, tmp_path):
     assert picture(tmp_path / "a.gif")[1] == 11
     assert len(picture(tmp_path / "a.png")[2]) > 50
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.gif", "a.png", "frames.npy"]
-    run("predict", record, tmp_path / "a.gif", "--recipe", recipe, "-o", tmp_path / "b.png")
+    np.save(tmp_path / "bytes.npy", (frames * 255).astype(np.uint8))
+    for file in ("a.gif", "bytes.npy"):  # brightness
+        args = ("predict", record, tmp_path / file, "--recipe", recipe, "-o", tmp_path / "b.png")
+        if "rain" in str(recipe):
+            assert f"{file} holds brightness, and the model forecasts mm/h; convert it" in run(*args, code=1)
+        else:
+            run(*args)
 
 
 def test_radar_files_are_drawn_with_their_times(trained, tmp_path):
@@ -88,8 +95,11 @@ def test_radar_files_are_drawn_with_their_times(trained, tmp_path):
     assert frames.frames.shape == (3, 12, 11)
     assert frames.labels == ["04:10", "04:15", "04:20", "04:25", "04:30"]
     assert torch.equal(read_frames([tmp_path], 2).frames, frames.frames)
-    told = run("predict", record, *paths, "--recipe", recipe, "-o", tmp_path / "a.png")
-    assert "3 frames read, 4 forecast, 0 of them known" in told
+    args = ("predict", record, *paths, "-o", tmp_path / "a.png")
+    if "rain" in str(recipe):
+        assert "3 frames read, 4 forecast, 0 of them known" in run(*args)
+    else:
+        assert "holds mm/h, and the model forecasts brightness" in run(*args, code=1)
     with pytest.raises(ValueError, match="five minutes apart, got 2010-08-26 04:10:00 and then 2010-08-26 04:20"):
         read_frames([paths[0], paths[2]])
     write_fmi(tmp_path, datetime(2010, 8, 26, 4, 25), np.zeros((6, 6)))
@@ -123,10 +133,12 @@ def test_names_that_will_not_do_are_told(trained, tmp_path):
     frames = tmp_path / "x.npy"
     np.save(frames, np.zeros((5, 8, 8)))
     out = ("-o", tmp_path / "a.png")
-    assert "no weights 'nothing.at_all'" in run("predict", "nothing.at_all", frames, *out, code=1)
-    assert "is no forecaster" in run("predict", CLASSIFIER, frames, *out, code=1)
-    assert "no recipe 'convlstm_openstl_s.tiny'" in run("predict", record, frames, *out, code=1)
-    assert ".png or .gif" in run("predict", record, frames, "-o", tmp_path / "a.jpg", code=1)
+    assert "no model 'nothing.at_all' in the zoo" in run("predict", "nothing.at_all", frames, *out, code=1)
+    assert "pictures are of forecasts" in run("predict", CLASSIFIER, frames, *out, code=1)
+    assert "is no forecaster" in run("eval", CLASSIFIER, "--data", directory, code=1)
+    assert "no recipe 'other'" in run("predict", record, frames, *out, "--recipe", "other", code=1)
+    assert ".gif or .mp4" in run("predict", record, frames, "-o", tmp_path / "a.jpg", code=1)
+    assert "pass -o FILE" in run("predict", record, frames, code=1)
     assert ".png or .svg" in run(
         "eval", record, "--data", directory, "--recipe", recipe, "--curve", tmp_path / "a.jpg", code=1
     )

@@ -84,11 +84,32 @@ def test_weights_are_loaded_whole_and_the_same_every_time(record):
 
 
 @RECORDS
-def test_the_untagged_name_takes_the_first_weights(record):
-    first = next(w for w in convrnn_zoo.WEIGHTS.values() if w.architecture == record.architecture)
-    model = convrnn_zoo.create_model(record.architecture, pretrained=True)
-    for a, b in zip(model.state_dict().values(), load(first).state_dict().values(), strict=True):
+@pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
+def test_the_untagged_name_takes_the_weights_that_are_declared_the_default(record, create, caplog):
+    own = [w for w in convrnn_zoo.WEIGHTS.values() if w.architecture == record.architecture]
+    (default,) = [w for w in own if w.default or len(own) == 1]
+    with caplog.at_level(logging.INFO, "convrnn_zoo"):
+        model = create(record.architecture, pretrained=True)
+    assert model.record == default
+    for a, b in zip(model.state_dict().values(), load(default).state_dict().values(), strict=True):
         assert torch.equal(a, b)
+    said = [r.getMessage() for r in caplog.records if "default weights" in r.getMessage()]
+    assert len(said) == (len(own) > 1)
+    assert all(default.name.partition(".")[2] in line for line in said)
+
+
+@RECORDS
+@pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
+def test_a_tag_in_place_of_true_names_the_weights_or_is_refused(record, create):
+    tag = record.name.partition(".")[2]
+    assert create(record.architecture, pretrained=tag).record == record
+    assert create(record.name, pretrained=tag).record == record
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"has no weights 'nothing'; it has: .*{record.name}"):
+        create(record.architecture, pretrained="nothing")
+    with pytest.raises(convrnn_zoo.WeightsError, match="give one of the two"):
+        create(record.name, pretrained="nothing")
+    with pytest.raises(TypeError, match="pretrained must be True, False or the tag"):
+        create(record.architecture, pretrained=3)
 
 
 @CLASSIFIERS  # a forecaster gives as many channels as it takes

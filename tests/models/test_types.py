@@ -38,6 +38,17 @@ if isinstance(loaded, convrnn_zoo.ConvRNNModel):
     assert_type(loaded.normalize(torch.randn(1, 4, 1, 64, 64)), Tensor)
 pyramid = convrnn_zoo.create_model("convgru2d_3layer", features_only=True)
 assert_type(pyramid, nn.Module)
+assert_type(convrnn_zoo.from_pretrained("me/rain", features_only=True), nn.Module)
+tagged = convrnn_zoo.create_model("convgru_forecaster", pretrained="rain")
+assert_type(tagged, convrnn_zoo.ZooModel)
+if isinstance(tagged, convrnn_zoo.Forecaster):
+    assert_type(tagged.forecast(torch.zeros(4, 8, 8)), Tensor)
+    if tagged.preprocessing is not None:
+        assert_type(tagged.preprocessing.unit, str)
+if isinstance(model, convrnn_zoo.ConvRNNModel):
+    said: list[str] = [p.label for p in model.classify([torch.zeros(7, 1, 8, 8)])]
+if tagged.record is not None:
+    assert_type(tagged.record.trained_on, str)
 
 path = convrnn_zoo.save_pretrained(model, "rain")
 url: str = convrnn_zoo.push_to_hub(model, "me/rain", card={"license": "mit"}).commit_url

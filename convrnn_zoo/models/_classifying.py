@@ -1,0 +1,109 @@
+"""What a classifier of sequences says of recordings as they are."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..layers import ConvRNNBase
+from ..layers import _checks as check
+from ._base import ZooModel, evaluating
+
+
+class Prediction(NamedTuple):
+    """The class of one recording, with the probability of every class."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class Classifier(ZooModel):
+    """A model that standardises sequences ``(N, T, C, *S)`` and may classify them."""
+
+    rnn: ConvRNNBase
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """`x` with each channel standardised by the mean and std of the data that the weights were trained on.
+
+        Channels stand before the map; a model without weights has mean 0 and std 1.
+
+        Raises:
+            ValueError: the weights are for another number of channels.
+        """
+        cfg = getattr(self, "pretrained_cfg", {})
+        mean, std = (
+            torch.tensor(cfg.get(k) or [default] * self.in_chans, device=x.device, dtype=x.dtype)
+            for k, default in (("mean", 0.0), ("std", 1.0))
+        )
+        if len(mean) != self.in_chans:
+            raise ValueError(
+                f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
+                "std do not apply; standardise the input yourself"
+            )
+        shape = (self.in_chans, *(1,) * self.rnn.ndim)
+        return (x - mean.reshape(shape)) / std.reshape(shape)
+
+    @torch.no_grad()
+    def classify(
+        self, recordings: Sequence[Any] | Tensor, *, names: Sequence[str] | None = None, batch_size: int = 64
+    ) -> list[Prediction]:
+        """The class of each recording, of whatever length, in the units of the data; what is NaN is refused.
+
+        The labels are those of the weights, or where there are none, numbers. A model in training mode is in
+        evaluation mode meanwhile; before several threads classify at once, call ``eval()``.
+
+        Args:
+            recordings: a list of them, each ``(T, C, *S)``, or on maps of one pixel ``(T, C)``: tensors or arrays.
+            names: what errors call them; their numbers by default.
+            batch_size: recordings at once, whose maps must be of one size.
+
+        Raises:
+            ValueError: the model has no classifier; a recording has another shape, or holds NaN or Inf.
+
+        Example:
+            >>> import convrnn_zoo
+            >>> model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True)
+            >>> first, second = model.classify([torch.zeros(9, 12), torch.ones(20, 12)])
+            >>> first.label, round(sum(first.probabilities.values()), 3)
+            ('speaker 7', 1.0)
+        """
+        if not self.num_classes:
+            raise ValueError(
+                "this model has no classifier; load weights that have one (`convrnn-zoo list --pretrained`), or build "
+                "and train one with num_classes"
+            )
+        named = self.pretrained_cfg.get("label_names") or ()
+        labels = named if len(named) == self.num_classes else [str(i) for i in range(self.num_classes)]
+        place: Any = {"device": (like := next(self.parameters())).device, "dtype": like.dtype}
+        called = [f"recording {i}" for i in range(len(recordings))] if names is None else names
+        sequences = [self._sequence(name, x) for name, x in zip(called, recordings, strict=True)]
+        out = []
+        with evaluating(self):
+            for start in range(0, len(sequences), check.positive_int("batch_size", batch_size)):
+                part = sequences[start : start + batch_size]
+                if len({x.shape[1:] for x in part}) > 1:
+                    raise ValueError(f"maps of one size expected, got {sorted({tuple(x.shape[2:]) for x in part})}")
+                x = self.normalize(pad_sequence(part, batch_first=True)).to(**place)
+                for p in self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu():
+                    best = int(p.argmax())
+                    shares = dict(zip(labels, p.tolist(), strict=True))
+                    out.append(Prediction(labels[best], float(p[best]), shares))
+        return out
+
+    def _sequence(self, name: str, recording: Any) -> Tensor:
+        """A recording as ``(T, C, *S)``; on a map of one pixel ``(T, C)`` will do."""
+        x = torch.as_tensor(recording).float()
+        ndim = self.rnn.ndim
+        if x.dim() == 2 and x.shape[1] == self.in_chans:
+            x = x.reshape(*x.shape, *(1,) * ndim)
+        if x.dim() != ndim + 2 or x.shape[1] != self.in_chans or 0 in x.shape:
+            raise ValueError(
+                f"{name}: expected a sequence (T, {self.in_chans}, {self.rnn.space}), got "
+                f"{tuple(x.shape)}; `convrnn-zoo info` tells a model's input"
+            )
+        if not torch.isfinite(x).all():
+            raise ValueError(f"{name}: holds NaN or Inf; fill or cut them before predicting")
+        return x

@@ -1,0 +1,234 @@
+"""What `predict`, `info` and `list` take and give: names, directories and records alike, numbers and pictures."""
+
+import dataclasses
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, save_pretrained
+from convrnn_zoo.cli._frames import read_frames
+from convrnn_zoo.cli._group import cli
+from convrnn_zoo.cli.demo import CLASSIFIER, SAMPLE
+from tests.command_line import run
+
+RAIN = "convgru_forecaster.rain"
+needs_av = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs the extra video")
+
+
+def small(**kwargs):
+    """A forecaster in kelvins, of a few weights, as a run would make it."""
+    torch.manual_seed(0)
+    model = create_model("convgru_forecaster", hidden_channels=2, kernel_size=3, patch_size=2, horizon=3, **kwargs)
+    channels = model.in_chans
+    model.preprocessing = Preprocessing(
+        encoding="standardize", mean=(280.0,) * channels, std=(10.0,) * channels, unit="K", step=15.0, inputs=4,
+        horizon=3, lowest=150.0, highest=350.0,
+    )  # fmt: skip
+    return model
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A directory with a model, and frames for it: six, of which the first pixel is never known."""
+    root = tmp_path_factory.mktemp("made")
+    save_pretrained(small(), root / "run")
+    frames = 280 + 5 * np.random.default_rng(0).standard_normal((6, 9, 7)).astype(np.float32)
+    frames[:, 0, 0] = np.nan
+    np.save(root / "frames.npy", frames)
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected(made):
+    model = from_pretrained(made / "run")
+    return model.forecast(np.load(made / "frames.npy")[:4])
+
+
+def predict(made, *args, code=0):
+    return run("predict", made / "run", made / "frames.npy", *args, code=code)
+
+
+def test_numbers_are_in_the_unit_of_the_data_and_unknown_is_nan(made, expected, tmp_path):
+    assert "4 frames read, 3 forecast, 2 of them known; mean squared error" in predict(made, "-o", tmp_path / "a.npy")
+    found = np.load(tmp_path / "a.npy")
+    assert found.shape == (3, 9, 7)
+    np.testing.assert_array_equal(found, expected)
+    assert np.isnan(found[:, 0, 0]).all()
+    assert np.isfinite(found[:, 1:]).all()
+    predict(made, "-o", tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as file:
+        np.testing.assert_array_equal(file["forecast"], expected)
+        assert (str(file["unit"]), float(file["step"])) == ("K", 15)
+    predict(made, "-o", tmp_path / "a.json")
+    told = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert (told["unit"], told["step"], told["shape"], told["known"]) == ("K", 15, [3, 9, 7], 2)
+    assert told["forecast"][0][0][0] is None
+    np.testing.assert_allclose(np.array(told["forecast"], dtype=float), expected, rtol=1e-6)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.npy", "a.npz"]
+
+
+def test_json_is_printed_beside_a_file_and_without_one(made, expected, tmp_path):
+    told = json.loads(predict(made, "--json", "-o", tmp_path / "a.png", "--horizon", 2, "--inputs", 3))
+    assert (told["inputs"], told["horizon"], told["known"], told["out"]) == (3, 2, 2, str(tmp_path / "a.png"))
+    assert told["mean squared error"] > 0
+    assert "forecast" not in told
+    np.testing.assert_allclose(np.array(json.loads(predict(made, "--json"))["forecast"], dtype=float), expected)
+
+
+@needs_av
+def test_a_video_has_a_frame_a_time(made, tmp_path):
+    for name in ("a.mp4", "a.gif"):
+        predict(made, "-o", tmp_path / name, "--inputs", 1, "--horizon", 1)
+    film = read_frames([tmp_path / "a.mp4"])
+    assert film.frames.shape[0] == 2
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 2
+        assert abs(image.width - film.frames.shape[2]) <= 1
+
+
+def test_frames_of_several_channels(tmp_path):
+    save_pretrained(small(in_chans=2), tmp_path / "run")
+    np.save(tmp_path / "x.npy", np.full((4, 2, 8, 6), 280.0))
+    for out in ("y.npy", "y.png"):
+        run("predict", tmp_path / "run", tmp_path / "x.npy", "-o", tmp_path / out)
+    assert np.load(tmp_path / "y.npy").shape == (3, 2, 8, 6)
+    np.save(tmp_path / "one.npy", np.full((4, 8, 6), 280.0))
+    assert "expected frames (T, 2, H, W)" in run(
+        "predict", tmp_path / "run", tmp_path / "one.npy", "-o", tmp_path / "z.npy", code=1
+    )
+
+
+def test_names_directories_and_records_are_taken_alike(tmp_path):
+    record = WEIGHTS[RAIN]
+    save_pretrained(create_model(RAIN, pretrained=True), tmp_path / "run")
+    (tmp_path / "rain.json").write_text(record.to_json(), encoding="utf-8")
+    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
+    np.save(tmp_path / "x.npy", np.full((4, 12, 12), 3.0))
+    found = []
+    for i, name in enumerate((RAIN, tmp_path / "run", f"local-dir:{tmp_path / 'run'}", tmp_path / "rain.json")):
+        run("predict", name, tmp_path / "x.npy", "-o", tmp_path / f"{i}.npy")
+        found.append(np.load(tmp_path / f"{i}.npy"))
+        facts = json.loads(run("info", name, "--json"))
+        assert facts["trained on"] == record.trained_on
+        assert facts["values"] == record.preprocessing.to_json()
+        assert facts["metrics"] == [dataclasses.asdict(m) for m in record.metrics]
+        assert "unit mm/h, step 5.0" in run("info", name)
+    assert all(np.array_equal(found[0], f) for f in found[1:])
+
+
+def test_an_older_record_is_forecast_by_its_recipe(tmp_path):
+    """One that does not say what its values mean."""
+    record = dataclasses.replace(WEIGHTS[RAIN], preprocessing=None, metrics=())
+    (tmp_path / "old.json").write_text(record.to_json(), encoding="utf-8")
+    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
+    np.save(tmp_path / "x.npy", np.full((4, 12, 12), 3.0))
+    args = ("predict", tmp_path / "old.json", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    assert "name the recipe that it was trained by: --recipe" in run(*args, code=1)
+    run(*args, "--recipe", "rain")
+    run("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "z.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.load(tmp_path / "z.npy"))
+
+
+def test_info_of_a_directory_without_a_record_tells_what_there_is(made):
+    facts = json.loads(run("info", made / "run", "--json"))
+    assert facts["architecture"] == "convgru_forecaster"
+    assert facts["values"]["unit"] == "K"
+    assert "trained on" not in facts
+    text = run("info", "convgru_forecaster")
+    assert "convgru_forecaster.rain" in text
+    assert f"default weights  {next(n for n, w in WEIGHTS.items() if w.default)}" in text
+
+
+def test_info_shows_no_orders_to_the_terminal(tmp_path):
+    save_pretrained(create_model("convgru1d_1layer", hidden_channels=2, num_classes=2), tmp_path)
+    raw = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**raw, "label_names": ["\x1b[31mred", "b"]}))
+    assert "\x1b" not in run("info", tmp_path)
+
+
+# ---- what cannot be right ------------------------------------------------------------------------------------------
+def words(*args):
+    """What a command says on standard error; it works all the same."""
+    done = CliRunner().invoke(cli, [str(a) for a in args])
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
+def test_values_that_cannot_be_right_are_told_in_a_line(tmp_path):
+    np.save(tmp_path / "x.npy", np.full((4, 8, 8), -50.0))
+    said = words("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    assert said == (
+        "Warning: expected mm/h from 0 to 300, got values from -50 to -50; check the unit, and set what is missing to "
+        "NaN\n"
+    )
+    np.save(tmp_path / "x.npy", np.full((4, 8, 8), 5.0))
+    assert words("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "y.npy") == ""
+
+
+def gif(path):
+    pictures = [Image.new("L", (8, 8), 40 * i) for i in range(5)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+
+
+def mp4(path):
+    av = pytest.importorskip("av", reason="the extra video")
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for i in range(5):
+            image = np.full((32, 32, 3), 40 * i, dtype=np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode())
+
+
+NONSENSE = {
+    "bytes.npy": (lambda p: np.save(p, np.full((4, 8, 8), 90, dtype=np.uint8)), "brightness, and the model forecasts"),
+    "a.gif": (gif, "holds brightness, and the model forecasts mm/h; convert it"),
+    "a.mp4": (mp4, "holds brightness, and the model forecasts mm/h; convert it"),
+    "nan.npy": (lambda p: np.save(p, np.full((4, 8, 8), np.nan)), "expected values in mm/h, got NaN alone"),
+    "inf.npy": (lambda p: np.save(p, np.full((4, 8, 8), np.inf)), "expected finite values in mm/h"),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_is_refused_in_a_line_and_nothing_is_written(name, tmp_path):
+    make, message = NONSENSE[name]
+    make(tmp_path / name)
+    text = run("predict", RAIN, tmp_path / name, "-o", tmp_path / "out.npy", code=1)
+    assert message in text
+    assert len(text.splitlines()) == 1
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_a_step_that_is_another_is_refused(made):
+    from convrnn_zoo.cli._forecast import check_kind
+    from convrnn_zoo.cli._frames import Frames
+
+    values = from_pretrained(made / "run").preprocessing
+    with pytest.raises(ValueError, match="every 5 minutes, and the model was trained on one every 15"):
+        check_kind(Frames(torch.zeros(2, 4, 4), None, "K", 5.0), values, made)
+    check_kind(Frames(torch.zeros(2, 4, 4), None, "K", 15.0), values, made)
+
+
+def test_options_that_have_no_meaning_are_refused(made, tmp_path):
+    assert "pass -o FILE (.npy, .npz, .json, .png, .gif, .mp4) or --json" in predict(made, code=1)
+    assert "expected a name that ends in" in predict(made, "-o", tmp_path / "a.tif", code=1)
+    assert "horizon" in predict(made, "-o", tmp_path / "a.npy", "--horizon", 0, code=2)
+    assert "--horizon came" in run("predict", CLASSIFIER, SAMPLE, "--horizon", 3, code=1)
+    assert "written as .json alone" in run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.gif", code=1)
+    assert "is of other data than" in predict(made, "-o", tmp_path / "a.npy", "--recipe", "rain", code=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_are_written_as_json(tmp_path):
+    text = run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.json")
+    rows = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert f"{len(rows)} sequences classified" in text
+    assert {"file", "recording", "prediction", "probability", "probabilities"} == set(rows[0])
+    assert json.loads(run("predict", CLASSIFIER, SAMPLE, "--json")) == rows

@@ -1,0 +1,85 @@
+"""Records, cards and units of runs of one's own, through the Hub and back."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, push_to_hub, save_pretrained
+from convrnn_zoo.hub._cards import END
+from tests.command_line import run
+
+REPO = "alice/mine"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """What a training run leaves: model, record, and a card with words of its own."""
+    torch.manual_seed(1)
+    args = {"hidden_channels": 2, "kernel_size": 3, "patch_size": 2, "horizon": 3}
+    model = create_model("convgru_forecaster", **args)
+    model.preprocessing = Preprocessing(
+        encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, inputs=4, horizon=3
+    )
+    plain = save_pretrained(model, tmp_path / "run")
+    sha256 = json.loads((plain / "config.json").read_text())["weights_sha256"]
+    rain = WEIGHTS["convgru_forecaster.rain"]
+    model.record = dataclasses.replace(
+        rain, name="convgru_forecaster.mine", sha256=sha256, model_args=args, num_params=1, dataset="my radar",
+        dataset_license="CC0 1.0", dataset_url="https://example.org/radar", description="Forecasts my rain.",
+        preprocessing=model.preprocessing, metrics=rain.metrics[:2], citation="", remarks="",
+    )  # fmt: skip
+    save_pretrained(model, plain)
+    card = plain / "README.md"
+    card.write_text(card.read_text(encoding="utf-8").replace(END, f"{END}\n\n## Recipe\n\nslowly"), encoding="utf-8")
+    return plain
+
+
+def test_a_run_is_pushed_with_record_and_card_loads_by_every_road_and_is_pulled_back(hub, directory, tmp_path):
+    run("push", directory, REPO)
+    held = hub.store.repos[REPO].files()
+    assert set(held) == {".gitattributes", "config.json", "model.safetensors", "README.md"}
+    card = held["README.md"].decode()
+    assert f'convrnn_zoo.from_pretrained("{REPO}")' in card
+    assert f'timm.create_model("hf-hub:{REPO}"' in card
+    assert "[my radar (CC0 1.0)](https://example.org/radar)" in card
+    assert "## Recipe\n\nslowly" in card
+    model = from_pretrained(directory)
+    frames = 3 * torch.rand(4, 9, 7)
+    expected = model.forecast(frames)
+    for loaded in (
+        from_pretrained(REPO), from_pretrained(f"hf-hub:{REPO}"), create_model(f"hf-hub:{REPO}", pretrained=True),
+        timm.create_model(f"hf-hub:{REPO}", pretrained=True),
+    ):  # fmt: skip
+        assert torch.equal(loaded.forecast(frames), expected)
+        assert loaded.record == model.record
+        assert loaded.preprocessing == model.preprocessing
+    assert "my radar (CC0 1.0)" in run("info", f"hf-hub:{REPO}")
+    np.save(tmp_path / "x.npy", frames.numpy())
+    run("predict", f"hf-hub:{REPO}", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected.numpy())
+    run("pull", REPO, "--into", tmp_path / "back")
+    back = from_pretrained(tmp_path / "back")
+    assert back.record == model.record
+    assert "## Recipe\n\nslowly" in (tmp_path / "back" / "README.md").read_text(encoding="utf-8")
+    run("push", directory, REPO)
+    assert len(hub.store.repos[REPO].commits) == 2  # nothing changed
+
+
+def test_what_is_trained_on_loses_the_claims_of_the_card_on_the_hub(hub, directory):
+    run("push", directory, REPO)
+    model = from_pretrained(REPO)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    push_to_hub(model, REPO)
+    held = hub.store.repos[REPO].files()
+    text = held["README.md"].decode()
+    for claim in ("my radar", "Forecasts my rain.", "MSE", model.record.sha256):
+        assert claim not in text
+        assert claim not in held["config.json"].decode()
+    assert "## Recipe\n\nslowly" in text
+    assert from_pretrained(REPO).record is None
+    assert from_pretrained(REPO).preprocessing == model.preprocessing

@@ -1,0 +1,224 @@
+"""What is claimed of weights goes along while it is true of them, and no longer."""
+
+import dataclasses
+import json
+import logging
+
+import pytest
+import timm
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
+from convrnn_zoo.hub._cards import BEGIN, END
+from convrnn_zoo.models._registry import default_of
+
+every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
+VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
+
+
+def config(directory):
+    return json.loads((directory / "config.json").read_text(encoding="utf-8"))
+
+
+def said(model):
+    """What a model's cfg still says of weights and data."""
+    return {k for k in ("tag", "description", "origin_url", "label_names") if model.pretrained_cfg.get(k)}
+
+
+@every_record
+def test_untouched_weights_carry_their_record_and_card_wherever_they_go(record, tmp_path):
+    save_pretrained(create_model(record.name, pretrained=True), tmp_path / "a")
+    save_pretrained(from_pretrained(tmp_path / "a"), tmp_path / "b")
+    loaded = from_pretrained(tmp_path / "b")
+    assert loaded.record == record
+    assert {"tag", "description", "origin_url"} <= said(loaded)
+    for name in ("config.json", "README.md", "model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert record.sha256 in (tmp_path / "b" / "README.md").read_text(encoding="utf-8")
+
+
+def retrain(model):
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+
+
+CHANGES = {
+    "trained on": (RAIN, {}, retrain, {"label_names"}),
+    "horizon": (RAIN, {"horizon": 3}, None, {"label_names"}),
+    "unit": (RAIN, {}, lambda m: setattr(m, "preprocessing", Preprocessing()), {"label_names"}),
+    "classes": (VOWELS, {"num_classes": 3}, None, set()),
+    "channels": (VOWELS, {"in_chans": 1}, None, {"label_names"}),
+    "head": (VOWELS, {}, lambda m: m.reset_classifier(9), set()),
+    "head trained on": (VOWELS, {}, retrain, {"label_names"}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_model_claims_nothing_of_the_weights_it_came_from(name, tmp_path):
+    weights, args, change, kept = CHANGES[name]
+    record = WEIGHTS[weights]
+    save_pretrained(create_model(weights, pretrained=True), tmp_path)  # with its card, which must not stay
+    for i, model in enumerate((create_model(weights, pretrained=True, **args), from_pretrained(tmp_path, **args))):
+        if change is None:
+            assert model.record is None
+            assert said(model) <= kept
+        else:
+            change(model)
+        directory = save_pretrained(model, tmp_path / str(i))
+        assert sorted(p.name for p in directory.iterdir()) == ["config.json", "model.safetensors"]
+        text = (directory / "config.json").read_text(encoding="utf-8")
+        for claim in (record.description, record.dataset_url, record.dataset, '"record"', '"tag"'):
+            assert claim not in text
+        again = from_pretrained(directory)
+        assert (again.record, said(again) - kept) == (None, set())
+        assert ("label_names" in said(again)) == (bool(record.label_names) and "label_names" in kept)
+
+
+def test_a_card_that_is_no_longer_true_is_drawn_anew_around_the_words_of_its_author(tmp_path):
+    model = create_model(VOWELS, pretrained=True)
+    save_pretrained(model, tmp_path)
+    card = tmp_path / "README.md"
+    card.write_text(card.read_text(encoding="utf-8").replace(END, f"{END}\n\n## Mine\n\nWords.") + "", encoding="utf-8")
+    save_pretrained(model, tmp_path)
+    assert WEIGHTS[VOWELS].sha256 in card.read_text(encoding="utf-8")
+    assert card.read_text(encoding="utf-8").endswith("## Mine\n\nWords.\n")
+    retrain(model)
+    save_pretrained(model, tmp_path)
+    text = card.read_text(encoding="utf-8")
+    for claim in (WEIGHTS[VOWELS].description, WEIGHTS[VOWELS].dataset, WEIGHTS[VOWELS].sha256, "98.9"):
+        assert claim not in text
+    assert "## Mine\n\nWords." in text
+    assert BEGIN in text
+    assert f'from_pretrained("{tmp_path}")' in text
+    card.write_text("A stranger's.\n", encoding="utf-8")
+    save_pretrained(model, tmp_path)
+    assert card.read_text(encoding="utf-8") == "A stranger's.\n"
+
+
+def test_a_run_of_ones_own_carries_its_record(tmp_path):
+    """As training writes it: the record is the model's, by the checksum of the weights."""
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=2, horizon=3)
+    model.preprocessing = Preprocessing(unit="K", step=15.0, inputs=4, horizon=3)
+    sha256 = config(save_pretrained(model, tmp_path))["weights_sha256"]
+    model.record = dataclasses.replace(
+        WEIGHTS[RAIN], name="convgru_forecaster.mine", sha256=sha256, description="Forecasts my weather.",
+        dataset="my weather", dataset_license="CC0 1.0", preprocessing=model.preprocessing,
+        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3}, metrics=(),
+    )  # fmt: skip
+    save_pretrained(model, tmp_path)
+    for loaded in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):
+        assert loaded.record == model.record
+        assert loaded.record.trained_on == "my weather (CC0 1.0)"
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert f'from_pretrained("{tmp_path}")' in text
+    assert "KNMI" not in text.split("## What to know")[1].split("- `convgru")[1]
+
+
+CLAIMS = {
+    "of other weights": (lambda r: r.update(sha256="0" * 64), "its record is of another model"),
+    "of another network": (lambda r: r.update(name="predrnn.rain"), "its record is of another model"),
+    "of other sizes": (lambda r: r["model_args"].update(horizon=99), "its record is of another model"),
+    "of another unit": (lambda r: r["preprocessing"].update(unit="K"), "its record is of another model"),
+    "an entry too many": (lambda r: r.update(evil=1), "entries that are not known: evil"),
+    "an entry too few": (lambda r: r.pop("license"), "lacks license"),
+    "a metric of NaN": (lambda r: r["metrics"][0].update(value=float("nan")), "value must be a finite number"),
+    "a terminal's orders": (lambda r: r.update(description="\x1b]0;x\x07"), "description must be plain words"),
+    "no object": (lambda r: r.clear(), "lacks name"),
+    "vast arguments": (lambda r: r["model_args"].update(horizon=10**9), "model_args"),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_strangers_record_is_of_the_model_or_refused_in_one_line(name, tmp_path):
+    change, words = CLAIMS[name]
+    save_pretrained(create_model(RAIN, pretrained=True), tmp_path)
+    raw = config(tmp_path)
+    change(raw["record"])
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(WeightsError, match=words) as caught:
+        from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_preprocessing_of_a_stranger_is_refused_in_one_line(tmp_path):
+    save_pretrained(create_model("convgru_forecaster", hidden_channels=2, patch_size=2), tmp_path)
+    for entry, words in (
+        ({"encoding": "exec"}, "encoding must be one of"), ("log", "must be an object"), ({"top": 3}, "no constants"),
+        ({"encoding": "standardize", "mean": [0, 0], "std": [1, 1]}, "contradicts itself: 1 channels, and 2 means"),
+    ):  # fmt: skip
+        (tmp_path / "config.json").write_text(json.dumps({**config(tmp_path), "preprocessing": entry}))
+        with pytest.raises(WeightsError, match=words) as caught:
+            from_pretrained(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+@every_record
+def test_records_say_data_and_split_once_and_which_is_the_default(record):
+    raw = json.loads(record.to_json())
+    assert raw["dataset_license"]
+    assert raw["dataset_license"] not in raw["dataset"]
+    assert not any({"dataset", "split"} & m.keys() for m in raw["metrics"])
+    assert {(m.dataset, m.split) for m in record.metrics} == {(record.dataset, record.split)}
+    own = [w for w in WEIGHTS.values() if w.architecture == record.architecture]
+    assert sum(w.default for w in own) == (len(own) > 1)
+    assert default_of(own).default or len(own) == 1
+    assert (record.preprocessing is None) == bool(record.num_classes)
+
+
+@every_record
+def test_errors_are_a_pixels_with_the_sum_beside_them(record):
+    for metric in record.metrics:
+        assert (metric.summed_over is not None) == (metric.name in ("MSE", "MAE"))
+        if metric.summed is not None:
+            assert metric.summed == metric.value * 64 * 64
+            assert metric.value <= 1
+
+
+def test_other_claims_than_a_records_are_left_to_their_author(tmp_path):
+    words = {"pretrained_cfg_overlay": {"description": "Mine.", "label_names": ("a", "b"), "num_classes": 2}}
+    model = create_model("convgru1d_1layer", hidden_channels=2, num_classes=2, **words)
+    assert from_pretrained(save_pretrained(model, tmp_path)).pretrained_cfg["description"] == "Mine."
+    fitted = from_pretrained(tmp_path, num_classes=3)
+    assert said(fitted) == set()
+
+
+def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_said(tmp_path, caplog):
+    record = WEIGHTS[RAIN]
+    raw = {k: v for k, v in dataclasses.asdict(record).items() if k not in ("preprocessing", "split", "default")}
+    raw |= {"dataset": record.trained_on}
+    del raw["dataset_license"]
+    (tmp_path / "old.json").write_text(json.dumps(raw))
+    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
+    with caplog.at_level(logging.WARNING, "convrnn_zoo"):
+        model = from_pretrained(tmp_path / "old.json")
+    assert model.record == Weights.from_json(json.dumps(raw))
+    with pytest.raises(ValueError, match="does not say what its values mean"):
+        model.forecast(torch.zeros(4, 8, 8))
+
+
+def test_names_that_are_nothing_say_what_they_could_be(tmp_path):
+    with pytest.raises(ValueError, match="no model 'convgru_forecastr' in the zoo; did you mean convgru_forecaster"):
+        from_pretrained("convgru_forecastr")
+    with pytest.raises(convrnn_zoo.HubAccessError, match="no such directory"):
+        from_pretrained(tmp_path / "none")
+    with pytest.raises(WeightsError, match="no pretrained weights"):
+        from_pretrained("predrnn")
+    with pytest.raises(WeightsError, match=r"revision='v1'; which is of the Hub alone"):
+        from_pretrained(RAIN, revision="v1")
+    with pytest.raises(WeightsError, match="pretrained='rain' and weights of its own"):
+        from_pretrained(save_pretrained(create_model(RAIN, pretrained=True), tmp_path / "a"), pretrained="rain")
+
+
+def test_a_record_that_no_reader_would_take_is_not_saved(tmp_path):
+    model = create_model(RAIN, pretrained=True)
+    model.record = dataclasses.replace(model.record, description="\x1b[31mred")
+    with pytest.raises(WeightsError, match="cannot be saved: the record: description must be plain words"):
+        save_pretrained(model, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_features_of_saved_layers_claim_nothing_either(tmp_path):
+    save_pretrained(create_model(VOWELS, pretrained=True), tmp_path)
+    features = from_pretrained(tmp_path, features_only=True, in_chans=1)
+    assert not {"tag", "description"} & {k for k, v in features.pretrained_cfg.items() if v}
