@@ -22,7 +22,7 @@ PATCH, STRIDE = 2, 4
 MINUTES = 5.0
 """From one frame to the next when the call does not say."""
 LEVELS = len(THRESHOLDS)
-RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=500.0, step=MINUTES, inputs=4, horizon=12)
+RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=MINUTES, inputs=4, horizon=12)
 """What goes in and comes out: rain rates as they are."""
 FLOOR = 0.01
 """In mm/h, what a dry pixel counts as in the logits of extrapolation."""
@@ -211,6 +211,8 @@ class ConvGRUAdvection(Forecaster):
             raise ValueError(f"minutes must be above 0, got {minutes}")
         x, axes = self._sequences(frames)
         RATES.check(x)
+        if not x[:, -1].isfinite().flatten(1).any(1).all():
+            raise ValueError("the last frame is unknown altogether: leave it out, and forecast a frame more")
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         made = []

@@ -111,6 +111,15 @@ def test_what_was_outside_the_last_frame_is_nan_and_nothing_else(model, frames):
     assert torch.equal(model.probabilities(holed, [1.0], 3).isnan()[:, 0], made.isnan())
 
 
+def test_a_last_frame_that_is_missing_is_refused_and_an_earlier_one_is_not(model, frames):
+    gap = frames.clone()
+    gap[1] = math.nan
+    assert model.forecast(gap, 2).isfinite().all()
+    gap[3] = math.nan
+    with pytest.raises(ValueError, match="last frame is unknown altogether"):
+        model.forecast(gap, 2)
+
+
 @pytest.mark.parametrize("shape", [(4, 9, 11), (2, 1, 17, 24), (3, 2, 1, 8, 13)])
 def test_maps_of_any_size_come_back_as_they_came(model, shape):
     made = model.forecast(torch.rand(shape) * 5, horizon=2)
