@@ -25,20 +25,26 @@ def vowels_sample(data: Labelled, per_class: int = 5) -> dict[str, Any]:
 
 
 def rain_sample(
-    directory: Path, inputs: int = 4, length: int = 16, corner: int = 120, size: int = 128
+    directory: Path,
+    event: int = 0,
+    inputs: int = 4,
+    length: int = 16,
+    corner: tuple[int, int] = (120, 120),
+    size: int = 128,
 ) -> dict[str, Any]:
-    """A square in the middle of KNMI's range at the start of the test split, in mm/h, with the times of the day.
+    """A square of an event at the start of the test split, in mm/h, with the times of the day.
 
     Args:
         directory: such as the ``radar`` of pysteps' example data.
+        event: 0 for KNMI's, 1 for FMI's.
         inputs: frames before the test split, which a forecast reads.
         length: frames in all.
         corner: first row and column, in pixels of 2 km.
         size: edge in pixels.
     """
-    frames, times, _ = part_of(read_events(directory, COARSEN)[0], "test", inputs)
-    square = slice(corner, corner + size)
-    x = frames[:length, square, square].numpy().astype(np.float16)
+    frames, times, _ = part_of(read_events(directory, COARSEN)[event], "test", inputs)
+    top, left = corner
+    x = frames[:length, top : top + size, left : left + size].numpy().astype(np.float16)
     return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in times[:length]])}
 
 
@@ -56,6 +62,9 @@ def main(directory: Path) -> None:
             load = data.load
             sample = rain_sample(directory / name) if is_rain else moving_sample(load(directory / name, "test", 10, 10))
             np.savez_compressed(DEMO / f"{name}.npz", **sample)
+            if is_rain:
+                nowcast = rain_sample(directory / name, event=1, corner=(224, 16), size=160)
+                np.savez_compressed(DEMO / "nowcast.npz", **nowcast)
 
 
 if __name__ == "__main__":

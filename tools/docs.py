@@ -119,6 +119,27 @@ def padding(page: str) -> str:
     return markdown(("", "mean ± standard deviation", ""), rows)
 
 
+def nowcasts(page: str) -> str:
+    """A row an event and a group of lead times: CSI and MSE of the nowcast weights beside extrapolation's."""
+    rows: list[tuple[object, ...]] = []
+    for record in WEIGHTS.values():
+        for event in dict.fromkeys(m.dataset for m in record.metrics if m.dataset != record.dataset):
+            of = {m.name: m for m in record.metrics if m.dataset == event}
+            groups = list(dict.fromkeys(n.partition(", ")[2] for n in of if n.startswith("CSI")))
+            mse = of["MSE"].value / of["MSE"].baselines["extrapolation"]
+            for group in groups:
+                those = [of.get(f"CSI {t} mm/h, {group}") for t in ("0.5", "2", "5")]
+                csi = ["–" if m is None else f"{m.value:.3f} ({m.baselines['extrapolation']:.3f})" for m in those]
+                rows.append((event, group, *csi, f"{mse:.2f}" if group == groups[0] else ""))
+    header = (
+        "event",
+        "lead time",
+        *(f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")),
+        "MSE / extrapolation's",
+    )
+    return markdown(header, rows)
+
+
 def demo(page: str) -> str:
     """The last recording of each class, as `make demo` shows it, and the accuracy over all."""
     rows, right = recordings()
@@ -318,8 +339,9 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, padding, demo, sources, commands, exports,
-        versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere, published_speed,
+        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, padding, demo, sources, commands,
+        exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
+        published_speed,
     )
 }  # fmt: skip
 

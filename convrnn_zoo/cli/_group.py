@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .._version import __version__
-from . import convert, demo, ensemble, evaluate, export, hub, names, predict, train, windows
+from . import convert, demo, ensemble, evaluate, export, hub, names, predict, train, verify, windows
 
 
 class Group(click.Group):
@@ -43,7 +43,7 @@ def cli(debug: bool) -> None:
 
 COMMANDS = (
     names.list_names, names.info, demo.demo, predict.predict, ensemble.ensemble, train.train, evaluate.eval_weights,
-    windows.windows,
+    windows.windows, verify.verify_weights,
     hub.push, hub.pull, convert.convert, export.export,
 )  # fmt: skip
 for command in COMMANDS:

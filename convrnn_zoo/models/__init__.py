@@ -2,6 +2,7 @@
 
 from . import (
     bcdunet,
+    convgru_advection,
     convlstm_shi,
     convrnn,
     dgmr,
@@ -57,6 +58,7 @@ __all__ = [
     "WeightsError",
     "ZooModel",
     "bcdunet",
+    "convgru_advection",
     "convlstm_shi",
     "convrnn",
     "create_model",

@@ -233,5 +233,23 @@ class ForecasterRecipe(Recipe):
     test_sequences: int = entry(1000, least=1)
 
 
-KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe}
+@dataclass(frozen=True, kw_only=True)
+class NowcastRecipe(ForecasterRecipe):
+    """How a nowcast of rain by probabilities was trained: by the cross-entropy of exceeding thresholds.
+
+    The crops have `size` pixels a side, `from_mrms` of the batches are of MRMS, and at each update `lead_times` of the
+    frames to forecast count. `loss`, `sampling` and `decoupling` have no part in it.
+    """
+
+    loss: str = entry("exceedance")
+    size: int = entry(128, least=1)
+    from_mrms: float = entry(0.7, least=0, most=1)
+    lead_times: int = entry(3, least=1)
+
+
+KINDS: dict[str, type[Recipe]] = {
+    "classifier": ClassifierRecipe,
+    "forecaster": ForecasterRecipe,
+    "nowcast": NowcastRecipe,
+}
 """The recipes by what stands as `kind` in the file."""

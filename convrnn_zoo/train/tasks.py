@@ -7,11 +7,13 @@ from typing import Any
 from ..models import Weights
 from .classify import train_classifier
 from .forecast import train_forecaster
-from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe
+from .nowcast import train_nowcast
+from .recipe import ClassifierRecipe, ForecasterRecipe, NowcastRecipe, Recipe
 
 TASKS: dict[type[Recipe], Callable[..., Weights | None]] = {
     ClassifierRecipe: train_classifier,
     ForecasterRecipe: train_forecaster,
+    NowcastRecipe: train_nowcast,
 }
 
 

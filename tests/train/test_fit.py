@@ -198,6 +198,6 @@ def test_the_demos_file_holds_recordings_of_the_test_split():
 
 def test_the_demos_samples_of_frames_are_cut_as_the_demo_reads_them(digits, rain):
     assert moving_sample(FRAME_SETS["moving_mnist"].load(digits, "test", 10, 10))["x"].shape == (20, 64, 64)
-    sample = rain_sample(rain, corner=10, size=50)
+    sample = rain_sample(rain, corner=(10, 10), size=50)
     assert sample["x"].shape == (14, 50, 50)  # of an event this short there are no 16
     assert sample["labels"][0] == "01:20"

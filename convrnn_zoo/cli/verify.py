@@ -1,0 +1,54 @@
+"""``convrnn-zoo verify``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .._whole import whole
+from ..data.rain_events import EVENTS, load_event
+from ..models import create_model
+from ..train.nowcast_pictures import draw_beside, draw_ensembles, draw_scores
+from ..train.nowcast_scores import pysteps_extrapolation, score_nowcast, table
+from ..train.verify import windows
+from ._text import columns
+
+
+@click.command("verify")
+@click.argument("name")
+@click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="pysteps' data.")
+@click.option("--members", type=click.IntRange(min=0), default=0, help="Of pysteps' STEPS, to compare probabilities.")
+@click.option("--event", "names", multiple=True, type=click.Choice([e.name for e in EVENTS]), help="[default: all]")
+@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Directory for pictures.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
+def verify_weights(
+    name: str, data: Path, members: int, names: tuple[str, ...], pictures: Path | None, json_file: Path | None
+) -> None:
+    """Verify the nowcast weights NAME on rain that they have not seen, beside pysteps' extrapolation.
+
+    The events are of pysteps' example data, three hours each; DIR is its directory, or its radar. Scores are those of
+    pysteps.verification. With --members 20 its ensemble STEPS is run as well, which takes minutes an event.
+
+    \b
+    convrnn-zoo verify convgru_advection.nowcast --data pysteps-data
+    """
+    model: Any = create_model(name, pretrained=True).eval()
+    rain = [load_event(data, event) for event in EVENTS if not names or event.name in names]
+    scores = score_nowcast(model, rain, members)
+    if json_file is not None:
+        with whole(json_file) as temporary:
+            temporary.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if pictures is not None:
+        for event in rain:
+            window = list(windows(event.frames))[-1]
+            made = {
+                "forecast": model.forecast(window.inputs),
+                "extrapolation": pysteps_extrapolation(window.inputs, 12),
+            }
+            draw_beside(window, made, f"{event.event.title}, {event.event.day}", pictures / event.event.name)
+        draw_scores(scores, pictures / "scores.png")
+        if members:
+            draw_ensembles(scores, pictures / "ensembles.png")
+    header, rows = table(scores)
+    click.echo(columns(rows, header=header))

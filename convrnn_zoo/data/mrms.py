@@ -1,0 +1,105 @@
+"""Rain rates of MRMS, the radar mosaic of the United States."""
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._extras import need
+from .rain_events import quiet_pysteps
+
+DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
+"""The least rate that a byte tells, how many times as much the most is, and the byte that means unknown."""
+
+
+class CodedEvent(NamedTuple):
+    """Frames at equal distances in time, a byte a pixel."""
+
+    codes: Tensor
+    """``(T, H, W)`` uint8."""
+    minutes: float
+    """From one frame to the next."""
+
+
+def rate_of_code() -> Tensor:
+    """The rain rate in mm/h of each byte: 0 is dry, 1 to 254 rise from 0.05 to 200 by equal ratios, 255 is NaN.
+
+    Example:
+        >>> rate_of_code()[[0, 1, 254, 255]].tolist()
+        [0.0, 0.05000000074505806, 200.0, nan]
+    """
+    rate = DRIEST * RANGE ** ((torch.arange(256.0) - 1) / 253)
+    rate[0], rate[UNKNOWN] = 0, torch.nan
+    return rate
+
+
+def code_of_rate(rate: Tensor) -> Tensor:
+    """The nearest byte of :func:`rate_of_code`.
+
+    Example:
+        >>> code_of_rate(torch.tensor([0.0, 0.04, 0.05, 200.0, 300.0, float("nan")])).tolist()
+        [0, 0, 1, 254, 254, 255]
+    """
+    code = 1 + 253 * (rate.nan_to_num(0).clamp_min(1e-9) / DRIEST).log() / math.log(RANGE)
+    code = code.round().clamp(1, 254).masked_fill(rate < DRIEST, 0)
+    return code.masked_fill(~rate.isfinite(), UNKNOWN).to(torch.uint8)
+
+
+def read_archive(path: Path) -> CodedEvent:
+    """The frames of a ``.npz`` with ``rate``, bytes ``(T, H, W)``, and ``time``, words hhmmss at equal distances.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    numpy = need("numpy", "train")
+    with numpy.load(path) as file:
+        if not {"rate", "time"} <= set(file.files) or file["rate"].dtype != numpy.uint8 or file["rate"].ndim != 3:
+            raise ValueError(f"{path}: expected rate, bytes (T, H, W), and time; got {', '.join(file.files)}")
+        return CodedEvent(torch.from_numpy(file["rate"]), _distance(path, [str(word) for word in file["time"]]))
+
+
+def read_gribs(paths: Sequence[Path]) -> CodedEvent:
+    """The frames of MRMS's own files, ``PrecipRate_00.00_YYYYMMDD-hhmmss.grib2``: means of 2×2 pixels, about 2 km.
+
+    pysteps reads them, by pygrib, a few seconds each.
+
+    Raises:
+        ImportError: one of the two is not installed.
+        ValueError: a name tells no time, or the files are not at equal distances in time.
+    """
+    need("pygrib", "mrms")
+    numpy, importers = need("numpy", "train"), quiet_pysteps("io.importers")
+    words = []
+    for path in paths:
+        stamp = re.search(r"_\d{8}-(\d{6})", path.name)
+        if stamp is None:
+            raise ValueError(f"{path}: expected a name with the time as YYYYMMDD-hhmmss")
+        words.append(stamp[1])
+    codes = []
+    for path in paths:
+        rate, _, _ = importers.import_mrms_grib(str(path), window_size=2)
+        codes.append(code_of_rate(torch.from_numpy(numpy.ma.filled(rate, numpy.nan).astype("float32"))))
+    return CodedEvent(torch.stack(codes), _distance(paths[0].parent, words))
+
+
+def read_mrms(directory: Path) -> list[CodedEvent]:
+    """Every event of MRMS below a directory: of each ``mrms*.npz``, or else of each directory of GRIB files."""
+    archives = sorted(directory.rglob("mrms*.npz"))
+    if archives:
+        return [read_archive(path) for path in archives]
+    files = sorted(directory.rglob("PrecipRate_*.grib2"))
+    return [read_gribs(list(those)) for _, those in itertools.groupby(files, key=lambda path: path.parent)]
+
+
+def _distance(where: Path, words: Sequence[str]) -> float:
+    """Minutes from one of the times hhmmss to the next."""
+    seconds = [int(w[:2]) * 3600 + int(w[2:4]) * 60 + int(w[4:]) for w in words]
+    steps = {b - a for a, b in itertools.pairwise(seconds)}
+    if len(steps) != 1:
+        raise ValueError(f"{where}: expected times at equal distances, got distances of {sorted(steps)} seconds")
+    return steps.pop() / 60

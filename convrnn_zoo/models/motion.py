@@ -1,0 +1,207 @@
+"""The motion of rain in frames, and frames carried along it: optical flow and semi-Lagrangian advection in torch.
+
+A motion is a map ``(N, 2, H, W)`` in pixels a step, x (to the right) before y (down), as pysteps has it.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COARSE = 4
+"""Pixels a side of which a motion has one value while it is estimated: it is smooth over far more."""
+DRIZZLE = 0.1
+"""Added to a rain rate in mm/h before its logarithm, in which showers and drizzle weigh alike."""
+FURTHEST = 1.5
+"""Pixels by which one iteration may move: beyond, a linear picture of the frames no longer holds."""
+WIDE, WHOLE = 0.05, 0.01
+"""Weights of the four times wider window and of the whole map beside the narrow window."""
+RIDGE = 0.02
+"""Of the trace of the normal equations: where a front shows motion across it alone, none is made up along it."""
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """The region in which autocast leaves the dtypes alone: places in a map need more digits than bfloat16 has."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tensor:
+    """The values of maps at displaced places, bilinearly: ``y(p) = x(p + displacement(p))``.
+
+    Args:
+        x: ``(N, C, H, W)``.
+        displacement: ``(N, 2, H, W)`` in pixels, x before y.
+        outside: what lies beyond the edge: the map's mirror image, its ``"border"``, or ``"zeros"``.
+
+    Example:
+        >>> one_to_the_right = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 4)
+        >>> sample(torch.arange(4.0).reshape(1, 1, 1, 4), one_to_the_right).flatten().tolist()
+        [1.0, 2.0, 3.0, 3.0]
+    """
+    height, width = x.shape[-2:]
+    column = torch.arange(width, device=x.device, dtype=displacement.dtype) + 0.5
+    row = torch.arange(height, device=x.device, dtype=displacement.dtype) + 0.5
+    grid = torch.stack(
+        [
+            (column + displacement[:, 0]) * (2 / width) - 1,
+            (row[:, None] + displacement[:, 1]) * (2 / height) - 1,
+        ],
+        dim=-1,
+    )
+    grid = grid.expand(len(x), height, width, 2).to(x.dtype)
+    return F.grid_sample(x, grid, padding_mode=outside, align_corners=False)
+
+
+def trajectories(motion: Tensor, steps: int) -> Tensor:
+    """Where what arrives at a pixel after 1, 2, … steps came from: displacements ``(N, steps, 2, H, W)``.
+
+    Each step is traced backward through the motion at its middle, found by one fixed-point iteration; beyond the
+    edge, the motion is that at the edge. Sampling the last frame there extrapolates it, without the blur of
+    sampling step by step.
+
+    Reference:
+        Germann, U. and Zawadzki, I. (2002). Scale-Dependence of the Predictability of Precipitation from Continental
+        Radar Images. Part I. https://doi.org/10.1175/1520-0493(2002)130%3C2859:SDOTPO%3E2.0.CO;2
+
+    Example:
+        >>> trajectories(torch.ones(1, 2, 3, 3), 2)[0, :, 0, 1, 1].tolist()  # from one, then two pixels to the left
+        [-1.0, -2.0]
+    """
+    with full_precision(motion):
+        total, step, out = torch.zeros_like(motion), motion, []
+        for i in range(steps):
+            if i:
+                step = sample(motion, total, "border")
+            total = total - sample(motion, total - step / 2, "border")
+            out.append(total)
+        return torch.stack(out, dim=1)
+
+
+def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Tensor:
+    """The motion of rain over a few frames, one for all of them: ``(N, T, H, W)`` to ``(N, 2, H, W)``.
+
+    Lucas and Kanade's least squares, from coarse frames to fine ones: on ``log(rate + 0.1)``, over a Gaussian window
+    of 8 pixels with a small part of a wider one and of the whole map for where it is dry. Pairs of pixels that differ
+    much, as where rain appears, count less. The motion is zero where there is but one frame, or no rain.
+
+    Args:
+        frames: rain rates in mm/h, NaN where unknown.
+        levels: resolutions, each half the one above; fewer where the map is small.
+        iterations: at each level, each by at most 1.5 pixels; 5 levels find motions up to 70 pixels a step.
+
+    References:
+        Lucas, B. D. and Kanade, T. (1981). An Iterative Image Registration Technique with an Application to Stereo
+        Vision. https://www.ijcai.org/Proceedings/81-2/Papers/017.pdf
+        Bouguet, J.-Y. (2001). Pyramidal Implementation of the Affine Lucas Kanade Feature Tracker.
+
+    Example:
+        >>> y, x = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing="ij")
+        >>> shower = [20 * (-((x - 20 - 1.5 * t) ** 2 + (y - 24 + t) ** 2) / 50).exp() for t in range(3)]
+        >>> [round(v, 1) for v in estimate_motion(torch.stack(shower)[None])[0, :, 24, 22].tolist()]
+        [1.5, -1.0]
+    """
+    n, steps, height, width = frames.shape
+    if steps == 1:
+        return torch.zeros_like(frames).expand(n, 2, height, width).clone()
+    levels = max(1, min(levels, min(height, width).bit_length() - 4))
+    with torch.no_grad(), full_precision(frames):
+        frames = frames.detach() if frames.dtype == torch.float64 else frames.detach().float()
+        unit = COARSE * 2 ** (levels - 1)
+        edges = (0, -width % unit, 0, -height % unit)
+        known = F.pad(torch.isfinite(frames).to(frames.dtype), edges)
+        x = F.pad((frames.nan_to_num(0).clamp_min(0) + DRIZZLE).log(), edges)
+        known, x = known.flatten(0, 1)[:, None], x.flatten(0, 1)[:, None]
+        x = _blur(x * known, 1.0) / _blur(known, 1.0).clamp_min(1e-6)
+        pyramid = [(x, known)]
+        for _ in range(levels - 1):
+            x, known = F.avg_pool2d(x * known, 2), F.avg_pool2d(known, 2)
+            x = x / known.clamp_min(1e-6)
+            pyramid.append((x, known))
+        motion = x.new_zeros(n, 2, x.shape[2] // COARSE, x.shape[3] // COARSE)
+        for level, (x, known) in enumerate(reversed(pyramid)):
+            if level:
+                motion = 2 * _larger(motion, 2)
+            for _ in range(iterations):
+                motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
+        return _larger(motion, COARSE)[..., :height, :width].contiguous()
+
+
+def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
+    """Maps whose unknown pixels go on smoothly from the known ones: what is there is the mean of what lies around.
+
+    Means of 2×2 known pixels are made until one pixel is left; then each unknown pixel takes the coarser map's value.
+
+    Args:
+        x: ``(N, C, H, W)``; what stands in unknown pixels is not read, but must be finite.
+        known: 1 where known and 0 elsewhere, ``(N, 1, H, W)``.
+
+    Reference:
+        Gortler, S. et al. (1996). The Lumigraph, section 3.4 (pull–push). https://doi.org/10.1145/237170.237200
+
+    Example:
+        >>> fill_unknown(torch.tensor([[[[3.0, 0.0]]]]), torch.tensor([[[[1.0, 0.0]]]])).tolist()
+        [[[[3.0, 3.0]]]]
+    """
+    height, width = x.shape[-2:]
+    if height == width == 1:
+        return x * known
+    edges = (0, width % 2, 0, height % 2)
+    share = F.avg_pool2d(F.pad(known, edges), 2)
+    means = F.avg_pool2d(F.pad(x * known, edges), 2) / share.clamp_min(1e-6)
+    around = _larger(fill_unknown(means, (share > 0).to(x.dtype)), 2)[..., :height, :width]
+    return torch.where(known > 0, x, around)
+
+
+def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
+    """One Gauss–Newton step of the motion, which is smoothed by how sure it is at each place."""
+    n, pairs = x.shape[0], x.shape[1] - 1
+    half = (_larger(motion, COARSE) / 2).repeat_interleave(pairs, dim=0)
+    both = torch.cat([x, known], dim=2)  # sampled at once
+    before, seen_before = sample(both[:, :-1].flatten(0, 1), -half, "border").chunk(2, dim=1)
+    after, seen_after = sample(both[:, 1:].flatten(0, 1), half, "border").chunk(2, dim=1)
+    difference = after - before
+    gx, gy = _gradient((after + before) / 2)
+    weight = (seen_before * seen_after).square() / (1 + difference.square())
+    products = torch.cat([gx * gx, gx * gy, gy * gy, gx * difference, gy * difference], dim=1)
+    sums = F.avg_pool2d((weight * products).unflatten(0, (n, pairs)).sum(1), COARSE)
+    narrow = _blur(sums, 8.0 / COARSE)
+    wide = _wide(sums)
+    sums = narrow + WIDE * wide + WHOLE * sums.mean((2, 3), keepdim=True)
+    xx, xy, yy, xd, yd = sums.split(1, dim=1)
+    ridge = RIDGE * (xx + yy) + 1e-9
+    xx, yy = xx + ridge, yy + ridge
+    determinant = xx * yy - xy * xy
+    step = torch.cat([xy * yd - yy * xd, xy * xd - xx * yd], dim=1) / determinant
+    sure = narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]) + 1e-9
+    return _blur(sure * (motion + step.clamp(-FURTHEST, FURTHEST)), 1.0) / _blur(sure, 1.0)
+
+
+def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences along x and y; at the edges, with the edge repeated."""
+    p = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2, (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2
+
+
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    """Each map under a Gaussian window, with zeros beyond the edge."""
+    radius = int(2.5 * sigma + 0.5)
+    taps = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
+    taps = (-(taps**2) / (2 * sigma**2)).exp()
+    taps = taps / taps.sum()
+    maps = x.reshape(-1, 1, *x.shape[-2:])
+    maps = F.conv2d(maps, taps[None, None, None], padding=(0, radius))
+    return F.conv2d(maps, taps[None, None, :, None], padding=(radius, 0)).reshape(x.shape)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Each map under a window four times as wide, made on 4×4 means."""
+    height, width = x.shape[-2:]
+    means = F.avg_pool2d(F.pad(x, (0, -width % 4, 0, -height % 4)), 4)
+    return _larger(_blur(means, 8.0 / COARSE), 4)[..., :height, :width]
+
+
+def _larger(x: Tensor, factor: int) -> Tensor:
+    """Maps with so many times as many pixels a side, bilinearly."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

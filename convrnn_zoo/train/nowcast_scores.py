@@ -1,0 +1,123 @@
+"""What a nowcast reaches on the events of the test, as tables and as the metrics of its record."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.rain_events import Rain
+from ..models import Metric
+from .baselines import extrapolation
+from .steps import steps
+from .verify import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
+
+MEMBERS = 20
+"""Equally likely rates that stand for a pixel's probabilities where they are scored as an ensemble."""
+SPLIT = "windows of 4 + 12 frames every 30 minutes, at 2 km"
+
+
+def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
+    """pysteps' extrapolation of one sequence ``(T, H, W)``."""
+    return extrapolation(frames[None, :, None], horizon)[0, :, 0]
+
+
+def quantiles(exceedance: Callable[[Tensor, Sequence[float], int], Tensor], levels: Sequence[float]) -> Any:
+    """An ensemble of the equally likely rates that probabilities of exceeding `levels` stand for.
+
+    Between two levels the probability falls in a straight line, and beyond the last there is no rain.
+    """
+
+    def members(frames: Tensor, horizon: int) -> Tensor:
+        p = exceedance(frames, levels, horizon)  # (horizon, K, H, W)
+        out = []
+        for i in range(MEMBERS):
+            q = 1 - (i + 0.5) / MEMBERS  # the rate that is exceeded with this probability
+            rate = torch.zeros_like(p[:, 0])
+            for k in range(len(levels) - 1):
+                upper, lower = p[:, k], p[:, k + 1]
+                part = ((upper - q) / (upper - lower).clamp_min(1e-6)).clamp(0, 1)
+                rate = torch.where(
+                    upper > q, torch.lerp(torch.tensor(levels[k]), torch.tensor(levels[k + 1]), part), rate
+                )
+            out.append(rate.masked_fill(p[:, 0].isnan(), torch.nan))
+        return torch.stack(out)
+
+    return members
+
+
+def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int = 6) -> dict[str, Any]:
+    """The scores of a model of the kind of ``convgru_advection``, of the last frame and of pysteps' extrapolation.
+
+    Args:
+        model: has ``forecast`` and ``probabilities``.
+        rain: the events.
+        members: of pysteps' STEPS; 0 leaves ensembles out.
+        every: frames from the begin of a window to that of the next; ensembles are scored on every second window.
+
+    Returns:
+        By event the results of :func:`~convrnn_zoo.train.verify.verify` as ``"forecast"``, ``"last frame"`` and
+        ``"extrapolation"``, and of :func:`~convrnn_zoo.train.verify.verify_ensembles` as ``"ensembles"``.
+    """
+    levels = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
+    methods = {"forecast": model.forecast, "last frame": last_frame, "extrapolation": pysteps_extrapolation}
+    out: dict[str, Any] = {}
+    for event in rain:
+        out[event.event.name] = {
+            "title": f"{event.event.title}, {event.event.day}",
+            **verify(methods, event.frames, every),
+        }
+        if members:
+            ensembles = {
+                "forecast": quantiles(model.probabilities, levels),
+                "STEPS": lambda x, horizon: steps(x, horizon, members=members),
+                "extrapolation": lambda x, horizon: pysteps_extrapolation(x, horizon)[None],
+            }
+            out[event.event.name]["ensembles"] = verify_ensembles(ensembles, event.frames, 2 * every)
+    return out
+
+
+def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Header and rows of CSI by event and group, and of the MSE as a part of extrapolation's."""
+    groups = list(GROUPS)
+    rows = []
+    for event in scores.values():
+        for method in ("forecast", "extrapolation", "last frame"):
+            of = event[method]
+            csi = ["/".join(f"{of[f'CSI {t:g}'][g]:.3f}" for g in groups) for t in THRESHOLDS]
+            rows.append((event["title"], method, *csi, f"{of['MSE'] / event['extrapolation']['MSE']:.2f}"))
+    header = ["event", "method", *(f"CSI {t:g} mm/h, {' / '.join(groups)}" if i == 0 else f"{t:g} mm/h" for i, t in
+                                   enumerate(THRESHOLDS)), "MSE (extrapolation = 1)"]  # fmt: skip
+    return header, rows
+
+
+def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
+    """The record's metrics: CSI of each event and group, and the MSE."""
+    out = []
+    for event in scores.values():
+        named = [(f"CSI {t:g} mm/h, {g}", f"CSI {t:g}", g, "") for t in THRESHOLDS for g in GROUPS]
+        for name, key, group, unit in [("MSE", "MSE", None, "(mm/h)²"), *named]:
+            values = {
+                m: event[m][key] if group is None else event[m][key][group]
+                for m in ("forecast", "last frame", "extrapolation")
+            }
+            each = [w if group is None else w[group] for w in event["forecast"][f"{key} by window"]]
+            each = [v for v in each if v is not None and not math.isnan(v)]
+            if math.isnan(values["forecast"]):
+                continue
+            others = ", ".join(f"{m} ({v:.4g})" for m, v in values.items() if m != "forecast")
+            out.append(
+                Metric(
+                    name,
+                    round(values["forecast"], 4),
+                    event["title"],
+                    SPLIT,
+                    unit=unit,
+                    note=f"beside {others}; {len(each)} windows, from {min(each):.4g} to {max(each):.4g}",
+                    baselines={
+                        m: float(f"{v:.4g}") for m, v in values.items() if m != "forecast" and not math.isnan(v)
+                    },
+                )
+            )
+    return tuple(out)

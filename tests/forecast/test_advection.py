@@ -1,0 +1,162 @@
+"""The nowcast by motion and ConvGRU layers: its probabilities, its decisions, and what it takes."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.models._carried import carry, extrapolated
+from convrnn_zoo.models._exceedance import DECIDED, THRESHOLDS, between, decide, mean_rate
+from tests.forecast.test_motion import moving
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return convrnn_zoo.create_model("convgru_advection", hidden_channels=(4, 6)).eval()
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return moving("shift", (2.0, -1.0))[0]
+
+
+def probabilities(height=6, width=7):
+    return torch.rand(2, len(THRESHOLDS), height, width).sort(1, descending=True).values
+
+
+def test_the_mean_is_that_of_the_bins():
+    p = probabilities()
+    mass = p - torch.cat([p[:, 1:], torch.zeros_like(p[:, :1])], 1)
+    middles = [math.sqrt(a * b) for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
+    torch.testing.assert_close(mean_rate(p), sum(m * mass[:, i] for i, m in enumerate(middles)))
+
+
+def test_other_thresholds_lie_between_and_those_known_are_kept():
+    p = probabilities()
+    torch.testing.assert_close(between(p.logit(), THRESHOLDS), p, rtol=1e-3, atol=1e-5)
+    made = between(p.logit(), (0.05, 0.7, 3.0, 60.0))
+    assert (made[:, 1] <= p[:, 2]).all()
+    assert (made[:, 1] >= p[:, 3]).all()
+    assert (made[:, 0] >= p[:, 0] - 1e-5).all()
+    assert (made[:, 3] <= p[:, -1] + 1e-5).all()
+
+
+def expected_csi(p, chosen):
+    """By all outcomes of a few independent pixels."""
+    total = 0.0
+    for outcome in itertools.product((0, 1), repeat=len(p)):
+        o = torch.tensor(outcome)
+        chance = torch.where(o > 0, p, 1 - p).prod()
+        either = ((o > 0) | chosen).sum()
+        total += float(chance * (((o > 0) & chosen).sum() / either if either else 1.0))
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_decision_is_near_the_best_map(seed):
+    p = 0.25 + 0.7 * torch.rand(5, generator=torch.Generator().manual_seed(seed))
+    chosen = decide(p.reshape(1, 5), torch.ones(1, 5, dtype=torch.bool))[0]
+    best = max(expected_csi(p, torch.tensor(c)) for c in itertools.product((False, True), repeat=5))
+    assert expected_csi(p, chosen) > best - 0.03
+
+
+def test_a_decision_reads_only_what_is_known():
+    p = torch.full((4, 4), 0.3)
+    p[0] = 0.9
+    known = torch.ones(4, 4, dtype=torch.bool)
+    known[0] = False
+    assert torch.equal(decide(p, known)[1:], decide(p[1:], known[1:]))
+
+
+def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(model, frames):
+    made = model.exceedance(frames[None, :, None], 12)
+    rates = made.rates()
+    assert rates.shape == (1, 12, 1, *frames.shape[1:])
+    for threshold, least in DECIDED.items():
+        p = made.logits[..., THRESHOLDS.index(threshold), :, :].sigmoid()
+        agree = ((rates > threshold) == decide(p, made.known, least)).float().mean((2, 3, 4))[0]
+        moved = ((rates > threshold) == (made.moved.exp() > threshold)).float().mean((2, 3, 4))[0]
+        assert agree[-1] > 0.99  # an hour ahead extrapolation has no say
+        assert moved[0] > 0.98  # in five minutes it has most of it
+        assert agree[-1] > moved[-1]
+
+
+def test_fresh_weights_extrapolate(model, frames):
+    """Where the carried rain is above a threshold, its probability is above a half."""
+    c = carry(frames[None, :, None], 6)
+    probable = model.probabilities(frames, [0.5], horizon=6)[:, 0] > 0.5
+    for k in range(6):
+        wet = extrapolated(c, k, 0.0)[0][0, 0].exp() > 0.5
+        sure = extrapolated(c, k, 0.0)[2][0, 0] > 0.99
+        assert ((probable[k] == wet) | ~sure).float().mean() > 0.97
+
+
+def test_probabilities_fall_with_the_threshold_and_widen_with_the_lead_time(model, frames):
+    p = model.probabilities(frames, [0.1, 0.5, 1.0, 5.0, 40.0], horizon=8)
+    assert p.shape == (8, 5, *frames.shape[1:])
+    assert (p[:, 1:] <= p[:, :-1] + 1e-5).all()
+    doubt = (p * (1 - p)).mean((2, 3))[:, 1]
+    assert doubt[-1] > doubt[0]
+
+
+def test_what_was_outside_the_last_frame_is_nan_and_nothing_else(model, frames):
+    holed = frames.clone()
+    holed[:, :20, :30] = math.nan
+    holed[1, 60:, 60:] = math.nan
+    made = model.forecast(holed, 3)
+    assert torch.equal(made.isnan(), holed[-1].isnan().expand(3, -1, -1))
+    assert torch.equal(model.probabilities(holed, [1.0], 3).isnan()[:, 0], made.isnan())
+
+
+def test_a_last_frame_that_is_missing_is_refused_and_an_earlier_one_is_not(model, frames):
+    gap = frames.clone()
+    gap[1] = math.nan
+    assert model.forecast(gap, 2).isfinite().all()
+    gap[3] = math.nan
+    with pytest.raises(ValueError, match="last frame is unknown altogether"):
+        model.forecast(gap, 2)
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 11), (2, 1, 17, 24), (3, 2, 1, 8, 13)])
+def test_maps_of_any_size_come_back_as_they_came(model, shape):
+    made = model.forecast(torch.rand(shape) * 5, horizon=2)
+    steps = len(shape) - (3 if shape[-3] != 1 else 4)
+    assert made.shape == (*shape[:steps], 2, *shape[steps + 1 :])
+
+
+def test_padding_does_not_show(model, frames):
+    """A map of 112×128 alone, and the same with a column less, agree away from that edge."""
+    whole, cut = model.forecast(frames, 4), model.forecast(frames[..., :-1], 4)
+    difference = (whole[..., :-1] - cut).abs()[..., :100]
+    assert difference.mean() < 0.02 * whole.mean()
+
+
+def test_the_step_length_is_heeded(model, frames):
+    """The same frames ten minutes apart are as doubtful after six steps as those five minutes apart after twelve."""
+    quick = model.probabilities(frames, [0.5], 12, minutes=5)
+    slow = model.probabilities(frames, [0.5], 6, minutes=10)
+    doubt = [(p[-1] * (1 - p[-1])).mean() for p in (quick[:6], quick, slow)]
+    assert doubt[0] < doubt[2]
+    assert doubt[2] == pytest.approx(float(doubt[1]), rel=0.25)
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.0], [1.0, -2.0], [math.nan]])
+def test_thresholds_that_are_no_rates_are_refused(model, frames, thresholds):
+    with pytest.raises(ValueError, match="thresholds must be rain rates above 0"):
+        model.probabilities(frames, thresholds)
+
+
+@pytest.mark.parametrize("minutes", [0, -5, math.nan])
+def test_a_step_of_no_length_is_refused(model, frames, minutes):
+    with pytest.raises(ValueError, match="minutes must be above 0"):
+        model.forecast(frames, minutes=minutes)
+
+
+def test_chosen_lead_times_are_those_of_all(model, frames):
+    x = frames[None, :, None]
+    every, some = model.exceedance(x, 5), model.exceedance(x, 5, chosen=[0, 3])
+    torch.testing.assert_close(some.logits, every.logits[:, [0, 3]])
+    torch.testing.assert_close(some.hours, every.hours[[0, 3]])

@@ -1,0 +1,155 @@
+"""Motion is found to a tenth of a pixel, and what it carries arrives where pysteps carries it."""
+
+import importlib.util
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo.models.motion import estimate_motion, fill_unknown, sample, trajectories
+
+HEIGHT, WIDTH = 112, 128
+Y, X = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
+needs_pysteps = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
+)
+
+
+def showers(y, x, count=40):
+    """Rain in mm/h at places that need not be whole pixels."""
+    g = torch.Generator().manual_seed(0)
+    centres = torch.rand(count, 2, generator=g) * torch.tensor([HEIGHT, WIDTH])
+    size, rate = 2 + 4 * torch.rand(count, generator=g), 15 * torch.rand(count, generator=g) ** 2
+    squares = (y[..., None] - centres[:, 0]) ** 2 + (x[..., None] - centres[:, 1]) ** 2
+    return (rate * (-squares / (2 * size**2)).exp()).sum(-1)
+
+
+def moving(kind, amount):
+    """Four frames of showers and their true motion."""
+    cy, cx = (HEIGHT - 1) / 2, (WIDTH - 1) / 2
+    frames = []
+    for t in torch.arange(4) - 1.5:
+        if kind == "shift":
+            frames.append(showers(Y - amount[1] * t, X - amount[0] * t))
+            truth = torch.tensor(amount)[:, None, None].expand(2, HEIGHT, WIDTH)
+        elif kind == "rotation":
+            a = math.radians(amount)
+            c, s = torch.cos(-a * t), torch.sin(-a * t)
+            frames.append(showers(cy + (X - cx) * s + (Y - cy) * c, cx + (X - cx) * c - (Y - cy) * s))
+            truth = torch.stack([-(Y - cy) * a, (X - cx) * a])
+        else:
+            k = torch.exp(-amount * t)
+            frames.append(showers(cy + (Y - cy) * k, cx + (X - cx) * k))
+            truth = torch.stack([(X - cx) * amount, (Y - cy) * amount])
+    return torch.stack(frames), truth
+
+
+def errors(motion, truth, frames, margin=16):
+    """Lengths of the errors where it rains, away from the edge, over which rain comes from nowhere."""
+    wet = (frames.nan_to_num(0) > 0.5).all(0)[margin:-margin, margin:-margin]
+    return (motion - truth).norm(dim=0)[margin:-margin, margin:-margin][wet]
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount"),
+    [
+        *(("shift", v) for v in ((0.0, 0.0), (0.3, -0.7), (3.5, 2.25), (-8.0, 5.0), (12.0, -9.0))),
+        *(("rotation", degrees) for degrees in (1.0, -3.0)),
+        *(("zoom", part) for part in (0.01, -0.02)),
+    ],
+)
+def test_made_up_motion_is_found_to_a_tenth_of_a_pixel(kind, amount):
+    frames, truth = moving(kind, amount)
+    found = errors(estimate_motion(frames[None])[0], truth, frames)
+    assert found.mean() < 0.05
+    assert found.quantile(0.95) < 0.1
+
+
+def test_what_is_unknown_has_no_motion_of_its_own():
+    frames, truth = moving("shift", (2.0, -1.0))
+    frames[:, 40:60, 50:90] = torch.nan  # stands still while the rain moves
+    frames[2, 70:80, 20:40] = torch.nan
+    found = errors(estimate_motion(frames[None])[0], truth, frames)
+    assert found.quantile(0.95) < 0.1
+
+
+def test_rain_that_grows_a_little_moves_as_it_did():
+    frames, truth = moving("shift", (2.0, -1.0))
+    growth = torch.tensor(1.02) ** torch.arange(4)[:, None, None]
+    assert errors(estimate_motion((frames * growth)[None])[0], truth, frames).mean() < 0.1
+
+
+def test_each_sequence_has_its_own_motion_and_any_number_of_frames_will_do():
+    frames, truth = moving("shift", (1.5, 0.5))
+    both = estimate_motion(torch.stack([frames, frames.flip(0)]))
+    torch.testing.assert_close(both[0], estimate_motion(frames[None])[0], rtol=1e-4, atol=1e-4)
+    assert errors(both[1], -truth, frames).mean() < 0.05
+    assert errors(estimate_motion(frames[None, 1:3])[0], truth, frames).mean() < 0.05
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 40, 40), (1, 3, 1, 1), (2, 2, 5, 7), (0, 4, 20, 20)])
+def test_maps_of_any_size_and_single_frames_stand_still(shape):
+    motion = estimate_motion(torch.ones(shape))
+    assert motion.shape == (shape[0], 2, *shape[2:])
+    assert (motion == 0).all()
+
+
+def test_nothing_known_or_no_rain_is_no_motion():
+    for value in (0.0, math.nan):
+        assert (estimate_motion(torch.full((1, 3, 32, 32), value)) == 0).all()
+
+
+def test_trajectories_turn_with_the_motion():
+    a = math.radians(3)
+    cy, cx = (HEIGHT - 1) / 2, (WIDTH - 1) / 2
+    back = trajectories(torch.stack([-(Y - cy) * a, (X - cx) * a])[None], 6)[0, -1]
+    c, s = math.cos(-6 * a), math.sin(-6 * a)
+    truth = torch.stack([(X - cx) * c - (Y - cy) * s + cx - X, (X - cx) * s + (Y - cy) * c + cy - Y])
+    middle = ((X - cx) ** 2 + (Y - cy) ** 2).sqrt() < 45
+    assert (back - truth).norm(dim=0)[middle].max() < 0.1
+
+
+def test_unknown_pixels_go_on_from_the_known_ones():
+    x = X.expand(1, 1, HEIGHT, WIDTH).clone()
+    known = (X < 100).float().expand(1, 1, HEIGHT, WIDTH)
+    filled = fill_unknown(x.masked_fill(known == 0, 1e6), known)
+    assert torch.equal(filled[known > 0], x[known > 0])
+    assert (filled[known == 0] < 100).all()
+    assert (filled[..., 100] - 99).abs().max() < 8  # no step where the known part ends
+    assert (fill_unknown(x, torch.zeros_like(known)) == 0).all()
+
+
+@needs_pysteps
+def test_extrapolation_is_pysteps_extrapolation():
+    from convrnn_zoo.data.rain_events import quiet_pysteps
+
+    frames, truth = moving("rotation", 2.0)
+    truth = truth + torch.tensor([1.5, -0.5])[:, None, None]
+    theirs = quiet_pysteps("extrapolation.semilagrangian").extrapolate(frames[-1].double().numpy(), truth.numpy(), 8)
+    ours = sample(frames[-1].expand(8, 1, -1, -1), trajectories(truth[None], 8)[0])[:, 0]
+    there = torch.from_numpy(np.isfinite(theirs))
+    assert there.float().mean() > 0.7
+    assert (ours - torch.from_numpy(theirs))[there].abs().max() < 1e-3
+
+
+@needs_pysteps
+def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
+    from convrnn_zoo.cli._frames import read_array
+    from convrnn_zoo.cli.demo import SAMPLE
+    from convrnn_zoo.data.rain_events import quiet_pysteps
+    from convrnn_zoo.train.baselines import extrapolation
+
+    frames = read_array(SAMPLE.with_name("rain.npz")).frames
+    inputs, truth = frames[:4], frames[4:16]
+    ours = estimate_motion(inputs[None])[0]
+    theirs = torch.from_numpy(quiet_pysteps("motion.lucaskanade").dense_lucaskanade(inputs.double().numpy())).float()
+    wet = (inputs > 0.5).all(0)
+    assert (ours - theirs).norm(dim=0)[wet].mean() < 0.25 * theirs.norm(dim=0)[wet].mean()
+
+    def csi(made):
+        hits, either = ((made > 0.5) & (truth > 0.5)).sum(), ((made > 0.5) | (truth > 0.5)).sum()
+        return float(hits / either)
+
+    carried = sample(inputs[-1].nan_to_num(0).expand(12, 1, -1, -1), trajectories(ours[None], 12)[0])[:, 0]
+    assert csi(carried) > csi(extrapolation(inputs[None, :, None], 12)[0, :, 0]) - 0.01

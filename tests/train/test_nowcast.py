@@ -1,0 +1,187 @@
+"""Nowcasts are trained on what is theirs to learn from, on crops of known rain, and go on where they were stopped."""
+
+import dataclasses
+import importlib.util
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo.data.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
+from convrnn_zoo.data.rain_events import EVENTS, TEST_DAYS, load_event, time_of_mch
+from convrnn_zoo.models._exceedance import THRESHOLDS
+from convrnn_zoo.train.nowcast import PLACES, Crops, cross_entropy, load_archives, train_on
+from convrnn_zoo.train.recipe import RECIPES, NowcastRecipe, Recipe
+from tests.made_data import write_fmi
+
+from .runs import interrupted, same
+
+RECIPE = NowcastRecipe(
+    weights="convgru_advection.test", data="rain", description="", license="mit", model={"hidden_channels": (3, 4)},
+    inputs=3, horizon=4, updates=4, checkpoint_every=2, batch_size=2, lr=0.003, size=16, from_mrms=0.5, bf16=True,
+)  # fmt: skip
+needs_pysteps = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
+)
+
+
+def event(steps=12, height=40, width=60, minutes=2.0):
+    """A shower that drifts, bytes as MRMS is kept."""
+    y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+    shower = torch.stack([30 * (-((x - 20 - t) ** 2 + (y - 20) ** 2) / 60).exp() for t in range(steps)])
+    return CodedEvent(code_of_rate(shower), minutes)
+
+
+@pytest.fixture
+def crops():
+    return Crops({"mrms": [event()], "europe": [event(minutes=5.0)]}, 16, 3, 4)
+
+
+def test_bytes_and_rates_go_round():
+    codes = torch.arange(256).to(torch.uint8)
+    assert torch.equal(code_of_rate(rate_of_code()), codes)
+    rate = torch.logspace(-1, 2, 50)
+    assert (rate_of_code()[code_of_rate(rate).long()] / rate - 1).abs().max() < 0.02
+
+
+def test_archives_of_mrms_are_read_and_what_is_none_is_refused(tmp_path):
+    codes = event().codes.numpy()
+    times = [f"00{2 * i:02d}00" for i in range(len(codes))]
+    np.savez(tmp_path / "mrms-a.npz", rate=codes, time=times)
+    (found,) = read_mrms(tmp_path)
+    assert torch.equal(found.codes, torch.from_numpy(codes))
+    assert found.minutes == 2
+    for bad, message in (
+        ({"rate": codes}, "expected rate, bytes"),
+        ({"rate": codes.astype(float), "time": times}, "expected rate, bytes"),
+        ({"rate": codes, "time": [*times[:-1], "005900"]}, "equal distances"),
+    ):
+        np.savez(tmp_path / "mrms-a.npz", **bad)
+        with pytest.raises(ValueError, match=message):
+            read_mrms(tmp_path)
+
+
+def test_the_days_of_the_test_are_never_learnt_from(tmp_path):
+    for day in (datetime(2017, 5, 9, 12), datetime(2016, 9, 28, 12)):
+        for i in range(6):
+            write_fmi(tmp_path, day + i * timedelta(minutes=5), np.full((4, 6), 100))
+    for split in PLACES:
+        assert len(load_archives(tmp_path, split, 2)["europe"]) == 1
+    for file in tmp_path.glob("2016*"):
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="no archive of MRMS, KNMI or FMI"):
+        load_archives(tmp_path, "train", 2)
+    assert len(TEST_DAYS) == len(EVENTS) == 4
+
+
+def test_places_to_learn_from_and_to_validate_on_lie_apart(tmp_path):
+    codes = torch.zeros(3, 4, 3000, dtype=torch.uint8) + (torch.arange(3000) % 250).to(torch.uint8)
+    codes[:, 0, :] = (torch.arange(3000) // 250).to(torch.uint8)
+    np.savez(tmp_path / "mrms-a.npz", rate=codes.numpy(), time=["000000", "000200", "000400"])
+    train, test = (load_archives(tmp_path, split, 2)["mrms"][0].codes for split in ("train", "test"))
+    columns = [{tuple(c) for c in part[0, :2].T.tolist()} for part in (train, test)]
+    assert not columns[0] & columns[1]
+
+
+def test_crops_are_rates_at_equal_distances_whatever_the_source(crops):
+    torch.manual_seed(0)
+    minutes = set()
+    for _ in range(30):
+        frames, step = crops.draw(2, 0.5)
+        minutes.add(step)
+        assert frames.shape[0] == 2
+        assert frames.shape[2:] == (1, 16, 16)
+        assert 3 < frames.shape[1] <= 7
+        assert (frames >= 0).all()
+    assert minutes <= {2.0, 4.0, 6.0, 5.0, 10.0}
+    assert len(minutes) > 2
+
+
+def test_the_loss_is_that_of_each_threshold_and_blind_to_the_unknown():
+    truth = torch.tensor([[[3.0, math.nan]]])  # (N, H, W)
+    right = torch.where(torch.tensor(THRESHOLDS) < 3, 20.0, -20.0)[None, :, None, None].expand(1, -1, 1, 2)
+    assert cross_entropy(right, truth) < 1e-6
+    wrong = right.clone()
+    wrong[..., 1] *= -1  # where nothing is known
+    assert torch.equal(cross_entropy(wrong, truth), cross_entropy(right, truth))
+    wrong[..., 0] *= -1
+    assert cross_entropy(wrong, truth) > 20
+
+
+def test_an_interrupted_run_ends_where_the_whole_one_does(crops, tmp_path):
+    whole = train_on(crops, RECIPE, tmp_path / "whole", progress=False)
+    interrupted(lambda: train_on(crops, RECIPE, tmp_path / "cut", progress=False), saves=1)
+    assert same(train_on(crops, RECIPE, tmp_path / "cut", progress=False), whole)
+    assert len(list((tmp_path / "whole").glob("update*.safetensors"))) == 2
+
+
+def test_it_learns(crops, tmp_path):
+    recipe = dataclasses.replace(RECIPE, updates=30, checkpoint_every=30, from_mrms=0.0, bf16=False)
+    torch.manual_seed(1)
+    frames, minutes = crops.draw(8, 0.0)
+
+    def loss(model):
+        with torch.no_grad():
+            made = model.exceedance(frames[:, :3], frames.shape[1] - 3, minutes)
+        return cross_entropy(made.logits, frames[:, 3:])
+
+    fresh = train_on(crops, dataclasses.replace(recipe, updates=1, lr=1e-9), tmp_path / "fresh", progress=False)
+    assert loss(train_on(crops, recipe, tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if isinstance(Recipe.read(n), NowcastRecipe)])
+def test_recipes_of_nowcasts_build_their_model(name):
+    recipe = Recipe.read(name)
+    model = recipe.create_model(horizon=recipe.horizon, device="meta")
+    assert model.horizon == recipe.horizon
+    assert sum(recipe.cycles or (recipe.updates,)) == recipe.updates
+
+
+def test_times_and_gaps_of_events(tmp_path):
+    assert time_of_mch(tmp_path / "AQC161940000V_00005.801.gif") == datetime(2016, 7, 12)
+    with pytest.raises(ValueError, match="AQCyydddhhmm"):
+        time_of_mch(tmp_path / "radar.gif")
+    with pytest.raises(FileNotFoundError, match="download_pysteps_data"):
+        load_event(tmp_path, EVENTS[0])
+    for i in (0, 1, 3):
+        write_fmi(tmp_path, datetime(2017, 5, 9, 12) + i * timedelta(minutes=5), np.full((4, 6), 100))
+    with pytest.raises(ValueError, match="five minutes apart"):
+        load_event(tmp_path, EVENTS[0])
+
+
+@needs_pysteps
+def test_scores_are_those_counted_by_hand():
+    from convrnn_zoo.train.verify import last_frame, verify, verify_ensembles
+
+    frames = torch.rand(16, 9, 8, generator=torch.Generator().manual_seed(0)) ** 4 * 8
+    frames[:, 0] = math.nan
+    frames[7, 3, 3] = math.nan
+    scores = verify({"last frame": last_frame}, frames)["last frame"]
+    truth, made = frames[4:], frames[3].expand(12, -1, -1)
+    known = truth.isfinite()
+    for threshold in (0.5, 2.0):
+        hit = ((truth > threshold) & (made > threshold) & known).sum((1, 2))
+        either = (((truth > threshold) | (made > threshold)) & known).sum((1, 2))
+        by_group = [float(hit[g].sum() / either[g].sum()) for g in (slice(3), slice(3, 6), slice(6, 12))]
+        assert list(scores[f"CSI {threshold:g}"].values()) == pytest.approx(by_group)
+        assert scores[f"CSI {threshold:g} by window"] == [scores[f"CSI {threshold:g}"]]
+    assert scores["MSE"] == pytest.approx(float((truth - made)[known].square().mean()), rel=1e-5)
+    bias = [float(m[k].mean() / t[k].mean()) for m, t, k in zip(made, truth, known, strict=True)]
+    assert scores["bias by frame"] == pytest.approx(bias, rel=1e-5)
+    members = verify_ensembles({"still": lambda x, h: last_frame(x, h)[None]}, frames)["still"]
+    error = [float((m - t)[k].abs().mean()) for m, t, k in zip(made, truth, known, strict=True)]
+    assert members["CRPS by frame"] == pytest.approx(error, rel=1e-4)  # of one member, the absolute error
+    wrong = [float(((m > 2) != (t > 2))[k].float().mean()) for m, t, k in zip(made, truth, known, strict=True)]
+    assert members["Brier 2 by frame"] == pytest.approx(wrong)
+
+
+def test_equally_likely_rates_stand_for_the_probabilities():
+    from convrnn_zoo.train.nowcast_scores import MEMBERS, quantiles
+
+    levels = (0.1, 1.0, 10.0, 20.0)
+    p = torch.tensor([0.8, 0.5, 0.1, 0.0]).reshape(1, 4, 1, 1)
+    rates = quantiles(lambda frames, thresholds, horizon: p, levels)(torch.zeros(4, 1, 1), 1).flatten()
+    assert len(rates) == MEMBERS
+    assert [int((rates > t).sum()) for t in levels] == [16, 10, 2, 0]
