@@ -102,7 +102,8 @@ class ConvGRUAdvection(Forecaster):
             "stem": r"^(?:stem|details)",
             "encoder": r"^(?:encoder|down|coarse_encoder)",
             "forecaster": r"^(?:coarse_forecaster|up|forecaster)",
-            "head": r"^(?:fold|mix|head|trust|unseen)",
+            "mix": r"^(?:fold|mix|trust|unseen)",
+            "head": r"^head",
         }
 
     def forward(self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES) -> Tensor:

@@ -103,7 +103,7 @@ class MAU(AutoregressiveForecaster):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
-        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "head": r"^ups|^head|^unread"}
+        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head|^unread"}
 
 
 _DOC = """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.

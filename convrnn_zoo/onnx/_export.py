@@ -16,6 +16,12 @@ from torch.export import ExportedProgram
 from .._extras import need
 from .._whole import whole
 from ..layers._checks import choice
+from ..models import EnsembleForecaster
+from ..models.convgru_advection import ConvGRUAdvection
+from ..models.e3d_lstm import E3DLSTM
+from ..models.mau import MAU
+from ..models.mim import MIM
+from ..models.phydnet import PhyDNet
 from . import _sequence, _step
 from ._check import check, traced_sizes
 from ._errors import ExportError
@@ -24,6 +30,8 @@ from ._plan import Plan
 from ._scan import check_version
 from ._write import run_file, run_program, to_onnx, trace
 
+NOT_YET = (ConvGRUAdvection, EnsembleForecaster, E3DLSTM, MAU, MIM, PhyDNet)
+"""Forecasters that read noise, and those that the exporters of torch cannot take."""
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 DTYPES = {"onnx": (torch.float32, torch.float16, torch.float64), "torch": (torch.float32, torch.float16,
           torch.float64, torch.bfloat16)}  # fmt: skip
@@ -111,6 +119,8 @@ def plan_of(model: nn.Module, form: str, state: bool, lengths: bool | None, hori
     Raises:
         ExportError: the model has no such form, or not with these options.
     """
+    if isinstance(model, NOT_YET):
+        raise ExportError(f"{type(model).__name__} has no export yet; run it in PyTorch")
     if form == "sequence":
         check_version()
         return _sequence.plan(model, state, lengths, horizon)

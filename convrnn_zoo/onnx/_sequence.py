@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import ConvRNNBase
 from ..layers._conv import same_padding
-from ..models import AutoregressiveForecaster, ConvRNNModel, EnsembleForecaster, Forecaster, ZooModel
+from ..models import AutoregressiveForecaster, ConvRNNModel, Forecaster, ZooModel
 from ..models._sequences import valid_steps
 from ._errors import ExportError
 from ._layers import Stack, loops_in_graph
@@ -25,10 +25,6 @@ def plan(model: Any, state: bool, lengths: bool | None, horizon: int | None) -> 
     Raises:
         ExportError: the model has no sequence form, or not with these options.
     """
-    if isinstance(model, EnsembleForecaster):
-        raise ExportError(
-            f"a {type(model).__name__} reads noise, for each step and member, and has no export yet; run it in PyTorch"
-        )
     if isinstance(model, Forecaster):
         if state or lengths:
             raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
@@ -39,7 +35,7 @@ def plan(model: Any, state: bool, lengths: bool | None, horizon: int | None) -> 
         return _layers(model, state, lengths)
     if isinstance(model, ZooModel):
         raise ExportError(
-            f"a {type(model).__name__} has no export yet; its recurrent layers, among its modules, have one"
+            f"{type(model).__name__} has no export yet; its recurrent layers, among its modules, have one"
         )
     raise ExportError(
         f"the sequence form expected a ConvRNNModel, a sequence layer or a forecaster, got {type(model).__name__}; "

@@ -3,15 +3,18 @@
 import contextlib
 import io
 import warnings
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from .._extras import need
 from ..data.rain_events import quiet_pysteps
 
 DRY, DRIEST = -15.0, 0.1
 """What dry pixels are in dB, and the rate in mm/h from which on rain is rain: those of pysteps' examples."""
+
+np: Any = need("numpy", "cli")
 
 
 def steps(

@@ -5,10 +5,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from .._extras import need
 from ..data.rain_events import quiet_pysteps
 
 Nowcast = Callable[[Tensor, int], Tensor]
@@ -23,6 +23,8 @@ SCALES = {"4–16 km": (4, 16), "16–64 km": (16, 64)}
 """Wavelengths over which the power spectrum is compared with the truth's."""
 SPECTRA = (5, 11)
 """Of these frames, counted from 0."""
+
+np: Any = need("numpy", "cli")
 
 
 class Window(NamedTuple):

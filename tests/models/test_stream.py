@@ -16,7 +16,7 @@ NAMES = list(entry_points())
 SMALL = {"convgru_ef": 4, "convlstm_ef": 4, "convgru_hko7": 4, "trajgru_hko7": 4}
 REFUSED_KINDS = (
     convrnn_zoo.EnsembleForecaster, convrnn_zoo.VideoModel, models.utae.ImageSeriesModel,
-    models.rvm.RecurrentDecoderModel, models.bcdunet.BCDUNet,
+    models.rvm.RecurrentDecoderModel, models.bcdunet.BCDUNet, models.convgru_advection.ConvGRUAdvection,
 )  # fmt: skip
 REFUSED = {n for n in NAMES if isinstance(convrnn_zoo.create_model(n, device="meta"), REFUSED_KINDS)}
 """Networks that read noise, several maps, or no frames in turn."""
@@ -36,7 +36,7 @@ def input_of(name, model, batch=2, steps=5):
 @pytest.mark.parametrize("name", NAMES)
 def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
     if name in REFUSED:
-        with pytest.raises(ValueError, match=r"Stream expected a ConvRNNModel|in both directions"):
+        with pytest.raises(ValueError, match=r"Stream expected a sequence model|in both directions"):
             Stream(convrnn_zoo.create_model(name, device="meta").eval())
         return
     model = build(name)

@@ -47,8 +47,9 @@ if isinstance(tagged, convrnn_zoo.Forecaster):
     assert_type(tagged.forecast(torch.zeros(4, 8, 8)), Tensor)
     if tagged.preprocessing is not None:
         assert_type(tagged.preprocessing.unit, str)
-if isinstance(model, convrnn_zoo.ConvRNNModel):
-    said: list[str] = [p.label for p in model.classify([torch.zeros(7, 1, 8, 8)])]
+other = convrnn_zoo.from_pretrained("me/gestures")
+if isinstance(other, convrnn_zoo.ConvRNNModel):
+    said: list[str] = [p.label for p in other.classify([torch.zeros(7, 1, 8, 8)])]
 if tagged.record is not None:
     assert_type(tagged.record.trained_on, str)
 
