@@ -72,7 +72,8 @@ class Stream:
         if not (self._is_layer or self._is_forecaster or isinstance(model, ConvRNNModel)):
             cure = "; carry its state from chunk to chunk with forward_sequence" * hasattr(model, "forward_sequence")
             raise ValueError(
-                f"Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got {owner}{cure}"
+                "Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got "
+                f"{owner}{cure}"
             )
         self.state: State = None
         """The state after what was read, as the model gives it; None before the first frame."""

@@ -19,7 +19,8 @@ from tests.made_data import write_fmi
 from .runs import interrupted, same
 
 RECIPE = NowcastRecipe(
-    weights="convgru_advection.test", data="rain", description="Forecasts rain.", license="mit", model={"hidden_channels": (3, 4)},
+    weights="convgru_advection.test", data="rain", description="Forecasts rain.", license="mit",
+    model={"hidden_channels": (3, 4)},
     inputs=3, horizon=4, updates=4, checkpoint_every=2, batch_size=2, lr=0.003, size=16, from_mrms=0.5, bf16=True,
 )  # fmt: skip
 needs_pysteps = pytest.mark.skipif(
