@@ -1,6 +1,7 @@
 """What a nowcast reaches on the events of the test, as tables and as the metrics of its record."""
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .verify import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
 MEMBERS = 20
 """Equally likely rates that stand for a pixel's probabilities where they are scored as an ensemble."""
 SPLIT = "windows of 4 + 12 frames every 30 minutes, at 2 km"
+SPLIT_OF_ENSEMBLES = "windows of 4 + 12 frames every hour, at 2 km, mean over 12 frames"
 
 
 def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
@@ -93,7 +95,7 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
-    """The record's metrics: CSI of each event and group, and the MSE."""
+    """The record's metrics: CSI of each event and group, and the MSE; CRPS and Brier scores where there are ensembles."""
     out = []
     for event in scores.values():
         named = [(f"CSI {t:g} mm/h, {g}", f"CSI {t:g}", g, "") for t in THRESHOLDS for g in GROUPS]
@@ -118,6 +120,18 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
                     baselines={
                         m: float(f"{v:.4g}") for m, v in values.items() if m != "forecast" and not math.isnan(v)
                     },
+                )
+            )
+        for key, unit in (("CRPS", "mm/h"), ("Brier 0.5", ""), ("Brier 2", "")) if "ensembles" in event else ():
+            of = {m: statistics.fmean(scored[f"{key} by frame"]) for m, scored in event["ensembles"].items()}
+            out.append(
+                Metric(
+                    f"{key} mm/h" if not unit else key,
+                    round(of.pop("forecast"), 4),
+                    event["title"],
+                    SPLIT_OF_ENSEMBLES,
+                    unit=unit,
+                    baselines={m: float(f"{v:.4g}") for m, v in of.items()},
                 )
             )
     return tuple(out)
