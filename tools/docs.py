@@ -123,13 +123,19 @@ def nowcasts(page: str) -> str:
                 those = [of.get(f"CSI {t} mm/h, {group}") for t in ("0.5", "2", "5")]
                 csi = ["–" if m is None else f"{m.value:.3f} ({m.baselines['extrapolation']:.3f})" for m in those]
                 rows.append((event, group, *csi, f"{mse:.2f}" if group == groups[0] else ""))
-    header = (
-        "event",
-        "lead time",
-        *(f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")),
-        "MSE / extrapolation's",
-    )
-    return markdown(header, rows)
+    csi_of = [f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")]
+    return markdown(("event", "lead time", *csi_of, "MSE / extrapolation's"), rows)
+
+
+def ensembles(page: str) -> str:
+    """A row an event: CRPS and Brier scores of the nowcast's probabilities beside those of STEPS."""
+    rows: list[tuple[object, ...]] = []
+    names = ("CRPS", "Brier 0.5 mm/h", "Brier 2 mm/h")
+    for record in WEIGHTS.values():
+        for event in dict.fromkeys(m.dataset for m in record.metrics if "STEPS" in m.baselines):
+            of = {m.name: m for m in record.metrics if m.dataset == event}
+            rows.append((event, *(f"{of[n].value:.4f} ({of[n].baselines['STEPS']:.4f})" for n in names)))
+    return markdown(("event", *(f"{n} (STEPS)" for n in names)), rows)
 
 
 def demo(page: str) -> str:
@@ -271,7 +277,7 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, padding, demo, sources, commands,
+        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, ensembles, padding, demo, sources, commands,
         versions, entries, citation, speed, speed_summary, machine,
     )
 }  # fmt: skip

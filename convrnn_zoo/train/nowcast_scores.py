@@ -95,7 +95,7 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
-    """The record's metrics: CSI of each event and group, and the MSE; CRPS and Brier scores where there are ensembles."""
+    """The record's metrics: CSI of each event and group, the MSE, and of ensembles CRPS and Brier scores."""
     out = []
     for event in scores.values():
         named = [(f"CSI {t:g} mm/h, {g}", f"CSI {t:g}", g, "") for t in THRESHOLDS for g in GROUPS]
