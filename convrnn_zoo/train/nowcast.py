@@ -140,7 +140,7 @@ def train_nowcast(recipe: NowcastRecipe, *, data: Path | None, out: Path, into: 
     model = train_on(crops, recipe, out, progress)
     scores = score_nowcast(model.eval(), rain)
     return write_weights(
-        recipe, model, ARCHIVES, metrics_of(scores), into,
+        recipe, model, ARCHIVES, metrics_of(scores, ARCHIVES.title), into,
         model_args={**recipe.model, "horizon": recipe.horizon},
         input_shape=("T", 1, "H", "W"),
         in_chans=1,
