@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -43,6 +43,8 @@ PRECISIONS = ROOT / "tools" / "precision.json"
 """What ``python -m benchmarks.norms`` and ``python -m tools.precision`` have measured."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """The versions that the tests were run with, a row a run."""
+NOWCASTS = ROOT / "tools" / "nowcasts.json"
+"""The scores of the shipped nowcast on each event of the test."""
 CARDS = {"README.md": "model_cards"}
 """Where the cards lie, seen from a page; from a page of the site, in ``weights/``."""
 
@@ -122,22 +124,30 @@ def padding(page: str) -> str:
 def nowcasts(page: str) -> str:
     """A row an event and a group of lead times: CSI and MSE of the nowcast weights beside extrapolation's."""
     rows: list[tuple[object, ...]] = []
-    for record in WEIGHTS.values():
-        for event in dict.fromkeys(m.dataset for m in record.metrics if m.dataset != record.dataset):
-            of = {m.name: m for m in record.metrics if m.dataset == event}
-            groups = list(dict.fromkeys(n.partition(", ")[2] for n in of if n.startswith("CSI")))
-            mse = of["MSE"].value / of["MSE"].baselines["extrapolation"]
-            for group in groups:
-                those = [of.get(f"CSI {t} mm/h, {group}") for t in ("0.5", "2", "5")]
-                csi = ["–" if m is None else f"{m.value:.3f} ({m.baselines['extrapolation']:.3f})" for m in those]
-                rows.append((event, group, *csi, f"{mse:.2f}" if group == groups[0] else ""))
-    header = (
-        "event",
-        "lead time",
-        *(f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")),
-        "MSE / extrapolation's",
-    )
-    return markdown(header, rows)
+    for event in _nowcasts():
+        ours, theirs = event["forecast"], event["extrapolation"]
+        for i, group in enumerate(ours["CSI 0.5"]):
+            csi = [f"{ours[k][group]:.3f} ({theirs[k][group]:.3f})" for k in ("CSI 0.5", "CSI 2", "CSI 5")]
+            rows.append((event["title"], group, *csi, "" if i else f"{ours['MSE'] / theirs['MSE']:.2f}"))
+    csi_of = [f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")]
+    return markdown(("event", "lead time", *csi_of, "MSE / extrapolation's"), rows)
+
+
+def ensembles(page: str) -> str:
+    """A row an event: CRPS and Brier scores of the nowcast's probabilities beside those of STEPS."""
+    names = ("CRPS", "Brier 0.5", "Brier 2")
+    rows: list[tuple[object, ...]] = []
+    for event in _nowcasts():
+        means = {m: [fmean(of[f"{n} by frame"]) for n in names] for m, of in event["ensembles"].items()}
+        rows.append(
+            (event["title"], *(f"{a:.4f} ({b:.4f})" for a, b in zip(means["forecast"], means["STEPS"], strict=True)))
+        )
+    return markdown(("event", *(f"{n} (STEPS)" for n in names)), rows)
+
+
+def _nowcasts() -> list[dict[str, Any]]:
+    """What ``convrnn-zoo verify --members 20 --json`` wrote, by event."""
+    return list(json.loads(NOWCASTS.read_text(encoding="utf-8")).values())
 
 
 def demo(page: str) -> str:
@@ -339,8 +349,8 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, padding, demo, sources, commands,
-        exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
+        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, ensembles, padding, demo, sources,
+        commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
         published_speed,
     )
 }  # fmt: skip

@@ -79,7 +79,7 @@ class Rain(NamedTuple):
 
 EVENTS = (
     RainEvent("fmi_20170509", date(2017, 5, 9), "Finland, small showers", "20170509*_fmi.radar.composite*.pgm*"),
-    RainEvent("mch_20150515", date(2015, 5, 15), "Switzerland, widespread rain", "AQC15135*.gif"),
+    RainEvent("mch_20150515", date(2015, 5, 15), "Switzerland, slow storms", "AQC15135*.gif"),
     RainEvent("mch_20160711", date(2016, 7, 11), "Switzerland, thunderstorms", "AQC1619[34]*.gif"),
     RainEvent("mch_20170131", date(2017, 1, 31), "Switzerland, winter rain", "AQC17031*.gif"),
 )

@@ -237,7 +237,7 @@ https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023, https://doi.
 layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
 Args:
-    pretrained: load the weights of the name's tag, or its first.
+    pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels ((32, 64)), horizon (12).
 
 Example:

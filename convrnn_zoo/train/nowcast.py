@@ -146,7 +146,7 @@ def train_nowcast(recipe: NowcastRecipe, *, data: Any, out: Path, into: Path | N
     model = train_on(crops, recipe, out, progress)
     scores = score_nowcast(model.eval(), rain)
     return write_weights(
-        recipe, model, ARCHIVES, metrics_of(scores), into or out,
+        recipe, model, ARCHIVES, metrics_of(scores, ARCHIVES.title), into or out,
         repository=into is None,
         input_shape=("T", 1, "H", "W"),
         in_chans=1,

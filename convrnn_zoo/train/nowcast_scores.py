@@ -1,7 +1,7 @@
 """What a nowcast reaches on the events of the test, as tables and as the metrics of its record."""
 
-import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from .verify import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
 
 MEMBERS = 20
 """Equally likely rates that stand for a pixel's probabilities where they are scored as an ensemble."""
-SPLIT = "windows of 4 + 12 frames every 30 minutes, at 2 km"
+SPLIT = "mean of four other events (Finland 2017, Switzerland 2015 to 2017), windows of 4 + 12 frames every 30 minutes"
 
 
 def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
@@ -92,32 +92,40 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
     return header, rows
 
 
-def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
-    """The record's metrics: CSI of each event and group, and the MSE."""
+def metrics_of(scores: dict[str, Any], dataset: str) -> tuple[Metric, ...]:
+    """The record's metrics, each the mean of the events: CSI by group of lead times, the MSE as a part of
+    extrapolation's, and of ensembles the CRPS and Brier scores."""
+    events = list(scores.values())
     out = []
-    for event in scores.values():
-        named = [(f"CSI {t:g} mm/h, {g}", f"CSI {t:g}", g, "") for t in THRESHOLDS for g in GROUPS]
-        for name, key, group, unit in [("MSE", "MSE", None, "(mm/h)²"), *named]:
-            values = {
-                m: event[m][key] if group is None else event[m][key][group]
-                for m in ("forecast", "last frame", "extrapolation")
-            }
-            each = [w if group is None else w[group] for w in event["forecast"][f"{key} by window"]]
-            each = [v for v in each if v is not None and not math.isnan(v)]
-            if math.isnan(values["forecast"]):
-                continue
-            others = ", ".join(f"{m} ({v:.4g})" for m, v in values.items() if m != "forecast")
-            out.append(
-                Metric(
-                    name,
-                    round(values["forecast"], 4),
-                    event["title"],
-                    SPLIT,
-                    unit=unit,
-                    note=f"beside {others}; {len(each)} windows, from {min(each):.4g} to {max(each):.4g}",
-                    baselines={
-                        m: float(f"{v:.4g}") for m, v in values.items() if m != "forecast" and not math.isnan(v)
-                    },
-                )
+
+    def add(name: str, unit: str, of: Sequence[Mapping[str, float]]) -> None:
+        means = {method: statistics.fmean(event[method] for event in of) for method in of[0]}
+        value = means.pop("forecast")
+        least, most = min(event["forecast"] for event in of), max(event["forecast"] for event in of)
+        note = ", ".join(f"{method} ({v:.4g})" for method, v in means.items())
+        out.append(
+            Metric(
+                name,
+                round(value, 4),
+                dataset,
+                SPLIT,
+                unit=unit,
+                note=f"beside {note}; from {least:.4g} to {most:.4g} by event",
+                baselines={method: float(f"{v:.4g}") for method, v in means.items()},
             )
+        )
+
+    methods = ("forecast", "last frame", "extrapolation")
+    for t in THRESHOLDS:
+        for group in GROUPS:
+            add(f"CSI {t:g} mm/h, {group}", "", [{m: e[m][f"CSI {t:g}"][group] for m in methods} for e in events])
+    add(
+        "MSE relative to extrapolation",
+        "",
+        [{m: e[m]["MSE"] / e["extrapolation"]["MSE"] for m in methods} for e in events],
+    )
+    for key, unit in (("CRPS", "mm/h"), ("Brier 0.5", ""), ("Brier 2", "")):
+        if all("ensembles" in e for e in events):
+            each = [{m: statistics.fmean(of[f"{key} by frame"]) for m, of in e["ensembles"].items()} for e in events]
+            add(key if unit else f"{key} mm/h", unit, each)
     return tuple(out)

@@ -173,7 +173,7 @@ def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int
         for t in THRESHOLDS:
             out[name][f"Brier {t:g} by frame"] = [float(np.mean(b)) for b in brier[name, t]]
             with np.errstate(invalid="ignore", divide="ignore"):
-                observed, forecast = prob.reldiag_compute(diagrams[name, t])
+                forecast, observed = prob.reldiag_compute(diagrams[name, t])
             out[name][f"reliability {t:g}"] = {"forecast": _numbers(forecast), "observed": _numbers(observed)}
     return out
 

@@ -67,7 +67,9 @@ def test_default_horizons_are_the_papers():
     assert FULL["convlstm_shi2015_radar"].horizon == 15
     assert FULL["trajgru_hko7"].horizon == FULL["convgru_hko7"].horizon == 20
     assert (FULL["convgru_irene"].horizon, FULL["dgmr"].horizon) == (12, 18)
-    others = set(NAMES) - {n for n in NAMES if "radar" in n or "hko7" in n} - {"convgru_irene", "dgmr"}
+    assert FULL["convgru_advection"].horizon == 12
+    radar = {"convgru_irene", "dgmr", "convgru_advection"} | {n for n in NAMES if "radar" in n or "hko7" in n}
+    others = set(NAMES) - radar
     assert {FULL[n].horizon for n in others} == {10}
 
 

@@ -171,6 +171,7 @@ def digest(out):
     return sha256(out / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(tmp_path, digits):
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(FILE.format(batch=2))

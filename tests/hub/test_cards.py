@@ -53,7 +53,7 @@ def test_a_record_card_is_read_in_a_minute(record):
 @every_record
 def test_ids_are_the_hubs_or_not_there(record):
     data = ModelCard(card_text(record)).data
-    assert set(data.metrics) <= {"accuracy", "f1", "mae", "mse"}
+    assert set(data.metrics or ()) <= {"accuracy", "f1", "mae", "mse"}
     assert set(data.datasets or ()) <= {"ylecun/mnist", "zalando-datasets/fashion_mnist"}
     assert data.eval_results is None
 

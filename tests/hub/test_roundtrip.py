@@ -156,6 +156,7 @@ def test_a_changed_classifier_is_what_is_saved(tmp_path):
     assert from_pretrained(tmp_path).global_pool == "avg"
 
 
+@pytest.mark.slow
 def test_the_command_line_in_processes_of_its_own(hub, python, tmp_path):
     """Every family: pushed, pulled and pulled offline, each in a fresh process."""
     models = {name: make(name) for name in representatives()}

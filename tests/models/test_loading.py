@@ -11,6 +11,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models import _loading, _weights
 from convrnn_zoo.models._loading import sha256_of
+from convrnn_zoo.models.convgru_advection import ConvGRUAdvection
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 CLASSIFIERS = pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def load(record, **kwargs):
 def built(monkeypatch):
     """The device of every model that is constructed, in order."""
     devices = []
-    for kind in (convrnn_zoo.ConvRNNModel, convrnn_zoo.ConvRNNForecaster):
+    for kind in (convrnn_zoo.ConvRNNModel, convrnn_zoo.ConvRNNForecaster, ConvGRUAdvection):
 
         def construct(self, *args, original=kind.__init__, **kwargs):
             original(self, *args, **kwargs)

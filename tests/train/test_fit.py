@@ -165,7 +165,7 @@ def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="not valid TOML"):
         Recipe.read(file)
     file.write_text("epochs = 1")
-    with pytest.raises(ValueError, match="kind must be one of classifier, forecaster, got None"):
+    with pytest.raises(ValueError, match="kind must be one of classifier, forecaster, nowcast, got None"):
         Recipe.read(file)
     file.write_text("kind = 'classifier'\nepochs = 1\nepoch = 2")
     with pytest.raises(ValueError, match=r"missing entries .*'weights'.* unknown entries \['epoch'\]"):

@@ -176,6 +176,9 @@ def test_scores_are_those_counted_by_hand():
     assert members["CRPS by frame"] == pytest.approx(error, rel=1e-4)  # of one member, the absolute error
     wrong = [float(((m > 2) != (t > 2))[k].float().mean()) for m, t, k in zip(made, truth, known, strict=True)]
     assert members["Brier 2 by frame"] == pytest.approx(wrong)
+    sure = (made > 2) & known
+    assert members["reliability 2"]["forecast"][-1] == 1
+    assert members["reliability 2"]["observed"][-1] == pytest.approx(float((truth > 2)[sure].float().mean()))
 
 
 def test_equally_likely_rates_stand_for_the_probabilities():
