@@ -54,7 +54,7 @@ def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.O
 
     Raises:
         ValueError: another `layer_decay`.
-        ImportError: timm is older than 1.0.27, whose Muon cannot follow a schedule with what it leaves to Adam.
+        ImportError: timm is older than 1.0.31, whose Muon cannot follow a schedule with what it leaves to Adam.
 
     References:
         Jordan, K. et al. (2024). Muon: An optimizer for hidden layers in neural networks.
@@ -77,7 +77,7 @@ def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.O
     try:
         return create_optimizer_v2([kernels, others], "nmuon", lr, DECAY, momentum=0.95, **rule)  # type: ignore[arg-type]
     except (ValueError, TypeError) as e:
-        raise ImportError(f"the optimizer muon needs timm 1.0.27 ({e}); run: pip install 'convrnn-zoo[train]'") from e
+        raise ImportError(f"the optimizer muon needs timm 1.0.31 ({e}); run: pip install 'convrnn-zoo[train]'") from e
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "muon": muon}

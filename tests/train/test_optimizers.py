@@ -12,8 +12,8 @@ import convrnn_zoo
 from convrnn_zoo.train.optimizers import ADAM_LR, DECAY, OPTIMIZERS, SCHEDULES, adam, is_kernel, muon, one_cycle
 from tests.forecast.recipes import PLAIN
 
-HAS_MUON = tuple(map(int, timm.__version__.split(".")[:3])) >= (1, 0, 27)
-needs_muon = pytest.mark.skipif(not HAS_MUON, reason="timm's Muon follows a schedule from 1.0.27 on")
+HAS_MUON = tuple(map(int, timm.__version__.split(".")[:3])) >= (1, 0, 31)
+needs_muon = pytest.mark.skipif(not HAS_MUON, reason="timm's Muon follows a schedule from 1.0.31 on")
 
 
 @pytest.fixture(params=[torch.contiguous_format, torch.channels_last], ids=str)
