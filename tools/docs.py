@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
@@ -27,7 +27,7 @@ from convrnn_zoo.cli.names import figure
 from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
-from convrnn_zoo.models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
+from convrnn_zoo.models import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
 from convrnn_zoo.models._published import PUBLISHED
 from convrnn_zoo.models._registry import entry_points
 
@@ -197,8 +197,18 @@ def versions(page: str) -> str:
 
 def entries(page: str) -> str:
     """A section a forecaster: what its name says of itself."""
+    return _entries(name for name, _ in _forecasters())
+
+
+def networks(page: str) -> str:
+    """A section a video or dense model."""
+    models = {name: create_model(name, device="meta") for name in entry_points()}
+    return _entries(name for name, m in models.items() if not isinstance(m, ConvRNNModel | Forecaster))
+
+
+def _entries(names: Iterable[str]) -> str:
     parts = []
-    for name, _ in _forecasters():
+    for name in names:
         about, _, rest = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")
         takes = " ".join(rest.partition("\n\n")[0].partition("its default.")[2].split())
         parts.append(f"### {name}\n\n{reference.markdown(about).strip()}\n\nTakes {reference.markdown(takes)}")
@@ -351,7 +361,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, ensembles, padding, demo, sources,
         commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
-        published_speed,
+        published_speed, networks,
     )
 }  # fmt: skip
 

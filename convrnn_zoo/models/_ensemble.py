@@ -62,7 +62,7 @@ class EnsembleForecaster(Forecaster):
         seed: int | None = None,
         batch_size: int = 16,
     ) -> Any:
-        """:meth:`Forecaster.forecast <convrnn_zoo.Forecaster.forecast>`, of as many `members` as are asked for.
+        """:meth:`convrnn_zoo.Forecaster.forecast`, of as many `members` as are asked for.
 
         Args:
             frames, horizon, batch_size: as of every forecaster.

@@ -31,7 +31,7 @@ QUIET = {"NO_MKDOCS_2_WARNING": "1"}  # the theme's word on its successor
 def test_the_reference_has_all_that_is_public(site: Path) -> None:
     pages = " ".join(p.read_text(encoding="utf-8") for p in (site / "api").glob("*.html"))
     shown = set(re.findall(r'<h\d id="convrnn_zoo\.(\w+)"', pages))
-    modules = {"hub", "interop", "layers", "models", "WEIGHTS", "__version__"}
+    modules = {"hub", "interop", "layers", "models", "onnx", "WEIGHTS", "__version__"}
     assert set(convrnn_zoo.__all__) - modules <= shown
     core = re.compile(r"conv\w+\dd_(bi_)?\dlayer")
     assert {n for n in list_models() if not core.fullmatch(n)} <= set(re.findall(r'<h3 id="(\w+)"', pages))
