@@ -15,7 +15,8 @@ class MLCastNetwork(nn.Module):
 
     mlcast hands its networks rain as normalised reflectivity: with Marshall and Palmer's relation,
 
-    .. math:: x = \mathrm{clip}(10 \log_{10} a + 10\,b \log_{10} R,\ 0,\ 60) / 30 - 1
+    .. math::
+        x &= \mathrm{clip}(10 \log_{10} a + 10 b \log_{10} R, 0, 60) / 30 - 1
 
     for a rain rate R in mm/h, so that -1 is dry. A forecaster of rain rates is handed these and its forecast is
     normalised again. One that does not say what its values mean, such as an untrained one, sees x as it is: train it in
