@@ -50,7 +50,6 @@ CARDS = {"README.md": "model_cards"}
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
-_LAST_FRAME = re.compile(r"last frame \(([^)]+)\)")
 
 
 # ---- what the registry and the records say -------------------------------------------------------------------
@@ -98,8 +97,9 @@ def weights(page: str) -> str:
     """A row a set of weights: its data, its size, and the figures that tell most."""
     rows = []
     for w in WEIGHTS.values():
-        telling = [w.metrics[0], *(m for m in w.metrics if m.name.startswith("CSI"))][:2]
-        figures = "; ".join(map(_beside_the_last_frame, telling))
+        first, *others = w.metrics
+        telling = [first, *(m for m in others if m.name.startswith("CSI"))][:2]
+        figures = "; ".join(map(_beside, telling))
         rows.append((f"[`{w.name}`]({_card(w, page)})", w.trained_on, f"{w.num_params:,}", figures))
     return markdown(("weights", "data (licence)", "parameters", "figures on test data"), rows)
 
@@ -321,9 +321,9 @@ def _card(record: Weights, page: str) -> str:
     return f"{CARDS.get(page, 'weights')}/{record.name}.md"
 
 
-def _beside_the_last_frame(metric: Metric) -> str:
-    last = _LAST_FRAME.search(metric.note)
-    return figure(metric) + (f" (last frame {last[1]})" if last else "")
+def _beside(metric: Metric) -> str:
+    others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in ("last frame", "extrapolation") if k in metric.baselines)
+    return figure(metric) + (f" ({others})" if others else "")
 
 
 def _parameters(model: torch.nn.Module) -> int:

@@ -16,7 +16,7 @@ from ..models import Weights
 from ..models._exceedance import THRESHOLDS
 from ..models._safetensors import write_file
 from .fit import fingerprint, fit
-from .nowcast_scores import metrics_of, score_nowcast
+from .nowcast_scores import SPLIT, metrics_of, score_nowcast
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .recipe import NowcastRecipe, choose
 from .weights import write_weights
@@ -33,7 +33,7 @@ class ARCHIVES:
     url = "https://github.com/pySTEPS/pysteps-data"
     license = "public domain, CC BY 4.0"
     where = "pysteps.datasets.download_pysteps_data(DIR) brings them, or clone https://github.com/pySTEPS/pysteps-data"
-    split_words = "events of other days: FMI 2017-05-09, MeteoSwiss 2015-05-15, 2016-07-11 and 2017-01-31"
+    split_words = SPLIT
 
 
 WEIGHTS_OF_LEVELS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
@@ -146,7 +146,7 @@ def train_nowcast(recipe: NowcastRecipe, *, data: Any, out: Path, into: Path | N
     model = train_on(crops, recipe, out, progress)
     scores = score_nowcast(model.eval(), rain)
     return write_weights(
-        recipe, model, ARCHIVES, metrics_of(scores, ARCHIVES.title), into or out,
+        recipe, model, ARCHIVES, metrics_of(scores), into or out,
         repository=into is None,
         input_shape=("T", 1, "H", "W"),
         in_chans=1,

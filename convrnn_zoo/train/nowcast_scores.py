@@ -15,7 +15,8 @@ from .verify import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
 
 MEMBERS = 20
 """Equally likely rates that stand for a pixel's probabilities where they are scored as an ensemble."""
-SPLIT = "mean of four other events (Finland 2017, Switzerland 2015 to 2017), windows of 4 + 12 frames every 30 minutes"
+TESTED_ON = "four events of pysteps' example data"
+SPLIT = "mean of Finland 2017-05-09 and Switzerland 2015-05-15, 2016-07-11 and 2017-01-31, windows every 30 minutes"
 
 
 def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
@@ -92,7 +93,7 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
     return header, rows
 
 
-def metrics_of(scores: dict[str, Any], dataset: str) -> tuple[Metric, ...]:
+def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
     """The record's metrics, each the mean of the events: CSI by group of lead times, the MSE as a part of
     extrapolation's, and of ensembles the CRPS and Brier scores."""
     events = list(scores.values())
@@ -107,7 +108,7 @@ def metrics_of(scores: dict[str, Any], dataset: str) -> tuple[Metric, ...]:
             Metric(
                 name,
                 round(value, 4),
-                dataset,
+                TESTED_ON,
                 SPLIT,
                 unit=unit,
                 note=f"beside {note}; from {least:.4g} to {most:.4g} by event",
