@@ -163,7 +163,7 @@ def test_kernels_that_are_not_dense_in_memory_take_the_step_of_those_that_are():
 
 @pytest.mark.skipif(HAS_MUON, reason="this timm has what is needed")
 def test_an_old_timm_says_what_muon_needs(model):
-    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.27 .* pip install 'convrnn-zoo\[train\]'"):
+    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.31 .* pip install 'convrnn-zoo\[train\]'"):
         muon(model, 0.01)
 
 
@@ -172,7 +172,7 @@ def test_a_timm_whose_muon_lacks_what_is_needed_says_so(model, monkeypatch):
         raise TypeError("unexpected keyword argument 'fallback_lr_scale'")
 
     monkeypatch.setattr("convrnn_zoo.train.optimizers.create_optimizer_v2", refuse)
-    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.27 \(unexpected .* pip install"):
+    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.31 \(unexpected .* pip install"):
         muon(model, 0.01)
 
 
