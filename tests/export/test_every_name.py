@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import Forecaster, create_model, export, layers
+from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
 from tests.export.agreement import largest_difference
 from tests.export.test_export import driven
 from tools import exports
@@ -43,6 +43,10 @@ def test_a_name_agrees_at_other_sizes(name, tmp_path):
 @pytest.mark.parametrize("name", convrnn_zoo.WEIGHTS)
 def test_weights_agree_at_other_sizes(name, tmp_path):
     model = create_model(name, pretrained=True).eval()
+    if RECORD.get(name.partition(".")[0], {}).get("sequence", "").startswith("refused"):
+        with pytest.raises(ExportError, match="has no export yet"):
+            export(model, tmp_path / "a.onnx")
+        return
     (path,) = export(model, tmp_path / "a.onnx")
     assert largest_difference(model, path) < 1e-4
 
