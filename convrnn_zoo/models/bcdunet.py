@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
-from ._base import ZooModel
-from ._classifying import Classifier
+from ._dense import DenseModel
 from ._registry import register
 
 
@@ -37,7 +36,7 @@ class RecurrentSkip(nn.Module):
         return self.pair(torch.cat([forward[-1], backward[0]], dim=1))
 
 
-class BCDUNet(ZooModel):
+class BCDUNet(DenseModel):
     """A U-Net whose skips are joined by bidirectional ConvLSTMs, with densely connected convolutions at its bottom.
 
     The authors' code runs its ConvLSTM in one direction; here both are run, as the paper says.
@@ -62,9 +61,6 @@ class BCDUNet(ZooModel):
         >>> tuple(model(torch.rand(1, 3, 16, 16)).shape)
         (1, 2, 16, 16)
     """
-
-    ndim = 2
-    normalize = Classifier.normalize
 
     def __init__(
         self,
@@ -91,14 +87,9 @@ class BCDUNet(ZooModel):
             self.dense = nn.ModuleList(pair(sizes[-1] * i or sizes[-2], sizes[-1]) for i in range(blocks))
             self.ups = nn.ModuleList(RecurrentSkip(below, above, above // 2) for above, below in pairwise(sizes))
         self.drop, self.pool = nn.Dropout(drop_rate), nn.MaxPool2d(2)
-        self.num_features = self.head_hidden_size = sizes[0]
+        self.num_features = sizes[0]
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of the features."""
-        return [{"num_chs": self.num_features, "reduction": 1, "module": "ups.0", "index": 0}]
 
     def input_weights(self) -> list[str]:
         """Keys of the parameters whose axis 1 is the input's channels."""
@@ -109,31 +100,6 @@ class BCDUNet(ZooModel):
         depth = len(self.downs)
         ups = [(rf"^ups\.{i}\.", (2 * depth - i,)) for i in range(depth)]
         return {"stem": r"^downs\.0", "blocks": [(r"^downs\.(\d+)", None), (r"^dense", (depth,)), *ups]}
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that should not decay, beyond the biases."""
-        return set()
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether training computes what is inside the recurrent layers again, for less memory and more time."""
-        for module in self.modules():
-            if module is not self and hasattr(module, "grad_checkpointing"):
-                module.grad_checkpointing = enable  # type: ignore[assignment]
-
-    def get_classifier(self) -> nn.Module:
-        """The 1×1 convolution of the features, or an identity."""
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh 1×1 convolution to `num_classes` logits a pixel."""
-        if not check.is_int(num_classes) or num_classes < 0:
-            raise ValueError(f"num_classes must be a whole number of at least 0 (no head), got {num_classes!r}")
-        if global_pool:
-            raise ValueError(f"global_pool must be left out: every pixel has its answer, got {global_pool!r}")
-        like, self.num_classes = next(self.parameters()), num_classes
-        place: Any = {"device": like.device, "dtype": like.dtype}
-        self.head = nn.Conv2d(self.num_features, num_classes, 1, **place) if num_classes else nn.Identity()
-        self.head.train(self.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of every pixel."""
@@ -172,12 +138,6 @@ class BCDUNet(ZooModel):
         for skip, up in zip(reversed(maps), reversed(self.ups), strict=True):
             x = up(skip, x)
         return x
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits of features ``(…, F, H, W)``."""
-        if pre_logits or not self.num_classes:
-            return x
-        return self.head(x) if x.dim() == 4 else self.head(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 register(

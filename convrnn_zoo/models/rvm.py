@@ -10,8 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
-from ._base import ZooModel
-from ._classifying import Classifier
+from ._dense import DenseModel
 from ._encoder import FrameEncoder
 from ._levels import check_clips
 from ._registry import register
@@ -68,7 +67,7 @@ def doubled(x: Tensor, like: Tensor) -> Tensor:
     return x[..., : like.shape[-2], : like.shape[-1]]
 
 
-class RecurrentDecoderModel(ZooModel):
+class RecurrentDecoderModel(DenseModel):
     """An image model of timm's on every frame, and a decoder that remembers: an answer for every pixel of every frame.
 
     Behind LR-ASPP, at 1/16, 1/8, 1/4 and 1/2 of the size, a ConvGRU reads half of the channels. Each scale but the
@@ -100,9 +99,7 @@ class RecurrentDecoderModel(ZooModel):
         (1, 3, 1, 64, 64)
     """
 
-    ndim = 2
     unsaved_args = frozenset({"encoder_pretrained"})
-    normalize = Classifier.normalize
 
     def __init__(
         self,
@@ -140,14 +137,9 @@ class RecurrentDecoderModel(ZooModel):
             )
             self.grus = nn.ModuleList(HalfGRU(size) for size in sizes[:4])
             self.last = normed(sizes[-1], sizes[-1])
-        self.num_features = self.head_hidden_size = sizes[-1]
+        self.num_features = sizes[-1]
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of the features."""
-        return [{"num_chs": self.num_features, "reduction": 1, "module": "last", "index": 0}]
 
     def input_weights(self) -> list[str]:
         """Keys that could be fitted to another `in_chans`: none, since the decoder reads the frames as well."""
@@ -158,31 +150,6 @@ class RecurrentDecoderModel(ZooModel):
         scales = [(rf"^(?:grus|joins)\.{i}\.", (i + 1,)) for i in range(4)]
         return {"stem": r"^encoder", "blocks": [(r"^aspp", (0,)), *scales, (r"^last", (5,))]}
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that should not decay, beyond the biases."""
-        return set()
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether training computes chunks of frames and segments of time again, for less memory and more time."""
-        for module in self.modules():
-            if module is not self and hasattr(module, "grad_checkpointing"):
-                module.grad_checkpointing = enable  # type: ignore[assignment]
-
-    def get_classifier(self) -> nn.Module:
-        """The 1×1 convolution of the features, or an identity."""
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh 1×1 convolution to `num_classes` outputs a pixel."""
-        if not check.is_int(num_classes) or num_classes < 0:
-            raise ValueError(f"num_classes must be a whole number of at least 0 (no head), got {num_classes!r}")
-        if global_pool:
-            raise ValueError(f"global_pool must be left out: every pixel has its answer, got {global_pool!r}")
-        like, self.num_classes = self.last[0].weight, num_classes
-        place: Any = {"device": like.device, "dtype": like.dtype}
-        self.head = nn.Conv2d(self.num_features, num_classes, 1, **place) if num_classes else nn.Identity()
-        self.head.train(self.training)
-
     def forward(self, x: Tensor, hx: Any = None) -> Tensor:
         """Outputs of every pixel; `hx` is the state that :meth:`forward_sequence` gave."""
         return self.forward_head(self.forward_sequence(x, hx)[0])
@@ -190,12 +157,6 @@ class RecurrentDecoderModel(ZooModel):
     def forward_features(self, x: Tensor, hx: Any = None) -> Tensor:
         """Features of every pixel."""
         return self.forward_sequence(x, hx)[0]
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Outputs of features ``(…, F, H, W)``."""
-        if pre_logits or not self.num_classes:
-            return x
-        return per_frame(self.head, x) if x.dim() == 5 else self.head(x)
 
     def forward_sequence(self, x: Tensor, hx: Any = None) -> tuple[Tensor, list[Tensor]]:
         """``(features, state)``: give the state back with the next chunk and the chunks equal the whole.

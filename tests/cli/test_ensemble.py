@@ -21,8 +21,8 @@ def irene(tmp_path):
 
 
 def test_members_are_written_and_scored_beside_extrapolation(irene):
-    pytest.importorskip("pysteps")
-    pytest.importorskip("cv2")
+    pytest.importorskip("pysteps", reason="the extra nowcast")
+    pytest.importorskip("cv2", reason="the extra nowcast")
     text = run("ensemble", irene / "irene", irene / "frames.npy", "-o", irene / "m.npy", "--members", 4, "--horizon", 3)
     assert "6 frames read, 4 members of 3 frames, 3 of them known" in text
     members = np.load(irene / "m.npy")

@@ -44,10 +44,10 @@ def test_masked_pixels_are_unknown_and_stay_so(model, images):
 
 def test_in_place_of_a_method_of_pysteps(model, images):
     """The same loop over methods, with pysteps' own scores."""
-    pytest.importorskip("cv2")
+    pytest.importorskip("cv2", reason="the extra nowcast")
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as pysteps is imported
-        pysteps = pytest.importorskip("pysteps")
+        pysteps = pytest.importorskip("pysteps", reason="the extra nowcast")
         extrapolation = pysteps.nowcasts.get_method("extrapolation")
         motion = pysteps.motion.get_method("LK")(images[:4])
         methods = {

@@ -51,7 +51,7 @@ def test_the_loss_is_the_fair_score_of_every_pair_and_pysteps_score_but_for_its_
     members, truth = torch.randn(count, 4, 5, dtype=torch.double), torch.randn(4, 5, dtype=torch.double)
     fair = crps(members, truth, truth)
     torch.testing.assert_close(fair, pairs(members, truth))
-    pytest.importorskip("pysteps")
+    pytest.importorskip("pysteps", reason="the extra nowcast")
     apart = (members - truth).abs().mean() - fair
     theirs = ensemble_scores(members[:, None], truth[None])["CRPS"]
     assert theirs == pytest.approx([float(fair + apart / count)], rel=1e-6)
@@ -63,15 +63,15 @@ def test_of_one_forecast_the_score_is_the_mean_absolute_error():
     one, truth = torch.rand(1, 3, 4, 5), torch.rand(3, 4, 5)
     torch.testing.assert_close(crps(one, truth, truth), (one[0] - truth).abs().mean())
     torch.testing.assert_close(crps(one[0], truth, truth), (one[0] - truth).abs().mean())
-    pytest.importorskip("pysteps")
+    pytest.importorskip("pysteps", reason="the extra nowcast")
     scores = ensemble_scores(one, truth)
     assert scores["CRPS"] == pytest.approx((one[0] - truth).abs().mean((1, 2)).tolist(), rel=1e-5)
     assert scores["spread"] == [0, 0, 0]
 
 
 def test_scores_leave_out_what_is_not_known_and_stand_beside_extrapolations():
-    pytest.importorskip("pysteps")
-    pytest.importorskip("cv2")
+    pytest.importorskip("pysteps", reason="the extra nowcast")
+    pytest.importorskip("cv2", reason="the extra nowcast")
     y, x = np.mgrid[:48, :48]
     frames = torch.stack([torch.tensor(20 * np.exp(-((x - 12 - 2 * t) ** 2 + (y - 24) ** 2) / 60)) for t in range(8)])
     truth = frames[4:].float()
@@ -101,7 +101,7 @@ def test_rows_of_a_picture():
 
 
 def test_an_ensemble_is_drawn():
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="the extra draw")
     members = 20 * torch.rand(4, 8, 20, 30)
     plain = ensemble_strip(members, RAIN, threshold=1.0)
     beside = ensemble_strip(members, RAIN, threshold=1.0, truth=members[0], heading="four members")
