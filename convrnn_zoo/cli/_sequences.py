@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.sound import read_wav
+from ..data.recordings import SOUNDS
+from ..data.sound import read_sound
+from ..models import ZooModel
 from ._arrays import check_numbers, read_arrays
 
 
@@ -24,19 +26,20 @@ class Recording(NamedTuple):
         return f"{self.file}:{self.entry}" if self.entry else self.file
 
 
-def read_sequences(path: Path) -> list[Recording]:
-    """The sequences of a file.
+def read_sequences(path: Path, model: ZooModel) -> list[Recording]:
+    """The sequences of a file, for a model.
 
-    ``.npy`` holds one, and so does ``.wav``, as spectra. ``.npz`` holds one an entry, or all of them as ``x``
+    ``.npy`` holds one, and so does a sound, which the model's front end reads. ``.npz`` holds one an entry, or all of them as ``x``
     ``(N, T, …)`` with ``lengths`` ``(N,)``.
 
     Raises:
         ValueError: the file is of another kind, is broken, or holds no sequence.
     """
-    if path.suffix.lower() == ".wav":
-        return [Recording(path.name, "", read_wav(path))]
+    if path.suffix.lower() in SOUNDS:
+        ear = model.front_end
+        return [Recording(path.name, "", model.hear(str(path), *read_sound(path, rate=ear.rate if ear else None)))]
     if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path}: expected a .npy or .npz file, or a .wav; save sequences (T, C, …) with numpy.save")
+        raise ValueError(f"{path}: expected a .npy or .npz file, or a sound ({', '.join(SOUNDS)}); save sequences (T, C, …) with numpy.save")
     arrays = read_arrays(path)
     if {"x", "lengths"} <= arrays.keys():
         x, lengths = arrays["x"], arrays["lengths"]

@@ -73,6 +73,8 @@ def describe(name: str) -> dict[str, Any]:
         facts["read by nothing"] = unread
     if model.preprocessing is not None:
         facts["values"] = model.preprocessing.to_json()
+    if model.front_end is not None:
+        facts["sound"] = model.front_end.to_json()
     if record is None:
         facts["architecture"] = cfg["architecture"]
         facts["weights"] = [w.name for w in own]

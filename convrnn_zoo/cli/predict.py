@@ -44,7 +44,8 @@ def predict(
     """Classify the sequences in FILEs with the pretrained weights NAME, or forecast what follows the frames in FILE.
 
     A .npy file holds one sequence (T, C, ...); a .npz file holds one in each entry, or all of them as `x` (N, T, C,
-    ...) with `lengths` (N). Sequences may be of unequal length. Values are standardised as the weights need it.
+    ...) with `lengths` (N). Sequences may be of unequal length. Values are standardised as the weights need it. Weights
+    of sound read .wav, .flac, .ogg and .mp3 files, resampled where their rate is another.
 
     A forecaster reads an array (T, H, W) or (T, C, H, W) in the unit of its data, NaN where nothing is known, a GIF or
     a video, or radar composites of KNMI or FMI, five minutes apart, or a directory of such. The first frames are
@@ -53,6 +54,7 @@ def predict(
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
+    convrnn-zoo predict convgru1d_bi_2layer.fsdd *.wav --json
     convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
     convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
     """
@@ -109,7 +111,7 @@ def _forecast(
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path | None) -> None:
     if out is not None and out.suffix != ".json":
         raise ValueError(f"{out}: classes are written as .json alone, and pictures are of forecasts")
-    recordings = [recording for file in files for recording in read_sequences(file)]
+    recordings = [recording for file in files for recording in read_sequences(file, model)]
     named = [recording.name for recording in recordings]
     found = model.classify([recording.x for recording in recordings], names=named)
     rows: list[dict[str, Any]] = [

@@ -10,6 +10,7 @@ from .frames import FRAME_SETS, FrameSet, frames_of
 from .own import ArrayFrames, OwnFrames, VideoFrames
 from .recordings import Labelled, OwnSequences
 from .sequences import DATA_SETS, LabelledSet, sequences_of
+from .sound import read_sound
 from .stores import Sampling
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "Sampling",
     "VideoFrames",
     "frames_of",
+    "read_sound",
     "sequences_of",
 ]

@@ -1,6 +1,6 @@
 """Recordings of one's own with their classes, of unequal length: ``.npz`` files, or a folder a class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .._extras import need
+from ..models import LogMel
 from . import _entries
 from ._entries import entry
 from .own import in_parts
-from .sound import read_wav
+from .sound import rate_of, read_sound
 
-SUFFIXES = (".npy", ".wav")
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+SUFFIXES = (".npy", *SOUNDS)
 
 
 class Labelled(NamedTuple):
@@ -24,10 +26,16 @@ class Labelled(NamedTuple):
     sequences: list[Tensor]
     labels: Tensor
     label_names: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    """Who or what each is of, such as its speaker, where the data tell."""
+    front_end: LogMel | None = None
+    """How they were made of sound, if they are of any."""
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """The chosen ones as ``(N, T, C, *S)`` padded with zeros, their lengths and their classes."""
-        chosen = [self.sequences[i] for i in indices]
+    def batch(
+        self, indices: Sequence[int], change: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The chosen ones, each changed, as ``(N, T, C, *S)`` padded with zeros, their lengths and their classes."""
+        chosen = [change(self.sequences[i]) for i in indices]
         return (
             pad_sequence(chosen, batch_first=True),
             torch.tensor([len(x) for x in chosen]),
@@ -88,8 +96,8 @@ def read_archive(path: Path) -> list[Recording]:
     ]
 
 
-def read_folders(path: Path) -> list[Recording]:
-    """The recordings of a directory with a folder a class, of ``.npy`` or ``.wav`` files.
+def read_folders(path: Path, front_end: LogMel | None = None) -> list[Recording]:
+    """The recordings of a directory with a folder a class: arrays, or sound as a front end gives it.
 
     Raises:
         ValueError: a file is broken.
@@ -98,8 +106,8 @@ def read_folders(path: Path) -> list[Recording]:
     found = []
     for file in sorted(p for p in path.glob("*/*") if p.suffix.lower() in SUFFIXES):
         name = str(file.relative_to(path))
-        if file.suffix.lower() == ".wav":
-            x = read_wav(file)
+        if front_end is not None and file.suffix.lower() in SOUNDS:
+            x = front_end.encode(*read_sound(file, rate=front_end.rate))
         else:
             try:
                 x = as_sequence(numpy.load(file, allow_pickle=False), name)
@@ -125,7 +133,8 @@ class OwnSequences:
     each with an array ``labels``, or of a folder a class. `split` says what the test part is: a third of every class,
     drawn with a fixed seed (``"random"``), the last third of the files in order of their names, or of every class in a
     file alone (``"file"``), or the files or recordings that a list of patterns names. `label_names` are words for the
-    labels in their order.
+    labels in their order. `sound` holds entries of :class:`~convrnn_zoo.LogMel`, by which sound is read; its `rate` is
+    by default the lowest among the files, to which the others are resampled.
 
     Example:
         >>> OwnSequences(name="gestures", license="CC0 1.0").split_words
@@ -138,9 +147,12 @@ class OwnSequences:
     task: str = entry("sequence classification", filled=True)
     split: str | tuple[str, ...] = entry("random", one_of=("random", "file"))
     label_names: tuple[str, ...] = entry(())
+    sound: Mapping[str, Any] = entry(factory=dict)
 
     def __post_init__(self) -> None:
         _entries.check(self, "data.")
+        if self.sound:
+            LogMel.from_json(self.sound, "the recipe's data.sound")
 
     @property
     def title(self) -> str:
@@ -156,7 +168,19 @@ class OwnSequences:
         }
         return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
-    def recordings(self, path: Path) -> list[Recording]:
+    def front_end(self, path: Path) -> LogMel | None:
+        """How the sound below a path is read; None where there is none.
+
+        Raises:
+            ValueError: a file is broken.
+        """
+        sounds = sorted(p for p in path.glob("*/*") if p.suffix.lower() in SOUNDS)
+        if not sounds or any(path.glob("*.npz")):
+            return None
+        rate = self.sound.get("rate") or min(rate_of(file) for file in sounds)
+        return LogMel(**{**self.sound, "rate": rate})
+
+    def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
         """Every recording at a path.
 
         Raises:
@@ -166,7 +190,7 @@ class OwnSequences:
         if path.is_file():
             found = read_archive(path)
         else:
-            found = [r for file in sorted(path.glob("*.npz")) for r in read_archive(file)] or read_folders(path)
+            found = [r for file in sorted(path.glob("*.npz")) for r in read_archive(file)] or read_folders(path, front_end)
         if not found:
             raise FileNotFoundError(
                 f"{path} holds no .npz file, and no folder a class of {' or '.join(SUFFIXES)} files"
@@ -179,8 +203,8 @@ class OwnSequences:
             )
         return found
 
-    def load(self, path: Path | None, split: str) -> Labelled:
-        """The recordings of ``"train"`` or ``"test"``.
+    def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+        """The recordings of ``"train"`` or ``"test"``; sound by the front end of a model, or by that of the recipe.
 
         Raises:
             FileNotFoundError: no path is given, or there is nothing of the kind.
@@ -190,7 +214,8 @@ class OwnSequences:
             raise FileNotFoundError(f"no data given for {self.name}; pass --data FILE or DIR")
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there; --data takes the file or the directory of {self.name}")
-        found = self.recordings(path)
+        front_end = front_end or self.front_end(path)
+        found = self.recordings(path, front_end)
         classes = sorted({r.label for r in found}, key=natural)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
             raise ValueError(
@@ -202,7 +227,7 @@ class OwnSequences:
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         labels = torch.tensor([classes.index(r.label) for r in chosen])
-        return Labelled([r.values for r in chosen], labels, self.label_names or tuple(classes))
+        return Labelled([r.values for r in chosen], labels, self.label_names or tuple(classes), front_end=front_end)
 
     def part(self, found: Sequence[Recording], split: str) -> list[int]:
         """Which recordings are of a part of the split."""

@@ -1,5 +1,6 @@
 """Labelled sequences: the data set of the shipped weights, and the kind of one's own, asked for in one way."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import torch
 
 from .._extras import need
+from ..models import LogMel
 from . import _entries
 from .recordings import Labelled, OwnSequences
+from .sound import read_sound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +26,18 @@ class LabelledSet:
     where: str
     """One line on how a user gets the data."""
     label_names: tuple[str, ...]
-    load: Callable[[Path | None, str], Labelled]
-    """``(directory, "train" | "test")`` to the sequences."""
+    load: Callable[..., Labelled]
+    """``(directory, "train" | "test", front_end)`` to the sequences; by the set's own front end where None is given."""
     split_words: str = "official test split"
 
 
-def load_japanese_vowels(directory: Path | None, split: str) -> Labelled:
+def load_japanese_vowels(directory: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
     """JapaneseVowels: 12 cepstrum coefficients a step, a map of one pixel: ``(T, 12, 1)``, T from 7 to 29.
 
     Args:
         directory: holds ``JapaneseVowels_TRAIN.ts`` and ``JapaneseVowels_TEST.ts``; None for the copy in aeon.
         split: ``"train"`` (270) or ``"test"`` (370).
+        front_end: of no use, since the data are coefficients already.
 
     Raises:
         FileNotFoundError: the directory does not hold the file.
@@ -50,7 +54,50 @@ def load_japanese_vowels(directory: Path | None, split: str) -> Labelled:
     return Labelled(sequences, torch.tensor([int(y) - 1 for y in ys]), DATA_SETS["japanese_vowels"].label_names)
 
 
+SPOKEN = LogMel(rate=8000)
+"""How the spoken digits are heard."""
+
+
+def load_fsdd(directory: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+    """The Free Spoken Digit Dataset: English digits by six speakers, 0.14 to 2.28 s, ``(T, 40, 1)``.
+
+    Args:
+        directory: the repository of the data, or the folder in it with ``7_george_12.wav`` and 2,999 others.
+        split: ``"test"`` (300), the first five recordings of each digit by each speaker, or ``"train"`` (2,700).
+        front_end: how the sound is read.
+
+    Raises:
+        FileNotFoundError: there is none of them.
+        ValueError: a file is broken.
+    """
+    where = DATA_SETS["fsdd"].where
+    if directory is None:
+        raise FileNotFoundError(f"no data given for FSDD; {where}, and pass --data DIR")
+    folder = directory / "recordings" if (directory / "recordings").is_dir() else directory
+    named = [(m, file) for file in sorted(folder.glob("*.wav")) if (m := re.fullmatch(r"(\d)_(\w+)_(\d+)", file.stem))]
+    chosen = [(m, file) for m, file in named if (int(m[3]) < 5) == (split == "test")]
+    if not chosen:
+        raise FileNotFoundError(f"{folder} holds no file such as 7_george_12.wav; {where}")
+    ear = front_end or SPOKEN
+    return Labelled(
+        [ear.encode(*read_sound(file, rate=ear.rate)) for _, file in chosen],
+        torch.tensor([int(m[1]) for m, _ in chosen]),
+        DATA_SETS["fsdd"].label_names,
+        tuple(m[2] for m, _ in chosen),
+        ear,
+    )
+
+
 DATA_SETS: dict[str, LabelledSet] = {
+    "fsdd": LabelledSet(
+        title="FSDD",
+        task="audio classification",
+        url="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        license="CC BY-SA 4.0",
+        label_names=("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+        where="git clone https://github.com/Jakobovski/free-spoken-digit-dataset",
+        load=load_fsdd,
+    ),
     "japanese_vowels": LabelledSet(
         title="JapaneseVowels",
         task="audio classification",
@@ -59,7 +106,7 @@ DATA_SETS: dict[str, LabelledSet] = {
         label_names=tuple(f"speaker {i}" for i in range(1, 10)),
         where="pip install 'convrnn-zoo[data]' brings it, or get the .ts files from https://timeseriesclassification.com",
         load=load_japanese_vowels,
-    )
+    ),
 }
 """By what stands as ``kind`` in the recipe."""
 

@@ -1,45 +1,52 @@
-"""Sound as sequences of spectra."""
+"""Sound files."""
 
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
 
-WINDOW, HOP, BANDS, FLOOR = 0.025, 0.010, 40, 1e-6
-"""Length of a window and distance of windows in seconds, bands of frequency, and the power that counts as silence."""
 
+def read_sound(path: Path, rate: int | None = None) -> tuple[Tensor, int]:
+    """The samples ``(samples,)`` of a sound file, from -1 to 1, and their number a second.
 
-def spectra(wave: Tensor, rate: int) -> Tensor:
-    """The logarithm of the power in equal bands of frequency, ``(T, 1, 40)``, every 10 ms of a wave ``(samples,)``.
+    Several channels become their mean. What soundfile reads is read: wav, flac, ogg, mp3 and others.
 
-    Neighbours are bands of neighbouring frequency, so that a 1-d convolution has something to go over.
+    Args:
+        path: the file.
+        rate: samples a second to resample to, by soxr; as they are by default.
 
-    Example:
-        >>> tuple(spectra(torch.sin(torch.arange(8000) / 3), rate=8000).shape)
-        (98, 1, 40)
+    Raises:
+        ValueError: it is no sound file that can be read, or holds no sound.
+        ImportError: soundfile, or to resample soxr, is missing; with the command that installs them.
     """
-    size, hop = round(WINDOW * rate), round(HOP * rate)
-    points = max(size, 2 * BANDS)
-    wave = F.pad(wave, (0, max(0, points - len(wave))))
-    window = torch.hann_window(size)
-    power = torch.stft(wave, points, hop, size, window, center=False, return_complex=True).abs().square()
-    return F.adaptive_avg_pool1d(power.T[:, None], BANDS).clamp_min(FLOOR).log()
+    soundfile = need("soundfile", "sound")
+    try:
+        wave, found = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (RuntimeError, OSError) as e:
+        raise ValueError(f"{path} is not a sound file that can be read ({e}); save it anew, or move it away") from e
+    if not len(wave):
+        raise ValueError(f"{path} holds no sound; move it away")
+    wave = wave.mean(1)
+    if rate is not None and rate != found:
+        wave = need("soxr", "sound").resample(wave, found, rate)
+        if not len(wave):
+            raise ValueError(f"{path} is shorter than a sample at {rate:,} a second; move it away")
+    samples = torch.from_numpy(wave)
+    if not bool(torch.isfinite(samples).all()):
+        raise ValueError(f"{path} holds NaN or Inf; save it anew, or move it away")
+    return samples, found if rate is None else rate
 
 
-def read_wav(path: Path) -> Tensor:
-    """The spectra of a sound file; several channels become their mean.
+def rate_of(path: Path) -> int:
+    """The samples a second of a sound file.
 
     Raises:
         ValueError: it is no sound file that can be read.
     """
     soundfile = need("soundfile", "sound")
     try:
-        wave, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        return int(soundfile.info(str(path)).samplerate)
     except (RuntimeError, OSError) as e:
         raise ValueError(f"{path} is not a sound file that can be read ({e}); save it anew, or move it away") from e
-    if not len(wave):
-        raise ValueError(f"{path} holds no sound; move it away")
-    return spectra(torch.from_numpy(wave).mean(1), rate)

@@ -142,6 +142,12 @@ def _data_of(record: Weights) -> str:
 
 def _applied(record: Weights, shape: str) -> list[str]:
     """How a model is given data in their unit."""
+    if record.front_end is not None:
+        rate = record.front_end.rate
+        return [
+            f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={rate})',
+            "found = model.classify_sound([wave], rate)  # labels and probabilities",
+        ]
     if record.num_classes:
         return [
             f"y = model(model.normalize(x))  # x: {shape}, in the units of the data",

@@ -126,7 +126,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     for key in ("architecture", "state_dict", "custom_load", "label_offset"):
         cfg.pop(key, None)
     labels = cfg.pop("label_names", None) if known.get("num_classes") == model.num_classes else None
-    preprocessing = getattr(model, "preprocessing", None)
+    values = {k: v.to_json() for k in ("preprocessing", "front_end") if (v := getattr(model, k, None)) is not None}
     cfg.update(num_classes=model.num_classes, input_size=[model.in_chans, *cfg["input_size"][1:]])
     return {
         "architecture": name,
@@ -134,6 +134,6 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         "num_features": model.num_features,
         **({"label_names": list(labels)} if labels else {}),
         "model_args": args,
-        **({"preprocessing": preprocessing.to_json()} if preprocessing is not None else {}),
+        **values,
         "pretrained_cfg": cfg,
     }

@@ -18,9 +18,10 @@ def record_of(model: nn.Module, config: Mapping[str, Any]) -> Weights | None:
     if record is None:
         return None
     said = json.loads(json.dumps([record.architecture, record.args, record.sha256, list(record.label_names)]))
-    said.append(record.preprocessing and record.preprocessing.to_json())
+    said += [values and values.to_json() for values in (record.preprocessing, record.front_end)]
     keys = ("architecture", "model_args", "weights_sha256")
-    same = said == [*(config[k] for k in keys), config.get("label_names", []), config.get("preprocessing")]
+    has = [*(config[k] for k in keys), config.get("label_names", [])]
+    same = said == [*has, *(config.get(k) for k in ("preprocessing", "front_end"))]
     return record if same else None
 
 

@@ -29,6 +29,7 @@ from ._ensemble import EnsembleForecaster
 from ._errors import ConvRNNHubError, HubAccessError, WeightsError
 from ._forecasting import Forecaster
 from ._loading import load_weights
+from ._log_mel import LogMel
 from ._meta import size_limit
 from ._network import ConvRNNModel
 from ._preprocessing import Preprocessing
@@ -48,6 +49,7 @@ __all__ = [
     "EnsembleForecaster",
     "Forecaster",
     "HubAccessError",
+    "LogMel",
     "Metric",
     "Prediction",
     "Preprocessing",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ._log_mel import LogMel
 from ._preprocessing import Preprocessing
 from ._weights import Weights
 
@@ -36,6 +37,8 @@ class ZooModel(nn.Module):
     """What the architecture was built with."""
     preprocessing: Preprocessing | None = None
     """Of a forecaster: from frames in the unit of its data to what it sees, and back; None where nobody has said."""
+    front_end: LogMel | None = None
+    """Of a classifier of sound: from samples to what it sees."""
     record: Weights | None = None
     """What is claimed of the weights that were loaded; None without weights, and where they were fitted to another
     head or other sizes."""

@@ -41,6 +41,8 @@ class Classifier(ZooModel):
             torch.tensor(cfg.get(k) or [default] * self.in_chans, device=x.device, dtype=x.dtype)
             for k, default in (("mean", 0.0), ("std", 1.0))
         )
+        if not mean.any() and bool((std == 1).all()):
+            return x
         if len(mean) != self.in_chans:
             raise ValueError(
                 f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
@@ -95,6 +97,50 @@ class Classifier(ZooModel):
                     shares = dict(zip(labels, p.tolist(), strict=True))
                     out.append(Prediction(labels[best], float(p[best]), shares))
         return out
+
+    def classify_sound(
+        self, waves: Sequence[Tensor], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
+    ) -> list[Prediction]:
+        """The class of each sound, by the front end of the weights; see :meth:`classify`.
+
+        Args:
+            waves: samples ``(samples,)`` from -1 to 1 of each, as :func:`convrnn_zoo.data.read_sound` reads them.
+            rate: their number a second, which must be that of the weights.
+            names: what errors call them; their numbers by default.
+            batch_size: recordings at once.
+
+        Raises:
+            ValueError: the weights are not of sound; another rate; a recording is empty, or holds NaN or Inf.
+
+        Example:
+            >>> import convrnn_zoo
+            >>> model = convrnn_zoo.create_model("convgru1d_bi_2layer.fsdd", pretrained=True)
+            >>> [found] = model.classify_sound([torch.zeros(4000)], 8000)
+            >>> found.label in model.pretrained_cfg["label_names"]
+            True
+        """
+        called = [f"recording {i}" for i in range(len(waves))] if names is None else list(names)
+        return self.classify(
+            [self.hear(name, wave, rate) for name, wave in zip(called, waves, strict=True)],
+            names=called,
+            batch_size=batch_size,
+        )
+
+    def hear(self, name: str, wave: Tensor, rate: int) -> Tensor:
+        """A sound as the front end of the weights gives it, ``(T, C, 1)``; errors call it by its `name`.
+
+        Raises:
+            ValueError: the weights are not of sound, or the front end refuses it.
+        """
+        if self.front_end is None:
+            raise ValueError(
+                f"{name} is sound, and nobody has said how this model hears: set model.front_end = "
+                "convrnn_zoo.LogMel(...), or give it sequences (T, C, ...) as it was trained on"
+            )
+        try:
+            return self.front_end.encode(wave, rate)
+        except ValueError as e:
+            raise ValueError(f"{name}: {e}") from e
 
     def _sequence(self, name: str, recording: Any) -> Tensor:
         """A recording as ``(T, C, *S)``; on a map of one pixel ``(T, C)`` will do."""

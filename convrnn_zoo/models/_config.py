@@ -9,6 +9,7 @@ from timm.models import PretrainedCfg
 
 from ._errors import WeightsError
 from ._meta import check_arguments
+from ._log_mel import LogMel
 from ._preprocessing import Preprocessing
 from ._weights import Weights
 
@@ -28,6 +29,8 @@ class Config:
     sha256: str | None
     preprocessing: Preprocessing | None = None
     """Of a forecaster."""
+    front_end: LogMel | None = None
+    """Of a classifier of sound."""
     record: Weights | None = None
     """What is claimed of the weights."""
 
@@ -81,13 +84,16 @@ def read_config(path: Path, origin: str) -> Config:
     args = {**args, **claimed, **args}  # in the order of the file
     try:
         preprocessing = Preprocessing.from_json(raw["preprocessing"]) if raw.get("preprocessing") is not None else None
+        front_end = LogMel.from_json(raw["front_end"]) if raw.get("front_end") is not None else None
         record = Weights.from_plain(raw["record"]) if raw.get("record") is not None else None
     except ValueError as e:
         raise refuse(f"{CONFIG}: {e}") from e
     if preprocessing is not None and len(preprocessing.mean) not in (0, 1, args["in_chans"]):
         raise refuse(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {len(preprocessing.mean)} means")
+    if front_end is not None and front_end.bands != args["in_chans"]:
+        raise refuse(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {front_end.bands} bands of sound")
     if record is not None:
-        said = (record.architecture, record.args, record.sha256, record.preprocessing)
-        if said != (architecture, args, sha256, preprocessing):
+        said = (record.architecture, record.args, record.sha256, record.preprocessing, record.front_end)
+        if said != (architecture, args, sha256, preprocessing, front_end):
             raise refuse(f"{CONFIG} contradicts itself: its record is of another model, {record.name}")
-    return Config(architecture, cfg, args, sha256, preprocessing, record)
+    return Config(architecture, cfg, args, sha256, preprocessing, front_end, record)

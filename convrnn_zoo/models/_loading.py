@@ -19,6 +19,7 @@ from ._errors import HubAccessError, WeightsError
 from ._fitting import compare, fit
 from ._hub_errors import Where
 from ._meta import build_on_meta
+from ._log_mel import LogMel
 from ._preprocessing import Preprocessing
 from ._published import PUBLISHED
 from ._safetensors import FLOATS, not_finite, read_file, sha256_of
@@ -41,6 +42,8 @@ class Source:
     """The arguments of that model; None where nobody says."""
     preprocessing: Preprocessing | None = None
     """Of a forecaster, where it is known."""
+    front_end: LogMel | None = None
+    """Of a classifier of sound, where it is known."""
     record: Weights | None = None
     """What is claimed of them."""
 
@@ -71,6 +74,7 @@ def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> St
             lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256),
             config.args,
             config.preprocessing,
+            config.front_end,
             config.record,
         ),
     )
@@ -89,7 +93,7 @@ def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -
         {**config.cfg, "source": "local-dir", "file": directory},
         Source(
             str(weights), lambda: read_file(weights, str(weights), config.sha256),
-            config.args, config.preprocessing, config.record,
+            config.args, config.preprocessing, config.front_end, config.record,
         ),
     )  # fmt: skip
 
@@ -103,9 +107,8 @@ def _open_record(path: Path) -> Stored:
     named, plain = (path.with_name(name) for name in (f"{record.name}.safetensors", WEIGHTS_FILE))
     file = named if named.is_file() or not plain.is_file() else plain
     cfg = {**record.cfg(), "tag": record.name.partition(".")[2], "source": "local-dir", "file": str(path)}
-    source = Source(
-        str(file), lambda: read_file(file, str(file), record.sha256), record.args, record.preprocessing, record
-    )
+    facts = (record.args, record.preprocessing, record.front_end, record)
+    source = Source(str(file), lambda: read_file(file, str(file), record.sha256), *facts)
     return Stored(record.architecture, cfg, source)
 
 
@@ -115,7 +118,7 @@ OPENERS: dict[str, Callable[..., Stored]] = {"hf-hub": open_repository, "local-d
 
 def source_of(record: Weights, cache_dir: Any = None) -> Source:
     """The weights of a record: in the package, or at a commit of the Hub, by the record's checksum either way."""
-    facts = (record.args, record.preprocessing, record)
+    facts = (record.args, record.preprocessing, record.front_end, record)
     if "file" in record.source():
         return Source(record.name, lambda: read_file(record.file, record.name, record.sha256), *facts)
     where = Where(str(record.hub_id), record.hub_commit, WEIGHTS_FILE)

@@ -123,11 +123,11 @@ def _build(
     described = None
     if source is not None and source.args is not None:
         described = build_on_meta(model, source.args, f"the model of {source.origin}")
-    preprocessing = source.preprocessing if source is not None else None
+    values: Any = source  # which says what the model's numbers mean
     if source is not None and has_config:
         kwargs = {**(source.args or {}), **kwargs}
     elif record := WEIGHTS.get(f"{name}.{cfg.get('tag')}"):
-        kwargs, preprocessing = {**record.model_args, **kwargs}, record.preprocessing
+        kwargs, values = {**record.model_args, **kwargs}, record
     features: dict[str, Any] = {"feature_cls": "getter", "out_indices": kwargs.pop("out_indices", None)}
     untold: set[str] = set()
 
@@ -137,7 +137,9 @@ def _build(
         unsaved = {"device", "dtype", *getattr(built, "unsaved_args", ())}
         built.model_args = {k: v for k, v in args.items() if k not in unsaved}
         built._model_args = dict(built.model_args)  # for timm's own export
-        built.preprocessing = preprocessing
+        built.preprocessing = values and values.preprocessing
+        ear = values and values.front_end
+        built.front_end = ear if ear and ear.bands == built.in_chans else None
         if source is not None and source.args not in (None, built.model_args):
             # For another head or other sizes: what was said of the weights is not said of these.
             untold.update(OF_RECORD, () if built.num_classes == cfg["num_classes"] else OF_HEAD)

@@ -9,6 +9,7 @@ from typing import Any
 
 from .._whole import whole
 from ._meta import check_arguments
+from ._log_mel import LogMel
 from ._preprocessing import Preprocessing
 from ._strict import read
 
@@ -79,6 +80,8 @@ class Weights:
     """Whether ``pretrained=True`` takes these where the architecture has several."""
     preprocessing: Preprocessing | None = None
     """Of a forecaster: from frames in the unit of the data to what it sees, and back."""
+    front_end: LogMel | None = None
+    """Of a classifier of sound: from samples to what it sees."""
 
     @property
     def trained_on(self) -> str:
@@ -127,7 +130,8 @@ class Weights:
             for key in ("dataset", "split"):
                 if metric[key] == raw[key]:
                     del metric[key]
-        raw["preprocessing"] = self.preprocessing and self.preprocessing.to_json()
+        for key in ("preprocessing", "front_end"):
+            raw[key] = (values := getattr(self, key)) and values.to_json()
         return {k: v for k, v in raw.items() if v is not None}
 
     def to_json(self) -> str:

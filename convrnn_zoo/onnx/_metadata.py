@@ -13,7 +13,7 @@ def metadata(model: Any, plan: Plan, which: str, form: str) -> dict[str, str]:
 
     ``name``, ``description``, ``licence`` and ``data`` of the weights; ``classes``, the labels in order, or how many
     there are; ``mean`` and ``std`` of the input's channels, where it is to be standardised; ``encoding``, ``unit`` and
-    ``step`` of a forecaster's frames, and all of its ``preprocessing``; ``form``, ``part``, ``output`` and ``state``
+    ``step`` of a forecaster's frames, and all of its ``preprocessing``; ``front_end`` of a classifier of sound; ``form``, ``part``, ``output`` and ``state``
     of the file.
     """
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
@@ -34,6 +34,8 @@ def metadata(model: Any, plan: Plan, which: str, form: str) -> dict[str, str]:
     if values is not None:
         facts |= {"encoding": values.encoding, "unit": values.unit, "step": values.step}
         facts["preprocessing"] = values.to_json()
+    if (ear := getattr(model, "front_end", None)) is not None:
+        facts["front_end"] = ear.to_json()
     return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in facts.items() if v}
 
 

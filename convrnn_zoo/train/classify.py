@@ -1,7 +1,7 @@
 """Classifiers of sequences: from a recipe to weights with a record of what they reach."""
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._extras import need
 from ..data import Labelled, LabelledSet, OwnSequences, sequences_of
-from ..models import ConvRNNModel, Metric, Weights
+from ..models import ConvRNNModel, LogMel, Metric, Weights
 from .fit import fingerprint, fit
 from .launch import launched
 from .recipe import ClassifierRecipe
@@ -57,10 +57,14 @@ def train_one(
     test: Labelled,
     *,
     read_padding: bool = False,
+    left_out: str = "",
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> Run:
-    """Trains one seed of a recipe; with `read_padding` on padded sequences whose lengths are withheld."""
+    """Trains one seed of a recipe; with `read_padding` on padded sequences whose lengths are withheld.
+
+    `left_out` names the group of the data that `train` lacks, to tell its checkpoint from others.
+    """
     torch.manual_seed(seed)
     mean, std = statistics_of(train)
     model = recipe.create_model(
@@ -80,9 +84,12 @@ def train_one(
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, falling(optimizer), total_steps=steps)
     trunk = trunk_of(model) if recipe.freeze else []
 
+    augment, center = recipe.augmentation(), torch.tensor(mean)
+    change = (lambda x: augment(x, center)) if augment is not None else (lambda x: x)
+
     def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for chosen in torch.randperm(len(train.labels)).split(recipe.batch_size):
-            yield train.batch(chosen.tolist())
+        for chosen in drawn(train, recipe):
+            yield train.batch(chosen, change)
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         x, lengths, labels = batch
@@ -95,13 +102,62 @@ def train_one(
         model, batches, loss, optimizer, scheduler,
         updates=steps,
         clip=recipe.clip,
-        run=fingerprint(recipe, seed=seed, read_padding=read_padding),
+        run=fingerprint(recipe, seed=seed, read_padding=read_padding, left_out=left_out),
         checkpoint=checkpoint,
-        title=f"seed {seed}" + (", padding read" if read_padding else ""),
+        title=f"seed {seed}" + (", padding read" if read_padding else "") + (left_out and f", without {left_out}"),
         progress=progress,
         frozen=lambda update: trunk if update < recipe.freeze * rounds else (),
     )  # fmt: skip
     return Run(model, accuracy(model, test), accuracy(model, test, read_padding=True))
+
+
+def drawn(data: Labelled, recipe: ClassifierRecipe) -> Iterator[list[int]]:
+    """The batches of an epoch: at random, or with the recipe's `bucket` of recordings of like length."""
+    order, size = torch.randperm(len(data.labels)), recipe.batch_size
+    if not recipe.bucket:
+        yield from (chosen.tolist() for chosen in order.split(size))
+        return
+    lengths = torch.tensor([len(x) for x in data.sequences])
+    for pool in order.split(recipe.bucket * size):
+        batches = pool[lengths[pool].argsort(stable=True)].split(size)
+        yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
+
+
+def parted(data: Labelled, chosen: Sequence[int]) -> Labelled:
+    """Some of the recordings."""
+    groups = tuple(data.groups[i] for i in chosen) if data.groups else ()
+    return data._replace(sequences=[data.sequences[i] for i in chosen], labels=data.labels[list(chosen)], groups=groups)
+
+
+def leave_one_out(
+    recipe: ClassifierRecipe, train: Labelled, test: Labelled, *, out: Path, progress: bool
+) -> dict[str, tuple[float, int]]:
+    """For each group the accuracy, on all of its recordings, of a model that was trained on the others' training split.
+
+    Returns:
+        By the group's name, the accuracy and the number of its recordings.
+
+    Raises:
+        ValueError: the data have no groups, or one alone.
+    """
+    names = sorted(set(train.groups))
+    if len(names) < 2:
+        raise ValueError(
+            "the recipe's leave_one_out needs data in two or more groups, such as speakers; leave it out"
+        )
+    found = {}
+    for name in names:
+        others = parted(train, [i for i, g in enumerate(train.groups) if g != name])
+        own = [parted(part, [i for i, g in enumerate(part.groups) if g == name]) for part in (train, test)]
+        both = own[0]._replace(
+            sequences=own[0].sequences + own[1].sequences, labels=torch.cat([part.labels for part in own])
+        )
+        run = train_one(
+            recipe, recipe.seeds[0], others, both,
+            left_out=name, checkpoint=out / f"without-{name}.ckpt", progress=progress,
+        )  # fmt: skip
+        found[name] = (run.accuracy, len(both.labels))
+    return found
 
 
 def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
@@ -125,9 +181,15 @@ def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
     return data._replace(sequences=sequences)
 
 
-def split_of(source: LabelledSet | OwnSequences, recipe: ClassifierRecipe, data: Any, split: str) -> Labelled:
+def split_of(
+    source: LabelledSet | OwnSequences,
+    recipe: ClassifierRecipe,
+    data: Any,
+    split: str,
+    front_end: LogMel | None = None,
+) -> Labelled:
     """The sequences of a split, from a path, or of Python's own by the names of the splits."""
-    found: Labelled = data[split] if isinstance(data, Mapping) else source.load(data, split)
+    found: Labelled = data[split] if isinstance(data, Mapping) else source.load(data, split, front_end)
     names = found.label_names or getattr(source, "label_names", ())
     names = names or tuple(str(i) for i in range(int(found.labels.max()) + 1))
     return shaped(found._replace(label_names=names), recipe)
@@ -141,7 +203,7 @@ def most_frequent(train: Labelled, test: Labelled) -> float:
 def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> dict[str, float]:
     """The accuracy of a model on the test part of its data, in per cent, beside that of the commonest class."""
     source = sequences_of(recipe.data)
-    train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
+    train, test = (split_of(source, recipe, data, split, model.front_end) for split in ("train", "test"))  # type: ignore[arg-type]
     names: Any = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
     if names and tuple(names) != test.label_names:
         raise ValueError(
@@ -205,6 +267,20 @@ def train_classifier(
                 note="those models on each recording by itself: what they answer depends on the batch",
             ),
         ]
+    if recipe.leave_one_out:
+        found = leave_one_out(recipe, train, test, out=out, progress=progress)
+        others = [a for a, _ in found.values()]
+        mean_of, spread_of = (round(100 * f(others), 2) for f in (statistics.fmean, statistics.pstdev))
+        metrics.append(
+            Metric(
+                "accuracy, never heard", mean_of, source.title, "all recordings of the group that was left out",
+                mean=mean_of, std=spread_of, runs=len(others), note="mean over the groups",
+            )  # fmt: skip
+        )
+        metrics += [
+            Metric(f"accuracy, {name} never heard", round(100 * a, 2), source.title, f"all {n} recordings of {name}")
+            for name, (a, n) in found.items()
+        ]
     mean, std = statistics_of(train)
     return write_weights(
         recipe, runs[0].model, source, tuple(metrics), into or out, repository=into is None,
@@ -214,4 +290,5 @@ def train_classifier(
         label_names=train.label_names,
         mean=mean,
         std=std,
+        front_end=train.front_end,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ..data import _entries
 from ..data._entries import entry
 from ..models import ZooModel, create_model
 from ..models._registry import entry_points
+from .augment import Augment
 
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}
 """The recipes of the package by name."""
@@ -183,7 +184,10 @@ class ClassifierRecipe(Recipe):
 
     The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
     noise added to the standardised input. `freeze` counts epochs. With `compare_padding` as many other models are
-    trained without the lengths, reading the padding as data, to tell what that costs.
+    trained without the lengths, reading the padding as data, to tell what that costs. `augment` has the entries of
+    :class:`~convrnn_zoo.train.augment.Augment`. So many batches as `bucket` says are drawn at once and divided by
+    length, so that less is padded; 0 draws each by itself. With `leave_one_out` a further model is trained without
+    each group of the data, such as a speaker, to tell what those are worth that were never heard.
     """
 
     seeds: tuple[int, ...] = entry((0,), least=0)
@@ -192,11 +196,19 @@ class ClassifierRecipe(Recipe):
     label_smoothing: float = entry(0.0, least=0, most=1)
     noise: float = entry(0.0, least=0)
     compare_padding: bool = entry(False)
+    augment: Mapping[str, Any] = entry(factory=dict)
+    bucket: int = entry(0, least=0)
+    leave_one_out: bool = entry(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.seeds:
             raise ValueError("the recipe's seeds must be one or more, got none")
+        self.augmentation()
+
+    def augmentation(self) -> Augment | None:
+        """What the table `augment` says, if it says anything."""
+        return _entries.read(Augment, self.augment, "augment.") if self.augment else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from convrnn_zoo import LogMel, create_model
 from convrnn_zoo.cli._sequences import read_sequences
 from convrnn_zoo.data import OwnSequences, sequences_of
-from convrnn_zoo.data.sound import BANDS, spectra
 
 from .own_data import ramps, write_ramps
 
@@ -74,25 +74,53 @@ def test_a_folder_a_class_of_arrays(tmp_path):
     assert len(KIND.load(tmp_path, "train").labels) == 8
 
 
-def test_sound_is_read_as_spectra_in_training_and_in_use(tmp_path):
+@pytest.fixture
+def tones(tmp_path):
+    """A folder a pitch, of three sounds each, in two channels; the last of another rate."""
     soundfile = pytest.importorskip("soundfile", reason="the extra sound")
-    rate, time = 8000, np.arange(4000) / 8000
     for pitch in (400, 2000):
         (tmp_path / str(pitch)).mkdir()
-        for i in range(3):
-            wave = 0.5 * np.sin(2 * np.pi * pitch * time[: 2000 + 500 * i])
+        for i, rate in enumerate((8000, 8000, 16000)):
+            wave = 0.5 * np.sin(2 * np.pi * pitch * np.arange(rate // 4 + 100 * i) / rate)
             soundfile.write(tmp_path / str(pitch) / f"{i}.wav", np.stack([wave, wave], 1), rate)
-    data = KIND.load(tmp_path, "train")
-    assert {tuple(x.shape[1:]) for x in data.sequences} == {(1, BANDS)}
-    for x, y in zip(data.sequences, data.labels, strict=True):
-        loudest = x.mean(0)[0].argmax().item() * 4000 / BANDS
-        assert abs(loudest - float(data.label_names[y])) < 150
-    (found,) = read_sequences(tmp_path / "400" / "0.wav")
-    assert found.x.shape[1:] == (1, BANDS)
-    assert spectra(torch.zeros(10), rate).shape == (1, 1, BANDS)
-    (tmp_path / "400" / "9.wav").write_bytes(b"RIFFbroken")
-    with pytest.raises(ValueError, match=r"9\.wav is not a sound file that can be read"):
-        KIND.load(tmp_path, "train")
+    return tmp_path
+
+
+def test_sound_is_resampled_and_heard_alike_in_training_and_in_use(tones):
+    pytest.importorskip("soxr", reason="the extra sound")
+    data, rest = (KIND.load(tones, split) for split in ("train", "test"))
+    assert data.front_end == rest.front_end == LogMel(rate=8000)
+    assert {tuple(x.shape[1:]) for x in data.sequences + rest.sequences} == {(40, 1)}
+    loudest = {(int(x.mean(0).argmax()), int(y)) for d in (data, rest) for x, y in zip(d.sequences, d.labels, strict=True)}
+    assert len(loudest) == 2  # whatever the rate of the file
+    model = create_model("convgru1d_1layer", in_chans=40, hidden_channels=2, kernel_size=1, num_classes=2)
+    model.front_end = data.front_end
+    (found,) = read_sequences(tones / "400" / "2.wav", model)
+    assert any(torch.equal(found.x, x) for x in data.sequences + rest.sequences)
+    with pytest.raises(ValueError, match=r"2\.wav is sound, and nobody has said how this model hears"):
+        read_sequences(tones / "400" / "2.wav", create_model("convgru1d_1layer"))
+
+
+def test_how_sound_is_heard_is_said_in_the_recipe(tones):
+    kind = sequences_of({"kind": "sequences", "name": "tones", "sound": {"rate": 4000, "bands": 10}})
+    assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
+    given = LogMel(rate=8000, hop=0.01)
+    assert kind.load(tones, "test", given).front_end == given
+    with pytest.raises(ValueError, match=r"the recipe's data\.sound: rate must be a whole number|rate"):
+        sequences_of({"kind": "sequences", "name": "tones", "sound": {"rate": "fast"}})
+
+
+def test_sound_that_cannot_be_read_is_named(tones):
+    soundfile = pytest.importorskip("soundfile", reason="the extra sound")
+    for write, message in (
+        (lambda p: p.write_bytes(b"RIFFbroken"), r"9\.wav is not a sound file that can be read"),
+        (lambda p: p.write_bytes(b""), r"9\.wav is not a sound file that can be read"),
+        (lambda p: soundfile.write(p, np.zeros(0), 8000), r"9\.wav holds no sound"),
+        (lambda p: soundfile.write(p, np.full(9, np.nan), 8000, subtype="FLOAT"), r"9\.wav holds NaN or Inf"),
+    ):
+        write(tones / "400" / "9.wav")
+        with pytest.raises(ValueError, match=message):
+            KIND.load(tones, "train")
 
 
 def fine():
@@ -129,7 +157,7 @@ def test_broken_files_and_paths_are_told(tmp_path):
     for path, words in ((None, "pass --data"), (tmp_path / "no", "is not there")):
         with pytest.raises(FileNotFoundError, match=words):
             KIND.load(path, "train")
-    with pytest.raises(ValueError, match=r"data\.kind must be one of sequences, japanese_vowels, got 'songs'"):
+    with pytest.raises(ValueError, match=r"data\.kind must be one of sequences, fsdd, japanese_vowels, got 'songs'"):
         sequences_of({"kind": "songs"})
     with pytest.raises(ValueError, match=r"data\.split must be one of random, file, got 'time'"):
         sequences_of({"kind": "sequences", "name": "a", "split": "time"})

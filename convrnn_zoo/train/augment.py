@@ -1,0 +1,77 @@
+"""Recordings changed at random while a classifier is trained, so that it hears more voices than there are."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data import _entries
+from ..data._entries import entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """A recipe's table ``[augment]``: what is drawn anew for each recording and epoch.
+
+    The first two are for any sequence ``(T, C, *S)``, the others for the bands of :class:`~convrnn_zoo.LogMel`.
+    Masked values become the mean of the training data.
+
+    Args:
+        stretch: time runs faster or slower by at most this part.
+        steps: up to so many steps in a row are masked, and never more than a third of the recording.
+        gain: standard deviation of the loudness, in decibels.
+        warp: the scale of frequencies is stretched by at most this part, as by another length of the vocal tract.
+        bands: up to so many neighbouring bands are masked.
+
+    References:
+        Jaitly, N. and Hinton, G. E. (2013). Vocal Tract Length Perturbation (VTLP) improves speech recognition.
+        https://www.cs.toronto.edu/~ndjaitly/jaitly-icml13.pdf
+        Park, D. S. et al. (2019). SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition.
+        https://arxiv.org/abs/1904.08779
+
+    Raises:
+        ValueError: an entry is out of its range.
+
+    Example:
+        >>> x = Augment(stretch=0.5, steps=3, gain=6.0, warp=0.1, bands=4)(torch.randn(20, 40, 1), torch.zeros(40))
+        >>> 10 <= len(x) <= 30, tuple(x.shape[1:])
+        (True, (40, 1))
+    """
+
+    stretch: float = entry(0.0, least=0, most=0.9)
+    steps: int = entry(0, least=0)
+    gain: float = entry(0.0, least=0)
+    warp: float = entry(0.0, least=0, most=0.9)
+    bands: int = entry(0, least=0)
+
+    def __post_init__(self) -> None:
+        _entries.check(self, "augment.")
+
+    def __call__(self, x: Tensor, mean: Tensor) -> Tensor:
+        """A recording ``(T, C, *S)`` changed; `mean` ``(C,)`` is that of the data."""
+        if self.stretch:
+            flat = x.flatten(1).T[None]
+            length = max(1, round(len(x) * (1 + self.stretch * uniform())))
+            x = F.interpolate(flat, length, mode="linear", align_corners=False)[0].T.reshape(length, *x.shape[1:])
+        if self.warp:
+            channels = x.shape[1]
+            at = (torch.arange(channels) * (1 + self.warp * uniform())).clamp(0, channels - 1)
+            below = at.floor().long()
+            part = (at - below).reshape(-1, *[1] * (x.dim() - 2))
+            x = x[:, below] * (1 - part) + x[:, (below + 1).clamp(max=channels - 1)] * part
+        if self.gain:
+            x = x + self.gain * math.log(10) / 10 * torch.randn(())
+        hidden = torch.zeros(x.shape[:2], dtype=torch.bool)
+        for axis, most in ((0, min(self.steps, len(x) // 3)), (1, min(self.bands, x.shape[1]))):
+            width = int(torch.randint(most + 1, ()))
+            start = int(torch.randint(x.shape[axis] - width + 1, ()))
+            hidden.narrow(axis, start, width).fill_(True)
+        like = [1] * (x.dim() - 2)
+        return torch.where(hidden.reshape(*hidden.shape, *like), mean.reshape(-1, *like), x)
+
+
+def uniform() -> float:
+    """A number from -1 to 1, of torch's generator."""
+    return 2 * torch.rand(()).item() - 1

@@ -1,0 +1,137 @@
+"""The front end of sound: against the law written out in numpy, piece by piece, stored, and refused with a word."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import convrnn_zoo
+from convrnn_zoo import LogMel
+from convrnn_zoo.hub import save_pretrained
+
+EARS = [
+    LogMel(rate=8000),
+    LogMel(rate=16000, window=0.025, hop=0.01, bands=23, lowest=20.0, highest=7000.0),
+    LogMel(rate=44100, bands=64, floor=1e-8),
+]
+
+
+def by_the_law(ear, wave):
+    """Step by step and band by band, with the sums of the law."""
+    points = 2 ** (math.ceil(math.log2(ear.size)) + 1)
+    mel = lambda f: 2595 * math.log10(1 + f / 700)  # noqa: E731
+    low, high = mel(ear.lowest), mel(ear.highest or ear.rate / 2)
+    edges = [700 * (10 ** ((low + i * (high - low) / (ear.bands + 1)) / 2595) - 1) for i in range(ear.bands + 2)]
+    frequencies = np.arange(points // 2 + 1) * ear.rate / points
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(ear.size) / ear.size)
+    rows = []
+    for start in range(0, len(wave) - ear.size + 1, ear.step):
+        power = np.abs(np.fft.rfft(wave[start : start + ear.size] * hann, points)) ** 2
+        row = []
+        for left, middle, right in zip(edges, edges[1:], edges[2:], strict=False):
+            weights = np.interp(frequencies, [left, middle, right], [0, 1, 0])
+            row.append(math.log(max(ear.floor, float(weights @ power / weights.sum()))))
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("ear", EARS, ids=lambda e: str(e.rate))
+def test_the_law(ear):
+    wave = np.random.default_rng(0).normal(0, 0.1, ear.rate // 3)
+    found = ear.encode(torch.from_numpy(wave), ear.rate)
+    assert found.shape[1:] == (ear.bands, 1)
+    np.testing.assert_allclose(found[..., 0].numpy(), by_the_law(ear, wave), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ear.encode(torch.from_numpy(wave).float(), ear.rate), found, rtol=0, atol=1e-3)
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=9))
+def test_piece_by_piece_is_the_whole(pieces):
+    ear = EARS[0]
+    wave = torch.from_numpy(np.random.default_rng(1).normal(0, 0.1, sum(pieces)))
+    rest, found = wave[:0], []
+    for piece in wave.split(pieces):
+        steps, rest = ear.encode_piece(torch.cat([rest, piece]), ear.rate)
+        found.append(steps)
+        assert len(rest) < ear.size
+    whole = ear.encode(wave, ear.rate)
+    if len(wave) < ear.size:  # no window was whole; alone, it is filled with silence
+        assert (len(torch.cat(found)), len(whole)) == (0, 1)
+    else:
+        assert torch.equal(torch.cat(found), whole) or torch.allclose(torch.cat(found), whole, atol=1e-9)
+
+
+def test_silence_is_the_floor_and_a_pure_tone_its_band():
+    ear = EARS[0]
+    assert torch.equal(ear.encode(torch.zeros(1), 8000), torch.full((1, 40, 1), math.log(ear.floor)))
+    loudest = [
+        int(ear.encode(torch.sin(torch.arange(2000) * 2 * math.pi * f / 8000), 8000).mean(0).argmax())
+        for f in (200, 700, 1500, 3500)
+    ]
+    assert loudest == sorted(set(loudest))
+
+
+def test_stored_and_read_again():
+    for ear in EARS:
+        assert LogMel.from_json(json.loads(json.dumps(ear.to_json()))) == ear
+
+
+def test_a_model_keeps_it_by_every_road(tmp_path):
+    torch.manual_seed(0)
+    model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=40, hidden_channels=4, kernel_size=1, num_classes=2)
+    with pytest.raises(ValueError, match=r"recording 0 is sound, .* set model\.front_end"):
+        model.classify_sound([torch.zeros(100)], 8000)
+    model.front_end = EARS[0]
+    waves = [0.1 * torch.randn(n) for n in (100, 4000, 900)]
+    found = model.classify_sound(waves, 8000)
+    assert found == model.classify([EARS[0].encode(w, 8000) for w in waves])
+    again = convrnn_zoo.from_pretrained(save_pretrained(model, tmp_path))
+    assert again.front_end == EARS[0]
+    assert again.classify_sound(waves, 8000) == found
+    other = convrnn_zoo.from_pretrained(tmp_path, in_chans=12)
+    assert other.front_end is None
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change, message in (
+        ({"bands": 12}, "40 channels, and 12 bands of sound"),
+        ({"rate": "8000"}, "rate must be a whole number"),
+        ({"ears": 2}, "entries that are not known: ears"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "front_end": {**config["front_end"], **change}}))
+        with pytest.raises(convrnn_zoo.WeightsError, match=message):
+            convrnn_zoo.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": 0}, "rate"),
+        ({"window": 0.0}, "window must be a finite number above 0"),
+        ({"hop": math.nan}, "hop must be a finite number above 0"),
+        ({"hop": 2.0}, "from a sample to a second"),
+        ({"highest": 5000.0}, r"half of rate, 4000 Hz, got 60 and 5000"),
+        ({"lowest": 4000.0}, "rise from 0 to half of rate"),
+        ({"bands": 400}, "400 bands are too many"),
+        ({"encoding": "mfcc"}, "encoding must be log_mel"),
+    ],
+)
+def test_entries_out_of_range(change, message):
+    with pytest.raises(ValueError, match=message):
+        LogMel(**{"rate": 8000, **change})
+
+
+@pytest.mark.parametrize(
+    ("wave", "rate", "message"),
+    [
+        (torch.zeros(9), 16000, r"expected 8,000 samples a second, got 16,000; resample .*rate=8000"),
+        (torch.zeros(0), 8000, "the recording is empty"),
+        (torch.zeros(2, 9), 8000, r"expected one channel of samples.*got \(2, 9\)"),
+        (torch.zeros(9, dtype=torch.int16), 8000, "torch.int16; .*divide whole numbers"),
+        (torch.tensor([0.0, math.inf]), 8000, "NaN or Inf"),
+    ],
+)
+def test_sound_that_cannot_be_right(wave, rate, message):
+    with pytest.raises(ValueError, match=message):
+        EARS[0].encode(wave, rate)
