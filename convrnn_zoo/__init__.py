@@ -50,7 +50,7 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from . import hub, interop, onnx
+    from . import data, hub, interop, onnx
     from .hub import push_to_hub, save_pretrained
     from .onnx import ExportError, export
 
@@ -86,6 +86,7 @@ __all__ = [
     "ZooModel",
     "__version__",
     "create_model",
+    "data",
     "export",
     "from_pretrained",
     "hub",
@@ -105,7 +106,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """What is imported when it is first used."""
-        if name in ("hub", "interop", "onnx"):
+        if name in ("data", "hub", "interop", "onnx"):
             return import_module(f".{name}", __name__)
         if name in ("push_to_hub", "save_pretrained"):
             return getattr(import_module(".hub", __name__), name)

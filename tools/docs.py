@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import report
 from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli._text import markdown
-from convrnn_zoo.cli.demo import HEADER, recordings
+from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
 from convrnn_zoo.cli.names import figure
 from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
@@ -114,11 +114,34 @@ def unweighted(page: str) -> str:
 
 
 def padding(page: str) -> str:
-    """What reading the padding as data costs, of every record that measured it."""
-    rows = [
-        (m.name, f"{m.mean:g} ± {m.std:g} %", m.note) for w in WEIGHTS.values() for m in w.metrics if m.mean is not None
-    ]
+    """What reading the padding as data costs the weights that the demo shows."""
+    rows = [(m.name, _spread(m), m.note) for m in WEIGHTS[CLASSIFIER].metrics]
     return markdown(("", "mean ± standard deviation", ""), rows)
+
+
+def vowels(page: str) -> str:
+    """A row a cell and direction: the accuracy on JapaneseVowels with lengths and without."""
+    rows = []
+    for name, w in WEIGHTS.items():
+        if name.endswith(".japanese_vowels"):
+            layer: Any = create_model(w.architecture, device="meta")
+            directions = "both" if layer.rnn.bidirectional else "one"
+            rows.append((layer.rnn.title, directions, f"{w.num_params:,}", *map(_spread, w.metrics)))
+    header = ("cell", "directions", "parameters", "accuracy", "withheld", "trained without", "trained without, alone")
+    return markdown(header, sorted(rows))
+
+
+def digits(page: str) -> str:
+    """A row a set of weights for spoken digits: the official split, and each speaker when never heard."""
+    rows, speakers = [], []
+    for name, w in WEIGHTS.items():
+        if name.endswith(".fsdd"):
+            official, unheard, *each = w.metrics
+            speakers = [m.name.removeprefix("accuracy, ").removesuffix(" never heard") for m in each]
+            row = [f"{w.num_params:,}", f"{official.value:g} %", _spread(official), f"**{unheard.value:.1f} %**"]
+            rows.append((f"[`{name}`]({_card(w, page)})", *row, *(f"{m.value:.1f}" for m in each)))
+    header = ("weights", "parameters", "official split", "five seeds", "never heard", *speakers)
+    return markdown(header, rows)
 
 
 def nowcasts(page: str) -> str:
@@ -326,6 +349,11 @@ def _beside(metric: Metric) -> str:
     return figure(metric) + (f" ({others})" if others else "")
 
 
+def _spread(metric: Metric) -> str:
+    """Mean and standard deviation of a figure in per cent."""
+    return f"{metric.mean:g} ± {metric.std:g} %"
+
+
 def _parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
@@ -361,7 +389,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, ensembles, padding, demo, sources,
         commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
-        published_speed, networks,
+        published_speed, networks, digits, vowels,
     )
 }  # fmt: skip
 

@@ -13,13 +13,15 @@ from ._text import columns
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
 HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
+LISTENER = "convgru1d_2layer.fsdd"
 SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
+SPOKEN = SAMPLE.with_name("seven.wav")
 
 
 def recordings() -> tuple[list[tuple[object, ...]], int]:
     """A row a recording of the demo, and how many are classified correctly."""
-    named, labels = read_sequences(SAMPLE), read_arrays(SAMPLE)["labels"]
     model: Any = create_model(CLASSIFIER, pretrained=True)
+    named, labels = read_sequences(SAMPLE, model), read_arrays(SAMPLE)["labels"]
     predictions = model.classify([recording.x for recording in named])
     truths = [WEIGHTS[CLASSIFIER].label_names[i] for i in labels]
     rows: list[tuple[object, ...]] = [
@@ -31,7 +33,8 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
 
 def forecasts() -> dict[str, Path]:
     """The forecasters' weights, each with the demo's sample for them: the file named by their tag."""
-    samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in WEIGHTS if name != CLASSIFIER}
+    names = [name for name, record in WEIGHTS.items() if not record.num_classes]
+    samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in names}
     return {name: path for name, path in samples.items() if path.is_file()}
 
 

@@ -11,6 +11,8 @@ import click
 import torch
 
 from .._whole import whole
+from ..data import read_sound
+from ..data.recordings import SOUNDS
 from ..models import Forecaster, ZooModel, from_pretrained
 from ._sequences import read_sequences
 from ._text import columns
@@ -25,7 +27,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: of classes their probabilities, of a forecast all.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
-    help="File of a forecast: .npy, .npz, .json, .png, .gif, .mp4; of classes: .json.",
+    help="File of a forecast: .npy, .npz, .json, .png, .gif, .mp4; of classes: .json; of one sound's over time: .png.",
 )  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames a forecast reads [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
@@ -108,9 +110,24 @@ def _forecast(
         click.echo(forecasts.told(made, out))
 
 
+def _draw(model: Any, files: Sequence[Path], out: Path) -> None:
+    from ..train.answers import draw_answers
+
+    if len(files) != 1 or files[0].suffix.lower() not in SOUNDS:
+        raise ValueError(f"{out} shows one sound, got {', '.join(map(str, files))}; pass one, or -o a .json file")
+    if model.front_end is None:
+        model.hear(str(files[0]), torch.zeros(1), 1)  # which says what is missing
+    wave, rate = read_sound(files[0], rate=model.front_end.rate)
+    draw_answers(model, wave, rate, out, files[0].name)
+    click.echo(f"{out}: the answer over {len(wave) / rate:.2f} s")
+
+
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path | None) -> None:
+    if out is not None and out.suffix in (".png", ".svg"):
+        _draw(model, files, out)
+        return
     if out is not None and out.suffix != ".json":
-        raise ValueError(f"{out}: classes are written as .json alone, and pictures are of forecasts")
+        raise ValueError(f"{out}: classes are written as .json; .png and .svg show what is said of one sound over time")
     recordings = [recording for file in files for recording in read_sequences(file, model)]
     named = [recording.name for recording in recordings]
     found = model.classify([recording.x for recording in recordings], names=named)

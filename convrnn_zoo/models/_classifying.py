@@ -37,12 +37,9 @@ class Classifier(ZooModel):
             ValueError: the weights are for another number of channels.
         """
         cfg = getattr(self, "pretrained_cfg", {})
-        mean, std = (
-            torch.tensor(cfg.get(k) or [default] * self.in_chans, device=x.device, dtype=x.dtype)
-            for k, default in (("mean", 0.0), ("std", 1.0))
-        )
-        if not mean.any() and bool((std == 1).all()):
+        if set(cfg.get("mean") or (0.0,)) == {0.0} and set(cfg.get("std") or (1.0,)) == {1.0}:
             return x
+        mean, std = (torch.tensor(cfg[k], device=x.device, dtype=x.dtype) for k in ("mean", "std"))
         if len(mean) != self.in_chans:
             raise ValueError(
                 f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "

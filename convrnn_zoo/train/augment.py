@@ -11,6 +11,10 @@ from ..data import _entries
 from ..data._entries import entry
 
 
+DECIBEL = math.log(10) / 10
+"""A decibel, in the logarithm of power."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Augment:
     """A recipe's table ``[augment]``: what is drawn anew for each recording and epoch.
@@ -22,6 +26,9 @@ class Augment:
         stretch: time runs faster or slower by at most this part.
         steps: up to so many steps in a row are masked, and never more than a third of the recording.
         gain: standard deviation of the loudness, in decibels.
+        color: standard deviation, in decibels, of each of three slow waves over the bands, as another microphone or
+            room colors sound.
+        hiss: a steady noise is added, at most so many decibels above the quietest value of the recording.
         warp: the scale of frequencies is stretched by at most this part, as by another length of the vocal tract.
         bands: up to so many neighbouring bands are masked.
 
@@ -35,7 +42,7 @@ class Augment:
         ValueError: an entry is out of its range.
 
     Example:
-        >>> x = Augment(stretch=0.5, steps=3, gain=6.0, warp=0.1, bands=4)(torch.randn(20, 40, 1), torch.zeros(40))
+        >>> x = Augment(stretch=0.5, steps=3, gain=6.0, color=3.0, hiss=9.0, warp=0.1, bands=4)(torch.randn(20, 40, 1), torch.zeros(40))
         >>> 10 <= len(x) <= 30, tuple(x.shape[1:])
         (True, (40, 1))
     """
@@ -43,6 +50,8 @@ class Augment:
     stretch: float = entry(0.0, least=0, most=0.9)
     steps: int = entry(0, least=0)
     gain: float = entry(0.0, least=0)
+    color: float = entry(0.0, least=0)
+    hiss: float = entry(0.0, least=0)
     warp: float = entry(0.0, least=0, most=0.9)
     bands: int = entry(0, least=0)
 
@@ -61,8 +70,14 @@ class Augment:
             below = at.floor().long()
             part = (at - below).reshape(-1, *[1] * (x.dim() - 2))
             x = x[:, below] * (1 - part) + x[:, (below + 1).clamp(max=channels - 1)] * part
+        across = torch.arange(x.shape[1]).add(0.5).div(x.shape[1]).mul(math.pi).reshape(-1, *[1] * (x.dim() - 2))
         if self.gain:
-            x = x + self.gain * math.log(10) / 10 * torch.randn(())
+            x = x + self.gain * DECIBEL * torch.randn(())
+        if self.color:
+            x = x + self.color * DECIBEL * sum(float(torch.randn(())) * (k * across).cos() for k in (1, 2, 3))
+        if self.hiss:
+            level = x.min() + self.hiss * DECIBEL * torch.rand(())
+            x = torch.logaddexp(x, level + 0.5 * torch.randn_like(x))
         hidden = torch.zeros(x.shape[:2], dtype=torch.bool)
         for axis, most in ((0, min(self.steps, len(x) // 3)), (1, min(self.bands, x.shape[1]))):
             width = int(torch.randint(most + 1, ()))

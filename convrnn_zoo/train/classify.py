@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._extras import need
 from ..data import Labelled, LabelledSet, OwnSequences, sequences_of
-from ..models import ConvRNNModel, LogMel, Metric, Weights
+from ..models import ConvRNNModel, LogMel, Metric, Weights, from_pretrained
 from .fit import fingerprint, fit
 from .launch import launched
 from .recipe import ClassifierRecipe
@@ -195,6 +195,21 @@ def split_of(
     return shaped(found._replace(label_names=names), recipe)
 
 
+def heard_by(recipe: ClassifierRecipe) -> LogMel | None:
+    """The front end of the weights that a run begins with; None where the recipe says how sound is heard.
+
+    Raises:
+        ValueError: the recipe says it otherwise than those weights.
+    """
+    ear = from_pretrained(recipe.start).front_end if recipe.start else None
+    said = recipe.data.get("sound")
+    if ear is not None and said and LogMel(**{"rate": ear.rate, **said}) != ear:
+        raise ValueError(
+            f"the recipe's data.sound differs from how {recipe.start} hears; leave it out, or write {ear.to_json()}"
+        )
+    return ear
+
+
 def most_frequent(train: Labelled, test: Labelled) -> float:
     """The accuracy, in per cent, of naming the commonest class of the training split, whatever comes."""
     return round(100 * (test.labels == train.labels.mode().values).float().mean().item(), 2)
@@ -221,7 +236,8 @@ def train_classifier(
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments.
     """
     source = sequences_of(recipe.data)
-    train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
+    ear = heard_by(recipe)
+    train, test = (split_of(source, recipe, data, split, ear) for split in ("train", "test"))
     with launched() as accelerator:
         if accelerator.num_processes > 1:
             raise ValueError(
