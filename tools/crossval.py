@@ -58,9 +58,7 @@ def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], 
             for seed in range(seeds)
             for inside, outside in folds(train, count)
         ]
-        rows.append(
-            {**settings, "mean": round(statistics.fmean(found), 2), "std": round(statistics.pstdev(found), 2)}
-        )
+        rows.append({**settings, "mean": round(statistics.fmean(found), 2), "std": round(statistics.pstdev(found), 2)})
         click.echo(json.dumps(rows[-1]), err=True)
     return sorted(rows, key=lambda row: -row["mean"])
 

@@ -29,8 +29,8 @@ class Recording(NamedTuple):
 def read_sequences(path: Path, model: ZooModel) -> list[Recording]:
     """The sequences of a file, for a model.
 
-    ``.npy`` holds one, and so does a sound, which the model's front end reads. ``.npz`` holds one an entry, or all of them as ``x``
-    ``(N, T, …)`` with ``lengths`` ``(N,)``.
+    ``.npy`` holds one, and so does a sound, which the model's front end reads. ``.npz`` holds one an entry, or all of
+    them as ``x`` ``(N, T, …)`` with ``lengths`` ``(N,)``.
 
     Raises:
         ValueError: the file is of another kind, is broken, or holds no sequence.
@@ -39,7 +39,10 @@ def read_sequences(path: Path, model: ZooModel) -> list[Recording]:
         ear = model.front_end
         return [Recording(path.name, "", model.hear(str(path), *read_sound(path, rate=ear.rate if ear else None)))]
     if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path}: expected a .npy or .npz file, or a sound ({', '.join(SOUNDS)}); save sequences (T, C, …) with numpy.save")
+        raise ValueError(
+            f"{path}: expected a .npy or .npz file, or a sound ({', '.join(SOUNDS)}); save sequences (T, C, …) with "
+            "numpy.save"
+        )
     arrays = read_arrays(path)
     if {"x", "lengths"} <= arrays.keys():
         x, lengths = arrays["x"], arrays["lengths"]

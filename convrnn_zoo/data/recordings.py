@@ -190,7 +190,9 @@ class OwnSequences:
         if path.is_file():
             found = read_archive(path)
         else:
-            found = [r for file in sorted(path.glob("*.npz")) for r in read_archive(file)] or read_folders(path, front_end)
+            found = [r for file in sorted(path.glob("*.npz")) for r in read_archive(file)] or read_folders(
+                path, front_end
+            )
         if not found:
             raise FileNotFoundError(
                 f"{path} holds no .npz file, and no folder a class of {' or '.join(SUFFIXES)} files"

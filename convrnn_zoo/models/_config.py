@@ -8,8 +8,8 @@ from typing import Any
 from timm.models import PretrainedCfg
 
 from ._errors import WeightsError
-from ._meta import check_arguments
 from ._log_mel import LogMel
+from ._meta import check_arguments
 from ._preprocessing import Preprocessing
 from ._weights import Weights
 

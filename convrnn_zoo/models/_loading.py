@@ -18,8 +18,8 @@ from ._download import Token, commit_of, fetch, is_commit
 from ._errors import HubAccessError, WeightsError
 from ._fitting import compare, fit
 from ._hub_errors import Where
-from ._meta import build_on_meta
 from ._log_mel import LogMel
+from ._meta import build_on_meta
 from ._preprocessing import Preprocessing
 from ._published import PUBLISHED
 from ._safetensors import FLOATS, not_finite, read_file, sha256_of

@@ -160,7 +160,7 @@ class LogMel:
     def _triangles(self) -> Tensor:
         """The weight of each frequency of the spectrum in each band."""
         ends = [2595 * math.log10(1 + f / 700) for f in (self.lowest, self.top)]
-        edges = 700 * (10 ** (torch.linspace(*ends, self.bands + 2, dtype=torch.float64) / 2595) - 1)
+        edges = 700 * (10 ** (torch.linspace(ends[0], ends[1], self.bands + 2, dtype=torch.float64) / 2595) - 1)
         f = torch.arange(self._points // 2 + 1) * self.rate / self._points
         left, middle, right = (edges[i : i + self.bands, None] for i in range(3))
         return torch.minimum((f - left) / (middle - left), (right - f) / (right - middle)).clamp_min(0)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .._whole import whole
-from ._meta import check_arguments
 from ._log_mel import LogMel
+from ._meta import check_arguments
 from ._preprocessing import Preprocessing
 from ._strict import read
 

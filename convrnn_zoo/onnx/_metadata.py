@@ -13,7 +13,8 @@ def metadata(model: Any, plan: Plan, which: str, form: str) -> dict[str, str]:
 
     ``name``, ``description``, ``licence`` and ``data`` of the weights; ``classes``, the labels in order, or how many
     there are; ``mean`` and ``std`` of the input's channels, where it is to be standardised; ``encoding``, ``unit`` and
-    ``step`` of a forecaster's frames, and all of its ``preprocessing``; ``front_end`` of a classifier of sound; ``form``, ``part``, ``output`` and ``state``
+    ``step`` of a forecaster's frames, and all of its ``preprocessing``; ``front_end`` of a classifier of sound;
+    ``form``, ``part``, ``output`` and ``state``
     of the file.
     """
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}

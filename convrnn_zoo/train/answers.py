@@ -9,6 +9,7 @@ from torch import Tensor
 from .._extras import need
 from .._whole import whole
 from ..models import Stream
+from ..models._base import evaluating
 
 NAMED = 0.15
 """Classes whose probability never comes so high are drawn in grey and not named."""
@@ -22,14 +23,15 @@ def answers(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, Tensor]:
 
     Example:
         >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convgru1d_2layer.fsdd", pretrained=True).eval()
+        >>> model = convrnn_zoo.create_model("convgru1d_2layer.fsdd", pretrained=True)
         >>> seconds, probabilities = answers(model, torch.zeros(4000), 8000)
         >>> tuple(probabilities.shape), round(seconds[0].item(), 3)
         ((24, 10), 0.032)
     """
     steps, ear = model.hear("the sound", wave, rate), model.front_end
-    stream = Stream(model)
-    said = [stream(model.normalize(step)).softmax(1) for step in steps[:, None, None]]
+    with evaluating(model):
+        stream = Stream(model)
+        said = [stream(model.normalize(step)).softmax(1) for step in steps[:, None, None]]
     return (torch.arange(len(steps)) * ear.step + ear.size) / rate, torch.cat(said)
 
 

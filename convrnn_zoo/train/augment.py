@@ -10,7 +10,6 @@ from torch import Tensor
 from ..data import _entries
 from ..data._entries import entry
 
-
 DECIBEL = math.log(10) / 10
 """A decibel, in the logarithm of power."""
 
@@ -42,7 +41,8 @@ class Augment:
         ValueError: an entry is out of its range.
 
     Example:
-        >>> x = Augment(stretch=0.5, steps=3, gain=6.0, color=3.0, hiss=9.0, warp=0.1, bands=4)(torch.randn(20, 40, 1), torch.zeros(40))
+        >>> change = Augment(stretch=0.5, steps=3, gain=6.0, color=3.0, hiss=9.0, warp=0.1, bands=4)
+        >>> x = change(torch.randn(20, 40, 1), torch.zeros(40))
         >>> 10 <= len(x) <= 30, tuple(x.shape[1:])
         (True, (40, 1))
     """

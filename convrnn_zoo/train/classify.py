@@ -72,6 +72,7 @@ def train_one(
         num_classes=len(train.label_names),
         pretrained_cfg_overlay={"mean": mean, "std": std},
     )
+    model.front_end = train.front_end
     if recipe.start:
         started(model, recipe)
     decay: Any = {"weight_decay": recipe.weight_decay}
@@ -142,9 +143,7 @@ def leave_one_out(
     """
     names = sorted(set(train.groups))
     if len(names) < 2:
-        raise ValueError(
-            "the recipe's leave_one_out needs data in two or more groups, such as speakers; leave it out"
-        )
+        raise ValueError("the recipe's leave_one_out needs data in two or more groups, such as speakers; leave it out")
     found = {}
     for name in names:
         others = parted(train, [i for i, g in enumerate(train.groups) if g != name])
@@ -286,13 +285,10 @@ def train_classifier(
     if recipe.leave_one_out:
         found = leave_one_out(recipe, train, test, out=out, progress=progress)
         others = [a for a, _ in found.values()]
-        mean_of, spread_of = (round(100 * f(others), 2) for f in (statistics.fmean, statistics.pstdev))
-        metrics.append(
-            Metric(
-                "accuracy, never heard", mean_of, source.title, "all recordings of the group that was left out",
-                mean=mean_of, std=spread_of, runs=len(others), note="mean over the groups",
-            )  # fmt: skip
-        )
+        value, spread = (round(100 * f(others), 2) for f in (statistics.fmean, statistics.pstdev))
+        of: Any = {"mean": value, "std": spread, "runs": len(others), "note": "mean over the groups"}
+        split = "all recordings of the group that was left out"
+        metrics.append(Metric("accuracy, never heard", value, source.title, split, **of))
         metrics += [
             Metric(f"accuracy, {name} never heard", round(100 * a, 2), source.title, f"all {n} recordings of {name}")
             for name, (a, n) in found.items()

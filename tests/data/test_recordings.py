@@ -91,7 +91,9 @@ def test_sound_is_resampled_and_heard_alike_in_training_and_in_use(tones):
     data, rest = (KIND.load(tones, split) for split in ("train", "test"))
     assert data.front_end == rest.front_end == LogMel(rate=8000)
     assert {tuple(x.shape[1:]) for x in data.sequences + rest.sequences} == {(40, 1)}
-    loudest = {(int(x.mean(0).argmax()), int(y)) for d in (data, rest) for x, y in zip(d.sequences, d.labels, strict=True)}
+    loudest = {
+        (int(x.mean(0).argmax()), int(y)) for d in (data, rest) for x, y in zip(d.sequences, d.labels, strict=True)
+    }
     assert len(loudest) == 2  # whatever the rate of the file
     model = create_model("convgru1d_1layer", in_chans=40, hidden_channels=2, kernel_size=1, num_classes=2)
     model.front_end = data.front_end
