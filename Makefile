@@ -69,7 +69,7 @@ clean:
 
 $(VENV)/.installed-demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[cli,draw]'
+	$(BIN)/python -m pip install --quiet --editable '.[cli,draw,sound]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml

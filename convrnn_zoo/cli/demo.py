@@ -6,7 +6,9 @@ from typing import Any
 import click
 
 from .._extras import need
+from ..data import read_sound
 from ..models import WEIGHTS, create_model
+from ..train.answers import draw_answers
 from ._arrays import read_arrays
 from ._sequences import read_sequences
 from ._text import columns
@@ -44,9 +46,10 @@ def forecasts() -> dict[str, Path]:
     help="Directory of the pictures.",
 )  # fmt: skip
 def demo(out: Path) -> None:
-    """Classify real recordings with a pretrained model, and draw pretrained forecasts of real rain and moving digits.
+    """Classify real recordings with pretrained models, and draw pretrained forecasts of real rain and moving digits.
 
-    Each forecast is a strip (.png) and in motion (.gif), beside what came and the difference.
+    Of a spoken digit the answer is drawn over time. Each forecast is a strip (.png) and in motion (.gif), beside what
+    came and the difference.
     """
     record = WEIGHTS[CLASSIFIER]
     rows, right = recordings()
@@ -55,6 +58,12 @@ def demo(out: Path) -> None:
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
     click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.trained_on}")
     need("matplotlib", "draw")  # said before the first forecast is made
+    wave, rate = read_sound(SPOKEN)
+    listener: Any = create_model(LISTENER, pretrained=True)
+    [heard] = listener.classify_sound([wave], rate)
+    draw_answers(listener, wave, rate, path := out / f"{SPOKEN.stem}.png", SPOKEN.name)
+    click.echo(f"\n{LISTENER}: {WEIGHTS[LISTENER].description}")
+    click.echo(f"{path}: {SPOKEN.name} is heard as {heard.label}, probability {heard.probability:.3f}")
     from ._forecast import forecast_of, told, write_forecast
 
     for name, sample in forecasts().items():
