@@ -1,4 +1,4 @@
-"""Recomputes the accuracies of all shipped classifiers from their files: ``python -m tools.accuracies --data fsdd=DIR``.
+"""Recomputes the accuracies of all shipped classifiers: ``python -m tools.accuracies --data fsdd=DIR``.
 
 JapaneseVowels come with aeon. A set of data that is not given is named and skipped; an accuracy that is not what its
 record says makes the command fail.
@@ -17,7 +17,7 @@ from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
 
 @click.command()
-@click.option("--data", multiple=True, metavar="KIND=DIR", help="Where the data of a kind are, such as fsdd=recordings.")
+@click.option("--data", multiple=True, metavar="KIND=DIR", help="Where data are, such as fsdd=recordings.")
 def main(data: tuple[str, ...]) -> None:
     """Recompute the accuracy of every shipped classifier, and compare it with its record."""
     given = {kind: Path(path) for kind, _, path in (entry.partition("=") for entry in data)}
