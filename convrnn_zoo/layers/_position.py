@@ -76,6 +76,9 @@ class MapNormed(ConvRNNCellBase):
         super().reset_parameters()
         reset_norms(self)
 
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.norm_size is None else f", norm_size={self.norm_size}")
+
     def map_normed(self, name: str, made: Tensor) -> Tensor:
         """What a convolution has made, through its norm if the cell has norms."""
         if self.norm_size is None:

@@ -227,6 +227,8 @@ def test_norms_are_asked_for_and_begin_as_plain_ones(kind):
         found = {key: p for key, p in normed.named_parameters() if "norm" in key}
         assert all(torch.equal(p, torch.full_like(p, "weight" in key)) for key, p in found.items())
         normed.reset_parameters()
+    assert ", norm_size=(3, 4)" in repr(normed)
+    assert "norm_size" not in repr(plain)
     with pytest.raises(ValueError, match="norm_size must be at least 1"):
         kind(1, 2, 3, norm_size=0, **told)
 
