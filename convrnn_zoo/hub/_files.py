@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from timm.models import filter_pretrained_cfg
-from torch import nn
+from torch import Tensor, nn
 
 from .._whole import whole
 from ..models import Weights, WeightsError
@@ -52,7 +52,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         >>> torch.equal(model.head.weight, same.head.weight)
         True
     """
-    directory, state = Path(directory), model.state_dict()
+    directory, state = Path(directory), saved_state(model)
     if broken := not_finite(state):
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf; such weights are not saved; go back to a good step")
     if dtype is not None:
@@ -73,6 +73,15 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
                 with whole(directory / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
     return directory
+
+
+def saved_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights by the names that the architecture has: ``timm.utils.freeze`` drops the counters of batch norms."""
+    state = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "running_mean", None), Tensor) and not hasattr(module, "num_batches_tracked"):
+            state[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+    return state
 
 
 def config_text(config: Mapping[str, Any], sha256: str, record: Weights | None = None) -> str:
@@ -117,7 +126,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     again = build_on_meta(entry_points()[name], args, name)
     if getattr(model, "horizon", None) != getattr(again, "horizon", None):  # which training sets after building
         args["horizon"] = model.horizon
-    if {k: v.shape for k, v in again.state_dict().items()} != {k: v.shape for k, v in model.state_dict().items()}:
+    if {k: v.shape for k, v in again.state_dict().items()} != {k: v.shape for k, v in saved_state(model).items()}:
         raise WeightsError(
             f"{name}: the model was changed after it was built, so {args} would not build it again; make one with the "
             "changed arguments and load_state_dict what it learned"

@@ -1,7 +1,7 @@
 """How entries of OpenSTL's checkpoints are taken and brought into our order."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,17 @@ IFGO = (0, 2, 1, 3)
 """From i, g, f, o to i, f, g, o."""
 ST_ORDER = (0, 1, 2, 6, 3, 4, 5)
 """From i, f, g, i', f', g', o to i, f, g, o, i', f', g'."""
+NORM = (
+    r"(?:(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+|gradient_highway\.[xz]_concat)"
+    r"\.1\.(?:weight|bias)"
+)
+"""Entries of the norms behind convolutions, of a network trained with ``layer_norm=1``."""
+Norms = Mapping[str, tuple[str, Sequence[int]]]
+"""Of a cell's convolutions that end in a norm, by their names there: our name, and our order of the gates."""
+LSTM_NORMS: Norms = {"conv_x": ("ih", range(4)), "conv_h": ("hh", range(4))}
+ST_NORMS: Norms = {
+    "conv_x": ("ih", ST_ORDER), "conv_h": ("hh", range(4)), "conv_m": ("hm", range(3)), "conv_o": ("po", range(1)),
+}  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -60,6 +71,35 @@ def channel_before_pixel(weight: Tensor, axis: int, patch_size: int) -> Tensor:
     return weight.unflatten(axis, (patch_size**2, -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
 
 
+def norm_size(entries: Entries) -> Shape | None:
+    """Height and width of the map that the norms are for; None where there are none."""
+    found = entries.having(NORM)
+    return entries.shape([m[0] for m in found], 3)[1:] if found else None
+
+
+def norm_shapes(norms: Norms, theirs: str, width: int, size: Shape | None) -> dict[str, Shape]:
+    """The entries that a cell's norms have, where there are norms."""
+    if size is None:
+        return {}
+    rows = {f"{theirs}.{conv}.1": width * len(order) for conv, (_, order) in norms.items()}
+    return {f"{key}.{kind}": (n, *size) for key, n in rows.items() for kind in ("weight", "bias")}
+
+
+def norm_state(norms: Norms, taken: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
+    """The scales and shifts of a cell, if it has norms."""
+    return {
+        f"{ours}.{kind}_norm_{name}": reorder(taken[key], order)
+        for conv, (name, order) in norms.items()
+        for kind in ("weight", "bias")
+        if (key := f"{theirs}.{conv}.1.{kind}") in taken
+    }
+
+
+def norm_sizes(size: Shape | None, patch_size: int) -> dict[str, Any]:
+    """What a network with norms for such maps is built with; nothing where it has none."""
+    return {} if size is None else {"layer_norm": True, "img_size": [s * patch_size for s in size if s]}
+
+
 def spatiotemporal(taken: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
     """The weights of an ST-LSTM cell."""
     part = {name: taken[f"{theirs}.conv_{name}.0.weight"] for name in "xhmo"}
@@ -68,4 +108,5 @@ def spatiotemporal(taken: Mapping[str, Tensor], theirs: str, ours: str) -> dict[
         f"{ours}.weight_hh": torch.cat([part["h"], part["m"]]),
         f"{ours}.weight_po": part["o"],
         f"{ours}.weight_cm": taken[f"{theirs}.conv_last.weight"],
+        **norm_state(ST_NORMS, taken, theirs, ours),
     }

@@ -7,11 +7,17 @@ import torch
 from ._entries import Entries, Shape, reorder
 from ._openstl_read import (
     IFGO,
+    NORM,
+    ST_NORMS,
     ST_ORDER,
     Found,
+    Norms,
     channel_before_pixel,
     channels_of,
     common,
+    norm_shapes,
+    norm_sizes,
+    norm_state,
     spatiotemporal,
     take_all,
     width_of,
@@ -21,6 +27,8 @@ CAUSAL = {"conv_x.0": 7, "conv_h.0": 4, "conv_c.0": 3, "conv_m.0": 3, "conv_c2m.
 HIGHWAY = {"x": "gradient_highway.x_concat.0.weight", "z": "gradient_highway.z_concat.0.weight"}
 RECURRENCE = {"conv_h_concat.0": 4, "conv_x_concat.0": 4}
 BLOCK = {"conv_t_cc.0": 3, "conv_s_cc.0": 4, "conv_x_cc.0": 4, **RECURRENCE}
+RECURRENCE_NORMS: Norms = {"conv_x_concat": ("ih", IFGO), "conv_h_concat": ("hh", IFGO)}
+BLOCK_NORMS: Norms = {"conv_x_cc": ("ih", IFGO), "conv_s_cc": ("hh", IFGO), "conv_t_cc": ("th", range(3))}
 EIDETIC = {"conv_x.0": 7, "conv_h.0": 4, "conv_gm.0": 4, "conv_new_cell.0": 1, "conv_new_gm.0": 1}
 
 
@@ -76,6 +84,11 @@ def mim(entries: Entries, patch_size: int) -> Found:
     shapes[f"{first}.conv_o.0.weight"] = (width, 2 * width, *square)
     shapes |= {key: ((2 if "ct" in key else 1) * width, *size) for key in peepholes}
     shapes |= {f"{cell}.conv_last.weight": (width, 2 * width, 1, 1) for cell in [first, *blocks, *differ]}
+    normed = size if entries.having(NORM) else None
+    shapes |= norm_shapes(ST_NORMS, first, width, normed)
+    for cell in [*blocks, *differ]:
+        norms = RECURRENCE_NORMS if cell in differ else {**BLOCK_NORMS, **RECURRENCE_NORMS}
+        shapes |= norm_shapes(norms, cell, width, normed)
     w = take_all(entries, {**shapes, "conv_last.weight": (folded, width, 1, 1)}, kernel)
     channels = channels_of(entries, folded, patch_size)
 
@@ -87,6 +100,7 @@ def mim(entries: Entries, patch_size: int) -> Found:
             f"{ours}.weight_pi": pi,
             f"{ours}.weight_pf": pf,
             f"{ours}.weight_po": w[f"{theirs}.oc_weight"],
+            **norm_state(RECURRENCE_NORMS, w, theirs, ours),
         }
 
     state = spatiotemporal(w, first, "layers.0")
@@ -96,15 +110,16 @@ def mim(entries: Entries, patch_size: int) -> Found:
             f"layers.{i}.weight_hh": reorder(w[f"{block}.conv_s_cc.0.weight"], IFGO),
             f"layers.{i}.weight_th": w[f"{block}.conv_t_cc.0.weight"],
             f"layers.{i}.weight_cm": w[f"{block}.conv_last.weight"],
+            **norm_state(BLOCK_NORMS, w, block, f"layers.{i}"),
             **recurrence(block, f"layers.{i}.stationary"),
         }
     for i, cell in enumerate(differ):
         state |= recurrence(cell, f"differences.{i}") | {f"unread.{i}": w[f"{cell}.conv_last.weight"]}
     state["layers.0.weight_ih"] = channel_before_pixel(state["layers.0.weight_ih"], 1, patch_size)
     state["head.weight"] = channel_before_pixel(w["conv_last.weight"], 0, patch_size)
-    sizes = {"in_chans": channels, "hidden_channels": [width] * n}
-    size = [s * patch_size for s in size if s]
-    return Found("mim", {**sizes, "kernel_size": kernel, "patch_size": patch_size, "img_size": size}, state)
+    sizes = {"in_chans": channels, "hidden_channels": [width] * n, "kernel_size": kernel, "patch_size": patch_size}
+    image = [s * patch_size for s in size if s]
+    return Found("mim", {**sizes, "img_size": image, **norm_sizes(normed, patch_size)}, state)
 
 
 def e3d_lstm(entries: Entries, patch_size: int) -> Found:

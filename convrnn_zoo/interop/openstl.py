@@ -12,17 +12,29 @@ from torch import Tensor, nn
 
 from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint
-from ._entries import Entries, odd_kernels, reorder
+from ._entries import Entries, Shape, odd_kernels, reorder
 from ._openstl_frames import mau, phydnet
-from ._openstl_read import ST_ORDER, Found, channel_before_pixel, channels_of
+from ._openstl_read import (
+    LSTM_NORMS,
+    NORM,
+    ST_NORMS,
+    ST_ORDER,
+    Found,
+    Norms,
+    channel_before_pixel,
+    channels_of,
+    norm_shapes,
+    norm_size,
+    norm_sizes,
+    norm_state,
+)
 from ._openstl_stacks import e3d_lstm, mim, predrnn_pp
 from ._source import OptionError, Source
 
 logger = logging.getLogger("convrnn_zoo")
 
-DEAD = r"cell_list\.\d+\.(?:conv_o\.0|conv_last)\.weight"
+DEAD = r"cell_list\.\d+\.(?:conv_o\.0\.weight|conv_o\.1\.(?:weight|bias)|conv_last\.weight)"
 """Entries of its ConvLSTM's cells that its forward never reads."""
-NORM = r"(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+\.1\.(?:weight|bias)"
 
 
 def load(
@@ -54,10 +66,10 @@ def load(
             if value not in ("normal", mode):
                 raise ValueError(f"MAU has the modes 'normal' and {mode!r}, got {value!r}")
         found = mau(entries, patch_size, tau=tau or 5, **{mode: value == mode for mode, value in modes.items()})
-    elif norms := entries.having(NORM):
+    elif kind in UNNORMED and (norms := entries.having(NORM)):
         raise WeightsError(
-            f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), each of one size of map; the zoo's models, which "
-            "take any, have none: train it with layer_norm=0"
+            f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), which are not read: {UNNORMED[kind]}; train it "
+            "with layer_norm=0"
         )
     else:
         found = kind(entries, patch_size)
@@ -75,11 +87,13 @@ def _stack(entries: Entries, patch_size: int) -> Found:
         _drop_dead(entries)
     folded = entries.shape(["cell_list.0.conv_x.0.weight"], 4)[1] or entries.shape(["conv_last.weight"], 4)[0]
     kernel = _square(entries, layers)
+    size = norm_size(entries)
     widths: list[int] = []
     state: dict[str, Tensor] = {}
     below = folded
     for layer in range(layers):
         width = (_st_cell if with_m else _lstm_cell)(entries, layer, below, kernel, state)
+        _take_norms(entries, ST_NORMS if with_m else LSTM_NORMS, layer, width, size, state)
         widths.append(width)
         below = width
     top = entries.take("conv_last.weight", (folded, below, 1, 1))
@@ -94,7 +108,7 @@ def _stack(entries: Entries, patch_size: int) -> Found:
     wide = "convlstm_openstl_l" if set(widths) == {192} else "convlstm_openstl_s"
     name = ("predrnn_v2" if "adapter.weight" in state else "predrnn") if with_m else wide
     sizes = {"in_chans": channels, "hidden_channels": widths, "kernel_size": first.shape[2]}
-    return Found(name, {**sizes, "patch_size": patch_size}, state)
+    return Found(name, {**sizes, "patch_size": patch_size, **norm_sizes(size, patch_size)}, state)
 
 
 def _drop_dead(entries: Entries) -> None:
@@ -138,6 +152,15 @@ def _st_cell(entries: Entries, layer: int, below: int | None, kernel: int | None
     return width
 
 
+def _take_norms(
+    entries: Entries, norms: Norms, layer: int, width: int, size: Shape | None, state: dict[str, Tensor]
+) -> None:
+    """Takes the norms of one cell, for maps of that size, into `state`; none where the size is None."""
+    theirs = f"cell_list.{layer}"
+    taken = {key: entries.take(key, shape) for key, shape in norm_shapes(norms, theirs, width, size).items()}
+    state |= norm_state(norms, taken, theirs, f"layers.{layer}")
+
+
 KINDS: dict[str, Callable[..., Found]] = {
     r"cell_list\.\d+\.conv_(?:c2m|c|om)\.0\.weight|gradient_highway\..*": predrnn_pp,
     r"stlstm_layer(?:_diff)?\.\d+\..*": mim,
@@ -146,6 +169,11 @@ KINDS: dict[str, Callable[..., Found]] = {
     r"(?:encoder\.)?(?:phycell|convcell)\..*": phydnet,
 }
 """What reads a checkpoint that has such a key; the first counts."""
+UNNORMED: dict[Callable[..., Found], str] = {
+    predrnn_pp: "OpenSTL's own PredRNN++ fails with them, since its highway norms twice the channels of its norms",
+    e3d_lstm: "behind them a memory of zeros, which the zoo leaves out, is not zero",
+}
+"""Whose norms behind convolutions are refused, and why."""
 
 OPENSTL = Source(
     name="openstl",

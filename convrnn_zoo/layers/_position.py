@@ -1,9 +1,14 @@
 """Parameters that belong to the pixels of one map, and their use on maps of other sizes."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from . import _checks as check
+from ._base import DirectionWeights, Size
+from ._cell import ConvRNNCellBase
 
 
 def at_size(weight: Tensor, size: Sequence[int]) -> Tensor:
@@ -29,8 +34,59 @@ def map_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def reset_norms(module: nn.Module) -> None:
     """Sets the norms of a cell, ``weight_norm…`` and ``bias_norm…``, to change nothing but mean and variance."""
-    for name, p in module.named_parameters(recurse=False):
-        if name.startswith("weight_norm"):
+    for name, p in module.named_parameters():
+        own = name.rpartition(".")[2]
+        if own.startswith("weight_norm"):
             nn.init.ones_(p)
-        elif name.startswith("bias_norm"):
+        elif own.startswith("bias_norm"):
             nn.init.zeros_(p)
+
+
+class MapNormed(ConvRNNCellBase):
+    """A cell whose convolutions may each end in a layer norm over channels and map, before the gates are summed.
+
+    A norm has a scale and a shift for each channel of each pixel, ``weight_norm_…`` and ``bias_norm_…``: those of a
+    map of `norm_size` are bilinear between their pixels on maps of other sizes. What OpenSTL calls ``layer_norm``.
+
+    Args:
+        norm_size: height and width of the map that the norms are for; there are none where it is None.
+        …: as of every cell.
+    """
+
+    map_norms: ClassVar[dict[str, int]] = {"ih": 4, "hh": 4}
+    """The convolutions that end in a norm, by what their norms are called, and how many gates each makes."""
+    norm_size: tuple[int, ...] | None = None
+
+    def __init__(self, *args: Any, norm_size: Size | None = None, **kwargs: Any) -> None:
+        if norm_size is not None:
+            self.norm_size = check.ntuple("norm_size", norm_size, self.ndim)
+        super().__init__(*args, **kwargs)
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Scale and shift of the norms, behind what there is without them."""
+        shapes = super().extra_shapes(channels, kernel)
+        if self.norm_size is not None:
+            for name, gates in self.map_norms.items():
+                shape = (gates * channels, *self.norm_size)
+                shapes |= {f"weight_norm_{name}": shape, f"bias_norm_{name}": shape}
+        return shapes
+
+    def reset_parameters(self) -> None:
+        """Draws as every cell does; the norms start as ones that change nothing but mean and variance."""
+        super().reset_parameters()
+        reset_norms(self)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.norm_size is None else f", norm_size={self.norm_size}")
+
+    def map_normed(self, name: str, made: Tensor) -> Tensor:
+        """What a convolution has made, through its norm if the cell has norms."""
+        if self.norm_size is None:
+            return made
+        return map_norm(made, getattr(self, f"weight_norm_{name}"), getattr(self, f"bias_norm_{name}"))
+
+    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+        """One whole step, of one convolution over the input and one over the state."""
+        of_x = self.map_normed("ih", self.conv(x, w.ih, w.b_ih))
+        of_h = self.map_normed("hh", self.conv(state[0], w.hh, w.b_hh))
+        return self.step(self.join(of_x, of_h), state, w.extra)

@@ -1,17 +1,16 @@
 """The cells of Memory In Memory networks."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from . import _checks as check
 from ._base import DirectionWeights, Size
-from ._cell import ConvRNNCellBase
-from ._position import at_size
+from ._position import MapNormed, at_size
 
 
-class MIMCell(ConvRNNCellBase):
+class MIMCell(MapNormed):
     r"""One step of a convolutional LSTM with a peephole weight for each pixel: ``h, c = cell(x, (h, c))``.
 
     It is the recurrence of both of a block's modules, MIM-N and MIM-S (``*`` a convolution, ``⊙`` a product pixel by
@@ -30,6 +29,7 @@ class MIMCell(ConvRNNCellBase):
     Args:
         in_channels, out_channels, kernel_size, …: as of every cell.
         map_size: height and width of the map that the peepholes are for.
+        norm_size: that of a layer norm behind each of the two convolutions; there are none where it is None.
 
     References:
         Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity
@@ -52,18 +52,19 @@ class MIMCell(ConvRNNCellBase):
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The peepholes."""
-        return {f"weight_p{gate}": (channels, *self.map_size) for gate in "ifo"}
+        own = {f"weight_p{gate}": (channels, *self.map_size) for gate in "ifo"}
+        return {**own, **super().extra_shapes(channels, kernel)}
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next h and c."""
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
-        pi, pf, po = (at_size(p, c.shape[-2:]) for p in extra)
+        pi, pf, po = (at_size(p, c.shape[-2:]) for p in extra[:3])
         c = (f + pf * c + 1).sigmoid() * c + (i + pi * c).sigmoid() * g.tanh()
         return (o + po * c).sigmoid() * c.tanh(), c
 
 
-class MIMBlockCell(ConvRNNCellBase):
+class MIMBlockCell(MapNormed):
     r"""One step of a MIM block on ``(N, C, H, W)``: ``h, c, m, s = cell(x, (h, c, m, s, d))``.
 
     A spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) in whose place of a forget gate stands a
@@ -84,6 +85,8 @@ class MIMBlockCell(ConvRNNCellBase):
     Args:
         in_channels, out_channels, kernel_size, …: as of every cell.
         map_size: height and width of the map that MIM-S's peepholes are for.
+        norm_size: that of a layer norm behind every convolution but :math:`W_{cm}`, ``…_norm_ih`` of x, ``…_norm_hh``
+            of m, ``…_norm_th`` of h, and MIM-S's; there are none where it is None.
 
     References:
         Wang, Y. et al. (2019), section 3. https://arxiv.org/abs/1811.07490
@@ -99,6 +102,7 @@ class MIMBlockCell(ConvRNNCellBase):
 
     ndim = 2
     gates, states = 4, ("h", "c", "m", "s", "d")
+    map_norms: ClassVar = {"ih": 4, "hh": 4, "th": 3}
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any
@@ -108,14 +112,15 @@ class MIMBlockCell(ConvRNNCellBase):
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The gates' look at h, and the way from the memories to h."""
-        return {"weight_th": (3 * channels, channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
+        own = {"weight_th": (3 * channels, channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
+        return {**own, **super().extra_shapes(channels, kernel)}
 
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
         """The next h, c, m, s."""
-        (h, c, m, s, d), (look, merge) = state, w.extra
-        xi, xf, xg, xo = self.conv(x, w.ih, w.b_ih).chunk(4, dim=1)
-        mi, mf, mg, mo = self.conv(m, w.hh, w.b_hh).chunk(4, dim=1)
-        hi, hg, ho = self.conv(h, look).chunk(3, dim=1)
+        (h, c, m, s, d), (look, merge, *_) = state, w.extra
+        xi, xf, xg, xo = self.map_normed("ih", self.conv(x, w.ih, w.b_ih)).chunk(4, dim=1)
+        mi, mf, mg, mo = self.map_normed("hh", self.conv(m, w.hh, w.b_hh)).chunk(4, dim=1)
+        hi, hg, ho = self.map_normed("th", self.conv(h, look)).chunk(3, dim=1)
         t, s = self.stationary(d, (c, s))
         m = (xf + mf + 1).sigmoid() * m + (xi + mi).sigmoid() * (xg + mg).tanh()
         c = t + (xi + hi).sigmoid() * (xg + hg).tanh()

@@ -1,15 +1,15 @@
 """The spatiotemporal LSTM."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import DirectionWeights
-from ._cell import ConvRNNCellBase
+from ._position import MapNormed
 
 
-class STLSTMCell(ConvRNNCellBase):
+class STLSTMCell(MapNormed):
     r"""One step of the spatiotemporal LSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
     Beside the cell's memory c, which goes through time, stands a memory m, which goes through the layers and from
@@ -31,6 +31,14 @@ class STLSTMCell(ConvRNNCellBase):
     With ``return_deltas=True`` follow ``i ⊙ g`` and ``i' ⊙ g'``, what the step adds to its memories: the
     decoupling loss of PredRNN v2 keeps the two apart.
 
+    With `norm_size` every convolution but :math:`W_{cm}` passes through a layer norm over all its channels and the map:
+    that of x (``weight_norm_ih``, rows as of ``weight_ih``), that of h (``…_hh``), that of m (``…_hm``) and that of
+    both memories (``…_po``). Scale and shift are one a channel and pixel, on maps of other sizes bilinear between them.
+
+    Args:
+        in_channels, out_channels, kernel_size, …: as of every cell.
+        norm_size: height and width of the map that the norms are for; there are none where it is None.
+
     References:
         Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal
         LSTMs. https://proceedings.neurips.cc/paper/2017/hash/e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html
@@ -47,10 +55,12 @@ class STLSTMCell(ConvRNNCellBase):
 
     ndim = 2
     gates, states = 7, ("h", "c", "m")
+    map_norms: ClassVar = {"ih": 7, "hh": 4, "hm": 3, "po": 1}
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The output gate's look at both memories, and the way from them to h."""
-        return {"weight_po": (channels, 2 * channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
+        own = {"weight_po": (channels, 2 * channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
+        return {**own, **super().extra_shapes(channels, kernel)}
 
     def forward(self, input: Tensor, hx: Any = None, return_deltas: bool = False) -> Any:
         """The next ``(h, c, m)``, with `return_deltas` what was added to c and to m as well."""
@@ -58,7 +68,9 @@ class STLSTMCell(ConvRNNCellBase):
         return new if return_deltas else new[:3]
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """The weights, with the constant of the forget gates in the input's bias."""
+        """The weights, with the constant of the forget gates in the input's bias, unless a norm stands behind it."""
+        if self.norm_size is not None:
+            return w
         constant = w.ih.new_zeros(self.gates, len(w.ih) // self.gates)
         for gate in (1, 5):
             constant[gate] += 1
@@ -70,15 +82,20 @@ class STLSTMCell(ConvRNNCellBase):
         parts, rows = [], len(w.hh) // self.gates * 4
         seen = (rows, len(w.hh) - rows)
         biases = (None, None) if w.b_hh is None else w.b_hh.split(seen)
-        for s, weight, bias in zip((state[0], state[2]), w.hh.split(seen), biases, strict=True):
-            parts.append(self.conv(s, weight, bias))
-        return self.step(self.join(self.conv(x, w.ih, w.b_ih), torch.cat(parts, dim=1)), state, w.extra)
+        seeing = (("hh", state[0]), ("hm", state[2]))
+        for (name, s), weight, bias in zip(seeing, w.hh.split(seen), biases, strict=True):
+            parts.append(self.map_normed(name, self.conv(s, weight, bias)))
+        of_x = self.map_normed("ih", self.conv(x, w.ih, w.b_ih))
+        return self.step(self.join(of_x, torch.cat(parts, dim=1)), state, w.extra)
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next h, c, m, and what was added to c and to m."""
-        (_, c, m), (look, merge) = state, extra
+        (_, c, m), (look, merge, *_) = state, extra
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
+        if self.norm_size is not None:
+            f, fm = f + 1, fm + 1
         dc, dm = i.sigmoid() * g.tanh(), im.sigmoid() * gm.tanh()
         c, m = f.sigmoid() * c + dc, fm.sigmoid() * m + dm
         both = torch.cat([c, m], dim=1)
-        return (o + self.conv(both, look)).sigmoid() * self.conv(both, merge).tanh(), c, m, dc, dm
+        o = (o + self.map_normed("po", self.conv(both, look))).sigmoid()
+        return o * self.conv(both, merge).tanh(), c, m, dc, dm

@@ -9,7 +9,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
-from ._blocks import Shuffle, Unshuffle
+from ..layers._position import MapNormed
+from ._blocks import Shuffle, Unshuffle, map_of
 from ._forecasting import Forecaster
 
 State = tuple[Tensor, ...]
@@ -171,6 +172,11 @@ class StackedCells(AutoregressiveForecaster):
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
         device, dtype: where and as what the parameters are made.
+        layer_norm: whether each convolution in a cell ends in a layer norm over its channels and the map, as OpenSTL's
+            ``layer_norm=1``; not every network has them. A norm has a scale and a shift for each pixel: those of a
+            network for frames of `img_size` are fitted to frames of another size, bilinearly, which OpenSTL's code
+            cannot do.
+        img_size: height and width of the frames that the norms are for, or one number for both.
         **layer_args: what :meth:`layer` takes beyond that.
     """
 
@@ -190,9 +196,17 @@ class StackedCells(AutoregressiveForecaster):
         num_classes: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        img_size: int | Sequence[int] = 64,
         **layer_args: Any,
     ) -> None:
         super().__init__(in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes)
+        self.layer_norm = check.boolean("layer_norm", layer_norm)
+        if layer_norm:
+            if not issubclass(self.cell, MapNormed):
+                raise ValueError(f"{type(self).__name__} has no norms to choose; leave layer_norm out")
+            layer_args["norm_size"] = map_of(img_size, patch_size)
         if isinstance(hidden_channels, int):
             hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
         widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]

@@ -48,6 +48,12 @@ class ZooModel(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
 
+def unname_classes(model: nn.Module) -> None:
+    """Drops what the cfg says of the outputs of a classifier that is no longer there."""
+    for key in OF_HEAD:
+        getattr(model, "pretrained_cfg", {}).pop(key, None)
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode for a while; a model that is in it stays untouched, by however many threads."""

@@ -5,8 +5,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..layers import _checks as check
-from ._base import ZooModel
+from ._base import ZooModel, unname_classes
 from ._classifying import Classifier
+from ._sequences import check_format, chosen_layers
 
 
 class DenseModel(ZooModel):
@@ -49,7 +50,7 @@ class DenseModel(ZooModel):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh head of `num_classes` outputs a pixel; 0 for features.
+        """A fresh head of `num_classes` outputs a pixel, which have no names yet; 0 for features.
 
         Raises:
             ValueError: a pool is asked for; these models answer for every pixel.
@@ -61,6 +62,40 @@ class DenseModel(ZooModel):
         like, self.num_classes = next(self.parameters()), num_classes
         head = self.make_head(num_classes) if num_classes else nn.Identity()
         self.head = head.to(like.device, like.dtype).train(self.training)
+        unname_classes(self)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drops the head with `prune_head`: the features are the one level that there is."""
+        take = chosen_layers(1, indices)
+        if prune_head:
+            self.reset_classifier(0)
+        return take
+
+    def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Features of every pixel."""
+        raise TypeError(f"{type(self).__name__} has no forward_features; define it in the class")
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """The features as a list of the one level that there is, and with it, unless `intermediates_only`, themselves.
+
+        `kwargs` are those of :meth:`forward_features`, such as `lengths` or `hx`.
+        """
+        check_format(output_fmt)
+        take = chosen_layers(1, indices)
+        features = self.forward_features(x, **kwargs)
+        intermediates = [features for _ in take]
+        return intermediates if intermediates_only else (features, intermediates)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Outputs of features ``(…, F, H, W)``."""

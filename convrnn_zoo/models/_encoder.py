@@ -1,11 +1,12 @@
 """Frames to feature maps by any image model of timm's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -30,6 +31,20 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
     while len(children := list(module.named_children())) == 1:
         prefix, module = f"{prefix}{children[0][0]}.", children[0][1]
     return prefix, module
+
+
+def _block_depths(trunk: nn.Module) -> dict[str, int]:
+    """The depth of each parameter by the child that has it, and in a sequence by the child of that.
+
+    A child without weights of two axes, such as a norm, is as deep as the one before it.
+    """
+    depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
+    for name, child in trunk.named_children():
+        parts = list(child.named_children()) if isinstance(child, nn.Sequential) else [("", child)]
+        for part, block in parts:
+            depth += any(p.dim() > 1 for p in block.parameters())
+            depths |= {".".join(filter(None, (name, part, n))): max(depth, 0) for n, _ in block.named_parameters()}
+    return depths
 
 
 class FrameEncoder(nn.Module):
@@ -87,6 +102,7 @@ class FrameEncoder(nn.Module):
         if output_stride is not None:
             options["output_stride"] = output_stride
         self.model: Any
+        self.indices: Any = None  # of maps that a whole model gives, with what is behind them
         try:
             if self.has_pre_logits:
                 self.model = timm.create_model(name, num_classes=0, **options)
@@ -116,6 +132,37 @@ class FrameEncoder(nn.Module):
         prefix, module = _trunk(self.model)
         return f"model.{prefix}", module
 
+    def keep_levels(self, count: int) -> None:
+        """Drops the levels above the first `count`, and what of the image model only they read, where timm can cut."""
+        if count >= len(self.widths):
+            return
+        self.widths, self.reductions = self.widths[:count], self.reductions[:count]
+        _, trunk = _trunk(self.model)
+        if self.has_pre_logits:
+            self.has_pre_logits = False
+            self.indices = trunk.prune_intermediate_layers(self.indices[:count])  # type: ignore[operator]
+        elif hasattr(self.model, "out_indices") and hasattr(trunk, "prune_intermediate_layers"):
+            kept = self.model.out_indices[:count]
+            self.model.out_indices = trunk.prune_intermediate_layers(kept, prune_norm=True)  # type: ignore[operator]
+
+    def group_matcher(self, behind: Sequence[Sequence[str]], coarse: bool = False) -> Callable[[str], int]:
+        """The depth of a parameter by its name in a model whose child ``encoder`` this is, as timm's matchers tell it.
+
+        Args:
+            behind: the model's other modules, those of one depth beside each other; what is in none of them is last.
+            coarse: timm's, for the groups of the image model. One that has none is grouped block by block.
+        """
+        prefix, trunk = self.trunk()
+        if hasattr(trunk, "group_matcher"):
+            groups = group_parameters(trunk, trunk.group_matcher(coarse=coarse), reverse=True)  # type: ignore[operator]
+        else:
+            groups = _block_depths(trunk)
+        depths = {f"encoder.{prefix}{name}": depth for name, depth in groups.items()}
+        deepest = max(depths.values(), default=0)
+        stages = [(f"{module}.", deepest + i) for i, modules in enumerate(behind, 1) for module in modules]
+        last = deepest + len(behind) + 1
+        return lambda name: depths.get(name, next((d for module, d in stages if name.startswith(module)), last))
+
     def train(self, mode: bool = True) -> "FrameEncoder":
         """As for any module; a frozen encoder stays in evaluation."""
         super().train(mode)
@@ -143,10 +190,10 @@ class FrameEncoder(nn.Module):
         return self._encode(frames)
 
     def _encode(self, frames: Tensor) -> list[Tensor]:
-        if self.has_pre_logits:
-            top, maps = self.model.forward_intermediates(frames, indices=self.indices)
+        if self.indices is None:
+            maps = self.model(frames)[: len(self.widths)]
         else:
-            maps = self.model(frames)
+            top, maps = self.model.forward_intermediates(frames, indices=self.indices)
         maps = [m if self.pool == 1 else F.max_pool2d(m, self.pool) for m in maps]
         if self.has_pre_logits:
             maps.append(self.model.forward_head(top, pre_logits=True)[..., None, None])

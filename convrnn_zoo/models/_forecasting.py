@@ -5,7 +5,7 @@ from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ._base import ZooModel, evaluating
@@ -21,6 +21,15 @@ FRAME_CFG = {
     "license": "mit",
 }
 """timm's cfg of a forecaster of frames of the size of Moving MNIST's."""
+
+
+def refuse_classes(num_classes: object) -> None:
+    """Refuses another number of classes than 0."""
+    if num_classes != 0:
+        raise ValueError(
+            f"num_classes must be 0 for a forecaster, which has no classifier, got {num_classes!r}; leave it out, or "
+            "take one of the zoo's sequence models"
+        )
 
 
 class Forecaster(ZooModel):
@@ -44,11 +53,7 @@ class Forecaster(ZooModel):
 
     def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
         super().__init__()
-        if num_classes != 0:
-            raise ValueError(
-                f"num_classes must be 0 for a forecaster, which has no classifier, got {num_classes!r}; leave it out, "
-                "or take one of the zoo's sequence models"
-            )
+        refuse_classes(num_classes)
         self.in_chans = check.positive_int("in_chans", in_chans)
         self.horizon = check.positive_int("horizon", horizon)
         self.reduction = check.positive_int("reduction", reduction)
@@ -65,10 +70,35 @@ class Forecaster(ZooModel):
         Raises:
             ValueError: always.
         """
-        raise ValueError(
-            f"features_only expected a model that has feature maps, got {type(self).__name__}, a forecaster; take one "
-            "of the zoo's sequence models, such as convlstm2d_2layer"
+        raise ValueError(self._has_no("features_only"))
+
+    def forward_intermediates(self, *args: Any, **kwargs: Any) -> Any:
+        """What timm calls for maps of each level: refused.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(self._has_no("forward_intermediates"))
+
+    def _has_no(self, asked: str) -> str:
+        return (
+            f"{asked} expected a model that has feature maps, got {type(self).__name__}, a forecaster; take one of the "
+            "zoo's sequence models, such as convlstm2d_2layer"
         )
+
+    def get_classifier(self) -> nn.Module:
+        """An identity: a forecaster classifies nothing."""
+        return nn.Identity()
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Nothing for 0 classes, which a forecaster has.
+
+        Raises:
+            ValueError: classes or a pool are asked for.
+        """
+        refuse_classes(num_classes)
+        if global_pool:
+            raise ValueError(f"global_pool must be left out: a forecaster pools nothing, got {global_pool!r}")
 
     def input_weights(self) -> list[str]:
         """Keys whose axis 1 could be fitted to another `in_chans`: none, since frames come out as well."""

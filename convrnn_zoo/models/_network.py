@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
-from ._base import OF_HEAD
+from ._base import unname_classes
 from ._classifying import Classifier
 from ._masked import run_masked
-from ._sequences import POOLS, Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
+from ._sequences import POOLS, Lengths, check_format, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
 
 
 class ConvRNNModel(Classifier):
@@ -117,8 +117,7 @@ class ConvRNNModel(Classifier):
         place: Any = {"device": like.device, "dtype": like.dtype}
         self.head = nn.Linear(self.num_features, num_classes, **place) if num_classes else nn.Identity()
         self.head.train(self.training)
-        for key in OF_HEAD:
-            getattr(self, "pretrained_cfg", {}).pop(key, None)
+        unname_classes(self)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -173,8 +172,7 @@ class ConvRNNModel(Classifier):
         lengths: Lengths | None = None,
     ) -> Any:
         """The output of each layer of `indices`, and with it, unless `intermediates_only`, that of the last."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
+        check_format(output_fmt)
         take = chosen_layers(self.rnn.num_layers, indices)
         outputs, _ = self._forward_layers(x, hx, lengths, depth=max(take) + 1 if stop_early else None)
         intermediates = [outputs[i] for i in take]

@@ -100,6 +100,12 @@ def check_pool(kind: str | None) -> str | None:
     return kind
 
 
+def check_format(output_fmt: str) -> None:
+    """Refuses an order of axes that is not timm's ``"NCHW"``."""
+    if output_fmt != "NCHW":
+        raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
+
+
 def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
     """Numbers of layers by timm's rule: all for None, the last n for n, and a negative one counts from the end.
 

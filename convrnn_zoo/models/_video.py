@@ -1,7 +1,6 @@
 """Clips of frames: an image model of timm's reads each, and convolutional RNNs read its feature maps in time."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +9,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS
 from ..layers import _checks as check
+from ._base import unname_classes
 from ._classifying import Classifier
 from ._encoder import PRE_LOGITS, FrameEncoder
 from ._levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
-from ._sequences import POOLS, Lengths, check_pool, chosen_layers, in_graph, pack, unpack
+from ._sequences import POOLS, Lengths, check_format, check_pool, chosen_layers, in_graph, pack, unpack
 
 
 class VideoModel(Classifier):
@@ -134,15 +134,9 @@ class VideoModel(Classifier):
         """The key of the encoder's first convolution, whose axis 1 is the input's channels."""
         return [next(f"encoder.{name}" for name, p in self.encoder.named_parameters() if p.dim() == 4)]
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates: the encoder's children in turn, then what is behind."""
-        prefix, trunk = self.encoder.trunk()
-        names = [name for name, child in trunk.named_children() if list(child.parameters())]
-        stages = [rf"^encoder\.{re.escape(prefix + name)}(?:\.|$)" for name in names] + [
-            r"^(?:rnns|posts)\.",
-            r"^necks\.",
-        ]
-        return {"stem": stages[0], "blocks": [(stage, (i,)) for i, stage in enumerate(stages[1:])]}
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Parameters by depth, for layer-wise learning rates: the encoder's own groups, then what is behind."""
+        return self.encoder.group_matcher([("rnns", "posts"), ("necks",)], coarse)
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that should not decay, beyond the biases."""
@@ -159,7 +153,7 @@ class VideoModel(Classifier):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh classifier of `num_classes`; the pooling stays unless given."""
+        """A fresh classifier of `num_classes`, whose classes have no names yet; the pooling stays unless given."""
         if not check.is_int(num_classes) or num_classes < 0:
             raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
@@ -170,15 +164,27 @@ class VideoModel(Classifier):
         heads: list[nn.Module] = [nn.Linear(width, num_classes, **place) for width in self.hidden if num_classes]
         self.head = nn.Identity() if not heads else heads[0] if len(heads) == 1 else nn.ModuleList(heads)
         self.head.train(self.training)
+        unname_classes(self)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drops the recurrent layers of levels above the highest of `indices`, and the classifier with `prune_head`."""
+        """Drops the levels above the highest of `indices`, and with `prune_head` the classifier and its hidden layers.
+
+        What of the encoder only those levels read goes as well, where timm can cut it.
+        """
         take = chosen_layers(len(self.rnns), indices)
+        count = max(take) + 1
         for name in ("rnns", "posts", "necks", "widths", "hidden"):
-            setattr(self, name, getattr(self, name)[: max(take) + 1])
-        self.reset_classifier(0 if prune_head else self.num_classes, "" if prune_head else None)
+            setattr(self, name, getattr(self, name)[:count])
+        self.encoder.keep_levels(count)
+        if prune_head:
+            self.necks = nn.ModuleList(nn.Sequential() for _ in self.necks)
+            self.hidden = self.widths
+            self.reset_classifier(0, "")
+        elif isinstance(self.head, nn.ModuleList):
+            heads = self.head[:count]
+            self.head = heads if count > 1 else heads[0]
         return take
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
@@ -207,12 +213,11 @@ class VideoModel(Classifier):
         hx: Any = None,
         lengths: Lengths | None = None,
     ) -> Any:
-        """The output of each level of `indices`, and with it, unless `intermediates_only`, that of the last."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
+        """The output of each level of `indices`, and with it, unless `intermediates_only`, `forward_features`."""
+        check_format(output_fmt)
         outputs, _ = self._forward_levels(x, hx, lengths)
         intermediates = [outputs[i] for i in chosen_layers(len(self.rnns), indices)]
-        return intermediates if intermediates_only else (outputs[-1], intermediates)
+        return intermediates if intermediates_only else (outputs[0] if len(outputs) == 1 else outputs, intermediates)
 
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
         """Pools features and classifies them; with `pre_logits` what the classifiers read, levels beside each other.

@@ -27,7 +27,7 @@ class MIM(PredRNN):
     ``forget()``. ``unread`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
 
     Args:
-        img_size: height and width of the frames that the peepholes are for, or one number for both.
+        img_size: height and width of the frames that the peepholes, and the norms, are for, or one number for both.
         carry_memory: whether a call begins with the memories that the call before has left.
         …: as for :class:`~convrnn_zoo.models._autoregressive.StackedCells`, with two layers or more of one width.
 
@@ -46,14 +46,15 @@ class MIM(PredRNN):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         size = map_of(img_size, patch_size)
-        super().__init__(*args, patch_size=patch_size, map_size=size, **kwargs)
+        super().__init__(*args, patch_size=patch_size, img_size=img_size, map_size=size, **kwargs)
         above = len(self.widths) - 1
         if not above:
             raise ValueError("num_layers must be at least 2: the blocks stand above the first layer")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
         made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        norm = size if self.layer_norm else None
         self.differences = nn.ModuleList(
-            MIMCell(width, width, kernel, map_size=size, bias=False, **made)  # type: ignore[arg-type]
+            MIMCell(width, width, kernel, map_size=size, norm_size=norm, bias=False, **made)  # type: ignore[arg-type]
             for _ in range(above)
         )
         self.unread = unread_weights([(width, 2 * width, 1, 1)] * above, **made)
@@ -97,6 +98,8 @@ class MIM(PredRNN):
         for i, (layer, differ) in enumerate(zip(list(self.layers)[1:], self.differences, strict=True)):
             own = slice(2 * i, 2 * i + 2)
             d, n = differ(d, parts[own])
+            if self.layer_norm:  # whose shifts make something of the first step's nothing
+                d, n = begun * d, begun * n
             below, c, m, s = layer(below, (*cells[2:][own], m, memories[i], d))
             new_memories.append(s)
             new_parts += [d, n]
@@ -125,8 +128,8 @@ sizes.
 
 Args:
     pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
-    carry_memory (False), horizon (10).
+    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
+    img_size (64), carry_memory (False), horizon (10).
 
 Example:
     >>> import convrnn_zoo

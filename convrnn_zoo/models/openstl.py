@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
-from ..layers import Conv2dLSTMCell
+from ..layers.mapnorm import Conv2dMapNormLSTMCell
 from ._autoregressive import Delta, StackedCells, State
 from ._forecasting import FRAME_CFG
 from ._openstl_releases import release
@@ -26,7 +26,7 @@ class OpenSTLConvLSTM(StackedCells):
         (1, 2, 1, 8, 8)
     """
 
-    cell = Conv2dLSTMCell
+    cell = Conv2dMapNormLSTMCell
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         """Up through the layers."""
@@ -46,7 +46,8 @@ million); {dead} of them are never used and left out here.
 
 Args:
     pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels ({width}), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
+    in_chans (1), hidden_channels ({width}), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
+    img_size (64), horizon (10).
 
 Example:
     >>> import convrnn_zoo

@@ -1,5 +1,6 @@
 """A recurrent decoder in the manner of Robust Video Matting: ConvGRUs on half of the channels of every scale."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -145,10 +146,10 @@ class RecurrentDecoderModel(DenseModel):
         """Keys that could be fitted to another `in_chans`: none, since the decoder reads the frames as well."""
         return []
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates: the encoder, then the scales of the decoder."""
-        scales = [(rf"^(?:grus|joins)\.{i}\.", (i + 1,)) for i in range(4)]
-        return {"stem": r"^encoder", "blocks": [(r"^aspp", (0,)), *scales, (r"^last", (5,))]}
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Parameters by depth, for layer-wise learning rates: the encoder's groups, then the scales of the decoder."""
+        scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
+        return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 
     def forward(self, x: Tensor, hx: Any = None) -> Tensor:
         """Outputs of every pixel; `hx` is the state that :meth:`forward_sequence` gave."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -13,7 +14,6 @@ from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ._registry import register
-from ._sequences import unpack
 from ._series import ImageSeriesModel
 
 GROUPS = 4
@@ -24,6 +24,25 @@ def last_memory(rnn: ConvRNNBase, dates: PackedSequence) -> Tensor:
     """The last state ``(N, F, H, W)`` of each series: c of an LSTM, h of a GRU; both directions beside each other."""
     _, state = rnn(dates)
     return torch.cat(list(state[-1] if isinstance(state, tuple) else state), dim=1)
+
+
+def mean_map(dates: PackedSequence) -> Tensor:
+    """The mean ``(N, C, H, W)`` of each series over its dates.
+
+    Unlike torch's unpacking it needs no values, so that it runs on the meta device.
+
+    Example:
+        >>> from torch.nn.utils.rnn import pack_sequence
+        >>> series = [torch.full((1, 1, 1, 1), 5.0), torch.arange(3.0).reshape(3, 1, 1, 1)]
+        >>> mean_map(pack_sequence(series, enforce_sorted=False)).flatten().tolist()
+        [5.0, 1.0]
+    """
+    data, sizes, _, order = dates
+    series = int(sizes[0])  # how many have a first date; the longest stand in front
+    padded = [F.pad(part, (*(0, 0) * 3, 0, series - len(part))) for part in data.split(sizes.tolist())]
+    lengths = (sizes.unsqueeze(1) > torch.arange(series, device=sizes.device)).sum(0)
+    mean = sum(padded[1:], padded[0]) / lengths.to(data).reshape(-1, 1, 1, 1)
+    return mean if order is None else mean[order]
 
 
 class SeriesRNN(ImageSeriesModel):
@@ -169,20 +188,15 @@ class RecurrentUNet(ImageSeriesModel):
         return batched(self.num_features, num_classes)
 
     def forward_dates(self, dates: PackedSequence) -> Tensor:
-        """The map in front of the classifier."""
+        """The map in front of the classifier's last convolution."""
         maps = [self.stem(dates.data)]
         for down in self.downs:
             maps.append(down(maps[-1]))
         y = self.out(last_memory(self.rnn, PackedSequence(maps.pop(), *dates[1:])))
         for i in reversed(range(len(self.ups))):
-            series, lengths = unpack(PackedSequence(maps[i], *dates[1:]))  # zeros behind each end
-            mean = series.sum(1) / lengths.to(series).reshape(-1, 1, 1, 1)
+            mean = mean_map(PackedSequence(maps[i], *dates[1:]))
             y = self.joins[i](torch.cat([self.ups[i](y), self.skips[i](mean)], dim=1))
-        return y
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits of features, through another 3×3 convolution."""
-        return x if pre_logits or not self.num_classes else self.head(self.neck(x))
+        return self.neck(y)
 
 
 _DOC = """{title}

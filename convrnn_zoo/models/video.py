@@ -37,15 +37,27 @@ def cfg_of(encoder: str) -> dict[str, Any]:
     return {} if known is None else {key: getattr(known, key) for key in keys}
 
 
-def _register(name: str, title: str, features: int, encoder: str, build: Any, *, heads: int = 1, of: str = "") -> None:
+def _register(
+    name: str,
+    title: str,
+    features: int,
+    encoder: str,
+    build: Any,
+    *,
+    reduction: int | None = 32,
+    heads: int = 1,
+    of: str = "",
+) -> None:
+    """`reduction` is that of the maps, from which their size follows; None where several levels have no common one."""
+    cfg = cfg_of(encoder)
     register(
         __name__,
         name,
         build,
         doc=_DOC.format(title=title, name=name, features=features, reference=of and f" {of}"),
         cfg={
-            **cfg_of(encoder),
-            "pool_size": None,
+            **cfg,
+            "pool_size": reduction and tuple(-(-size // reduction) for size in cfg["input_size"][1:]),
             "num_classes": 0,
             "first_conv": (),
             "classifier": "head" if heads == 1 else tuple(f"head.{i}" for i in range(heads)),
@@ -63,6 +75,7 @@ _register(
         VideoModel, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2, reset_after=False,
         hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
     ),
+    reduction=None,
     heads=5,
     of="After\nBallas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video "
     "Representations.\nhttps://arxiv.org/abs/1511.06432",
@@ -76,6 +89,7 @@ _register(
         VideoModel, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512, bidirectional=True, post_conv=512,
         global_pool="max", head_widths=(1000, 256, 10),
     ),
+    reduction=16,
     of="After\nHanson, A. et al. (2018). Bidirectional Convolutional LSTM for the Detection of Violence in Videos.\n"
     "https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads every pixel of 14×14, this one their\n"
     "maximum, so that frames may have any size.",
@@ -130,5 +144,6 @@ def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:
         >>> tuple(model(torch.rand(1, 4, 3, 64, 64)).shape)
         (1, 3)
     """
-    overlay = {**cfg_of(encoder), **kwargs.pop("pretrained_cfg_overlay", {})} if timm.is_model(encoder) else {}
+    own = {**cfg_of(encoder), "pool_size": None}  # which depends on the levels
+    overlay = {**own, **kwargs.pop("pretrained_cfg_overlay", {})} if timm.is_model(encoder) else {}
     return create_model(GENERIC, encoder=encoder, rnn=rnn, pretrained_cfg_overlay=overlay, **kwargs)

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from .._extras import need
 from .._whole import whole
 from ..layers._checks import choice
+from ..layers._position import MapNormed
 from ..models import EnsembleForecaster
 from ..models.convgru_advection import ConvGRUAdvection
 from ..models.e3d_lstm import E3DLSTM
@@ -121,6 +122,8 @@ def plan_of(model: nn.Module, form: str, state: bool, lengths: bool | None, hori
     """
     if isinstance(model, NOT_YET):
         raise ExportError(f"{type(model).__name__} has no export yet; run it in PyTorch")
+    if any(isinstance(cell, MapNormed) and cell.norm_size for cell in model.modules()):
+        raise ExportError(f"{type(model).__name__} with norms of one map's size has no export yet; run it in PyTorch")
     if form == "sequence":
         check_version()
         return _sequence.plan(model, state, lengths, horizon)

@@ -9,6 +9,7 @@ from convrnn_zoo.layers._position import at_size
 from convrnn_zoo.layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from convrnn_zoo.layers.e3dlstm import E3DLSTMCell, attend
 from convrnn_zoo.layers.gru import GRUEquations
+from convrnn_zoo.layers.mapnorm import Conv2dMapNormLSTMCell
 from convrnn_zoo.layers.mau import MAUCell
 from convrnn_zoo.layers.mim import MIMBlockCell, MIMCell
 from convrnn_zoo.layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dOneBiasPeepholeLSTM
@@ -70,11 +71,14 @@ CELLS = [
     TrajGRUCell(1, 2, bias=False),
     STLSTMCell(1, 2, 3),
     STLSTMCell(1, 2, 3, bias=False),
+    STLSTMCell(1, 2, 3, norm_size=(3, 4)),
+    Conv2dMapNormLSTMCell(1, 2, 3, norm_size=2),
     CausalLSTMCell(1, 2, 3),
     CausalLSTMCell(1, 2, 3, bias=False),
     GradientHighwayCell(1, 2, 3),
     MIMCell(1, 2, 3, map_size=(3, 4)),
     MIMBlockCell(1, 2, 3, map_size=2),
+    MIMBlockCell(1, 2, 3, map_size=2, norm_size=(3, 4), bias=False),
     MAUCell(2, 3, tau=2, map_size=(3, 4)),
     MAUCell(2, 3, tau=1, map_size=2, residual=True),
     PhyCell(2, filters=7, filter_size=3),
@@ -200,6 +204,63 @@ def test_a_weight_a_pixel_serves_maps_of_other_sizes():
     assert larger.shape == (2, 6, 8)
     assert torch.equal(larger[0, 0], larger[1, 5])
     torch.testing.assert_close(larger[0, 0, 1:-1], torch.arange(0.25, 3.0, 0.5))
+
+
+NORMED = {
+    Conv2dMapNormLSTMCell: ({"ih": 4, "hh": 4}, {}),
+    STLSTMCell: ({"ih": 7, "hh": 4, "hm": 3, "po": 1}, {}),
+    MIMCell: ({"ih": 4, "hh": 4}, {"map_size": (3, 4)}),
+    MIMBlockCell: ({"ih": 4, "hh": 4, "th": 3}, {"map_size": (3, 4)}),
+}
+"""The gates of each norm, and what the cell must be told."""
+
+
+@pytest.mark.parametrize("kind", NORMED)
+def test_norms_are_asked_for_and_begin_as_plain_ones(kind):
+    gates, told = NORMED[kind]
+    plain, normed = kind(1, 2, 3, **told), kind(1, 2, 3, norm_size=(3, 4), **told)
+    assert not [key for key in plain.state_dict() if "norm" in key]
+    own = {key: p.shape for key, p in normed.named_parameters(recurse=False) if "norm" in key}
+    assert own == {f"{k}_norm_{name}": (2 * n, 3, 4) for name, n in gates.items() for k in ("weight", "bias")}
+    assert list(plain.state_dict()) == [key for key in normed.state_dict() if "norm" not in key]
+    for _ in range(2):
+        found = {key: p for key, p in normed.named_parameters() if "norm" in key}
+        assert all(torch.equal(p, torch.full_like(p, "weight" in key)) for key, p in found.items())
+        normed.reset_parameters()
+    assert ", norm_size=(3, 4)" in repr(normed)
+    assert "norm_size" not in repr(plain)
+    with pytest.raises(ValueError, match="norm_size must be at least 1"):
+        kind(1, 2, 3, norm_size=0, **told)
+
+
+def test_a_map_normed_lstm_is_an_lstm_of_normed_convolutions():
+    cell, plain = Conv2dMapNormLSTMCell(2, 3, 3, norm_size=(4, 5)), Conv2dLSTMCell(2, 3, 3)
+    x, h, c = torch.randn(2, 2, 4, 5), torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    norms = {}
+    for name in ("ih", "hh"):
+        norms[name] = nn.LayerNorm([12, 4, 5])
+        nn.init.normal_(norms[name].weight)
+        nn.init.normal_(norms[name].bias)
+        cell.load_state_dict({f"{k}_norm_{name}": p for k, p in norms[name].named_parameters()}, strict=False)
+    of_x, of_h = (
+        norms[name](plain.conv(seen, getattr(cell, f"weight_{name}"), getattr(cell, f"bias_{name}")))
+        for name, seen in (("ih", x), ("hh", h))
+    )
+    torch.testing.assert_close(cell(x, (h, c)), plain.step(of_x + of_h, (h, c), ()))
+    unnormed = Conv2dMapNormLSTMCell(2, 3, 3)
+    unnormed.load_state_dict(plain.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(unnormed(x, (h, c)), plain(x, (h, c)), strict=True))
+
+
+def test_a_forget_gate_remembers_behind_its_norm():
+    """With norms that give nothing, what is left of both forget gates is the constant."""
+    cell = STLSTMCell(2, 3, 3, norm_size=4)
+    with torch.no_grad():
+        for name in ("ih", "hh", "hm", "po"):
+            getattr(cell, f"weight_norm_{name}").zero_()
+    h, c, m = torch.randn(3, 1, 3, 4, 4)
+    _, *memories = cell(torch.randn(1, 2, 4, 4), (h, c, m))
+    torch.testing.assert_close(memories, [s * torch.tensor(1.0).sigmoid() for s in (c, m)])
 
 
 def test_warp_interpolates_and_knows_the_edges():

@@ -9,6 +9,17 @@ from .helpers import tiny
 
 TIED = ("mim", "mau", "e3d_lstm")
 """Those with a weight for each pixel."""
+NORMED = pytest.mark.parametrize("name", ["convlstm_openstl_s", "convlstm_openstl_l", "predrnn", "predrnn_v2", "mim"])
+"""Those that may have norms behind their convolutions."""
+
+
+def drawn(name, **kwargs):
+    """One with norms, in float64, whose scales and shifts are such as training leaves."""
+    model = tiny(name, num_layers=2, layer_norm=True, img_size=(8, 12), dtype=torch.float64, **kwargs)
+    for key, p in model.named_parameters():
+        if "_norm_" in key:
+            torch.nn.init.normal_(p, mean=float("weight" in key), std=0.3)
+    return model
 
 
 @pytest.mark.parametrize("name", TIED)
@@ -20,6 +31,59 @@ def test_weights_a_pixel_are_those_of_the_size_they_are_built_for(name):
         tiny(name, img_size=(8, 10))
     with pytest.raises(ValueError, match="img_size must be at least 1"):
         tiny(name, img_size=0)
+
+
+@NORMED
+def test_norms_are_those_of_the_size_they_are_built_for_and_fitted_to_others(name):
+    plain = tiny(name, num_layers=2)
+    assert not [key for key in plain.state_dict() if "norm" in key]
+    model = drawn(name)
+    assert [key for key in model.state_dict() if "_norm_" not in key] == list(plain.state_dict())
+    norms = {key: p for key, p in model.state_dict().items() if "_norm_" in key}
+    assert {p.shape[1:] for p in norms.values()} == {(2, 3)}
+    x = torch.rand(1, 3, 1, 16, 8, dtype=torch.float64)
+    with torch.no_grad():
+        before = model(x, horizon=2)
+        assert before.shape == (1, 2, 1, 16, 8)
+        for key, p in norms.items():
+            p.add_(1)
+            assert not torch.allclose(model(x, horizon=2), before), key  # every norm is read
+            p.sub_(1)
+    with pytest.raises(ValueError, match=r"img_size must be multiples of 4, got \(8, 10\)"):
+        tiny(name, layer_norm=True, img_size=(8, 10))
+    with pytest.raises(TypeError, match="layer_norm must be True or False"):
+        tiny(name, layer_norm=1)
+
+
+@NORMED
+def test_norms_are_trained_with_checkpointing_and_without_and_saved(name, tmp_path):
+    model = drawn(name)
+    x, grads = torch.rand(2, 3, 1, 8, 12, dtype=torch.float64), []
+    for checkpointing in (False, True):
+        model.set_grad_checkpointing(checkpointing)
+        model.zero_grad()
+        made = model(x, horizon=2, return_aux=True)
+        (made.forecast.square().sum() + sum((c * m).sum() for c, m in made.deltas)).backward()
+        grads.append({key: p.grad for key, p in model.named_parameters() if p.requires_grad})
+    for key, grad in grads[0].items():
+        assert grad.abs().max() > 0, key
+        torch.testing.assert_close(grad, grads[1][key])
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    again = convrnn_zoo.from_pretrained(tmp_path)
+    assert again.layer_norm
+    assert torch.equal(again(x, horizon=2), model(x, horizon=2))
+
+
+@pytest.mark.parametrize("name", ["predrnn_pp", "e3d_lstm"])
+def test_others_have_no_norms_to_choose(name):
+    with pytest.raises(ValueError, match="has no norms to choose; leave layer_norm out"):
+        tiny(name, layer_norm=True)
+
+
+def test_networks_with_norms_have_no_export(tmp_path):
+    for made in (drawn("predrnn"), drawn("predrnn").layers[0]):
+        with pytest.raises(convrnn_zoo.ExportError, match="with norms of one map's size has no export yet"):
+            convrnn_zoo.export(made, tmp_path / "a.onnx", "step")
 
 
 @pytest.mark.parametrize("name", ["predrnn_pp", "mim"])

@@ -15,6 +15,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "openstl_e3dlstm": ("e3d_lstm", {"patch_size": 2}),
 }
 """The recording, the zoo's name, and the options of its conversion."""
+NORMED = {
+    "openstl_convlstm_norm": "convlstm_openstl_s",
+    "openstl_predrnn_norm": "predrnn",
+    "openstl_predrnnv2_norm": "predrnn_v2",
+    "openstl_mim_norm": "mim",
+}
+"""Recordings of networks with ``layer_norm=1``, on patches of 2×2, and the zoo's names."""
 
 
 @cache

@@ -74,7 +74,9 @@ def test_what_it_asks_for_and_what_it_refuses() -> None:
         interop.load("openstl", state, patch_size=3)
     with pytest.raises(ValueError, match="patch_size must be a positive whole number"):
         interop.load("openstl", state, patch_size=0)
-    with pytest.raises(WeightsError, match=r"layer norms \(cell_list\.0\.conv_x\.1\.weight.*layer_norm=0"):
+    with pytest.raises(
+        WeightsError, match=r"missing: cell_list\.0\.conv_x\.1\.bias, cell_list\.0\.conv_h\.1\.weight, "
+    ):
         interop.load("openstl", {**state, "cell_list.0.conv_x.1.weight": torch.zeros(24, 4, 4)}, patch_size=4)
     even = {k: v[..., :4, :4] if v.shape[-1] == 5 else v for k, v in state.items()}
     with pytest.raises(WeightsError, match=r"the even kernel \(4, 4\)"):

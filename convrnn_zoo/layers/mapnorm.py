@@ -1,0 +1,33 @@
+"""The convolutional LSTM with a layer norm behind each convolution."""
+
+from ._position import MapNormed
+from .lstm import Conv2dLSTMCell
+
+
+class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
+    r"""One step of a convolutional LSTM whose two convolutions are normed, each for itself: ``h, c = cell(x, (h, c))``.
+
+    N is a layer norm over channels and map, ``*`` a convolution, ``⊙`` a product pixel by pixel:
+
+    .. math::
+        i, f, g, o &= σ, σ, \tanh, σ(N(W_{i·} * x) + N(W_{h·} * h)) \\
+        c' &= f ⊙ c + i ⊙ g \\
+        h' &= o ⊙ \tanh(c')
+
+    All four gates share the norm of a convolution. Its scale and shift, ``weight_norm_ih`` and so on, are
+    ``(4C, H, W)`` for maps of `norm_size`, and on others bilinear between their pixels. That is OpenSTL's
+    ``layer_norm=1``; a :class:`~convrnn_zoo.Conv2dLSTM` with ``norm="layer"`` norms the sum of each gate instead, with
+    one scale a channel.
+
+    Args:
+        in_channels, out_channels, kernel_size, …: as of every cell.
+        norm_size: height and width of the map that the norms are for; there are none where it is None.
+
+    References:
+        Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450
+
+    Example:
+        >>> h, c = Conv2dMapNormLSTMCell(1, 4, 5, norm_size=8, bias=False)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """

@@ -1,0 +1,113 @@
+"""OpenSTL's networks with ``layer_norm=1``: its outputs, on maps that are not square, by our networks."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from convrnn_zoo import WeightsError, interop
+
+from .openstl_states import NORMED, known, read
+
+EVERY = pytest.mark.parametrize("name", NORMED)
+NORM = re.compile(r"(.*\.conv_\w+)\.1\.(?:weight|bias)")
+NORMS = [
+    (name, key) for name in NORMED for key in known(name).state if NORM.fullmatch(key) and key not in known(name).dead
+]
+
+
+def load(name: str, state: dict[str, Tensor] | None = None, patch_size: int = 2, **options: Any) -> Any:
+    state = known(name).state if state is None else state
+    return interop.load("openstl", state, patch_size=patch_size, **options)
+
+
+def assert_agree(made: Any, expected: Tensor) -> None:
+    """All that was made, to 1e-5 of what the expected values span."""
+    actual = torch.cat([made.warmup, made.forecast], dim=1)
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= 1e-5 * (expected.max() - expected.min())
+
+
+def test_there_are_norms_of_every_convolution_in_time() -> None:
+    for name in NORMED:
+        normed = {key.rpartition(".1.")[0] for other, key in NORMS if other == name}
+        convs = {key.removesuffix(".0.weight") for key in known(name).state if key.endswith(".0.weight")}
+        assert normed == {conv for conv in convs if f"{conv}.0.weight" not in known(name).dead}
+
+
+@EVERY
+@torch.no_grad()
+def test_forecasts(name: str) -> None:
+    about, x, horizon = read(name)
+    model = load(name, horizon=horizon)
+    assert model.pretrained_cfg["architecture"] == NORMED[name]
+    assert model.layer_norm
+    assert model.layers[0].norm_size == (3, 4)
+    assert_agree(model(x, return_aux=True), about.values["y.pred"])
+    known_steps = torch.ones(len(x), x.shape[1] - 1, dtype=torch.bool)
+    mask = torch.cat([known_steps, about.values["x.sampled"].bool()], dim=1)
+    teacher = about.values["x.frames"][:, x.shape[1] :]
+    assert_agree(model(x, teacher=teacher, mask=mask, return_aux=True), about.values["y.pred_sampled"])
+
+
+@torch.no_grad()
+def test_mim_goes_on_with_its_memories_if_told_to() -> None:
+    about, x, horizon = read("openstl_mim_norm")
+    model = load("openstl_mim_norm", horizon=horizon)
+    model.carry_memory = True
+    for expected in ("y.pred", "y.second_call"):
+        assert_agree(model(x, return_aux=True), about.values[expected])
+    assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
+
+
+@EVERY
+@torch.no_grad()
+def test_on_pixels_the_network_is_that_on_patches(name: str) -> None:
+    """A norm tells the map's size; the frames' size follows from the patches'."""
+    _, x, _ = read(name)
+    folded = torch.nn.functional.pixel_unshuffle(x, 2)
+    model = load(name, patch_size=1)
+    assert model.layers[0].norm_size == (3, 4)
+    expected = torch.nn.functional.pixel_unshuffle(load(name)(x, horizon=2), 2)
+    torch.testing.assert_close(model(folded, horizon=2), expected, rtol=1e-5, atol=1e-6)
+
+
+@EVERY
+def test_every_number_that_is_read_is_kept(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    about = known(name)
+    with caplog.at_level("WARNING", "convrnn_zoo"):
+        model = load(name)
+    dropped = about.dead if name == "openstl_convlstm_norm" else []
+    assert sum(p.numel() for p in model.parameters()) == sum(
+        v.numel() for k, v in about.state.items() if k not in dropped
+    )
+    assert all(key in caplog.text for key in dropped)
+    assert bool(caplog.text) == bool(dropped)
+    assert not dropped or any(".conv_o.1." in key for key in dropped)
+
+
+@pytest.mark.parametrize(("name", "key"), NORMS)
+def test_a_wrong_norm_is_named(name: str, key: str) -> None:
+    state = known(name).state
+    channels = len(state[key])
+    with pytest.raises(WeightsError) as e:
+        load(name, {k: v for k, v in state.items() if k != key})
+    assert str(e.value).endswith(f"missing: {key}")  # and no other is doubted
+    for value in (state[key].mT.contiguous(), torch.zeros(channels + 1, 3, 4), torch.zeros(channels, 5, 5)):
+        with pytest.raises(WeightsError) as e:
+            load(name, {**state, key: value})
+        assert str(e.value).endswith(f"of another shape: {key} {tuple(value.shape)} for ({channels}, 3, 4)")
+    with pytest.raises(WeightsError, match="of another shape: "):
+        load(name, {**state, key: torch.zeros(channels)})
+
+
+@EVERY
+def test_norms_behind_some_convolutions_alone_are_refused(name: str) -> None:
+    state = known(name).state
+    lacking = {k: v for k, v in state.items() if not (NORM.fullmatch(k) and ".conv_x" in k)}
+    with pytest.raises(WeightsError, match=r"missing: [a-z_]+\.0\.conv_x\.1\.weight, [a-z_]+\.0\.conv_x\.1\.bias, "):
+        load(name, lacking)
+    without = {k: v for k, v in state.items() if not NORM.fullmatch(k)}
+    assert not load(name, without).layer_norm

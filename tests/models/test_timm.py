@@ -1,0 +1,220 @@
+"""timm's contract, as its users meet it, for a model of every class that the registry has."""
+
+import copy
+from functools import cache, partial
+
+import pytest
+import timm
+import torch
+from timm.models import group_parameters
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3, freeze, unfreeze
+
+import convrnn_zoo
+from convrnn_zoo import ConvRNNModel, Forecaster
+from convrnn_zoo.models._dense import DenseModel
+from convrnn_zoo.models._encoder import FrameEncoder
+from tests.hub.examples import sizes, weight
+
+META = {n: convrnn_zoo.create_model(n, device="meta") for n in convrnn_zoo.list_models()}
+CORE = [n for n, m in META.items() if isinstance(m, ConvRNNModel) and n.endswith("_bi_2layer")]
+OTHERS = [n for n, m in META.items() if not isinstance(m, ConvRNNModel)]
+LIGHTEST = {type(META[n]): n for n in sorted(OTHERS, key=lambda n: (-weight(n), n))}
+NAMES = sorted([*CORE, *LIGHTEST.values()])
+"""Of the core family every kind and dimension; of every other class its lightest."""
+READERS = [n for n in NAMES if not isinstance(META[n], Forecaster)]
+FORECASTERS = [n for n in NAMES if isinstance(META[n], Forecaster)]
+
+
+@cache
+def built(name):
+    torch.manual_seed(0)
+    return convrnn_zoo.create_model(name, **sizes(name))
+
+
+def small(name):
+    """A copy of a small model, with three classes where it can have any."""
+    return copy.deepcopy(built(name))
+
+
+def data(model):
+    """A batch that the model can read."""
+    generator = torch.Generator().manual_seed(1)
+    if isinstance(model, ConvRNNModel):
+        return torch.rand(2, 3, model.in_chans, *(5, 4, 3)[: model.ndim], generator=generator)
+    edge = model.reduction if isinstance(model, Forecaster) else 32
+    return torch.rand(2, getattr(model, "input_frames", None) or 2, model.in_chans, edge, edge, generator=generator)
+
+
+def run(model):
+    """Its output for that batch."""
+    x = data(model).to(next(model.parameters()).dtype)
+    return model(x, horizon=2) if isinstance(model, Forecaster) else model(x)
+
+
+def test_every_family_is_there():
+    assert {type(m) for m in META.values()} == {type(META[n]) for n in NAMES}
+    assert len(CORE) == 12
+    assert FORECASTERS
+    assert {DenseModel, FrameEncoder} <= {c for n in READERS for m in META[n].modules() for c in type(m).__mro__}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_intermediates_are_the_features_and_lead_to_the_output(name):
+    model = small(name).eval()
+    x = data(model)
+    last, levels = model.forward_intermediates(x)
+    torch.testing.assert_close(last, model.forward_features(x))
+    torch.testing.assert_close(model.forward_head(last), model(x))
+    (top,) = model.forward_intermediates(x, indices=[-1], stop_early=True, intermediates_only=True)
+    torch.testing.assert_close(top, levels[-1])
+    arguments = {k: v for k, v in sizes(name).items() if k != "num_classes"}
+    features = timm.create_model(name, features_only=True, **arguments).eval()
+    features.model.load_state_dict(model.state_dict(), strict=False)
+    maps = features(x)
+    torch.testing.assert_close(maps, levels)
+    assert features.feature_info.channels() == [y.shape[-1 - model.ndim] for y in levels]
+    sum(y.sum() for y in maps).backward()
+    assert not [n for n, p in features.named_parameters() if p.grad is None]  # nothing that the maps do not need
+    with pytest.raises(ValueError, match="indices must be of the"):
+        model.forward_intermediates(x, indices=[9])
+    with pytest.raises(ValueError, match="must be 'NCHW'"):
+        model.forward_intermediates(x, output_fmt="NHWC")
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_a_forecaster_refuses_features_and_classes(name):
+    model = META[name]
+    with pytest.raises(ValueError, match="forward_intermediates expected a model that has feature maps"):
+        model.forward_intermediates(torch.rand(1, 3, 1, 8, 8))
+    with pytest.raises(ValueError, match="num_classes must be 0 for a forecaster"):
+        model.reset_classifier(3)
+    with pytest.raises(ValueError, match="global_pool must be left out"):
+        model.reset_classifier(0, "avg")
+    model.reset_classifier(0)
+    assert not list(model.get_classifier().parameters())
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_fresh_classifier_keeps_pool_place_mode_and_what_is_frozen(name):
+    pools = not isinstance(META[name], DenseModel)
+    model = small(name).double().eval().requires_grad_(False)
+    model.reset_classifier(3, "max" if pools else None)
+    model.pretrained_cfg["label_names"] = ("ah", "ee", "oh")
+    model.reset_classifier(3)
+    assert not model.pretrained_cfg.get("label_names")  # the old words are not those of the new classes
+    model.reset_classifier(5)
+    head = list(model.get_classifier().parameters())
+    assert head
+    assert {p.dtype for p in head} == {torch.float64}
+    assert {n for n, p in model.named_parameters() if p.requires_grad} == {
+        f"head.{n}" for n, _ in model.get_classifier().named_parameters()
+    }
+    assert not any(module.training for module in model.modules())
+    assert model.num_classes == 5
+    if pools:
+        assert model.global_pool == "max"
+        assert run(model).shape == (2, 5)
+        model.reset_classifier(5, "avg")
+        assert model.global_pool == "avg"
+    else:
+        assert run(model).shape[-3] == 5
+    model.reset_classifier(0)
+    assert not list(model.get_classifier().parameters())
+    assert run(model).isfinite().all()
+    model.to("meta").reset_classifier(2)
+    assert all(p.is_meta for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learning_rates_grow_from_the_input_to_the_output(name):
+    model = small(name)
+    groups = create_optimizer_v2(model, "adamw", lr=0.1, layer_decay=0.7).param_groups
+    scales = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    trained = {n: scales[id(p)] for n, p in model.named_parameters() if p.requires_grad}
+    assert len(trained) == len(scales) == sum(len(group["params"]) for group in groups)
+    depths = group_parameters(model, model.group_matcher(), reverse=True)
+    for n, scale in trained.items():
+        assert scale == pytest.approx(0.7 ** (max(depths.values()) - depths[n]))
+    assert order_of_depths(model, depths) == sorted(order_of_depths(model, depths))
+
+
+def order_of_depths(model, depths):
+    """The depth of each module, or of each layer of the core family, in the order in which they are first run."""
+    if isinstance(model, ConvRNNModel):
+        return [depths[n] for n in ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.weight_hh_l1", "head.weight")]
+    first = {}
+
+    def note(name, depth, *_):
+        first.setdefault(name, depth)
+
+    for name, module in model.named_modules():
+        # The model itself is no step; and one of the two branches of PhyDNet is run behind the other.
+        own = [f"{name}.{n}" for n, _ in module.named_parameters(recurse=False)]
+        if name and own and "physics" not in name:
+            module.register_forward_pre_hook(partial(note, name, min(depths[n] for n in own)))
+    run(model.eval())
+    assert len(first) > 1
+    return list(first.values())
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_recomputing_gives_the_same_outputs_and_gradients(name):
+    model, made = small(name).double().eval(), []
+    for enable in (False, True):
+        model.zero_grad()
+        model.set_grad_checkpointing(enable)
+        assert {m.grad_checkpointing for m in model.modules() if hasattr(m, "grad_checkpointing")} >= {enable}
+        out = run(model)
+        out.square().sum().backward()
+        made.append([out, *(p.grad.clone() for p in model.parameters())])
+    torch.testing.assert_close(*made)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_moving_average_is_the_mean_and_loads(name):
+    model = small(name)
+    ema = ModelEmaV3(model, decay=0.5)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.01)
+    ema.update(model)
+    other = small(name)
+    other.load_state_dict(ema.module.state_dict(), strict=True)
+    for n, p in other.named_parameters():
+        torch.testing.assert_close(p, before[n] + 0.005)
+    torch.testing.assert_close(run(other.eval()), run(ema.module.eval()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_frozen_stays_is_saved_and_learns_again(name, tmp_path):
+    model = small(name)
+    part = next(n for n, child in model.named_children() if list(child.parameters()))  # an encoder, or what is first
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    freeze(model, [part])
+    before = copy.deepcopy(model.get_submodule(part).state_dict())
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    run(model).square().mean().backward()
+    optimizer.step()
+    torch.testing.assert_close(model.get_submodule(part).state_dict(), before, rtol=0, atol=0)
+    assert all(p.grad is None for p in model.get_submodule(part).parameters())
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+    convrnn_zoo.save_pretrained(model.eval(), tmp_path)
+    torch.testing.assert_close(run(convrnn_zoo.from_pretrained(tmp_path).eval()), run(model))
+    unfreeze(model, [part])
+    assert {n for n, p in model.named_parameters() if p.requires_grad} >= trained
+    run(model.train()).square().mean().backward()
+    assert any(p.grad is not None for p in model.get_submodule(part).parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_timms_data_config_is_that_of_the_encoder_or_of_the_architecture(name):
+    model = META[name]
+    config = timm.data.resolve_data_config(model=model)
+    encoders = [m.name for m in model.modules() if isinstance(m, FrameEncoder)]
+    cfg = timm.get_pretrained_cfg(encoders[0]).to_dict() if encoders else model.pretrained_cfg
+    assert {k: config[k] for k in ("mean", "std", "input_size")} == {k: cfg[k] for k in ("mean", "std", "input_size")}
+    assert len(config["mean"]) == model.in_chans
+    assert timm.data.create_transform(**config)
