@@ -19,9 +19,9 @@ SUFFIXES = (".npy", ".wav")
 
 
 class Labelled(NamedTuple):
-    """Sequences ``(T_i, C, *S)`` and their classes ``(N,)``."""
+    """Sequences ``(T_i, C, *S)`` and their classes ``(N,)``; other than a list they are read when asked for."""
 
-    sequences: list[Tensor]
+    sequences: Sequence[Tensor]
     labels: Tensor
     label_names: tuple[str, ...] = ()
 
@@ -156,8 +156,8 @@ class OwnSequences:
         }
         return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
-    def recordings(self, path: Path) -> list[Recording]:
-        """Every recording at a path.
+    def recordings(self, path: Path) -> Sequence[Any]:
+        """Every recording at a path: a :class:`Recording`, or where `values` reads it later, what tells of it.
 
         Raises:
             FileNotFoundError: there is none.
@@ -202,9 +202,13 @@ class OwnSequences:
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         labels = torch.tensor([classes.index(r.label) for r in chosen])
-        return Labelled([r.values for r in chosen], labels, self.label_names or tuple(classes))
+        return Labelled(self.values(chosen), labels, self.label_names or tuple(classes))
 
-    def part(self, found: Sequence[Recording], split: str) -> list[int]:
+    def values(self, chosen: Sequence[Any]) -> Sequence[Tensor]:
+        """The sequences of recordings."""
+        return [r.values for r in chosen]
+
+    def part(self, found: Sequence[Any], split: str) -> list[int]:
         """Which recordings are of a part of the split."""
         files = list(dict.fromkeys(r.file for r in found))
         if self.split == "random" or (self.split == "file" and len(files) == 1):

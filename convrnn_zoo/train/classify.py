@@ -1,5 +1,6 @@
 """Classifiers of sequences: from a recipe to weights with a record of what they reach."""
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,42 +13,50 @@ from torch import Tensor, nn
 
 from .._extras import need
 from ..data import Labelled, LabelledSet, OwnSequences, sequences_of
-from ..models import ConvRNNModel, Metric, Weights
+from ..models import ConvRNNModel, Metric, VideoModel, Weights
+from ..models._classifying import SPACE
+from .confusion import Confusion, confusion_of
 from .fit import fingerprint, fit
 from .launch import launched
 from .recipe import ClassifierRecipe
-from .start import falling, started, trunk_of
+from .standard import standard_of
+from .start import falling, rest, started, waiting
 from .weights import writable, write_weights
 
 
 class Run(NamedTuple):
-    """One seed: the model, and its accuracy on the test split, with the lengths and without them."""
+    """One seed: the model, and its accuracy on the test split, with the lengths and, if that is compared, without."""
 
     model: nn.Module
     accuracy: float
     accuracy_reading_padding: float
 
 
-def statistics_of(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over every step and pixel."""
-    values = torch.cat([x.movedim(1, 0).flatten(1) for x in data.sequences], dim=1)
-    return tuple(values.mean(1).tolist()), tuple(values.std(1).tolist())
-
-
 @torch.no_grad()
-def accuracy(model: nn.Module, data: Labelled, *, read_padding: bool = False, batch_size: int | None = None) -> float:
-    """The fraction classified correctly, all in one batch unless `batch_size` is given.
+def logits_of(model: nn.Module, data: Labelled, *, read_padding: bool = False, batch_size: int | None = None) -> Tensor:
+    """The logits of every sequence, all in one batch unless `batch_size` is given.
 
     With `read_padding` the model does not get the lengths: it reads the padding up to the end of its batch.
     """
-    score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
     model.eval()
     logits = []
     for chosen in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
         x, lengths, _ = data.batch(chosen.tolist())
         x = model.normalize(x).to(next(model.parameters()).dtype)  # type: ignore[operator]
         logits.append(model(x, lengths=None if read_padding else lengths))
-    return score(torch.cat(logits), data.labels, logits[0].shape[1], average="micro").item()
+    return torch.cat(logits)
+
+
+def accuracy(model: nn.Module, data: Labelled, **how: Any) -> float:
+    """The fraction classified correctly; `how` is that of :func:`logits_of`."""
+    score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
+    logits = logits_of(model, data, **how)
+    return score(logits, data.labels, logits.shape[1], average="micro").item()
+
+
+def at_once(data: Labelled, recipe: ClassifierRecipe) -> int | None:
+    """Sequences that are evaluated at once: all, or of such as are read when they are asked for, those of a batch."""
+    return None if isinstance(data.sequences, list) else recipe.batch_size
 
 
 def train_one(
@@ -62,11 +71,11 @@ def train_one(
 ) -> Run:
     """Trains one seed of a recipe; with `read_padding` on padded sequences whose lengths are withheld."""
     torch.manual_seed(seed)
-    mean, std = statistics_of(train)
+    standard = standard_of(recipe, train)
     model = recipe.create_model(
-        in_chans=len(mean),
+        in_chans=len(standard["mean"]),
         num_classes=len(train.label_names),
-        pretrained_cfg_overlay={"mean": mean, "std": std},
+        pretrained_cfg_overlay=standard,
     )
     if recipe.start:
         started(model, recipe)
@@ -78,9 +87,10 @@ def train_one(
     rounds = -(-len(train.labels) // recipe.batch_size)
     steps = recipe.epochs * rounds
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, falling(optimizer), total_steps=steps)
-    trunk = trunk_of(model) if recipe.freeze else []
+    trunk = waiting(model, recipe) if recipe.freeze else []
 
     def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        rest(model, scheduler.last_epoch < recipe.freeze * rounds)
         for chosen in torch.randperm(len(train.labels)).split(recipe.batch_size):
             yield train.batch(chosen.tolist())
 
@@ -101,7 +111,9 @@ def train_one(
         progress=progress,
         frozen=lambda update: trunk if update < recipe.freeze * rounds else (),
     )  # fmt: skip
-    return Run(model, accuracy(model, test), accuracy(model, test, read_padding=True))
+    rest(model, False)
+    withheld = accuracy(model, test, read_padding=True) if recipe.compare_padding else math.nan
+    return Run(model, accuracy(model, test, batch_size=at_once(test, recipe)), withheld)
 
 
 def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
@@ -111,17 +123,16 @@ def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
         ValueError: it is no network of sequences, or they have other axes.
     """
     network = recipe.create_model(in_chans=1, num_classes=2, device="meta")
-    if not isinstance(network, ConvRNNModel):
+    if not isinstance(network, ConvRNNModel | VideoModel):
         raise ValueError(
             f"{recipe.architecture} classifies no sequences; a recipe of one can, such as convlstm1d_1layer"
         )
-    ndim = network.rnn.ndim
-    sequences = [x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x for x in data.sequences]
-    if wrong := [tuple(x.shape) for x in sequences if x.dim() != ndim + 2]:
-        raise ValueError(
-            f"{recipe.architecture} takes sequences (T, C{', ' if ndim else ''}{network.rnn.space}), or (T, C); got "
-            f"{wrong[0]}"
-        )
+    ndim, sequences = network.ndim, data.sequences
+    if isinstance(sequences, list):
+        sequences = [x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x for x in sequences]
+    told = sequences if isinstance(sequences, list) else sequences[:1]  # of what is read later, all have these axes
+    if wrong := [tuple(x.shape) for x in told if x.dim() != ndim + 2]:
+        raise ValueError(f"{recipe.architecture} takes sequences (T, C, {SPACE[ndim]}), or (T, C); got {wrong[0]}")
     return data._replace(sequences=sequences)
 
 
@@ -138,7 +149,14 @@ def most_frequent(train: Labelled, test: Labelled) -> float:
     return round(100 * (test.labels == train.labels.mode().values).float().mean().item(), 2)
 
 
-def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> dict[str, float]:
+class Evaluation(NamedTuple):
+    """Accuracies in per cent by what they are of, and which classes were taken for which."""
+
+    accuracies: dict[str, float]
+    confusion: Confusion
+
+
+def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> Evaluation:
     """The accuracy of a model on the test part of its data, in per cent, beside that of the commonest class."""
     source = sequences_of(recipe.data)
     train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
@@ -148,7 +166,9 @@ def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -
             f"the data's classes are {', '.join(test.label_names)}, and the model's are {', '.join(names)}; pass the "
             "data that it was trained for"
         )
-    return {"prediction": 100 * accuracy(model, test), "commonest class": most_frequent(train, test)}
+    found = confusion_of(logits_of(model, test, batch_size=at_once(test, recipe)), test)
+    accuracies = {"prediction": 100 * found.accuracy, "commonest class": most_frequent(train, test)}
+    return Evaluation(accuracies, found)
 
 
 def train_classifier(
@@ -205,13 +225,13 @@ def train_classifier(
                 note="those models on each recording by itself: what they answer depends on the batch",
             ),
         ]
-    mean, std = statistics_of(train)
+    cfg: Any = runs[0].model.pretrained_cfg
     return write_weights(
         recipe, runs[0].model, source, tuple(metrics), into or out, repository=into is None,
         input_shape=("T", *train.sequences[0].shape[1:]),
-        in_chans=len(mean),
+        in_chans=len(cfg["mean"]),
         num_classes=len(train.label_names),
         label_names=train.label_names,
-        mean=mean,
-        std=std,
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
     )  # fmt: skip

@@ -182,7 +182,8 @@ class ClassifierRecipe(Recipe):
     """How a classifier of sequences was trained.
 
     The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
-    noise added to the standardised input. `freeze` counts epochs. With `compare_padding` as many other models are
+    noise added to the standardised input. `freeze` counts epochs; of a video model without `start` the encoder alone
+    waits, the rest being new. With `compare_padding` as many other models are
     trained without the lengths, reading the padding as data, to tell what that costs.
     """
 

@@ -74,6 +74,47 @@ def write_ramps(path, **kwargs):
     np.savez(path, labels=labels, **recordings)
 
 
+def clips(count=6, edge=16, seed=0):
+    """Bytes ``(T, H, W, 3)`` of unequal length, by class and name; the first of each class has one frame."""
+    rng = np.random.default_rng(seed)
+    for label, level in (("dark", 40), ("light", 200)):
+        for i in range(count):
+            steps = int(rng.integers(3, 8)) if i else 1
+            frames = level + rng.integers(-30, 30, (steps, 1, edge + 8, 3)) + np.arange(edge)[None, :, None, None]
+            yield label, f"{i:02}", frames.clip(0, 255).astype("uint8")
+
+
+def write_pictures(path, frames):
+    from PIL import Image
+
+    path.mkdir()
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(path / f"{i:03}.png")
+
+
+def write_gif(path, frames):
+    from PIL import Image
+
+    first, *rest = map(Image.fromarray, frames)
+    first.save(path, save_all=True, append_images=rest)
+
+
+CLIP_WRITERS = {
+    ".npy": lambda path, frames: np.save(path, frames.transpose(0, 3, 1, 2)),
+    ".gif": write_gif,
+    "": write_pictures,
+    ".avi": lambda path, frames: write_video(path, frames[..., 0]),
+}
+
+
+def write_clips(path, **kwargs):
+    """A folder a class of :func:`clips`, in every form in turn."""
+    for i, (label, name, frames) in enumerate(clips(**kwargs)):
+        suffix = list(CLIP_WRITERS)[i % 3]  # the fourth needs an extra
+        (path / label).mkdir(parents=True, exist_ok=True)
+        CLIP_WRITERS[suffix](path / label / f"{name}{suffix}", frames)
+
+
 HEAD = """
 kind = "forecaster"
 weights = "convgru_forecaster.blobs"
@@ -114,4 +155,23 @@ global_pool = "last"
 kind = "sequences"
 name = "ramps"
 license = "CC0 1.0"
+"""
+CLIPS = """
+kind = "classifier"
+weights = "video_convrnn.light"
+description = "Tells dark from light."
+license = "mit"
+epochs = 4
+batch_size = 3
+lr = 0.01
+[model]
+encoder = "test_resnet"
+rnn = "convgru"
+levels = [1]
+hidden_channels = 4
+[data]
+kind = "clips"
+name = "lights"
+license = "CC0 1.0"
+size = 16
 """
