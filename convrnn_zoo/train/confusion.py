@@ -24,7 +24,7 @@ class Confusion(NamedTuple):
     @property
     def accuracy(self) -> float:
         """The fraction that is right."""
-        return (self.counts.trace() / self.counts.sum()).item()
+        return int(self.counts.trace()) / int(self.counts.sum())
 
     @property
     def recall(self) -> dict[str, float]:
@@ -35,7 +35,7 @@ class Confusion(NamedTuple):
             >>> Confusion(torch.tensor([[3, 1], [0, 0]]), ("left", "right")).recall
             {'left': 0.75, 'right': nan}
         """
-        shares = self.counts.diagonal() / self.counts.sum(1)
+        shares = self.counts.diagonal().double() / self.counts.sum(1)
         return dict(zip(self.label_names, shares.tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:

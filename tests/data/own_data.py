@@ -99,6 +99,23 @@ def write_gif(path, frames):
     first.save(path, save_all=True, append_images=rest)
 
 
+def moving_squares(count=30, edge=48, seed=0):
+    """Bytes ``(T, H, W, 3)`` of a square that moves, by the class, which is where to, and the name."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:edge, :edge]
+    for label, (down, right) in {"down": (1, 0), "left": (0, -1), "right": (0, 1), "up": (-1, 0)}.items():
+        for i in range(count):
+            time = np.arange(rng.integers(6, 13))[:, None, None]
+            top, left = rng.uniform(0, edge, 2)
+            speed = rng.uniform(2, 4)
+            away = [
+                np.abs((axis - begin - step * speed * time) % edge - edge / 2)
+                for axis, begin, step in ((y, top, down), (x, left, right))
+            ]
+            frames = 180 * (np.maximum(*away) < 7)[..., None] + rng.integers(0, 60, (len(time), edge, edge, 3))
+            yield label, f"{i:03}", frames.astype("uint8")
+
+
 CLIP_WRITERS = {
     ".npy": lambda path, frames: np.save(path, frames.transpose(0, 3, 1, 2)),
     ".gif": write_gif,
@@ -107,9 +124,9 @@ CLIP_WRITERS = {
 }
 
 
-def write_clips(path, **kwargs):
-    """A folder a class of :func:`clips`, in every form in turn."""
-    for i, (label, name, frames) in enumerate(clips(**kwargs)):
+def write_clips(path, make=clips, **kwargs):
+    """A folder a class of :func:`clips` or of others, in every form in turn."""
+    for i, (label, name, frames) in enumerate(make(**kwargs)):
         suffix = list(CLIP_WRITERS)[i % 3]  # the fourth needs an extra
         (path / label).mkdir(parents=True, exist_ok=True)
         CLIP_WRITERS[suffix](path / label / f"{name}{suffix}", frames)
