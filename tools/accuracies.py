@@ -29,7 +29,9 @@ def main(data: tuple[str, ...]) -> None:
         said = record.metrics[0].value
         try:
             model = create_model(name, pretrained=True).eval()
-            found = round(evaluate_classifier(model, recipe, given.get(recipe.data["kind"]))["prediction"], 2)
+            found = round(
+                evaluate_classifier(model, recipe, given.get(recipe.data["kind"])).accuracies["prediction"], 2
+            )
         except FileNotFoundError as e:
             rows.append((name, f"{said:g} %", "–", str(e)))
             continue

@@ -1,12 +1,13 @@
 """``convrnn-zoo eval``."""
 
+import json
 from pathlib import Path
 
 import click
 
 from .._whole import whole
 from ..models import Forecaster, ZooModel, from_pretrained
-from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
+from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
 from ..train.apply import data_of
 from ..train.classify import evaluate_classifier
 from ..train.forecast import split_of
@@ -21,6 +22,10 @@ from ._text import columns
 @click.option("--sequences", type=click.IntRange(min=1), help="How many [default: the recipe's number].")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
 @click.option("--curve", type=click.Path(path_type=Path, dir_okay=False), help="Picture (.png, .svg) over lead time.")
+@click.option(
+    "--confusion", "matrix", type=click.Path(path_type=Path, dir_okay=False),
+    help="Confusion matrix of a classifier: a picture (.png, .svg) or counts (.csv).",
+)  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def eval_weights(
     name: str,
@@ -29,20 +34,25 @@ def eval_weights(
     sequences: int | None,
     json_file: Path | None,
     curve: Path | None,
+    matrix: Path | None,
     quiet: bool,
 ) -> None:
     """Evaluate NAME on the test part of its data, beside the baselines.
 
     NAME is the directory of a training run, weights of the zoo, a record, or a repository of the Hub. The errors of a
     forecaster are means over pixels and lead times; --json and --curve tell the lead times apart. Rain is extrapolated
-    by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'.
+    by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'. Of a classifier --json also tells
+    the recall of each class, and --confusion which classes were taken for which.
 
     \b
     convrnn-zoo eval run --data radar
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
+    convrnn-zoo eval run --data clips --confusion confusion.png
     """
     if curve is not None and curve.suffix not in (".png", ".svg"):
         raise ValueError(f"{curve}: expected a name that ends in .png or .svg")
+    if matrix is not None:
+        confusion.check_name(matrix)
     model = from_pretrained(name).eval()
     chosen = recipe_of(model, name, recipe)
     if chosen.architecture != model.pretrained_cfg["architecture"]:
@@ -52,12 +62,17 @@ def eval_weights(
     if isinstance(chosen, ClassifierRecipe):
         if curve is not None or sequences is not None:
             raise ValueError(f"{name} is a classifier, which has no lead times: leave --curve and --sequences out")
-        accuracies = evaluate_classifier(model, chosen, data)
-        write(json_file, to_json({k: {"accuracy": [v]} for k, v in accuracies.items()}))
+        accuracies, found = evaluate_classifier(model, chosen, data)
+        told = {k: {"accuracy": [v]} for k, v in accuracies.items()}
+        write(json_file, json.dumps({**told, **found.to_json()}, indent=2, ensure_ascii=False) + "\n")
+        if matrix is not None:
+            confusion.write(found, matrix, f"{chosen.weights}: {accuracies['prediction']:.1f} % right")
         click.echo(columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies)))
         return
     if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
         raise ValueError(f"{name} neither classifies nor forecasts by its recipe; pass another --recipe")
+    if matrix is not None:
+        raise ValueError(f"{name} forecasts and has no classes to take for one another: leave --confusion out")
     source = data_of(chosen)
     scores = evaluate(model, chosen, split_of(source, chosen, data, "test"), sequences, progress=not quiet)
     write(json_file, to_json(scores))

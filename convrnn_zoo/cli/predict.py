@@ -14,6 +14,7 @@ from .._whole import whole
 from ..data import read_sound
 from ..data.recordings import SOUNDS
 from ..models import Forecaster, ZooModel, from_pretrained
+from ._clips import clips_of, kind_of
 from ._sequences import read_sequences
 from ._text import columns
 
@@ -47,7 +48,8 @@ def predict(
 
     A .npy file holds one sequence (T, C, ...); a .npz file holds one in each entry, or all of them as `x` (N, T, C,
     ...) with `lengths` (N). Sequences may be of unequal length. Values are standardised as the weights need it. Weights
-    of sound read .wav, .flac, .ogg and .mp3 files, resampled where their rate is another.
+    of sound read .wav, .flac, .ogg and .mp3 files, resampled where their rate is another. A classifier of clips reads
+    videos, GIFs, folders of pictures and .npy files, as its recipe says.
 
     A forecaster reads an array (T, H, W) or (T, C, H, W) in the unit of its data, NaN where nothing is known, a GIF or
     a video, or radar composites of KNMI or FMI, five minutes apart, or a directory of such. The first frames are
@@ -59,6 +61,7 @@ def predict(
     convrnn-zoo predict convgru1d_bi_2layer.fsdd *.wav --json
     convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
     convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
+    convrnn-zoo predict runs/gestures clip.mp4 --json
     """
     with words_to_stderr():
         model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
@@ -128,19 +131,27 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path |
         return
     if out is not None and out.suffix != ".json":
         raise ValueError(f"{out}: classes are written as .json; .png and .svg show what is said of one sound over time")
-    recordings = [recording for file in files for recording in read_sequences(file, model)]
-    named = [recording.name for recording in recordings]
-    found = model.classify([recording.x for recording in recordings], names=named)
-    rows: list[dict[str, Any]] = [
-        {
-            "file": recording.file,
-            **({"recording": recording.entry} if recording.entry else {}),
-            "prediction": p.label,
-            "probability": p.probability,
-            "probabilities": p.probabilities,
-        }
-        for recording, p in zip(recordings, found, strict=True)
-    ]
+    kind = kind_of(model, files)
+    if kind is None:
+        parts = iter([[recording for file in files for recording in read_sequences(file, model)]])
+    else:
+        parts = clips_of(kind, files)  # one after the other: they are large
+    rows: list[dict[str, Any]] = []
+    table = []
+    for recordings in parts:
+        named = [recording.name for recording in recordings]
+        found = model.classify([recording.x for recording in recordings], names=named)
+        rows += [
+            {
+                "file": recording.file,
+                **({"recording": recording.entry} if recording.entry else {}),
+                "prediction": p.label,
+                "probability": p.probability,
+                "probabilities": p.probabilities,
+            }
+            for recording, p in zip(recordings, found, strict=True)
+        ]
+        table += [(n, p.label, f"{p.probability:.3f}") for n, p in zip(named, found, strict=True)]
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if out is not None:
         with whole(out) as temporary:
@@ -148,7 +159,6 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path |
     if as_json:
         click.echo(text, nl=False)
     elif out is None:
-        table = [(n, p.label, f"{p.probability:.3f}") for n, p in zip(named, found, strict=True)]
         click.echo(columns(table, header=("sequence", "prediction", "probability")))
     else:
         click.echo(f"{out}: {len(rows)} sequences classified")

@@ -1,10 +1,12 @@
 """Data: kinds of frames and of labelled sequences, as torch Datasets.
 
 A recipe's table ``[data]`` names the kind: ``frames`` (:class:`ArrayFrames`), ``video`` (:class:`VideoFrames`),
-``sequences`` (:class:`OwnSequences`), or a data set of the shipped weights. Sequences of frames that are made in Python
-are any map-style Dataset of frames ``(T, C, H, W)``: see :func:`convrnn_zoo.train.train`.
+``sequences`` (:class:`OwnSequences`), ``clips`` (:class:`OwnClips`), or a data set of the shipped weights. Sequences of
+frames that are made in Python are any map-style Dataset of frames ``(T, C, H, W)``: see
+:func:`convrnn_zoo.train.train`.
 """
 
+from .clip_folders import OwnClips
 from .clips import Clip, Clips, Crops, Event, Given
 from .frames import FRAME_SETS, FrameSet, frames_of
 from .own import ArrayFrames, OwnFrames, VideoFrames
@@ -25,6 +27,7 @@ __all__ = [
     "Given",
     "Labelled",
     "LabelledSet",
+    "OwnClips",
     "OwnFrames",
     "OwnSequences",
     "Sampling",

@@ -21,9 +21,9 @@ SUFFIXES = (".npy", *SOUNDS)
 
 
 class Labelled(NamedTuple):
-    """Sequences ``(T_i, C, *S)`` and their classes ``(N,)``."""
+    """Sequences ``(T_i, C, *S)`` and their classes ``(N,)``; other than a list they are read when asked for."""
 
-    sequences: list[Tensor]
+    sequences: Sequence[Tensor]
     labels: Tensor
     label_names: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
@@ -180,8 +180,8 @@ class OwnSequences:
         rate = self.sound.get("rate") or min(rate_of(file) for file in sounds)
         return LogMel(**{**self.sound, "rate": rate})
 
-    def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
-        """Every recording at a path.
+    def recordings(self, path: Path, front_end: LogMel | None = None) -> Sequence[Any]:
+        """Every recording at a path: a :class:`Recording`, or where `values` reads it later, what tells of it.
 
         Raises:
             FileNotFoundError: there is none.
@@ -229,9 +229,13 @@ class OwnSequences:
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         labels = torch.tensor([classes.index(r.label) for r in chosen])
-        return Labelled([r.values for r in chosen], labels, self.label_names or tuple(classes), front_end=front_end)
+        return Labelled(self.values(chosen), labels, self.label_names or tuple(classes), front_end=front_end)
 
-    def part(self, found: Sequence[Recording], split: str) -> list[int]:
+    def values(self, chosen: Sequence[Any]) -> Sequence[Tensor]:
+        """The sequences of recordings."""
+        return [r.values for r in chosen]
+
+    def part(self, found: Sequence[Any], split: str) -> list[int]:
         """Which recordings are of a part of the split."""
         files = list(dict.fromkeys(r.file for r in found))
         if self.split == "random" or (self.split == "file" and len(files) == 1):

@@ -1,4 +1,4 @@
-"""Labelled sequences: the data set of the shipped weights, and the kind of one's own, asked for in one way."""
+"""Labelled sequences: the data set of the shipped weights, and the kinds of one's own, asked for in one way."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ import torch
 from .._extras import need
 from ..models import LogMel
 from . import _entries
+from .clip_folders import OwnClips
 from .recordings import Labelled, OwnSequences
 from .sound import read_sound
 
@@ -109,6 +110,8 @@ DATA_SETS: dict[str, LabelledSet] = {
     ),
 }
 """By what stands as ``kind`` in the recipe."""
+OWN_SEQUENCES: dict[str, type[OwnSequences]] = {"sequences": OwnSequences, "clips": OwnClips}
+"""Likewise, of one's own."""
 
 
 def sequences_of(table: Mapping[str, Any]) -> LabelledSet | OwnSequences:
@@ -123,10 +126,11 @@ def sequences_of(table: Mapping[str, Any]) -> LabelledSet | OwnSequences:
     """
     entries = dict(table)
     kind = entries.pop("kind", None)
-    if kind == "sequences":
-        return _entries.read(OwnSequences, entries, "data.")
+    if kind in OWN_SEQUENCES:
+        return _entries.read(OWN_SEQUENCES[kind], entries, "data.")
     if kind not in DATA_SETS:
-        raise ValueError(f"the recipe's data.kind must be one of sequences, {', '.join(DATA_SETS)}, got {kind!r}")
+        known = ", ".join([*OWN_SEQUENCES, *DATA_SETS])
+        raise ValueError(f"the recipe's data.kind must be one of {known}, got {kind!r}")
     if entries:
         raise ValueError(f"the recipe's data: {kind} takes no entry beside its kind, got {', '.join(entries)}")
     return DATA_SETS[kind]

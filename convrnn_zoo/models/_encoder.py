@@ -19,7 +19,10 @@ PRE_LOGITS = "pre_logits"
 def _features(name: str, **options: Any) -> nn.Module:
     """timm's model of feature maps: by its getter, which drops what is above the highest, where the model has one."""
     if "output_stride" not in options:
-        model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
+        try:
+            model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
+        except TypeError:  # some of timm's models choose the way themselves
+            return timm.create_model(name, features_only=True, **options)
         if hasattr(_trunk(model)[1], "forward_intermediates"):
             return model
     return timm.create_model(name, features_only=True, **options)
@@ -190,10 +193,16 @@ class FrameEncoder(nn.Module):
         return self._encode(frames)
 
     def _encode(self, frames: Tensor) -> list[Tensor]:
-        if self.indices is None:
-            maps = self.model(frames)[: len(self.widths)]
-        else:
-            top, maps = self.model.forward_intermediates(frames, indices=self.indices)
+        try:
+            if self.indices is None:
+                maps = self.model(frames)[: len(self.widths)]
+            else:
+                top, maps = self.model.forward_intermediates(frames, indices=self.indices)
+        except AssertionError as e:  # timm's word on sizes, of models that do not take any
+            raise ValueError(
+                f"{self.name} does not take frames of {frames.shape[-2]}×{frames.shape[-1]}: {e}; resize them, or take "
+                "an encoder that reads any size, such as resnet18"
+            ) from e
         maps = [m if self.pool == 1 else F.max_pool2d(m, self.pool) for m in maps]
         if self.has_pre_logits:
             maps.append(self.model.forward_head(top, pre_logits=True)[..., None, None])

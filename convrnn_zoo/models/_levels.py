@@ -56,6 +56,8 @@ def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, l
             f"{owner} expected {in_chans} channels at axis -3, (…, C, H, W), got {tuple(data.shape)}; permute it, or "
             f"build with in_chans={data.shape[-3]}"
         )
+    if data.dim() == 5 and not data.shape[1]:
+        raise ValueError(f"{owner} expected at least one frame a clip, got {tuple(data.shape)}; drop empty clips")
     check.same_kind(owner, "x", data, like)
     if lengths is None:
         return None

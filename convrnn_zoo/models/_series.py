@@ -48,7 +48,8 @@ class ImageSeriesModel(DenseModel):
         x = self._check_images(x)
         if mask is not None and lengths is not None:
             raise ValueError("lengths and mask both say which dates there are; pass one of the two")
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:2] or not mask.any(1).all()):
+        is_mask = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape[:2]
+        if mask is not None and not (is_mask and mask.any(1).all()):
             raise ValueError(
                 f"mask must be booleans (N, T) = {tuple(x.shape[:2])}, true at one date of each series at least, got "
                 f"{check.describe(mask)}"
@@ -72,7 +73,9 @@ class ImageSeriesModel(DenseModel):
                 f"{owner} expected {self.in_chans} channels at axis -3, got {tuple(x.shape)}; permute it, or build "
                 f"with in_chans={x.shape[-3]}"
             )
-        if any(size % self.reduction for size in x.shape[-2:]):
+        if x.dim() == 5 and not x.shape[1]:
+            raise ValueError(f"{owner} expected at least one date a series, got {tuple(x.shape)}; drop empty series")
+        if any(not size or size % self.reduction for size in x.shape[-2:]):
             raise ValueError(
                 f"{owner} expected height and width that are multiples of {self.reduction}, got {tuple(x.shape[-2:])}; "
                 "pad or crop the images"

@@ -1,5 +1,6 @@
 """Classifiers of sequences: from a recipe to weights with a record of what they reach."""
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,45 +10,54 @@ import torch
 import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from .._extras import need
 from ..data import Labelled, LabelledSet, OwnSequences, sequences_of
-from ..models import ConvRNNModel, LogMel, Metric, Weights, from_pretrained
+from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, from_pretrained
+from ..models._classifying import SPACE
+from .confusion import Confusion, confusion_of
 from .fit import fingerprint, fit
 from .launch import launched
 from .recipe import ClassifierRecipe
-from .start import falling, started, trunk_of
+from .standard import standard_of
+from .start import falling, rest, started, waiting
 from .weights import writable, write_weights
 
 
 class Run(NamedTuple):
-    """One seed: the model, and its accuracy on the test split, with the lengths and without them."""
+    """One seed: the model, and its accuracy on the test split, with the lengths and, if that is compared, without."""
 
     model: nn.Module
     accuracy: float
     accuracy_reading_padding: float
 
 
-def statistics_of(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over every step and pixel."""
-    values = torch.cat([x.movedim(1, 0).flatten(1) for x in data.sequences], dim=1)
-    return tuple(values.mean(1).tolist()), tuple(values.std(1).tolist())
-
-
 @torch.no_grad()
-def accuracy(model: nn.Module, data: Labelled, *, read_padding: bool = False, batch_size: int | None = None) -> float:
-    """The fraction classified correctly, all in one batch unless `batch_size` is given.
+def logits_of(model: nn.Module, data: Labelled, *, read_padding: bool = False, batch_size: int | None = None) -> Tensor:
+    """The logits of every sequence, all in one batch unless `batch_size` is given.
 
     With `read_padding` the model does not get the lengths: it reads the padding up to the end of its batch.
     """
-    score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
     model.eval()
     logits = []
     for chosen in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
         x, lengths, _ = data.batch(chosen.tolist())
         x = model.normalize(x).to(next(model.parameters()).dtype)  # type: ignore[operator]
         logits.append(model(x, lengths=None if read_padding else lengths))
-    return score(torch.cat(logits), data.labels, logits[0].shape[1], average="micro").item()
+    return torch.cat(logits)
+
+
+def accuracy(model: nn.Module, data: Labelled, **how: Any) -> float:
+    """The fraction classified correctly; `how` is that of :func:`logits_of`."""
+    score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
+    logits = logits_of(model, data, **how)
+    return score(logits, data.labels, logits.shape[1], average="micro").item()
+
+
+def at_once(data: Labelled, recipe: ClassifierRecipe) -> int | None:
+    """Sequences that are evaluated at once: all, or of such as are read when they are asked for, those of a batch."""
+    return None if isinstance(data.sequences, list) else recipe.batch_size
 
 
 def train_one(
@@ -66,11 +76,11 @@ def train_one(
     `left_out` names the group of the data that `train` lacks, to tell its checkpoint from others.
     """
     torch.manual_seed(seed)
-    mean, std = statistics_of(train)
+    standard = standard_of(recipe, train)
     model = recipe.create_model(
-        in_chans=len(mean),
+        in_chans=len(standard["mean"]),
         num_classes=len(train.label_names),
-        pretrained_cfg_overlay={"mean": mean, "std": std},
+        pretrained_cfg_overlay=standard,
     )
     model.front_end = train.front_end
     if recipe.start:
@@ -83,13 +93,15 @@ def train_one(
     rounds = -(-len(train.labels) // recipe.batch_size)
     steps = recipe.epochs * rounds
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, falling(optimizer), total_steps=steps)
-    trunk = trunk_of(model) if recipe.freeze else []
+    trunk = waiting(model, recipe) if recipe.freeze else []
 
-    augment, center = recipe.augmentation(), torch.tensor(mean)
+    augment, center = recipe.augmentation(), torch.tensor(standard["mean"])
+    lengths = [len(x) for x in train.sequences] if recipe.bucket else [0] * len(train.labels)
     change = (lambda x: augment(x, center)) if augment is not None else (lambda x: x)
 
     def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for chosen in drawn(train, recipe):
+        rest(model, scheduler.last_epoch < recipe.freeze * rounds)
+        for chosen in drawn(lengths, recipe):
             yield train.batch(chosen, change)
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -109,25 +121,30 @@ def train_one(
         progress=progress,
         frozen=lambda update: trunk if update < recipe.freeze * rounds else (),
     )  # fmt: skip
-    return Run(model, accuracy(model, test), accuracy(model, test, read_padding=True))
+    rest(model, False)
+    withheld = accuracy(model, test, read_padding=True) if recipe.compare_padding else math.nan
+    return Run(model, accuracy(model, test, batch_size=at_once(test, recipe)), withheld)
 
 
-def drawn(data: Labelled, recipe: ClassifierRecipe) -> Iterator[list[int]]:
+def drawn(lengths: Sequence[int], recipe: ClassifierRecipe) -> Iterator[list[int]]:
     """The batches of an epoch: at random, or with the recipe's `bucket` of recordings of like length."""
-    order, size = torch.randperm(len(data.labels)), recipe.batch_size
+    order, size = torch.randperm(len(lengths)), recipe.batch_size
     if not recipe.bucket:
         yield from (chosen.tolist() for chosen in order.split(size))
         return
-    lengths = torch.tensor([len(x) for x in data.sequences])
     for pool in order.split(recipe.bucket * size):
-        batches = pool[lengths[pool].argsort(stable=True)].split(size)
+        batches = pool[torch.tensor(lengths)[pool].argsort(stable=True)].split(size)
         yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
 
 
 def parted(data: Labelled, chosen: Sequence[int]) -> Labelled:
     """Some of the recordings."""
-    groups = tuple(data.groups[i] for i in chosen) if data.groups else ()
-    return data._replace(sequences=[data.sequences[i] for i in chosen], labels=data.labels[list(chosen)], groups=groups)
+    sequences: Any = Subset(data.sequences, chosen)  # type: ignore[arg-type]
+    return data._replace(
+        sequences=list(sequences) if isinstance(data.sequences, list) else sequences,
+        labels=data.labels[list(chosen)],
+        groups=tuple(data.groups[i] for i in chosen) if data.groups else (),
+    )
 
 
 def leave_one_out(
@@ -149,7 +166,7 @@ def leave_one_out(
         others = parted(train, [i for i, g in enumerate(train.groups) if g != name])
         own = [parted(part, [i for i, g in enumerate(part.groups) if g == name]) for part in (train, test)]
         both = own[0]._replace(
-            sequences=own[0].sequences + own[1].sequences, labels=torch.cat([part.labels for part in own])
+            sequences=[*own[0].sequences, *own[1].sequences], labels=torch.cat([part.labels for part in own])
         )
         run = train_one(
             recipe, recipe.seeds[0], others, both,
@@ -166,17 +183,16 @@ def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
         ValueError: it is no network of sequences, or they have other axes.
     """
     network = recipe.create_model(in_chans=1, num_classes=2, device="meta")
-    if not isinstance(network, ConvRNNModel):
+    if not isinstance(network, ConvRNNModel | VideoModel):
         raise ValueError(
             f"{recipe.architecture} classifies no sequences; a recipe of one can, such as convlstm1d_1layer"
         )
-    ndim = network.rnn.ndim
-    sequences = [x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x for x in data.sequences]
-    if wrong := [tuple(x.shape) for x in sequences if x.dim() != ndim + 2]:
-        raise ValueError(
-            f"{recipe.architecture} takes sequences (T, C{', ' if ndim else ''}{network.rnn.space}), or (T, C); got "
-            f"{wrong[0]}"
-        )
+    ndim, sequences = network.ndim, data.sequences
+    if isinstance(sequences, list):
+        sequences = [x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x for x in sequences]
+    told = sequences if isinstance(sequences, list) else sequences[:1]  # of what is read later, all have these axes
+    if wrong := [tuple(x.shape) for x in told if x.dim() != ndim + 2]:
+        raise ValueError(f"{recipe.architecture} takes sequences (T, C, {SPACE[ndim]}), or (T, C); got {wrong[0]}")
     return data._replace(sequences=sequences)
 
 
@@ -214,7 +230,14 @@ def most_frequent(train: Labelled, test: Labelled) -> float:
     return round(100 * (test.labels == train.labels.mode().values).float().mean().item(), 2)
 
 
-def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> dict[str, float]:
+class Evaluation(NamedTuple):
+    """Accuracies in per cent by what they are of, and which classes were taken for which."""
+
+    accuracies: dict[str, float]
+    confusion: Confusion
+
+
+def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> Evaluation:
     """The accuracy of a model on the test part of its data, in per cent, beside that of the commonest class."""
     source = sequences_of(recipe.data)
     train, test = (split_of(source, recipe, data, split, model.front_end) for split in ("train", "test"))  # type: ignore[arg-type]
@@ -224,7 +247,9 @@ def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -
             f"the data's classes are {', '.join(test.label_names)}, and the model's are {', '.join(names)}; pass the "
             "data that it was trained for"
         )
-    return {"prediction": 100 * accuracy(model, test), "commonest class": most_frequent(train, test)}
+    found = confusion_of(logits_of(model, test, batch_size=at_once(test, recipe)), test)
+    accuracies = {"prediction": 100 * found.accuracy, "commonest class": most_frequent(train, test)}
+    return Evaluation(accuracies, found)
 
 
 def train_classifier(
@@ -293,14 +318,14 @@ def train_classifier(
             Metric(f"accuracy, {name} never heard", round(100 * a, 2), source.title, f"all {n} recordings of {name}")
             for name, (a, n) in found.items()
         ]
-    mean, std = statistics_of(train)
+    cfg: Any = runs[0].model.pretrained_cfg
     return write_weights(
         recipe, runs[0].model, source, tuple(metrics), into or out, repository=into is None,
         input_shape=("T", *train.sequences[0].shape[1:]),
-        in_chans=len(mean),
+        in_chans=len(cfg["mean"]),
         num_classes=len(train.label_names),
         label_names=train.label_names,
-        mean=mean,
-        std=std,
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
         front_end=train.front_end,
     )  # fmt: skip

@@ -183,7 +183,8 @@ class ClassifierRecipe(Recipe):
     """How a classifier of sequences was trained.
 
     The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
-    noise added to the standardised input. `freeze` counts epochs. With `compare_padding` as many other models are
+    noise added to the standardised input. `freeze` counts epochs; of a video model without `start` the encoder alone
+    waits, the rest being new. With `compare_padding` as many other models are
     trained without the lengths, reading the padding as data, to tell what that costs. `augment` has the entries of
     :class:`~convrnn_zoo.train.augment.Augment`. So many batches as `bucket` says are drawn at once and divided by
     length, so that less is padded; 0 draws each by itself. With `leave_one_out` a further model is trained without

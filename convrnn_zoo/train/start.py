@@ -6,7 +6,7 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from ..models import Forecaster, ZooModel, from_pretrained
+from ..models import Forecaster, VideoModel, ZooModel, from_pretrained
 from ..models._fitting import compare, fit
 from .recipe import Recipe
 
@@ -49,6 +49,30 @@ def trunk_of(model: ZooModel) -> list[nn.Parameter]:
     """
     depth = group_parameters(model, model.group_matcher(), reverse=True)
     return [p for name, p in model.named_parameters() if depth[name] < max(depth.values())]
+
+
+def waiting(model: ZooModel, recipe: Recipe) -> list[nn.Parameter]:
+    """What `freeze` keeps as it is: :func:`trunk_of` a model, or where a video model is new but for its encoder, that.
+
+    Example:
+        >>> recipe = Recipe(weights="video_convrnn.a", data="b", description="c", license="mit", batch_size=1, lr=1)
+        >>> model = VideoModel("resnet18", num_classes=2, device="meta")
+        >>> len(waiting(model, recipe)) == len(list(model.encoder.parameters()))
+        True
+    """
+    if isinstance(model, VideoModel) and not recipe.start:
+        return list(model.encoder.parameters())
+    return trunk_of(model)
+
+
+def rest(model: ZooModel, resting: bool) -> None:
+    """Whether the encoder of a video model rests: no gradients, and its norms keep their statistics.
+
+    Of other models nothing changes; nor of an encoder that was built to stay as it is.
+    """
+    if isinstance(model, VideoModel):
+        model.encoder.frozen = resting or bool(model.model_args.get("freeze_encoder"))
+        model.encoder.train(model.training)
 
 
 def falling(optimizer: torch.optim.Optimizer) -> list[float]:

@@ -74,6 +74,64 @@ def write_ramps(path, **kwargs):
     np.savez(path, labels=labels, **recordings)
 
 
+def clips(count=6, edge=16, seed=0):
+    """Bytes ``(T, H, W, 3)`` of unequal length, by class and name; the first of each class has one frame."""
+    rng = np.random.default_rng(seed)
+    for label, level in (("dark", 40), ("light", 200)):
+        for i in range(count):
+            steps = int(rng.integers(3, 8)) if i else 1
+            frames = level + rng.integers(-30, 30, (steps, 1, edge + 8, 3)) + np.arange(edge)[None, :, None, None]
+            yield label, f"{i:02}", frames.clip(0, 255).astype("uint8")
+
+
+def write_pictures(path, frames):
+    from PIL import Image
+
+    path.mkdir()
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(path / f"{i:03}.png")
+
+
+def write_gif(path, frames):
+    from PIL import Image
+
+    first, *rest = map(Image.fromarray, frames)
+    first.save(path, save_all=True, append_images=rest)
+
+
+def moving_squares(count=30, edge=48, seed=0):
+    """Bytes ``(T, H, W, 3)`` of a square that moves, by the class, which is where to, and the name."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:edge, :edge]
+    for label, (down, right) in {"down": (1, 0), "left": (0, -1), "right": (0, 1), "up": (-1, 0)}.items():
+        for i in range(count):
+            time = np.arange(rng.integers(6, 13))[:, None, None]
+            top, left = rng.uniform(0, edge, 2)
+            speed = rng.uniform(2, 4)
+            away = [
+                np.abs((axis - begin - step * speed * time) % edge - edge / 2)
+                for axis, begin, step in ((y, top, down), (x, left, right))
+            ]
+            frames = 180 * (np.maximum(*away) < 7)[..., None] + rng.integers(0, 60, (len(time), edge, edge, 3))
+            yield label, f"{i:03}", frames.astype("uint8")
+
+
+CLIP_WRITERS = {
+    ".npy": lambda path, frames: np.save(path, frames.transpose(0, 3, 1, 2)),
+    ".gif": write_gif,
+    "": write_pictures,
+    ".avi": lambda path, frames: write_video(path, frames[..., 0]),
+}
+
+
+def write_clips(path, make=clips, **kwargs):
+    """A folder a class of :func:`clips` or of others, in every form in turn."""
+    for i, (label, name, frames) in enumerate(make(**kwargs)):
+        suffix = list(CLIP_WRITERS)[i % 3]  # the fourth needs an extra
+        (path / label).mkdir(parents=True, exist_ok=True)
+        CLIP_WRITERS[suffix](path / label / f"{name}{suffix}", frames)
+
+
 HEAD = """
 kind = "forecaster"
 weights = "convgru_forecaster.blobs"
@@ -114,4 +172,23 @@ global_pool = "last"
 kind = "sequences"
 name = "ramps"
 license = "CC0 1.0"
+"""
+CLIPS = """
+kind = "classifier"
+weights = "video_convrnn.light"
+description = "Tells dark from light."
+license = "mit"
+epochs = 4
+batch_size = 3
+lr = 0.01
+[model]
+encoder = "test_resnet"
+rnn = "convgru"
+levels = [1]
+hidden_channels = 4
+[data]
+kind = "clips"
+name = "lights"
+license = "CC0 1.0"
+size = 16
 """

@@ -113,6 +113,7 @@ def test_registered_saved_and_loaded(name, tmp_path):
     ("act", "words"),
     [
         (lambda: decoder()(clips(size=(8, 8))), "expected frames of at least 16×16"),
+        (lambda: decoder()(clips(steps=0)), "at least one frame a clip"),
         (lambda: decoder()(clips(channels=1)), "expected 3 channels"),
         (lambda: decoder()(clips()[0, 0]), "add the missing axes"),
         (lambda: decoder()(clips(), [torch.rand(1, 2, 4, 3, 3)] * 4), "expected"),

@@ -212,6 +212,7 @@ def test_a_graph_serves_other_lengths():
     [
         ({"encoder": "no_such_net"}, "timm has no model 'no_such_net'"),
         ({"levels": (9,)}, r"mobilenetv3_small_100 offers no feature maps \[9\]"),
+        ({"encoder": "predrnn"}, "expected a model that has feature maps"),
         ({"levels": ("pre_logits", 1)}, "levels must be whole numbers"),
         ({"levels": ()}, "levels must be whole numbers"),
         ({"rnn": "lstm"}, "rnn must be one of convrnn, convlstm"),
@@ -233,13 +234,49 @@ def test_what_cannot_be_built_is_refused(kwargs, words):
         (torch.rand(2, 3, 3, 8, 8), {}, "frames of at least 16×16, got \\(8, 8\\)"),
         (torch.rand(2, 3, 1, 64, 64), {}, "expected 3 channels at axis -3"),
         (torch.rand(3, 64, 64), {}, "add the missing axes"),
+        (torch.rand(2, 0, 3, 64, 64), {}, r"at least one frame a clip, got \(2, 0, 3, 64, 64\); drop empty clips"),
+        (torch.rand(2, 3, 3, 0, 64), {}, "frames of at least 16×16, got \\(0, 64\\)"),
         (torch.rand(2, 3, 3, 64, 64), {"lengths": [3, 4]}, "from 1 to the 3 steps"),
+        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3, 0]}, "from 1 to the 3 steps"),
+        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3]}, "one number for each of the 2 sequences"),
         (torch.rand(2, 3, 64, 64), {"lengths": [1, 1]}, "lengths came with one frame each"),
     ],
 )
 def test_what_cannot_be_read_is_refused(x, kwargs, words):
     with pytest.raises(ValueError, match=words):
         light()(x, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("clip", "words"),
+    [
+        (torch.rand(0, 3, 32, 32), r"a\.mp4: expected a sequence \(T, 3, H, W\), got \(0, 3, 32, 32\)"),
+        (torch.rand(2, 1, 32, 32), r"a\.mp4: expected a sequence \(T, 3, H, W\)"),
+        (torch.full((2, 3, 32, 32), torch.nan), r"a\.mp4: holds NaN"),
+        (torch.rand(2, 3, 8, 8), "frames of at least 16×16"),
+    ],
+)
+def test_clips_that_cannot_be_classified_are_named(clip, words):
+    with pytest.raises(ValueError, match=words):
+        light().classify([clip], names=["a.mp4"])
+
+
+def test_a_clip_of_one_frame_is_a_clip():
+    model, x = light(), clips(2, 1)
+    torch.testing.assert_close(model(x, lengths=[1, 1]), model(x[:, 0]))
+    assert len(model.classify(list(x))) == 2
+    light().train()(x).sum().backward()
+
+
+def test_an_encoder_that_chooses_its_way_to_feature_maps_is_taken():
+    model = convrnn_zoo.video_model("hardcorenas_a", "convgru", hidden_channels=2, num_classes=2, device="meta")
+    assert model(torch.rand(1, 2, 3, 64, 64, device="meta")).shape == (1, 2)
+
+
+def test_an_encoder_of_one_size_says_so():
+    model = convrnn_zoo.video_model("vit_tiny_patch16_224", "convgru", hidden_channels=2, device="meta")
+    with pytest.raises(ValueError, match=r"does not take frames of 64×64: .*224.*; resize them"):
+        model(torch.rand(1, 2, 3, 64, 64, device="meta"))
 
 
 def test_logits_of_every_pixel_of_several_levels_are_refused():

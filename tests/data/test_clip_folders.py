@@ -1,0 +1,153 @@
+"""Clips of one's own: a folder a class, in every form, read when they are asked for, and refused with a word."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo.data import OwnClips, sequences_of
+from convrnn_zoo.data.clip_folders import ClipFiles
+from convrnn_zoo.data.pictures import fitted, resized
+
+from .own_data import CLIP_WRITERS, clips, write_clips, write_gif
+
+KIND = OwnClips(name="lights")
+
+
+@pytest.mark.parametrize("suffix", CLIP_WRITERS)
+def test_every_form_gives_rgb_from_0_to_1(suffix, tmp_path):
+    if suffix == ".avi":
+        pytest.importorskip("av", reason="the extra video")
+    frames = np.repeat(np.linspace(0, 255, 7).astype("uint8")[:, None, None, None], 32, 1).repeat(48, 2).repeat(3, 3)
+    CLIP_WRITERS[suffix](tmp_path / f"a{suffix}", frames)
+    expected = torch.from_numpy(frames.transpose(0, 3, 1, 2) / 255).float()
+    lossy = {"atol": 0.02, "rtol": 0}
+    torch.testing.assert_close(KIND.read(tmp_path / f"a{suffix}"), expected, **lossy)
+    some = dataclasses.replace(KIND, every=2, longest=3).read(tmp_path / f"a{suffix}")
+    torch.testing.assert_close(some, expected[[0, 2, 4]], **lossy)
+    small = dataclasses.replace(KIND, size=16, longest=1).read(tmp_path / f"a{suffix}")
+    assert small.shape == (1, 3, 16, 16)
+
+
+def test_arrays_keep_their_channels_and_may_be_brightness(tmp_path):
+    frames = np.random.default_rng(0).random((4, 2, 8, 12)).astype("float32")
+    np.save(tmp_path / "a.npy", frames)
+    torch.testing.assert_close(KIND.read(tmp_path / "a.npy"), torch.from_numpy(frames), atol=0, rtol=0)
+    torch.testing.assert_close(
+        dataclasses.replace(KIND, size=8).read(tmp_path / "a.npy"), torch.from_numpy(frames[..., 2:10]), atol=0, rtol=0
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (7, 31), (20, 20)])
+def test_the_shorter_side_is_brought_to_the_edge_and_the_middle_kept(height, width):
+    ramp = torch.linspace(0, 1, width).expand(2, 3, height, width)
+    square = fitted(ramp, 20)
+    assert square.shape == (2, 3, 20, 20)
+    torch.testing.assert_close(square.mean(), torch.tensor(0.5), atol=0.01, rtol=0)  # nothing but the middle
+    slope = (square[..., 15] - square[..., 5]).mean().item() / 10
+    assert slope == pytest.approx(min(height, width) / 20 / (width - 1), rel=0.1)  # and no side is stretched
+    assert resized((255 * ramp).byte(), (20, 20)).dtype == torch.uint8
+
+
+def test_clips_are_divided_in_every_class_and_read_when_asked_for(tmp_path, monkeypatch):
+    write_clips(tmp_path)
+    train, test = (dataclasses.replace(KIND, size=16).load(tmp_path, split) for split in ("train", "test"))
+    assert (train.labels.bincount().tolist(), test.labels.bincount().tolist()) == ([4, 4], [2, 2])
+    assert train.label_names == ("dark", "light")
+    assert isinstance(train.sequences, ClipFiles)
+    assert not set(train.sequences.paths) & set(test.sequences.paths)
+    lengths = {(label, name): len(frames) for label, name, frames in clips()}
+    x, ends, labels = train.batch([0, 3, 6])
+    chosen = [train.sequences.paths[i] for i in (0, 3, 6)]
+    assert ends.tolist() == [lengths[p.parent.name, p.stem] for p in chosen]
+    assert [train.label_names[y] for y in labels] == [p.parent.name for p in chosen]
+    assert x.shape == (3, int(ends.max()), 3, 16, 16)
+    assert all(not x[i, n:].any() for i, n in enumerate(ends))
+    read = []
+    monkeypatch.setattr(OwnClips, "read", lambda kind, path: read.append(path) or torch.zeros(1, 3, 4, 4))
+    train.batch([1])
+    assert read == [train.sequences.paths[1]]
+    assert len(train.sequences[2:4]) == 2
+
+
+def test_files_are_divided_in_every_class_or_by_patterns(tmp_path):
+    write_clips(tmp_path)
+
+    def names(split, part):
+        kind = dataclasses.replace(KIND, split=split)
+        return [f"{p.parent.name}/{p.stem}" for p in kind.load(tmp_path, part).sequences.paths]
+
+    assert names("file", "test") == ["dark/04", "dark/05", "light/04", "light/05"]
+    assert names(("*/00*", "dark/01*"), "test") == ["dark/00", "dark/01", "light/00"]
+    assert len(names(("*/00*",), "train")) == 10
+    assert dataclasses.replace(KIND, split="file").split_words == "the last third of the files of every class"
+
+
+def broken_later(path):
+    """A GIF whose end is cut off, behind its first frame."""
+    write_gif(path, np.random.default_rng(0).integers(0, 255, (6, 16, 24, 3)).astype("uint8"))
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+BAD = {
+    "broken video": ("b.avi", lambda p: p.write_bytes(b"broken"), "b.avi is not a sound video"),
+    "empty video": ("b.mp4", lambda p: p.write_bytes(b""), "b.mp4 is not a sound video"),
+    "broken gif": ("b.gif", lambda p: p.write_bytes(b"GIF89a"), "b.gif is not a sound GIF"),
+    "broken array": ("b.npy", lambda p: p.write_bytes(b"broken"), r"b\.npy: not a sound \.npy file"),
+    "empty folder": ("b", lambda p: p.mkdir(), "b holds no frame; fill it"),
+    "empty array": ("b.npy", lambda p: np.save(p, np.zeros((0, 3, 16, 24))), r"expected a clip .*, got \(0, 3, 16, 24"),
+    "flat array": ("b.npy", lambda p: np.save(p, np.zeros((3, 16, 24))), r"expected a clip \(T, C, H, W\).*\(3, 16"),
+    "words": ("b.npy", lambda p: np.save(p, np.full((1, 3, 4, 4), "a")), "expected a clip"),
+    "units": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), 9.0)), "from 0 to 1, or bytes .* 9 to 9; scale"),
+    "NaN": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), np.nan)), "expected brightness from 0 to 1"),
+    "size": ("b.npy", lambda p: np.save(p, np.zeros((1, 3, 16, 23))), r"of one size .* \(3, 16, 23\); give data\.size"),
+    "picture": ("b.png", lambda p: p.write_bytes(b""), "dark holds pictures; put those of each clip into a folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_clips_that_will_not_do_are_told_in_a_line_with_their_file(name, tmp_path):
+    file, make, message = BAD[name]
+    if file.endswith((".avi", ".mp4")):
+        pytest.importorskip("av", reason="the extra video")
+    write_clips(tmp_path)
+    make(tmp_path / "dark" / file)
+    with pytest.raises(ValueError, match=message) as error:
+        dataclasses.replace(KIND, split=("*/00*",)).load(tmp_path, "train")
+    assert str(tmp_path / "dark") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_clip_that_breaks_later_is_named_when_it_is_read(tmp_path):
+    broken_later(tmp_path / "a.gif")
+    with pytest.raises(ValueError, match=r"a\.gif is not a sound GIF"):
+        KIND.read(tmp_path / "a.gif")
+
+
+def test_paths_and_entries_are_checked(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no folder a class of \.gif, \.mp4"):
+        KIND.load(tmp_path, "train")
+    with pytest.raises(FileNotFoundError, match="pass --data"):
+        KIND.load(None, "train")
+    with pytest.raises(FileNotFoundError, match=r"b\.gif is not there"):
+        KIND.read(tmp_path / "b.gif")
+    (tmp_path / "b.txt").write_text("no clip")
+    with pytest.raises(ValueError, match=r"b\.txt: expected a clip: a folder of pictures, or a file of"):
+        KIND.read(tmp_path / "b.txt")
+    with pytest.raises(FileNotFoundError, match="holds no folder a class"):
+        KIND.load(tmp_path / "b.txt", "train")
+    write_clips(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    KIND.load(tmp_path, "test")
+    (tmp_path / "grey").mkdir()
+    with pytest.raises(ValueError, match="grey holds no clip; fill it, or move it away"):
+        KIND.load(tmp_path, "test")
+    for entries, message in (
+        ({"size": 0}, "data.size must be at least 1"),
+        ({"every": 0}, "data.every must be at least 1"),
+        ({"longest": "all"}, "data.longest must be a whole number"),
+        ({"sizes": 3}, "unknown entries"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sequences_of({"kind": "clips", "name": "a", **entries})
