@@ -176,7 +176,7 @@ class StackedCells(AutoregressiveForecaster):
             ``layer_norm=1``; not every network has them. A norm has a scale and a shift for each pixel: those of a
             network for frames of `img_size` are fitted to frames of another size, bilinearly, which OpenSTL's code
             cannot do.
-        img_size: height and width of the frames that the norms are for, or one number for both.
+        img_size: height and width of the frames that the norms are for, or one number for both; 64 by default.
         **layer_args: what :meth:`layer` takes beyond that.
     """
 
@@ -198,7 +198,7 @@ class StackedCells(AutoregressiveForecaster):
         dtype: torch.dtype | None = None,
         *,
         layer_norm: bool = False,
-        img_size: int | Sequence[int] = 64,
+        img_size: int | Sequence[int] | None = None,
         **layer_args: Any,
     ) -> None:
         super().__init__(in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes)
@@ -206,7 +206,9 @@ class StackedCells(AutoregressiveForecaster):
         if layer_norm:
             if not issubclass(self.cell, MapNormed):
                 raise ValueError(f"{type(self).__name__} has no norms to choose; leave layer_norm out")
-            layer_args["norm_size"] = map_of(img_size, patch_size)
+            layer_args["norm_size"] = map_of(64 if img_size is None else img_size, patch_size)
+        elif img_size is not None:
+            raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
         if isinstance(hidden_channels, int):
             hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
         widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]

@@ -46,7 +46,8 @@ class MIM(PredRNN):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         size = map_of(img_size, patch_size)
-        super().__init__(*args, patch_size=patch_size, img_size=img_size, map_size=size, **kwargs)
+        norms = {"img_size": img_size} if kwargs.get("layer_norm") else {}
+        super().__init__(*args, patch_size=patch_size, map_size=size, **norms, **kwargs)
         above = len(self.widths) - 1
         if not above:
             raise ValueError("num_layers must be at least 2: the blocks stand above the first layer")

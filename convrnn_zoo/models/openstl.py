@@ -47,7 +47,7 @@ million); {dead} of them are never used and left out here.
 Args:
     pretrained: load the weights of the name's tag, or its default.
     in_chans (1), hidden_channels ({width}), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-    img_size (64), horizon (10).
+    img_size (None: 64 with norms), horizon (10).
 
 Example:
     >>> import convrnn_zoo

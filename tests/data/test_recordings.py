@@ -159,9 +159,7 @@ def test_broken_files_and_paths_are_told(tmp_path):
     for path, words in ((None, "pass --data"), (tmp_path / "no", "is not there")):
         with pytest.raises(FileNotFoundError, match=words):
             KIND.load(path, "train")
-    with pytest.raises(
-        ValueError, match=r"data\.kind must be one of sequences, clips, fsdd, .*, got 'songs'"
-    ):
+    with pytest.raises(ValueError, match=r"data\.kind must be one of sequences, clips, fsdd, .*, got 'songs'"):
         sequences_of({"kind": "songs"})
     with pytest.raises(ValueError, match=r"data\.split must be one of random, file, got 'time'"):
         sequences_of({"kind": "sequences", "name": "a", "split": "time"})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from convrnn_zoo import WeightsError, interop
+from convrnn_zoo import WeightsError, create_model, interop
 
 from .openstl_states import NORMED, known, read
 
@@ -111,3 +111,12 @@ def test_norms_behind_some_convolutions_alone_are_refused(name: str) -> None:
         load(name, lacking)
     without = {k: v for k, v in state.items() if not NORM.fullmatch(k)}
     assert not load(name, without).layer_norm
+
+
+def test_a_size_without_norms_is_refused():
+    for name in ("predrnn", "convlstm_openstl_s"):
+        with pytest.raises(
+            ValueError, match="img_size=32 is for the norms; pass layer_norm=True as well, or leave it out"
+        ):
+            create_model(name, hidden_channels=2, num_layers=1, img_size=32)
+    assert create_model("mim", hidden_channels=2, num_layers=2, img_size=32, layer_norm=True).layer_norm
