@@ -123,7 +123,7 @@ def vowels(page: str) -> str:
     """A row a cell and direction: the accuracy on JapaneseVowels with lengths and without."""
     rows = []
     for name, w in WEIGHTS.items():
-        if name.endswith(".japanese_vowels"):
+        if name.endswith(".vowels"):
             layer: Any = create_model(w.architecture, device="meta")
             directions = "both" if layer.rnn.bidirectional else "one"
             rows.append((layer.rnn.title, directions, f"{w.num_params:,}", *map(_spread, w.metrics)))

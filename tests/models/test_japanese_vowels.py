@@ -9,7 +9,7 @@ from convrnn_zoo.layers import KINDS
 from convrnn_zoo.train.classify import accuracy
 
 every_record = pytest.mark.parametrize(
-    "record", [w for w in WEIGHTS.values() if w.name.endswith(".japanese_vowels")], ids=lambda r: r.architecture
+    "record", [w for w in WEIGHTS.values() if w.dataset == "JapaneseVowels"], ids=lambda r: r.name
 )
 
 
@@ -19,8 +19,8 @@ def test_split():
 
 
 def test_there_are_weights_of_every_cell_and_direction():
-    expected = {f"{kind}1d{bi}_1layer.japanese_vowels" for kind in KINDS for bi in ("", "_bi")}
-    assert {name for name in WEIGHTS if name.endswith(".japanese_vowels")} == expected
+    expected = {f"{kind}1d{bi}_1layer.vowels" for kind in KINDS for bi in ("", "_bi")}
+    assert {name for name in WEIGHTS if name.endswith(".vowels")} == expected
 
 
 def test_the_split_is_the_official_one(test_split):
