@@ -137,12 +137,13 @@ class FrameEncoder(nn.Module):
     def _chunk(self, frames: Tensor) -> list[Tensor]:
         if self.frozen:
             with torch.no_grad():
-                return self._encode(frames)
+                return self.encode(frames)
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._encode, frames, use_reentrant=False)
-        return self._encode(frames)
+            return checkpoint(self.encode, frames, use_reentrant=False)
+        return self.encode(frames)
 
-    def _encode(self, frames: Tensor) -> list[Tensor]:
+    def encode(self, frames: Tensor) -> list[Tensor]:
+        """A map for each level, of all frames at once, whatever their size."""
         if self.has_pre_logits:
             top, maps = self.model.forward_intermediates(frames, indices=self.indices)
         else:

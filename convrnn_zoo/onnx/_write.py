@@ -48,7 +48,7 @@ def trace(part: Part, sizes: Sizes, least: Sizes) -> ExportedProgram:
     shapes: dict[str, Any] = {}
     for port in part.inputs:
         shapes[port.name] = {
-            i: opened[a.size] if a.factor == 1 else a.factor * opened[a.size]
+            i: Dim.DYNAMIC if a.free else opened[a.size] if a.factor == 1 else a.factor * opened[a.size]
             for i, a in enumerate(port.axes)
             if isinstance(a, Axis)
         }
