@@ -201,12 +201,13 @@ class _Frame(nn.Module):
         self.states, self.pool = states, pool
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        features, state = self.model.forward_sequence(inputs["input"], self.states.given(inputs))
+        # As a clip of one frame: the head of a lone one would pool what it does not pool in a clip.
+        features, state = self.model.forward_sequence(inputs["input"].unsqueeze(1), self.states.given(inputs))
         ends = [end.clone() for end in self.states.named(state)]
         if not self.pool:
-            return (*(y.clone() for y in _answers(self.model, features, None)), *ends)
+            return (*(y[:, 0].clone() for y in _answers(self.model, features, None)), *ends)
         levels = features if isinstance(features, list) else [features]
-        pooled = torch.cat([POOLS[self.pool](y.unsqueeze(1), None, 1) for y in levels], 1)
+        pooled = torch.cat([POOLS[self.pool](y, None, 1) for y in levels], 1)
         pooled, carried = pool_so_far(self.pool, pooled, inputs)
         return (self.model.classify_pooled(pooled), *ends, *carried)
 

@@ -104,7 +104,10 @@ def to_onnx(program: ExportedProgram, part: Part, metadata: Mapping[str, str]) -
                 axis.dim_value = name
     onnx.helper.set_model_props(graph, dict(metadata))
     graph.producer_name, graph.producer_version = "convrnn_zoo", ""
-    onnx.checker.check_model(graph, full_check=True)
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except Exception as e:
+        raise ExportError(f"what the ONNX exporter of torch made is no sound graph: {_first_line(e)}") from e
     return graph
 
 
