@@ -27,7 +27,8 @@ def run_levels(
         lengths: of padded maps, where a graph is being made; see :func:`~convrnn_zoo.models._masked.run_masked`.
     """
     given = [hx] if len(maps) == 1 else [None] * len(maps) if hx is None else list(hx)
-    outputs, states = [], []
+    outputs: list[Any] = []
+    states = []
     for x, state, rnn, post in zip(maps, given, rnns, posts, strict=False):
         if lengths is None:
             y, state = rnn(x, state)

@@ -96,15 +96,12 @@ class ImageSeriesModel(DenseModel):
             )
         if x.shape[0] == 0:
             return x.new_zeros(0, self.num_features, *x.shape[-2:])
-        if lengths is None and mask is None:
-            lengths = torch.full(x.shape[:1], x.shape[1])
-        if lengths is not None:
-            lengths = check_lengths(lengths, *x.shape[:2])
+        taken = check_lengths(torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths, *x.shape[:2])
         if in_graph():
-            mask = valid_steps(x, lengths).flatten(1) if mask is None else mask
-            return self.forward_dates(x.flatten(0, 1), MaskedSeries(mask))
+            there = valid_steps(x, taken).flatten(1) if mask is None else mask
+            return self.forward_dates(x.flatten(0, 1), MaskedSeries(there))
         if mask is None:
-            packed = pack(x, lengths)
+            packed = pack(x, taken)
         else:
             packed = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
         return self.forward_dates(packed.data, PackedSeries(packed))

@@ -75,7 +75,7 @@ class _States:
         self.alone = isinstance(model, VideoModel) and len(self.rnns) == 1
         self.names: list[list[str]] = []
         self.ports: tuple[list[Port], list[Port]] = ([], [])
-        below = 0
+        dtype, below = next(model.parameters()).dtype, 0
         for rnn, space_of in zip(self.rnns, maps, strict=True):
             self.names.append([])
             for layer, width in enumerate(rnn.widths):
@@ -84,7 +84,7 @@ class _States:
                         name = f"{s}_l{below + layer}{end}"
                         self.names[-1].append(name)
                         for ports, side in zip(self.ports, ("in", "out"), strict=True):
-                            ports.append(Port(f"{name}_{side}", [BATCH, width, *space_of], rnn.weight_ih_l0.dtype))
+                            ports.append(Port(f"{name}_{side}", [BATCH, width, *space_of], dtype))
             below += len(rnn.widths)
 
     def given(self, inputs: Mapping[str, Tensor]) -> Any:
@@ -99,8 +99,9 @@ class _States:
         return [t for rnn, s in zip(self.rnns, states, strict=True) for t in tensors_of(rnn, s)]
 
 
-def _rnns(model: Any) -> list[ConvRNNBase]:
-    return [gru.rnn for gru in model.grus] if isinstance(model, RecurrentDecoderModel) else list(model.rnns)
+def _rnns(model: ClipModel) -> list[Any]:
+    found: Any = model
+    return [gru.rnn for gru in found.grus] if isinstance(model, RecurrentDecoderModel) else list(found.rnns)
 
 
 def _pool(model: ClipModel) -> str:
