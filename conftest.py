@@ -13,7 +13,9 @@ import torch
 collect_ignore = ["tests/timm_contract"]  # not tests: it puts the zoo's names in place of timm's, for all that follows
 
 
-SLOW = [line for line in Path(__file__).with_name("tests").joinpath("slow.txt").read_text().splitlines() if "::" in line]
+SLOW = [
+    line for line in Path(__file__).with_name("tests").joinpath("slow.txt").read_text().splitlines() if "::" in line
+]
 """The tests that `make test-all` runs and `make test` does not, beside those with a marker in their file."""
 
 

@@ -15,10 +15,13 @@ from typing import Any
 from convrnn_zoo import ExportError, create_model, list_models
 from convrnn_zoo.layers._base import Equations
 from convrnn_zoo.onnx import _export
+from convrnn_zoo.onnx._clips import ClipModel
 
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
 """The columns of the table, with the form and the format of each."""
+UNTRIED = "not tried yet"
+"""Of a name that nobody has tried: it is not refused, but no file of it was seen."""
 
 
 @cache
@@ -28,17 +31,18 @@ def names() -> dict[str, list[str]]:
     for name in list_models():
         model = create_model(name, device="meta")
         layers = [m for m in model.modules() if isinstance(m, Equations)]
-        kind = type(model), *{type(m): getattr(m, "bidirectional", False) for m in layers}.items()
+        encoder = getattr(getattr(model, "encoder", None), "name", None)
+        kind = type(model), encoder, *{type(m): getattr(m, "bidirectional", False) for m in layers}.items()
         kinds.setdefault(kind, []).append(name)
     return {of_kind[0]: of_kind for of_kind in kinds.values()}
 
 
 NARROW: dict[str, dict[str, Any]] = {
     "bcdunet_d3": {"widths": (4, 4)},
-    "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2, "device": "meta"},
+    "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2},
     "convgru_irene": {"num_blocks": 2},
     "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2},
-    "gru_rcn_vgg16": {"hidden_channels": 2, "device": "meta"},
+    "gru_rcn_vgg16": {"hidden_channels": 2},
     "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
     "utae_uconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
     "utae_buconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
@@ -46,9 +50,9 @@ NARROW: dict[str, dict[str, Any]] = {
 """Arguments of networks whose width has other names, or whose encoder's is fixed."""
 
 
-def narrow(name: str) -> Any:
+def narrow(name: str, **kwargs: Any) -> Any:
     """The architecture with few channels, untrained."""
-    return create_model(name, in_chans=1, **NARROW.get(name, {"hidden_channels": 4})).eval()
+    return create_model(name, in_chans=1, **NARROW.get(name, {"hidden_channels": 4}), **kwargs).eval()
 
 
 def attempt(name: str) -> dict[str, str]:
@@ -70,13 +74,16 @@ def attempt(name: str) -> dict[str, str]:
                 found[way] = f"refused: {e}"
             else:
                 found[way] = " and ".join(file.name for file in files)
+                if "frames" in plan.notes:
+                    found[way] += f" (frames {plan.notes['frames']})"
     return found
 
 
 def claimed(name: str, way: str) -> str | None:
     """Why the package refuses a way without trying, or None."""
     try:
-        _export.plan_of(narrow(name), WAYS[way][0], False, None, None)
+        large = isinstance(create_model(name, device="meta"), ClipModel)  # encoders are as wide as they are
+        _export.plan_of(narrow(name, **({"device": "meta"} if large else {})), WAYS[way][0], False, None, None)
     except ExportError as e:
         return f"refused: {e}"
     return None

@@ -24,6 +24,8 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 @click.option("--dtype", type=click.Choice(_DTYPES), help="Of weights, input and output [default: as they are].")
 @click.option("--state", is_flag=True, help="Take the state and give it, in the sequence form.")
 @click.option("--lengths/--no-lengths", default=None, help="Take lengths [default: where the model does].")
+@click.option("--mask", is_flag=True, help="Take a mask of dates in place of lengths, of a model of image series.")
+@click.option("--size", type=(int, int), metavar="H W", help="Fixed frames of a model with an image encoder.")
 @click.option("--horizon", type=click.IntRange(min=1), help="A fixed horizon of a forecaster [default: an input].")
 def export(
     source: str,
@@ -32,6 +34,8 @@ def export(
     dtype: str | None,
     state: bool,
     lengths: bool | None,
+    mask: bool,
+    size: tuple[int, int] | None,
     horizon: int | None,
 ) -> None:
     """Export a model for onnxruntime and others, or as a program of torch.export.
@@ -48,7 +52,8 @@ def export(
         raise click.BadParameter(f"expected a file that ends in .onnx or .pt2, got {out.name!r}", param_hint="--out")
     files = export_model(
         from_pretrained(source), out, form, _FORMATS[out.suffix],  # type: ignore[arg-type]
-        dtype=getattr(torch, dtype) if dtype else None, state=state, lengths=lengths, horizon=horizon,
+        dtype=getattr(torch, dtype) if dtype else None, state=state, lengths=lengths, mask=mask, size=size,
+        horizon=horizon,
     )  # fmt: skip
     for file in files:
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

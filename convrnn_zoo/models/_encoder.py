@@ -187,12 +187,13 @@ class FrameEncoder(nn.Module):
     def _chunk(self, frames: Tensor) -> list[Tensor]:
         if self.frozen:
             with torch.no_grad():
-                return self._encode(frames)
+                return self.encode(frames)
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._encode, frames, use_reentrant=False)
-        return self._encode(frames)
+            return checkpoint(self.encode, frames, use_reentrant=False)
+        return self.encode(frames)
 
-    def _encode(self, frames: Tensor) -> list[Tensor]:
+    def encode(self, frames: Tensor) -> list[Tensor]:
+        """A map for each level, of all frames at once, whatever their size."""
         try:
             if self.indices is None:
                 maps = self.model(frames)[: len(self.widths)]

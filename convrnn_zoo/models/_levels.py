@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ._masked import run_masked
-from ._sequences import POOLS, Lengths, check_lengths, unpack
+from ._sequences import POOLS, Lengths, check_lengths, unpack, valid_steps
 
 
 def run_levels(
@@ -27,7 +27,8 @@ def run_levels(
         lengths: of padded maps, where a graph is being made; see :func:`~convrnn_zoo.models._masked.run_masked`.
     """
     given = [hx] if len(maps) == 1 else [None] * len(maps) if hx is None else list(hx)
-    outputs, states = [], []
+    outputs: list[Any] = []
+    states = []
     for x, state, rnn, post in zip(maps, given, rnns, posts, strict=False):
         if lengths is None:
             y, state = rnn(x, state)
@@ -37,7 +38,8 @@ def run_levels(
         if isinstance(y, PackedSequence):
             outputs.append(PackedSequence(post(y.data), *y[1:]))
         else:
-            outputs.append(post(y.flatten(0, 1)).unflatten(0, y.shape[:2]))
+            y = post(y.flatten(0, 1)).unflatten(0, y.shape[:2])
+            outputs.append(y if lengths is None else torch.where(valid_steps(y, lengths), y, 0))
         states.append(state)
     return outputs, states
 
@@ -64,7 +66,7 @@ def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, l
     if packed or data.dim() == 4:
         came = "a PackedSequence, which has its own" if packed else f"one frame each, {tuple(data.shape)}"
         raise ValueError(f"lengths came with {came}; leave them out, or pass clips (N, T, C, H, W)")
-    return check_lengths(lengths, *data.shape[:2]) if len(data) else None
+    return check_lengths(lengths, *data.shape[:2]) if data.shape[0] else None
 
 
 def pool_levels(levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int) -> list[Tensor]:

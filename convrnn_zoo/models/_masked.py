@@ -9,7 +9,7 @@ from torch import Tensor
 from ..layers import ConvRNNBase
 from ..layers._scan import scan
 from ..layers._state import pack_state, unpack_state
-from ._sequences import valid_steps
+from ._sequences import in_graph, pack, unpack, valid_steps
 
 State = tuple[Tensor, ...]  # by a name: torch 2.6 compiles no inner function that spells it out
 
@@ -19,8 +19,12 @@ def run_masked(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor, depth: int
 
     Every step is computed for every sequence. One that has ended keeps its state, and one that is read from its end
     keeps its first state until its own last step; behind the ends stand zeros. No length is read: a graph made of
-    this serves any lengths. It keeps what is inside all steps, whatever ``rnn.grad_checkpointing`` says.
+    this serves any lengths. It keeps what is inside all steps, whatever ``rnn.grad_checkpointing`` says. `lengths` may
+    also be booleans ``(N, T)``, true at the steps that there are. A layer with its own ``run_masked`` runs that.
     """
+    own = getattr(rnn, "run_masked", None)
+    if own is not None:
+        return own(x, hx, lengths)
     xs, _, _ = rnn._unpack_input(x)
     masks, ys = valid_steps(x, lengths).unbind(1), xs.unbind(0)
     shapes = [(rnn.num_directions, x.shape[0], width, *x.shape[3:]) for width in rnn.widths]
@@ -46,3 +50,12 @@ def run_masked(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor, depth: int
         ys = tuple(torch.where(mask, torch.cat(h, 1), 0) for mask, *h in zip(masks, *both, strict=True))
         outputs.append(torch.stack(ys, 1))
     return outputs, pack_state(ends, rnn.num_directions, stacked, None, False)
+
+
+def run_lengths(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor) -> tuple[Tensor, Any]:
+    """The output of a layer for ``(N, T, …)``, zeros behind each end, and its state: packed, or in a graph masked."""
+    if in_graph():
+        ys, state = run_masked(rnn, x, hx, lengths)
+        return ys[-1], state
+    y, state = rnn(pack(x, lengths), hx)
+    return unpack(y, x.shape[1])[0], state

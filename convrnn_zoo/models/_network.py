@@ -190,13 +190,16 @@ class ConvRNNModel(Classifier):
             elif frame:
                 x = x.unsqueeze(1)
             lengths = None if lengths is None else check_lengths(lengths, *x.shape[:2])
-            x = POOLS[kind](x, lengths, self.rnn.num_directions)
-            return x if pre_logits else self.head(self.head_drop(x))
+            return self.classify_pooled(POOLS[kind](x, lengths, self.rnn.num_directions), pre_logits)
         if pre_logits:
             return x
         if packed:
             return PackedSequence(self._classify(x.data, axis=1), *x[1:])
         return self._classify(x, axis=1 if frame else 2)
+
+    def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of pooled features ``(N, num_features)``; with `pre_logits` these."""
+        return pooled if pre_logits else self.head(self.head_drop(pooled))
 
     def _classify(self, x: Tensor, axis: int) -> Tensor:
         return self.head(self.head_drop(x).movedim(axis, -1)).movedim(-1, axis) if self.num_classes else x

@@ -50,9 +50,10 @@ def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Te
 
 
 def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
-    """A mask of ``(N, T, 1, …)`` that is true where there is data."""
-    steps = torch.arange(x.shape[1], device=x.device)
-    mask = steps < lengths.to(x.device).unsqueeze(1)
+    """A mask of ``(N, T, 1, …)`` that is true where there is data: of lengths ``(N,)``, or of booleans ``(N, T)``."""
+    mask = lengths.to(x.device)
+    if mask.dtype != torch.bool:
+        mask = torch.arange(x.shape[1], device=x.device) < mask.unsqueeze(1)
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
 
 

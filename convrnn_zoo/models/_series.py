@@ -1,18 +1,62 @@
 """What models of image series share: which dates there are, and a classifier of every pixel."""
 
+from typing import Any, NamedTuple
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
+from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ._dense import DenseModel
-from ._sequences import Lengths, check_lengths, pack
+from ._masked import run_masked
+from ._sequences import Lengths, check_lengths, in_graph, pack, valid_steps
+
+
+class PackedSeries(NamedTuple):
+    """Dates as torch packs them: those that there are, and no others."""
+
+    packing: PackedSequence
+
+    def last_state(self, rnn: ConvRNNBase, dates: Tensor) -> Any:
+        """The state of a layer behind the last date of each series."""
+        return rnn(PackedSequence(dates, *self.packing[1:]))[1]
+
+    def mean(self, dates: Tensor) -> Tensor:
+        """The mean of the dates of each series; unlike torch's unpacking it needs no values, as on the meta device."""
+        _, sizes, _, order = self.packing
+        series = int(sizes[0])  # how many have a first date; the longest stand in front
+        padded = [F.pad(part, (*(0, 0) * 3, 0, series - len(part))) for part in dates.split(sizes.tolist())]
+        lengths = (sizes.unsqueeze(1) > torch.arange(series, device=sizes.device)).sum(0)
+        mean = sum(padded[1:], padded[0]) / lengths.to(dates).reshape(-1, 1, 1, 1)
+        return mean if order is None else mean[order]
+
+
+class MaskedSeries(NamedTuple):
+    """The same in a graph, in which no size may depend on how many dates there are: all of them, and a mask."""
+
+    mask: Tensor
+    """Booleans ``(N, T)``."""
+
+    def last_state(self, rnn: ConvRNNBase, dates: Tensor) -> Any:
+        """The state of a layer, which stays as it is where there is no date."""
+        return run_masked(rnn, dates.unflatten(0, self.mask.shape), None, self.mask)[1]
+
+    def mean(self, dates: Tensor) -> Tensor:
+        """The mean of the dates of each series."""
+        series = dates.unflatten(0, self.mask.shape)
+        there = valid_steps(series, self.mask)
+        return torch.where(there, series, 0).sum(1) / there.to(series.dtype).sum(1)
+
+
+Series = PackedSeries | MaskedSeries
 
 
 class ImageSeriesModel(DenseModel):
     """An image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``, whatever the number of dates.
 
-    A subclass gives ``forward_dates``, from packed dates to features ``(N, F, H, W)``, and ``make_head``.
+    A subclass gives ``forward_dates``, from dates to features ``(N, F, H, W)``, and ``make_head``.
 
     Args:
         in_chans: channels of an image.
@@ -26,8 +70,8 @@ class ImageSeriesModel(DenseModel):
         self.num_features = num_features
         self.reduction = reduction
 
-    def forward_dates(self, dates: PackedSequence) -> Tensor:
-        """Features of packed dates."""
+    def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
+        """Features of all dates in a row ``(B, C, H, W)``, of which `series` knows whose they are."""
         raise TypeError(f"{type(self).__name__} has no forward_dates; define it in the class")
 
     def forward(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
@@ -49,17 +93,22 @@ class ImageSeriesModel(DenseModel):
         if mask is not None and lengths is not None:
             raise ValueError("lengths and mask both say which dates there are; pass one of the two")
         is_mask = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape[:2]
-        if mask is not None and not (is_mask and mask.any(1).all()):
+        if mask is not None and not (is_mask and (in_graph() or mask.any(1).all())):
             raise ValueError(
                 f"mask must be booleans (N, T) = {tuple(x.shape[:2])}, true at one date of each series at least, got "
                 f"{check.describe(mask)}"
             )
-        if not len(x):
+        if x.shape[0] == 0:
             return x.new_zeros(0, self.num_features, *x.shape[-2:])
-        if mask is not None:
-            return self.forward_dates(pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False))
-        lengths = [x.shape[1]] * len(x) if lengths is None else lengths
-        return self.forward_dates(pack(x, check_lengths(lengths, *x.shape[:2])))
+        taken = check_lengths(torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths, *x.shape[:2])
+        if in_graph():
+            there = valid_steps(x, taken).flatten(1) if mask is None else mask
+            return self.forward_dates(x.flatten(0, 1), MaskedSeries(there))
+        if mask is None:
+            packed = pack(x, taken)
+        else:
+            packed = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
+        return self.forward_dates(packed.data, PackedSeries(packed))
 
     def _check_images(self, x: object) -> Tensor:
         owner = type(self).__name__

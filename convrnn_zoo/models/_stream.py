@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
+from ._dense import DenseModel
 from ._errors import WeightsError
 from ._nested import State, mapped, named, nested, tensors
-from ._network import ConvRNNModel
 from ._running import RUNNING_POOLS
 from ._safetensors import plain, read_file, write_file
 from ._sequences import Lengths
@@ -24,7 +25,8 @@ class Stream:
 
     Called with the next frames of N sequences, it gives what the model says of them after all that it has read:
 
-    * a sequence model without pooling: the features or logits of these frames;
+    * a sequence model without pooling: the features or logits of these frames, so that a model with an answer for every
+      pixel answers for these; unpooled features of several levels are a list;
     * a sequence model with pooling, such as every classifier: features or logits ``(N, …)`` pooled over all frames so
       far, so that after the last piece they are those of the whole sequence;
     * a forecaster: the `horizon` frames that follow, forecast from all frames so far;
@@ -38,7 +40,8 @@ class Stream:
             evaluation mode. It is used as it is at every call, not copied, so that several streams share its weights.
 
     Raises:
-        ValueError: the model reads in both directions, is in training mode, or is of another kind.
+        ValueError: the model reads in both directions or what it reads as a whole, is in training mode, or is of
+            another kind.
 
     Shapes:
         pieces ``(N, T, C, *S)`` or one frame each ``(N, C, *S)``, also for a layer, whatever its `batch_first`.
@@ -59,6 +62,11 @@ class Stream:
 
     def __init__(self, model: nn.Module) -> None:
         owner = type(model).__name__
+        if isinstance(model, DenseModel) and not hasattr(model, "forward_sequence"):
+            raise ValueError(
+                f"{owner} answers for an image or a series of them as a whole, and gives no state to go on from; "
+                "collect the images and call the model"
+            )
         if any(getattr(module, "bidirectional", False) for module in model.modules()):
             raise ValueError(
                 f"{owner} reads its sequence in both directions, and a stream has not seen the end from which the "
@@ -69,11 +77,9 @@ class Stream:
         self.model = model
         self._is_layer = isinstance(model, ConvRNNBase)
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
-        if not (self._is_layer or self._is_forecaster or isinstance(model, ConvRNNModel)):
-            cure = "; carry its state from chunk to chunk with forward_sequence" * hasattr(model, "forward_sequence")
+        if not (self._is_layer or self._is_forecaster or hasattr(model, "forward_sequence")):
             raise ValueError(
-                "Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got "
-                f"{owner}{cure}"
+                f"Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got {owner}"
             )
         self.state: State = None
         """The state after what was read, as the model gives it; None before the first frame."""
@@ -83,7 +89,7 @@ class Stream:
 
     # ---- reading -------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def __call__(self, x: Tensor, lengths: Lengths | None = None, *, horizon: int | None = None) -> Tensor:
+    def __call__(self, x: Tensor, lengths: Lengths | None = None, *, horizon: int | None = None) -> Any:
         """What the model says after it has read the next piece; see the class.
 
         Args:
@@ -119,9 +125,10 @@ class Stream:
         y, state = self._features(x, None if taken is None else taken.clamp(min=1))
         waiting = None if taken is None or taken.min() > 0 else (taken == 0).to(x.device)
         self._keep(state, len(x), x.shape[1] if taken is None else taken, waiting)
+        levels = y if isinstance(y, list) else [y]
         if waiting is not None:
-            y = torch.where(_rows(waiting, y, 0), 0, y)
-        return self._answer(y, taken, frame)
+            levels = [torch.where(_rows(waiting, y, 0), 0, y) for y in levels]
+        return self._answer(levels, taken, frame)
 
     def _forecast(self, x: Tensor, lengths: Lengths | None, horizon: int | None) -> Tensor:
         if lengths is not None:
@@ -131,7 +138,7 @@ class Stream:
         self._keep(model.encode(x, self.state), len(x), x.shape[1], None)
         return model.decode(self.state, horizon)
 
-    def _features(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, State]:
+    def _features(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor | list[Tensor], State]:
         model: Any = self.model
         if not self._is_layer:
             return model.forward_sequence(x, self.state, lengths)
@@ -140,19 +147,25 @@ class Stream:
         y, state = model(x if model.batch_first else x.transpose(0, 1), self.state)
         return y if model.batch_first else y.transpose(0, 1), state
 
-    def _answer(self, y: Tensor, lengths: Tensor | None, frame: bool) -> Tensor:
-        """What the model's head makes of features, pooled over all frames so far where it pools."""
+    def _answer(self, levels: list[Tensor], lengths: Tensor | None, frame: bool) -> Any:
+        """What the model's head makes of the features of each level, pooled over all frames so far where it pools."""
         model: Any = self.model
-        if self._is_layer:
-            return y[:, 0] if frame else y
-        usual = "avg" if model.num_classes else ""
-        kind = usual if model.global_pool is None else model.global_pool
+        kind = "" if self._is_layer else getattr(model, "global_pool", "")
+        if kind is None:
+            kind = "avg" if model.num_classes else ""
+        y = levels[0]
         if not kind:
-            y = model.forward_head(y)
-            return y[:, 0] if frame else y
+            said = y if self._is_layer else model.forward_head(levels if len(levels) > 1 else y)
+            if not frame:
+                return said
+            return [y[:, 0] for y in said] if isinstance(said, list) else said[:, 0]
         n = torch.full((len(y),), y.shape[1]) if lengths is None else lengths
-        self._pooled = RUNNING_POOLS[kind](self._pooled, self.steps.to(y.device), y, n)
-        answer = model.get_classifier()(self._pooled.to(y.dtype))
+        before: Sequence[Tensor | None] = [None] * len(levels)
+        if self._pooled is not None:
+            before = self._pooled.split([level.shape[2] for level in levels], 1)
+        pool, steps = RUNNING_POOLS[kind], self.steps.to(y.device)
+        self._pooled = torch.cat([pool(b, steps, level, n) for b, level in zip(before, levels, strict=True)], 1)
+        answer = model.classify_pooled(self._pooled.to(y.dtype))
         return answer.masked_fill(_rows(self.steps == 0, answer, 0).to(y.device), torch.nan)
 
     def _keep(self, state: State, n: int, read: int | Tensor, waiting: Tensor | None) -> None:

@@ -230,9 +230,7 @@ class VideoModel(Classifier):
         frame = not packed and levels[0].dim() == 4
         kind = ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
         if kind:
-            pooled = pool_levels(levels, kind, lengths, self.directions)
-            pooled = [neck(y) for neck, y in zip(self.necks, pooled, strict=True)]
-            return torch.cat(pooled, dim=1) if pre_logits or not self.num_classes else self._classify(pooled)
+            return self.classify_pooled(torch.cat(pool_levels(levels, kind, lengths, self.directions), 1), pre_logits)
         if self.hidden == self.widths and (pre_logits or not self.num_classes):
             return x
         if len(levels) > 1:
@@ -242,6 +240,11 @@ class VideoModel(Classifier):
         hidden = self.necks[0](data.movedim(-3, -1))
         out = (hidden if pre_logits or not self.num_classes else self._classify([hidden])).movedim(-1, -3)
         return PackedSequence(out, *levels[0][1:]) if packed else out
+
+    def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of pooled features ``(N, num_features)``; with `pre_logits` what the classifiers read."""
+        levels = [neck(y) for neck, y in zip(self.necks, pooled.split(self.widths, 1), strict=True)]
+        return torch.cat(levels, dim=1) if pre_logits or not self.num_classes else self._classify(levels)
 
     def _classify(self, features: list[Tensor]) -> Tensor:
         heads = self.head if isinstance(self.head, nn.ModuleList) else [self.head]

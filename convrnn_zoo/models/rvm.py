@@ -14,7 +14,9 @@ from ..layers.onebias import Conv2dOneBiasGRU
 from ._dense import DenseModel
 from ._encoder import FrameEncoder
 from ._levels import check_clips
+from ._masked import run_lengths
 from ._registry import register
+from ._sequences import Lengths, valid_steps
 from .video import cfg_of
 
 
@@ -50,10 +52,10 @@ class HalfGRU(nn.Module):
         half = width // 2
         self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, reset_after=False)
 
-    def forward(self, x: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Clips ``(N, T, C, H, W)`` of the same shape, and the state."""
         still, moving = x.chunk(2, dim=2)
-        moving, state = self.rnn(moving, hx)
+        moving, state = self.rnn(moving, hx) if lengths is None else run_lengths(self.rnn, moving, hx, lengths)
         return torch.cat([still, moving], dim=2), state
 
 
@@ -87,7 +89,7 @@ class RecurrentDecoderModel(DenseModel):
 
     Shapes:
         clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
-        ``(N, K, H, W)``. Padding behind a clip's end changes nothing before it.
+        ``(N, K, H, W)``. With `lengths` ``(N,)`` the state is that of each clip's end, and features behind it are 0.
 
     Reference:
         Lin, S. et al. (2022). Robust High-Resolution Video Matting with Temporal Guidance, section 3.
@@ -151,15 +153,17 @@ class RecurrentDecoderModel(DenseModel):
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 
-    def forward(self, x: Tensor, hx: Any = None) -> Tensor:
+    def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
         """Outputs of every pixel; `hx` is the state that :meth:`forward_sequence` gave."""
-        return self.forward_head(self.forward_sequence(x, hx)[0])
+        return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
 
-    def forward_features(self, x: Tensor, hx: Any = None) -> Tensor:
+    def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
         """Features of every pixel."""
-        return self.forward_sequence(x, hx)[0]
+        return self.forward_sequence(x, hx, lengths)[0]
 
-    def forward_sequence(self, x: Tensor, hx: Any = None) -> tuple[Tensor, list[Tensor]]:
+    def forward_sequence(
+        self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """``(features, state)``: give the state back with the next chunk and the chunks equal the whole.
 
         Raises:
@@ -167,7 +171,7 @@ class RecurrentDecoderModel(DenseModel):
         """
         if isinstance(x, PackedSequence):
             raise ValueError("RecurrentDecoderModel expected clips (N, T, C, H, W), got a PackedSequence; pad them")
-        check_clips(type(self).__name__, x, None, self.in_chans, next(self.parameters()))
+        lengths = check_clips(type(self).__name__, x, lengths, self.in_chans, next(self.parameters()))
         if x.dim() == 4:
             features, state = self.forward_sequence(x.unsqueeze(1), hx)
             return features.squeeze(1), state
@@ -178,12 +182,13 @@ class RecurrentDecoderModel(DenseModel):
         given, states = [None] * 4 if hx is None else list(hx), []
         y = per_frame(self.aspp, top)
         for i, join in enumerate(self.joins):
-            y, state = self.grus[i](y, given[i])
+            y, state = self.grus[i](y, given[i], lengths)
             states.append(state)
             frame = frames[3 - i]
             beside = [skips[2 - i], frame] if i < 3 else [frame]
             y = per_frame(lambda y, *maps, join=join: join(torch.cat([doubled(y, maps[-1]), *maps], 1)), y, *beside)
-        return per_frame(self.last, y), states
+        y = per_frame(self.last, y)
+        return (y if lengths is None else torch.where(valid_steps(y, lengths), y, 0)), states
 
 
 register(

@@ -6,43 +6,22 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ._registry import register
-from ._series import ImageSeriesModel
+from ._series import ImageSeriesModel, Series
 
 GROUPS = 4
 """Of the group norms of the U-Net's encoder."""
 
 
-def last_memory(rnn: ConvRNNBase, dates: PackedSequence) -> Tensor:
+def last_memory(rnn: ConvRNNBase, dates: Tensor, series: Series) -> Tensor:
     """The last state ``(N, F, H, W)`` of each series: c of an LSTM, h of a GRU; both directions beside each other."""
-    _, state = rnn(dates)
+    state = series.last_state(rnn, dates)
     return torch.cat(list(state[-1] if isinstance(state, tuple) else state), dim=1)
-
-
-def mean_map(dates: PackedSequence) -> Tensor:
-    """The mean ``(N, C, H, W)`` of each series over its dates.
-
-    Unlike torch's unpacking it needs no values, so that it runs on the meta device.
-
-    Example:
-        >>> from torch.nn.utils.rnn import pack_sequence
-        >>> series = [torch.full((1, 1, 1, 1), 5.0), torch.arange(3.0).reshape(3, 1, 1, 1)]
-        >>> mean_map(pack_sequence(series, enforce_sorted=False)).flatten().tolist()
-        [5.0, 1.0]
-    """
-    data, sizes, _, order = dates
-    series = int(sizes[0])  # how many have a first date; the longest stand in front
-    padded = [F.pad(part, (*(0, 0) * 3, 0, series - len(part))) for part in data.split(sizes.tolist())]
-    lengths = (sizes.unsqueeze(1) > torch.arange(series, device=sizes.device)).sum(0)
-    mean = sum(padded[1:], padded[0]) / lengths.to(data).reshape(-1, 1, 1, 1)
-    return mean if order is None else mean[order]
 
 
 class SeriesRNN(ImageSeriesModel):
@@ -72,7 +51,7 @@ class SeriesRNN(ImageSeriesModel):
         **layer_args: Any,
     ) -> None:
         super().__init__(in_chans, hidden_channels)
-        self.rnn = layer(in_chans, hidden_channels, 3, device=device, dtype=dtype, **layer_args)
+        self.rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
         self.reset_classifier(num_classes)
 
     def input_weights(self) -> list[str]:
@@ -87,9 +66,9 @@ class SeriesRNN(ImageSeriesModel):
         """A 3×3 convolution."""
         return nn.Conv2d(self.num_features, num_classes, 3, padding=1)
 
-    def forward_dates(self, dates: PackedSequence) -> Tensor:
+    def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
         """The last state of each series."""
-        return last_memory(self.rnn, dates)
+        return last_memory(self.rnn, dates, series)
 
 
 def grouped(below: int, above: int, **convolution: Any) -> nn.Sequential:
@@ -159,7 +138,7 @@ class RecurrentUNet(ImageSeriesModel):
                 nn.Sequential(grouped(below, below, **strided), Residual(below, above))
                 for below, above in pairwise(down)
             )
-            self.rnn = Conv2dOneBiasLSTM(down[-1], hidden_channels, 3, bidirectional=bidirectional)
+            self.rnn = Conv2dOneBiasLSTM(down[-1], hidden_channels, 3, batch_first=True, bidirectional=bidirectional)
             self.out = nn.Conv2d(hidden_channels * self.rnn.num_directions, up[-1], 3, padding=1)
             self.ups = nn.ModuleList(
                 batched(below, above, nn.ConvTranspose2d, **strided) for above, below in pairwise(up)
@@ -187,15 +166,14 @@ class RecurrentUNet(ImageSeriesModel):
         """A 3×3 convolution with its batch norm and ReLU."""
         return batched(self.num_features, num_classes)
 
-    def forward_dates(self, dates: PackedSequence) -> Tensor:
+    def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
         """The map in front of the classifier's last convolution."""
-        maps = [self.stem(dates.data)]
+        maps = [self.stem(dates)]
         for down in self.downs:
             maps.append(down(maps[-1]))
-        y = self.out(last_memory(self.rnn, PackedSequence(maps.pop(), *dates[1:])))
+        y = self.out(last_memory(self.rnn, maps.pop(), series))
         for i in reversed(range(len(self.ups))):
-            mean = mean_map(PackedSequence(maps[i], *dates[1:]))
-            y = self.joins[i](torch.cat([self.ups[i](y), self.skips[i](mean)], dim=1))
+            y = self.joins[i](torch.cat([self.ups[i](y), self.skips[i](series.mean(maps[i]))], dim=1))
         return self.neck(y)
 
 

@@ -49,7 +49,7 @@ def check(plan: Plan, runs: Mapping[str, Run], dtype: torch.dtype, *, alone: boo
         except ExportError:
             raise
         except Exception as e:
-            raise ExportError(f"what was exported does not run at {sizes}: {type(e).__name__}: {str(e)[:300]}") from e
+            raise ExportError(f"what was exported does not run at {sizes}; {type(e).__name__}: {str(e)[:300]}") from e
         for what, got, wanted in found:
             worst = max(worst, difference(what, got, wanted, dtype, sizes))
     return worst

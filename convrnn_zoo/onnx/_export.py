@@ -17,15 +17,18 @@ from .._extras import need
 from .._whole import whole
 from ..layers._checks import choice
 from ..layers._position import MapNormed
-from ..models import EnsembleForecaster
+from ..models import EnsembleForecaster, Forecaster
+from ..models._series import ImageSeriesModel
 from ..models.convgru_advection import ConvGRUAdvection
 from ..models.e3d_lstm import E3DLSTM
 from ..models.mau import MAU
 from ..models.mim import MIM
 from ..models.phydnet import PhyDNet
-from . import _sequence, _step
+from . import _clips, _images, _sequence, _step
 from ._check import check, traced_sizes
+from ._clips import ClipModel
 from ._errors import ExportError
+from ._images import ImageModel
 from ._metadata import metadata
 from ._plan import Plan
 from ._scan import check_version
@@ -47,7 +50,9 @@ def export(
     dtype: torch.dtype | None = None,
     state: bool = False,
     lengths: bool | None = None,
+    mask: bool = False,
     horizon: int | None = None,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Path, ...]:
     """Writes a model as a file that other programs run: ONNX, or a program of ``torch.export``.
 
@@ -55,8 +60,7 @@ def export(
     compared with the model. The model is not changed, and exported as in evaluation, on the CPU.
 
     Args:
-        model: a :class:`~convrnn_zoo.ConvRNNModel`, a :class:`~convrnn_zoo.Forecaster`, or a layer or cell of
-            ``convrnn_zoo.layers``.
+        model: a model of the zoo, or a layer or cell of ``convrnn_zoo.layers``.
         path: the file, ``.onnx`` or ``.pt2``.
         form: ``"sequence"``, the whole sequence with the loop over time in the file; or ``"step"``, one frame, the
             state in and out, and no loop. The step form of an encoder–forecaster is two files,
@@ -66,14 +70,18 @@ def export(
         state: in the sequence form, whether the state goes in and comes out, too. It is zero otherwise.
         lengths: in the sequence form, whether the lengths of the sequences are an input; by default where the model
             takes them.
+        mask: for a model of image series, whether a mask of the dates that there are is an input, in place of lengths.
         horizon: for a forecaster's sequence form, a fixed horizon. By default it is an input, a whole number.
+        size: for a model with an image encoder, a fixed height and width of the frames. By default they are open; those
+            of an encoder that cannot be open are those of its ``pretrained_cfg``, and the metadata say so.
 
     Shapes:
-        Open are the batch, the steps, and height and width (of a forecaster, in multiples of its ``reduction``). The
-        sequence form has ``input`` ``(N, T, C, *S)``, ``lengths`` ``(N,)`` of int64, ``horizon`` of int64 and
-        ``output``, as the model has them. The step form has ``input`` ``(N, C, *S)`` and ``output``. States are
+        Open are the batch, the steps, and height and width (in multiples of the ``reduction`` of a model that has one).
+        The sequence form has ``input`` ``(N, T, C, *S)``, ``lengths`` ``(N,)`` of int64 or ``mask`` ``(N, T)`` of
+        booleans, ``horizon`` of int64 and ``output``, as the model has them; unpooled features of several levels are
+        ``output_0``, ``output_1``, …. The step form has ``input`` ``(N, C, *S)`` and ``output``. States are
         ``h_l0_in``, ``c_l0_in``, … in and ``h_l0_out``, … out, with ``_l0_reverse`` for the second direction,
-        ``(N, C_l, *S_l)``; the first ones are zeros, of the sizes that the metadata tell.
+        ``(N, C_l, *S_l)``, numbered on over the levels; the first ones are zeros, of the sizes that the metadata tell.
 
     Returns:
         The files.
@@ -100,7 +108,7 @@ def export(
         need("onnx", "onnx")
         need("onnxscript", "onnx")  # which torch's exporter is built on
         need("onnxruntime", "onnx")
-    plan = plan_of(ready(model, format, dtype), form, state, lengths, horizon)
+    plan = plan_of(ready(model, format, dtype), form, state, lengths, horizon, size, mask)
     facts = {which: metadata(model, plan, which, form) for which in plan.parts}
     return write(path, format, plan, traced(plan), facts)
 
@@ -114,7 +122,10 @@ def traced(plan: Plan) -> dict[str, ExportedProgram]:
     return {which: trace(part, traced_sizes(plan), plan.least) for which, part in plan.parts.items()}
 
 
-def plan_of(model: nn.Module, form: str, state: bool, lengths: bool | None, horizon: int | None) -> Plan:
+def plan_of(
+    model: nn.Module, form: str, state: bool, lengths: bool | None, horizon: int | None,
+    size: tuple[int, int] | None = None, mask: bool = False,
+) -> Plan:  # fmt: skip
     """The plan of a form.
 
     Raises:
@@ -124,12 +135,27 @@ def plan_of(model: nn.Module, form: str, state: bool, lengths: bool | None, hori
         raise ExportError(f"{type(model).__name__} has no export yet; run it in PyTorch")
     if any(isinstance(cell, MapNormed) and cell.norm_size for cell in model.modules()):
         raise ExportError(f"{type(model).__name__} with norms of one map's size has no export yet; run it in PyTorch")
-    if form == "sequence":
-        check_version()
-        return _sequence.plan(model, state, lengths, horizon)
-    if lengths or horizon is not None:
-        raise ExportError("lengths and horizon are for the sequence form: whoever calls a step decides when it ends")
-    return _step.plan(model)
+    owner = type(model).__name__
+    if size is not None and not isinstance(model, ClipModel):
+        raise ExportError(f"size is for models with an image encoder, and this is a {owner}; leave it out")
+    if mask and not isinstance(model, ImageSeriesModel):
+        raise ExportError(f"mask is for models of image series, and this is a {owner}; leave it out")
+    if horizon is not None and not isinstance(model, Forecaster):
+        raise ExportError(f"horizon is for forecasters, and this is a {owner}; leave it out")
+    if form == "step":
+        if lengths or mask or horizon is not None:
+            raise ExportError(
+                "lengths and horizon are for the sequence form: whoever calls a step decides when it ends"
+            )
+        if isinstance(model, ImageModel):
+            raise ExportError(f"a {owner} reads what it is given as a whole and has no step; export the sequence form")
+        return _clips.step(model, size) if isinstance(model, ClipModel) else _step.plan(model)
+    check_version()
+    if isinstance(model, ClipModel):
+        return _clips.sequence(model, state, lengths, size)
+    if isinstance(model, ImageModel):
+        return _images.plan(model, state, lengths, mask)
+    return _sequence.plan(model, state, lengths, horizon)
 
 
 def ready(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:

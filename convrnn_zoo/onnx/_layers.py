@@ -14,6 +14,8 @@ from ..layers._conv import same_padding
 from ..layers._plain import plain_step
 from ..layers._state import pack_state, unpack_state
 from ..models._blocks import Unroll
+from ..models._encoder import FrameEncoder
+from ..models._sequences import valid_steps
 from ._scan import Maps, scan
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -22,7 +24,7 @@ _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d
 class Stack(nn.Module):
     """A sequence layer, a cell or an :class:`Unroll`: its steps layer by layer, and the loops over them.
 
-    Called as a sequence layer is, on ``(T, N, C, *S)``.
+    Called as the layer is, on ``(T, N, C, *S)``, or ``(N, T, C, *S)`` where that has the batch first.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -31,6 +33,7 @@ class Stack(nn.Module):
         owner: Any = layer.cell if isinstance(layer, Unroll) else layer
         self.owner = owner
         self.alone = isinstance(owner, ConvRNNCellBase)
+        self.batch_first = isinstance(owner, ConvRNNBase) and owner.batch_first
         self.states, self.ndim = owner.states, owner.ndim
         self.widths: list[int] = [owner.out_channels] if self.alone else owner.widths
         self.directions = 1 if self.alone else owner.num_directions
@@ -99,6 +102,20 @@ class Stack(nn.Module):
 
     def forward_layers(self, input: Tensor, hx: Any = None) -> tuple[list[Tensor], Any]:
         """The output of every layer, and the state."""
+        if self.batch_first:
+            return self._batch_first(input, hx, None)
+        return self._time_first(input, hx, None)
+
+    def run_masked(self, x: Tensor, hx: Any, lengths: Tensor) -> tuple[list[Tensor], Any]:
+        """The same with the batch first, of sequences of these lengths; see :mod:`convrnn_zoo.models._masked`."""
+        return self._batch_first(x, hx, valid_steps(x, lengths))
+
+    def _batch_first(self, input: Tensor, hx: Any, valid: Tensor | None) -> tuple[list[Tensor], Any]:
+        valid = None if valid is None else valid.transpose(0, 1)
+        outputs, state = self._time_first(input.transpose(0, 1), hx, valid)
+        return [y.transpose(0, 1) for y in outputs], state
+
+    def _time_first(self, input: Tensor, hx: Any, valid: Tensor | None) -> tuple[list[Tensor], Any]:
         if self.unrolled:
             first = hx if hx is None or isinstance(hx, tuple) else (hx,)
             outputs, ends = self.run(input, None if first is None else [first])
@@ -108,8 +125,20 @@ class Stack(nn.Module):
         if hx is not None:
             shapes = [(self.directions, input.shape[1], width, *input.shape[-self.ndim :]) for width in self.widths]
             states = unpack_state("", hx, self.states, shapes, stacked, input, None, False)
-        outputs, ends = self.run(input, states)
+        outputs, ends = self.run(input, states, valid)
         return outputs, pack_state(ends, self.directions, stacked, None, False)
+
+
+class OneStep(Stack):
+    """The same for sequences of one step, in one direction and from a given state: no loop."""
+
+    def run(
+        self, xs: Tensor, states: Sequence[Maps] | None = None, valid: Tensor | None = None
+    ) -> tuple[list[Tensor], list[Maps]]:
+        """The output of every layer, and the next states."""
+        assert states is not None
+        new = self.advance(xs[0], states)
+        return [state[0].unsqueeze(0) for state in new], new
 
 
 def _masked(step: Callable[[Tensor, Maps], Maps], x: Maps, state: Maps) -> Maps:
@@ -127,15 +156,20 @@ def _padded_conv(cell: Equations, x: Tensor, weight: Tensor, bias: Tensor | None
     return _CONV[cell.ndim](x, weight, bias, stride, 0, dilation, groups)
 
 
-def loops_in_graph(model: nn.Module) -> nn.Module:
-    """`model`, which is changed, with a :class:`Stack` for each layer that loops, and sizes that divide plainly."""
+def loops_in_graph(model: nn.Module, stack: type[Stack] = Stack) -> nn.Module:
+    """`model`, which is changed, with a :class:`Stack` for each layer that loops, and sizes that divide plainly.
+
+    An image encoder keeps its sizes, and reads all frames at once: how many there are is not known.
+    """
     for name, child in model.named_children():
         if isinstance(child, ConvRNNBase | Unroll):
-            setattr(model, name, Stack(child))
+            setattr(model, name, stack(child))
+        elif isinstance(child, FrameEncoder):
+            child.forward = child.encode  # type: ignore[method-assign]
         elif isinstance(child, nn.Conv2d) and max(child.stride) > 1 and _divides(child):
             child.forward = partial(_dividing_conv, child)  # type: ignore[method-assign]
         else:
-            loops_in_graph(child)
+            loops_in_graph(child, stack)
     return model
 
 

@@ -23,6 +23,17 @@ class Axis(NamedTuple):
     name: str
     size: str
     factor: int = 1
+    divided: int = 1
+    """What the multiple is divided by."""
+    up: bool = False
+    """Whether it is rounded up, and not down, then."""
+    free: bool = False
+    """Whether torch finds by itself what this size may be: that of a frame in front of an image encoder, or behind."""
+
+    def at(self, sizes: "Sizes") -> int:
+        """The size at chosen sizes."""
+        size = self.factor * sizes[self.size]
+        return -(-size // self.divided) if self.up else size // self.divided
 
 
 BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
@@ -49,7 +60,7 @@ class Port:
 
     def shape(self, sizes: Sizes) -> list[int]:
         """At these sizes."""
-        return [a.factor * sizes[a.size] if isinstance(a, Axis) else a for a in self.axes]
+        return [a.at(sizes) if isinstance(a, Axis) else a for a in self.axes]
 
     @property
     def names(self) -> list[str | int]:
@@ -65,6 +76,10 @@ class Port:
             lengths = torch.randint(1, sizes["time"] + 1, self.shape(sizes), generator=drawn)
             lengths[-1] = sizes["time"]
             return lengths
+        if self.dtype == torch.bool:
+            mask = torch.rand(self.shape(sizes), generator=drawn) < 0.6
+            mask[:, -1] = True  # a date of each
+            return mask
         return torch.randn(self.shape(sizes), generator=drawn).to(self.dtype)
 
 

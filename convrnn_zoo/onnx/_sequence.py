@@ -1,7 +1,7 @@
 """The sequence form: the whole sequence in, the loops over time in the graph."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ._errors import ExportError
 from ._layers import Stack, loops_in_graph
 from ._plan import BATCH, TIME, Axis, Part, Plan, Port, Run, Sizes, Tried, space
 from ._scan import Maps, scan
+from ._states import state_of, tensors_of
 
 INT = torch.int64
 
@@ -29,8 +30,6 @@ def plan(model: Any, state: bool, lengths: bool | None, horizon: int | None) -> 
         if state or lengths:
             raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
         return _forecaster(model, horizon)
-    if horizon is not None:
-        raise ExportError(f"horizon is for forecasters, and this is a {type(model).__name__}; leave it out")
     if isinstance(model, ConvRNNModel | ConvRNNBase):
         return _layers(model, state, lengths)
     if isinstance(model, ZooModel):
@@ -111,7 +110,7 @@ def _layers(model: Any, state: bool, lengths: bool | None) -> Plan:
         if masked and isinstance(given["input"], Tensor):  # what stands behind an end must never be read
             given["input"] = torch.where(valid_steps(given["input"], given["lengths"]), given["input"], 1e4)
         said = runs[""](given)
-        hx = _stacked(rnn, [given[p.name] for p in inputs if p.name.endswith("_in")]) if state else None
+        hx = state_of(rnn, [given[p.name] for p in inputs if p.name.endswith("_in")]) if state else None
         x, n = given["input"], given.get("lengths")
         if network:
             features, end = model.forward_sequence(x, hx, n)
@@ -120,27 +119,11 @@ def _layers(model: Any, state: bool, lengths: bool | None) -> Plan:
             y, end = model(x, hx)
             yield "output", said["output"], y
         if state:
-            wanted = _stacked(rnn, [said[p.name] for p in outputs if p.name.endswith("_out")])
-            for s, got, was in zip(rnn.states, _flat(wanted), _flat(end), strict=False):
-                yield f"state {s}", got, was
+            ends = [p.name for p in outputs if p.name.endswith("_out")]
+            for name, was in zip(ends, tensors_of(rnn, end), strict=True):
+                yield name, said[name], was
 
     return Plan({"": part}, trial, least_map(rnn))
-
-
-def _stacked(rnn: ConvRNNBase, flat: Sequence[Tensor]) -> Any:
-    """Tensors a layer, direction and kind as the layer takes its state."""
-    kinds = len(rnn.states)
-    parts: list[Any] = [list(flat[k::kinds]) for k in range(kinds)]
-    if isinstance(rnn.out_channels, int):
-        parts = [torch.stack(p) for p in parts]
-    else:
-        d = rnn.num_directions
-        parts = [tuple(torch.stack(p[i : i + d]) for i in range(0, len(p), d)) for p in parts]
-    return tuple(parts) if kinds > 1 else parts[0]
-
-
-def _flat(state: Any) -> list[Tensor]:
-    return [state] if isinstance(state, Tensor) else [t for part in state for t in _flat(part)]
 
 
 # ---- forecasters ------------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from ..models._autoregressive import StackedCells
 from ..models._blocks import constant_input
 from ..models._pyramid import PyramidForecaster
 from ..models._sequences import POOLS
-from ._errors import ExportError
+from ._errors import NO_STEP, ExportError
 from ._layers import Stack, loops_in_graph
 from ._plan import BATCH, Axis, Part, Plan, Port, Run, Sizes, Tried, space, states_out
+from ._pools import pool_of, pool_ports, pool_so_far
 from ._scan import Maps
 from ._sequence import least_map
 
@@ -62,28 +63,16 @@ class _Step(nn.Module):
             return (y.clone(), *flat)
         if not self.pool:
             return (self.head._classify(y, 1) if self.head.num_classes else y.clone(), *flat)
-        pooled = POOLS[self.pool](y.unsqueeze(1), None, 1)
-        if self.pool == "last":
-            return (self.head.head(pooled), *flat)
-        before, steps = inputs["pool_in"], inputs["steps_in"].unsqueeze(1)
-        if self.pool == "avg":
-            pooled = pooled + before
-            said = pooled / (steps + 1)
-        else:
-            said = pooled = torch.where(steps > 0, torch.maximum(pooled, before), pooled)
-        return (self.head.head(said), *flat, pooled.clone(), (steps + 1).squeeze(1))
+        pooled, carried = pool_so_far(self.pool, POOLS[self.pool](y.unsqueeze(1), None, 1), inputs)
+        return (self.head.classify_pooled(pooled), *flat, *carried)
 
 
 def _layers(model: Any) -> Plan:
     network = isinstance(model, ConvRNNModel)
     rnn = model.rnn if network else model
     if getattr(rnn, "bidirectional", False):
-        raise ExportError(
-            "a bidirectional model reads a sequence from its end as well and has no step; export the sequence form"
-        )
-    pool = ""
-    if network:
-        pool = ("avg" if model.num_classes else "") if model.global_pool is None else model.global_pool
+        raise ExportError(NO_STEP)
+    pool = pool_of(model) if network else ""
     cell = isinstance(rnn, ConvRNNCellBase)
     widths = [rnn.out_channels] if cell else rnn.widths
     names = [[f"{s}_l{i}" for s in rnn.states] for i in range(len(widths))]
@@ -94,9 +83,8 @@ def _layers(model: Any) -> Plan:
     for layer, width in zip(names, widths, strict=True):
         for ports, more in zip((inputs, outputs), _ports(layer, [BATCH, width, *space(ndim)], dtype), strict=True):
             ports += more
-    if pool in ("avg", "max"):
-        inputs += [Port("pool_in", [BATCH, widths[-1]], dtype), Port("steps_in", [BATCH], dtype)]
-        outputs += [Port("pool_out", [BATCH, widths[-1]], dtype), Port("steps_out", [BATCH], dtype)]
+    for ports, more in zip((inputs, outputs), pool_ports(pool, widths[-1], dtype), strict=True):
+        ports += more
     part = Part(_Step(copy.deepcopy(model), names, pool), inputs, outputs)
 
     def trial(runs: Mapping[str, Run], sizes: Sizes) -> Iterator[Tried]:

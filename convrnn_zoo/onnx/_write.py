@@ -48,7 +48,7 @@ def trace(part: Part, sizes: Sizes, least: Sizes) -> ExportedProgram:
     shapes: dict[str, Any] = {}
     for port in part.inputs:
         shapes[port.name] = {
-            i: opened[a.size] if a.factor == 1 else a.factor * opened[a.size]
+            i: Dim.DYNAMIC if a.free else opened[a.size] if a.factor == 1 else a.factor * opened[a.size]
             for i, a in enumerate(port.axes)
             if isinstance(a, Axis)
         }
@@ -104,7 +104,10 @@ def to_onnx(program: ExportedProgram, part: Part, metadata: Mapping[str, str]) -
                 axis.dim_value = name
     onnx.helper.set_model_props(graph, dict(metadata))
     graph.producer_name, graph.producer_version = "convrnn_zoo", ""
-    onnx.checker.check_model(graph, full_check=True)
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except Exception as e:
+        raise ExportError(f"what the ONNX exporter of torch made is no sound graph: {_first_line(e)}") from e
     return graph
 
 

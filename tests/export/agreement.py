@@ -18,20 +18,30 @@ def session(path):
     return onnxruntime.InferenceSession(path, options)
 
 
+def multiple_of(model):
+    """What sizes are multiples of here: of patches, or of what an image encoder makes more than one pixel of."""
+    encoder = getattr(model, "encoder", None)
+    return max(encoder.reductions) + 1 if hasattr(encoder, "reductions") else getattr(model, "reduction", 1)
+
+
 @torch.no_grad()
 def largest_difference(model, path, sizes=SIZES):
     """Of the whole sequence, as a part of the largest value or of one."""
     run, worst = session(path), 0.0
     forecaster = isinstance(model, Forecaster)
-    ndim, multiple = (2, model.reduction) if forecaster else (model.rnn.ndim, 1)
+    ndim, multiple = getattr(model, "ndim", 2), multiple_of(model)
+    inputs = {i.name: i for i in run.get_inputs()}
     drawn = torch.Generator().manual_seed(1)
     for n, t, space in sizes:
-        x = torch.randn(n, t, model.in_chans, *(multiple * s for s in space[:ndim]), generator=drawn)
+        steps = (t,) if "time" in inputs["input"].shape else ()
+        x = torch.randn(n, *steps, model.in_chans, *(multiple * s for s in space[:ndim]), generator=drawn)
         if forecaster:
             given, wanted = {"horizon": np.array(t)}, model(x, horizon=t)
-        else:
+        elif "lengths" in inputs:
             lengths = torch.randint(1, t + 1, (n,), generator=drawn)
             given, wanted = {"lengths": lengths.numpy()}, model(x, lengths=lengths)
+        else:
+            given, wanted = {}, model(x)
         (y,) = run.run(None, {"input": x.numpy(), **given})
         assert y.shape == tuple(wanted.shape)
         worst = max(worst, float(np.abs(y - wanted.numpy()).max() / max(1, wanted.abs().max())))

@@ -13,7 +13,10 @@ def drive(step: str, frames: str, out: str, steps: str) -> None:
     session, x, made = onnxruntime.InferenceSession(step), np.load(frames), []
     first, *states = session.get_inputs()
     sizes = dict(zip(first.shape, x[0].shape, strict=True))
-    sizes |= {f"{axis}/{n}": size // n for axis, size in sizes.items() for n in (2, 4) if isinstance(axis, str)}
+    plain = {axis: size for axis, size in sizes.items() if isinstance(axis, str)}
+    for n in (2, 4, 8, 16, 32):  # "/" is rounded up, "//" down
+        sizes |= {f"{axis}/{n}": -(-size // n) for axis, size in plain.items()}
+        sizes |= {f"{axis}//{n}": size // n for axis, size in plain.items()}
     state = {s.name: np.zeros([sizes.get(d, d) for d in s.shape], np.float32) for s in states}
     for t in range(int(steps)):
         y, *new = session.run(None, {"input": x[t] if t < len(x) else made[-1], **state})

@@ -173,6 +173,59 @@ def test_the_command_writes_what_a_directory_holds(tmp_path):
     assert "ends in .onnx or .pt2" in run("export", VOWELS, "-o", "a.txt", code=2)
 
 
+# ---- images, clips and series ---------------------------------------------------------------------------------------
+def clip_model(rnn="convgru", **kwargs):
+    torch.manual_seed(0)
+    options = {"levels": (1, 2), "hidden_channels": [4, 3], "num_classes": 3, "in_chans": 1, **kwargs}
+    return convrnn_zoo.video_model("resnet18", rnn, **options).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"global_pool": "max", "head_widths": (5,)},
+        {"num_classes": 0},
+        {"levels": (2,), "hidden_channels": 4, "global_pool": "", "post_conv": 3, "num_layers": 2, "rnn": "convlstm"},
+        {"bidirectional": True, "global_pool": "last"},
+    ],
+)
+def test_clips_of_several_levels_export_with_lengths_and_state(options, tmp_path):
+    model = clip_model(**options)
+    (path,) = export(model, tmp_path / "a.onnx", state=True)  # which compares it at other sizes
+    names = [i.name for i in session(path).get_inputs()]
+    assert names[:3] == ["input", "lengths", "h_l0_in"]
+    assert session(path).get_inputs()[0].shape == ["batch", "time", 1, "height", "width"]
+    if not options.get("bidirectional"):
+        (path,) = export(model, tmp_path / "step.onnx", "step")
+        assert session(path).get_inputs()[1].shape[2:] == [f"{a}/{4 if len(model.rnns) == 2 else 8}" for a in
+                                                           ("height", "width")]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_encoder_that_pads_by_size_is_exported_with_one_size(tmp_path):
+    model = convrnn_zoo.video_model("tf_mobilenetv3_small_minimal_100", "convgru", hidden_channels=3).eval()
+    (path,) = export(model, tmp_path / "a.onnx", size=(64, 96))
+    assert session(path).get_inputs()[0].shape == ["batch", "time", 3, 64, 96]
+    assert facts(path)["frames"] == "of 64×96: as asked"
+
+
+SERIES = create_model("utae_convgru", in_chans=2, hidden_channels=3, num_classes=4).eval()
+
+
+@pytest.mark.parametrize("mask", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_dates_that_are_missing_are_never_read(mask, tmp_path):
+    (path,) = export(SERIES, tmp_path / "a.onnx", mask=mask)
+    x = torch.randn(2, 5, 2, 6, 7)
+    there = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 1, 0, 0]] if mask else [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
+    spoilt = torch.where(there.reshape(2, 5, 1, 1, 1), x, torch.nan).numpy()
+    given = {"mask": there.numpy()} if mask else {"lengths": there.sum(1).numpy()}
+    (said,) = session(path).run(None, {"input": spoilt, **given})
+    with torch.no_grad():
+        wanted = SERIES(x, mask=there)
+    assert np.abs(said - wanted.numpy()).max() < 1e-5
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
 
@@ -188,6 +241,12 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
         (GRU, "a.onnx", {"dtype": torch.bfloat16}, "no bfloat16"),
         (create_model("convgru1d_bi_1layer"), "a.onnx", {"form": "step"}, "bidirectional"),
         (create_model("convgru_forecaster", hidden_channels=3), "a.onnx", {"state": True}, "neither a state"),
+        (GRU, "a.onnx", {"size": (8, 8)}, "size is for models with an image encoder"),
+        (GRU, "a.onnx", {"mask": True}, "mask is for models of image series"),
+        (SERIES, "a.onnx", {"form": "step"}, "as a whole and has no step"),
+        (SERIES, "a.onnx", {"state": True}, "no state to take"),
+        (SERIES, "a.onnx", {"mask": True, "lengths": True}, "one of the two"),
+        (create_model("bcdunet_d3", widths=(4, 4)), "a.onnx", {"lengths": True}, "single images"),
         (layers.Conv1dGRUCell(1, 2, 3), "a.onnx", {}, "export a cell in the step form"),
         (layers.Conv1dGRU(1, 2, 3), "a.onnx", {"lengths": True}, "takes no lengths"),
         (torch.nn.Linear(2, 2), "a.onnx", {}, "expected a ConvRNNModel"),

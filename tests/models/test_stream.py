@@ -15,11 +15,14 @@ from convrnn_zoo.models._stream import Stream
 NAMES = list(entry_points())
 SMALL = {"convgru_ef": 4, "convlstm_ef": 4, "convgru_hko7": 4, "trajgru_hko7": 4}
 REFUSED_KINDS = (
-    convrnn_zoo.EnsembleForecaster, convrnn_zoo.VideoModel, models.utae.ImageSeriesModel,
-    models.rvm.RecurrentDecoderModel, models.bcdunet.BCDUNet, models.convgru_advection.ConvGRUAdvection,
+    convrnn_zoo.EnsembleForecaster, models.utae.ImageSeriesModel, models.bcdunet.BCDUNet,
+    models.convgru_advection.ConvGRUAdvection,
 )  # fmt: skip
-REFUSED = {n for n in NAMES if isinstance(convrnn_zoo.create_model(n, device="meta"), REFUSED_KINDS)}
-"""Networks that read noise, several maps, or no frames in turn."""
+CLIP_KINDS = (convrnn_zoo.VideoModel, models.rvm.RecurrentDecoderModel)
+ON_META = {n: convrnn_zoo.create_model(n, device="meta").eval() for n in NAMES}
+REFUSED = {n for n in NAMES if isinstance(ON_META[n], REFUSED_KINDS)}
+"""Networks that read noise, or no frames in turn."""
+CLIPS = {n for n in NAMES if isinstance(ON_META[n], CLIP_KINDS)}
 EDGE = {"convgru_hko7": 30, "trajgru_hko7": 30}
 
 
@@ -36,11 +39,15 @@ def input_of(name, model, batch=2, steps=5):
 @pytest.mark.parametrize("name", NAMES)
 def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
     if name in REFUSED:
-        with pytest.raises(ValueError, match=r"Stream expected a sequence model|in both directions"):
-            Stream(convrnn_zoo.create_model(name, device="meta").eval())
+        with pytest.raises(ValueError, match=r"Stream expected a sequence model|answers for an image or a series"):
+            Stream(ON_META[name])
         return
-    model = build(name)
-    if "_bi_" in name:
+    if name in CLIPS and not any(getattr(m, "bidirectional", False) for m in ON_META[name].modules()):
+        stream = Stream(ON_META[name])  # as large as their encoders; small ones are compared below
+        assert stream(torch.rand(1, 2, 3, 64, 64, device="meta")) is not None
+        return
+    model = ON_META[name] if name in CLIPS else build(name)
+    if "_bi_" in name or name in CLIPS:
         with pytest.raises(ValueError, match=r"in both directions.*take a model of one direction"):
             Stream(model)
         return
@@ -122,6 +129,56 @@ def test_an_item_that_is_reset_forgets_and_its_neighbours_do_not(name):
     assert not torch.allclose(found[[1, 3]], kept[[1, 3]], atol=1e-6)
     stream.reset()
     torch.testing.assert_close(stream(after), fresh)
+
+
+TWO = {"levels": (1, 3), "hidden_channels": [4, 6]}
+CLIP_MODELS = {
+    "two levels, pooled": {**TWO, "num_classes": 3, "head_widths": (5,), "global_pool": "max"},
+    "two levels, features": TWO,
+    "two layers, mean": {"rnn": "convlstm", "hidden_channels": 4, "num_layers": 2, "num_classes": 3},
+    "every pixel": {"hidden_channels": 4, "num_classes": 3, "global_pool": "", "post_conv": 2},
+    "decoder": {},
+}
+
+
+def clip_model(case):
+    torch.manual_seed(0)
+    if case == "decoder":
+        name = "mobilenetv3_large_100_recurrent_decoder"
+        return convrnn_zoo.create_model(name, num_classes=2, aspp_channels=4, widths=(4, 4, 4, 4)).eval()
+    return convrnn_zoo.video_model("mobilenetv3_small_100", **{"rnn": "convgru", **CLIP_MODELS[case]}).eval()
+
+
+def listed(said):
+    return said if isinstance(said, list) else [said]
+
+
+@pytest.mark.parametrize("case", CLIP_MODELS)
+def test_clips_in_pieces_equal_the_whole_wait_begin_anew_and_go_on_from_a_file(case, tmp_path):
+    model = clip_model(case)
+    x, stream = torch.randn(2, 6, 3, 32, 40), Stream(model)
+    pieces = [listed(stream(piece)) for piece in (x[:, :2], x[:, 2], x[:, 3:])]
+    pieces[1] = [y if y.dim() == 2 else y.unsqueeze(1) for y in pieces[1]]
+    for whole, *found in zip(listed(model(x)), *pieces, strict=True):
+        got = found[-1] if whole.dim() == 2 else torch.cat(found, 1)
+        torch.testing.assert_close(got, whole, atol=1e-5, rtol=1e-5)
+        assert not got.requires_grad
+
+    stream.reset([1])  # and the first goes on with one frame while the second reads none, then two
+    last = stream(torch.where(torch.tensor([True, False]).reshape(2, 1, 1, 1, 1), x[:, :1], torch.nan), [1, 0])
+    assert stream.steps.tolist() == [7, 0]
+    for y in listed(last):
+        assert y[1].isnan().all() if y.dim() == 2 else y[1].isfinite().all()
+    stream.save(tmp_path / "state.safetensors")
+    again = Stream(model)
+    again.load(tmp_path / "state.safetensors")
+    ends = [listed(s(x[:, :3], [3, 2])) for s in (stream, again)]
+    fresh, long = listed(model(x[1:, :2])), listed(model(torch.cat([x[:1], x[:1, :1], x[:1, :3]], 1)))
+    for got, same, new, old in zip(*ends, fresh, long, strict=True):
+        assert torch.equal(got, same)
+        pooled = got.dim() == 2
+        torch.testing.assert_close(got[1:] if pooled else got[1:, :2], new, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(got[:1], old if pooled else old[:, -3:], atol=1e-5, rtol=1e-5)
 
 
 def resident():
