@@ -213,7 +213,8 @@ def test_an_encoder_that_pads_by_size_is_exported_with_one_size(tmp_path):
 SERIES = create_model("utae_convgru", in_chans=2, hidden_channels=3, num_classes=4).eval()
 
 
-@pytest.mark.parametrize("mask", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", [False, True])
 def test_dates_that_are_missing_are_never_read(mask, tmp_path):
     (path,) = export(SERIES, tmp_path / "a.onnx", mask=mask)
     x = torch.randn(2, 5, 2, 6, 7)
