@@ -240,7 +240,8 @@ class Evaluation(NamedTuple):
 def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> Evaluation:
     """The accuracy of a model on the test part of its data, in per cent, beside that of the commonest class."""
     source = sequences_of(recipe.data)
-    train, test = (split_of(source, recipe, data, split, model.front_end) for split in ("train", "test"))  # type: ignore[arg-type]
+    ear: Any = model.front_end
+    train, test = (split_of(source, recipe, data, split, ear) for split in ("train", "test"))
     names: Any = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
     if names and tuple(names) != test.label_names:
         raise ValueError(
@@ -311,7 +312,8 @@ def train_classifier(
         found = leave_one_out(recipe, train, test, out=out, progress=progress)
         others = [a for a, _ in found.values()]
         value, spread = (round(100 * f(others), 2) for f in (statistics.fmean, statistics.pstdev))
-        of: Any = {"mean": value, "std": spread, "runs": len(others), "note": "mean over the groups"}
+        note = "the mean of other models, each trained without one of the groups"
+        of: Any = {"mean": value, "std": spread, "runs": len(others), "note": note}
         split = "all recordings of the group that was left out"
         metrics.append(Metric("accuracy, never heard", value, source.title, split, **of))
         metrics += [
@@ -328,4 +330,5 @@ def train_classifier(
         mean=tuple(cfg["mean"]),
         std=tuple(cfg["std"]),
         front_end=train.front_end,
+        split=metrics[0].split,
     )  # fmt: skip

@@ -58,7 +58,6 @@ def write_weights(
         dataset=data.title,
         dataset_license=data.license,
         dataset_url=data.url,
-        split=data.split_words,
         metrics=metrics,
         recipe=name,
         license=recipe.license,
@@ -66,7 +65,7 @@ def write_weights(
         citation=recipe.citation,
         remarks=recipe.remarks,
         model_args=args,
-        **facts,
+        **{"split": data.split_words, **facts},
     )
     if repository:
         write_repository(recipe, model, record, into)
