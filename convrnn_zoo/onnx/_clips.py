@@ -169,8 +169,7 @@ def sequence(model: ClipModel, state: bool, lengths: bool | None, size: Size | N
     states = _States(model, frames.maps) if state else None
     dtype = next(model.parameters()).dtype
     masked = lengths is not False
-    # Of maps of one pixel torch asks what it cannot prove, though it is so for any time.
-    time = TIME._replace(free=True)
+    time = TIME._replace(free=True)  # torch asks of maps of one pixel what it cannot prove
     inputs = [Port("input", [BATCH, time, model.in_chans, *frames.frame], dtype)]
     inputs += [Port("lengths", [BATCH], torch.int64)] * masked
     outputs = _outputs(model, (BATCH, TIME), frames)
