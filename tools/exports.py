@@ -20,8 +20,6 @@ from convrnn_zoo.onnx._clips import ClipModel
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
 """The columns of the table, with the form and the format of each."""
-UNTRIED = "not tried yet"
-"""Of a name that nobody has tried: it is not refused, but no file of it was seen."""
 
 
 @cache
