@@ -50,7 +50,8 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from . import data, hub, interop, onnx
+    from . import data as data
+    from . import hub, interop, onnx
     from .hub import push_to_hub, save_pretrained
     from .onnx import ExportError, export
 
@@ -86,7 +87,6 @@ __all__ = [
     "ZooModel",
     "__version__",
     "create_model",
-    "data",
     "export",
     "from_pretrained",
     "hub",
