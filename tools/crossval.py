@@ -16,7 +16,8 @@ import click
 import torch
 
 from convrnn_zoo.data import Labelled, sequences_of
-from convrnn_zoo.train.classify import parted, split_of, train_one
+from convrnn_zoo.train.classify import train_one
+from convrnn_zoo.train.parts import parted, split_of
 from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
 

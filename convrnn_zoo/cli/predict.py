@@ -117,7 +117,10 @@ def _draw(model: Any, files: Sequence[Path], out: Path) -> None:
     from ..train.answers import draw_answers
 
     if len(files) != 1 or files[0].suffix.lower() not in SOUNDS:
-        raise ValueError(f"{out} shows one sound, got {', '.join(map(str, files))}; pass one, or -o a .json file")
+        raise ValueError(
+            f"{out} shows one sound, got {', '.join(map(str, files))}; pass one, or -o a .json file; other "
+            "pictures are of forecasts"
+        )
     if model.front_end is None:
         model.hear(str(files[0]), torch.zeros(1), 1)  # which says what is missing
     wave, rate = read_sound(files[0], rate=model.front_end.rate)
@@ -130,7 +133,9 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path |
         _draw(model, files, out)
         return
     if out is not None and out.suffix != ".json":
-        raise ValueError(f"{out}: classes are written as .json; .png and .svg show what is said of one sound over time")
+        raise ValueError(
+            f"{out}: classes are written as .json alone; .png and .svg show what is said of one sound over time"
+        )
     kind = kind_of(model, files)
     if kind is None:
         parts = iter([[recording for file in files for recording in read_sequences(file, model)]])

@@ -28,17 +28,16 @@ class LabelledSet:
     """One line on how a user gets the data."""
     label_names: tuple[str, ...]
     load: Callable[..., Labelled]
-    """``(directory, "train" | "test", front_end)`` to the sequences; by the set's own front end where None is given."""
+    """``(directory, "train" | "test")`` to the sequences; of sound also by a front end that is not the set's own."""
     split_words: str = "official test split"
 
 
-def load_japanese_vowels(directory: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+def load_japanese_vowels(directory: Path | None, split: str) -> Labelled:
     """JapaneseVowels: 12 cepstrum coefficients a step, a map of one pixel: ``(T, 12, 1)``, T from 7 to 29.
 
     Args:
         directory: holds ``JapaneseVowels_TRAIN.ts`` and ``JapaneseVowels_TEST.ts``; None for the copy in aeon.
         split: ``"train"`` (270) or ``"test"`` (370).
-        front_end: of no use, since the data are coefficients already.
 
     Raises:
         FileNotFoundError: the directory does not hold the file.

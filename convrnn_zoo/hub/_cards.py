@@ -143,16 +143,11 @@ def _data_of(record: Weights) -> str:
 def _applied(record: Weights, shape: str) -> list[str]:
     """How a model is given data in their unit."""
     if record.front_end is not None:
-        rate = record.front_end.rate
-        return [
-            f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={rate})',
-            "found = model.classify_sound([wave], rate)  # labels and probabilities",
-        ]
+        read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={record.front_end.rate})'
+        return [read, "found = model.classify_sound([wave], rate)  # labels and probabilities"]
     if record.num_classes:
-        return [
-            f"y = model(model.normalize(x))  # x: {shape}, in the units of the data",
-            "found = model.classify(x)  # or of a list of recordings: their labels and probabilities",
-        ]
+        applied = f"y = model(model.normalize(x))  # x: {shape}, in the units of the data"
+        return [applied, "found = model.classify(x)  # or of a list of recordings: their labels and probabilities"]
     if (values := record.preprocessing) is None:
         return []
     unit, horizon = values.unit or "brightness from 0 to 1", record.model_args.get("horizon", values.horizon)
@@ -257,9 +252,8 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
         if m.note and not m.baselines:
             name += f": {m.note}"
         compared = [f"{m.baselines[b]:.4g}" if b in m.baselines else "–" for b in others]
-        row = [name, f"{m.value:.4g} {m.unit}".rstrip(), *compared]
-        if runs:
-            row.append("" if m.mean is None else f"{m.mean:g} ± {m.std:g} ({m.runs} runs)")
+        spread = ["" if m.mean is None else f"{m.mean:g} ± {m.std:g} ({m.runs} runs)"] if runs else []
+        row = [name, f"{m.value:.4g} {m.unit}".rstrip(), *compared, *spread]
         rows.append([cell.replace("|", "\\|") for cell in row])
     table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
     measured = f"Measured on {data[0]}" if len(data) == 1 else "Measured"

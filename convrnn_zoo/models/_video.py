@@ -32,15 +32,12 @@ class VideoModel(Classifier):
         kernel_size, num_layers, bidirectional: of every recurrent layer; on ``"pre_logits"`` the kernel is 1.
         post_conv: channels of a 3×3 convolution behind the recurrent layers, followed by ReLU; 0 for none.
         head_widths: widths of hidden layers, followed by ReLU, in front of the classifier.
-        in_chans, num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`; dropout acts in front
-            of the classifier.
-        encoder_pretrained: whether timm loads the encoder's weights. It is not saved with the model, whose own weights
-            hold the encoder's.
+        in_chans, num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
+        encoder_pretrained: whether timm loads the encoder's weights; not saved with the model, whose own hold them.
         freeze_encoder: whether the encoder stays as it is.
         chunk_size: frames encoded at once, which bounds the memory of inference, and of training where the encoder is
             frozen or ``set_grad_checkpointing`` is on. Only batch norms in training see which frames come together.
-        device, dtype: where and as what the parameters are made.
-        **layer_args: options of the recurrent layer, such as `padding_mode` or `reset_after`.
+        device, dtype, **layer_args: of the parameters, and options of the recurrent layer, such as `padding_mode`.
 
     Shapes:
         input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence, with `lengths` and with the
@@ -82,9 +79,7 @@ class VideoModel(Classifier):
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}")
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
-        KINDS[rnn][2](
-            1, 1, 1, device="meta", **layer_args
-        )  # refuses what it does not take before anything large is made
+        KINDS[rnn][2](1, 1, 1, device="meta", **layer_args)  # refuses what it does not take
         with torch.device(torch.get_default_device() if device is None else device) as where:
             real = encoder_pretrained and where.type != "meta"
             self.encoder = FrameEncoder(encoder, levels, in_chans, real, freeze_encoder, chunk_size, level_pool)
@@ -159,8 +154,7 @@ class VideoModel(Classifier):
         if global_pool is not None:
             self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
-        like = next(self.rnns.parameters())
-        place: Any = {"device": like.device, "dtype": like.dtype}
+        place: Any = {"device": (like := next(self.rnns.parameters())).device, "dtype": like.dtype}
         heads: list[nn.Module] = [nn.Linear(width, num_classes, **place) for width in self.hidden if num_classes]
         self.head = nn.Identity() if not heads else heads[0] if len(heads) == 1 else nn.ModuleList(heads)
         self.head.train(self.training)
@@ -173,8 +167,7 @@ class VideoModel(Classifier):
 
         What of the encoder only those levels read goes as well, where timm can cut it.
         """
-        take = chosen_layers(len(self.rnns), indices)
-        count = max(take) + 1
+        count = max(take := chosen_layers(len(self.rnns), indices)) + 1
         for name in ("rnns", "posts", "necks", "widths", "hidden"):
             setattr(self, name, getattr(self, name)[:count])
         self.encoder.keep_levels(count)

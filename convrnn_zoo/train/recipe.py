@@ -2,8 +2,6 @@
 
 import dataclasses
 import inspect
-import json
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from ..data import _entries
 from ..data._entries import entry
 from ..models import ZooModel, create_model
 from ..models._registry import entry_points
+from ._toml import toml
 from .augment import Augment
 
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}
@@ -160,22 +159,6 @@ class Recipe:
             if isinstance(values, Mapping) and values:
                 lines += ["", f"[{table}]", *(f"{k} = {toml(v)}" for k, v in values.items())]
         return "\n".join(lines) + "\n"
-
-
-def toml(value: Any) -> str:
-    """A value as TOML writes it.
-
-    Example:
-        >>> toml(["a", 1.5, True, float("nan"), {"b": 1}])
-        '["a", 1.5, true, nan, {b = 1}]'
-    """
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{k} = {toml(v)}' for k, v in value.items())}}}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)

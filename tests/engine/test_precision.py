@@ -65,4 +65,5 @@ def test_layer_and_cell_agree(cls: type, options: dict, dtype: torch.dtype) -> N
     state = cell(x[0])
     h = state[0] if isinstance(state, tuple) else state
     error = (rnn(x)[0][0].double() - h.double()).norm() / h.double().norm()
-    assert error <= 8 * torch.finfo(dtype).eps  # the cell rounds two convolutions and their sum, the layer one
+    # The cell rounds two convolutions and their sum, the layer one; of a map, ReLU may leave little to measure by.
+    assert error <= (32 if "relu" in options.values() else 8) * torch.finfo(dtype).eps

@@ -79,7 +79,9 @@ def test_a_name_for_the_data_is_a_kind_without_entries():
     assert Recipe.of({**FORECASTER, "data": "rain"}) == Recipe.of({**FORECASTER, "data": {"kind": "rain"}})
 
 
-@pytest.mark.parametrize(("text", "kinds"), [(RADAR, "frames, video, moving_mnist"), (RAMPS, "sequences, japanese_")])
+@pytest.mark.parametrize(
+    ("text", "kinds"), [(RADAR, "frames, video, moving_mnist"), (RAMPS, "sequences, clips, fsdd, japanese_")]
+)
 def test_an_unknown_kind_of_data_is_told_with_those_there_are(text, kinds, tmp_path):
     file = tmp_path / "r.toml"
     head, _, _ = text.partition("[data]")

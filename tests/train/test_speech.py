@@ -13,7 +13,8 @@ from convrnn_zoo.cli._group import cli
 from convrnn_zoo.data import sequences_of
 from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train.augment import DECIBEL, Augment
-from convrnn_zoo.train.classify import drawn, leave_one_out, parted, split_of
+from convrnn_zoo.train.classify import leave_one_out
+from convrnn_zoo.train.parts import drawn, parted, split_of
 
 RECIPE = dataclasses.replace(
     Recipe.read("fsdd_convgru1d_bi_2layer"),

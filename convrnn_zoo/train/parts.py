@@ -1,0 +1,88 @@
+"""The sequences that a classifier is trained and tested on: splits, parts and batches of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Subset
+
+from ..data import Labelled, LabelledSet, OwnSequences
+from ..models import ConvRNNModel, LogMel, VideoModel, from_pretrained
+from ..models._classifying import SPACE
+from .recipe import ClassifierRecipe
+
+
+def drawn(lengths: Sequence[int], recipe: ClassifierRecipe) -> Iterator[list[int]]:
+    """The batches of an epoch: at random, or with the recipe's `bucket` of recordings of like length."""
+    order, size = torch.randperm(len(lengths)), recipe.batch_size
+    if not recipe.bucket:
+        yield from (chosen.tolist() for chosen in order.split(size))
+        return
+    for pool in order.split(recipe.bucket * size):
+        batches = pool[torch.tensor(lengths)[pool].argsort(stable=True)].split(size)
+        yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
+
+
+def parted(data: Labelled, chosen: Sequence[int]) -> Labelled:
+    """Some of the recordings."""
+    sequences: Any = Subset(data.sequences, chosen)  # type: ignore[arg-type]
+    return data._replace(
+        sequences=list(sequences) if isinstance(data.sequences, list) else sequences,
+        labels=data.labels[list(chosen)],
+        groups=tuple(data.groups[i] for i in chosen) if data.groups else (),
+    )
+
+
+def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
+    """Sequences as the recipe's network takes them: ``(T, C)`` are maps of one pixel.
+
+    Raises:
+        ValueError: it is no network of sequences, or they have other axes.
+    """
+    network = recipe.create_model(in_chans=1, num_classes=2, device="meta")
+    if not isinstance(network, ConvRNNModel | VideoModel):
+        raise ValueError(
+            f"{recipe.architecture} classifies no sequences; a recipe of one can, such as convlstm1d_1layer"
+        )
+    ndim, sequences = network.ndim, data.sequences
+    if isinstance(sequences, list):
+        sequences = [x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x for x in sequences]
+    told = sequences if isinstance(sequences, list) else sequences[:1]  # of what is read later, all have these axes
+    if wrong := [tuple(x.shape) for x in told if x.dim() != ndim + 2]:
+        raise ValueError(f"{recipe.architecture} takes sequences (T, C, {SPACE[ndim]}), or (T, C); got {wrong[0]}")
+    return data._replace(sequences=sequences)
+
+
+def split_of(
+    source: LabelledSet | OwnSequences,
+    recipe: ClassifierRecipe,
+    data: Any,
+    split: str,
+    front_end: LogMel | None = None,
+) -> Labelled:
+    """The sequences of a split, from a path, or of Python's own by the names of the splits."""
+    given = () if front_end is None else (front_end,)
+    found: Labelled = data[split] if isinstance(data, Mapping) else source.load(data, split, *given)
+    names = found.label_names or getattr(source, "label_names", ())
+    names = names or tuple(str(i) for i in range(int(found.labels.max()) + 1))
+    return shaped(found._replace(label_names=names), recipe)
+
+
+def heard_by(recipe: ClassifierRecipe) -> LogMel | None:
+    """The front end of the weights that a run begins with; None where the recipe says how sound is heard.
+
+    Raises:
+        ValueError: the recipe says it otherwise than those weights.
+    """
+    ear = from_pretrained(recipe.start).front_end if recipe.start else None
+    said = recipe.data.get("sound")
+    if ear is not None and said and LogMel(**{"rate": ear.rate, **said}) != ear:
+        raise ValueError(
+            f"the recipe's data.sound differs from how {recipe.start} hears; leave it out, or write {ear.to_json()}"
+        )
+    return ear
+
+
+def most_frequent(train: Labelled, test: Labelled) -> float:
+    """The accuracy, in per cent, of naming the commonest class of the training split, whatever comes."""
+    return round(100 * (test.labels == train.labels.mode().values).float().mean().item(), 2)
