@@ -17,11 +17,12 @@ from ._strict import read
 class LogMel:
     r"""The logarithm of a sound's power in bands that are equal on the mel scale: the front end of a classifier.
 
-    A window of :math:`w` seconds moves on by `hop` seconds a step. With the window's spectrum :math:`X` (Hann, by FFT)
-    and :math:`M_{bf}` the triangle of band b, whose weights sum to 1, a step is
+    A window of `window` seconds moves on by `hop` seconds a step. With X the spectrum of the window (Hann, by FFT) and
+    M the triangles of the bands, the weights of each of which sum to 1, a step is
 
-    .. math:: x_b = \log \max(\textit{floor}, \textstyle\sum_f M_{bf} |X_f|^2), \qquad
-              \text{mel}(f) = 2595 \log_{10}(1 + f / 700)
+    .. math::
+        x_b &= \log \max(\textit{floor}, \textstyle\sum_f M_{bf} |X_f|^2) \\
+        \text{mel}(f) &= 2595 \log_{10}(1 + f / 700)
 
     A window that the recording does not fill is left out, so that a recording that comes piece by piece gives the same
     steps; one that is shorter than a window is filled with silence. The bands are the channels of a map of one pixel:
