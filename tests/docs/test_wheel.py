@@ -10,7 +10,7 @@ import pytest
 
 from .pages import ROOT
 
-FILES = ("README.md", "CONTRIBUTING.md", "Makefile", "hubconf.py", "conftest.py", "pyproject.toml")
+FILES = ("README.md", "CONTRIBUTING.md", "Makefile", "hubconf.py", "conftest.py", "pyproject.toml", "tests/slow.txt")
 
 
 @pytest.mark.slow
@@ -21,8 +21,8 @@ def test_a_wheel_runs_every_example(tmp_path: Path) -> None:
         shutil.copy(ROOT / file, source)
     for file in FILES:
         (away / file).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / file, away)
-    for folder in ("docs", "model_cards", "tests/docs"):
+        shutil.copy(ROOT / file, away / file)
+    for folder in ("docs", "model_cards", "tests/docs", "tests/interop"):
         shutil.copytree(ROOT / folder, away / folder, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--quiet"]
     run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], tmp_path)
@@ -30,7 +30,7 @@ def test_a_wheel_runs_every_example(tmp_path: Path) -> None:
     run([*pip, "install", "--no-deps", "--no-index", "--target", str(installed), str(wheel)], tmp_path)
     where = run([sys.executable, "-c", "import convrnn_zoo; print(convrnn_zoo.__file__)"], away, installed)
     assert Path(where.strip()).is_relative_to(installed)
-    run([sys.executable, "-m", "pytest", "-q", "tests/docs/test_examples.py"], away, installed)
+    run([sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "tests/docs/test_examples.py"], away, installed)
 
 
 def run(command: list[str], directory: Path, path: Path | None = None) -> str:
