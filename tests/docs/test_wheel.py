@@ -30,7 +30,8 @@ def test_a_wheel_runs_every_example(tmp_path: Path) -> None:
     run([*pip, "install", "--no-deps", "--no-index", "--target", str(installed), str(wheel)], tmp_path)
     where = run([sys.executable, "-c", "import convrnn_zoo; print(convrnn_zoo.__file__)"], away, installed)
     assert Path(where.strip()).is_relative_to(installed)
-    run([sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "tests/docs/test_examples.py"], away, installed)
+    pytest_of_all = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow"]
+    run([*pytest_of_all, "tests/docs/test_examples.py"], away, installed)
 
 
 def run(command: list[str], directory: Path, path: Path | None = None) -> str:
