@@ -85,7 +85,7 @@ def drawn(confusion: Confusion, heading: str = "") -> Any:
     edge = 0.62 if len(names) <= 12 else 0.42  # inches of a cell; the counts of 30 classes still fit
     small = 10 if len(names) <= 12 else 8
     beside = 0.09 * max(map(len, names)) + 1.2
-    size = (max(3.6, edge * len(names) + beside + 1.0), max(2.8, edge * len(names) + beside + 0.4))
+    size = (max(3.6, edge * len(names) + beside + 1.8), max(2.8, edge * len(names) + beside + 0.4))
     figure = figure_module.Figure(figsize=size, dpi=100, layout="constrained")
     figure.suptitle(heading, fontsize=11)
     axis = figure.subplots()
