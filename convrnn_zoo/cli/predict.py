@@ -130,6 +130,8 @@ def _draw(model: Any, files: Sequence[Path], out: Path) -> None:
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path | None) -> None:
     if out is not None and out.suffix in (".png", ".svg"):
+        if as_json:
+            raise ValueError(f"--json came with {out}, a picture; ask for one of the two")
         _draw(model, files, out)
         return
     if out is not None and out.suffix != ".json":

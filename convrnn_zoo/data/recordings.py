@@ -176,6 +176,8 @@ class OwnSequences:
         """
         sounds = sorted(p for p in path.glob("*/*") if p.suffix.lower() in SOUNDS)
         if not sounds or any(path.glob("*.npz")):
+            if self.sound:
+                raise ValueError(f"{path} holds arrays and no sound that is read: leave data.sound out of the recipe")
             return None
         rate = self.sound.get("rate") or min(rate_of(file) for file in sounds)
         return LogMel(**{**self.sound, "rate": rate})

@@ -18,7 +18,8 @@ DECIBEL = math.log(10) / 10
 class Augment:
     """A recipe's table ``[augment]``: what is drawn anew for each recording and epoch.
 
-    The first two are for any sequence ``(T, C, *S)``, the others for the bands of :class:`~convrnn_zoo.LogMel`.
+    The first two are for any sequence ``(T, C, *S)``, the others for the bands of :class:`~convrnn_zoo.LogMel`: data
+    that are no sound are refused.
     Masked values become the mean of the training data.
 
     Args:
@@ -57,6 +58,11 @@ class Augment:
 
     def __post_init__(self) -> None:
         _entries.check(self, "augment.")
+
+    @property
+    def of_sound(self) -> list[str]:
+        """The entries that are set and mean something on the bands of sound alone."""
+        return [name for name in ("gain", "color", "hiss", "warp", "bands") if getattr(self, name)]
 
     def __call__(self, x: Tensor, mean: Tensor) -> Tensor:
         """A recording ``(T, C, *S)`` changed; `mean` ``(C,)`` is that of the data."""

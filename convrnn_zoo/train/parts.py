@@ -65,6 +65,9 @@ def split_of(
     found: Labelled = data[split] if isinstance(data, Mapping) else source.load(data, split, *given)
     names = found.label_names or getattr(source, "label_names", ())
     names = names or tuple(str(i) for i in range(int(found.labels.max()) + 1))
+    augment = recipe.augmentation()
+    if augment is not None and augment.of_sound and found.front_end is None:
+        raise ValueError(f"the recipe's augment has {', '.join(augment.of_sound)}, for sound, and the data are none")
     return shaped(found._replace(label_names=names), recipe)
 
 

@@ -81,6 +81,18 @@ def test_each_change_is_what_it_says():
     assert len(Augment(stretch=0.9, steps=9)(x[:1], mean)) >= 1
 
 
+def test_what_is_for_sound_is_refused_where_there_is_none(tmp_path):
+    np.savez(tmp_path / "a.npz", labels=["a", "b"] * 3, **{f"r{i}": np.ones((4, 5)) for i in range(6)})
+    for data, augment, told in (
+        ({}, {"gain": 3.0, "bands": 2}, "augment has gain, bands, for sound"),
+        ({"sound": {"bands": 9}}, {}, r"holds arrays and no sound .* leave data\.sound out"),
+    ):
+        recipe = dataclasses.replace(RECIPE, data={"kind": "sequences", "name": "a", **data}, augment=augment)
+        path = tmp_path if data else tmp_path / "a.npz"
+        with pytest.raises(ValueError, match=told):
+            split_of(sequences_of(recipe.data), recipe, path, "train")
+
+
 def test_entries_of_augment_are_checked():
     with pytest.raises(ValueError, match=r"augment\.gain must be at least 0, got -1"):
         dataclasses.replace(RECIPE, augment={"gain": -1})
@@ -152,6 +164,7 @@ def test_the_run_hears_files_as_it_was_trained_to(spoken, trained, tmp_path):
     assert f"{record.metrics[0].value:.2f} %" in run("eval", out, "--data", spoken)
     assert json.loads(run("info", out, "--json"))["sound"] == record.front_end.to_json()
     assert "reads its sequence in both directions" in run("predict", out, files[0], "-o", tmp_path / "a.png", code=1)
+    assert "ask for one of the two" in run("predict", out, files[0], "--json", "-o", tmp_path / "a.png", code=1)
     assert "pass one, or -o a .json" in run("predict", out, *files, "-o", tmp_path / "a.png", code=1)
     assert list(tmp_path.iterdir()) == []
 
