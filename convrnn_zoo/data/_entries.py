@@ -2,15 +2,18 @@
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union
 
 Table = TypeVar("Table")
+Known = TypeVar("Known")
 _WORDS: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "words", bool: "true or false", type(None): "nothing",
 }  # fmt: skip
+_BOUNDS = {"least": ("at least", operator.ge), "above": ("above", operator.gt), "most": ("at most", operator.le)}
 
 
 def entry(
@@ -75,17 +78,11 @@ def faults_of(name: str, value: Any, kind: Any, bounds: Mapping[str, Any]) -> st
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
-        if math.isinf(number) or (
-            math.isnan(number) and any(v is not None for k, v in bounds.items() if k[0] in "lam")
-        ):
+        if math.isinf(number) or (math.isnan(number) and any(bounds.get(key) is not None for key in _BOUNDS)):
             return f"{name} must be finite, got {number}"
-        for key, words, holds in (
-            ("least", "at least", lambda bound, x=number: x >= bound),
-            ("above", "above", lambda bound, x=number: x > bound),
-            ("most", "at most", lambda bound, x=number: x <= bound),
-        ):
+        for key, (words, holds) in _BOUNDS.items():
             bound = bounds.get(key)
-            if bound is not None and not holds(bound):
+            if bound is not None and not holds(number, bound):
                 return f"{name} must be {words} {bound:g}, got {value!r}"
     return None
 
@@ -128,3 +125,20 @@ def read(cls: type[Table], raw: Mapping[str, Any], where: str = "") -> Table:
     if missing or extra:
         raise ValueError(f"missing entries {missing}, unknown entries {extra}; known: {', '.join(fields)}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+
+
+def source_of(table: Mapping[str, Any], own: Mapping[str, type[Table]], sets: Mapping[str, Known]) -> Table | Known:
+    """The data that a recipe's table ``[data]`` tells of: a kind of one's own with its entries, or a known data set.
+
+    Raises:
+        ValueError: the kind is not known, or an entry will not do.
+    """
+    entries = dict(table)
+    kind = entries.pop("kind", None)
+    if kind in own:
+        return read(own[kind], entries, "data.")
+    if kind not in sets:
+        raise ValueError(f"the recipe's data.kind must be one of {', '.join([*own, *sets])}, got {kind!r}")
+    if entries:
+        raise ValueError(f"the recipe's data: {kind} takes no entry beside its kind, got {', '.join(entries)}")
+    return sets[kind]

@@ -24,7 +24,7 @@ class FrameSet(FrameSource):
     license: str
     where: str
     """One line on how a user gets the data."""
-    reader: Callable[[Path | None, str, int, int, str], Clips]
+    reader: Callable[[Path, str, int, int, str], Clips]
     split_words: str
     unit: str = ""
     step: float | None = None
@@ -36,7 +36,13 @@ class FrameSet(FrameSource):
     summed_over: int | None = 64 * 64
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
-        """See :class:`FrameSource`."""
+        """See :class:`FrameSource`.
+
+        Raises:
+            FileNotFoundError: no directory is given, or it does not hold the files.
+        """
+        if path is None:
+            raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {self.where}")
         return self.reader(path, split, inputs, horizon, self.where)
 
 
@@ -89,12 +95,4 @@ def frames_of(table: Mapping[str, Any]) -> FrameSource:
         >>> frames_of({"kind": "moving_mnist"}).title
         'Moving MNIST'
     """
-    entries = dict(table)
-    kind = entries.pop("kind", None)
-    if kind in OWN_FRAMES:
-        return _entries.read(OWN_FRAMES[kind], entries, "data.")
-    if kind not in FRAME_SETS:
-        raise ValueError(f"the recipe's data.kind must be one of {', '.join([*OWN_FRAMES, *FRAME_SETS])}, got {kind!r}")
-    if entries:
-        raise ValueError(f"the recipe's data: {kind} takes no entry beside its kind, got {', '.join(entries)}")
-    return FRAME_SETS[kind]
+    return _entries.source_of(table, OWN_FRAMES, FRAME_SETS)

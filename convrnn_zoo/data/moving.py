@@ -108,7 +108,7 @@ class MovingDigits(Clips):
         return torch.stack(places, dim=-1)
 
 
-def load_moving(directory: Path | None, split: str, inputs: int, horizon: int, where: str) -> MovingDigits:
+def load_moving(directory: Path, split: str, inputs: int, horizon: int, where: str) -> MovingDigits:
     """The generator on the images of a split, from the idx files of a directory, packed or not.
 
     Args:
@@ -118,10 +118,8 @@ def load_moving(directory: Path | None, split: str, inputs: int, horizon: int, w
         where: how a user gets the files, for the error.
 
     Raises:
-        FileNotFoundError: no directory is given, or it does not hold the file.
+        FileNotFoundError: the directory does not hold the file.
     """
-    if directory is None:
-        raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {where}")
     for name in (FILES[split], f"{FILES[split]}.gz"):
         if (directory / name).is_file():
             return MovingDigits(read_idx(directory / name), inputs + horizon)

@@ -18,6 +18,19 @@ from .stores import load_store
 log = logging.getLogger(__name__)
 
 
+def given(path: Path | None, name: str) -> Path:
+    """The path of some data of one's own.
+
+    Raises:
+        FileNotFoundError: none is given, or there is nothing.
+    """
+    if path is None:
+        raise FileNotFoundError(f"no data given for {name}; pass --data FILE or DIR")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there; --data takes the file or the directory of {name}")
+    return path
+
+
 def in_parts(names: Sequence[str], split: str | tuple[str, ...], part: str, instead: str = "time") -> list[int]:
     """Which of some named things, such as files, are of a part: the last third is the test, or what patterns name.
 
@@ -101,6 +114,11 @@ class OwnFrames(FrameSource):
         files = words[self.split] if isinstance(self.split, str) else f"the files {', '.join(self.split)}"
         return f"{where} of {files}"
 
+    @property
+    def distance(self) -> int:
+        """Pixels from where a crop may begin to where the next may."""
+        return self.stride or max(1, (self.crop or 8) // 8)
+
     def events(self, path: Path) -> list[Event]:
         """Every file at a path as an event."""
         raise NotImplementedError(f"{type(self).__name__} must read its files")
@@ -112,14 +130,10 @@ class OwnFrames(FrameSource):
             FileNotFoundError: there is no such path, or no file of the kind.
             ValueError: a file is broken, sizes differ, or no sequence is long enough.
         """
-        if path is None:
-            raise FileNotFoundError(f"no data given for {self.name}; pass --data FILE or DIR")
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is not there; --data takes the file or the directory of {self.name}")
+        path = given(path, self.name)
         events = self.events(path)
         sizes = {tuple(e.frames.shape[2:] if self.crop is None else ()) for e in events}
-        channels = {e.frames.shape[1] for e in events}
-        if len(sizes) > 1 or len(channels) > 1:
+        if len(sizes) > 1 or len({e.frames.shape[1] for e in events}) > 1:
             listed = ", ".join(f"{e.name} {'×'.join(map(str, e.frames.shape[1:]))}" for e in events[:6])
             raise ValueError(
                 f"{path}: expected frames of one size (C×H×W), got {listed}; give data.crop in the recipe, or files of "
@@ -139,11 +153,9 @@ class OwnFrames(FrameSource):
         parts = [p for e in events for p in self.whole_parts(e)]
         if self.split == "time":
             parts = [part_of(p, split, inputs) for p in parts]
-        stride = self.stride or max(1, (self.crop or 8) // 8)
+        turn = self.turn and split == "train"
         try:
-            return Crops(
-                parts, inputs + horizon, self.crop, stride, self.wet, self.known, self.turn and split == "train"
-            )
+            return Crops(parts, inputs + horizon, self.crop, self.distance, self.wet, self.known, turn)
         except ValueError as e:
             raise ValueError(f"{path}: the {split} part: {e}") from e
 
@@ -161,9 +173,7 @@ class OwnFrames(FrameSource):
                 f"data.step is {self.step:g}; correct one of them"
             )
         if len(parts) > 1:
-            log.warning(
-                "%s: time has %d gaps; no sequence reaches over one", event.name, len(parts) - 1,
-            )  # fmt: skip
+            log.warning("%s: time has %d gaps; no sequence reaches over one", event.name, len(parts) - 1)
         return parts
 
 

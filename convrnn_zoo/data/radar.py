@@ -128,7 +128,7 @@ def read_events(directory: Path, coarsen: int = 1) -> list[Event]:
     return events
 
 
-def load_rain(directory: Path | None, split: str, inputs: int, horizon: int, where: str) -> Crops:
+def load_rain(directory: Path, split: str, inputs: int, horizon: int, where: str) -> Crops:
     """Crops of 128×128 km at 2 km of every event below a directory; its last third in time is the test split.
 
     Args:
@@ -139,10 +139,8 @@ def load_rain(directory: Path | None, split: str, inputs: int, horizon: int, whe
         where: how a user gets the files, for the error.
 
     Raises:
-        FileNotFoundError: no directory is given, or it holds no radar file.
+        FileNotFoundError: the directory holds no radar file.
     """
-    if directory is None:
-        raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {where}")
     events = read_events(directory, COARSEN)
     if not events:
         patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())

@@ -13,7 +13,7 @@ from .._extras import need
 from ..models import LogMel
 from . import _entries
 from ._entries import entry
-from .own import in_parts
+from .own import given, in_parts
 from .sound import rate_of, read_sound
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
@@ -214,10 +214,7 @@ class OwnSequences:
             FileNotFoundError: no path is given, or there is nothing of the kind.
             ValueError: a file is broken, or a part is empty.
         """
-        if path is None:
-            raise FileNotFoundError(f"no data given for {self.name}; pass --data FILE or DIR")
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is not there; --data takes the file or the directory of {self.name}")
+        path = given(path, self.name)
         front_end = front_end or self.front_end(path)
         found = self.recordings(path, front_end)
         classes = sorted({r.label for r in found}, key=natural)

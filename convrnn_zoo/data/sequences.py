@@ -123,13 +123,4 @@ def sequences_of(table: Mapping[str, Any]) -> LabelledSet | OwnSequences:
         >>> sequences_of({"kind": "japanese_vowels"}).title
         'JapaneseVowels'
     """
-    entries = dict(table)
-    kind = entries.pop("kind", None)
-    if kind in OWN_SEQUENCES:
-        return _entries.read(OWN_SEQUENCES[kind], entries, "data.")
-    if kind not in DATA_SETS:
-        known = ", ".join([*OWN_SEQUENCES, *DATA_SETS])
-        raise ValueError(f"the recipe's data.kind must be one of {known}, got {kind!r}")
-    if entries:
-        raise ValueError(f"the recipe's data: {kind} takes no entry beside its kind, got {', '.join(entries)}")
-    return DATA_SETS[kind]
+    return _entries.source_of(table, OWN_SEQUENCES, DATA_SETS)

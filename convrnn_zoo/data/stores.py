@@ -199,8 +199,7 @@ def sizes_of(kind: Any, stack: Stack, length: int) -> Windows:
             raise ValueError(
                 f"{stack.name}: its steps are {step:g} minutes and the recipe's data.step is {kind.step:g}; correct it"
             )
-    stride = kind.stride or max(1, (kind.crop or 8) // 8)
-    return Windows(length, kind.crop or height, kind.crop or width, 1, stride)
+    return Windows(length, kind.crop or height, kind.crop or width, 1, kind.distance)
 
 
 def every_window(stack: Stack, windows: Windows, sampling: Sampling, missing: float | None) -> Tensor:
