@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,3 +37,15 @@ def whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text as UTF-8, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_end(path: Path, ends: Sequence[str]) -> None:
+    """Raises ValueError where the name of a file to write does not end as one of those that are known."""
+    if path.suffix not in ends:
+        raise ValueError(f"{path}: expected a name that ends in {', '.join(ends)}")

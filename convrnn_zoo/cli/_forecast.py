@@ -1,7 +1,6 @@
 """A forecast of the frames of files, as numbers or pictures."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from .._whole import whole
+from .._whole import check_end, whole, write_text
 from ..data.radar import COARSEN
 from ..models import Forecaster, Preprocessing
+from ..train._values import finite
 from ..train.apply import preprocessing_of
 from ..train.pictures import Panels, motion, save, strip
 from ..train.recipe import ForecasterRecipe, Recipe
@@ -118,13 +118,6 @@ def errors(made: Forecast) -> dict[str, float | None]:
     return {"mean squared error": finite(ours), "of the last frame": finite(still)}
 
 
-def finite(value: Any) -> Any:
-    """A number, or nested lists of such, with None for NaN: JSON knows none."""
-    if isinstance(value, list):
-        return [finite(v) for v in value]
-    return None if math.isnan(value) else value
-
-
 def as_json(made: Forecast) -> str:
     """A forecast with its numbers as JSON; what is not known is null."""
     return json.dumps({**facts(made), "forecast": finite(made.forecast.tolist())}, ensure_ascii=False) + "\n"
@@ -152,7 +145,7 @@ def _panels(made: Forecast) -> Panels:
 
 
 def _write_npy(made: Forecast, path: Path) -> None:
-    with path.open("wb") as file:
+    with whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, made.forecast.numpy())
 
 
@@ -162,25 +155,15 @@ def _write_npz(made: Forecast, path: Path) -> None:
         "forecast": made.forecast.numpy(), "unit": made.values.unit, "step": made.values.step or np.nan,
         **({"labels": np.array(ahead)} if ahead else {}),
     }  # fmt: skip
-    with path.open("wb") as file:
+    with whole(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def _write_json(made: Forecast, path: Path) -> None:
-    path.write_text(as_json(made), encoding="utf-8")
-
-
-NUMBERS: dict[str, Callable[[Forecast, Path], None]] = {
-    ".npy": _write_npy, ".npz": _write_npz, ".json": _write_json,
+NUMBERS: dict[str, Callable[[Forecast, Path], Any]] = {
+    ".npy": _write_npy, ".npz": _write_npz, ".json": lambda made, path: write_text(path, as_json(made)),
 }  # fmt: skip
 """How a forecast is written as numbers, by the end of the file's name."""
 ENDS = (*NUMBERS, ".png", ".gif", ".mp4")
-
-
-def check_out(out: Path) -> None:
-    """Refuses a name of which nothing is known to write."""
-    if out.suffix not in ENDS:
-        raise ValueError(f"{out}: expected a name that ends in {', '.join(ENDS[:-1])} or {ENDS[-1]}")
 
 
 def write_forecast(made: Forecast, out: Path) -> None:
@@ -189,10 +172,9 @@ def write_forecast(made: Forecast, out: Path) -> None:
     Raises:
         ValueError: the name ends otherwise.
     """
-    check_out(out)
+    check_end(out, ENDS)
     if out.suffix in NUMBERS:
-        with whole(out) as temporary:
-            NUMBERS[out.suffix](made, temporary)
+        NUMBERS[out.suffix](made, out)
         return
     heading = f"{made.model}: {made.file}"
     panels = _panels(made)

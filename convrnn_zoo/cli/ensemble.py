@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._whole import whole
+from .._whole import check_end, whole
 from ..models import EnsembleForecaster, from_pretrained
 from ._text import columns
 from .predict import words_to_stderr
@@ -51,8 +51,7 @@ def ensemble(
     from ._forecast import check_kind, values_of
     from ._frames import read_frames
 
-    if out.suffix not in ENDS:
-        raise ValueError(f"{out}: expected a name that ends in {' or '.join(ENDS)}")
+    check_end(out, ENDS)
     with words_to_stderr():
         model = from_pretrained(name)
         if not isinstance(model, EnsembleForecaster):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from .._whole import whole
+from .._whole import check_end, write_text
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
 from ..train.apply import data_of
 from ..train.classify import evaluate_classifier
 from ..train.forecast import split_of
+from ..train.pictures import DRAWN
 from ..train.scores import Scores, better, curves, evaluate, mean, to_json
 from ._text import columns
 
@@ -49,10 +50,9 @@ def eval_weights(
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
     convrnn-zoo eval run --data clips --confusion confusion.png
     """
-    if curve is not None and curve.suffix not in (".png", ".svg"):
-        raise ValueError(f"{curve}: expected a name that ends in .png or .svg")
-    if matrix is not None:
-        confusion.check_name(matrix)
+    for picture, ends in ((curve, DRAWN), (matrix, confusion.KINDS)):
+        if picture is not None:
+            check_end(picture, ends)
     model = from_pretrained(name).eval()
     chosen = recipe_of(model, name, recipe)
     if chosen.architecture != model.pretrained_cfg["architecture"]:
@@ -63,8 +63,9 @@ def eval_weights(
         if curve is not None or sequences is not None:
             raise ValueError(f"{name} is a classifier, which has no lead times: leave --curve and --sequences out")
         accuracies, found = evaluate_classifier(model, chosen, data)
-        told = {k: {"accuracy": [v]} for k, v in accuracies.items()}
-        write(json_file, json.dumps({**told, **found.to_json()}, indent=2, ensure_ascii=False) + "\n")
+        if json_file is not None:
+            told = {k: {"accuracy": [v]} for k, v in accuracies.items()}
+            write_text(json_file, json.dumps({**told, **found.to_json()}, indent=2, ensure_ascii=False) + "\n")
         if matrix is not None:
             confusion.write(found, matrix, f"{chosen.weights}: {accuracies['prediction']:.1f} % right")
         click.echo(columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies)))
@@ -75,7 +76,8 @@ def eval_weights(
         raise ValueError(f"{name} forecasts and has no classes to take for one another: leave --confusion out")
     source = data_of(chosen)
     scores = evaluate(model, chosen, split_of(source, chosen, data, "test"), sequences, progress=not quiet)
-    write(json_file, to_json(scores))
+    if json_file is not None:
+        write_text(json_file, to_json(scores))
     if curve is not None:
         curves(scores, curve, f"{chosen.weights} on {source.title}")
     click.echo(table_of(scores))
@@ -88,13 +90,6 @@ def recipe_of(model: ZooModel, name: str, recipe: str | None) -> Recipe:
     if model.record is None:
         raise ValueError(f"{name} has no record, so nobody says how it was trained; pass --recipe")
     return Recipe.parse(model.record.recipe)
-
-
-def write(path: Path | None, text: str) -> None:
-    """Writes a text, whole or not at all, where a path is given."""
-    if path is not None:
-        with whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
 
 
 def table_of(scores: Scores) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .._whole import whole
+from .._whole import write_text
 from ..hub import from_pretrained, push_to_hub, save_pretrained
 from ..models import HubAccessError
 from ..models._config import CARD
@@ -53,8 +53,7 @@ def pull(repo_id: str, revision: str | None, into: Path | None) -> None:
             except HubAccessError as e:
                 click.echo(f"its card is made anew: {e}", err=True)
             else:
-                with whole(into / CARD) as temporary:
-                    temporary.write_text(card, encoding="utf-8")
+                write_text(into / CARD, card)
         save_pretrained(model, into)
     cfg = model.pretrained_cfg
     parameters = sum(p.numel() for p in model.parameters())

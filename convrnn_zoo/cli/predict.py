@@ -10,7 +10,7 @@ from typing import Any
 import click
 import torch
 
-from .._whole import whole
+from .._whole import check_end, write_text
 from ..data import read_sound
 from ..data.recordings import SOUNDS
 from ..models import Forecaster, ZooModel, from_pretrained
@@ -101,7 +101,7 @@ def _forecast(
     if out is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(forecasts.ENDS)}) or --json")
     if out is not None:
-        forecasts.check_out(out)
+        check_end(out, forecasts.ENDS)
     made = forecasts.forecast_of(model, name, files, recipe=recipe, inputs=inputs, horizon=horizon)
     if out is not None:
         forecasts.write_forecast(made, out)
@@ -161,8 +161,7 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path |
         table += [(n, p.label, f"{p.probability:.3f}") for n, p in zip(named, found, strict=True)]
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if out is not None:
-        with whole(out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(out, text)
     if as_json:
         click.echo(text, nl=False)
     elif out is None:

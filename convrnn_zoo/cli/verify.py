@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .._whole import whole
+from .._whole import write_text
 from ..data.rain_events import EVENTS, load_event
 from ..models import create_model
 from ..train.nowcast_pictures import draw_beside, draw_ensembles, draw_scores
@@ -37,8 +37,7 @@ def verify_weights(
     rain = [load_event(data, event) for event in EVENTS if not names or event.name in names]
     scores = score_nowcast(model, rain, members)
     if json_file is not None:
-        with whole(json_file) as temporary:
-            temporary.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(json_file, json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
     if pictures is not None:
         for event in rain:
             window = list(windows(event.frames))[-1]

@@ -6,6 +6,7 @@ import io
 import itertools
 import re
 import warnings
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,14 @@ from .._extras import need
 from .radar import COARSEN, STEP, read_fmi, time_of
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is printed and nobody warned: pysteps prints its settings when imported, and warns where it copes."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def quiet_pysteps(module: str = "") -> Any:
     """pysteps, or a module of it by name; its settings are not printed.
 
@@ -25,8 +34,7 @@ def quiet_pysteps(module: str = "") -> Any:
         ImportError: pysteps or OpenCV is not installed.
     """
     need("cv2", "nowcast")
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pysteps prints its settings when imported, and warns where it copes
+    with quiet():
         pysteps = need("pysteps", "nowcast")
         return importlib.import_module(f"pysteps.{module}") if module else pysteps
 

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._extras import need
-from .._whole import whole
+from .._whole import check_end
 from ..models import Stream
 from ..models._base import evaluating
+from .pictures import DRAWN, new_figure, save_figure
 
 NAMED = 0.15
 """Classes whose probability never comes so high are drawn in grey and not named."""
@@ -42,15 +42,10 @@ def draw_answers(model: Any, wave: Tensor, rate: int, path: Path, heading: str =
         ValueError: see :func:`answers`; the name ends in something else than .png or .svg.
         ImportError: matplotlib is missing; with the command that installs it.
     """
-    if path.suffix not in (".png", ".svg"):
-        raise ValueError(f"{path}: expected a name that ends in .png or .svg")
-    figure_module = need("matplotlib.figure", "draw")
-    backend = need("matplotlib.backends.backend_agg", "draw")
+    check_end(path, DRAWN)
+    figure = new_figure(7.2, 4.0, heading)  # which says what is missing before the model is asked
     seconds, probabilities = answers(model, wave, rate)
     labels = model.pretrained_cfg.get("label_names") or [str(i) for i in range(probabilities.shape[1])]
-    figure = figure_module.Figure(figsize=(7.2, 4.0), dpi=100, layout="constrained")
-    backend.FigureCanvasAgg(figure)
-    figure.suptitle(heading, fontsize=11)
     sound, answer = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     sound.plot(torch.arange(len(wave)) / rate, wave, color="#4292c6", linewidth=0.5)
     sound.set_ylabel("sound")
@@ -66,5 +61,4 @@ def draw_answers(model: Any, wave: Tensor, rate: int, path: Path, heading: str =
     answer.legend(loc="upper left", fontsize=9, frameon=False)
     for axis in (sound, answer):
         axis.spines[["top", "right"]].set_visible(False)
-    with whole(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:])
+    save_figure(figure, path)

@@ -1,15 +1,15 @@
 """Forecasts without a model, which a trained one has to beat."""
 
-import contextlib
-import io
-import warnings
+import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from .._extras import need
+from ..data.rain_events import quiet, quiet_pysteps
 
+DRY, DRIEST = -15.0, 0.1
+"""What dry pixels are in dB, and the rate in mm/h from which on rain is rain: those of pysteps' examples."""
 Baseline = Callable[[Tensor, int], Tensor]
 """Makes frames ``(N, horizon, C, H, W)`` of input frames ``(N, T, C, H, W)``, both in the unit of the data."""
 
@@ -43,15 +43,58 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
         Pulkkinen, S. et al. (2019). Pysteps: an open-source Python library for probabilistic precipitation nowcasting
         (v1.0). https://doi.org/10.5194/gmd-12-4185-2019
     """
-    need("cv2", "nowcast")
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pysteps prints its settings when imported, and warns where it copes
-        pysteps = need("pysteps", "nowcast")
+    pysteps = quiet_pysteps()
+    with quiet():
         motion_of, drift = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
         frames = inputs.double().movedim(2, 1).flatten(0, 1).numpy()  # (N·C, T, H, W)
         made = torch.stack([torch.from_numpy(drift(x[-1], motion_of(x), horizon)) for x in frames])
     made = made.unflatten(0, (inputs.shape[0], inputs.shape[2])).movedim(1, 2).to(inputs.dtype)
     return torch.where(made.isnan(), last_frame(inputs, horizon), made)
+
+
+def steps(
+    frames: Tensor, horizon: int, *, members: int = 20, minutes: float = 5.0, kilometres: float = 2.0, seed: int = 0
+) -> Tensor:
+    """An ensemble of nowcasts by pysteps' STEPS as its examples set it up: ``(members, horizon, H, W)`` in mm/h.
+
+    It is the field's stochastic nowcast: what probabilities of rain are compared with.
+
+    Args:
+        frames: ``(T, H, W)`` in mm/h, three or more; unknown pixels are read as dry.
+        horizon: frames to forecast.
+        members: of the ensemble.
+        minutes: from one frame to the next.
+        kilometres: a pixel's edge.
+        seed: of the noise.
+
+    Raises:
+        ImportError: pysteps or OpenCV is not installed.
+
+    Reference:
+        Bowler, N. E. et al. (2006). STEPS: A probabilistic precipitation forecasting scheme which merges an
+        extrapolation nowcast with downscaled NWP. https://doi.org/10.1256/qj.04.100
+    """
+    pysteps = quiet_pysteps()
+    to_db = pysteps.utils.transformation.dB_transform
+    with quiet():
+        rate, _ = to_db(frames.nan_to_num(0).double().numpy(), threshold=DRIEST, zerovalue=DRY)
+        threshold = 10 * math.log10(DRIEST)
+        made = pysteps.nowcasts.get_method("steps")(
+            rate[-3:],
+            pysteps.motion.get_method("LK")(rate),
+            horizon,
+            n_ens_members=members,
+            n_cascade_levels=6,
+            precip_thr=threshold,
+            kmperpixel=kilometres,
+            timestep=minutes,
+            noise_method="nonparametric",
+            vel_pert_method="bps",
+            mask_method="incremental",
+            seed=seed,
+        )
+        made, _ = to_db(made, threshold=threshold, inverse=True)
+    return torch.as_tensor(made, dtype=torch.float32)
 
 
 BASELINES: Mapping[str, Baseline] = {"last frame": last_frame, "zero": zero, "extrapolation": extrapolation}

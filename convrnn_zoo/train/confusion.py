@@ -1,17 +1,18 @@
 """Confusion matrices: how many of each class were taken for which, as numbers, tables and pictures."""
 
 import csv
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from .._extras import need
-from .._whole import whole
+from .._whole import check_end, whole
 from ..data import Labelled
+from ._values import finite
+from .pictures import DRAWN, new_figure, save_figure
 
-KINDS = (".png", ".svg", ".csv")
+KINDS = (*DRAWN, ".csv")
 """What the file of a confusion matrix may be."""
 
 
@@ -41,7 +42,7 @@ class Confusion(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """As JSON may hold it: recall in per cent, null of a class that never came."""
         return {
-            "recall": {k: None if math.isnan(v) else 100 * v for k, v in self.recall.items()},
+            "recall": finite({k: 100 * v for k, v in self.recall.items()}),
             "confusion": {"classes": list(self.label_names), "counts": self.counts.tolist()},
         }
 
@@ -52,42 +53,32 @@ def confusion_of(logits: Tensor, data: Labelled) -> Confusion:
     return Confusion(count(logits, data.labels, logits.shape[1]), data.label_names)
 
 
-def check_name(path: Path) -> None:
-    """Raises ValueError where the name of a file does not end as one of a confusion matrix."""
-    if path.suffix not in KINDS:
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(KINDS)}")
-
-
 def write(confusion: Confusion, path: Path, heading: str = "") -> None:
     """Writes a picture, or a table of counts; whole or not at all.
 
     Raises:
         ValueError: the name ends otherwise.
     """
-    check_name(path)
-    with whole(path) as temporary:
-        if path.suffix == ".csv":
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                table = csv.writer(file)
-                table.writerow(["true class", *confusion.label_names])
-                table.writerows(
-                    [name, *row] for name, row in zip(confusion.label_names, confusion.counts.tolist(), strict=True)
-                )
-            return
-        drawn(confusion, heading).savefig(temporary, format=path.suffix.lstrip("."))
+    check_end(path, KINDS)
+    if path.suffix != ".csv":
+        save_figure(drawn(confusion, heading), path)
+        return
+    names = confusion.label_names
+    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["true class", *names])
+        table.writerows([name, *row] for name, row in zip(names, confusion.counts.tolist(), strict=True))
 
 
 def drawn(confusion: Confusion, heading: str = "") -> Any:
     """A figure: counts in cells, which are the darker the larger their share of the true class is."""
-    figure_module = need("matplotlib.figure", "draw")
     names, counts = [shortened(name) for name in confusion.label_names], confusion.counts
     shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).numpy()
     edge = 0.62 if len(names) <= 12 else 0.42  # inches of a cell; the counts of 30 classes still fit
     small = 10 if len(names) <= 12 else 8
     beside = 0.09 * max(map(len, names)) + 1.2
-    size = (max(3.6, edge * len(names) + beside + 1.8), max(2.8, edge * len(names) + beside + 0.4))
-    figure = figure_module.Figure(figsize=size, dpi=100, layout="constrained")
-    figure.suptitle(heading, fontsize=11)
+    square = edge * len(names) + beside
+    figure = new_figure(max(3.6, square + 1.8), max(2.8, square + 0.4), heading)
     axis = figure.subplots()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(names))

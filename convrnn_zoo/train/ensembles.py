@@ -1,16 +1,14 @@
 """Ensembles of forecasts: how good they are, and their pictures."""
 
-import contextlib
-import io
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._extras import need
+from ..data.rain_events import quiet
 from ..models import Preprocessing
-from .pictures import DPI, UNKNOWN, WIDTH, paint_of, pixels_of
+from .pictures import UNKNOWN, WIDTH, new_figure, paint_of, pixels_of
 
 
 def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
@@ -35,8 +33,7 @@ def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
         raise ValueError(
             f"expected members (M, T, H, W) of truth (T, H, W), got {tuple(members.shape)} and {tuple(truth.shape)}"
         )
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pysteps prints its settings when imported
+    with quiet():
         probability = need("pysteps.verification.probscores", "nowcast")
     made, true = members.double(), truth.double()
     error = (made.mean(0) - true).square()
@@ -89,10 +86,7 @@ def ensemble_strip(
     chance = {"cmap": need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN), "vmin": 0, "vmax": 1}
     edge = WIDTH / max(len(times), 4)
     height = edge * members.shape[-2] / members.shape[-1]
-    size = (edge * len(times) + 1.6, len(rows) * (height + 0.3) + 0.6)
-    figure = need("matplotlib.figure", "draw").Figure(figsize=size, dpi=DPI, layout="constrained")
-    need("matplotlib.backends.backend_agg", "draw").FigureCanvasAgg(figure)
-    figure.suptitle(heading, fontsize=11)
+    figure = new_figure(edge * len(times) + 1.6, len(rows) * (height + 0.3) + 0.6, heading)
     axes = figure.subplots(len(rows), len(times), squeeze=False)
     for (title, frames), line in zip(rows.items(), axes, strict=True):
         is_chance = title.startswith("P(")

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..data.rain_events import Rain
 from ..models import Metric
-from .baselines import extrapolation
-from .steps import steps
+from .baselines import extrapolation, steps
 from .verify import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
 
 MEMBERS = 20

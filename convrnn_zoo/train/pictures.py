@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from .._whole import whole
+from .._whole import check_end, whole
 from ..models import Preprocessing
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -18,6 +18,8 @@ HEAVIEST, DRY, UNKNOWN, DPI = "#800060", "#ffffff", "#c8c8c8", 100
 WIDTH, MOTION_WIDTH = 12.0, 7.2
 """Of a strip and of pictures in motion, in inches."""
 DIFFERENCE = "forecast − truth"
+DRAWN = (".png", ".svg")
+"""What the file of a figure may be."""
 
 
 class Panels(NamedTuple):
@@ -36,6 +38,19 @@ class Panels(NamedTuple):
         if self.labels and i < len(self.labels):
             return self.labels[i]
         return f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
+
+
+def new_figure(width: float, height: float, heading: str = "", dpi: int = DPI) -> Any:
+    """An empty figure of matplotlib's, in inches."""
+    figure = need("matplotlib.figure", "draw").Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    figure.suptitle(heading, fontsize=11)
+    return figure
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure as the name says, whole or not at all."""
+    with whole(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip("."))
 
 
 class Paint(NamedTuple):
@@ -87,16 +102,11 @@ def figure_of(
     A frame is a difference where the title of its row, or its title, says so.
     """
     paint = paint_of(scale)
-    figure_module = need("matplotlib.figure", "draw")
-    backend = need("matplotlib.backends.backend_agg", "draw")
     count = max(map(len, columns))
     first = next(iter(rows[0][1].values()))
     edge = width / max(count, 4)
     height = edge * first.shape[0] / first.shape[1]
-    size = (edge * count + 0.9, len(rows) * (height + 0.3) + 1.1)
-    figure = figure_module.Figure(figsize=size, dpi=DPI, layout="constrained")
-    backend.FigureCanvasAgg(figure)
-    figure.suptitle(heading, fontsize=11)
+    figure = new_figure(edge * count + 0.9, len(rows) * (height + 0.3) + 1.1, heading)
     axes = figure.subplots(len(rows), count, squeeze=False)
     shown: dict[bool, list[Any]] = {False: [], True: []}
     for (title, frames), times, line in zip(rows, columns, axes, strict=True):
@@ -135,9 +145,9 @@ def figure_of(
 
 def pixels_of(figure: Any) -> Any:
     """A figure as Pillow's image."""
-    figure.canvas.draw()
-    image = need("PIL.Image", "draw")
-    return image.fromarray(need("numpy", "train").asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    canvas = need("matplotlib.backends.backend_agg", "draw").FigureCanvasAgg(figure)
+    canvas.draw()
+    return need("PIL.Image", "draw").fromarray(need("numpy", "train").asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 12) -> Any:
@@ -195,16 +205,12 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
         ValueError: the name ends otherwise.
         ImportError: the extra `video` is not installed, for an MP4.
     """
-    kinds: dict[str, dict[str, Any]] = {
-        ".png": {"format": "PNG"},
-        ".gif": {
-            "format": "GIF", "save_all": True, "append_images": pictures[1:], "duration": milliseconds, "loop": 0,
-        },
-    }  # fmt: skip
-    if path.suffix not in (*kinds, ".mp4"):
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(kinds)} or .mp4")
+    check_end(path, (".png", ".gif", ".mp4"))
+    first, *others = pictures
     with whole(path) as temporary:
         if path.suffix == ".mp4":
             save_video(pictures, temporary, milliseconds)
-            return
-        pictures[0].save(temporary, **kinds[path.suffix])
+        elif path.suffix == ".gif":
+            first.save(temporary, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+        else:
+            first.save(temporary, "PNG")

@@ -12,7 +12,7 @@ from ..data import _entries
 from ..data._entries import entry
 from ..models import ZooModel, create_model
 from ..models._registry import entry_points
-from ._toml import toml
+from ._values import toml
 from .augment import Augment
 
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}

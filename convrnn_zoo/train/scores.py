@@ -6,19 +6,19 @@ import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._extras import need
-from .._whole import whole
 from ..data import Clips
 from ..data._set import FrameSource
 from ..models import Forecaster, Metric
+from ._values import finite
 from .apply import data_of, preprocessing_of
 from .baselines import BASELINES, Baseline
 from .fit import progress_bar
+from .pictures import new_figure, save_figure
 from .recipe import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
@@ -228,11 +228,10 @@ def metrics_of(scores: Scores, data: FrameSource) -> tuple[Metric, ...]:
 
 def curves(scores: Scores, path: Path, heading: str) -> None:
     """A picture of every metric over lead time, a line a method; written whole or not at all."""
-    figure_module: Any = need("matplotlib.figure", "draw")
     names = list(scores["forecast"])
     columns = min(len(names), 4)
     lines = -(-len(names) // columns)
-    figure = figure_module.Figure(figsize=(3.6 * columns, 2.8 * lines), dpi=100, layout="constrained")
+    figure = new_figure(3.6 * columns, 2.8 * lines)
     figure.suptitle(heading)
     for axis, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
         for method, values in scores.items():
@@ -242,14 +241,9 @@ def curves(scores: Scores, path: Path, heading: str) -> None:
     for axis in figure.axes[len(names) :]:
         axis.set_visible(False)
     figure.axes[0].legend(fontsize=8)
-    with whole(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.lstrip("."))
+    save_figure(figure, path)
 
 
 def to_json(scores: Scores) -> str:
     """The scores as JSON, null for what is not finite."""
-    plain = {
-        method: {k: [v if math.isfinite(v) else None for v in values] for k, values in by.items()}
-        for method, by in scores.items()
-    }
-    return json.dumps(plain, indent=2) + "\n"
+    return json.dumps(finite(scores), indent=2) + "\n"

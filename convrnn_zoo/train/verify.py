@@ -1,7 +1,6 @@
 """Nowcasts verified on rain events by the field's own scores, those of pysteps, by lead time and by window."""
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from .._extras import need
 from ..data.rain_events import quiet_pysteps
+from ._values import finite
 
 Nowcast = Callable[[Tensor, int], Tensor]
 """Frames ``(T, H, W)`` in mm/h to rates ``(horizon, H, W)``."""
@@ -178,6 +178,6 @@ def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int
     return out
 
 
-def _numbers(values: Any) -> list[float | None]:
+def _numbers(values: Any) -> Any:
     """As JSON may hold them: NaN is null."""
-    return [float(v) if math.isfinite(v) else None for v in values]
+    return finite(np.asarray(values, dtype=float).tolist())

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .._whole import whole
+from .._whole import write_text
 from ..hub import save_pretrained
 from ..hub._files import model_config
 from ..models import Metric, Weights
@@ -81,5 +81,4 @@ def write_repository(recipe: Recipe, model: Any, record: Weights, into: Path) ->
     model.record = record
     save_pretrained(model, into)
     for name, text in {RECIPE: recipe.to_toml(), RECORD: record.to_json()}.items():
-        with whole(into / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(into / name, text)
