@@ -1,8 +1,9 @@
 """Classifiers of sequences: from a recipe to weights with a record of what they reach."""
 
+import dataclasses
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from .._extras import need
 from ..data import Labelled, sequences_of
-from ..models import Metric, Weights
+from ..models import Metric, Weights, ZooModel
 from .confusion import Confusion, confusion_of
 from .fit import fingerprint, fit
 from .launch import launched
@@ -27,7 +28,7 @@ from .weights import writable, write_weights
 class Run(NamedTuple):
     """One seed: the model, and its accuracy on the test split, with the lengths and, if that is compared, without."""
 
-    model: nn.Module
+    model: ZooModel
     accuracy: float
     accuracy_reading_padding: float
 
@@ -52,6 +53,11 @@ def accuracy(model: nn.Module, data: Labelled, **how: Any) -> float:
     score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
     logits = logits_of(model, data, **how)
     return score(logits, data.labels, logits.shape[1], average="micro").item()
+
+
+def percent(fraction: float) -> float:
+    """As records tell it."""
+    return round(100 * fraction, 2)
 
 
 def at_once(data: Labelled, recipe: ClassifierRecipe) -> int | None:
@@ -161,12 +167,11 @@ class Evaluation(NamedTuple):
     confusion: Confusion
 
 
-def evaluate_classifier(model: nn.Module, recipe: ClassifierRecipe, data: Any) -> Evaluation:
+def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any) -> Evaluation:
     """The accuracy of a model on the test part of its data, in per cent, beside that of the commonest class."""
     source = sequences_of(recipe.data)
-    ear: Any = model.front_end
-    train, test = (split_of(source, recipe, data, split, ear) for split in ("train", "test"))
-    names: Any = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
+    train, test = (split_of(source, recipe, data, split, model.front_end) for split in ("train", "test"))
+    names = model.pretrained_cfg.get("label_names")
     if names and tuple(names) != test.label_names:
         raise ValueError(
             f"the data's classes are {', '.join(test.label_names)}, and the model's are {', '.join(names)}; pass the "
@@ -203,56 +208,41 @@ def train_classifier(
             for seed in recipe.seeds
         ]  # fmt: skip
 
+    tested = f"{source.split_words} ({len(test.labels)})"
+
+    def metric(name: str, value: float, of: Sequence[float] = (), note: str = "", split: str = tested) -> Metric:
+        mean, std = (percent(f(of)) if of else None for f in (statistics.fmean, statistics.pstdev))
+        return Metric(name, percent(value), source.title, split, mean, std, len(of) or 1, note)
+
     runs = train_all("", read_padding=False)
+    own = [r.accuracy for r in runs]
     commonest = {"commonest class": most_frequent(train, test)}
-
-    def metric(name: str, values: list[float], note: str = "", baselines: Mapping[str, float] | None = None) -> Metric:
-        value, mean, std = (round(100 * v, 2) for v in (values[0], statistics.fmean(values), statistics.pstdev(values)))
-        spread: dict[str, Any] = {"mean": mean, "std": std, "runs": len(values)}
-        split = f"{source.split_words} ({len(test.labels)})"
-        return Metric(name, value, source.title, split, note=note, baselines=baselines or {}, **spread)
-
-    metrics = [metric("accuracy", [r.accuracy for r in runs], baselines=commonest)]
+    metrics = [dataclasses.replace(metric("accuracy", own[0], own), baselines=commonest)]
     if recipe.compare_padding:
-        without_lengths = train_all("-padding-read", read_padding=True)
-        metrics += [
-            metric(
-                "accuracy, lengths withheld",
-                [r.accuracy_reading_padding for r in runs],
-                note="the same models, the padding read as data",
-            ),
-            metric(
-                "accuracy, trained without lengths",
-                [r.accuracy_reading_padding for r in without_lengths],
-                note="other models, trained reading the padding, on one batch padded to the longest recording",
-            ),
-            metric(
-                "accuracy, trained without lengths, alone",
-                [accuracy(r.model, test, batch_size=1) for r in without_lengths],
-                note="those models on each recording by itself: what they answer depends on the batch",
-            ),
-        ]
+        others = train_all("-padding-read", read_padding=True)
+        for what, found, note in (
+            ("lengths withheld", [r.accuracy_reading_padding for r in runs],
+             "the same models, the padding read as data"),
+            ("trained without lengths", [r.accuracy_reading_padding for r in others],
+             "other models, trained reading the padding, on one batch padded to the longest recording"),
+            ("trained without lengths, alone", [accuracy(r.model, test, batch_size=1) for r in others],
+             "those models on each recording by itself: what they answer depends on the batch"),
+        ):  # fmt: skip
+            metrics.append(metric(f"accuracy, {what}", found[0], found, note))
     if recipe.leave_one_out:
-        found = leave_one_out(recipe, train, test, out=out, progress=progress)
-        others = [a for a, _ in found.values()]
-        value, spread = (round(100 * f(others), 2) for f in (statistics.fmean, statistics.pstdev))
+        groups = leave_one_out(recipe, train, test, out=out, progress=progress)
+        found = [value for value, _ in groups.values()]
         note = "the mean of other models, each trained without one of the groups"
-        of: Any = {"mean": value, "std": spread, "runs": len(others), "note": note}
         split = "all recordings of the group that was left out"
-        metrics.append(Metric("accuracy, never heard", value, source.title, split, **of))
-        metrics += [
-            Metric(f"accuracy, {name} never heard", round(100 * a, 2), source.title, f"all {n} recordings of {name}")
-            for name, (a, n) in found.items()
-        ]
-    cfg: Any = runs[0].model.pretrained_cfg
+        metrics.append(metric("accuracy, never heard", statistics.fmean(found), found, note, split))
+        for name, (value, n) in groups.items():
+            metrics.append(metric(f"accuracy, {name} never heard", value, split=f"all {n} recordings of {name}"))
+    model = runs[0].model
     return write_weights(
-        recipe, runs[0].model, source, tuple(metrics), into or out, repository=into is None,
+        recipe, model, source, tuple(metrics), out, into,
         input_shape=("T", *train.sequences[0].shape[1:]),
-        in_chans=len(cfg["mean"]),
-        num_classes=len(train.label_names),
         label_names=train.label_names,
-        mean=tuple(cfg["mean"]),
-        std=tuple(cfg["std"]),
-        front_end=train.front_end,
-        split=metrics[0].split,
+        mean=tuple(model.pretrained_cfg["mean"]),
+        std=tuple(model.pretrained_cfg["std"]),
+        split=tested,
     )  # fmt: skip

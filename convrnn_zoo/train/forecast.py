@@ -215,17 +215,7 @@ def train_forecaster(
         if not accelerator.is_main_process:
             return None
         metrics = metrics_of(evaluate(model, recipe, test), source)
-        channels = model.in_chans
-        return write_weights(
-            recipe, model, source, metrics, into or out, repository=into is None,
-            input_shape=("T", channels, "H", "W"),
-            in_chans=channels,
-            num_classes=0,
-            label_names=(),
-            mean=(0.0,) * channels,
-            std=(1.0,) * channels,
-            preprocessing=model.preprocessing,
-        )  # fmt: skip
+        return write_weights(recipe, model, source, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
 
 
 def split_of(source: FrameSource, recipe: ForecasterRecipe, data: Any, split: str) -> Clips:

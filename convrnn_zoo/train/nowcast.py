@@ -145,17 +145,7 @@ def train_nowcast(recipe: NowcastRecipe, *, data: Any, out: Path, into: Path | N
     rain = [load_event(data, event) for event in EVENTS]  # before hours of training
     model = train_on(crops, recipe, out, progress)
     scores = score_nowcast(model.eval(), rain)
-    return write_weights(
-        recipe, model, ARCHIVES, metrics_of(scores), into or out,
-        repository=into is None,
-        input_shape=("T", 1, "H", "W"),
-        in_chans=1,
-        num_classes=0,
-        preprocessing=model.preprocessing,
-        label_names=(),
-        mean=(0.0,),
-        std=(1.0,),
-    )  # fmt: skip
+    return write_weights(recipe, model, ARCHIVES, metrics_of(scores), out, into, input_shape=("T", 1, "H", "W"))
 
 
 def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = True) -> Any:

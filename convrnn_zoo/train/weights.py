@@ -7,7 +7,7 @@ from typing import Any
 from .._whole import write_text
 from ..hub import save_pretrained
 from ..hub._files import model_config
-from ..models import Metric, Weights
+from ..models import Metric, Weights, ZooModel
 from ..models._config import WEIGHTS_FILE
 from ..models._safetensors import write_file
 from .recipe import RECIPES, Recipe
@@ -31,28 +31,34 @@ def writable(directory: Path) -> None:
 
 
 def write_weights(
-    recipe: Recipe, model: Any, data: Any, metrics: tuple[Metric, ...], into: Path, *, repository: bool, **facts: Any
+    recipe: Recipe, model: ZooModel, data: Any, metrics: tuple[Metric, ...], out: Path, into: Path | None, **facts: Any
 ) -> Weights:
     """Writes the weights with their record, each file whole or not at all.
 
-    A repository is what :func:`~convrnn_zoo.hub.save_pretrained` writes, with a card, the record and the recipe; else
-    there are two files, by the name of the weights, as the zoo carries them. The weights come first, and their
-    checksum is in what follows: files of two runs are never taken for one.
+    The directory `out` becomes a repository: what :func:`~convrnn_zoo.hub.save_pretrained` writes, with a card, the
+    record and the recipe. Where `into` is given, there are two files in it instead, by the name of the weights, as the
+    zoo carries them. The weights come first, and their checksum is in what follows: files of two runs are never taken
+    for one.
 
     Args:
         recipe: how the model was trained.
         model: whose weights they are.
         data: what it was trained on.
         metrics: what it reaches.
-        into: the directory.
-        repository: whether it becomes a repository.
-        **facts: what else the record holds, by the names of :class:`~convrnn_zoo.Weights`.
+        out, into: the directory.
+        **facts: what else the record holds, by the names of :class:`~convrnn_zoo.Weights`; without a mean and a
+            standard deviation the model reads its input as it is.
     """
     name = recipe.name if recipe.name in RECIPES else recipe.to_toml()
+    file = into / f"{recipe.weights}.safetensors" if into else out / WEIGHTS_FILE
     args = {k: v for k, v in model_config(model)["model_args"].items() if k not in ("in_chans", "num_classes")}
     record = Weights(
         name=recipe.weights,
-        sha256=write_file(model.state_dict(), into / (WEIGHTS_FILE if repository else f"{recipe.weights}.safetensors")),
+        sha256=write_file(model.state_dict(), file),
+        in_chans=model.in_chans,
+        num_classes=model.num_classes,
+        preprocessing=model.preprocessing,
+        front_end=model.front_end,
         num_params=sum(p.numel() for p in model.parameters()),
         task=data.task,
         dataset=data.title,
@@ -65,20 +71,18 @@ def write_weights(
         citation=recipe.citation,
         remarks=recipe.remarks,
         model_args=args,
-        **{"split": data.split_words, **facts},
-    )
-    if repository:
-        write_repository(recipe, model, record, into)
-    else:
+        **{
+            "split": data.split_words, "label_names": (), "mean": (0.0,) * model.in_chans,
+            "std": (1.0,) * model.in_chans, **facts,
+        },
+    )  # fmt: skip
+    if into:
         record.save(into)
-    return record
-
-
-def write_repository(recipe: Recipe, model: Any, record: Weights, into: Path) -> None:
-    """What :func:`~convrnn_zoo.hub.save_pretrained` writes of the model, its record, and its recipe."""
+        return record
     cfg = {k: v for k, v in record.cfg().items() if k not in ("file", "hf_hub_id")}
     model.pretrained_cfg.update(cfg, tag=record.name.partition(".")[2])
     model.record = record
-    save_pretrained(model, into)
+    save_pretrained(model, out)
     for name, text in {RECIPE: recipe.to_toml(), RECORD: record.to_json()}.items():
-        write_text(into / name, text)
+        write_text(out / name, text)
+    return record
