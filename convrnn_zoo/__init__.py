@@ -108,10 +108,9 @@ if not TYPE_CHECKING:
         """What is imported when it is first used."""
         if name in ("data", "hub", "interop", "onnx"):
             return import_module(f".{name}", __name__)
-        if name in ("push_to_hub", "save_pretrained"):
-            return getattr(import_module(".hub", __name__), name)
-        if name in ("ExportError", "export"):
-            return getattr(import_module(".onnx", __name__), name)
+        homes = {"push_to_hub": ".hub", "save_pretrained": ".hub", "ExportError": ".onnx", "export": ".onnx"}
+        if name in homes:
+            return getattr(import_module(homes[name], __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

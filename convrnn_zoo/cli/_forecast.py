@@ -19,7 +19,10 @@ from ._frames import Frames, read_frames
 
 
 class Forecast(NamedTuple):
-    """What a model forecast of the frames of a file: ``(T, H, W)``, or of several channels ``(T, C, H, W)``."""
+    """What a model forecast of the frames of a file: ``(T, H, W)``, or of several channels ``(T, C, H, W)``.
+
+    Of an ensemble the forecast is ``(members, T, H, W)``.
+    """
 
     model: str
     file: str
@@ -72,6 +75,8 @@ def forecast_of(
     recipe: str | None = None,
     inputs: int | None = None,
     horizon: int | None = None,
+    coarsen: int = COARSEN,
+    **members: Any,
 ) -> Forecast:
     """Forecasts what follows the first frames of the files; the frames after those are the truth.
 
@@ -82,16 +87,18 @@ def forecast_of(
         recipe: of weights that do not say what their values mean.
         inputs: frames to read; as many as the weights were trained to read by default.
         horizon: frames to forecast; the model's own number by default.
+        coarsen: pixels a side of radar files of which one is made.
+        **members: what an ensemble's ``forecast`` takes beside.
 
     Raises:
         ValueError: files or model will not do.
     """
     values = values_of(model, name, recipe)
     ahead = horizon or model.horizon
-    frames = read_frames(files, COARSEN, add=ahead, channels=3 if model.in_chans == 3 else 1)
+    frames = read_frames(files, coarsen, add=ahead, channels=3 if model.in_chans == 3 else 1)
     check_kind(frames, values, files[0])
     read = min(inputs or values.inputs or len(frames.frames), len(frames.frames))
-    made = model.forecast(frames.frames[:read], ahead)
+    made = model.forecast(frames.frames[:read], ahead, **members)
     truth = frames.frames[read : read + ahead]
     title = model.record.name if model.record else name
     shown = truth if len(truth) else None

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.arrays import NUMPY
+from ..data.arrays import NUMPY, check_numbers, read_arrays
 from ..data.pictures import VIDEO_READERS, clips_below
 from ..data.radar import RADAR_FORMATS, STEP, read_composite, time_of
-from ._arrays import check_numbers, read_arrays
 
 
 class Frames(NamedTuple):
@@ -36,7 +35,7 @@ def read_array(path: Path) -> Frames:
     if len(arrays) > 1 and "x" not in arrays:
         raise ValueError(f"{path}: expected one array, or one called x, got {', '.join(arrays)}")
     array = arrays.get("x", next(iter(arrays.values()), np.empty(0)))
-    check_numbers(path, "x" if "x" in arrays else "", array)
+    check_numbers(array, f"{path}:x" if "x" in arrays else str(path))
     frames = torch.as_tensor(array, dtype=torch.float32)
     if frames.dim() == 4 and frames.shape[1] == 1:
         frames = frames[:, 0]

@@ -7,9 +7,9 @@ import click
 
 from .._extras import need
 from ..data import read_sound
+from ..data.arrays import read_arrays
 from ..models import WEIGHTS, create_model
 from ..train.answers import draw_answers
-from ._arrays import read_arrays
 from ._sequences import read_sequences
 from ._text import columns
 

@@ -48,30 +48,26 @@ def ensemble(
     """
     from ..train.ensembles import ensemble_strip
     from ..train.pictures import save
-    from ._forecast import check_kind, values_of
-    from ._frames import read_frames
+    from ._forecast import forecast_of
 
     check_end(out, ENDS)
     with words_to_stderr():
         model = from_pretrained(name)
         if not isinstance(model, EnsembleForecaster):
             raise ValueError(f"{name} reads no noise and makes one forecast; `convrnn-zoo predict` gives it")
-        values, ahead = values_of(model, name), horizon or model.horizon
-        frames = read_frames(files, add=ahead)
-        check_kind(frames, values, files[0])
-        read = min(inputs or values.inputs or len(frames.frames), len(frames.frames))
-        made = model.forecast(frames.frames[:read], ahead, members=members, seed=seed)
-    truth = frames.frames[read : read + ahead]
+        made = forecast_of(model, name, files, inputs=inputs, horizon=horizon, coarsen=1, members=members, seed=seed)
+    ahead, known = made.forecast.shape[1], 0 if made.truth is None else len(made.truth)
     if out.suffix == ".npy":
         with whole(out) as temporary, temporary.open("wb") as file:
-            np.save(file, made.numpy())
+            np.save(file, made.forecast.numpy())
     else:
-        shown = truth if len(truth) == ahead else None
+        shown = made.truth if known == ahead else None
         heading = f"{name}: {files[0].name}, {members} members"
-        save([ensemble_strip(made, values, threshold=threshold, truth=shown, heading=heading)], out)
-    click.echo(f"{out}: {read} frames read, {members} members of {ahead} frames, {len(truth)} of them known")
-    if len(truth) and importlib.util.find_spec("pysteps"):
-        click.echo(scores_text(made, frames.frames[:read], truth, values.unit))
+        drawn = ensemble_strip(made.forecast, made.values, threshold=threshold, truth=shown, heading=heading)
+        save([drawn], out)
+    click.echo(f"{out}: {len(made.inputs)} frames read, {members} members of {ahead} frames, {known} of them known")
+    if made.truth is not None and importlib.util.find_spec("pysteps"):
+        click.echo(scores_text(made.forecast, made.inputs, made.truth, made.values.unit))
 
 
 def scores_text(made: Tensor, inputs: Tensor, truth: Tensor, unit: str) -> str:

@@ -14,8 +14,7 @@ from .._whole import check_end, write_text
 from ..data import read_sound
 from ..data.recordings import SOUNDS
 from ..models import Forecaster, ZooModel, from_pretrained
-from ._clips import clips_of, kind_of
-from ._sequences import read_sequences
+from ._sequences import clips_of, kind_of, read_sequences
 from ._text import columns
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -66,7 +65,7 @@ def predict(
     with words_to_stderr():
         model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
         if isinstance(model, Forecaster):
-            _forecast(model, name, files, as_json, out, recipe, inputs, horizon)
+            _forecast(model, name, files, as_json, out, recipe=recipe, inputs=inputs, horizon=horizon)
             return
         given = {"--inputs": inputs, "--horizon": horizon, "--recipe": recipe}
         if wrong := [option for option, value in given.items() if value is not None]:
@@ -86,23 +85,14 @@ def words_to_stderr() -> Iterator[None]:
                 click.echo(f"Warning: {word.message}", err=True)
 
 
-def _forecast(
-    model: Forecaster,
-    name: str,
-    files: Sequence[Path],
-    as_json: bool,
-    out: Path | None,
-    recipe: str | None,
-    inputs: int | None,
-    horizon: int | None,
-) -> None:
+def _forecast(model: Forecaster, name: str, files: Sequence[Path], as_json: bool, out: Path | None, **how: Any) -> None:
     from . import _forecast as forecasts  # what it imports need not be there for classifying
 
     if out is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(forecasts.ENDS)}) or --json")
     if out is not None:
         check_end(out, forecasts.ENDS)
-    made = forecasts.forecast_of(model, name, files, recipe=recipe, inputs=inputs, horizon=horizon)
+    made = forecasts.forecast_of(model, name, files, **how)
     if out is not None:
         forecasts.write_forecast(made, out)
     if as_json and out is not None:

@@ -4,6 +4,8 @@ import base64
 import contextlib
 import re
 import struct
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,50 @@ CONVENTION = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 _UNITS = {"s": 1 / 60, "sec": 1 / 60, "second": 1 / 60, "m": 1.0, "min": 1.0, "minute": 1.0, "h": 60.0, "hour": 60.0,
           "d": 1440.0, "day": 1440.0, "ms": 1 / 60_000, "millisecond": 1 / 60_000, "ns": 1 / 6e10,
           "nanosecond": 1 / 6e10}  # fmt: skip
+
+
+BROKEN = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What readers of files raise where one is broken."""
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a ``.npz`` by name, or that of a ``.npy`` under the empty name; never a pickle.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is broken.
+    """
+    numpy = need("numpy", "cli")
+    try:
+        with path.open("rb") as file:
+            content: Any = numpy.load(file, allow_pickle=False)
+            return {"": content} if isinstance(content, numpy.ndarray) else dict(content)
+    except FileNotFoundError:
+        raise
+    except BROKEN as e:
+        raise ValueError(
+            f"{path}: not a sound {path.suffix} file of numbers ({e}); save it anew with numpy, or move it away"
+        ) from e
+
+
+def check_numbers(array: Any, name: str) -> None:
+    """Raises ValueError where an array holds anything but real numbers."""
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
+
+
+def unpadded(arrays: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The sequences of a ``.npz``: one an array, or of ``x`` ``(N, T, …)`` those that ``lengths`` ``(N,)`` tell.
+
+    Raises:
+        ValueError: the lengths are not those of sequences in `x`.
+    """
+    if not {"x", "lengths"} <= arrays.keys():
+        return arrays
+    x, lengths = arrays["x"], arrays["lengths"]
+    if len(x) != len(lengths) or (len(x) and not (lengths.min() >= 1 and lengths.max() <= x.shape[1])):
+        raise ValueError(f"{path}: x {x.shape} needs {len(x)} lengths from 1 to {x.shape[1]}, got {lengths.tolist()}")
+    return {str(i): x[i, :n] for i, n in enumerate(lengths)}
 
 
 class Stack(NamedTuple):
@@ -43,9 +89,7 @@ class Stack(NamedTuple):
             missing: a number that stands for a missing one, before any scale.
         """
         raw = self.array[chosen]
-        plain = {
-            k: self.attrs[k] for k in ("scale_factor", "add_offset", "_FillValue", "missing_value") if k in self.attrs
-        }
+        plain = {k: self.attrs[k] for k in CONVENTION if k in self.attrs}
         if raw.dtype == "uint8" and not plain and missing is None:
             return torch.from_numpy(raw.copy())
         values = torch.from_numpy(raw.astype("float32"))
@@ -128,8 +172,7 @@ def opened(path: Path, key: str = "") -> Iterator[Stack]:
             if path.suffix == ".npy":
                 arrays = {"": numpy.load(path, allow_pickle=False, mmap_mode="r")}
             elif path.suffix == ".npz":
-                file = stack.enter_context(numpy.load(path, allow_pickle=False))
-                arrays = {name: file[name] for name in file.files}
+                arrays = dict(numpy.load(stack.enter_context(path.open("rb")), allow_pickle=False))
             elif path.suffix in HDF5:
                 h5py = need("h5py", "radar")
                 file = stack.enter_context(h5py.File(path))
@@ -143,7 +186,7 @@ def opened(path: Path, key: str = "") -> Iterator[Stack]:
                 attrs = {name: zarr_attrs(item) for name, item in arrays.items()}
             else:
                 raise ValueError(f"of no known kind; frames lie in {', '.join(KINDS)}")
-        except (ValueError, OSError, EOFError, KeyError) as e:
+        except BROKEN as e:
             raise ValueError(f"{path}: not a sound file of frames ({e}); make it anew, or move it away") from e
         yield chosen(path, arrays, attrs, key)
 
@@ -161,8 +204,7 @@ def chosen(path: Path, arrays: Mapping[str, Any], attrs: Mapping[str, Mapping[st
     name, array = frames[0], arrays[frames[0]]
     if len(array.shape) not in (3, 4) or 0 in array.shape:
         raise ValueError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {tuple(array.shape)}")
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{path}: expected real numbers, got {array.dtype}")
+    check_numbers(array, str(path))
     group = name.rpartition("/")[0]
     clock = next((n for n in (f"{group}/time".lstrip("/"), "time", "times") if n in arrays), None)
     times = None

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from .._extras import need
 from ..models import LogMel
 from ._entries import entry
 from .pictures import ALL, PICTURES, VIDEO_READERS, fitted, read_folder
-from .recordings import OwnSequences
+from .recordings import OwnSequences, Recording
 
 SUFFIXES = (*VIDEO_READERS, ".npy")
 
@@ -40,19 +40,6 @@ def read_array(path: Path, part: slice = ALL) -> Tensor:
             f"{clip.max():g}; scale them"
         )
     return clip
-
-
-class ClipFile(NamedTuple):
-    """A clip that was not read yet: its class, where it lies, and what it is called."""
-
-    label: str
-    path: Path
-    file: str
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-        return self.file
 
 
 class ClipFiles(Sequence[Tensor]):
@@ -133,7 +120,7 @@ class OwnClips(OwnSequences):
     def front_end(self, path: Path) -> None:
         """None: the sound of a clip is not read."""
 
-    def recordings(self, path: Path, front_end: LogMel | None = None) -> list[ClipFile]:
+    def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
         """Every clip below a directory.
 
         Raises:
@@ -148,30 +135,31 @@ class OwnClips(OwnSequences):
             clips = [p for p in inside if visible_folder(p) or p.suffix.lower() in SUFFIXES]
             if not clips:
                 raise ValueError(f"{folder} holds no clip; fill it, or move it away")
-            found += [ClipFile(folder.name, clip, str(clip.relative_to(path))) for clip in clips]
+            names = [str(clip.relative_to(path)) for clip in clips]
+            found += [Recording(clip, folder.name, name, name) for clip, name in zip(clips, names, strict=True)]
         if not found:
             raise FileNotFoundError(
                 f"{path} holds no folder a class of {', '.join(SUFFIXES)} files or of folders of pictures"
             )
         return found
 
-    def values(self, chosen: Sequence[ClipFile]) -> ClipFiles:
+    def values(self, chosen: Sequence[Recording]) -> ClipFiles:
         """The clips, of which one frame was read, so that what cannot be is known before training.
 
         Raises:
             ValueError: one is broken, empty, or of another size than the others.
         """
         first = dataclasses.replace(self, longest=1)
-        shapes = {str(clip.path): tuple(first.read(clip.path).shape[1:]) for clip in chosen}
+        shapes = {str(clip.values): tuple(first.read(clip.values).shape[1:]) for clip in chosen}
         like, *_ = shapes.items()
         if other := [(name, shape) for name, shape in shapes.items() if shape != like[1]]:
             cure = "give data.size in the recipe" if self.size is None else "bring their channels to the same number"
             raise ValueError(
                 f"expected clips of one size (C, H, W), got {like[0]} {like[1]} and {other[0][0]} {other[0][1]}; {cure}"
             )
-        return ClipFiles(self, [clip.path for clip in chosen])
+        return ClipFiles(self, [clip.values for clip in chosen])
 
-    def part(self, found: Sequence[ClipFile], split: str) -> list[int]:
+    def part(self, found: Sequence[Recording], split: str) -> list[int]:
         """Which clips are of a part of the split."""
         if self.split != "file":
             return super().part(found, split)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .._extras import need
 from ..models import LogMel
 from . import _entries
 from ._entries import entry
+from .arrays import check_numbers, read_arrays, unpadded
 from .own import given, in_parts
 from .sound import rate_of, read_sound
 
@@ -46,7 +46,8 @@ class Labelled(NamedTuple):
 class Recording(NamedTuple):
     """A sequence ``(T, C, *S)``, its class, and the file and the name that it comes from."""
 
-    values: Tensor
+    values: Any
+    """Its numbers, or where they lie, if they are read later."""
     label: str
     file: str
     name: str
@@ -58,8 +59,7 @@ def as_sequence(array: Any, name: str) -> Tensor:
     Raises:
         ValueError: it is none.
     """
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
+    check_numbers(array, name)
     x = torch.as_tensor(array, dtype=torch.float32)
     if x.dim() == 0 or 0 in x.shape:
         raise ValueError(f"{name}: expected a sequence (T, C, …), got {tuple(x.shape)}")
@@ -74,17 +74,9 @@ def read_archive(path: Path) -> list[Recording]:
     Raises:
         ValueError: the file is broken, or has no label for each recording.
     """
-    numpy = need("numpy", "cli")
-    try:
-        with numpy.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise
-    except (ValueError, OSError, EOFError, AttributeError) as e:
-        raise ValueError(f"{path}: not a sound .npz file of numbers ({e}); save it anew, or move it away") from e
+    arrays = read_arrays(path)
     labels = arrays.pop("labels", None)
-    if {"x", "lengths"} <= arrays.keys():
-        arrays = {str(i): x[:n] for i, (x, n) in enumerate(zip(arrays["x"], arrays["lengths"], strict=False))}
+    arrays = unpadded(arrays, path)
     if labels is None or labels.shape != (len(arrays),):
         found = "none" if labels is None else f"{labels.shape}"
         raise ValueError(
@@ -102,17 +94,13 @@ def read_folders(path: Path, front_end: LogMel | None = None) -> list[Recording]
     Raises:
         ValueError: a file is broken.
     """
-    numpy = need("numpy", "cli")
     found = []
     for file in sorted(p for p in path.glob("*/*") if p.suffix.lower() in SUFFIXES):
         name = str(file.relative_to(path))
         if front_end is not None and file.suffix.lower() in SOUNDS:
             x = front_end.encode(*read_sound(file, rate=front_end.rate))
         else:
-            try:
-                x = as_sequence(numpy.load(file, allow_pickle=False), name)
-            except (OSError, EOFError, ValueError) as e:
-                raise ValueError(f"{file}: not a sound recording ({e}); save it anew, or move it away") from e
+            x = as_sequence(read_arrays(file)[""], str(file))
         found.append(Recording(x, file.parent.name, name, name))
     return found
 
@@ -182,8 +170,8 @@ class OwnSequences:
         rate = self.sound.get("rate") or min(rate_of(file) for file in sounds)
         return LogMel(**{**self.sound, "rate": rate})
 
-    def recordings(self, path: Path, front_end: LogMel | None = None) -> Sequence[Any]:
-        """Every recording at a path: a :class:`Recording`, or where `values` reads it later, what tells of it.
+    def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
+        """Every recording at a path.
 
         Raises:
             FileNotFoundError: there is none.
@@ -192,9 +180,8 @@ class OwnSequences:
         if path.is_file():
             found = read_archive(path)
         else:
-            found = [r for file in sorted(path.glob("*.npz")) for r in read_archive(file)] or read_folders(
-                path, front_end
-            )
+            found = [r for file in sorted(path.glob("*.npz")) for r in read_archive(file)]
+            found = found or read_folders(path, front_end)
         if not found:
             raise FileNotFoundError(
                 f"{path} holds no .npz file, and no folder a class of {' or '.join(SUFFIXES)} files"
@@ -230,11 +217,11 @@ class OwnSequences:
         labels = torch.tensor([classes.index(r.label) for r in chosen])
         return Labelled(self.values(chosen), labels, self.label_names or tuple(classes), front_end=front_end)
 
-    def values(self, chosen: Sequence[Any]) -> Sequence[Tensor]:
+    def values(self, chosen: Sequence[Recording]) -> Sequence[Tensor]:
         """The sequences of recordings."""
         return [r.values for r in chosen]
 
-    def part(self, found: Sequence[Any], split: str) -> list[int]:
+    def part(self, found: Sequence[Recording], split: str) -> list[int]:
         """Which recordings are of a part of the split."""
         files = list(dict.fromkeys(r.file for r in found))
         if self.split == "random" or (self.split == "file" and len(files) == 1):

@@ -18,9 +18,8 @@ from ..models import Metric, Weights, ZooModel
 from .confusion import Confusion, confusion_of
 from .fit import fingerprint, fit
 from .launch import launched
-from .parts import drawn, heard_by, most_frequent, parted, split_of
+from .parts import drawn, heard_by, most_frequent, parted, split_of, standard_of
 from .recipe import ClassifierRecipe
-from .standard import standard_of
 from .start import falling, rest, started, waiting
 from .weights import writable, write_weights
 

@@ -197,33 +197,24 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
 def metrics_of(scores: Scores, data: FrameSource) -> tuple[Metric, ...]:
     """The record's metrics: the mean over all lead times, with a note on what the baselines reach."""
 
-    def note(name: str) -> str:
-        others = {b: mean(by[name]) for b, by in scores.items() if b != "forecast" and math.isfinite(mean(by[name]))}
-        compared = ", ".join(f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in others.items())
-        mean_over = f"mean over {len(scores['forecast'][name])} frames"
-        return f"{mean_over}; better than {compared}" if compared else mean_over
+    units = {"MSE": f"({data.unit})²" if data.unit else "", "MAE": data.unit, "PSNR": "dB"}
 
-    unit = data.unit
-    units = {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB"}
-
-    def baselines(name: str) -> dict[str, float]:
+    def metric(name: str, values: list[float]) -> Metric:
         means = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
-        return {b: float(f"{value:.4g}") for b, value in means.items() if math.isfinite(value)}
-
-    return tuple(
-        Metric(
+        means = {b: value for b, value in means.items() if math.isfinite(value)}
+        compared = ", ".join(f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in means.items())
+        return Metric(
             name,
             float(f"{mean(values):.6g}"),
             data.title,
             data.split_words,
             unit=units.get(name, ""),
-            note=note(name),
-            baselines=baselines(name),
+            note=f"mean over {len(values)} frames" + (f"; better than {compared}" if compared else ""),
+            baselines={b: float(f"{value:.4g}") for b, value in means.items()},
             summed_over=data.summed_over if name in ("MSE", "MAE") else None,
         )
-        for name, values in scores["forecast"].items()
-        if not math.isnan(mean(values))
-    )
+
+    return tuple(metric(name, values) for name, values in scores["forecast"].items() if not math.isnan(mean(values)))
 
 
 def curves(scores: Scores, path: Path, heading: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from convrnn_zoo import LogMel, create_model
 from convrnn_zoo.cli._sequences import read_sequences
 from convrnn_zoo.data import OwnSequences, sequences_of
+from convrnn_zoo.data.arrays import read_event
 
 from .own_data import ramps, write_ramps
 
@@ -130,6 +131,7 @@ def fine():
 
 
 BAD = {
+    "lengths": (lambda: {"x": np.ones((2, 3, 4)), "lengths": [3, 4], "labels": ["a", "b"]}, "lengths from 1 to 3"),
     "no labels": (fine, "expected an array labels of 6, one a recording in their order, got none"),
     "few labels": (lambda: {**fine(), "labels": ["a", "b"]}, r"labels of 6, .*, got \(2,\)"),
     "words": (lambda: {"a": np.array(["x"]), "labels": ["a"]}, "a.npz:a: expected real numbers"),
@@ -159,6 +161,11 @@ def test_broken_files_and_paths_are_told(tmp_path):
     for path, words in ((None, "pass --data"), (tmp_path / "no", "is not there")):
         with pytest.raises(FileNotFoundError, match=words):
             KIND.load(path, "train")
+    write_ramps(tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-100])
+    for read in (lambda: KIND.load(tmp_path, "train"), lambda: read_event(tmp_path / "a.npz")):
+        with pytest.raises(ValueError, match=r"a\.npz: not a sound"):
+            read()
     with pytest.raises(ValueError, match=r"data\.kind must be one of sequences, clips, fsdd, .*, got 'songs'"):
         sequences_of({"kind": "songs"})
     with pytest.raises(ValueError, match=r"data\.split must be one of random, file, got 'time'"):

@@ -12,7 +12,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models import _encoder
 from convrnn_zoo.train import Recipe, classify, fit, train
-from convrnn_zoo.train.standard import standard_of, statistics_of
+from convrnn_zoo.train.parts import standard_of, statistics_of
 from tests.command_line import run
 from tests.data.own_data import CLIPS, moving_squares, write_clips, write_gif
 
