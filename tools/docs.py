@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
 from convrnn_zoo.cli._group import cli
-from convrnn_zoo.cli._text import markdown
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
 from convrnn_zoo.cli.names import figure
 from convrnn_zoo.hub import card_text
@@ -34,6 +33,7 @@ from convrnn_zoo.models._registry import entry_points
 from . import docstrings as reference
 from . import exports as tried
 from .published import elsewhere, published_speed
+from .tables import markdown
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"

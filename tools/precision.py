@@ -21,10 +21,9 @@ from torch import Tensor
 
 from convrnn_zoo.cli._frames import read_frames
 from convrnn_zoo.cli.demo import SAMPLE
-from convrnn_zoo.data import sequences_of
+from convrnn_zoo.data import frames_of, sequences_of
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
-from convrnn_zoo.train.apply import data_of
 from convrnn_zoo.train.classify import accuracy
 from convrnn_zoo.train.recipe import Recipe
 from convrnn_zoo.train.scores import Occurrences, mean
@@ -94,7 +93,7 @@ def of_forecaster(name: str, data: Path | None) -> list[Row]:
     sample = read_frames([SAMPLE.with_name(f"{name.partition('.')[2]}.npz")]).frames[None, :, None]
     known = None
     if data is not None:
-        clips = data_of(recipe).load(data, "test", recipe.inputs, recipe.horizon)
+        clips = frames_of(recipe.data).load(data, "test", recipe.inputs, recipe.horizon)
         known = clips.fixed(SEQUENCES)
     rows: list[Row] = []
     exact: Tensor | None = None
@@ -112,7 +111,7 @@ def of_forecaster(name: str, data: Path | None) -> list[Row]:
             "mse": _short((made - truth).square().nanmean()),
         }
         if known is not None:
-            row["test"] = scores(model, known, recipe.inputs, data_of(recipe).thresholds)
+            row["test"] = scores(model, known, recipe.inputs, frames_of(recipe.data).thresholds)
         rows.append(row)
     return rows
 

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from convrnn_zoo.cli._text import markdown
 from convrnn_zoo.models import create_model
 from convrnn_zoo.models._published import PUBLISHED, unread_parameters
+
+from .tables import markdown
 
 MEASURED = Path(__file__).parent.parent / "benchmarks" / "published.json"
 """What ``python -m benchmarks.published`` wrote."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from .._whole import check_end, write_text
+from ..data import frames_of
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
-from ..train.apply import data_of
 from ..train.classify import evaluate_classifier
 from ..train.forecast import split_of
 from ..train.pictures import DRAWN
@@ -74,7 +74,7 @@ def eval_weights(
         raise ValueError(f"{name} neither classifies nor forecasts by its recipe; pass another --recipe")
     if matrix is not None:
         raise ValueError(f"{name} forecasts and has no classes to take for one another: leave --confusion out")
-    source = data_of(chosen)
+    source = frames_of(chosen.data)
     scores = evaluate(model, chosen, split_of(source, chosen, data, "test"), sequences, progress=not quiet)
     if json_file is not None:
         write_text(json_file, to_json(scores))

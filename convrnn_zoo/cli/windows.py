@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
+from ..data import frames_of
 from ..data.arrays import STORE, opened
 from ..data.own import ArrayFrames
 from ..data.stores import Sampling, list_windows, sizes_of, write_windows
 from ..train import ForecasterRecipe, Recipe
-from ..train.apply import data_of
 
 DEFAULTS = Sampling()
 
@@ -40,7 +40,7 @@ def windows(
     convrnn-zoo windows radar.toml --data radar.zarr -o radar.csv
     """
     chosen = Recipe.read(recipe)
-    kind = data_of(chosen) if isinstance(chosen, ForecasterRecipe) else None
+    kind = frames_of(chosen.data) if isinstance(chosen, ForecasterRecipe) else None
     if not isinstance(kind, ArrayFrames) or data.suffix != STORE:
         raise ValueError(f'windows are those of a {STORE} store and a recipe whose data are of kind = "frames"')
     if out is None and not kind.windows:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .._extras import need
 from ..models import LogMel
 from ._entries import entry
+from .arrays import BROKEN
 from .pictures import ALL, PICTURES, VIDEO_READERS, fitted, read_folder
 from .recordings import OwnSequences, Recording
 
@@ -26,7 +27,7 @@ def read_array(path: Path, part: slice = ALL) -> Tensor:
     """
     try:
         whole = need("numpy", "cli").load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, EOFError, ValueError) as e:
+    except BROKEN as e:
         raise ValueError(f"{path}: not a sound .npy file of numbers ({e}); save it anew, or move it away") from e
     if whole.ndim != 4 or 0 in whole.shape or whole.dtype.kind not in "fiub":
         raise ValueError(f"{path}: expected a clip (T, C, H, W) of numbers, got {whole.shape} of {whole.dtype}")

@@ -111,14 +111,8 @@ class MovingDigits(Clips):
 def load_moving(directory: Path, split: str, inputs: int, horizon: int, where: str) -> MovingDigits:
     """The generator on the images of a split, from the idx files of a directory, packed or not.
 
-    Args:
-        directory: holds ``train-images-idx3-ubyte`` and ``t10k-images-idx3-ubyte``, with or without ``.gz``.
-        split: ``"train"`` (60,000 images) or ``"test"`` (10,000).
-        inputs, horizon: frames that a forecast reads, and that follow.
-        where: how a user gets the files, for the error.
-
     Raises:
-        FileNotFoundError: the directory does not hold the file.
+        FileNotFoundError: the directory does not hold the file; with `where` a user gets it.
     """
     for name in (FILES[split], f"{FILES[split]}.gz"):
         if (directory / name).is_file():

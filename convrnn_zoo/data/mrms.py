@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need
+from .arrays import read_arrays
 from .rain_events import quiet_pysteps
 
 DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
@@ -56,11 +57,10 @@ def read_archive(path: Path) -> CodedEvent:
     Raises:
         ValueError: it holds something else.
     """
-    numpy = need("numpy", "train")
-    with numpy.load(path) as file:
-        if not {"rate", "time"} <= set(file.files) or file["rate"].dtype != numpy.uint8 or file["rate"].ndim != 3:
-            raise ValueError(f"{path}: expected rate, bytes (T, H, W), and time; got {', '.join(file.files)}")
-        return CodedEvent(torch.from_numpy(file["rate"]), _distance(path, [str(word) for word in file["time"]]))
+    arrays = read_arrays(path)
+    if not {"rate", "time"} <= arrays.keys() or arrays["rate"].dtype != "uint8" or arrays["rate"].ndim != 3:
+        raise ValueError(f"{path}: expected rate, bytes (T, H, W), and time; got {', '.join(arrays)}")
+    return CodedEvent(torch.from_numpy(arrays["rate"]), _distance(path, [str(word) for word in arrays["time"]]))
 
 
 def read_gribs(paths: Sequence[Path]) -> CodedEvent:

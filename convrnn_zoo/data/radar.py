@@ -131,15 +131,8 @@ def read_events(directory: Path, coarsen: int = 1) -> list[Event]:
 def load_rain(directory: Path, split: str, inputs: int, horizon: int, where: str) -> Crops:
     """Crops of 128×128 km at 2 km of every event below a directory; its last third in time is the test split.
 
-    Args:
-        directory: such as the ``radar`` of pysteps' example data.
-        split: ``"train"`` or ``"test"``.
-        inputs: frames that a forecast reads: so many before the last third go to the test split as well.
-        horizon: frames that follow.
-        where: how a user gets the files, for the error.
-
     Raises:
-        FileNotFoundError: the directory holds no radar file.
+        FileNotFoundError: the directory holds no radar file; with `where` a user gets them.
     """
     events = read_events(directory, COARSEN)
     if not events:

@@ -1,6 +1,7 @@
 """Sound files."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,11 +22,7 @@ def read_sound(path: Path, rate: int | None = None) -> tuple[Tensor, int]:
         ValueError: it is no sound file that can be read, or holds no sound.
         ImportError: soundfile, or to resample soxr, is missing; with the command that installs them.
     """
-    soundfile = need("soundfile", "sound")
-    try:
-        wave, found = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as e:
-        raise ValueError(f"{path} is not a sound file that can be read ({e}); save it anew, or move it away") from e
+    wave, found = _told("read", path, dtype="float32", always_2d=True)
     if not len(wave):
         raise ValueError(f"{path} holds no sound; move it away")
     wave = wave.mean(1)
@@ -45,8 +42,12 @@ def rate_of(path: Path) -> int:
     Raises:
         ValueError: it is no sound file that can be read.
     """
+    return int(_told("info", path).samplerate)
+
+
+def _told(how: str, path: Path, **options: Any) -> Any:
     soundfile = need("soundfile", "sound")
     try:
-        return int(soundfile.info(str(path)).samplerate)
+        return getattr(soundfile, how)(str(path), **options)
     except (RuntimeError, OSError) as e:
         raise ValueError(f"{path} is not a sound file that can be read ({e}); save it anew, or move it away") from e

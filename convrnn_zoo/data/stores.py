@@ -53,16 +53,6 @@ class Windows(NamedTuple):
     step_yx: int
 
 
-def begins(total: int, step: int, size: int) -> Tensor:
-    """Where windows begin along an axis.
-
-    Example:
-        >>> begins(10, 3, 4).tolist()
-        [0, 3, 6]
-    """
-    return torch.arange(0, total - size + 1, step)
-
-
 def frame_sums(frame: Tensor, windows: Windows, saturation: float) -> tuple[Tensor, Tensor]:
     """Of each window of a frame ``(H, W)``: its amount and the share of it that is known."""
     kernel = (windows.height, windows.width)
@@ -73,21 +63,9 @@ def frame_sums(frame: Tensor, windows: Windows, saturation: float) -> tuple[Tens
 
 
 def list_windows(
-    stack: Stack,
-    windows: Windows,
-    sampling: Sampling,
-    missing: float | None = None,
-    seed: int = 0,
+    stack: Stack, windows: Windows, sampling: Sampling, missing: float | None = None, seed: int = 0
 ) -> Iterator[Tensor]:
-    """The windows that are drawn, ``(M, 3)`` of t, y, x for each first step in turn; of the store one step is held.
-
-    Args:
-        stack: the store's array.
-        windows: their sizes.
-        sampling: which are taken.
-        missing: see :meth:`~convrnn_zoo.data.arrays.Stack.values`.
-        seed: of the draw.
-    """
+    """The windows that are drawn, ``(M, 3)`` of t, y, x for each first step in turn; of the store one step is held."""
     generator = torch.Generator().manual_seed(seed)
     recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=windows.length)
     steps = stack.array.shape[0]
@@ -152,13 +130,7 @@ def read_windows(path: Path) -> Tensor:
 class StoreClips(PlacedClips):
     """Sequences cut from a store, each read when it is asked for; see :class:`~convrnn_zoo.data.clips.PlacedClips`.
 
-    Args:
-        path: the store.
-        key: its array.
-        places: ``(M, 3)`` of first step, top and left.
-        windows: the sizes of a sequence.
-        missing: see :meth:`~convrnn_zoo.data.arrays.Stack.values`.
-        turn: whether to mirror and transpose.
+    Its places are first step, top and left.
     """
 
     slow = True

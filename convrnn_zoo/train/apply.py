@@ -5,30 +5,18 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..data import Clips, frames_of
-from ..data._set import FrameSource
 from ..models import Forecaster, Preprocessing, Weights, from_pretrained
-from .losses import LOSSES, Loss
+from .losses import LOSSES
 from .recipe import ForecasterRecipe, Recipe, choose
-
-
-def data_of(recipe: ForecasterRecipe) -> FrameSource:
-    """The data of a recipe."""
-    return frames_of(recipe.data)
-
-
-def loss_of(recipe: ForecasterRecipe) -> Loss:
-    """The loss of a recipe."""
-    return choose("loss", recipe.loss, LOSSES)
 
 
 def preprocessing_of(recipe: ForecasterRecipe, train: Clips | None = None) -> Preprocessing:
     """What a model of a recipe sees of its data, and what its outputs mean.
 
-    Args:
-        recipe: how the model is trained.
-        train: the training split, in which the constants of an encoding are found where it has such.
+    In `train`, the training split, the constants of an encoding are found where it has such.
     """
-    return data_of(recipe).preprocessing(train, recipe.inputs, recipe.horizon, loss_of(recipe).activation)
+    activation = choose("loss", recipe.loss, LOSSES).activation
+    return frames_of(recipe.data).preprocessing(train, recipe.inputs, recipe.horizon, activation)
 
 
 class Trained(NamedTuple):

@@ -52,20 +52,11 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     return torch.where(made.isnan(), last_frame(inputs, horizon), made)
 
 
-def steps(
-    frames: Tensor, horizon: int, *, members: int = 20, minutes: float = 5.0, kilometres: float = 2.0, seed: int = 0
-) -> Tensor:
+def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
     """An ensemble of nowcasts by pysteps' STEPS as its examples set it up: ``(members, horizon, H, W)`` in mm/h.
 
-    It is the field's stochastic nowcast: what probabilities of rain are compared with.
-
-    Args:
-        frames: ``(T, H, W)`` in mm/h, three or more; unknown pixels are read as dry.
-        horizon: frames to forecast.
-        members: of the ensemble.
-        minutes: from one frame to the next.
-        kilometres: a pixel's edge.
-        seed: of the noise.
+    It is the field's stochastic nowcast: what probabilities of rain are compared with. It reads three or more frames
+    ``(T, H, W)`` in mm/h, five minutes apart and with pixels of 2 km; what is not known is read as dry.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.
@@ -86,12 +77,12 @@ def steps(
             n_ens_members=members,
             n_cascade_levels=6,
             precip_thr=threshold,
-            kmperpixel=kilometres,
-            timestep=minutes,
+            kmperpixel=2.0,
+            timestep=5.0,
             noise_method="nonparametric",
             vel_pert_method="bps",
             mask_method="incremental",
-            seed=seed,
+            seed=0,
         )
         made, _ = to_db(made, threshold=threshold, inverse=True)
     return torch.as_tensor(made, dtype=torch.float32)

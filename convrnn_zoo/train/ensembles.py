@@ -8,7 +8,7 @@ from torch import Tensor
 from .._extras import need
 from ..data.rain_events import quiet
 from ..models import Preprocessing
-from .pictures import UNKNOWN, WIDTH, new_figure, paint_of, pixels_of
+from .pictures import UNKNOWN, WIDTH, Paint, new_figure, paints_of, pixels_of
 
 
 def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
@@ -82,22 +82,23 @@ def ensemble_strip(
     rows = ensemble_rows(members, threshold, truth, scale.unit)
     length = members.shape[1]
     times = torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
-    paint = paint_of(scale)
-    chance = {"cmap": need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN), "vmin": 0, "vmax": 1}
+    values, _ = paints_of(scale)
+    values = values._replace(label=scale.unit or "brightness")
+    viridis = need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN)
+    chance = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "")
     edge = WIDTH / max(len(times), 4)
     height = edge * members.shape[-2] / members.shape[-1]
     figure = new_figure(edge * len(times) + 1.6, len(rows) * (height + 0.3) + 0.6, heading)
     axes = figure.subplots(len(rows), len(times), squeeze=False)
     for (title, frames), line in zip(rows.items(), axes, strict=True):
-        is_chance = title.startswith("P(")
+        paint = chance if title.startswith("P(") else values
         for axis, t in zip(line, times, strict=True):
             axis.set_xticks([])
             axis.set_yticks([])
-            axis.imshow(frames[t].numpy(), interpolation="nearest", **(chance if is_chance else paint.values))
+            axis.imshow(frames[t].numpy(), interpolation="nearest", **paint.image)
             axis.set_title(f"+{t + 1}", fontsize=8, pad=2)
         line[0].set_ylabel(title, fontsize=10)
-        stepped = paint.ticks is not None and not is_chance
-        bar = figure.colorbar(line[0].images[0], ax=list(line), fraction=0.04, extend="both" if stepped else "neither")
-        bar.set_label("" if is_chance else scale.unit or "brightness", fontsize=9)
+        bar = figure.colorbar(line[0].images[0], ax=list(line), fraction=0.04, extend=paint.extend)
+        bar.set_label(paint.label, fontsize=9)
         bar.ax.tick_params(labelsize=8)
     return pixels_of(figure)

@@ -1,5 +1,6 @@
 """Forecasters of frames: from a recipe to weights with a record of what they reach."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Clips, Given
+from ..data import Clips, Given, frames_of
 from ..data._set import FrameSource
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
-from .apply import data_of, loss_of, preprocessing_of
-from .fit import fingerprint, fit
+from .apply import preprocessing_of
+from .fit import fingerprint
 from .launch import launched
-from .losses import decoupling, partial_derivatives
-from .optimizers import OPTIMIZERS, SCHEDULES
+from .losses import LOSSES, decoupling, partial_derivatives
+from .optimizers import fit_updates
 from .pictures import Panels, save, strip
 from .recipe import ForecasterRecipe, choose
 from .sampling import SAMPLINGS, FreeRunning
@@ -28,11 +29,6 @@ Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
 def build(recipe: ForecasterRecipe, channels: int, train: Clips | None = None) -> Forecaster:
     """The network with its initial weights: those that the recipe starts from, or those of its seed.
-
-    Args:
-        recipe: what is trained.
-        channels: of a frame.
-        train: the training split, in which the constants of its encoding are found where it has such.
 
     Raises:
         ValueError: it is no forecaster, or does not take what the recipe's `model` says; or the weights to start from
@@ -69,7 +65,7 @@ def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
         ValueError: the recipe asks for sampling, decoupling or moments, and the model knows no such thing.
     """
     values: Any = model.preprocessing
-    loss = loss_of(recipe)
+    loss = choose("loss", recipe.loss, LOSSES)
     direct = not isinstance(model, AutoregressiveForecaster)
     filters: Any = getattr(model, "moments", None)
     if recipe.moments and filters is None:
@@ -142,21 +138,15 @@ def train_model(
     if accelerator is not None:
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         wrapped = accelerator.prepare(model)
-    optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr, recipe.layer_decay)
-    scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
     total = recipe.batch_size * world_size
 
-    def drawn() -> Iterator[tuple[Tensor, Tensor]]:
-        done = scheduler.last_epoch
-        for update in range(done, min(done + recipe.checkpoint_every, recipe.updates)):
-            sampled = clips.sample(total)
-            yield (
-                sampled[rank::world_size],
-                sampling.mask(update, total, recipe.inputs, recipe.horizon)[rank::world_size],
-            )
+    def drawn(update: int) -> tuple[Tensor, Tensor]:
+        sampled = clips.sample(total)
+        mask = sampling.mask(update, total, recipe.inputs, recipe.horizon)
+        return sampled[rank::world_size], mask[rank::world_size]
 
-    def batches() -> Iterator[list[Tensor]]:
-        for frames, mask in read_ahead(clips, drawn()):
+    def batches(updates: range) -> Iterator[list[Tensor]]:
+        for frames, mask in read_ahead(clips, map(drawn, updates)):
             yield [x.to(device) for x in (frames, mask)]
 
     def loss(_: nn.Module, batch: Any) -> Tensor:
@@ -170,19 +160,15 @@ def train_model(
         save([picture], out / f"update{updates:07d}.png")  # type: ignore[operator]
 
     trunk = trunk_of(model) if recipe.freeze else []
-    history = fit(
-        model, batches, loss, optimizer, scheduler,
-        updates=recipe.updates,
-        clip=recipe.clip,
+    return model, fit_updates(
+        model, recipe, batches, loss,
         run=fingerprint(recipe, processes=world_size),
         checkpoint=out / "last.ckpt" if out else None,
-        title=recipe.weights,
         progress=progress,
         accelerator=accelerator,
         after_round=show if out else None,
         frozen=lambda update: trunk if update < recipe.freeze else (),
     )  # fmt: skip
-    return model, history
 
 
 def read_ahead(clips: Clips, drawn: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -191,13 +177,9 @@ def read_ahead(clips: Clips, drawn: Iterator[tuple[Tensor, Tensor]]) -> Iterator
         yield from ((clips.read(sampled), mask) for sampled, mask in drawn)
         return
     with ThreadPoolExecutor(1) as pool:
-        waiting: Any = None
-        for sampled, mask in drawn:
-            before, waiting = waiting, (pool.submit(clips.read, sampled), mask)
-            if before is not None:
-                yield before[0].result(), before[1]
-        if waiting is not None:
-            yield waiting[0].result(), waiting[1]
+        begun: Iterator[Any] = ((pool.submit(clips.read, sampled), mask) for sampled, mask in drawn)
+        for (read, mask), _ in itertools.pairwise(itertools.chain(begun, [None])):  # the next one has begun, too
+            yield read.result(), mask
 
 
 def train_forecaster(
@@ -207,7 +189,7 @@ def train_forecaster(
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. None in all processes but the main one.
     """
-    source = data_of(recipe)
+    source = frames_of(recipe.data)
     with launched() as accelerator:
         train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
         writable(into or out)

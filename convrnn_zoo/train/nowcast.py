@@ -15,10 +15,10 @@ from ..data.rain_events import EVENTS, TEST_DAYS, load_event
 from ..models import Weights
 from ..models._exceedance import THRESHOLDS
 from ..models._safetensors import write_file
-from .fit import fingerprint, fit
+from .fit import fingerprint
 from .nowcast_scores import SPLIT, metrics_of, score_nowcast
-from .optimizers import OPTIMIZERS, SCHEDULES
-from .recipe import NowcastRecipe, choose
+from .optimizers import fit_updates
+from .recipe import NowcastRecipe
 from .weights import write_weights
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
@@ -152,13 +152,9 @@ def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = Tr
     """The model of a recipe trained on crops; an interrupted run goes on from its checkpoint in `out`."""
     torch.manual_seed(recipe.seed)
     model: Any = recipe.create_model(horizon=recipe.horizon).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr)
-    scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
 
-    def batches() -> Iterator[Batch]:
-        done = scheduler.last_epoch
-        for _ in range(done, min(done + recipe.checkpoint_every, recipe.updates)):
-            yield crops.draw(recipe.batch_size, recipe.from_mrms)
+    def batches(updates: range) -> Iterator[Batch]:
+        return (crops.draw(recipe.batch_size, recipe.from_mrms) for _ in updates)
 
     def loss(_: nn.Module, batch: Batch) -> Tensor:
         horizon = batch.frames.shape[1] - recipe.inputs
@@ -170,14 +166,6 @@ def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = Tr
     def keep(updates: int) -> None:
         write_file(model.state_dict(), out / f"update{updates:07d}.safetensors")
 
-    fit(
-        model, batches, loss, optimizer, scheduler,
-        updates=recipe.updates,
-        clip=recipe.clip,
-        run=fingerprint(recipe),
-        checkpoint=out / "last.ckpt",
-        title=recipe.weights,
-        progress=progress,
-        after_round=keep,
-    )  # fmt: skip
+    run, checkpoint = fingerprint(recipe), out / "last.ckpt"
+    fit_updates(model, recipe, batches, loss, run=run, checkpoint=checkpoint, progress=progress, after_round=keep)
     return model

@@ -1,7 +1,7 @@
-"""Optimizers and learning rates by the names that a recipe gives."""
+"""Optimizers and learning rates by the names that a recipe gives, and training by them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,8 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
-from .recipe import ForecasterRecipe
+from .fit import fit
+from .recipe import ForecasterRecipe, choose
 from .start import falling
 
 ADAM_LR = 3e-3
@@ -127,3 +128,28 @@ SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, ForecasterRecipe], LRSched
     "cosine": lambda optimizer, recipe: CosineAnnealingLR(optimizer, recipe.updates),
 }
 """``(optimizer, recipe)`` to a scheduler."""
+
+
+def fit_updates(
+    model: nn.Module,
+    recipe: ForecasterRecipe,
+    batches: Callable[[range], Iterable[Any]],
+    loss: Callable[[nn.Module, Any], Tensor],
+    **how: Any,
+) -> list[float]:
+    """Trains a model by a recipe's optimizer and schedule, a round from checkpoint to checkpoint.
+
+    `batches` makes those of some updates, by their numbers; `how` and what comes back are those of
+    :func:`~convrnn_zoo.train.fit.fit`.
+    """
+    optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr, recipe.layer_decay)
+    scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
+
+    def a_round() -> Iterable[Any]:
+        done = scheduler.last_epoch
+        return batches(range(done, min(done + recipe.checkpoint_every, recipe.updates)))
+
+    return fit(
+        model, a_round, loss, optimizer, scheduler,
+        updates=recipe.updates, clip=recipe.clip, title=recipe.weights, **how,
+    )  # fmt: skip

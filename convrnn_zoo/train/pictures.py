@@ -1,6 +1,6 @@
 """Frames as pictures: strips of input, truth, forecast and difference over time, and the same in motion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,29 +54,32 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 class Paint(NamedTuple):
-    """Colours of values and of differences, and what the legend says."""
+    """Colours of frames, and what their legend says; where that is no more, a few ticks will do."""
 
-    values: dict[str, Any]
-    differences: dict[str, Any]
-    ticks: Sequence[float] | None
-    unit: str
+    image: dict[str, Any]
+    label: str
+    ticks: Mapping[float, str] = {}
+    extend: str = "neither"
 
 
-def paint_of(scale: Preprocessing) -> Paint:
-    """Colours for the unit of the data: a stepped scale for rain, greys for brightness."""
+def paints_of(scale: Preprocessing) -> tuple[Paint, Paint]:
+    """Of values and of differences in the unit of the data: a stepped scale for rain, greys for brightness."""
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
+    unit = f"[{scale.unit}]" if scale.unit else ""
+    apart = f"{DIFFERENCE} {unit}".strip()
+    signs: dict[float, str] = {-10: "−10", -1: "−1", 0: "0", 1: "1", 10: "10"}
     if scale.unit == "mm/h":
         values = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
         differences = maps["RdBu"].with_extremes(bad=UNKNOWN)
         steps = colors.BoundaryNorm(RAIN_LEVELS, len(RAIN_COLOURS))
         symmetric = colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)
-        return Paint({"cmap": values, "norm": steps}, {"cmap": differences, "norm": symmetric}, RAIN_LEVELS, scale.unit)
-    return Paint(
-        {"cmap": maps["gray"], "vmin": 0, "vmax": scale.brightest},
-        {"cmap": maps["RdBu"], "vmin": -scale.brightest, "vmax": scale.brightest},
-        None,
-        scale.unit,
+        rain = Paint({"cmap": values, "norm": steps}, unit, {t: f"{t:g}" for t in RAIN_LEVELS}, "both")
+        return rain, Paint({"cmap": differences, "norm": symmetric}, apart, signs)
+    top = scale.brightest
+    return (
+        Paint({"cmap": maps["gray"], "vmin": 0, "vmax": top}, unit or "brightness"),
+        Paint({"cmap": maps["RdBu"], "vmin": -top, "vmax": top}, apart, signs if unit else {}),
     )
 
 
@@ -101,14 +104,14 @@ def figure_of(
 
     A frame is a difference where the title of its row, or its title, says so.
     """
-    paint = paint_of(scale)
+    paints = paints_of(scale)
     count = max(map(len, columns))
     first = next(iter(rows[0][1].values()))
     edge = width / max(count, 4)
     height = edge * first.shape[0] / first.shape[1]
     figure = new_figure(edge * count + 0.9, len(rows) * (height + 0.3) + 1.1, heading)
     axes = figure.subplots(len(rows), count, squeeze=False)
-    shown: dict[bool, list[Any]] = {False: [], True: []}
+    shown: tuple[list[Any], list[Any]] = ([], [])
     for (title, frames), times, line in zip(rows, columns, axes, strict=True):
         for axis in line:
             axis.set_xticks([])
@@ -118,27 +121,22 @@ def figure_of(
         for axis, t in zip(line, times, strict=False):
             if t in frames:
                 difference = DIFFERENCE in (title, titles(t))
-                colours = paint.differences if difference else paint.values
-                axis.imshow(frames[t].numpy(), interpolation="nearest", **colours)
+                axis.imshow(frames[t].numpy(), interpolation="nearest", **paints[difference].image)
                 shown[difference].append(axis)
                 axis.set_frame_on(True)
                 axis.set_title(titles(t), fontsize=8, pad=2)
-    for difference, those in shown.items():
+    for paint, those in zip(paints, shown, strict=True):
         if those:
-            kind = DIFFERENCE if difference else "" if paint.unit else "brightness"
-            stepped = paint.ticks is not None and not difference
             bar = figure.colorbar(
                 those[-1].images[0], ax=those, location="bottom", fraction=0.04, aspect=50 if len(those) > 1 else 20,
-                pad=0.02, ticks=paint.ticks if stepped else None, extend="both" if stepped else "neither",
+                pad=0.02, extend=paint.extend,
             )  # fmt: skip
-            if difference and paint.unit:
-                bar.set_ticks([-10, -1, 0, 1, 10], labels=["−10", "−1", "0", "1", "10"])
-            elif difference:
+            if paint.ticks:
+                bar.set_ticks(list(paint.ticks), labels=list(paint.ticks.values()))
+            elif paint is paints[True]:
                 bar.locator = need("matplotlib.ticker", "draw").MaxNLocator(4)  # it is short where few frames stand
                 bar.update_ticks()
-            elif paint.ticks:
-                bar.set_ticks(list(paint.ticks), labels=[f"{t:g}" for t in paint.ticks])
-            bar.set_label(f"{kind} [{paint.unit}]".strip() if paint.unit else kind, fontsize=9)
+            bar.set_label(paint.label, fontsize=9)
             bar.ax.tick_params(labelsize=8)
     return figure
 

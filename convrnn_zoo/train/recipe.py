@@ -151,12 +151,11 @@ class Recipe:
             True
         """
         kind = next(k for k, cls in KINDS.items() if cls is type(self))
-        entries = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        plain = {k: v for k, v in entries.items() if not isinstance(v, Mapping) and v != defaults[k]}
-        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **plain}.items()]
-        for table, values in entries.items():
-            if isinstance(values, Mapping) and values:
+        entries = {f.name: value for f in dataclasses.fields(self) if (value := getattr(self, f.name)) != f.default}
+        tables = {k: v for k, v in entries.items() if isinstance(v, Mapping)}
+        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **entries}.items() if k not in tables]
+        for table, values in tables.items():
+            if values:
                 lines += ["", f"[{table}]", *(f"{k} = {toml(v)}" for k, v in values.items())]
         return "\n".join(lines) + "\n"
 

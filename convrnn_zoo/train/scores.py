@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from ..data import Clips
+from ..data import Clips, frames_of
 from ..data._set import FrameSource
 from ..models import Forecaster, Metric
 from ._values import finite
-from .apply import data_of, preprocessing_of
+from .apply import preprocessing_of
 from .baselines import BASELINES, Baseline
 from .fit import progress_bar
 from .pictures import new_figure, save_figure
@@ -128,17 +128,10 @@ def evaluate(
 ) -> Scores:
     """The scores of the model (``"forecast"``) and of its data's baselines on the fixed sequences.
 
-    A baseline whose package is not installed is left out, and the log says so.
-
-    Args:
-        model: a forecaster.
-        recipe: how it was trained.
-        clips: the test split.
-        sequences: how many; the recipe's number by default.
-        batch_size: sequences at once.
-        progress: whether to show a bar.
+    A baseline whose package is not installed is left out, and the log says so. Of `clips`, the test split, there are
+    `sequences`, by default the recipe's number, `batch_size` of them at once.
     """
-    data, values = data_of(recipe), model.preprocessing or preprocessing_of(recipe)
+    data, values = frames_of(recipe.data), model.preprocessing or preprocessing_of(recipe)
     known = clips.fixed(sequences or recipe.test_sequences)
     methods: dict[str, Baseline] = {
         "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),

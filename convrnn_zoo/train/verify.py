@@ -1,6 +1,7 @@
 """Nowcasts verified on rain events by the field's own scores, those of pysteps, by lead time and by window."""
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -99,11 +100,8 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
 
 
 def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> dict[str, Any]:
-    def merged(tables: Sequence[Any]) -> Any:
-        total = copy.deepcopy(tables[0])  # which merging changes
-        for table in tables[1:]:
-            total = cat.det_cat_fct_merge(total, table)
-        return total
+    def merged(tables: Sequence[Any]) -> Any:  # merging changes the first
+        return functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))
 
     def csi(tables: Sequence[Any]) -> float:
         return float(cat.det_cat_fct_compute(merged(tables), "CSI")["CSI"])
@@ -132,9 +130,9 @@ def _errors(cont: Any, erred: Sequence[Sequence[Any]]) -> dict[str, Any]:
     }
 
 
-def spectrum(spectral: Any, frame: Any, kilometres: float = 2.0) -> list[float]:
-    """The power of a frame in each band of :data:`SCALES`, of its radially averaged power spectral density."""
-    power, frequency = spectral.rapsd(np.nan_to_num(frame), fft_method=np.fft, return_freq=True, d=kilometres)
+def spectrum(spectral: Any, frame: Any) -> list[float]:
+    """The power of a frame of 2 km pixels in each band of :data:`SCALES`, radially averaged."""
+    power, frequency = spectral.rapsd(np.nan_to_num(frame), fft_method=np.fft, return_freq=True, d=2.0)
     with np.errstate(divide="ignore"):
         length = 1 / frequency
     return [float(power[(length >= low) & (length < high)].sum()) for low, high in SCALES.values()]

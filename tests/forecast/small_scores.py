@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from convrnn_zoo import WEIGHTS, create_model
-from convrnn_zoo.data import Crops, Event
+from convrnn_zoo.data import Crops, Event, frames_of
 from convrnn_zoo.data.radar import STEP
 from convrnn_zoo.models import Forecaster
 from convrnn_zoo.train import load_forecaster
-from convrnn_zoo.train.forecast import data_of
 from convrnn_zoo.train.scores import Scores, evaluate
 
 HERE = Path(__file__).parent / "small"
@@ -31,7 +30,7 @@ def small_scores(name: str) -> Scores:
     """Of every method, each metric by lead time."""
     model, recipe, _ = load_forecaster(name)
     sizes, kind = (recipe.inputs, recipe.horizon), recipe.data["kind"]
-    clips = rain(sum(sizes)) if kind == "rain" else data_of(recipe).load(HERE / kind, "test", *sizes)
+    clips = rain(sum(sizes)) if kind == "rain" else frames_of(recipe.data).load(HERE / kind, "test", *sizes)
     return evaluate(model, recipe, clips, 16)
 
 

@@ -1,0 +1,17 @@
+"""Tables for Markdown."""
+
+from collections.abc import Sequence
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows as a Markdown table.
+
+    Example:
+        >>> print(markdown(("a", "b"), [(1, 2)]))
+        | a | b |
+        |---|---|
+        | 1 | 2 |
+    """
+    rule = "|" + "---|" * len(header)
+    first, *rest = ("| " + " | ".join(map(str, row)) + " |" for row in (header, *rows))
+    return "\n".join((first, rule, *rest))
