@@ -80,15 +80,9 @@ def forecast_of(
 ) -> Forecast:
     """Forecasts what follows the first frames of the files; the frames after those are the truth.
 
-    Args:
-        model: the forecaster.
-        name: what it was called by.
-        files: one array, GIF or video, or radar files.
-        recipe: of weights that do not say what their values mean.
-        inputs: frames to read; as many as the weights were trained to read by default.
-        horizon: frames to forecast; the model's own number by default.
-        coarsen: pixels a side of radar files of which one is made.
-        **members: what an ensemble's ``forecast`` takes beside.
+    The files are one array, GIF or video, or radar files, of which `coarsen` pixels a side become one. `name` is what
+    the model was called by, `recipe` that of weights that do not say what their values mean, `members` what the
+    ``forecast`` of an ensemble takes beside. By default as many frames are read and forecast as in training.
 
     Raises:
         ValueError: files or model will not do.

@@ -1,6 +1,5 @@
 """Frames from files."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ..data.arrays import NUMPY, check_numbers, read_arrays
 from ..data.pictures import VIDEO_READERS, clips_below
-from ..data.radar import RADAR_FORMATS, STEP, read_composite, time_of
+from ..data.radar import RADAR_FORMATS, STEP, check_steps, read_composite, time_of
 
 
 class Frames(NamedTuple):
@@ -85,9 +84,7 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels:
         raise ValueError(f"expected one file of {', '.join(FILES)}, or radar files, got {len(paths)} files")
     paths = sorted(paths, key=time_of)
     times = [time_of(path) for path in paths]
-    for earlier, later in itertools.pairwise(times):
-        if later - earlier != STEP:
-            raise ValueError(f"expected radar files five minutes apart, got {earlier} and then {later}")
+    check_steps(times, "expected radar files")
     frames = [read_composite(path, coarsen) for path in paths]
     if len({f.shape for f in frames}) > 1:
         raise ValueError(f"expected composites of one size, got {sorted({tuple(f.shape) for f in frames})}")

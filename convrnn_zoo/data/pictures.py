@@ -36,11 +36,6 @@ def of(frames: Any, part: slice) -> Any:
 def read_gif(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     """The frames of a GIF as bytes ``(T, channels, H, W)``: one channel of grey, or three of colour.
 
-    Args:
-        path: the file.
-        channels: 1 or 3.
-        part: which frames, counted from 0.
-
     Raises:
         ValueError: it is no sound GIF.
     """

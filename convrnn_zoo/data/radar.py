@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -95,6 +95,13 @@ def time_of(path: Path) -> datetime:
     if stamp is None:
         raise ValueError(f"{path}: expected a name with the time as YYYYMMDDhhmm, such as RAD_…_201008260410.h5")
     return datetime.strptime(stamp[0], "%Y%m%d%H%M")
+
+
+def check_steps(times: Sequence[datetime], what: str) -> None:
+    """Raises ValueError where one of the times does not follow five minutes after the one before."""
+    for earlier, later in itertools.pairwise(times):
+        if later - earlier != STEP:
+            raise ValueError(f"{what} five minutes apart, got {earlier} and then {later}")
 
 
 def read_composite(path: Path, coarsen: int = 1) -> Tensor:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import io
-import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
-from .radar import COARSEN, STEP, read_fmi, time_of
+from .radar import COARSEN, STEP, check_steps, read_fmi, time_of
 
 
 @contextlib.contextmanager
@@ -110,8 +109,6 @@ def load_event(directory: Path, event: RainEvent) -> Rain:
             f"no file {event.pattern} below {directory}; pysteps.datasets.download_pysteps_data(DIR) brings them"
         )
     times = [time(path) for path in paths]
-    for earlier, later in itertools.pairwise(times):
-        if later - earlier != STEP:
-            raise ValueError(f"{directory}: expected composites five minutes apart, got {earlier} and then {later}")
+    check_steps(times, f"{directory}: expected composites")
     frames = torch.stack([F.avg_pool2d(read(path)[None], COARSEN)[0] for path in paths])
     return Rain(event, frames, times)

@@ -14,16 +14,6 @@ LIGHT = ((0.5, 3.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
 """The same from light rain on: where an hour ahead rain is as likely as not, rain is then forecast."""
 
 
-def mse(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
-    """The mean squared error."""
-    return F.mse_loss(output, truth)
-
-
-def mae(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
-    """The mean absolute error."""
-    return F.l1_loss(output, truth)
-
-
 def cross_entropy(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     """The mean binary cross-entropy of logits against a truth in [0, 1].
 
@@ -85,8 +75,8 @@ class Loss(NamedTuple):
 
 
 LOSSES = {
-    "mse": Loss(mse),
-    "mae": Loss(mae),
+    "mse": Loss(lambda output, truth, amount: F.mse_loss(output, truth)),
+    "mae": Loss(lambda output, truth, amount: F.l1_loss(output, truth)),
     "cross_entropy": Loss(cross_entropy, "sigmoid"),
     "crps": Loss(crps),
     "balanced": Loss(balanced),

@@ -91,17 +91,10 @@ class Occurrences:
 
     def scores(self) -> dict[str, list[float]]:
         """Each by lead time."""
-        counts = [tuple(float(x) for x in (i.hits, i.misses, i.false_alarms)) for i in self.at]
-        return {
-            "CSI": [ratio(hits, hits + missed + false) for hits, missed, false in counts],
-            "POD": [ratio(hits, hits + missed) for hits, missed, _ in counts],
-            "FAR": [ratio(false, hits + false) for hits, _, false in counts],
-        }
-
-
-def ratio(part: float, whole: float) -> float:
-    """The quotient, NaN where the divisor is zero."""
-    return part / whole if whole else math.nan
+        counts = [[float(x) for x in (i.hits, i.misses, i.false_alarms)] for i in self.at]
+        hits, missed, false = torch.tensor(counts, dtype=torch.float64).unbind(1)
+        found = {"CSI": hits / (hits + missed + false), "POD": hits / (hits + missed), "FAR": false / (hits + false)}
+        return {name: values.tolist() for name, values in found.items()}
 
 
 def usable(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Baseline]:

@@ -40,14 +40,8 @@ def write_weights(
     zoo carries them. The weights come first, and their checksum is in what follows: files of two runs are never taken
     for one.
 
-    Args:
-        recipe: how the model was trained.
-        model: whose weights they are.
-        data: what it was trained on.
-        metrics: what it reaches.
-        out, into: the directory.
-        **facts: what else the record holds, by the names of :class:`~convrnn_zoo.Weights`; without a mean and a
-            standard deviation the model reads its input as it is.
+    `facts` are what else the record holds, by the names of :class:`~convrnn_zoo.Weights`; without a mean and a standard
+    deviation the model reads its input as it is.
     """
     name = recipe.name if recipe.name in RECIPES else recipe.to_toml()
     file = into / f"{recipe.weights}.safetensors" if into else out / WEIGHTS_FILE

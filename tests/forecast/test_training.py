@@ -12,6 +12,7 @@ from convrnn_zoo.data.moving import MovingDigits
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.losses import LOSSES, partial_derivatives
+from convrnn_zoo.train.optimizers import SCHEDULES
 from convrnn_zoo.train.sampling import SAMPLINGS
 from tests.train.runs import interrupted, killed, same, sha256
 
@@ -45,7 +46,7 @@ def test_rounds_need_not_divide_the_updates(clips):
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
-@pytest.mark.parametrize("schedule", training.SCHEDULES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_and_sampling_learns(name, schedule, clips):
     recipe = dataclasses.replace(
         TINY,
