@@ -34,8 +34,8 @@ class FrameSource:
     unit: str
     step: float | None
     encode: str
-    floor: float
-    top: float
+    floor: float = LOG["floor"]
+    top: float = LOG["top"]
     split_words: str
     thresholds: tuple[float, ...]
     """In the data's unit: from where on a pixel counts as an occurrence, for CSI, POD and FAR."""

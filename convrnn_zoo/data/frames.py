@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _entries
-from ._set import LOG, RAIN_THRESHOLDS, FrameSource
+from ._set import RAIN_THRESHOLDS, FrameSource
 from .clips import Clips
 from .moving import load_moving
 from .own import OWN_FRAMES
@@ -29,8 +29,6 @@ class FrameSet(FrameSource):
     unit: str = ""
     step: float | None = None
     encode: str = "none"
-    floor: float = LOG["floor"]
-    top: float = LOG["top"]
     thresholds: tuple[float, ...] = ()
     bounds: tuple[float | None, float | None] = (0.0, 1.0)
     summed_over: int | None = 64 * 64
