@@ -48,4 +48,4 @@ def write_text(path: Path, text: str) -> None:
 def check_end(path: Path, ends: Sequence[str]) -> None:
     """Raises ValueError where the name of a file to write does not end as one of those that are known."""
     if path.suffix not in ends:
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(ends)}")
+        raise ValueError(f"{path}: expected a name that ends in {', '.join(ends[:-1])} or {ends[-1]}")

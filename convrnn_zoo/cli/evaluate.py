@@ -50,9 +50,10 @@ def eval_weights(
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
     convrnn-zoo eval run --data clips --confusion confusion.png
     """
-    for picture, ends in ((curve, DRAWN), (matrix, confusion.KINDS)):
-        if picture is not None:
-            check_end(picture, ends)
+    if curve is not None:
+        check_end(curve, DRAWN)
+    if matrix is not None:
+        confusion.check_name(matrix)
     model = from_pretrained(name).eval()
     chosen = recipe_of(model, name, recipe)
     if chosen.architecture != model.pretrained_cfg["architecture"]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .._extras import need
-from .._whole import check_end, whole
+from .._whole import whole
 from ..data import Labelled
 from ._values import finite
 from .pictures import DRAWN, new_figure, save_figure
@@ -53,13 +53,19 @@ def confusion_of(logits: Tensor, data: Labelled) -> Confusion:
     return Confusion(count(logits, data.labels, logits.shape[1]), data.label_names)
 
 
+def check_name(path: Path) -> None:
+    """Raises ValueError where the name of a file does not end as one of a confusion matrix."""
+    if path.suffix not in KINDS:
+        raise ValueError(f"{path}: expected a name that ends in {', '.join(KINDS)}")
+
+
 def write(confusion: Confusion, path: Path, heading: str = "") -> None:
     """Writes a picture, or a table of counts; whole or not at all.
 
     Raises:
         ValueError: the name ends otherwise.
     """
-    check_end(path, KINDS)
+    check_name(path)
     if path.suffix != ".csv":
         save_figure(drawn(confusion, heading), path)
         return
