@@ -1,30 +1,35 @@
-"""How entries of OpenSTL's checkpoints are taken and brought into our order."""
+"""How OpenSTL's entries become parameters of ours: which gates of which entry are the rows of which parameter."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..models import WeightsError
-from ._entries import Entries, Shape, odd_kernels, reorder
+from ..models import WeightsError, create_model
+from ._entries import Entries, odd_kernels
 
+KINDS = ("weight", "bias")
+ONE = (0,)
 IFGO = (0, 2, 1, 3)
 """From i, g, f, o to i, f, g, o."""
-ST_ORDER = (0, 1, 2, 6, 3, 4, 5)
-"""From i, f, g, i', f', g', o to i, f, g, o, i', f', g'."""
 NORM = (
     r"(?:(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+|gradient_highway\.[xz]_concat)"
     r"\.1\.(?:weight|bias)"
 )
 """Entries of the norms behind convolutions, of a network trained with ``layer_norm=1``."""
-Norms = Mapping[str, tuple[str, Sequence[int]]]
-"""Of a cell's convolutions that end in a norm, by their names there: our name, and our order of the gates."""
-LSTM_NORMS: Norms = {"conv_x": ("ih", range(4)), "conv_h": ("hh", range(4))}
-ST_NORMS: Norms = {
-    "conv_x": ("ih", ST_ORDER), "conv_h": ("hh", range(4)), "conv_m": ("hm", range(3)), "conv_o": ("po", range(1)),
-}  # fmt: skip
+Convs = Mapping[str, tuple[str, Sequence[int]]]
+"""The convolutions of a cell, by their names there: the end of our name, and our order of the gates."""
+
+
+class Link(NamedTuple):
+    """These gates of an entry of theirs, in this order, are the next rows of a parameter of ours."""
+
+    theirs: str
+    ours: str
+    gates: Sequence[int] = ONE
 
 
 class Found(NamedTuple):
@@ -35,29 +40,51 @@ class Found(NamedTuple):
     state: dict[str, Tensor]
 
 
-def common(entries: Entries, keys: Iterable[str], axis: int) -> Any:
-    """The commonest size of an axis among those of the entries that are there and have it; None where none has."""
-    found = [v.shape[axis] for v in map(entries.left.get, keys) if v is not None and v.dim() >= 4]
-    return statistics.mode(found) if found else None
+def links_of(theirs: str, ours: str, convs: Convs, ends: Mapping[str, str]) -> list[Link]:
+    """The links of a cell's convolutions; `ends` are theirs, such as ``0.weight``, and how our names begin for them."""
+    return [
+        # The weight of what sees m is a part of weight_hh; its norm stands alone.
+        Link(f"{theirs}.{conv}.{end}", f"{ours}.{kind}_{'hm' if conv == 'conv_m' and 'norm' in kind else name}", gates)
+        for conv, (name, gates) in convs.items()
+        for end, kind in ends.items()
+    ]
 
 
-def width_of(entries: Entries, gates: Mapping[str, int]) -> int:
-    """The width that most of these entries have, given how many gates of it stand in each."""
-    tensors = ((entries.left.get(key), n) for key, n in gates.items())
-    found = [v.shape[0] // n for v, n in tensors if v is not None and v.dim() and v.shape[0] and v.shape[0] % n == 0]
+def both(theirs: str, ours: str, gates: Sequence[int] = ONE) -> list[Link]:
+    """The links of a weight and of its bias."""
+    return [Link(f"{theirs}.{kind}", f"{ours}.{kind}", gates) for kind in KINDS]
+
+
+def _gates(links: Iterable[Link]) -> Counter[str]:
+    """How many gates there are in each entry and in each parameter."""
+    found: Counter[str] = Counter()
+    for theirs, ours, gates in links:
+        found.update({theirs: len(gates), ours: len(gates)})
+    return found
+
+
+def width_of(entries: Entries, links: Sequence[Link], *ours: str) -> int:
+    """The width that most of the entries tell that make parameters whose names begin so."""
+    number = _gates(links)
+    of = [(entries.left.get(link.theirs), number[link.theirs]) for link in links if link.ours.startswith(ours)]
+    found = [v.shape[0] // n for v, n in of if v is not None and v.dim() and v.shape[0] and v.shape[0] % n == 0]
     return statistics.mode(found) if found else 1
 
 
-def take_all(entries: Entries, shapes: Mapping[str, Shape], *kernels: int) -> dict[str, Tensor]:
-    """Every entry by its name and shape, and nothing else; `kernels` are the edges of its square kernels."""
-    taken = {key: entries.take(key, shape) for key, shape in shapes.items()}
-    entries.done()
-    odd_kernels(entries.origin, [(k, k) for k in kernels])
-    return taken
+def common(entries: Entries, keys: Iterable[str], axis: int) -> int:
+    """The commonest size of an axis among the kernels that are there and have it; 0 where there is none."""
+    found = [v.shape[axis] for v in map(entries.left.get, keys) if v is not None and v.dim() >= 4]
+    return statistics.mode(found) if found else 0
 
 
-def channels_of(entries: Entries, folded: int, patch_size: int) -> int:
-    """Channels of a frame, of which `folded` make a patch."""
+def map_size(entries: Entries, links: Iterable[Link], rank: int = 3) -> list[int]:
+    """Height and width of the map that peepholes and norms are for."""
+    return [s or 1 for s in entries.shape([link.theirs for link in links], rank)[-2:]]
+
+
+def channels_of(entries: Entries, axes: Mapping[str, int], patch_size: int) -> int:
+    """Channels of a frame, which when folded lie along these axes of the entries: the first that is there tells."""
+    folded = next(filter(None, (common(entries, [key], axis) for key, axis in axes.items())), patch_size**2)
     if folded % patch_size**2:
         raise WeightsError(
             f"{entries.origin}: its frames have {folded} channels when folded, which are not those of patches of "
@@ -66,47 +93,29 @@ def channels_of(entries: Entries, folded: int, patch_size: int) -> int:
     return folded // patch_size**2
 
 
-def channel_before_pixel(weight: Tensor, axis: int, patch_size: int) -> Tensor:
-    """The folded channels along an axis, ``(pixel, channel)`` there and ``(channel, pixel)`` here."""
-    return weight.unflatten(axis, (patch_size**2, -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
+def parameters(entries: Entries, name: str, sizes: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Those of the model of these sizes, without values: they say which shapes the entries must have."""
+    odd_kernels(entries.origin, [(sizes[key],) * 2 for key in ("kernel_size", "filter_size") if key in sizes])
+    return dict(create_model(name, device="meta", **sizes).state_dict())
 
 
-def norm_size(entries: Entries) -> Shape | None:
-    """Height and width of the map that the norms are for; None where there are none."""
-    found = entries.having(NORM)
-    return entries.shape([m[0] for m in found], 3)[1:] if found else None
+def gather(entries: Entries, links: Sequence[Link], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters that the links make, of the shapes of those in `like`, of every entry and nothing else."""
+    number, taken = _gates(links), {}
+    parts: dict[str, list[Tensor]] = {}
+    for theirs, ours, gates in links:
+        if theirs not in taken:
+            rows, *rest = like[ours].shape
+            value = entries.take(theirs, (rows // number[ours] * number[theirs], *rest))
+            taken[theirs] = value.chunk(number[theirs])
+        parts.setdefault(ours, []).extend(taken[theirs][gate] for gate in gates)
+    entries.done()
+    return {ours: torch.cat(rows) for ours, rows in parts.items()}
 
 
-def norm_shapes(norms: Norms, theirs: str, width: int, size: Shape | None) -> dict[str, Shape]:
-    """The entries that a cell's norms have, where there are norms."""
-    if size is None:
-        return {}
-    rows = {f"{theirs}.{conv}.1": width * len(order) for conv, (_, order) in norms.items()}
-    return {f"{key}.{kind}": (n, *size) for key, n in rows.items() for kind in ("weight", "bias")}
-
-
-def norm_state(norms: Norms, taken: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    """The scales and shifts of a cell, if it has norms."""
-    return {
-        f"{ours}.{kind}_norm_{name}": reorder(taken[key], order)
-        for conv, (name, order) in norms.items()
-        for kind in ("weight", "bias")
-        if (key := f"{theirs}.{conv}.1.{kind}") in taken
-    }
-
-
-def norm_sizes(size: Shape | None, patch_size: int) -> dict[str, Any]:
-    """What a network with norms for such maps is built with; nothing where it has none."""
-    return {} if size is None else {"layer_norm": True, "img_size": [s * patch_size for s in size if s]}
-
-
-def spatiotemporal(taken: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    """The weights of an ST-LSTM cell."""
-    part = {name: taken[f"{theirs}.conv_{name}.0.weight"] for name in "xhmo"}
-    return {
-        f"{ours}.weight_ih": reorder(part["x"], ST_ORDER),
-        f"{ours}.weight_hh": torch.cat([part["h"], part["m"]]),
-        f"{ours}.weight_po": part["o"],
-        f"{ours}.weight_cm": taken[f"{theirs}.conv_last.weight"],
-        **norm_state(ST_NORMS, taken, theirs, ours),
-    }
+def unfold(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Brings folded channels along these axes from ``(pixel, channel)`` there to ``(channel, pixel)`` here."""
+    for key, axis in axes.items():
+        apart = state[key].unflatten(axis, (patch_size**2, -1))
+        state[key] = apart.transpose(axis, axis + 1).flatten(axis, axis + 1)
+    return state
