@@ -11,9 +11,8 @@ from torch import nn
 from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint
 from ._entries import Entries, fill
-from ._openstl_frames import mau, phydnet
+from ._openstl_networks import e3d_lstm, lstm, mau, mim, phydnet, predrnn_pp
 from ._openstl_read import NORM, Found
-from ._openstl_stacks import e3d_lstm, lstm, mim, predrnn_pp
 from ._source import OptionError, Source
 
 
