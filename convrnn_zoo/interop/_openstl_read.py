@@ -101,16 +101,18 @@ def parameters(entries: Entries, name: str, sizes: Mapping[str, Any]) -> dict[st
 
 def gather(entries: Entries, links: Sequence[Link], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parameters that the links make, of the shapes of those in `like`, of every entry and nothing else."""
-    number, taken = _gates(links), {}
+    number = _gates(links)
+    taken: dict[str, Tensor] = {}
     parts: dict[str, list[Tensor]] = {}
     for theirs, ours, gates in links:
         if theirs not in taken:
             rows, *rest = like[ours].shape
-            value = entries.take(theirs, (rows // number[ours] * number[theirs], *rest))
-            taken[theirs] = value.chunk(number[theirs])
-        parts.setdefault(ours, []).extend(taken[theirs][gate] for gate in gates)
+            taken[theirs] = entries.take(theirs, (rows // number[ours] * number[theirs], *rest))
+        in_order = tuple(gates) == tuple(range(number[theirs]))  # and needs no copy
+        chunks = taken[theirs].chunk(1 if in_order else number[theirs])
+        parts.setdefault(ours, []).extend(chunks if in_order else (chunks[gate] for gate in gates))
     entries.done()
-    return {ours: torch.cat(rows) for ours, rows in parts.items()}
+    return {ours: torch.cat(rows) if len(rows) > 1 else rows[0] for ours, rows in parts.items()}
 
 
 def unfold(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int]) -> dict[str, Tensor]:
