@@ -8,10 +8,8 @@ import torch
 
 from ..models import WeightsError
 from ._entries import Entries
-from ._openstl_read import (
-    IFGO,
+from ._links import (
     KINDS,
-    NORM,
     ONE,
     Convs,
     Found,
@@ -29,6 +27,13 @@ from ._openstl_read import (
 
 logger = logging.getLogger("convrnn_zoo")
 
+IFGO = (0, 2, 1, 3)
+"""From i, g, f, o to i, f, g, o."""
+NORM = (
+    r"(?:(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+|gradient_highway\.[xz]_concat)"
+    r"\.1\.(?:weight|bias)"
+)
+"""Entries of the norms behind convolutions, of a network trained with ``layer_norm=1``."""
 ST_ORDER = (0, 1, 2, 6, 3, 4, 5)
 """From i, f, g, i', f', g', o to i, f, g, o, i', f', g'."""
 LSTM: Convs = {"conv_x": ("ih", range(4)), "conv_h": ("hh", range(4))}
@@ -141,7 +146,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> Found:
     """MAU, its dead ``merge`` and ``conv_last_sr`` with it; `options` as the zoo names them."""
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_t.0.weight, …")
     cells = [link for i in range(n) for link in links_of(f"cell_list.{i}", f"layers.{i}", AWARE, ENDS)]
-    width = width_of(entries, cells, "layers.")
+    width, kernel = width_of(entries, cells, "layers."), common(entries, [link.theirs for link in cells], -1) or 1
     found = entries.having(r"encoders\.\d+\.encoder_t(\d+)\..*") + entries.having(r"decoders\.(\d+)\..*")
     halvings = min(max((int(m[1]) for m in found), default=0), len(entries.left)) + 1
     links = cells + both("encoders.0.encoder_t_conv-1", "stem.0") + both("srcnn.0", "head")
@@ -153,11 +158,11 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> Found:
     links += [Link(key, f"unread.{i}") for i, key in enumerate(dead)]
     sizes = {
         "in_chans": channels_of(entries, {"encoders.0.encoder_t_conv-1.weight": 1, "srcnn.0.weight": 0}, patch_size),
-        "hidden_channels": [width] * n, "kernel_size": common(entries, [link.theirs for link in cells], -1) or 1,
+        "hidden_channels": [width] * n, "kernel_size": kernel,
         "patch_size": patch_size, "downsampling": 2**halvings,
         "img_size": [s * patch_size * 2**halvings for s in map_size(entries, cells)], **options,
     }  # fmt: skip
-    state = gather(entries, links, parameters(entries, "mau", sizes))
+    state = gather(entries, links, parameters(entries, "mau", sizes, (kernel, kernel)))
     return Found("mau", sizes, unfold(state, patch_size, {"stem.0.weight": 1, "head.weight": 0, "head.bias": 0}))
 
 
@@ -175,14 +180,14 @@ def phydnet(entries: Entries, patch_size: int) -> Found:
     body, stem, last = "phycell.cell_list.0", "encoder.encoder_E.c1.main.0", "encoder.decoder_D.upc3"
     convs = {f"layers.{i}": f"convcell.cell_list.{i}.conv" for i in range(n)} | {"physics": f"{body}.convgate"}
     links = both(last, "image.2")
-    for cell, conv in convs.items():  # of [x, h], which are apart here
+    for cell, conv in convs.items():
         gates = ONE if cell == "physics" else IFOG
         links += [Link(f"{conv}.weight", f"{cell}.weight_xh", gates), Link(f"{conv}.bias", f"{cell}.bias_ih", gates)]
     for theirs, ours in (("conv1", "f"), ("bn1", "norm"), ("conv2", "p")):
         links += [Link(f"{body}.F.{theirs}.{kind}", f"physics.{kind}_{ours}") for kind in KINDS]
     for theirs, ours in BLOCKS.items():
         links += [link for place in "01" for link in both(f"encoder.{theirs}.{place}", f"{ours}.{place}")]
-    sizes = {
+    sizes: dict[str, Any] = {
         "in_chans": channels_of(entries, {f"{stem}.weight": 1, f"{last}.weight": 1}, 1),
         "hidden_channels": [width_of(entries, links, f"layers.{i}.") for i in range(n)],
         "kernel_size": common(entries, [f"{conv}.weight" for conv in convs.values()], -1) or 1,
@@ -191,27 +196,21 @@ def phydnet(entries: Entries, patch_size: int) -> Found:
         "filters": width_of(entries, links, "physics.weight_f", "physics.bias_f", "physics.weight_n", "physics.bias_n"),
         "filter_size": common(entries, [f"{body}.F.conv1.weight"], -1) or 1,
     }
-    like = parameters(entries, "phydnet", sizes)
-    for cell in convs:
-        like[f"{cell}.weight_xh"] = torch.cat([like[f"{cell}.weight_{part}"] for part in ("ih", "hh")], dim=1)
-    state = gather(entries, links, like)
-    for cell in convs:
-        rows = state.pop(f"{cell}.weight_xh")
-        width = like[f"{cell}.weight_hh"].shape[1]
-        state |= {f"{cell}.weight_ih": rows[:, :-width], f"{cell}.weight_hh": rows[:, -width:]}
-    return Found("phydnet", sizes, state)
+    kernels = [(sizes[key],) * 2 for key in ("kernel_size", "filter_size")]
+    return Found("phydnet", sizes, gather(entries, links, parameters(entries, "phydnet", sizes, *kernels)))
 
 
 def _stack(
     entries: Entries, name: str, links: Sequence[Link], patch_size: int, widths: list[int], more: dict[str, Any]
 ) -> Found:
     """The network of that name, its kernel and channels read from its entries."""
+    kernel = common(entries, [link.theirs for link in links], -1) or 1
     first = next(link.theirs for link in links if link.ours == "layers.0.weight_ih")
     sizes = {
         "in_chans": channels_of(entries, {first: 1, HEAD.theirs: 0}, patch_size), "hidden_channels": widths,
-        "kernel_size": common(entries, [link.theirs for link in links], -1) or 1, "patch_size": patch_size, **more,
+        "kernel_size": kernel, "patch_size": patch_size, **more,
     }  # fmt: skip
-    like = parameters(entries, name, sizes)
+    like = parameters(entries, name, sizes, (kernel, kernel))
     if name == "e3d_lstm":  # whose head takes the two frames of a map apart
         like["head.weight"] = like["head.weight"].unflatten(1, (-1, 2))
     state = gather(entries, links, like)

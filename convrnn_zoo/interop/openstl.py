@@ -11,8 +11,8 @@ from torch import nn
 from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint
 from ._entries import Entries, fill
-from ._openstl_networks import e3d_lstm, lstm, mau, mim, phydnet, predrnn_pp
-from ._openstl_read import NORM, Found
+from ._links import Found
+from ._openstl_networks import NORM, e3d_lstm, lstm, mau, mim, phydnet, predrnn_pp
 from ._source import OptionError, Source
 
 

@@ -1,4 +1,4 @@
-"""How OpenSTL's entries become parameters of ours: which gates of which entry are the rows of which parameter."""
+"""How entries become parameters of ours: which gates of which entry are the rows of which parameter."""
 
 import statistics
 from collections import Counter
@@ -13,19 +13,15 @@ from ._entries import Entries, odd_kernels
 
 KINDS = ("weight", "bias")
 ONE = (0,)
-IFGO = (0, 2, 1, 3)
-"""From i, g, f, o to i, f, g, o."""
-NORM = (
-    r"(?:(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+|gradient_highway\.[xz]_concat)"
-    r"\.1\.(?:weight|bias)"
-)
-"""Entries of the norms behind convolutions, of a network trained with ``layer_norm=1``."""
 Convs = Mapping[str, tuple[str, Sequence[int]]]
 """The convolutions of a cell, by their names there: the end of our name, and our order of the gates."""
 
 
 class Link(NamedTuple):
-    """These gates of an entry of theirs, in this order, are the next rows of a parameter of ours."""
+    """These gates of an entry of theirs, in this order, are the next rows of a parameter of ours.
+
+    ``weight_xh`` stands for ``weight_ih`` and ``weight_hh`` side by side: one convolution of ``[x, h]``.
+    """
 
     theirs: str
     ours: str
@@ -93,9 +89,9 @@ def channels_of(entries: Entries, axes: Mapping[str, int], patch_size: int) -> i
     return folded // patch_size**2
 
 
-def parameters(entries: Entries, name: str, sizes: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Those of the model of these sizes, without values: they say which shapes the entries must have."""
-    odd_kernels(entries.origin, [(sizes[key],) * 2 for key in ("kernel_size", "filter_size") if key in sizes])
+def parameters(entries: Entries, name: str, sizes: Mapping[str, Any], *kernels: Sequence[int]) -> dict[str, Tensor]:
+    """Those of the model of these sizes, without values: they say which shapes entries must have, of odd kernels."""
+    odd_kernels(entries.origin, kernels)
     return dict(create_model(name, device="meta", **sizes).state_dict())
 
 
@@ -106,13 +102,25 @@ def gather(entries: Entries, links: Sequence[Link], like: Mapping[str, Tensor]) 
     parts: dict[str, list[Tensor]] = {}
     for theirs, ours, gates in links:
         if theirs not in taken:
-            rows, *rest = like[ours].shape
+            rows, *rest = like[_apart(ours)[0]].shape
+            for beside in _apart(ours)[1:]:
+                rest[0] += like[beside].shape[1]
             taken[theirs] = entries.take(theirs, (rows // number[ours] * number[theirs], *rest))
         in_order = tuple(gates) == tuple(range(number[theirs]))  # and needs no copy
         chunks = taken[theirs].chunk(1 if in_order else number[theirs])
         parts.setdefault(ours, []).extend(chunks if in_order else (chunks[gate] for gate in gates))
     entries.done()
-    return {ours: torch.cat(rows) if len(rows) > 1 else rows[0] for ours, rows in parts.items()}
+    state: dict[str, Tensor] = {}
+    for ours, values in parts.items():
+        whole = torch.cat(values) if len(values) > 1 else values[0]
+        names = _apart(ours)
+        columns = whole.split([like[key].shape[1] for key in names], 1) if len(names) > 1 else [whole]
+        state |= dict(zip(names, columns, strict=True))
+    return state
+
+
+def _apart(ours: str) -> list[str]:
+    return [ours.replace("_xh", end) for end in ("_ih", "_hh")] if "_xh" in ours else [ours]
 
 
 def unfold(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int]) -> dict[str, Tensor]:
