@@ -67,7 +67,7 @@ class Entries:
         else:
             wanted = ", ".join("any" if s is None else str(s) for s in shape)
             self.fault("of another shape", f"{key} {tuple(value.shape)} for ({wanted})")
-        return torch.empty([s or 1 for s in shape])
+        return torch.empty(()).expand([s or 1 for s in shape])  # of which there is one number, whatever its size
 
     def rows(self, keys: Iterable[str], gates: int) -> int | None:
         """The commonest size of axis 0 among these entries that so many gates of one width can share."""
