@@ -67,9 +67,9 @@ def width_of(entries: Entries, links: Sequence[Link], *ours: str) -> int:
     return statistics.mode(found) if found else 1
 
 
-def common(entries: Entries, keys: Iterable[str], axis: int) -> int:
-    """The commonest size of an axis among the kernels that are there and have it; 0 where there is none."""
-    found = [v.shape[axis] for v in map(entries.left.get, keys) if v is not None and v.dim() >= 4]
+def common(entries: Entries, keys: Iterable[str], axis: int, rank: int = 4) -> int:
+    """The commonest size of an axis among the kernels that are there and have so many; 0 where there is none."""
+    found = [v.shape[axis] for v in map(entries.left.get, keys) if v is not None and v.dim() == rank]
     return statistics.mode(found) if found else 0
 
 
@@ -78,9 +78,10 @@ def map_size(entries: Entries, links: Iterable[Link], rank: int = 3) -> list[int
     return [s or 1 for s in entries.shape([link.theirs for link in links], rank)[-2:]]
 
 
-def channels_of(entries: Entries, axes: Mapping[str, int], patch_size: int) -> int:
+def channels_of(entries: Entries, axes: Mapping[str, int], patch_size: int, rank: int = 4) -> int:
     """Channels of a frame, which when folded lie along these axes of the entries: the first that is there tells."""
-    folded = next(filter(None, (common(entries, [key], axis) for key, axis in axes.items())), patch_size**2)
+    sizes = (common(entries, [key], axis, rank) for key, axis in axes.items())
+    folded = next(filter(None, sizes), patch_size**2)
     if folded % patch_size**2:
         raise WeightsError(
             f"{entries.origin}: its frames have {folded} channels when folded, which are not those of patches of "

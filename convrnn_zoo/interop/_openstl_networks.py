@@ -96,7 +96,7 @@ def lstm(entries: Entries, patch_size: int) -> Found:
 
 def predrnn_pp(entries: Entries, patch_size: int) -> Found:
     """PredRNN++, its dead ``conv_o`` with it."""
-    n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.weight, …")
+    n = max(2, entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.weight, …"))
     links = [HEAD, *links_of("gradient_highway", "highway", HIGHWAY, PLAIN)]
     for i in range(n):
         links += links_of(f"cell_list.{i}", f"layers.{i}", CAUSAL, PLAIN)
@@ -107,7 +107,7 @@ def predrnn_pp(entries: Entries, patch_size: int) -> Found:
 
 def mim(entries: Entries, patch_size: int) -> Found:
     """MIM, the dead ``conv_last`` of its MIM-N with it."""
-    n = entries.count(r"stlstm_layer\.(\d+)\..*", "stlstm_layer.0.conv_x.0.weight, …")
+    n = max(2, entries.count(r"stlstm_layer\.(\d+)\..*", "stlstm_layer.0.conv_x.0.weight, …"))
     normed = bool(entries.having(NORM))
     ends = NORMED if normed else PLAIN
     links = [HEAD, *links_of("stlstm_layer.0", "layers.0", ST, ends)]
@@ -204,14 +204,16 @@ def _stack(
     entries: Entries, name: str, links: Sequence[Link], patch_size: int, widths: list[int], more: dict[str, Any]
 ) -> Found:
     """The network of that name, its kernel and channels read from its entries."""
-    kernel = common(entries, [link.theirs for link in links], -1) or 1
+    square = [link.theirs for link in links if link.ours.startswith("layers.") and not link.ours.endswith("_cm")]
+    rank = 5 if name == "e3d_lstm" else 4
+    kernel = common(entries, square, -1, rank) or 1
     first = next(link.theirs for link in links if link.ours == "layers.0.weight_ih")
     sizes = {
-        "in_chans": channels_of(entries, {first: 1, HEAD.theirs: 0}, patch_size), "hidden_channels": widths,
+        "in_chans": channels_of(entries, {first: 1, HEAD.theirs: 0}, patch_size, rank), "hidden_channels": widths,
         "kernel_size": kernel, "patch_size": patch_size, **more,
     }  # fmt: skip
     like = parameters(entries, name, sizes, (kernel, kernel))
-    if name == "e3d_lstm":  # whose head takes the two frames of a map apart
+    if rank == 5:  # a network whose head takes the two frames of a map apart
         like["head.weight"] = like["head.weight"].unflatten(1, (-1, 2))
     state = gather(entries, links, like)
     state["head.weight"] = state["head.weight"].flatten(1, -3)
