@@ -33,7 +33,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed looks for other devices as well, each time
 
 
 @pytest.fixture(autouse=True)

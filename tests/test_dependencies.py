@@ -1,6 +1,7 @@
 """What is imported is declared in pyproject.toml, and what is declared is used."""
 
 import ast
+import functools
 import importlib.metadata
 import json
 import re
@@ -73,19 +74,23 @@ def calls(tree: ast.AST, *functions: str) -> Iterator[list[str]]:
             yield [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
 
 
-def trees(*folders: str) -> dict[str, ast.Module]:
-    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+def files(*folders: str) -> list[str]:
+    return [p.relative_to(ROOT).as_posix() for folder in folders for p in sorted((ROOT / folder).rglob("*.py"))]
 
 
-PACKAGE = trees("convrnn_zoo")
-DEVELOPMENT = trees("tests", "tools", "benchmarks")
+@functools.cache
+def tree(file: str) -> ast.Module:
+    return ast.parse((ROOT / file).read_text(encoding="utf-8"))
+
+
+PACKAGE = files("convrnn_zoo")
+DEVELOPMENT = files("tests", "tools", "benchmarks")
 BESIDE_TIMM = {"test-models"}
 """timm's own tests, which tests/timm_contract/run.py fetches."""
 NEEDS = [
     (file, distribution(module), extra)
-    for file, tree in PACKAGE.items()
-    for module, extra in calls(tree, "need")
+    for file in PACKAGE
+    for module, extra in calls(tree(file), "need")
     if module != "json"  # of the function's own example
 ]
 """File, package and extra of all that is asked for only when it is needed."""
@@ -95,7 +100,7 @@ NEEDS = [
 def test_the_package_imports_what_it_requires(file: str) -> None:
     """The command line also what its extra brings; everything else that is optional must be asked for by `need`."""
     extras = ("cli",) if file.startswith("convrnn_zoo/cli/") else ()
-    assert foreign(statements(PACKAGE[file])) <= declared(*extras)
+    assert foreign(statements(tree(file))) <= declared(*extras)
 
 
 @pytest.mark.parametrize(("file", "package", "extra"), NEEDS)
@@ -104,26 +109,26 @@ def test_an_extra_brings_what_is_asked_for_in_its_name(file: str, package: str, 
 
 
 def test_what_is_required_is_imported() -> None:
-    assert declared() <= {package for tree in PACKAGE.values() for package in foreign(statements(tree))}
+    assert declared() <= {package for file in PACKAGE for package in foreign(statements(tree(file)))}
 
 
 @pytest.mark.parametrize("extra", sorted({*EXTRAS} - {*FOR_DEVELOPERS}))
 def test_what_an_extra_brings_is_used(extra: str) -> None:
     used = {package for _, package, of_extra in NEEDS if of_extra == extra}
     if extra == "cli":
-        used |= {p for file, tree in PACKAGE.items() if "/cli/" in file for p in foreign(statements(tree))}
+        used |= {p for file in PACKAGE if "/cli/" in file for p in foreign(statements(tree(file)))}
     assert listed(extra) <= used
 
 
 @pytest.mark.parametrize("file", DEVELOPMENT)
 def test_tests_and_tools_import_what_dev_brings(file: str) -> None:
-    assert foreign(statements(DEVELOPMENT[file])) - BESIDE_TIMM <= declared("dev")
+    assert foreign(statements(tree(file))) - BESIDE_TIMM <= declared("dev")
 
 
 @pytest.mark.parametrize("extra", FOR_DEVELOPERS)
 def test_what_developers_install_is_used(extra: str) -> None:
-    used = {package for tree in DEVELOPMENT.values() for package in foreign(statements(tree))}
-    used |= foreign(words[0] for tree in DEVELOPMENT.values() for words in calls(tree, "importorskip"))
+    used = {package for file in DEVELOPMENT for package in foreign(statements(tree(file)))}
+    used |= foreign(words[0] for file in DEVELOPMENT for words in calls(tree(file), "importorskip"))
     used |= {package for package, words in BY_CONFIGURATION.items() if words in CONFIGURATION}
     assert listed(extra) <= used
 

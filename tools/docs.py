@@ -371,6 +371,7 @@ def _forecasters() -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(((name, model) for name, model in built if isinstance(model, Forecaster)), key=lambda f: f[0]))
 
 
+@cache
 @torch.no_grad()
 def _cost(model: Any, frames: int, **call: int) -> float:
     """Multiply-adds of a forward pass on the meta device, in units of 10⁹."""

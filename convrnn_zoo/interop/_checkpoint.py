@@ -8,7 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..models import WeightsError
+from ..models._safetensors import not_finite
 from ._hdf5 import read_hdf5
 
 logger = logging.getLogger("convrnn_zoo")
@@ -26,8 +27,6 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Under these names training scripts keep the weights, beside an optimizer and an epoch."""
 CARRIERS = ("module.", "model.")
 """These stand before every key when the model was saved inside DataParallel or a trainer."""
-
-
 STRIP = (
     "python -c \"import torch; c = torch.load({!r}, map_location='cpu', weights_only=False); "
     "torch.save(c['state_dict'], 'weights.pth')\""
@@ -78,7 +77,7 @@ def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "
         if all(k.startswith(carrier) for k in state):
             logger.info("%s: %r dropped from the front of every key", origin, carrier)
             state = {k.removeprefix(carrier): v for k, v in state.items()}
-    return ForeignCheckpoint(state, origin, found.config, found.version)
+    return replace(found, state=state)
 
 
 def some(names: Iterable[str], most: int = 6) -> str:
@@ -155,10 +154,7 @@ def _of_keras(path: Path) -> ForeignCheckpoint:
 
 CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".safetensors": _of_safetensors,
-    ".pt": _of_pickle,
-    ".pth": _of_pickle,
-    ".ckpt": _of_pickle,
-    ".bin": _of_pickle,
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _of_pickle),
     ".h5": _of_hdf5,
     ".keras": _of_keras,
 }
@@ -177,7 +173,7 @@ def _unwrapped(state: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
 def _tensors(state: Mapping[str, Any], origin: str) -> dict[str, Tensor]:
     """Every entry as a finite CPU tensor under a string; what is neither is listed."""
     out: dict[str, Tensor] = {}
-    foreign, broken = [], []
+    foreign = []
     for key, value in state.items():
         try:
             if not isinstance(key, str):
@@ -185,13 +181,10 @@ def _tensors(state: Mapping[str, Any], origin: str) -> dict[str, Tensor]:
             out[key] = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(value)
         except TypeError:
             foreign.append(f"{key!r} ({type(value).__name__})")
-            continue
-        if out[key].is_floating_point() and not torch.isfinite(out[key]).all():
-            broken.append(key)
     if foreign:
         raise WeightsError(
             f"{origin}: expected names of tensors and nothing else, got {some(foreign)}; pass the state dict itself"
         )
-    if broken:
+    if broken := not_finite(out):
         raise WeightsError(f"{origin}: NaN or Inf in {some(broken)}; these weights are of no use, fetch others")
     return out

@@ -1,6 +1,5 @@
 """From a checkpoint of another project to a directory in the zoo's format."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from .._whole import whole
 from ..hub import model_card, save_pretrained
 from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
 from ..models import HubAccessError, create_model, list_models
+from ..models._safetensors import sha256_of
 from ._load import load_recognised
 from ._source import Source
 
@@ -88,7 +88,7 @@ def card(model: nn.Module, name: str, source: Source, origin: Path | None, optio
     """The card of any model of the zoo, and where this one came from; `name` is ``owner/name`` or a title."""
     words = [f"Converted from a checkpoint of {source.title}"]
     if origin:
-        words.append(f"the file `{origin.name}` of sha256 `{hashlib.sha256(origin.read_bytes()).hexdigest()}`")
+        words.append(f"the file `{origin.name}` of sha256 `{sha256_of(origin)}`")
     if options:
         given = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
         words.append(f"with {given}, which its weights do not tell")

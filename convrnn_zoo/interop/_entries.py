@@ -58,16 +58,16 @@ class Entries:
     def take(self, key: str, shape: Shape) -> Tensor:
         """The entry of that name and shape, None standing for any size; a stand-in where there is no such entry."""
         value = self.left.pop(key, None)
-        if value is not None and value.is_floating_point() and fits(value, shape):
-            return value
         if value is None:
             self.fault("missing", key)
         elif not value.is_floating_point():
             self.fault("of another kind", f"{key} {value.dtype}")
+        elif value.dim() == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True)):
+            return value
         else:
             wanted = ", ".join("any" if s is None else str(s) for s in shape)
             self.fault("of another shape", f"{key} {tuple(value.shape)} for ({wanted})")
-        return torch.empty([s or 1 for s in shape])
+        return torch.empty(()).expand([s or 1 for s in shape])  # of which there is one number, whatever its size
 
     def rows(self, keys: Iterable[str], gates: int) -> int | None:
         """The commonest size of axis 0 among these entries that so many gates of one width can share."""
@@ -91,11 +91,6 @@ class Entries:
     def _raise(self) -> NoReturn:
         listed = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in self.faults.items())
         raise WeightsError(f"{self.origin} is not a sound checkpoint of {self.source}: {listed}")
-
-
-def fits(value: Tensor, shape: Shape) -> bool:
-    """Whether a tensor has the shape, None standing for any size."""
-    return value.dim() == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True))
 
 
 def odd_kernels(origin: str, kernels: Iterable[Sequence[int]]) -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..layers import Conv1dLSTM, Conv2dLSTM, Conv3dLSTM, ConvRNNBase
+from ..layers import ConvRNNBase
 from ..layers.lstm import LSTMEquations
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -70,8 +70,7 @@ class ActivatedConv3dLSTM(ActivatedConvLSTM):
     ndim = 3
 
 
-PLAIN: dict[int, type[ConvRNNBase]] = {1: Conv1dLSTM, 2: Conv2dLSTM, 3: Conv3dLSTM}
-ACTIVATED: dict[int, type[ConvRNNBase]] = {1: ActivatedConv1dLSTM, 2: ActivatedConv2dLSTM, 3: ActivatedConv3dLSTM}
+ACTIVATED = {cls.ndim: cls for cls in ActivatedConvLSTM.__subclasses__()}
 
 
 class ResizingConvLSTM(nn.Module):
@@ -96,6 +95,7 @@ class ResizingConvLSTM(nn.Module):
         Keras, ConvLSTM2D. https://keras.io/api/layers/recurrent_layers/conv_lstm2d/
 
     Example:
+        >>> from convrnn_zoo.layers import Conv2dLSTM
         >>> rnn = Conv2dLSTM(12, 3, kernel_size=1, hidden_kernel_size=3, bias=False)  # 12 are the 4 gates of 3 channels
         >>> layer = ResizingConvLSTM(rnn, 2, (3, 3), padding="valid", strides=(2, 2), dilation_rate=(1, 1), bias=True)
         >>> output, (h_n, c_n) = layer(torch.randn(5, 1, 2, 9, 9))

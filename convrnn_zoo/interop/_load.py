@@ -3,13 +3,13 @@
 import inspect
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
 from ..models import ConvRNNModel, WeightsError
-from . import _source
 from ._checkpoint import ForeignCheckpoint, read, some
 from ._source import OptionError, Recognition, Source
 from .ancestor import ANCESTOR
@@ -82,7 +82,7 @@ def load_recognised(
     """:func:`load`, and how the source was known."""
     named = None if source == AUTO else _named(source)
     found = read(checkpoint, prefix)
-    likely = _source.recognise(found, SOURCES)
+    likely = _likely(found)
     if named is None:
         chosen = _recognised(found)
         logger.info("%s: read as %s: %s", found.origin, chosen.source.name, chosen.why)
@@ -132,8 +132,19 @@ def _named(name: str) -> Source:
     return SOURCES[name]
 
 
+def _likely(found: ForeignCheckpoint) -> Recognition | None:
+    """The first source one of whose keys is in the checkpoint, the shortest prefix first."""
+    matches = []
+    for source in SOURCES.values():
+        for key, value in found.state.items():
+            m = re.fullmatch(f"(?P<prefix>.*?){source.key}", key)
+            if m and value.dim() in source.ranks:
+                matches.append(Recognition(source, f"{key} {tuple(value.shape)} is {source.knows}", m["prefix"]))
+    return min(matches, key=lambda r: len(r.prefix), default=None)
+
+
 def _recognised(found: ForeignCheckpoint) -> Recognition:
-    likely = _source.recognise(found, SOURCES)
+    likely = _likely(found)
     if likely is None:
         raise WeightsError(
             f"{found.origin}: its keys are of no known source ({', '.join(SOURCES)}): {some(found.state)}"

@@ -1,13 +1,10 @@
-"""The record of a source of checkpoints, and how one is known by its keys."""
+"""The record of a source of checkpoints."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-
-from ._checkpoint import ForeignCheckpoint
+from torch import nn
 
 
 class OptionError(TypeError, ValueError):
@@ -42,16 +39,3 @@ class Recognition:
     source: Source
     why: str
     prefix: str
-
-
-def recognise(checkpoint: ForeignCheckpoint, sources: Mapping[str, Source]) -> Recognition | None:
-    """The first source one of whose keys is in the checkpoint, the shortest prefix first."""
-    found = [r for s in sources.values() for k, v in checkpoint.state.items() if (r := _match(s, k, v))]
-    return min(found, key=lambda r: len(r.prefix), default=None)
-
-
-def _match(source: Source, key: str, value: Tensor) -> Recognition | None:
-    m = re.fullmatch(f"(?P<prefix>.*?){source.key}", key)
-    if m is None or value.dim() not in source.ranks:
-        return None
-    return Recognition(source, f"{key} {tuple(value.shape)} is {source.knows}", m["prefix"])

@@ -6,16 +6,16 @@ with its sign turned. https://github.com/DSIP-FBK/ConvGRU-Ensemble; mlcast's Con
 
 import statistics
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..models import Preprocessing, create_model
 from ._checkpoint import ForeignCheckpoint
-from ._entries import Entries, fill, odd_kernels, same_or_list
+from ._entries import Entries, fill, same_or_list
+from ._links import Link, common, gather, parameters
 from ._source import Source
 
-GATES = {"combined_gates": 2, "out_gate": 1}
-"""The convolutions of a cell, and of how many gates each is."""
+GATES = {"combined_gates": (1, 0), "out_gate": (0,)}
+"""The convolutions of a cell, and where in each our gates r, z, n stand."""
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
@@ -25,45 +25,31 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
         horizon: frames to forecast when the call does not say.
     """
     entries = Entries(checkpoint, "irene")
-    pattern = r"(encoder|decoder)\.blocks\.(\d+)\.convgru\.cell\.(combined_gates|out_gate)\.(weight|bias)"
-    found = entries.having(pattern)
-    blocks = max((int(m[2]) for m in found), default=-1) + 1
-    if not 0 < blocks <= len(entries.left):
-        entries.fail("missing", "every encoder.blocks.0.convgru.cell.combined_gates.weight, …")
-
-    def folds(part: str, block: int) -> int:
-        return 4 ** (block if part == "encoder" else blocks - block)
-
-    # One entry of a wrong size is not the measure of all.
-    votes = [
-        len(entries.left[m[0]]) / (folds(m[1], int(m[2])) * GATES[m[3]]) for m in found if entries.left[m[0]].dim()
-    ]
+    pattern = r"(?:encoder|decoder)\.blocks\.(\d+)\.convgru\.cell\.(?:combined_gates|out_gate)\.(?:weight|bias)"
+    blocks = entries.count(pattern, "encoder.blocks.0.convgru.cell.combined_gates.weight, …")
+    blocks = min(blocks, len(entries.having(pattern)) // 8 + 1)  # a number far from what is there is no depth
+    folds = {f"encoder.{block}.": 4**block for block in range(blocks)}
+    folds |= {f"decoder.{block}.": 4 ** (blocks - block) for block in range(blocks)}
+    links: list[Link] = []
+    votes: list[float] = []  # one entry of a wrong size is not the measure of all
+    for ours, n in folds.items():
+        theirs = ours.replace(".", ".blocks.", 1) + "convgru.cell"
+        for kind, name in (("weight", "weight_xh_l0"), ("bias", "bias_ih_l0")):
+            for conv, gates in GATES.items():
+                link = Link(f"{theirs}.{conv}.{kind}", ours + name, gates)
+                value = entries.left.get(link.theirs)
+                votes += [len(value) / (len(gates) * n)] if value is not None and value.dim() else []
+                links.append(link)
     channels = max(1, int(statistics.mode(votes or [1])))
-    weights = [entries.left[m[0]] for m in found if m[4] == "weight"]
-    kernel = statistics.mode([tuple(w.shape[2:]) for w in weights if w.dim() == 4] or [(1, 1)])
-    state: dict[str, Tensor] = {}
-    for part in ("encoder", "decoder"):
-        for block in range(blocks):
-            cell = _cell(entries, f"{part}.blocks.{block}.convgru.cell", channels * folds(part, block), kernel)
-            state |= {f"{part}.{block}.{key}": value for key, value in cell.items()}
-    entries.done()
-    odd_kernels(entries.origin, [kernel])
-    model = create_model(
-        "convgru_irene", in_chans=channels, num_blocks=blocks, kernel_size=same_or_list(kernel), horizon=horizon,
-        dtype=checkpoint.dtype(),
-    )  # fmt: skip
+    kernel = [common(entries, [link.theirs for link in links], axis) or 1 for axis in (-2, -1)]
+    sizes = {"in_chans": channels, "num_blocks": blocks, "kernel_size": same_or_list(kernel), "horizon": horizon}
+    state = gather(entries, links, parameters(entries, "convgru_irene", sizes, kernel))
+    for value in state.values():
+        _, update, _ = value.chunk(3)
+        update.neg_()
+    model = create_model("convgru_irene", **sizes, dtype=checkpoint.dtype())
     model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=12, lowest=0.0)
     return fill(model, state)
-
-
-def _cell(entries: Entries, key: str, width: int, kernel: tuple[int, ...]) -> dict[str, Tensor]:
-    """One cell, its gates in our order r, z, n."""
-    out: dict[str, list[Tensor]] = {}
-    for end, shape in (("weight", (2 * width, *kernel)), ("bias", ())):
-        update, reset = entries.take(f"{key}.combined_gates.{end}", (2 * width, *shape)).chunk(2)
-        out[end] = [reset, -update, entries.take(f"{key}.out_gate.{end}", (width, *shape))]
-    weight, bias = (torch.cat(parts) for parts in out.values())
-    return {"weight_ih_l0": weight[:, :width], "weight_hh_l0": weight[:, width:], "bias_ih_l0": bias}
 
 
 IRENE = Source(

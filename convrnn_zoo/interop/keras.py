@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvLSTM, ConvRNNBase
+from ..layers import KINDS, ConvLSTM, ConvRNNBase
 from ._checkpoint import ForeignCheckpoint
 from ._entries import expect, one_bias, refuse, unlike
 from ._keras_arrays import take_layer
 from ._keras_config import OPTIONS, settings
-from ._keras_layers import ACTIVATED, PLAIN, ActivatedConvLSTM, ResizingConvLSTM
+from ._keras_layers import ACTIVATED, ActivatedConvLSTM, ResizingConvLSTM
 from ._source import Source
 
 
@@ -39,7 +39,7 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **given: An
     if not plain:
         rows = 4 * sizes.filters * directions
         args = {"in_channels": rows, "kernel_size": 1, "hidden_kernel_size": sizes.kernel, "bias": False}
-    rnn = (ACTIVATED if how.activations else PLAIN)[ndim](
+    rnn = (ACTIVATED if how.activations else KINDS["convlstm"])[ndim](
         out_channels=sizes.filters, batch_first=True, bidirectional=directions == 2, dtype=sizes.dtype,
         **args, **how.activations,
     )  # fmt: skip

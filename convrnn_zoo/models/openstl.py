@@ -60,17 +60,10 @@ _BARE = "convert drops the weights that nothing reads"
 for _size, _width, _release, _count, _built, _published, _dead, _mse, _ssim in (
     ("S", 128, release("convlstm", remarks=_BARE), "11,675,648", "15,083,520", "15.0", "3,407,872", "29.80", ".9288"),
     (
-        "L",
-        192,
-        release("convlstm_l", epochs=(200,), remarks=_BARE),
-        "26,115,072",
-        "33,782,784",
-        "33.8",
-        "7,667,712",
-        "27.78",
-        ".9343",
+        "L", 192, release("convlstm_l", epochs=(200,), remarks=_BARE),
+        "26,115,072", "33,782,784", "33.8", "7,667,712", "27.78", ".9343",
     ),
-):
+):  # fmt: skip
     register(
         __name__,
         f"convlstm_openstl_{_size.lower()}",

@@ -17,6 +17,8 @@ RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976"
 HEAVIEST, DRY, UNKNOWN, DPI = "#800060", "#ffffff", "#c8c8c8", 100
 WIDTH, MOTION_WIDTH = 12.0, 7.2
 """Of a strip and of pictures in motion, in inches."""
+HEADING = 11
+"""The size of its letters, in points."""
 DIFFERENCE = "forecast − truth"
 DRAWN = (".png", ".svg")
 """What the file of a figure may be."""
@@ -43,7 +45,7 @@ class Panels(NamedTuple):
 def new_figure(width: float, height: float, heading: str = "", dpi: int = DPI) -> Any:
     """An empty figure of matplotlib's, in inches."""
     figure = need("matplotlib.figure", "draw").Figure(figsize=(width, height), dpi=dpi, layout="constrained")
-    figure.suptitle(heading, fontsize=11)
+    figure.suptitle(heading, fontsize=HEADING)
     return figure
 
 
@@ -164,7 +166,7 @@ def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]
     rows = rows_of(panels)
     seen = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
     made = {**rows[0][1], **dict(rows)["forecast"]}
-    pictures = []
+    pictures, figure = [], None
     for t in sorted(made):
         known = t < len(panels.inputs)
         parts = [("input" if known else "forecast", made[t])]
@@ -173,7 +175,16 @@ def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]
             later = dict(rows)[DIFFERENCE].get(t, torch.full_like(blank, torch.nan))
             parts = [("input" if known else "truth", seen.get(t, torch.full_like(blank, torch.nan))), *parts]
             parts.append((DIFFERENCE, blank if known else later))
-        pictures.append(pixels_of(side_by_side(parts, scale, f"{heading}  {panels.label(t)}".strip())))
+        title = f"{heading}  {panels.label(t)}".strip()
+        if figure is None:
+            figure = side_by_side(parts, scale, title)
+        else:  # all stays where it was in the first: to place it is most of the work
+            figure.suptitle(title, fontsize=HEADING)
+            for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # behind them stand the legends
+                axis.title.set_text(name)
+                axis.images[0].set_data(frame.numpy())
+        pictures.append(pixels_of(figure))
+        figure.set_layout_engine("none")
     return pictures
 
 

@@ -4,11 +4,23 @@ import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from reference import VARIANTS, case_id, space
+
+from tests.registry import two_dimensions_first
+
+
+@pytest.fixture
+def collect() -> Iterator[Callable[[], int]]:
+    """Collects what the test left, and does not look at all that was there before it, which takes long."""
+    gc.freeze()
+    yield gc.collect
+    gc.unfreeze()
+
 
 THREADS = """
 import threading
@@ -47,11 +59,7 @@ assert torch.nn.Module.__call__ is call
 """
 
 
-@pytest.mark.parametrize(
-    ("cls", "options"),
-    [pytest.param(*v, marks=() if v[0].ndim == 2 else pytest.mark.slow) for v in VARIANTS],
-    ids=case_id,
-)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_eight_threads_from_a_cold_start(cls: type, options: dict) -> None:
     script = THREADS.format(name=cls.__name__, options=options)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
@@ -60,7 +68,9 @@ def test_eight_threads_from_a_cold_start(cls: type, options: dict) -> None:
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_a_module_dies_when_it_is_deleted(cls: type, options: dict, recompute: bool) -> None:
+def test_a_module_dies_when_it_is_deleted(
+    cls: type, options: dict, recompute: bool, collect: Callable[[], int]
+) -> None:
     gone = []
     for size in range(4, 9):
         rnn: Any = cls(2, 3, 3, **options)
@@ -71,13 +81,15 @@ def test_a_module_dies_when_it_is_deleted(cls: type, options: dict, recompute: b
         with torch.inference_mode():
             rnn(torch.randn(3, 2, 2, *space(rnn, size)))
         del rnn, y
-    gc.collect()
+    collect()
     assert not [ref for ref in gone if ref() is not None]
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_the_input_dies_after_backward_though_the_loss_is_held(cls: type, options: dict, recompute: bool) -> None:
+def test_the_input_dies_after_backward_though_the_loss_is_held(
+    cls: type, options: dict, recompute: bool, collect: Callable[[], int]
+) -> None:
     rnn: Any = cls(2, 3, 3, bidirectional=True, **options)
     rnn.grad_checkpointing = recompute
     x = torch.randn(3, 2, 2, *space(rnn))
@@ -86,5 +98,5 @@ def test_the_input_dies_after_backward_though_the_loss_is_held(cls: type, option
     del x
     loss.backward()
     assert loss.grad_fn is not None
-    gc.collect()
+    collect()
     assert ref() is None

@@ -9,6 +9,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
+from tests.registry import two_dimensions_first
 
 
 def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor]:
@@ -26,7 +27,7 @@ BY_TORCH = pytest.mark.filterwarnings(
 
 @BY_TORCH
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_gradients_can_be_differentiated(cls: type, options: dict, recompute: bool) -> None:
     rnn = cls(1, 1, 3, dtype=torch.float64, **options)
     rnn.grad_checkpointing = recompute
@@ -63,7 +64,7 @@ def test_function_transforms(cls: type, options: dict) -> None:
     torch.testing.assert_close(tangent.sum(), (pulled * direction).sum(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_compiles_whole_and_once_for_every_batch(cls: type, options: dict) -> None:
     torch._dynamo.reset()
     graphs = []

@@ -7,13 +7,12 @@ import convrnn_zoo
 from convrnn_zoo import AutoregressiveForecaster, Forecaster
 from convrnn_zoo.models._pyramid import PyramidForecaster
 from convrnn_zoo.models._registry import entry_points
+from tests.registry import on_meta
 
 FULL = {
     name: model
     for name, model in (
-        (name, convrnn_zoo.create_model(name, device="meta"))
-        for name, entry in entry_points().items()
-        if not entry.__module__.endswith(".convrnn")
+        (name, on_meta(name)) for name, entry in entry_points().items() if not entry.__module__.endswith(".convrnn")
     )
     if isinstance(model, Forecaster)
 }

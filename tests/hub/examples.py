@@ -1,11 +1,13 @@
 """Small models of every architecture with sizes that are not its defaults, and what makes two of them the same."""
 
+import functools
 from pathlib import Path
 
 import pytest
 import torch
 
 import convrnn_zoo
+from tests.registry import on_meta
 
 SMALL = {
     "convgru_irene": {"num_blocks": 2, "kernel_size": 1},
@@ -27,12 +29,12 @@ DENSE = {
 
 def is_core(name: str) -> bool:
     """Whether a name is of the core family."""
-    return issubclass(type(convrnn_zoo.create_model(name, device="meta")), convrnn_zoo.ConvRNNModel)
+    return isinstance(on_meta(name), convrnn_zoo.ConvRNNModel)
 
 
 def classifies(name: str) -> bool:
     """Whether a model has classes, of a sequence or of each pixel; the others forecast."""
-    return not isinstance(convrnn_zoo.create_model(name, device="meta"), convrnn_zoo.Forecaster)
+    return not isinstance(on_meta(name), convrnn_zoo.Forecaster)
 
 
 def sizes(name: str) -> dict:
@@ -62,6 +64,7 @@ def changed(name: str) -> dict:
     return {"num_classes": 5} if classifies(name) else {"horizon": 7}
 
 
+@functools.cache
 def weight(name: str) -> int:
     """Parameters at these sizes."""
     return sum(p.numel() for p in convrnn_zoo.create_model(name, **sizes(name), device="meta").parameters())
@@ -76,7 +79,7 @@ def representatives() -> list[str]:
     """An architecture for every kind, dimension and number of directions, and the lightest of every other network."""
 
     def family(name: str) -> str:
-        return name.rsplit("_", 1)[0] if is_core(name) else type(convrnn_zoo.create_model(name, device="meta")).__name__
+        return name.rsplit("_", 1)[0] if is_core(name) else type(on_meta(name)).__name__
 
     heaviest_first = sorted(convrnn_zoo.list_models(), key=lambda name: (-weight(name), name))
     return sorted({family(name): name for name in heaviest_first}.values())

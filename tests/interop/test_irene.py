@@ -97,3 +97,13 @@ def test_what_it_refuses() -> None:
         interop.load("irene", {k: v for k, v in state.items() if not k.startswith("decoder.blocks.1")})
     with pytest.raises(ValueError, match="irene is read and not written"):
         interop.export(interop.load("irene", state), "irene")
+
+
+def test_a_far_block_is_listed_and_takes_no_memory() -> None:
+    """A number in a key stands for a width of four to that power."""
+    state = recorded("irene").state
+    key = "encoder.blocks.0.convgru.cell.combined_gates.weight"
+    for block in (7, 15):
+        far = key.replace("0", str(block), 1)
+        with pytest.raises(WeightsError, match=rf"missing: encoder\.blocks\.2\..*unexpected: {far}"):
+            interop.load("irene", {**state, far: state[key], **{f"x.{i}": torch.zeros(1) for i in range(20)}})

@@ -15,14 +15,18 @@ from convrnn_zoo import interop
 
 from .recorded import assert_close, assert_identical, channels_first
 
-os.environ["KERAS_BACKEND"] = "torch"
-keras = pytest.importorskip("keras", reason="Keras is an extra of the tests: pip install 'convrnn-zoo[dev]'")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
 ]
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
+
+
+def keras() -> Any:
+    """Keras itself, on torch: imported by the tests that run, for it takes seconds."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    return pytest.importorskip("keras", reason="Keras is an extra of the tests: pip install 'convrnn-zoo[dev]'")
 
 
 @st.composite
@@ -45,9 +49,9 @@ def geometry(draw: st.DrawFn) -> dict[str, Any]:
 
 def built(options: dict[str, Any], bidirectional: bool) -> Any:
     options = dict(options)
-    layer = getattr(keras.layers, f"ConvLSTM{options.pop('ndim')}D")
+    layer = getattr(keras().layers, f"ConvLSTM{options.pop('ndim')}D")
     layer = layer(**options, return_sequences=True, return_state=True)
-    return keras.layers.Bidirectional(layer) if bidirectional else layer
+    return keras().layers.Bidirectional(layer) if bidirectional else layer
 
 
 def randomised(layer: Any, x: Tensor) -> dict[str, Tensor]:
@@ -82,7 +86,7 @@ def test_random_layers(bidirectional: bool, options: dict[str, Any], data: st.Da
         y, *last = theirs(x, mask=torch.arange(4) < lengths[:, None] if masked else None)
 
     told = {k: v for k, v in options.items() if k not in ("ndim", "filters", "kernel_size", "use_bias")}
-    ours = interop.load("keras", state, keras_version=keras.__version__, **told)
+    ours = interop.load("keras", state, keras_version=keras().__version__, **told)
     into: Any = channels_first(x, 2)
     if masked:
         into = pack_padded_sequence(into, lengths, batch_first=True, enforce_sorted=False)
@@ -109,9 +113,9 @@ def test_random_files(bidirectional: bool, options: dict[str, Any], tmp_path_fac
     torch.manual_seed(0)
     folder: Path = tmp_path_factory.mktemp("keras")
     x = torch.randn(2, 3, *[6] * options["ndim"], 2)
-    inputs = keras.Input(tuple(x.shape[1:]))
+    inputs = keras().Input(tuple(x.shape[1:]))
     layer = built(options, bidirectional)
-    model = keras.Model(inputs, layer(inputs)[0])
+    model = keras().Model(inputs, layer(inputs)[0])
     randomised(layer, x)
     with torch.no_grad():
         y = model(x)

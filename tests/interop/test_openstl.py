@@ -66,6 +66,21 @@ def test_the_published_sizes_load() -> None:
         assert interop.load("openstl", theirs, patch_size=4).pretrained_cfg["architecture"] == name
 
 
+@pytest.mark.parametrize("gates", [{"x": 4, "h": 4}, {"x": 7, "h": 4, "m": 3, "o": 1}])
+def test_of_a_single_layer_a_missing_entry_is_named_and_no_other(gates: dict[str, int]) -> None:
+    state = {
+        f"cell_list.0.conv_{part}.0.weight": torch.randn(8 * n, {"x": 4, "o": 16}.get(part, 8), 5, 5)
+        for part, n in gates.items()
+    } | {"conv_last.weight": torch.randn(4, 8, 1, 1)}
+    if "m" in gates:
+        state |= {"cell_list.0.conv_last.weight": torch.randn(8, 16, 1, 1), "adapter.weight": torch.randn(8, 8, 1, 1)}
+    assert interop.load("openstl", state, patch_size=2).layers[0].kernel_size == (5, 5)
+    for key in sorted(set(state) - {"adapter.weight", "cell_list.0.conv_m.0.weight"}):  # these make it another model
+        with pytest.raises(WeightsError) as e:
+            interop.load("openstl", {k: v for k, v in state.items() if k != key}, patch_size=2)
+        assert str(e.value).endswith(f"missing: {key}")
+
+
 def test_what_it_asks_for_and_what_it_refuses() -> None:
     state = recorded("openstl_convlstm").state
     with pytest.raises(WeightsError, match="asks for patch_size"):

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
+from tests.registry import two_dimensions_first
+
 # a packed batch in which a sequence ends, and which is not in its caller's order
 SIZES, ORDER = torch.tensor([2, 1]), torch.tensor([1, 0])
 
@@ -43,14 +45,14 @@ def test_cells(cls: type, options: dict) -> None:
     assert check(cls(**small(cls), **options), draw(2, 1, *shape), [draw(2, 2, *shape) for _ in cls.states])
 
 
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
 def test_sequence_layers(cls: type, options: dict) -> None:
     shape = pixels(cls)
     rnn = cls(**small(cls), bidirectional=True, **options)
     assert check(rnn, draw(2, 1, 1, *shape), [draw(2, 1, 2, *shape) for _ in cls.states])
 
 
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
 def test_packed_sequence_layers(cls: type, options: dict) -> None:
     shape = pixels(cls)
     rnn = cls(**small(cls), bidirectional=True, **options)

@@ -11,6 +11,7 @@ from convrnn_zoo import models
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.models._registry import entry_points
 from convrnn_zoo.models._stream import Stream
+from tests.registry import on_meta
 
 NAMES = list(entry_points())
 SMALL = {"convgru_ef": 4, "convlstm_ef": 4, "convgru_hko7": 4, "trajgru_hko7": 4}
@@ -19,7 +20,7 @@ REFUSED_KINDS = (
     models.convgru_advection.ConvGRUAdvection,
 )  # fmt: skip
 CLIP_KINDS = (convrnn_zoo.VideoModel, models.rvm.RecurrentDecoderModel)
-ON_META = {n: convrnn_zoo.create_model(n, device="meta").eval() for n in NAMES}
+ON_META = {n: on_meta(n) for n in NAMES}
 REFUSED = {n for n in NAMES if isinstance(ON_META[n], REFUSED_KINDS)}
 """Networks that read noise, or no frames in turn."""
 CLIPS = {n for n in NAMES if isinstance(ON_META[n], CLIP_KINDS)}

@@ -15,8 +15,9 @@ from convrnn_zoo import ConvRNNModel, Forecaster
 from convrnn_zoo.models._dense import DenseModel
 from convrnn_zoo.models._encoder import FrameEncoder
 from tests.hub.examples import sizes, weight
+from tests.registry import on_meta
 
-META = {n: convrnn_zoo.create_model(n, device="meta") for n in convrnn_zoo.list_models()}
+META = {n: on_meta(n) for n in convrnn_zoo.list_models()}
 CORE = [n for n, m in META.items() if isinstance(m, ConvRNNModel) and n.endswith("_bi_2layer")]
 OTHERS = [n for n, m in META.items() if not isinstance(m, ConvRNNModel)]
 LIGHTEST = {type(META[n]): n for n in sorted(OTHERS, key=lambda n: (-weight(n), n))}
