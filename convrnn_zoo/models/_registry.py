@@ -43,7 +43,8 @@ def register(
         name: the name, such as ``"convlstm2d_bi_2layer"``.
         model: builds the network from keyword arguments.
         doc: what ``help`` says of it.
-        cfg: timm's cfg of the architecture without weights; those of its weights come from their records.
+        cfg: timm's cfg of the architecture without weights, beyond what most have in common; those of its weights come
+            from their records.
         published: where others publish weights for it, if they do.
 
     Raises:
@@ -52,6 +53,10 @@ def register(
     if timm.is_model(name) and timm_entrypoint(name).__module__ != module:
         taken = timm_entrypoint(name).__module__
         raise ValueError(f"the name {name!r} is taken by {taken}; register {module}'s model under another")
+
+    channels = cfg["input_size"][0]
+    usual = {"num_classes": 0, "mean": (0.0,) * channels, "std": (1.0,) * channels}
+    cfg = {**usual, "first_conv": (), "classifier": "head", "license": "mit", **cfg}
 
     def entry(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _build(name, model, bare_cfg, pretrained, **kwargs)

@@ -159,14 +159,5 @@ Example:
     >>> tuple(model(torch.rand(2, 1, 8, 12)).shape)
     (2, 1, 8, 12)
 """,
-    cfg={
-        "input_size": (3, 256, 256),
-        "pool_size": None,
-        "num_classes": 1,
-        "mean": (0.0,) * 3,
-        "std": (1.0,) * 3,
-        "first_conv": (),
-        "classifier": "head",
-        "license": "mit",
-    },
+    cfg={"input_size": (3, 256, 256), "num_classes": 1},
 )

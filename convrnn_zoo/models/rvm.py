@@ -212,12 +212,5 @@ Example:
     >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
     (1, 2, 4, 64, 96)
 """,
-    cfg={
-        **cfg_of("mobilenetv3_large_100"),
-        "pool_size": None,
-        "num_classes": 0,
-        "first_conv": (),
-        "classifier": "head",
-        "license": "mit",
-    },
+    cfg=cfg_of("mobilenetv3_large_100"),
 )
