@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
+from ._blocks import framewise
 from ._dense import DenseModel
 from ._registry import register
 
@@ -123,7 +124,7 @@ class BCDUNet(DenseModel):
             )
         check.same_kind("BCDUNet", "x", x, next(self.parameters()))
         if x.dim() == 5:
-            return self.forward_features(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return framewise(self.forward_features, x)
         maps = []
         for i, down in enumerate(self.downs):
             x = down(self.pool(x) if i else x)
