@@ -51,7 +51,7 @@ def described(name: str) -> tuple[Any, Weights | None]:
     if not scheme:
         return create_model(name, device="meta"), WEIGHTS.get(name)
     stored = OPENERS[scheme](rest)
-    return build_stored(stored, pretrained=False, device="meta"), stored.source.record
+    return build_stored(stored, pretrained=False, device="meta"), stored.said.record
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from ._inplace import InPlaceStep
 
 Size = int | Sequence[int]
 """One for all spatial axes, or one an axis."""
+SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
+"""What errors and docstrings call the axes of a map, by their number."""
 
 
 class DirectionWeights(NamedTuple):
@@ -42,12 +44,16 @@ class Equations(nn.Module):
     """
     states: ClassVar[tuple[str, ...]]
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    _usual: ClassVar[dict[str, Any]] = {}
+    """The defaults of the arguments that only layers, or only cells, have: printing leaves them out."""
     title: ClassVar[str] = ""
     """The kind in a few words, for lists of models."""
     in_place: ClassVar[type[InPlaceStep] | None] = None
     """The step and its derivative written down in place; a kind without works by autograd of :meth:`step`."""
 
     in_channels: int
+    out_channels: Any
+    kernel_size: Any
     bias: bool
     geometry: Geometry
 
@@ -82,7 +88,10 @@ class Equations(nn.Module):
         return w
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the parameters beyond weights and biases; `kernel` is state-to-state."""
+        """Names and shapes of the parameters beyond weights and biases; `kernel` is state-to-state.
+
+        Those of norms are ``weight_norm…``, which start as 1, and ``bias_norm…``, which start as 0.
+        """
         return {}
 
     # ---- the parts of a step -------------------------------------------------------------------------------
@@ -126,7 +135,7 @@ class Equations(nn.Module):
     @property
     def space(self) -> str:
         """The spatial axes by name, for messages."""
-        return {1: "L", 2: "H, W", 3: "D, H, W"}[self.ndim]
+        return SPACE[self.ndim]
 
     def _add_parameters(
         self, suffix: str, in_channels: int, channels: int, kernel: tuple[int, ...], hidden_kernel: tuple[int, ...],
@@ -160,26 +169,29 @@ class Equations(nn.Module):
         for p in parameters:
             nn.init.uniform_(p, -bound, bound)
 
+    def _start_norms(self) -> None:
+        """The norms of a step, ``weight_norm…`` and ``bias_norm…``, start as 1 and 0."""
+        for name, p in self.named_parameters():
+            own = name.rpartition(".")[2]
+            if own.startswith(("weight_norm", "bias_norm")):
+                nn.init.constant_(p, own.startswith("weight"))
+
     # ---- printing ------------------------------------------------------------------------------------------
-    def _repr_options(self) -> str:
-        one = (1,) * self.ndim
-        shown = {
-            "bias": (self.bias, True),
-            "stride": (self.stride, one),
-            "dilation": (self.dilation, one),
-            "groups": (self.groups, 1),
-            "padding_mode": (self.padding_mode, "zeros"),
-            **{name: (getattr(self, name), allowed[0]) for name, allowed in self.options.items()},
-        }
-        return "".join(f", {name}={value!r}" for name, (value, default) in shown.items() if value != default)
+    def extra_repr(self) -> str:
+        one, kernel = (1,) * self.ndim, self.kernel_size
+        usual = {"hidden_kernel_size": kernel, **self._usual, "bias": True, "stride": one, "dilation": one, "groups": 1}
+        usual |= {"padding_mode": "zeros", **{name: allowed[0] for name, allowed in self.options.items()}}
+        shown = {name: value for name, default in usual.items() if (value := getattr(self, name)) != default}
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={kernel}" + "".join(
+            f", {name}={value!r}" for name, value in shown.items()
+        )
 
 
 def _whole_signature(cls: type) -> inspect.Signature:
     """Of the constructor, with the arguments that it passes on as ``*args`` and ``**kwargs`` written out."""
-    own = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    constructor, base = [b for b in cls.__mro__ if "__init__" in vars(b)][:2]
+    own = inspect.signature(constructor.__init__).parameters  # type: ignore[misc]
     named = {name: p for name, p in own.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name != "self"}
-    base = next(b for b in cls.__mro__[1:] if "__init__" in vars(b))
     if len(named) + 1 < len(own) and hasattr(base, "__signature__"):
-        rest = {name: p for name, p in base.__signature__.parameters.items() if name not in named}
-        named |= rest
+        named |= {name: p for name, p in base.__signature__.parameters.items() if name not in named}
     return inspect.Signature(sorted(named.values(), key=lambda p: p.kind))

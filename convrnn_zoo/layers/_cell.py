@@ -62,14 +62,12 @@ class ConvRNNCellBase(Equations):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
-        self._init_uniform(self.parameters(), self.out_channels, math.prod(self.hidden_kernel_size))
+        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
 
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        if self.hidden_kernel_size != self.kernel_size:
-            text += f", hidden_kernel_size={self.hidden_kernel_size}"
-        return text + self._repr_options()
+        Norms start as ones that change nothing but mean and variance.
+        """
+        self._init_uniform(self.parameters(), self.out_channels, math.prod(self.hidden_kernel_size))
+        self._start_norms()
 
     def names(self, hx: Any) -> Sequence[str]:
         """The states that `hx` should hold; of a cell that looks back, more than its kind has."""

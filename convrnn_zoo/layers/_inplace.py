@@ -11,9 +11,10 @@ from torch import Tensor
 
 Maps = tuple[Tensor, ...]
 
-# The derivatives of the two activations from their results, written into `grad_input`.
+# The derivatives of activations from their results, written into `grad_input`; the third, of a ReLU, takes a threshold.
 sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
+threshold_backward: Callable[..., Tensor] = torch.ops.aten.threshold_backward.grad_input
 
 
 class Buffers:

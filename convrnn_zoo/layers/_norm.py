@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import _checks as check
 from ._base import Equations
@@ -62,15 +62,6 @@ class Normed(Equations):
             )
         rows = (self.norm_rows() * channels,)
         return {**shapes, "weight_norm": rows, "bias_norm": rows}
-
-    def reset_parameters(self) -> None:
-        """Draws as the kind does; a norm starts as one that changes nothing but mean and variance."""
-        super().reset_parameters()  # type: ignore[misc]
-        for name, p in self.named_parameters():
-            if name.startswith("weight_norm"):
-                nn.init.ones_(p)
-            elif name.startswith("bias_norm"):
-                nn.init.zeros_(p)
 
     def normed(self, maps: Tensor, norm: tuple[Tensor, ...], first: int = 0) -> Tensor:
         """`maps` of C channels each, side by side, each normed with its row of scale and shift from row `first` on.

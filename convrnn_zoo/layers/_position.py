@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import _checks as check
 from ._base import DirectionWeights, Size
@@ -30,16 +30,6 @@ def map_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Layer norm over all axes of `x` but the first, with a scale and a shift for each channel of each pixel."""
     size = x.shape[-2:]
     return F.layer_norm(x, x.shape[1:], at_size(weight, size), at_size(bias, size))
-
-
-def reset_norms(module: nn.Module) -> None:
-    """Sets the norms of a cell, ``weight_norm…`` and ``bias_norm…``, to change nothing but mean and variance."""
-    for name, p in module.named_parameters():
-        own = name.rpartition(".")[2]
-        if own.startswith("weight_norm"):
-            nn.init.ones_(p)
-        elif own.startswith("bias_norm"):
-            nn.init.zeros_(p)
 
 
 class MapNormed(ConvRNNCellBase):
@@ -70,11 +60,6 @@ class MapNormed(ConvRNNCellBase):
                 shape = (gates * channels, *self.norm_size)
                 shapes |= {f"weight_norm_{name}": shape, f"bias_norm_{name}": shape}
         return shapes
-
-    def reset_parameters(self) -> None:
-        """Draws as every cell does; the norms start as ones that change nothing but mean and variance."""
-        super().reset_parameters()
-        reset_norms(self)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self.norm_size is None else f", norm_size={self.norm_size}")

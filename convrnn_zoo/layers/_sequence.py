@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +65,8 @@ class ConvRNNBase(Equations):
         caller's batch order. With a list as `out_channels`, a state is a tuple of ``(D, N, C_l, *S)``, one a layer.
         Output and states may lie in memory with their channels innermost: take ``.reshape``, not ``.view``.
     """
+
+    _usual: ClassVar = {"num_layers": 1, "batch_first": False, "dropout": 0.0, "bidirectional": False}
 
     def __init__(
         self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
@@ -128,9 +130,13 @@ class ConvRNNBase(Equations):
         """Nothing to do here; present so that code written for torch.nn.RNN runs."""
 
     def reset_parameters(self) -> None:
-        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``."""
+        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
+
+        Norms start as ones that change nothing but mean and variance.
+        """
         for (layer, _), weights in zip(self._suffixes(), self.all_weights, strict=True):
             self._init_uniform(weights, self.widths[layer], math.prod(self.hidden_kernels[layer]))
+        self._start_norms()
 
     def keep_layers(self, n: int) -> None:
         """Drops every layer above the first `n`, for good: their parameters leave the state dict."""
@@ -143,14 +149,6 @@ class ConvRNNBase(Equations):
         self.widths, self.kernels, self.hidden_kernels = self.widths[:n], self.kernels[:n], self.hidden_kernels[:n]
         if not check.is_int(self.out_channels):
             self.out_channels = tuple(self.widths)
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        if self.hidden_kernels != self.kernels:
-            text += f", hidden_kernel_size={self.hidden_kernel_size}"
-        shown = {"num_layers": 1, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        text += "".join(f", {k}={getattr(self, k)!r}" for k, default in shown.items() if getattr(self, k) != default)
-        return text + self._repr_options()
 
     # ---- forward -------------------------------------------------------------------------------------------
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:

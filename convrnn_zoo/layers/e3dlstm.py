@@ -11,7 +11,7 @@ from torch import Tensor
 from . import _checks as check
 from ._base import DirectionWeights, Size
 from ._cell import ConvRNNCellBase
-from ._position import map_norm, reset_norms
+from ._position import map_norm
 
 
 class E3DLSTMCell(ConvRNNCellBase):
@@ -83,11 +83,6 @@ class E3DLSTMCell(ConvRNNCellBase):
             "weight_norm": norm,
             "bias_norm": norm,
         }
-
-    def reset_parameters(self) -> None:
-        """Draws as every cell does; the norm starts as one that changes nothing but mean and variance."""
-        super().reset_parameters()
-        reset_norms(self)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """The next h, the next c, and all memories before it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from . import _checks as check
 from ._base import DirectionWeights, Size
 from ._cell import ConvRNNCellBase
-from ._position import at_size, map_norm, reset_norms
+from ._position import at_size, map_norm
 
 
 class MAUCell(ConvRNNCellBase):
@@ -75,11 +75,6 @@ class MAUCell(ConvRNNCellBase):
         """Scale and shift of the norms."""
         shape = (self.gates * channels, *self.map_size)
         return {f"{kind}_norm_{of}": shape for of in ("ih", "hh") for kind in ("weight", "bias")}
-
-    def reset_parameters(self) -> None:
-        """Draws the convolutions as every cell does; the norms start as ones that change nothing else."""
-        super().reset_parameters()
-        reset_norms(self)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """The s that goes up, and the next state."""

@@ -19,6 +19,13 @@ class OneBias(Equations):
         self._parameters.pop(f"bias_hh{suffix}", None)
 
 
+class OneBiasGRU(OneBias):
+    """A GRU whose state is reset before its convolution unless told otherwise, and whose gates have one bias."""
+
+    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, reset_after=reset_after, **kwargs)
+
+
 class Conv2dOneBiasLSTMCell(OneBias, Conv2dLSTMCell):
     """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with one bias a gate.
 
@@ -49,7 +56,7 @@ class Conv2dOneBiasLSTM(OneBias, Conv2dLSTM):
     """
 
 
-class Conv2dOneBiasGRU(OneBias, Conv2dGRU):
+class Conv2dOneBiasGRU(OneBiasGRU, Conv2dGRU):
     """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias a gate, reset before the convolution by default.
 
     Example:
@@ -58,11 +65,8 @@ class Conv2dOneBiasGRU(OneBias, Conv2dGRU):
         True
     """
 
-    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, reset_after=reset_after, **kwargs)
 
-
-class Conv2dOneBiasGRUCell(OneBias, Conv2dGRUCell):
+class Conv2dOneBiasGRUCell(OneBiasGRU, Conv2dGRUCell):
     """One step of :class:`Conv2dOneBiasGRU` on ``(N, C, H, W)``.
 
     Example:
@@ -70,9 +74,6 @@ class Conv2dOneBiasGRUCell(OneBias, Conv2dGRUCell):
         >>> tuple(h.shape)
         (2, 4, 8, 8)
     """
-
-    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, reset_after=reset_after, **kwargs)
 
 
 class GroupNormed(OneBias):

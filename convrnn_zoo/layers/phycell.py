@@ -10,7 +10,6 @@ from torch import Tensor
 from . import _checks as check
 from ._base import DirectionWeights, Size
 from ._cell import ConvRNNCellBase
-from ._position import reset_norms
 from .onebias import OneBias
 
 GROUPS = 7
@@ -69,21 +68,14 @@ class PhyCell(OneBias, ConvRNNCellBase):
             "weight_p": (channels, n, 1, 1), "bias_p": (channels,),
         }  # fmt: skip
 
-    def reset_parameters(self) -> None:
-        """Draws as every cell does; the norm starts as one that changes nothing but mean and variance."""
-        super().reset_parameters()
-        reset_norms(self)
-
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
         """The next h."""
         (h,), (filters, b_f, scale, shift, weigh, b_p) = state, w.extra
-        made = F.group_norm(self.conv(h, filters, b_f), self._groups(), scale, shift)
+        groups = GROUPS if self.filters % GROUPS == 0 else 1
+        made = F.group_norm(self.conv(h, filters, b_f), groups, scale, shift)
         p = h + self.conv(made, weigh, b_p)
         k = (self.conv(x, w.ih, w.b_ih) + self.conv(h, w.hh)).sigmoid()
         return (p + k * (x - p),)
-
-    def _groups(self) -> int:
-        return GROUPS if self.filters % GROUPS == 0 else 1
 
 
 def moments(filters: Tensor) -> Tensor:

@@ -1,16 +1,13 @@
 """The GRU of DGMR, whose candidate passes through a ReLU."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._inplace import threshold_backward
 from .gru import Conv2dGRU, GRUInPlace
-from .onebias import OneBias
-
-relu_backward: Callable[..., Tensor] = torch.ops.aten.threshold_backward.grad_input
+from .onebias import OneBiasGRU
 
 
 class ReLUGRUInPlace(GRUInPlace):
@@ -22,10 +19,10 @@ class ReLUGRUInPlace(GRUInPlace):
 
     def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
         """Its gradient by its result, in place."""
-        relu_backward(grad, n, 0, grad_input=grad)
+        threshold_backward(grad, n, 0, grad_input=grad)
 
 
-class Conv2dReLUGRU(OneBias, Conv2dGRU):
+class Conv2dReLUGRU(OneBiasGRU, Conv2dGRU):
     r"""A GRU over ``(T, N, C, H, W)`` whose candidate is not squashed: ``output, h_n = rnn(input, h_0)``.
 
     .. math::
@@ -49,9 +46,6 @@ class Conv2dReLUGRU(OneBias, Conv2dGRU):
 
     options: ClassVar = {"reset_after": (False,)}
     in_place = ReLUGRUInPlace
-
-    def __init__(self, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, reset_after=reset_after, **kwargs)
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next state."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._base import Equations, Size
 from ._cell import CellArgs, ConvRNNCellBase
-from ._inplace import InPlaceStep, Maps, tanh_backward
+from ._inplace import InPlaceStep, Maps, tanh_backward, threshold_backward
 from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
 
 __all__ = [
@@ -21,8 +21,6 @@ __all__ = [
     "ConvRNN",
     "ConvRNNCell",
 ]  # fmt: skip
-
-threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class RNNInPlace(InPlaceStep):

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ..layers import _checks as check
 from ._log_mel import LogMel
 from ._preprocessing import Preprocessing
+from ._sequences import check_pool
 from ._weights import Weights
 
 OF_HEAD = ("label_names", "label_descriptions")
@@ -47,11 +49,37 @@ class ZooModel(nn.Module):
 
         def __getattr__(self, name: str) -> Any: ...
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that should not decay, beyond the biases."""
+        return set()
 
-def unname_classes(model: nn.Module) -> None:
-    """Drops what the cfg says of the outputs of a classifier that is no longer there."""
-    for key in OF_HEAD:
-        getattr(model, "pretrained_cfg", {}).pop(key, None)
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether training computes what is inside a layer or a step again, for less memory and more time."""
+        for module in self.modules():
+            if hasattr(module, "grad_checkpointing"):
+                module.grad_checkpointing = enable  # type: ignore[assignment]
+
+
+class HeadedModel(ZooModel):
+    """A model with a head that can be changed; a subclass has ``make_head``, and resets it when it is built."""
+
+    head: nn.Module
+    global_pool: str | None
+
+    def get_classifier(self) -> nn.Module:
+        """The head, or an identity where there are no classes."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A fresh head of `num_classes`, which have no names yet, or none for 0; the pooling stays unless given."""
+        if not check.is_int(num_classes) or num_classes < 0:
+            raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
+        if global_pool is not None:
+            self.global_pool = check_pool(global_pool)
+        self.num_classes = num_classes
+        self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
+        for key in OF_HEAD:  # what timm's cfg says of the outputs of a head that is no longer there
+            getattr(self, "pretrained_cfg", {}).pop(key, None)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Parts of which encoder–forecasters are made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs behind convolutions of frames."""
 
 
-def framewise(module: nn.Module, x: Tensor) -> Tensor:
-    """A module of single frames over ``(T, N, C, H, W)``."""
-    return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
+    """A function of single frames over ``(T, N, C, H, W)``, or of the frames of several such."""
+    return module(*(clip.flatten(0, 1) for clip in clips)).unflatten(0, clips[0].shape[:2])
 
 
 class Unshuffle(nn.PixelUnshuffle):

@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
 from ..layers import _checks as check
-from ._base import ZooModel, evaluating
-
-SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
-"""What errors call the axes of a map, by their number."""
+from ..layers._base import SPACE
+from ._base import HeadedModel, evaluating
+from ._sequences import Lengths, check_format, chosen_layers
 
 
 class Prediction(NamedTuple):
@@ -22,11 +21,64 @@ class Prediction(NamedTuple):
     probabilities: dict[str, float]
 
 
-class Classifier(ZooModel):
-    """A model that standardises sequences ``(N, T, C, *S)`` and may classify them."""
+class Classifier(HeadedModel):
+    """A model that standardises sequences ``(N, T, C, *S)`` and may classify them.
+
+    A subclass gives ``_forward_layers``, the outputs of all layers or levels, of the first `depth` at least, and the
+    state, and ``_features``, what of these outputs are the features.
+    """
 
     ndim: int
     """Dimensions of a map."""
+
+    def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
+        """Features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for the forms."""
+        return self.forward_head(self.forward_features(x, hx, lengths), lengths=lengths)
+
+    def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
+        """The unpooled output of the last layer, or of each level in a list where there are several."""
+        return self.forward_sequence(x, hx, lengths)[0]
+
+    def forward_sequence(
+        self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None
+    ) -> tuple[Any, Any]:
+        """``(features, state)``, unpooled: give the state back with the next chunk and the chunks equal the whole.
+
+        In a bidirectional model the second direction starts anew at the end of every chunk.
+
+        Example:
+            >>> from convrnn_zoo import ConvRNNModel, Conv1dGRU
+            >>> model = ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4).eval()
+            >>> x = torch.randn(1, 6, 2, 10)
+            >>> first, state = model.forward_sequence(x[:, :4])
+            >>> second, state = model.forward_sequence(x[:, 4:], state)
+            >>> torch.allclose(torch.cat([first, second], dim=1), model(x), atol=1e-6)
+            True
+        """
+        outputs, state = self._forward_layers(x, hx, lengths)
+        return self._features(outputs), state
+
+    def forward_intermediates(
+        self,
+        x: Tensor | PackedSequence,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+        hx: Any = None,
+        lengths: Lengths | None = None,
+    ) -> Any:
+        """The output of each layer or level of `indices`, and unless `intermediates_only` the features before it."""
+        check_format(output_fmt)
+        take = chosen_layers(len(self.feature_info), indices)
+        outputs, _ = self._forward_layers(x, hx, lengths, depth=max(take) + 1 if stop_early else None)
+        intermediates = [outputs[i] for i in take]
+        return intermediates if intermediates_only else (self._features(outputs), intermediates)
+
+    def pool_of(self, frame: bool) -> str:
+        """The pool of a sequence, or of one `frame`; empty for none."""
+        return ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
 
     def normalize(self, x: Tensor) -> Tensor:
         """`x` with each channel standardised by the mean and std of the data that the weights were trained on.

@@ -20,19 +20,26 @@ _DEFAULTS = {f.name: f.default for f in dataclasses.fields(PretrainedCfg)}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a config.json holds, checked as far as it can be without the model."""
+    """What is said of weights: by a config.json, checked as far as it can be without the model, or by a record."""
 
-    architecture: str
-    cfg: dict[str, Any]
-    args: dict[str, Any]
-    """The arguments of the model."""
-    sha256: str | None
+    architecture: str = ""
+    cfg: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """timm's."""
+    args: dict[str, Any] | None = None
+    """The arguments of the model; None where nobody says."""
+    sha256: str | None = None
     preprocessing: Preprocessing | None = None
     """Of a forecaster."""
     front_end: LogMel | None = None
     """Of a classifier of sound."""
     record: Weights | None = None
     """What is claimed of the weights."""
+
+    @classmethod
+    def of(cls, record: Weights, **cfg: Any) -> "Config":
+        """What a record says, with entries of `cfg`."""
+        facts = (record.sha256, record.preprocessing, record.front_end, record)
+        return cls(record.architecture, {**record.cfg(), **cfg}, record.args, *facts)
 
 
 def read_config(path: Path, origin: str) -> Config:

@@ -140,8 +140,7 @@ def address_of(name: str | os.PathLike[str]) -> tuple[str, str]:
     scheme, colon, rest = text.partition(":")
     if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
         return scheme, rest
-    if isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json"):
-        return "local-dir", text
-    if Path(text).is_dir():
+    looks_so = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
+    if looks_so or Path(text).is_dir():
         return "local-dir", text
     return "hf-hub" if "/" in text else "", text

@@ -58,7 +58,7 @@ class FrameEncoder(nn.Module):
         levels: numbers of timm's ``out_indices``, and as the last perhaps ``"pre_logits"``, the features in front of
             the classifier as a map of one pixel.
         in_chans: channels of a frame.
-        pretrained: whether timm loads its weights.
+        pretrained: whether timm loads its weights, but on the meta device.
         frozen: whether it stays as it is: no gradients, and batch norms with the statistics that they have.
         chunk_size: frames encoded at once.
         pool: edge of the max pooling behind each map; 1 for none.
@@ -101,6 +101,7 @@ class FrameEncoder(nn.Module):
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:3]) or "resnet18, mobilenetv3_small_100"
             raise ValueError(f"timm has no model {name!r}; it has such as {near}: timm.list_models()")
+        pretrained = pretrained and torch.get_default_device().type != "meta"
         options: dict[str, Any] = {"pretrained": pretrained, "in_chans": in_chans}
         if output_stride is not None:
             options["output_stride"] = output_stride

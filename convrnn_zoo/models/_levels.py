@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
+from ._blocks import framewise
 from ._masked import run_masked
 from ._sequences import POOLS, Lengths, check_lengths, unpack, valid_steps
 
@@ -38,7 +39,7 @@ def run_levels(
         if isinstance(y, PackedSequence):
             outputs.append(PackedSequence(post(y.data), *y[1:]))
         else:
-            y = post(y.flatten(0, 1)).unflatten(0, y.shape[:2])
+            y = framewise(post, y)
             outputs.append(y if lengths is None else torch.where(valid_steps(y, lengths), y, 0))
         states.append(state)
     return outputs, states
@@ -69,17 +70,19 @@ def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, l
     return check_lengths(lengths, *data.shape[:2]) if data.shape[0] else None
 
 
-def pool_levels(levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int) -> list[Tensor]:
+def pool_levels(
+    levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int, ndim: int = 2
+) -> list[Tensor]:
     """``(N, F_l)`` of each level, by a pool of :data:`~convrnn_zoo.models._sequences.POOLS`.
 
-    A level is ``(N, T, F_l, H_l, W_l)``, one frame each ``(N, F_l, H_l, W_l)``, or packed.
+    A level is ``(N, T, F_l, *S_l)`` with maps of `ndim` dimensions, one frame each ``(N, F_l, *S_l)``, or packed.
     """
     pooled = []
     for x in levels:
         ends = lengths
         if isinstance(x, PackedSequence):
             x, ends = unpack(x)
-        elif x.dim() == 4:
+        elif x.dim() == ndim + 2:
             x = x.unsqueeze(1)
         ends = None if ends is None else check_lengths(ends, *x.shape[:2])
         pooled.append(POOLS[kind](x, ends, directions))

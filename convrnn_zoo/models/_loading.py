@@ -6,26 +6,22 @@ model; only then is the real one built, the values read, found finite and loaded
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ._config import CONFIG, WEIGHTS_FILE, read_config
+from ._config import CONFIG, WEIGHTS_FILE, Config, read_config
 from ._download import Token, commit_of, fetch, is_commit
 from ._errors import HubAccessError, WeightsError
 from ._fitting import compare, fit
 from ._hub_errors import Where
-from ._log_mel import LogMel
 from ._meta import build_on_meta
-from ._preprocessing import Preprocessing
 from ._published import PUBLISHED
-from ._safetensors import FLOATS, not_finite, read_file, sha256_of
+from ._safetensors import FLOATS, not_finite, read_file
 from ._weights import WEIGHTS, Weights
-
-__all__ = ["OPENERS", "Source", "Stored", "find", "load", "load_weights", "refuse_detours", "sha256_of", "source_of"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -33,102 +29,67 @@ Model = TypeVar("Model", bound=nn.Module)
 # ---- finding ---------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Source:
-    """Weights that can be read, and of which model they are said to be."""
+    """Weights that can be read, and what is said of the model that they are of."""
 
     origin: str
     """Words for where they come from, for messages."""
     read: Callable[[], dict[str, Tensor]]
-    args: Mapping[str, Any] | None = None
-    """The arguments of that model; None where nobody says."""
-    preprocessing: Preprocessing | None = None
-    """Of a forecaster, where it is known."""
-    front_end: LogMel | None = None
-    """Of a classifier of sound, where it is known."""
-    record: Weights | None = None
-    """What is claimed of them."""
+    said: Config = field(default_factory=Config)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A model as a repository or a directory holds it."""
-
-    architecture: str
-    cfg: dict[str, Any]
-    """timm's, which says where the weights lie."""
-    source: Source
-
-
-def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> Stored:
-    """The model of ``"owner/name"`` or ``"owner/name@revision"`` on the Hub, its config read."""
+def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> Source:
+    """The weights of ``"owner/name"`` or ``"owner/name@revision"`` on the Hub, its config read."""
     repo_id, _, revision = name.partition("@")
     where = Where(repo_id, revision or None, CONFIG)
     path = fetch(where, cache_dir, token)
     config = read_config(path, str(where))
     # Config and weights are of one commit, whatever happens to the branch between the two.
     weights = Where(repo_id, commit_of(path), WEIGHTS_FILE)
-    return Stored(
-        config.architecture,
-        {**config.cfg, "source": "hf-hub", "hf_hub_id": f"{repo_id}@{weights.revision}"},
-        Source(
-            str(weights),
-            lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256),
-            config.args,
-            config.preprocessing,
-            config.front_end,
-            config.record,
-        ),
+    config.cfg.update(source="hf-hub", hf_hub_id=f"{repo_id}@{weights.revision}")
+    return Source(
+        str(weights), lambda: read_file(fetch(weights, cache_dir, token), str(weights), config.sha256), config
     )
 
 
-def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -> Stored:
-    """The model of a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or of a record's file."""
+def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -> Source:
+    """The weights of a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or beside a record's file."""
     path = Path(directory)
     if path.suffix == ".json" and path.is_file():
         return _open_record(path)
     if not path.is_dir():
         raise HubAccessError(f"{directory}: no such directory; correct the path, or give owner/name for the Hub")
     config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
-    return Stored(
-        config.architecture,
-        {**config.cfg, "source": "local-dir", "file": directory},
-        Source(
-            str(weights), lambda: read_file(weights, str(weights), config.sha256),
-            config.args, config.preprocessing, config.front_end, config.record,
-        ),
-    )  # fmt: skip
+    config.cfg.update(source="local-dir", file=directory)
+    return Source(str(weights), lambda: read_file(weights, str(weights), config.sha256), config)
 
 
-def _open_record(path: Path) -> Stored:
-    """The model of the file of a record, which has its weights beside it, by its name or as of a repository."""
+def _open_record(path: Path) -> Source:
+    """The weights beside the file of a record, by its name or as of a repository."""
     try:
         record = Weights.from_json(path.read_text(encoding="utf-8"))
     except ValueError as e:
         raise WeightsError(f"{path} is not a record of weights ({e}); `convrnn-zoo train` writes such") from e
     named, plain = (path.with_name(name) for name in (f"{record.name}.safetensors", WEIGHTS_FILE))
     file = named if named.is_file() or not plain.is_file() else plain
-    cfg = {**record.cfg(), "tag": record.name.partition(".")[2], "source": "local-dir", "file": str(path)}
-    facts = (record.args, record.preprocessing, record.front_end, record)
-    source = Source(str(file), lambda: read_file(file, str(file), record.sha256), *facts)
-    return Stored(record.architecture, cfg, source)
+    said = Config.of(record, tag=record.name.partition(".")[2], source="local-dir", file=str(path))
+    return Source(str(file), lambda: read_file(file, str(file), record.sha256), said)
 
 
-OPENERS: dict[str, Callable[..., Stored]] = {"hf-hub": open_repository, "local-dir": open_directory}
+OPENERS: dict[str, Callable[..., Source]] = {"hf-hub": open_repository, "local-dir": open_directory}
 """By timm's name of a source, which is the part before the colon of an address."""
 
 
 def source_of(record: Weights, cache_dir: Any = None) -> Source:
     """The weights of a record: in the package, or at a commit of the Hub, by the record's checksum either way."""
-    facts = (record.args, record.preprocessing, record.front_end, record)
+    said, sha256 = Config.of(record), record.sha256
     if "file" in record.source():
-        return Source(record.name, lambda: read_file(record.file, record.name, record.sha256), *facts)
+        return Source(record.name, lambda: read_file(record.file, record.name, sha256), said)
     where = Where(str(record.hub_id), record.hub_commit, WEIGHTS_FILE)
     if not is_commit(where.revision):
         raise WeightsError(
             f"{where}: a record must pin its weights to a full commit, got {where.revision!r}; correct it"
         )
-    return Source(
-        str(where), lambda: read_file(fetch(where, cache_dir, None, record.sha256), str(where), record.sha256), *facts
-    )
+    return Source(str(where), lambda: read_file(fetch(where, cache_dir, None, sha256), str(where), sha256), said)
 
 
 def refuse_detours(cfg: Mapping[str, Any], name: str) -> None:
@@ -153,7 +114,7 @@ def find(cfg: Mapping[str, Any], name: str, cache_dir: Any = None) -> Source:
     """
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
     if cfg.get("source") in OPENERS:
-        return OPENERS[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir).source
+        return OPENERS[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir)
     if state := cfg.get("state_dict"):
         return Source("the given state_dict", lambda: dict(state))
     record = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
@@ -162,7 +123,7 @@ def find(cfg: Mapping[str, Any], name: str, cache_dir: Any = None) -> Source:
     if file:
         return Source(str(file), lambda: read_file(Path(file), str(file)))
     if hub_id:
-        return open_repository(hub_id, cache_dir).source
+        return open_repository(hub_id, cache_dir)
     cure = f"pass pretrained=False, or use one that has: {', '.join(WEIGHTS) or 'none yet'}"
     raise WeightsError(f"{name} has no pretrained weights; {PUBLISHED[name].hint() if name in PUBLISHED else cure}")
 
@@ -187,7 +148,7 @@ def load(
     if described is not None:
         compare(state, described, origin, dtype)
     plain = {k: v for k, v in args.items() if k not in ("device", "dtype")}
-    if described is None or plain != source.args:
+    if described is None or plain != source.said.args:
         target = build_on_meta(build, plain, f"the model of {origin}")
         state = fit(state, target, origin)
         compare(state, target, origin, dtype)

@@ -1,20 +1,19 @@
 """From sound to what a classifier of sound sees."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers import _checks as check
-from ._strict import read
+from ._strict import Entries, check_number
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogMel:
+class LogMel(Entries):
     r"""The logarithm of a sound's power in bands that are equal on the mel scale: the front end of a classifier.
 
     A window of `window` seconds moves on by `hop` seconds a step. With X the spectrum of the window (Hann, by FFT) and
@@ -53,6 +52,7 @@ class LogMel:
         ((49, 40, 1), 8)
     """
 
+    json_name: ClassVar = "front_end"
     encoding: Literal["log_mel"] = "log_mel"
     rate: int = 16000
     window: float = 0.032
@@ -68,9 +68,7 @@ class LogMel:
         for name in ("rate", "bands"):
             check.positive_int(name, getattr(self, name))
         for name in ("window", "hop", "floor"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a finite number above 0, got {value}")
+            check_number(name, getattr(self, name), positive=True)
         if not 1 <= self.step <= self.rate or not 2 <= self.size <= self.rate:
             raise ValueError(
                 f"window and hop must be from a sample to a second, got {self.window:g} and {self.hop:g} s at "
@@ -165,16 +163,3 @@ class LogMel:
         f = torch.arange(self._points // 2 + 1) * self.rate / self._points
         left, middle, right = (edges[i : i + self.bands, None] for i in range(3))
         return torch.minimum((f - left) / (middle - left), (right - f) / (right - middle)).clamp_min(0)
-
-    def to_json(self) -> dict[str, Any]:
-        """The entries as plain JSON."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-
-    @classmethod
-    def from_json(cls, raw: object, what: str = "front_end") -> "LogMel":
-        """From an object of JSON, which may be a stranger's.
-
-        Raises:
-            ValueError: it is no object, an entry is not known or of another type, or what the class refuses.
-        """
-        return read(cls, raw, what)

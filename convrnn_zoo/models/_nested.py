@@ -9,15 +9,11 @@ State = Any
 """A tensor, or a tuple of states; every tensor is a map ``(…, N, C, *S)``."""
 
 
-def mapped(function: Callable[[Tensor], Tensor], state: State) -> State:
-    """The same nesting with `function` of every tensor."""
-    return function(state) if isinstance(state, Tensor) else tuple(mapped(function, s) for s in state)
-
-
-def tensors(state: State) -> Iterator[Tensor]:
-    """The tensors in turn."""
-    for _, tensor in named(state):
-        yield tensor
+def mapped(function: Callable[..., Tensor], *states: State) -> State:
+    """The same nesting with `function` of every tensor, or of those that stand in one place of several states."""
+    if isinstance(states[0], Tensor):
+        return function(*states)
+    return tuple(mapped(function, *parts) for parts in zip(*states, strict=True))
 
 
 def named(state: State, name: str = "") -> Iterator[tuple[str, Tensor]]:

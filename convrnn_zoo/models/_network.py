@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
-from ._base import unname_classes
 from ._classifying import Classifier
+from ._levels import pool_levels
 from ._masked import run_masked
-from ._sequences import POOLS, Lengths, check_format, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
+from ._sequences import Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
 
 
 class ConvRNNModel(Classifier):
@@ -69,7 +69,6 @@ class ConvRNNModel(Classifier):
         )
         self.in_chans, self.drop_rate, self.ndim = in_chans, drop_rate, self.rnn.ndim
         self.head_drop = nn.Dropout(drop_rate)
-        self.head: nn.Module = nn.Identity()
         self.global_pool = check_pool(global_pool)
         self.reset_classifier(num_classes)
 
@@ -94,30 +93,10 @@ class ConvRNNModel(Classifier):
         """Parameters by depth, for layer-wise learning rates: the input's weights, then each layer."""
         return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that should not decay, beyond the biases."""
-        return set()
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether training recomputes what is inside a layer, for less memory and more time."""
-        self.rnn.grad_checkpointing = enable
-
-    def get_classifier(self) -> nn.Module:
-        """The classifier: a linear layer, or an identity when there are no classes."""
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh classifier of `num_classes`, whose classes have no names yet; the pooling stays unless given."""
-        if not isinstance(num_classes, int) or num_classes < 0:
-            raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
-        if global_pool is not None:
-            self.global_pool = check_pool(global_pool)
-        self.num_classes = num_classes
+    def make_head(self, num_classes: int) -> nn.Module:
+        """A linear layer."""
         like = next(self.rnn.parameters())
-        place: Any = {"device": like.device, "dtype": like.dtype}
-        self.head = nn.Linear(self.num_features, num_classes, **place) if num_classes else nn.Identity()
-        self.head.train(self.training)
-        unname_classes(self)
+        return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -132,65 +111,13 @@ class ConvRNNModel(Classifier):
             self.reset_classifier(self.num_classes)
         return take
 
-    def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """Features or logits; see the class for the forms."""
-        features, _ = self.forward_sequence(x, hx, lengths)
-        return self.forward_head(features, lengths=lengths)
-
-    def forward_sequence(
-        self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None
-    ) -> tuple[Any, Any]:
-        """``(features, state)``, unpooled: give the state back with the next chunk and the chunks equal the whole.
-
-        In a bidirectional model the second direction starts anew at the end of every chunk.
-
-        Example:
-            >>> from convrnn_zoo.layers import Conv1dGRU
-            >>> model = ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4).eval()
-            >>> x = torch.randn(1, 6, 2, 10)
-            >>> first, state = model.forward_sequence(x[:, :4])
-            >>> second, state = model.forward_sequence(x[:, 4:], state)
-            >>> torch.allclose(torch.cat([first, second], dim=1), model(x), atol=1e-6)
-            True
-        """
-        outputs, state = self._forward_layers(x, hx, lengths)
-        return outputs[-1], state
-
-    def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """The output of the last layer, unpooled."""
-        return self.forward_sequence(x, hx, lengths)[0]
-
-    def forward_intermediates(
-        self,
-        x: Tensor | PackedSequence,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-        hx: Any = None,
-        lengths: Lengths | None = None,
-    ) -> Any:
-        """The output of each layer of `indices`, and with it, unless `intermediates_only`, that of the last."""
-        check_format(output_fmt)
-        take = chosen_layers(self.rnn.num_layers, indices)
-        outputs, _ = self._forward_layers(x, hx, lengths, depth=max(take) + 1 if stop_early else None)
-        intermediates = [outputs[i] for i in take]
-        return intermediates if intermediates_only else (outputs[-1], intermediates)
-
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
         """Pools features and classifies them; with `pre_logits` the features alone, pooled."""
         packed = isinstance(x, PackedSequence)
         frame = not packed and x.dim() == self.rnn.ndim + 2
-        usual = "avg" if self.num_classes or frame else ""
-        kind = usual if self.global_pool is None else self.global_pool
-        if kind:
-            if packed:
-                x, lengths = unpack(x)
-            elif frame:
-                x = x.unsqueeze(1)
-            lengths = None if lengths is None else check_lengths(lengths, *x.shape[:2])
-            return self.classify_pooled(POOLS[kind](x, lengths, self.rnn.num_directions), pre_logits)
+        if kind := self.pool_of(frame):
+            [pooled] = pool_levels([x], kind, lengths, self.rnn.num_directions, self.ndim)
+            return self.classify_pooled(pooled, pre_logits)
         if pre_logits:
             return x
         if packed:
@@ -203,6 +130,9 @@ class ConvRNNModel(Classifier):
 
     def _classify(self, x: Tensor, axis: int) -> Tensor:
         return self.head(self.head_drop(x).movedim(axis, -1)).movedim(-1, axis) if self.num_classes else x
+
+    def _features(self, outputs: list[Any]) -> Any:
+        return outputs[-1]
 
     def _forward_layers(
         self, x: Tensor | PackedSequence, hx: Any, lengths: Lengths | None, depth: int | None = None

@@ -1,17 +1,16 @@
 """From frames in the unit of their data to what a forecaster sees, and back: what a forecast needs beside weights."""
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ..layers import _checks as check
-from ._strict import read
+from ._strict import Entries, check_number
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 _NO_ECHO = 1e-16
@@ -21,7 +20,7 @@ _HEADROOM = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing:
+class Preprocessing(Entries):
     """What a forecaster's weights were trained to see, and what its outputs mean.
 
     The encodings, of a value v in the unit of the data:
@@ -62,6 +61,7 @@ class Preprocessing:
         True
     """
 
+    json_name: ClassVar = "preprocessing"
     encoding: Literal["none", "log", "standardize", "dbz"] = "none"
     unit: str = ""
     step: float | None = None
@@ -85,10 +85,9 @@ class Preprocessing:
         for name in ("inputs", "horizon"):
             if getattr(self, name) is not None:
                 check.positive_int(name, getattr(self, name))
-        for name in ("step", "floor", "top"):
-            self._check_number(name, positive=True)
-        for name in ("lowest", "highest"):
-            self._check_number(name)
+        for name in ("step", "floor", "top", "lowest", "highest"):
+            if (value := getattr(self, name)) is not None:
+                check_number(name, value, positive=name in ("step", "floor", "top"))
         if None not in (self.lowest, self.highest) and not self.lowest < self.highest:  # type: ignore[operator]
             raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
         constants = {"floor": self.floor, "top": self.top, "mean": self.mean, "std": self.std}
@@ -100,11 +99,6 @@ class Preprocessing:
             raise ValueError(f"mean and std must be finite numbers, as many of each, got {self.mean} and {self.std}")
         if any(s <= 0 for s in self.std):
             raise ValueError(f"std must be above 0, got {self.std}")
-
-    def _check_number(self, name: str, positive: bool = False) -> None:
-        value = getattr(self, name)
-        if value is not None and not (math.isfinite(value) and (value > 0 or not positive)):
-            raise ValueError(f"{name} must be a finite number{' above 0' if positive else ''}, got {value}")
 
     # ---- there and back ----------------------------------------------------------------------------------------
     def encode(self, frames: Tensor) -> Tensor:
@@ -184,20 +178,3 @@ class Preprocessing:
                 "missing to NaN",
                 stacklevel=3,
             )
-
-    # ---- as JSON -----------------------------------------------------------------------------------------------
-    def to_json(self) -> dict[str, Any]:
-        """The entries that are set, as plain JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in self._set().items()}
-
-    def _set(self) -> dict[str, Any]:
-        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) not in (None, ())}
-
-    @classmethod
-    def from_json(cls, raw: object, what: str = "preprocessing") -> "Preprocessing":
-        """From an object of JSON, which may be a stranger's.
-
-        Raises:
-            ValueError: it is no object, an entry is not known or of another type, or what the class refuses.
-        """
-        return read(cls, raw, what)

@@ -13,8 +13,9 @@ from timm.models import model_entrypoint as timm_entrypoint
 from torch import nn
 
 from ._base import OF_HEAD
+from ._config import Config
 from ._errors import WeightsError
-from ._loading import OPENERS, Source, Stored, find, load, refuse_detours
+from ._loading import OPENERS, Source, find, load, refuse_detours
 from ._meta import build_on_meta
 from ._published import PUBLISHED, Published
 from ._weights import WEIGHTS, Weights
@@ -42,7 +43,8 @@ def register(
         name: the name, such as ``"convlstm2d_bi_2layer"``.
         model: builds the network from keyword arguments.
         doc: what ``help`` says of it.
-        cfg: timm's cfg of the architecture without weights; those of its weights come from their records.
+        cfg: timm's cfg of the architecture without weights, beyond what most have in common; those of its weights come
+            from their records.
         published: where others publish weights for it, if they do.
 
     Raises:
@@ -51,6 +53,10 @@ def register(
     if timm.is_model(name) and timm_entrypoint(name).__module__ != module:
         taken = timm_entrypoint(name).__module__
         raise ValueError(f"the name {name!r} is taken by {taken}; register {module}'s model under another")
+
+    channels = cfg["input_size"][0]
+    usual = {"num_classes": 0, "mean": (0.0,) * channels, "std": (1.0,) * channels}
+    cfg = {**usual, "first_conv": (), "classifier": "head", "license": "mit", **cfg}
 
     def entry(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _build(name, model, bare_cfg, pretrained, **kwargs)
@@ -120,12 +126,13 @@ def _build(
     has_config = cfg.get("source") in OPENERS  # which describes its weights, whatever record its tag has the name of
     if source is None and (pretrained or has_config):
         source = find(cfg, name, cache_dir)
+    said = source.said if source else Config()
     described = None
-    if source is not None and source.args is not None:
-        described = build_on_meta(model, source.args, f"the model of {source.origin}")
-    values: Any = source  # which says what the model's numbers mean
-    if source is not None and has_config:
-        kwargs = {**(source.args or {}), **kwargs}
+    if source and said.args is not None:
+        described = build_on_meta(model, said.args, f"the model of {source.origin}")
+    values: Config | Weights = said  # which say what the model's numbers mean
+    if has_config:
+        kwargs = {**(said.args or {}), **kwargs}
     elif record := WEIGHTS.get(f"{name}.{cfg.get('tag')}"):
         kwargs, values = {**record.model_args, **kwargs}, record
     features: dict[str, Any] = {"feature_cls": "getter", "out_indices": kwargs.pop("out_indices", None)}
@@ -133,18 +140,17 @@ def _build(
 
     def construct(**args: Any) -> nn.Module:
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
-        built: Any = load(model, args, source, described) if pretrained and source is not None else model(**args)
+        built: Any = load(model, args, source, described) if pretrained and source else model(**args)
         unsaved = {"device", "dtype", *getattr(built, "unsaved_args", ())}
         built.model_args = {k: v for k, v in args.items() if k not in unsaved}
         built._model_args = dict(built.model_args)  # for timm's own export
-        built.preprocessing = values and values.preprocessing
-        ear = values and values.front_end
+        built.preprocessing, ear = values.preprocessing, values.front_end
         built.front_end = ear if ear and ear.bands == built.in_chans else None
-        if source is not None and source.args not in (None, built.model_args):
+        if said.args not in (None, built.model_args):
             # For another head or other sizes: what was said of the weights is not said of these.
             untold.update(OF_RECORD, () if built.num_classes == cfg["num_classes"] else OF_HEAD)
-        elif source is not None and pretrained:
-            built.record = source.record
+        elif pretrained:
+            built.record = said.record
         if features["out_indices"] is None:
             features["out_indices"] = tuple(range(len(built.feature_info)))
         return built
@@ -171,12 +177,13 @@ def entry_points() -> dict[str, Callable[..., nn.Module]]:
     return dict(_ENTRIES)
 
 
-def build_stored(stored: Stored, pretrained: bool | str = True, **kwargs: Any) -> Any:
+def build_stored(stored: Source, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """The model of a repository or a directory, with the caller's arguments in place of the stored ones."""
-    if stored.architecture not in _ENTRIES:
+    said = stored.said
+    if said.architecture not in _ENTRIES:
         raise WeightsError(
-            f"{stored.source.origin}: its architecture {stored.architecture[:80]!r} is not one of this zoo; "
+            f"{stored.origin}: its architecture {said.architecture[:80]!r} is not one of this zoo; "
             "convrnn_zoo.list_models() lists them, and timm.create_model loads timm's own"
         )
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
-    return _ENTRIES[stored.architecture](pretrained, pretrained_cfg=stored.cfg, source=stored.source, **kwargs)
+    return _ENTRIES[said.architecture](pretrained, pretrained_cfg=said.cfg, source=stored, **kwargs)

@@ -56,7 +56,8 @@ Series = PackedSeries | MaskedSeries
 class ImageSeriesModel(DenseModel):
     """An image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``, whatever the number of dates.
 
-    A subclass gives ``forward_dates``, from dates to features ``(N, F, H, W)``, and ``make_head``.
+    A subclass gives ``forward_dates``, from all dates in a row ``(B, C, H, W)`` and a :data:`Series`, which knows whose
+    they are, to features ``(N, F, H, W)``, and ``make_head``.
 
     Args:
         in_chans: channels of an image.
@@ -69,10 +70,6 @@ class ImageSeriesModel(DenseModel):
         self.in_chans = check.positive_int("in_chans", in_chans)
         self.num_features = num_features
         self.reduction = reduction
-
-    def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
-        """Features of all dates in a row ``(B, C, H, W)``, of which `series` knows whose they are."""
-        raise TypeError(f"{type(self).__name__} has no forward_dates; define it in the class")
 
     def forward(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
         """Logits ``(N, K, H, W)``, or features where there are no classes.

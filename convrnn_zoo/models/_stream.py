@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
+from ._classifying import Classifier
 from ._dense import DenseModel
 from ._errors import WeightsError
-from ._nested import State, mapped, named, nested, tensors
+from ._nested import State, mapped, named, nested
 from ._running import RUNNING_POOLS
 from ._safetensors import plain, read_file, write_file
 from ._sequences import Lengths
@@ -150,11 +151,8 @@ class Stream:
     def _answer(self, levels: list[Tensor], lengths: Tensor | None, frame: bool) -> Any:
         """What the model's head makes of the features of each level, pooled over all frames so far where it pools."""
         model: Any = self.model
-        kind = "" if self._is_layer else getattr(model, "global_pool", "")
-        if kind is None:
-            kind = "avg" if model.num_classes else ""
         y = levels[0]
-        if not kind:
+        if not (kind := model.pool_of(frame=False) if isinstance(model, Classifier) else ""):
             said = y if self._is_layer else model.forward_head(levels if len(levels) > 1 else y)
             if not frame:
                 return said
@@ -172,9 +170,7 @@ class Stream:
         """Takes the new state, but for sequences that wait, and counts what was read."""
         if waiting is not None:
             old = mapped(torch.zeros_like, state) if self.state is None else self.state
-            pairs = zip(tensors(old), tensors(state), strict=True)
-            kept = iter([torch.where(_rows(waiting, s, self._axis(s)), o, s) for o, s in pairs])
-            state = mapped(lambda _: next(kept), state)
+            state = mapped(lambda o, s: torch.where(_rows(waiting, s, self._axis(s)), o, s), old, state)
         self.state = state
         self.steps = (self.steps if len(self.steps) else torch.zeros(n, dtype=torch.int64)) + read
 

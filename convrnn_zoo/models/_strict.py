@@ -5,11 +5,38 @@ import math
 import re
 from collections.abc import Mapping
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 _LONGEST, _MOST = 2**16, 2**16
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
 T = TypeVar("T")
+
+
+class Entries:
+    """Of a dataclass: its entries as an object of JSON, and back."""
+
+    json_name: ClassVar[str]
+    """What errors call such an object."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The entries that are set, as plain JSON."""
+        entries = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in entries if v not in (None, ())}
+
+    @classmethod
+    def from_json(cls, raw: object, what: str = "") -> Self:
+        """From an object of JSON, which may be a stranger's; errors call it `what`.
+
+        Raises:
+            ValueError: it is no object, an entry is not known or of another type, or what the class refuses.
+        """
+        return read(cls, raw, what or cls.json_name)
+
+
+def check_number(name: str, value: float, positive: bool = False) -> None:
+    """Refuses a number that is not finite, or not above 0 where it has to be `positive`."""
+    if not (math.isfinite(value) and (value > 0 or not positive)):
+        raise ValueError(f"{name} must be a finite number{' above 0' if positive else ''}, got {value}")
 
 
 def read(cls: type[T], raw: object, what: str) -> T:

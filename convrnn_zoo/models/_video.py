@@ -9,11 +9,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS
 from ..layers import _checks as check
-from ._base import unname_classes
 from ._classifying import Classifier
 from ._encoder import PRE_LOGITS, FrameEncoder
 from ._levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
-from ._sequences import POOLS, Lengths, check_format, check_pool, chosen_layers, in_graph, pack, unpack
+from ._sequences import POOLS, Lengths, check_pool, chosen_layers, in_graph, pack, unpack
 
 
 class VideoModel(Classifier):
@@ -80,9 +79,10 @@ class VideoModel(Classifier):
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
         KINDS[rnn][2](1, 1, 1, device="meta", **layer_args)  # refuses what it does not take
-        with torch.device(torch.get_default_device() if device is None else device) as where:
-            real = encoder_pretrained and where.type != "meta"
-            self.encoder = FrameEncoder(encoder, levels, in_chans, real, freeze_encoder, chunk_size, level_pool)
+        with torch.device(torch.get_default_device() if device is None else device):
+            self.encoder = FrameEncoder(
+                encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
+            )
         place: Any = {"device": device, "dtype": dtype}
         self.rnns = nn.ModuleList(
             KINDS[rnn][2](
@@ -143,22 +143,11 @@ class VideoModel(Classifier):
         for module in (self.encoder, *self.rnns):
             module.grad_checkpointing = enable
 
-    def get_classifier(self) -> nn.Module:
-        """The classifier: a linear layer, one a level where there are several, or an identity without classes."""
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh classifier of `num_classes`, whose classes have no names yet; the pooling stays unless given."""
-        if not check.is_int(num_classes) or num_classes < 0:
-            raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
-        if global_pool is not None:
-            self.global_pool = check_pool(global_pool)
-        self.num_classes = num_classes
-        place: Any = {"device": (like := next(self.rnns.parameters())).device, "dtype": like.dtype}
-        heads: list[nn.Module] = [nn.Linear(width, num_classes, **place) for width in self.hidden if num_classes]
-        self.head = nn.Identity() if not heads else heads[0] if len(heads) == 1 else nn.ModuleList(heads)
-        self.head.train(self.training)
-        unname_classes(self)
+    def make_head(self, num_classes: int) -> nn.Module:
+        """A linear layer, or a list of one a level where there are several."""
+        like = next(self.rnns.parameters())
+        heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
+        return heads[0] if len(heads) == 1 else nn.ModuleList(heads)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -180,38 +169,6 @@ class VideoModel(Classifier):
             self.head = heads if count > 1 else heads[0]
         return take
 
-    def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """Features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for the forms."""
-        return self.forward_head(self.forward_features(x, hx, lengths), lengths=lengths)
-
-    def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """The unpooled output of the recurrent layer, or a list of one a level."""
-        return self.forward_sequence(x, hx, lengths)[0]
-
-    def forward_sequence(
-        self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None
-    ) -> tuple[Any, Any]:
-        """``(features, state)``, unpooled: give the state back with the next chunk and the chunks equal the whole."""
-        outputs, states = self._forward_levels(x, hx, lengths)
-        return (outputs[0], states[0]) if len(outputs) == 1 else (outputs, states)
-
-    def forward_intermediates(
-        self,
-        x: Tensor | PackedSequence,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-        hx: Any = None,
-        lengths: Lengths | None = None,
-    ) -> Any:
-        """The output of each level of `indices`, and with it, unless `intermediates_only`, `forward_features`."""
-        check_format(output_fmt)
-        outputs, _ = self._forward_levels(x, hx, lengths)
-        intermediates = [outputs[i] for i in chosen_layers(len(self.rnns), indices)]
-        return intermediates if intermediates_only else (outputs[0] if len(outputs) == 1 else outputs, intermediates)
-
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
         """Pools features and classifies them; with `pre_logits` what the classifiers read, levels beside each other.
 
@@ -221,8 +178,7 @@ class VideoModel(Classifier):
         levels = x if isinstance(x, list) else [x]
         packed = isinstance(levels[0], PackedSequence)
         frame = not packed and levels[0].dim() == 4
-        kind = ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
-        if kind:
+        if kind := self.pool_of(frame):
             return self.classify_pooled(torch.cat(pool_levels(levels, kind, lengths, self.directions), 1), pre_logits)
         if self.hidden == self.widths and (pre_logits or not self.num_classes):
             return x
@@ -243,6 +199,15 @@ class VideoModel(Classifier):
         heads = self.head if isinstance(self.head, nn.ModuleList) else [self.head]
         logits = [head(self.head_drop(y)) for head, y in zip(heads, features, strict=True)]
         return logits[0] if len(logits) == 1 else mean_probability(logits)
+
+    def _features(self, outputs: list[Any]) -> Any:
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _forward_layers(
+        self, x: Any, hx: Any, lengths: Lengths | None, depth: int | None = None
+    ) -> tuple[list[Any], Any]:
+        outputs, states = self._forward_levels(x, hx, lengths)
+        return outputs, self._features(states)
 
     def _forward_levels(self, x: Any, hx: Any, lengths: Lengths | None) -> tuple[list[Any], list[Any]]:
         owner, like = type(self).__name__, next(self.parameters())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
+from ._blocks import framewise
 from ._dense import DenseModel
 from ._registry import register
 
@@ -123,7 +124,7 @@ class BCDUNet(DenseModel):
             )
         check.same_kind("BCDUNet", "x", x, next(self.parameters()))
         if x.dim() == 5:
-            return self.forward_features(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return framewise(self.forward_features, x)
         maps = []
         for i, down in enumerate(self.downs):
             x = down(self.pool(x) if i else x)
@@ -159,14 +160,5 @@ Example:
     >>> tuple(model(torch.rand(2, 1, 8, 12)).shape)
     (2, 1, 8, 12)
 """,
-    cfg={
-        "input_size": (3, 256, 256),
-        "pool_size": None,
-        "num_classes": 1,
-        "mean": (0.0,) * 3,
-        "std": (1.0,) * 3,
-        "first_conv": (),
-        "classifier": "head",
-        "license": "mit",
-    },
+    cfg={"input_size": (3, 256, 256), "num_classes": 1},
 )

@@ -3,6 +3,7 @@
 from functools import partial
 
 from ..layers import KINDS
+from ..layers._base import SPACE
 from ._network import ConvRNNModel
 from ._registry import register
 
@@ -35,22 +36,13 @@ for _kind, _by_ndim in KINDS.items():
                     __name__,
                     _name,
                     partial(ConvRNNModel, _layer, num_layers=_layers, bidirectional=_bi),
-                    cfg={
-                        "input_size": (3, *_SIZES[_ndim]),
-                        "pool_size": _SIZES[_ndim],
-                        "num_classes": 0,
-                        "mean": (0.0,) * 3,
-                        "std": (1.0,) * 3,
-                        "first_conv": (),
-                        "classifier": "head",
-                        "license": "mit",
-                    },
+                    cfg={"input_size": (3, *_SIZES[_ndim]), "pool_size": _SIZES[_ndim]},
                     doc=_DOC.format(
                         title=_layer.title[0].upper() + _layer.title[1:],
                         count=_COUNTS[_layers],
                         directions=" in each direction" if _bi else "",
                         ndim=_ndim,
-                        space={1: "L", 2: "H, W", 3: "D, H, W"}[_ndim],
+                        space=SPACE[_ndim],
                         layer=_layer.__name__,
                         name=_name,
                         example=", ".join(["8"] * _ndim),

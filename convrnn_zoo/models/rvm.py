@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
+from ._blocks import framewise
 from ._dense import DenseModel
 from ._encoder import FrameEncoder
 from ._levels import check_clips
@@ -57,11 +58,6 @@ class HalfGRU(nn.Module):
         still, moving = x.chunk(2, dim=2)
         moving, state = self.rnn(moving, hx) if lengths is None else run_lengths(self.rnn, moving, hx, lengths)
         return torch.cat([still, moving], dim=2), state
-
-
-def per_frame(module: Any, *clips: Tensor) -> Tensor:
-    """A function of single frames over clips ``(N, T, …)``."""
-    return module(*(clip.flatten(0, 1) for clip in clips)).unflatten(0, clips[0].shape[:2])
 
 
 def doubled(x: Tensor, like: Tensor) -> Tensor:
@@ -122,10 +118,9 @@ class RecurrentDecoderModel(DenseModel):
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
         if odd := [size for size in sizes[:4] if size % 2]:
             raise ValueError(f"aspp_channels and the first three widths must be even, to be halved, got {odd}")
-        with torch.device(torch.get_default_device() if device is None else device) as where:
-            real = encoder_pretrained and where.type != "meta"
+        with torch.device(torch.get_default_device() if device is None else device):
             self.encoder = FrameEncoder(
-                encoder, (0, 1, 2, -1), in_chans, real, freeze_encoder, chunk_size, output_stride=16
+                encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16
             )
             if self.encoder.reductions != [2, 4, 8, 16]:
                 raise ValueError(
@@ -178,16 +173,16 @@ class RecurrentDecoderModel(DenseModel):
         *skips, top = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         frames = [x]
         for _ in skips:
-            frames.append(per_frame(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
+            frames.append(framewise(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
         given, states = [None] * 4 if hx is None else list(hx), []
-        y = per_frame(self.aspp, top)
+        y = framewise(self.aspp, top)
         for i, join in enumerate(self.joins):
             y, state = self.grus[i](y, given[i], lengths)
             states.append(state)
             frame = frames[3 - i]
             beside = [skips[2 - i], frame] if i < 3 else [frame]
-            y = per_frame(lambda y, *maps, join=join: join(torch.cat([doubled(y, maps[-1]), *maps], 1)), y, *beside)
-        y = per_frame(self.last, y)
+            y = framewise(lambda y, *maps, join=join: join(torch.cat([doubled(y, maps[-1]), *maps], 1)), y, *beside)
+        y = framewise(self.last, y)
         return (y if lengths is None else torch.where(valid_steps(y, lengths), y, 0)), states
 
 
@@ -212,12 +207,5 @@ Example:
     >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
     (1, 2, 4, 64, 96)
 """,
-    cfg={
-        **cfg_of("mobilenetv3_large_100"),
-        "pool_size": None,
-        "num_classes": 0,
-        "first_conv": (),
-        "classifier": "head",
-        "license": "mit",
-    },
+    cfg=cfg_of("mobilenetv3_large_100"),
 )

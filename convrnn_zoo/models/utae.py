@@ -202,16 +202,7 @@ def _register(name: str, title: str, build: Any, takes: str, classifier: str, mo
         name,
         build,
         doc=_DOC.format(title=title, name=name, takes=takes, more=more),
-        cfg={
-            "input_size": (10, 128, 128),
-            "pool_size": None,
-            "num_classes": 20,
-            "mean": (0.0,) * 10,
-            "std": (1.0,) * 10,
-            "first_conv": (),
-            "classifier": classifier,
-            "license": "mit",
-        },
+        cfg={"input_size": (10, 128, 128), "num_classes": 20, "classifier": classifier},
     )
 
 

@@ -58,10 +58,7 @@ def _register(
         cfg={
             **cfg,
             "pool_size": reduction and tuple(-(-size // reduction) for size in cfg["input_size"][1:]),
-            "num_classes": 0,
-            "first_conv": (),
             "classifier": "head" if heads == 1 else tuple(f"head.{i}" for i in range(heads)),
-            "license": "mit",
         },
     )
 

@@ -7,8 +7,8 @@ import torch
 from torch.utils.data import Subset
 
 from ..data import Labelled, LabelledSet, OwnSequences
+from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, VideoModel, from_pretrained
-from ..models._classifying import SPACE
 from ..models.video import cfg_of
 from .recipe import ClassifierRecipe
 

@@ -1,5 +1,6 @@
 """Norms of gates and cell state: against torch's own, on maps of any size, packed, reversed, in chunks."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import Conv2dGRU, Conv2dGRUCell, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM
 from convrnn_zoo.layers.gru import GRUInPlace
 from convrnn_zoo.layers.lstm import LSTMInPlace
-from convrnn_zoo.layers.onebias import Conv2dGroupNormLSTMCell
+from convrnn_zoo.layers.mapnorm import Conv2dMapNormLSTMCell
+from convrnn_zoo.layers.onebias import Conv2dGroupNormLSTMCell, Conv2dOneBiasGRU
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
 
 OVER_OPTIONS = [
@@ -173,3 +175,8 @@ def test_the_cells_of_both_kinds_take_it() -> None:
     assert {cls.__name__ for cls in CELLS if "norm" in cls.options} == {
         f"Conv{n}d{kind}Cell" for n in (1, 2, 3) for kind in ("LSTM", "GRU")
     }
+
+
+def test_a_signature_has_what_any_constructor_of_its_bases_takes() -> None:
+    assert {"norm_size", "norm", "bias"} < {*inspect.signature(Conv2dMapNormLSTMCell).parameters}
+    assert {"in_channels", "reset_after", "norm"} < {*inspect.signature(Conv2dOneBiasGRU).parameters}

@@ -10,7 +10,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.models import _loading, _weights
-from convrnn_zoo.models._loading import sha256_of
+from convrnn_zoo.models._safetensors import sha256_of
 from convrnn_zoo.models.convgru_advection import ConvGRUAdvection
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
