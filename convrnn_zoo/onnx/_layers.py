@@ -19,8 +19,6 @@ from ..models._encoder import FrameEncoder
 from ..models._sequences import valid_steps
 from ._scan import Maps, scan
 
-_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
 
 class Stack(nn.Module):
     """A sequence layer or an :class:`Unroll`: its steps layer by layer, and the loops over them.
@@ -156,7 +154,7 @@ def _padded_conv(cell: Equations, x: Tensor, weight: Tensor, bias: Tensor | None
     stride, dilation, groups, _ = cell.geometry
     pads = same_padding(x.shape[2:], weight.shape[2:], stride, dilation)
     x = F.pad(x, [p for pair in reversed(pads) for p in pair])
-    return _CONV[cell.ndim](x, weight, bias, stride, 0, dilation, groups)
+    return getattr(F, f"conv{cell.ndim}d")(x, weight, bias, stride, 0, dilation, groups)
 
 
 def loops_in_graph(model: nn.Module, stack: type[Stack] = Stack) -> nn.Module:
