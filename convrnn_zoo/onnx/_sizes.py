@@ -69,7 +69,10 @@ def _why_fixed(encoder: Any) -> str | None:
 def least_map(rnn: Any) -> dict[str, int]:
     """The smallest map that a layer, or an unrolled cell, can pad."""
     rnn = rnn.cell if isinstance(rnn, Unroll) else rnn
-    kernels = [*rnn.kernels, *rnn.hidden_kernels] if isinstance(rnn, ConvRNNBase) else [rnn.kernel_size]
+    if isinstance(rnn, ConvRNNBase):
+        kernels = [*rnn.kernels, *rnn.hidden_kernels]
+    else:
+        kernels = [rnn.kernel_size, rnn.hidden_kernel_size]
     spare = {"reflect": 1, "circular": 0}.get(rnn.padding_mode)
     if spare is None:
         return {}
