@@ -109,7 +109,8 @@ def _network(model: nn.Module) -> Any:
 
 
 def _answers(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tensor]:
-    said = model.forward_head(features, **({} if lengths is None else {"lengths": lengths}))
+    dense = isinstance(model, RecurrentDecoderModel)  # whose answers are of a frame each
+    said = model.forward_head(features) if dense else model.forward_head(features, lengths=lengths)
     return said if isinstance(said, list) else [said]
 
 
