@@ -4,6 +4,7 @@ import multiprocessing
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .cases import Case
 from .measure import training
@@ -18,9 +19,14 @@ def peaks(case: Case, schemes: Sequence[str]) -> dict[str, int]:
 
 def peak_of(case: Case, scheme: str) -> int | None:
     """Bytes by which the resident memory of a fresh process rises in one training step; None if it cannot do it."""
+    return in_a_fresh_process(_peak, case, scheme)
+
+
+def in_a_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function of a module gives there."""
     pool = multiprocessing.get_context("spawn").Pool(1)
     try:
-        return pool.apply(_peak, (case, scheme))
+        return pool.apply(function, args)
     finally:  # let it end: a pool that is only terminated leaves its semaphores behind
         pool.close()
         pool.join()

@@ -19,8 +19,7 @@ NAMES = ("wide", "tiny", "gru")
 
 def build(case: Case, norm: str | None) -> Output:
     """The layer of a case with a norm."""
-    cls = case.layer_class()
-    return Output(cls(case.in_channels, case.channels, case.kernel, num_layers=case.num_layers, norm=norm))
+    return Output(case.layer(partial(case.layer_class(), norm=norm)))
 
 
 SCHEMES: dict[str, Any] = {

@@ -153,9 +153,9 @@ def load_peer(name: str, directory: Path) -> tuple[str, Build]:
     peer, layers = directory / "convrnn_peer.py", directory / "convrnn_zoo" / "layers" / "__init__.py"
     if peer.is_file():
         sys.path.insert(0, str(directory.resolve()))
-        return name, _load(f"convrnn_peer_{name}", peer).build
+        return name, load_file(f"convrnn_peer_{name}", peer).build
     if layers.is_file():
-        found = _load(f"convrnn_layers_{name}", layers, [str(layers.parent)])
+        found = load_file(f"convrnn_layers_{name}", layers, [str(layers.parent)])
         return f"ours of {name}", lambda case: Output(case.layer(case.layer_class(found)))
     raise FileNotFoundError(
         f"--peer expected {peer}, a file with build(case), or {layers.parent}, the layers of another checkout; got "
@@ -163,7 +163,7 @@ def load_peer(name: str, directory: Path) -> tuple[str, Build]:
     )
 
 
-def _load(name: str, path: Path, submodules: list[str] | None = None) -> ModuleType:
+def load_file(name: str, path: Path, submodules: list[str] | None = None) -> ModuleType:
     """The file as a module, or with `submodules` as a package, of a name that no other has."""
     name = re.sub(r"\W", "_", name)
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=submodules)

@@ -12,8 +12,6 @@ from convrnn_zoo.layers._scan import scan, scan_packed
 
 Maps = tuple[Tensor, ...]
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
 
 class Plain(nn.Module):
     """`layer` with a convolution of the input and one of the state at every step; a packed output as its data."""
@@ -82,7 +80,7 @@ class OneConvolution(Plain):
         """One step with one convolution."""
         layer, weight, bias = self.layer, self.joined["weight" + suffix], self.joined["bias" + suffix]
         extra = layer._weights(suffix, width).extra
-        conv, padding = _CONV[layer.ndim], [k // 2 for k in weight.shape[2:]]
+        conv, padding = getattr(F, f"conv{layer.ndim}d"), [k // 2 for k in weight.shape[2:]]
 
         def step(x: Tensor, state: Maps) -> Maps:
             both = torch.cat([x, state[0]], 1)

@@ -5,9 +5,8 @@
 The original's weights are drawn at random, read by our converter, and the outputs compared before anything is timed.
 """
 
-import importlib.util
+import importlib
 import json
-import multiprocessing
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -24,8 +23,9 @@ from torch import Tensor, nn
 from convrnn_zoo import create_model, interop
 
 from .measure import CLOCKS, TASKS, interleaved
-from .memory import rise
+from .memory import in_a_fresh_process, rise
 from .openstl import CLASSES, OpenSTL
+from .peers import load_file
 
 
 class Published(NamedTuple):
@@ -47,7 +47,8 @@ class IRENE(nn.Module):
 
     def __init__(self, directory: Path, horizon: int) -> None:
         super().__init__()
-        self.model = imported("irene_original", directory / "convgru-ens" / "model.py").EncoderDecoder(1, num_blocks=5)
+        original = load_file("irene_original", directory / "convgru-ens" / "model.py")
+        self.model = original.EncoderDecoder(1, num_blocks=5)
         self.horizon = horizon
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,16 +90,6 @@ NETWORKS = {
 }
 
 
-def imported(name: str, file: Path) -> Any:
-    """A module of a file."""
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise click.ClickException(f"{file}: no such file; give the directory of a checkout")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def built(name: str, scheme: str, directory: Path | None) -> Callable[[Tensor], Tensor]:
     """The network: ``ours``, ``recomputing`` or ``original``."""
     torch.manual_seed(0)
@@ -127,16 +118,8 @@ def difference(name: str, directory: Path) -> float:
         return float((ours(x) - theirs).abs().max() / theirs.std())
 
 
-def peak(name: str, scheme: str, directory: Path | None) -> int:
-    """Bytes by which a fresh process rises in one training step."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.apply(_peak, (name, scheme, directory, torch.get_num_threads()))
-        pool.close()
-        pool.join()
-    return found
-
-
-def _peak(name: str, scheme: str, directory: Path | None, threads: int) -> int:
+def peak(name: str, scheme: str, directory: Path | None, threads: int) -> int:
+    """Bytes by which this process rises in one training step."""
     torch.set_num_threads(threads)
     return rise(TASKS["training"](built(name, scheme, directory), frames(name)))
 
@@ -155,7 +138,8 @@ def measured(name: str, directory: Path | None, rounds: int, clock: str) -> dict
         times = interleaved(these, rounds, CLOCKS[clock])
         result["seconds"][task] = {scheme: round(median(t), 4) for scheme, t in times.items()}
     del networks
-    result["peak"] = {scheme: peak(name, scheme, directory) for scheme in schemes}
+    threads = torch.get_num_threads()
+    result["peak"] = {s: in_a_fresh_process(peak, name, s, directory, threads) for s in schemes}
     return result
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from convrnn_zoo.cli._text import markdown
+
 from .measure import TASKS, ratios
 from .peers import BY_AUTOGRAD, NO_PEERS
 from .shares import KINDS
@@ -53,17 +55,11 @@ def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
     return "\n\n".join(parts)
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|---" * len(rows[0]) + "|")
-    return "\n".join(lines)
-
-
 def _speed(result: dict[str, Any], task: str) -> list[str]:
     cases = [case for case in result["cases"] if case.get(task)]
     quotients = [{**fastest_peers(case[task]), **ratios(case[task], "ours")} for case in cases]
     names = [name for name in (_BEST, _BEST_COMPILED) if any(name in q for q in quotients)] + _schemes(result, task)
-    rows = [["case", "ours, ms", *names]]
+    rows = []
     for case, q in zip(cases, quotients, strict=True):
         cells = [f"{q[name]:.2f}" if name in q else "–" for name in names]
         rows.append([case["title"], f"{median(case[task]['ours']) * 1e3:.1f}", *cells])
@@ -71,7 +67,8 @@ def _speed(result: dict[str, Any], task: str) -> list[str]:
     rows.append(["geometric mean", "", *(f"{_mean(over[name]):.2f}" for name in names)])
     title = f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)"
     summaries = [_summary(name, over[name]) for name in names if not _is_compiled(name) and _is_told(name)]
-    return [f"{title}\n\n{_markdown(rows)}", *(["\n".join(summaries)] if summaries else [])]
+    table = markdown(("case", "ours, ms", *names), rows)
+    return [f"{title}\n\n{table}", *(["\n".join(summaries)] if summaries else [])]
 
 
 def _is_told(name: str) -> bool:
@@ -94,19 +91,18 @@ def _mean(over: Sequence[tuple[float, str]]) -> float:
 
 def _memory(cases: list[dict[str, Any]]) -> str:
     names = list({name: None for case in cases for name in case["peak_bytes"]})
-    rows = [["case", *names]]
+    rows = []
     for case in cases:
         peaks = case["peak_bytes"]
         rows.append([case["title"], *(f"{peaks[n] / 2**20:.0f}" if n in peaks else "–" for n in names)])
-    return f"Peak memory of a training step, MiB above inputs and weights\n\n{_markdown(rows)}"
+    return f"Peak memory of a training step, MiB above inputs and weights\n\n{markdown(('case', *names), rows)}"
 
 
 def _by_task(cases: list[dict[str, Any]], entry: str, cell: Callable[[list[float]], str]) -> str:
     """A column a task and scheme."""
     columns = [(task, scheme) for task, of in cases[0][entry].items() for scheme in of]
-    rows = [["case", *(f"{scheme}, {task}" for task, scheme in columns)]]
-    rows += [[case["title"], *(cell(case[entry][task][scheme]) for task, scheme in columns)] for case in cases]
-    return _markdown(rows)
+    rows = [[case["title"], *(cell(case[entry][task][scheme]) for task, scheme in columns)] for case in cases]
+    return markdown(("case", *(f"{scheme}, {task}" for task, scheme in columns)), rows)
 
 
 def _shares(cases: list[dict[str, Any]]) -> str:
@@ -124,7 +120,7 @@ _PARTS = {"peak_bytes": _memory, "shares": _shares, "first_over_third": _new_siz
 
 def _errors(found: list[dict[str, Any]]) -> str:
     scales = list({row["scale"]: None for row in found})
-    rows = [["layer", "precision", *(f"{scale:.0e}" for scale in scales)]]
+    rows = []
     for layer, dtype in {(row["layer"], row["dtype"]): None for row in found}:
         cells = []
         for row in found:
@@ -132,9 +128,10 @@ def _errors(found: list[dict[str, Any]]) -> str:
                 cells.append(" / ".join(f"{row[k][0]:.0e} ({_of_plain(row, k):.2f})" for k in ("output", "gradient")))
         rows.append([layer, dtype, *cells])
     worst = max(_of_plain(row, key) for row in found for key in ("output", "gradient"))
+    table = markdown(("layer", "precision", *(f"{scale:.0e}" for scale in scales)), rows)
     return (
         "Relative errors of output / gradients for inputs of each scale (in brackets, over the plain scheme's)\n\n"
-        f"{_markdown(rows)}\n\nAt most {worst:.2f} times the plain scheme's."
+        f"{table}\n\nAt most {worst:.2f} times the plain scheme's."
     )
 
 

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
@@ -44,7 +44,7 @@ PRECISIONS = ROOT / "tools" / "precision.json"
 VERSIONS = ROOT / "tools" / "versions.json"
 """The versions that the tests were run with, a row a run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
-"""The scores of the shipped nowcast on each event of the test."""
+"""What ``convrnn-zoo verify --members 20 --json`` wrote of the shipped nowcast, by event of the test."""
 SPOKEN = "convgru1d_bi_2layer.fsdd"
 """The weights for spoken digits that README shows."""
 CARDS = {"README.md": "model_cards"}
@@ -154,7 +154,7 @@ def digits(page: str) -> str:
 def nowcasts(page: str) -> str:
     """A row an event and a group of lead times: CSI and MSE of the nowcast weights beside extrapolation's."""
     rows: list[tuple[object, ...]] = []
-    for event in _nowcasts():
+    for event in _recorded(NOWCASTS).values():
         ours, theirs = event["forecast"], event["extrapolation"]
         for i, group in enumerate(ours["CSI 0.5"]):
             csi = [f"{ours[k][group]:.3f} ({theirs[k][group]:.3f})" for k in ("CSI 0.5", "CSI 2", "CSI 5")]
@@ -167,17 +167,12 @@ def ensembles(page: str) -> str:
     """A row an event: CRPS and Brier scores of the nowcast's probabilities beside those of STEPS."""
     names = ("CRPS", "Brier 0.5", "Brier 2")
     rows: list[tuple[object, ...]] = []
-    for event in _nowcasts():
+    for event in _recorded(NOWCASTS).values():
         means = {m: [fmean(of[f"{n} by frame"]) for n in names] for m, of in event["ensembles"].items()}
         rows.append(
             (event["title"], *(f"{a:.4f} ({b:.4f})" for a, b in zip(means["forecast"], means["STEPS"], strict=True)))
         )
     return markdown(("event", *(f"{n} (STEPS)" for n in names)), rows)
-
-
-def _nowcasts() -> list[dict[str, Any]]:
-    """What ``convrnn-zoo verify --members 20 --json`` wrote, by event."""
-    return list(json.loads(NOWCASTS.read_text(encoding="utf-8")).values())
 
 
 def demo(page: str) -> str:
@@ -221,7 +216,7 @@ def exports(page: str) -> str:
 
 def versions(page: str) -> str:
     """The versions that were run."""
-    rows = [tuple(run.values()) for run in json.loads(VERSIONS.read_text(encoding="utf-8"))]
+    rows = [tuple(run.values()) for run in _recorded(VERSIONS)]
     return markdown(("Python", "torch", "timm", "huggingface-hub", "what was run"), rows)
 
 
@@ -258,13 +253,13 @@ def citation(page: str) -> str:
 # ---- what was measured ---------------------------------------------------------------------------------------
 def speed(page: str) -> str:
     """Every table of the benchmark's run that is kept."""
-    return report.table(_measured())
+    return report.table(_recorded(MEASURED))
 
 
 def speed_summary(page: str) -> str:
     """A row a shape: our time, and how many times as long the fastest other scheme takes."""
     rows: list[tuple[object, ...]] = []
-    cases = _measured()["cases"]
+    cases = _recorded(MEASURED)["cases"]
     peers = {k: t for k, t in _PEERS.items() if all(k in report.fastest_peers(case["inference"]) for case in cases)}
     for case in cases:
         row: list[object] = [case["title"]]
@@ -278,7 +273,7 @@ def speed_summary(page: str) -> str:
 
 def machine(page: str) -> str:
     """What was measured on."""
-    result = _measured()
+    result = _recorded(MEASURED)
     m = result["machine"]
     return (
         f"Measured on {m['processor']} with {m['threads']} threads and torch {m['torch']}; each time is the median of "
@@ -288,7 +283,7 @@ def machine(page: str) -> str:
 
 def norms(page: str) -> str:
     """A row a shape: how many times as long as the plain layer a normed one takes."""
-    result = json.loads(NORMS.read_text(encoding="utf-8"))
+    result = _recorded(NORMS)
     rows = []
     for case in result["cases"]:
         ratios = [case[t][n] / case[t]["plain"] for n in ("layer", "group") for t in ("inference", "training")]
@@ -304,7 +299,7 @@ def norms(page: str) -> str:
 def precisions(page: str) -> str:
     """A row a set of weights and precision: the size of its file, and what it costs."""
     rows: list[tuple[object, ...]] = []
-    for name, measured in json.loads(PRECISIONS.read_text(encoding="utf-8"))["weights"].items():
+    for name, measured in _recorded(PRECISIONS)["weights"].items():
         for row in measured:
             size = f"{row['bytes'] / 1000:,.0f} kB"
             if "accuracy" in row:
@@ -324,9 +319,8 @@ def precisions(page: str) -> str:
 
 def extras() -> list[str]:
     """The optional parts of the package."""
-    return list(
-        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["optional-dependencies"])
 
 
 # ---- parts of the parts --------------------------------------------------------------------------------------
@@ -343,8 +337,8 @@ _META: dict[str, Any] = {"in_chans": 1, "device": "meta"}
 _PEERS = {"fastest peer": "fastest other", "fastest compiled peer": "fastest compiled"}
 
 
-def _measured() -> dict[str, Any]:
-    return json.loads(MEASURED.read_text(encoding="utf-8"))
+def _recorded(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _card(record: Weights, page: str) -> str:
@@ -414,11 +408,8 @@ def fill(text: str, page: str) -> str:
 def pages(root: Path = ROOT) -> list[Path]:
     """The files that have generated parts."""
     written = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
-    return [p for p in written if _PART.search(p.read_text(encoding="utf-8"))] + list(_cards(root))
-
-
-def _cards(root: Path) -> Iterator[Path]:
-    return (root / "model_cards" / f"{name}.md" for name in WEIGHTS)
+    cards = [root / "model_cards" / f"{name}.md" for name in WEIGHTS]
+    return [p for p in written if _PART.search(p.read_text(encoding="utf-8"))] + cards
 
 
 def stale(root: Path = ROOT) -> dict[Path, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from convrnn_zoo import ExportError, create_model, list_models
 from convrnn_zoo.layers._base import Equations
 from convrnn_zoo.onnx import _export
-from convrnn_zoo.onnx._clips import ClipModel
+from convrnn_zoo.onnx._sizes import ClipModel
 
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}

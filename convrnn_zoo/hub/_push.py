@@ -62,7 +62,7 @@ def push_to_hub(
         files: dict[str, Path | bytes] = {name: folder / name for name in (WEIGHTS_FILE, CONFIG)}
         api = api_of(token)
         with explained(Where(repo_id, revision)):
-            repo_id = full_name(api, repo_id)
+            repo_id = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
             has_card = retry(Where(repo_id), lambda: api.file_exists(repo_id, CARD, revision=revision))
         if card is None and has_card:
             there = fetch(Where(repo_id, revision, CARD), token=api.token).read_text(encoding="utf-8")
@@ -95,11 +95,6 @@ def api_of(token: str | None) -> HfApi:
     if not token and not get_token():
         raise HubAccessError(f"pushing to {constants.ENDPOINT} needs a token; `hf auth login`, or pass token=")
     return HfApi(token=token, library_name="convrnn_zoo", library_version=__version__)
-
-
-def full_name(api: HfApi, repo_id: str) -> str:
-    """``owner/name``, the owner being who is logged in unless named."""
-    return repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
 
 
 def upload(

@@ -15,23 +15,25 @@ from torch.export import ExportedProgram
 
 from .._extras import need
 from .._whole import whole
+from ..layers import ConvRNNCellBase
 from ..layers._checks import choice
 from ..layers._position import MapNormed
-from ..models import EnsembleForecaster, Forecaster
+from ..models import EnsembleForecaster, Forecaster, ZooModel
 from ..models._series import ImageSeriesModel
 from ..models.convgru_advection import ConvGRUAdvection
 from ..models.e3d_lstm import E3DLSTM
 from ..models.mau import MAU
 from ..models.mim import MIM
 from ..models.phydnet import PhyDNet
-from . import _clips, _images, _sequence, _step
+from . import _forecasters, _images, _recurrent
 from ._check import check, traced_sizes
-from ._clips import ClipModel
 from ._errors import ExportError
 from ._images import ImageModel
 from ._metadata import metadata
 from ._plan import Plan
+from ._recurrent import RecurrentModel
 from ._scan import check_version
+from ._sizes import ClipModel
 from ._write import run_file, run_program, to_onnx, trace
 
 NOT_YET = (ConvGRUAdvection, EnsembleForecaster, E3DLSTM, MAU, MIM, PhyDNet)
@@ -149,13 +151,20 @@ def plan_of(
             )
         if isinstance(model, ImageModel):
             raise ExportError(f"a {owner} reads what it is given as a whole and has no step; export the sequence form")
-        return _clips.step(model, size) if isinstance(model, ClipModel) else _step.plan(model)
+        return _recurrent.step(model, size) if isinstance(model, RecurrentModel) else _forecasters.step(model)
     check_version()
-    if isinstance(model, ClipModel):
-        return _clips.sequence(model, state, lengths, size)
     if isinstance(model, ImageModel):
         return _images.plan(model, state, lengths, mask)
-    return _sequence.plan(model, state, lengths, horizon)
+    if isinstance(model, Forecaster):
+        return _forecasters.sequence(model, state, lengths, horizon)
+    if isinstance(model, RecurrentModel) and not isinstance(model, ConvRNNCellBase):
+        return _recurrent.sequence(model, state, lengths, size)
+    if isinstance(model, ZooModel):
+        raise ExportError(f"{owner} has no export yet; its recurrent layers, among its modules, have one")
+    raise ExportError(
+        f"the sequence form expected a ConvRNNModel, a sequence layer or a forecaster, got {owner}; "
+        "export a cell in the step form"
+    )
 
 
 def ready(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:

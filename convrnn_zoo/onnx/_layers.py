@@ -1,5 +1,6 @@
 """The layers of a model as an exported graph has them: the equations are the layers' own, the loop is not."""
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers import ConvRNNBase
 from ..layers._base import DirectionWeights, Equations
 from ..layers._conv import same_padding
 from ..layers._plain import plain_step
@@ -18,13 +19,12 @@ from ..models._encoder import FrameEncoder
 from ..models._sequences import valid_steps
 from ._scan import Maps, scan
 
-_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
 
 class Stack(nn.Module):
-    """A sequence layer, a cell or an :class:`Unroll`: its steps layer by layer, and the loops over them.
+    """A sequence layer or an :class:`Unroll`: its steps layer by layer, and the loops over them.
 
-    Called as the layer is, on ``(T, N, C, *S)``, or ``(N, T, C, *S)`` where that has the batch first.
+    Called as the layer is, on ``(T, N, C, *S)``, or ``(N, T, C, *S)`` where that has the batch first. A state that
+    comes as a list, a tuple of tensors for each layer and direction, goes out as one; any other is the layer's own.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -32,25 +32,24 @@ class Stack(nn.Module):
         self.unrolled = isinstance(layer, Unroll)
         owner: Any = layer.cell if isinstance(layer, Unroll) else layer
         self.owner = owner
-        self.alone = isinstance(owner, ConvRNNCellBase)
-        self.batch_first = isinstance(owner, ConvRNNBase) and owner.batch_first
+        self.batch_first = not self.unrolled and owner.batch_first
         self.states, self.ndim = owner.states, owner.ndim
-        self.widths: list[int] = [owner.out_channels] if self.alone else owner.widths
-        self.directions = 1 if self.alone else owner.num_directions
+        self.widths: list[int] = [owner.out_channels] if self.unrolled else owner.widths
+        self.num_directions = 1 if self.unrolled else owner.num_directions
         if any(stride > 1 for stride in owner.stride):
             owner.conv = partial(_padded_conv, owner)
 
-    def suffixes(self) -> list[tuple[int, str]]:
-        """Number and ending of each layer and direction, in torch's order."""
-        ends = ("", "_reverse")[: self.directions]
-        return [(i, f"_l{i}{end}") for i in range(len(self.widths)) for end in ends]
+    def suffixes(self, first: int = 0) -> list[str]:
+        """The ending of each layer and direction, in torch's order; layers are counted from `first`."""
+        ends = ("", "_reverse")[: self.num_directions]
+        return [f"_l{first + i}{end}" for i in range(len(self.widths)) for end in ends]
 
     def step(self, layer: int, suffix: str, like: Tensor) -> Callable[[Tensor, Maps], Maps]:
         """One step of a layer on ``(N, C, *S)``, whose map is of the size of `like`'s."""
         cell: Equations = self.owner
-        ih, hh, b_ih, b_hh, extra = cell._weights("" if self.alone else suffix, self.widths[layer])
+        *four, extra = cell._weights("" if self.unrolled else suffix, self.widths[layer])
         # Copies, since a loop in a graph refuses two halves of one weight; the exporters see through them.
-        own: Any = (None if t is None else t.clone() for t in (ih, hh, b_ih, b_hh, *extra))
+        own: Any = (None if t is None else t.clone() for t in (*four, *extra))
         ih, hh, b_ih, b_hh, *more = own
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(more))
         if any(stride > 1 for stride in cell.stride):
@@ -58,15 +57,10 @@ class Stack(nn.Module):
         whole = plain_step(cell, like, w)
         return lambda x, state: whole(x, state)[: len(self.states)]  # behind which some cells tell more
 
-    def zeros(self, layer: int, batch: Any, like: Tensor) -> Maps:
-        """The zero state of a layer, for maps of the size of `like`'s."""
-        shape = (batch, self.widths[layer], *like.shape[-self.ndim :])
-        return tuple(like.new_zeros(shape) for _ in self.states)
-
     def advance(self, x: Tensor, states: Sequence[Maps]) -> list[Maps]:
         """The next state of every layer after one frame ``(N, C, *S)``, in one direction."""
         new: list[Maps] = []
-        for (layer, suffix), state in zip(self.suffixes(), states, strict=True):
+        for layer, (suffix, state) in enumerate(zip(self.suffixes(), states, strict=True)):
             new.append(self.step(layer, suffix, x)(x, state))
             x = new[-1][0]
         return new
@@ -80,13 +74,17 @@ class Stack(nn.Module):
         """
         outputs: list[Tensor] = []
         ends: list[Maps] = []
-        for layer in range(len(self.widths)):
+        for layer, width in enumerate(self.widths):
             both = []
-            for reverse, suffix in enumerate(s for i, s in self.suffixes() if i == layer):
-                step = self.step(layer, suffix, xs)
-                first = self.zeros(layer, xs.shape[1], xs) if states is None else states[len(ends)]
-                y, end = scan(partial(_masked, step), (xs,) if valid is None else (xs, valid), first,
-                              reverse=reverse == 1)  # fmt: skip
+            for reverse in range(self.num_directions):
+                suffix = self.suffixes()[len(ends)]
+                step = partial(_masked, self.step(layer, suffix, xs))
+                if states is None:
+                    shape = (xs.shape[1], width, *xs.shape[-self.ndim :])
+                    first = tuple(xs.new_zeros(shape) for _ in self.states)
+                else:
+                    first = states[len(ends)]
+                y, end = scan(step, (xs,) if valid is None else (xs, valid), first, reverse=reverse == 1)
                 both.append(y)
                 ends.append(end)
             xs = torch.cat(both, 2) if len(both) > 1 else both[0]
@@ -100,33 +98,36 @@ class Stack(nn.Module):
         outputs, state = self.forward_layers(input, hx)
         return outputs[-1], state
 
-    def forward_layers(self, input: Tensor, hx: Any = None) -> tuple[list[Tensor], Any]:
-        """The output of every layer, and the state."""
-        if self.batch_first:
-            return self._batch_first(input, hx, None)
-        return self._time_first(input, hx, None)
+    def forward_layers(
+        self, input: Tensor, hx: Any = None, depth: int | None = None, valid: Tensor | None = None
+    ) -> tuple[list[Tensor], Any]:
+        """The output of every layer, whatever the `depth`, and the state; `valid` has its axes as the input has."""
+        xs = input.transpose(0, 1) if self.batch_first else input
+        if valid is not None and self.batch_first:
+            valid = valid.transpose(0, 1)
+        outputs, ends = self.run(xs, None if hx is None else self.unpacked(hx, xs), valid)
+        state = ends if isinstance(hx, list) else self.packed(ends)
+        return [y.transpose(0, 1) for y in outputs] if self.batch_first else outputs, state
 
     def run_masked(self, x: Tensor, hx: Any, lengths: Tensor) -> tuple[list[Tensor], Any]:
-        """The same with the batch first, of sequences of these lengths; see :mod:`convrnn_zoo.models._masked`."""
-        return self._batch_first(x, hx, valid_steps(x, lengths))
+        """The same of sequences of these lengths; see :mod:`convrnn_zoo.models._masked`."""
+        return self.forward_layers(x, hx, valid=valid_steps(x, lengths))
 
-    def _batch_first(self, input: Tensor, hx: Any, valid: Tensor | None) -> tuple[list[Tensor], Any]:
-        valid = None if valid is None else valid.transpose(0, 1)
-        outputs, state = self._time_first(input.transpose(0, 1), hx, valid)
-        return [y.transpose(0, 1) for y in outputs], state
-
-    def _time_first(self, input: Tensor, hx: Any, valid: Tensor | None) -> tuple[list[Tensor], Any]:
+    def unpacked(self, hx: Any, like: Tensor) -> list[Maps]:
+        """A state as a list; `like`, ``(…, N, C, *S)``, tells the sizes of its maps."""
+        if isinstance(hx, list):
+            return hx
         if self.unrolled:
-            first = hx if hx is None or isinstance(hx, tuple) else (hx,)
-            outputs, ends = self.run(input, None if first is None else [first])
-            return outputs, ends[0] if len(ends[0]) > 1 else ends[0][0]
-        stacked = isinstance(self.owner.out_channels, int)
-        states = None
-        if hx is not None:
-            shapes = [(self.directions, input.shape[1], width, *input.shape[-self.ndim :]) for width in self.widths]
-            states = unpack_state("", hx, self.states, shapes, stacked, input, None, False)
-        outputs, ends = self.run(input, states, valid)
-        return outputs, pack_state(ends, self.directions, stacked, None, False)
+            return [hx if isinstance(hx, tuple) else (hx,)]
+        batch, size = like.shape[-self.ndim - 2], like.shape[-self.ndim :]
+        shapes = [(self.num_directions, batch, width, *size) for width in self.widths]
+        return unpack_state("", hx, self.states, shapes, isinstance(self.owner.out_channels, int), like, None, False)
+
+    def packed(self, states: list[Maps]) -> Any:
+        """A list as the layer's own state."""
+        if self.unrolled:
+            return states[0] if len(self.states) > 1 else states[0][0]
+        return pack_state(states, self.num_directions, isinstance(self.owner.out_channels, int), None, False)
 
 
 class OneStep(Stack):
@@ -137,7 +138,7 @@ class OneStep(Stack):
     ) -> tuple[list[Tensor], list[Maps]]:
         """The output of every layer, and the next states."""
         assert states is not None
-        new = self.advance(xs[0], states)
+        new = self.advance(xs.squeeze(0), states)
         return [state[0].unsqueeze(0) for state in new], new
 
 
@@ -153,7 +154,7 @@ def _padded_conv(cell: Equations, x: Tensor, weight: Tensor, bias: Tensor | None
     stride, dilation, groups, _ = cell.geometry
     pads = same_padding(x.shape[2:], weight.shape[2:], stride, dilation)
     x = F.pad(x, [p for pair in reversed(pads) for p in pair])
-    return _CONV[cell.ndim](x, weight, bias, stride, 0, dilation, groups)
+    return getattr(F, f"conv{cell.ndim}d")(x, weight, bias, stride, 0, dilation, groups)
 
 
 def loops_in_graph(model: nn.Module, stack: type[Stack] = Stack) -> nn.Module:
@@ -171,6 +172,18 @@ def loops_in_graph(model: nn.Module, stack: type[Stack] = Stack) -> nn.Module:
         else:
             loops_in_graph(child, stack)
     return model
+
+
+class Called(nn.Module):
+    """A model on whole sequences, with the loops of its layers in the graph; `fixed` are arguments but inputs."""
+
+    def __init__(self, model: nn.Module, **fixed: Any) -> None:
+        super().__init__()
+        self.model, self.fixed = loops_in_graph(copy.deepcopy(model)), fixed
+
+    def forward(self, input: Tensor, **inputs: Any) -> tuple[Tensor]:
+        """The model's output."""
+        return (self.model(input, **self.fixed, **inputs),)
 
 
 def _divides(conv: nn.Conv2d) -> bool:

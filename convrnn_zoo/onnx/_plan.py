@@ -1,15 +1,19 @@
 """What a file will hold: its inputs and outputs by name, the module between them, and how it is tried."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..models._sequences import valid_steps
+
 Values = Mapping[str, Tensor]
 Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-Tried = tuple[str, Tensor, Tensor]
+Runs = Mapping[str, Run]
+"""The files of an export as functions, by what is put into their names."""
+Trial = Iterator[tuple[str, Tensor, Tensor]]
 """What was compared, what the file said, and what the model says."""
 Sizes = Mapping[str, int]
 
@@ -83,6 +87,12 @@ class Port:
         return torch.randn(self.shape(sizes), generator=drawn).to(self.dtype)
 
 
+def state_ports(shapes: Mapping[str, Sequence[Axis | int]], dtype: torch.dtype) -> tuple[list[Port], list[Port]]:
+    """States by name and axes, as they go in and come out."""
+    into, out = ([Port(f"{name}_{side}", axes, dtype) for name, axes in shapes.items()] for side in ("in", "out"))
+    return into, out
+
+
 @dataclass(frozen=True)
 class Part:
     """One file: a module called with its inputs by name, which gives its outputs in order."""
@@ -101,12 +111,27 @@ class Plan:
     """The files of an export, by what is put into their names, and a way to try them beside the model."""
 
     parts: Mapping[str, Part]
-    trial: Callable[[Mapping[str, Run], Sizes], Iterator[Tried]]
+    trial: Callable[[Runs, Sizes], Trial]
     """Runs the parts at these sizes, and yields what to compare."""
     least: Sizes = field(default_factory=dict)
     """The smallest map."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What the metadata say beyond names and sizes."""
+
+    @classmethod
+    def of_sequence(cls, part: Part, says: Callable[..., Iterable[Tensor]], *rest: Any) -> "Plan":
+        """Of one file that reads whole sequences, tried once beside what a model `says` of the same inputs."""
+
+        def trial(runs: Runs, sizes: Sizes) -> Trial:
+            given = {p.name: p.draw(sizes, i) for i, p in enumerate(part.inputs)}
+            there = given.get("lengths", given.get("mask"))
+            if there is not None:  # what is not there must never be read
+                given["input"] = torch.where(valid_steps(given["input"], there), given["input"], 1e4)
+            said = runs[""](given)
+            for port, wanted in zip(part.outputs, says(**given), strict=True):
+                yield port.name, said[port.name], wanted
+
+        return cls({"": part}, trial, *rest)
 
 
 def states_out(outputs: Values) -> dict[str, Tensor]:

@@ -136,6 +136,15 @@ def test_a_forecaster_says_what_its_values_mean(rain):
     assert json.loads(said["preprocessing"])["floor"] == 0.1
 
 
+def test_maps_are_as_large_as_the_padding_of_the_state_asks_for(tmp_path):
+    cell = layers.Conv1dGRUCell(1, 2, 3, hidden_kernel_size=9, padding_mode="reflect").eval()
+    (path,) = export(cell, tmp_path / "cell.onnx", "step")
+    x = torch.randn(2, 1, 5)  # the smallest that can be mirrored by four
+    (said, _) = session(path).run(None, {"input": x.numpy(), "h_l0_in": np.zeros((2, 2, 5), np.float32)})
+    with torch.no_grad():
+        assert np.abs(said - cell(x).numpy()).max() < 1e-5
+
+
 # ---- programs of torch, half precision, the command ----------------------------------------------------------------
 def test_a_program_of_torch_export_has_the_names_and_sizes_open(tmp_path):
     layer = layers.Conv1dGRU(2, 3, 3, reset_after=False).eval()
