@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from convrnn_zoo.cli._text import markdown
+from tools.tables import markdown
 
 from .measure import TASKS, ratios
 from .peers import BY_AUTOGRAD, NO_PEERS

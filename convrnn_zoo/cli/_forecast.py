@@ -76,22 +76,26 @@ def forecast_of(
     inputs: int | None = None,
     horizon: int | None = None,
     coarsen: int = COARSEN,
+    key: str = "",
     **members: Any,
 ) -> Forecast:
     """Forecasts what follows the first frames of the files; the frames after those are the truth.
 
-    The files are one array, GIF or video, or radar files, of which `coarsen` pixels a side become one. `name` is what
-    the model was called by, `recipe` that of weights that do not say what their values mean, `members` what the
-    ``forecast`` of an ensemble takes beside. By default as many frames are read and forecast as in training.
+    The files are one array (`key` in a file of several), GIF or video, or radar files, of which `coarsen` pixels a side
+    become one. `name` is what the model was called by, `recipe` that of weights that do not say what their values mean,
+    `members` what the ``forecast`` of an ensemble takes beside. By default as many frames are read and forecast as in
+    training.
 
     Raises:
         ValueError: files or model will not do.
     """
     values = values_of(model, name, recipe)
     ahead = horizon or model.horizon
-    frames = read_frames(files, coarsen, add=ahead, channels=3 if model.in_chans == 3 else 1)
+    wanted = inputs or values.inputs
+    most = wanted + ahead if wanted else None
+    frames = read_frames(files, coarsen, add=ahead, channels=3 if model.in_chans == 3 else 1, key=key, most=most)
     check_kind(frames, values, files[0])
-    read = min(inputs or values.inputs or len(frames.frames), len(frames.frames))
+    read = min(wanted or len(frames.frames), len(frames.frames))
     made = model.forecast(frames.frames[:read], ahead, **members)
     truth = frames.frames[read : read + ahead]
     title = model.record.name if model.record else name

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.arrays import NUMPY, check_numbers, read_arrays
+from ..data.arrays import HDF5, NUMPY, STORE, check_numbers, opened, read_arrays
 from ..data.pictures import VIDEO_READERS, clips_below
 from ..data.radar import RADAR_FORMATS, STEP, check_steps, read_composite, time_of
 
@@ -35,13 +35,33 @@ def read_array(path: Path) -> Frames:
         raise ValueError(f"{path}: expected one array, or one called x, got {', '.join(arrays)}")
     array = arrays.get("x", next(iter(arrays.values()), np.empty(0)))
     check_numbers(array, f"{path}:x" if "x" in arrays else str(path))
-    frames = torch.as_tensor(array, dtype=torch.float32)
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        raise ValueError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {array.shape}")
+    labels = [str(word) for word in arrays["labels"]] if "labels" in arrays else None
+    return _of_values(torch.as_tensor(array))._replace(labels=labels)
+
+
+def read_stack(path: Path, key: str = "", most: int | None = None) -> Frames:
+    """The first frames of an array of HDF5, netCDF or Zarr, `most` of them; what the file calls missing is NaN.
+
+    Raises:
+        ValueError: the file is broken, it has several arrays and `key` names none, or its step in time changes.
+    """
+    with opened(path, key, "--key") as stack:
+        frames = _of_values(stack.values(slice(most)))
+        minutes = np.empty(0) if stack.times is None else np.diff(stack.times[:most])
+        steps = sorted(set(minutes.round(3).tolist()))
+    if len(steps) > 1:
+        listed = ", ".join(f"{step:g}" for step in steps[:4])
+        raise ValueError(f"{path}: frames are {listed} minutes apart; give frames at one step")
+    return frames._replace(step=steps[0] if steps else None)
+
+
+def _of_values(frames: Tensor) -> Frames:
+    """Numbers as they are, bytes as brightness; one channel has no axis."""
     if frames.dim() == 4 and frames.shape[1] == 1:
         frames = frames[:, 0]
-    if frames.dim() not in (3, 4) or 0 in frames.shape:
-        raise ValueError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {tuple(frames.shape)}")
-    labels = [str(word) for word in arrays["labels"]] if "labels" in arrays else None
-    return Frames(frames / 255, labels, "") if array.dtype == np.uint8 else Frames(frames, labels)
+    return Frames(frames / 255, None, "") if frames.dtype == torch.uint8 else Frames(frames.float(), None)
 
 
 def read_film(path: Path, channels: int) -> Frames:
@@ -50,11 +70,18 @@ def read_film(path: Path, channels: int) -> Frames:
     return Frames((frames[:, 0] if channels == 1 else frames).float() / 255, None, "")
 
 
-FILES = (*NUMPY, *VIDEO_READERS)
+FILES = (*NUMPY, *HDF5, STORE, *VIDEO_READERS)
 """One file of frames ends so; radar files are several."""
 
 
-def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels: int = 1) -> Frames:
+def is_radar(path: Path) -> bool:
+    """Whether a file is called like one of a radar archive."""
+    return any(path.match(f.pattern) for f in RADAR_FORMATS.values())
+
+
+def read_frames(
+    paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels: int = 1, key: str = "", most: int | None = None
+) -> Frames:
     """The frames of one array, GIF or video, of a folder of pictures, or of radar files in order of time.
 
     Args:
@@ -62,6 +89,8 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels:
         coarsen: pixels a side of which one is made, for radar.
         add: times to label beyond the last radar file.
         channels: of pictures, 1 for grey and 3 for colour.
+        key: the array of a file of several, of HDF5, netCDF and Zarr.
+        most: frames that are read of such a file; all by default.
 
     Raises:
         ValueError: a file is of no known kind or broken, or radar files are not five minutes apart.
@@ -71,6 +100,11 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels:
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there")
     first = paths[0]
+    stored = len(paths) == 1 and first.suffix.lower() in (*HDF5, STORE) and not is_radar(first)
+    if key and not stored:
+        raise ValueError(f"--key names an array of one file of {', '.join((*HDF5, STORE))}; leave it out for {first}")
+    if stored:
+        return read_stack(first, key, most)
     if len(paths) == 1 and first.suffix.lower() in NUMPY:
         return read_array(first)
     if len(paths) == 1 and first in clips_below(first):
@@ -80,7 +114,7 @@ def read_frames(paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels:
         paths = next((k for k in kinds if k), [])
         if not paths:
             raise ValueError(f"{first} holds no radar file of KNMI or FMI")
-    if any(path.suffix.lower() in FILES for path in paths):
+    if any(path.suffix.lower() in FILES and not is_radar(path) for path in paths):
         raise ValueError(f"expected one file of {', '.join(FILES)}, or radar files, got {len(paths)} files")
     paths = sorted(paths, key=time_of)
     times = [time_of(path) for path in paths]

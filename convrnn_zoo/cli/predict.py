@@ -31,6 +31,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 )  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames a forecast reads [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
+@click.option("--key", help="Array of a file of several, in HDF5, netCDF or Zarr.")
 @click.option("--dtype", type=click.Choice(list(DTYPES)), help="What the model works in [default: as its weights are].")
 @click.option("--recipe", help="Recipe of a forecaster whose record does not say what its values mean.")
 def predict(
@@ -40,6 +41,7 @@ def predict(
     out: Path | None,
     inputs: int | None,
     horizon: int | None,
+    key: str | None,
     dtype: str | None,
     recipe: str | None,
 ) -> None:
@@ -50,10 +52,10 @@ def predict(
     of sound read .wav, .flac, .ogg and .mp3 files, resampled where their rate is another. A classifier of clips reads
     videos, GIFs, folders of pictures and .npy files, as its recipe says.
 
-    A forecaster reads an array (T, H, W) or (T, C, H, W) in the unit of its data, NaN where nothing is known, a GIF or
-    a video, or radar composites of KNMI or FMI, five minutes apart, or a directory of such. The first frames are
-    read; the ones after them, if there are any, are the truth that pictures show beside the forecast. Numbers are
-    (horizon, H, W) or (horizon, C, H, W) in the same unit.
+    A forecaster reads an array (T, H, W) or (T, C, H, W) in the unit of its data (.npy, .npz, HDF5, netCDF, Zarr), NaN
+    where nothing is known, a GIF or a video, or radar composites of KNMI or FMI, five minutes apart, or a directory of
+    such. The first frames are read; the ones after them, if there are any, are the truth that pictures show beside the
+    forecast. Numbers are (horizon, H, W) or (horizon, C, H, W) in the same unit.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
@@ -65,9 +67,9 @@ def predict(
     with words_to_stderr():
         model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
         if isinstance(model, Forecaster):
-            _forecast(model, name, files, as_json, out, recipe=recipe, inputs=inputs, horizon=horizon)
+            _forecast(model, name, files, as_json, out, recipe=recipe, inputs=inputs, horizon=horizon, key=key or "")
             return
-        given = {"--inputs": inputs, "--horizon": horizon, "--recipe": recipe}
+        given = {"--inputs": inputs, "--horizon": horizon, "--key": key, "--recipe": recipe}
         if wrong := [option for option, value in given.items() if value is not None]:
             raise ValueError(f"{', '.join(wrong)} came, and {name} is no forecaster; leave that out")
         _classify(model, files, as_json, out)

@@ -150,12 +150,13 @@ def times_of(values: Any, attrs: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def opened(path: Path, key: str = "") -> Iterator[Stack]:
+def opened(path: Path, key: str = "", where: str = "in the recipe: data.key") -> Iterator[Stack]:
     """The array of frames of a file, to be sliced while the file is open.
 
     Args:
         path: a ``.npy``, ``.npz``, ``.h5``, ``.nc`` or ``.zarr``.
         key: the name of the array; needless where only one has three or four axes.
+        where: the user names it, for the error.
 
     Raises:
         ValueError: the file is broken, or holds no such array.
@@ -188,10 +189,12 @@ def opened(path: Path, key: str = "") -> Iterator[Stack]:
                 raise ValueError(f"of no known kind; frames lie in {', '.join(KINDS)}")
         except BROKEN as e:
             raise ValueError(f"{path}: not a sound file of frames ({e}); make it anew, or move it away") from e
-        yield chosen(path, arrays, attrs, key)
+        yield chosen(path, arrays, attrs, key, where)
 
 
-def chosen(path: Path, arrays: Mapping[str, Any], attrs: Mapping[str, Mapping[str, Any]], key: str) -> Stack:
+def chosen(
+    path: Path, arrays: Mapping[str, Any], attrs: Mapping[str, Mapping[str, Any]], key: str, where: str
+) -> Stack:
     """The array of frames among those of a file, and its times."""
     frames = [name for name, array in arrays.items() if len(array.shape) in (3, 4)]
     if key and list(arrays) != [""]:
@@ -199,7 +202,7 @@ def chosen(path: Path, arrays: Mapping[str, Any], attrs: Mapping[str, Mapping[st
     if len(frames) != 1:
         listed = ", ".join(f"{n or 'the array'} {tuple(a.shape)}" for n, a in arrays.items()) or "none"
         wanted = f"an array {key!r}" if key else "one array"
-        cure = "; name it in the recipe: data.key" if len(frames) > 1 else ""
+        cure = f"; name it {where}" if len(frames) > 1 else ""
         raise ValueError(f"{path}: expected {wanted} of frames (T, H, W) or (T, C, H, W), got {listed}{cure}")
     name, array = frames[0], arrays[frames[0]]
     if len(array.shape) not in (3, 4) or 0 in array.shape:

@@ -12,6 +12,7 @@ from PIL import Image
 from convrnn_zoo.cli._frames import read_frames
 from convrnn_zoo.cli.demo import CLASSIFIER
 from tests.command_line import run
+from tests.data.own_data import WRITERS
 from tests.made_data import write_digits, write_fmi, write_knmi, write_rain
 
 ENTRIES = {
@@ -105,6 +106,40 @@ def test_radar_files_are_drawn_with_their_times(trained, tmp_path):
     write_fmi(tmp_path, datetime(2010, 8, 26, 4, 25), np.zeros((6, 6)))
     with pytest.raises(ValueError, match="of one size"):
         read_frames([*paths, *tmp_path.glob("*.gz")])
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".zarr"])
+def test_a_forecast_reads_the_files_that_training_reads(trained, suffix, tmp_path):
+    if suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
+    _, record, _ = trained
+    frames = np.random.default_rng(0).random((6, 16, 16)).astype("float32")
+    stored, plain = tmp_path / f"a{suffix}", tmp_path / "a.npy"
+    WRITERS[suffix](stored, frames)
+    np.save(plain, frames)
+    found = []
+    for path in (stored, plain):
+        assert "3 frames read, 4 forecast, 3 of them known" in run("predict", record, path, "-o", tmp_path / "out.npy")
+        found.append(np.load(tmp_path / "out.npy"))
+    assert np.array_equal(*found)
+    assert read_frames([stored], most=4).frames.shape == (4, 16, 16)
+    assert read_frames([stored]).step == 5
+    assert "leave it out" in run("predict", record, plain, "-o", tmp_path / "out.npy", "--key", "rate", code=1)
+    assert "an array 'other'" in run("predict", record, stored, "-o", tmp_path / "out.npy", "--key", "other", code=1)
+
+
+def test_frames_at_changing_steps_are_refused(tmp_path):
+    WRITERS[".nc"](tmp_path / "a.nc", np.zeros((4, 8, 8), "float32"))
+    import h5py
+
+    with h5py.File(tmp_path / "a.nc", "a") as file:
+        file["time"][-1] += 5
+    with pytest.raises(ValueError, match=r"frames are 5, 10 minutes apart; give frames at one step"):
+        read_frames([tmp_path / "a.nc"])
+    with h5py.File(tmp_path / "a.nc", "a") as file:
+        file["other"] = np.zeros((4, 8, 8), "float32")
+    with pytest.raises(ValueError, match=r"expected one array of frames .* name it --key"):
+        read_frames([tmp_path / "a.nc"])
 
 
 BAD = {
