@@ -134,7 +134,15 @@ def vowels(page: str) -> str:
             layer: Any = create_model(w.architecture, device="meta")
             directions = "both" if layer.rnn.bidirectional else "one"
             rows.append((layer.rnn.title, directions, f"{w.num_params:,}", *map(_spread, w.metrics)))
-    header = ("cell", "directions", "parameters", "accuracy", "withheld", "trained without", "trained without, alone")
+    header = (
+        "cell",
+        "directions",
+        "parameters",
+        "accuracy",
+        "lengths withheld",
+        "trained without lengths",
+        "the same, one by one",
+    )
     return markdown(header, sorted(rows))
 
 

@@ -119,5 +119,9 @@ def info(name: str, as_json: bool) -> None:
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
         rows.append((key, f"{value:,}" if isinstance(value, int) else _UNSEEN.sub("\ufffd", str(value or "–"))))
-    rows += [("metric", f"{figure(m)}; {m.dataset}, {m.split}{'; ' + m.note if m.note else ''}") for m in metrics]
+    for data in dict.fromkeys((m.dataset, m.split) for m in metrics):
+        rows.append(("measured on", ", ".join(data)))
+        rows += [
+            ("metric", "; ".join(filter(None, (figure(m), m.note)))) for m in metrics if (m.dataset, m.split) == data
+        ]
     click.echo(columns(rows))

@@ -32,9 +32,9 @@ def quiet_pysteps(module: str = "") -> Any:
     Raises:
         ImportError: pysteps or OpenCV is not installed.
     """
-    need("cv2", "nowcast")
     with quiet():
         pysteps = need("pysteps", "nowcast")
+        need("cv2", "nowcast")
         return importlib.import_module(f"pysteps.{module}") if module else pysteps
 
 
