@@ -233,13 +233,21 @@ class NowcastRecipe(ForecasterRecipe):
     """How a nowcast of rain by probabilities was trained: by the cross-entropy of exceeding thresholds.
 
     The crops have `size` pixels a side, `from_mrms` of the batches are of MRMS, and at each update `lead_times` of the
-    frames to forecast count. `loss`, `sampling` and `decoupling` have no part in it.
+    frames to forecast count. Entries that have no part in it, such as `loss` and `start`, are refused.
     """
 
     loss: str = entry("exceedance")
     size: int = entry(128, least=1)
     from_mrms: float = entry(0.7, least=0, most=1)
     lead_times: int = entry(3, least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        told = [k for k in ("start", "freeze", "sampling", "decoupling", "moments", "members") if getattr(self, k)]
+        if self.loss != "exceedance":
+            told.append("loss")
+        if told:
+            raise ValueError(f"the recipe of a nowcast takes no {', '.join(told)}; leave that out")
 
 
 KINDS: dict[str, type[Recipe]] = {

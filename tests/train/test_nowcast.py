@@ -132,6 +132,12 @@ def test_it_learns(crops, tmp_path):
     assert loss(train_on(crops, recipe, tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
 
 
+@pytest.mark.parametrize(("entry", "value"), [("start", "convgru_advection.nowcast"), ("freeze", 3), ("loss", "mse")])
+def test_entries_without_a_part_in_it_are_refused(entry, value):
+    with pytest.raises(ValueError, match=f"the recipe of a nowcast takes no {entry}; leave that out"):
+        dataclasses.replace(RECIPE, **{entry: value})
+
+
 @pytest.mark.parametrize("name", [n for n in RECIPES if isinstance(Recipe.read(n), NowcastRecipe)])
 def test_recipes_of_nowcasts_build_their_model(name):
     recipe = Recipe.read(name)
