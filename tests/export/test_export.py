@@ -277,6 +277,12 @@ def test_what_differs_from_the_model_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_an_export_does_not_bind_the_sizes_of_the_next(tmp_path):
+    export(create_model("bcdunet_d3", in_chans=1, widths=(4, 4)).eval(), tmp_path / "first.onnx")
+    export(create_model("convgru_forecaster", in_chans=1, hidden_channels=4).eval(), tmp_path / "second.onnx")
+
+
 def test_an_old_torch_is_refused_for_loops_and_told_which_is_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(_scan, "FIRST", (99, 0))
     with pytest.raises(ExportError, match=r"torch 99.0 or newer.*step form"):
