@@ -1,6 +1,7 @@
 """A forecast of the frames of files, as numbers or pictures."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +97,12 @@ def forecast_of(
     frames = read_frames(files, coarsen, add=ahead, channels=3 if model.in_chans == 3 else 1, key=key, most=most)
     check_kind(frames, values, files[0])
     read = min(wanted or len(frames.frames), len(frames.frames))
+    if inputs is None and values.inputs and read < values.inputs:
+        warnings.warn(
+            f"{files[0]} has {read} frames, and the model was trained to read {values.inputs}; give as many, or say by "
+            f"--inputs {read} that this is meant",
+            stacklevel=2,
+        )
     made = model.forecast(frames.frames[:read], ahead, **members)
     truth = frames.frames[read : read + ahead]
     title = model.record.name if model.record else name

@@ -45,8 +45,9 @@ def read_arrays(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except BROKEN as e:
+        why = "it is none of NumPy's, or holds Python objects" if "pickle" in str(e) else e
         raise ValueError(
-            f"{path}: not a sound {path.suffix} file of numbers ({e}); save it anew with numpy, or move it away"
+            f"{path}: not a sound {path.suffix} file of numbers ({why}); save it anew with numpy, or move it away"
         ) from e
 
 

@@ -1,5 +1,6 @@
 """Recordings of one's own with their classes, of unequal length: ``.npz`` files, or a folder a class."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from .arrays import check_numbers, read_arrays, unpadded
 from .own import given, in_parts
 from .sound import rate_of, read_sound
 
+log = logging.getLogger(__name__)
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 SUFFIXES = (".npy", *SOUNDS)
 
@@ -82,6 +84,8 @@ def read_archive(path: Path) -> list[Recording]:
         raise ValueError(
             f"{path}: expected an array labels of {len(arrays)}, one a recording in their order, got {found}"
         )
+    if idle := [k for k, label in zip(arrays, labels.tolist(), strict=True) if str(label) in ("", "nan", "None")]:
+        raise ValueError(f"{path}: {', '.join(idle[:8])} has no label; give it one, or leave it out")
     return [
         Recording(as_sequence(x, f"{path.name}:{k}"), str(label), path.name, f"{path.name}:{k}")
         for (k, x), label in zip(arrays.items(), labels.tolist(), strict=True)
@@ -215,6 +219,8 @@ class OwnSequences:
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         labels = torch.tensor([classes.index(r.label) for r in chosen])
+        if without := [label for i, label in enumerate(classes) if i not in labels]:
+            log.warning("%s: the %s part has no recording of %s", path, split, ", ".join(without[:20]))
         return Labelled(self.values(chosen), labels, self.label_names or tuple(classes), front_end=front_end)
 
     def values(self, chosen: Sequence[Recording]) -> Sequence[Tensor]:

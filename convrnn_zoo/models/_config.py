@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,12 @@ def read_config(path: Path, origin: str) -> Config:
     if unknown := sorted(set(cfg) - set(_DEFAULTS)):
         raise refuse(f"pretrained_cfg has fields that timm does not know: {', '.join(unknown)[:200]}; upgrade timm if "
                      "they are newer than it")  # fmt: skip
+    for key, least in (("mean", -math.inf), ("std", 0.0)):
+        values = cfg.get(key) or ()
+        numbers = isinstance(values, list | tuple) and all(isinstance(v, int | float) for v in values)
+        if not numbers or not all(least < v < math.inf for v in values):
+            kind = "finite numbers above 0" if key == "std" else "finite numbers"
+            raise refuse(f"{key} must be a list of {kind}, got {str(values)[:80]}")
     args = check_arguments(raw.get("model_args", {}), origin)
     size = cfg.get("input_size", _DEFAULTS["input_size"])
     if not isinstance(size, list | tuple) or len(size) != 3:

@@ -1,9 +1,11 @@
 """The sequences that a classifier is trained and tested on: splits, parts, batches and standards."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Subset
 
 from ..data import Labelled, LabelledSet, OwnSequences
@@ -11,6 +13,8 @@ from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, VideoModel, from_pretrained
 from ..models.video import cfg_of
 from .recipe import ClassifierRecipe
+
+log = logging.getLogger(__name__)
 
 
 def drawn(lengths: Sequence[int], recipe: ClassifierRecipe) -> Iterator[list[int]]:
@@ -93,20 +97,28 @@ def most_frequent(train: Labelled, test: Labelled) -> float:
 
 
 def statistics_of(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over every step and pixel.
+    """Mean and standard deviation of each channel over every step and pixel; 1 for one that never changes.
 
     Sequences that are read when they are asked for are read one at a time.
     """
     if isinstance(data.sequences, list):
         values = torch.cat([x.movedim(1, 0).flatten(1) for x in data.sequences], dim=1)
-        return tuple(values.mean(1).tolist()), tuple(values.std(1).tolist())
+        return _scales(values.mean(1), values.std(1))
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for x in data.sequences:
         each = x.movedim(1, 0).flatten(1).double()
         count, total, squares = count + each.shape[1], total + each.sum(1), squares + each.square().sum(1)
     mean = total / count
     std = ((squares / count - mean.square()).clamp_min(0) * count / max(count - 1, 1)).sqrt()
-    return tuple(mean.tolist()), tuple(std.tolist())
+    return _scales(mean, std)
+
+
+def _scales(mean: Tensor, std: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    changes = std > 1e-6 * mean.abs()  # more than rounding makes of a constant
+    if not changes.all():
+        still = ", ".join(str(i) for i in (~changes).nonzero().flatten().tolist())
+        log.warning("channel %s of the data never changes and tells nothing; it is not scaled", still)
+    return tuple(mean.tolist()), tuple(torch.where(changes, std, 1.0).tolist())
 
 
 def standard_of(recipe: ClassifierRecipe, train: Labelled) -> dict[str, Any]:

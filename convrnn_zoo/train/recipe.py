@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,8 +68,10 @@ class Recipe:
             data = {k: tuple(v) if isinstance(v, list) else v for k, v in self.data.items()}
             object.__setattr__(self, "data", data)
         _entries.check(self)
-        if not self.weights.partition(".")[2]:
-            raise ValueError(f"the recipe's weights must be architecture.tag, got {self.weights!r}")
+        if not re.fullmatch(r"\w+\.\w[\w.-]*", self.weights):  # which also names files
+            raise ValueError(
+                f"the recipe's weights must be architecture.tag, of letters, digits, _, - and ., got {self.weights!r}"
+            )
 
     @property
     def architecture(self) -> str:
@@ -244,9 +247,7 @@ class NowcastRecipe(ForecasterRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         told = [k for k in ("start", "freeze", "sampling", "decoupling", "moments", "members") if getattr(self, k)]
-        if self.loss != "exceedance":
-            told.append("loss")
-        if told:
+        if told := told + ["loss"] * (self.loss != "exceedance"):
             raise ValueError(f"the recipe of a nowcast takes no {', '.join(told)}; leave that out")
 
 

@@ -32,6 +32,15 @@ def test_an_archive_is_read_and_divided_in_every_class(tmp_path):
     assert x.shape == (3, int(lengths.max()), 3)
 
 
+def test_a_class_that_is_not_tested_is_told(tmp_path, caplog):
+    recordings, _ = ramps(7)
+    np.savez(tmp_path / "a.npz", **recordings, labels=["a"] * 6 + ["b"])
+    KIND.load(tmp_path / "a.npz", "train")
+    assert not caplog.messages
+    KIND.load(tmp_path / "a.npz", "test")
+    assert caplog.messages == [f"{tmp_path / 'a.npz'}: the test part has no recording of b"]
+
+
 def test_the_last_of_every_class_of_a_file_alone(tmp_path):
     recordings, _ = ramps()
     write_ramps(tmp_path / "a.npz")
@@ -134,6 +143,9 @@ BAD = {
     "lengths": (lambda: {"x": np.ones((2, 3, 4)), "lengths": [3, 4], "labels": ["a", "b"]}, "lengths from 1 to 3"),
     "no labels": (fine, "expected an array labels of 6, one a recording in their order, got none"),
     "few labels": (lambda: {**fine(), "labels": ["a", "b"]}, r"labels of 6, .*, got \(2,\)"),
+    "no word": (lambda: {**fine(), "labels": ["a", "", "a", "b", "b", "b"]}, "r01 has no label; give it one"),
+    "NaN for a label": (lambda: {**fine(), "labels": [0, 1, 0, 1, 0, np.nan]}, "r05 has no label; give it one"),
+    "no numbers": (lambda: {**fine(), "labels": np.array([None] * 6)}, "none of NumPy's, or holds Python objects"),
     "words": (lambda: {"a": np.array(["x"]), "labels": ["a"]}, "a.npz:a: expected real numbers"),
     "NaN": (lambda: {**fine(), "r00": np.full((3, 3), np.nan), "labels": list("ababab")}, "r00: holds NaN or Inf"),
     "empty": (lambda: {**fine(), "r00": np.zeros((0, 3)), "labels": list("ababab")}, r"got \(0, 3\)"),

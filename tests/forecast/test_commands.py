@@ -128,6 +128,16 @@ def test_a_forecast_reads_the_files_that_training_reads(trained, suffix, tmp_pat
     assert "an array 'other'" in run("predict", record, stored, "-o", tmp_path / "out.npy", "--key", "other", code=1)
 
 
+def test_fewer_frames_than_in_training_are_told(trained, tmp_path):
+    _, record, _ = trained
+    np.save(tmp_path / "a.npy", np.zeros((2, 16, 16), "float32"))
+    told = run("predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy")
+    assert "has 2 frames, and the model was trained to read 3; give as many, or say by --inputs 2" in told
+    assert "trained to read" not in run(
+        "predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy", "--inputs", 2
+    )
+
+
 def test_frames_at_changing_steps_are_refused(tmp_path):
     WRITERS[".nc"](tmp_path / "a.nc", np.zeros((4, 8, 8), "float32"))
     import h5py

@@ -145,7 +145,8 @@ def test_overfits_one_batch(name):
     x = torch.zeros(1, inputs + 2, 1, model.reduction * 2, model.reduction * 2)
     for t in range(inputs + 2):  # a bar that moves
         x[:, t, :, :, t * model.reduction // 2 : (t + 1) * model.reduction // 2] = 1
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    lr = 0.003 if name == "dgmr" else 0.01  # a step too large can end the ReLUs of one so narrow
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     for _ in range(300):
         loss = (model(x[:, :inputs], horizon=2) - x[:, inputs:]).square().mean()
         if loss < 0.002:  # of 0.25 for a forecast of zeros

@@ -84,6 +84,14 @@ def test_a_pickle_in_a_directory_or_as_a_checkpoint_is_never_opened(saved, tmp_p
     assert not mark.exists()
 
 
+@every_road
+@pytest.mark.parametrize("numbers", [{"std": [0.0]}, {"mean": [float("nan")]}, {"std": [1, "2"]}, {"mean": 3}])
+def test_a_scale_that_makes_nan_of_every_input(numbers, road, hub, saved):
+    hub.store.create("bob/evil", changed(saved, pretrained_cfg=numbers))
+    with pytest.raises(WeightsError, match=f"{next(iter(numbers))} must be a list of finite numbers"):
+        road("bob/evil")
+
+
 ARGUMENTS = {
     "pretrained_strict": {"pretrained_strict": False},
     "pretrained_filter_fn": {"pretrained_filter_fn": "os.system"},

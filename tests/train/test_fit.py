@@ -13,6 +13,7 @@ from convrnn_zoo.data import DATA_SETS, FRAME_SETS, Labelled, LabelledSet
 from convrnn_zoo.data.sequences import load_japanese_vowels
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
+from convrnn_zoo.train.parts import statistics_of
 from tools.demo_samples import moving_sample, rain_sample, vowels_sample
 
 from .runs import interrupted, killed, same, sha256
@@ -85,6 +86,16 @@ def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
     subprocess.run(command("killed"), check=True, capture_output=True)
     name = "model.safetensors"
     assert sha256(tmp_path / "killed" / name) == sha256(tmp_path / "whole" / name)
+
+
+def test_a_channel_that_never_changes_is_not_scaled(splits, caplog):
+    still = [torch.cat([x, torch.full_like(x[:, :1], 7.1)], 1) for x in splits[0].sequences]
+    for sequences in (still, tuple(still)):  # at once, and one at a time
+        mean, std = statistics_of(splits[0]._replace(sequences=sequences))
+        assert (mean[-1], std[-1]) == (pytest.approx(7.1), 1)
+        assert 0 < min(std) < 1
+        assert caplog.messages[0].startswith("channel 1 of the data never changes")
+        caplog.clear()
 
 
 def test_seeds_are_fixed_and_differ(splits):

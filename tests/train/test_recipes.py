@@ -37,6 +37,7 @@ BAD = {
     "cycles": ([1, 0], r"cycles must be at least 1, got \(1, 0\)"),
     "model": ("deep", "model must be a table, got 'deep'"),
     "weights": ("convgru_forecaster", "weights must be architecture.tag"),
+    "WEIGHTS": ("convgru_forecaster.x/../../up", "weights must be architecture.tag, of letters"),
     "description": (" ", "description must not be empty"),
     "start": (3, "start must be words, got 3"),
     "layer_decay": (0, "layer_decay must be above 0"),
@@ -48,7 +49,7 @@ BAD = {
 def test_an_entry_that_will_not_do_is_told_in_a_line(entry):
     value, message = BAD[entry]
     with pytest.raises(ValueError, match=f"^the recipe's {message}") as error:
-        Recipe.of({**FORECASTER, entry: value})
+        Recipe.of({**FORECASTER, entry.lower(): value})
     assert "\n" not in str(error.value)
 
 
