@@ -1,6 +1,7 @@
 """Parts of which encoder–forecasters are made."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,11 @@ from ._published import unread
 
 NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs behind convolutions of frames."""
+
+
+def made_on(device: Any) -> AbstractContextManager[Any]:
+    """Where the modules are made: on a device, or for None where the caller's context makes them."""
+    return nullcontext() if device is None else torch.device(device)
 
 
 def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ class FrameEncoder(nn.Module):
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:3]) or "resnet18, mobilenetv3_small_100"
             raise ValueError(f"timm has no model {name!r}; it has such as {near}: timm.list_models()")
-        pretrained = pretrained and torch.get_default_device().type != "meta"
+        pretrained = pretrained and torch.empty(0).device.type != "meta"  # also within `with torch.device("meta")`
         options: dict[str, Any] = {"pretrained": pretrained, "in_chans": in_chans}
         if output_stride is not None:
             options["output_stride"] = output_stride

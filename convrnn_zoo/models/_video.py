@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS
 from ..layers import _checks as check
+from ._blocks import made_on
 from ._classifying import Classifier
 from ._encoder import PRE_LOGITS, FrameEncoder
 from ._levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
@@ -79,7 +80,7 @@ class VideoModel(Classifier):
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
         KINDS[rnn][2](1, 1, 1, device="meta", **layer_args)  # refuses what it does not take
-        with torch.device(torch.get_default_device() if device is None else device):
+        with made_on(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
             )

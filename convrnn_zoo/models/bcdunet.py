@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
-from ._blocks import framewise
+from ._blocks import framewise, made_on
 from ._dense import DenseModel
 from ._registry import register
 
@@ -80,7 +80,7 @@ class BCDUNet(DenseModel):
             raise ValueError(f"widths must be two or more, all even but the last, got {sizes}")
         self.in_chans, self.drop_rate = check.positive_int("in_chans", in_chans), drop_rate
         self.reduction = 2 ** (len(sizes) - 1)
-        with torch.device(torch.get_default_device() if device is None else device):
+        with made_on(device):
             self.downs = nn.ModuleList(
                 pair(below, above) for below, above in zip([in_chans, *sizes], sizes[:-1], strict=False)
             )

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
-from ._blocks import framewise
+from ._blocks import framewise, made_on
 from ._dense import DenseModel
 from ._encoder import FrameEncoder
 from ._levels import check_clips
@@ -118,7 +118,7 @@ class RecurrentDecoderModel(DenseModel):
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
         if odd := [size for size in sizes[:4] if size % 2]:
             raise ValueError(f"aspp_channels and the first three widths must be even, to be halved, got {odd}")
-        with torch.device(torch.get_default_device() if device is None else device):
+        with made_on(device):
             self.encoder = FrameEncoder(
                 encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16
             )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
+from ._blocks import made_on
 from ._registry import register
 from ._series import ImageSeriesModel, Series
 
@@ -130,7 +131,7 @@ class RecurrentUNet(ImageSeriesModel):
         up = check.widths("up_widths", list(up_widths), len(down))
         super().__init__(in_chans, up[0], 2 ** (len(down) - 1))
         strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1}
-        with torch.device(torch.get_default_device() if device is None else device):
+        with made_on(device):
             self.stem = nn.Sequential(
                 grouped(in_chans, down[0], padding_mode="reflect"), grouped(down[0], down[0], padding_mode="reflect")
             )

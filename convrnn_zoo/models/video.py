@@ -63,20 +63,21 @@ def _register(
     )
 
 
-_register(
-    "gru_rcn_vgg16",
-    "GRU-RCN: ConvGRUs on pool2 to pool5 and fc7 of a VGG-16, the probabilities of five classifiers averaged.",
-    1216,
-    "vgg16",
-    partial(
-        VideoModel, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2, reset_after=False,
-        hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
-    ),
-    reduction=None,
-    heads=5,
-    of="After\nBallas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video "
-    "Representations.\nhttps://arxiv.org/abs/1511.06432",
-)  # fmt: skip
+if hasattr(timm.models.VGG, "forward_intermediates"):  # in timm 1.0.30 it has none yet
+    _register(
+        "gru_rcn_vgg16",
+        "GRU-RCN: ConvGRUs on pool2 to pool5 and fc7 of a VGG-16, the probabilities of five classifiers averaged.",
+        1216,
+        "vgg16",
+        partial(
+            VideoModel, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2, reset_after=False,
+            hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
+        ),
+        reduction=None,
+        heads=5,
+        of="After\nBallas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video "
+        "Representations.\nhttps://arxiv.org/abs/1511.06432",
+    )  # fmt: skip
 _register(
     "biconvlstm_vgg13",
     "A bidirectional ConvLSTM of 512 on the last maps of a VGG-13, a 3×3 convolution, and the maximum over time.",

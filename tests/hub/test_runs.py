@@ -13,6 +13,8 @@ from convrnn_zoo.train import Recipe, load_forecaster
 from tests.command_line import run
 from tests.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
 
+pytest.importorskip("accelerate", reason="the extra train")
+
 
 def radar(directory):
     (directory / "radar").mkdir()
