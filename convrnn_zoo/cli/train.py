@@ -44,7 +44,9 @@ def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, q
             options = [str(x) for name, value in given.items() if value is not None for x in (name, value)]
             command = shlex.join(["convrnn-zoo", "train", recipe, *options, *(["--quiet"] if quiet else [])])
             click.echo(f"\ninterrupted; go on from the last checkpoint with:\n{command}", err=True)
-        sys.exit(INTERRUPTED)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # after a signal in code that was text, sys.exit would end CPython by the signal instead
     for metric in record.metrics if record else ():
         click.echo(f"{figure(metric)}; {metric.dataset}, {metric.split}{'; ' + metric.note if metric.note else ''}")
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._extras import need
 from ..data import Clips, Given, frames_of
 from ..data._set import FrameSource
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
@@ -126,6 +127,10 @@ def train_model(
     With an `accelerator`, all its processes draw the same whole batch and each reads its shard, so that training
     depends on the size of the whole batch and not on how many share it.
     """
+    if out is not None:
+        # For the pictures after every round: told now if it is missing, and not interrupted while it is imported.
+        need("matplotlib.figure", "draw")
+        need("matplotlib.backends.backend_agg", "draw")
     shown = clips.fixed(1)
     model = build(recipe, shown.shape[2], clips)
     for p in model.parameters():
