@@ -25,6 +25,7 @@ ENDS = (".npy", ".png")
 @click.option("--threshold", default=1.0, show_default=True, help="Draw the probability of more, in the data's unit.")
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames to read [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
+@click.option("--key", default="", help="Array of a file of several, in HDF5, netCDF or Zarr.")
 def ensemble(
     name: str,
     files: tuple[Path, ...],
@@ -34,6 +35,7 @@ def ensemble(
     threshold: float,
     inputs: int | None,
     horizon: int | None,
+    key: str,
 ) -> None:
     """Forecast what follows the frames in FILE as an ensemble, and draw its mean, spread and probabilities.
 
@@ -55,7 +57,9 @@ def ensemble(
         model = from_pretrained(name)
         if not isinstance(model, EnsembleForecaster):
             raise ValueError(f"{name} reads no noise and makes one forecast; `convrnn-zoo predict` gives it")
-        made = forecast_of(model, name, files, inputs=inputs, horizon=horizon, coarsen=1, members=members, seed=seed)
+        made = forecast_of(
+            model, name, files, inputs=inputs, horizon=horizon, key=key, coarsen=1, members=members, seed=seed
+        )
     ahead, known = made.forecast.shape[1], 0 if made.truth is None else len(made.truth)
     if out.suffix == ".npy":
         with whole(out) as temporary, temporary.open("wb") as file:

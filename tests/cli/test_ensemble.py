@@ -1,5 +1,6 @@
 """An ensemble from the command line: members, picture, scores."""
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -47,6 +48,17 @@ def test_an_ensemble_is_drawn_with_its_truth_and_without(irene):
         with Image.open(irene / f"{name}.png") as image:
             sizes.append(image.size)
     assert sizes[0][1] > sizes[1][1] > 200
+
+
+def test_an_array_of_several_is_named(irene):
+    with h5py.File(irene / "two.h5", "w") as file:
+        file["rate"] = frames = np.load(irene / "frames.npy")
+        file["other"] = np.zeros_like(frames)
+    args = ("ensemble", irene / "irene", irene / "two.h5", "--members", 2, "--horizon", 2, "-o", irene / "a.npy")
+    assert "name it --key" in run(*args, code=1)
+    run(*args, "--key", "rate")
+    run(*args[:2], irene / "frames.npy", *args[3:-1], irene / "b.npy")
+    assert np.array_equal(np.load(irene / "a.npy"), np.load(irene / "b.npy"))
 
 
 def test_what_will_not_do_is_told(irene, tmp_path):
