@@ -5,7 +5,8 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,33 @@ def load_checkpoint(path: Path, run: str) -> dict[str, Any]:
     return content
 
 
+@contextmanager
+def only_run(checkpoint: Path | None) -> Iterator[None]:
+    """Of two runs at once that would write one checkpoint, refuses the second; None is no checkpoint.
+
+    Raises:
+        ValueError: another run, of this or another process, is writing it.
+
+    Example:
+        >>> path = getfixture("tmp_path") / "last.ckpt"
+        >>> with only_run(path), only_run(path):  # doctest: +ELLIPSIS
+        ...     pass
+        Traceback (most recent call last):
+        ValueError: another run is writing ...last.ckpt; wait for its end, or choose another --out
+    """
+    with ExitStack() as held:
+        if checkpoint is not None:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            filelock = need("filelock", "train")
+            try:  # the system opens the lock of a run that was killed
+                held.enter_context(filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"), timeout=0))
+            except filelock.Timeout as e:
+                raise ValueError(
+                    f"another run is writing {checkpoint}; wait for its end, or choose another --out"
+                ) from e
+        yield
+
+
 def fit(
     model: nn.Module,
     batches: Callable[[], Iterable[Any]],
@@ -118,7 +146,7 @@ def fit(
         frozen: the parameters that stay as they are in an update, by its number.
 
     Raises:
-        ValueError: the checkpoint is of another run, or broken.
+        ValueError: the checkpoint is of another run, or broken, or another run is writing it.
         FloatingPointError: the loss is no longer a finite number.
     """
     history: list[float] = []
@@ -136,7 +164,7 @@ def fit(
         length=updates,
         item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
     )
-    with bar:
+    with bar, only_run(checkpoint if is_main else None):
         bar.update(scheduler.last_epoch)
         while scheduler.last_epoch < updates:
             model.train()

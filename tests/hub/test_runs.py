@@ -49,7 +49,7 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
     assert "MSE" in told
     assert "drifting blobs" in told
     assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
-        "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "record.json",
+        ".last.ckpt.lock", "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "record.json",
     }  # fmt: skip
 
     record = Weights.from_json((out / "record.json").read_text(encoding="utf-8"))

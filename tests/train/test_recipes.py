@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from convrnn_zoo.train import RECIPES, Recipe, train
+from convrnn_zoo.train.fit import only_run
 from tests.command_line import run
 from tests.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
 from tests.forecast.recipes import TINY
@@ -110,6 +111,16 @@ def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
     told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
     assert "another run; what differs: data.crop (16 there, 12 here), lr (0.01 there, 0.02 here)." in told
     assert len(told.splitlines()) == 1
+
+
+def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
+    file, out = tmp_path / "r.toml", tmp_path / "run"
+    file.write_text(FRAMES)
+    with only_run(out / "last.ckpt"):
+        told = run("train", file, "--data", radar, "--out", out, "--quiet", code=1)
+    assert told == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another --out\n"
+    assert not (out / "last.ckpt").exists()
+    run("train", file, "--data", radar, "--out", out, "--quiet")
 
 
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
