@@ -20,7 +20,7 @@ from convrnn_zoo.train import Recipe, train
 recipe, data, *outs = sys.argv[1:]
 for out in outs:
     record = train(Recipe.read(recipe), data=Path(data), out=Path(out), progress=False)
-    print("main" if record else "helper")
+    sys.stdout.write("main\\n" if record else "helper\\n")  # at once: two processes write there
 """
 
 
