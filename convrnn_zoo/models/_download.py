@@ -21,7 +21,7 @@ from ._safetensors import sha256_of
 
 logger = logging.getLogger("convrnn_zoo")
 Token = str | bool | None
-_TRIES, _AT_ONCE = 3, 3.0
+_TRIES, _WAIT, _AT_ONCE = 3, 0.5, 3.0
 T = TypeVar("T")
 
 
@@ -103,7 +103,7 @@ def retry(where: Where, act: Callable[[], T], sends: bool = True) -> T:
             if time.monotonic() - start > _AT_ONCE or not may_pass(e, sends):
                 raise
             logger.warning("%s. Trying again", explain(e, where))
-            time.sleep(0.5)
+            time.sleep(_WAIT)
     return act()
 
 

@@ -42,6 +42,12 @@ def loopback_only(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", checked)
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """What is tried again is tried again soon."""
+    monkeypatch.setattr(convrnn_zoo.models._download, "_WAIT", 0.01)
+
+
 @pytest.fixture
 def settings(tmp_path):
     """The client's settings for a home of its own, by the names of its environment variables."""

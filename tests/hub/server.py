@@ -12,6 +12,7 @@ from .store import Repo, Store, git_sha1, is_lfs, sha256
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # it holds a body back for 40 ms behind its head
     server: "Server"
 
     @property
@@ -159,7 +160,7 @@ class Hub:
         self.url, self.storage_url = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
         for server in self.servers:
             server.hub = self
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def close(self) -> None:
         for server in self.servers:
