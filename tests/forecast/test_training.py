@@ -142,7 +142,7 @@ def test_frames_of_any_size_are_forecast(clips):
 def test_a_picture_is_made_after_every_round(tmp_path, clips):
     train(TINY, clips, out=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "last.ckpt", "update0000002.png", "update0000004.png", "update0000006.png",
+        ".last.ckpt.lock", "last.ckpt", "update0000002.png", "update0000004.png", "update0000006.png",
     ]  # fmt: skip
 
 
