@@ -1,7 +1,9 @@
 """Names: registering them with timm, listing them, and what timm then calls."""
 
 import fnmatch
+import inspect
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -140,7 +142,10 @@ def _build(
 
     def construct(**args: Any) -> nn.Module:
         # Loaded here and not by timm, whose loader reads pickles and is lenient as soon as a head differs.
-        built: Any = load(model, args, source, described) if pretrained and source else model(**args)
+        try:
+            built: Any = load(model, args, source, described) if pretrained and source else model(**args)
+        except TypeError as e:
+            raise TypeError(f"{e}; {name} takes {_taken(name)}") from e
         unsaved = {"device", "dtype", *getattr(built, "unsaved_args", ())}
         built.model_args = {k: v for k, v in args.items() if k not in unsaved}
         built._model_args = dict(built.model_args)  # for timm's own export
@@ -159,6 +164,13 @@ def _build(
     for key in untold:
         made.pretrained_cfg.pop(key, None)  # type: ignore[union-attr,operator]
     return made
+
+
+def _taken(name: str) -> str:
+    """The arguments of an architecture and their defaults, as its docstring lists them."""
+    doc = (inspect.getdoc(_ENTRIES[name]) or "").partition("Args:")[2].partition("\n\n")[0]
+    listed = " ".join(doc.rpartition("its default.")[2].split()).rstrip(".")
+    return re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", listed)
 
 
 def list_models(filter: str = "", pretrained: bool = False) -> list[str]:

@@ -1,7 +1,6 @@
 """Recipes: everything that made a set of weights, in one TOML file."""
 
 import dataclasses
-import inspect
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ from typing import Any
 from ..data import _entries
 from ..data._entries import entry
 from ..models import ZooModel, create_model
-from ..models._registry import entry_points
 from ._values import toml
 from .augment import Augment
 
@@ -89,14 +87,12 @@ class Recipe:
         Raises:
             ValueError: there is no such network, or `model` has an entry that it does not take.
         """
+        if twice := ", ".join(sorted(self.model.keys() & kwargs)):
+            raise ValueError(f"the recipe's model: {twice} must be left out, since the data and the recipe decide it")
         try:
             return create_model(self.architecture, **self.model, **kwargs)
         except TypeError as e:
-            doc = inspect.getdoc(entry_points()[self.architecture]) or ""
-            _, _, takes = doc.partition("Args:")[2].partition("\n\n")[0].rpartition("its default.")
-            raise ValueError(
-                f"the recipe's model: {e}; {self.architecture} takes {' '.join(takes.split()).rstrip('.')}"
-            ) from e
+            raise ValueError(f"the recipe's model: {e}") from e
 
     @staticmethod
     def read(source: str | Path) -> "Recipe":

@@ -154,7 +154,7 @@ BAD = {
     "arguments": ({"sampling": {"name": "scheduled", "to": 3}}, "the recipe's sampling: .*'to'"),
     "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "is no forecaster"),
     "entry": ({"model": {"hiden": 2}}, r"recipe's model: .*'hiden'; predrnn_v2 takes in_chans \(1\), hidden_channels"),
-    "twice": ({"model": {"in_chans": 2}}, "recipe's model: .*'in_chans'; predrnn_v2 takes"),
+    "twice": ({"model": {"in_chans": 2}}, "recipe's model: in_chans must be left out"),
     "type": ({"model": {"kernel_size": "3"}}, "recipe's model: .*'3'.*; predrnn_v2 takes"),
     "plain": ({"weights": "convgru_forecaster.tiny", "model": {}}, "never reads its own frames"),
     "moments": ({"moments": 1.0}, "predrnn_v2 has no filters whose moments"),
