@@ -141,6 +141,6 @@ def address_of(name: str | os.PathLike[str]) -> tuple[str, str]:
     if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
         return scheme, rest
     looks_so = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
-    if looks_so or Path(text).is_dir():
+    if looks_so or (text and Path(text).is_dir()):
         return "local-dir", text
     return "hf-hub" if "/" in text else "", text

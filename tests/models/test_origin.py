@@ -204,6 +204,8 @@ def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_said(tmp_path, ca
 def test_names_that_are_nothing_say_what_they_could_be(tmp_path):
     with pytest.raises(ValueError, match="no model 'convgru_forecastr' in the zoo; did you mean convgru_forecaster"):
         from_pretrained("convgru_forecastr")
+    with pytest.raises(ValueError, match="no model '' in the zoo"):
+        from_pretrained("")
     with pytest.raises(convrnn_zoo.HubAccessError, match="no such directory"):
         from_pretrained(tmp_path / "none")
     with pytest.raises(WeightsError, match="no pretrained weights"):
