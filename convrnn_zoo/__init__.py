@@ -3,7 +3,7 @@
 Importing this package registers every architecture with timm.
 
 Example:
-    >>> import convrnn_zoo
+    >>> import torch, convrnn_zoo
     >>> model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=1, hidden_channels=8)
     >>> tuple(model(torch.randn(2, 5, 1, 16, 16)).shape)  # (N, T, C, H, W)
     (2, 5, 16, 16, 16)

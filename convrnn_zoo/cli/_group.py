@@ -17,7 +17,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader has had enough: click ends in silence
-        except (ValueError, OSError, ImportError) as e:
+        except (ValueError, OSError, ImportError, FloatingPointError) as e:
             if ctx.params.get("debug"):
                 raise
             raise click.ClickException(str(e)) from e

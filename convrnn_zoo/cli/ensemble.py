@@ -22,10 +22,10 @@ ENDS = (".npy", ".png")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write: .png or .npy.")
 @click.option("--members", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same members.")
-@click.option("--threshold", default=1.0, show_default=True, help="Draw the probability of more, in the data's unit.")
+@click.option("--threshold", default=1.0, show_default=True, help="Draw the probability of more than this value.")
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames to read [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
-@click.option("--key", default="", help="Array of a file of several, in HDF5, netCDF or Zarr.")
+@click.option("--key", default="", help="Name of the array, where an HDF5, netCDF or Zarr file has several.")
 def ensemble(
     name: str,
     files: tuple[Path, ...],

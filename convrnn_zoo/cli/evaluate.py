@@ -20,7 +20,9 @@ from ._text import columns
 @click.argument("name", metavar="DIR|NAME|REPO")
 @click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
 @click.option("--recipe", help="Recipe of the weights, by name or as a file [default: the record's].")
-@click.option("--sequences", type=click.IntRange(min=1), help="How many [default: the recipe's number].")
+@click.option(
+    "--sequences", type=click.IntRange(min=1), help="Test sequences to evaluate [default: the recipe's number]."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
 @click.option("--curve", type=click.Path(path_type=Path, dir_okay=False), help="Picture (.png, .svg) over lead time.")
 @click.option(

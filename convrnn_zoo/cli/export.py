@@ -22,9 +22,9 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     "--form", type=click.Choice(["sequence", "step"]), default="sequence", show_default=True, help="All steps, or one."
 )
 @click.option("--dtype", type=click.Choice(_DTYPES), help="Of weights, input and output [default: as they are].")
-@click.option("--state", is_flag=True, help="Take the state and give it, in the sequence form.")
-@click.option("--lengths/--no-lengths", default=None, help="Take lengths [default: where the model does].")
-@click.option("--mask", is_flag=True, help="Take a mask of dates in place of lengths, of a model of image series.")
+@click.option("--state", is_flag=True, help="Make the state an input and an output of the sequence form.")
+@click.option("--lengths/--no-lengths", default=None, help="Make lengths an input [default: where the model has them].")
+@click.option("--mask", is_flag=True, help="For a model of image series: a mask of dates in place of lengths.")
 @click.option("--size", type=(int, int), metavar="H W", help="Fixed frames of a model with an image encoder.")
 @click.option("--horizon", type=click.IntRange(min=1), help="A fixed horizon of a forecaster [default: an input].")
 def export(

@@ -24,14 +24,14 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 @click.command()
 @click.argument("name", metavar="NAME|DIR|RECORD.json|hf-hub:OWNER/REPO")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: of classes their probabilities, of a forecast all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the probabilities of all classes, or the forecast.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
-    help="File of a forecast: .npy, .npz, .json, .png, .gif, .mp4; of classes: .json; of one sound's over time: .png.",
+    help="Of a forecast: .npy, .npz, .json, .png, .gif, .mp4; of classes: .json; of one sound's over time: .png, .svg.",
 )  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames a forecast reads [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
-@click.option("--key", help="Array of a file of several, in HDF5, netCDF or Zarr.")
+@click.option("--key", help="Name of the array, where an HDF5, netCDF or Zarr file has several.")
 @click.option("--dtype", type=click.Choice(list(DTYPES)), help="What the model works in [default: as its weights are].")
 @click.option("--recipe", help="Recipe of a forecaster whose record does not say what its values mean.")
 def predict(

@@ -17,9 +17,11 @@ from ._text import columns
 
 @click.command("verify")
 @click.argument("name")
-@click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="pysteps' data.")
-@click.option("--members", type=click.IntRange(min=0), default=0, help="Of pysteps' STEPS, to compare probabilities.")
-@click.option("--event", "names", multiple=True, type=click.Choice([e.name for e in EVENTS]), help="[default: all]")
+@click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="pysteps' example data.")
+@click.option("--members", type=click.IntRange(min=0), default=0, help="Members of pysteps' STEPS; 0 leaves it out.")
+@click.option(
+    "--event", "names", multiple=True, type=click.Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
+)
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Directory for pictures.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
 def verify_weights(
@@ -27,8 +29,9 @@ def verify_weights(
 ) -> None:
     """Verify the nowcast weights NAME on rain that they have not seen, beside pysteps' extrapolation.
 
-    The events are of pysteps' example data, three hours each; DIR is its directory, or its radar. Scores are those of
-    pysteps.verification. With --members 20 its ensemble STEPS is run as well, which takes minutes an event.
+    The events are of pysteps' example data, three hours each; --data is its directory, or the folder radar in it.
+    Scores are those of pysteps.verification. With --members 20 its ensemble STEPS is run as well, which takes minutes
+    an event.
 
     \b
     convrnn-zoo verify convgru_advection.nowcast --data pysteps-data

@@ -23,10 +23,10 @@ DEFAULTS = Sampling()
 @click.option("--least", default=DEFAULTS.least, show_default=True, type=click.FloatRange(0, 1),
               help="Probability that a dry window is taken.")  # fmt: skip
 @click.option("--scale", default=DEFAULTS.scale, show_default=True, type=click.FloatRange(0),
-              help="How much more for each unit of its amount.")  # fmt: skip
+              help="Probability added for a window that is wet all over.")  # fmt: skip
 @click.option("--saturation", default=DEFAULTS.saturation, show_default=True, type=click.FloatRange(0, min_open=True),
               help="Value, in the data's unit, from which on more counts little more.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
 def windows(
     recipe: str, data: Path, out: Path | None, least: float, scale: float, saturation: float, seed: int
 ) -> None:

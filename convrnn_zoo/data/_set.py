@@ -24,7 +24,7 @@ class FrameSource:
     """Frames to forecast: how they are read, and what is asked of a forecast of them.
 
     A subclass has as attributes what :class:`~convrnn_zoo.models.Weights` tells of the data (`title`, `task`, `url`,
-    `license`), the `unit` and `step` of the frames, the `encode` of a recipe, and `split`, the test split in words.
+    `license`), the `unit` and `step` of the frames, the recipe's `encode`, and `split_words`, the test split in words.
     """
 
     title: str

@@ -15,4 +15,4 @@ def read_unpacked(path: Path) -> bytes:
     try:
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f"{path} is not a sound gzip file ({e}); download it anew") from e
+        raise ValueError(f"{path} is not a valid gzip file ({e}); download it anew") from e

@@ -47,7 +47,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
     except BROKEN as e:
         why = "it is none of NumPy's, or holds Python objects" if "pickle" in str(e) else e
         raise ValueError(
-            f"{path}: not a sound {path.suffix} file of numbers ({why}); save it anew with numpy, or move it away"
+            f"{path}: not a valid {path.suffix} file of numbers ({why}); save it anew with numpy, or move it away"
         ) from e
 
 
@@ -189,7 +189,7 @@ def opened(path: Path, key: str = "", where: str = "in the recipe: data.key") ->
             else:
                 raise ValueError(f"of no known kind; frames lie in {', '.join(KINDS)}")
         except BROKEN as e:
-            raise ValueError(f"{path}: not a sound file of frames ({e}); make it anew, or move it away") from e
+            raise ValueError(f"{path}: not a valid file of frames ({e}); make it anew, or move it away") from e
         yield chosen(path, arrays, attrs, key, where)
 
 
@@ -228,6 +228,6 @@ def read_event(path: Path, key: str = "", missing: float | None = None, step: fl
         try:
             frames = stack.values(slice(None), missing)
         except (OSError, ValueError, RuntimeError, EOFError) as e:
-            raise ValueError(f"{path}: not a sound file of frames ({e}); make it anew, or move it away") from e
+            raise ValueError(f"{path}: not a valid file of frames ({e}); make it anew, or move it away") from e
         times = [i * (step or 1.0) for i in range(len(frames))] if stack.times is None else stack.times.tolist()
         return Event(frames, times, path.name)

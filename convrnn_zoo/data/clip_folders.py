@@ -28,7 +28,7 @@ def read_array(path: Path, part: slice = ALL) -> Tensor:
     try:
         whole = need("numpy", "cli").load(path, allow_pickle=False, mmap_mode="r")
     except BROKEN as e:
-        raise ValueError(f"{path}: not a sound .npy file of numbers ({e}); save it anew, or move it away") from e
+        raise ValueError(f"{path}: not a valid .npy file of numbers ({e}); save it anew, or move it away") from e
     if whole.ndim != 4 or 0 in whole.shape or whole.dtype.kind not in "fiub":
         raise ValueError(f"{path}: expected a clip (T, C, H, W) of numbers, got {whole.shape} of {whole.dtype}")
     frames = whole[part]
@@ -62,13 +62,13 @@ class ClipFiles(Sequence[Tensor]):
 class OwnClips(OwnSequences):
     """``kind = "clips"``: the entries of the table ``[data]``.
 
-    A folder a class, of videos, GIFs, ``.npy`` files ``(T, C, H, W)``, and folders of pictures, each a clip in order of
-    its pictures' names. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes become 0 to 1, too.
-    Clips may be of unequal length. They are read whenever a batch asks for them, and never all at once.
+    One folder for each class, with videos, GIFs, ``.npy`` files ``(T, C, H, W)``, or folders of pictures; a folder of
+    pictures is one clip, in order of the pictures' names. Frames are RGB from 0 to 1; arrays keep their channels, and
+    their bytes become 0 to 1, too. Clips may be of unequal length. They are read when a batch asks for them.
 
     `name`, `license`, `url` and `label_names` are those of :class:`OwnSequences`. With `size` the shorter side of every
     frame is brought to so many pixels and the square in its middle is taken; without it all clips must be of one size.
-    `every` takes each so-manieth frame, from the first on, and `longest` at most so many of those. `split` is as for
+    `every` takes every n-th frame, from the first on, and `longest` at most so many of those. `split` is as for
     :class:`OwnSequences`; ``"file"`` is the last third of every class in order of the files' names.
 
     Example:
@@ -140,7 +140,8 @@ class OwnClips(OwnSequences):
             found += [Recording(clip, folder.name, name, name) for clip, name in zip(clips, names, strict=True)]
         if not found:
             raise FileNotFoundError(
-                f"{path} holds no folder a class of {', '.join(SUFFIXES)} files or of folders of pictures"
+                f"{path} holds no clips; expected a folder for each class, with {', '.join(SUFFIXES)} files or folders "
+                "of pictures in it"
             )
         return found
 

@@ -92,7 +92,7 @@ class Given(Clips):
 
 
 class Event(NamedTuple):
-    """Frames at equal distances in time, without a gap."""
+    """Frames in order of time, as of one file; :func:`cut_at_gaps` cuts it where time jumps."""
 
     frames: Tensor
     """``(T, H, W)`` or ``(T, C, H, W)``, NaN where nothing is known; bytes are brightness of 0 to 255."""
@@ -194,7 +194,7 @@ class Crops(PlacedClips):
         turn: see :class:`PlacedClips`.
 
     Raises:
-        ValueError: nowhere.
+        ValueError: no crop has as many known and wet pixels, or as many frames.
     """
 
     def __init__(
@@ -221,8 +221,9 @@ class Crops(PlacedClips):
             what = f"{size}×{size} pixels" if size else "whole frames"
             longest = max((len(e.frames) for e in self.events), default=0)
             raise ValueError(
-                f"no crop of {length} frames of {what} is all in range and rainy enough in {len(self.events)} events, "
-                f"the longest of {longest} frames; give longer events, or shorter or smaller crops"
+                f"no crop of {length} frames of {what} has {known:g} of its pixels known in every frame and {wet:g} of "
+                f"them at 0.1 or more, in {len(self.events)} series of at most {longest} frames; give longer series, "
+                "fewer frames, a smaller crop, or a lower `known` or `wet`"
             )
 
     def cut(self, place: list[int]) -> Tensor:

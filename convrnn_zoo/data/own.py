@@ -64,7 +64,8 @@ class OwnFrames(FrameSource):
     of every frame is known and the share `wet` of the pixels is 0.1 or more; `turn` mirrors and transposes. `split`
     says what the test part is: the last third of every file's time (``"time"``), the last third of the files in order
     of their names (``"file"``), or the files that a list of patterns names. `thresholds` are those of CSI, POD and
-    FAR; of rain in mm/h they are there by default.
+    FAR; of rain in mm/h they are there by default. `unit`, `step`, `lowest`, `highest`, `floor` and `top` are those of
+    :class:`~convrnn_zoo.Preprocessing`, and `encode` is its `encoding`. `task` is what the record calls the task.
     """
 
     name: str = entry(filled=True)

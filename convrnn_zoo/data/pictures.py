@@ -37,7 +37,7 @@ def read_gif(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     """The frames of a GIF as bytes ``(T, channels, H, W)``: one channel of grey, or three of colour.
 
     Raises:
-        ValueError: it is no sound GIF.
+        ValueError: it is no valid GIF.
     """
     image, sequence, numpy = need("PIL.Image", "draw"), need("PIL.ImageSequence", "draw"), need("numpy", "cli")
     try:
@@ -47,7 +47,7 @@ def read_gif(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     except FileNotFoundError:
         raise
     except Exception as e:  # Pillow raises whatever its parser met
-        raise ValueError(f"{path} is not a sound GIF ({e}); save it anew") from e
+        raise ValueError(f"{path} is not a valid GIF ({e}); save it anew") from e
     return as_frames(pictures, path)
 
 
@@ -55,7 +55,7 @@ def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     """The frames of a video, likewise.
 
     Raises:
-        ValueError: it is no sound video.
+        ValueError: it is no valid video.
     """
     av = need("av", "video")
     try:
@@ -67,7 +67,7 @@ def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     except FileNotFoundError:
         raise
     except (av.error.FFmpegError, IndexError) as e:
-        raise ValueError(f"{path} is not a sound video ({e}); save it anew") from e
+        raise ValueError(f"{path} is not a valid video ({e}); save it anew") from e
     return as_frames(frames, path)
 
 
@@ -84,7 +84,7 @@ def read_folder(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
             with image.open(file) as opened:
                 pictures.append(numpy.asarray(opened.convert(MODES[channels])))
         except Exception as e:  # likewise
-            raise ValueError(f"{file} is not a sound picture ({e}); save it anew, or move it away") from e
+            raise ValueError(f"{file} is not a valid picture ({e}); save it anew, or move it away") from e
     return as_frames(pictures, path)
 
 

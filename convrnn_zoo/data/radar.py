@@ -38,7 +38,7 @@ def read_knmi(path: Path) -> Tensor:
             formula = calibration["calibration_formulas"].decode()
             outside = int(calibration["calibration_out_of_image"][0])
     except (OSError, KeyError) as e:
-        raise ValueError(f"{path} is not a sound KNMI composite ({e}); download it anew") from e
+        raise ValueError(f"{path} is not a valid KNMI composite ({e}); download it anew") from e
     terms = re.fullmatch(r"GEO\s*=\s*([\d.eE+-]+?)\s*\*\s*PV\s*\+\s*([\d.eE+-]+)", formula.strip())
     if terms is None:
         raise ValueError(f"{path}: expected a calibration GEO=a*PV+b, got {formula!r}")

@@ -23,7 +23,11 @@ SUFFIXES = (".npy", *SOUNDS)
 
 
 class Labelled(NamedTuple):
-    """Sequences ``(T_i, C, *S)`` and their classes ``(N,)``; other than a list they are read when asked for."""
+    """Sequences and their classes.
+
+    `sequences` are ``(T_i, C, *S)`` each, in a list, or in another Sequence that reads them when they are asked for;
+    `labels` are class numbers from 0, ``(N,)`` of int64, and `label_names` their names, in that order.
+    """
 
     sequences: Sequence[Tensor]
     labels: Tensor
@@ -188,7 +192,7 @@ class OwnSequences:
             found = found or read_folders(path, front_end)
         if not found:
             raise FileNotFoundError(
-                f"{path} holds no .npz file, and no folder a class of {' or '.join(SUFFIXES)} files"
+                f"{path} holds no .npz file, and no folder for each class with {' or '.join(SUFFIXES)} files"
             )
         like = found[0].values.shape[1:]
         if other := [r for r in found if r.values.shape[1:] != like]:

@@ -171,7 +171,7 @@ def model_card(
     """The card of a model that has no record, from the model and what the user says of it.
 
     Args:
-        model: built by its name.
+        model: a model that :func:`~convrnn_zoo.create_model` or timm made by a name of the zoo.
         repo_id: ``owner/name``.
         license: an id of the Hub's, such as "mit"; "other" with `license_name`.
         license_name: the licence's own name, "unstated" by default, where `license` is "other".

@@ -31,9 +31,9 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
     the two is refused when loaded, never mixed.
 
     Args:
-        model: a model built by its name.
-        directory: made if it is not there; ``model.safetensors`` and ``config.json`` in it are replaced. Of a card,
-            ``README.md``, the facts between its markers are drawn anew; another is left alone.
+        model: a model that :func:`~convrnn_zoo.create_model` or timm made by a name of the zoo.
+        directory: made if it is not there; ``model.safetensors`` and ``config.json`` in it are replaced. In a
+            ``README.md`` made by this package the facts between its markers are updated; any other is left alone.
         dtype: of the weights in the file, such as ``torch.bfloat16`` for half its size; as they are by default. The
             model keeps its own. What is loaded works in the dtype of the file unless it is asked for another.
 

@@ -39,15 +39,18 @@ def push_to_hub(
     removed again. What was pushed loads by :func:`from_pretrained` and by timm's ``"hf-hub:owner/name"``.
 
     Args:
-        model: a model built by its name.
+        model: a model that :func:`~convrnn_zoo.create_model` or timm made by a name of the zoo.
         repo_id: ``"owner/name"``, or ``"name"`` for one's own; made if it is not there.
         private: whether it is private when made; an existing repository must be so already.
         token: by default that of ``hf auth login`` or HF_TOKEN.
         revision: the branch; ``main`` by default. It is made if it is not there.
         create_pr: whether to open a pull request instead, also on others' repositories.
         card: the card as text or ModelCard, or a mapping with the arguments of
-            :func:`~convrnn_zoo.hub.model_card`. By default an existing one is left alone, but for facts between the
-            markers of this package; else one is made, from the record where the weights are those of one.
+            :func:`~convrnn_zoo.hub.model_card`. By default the repository's own card is kept, and of one made by this
+            package the facts are updated; where there is none, one is made of the model's record or of the model.
+
+    Returns:
+        The commit.
 
     Raises:
         WeightsError: a model that cannot be saved, or a card that the Hub would refuse.

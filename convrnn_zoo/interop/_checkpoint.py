@@ -106,7 +106,7 @@ def _of_safetensors(path: Path) -> ForeignCheckpoint:
     try:
         return ForeignCheckpoint(safetensors.torch.load_file(path), str(path))
     except safetensors.SafetensorError as e:
-        raise WeightsError(f"{path} is not a sound safetensors file ({e}); fetch it anew") from e
+        raise WeightsError(f"{path} is not a valid safetensors file ({e}); fetch it anew") from e
 
 
 def _of_pickle(path: Path) -> ForeignCheckpoint:

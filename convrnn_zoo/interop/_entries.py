@@ -24,7 +24,7 @@ class Entries:
         >>> entries.done()
         Traceback (most recent call last):
             ...
-        convrnn_zoo.models._errors.WeightsError: a state dict is not a sound checkpoint of example: missing: bias
+        convrnn_zoo.models._errors.WeightsError: a state dict is not a valid checkpoint of example: missing: bias
     """
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
@@ -90,7 +90,7 @@ class Entries:
 
     def _raise(self) -> NoReturn:
         listed = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in self.faults.items())
-        raise WeightsError(f"{self.origin} is not a sound checkpoint of {self.source}: {listed}")
+        raise WeightsError(f"{self.origin} is not a valid checkpoint of {self.source}: {listed}")
 
 
 def odd_kernels(origin: str, kernels: Iterable[Sequence[int]]) -> None:

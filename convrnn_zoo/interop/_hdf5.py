@@ -41,7 +41,7 @@ def read_hdf5(file: Path | IO[bytes], origin: str) -> Content:
             legacy = "layer_names" in root.attrs or "model_weights" in root  # the format that Keras calls so
             _collect(root, (), h5py.HardLink, state, dropped)
     except OSError as e:
-        raise WeightsError(f"{origin} is not a sound HDF5 file ({e}); fetch or save it anew") from e
+        raise WeightsError(f"{origin} is not a valid HDF5 file ({e}); fetch or save it anew") from e
     if legacy:  # a group a layer, in which the paths of its variables begin anew
         state = {path.removeprefix("model_weights/").partition("/")[2]: value for path, value in state.items()}
     if dropped:

@@ -55,8 +55,8 @@ def load(
 
     Args:
         source: a name of :data:`SOURCES`, or ``"auto"`` to go by the keys; the log then says how it was known.
-        checkpoint: a state dict; or a ``.safetensors``, a ``.pt``, ``.pth`` or ``.ckpt`` of plain tensors, or of
-            Keras a ``.keras`` or ``.h5`` (these take h5py).
+        checkpoint: a state dict; or a ``.safetensors``, a ``.pt``, ``.pth``, ``.ckpt`` or ``.bin`` of plain tensors, or
+            of Keras a ``.keras`` or ``.h5`` (these take h5py).
         prefix: what stands before the layer's keys in a larger model, such as ``"encoder.rnn."``; entries that do
             not begin so are left out, and the log names them.
         **options: what the weights do not tell.
@@ -128,7 +128,7 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
 
 def _named(name: str) -> Source:
     if name not in SOURCES:
-        raise ValueError(f"no source {name!r}; known are {', '.join(SOURCES)}, and {AUTO!r} to go by the keys")
+        raise ValueError(f"no source {name!r}; known are {', '.join(SOURCES)} (load alone also takes {AUTO!r})")
     return SOURCES[name]
 
 

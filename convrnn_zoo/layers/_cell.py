@@ -64,7 +64,7 @@ class ConvRNNCellBase(Equations):
     def reset_parameters(self) -> None:
         """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
 
-        Norms start as ones that change nothing but mean and variance.
+        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
         """
         self._init_uniform(self.parameters(), self.out_channels, math.prod(self.hidden_kernel_size))
         self._start_norms()

@@ -128,7 +128,8 @@ def tensor_input(
     if x.shape[axis] != in_channels:
         raise ValueError(
             f"{owner} expected {in_channels} input channels at axis {axis % x.dim()} of {ranks[x.dim()]}, "
-            f"got {x.shape[axis]} in {tuple(x.shape)}; permute the input or build with in_channels={x.shape[axis]}"
+            f"got {x.shape[axis]} in {tuple(x.shape)}; permute the input or build with in_channels={x.shape[axis]} "
+            f"(a model with in_chans={x.shape[axis]})"
         )
     if any(s == 0 for s in x.shape[axis + 1 :]):
         raise ValueError(f"{owner} expected a map of at least one pixel, got {tuple(x.shape)}; drop empty maps")

@@ -42,8 +42,9 @@ class ConvRNNBase(Equations):
 
     Args:
         in_channels: channels of the input.
-        out_channels: channels of the state, an int or one a layer in a list.
-        kernel_size: kernel of the input-to-state convolution: an int, one an axis, or a list of one tuple a layer.
+        out_channels: channels of the state: an int for all layers, or a list of one int per layer.
+        kernel_size: kernel of the input-to-state convolution: an int for all axes, a tuple of one int per axis, or a
+            list of one tuple per layer.
         num_layers: layers on top of each other.
         bias: whether the gates have biases.
         batch_first: whether tensors come and go as ``(N, T, …)``; states and packed sequences stay as they are.
@@ -64,6 +65,9 @@ class ConvRNNBase(Equations):
         output likewise with ``D · C_out`` channels; every state ``(num_layers · D, N, C_out, *S)`` in the
         caller's batch order. With a list as `out_channels`, a state is a tuple of ``(D, N, C_l, *S)``, one a layer.
         Output and states may lie in memory with their channels innermost: take ``.reshape``, not ``.view``.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or out of range, which the message names.
     """
 
     _usual: ClassVar = {"num_layers": 1, "batch_first": False, "dropout": 0.0, "bidirectional": False}
@@ -132,7 +136,7 @@ class ConvRNNBase(Equations):
     def reset_parameters(self) -> None:
         """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
 
-        Norms start as ones that change nothing but mean and variance.
+        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
         """
         for (layer, _), weights in zip(self._suffixes(), self.all_weights, strict=True):
             self._init_uniform(weights, self.widths[layer], math.prod(self.hidden_kernels[layer]))

@@ -35,6 +35,10 @@ class AutoregressiveForecaster(Forecaster):
     A subclass defines the initial state and a step, on frames folded into patches: :meth:`start` and :meth:`advance`.
     Scheduled sampling and its reverse belong to training, which decides by `teacher` and `mask` what is read; see
     :meth:`forward`.
+
+    Args:
+        in_chans, horizon, reduction, num_classes: as of :class:`Forecaster`.
+        patch_size: pixels of a patch's edge; `reduction` by default.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class AutoregressiveForecaster(Forecaster):
             mask: booleans ``(N, T + horizon - 2)``, one for each frame from the second to the last but one: whether
                 the true frame is read, or the model's forecast of it. All are true by default. Scheduled sampling
                 draws the last ``horizon - 1`` columns; reverse scheduled sampling draws the first ``T - 1`` too.
-            return_aux: give a :class:`Rollout` for the forecast alone.
+            return_aux: return a :class:`Rollout` in place of the forecast alone.
 
         Raises:
             ValueError: frames, teacher or mask of another shape; a mask without a teacher.

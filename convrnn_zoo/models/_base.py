@@ -17,11 +17,11 @@ OF_HEAD = ("label_names", "label_descriptions")
 
 
 class ZooModel(nn.Module):
-    """A model as :func:`convrnn_zoo.create_model` makes it: a :class:`~convrnn_zoo.ConvRNNModel` or a
-    :class:`~convrnn_zoo.Forecaster`.
+    """A model as :func:`convrnn_zoo.create_model` makes it.
 
-    To a type checker these attributes are known, and the methods of either kind are there and of type Any;
-    ``isinstance`` makes a model one of them.
+    It is a :class:`~convrnn_zoo.Forecaster`, a sequence model such as :class:`~convrnn_zoo.ConvRNNModel`, or a model
+    with an answer for every pixel. To a type checker the attributes below are known, and all others are of type Any
+    until ``isinstance`` says which class it is.
 
     Example:
         >>> import convrnn_zoo
@@ -54,7 +54,7 @@ class ZooModel(nn.Module):
         return set()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether training computes what is inside a layer or a step again, for less memory and more time."""
+        """Switches gradient checkpointing: training then recomputes layers or steps, for less memory and more time."""
         for module in self.modules():
             if hasattr(module, "grad_checkpointing"):
                 module.grad_checkpointing = enable  # type: ignore[assignment]

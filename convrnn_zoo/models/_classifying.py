@@ -32,7 +32,13 @@ class Classifier(HeadedModel):
     """Dimensions of a map."""
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """Features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for the forms."""
+        """Features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for the forms.
+
+        Args:
+            x: sequences, one frame each, or a PackedSequence.
+            hx: the state to go on from, as :meth:`forward_sequence` gives it; zeros by default.
+            lengths: how many steps of each padded sequence are real, ``(N,)``, each from 1 to T; pass it by name.
+        """
         return self.forward_head(self.forward_features(x, hx, lengths), lengths=lengths)
 
     def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
@@ -69,7 +75,16 @@ class Classifier(HeadedModel):
         hx: Any = None,
         lengths: Lengths | None = None,
     ) -> Any:
-        """The output of each layer or level of `indices`, and unless `intermediates_only` the features before it."""
+        """The maps of the layers or levels that `indices` name, after the features: ``(features, [map, …])``.
+
+        Args:
+            x, hx, lengths: as of :meth:`forward`.
+            indices: numbers of layers or levels, in a list; n for the last n, None for all.
+            norm: has no effect; timm passes it.
+            stop_early: whether to leave out the layers above the highest of `indices`, whose map then is the features.
+            output_fmt: ``"NCHW"``.
+            intermediates_only: whether to give the list of maps alone.
+        """
         check_format(output_fmt)
         take = chosen_layers(len(self.feature_info), indices)
         outputs, _ = self._forward_layers(x, hx, lengths, depth=max(take) + 1 if stop_early else None)
@@ -139,7 +154,10 @@ class Classifier(HeadedModel):
             for start in range(0, len(sequences), check.positive_int("batch_size", batch_size)):
                 part = sequences[start : start + batch_size]
                 if len({x.shape[1:] for x in part}) > 1:
-                    raise ValueError(f"maps of one size expected, got {sorted({tuple(x.shape[2:]) for x in part})}")
+                    sizes = sorted({tuple(x.shape[2:]) for x in part})
+                    raise ValueError(
+                        f"expected recordings with maps of one size, got {sizes}; resize them, or pass batch_size=1"
+                    )
                 x = self.normalize(pad_sequence(part, batch_first=True)).to(**place)
                 for p in self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu():
                     best = int(p.argmax())

@@ -30,15 +30,18 @@ def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> nn
 
     Args:
         name: one of :func:`list_models`, or the address of what was pushed or saved.
-        pretrained: whether to load weights: those of the tag or address, or the architecture's default, which its
-            record declares. A tag in place of True chooses among several: ``pretrained="rain"``.
+        pretrained: whether to load weights: those of the tag or address, or the architecture's default. False, the
+            default, gives random ones, also with a tag or an address. A tag in place of True chooses among several:
+            ``pretrained="rain"``.
         **kwargs: sizes and options of the model, such as `in_chans`, `num_classes`, `hidden_channels`, and timm's
             own, such as `cache_dir`. A `checkpoint_path` must be a safetensors file; it is loaded strictly. With
             `features_only`, the model is timm's around this one, which gives the output of each layer.
 
     Raises:
         ValueError: no such name in the zoo.
+        TypeError: an argument that the architecture does not take.
         WeightsError: `pretrained` for a name without weights, or weights that do not fit.
+        HubAccessError: (an OSError) an address whose repository or directory cannot be reached or read.
 
     Example:
         >>> model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=8, num_classes=5)
@@ -110,8 +113,9 @@ def from_pretrained(
             and `features_only`, with which the model is timm's around this one.
 
     Raises:
-        HubAccessError: (an OSError) the repository, the network or the disk would not do it.
+        HubAccessError: (an OSError) the repository or directory cannot be reached or read.
         WeightsError: (a ValueError) what came is damaged, or not a model of this zoo.
+        ValueError: no such name in the zoo, or a `max_bytes` that is no positive whole number.
 
     Example:
         >>> model = from_pretrained("owner/convlstm1d-vowels", revision="v1")  # doctest: +SKIP

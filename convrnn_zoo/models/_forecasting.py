@@ -35,14 +35,15 @@ def refuse_classes(num_classes: object) -> None:
 class Forecaster(ZooModel):
     """Frames ``(N, T, C, H, W)`` to the frames that follow, ``(N, horizon, C, H, W)``.
 
-    Any length goes in and any horizon comes out; height and width must be multiples of `reduction`. The frames that
-    come out are those of the last convolution, bounded by nothing: for a loss of cross-entropy they are logits.
+    Any number of frames goes in, unless `input_frames` fixes it, and any horizon comes out; height and width must be
+    multiples of `reduction`. Called, a model gives what its weights were trained to give, such as logits for a loss of
+    cross-entropy; :meth:`forecast` takes and gives frames in the unit of the data.
 
     Args:
         in_chans: channels of a frame, going in and coming out.
         horizon: how many frames to forecast when the call does not say.
-        reduction: how many pixels of a frame's edge become one of the recurrent layers' maps.
-        num_classes: 0, since a forecaster classifies nothing; here because timm hands it to every model.
+        reduction: pixels of a frame's edge for one of the recurrent layers' maps.
+        num_classes: must be 0: a forecaster classifies nothing, and timm hands the argument to every model.
     """
 
     num_classes = 0
@@ -109,7 +110,7 @@ class Forecaster(ZooModel):
         return {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether training recomputes what is inside a layer or a step, for less memory and more time."""
+        """Switches gradient checkpointing: training then recomputes layers or steps, for less memory and more time."""
         for module in self.modules():
             if hasattr(module, "grad_checkpointing"):
                 module.grad_checkpointing = enable  # type: ignore[assignment]
@@ -198,7 +199,10 @@ class Forecaster(ZooModel):
         """`x` as frames that this model can take, or an error that says what it would take."""
         owner, like = type(self).__name__, next(self.parameters())
         if not isinstance(x, Tensor):
-            raise TypeError(f"{owner} expected {name} as a tensor (N, T, C, H, W), got {check.describe(x)}")
+            raise TypeError(
+                f"{owner} expected {name} as a tensor (N, T, C, H, W), got {check.describe(x)}; make one with "
+                "torch.as_tensor, or call forecast, which takes arrays"
+            )
         if x.dim() != 5:
             raise ValueError(
                 f"{owner} expected {name} (N, T, C, H, W), got {x.dim()}-D {tuple(x.shape)}; add the missing axes, "

@@ -86,7 +86,8 @@ _ROWS: tuple[tuple[type[BaseException] | Callable[[Any], bool], str, str], ...] 
     (RevisionNotFoundError, "the repository has no such branch, tag or commit",
      "correct the revision; {endpoint}/{repo}/commits/main lists the commits"),
     (RepositoryNotFoundError, "no such repository, or a private one that this account may not see",
-     "check the spelling; for a private one log in with `hf auth login` or pass token="),
+     "check the spelling, or write a directory as ./NAME; for a private one log in with `hf auth login` or pass "
+     "token="),
     (LocalEntryNotFoundError, "it is not in the cache and the Hub could not be asked ({error})",
      "check the connection, the proxy and HF_ENDPOINT, then run it again"),
     (EntryNotFoundError, "the repository has no such file, so it holds no model that this zoo can read",
@@ -103,7 +104,8 @@ _ROWS: tuple[tuple[type[BaseException] | Callable[[Any], bool], str, str], ...] 
     (_status(*range(400, 500)), "the Hub refused ({error})", "mend what it names and run it again"),
     (FileMetadataError, "what answered is not a Hub ({error})", "check HF_ENDPOINT and the proxy"),
     (_network(UNREACHABLE), "{endpoint} cannot be reached ({error})",
-     "check the connection, the proxy and HF_ENDPOINT; what is in the cache loads without"),
+     "check the connection, the proxy and HF_ENDPOINT, or write a directory as ./NAME; what is in the cache loads "
+     "without"),
     (_network(TIMEOUT), "the Hub did not answer in time ({error})",
      "run it again; HF_HUB_DOWNLOAD_TIMEOUT (seconds) allows it more"),
     (TRANSPORT, "the connection broke off ({error})", "run it again"),

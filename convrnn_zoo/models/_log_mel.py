@@ -14,7 +14,7 @@ from ._strict import Entries, check_number
 
 @dataclass(frozen=True, kw_only=True)
 class LogMel(Entries):
-    r"""The logarithm of a sound's power in bands that are equal on the mel scale: the front end of a classifier.
+    r"""The log-mel spectrogram of a sound, the logarithm of its power in mel bands: the front end of a classifier.
 
     A window of `window` seconds moves on by `hop` seconds a step. With X the spectrum of the window (Hann, by FFT) and
     M the triangles of the bands, the weights of each of which sum to 1, a step is

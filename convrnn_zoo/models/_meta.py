@@ -25,7 +25,12 @@ _LONGEST_LIST = 256
 
 @contextmanager
 def size_limit(max_bytes: int | None) -> Iterator[None]:
-    """Within it, models and files of weights up to `max_bytes` are loaded; 4 GiB outside. None changes nothing.
+    """Within it, models and files of weights may have up to `max_bytes` bytes; outside, up to 4 GiB.
+
+    Larger ones raise :class:`~convrnn_zoo.WeightsError` before they are read. None leaves the limit as it is.
+
+    Raises:
+        ValueError: `max_bytes` is no positive whole number.
 
     Example:
         >>> with size_limit(2**20):

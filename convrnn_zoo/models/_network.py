@@ -24,8 +24,8 @@ class ConvRNNModel(Classifier):
         kernel_size: kernel of every convolution: an int, one an axis, or a list of one tuple a layer.
         num_classes: outputs of the classifier; 0 for none.
         global_pool: ``"avg"``, ``"max"`` or ``"last"`` pools over the steps and pixels that there are, never over
-            padding; ``""`` keeps every step and pixel. None, the default, pools what has a classifier by its
-            average, keeps sequences that have none, and averages a lone frame, as timm's image models do.
+            padding; ``""`` keeps every step and pixel. None, the default, is ``"avg"`` with a classifier and, as in
+            timm's image models, for lone frames; ``""`` for sequences without a classifier.
         drop_rate: dropout before the classifier.
         device, dtype: where and as what the parameters are made.
         **layer_args: options of the layer: `num_layers`, `bidirectional`, `hidden_kernel_size`, `padding_mode`, …

@@ -31,7 +31,10 @@ def read_file(path: Path, origin: str, sha256: str | None = None) -> dict[str, T
         HubAccessError: the system does not let it be read.
     """
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{origin}: weights are read from .safetensors files only; convert it with safetensors")
+        raise WeightsError(
+            f"{origin}: weights are read from .safetensors files only; load them in PyTorch and save them with "
+            "safetensors.torch.save_file, or see `convrnn-zoo convert`"
+        )
     if not path.is_file():
         raise WeightsError(f"{origin}: no such file of weights; correct the path, or install or fetch it anew")
     try:
@@ -46,7 +49,7 @@ def read_file(path: Path, origin: str, sha256: str | None = None) -> dict[str, T
     except OSError as e:
         raise HubAccessError(f"{origin}: cannot be read ({e}); check the path and its permissions") from e
     except Exception as e:  # whatever the library makes of an untrusted header
-        raise WeightsError(f"{origin}: not a sound safetensors file ({e!r:.300}); fetch it anew") from e
+        raise WeightsError(f"{origin}: not a valid safetensors file ({e!r:.300}); fetch it anew") from e
 
 
 def write_file(state: Mapping[str, Tensor], path: Path) -> str:

@@ -231,7 +231,7 @@ class Stream:
         """Takes over the state of a file that :meth:`save` wrote: what comes next goes on exactly as it would have.
 
         Raises:
-            WeightsError: no such file, not sound, or the state of a model with other weights.
+            WeightsError: no such file, damaged, or the state of a model with other weights.
         """
         found = read_file(Path(path), str(path))
         like = next(self.model.parameters())

@@ -140,7 +140,7 @@ class VideoModel(Classifier):
         return {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether training computes chunks of frames and segments of time again, for less memory and more time."""
+        """Switches gradient checkpointing: training then recomputes chunks of frames and segments of time."""
         for module in (self.encoder, *self.rnns):
             module.grad_checkpointing = enable
 

@@ -18,7 +18,11 @@ DIRECTORY = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured figure: on which data, over how many runs, with which spread."""
+    """One measured figure: on which data, over how many runs, with which spread.
+
+    `value` is that of the weights themselves, in `unit`; `mean` and `std` are over `runs` trainings, which differ in
+    their seed. `split` says in words which part of `dataset` was measured.
+    """
 
     name: str
     value: float
@@ -66,6 +70,7 @@ class Weights:
     dataset_url: str
     metrics: tuple[Metric, ...]
     recipe: str
+    """The name of a recipe of the package, or the text of its TOML file."""
     license: str
     description: str
     citation: str = ""
@@ -174,3 +179,4 @@ def plain_size(space: tuple[int | str, ...], free: int = 32) -> tuple[int, int]:
 WEIGHTS: dict[str, Weights] = {
     w.name: w for w in (Weights.from_json(p.read_text(encoding="utf-8")) for p in sorted(DIRECTORY.glob("*.json")))
 }
+"""The sets of weights that the package knows, by their names ``"architecture.tag"``."""

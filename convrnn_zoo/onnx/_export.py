@@ -147,7 +147,7 @@ def plan_of(
     if form == "step":
         if lengths or mask or horizon is not None:
             raise ExportError(
-                "lengths and horizon are for the sequence form: whoever calls a step decides when it ends"
+                "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
             )
         if isinstance(model, ImageModel):
             raise ExportError(f"a {owner} reads what it is given as a whole and has no step; export the sequence form")

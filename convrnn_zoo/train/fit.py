@@ -174,7 +174,10 @@ def fit(
                 shared = value.detach() if accelerator is None else accelerator.reduce(value.detach().clone(), "mean")
                 losses.append(shared.item())  # of all processes, so that they stop together
                 if not math.isfinite(losses[-1]):
-                    raise FloatingPointError(f"the loss is {losses[-1]}: lower the learning rate or the clipping norm")
+                    raise FloatingPointError(
+                        f"the loss is {losses[-1]}: lower the learning rate (lr) or the clipping norm (clip) of the "
+                        "recipe, and train into another directory"
+                    )
                 optimizer.zero_grad()
                 value.backward()
                 for parameter in frozen(scheduler.last_epoch):

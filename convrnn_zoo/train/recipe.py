@@ -35,11 +35,12 @@ def choose(entry: str, name: str, table: Mapping[str, Any]) -> Any:
 class Recipe:
     """What every recipe holds; a subclass adds how its kind of model is trained.
 
-    `weights` is the ``architecture.tag`` that the run makes, `data` the table of the data: its `kind`, and what that
-    takes (:mod:`convrnn_zoo.data`); a name alone is a kind that takes nothing. `description`, `remarks`, `license` and
-    `citation` are what the record says. `start` are the weights that the run begins with: a name of the zoo, a
-    directory, a record or an address of the Hub. With `layer_decay` the learning rate falls with depth by that factor a
-    layer, the last having all of it. `freeze` keeps everything but the last layer as it is for a while.
+    `weights` is the ``architecture.tag`` that the run makes, `model` the arguments of the architecture, and `data` the
+    table of the data: its `kind`, and what that takes (:mod:`convrnn_zoo.data`); a name alone is a kind that takes
+    nothing. `lr` is the highest learning rate; gradients are clipped to the norm `clip`. With `layer_decay` the rate
+    falls by that factor a layer towards the input. `start` are the weights that the run begins with: a name of the zoo,
+    a directory, a record or an address of the Hub. `freeze` keeps everything but the last layer as it is for so many
+    epochs or updates. `description`, `remarks`, `license` and `citation` are what the record says.
 
     Raises:
         ValueError: a line for each entry that is of another type or out of its range.
@@ -200,13 +201,12 @@ class ForecasterRecipe(Recipe):
     It reads `inputs` frames and forecasts `horizon`, for `updates` batches, with a checkpoint and a picture every
     `checkpoint_every`. `loss`, `optimizer`, `schedule` and the `name` in `sampling` are names of
     :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.optimizers.OPTIMIZERS`,
-    :data:`~convrnn_zoo.train.optimizers.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`. With the loss
-    ``crps``, as many `members` are made of each sequence by a model that reads noise. The other entries
-    of `sampling` are the arguments of that. `warmup` is the part of a cycle in which one-cycle's rate rises, and
-    `cycles` are the lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name,
-    `moments` PhyDNet's on its filters.
-    `test_sequences` are evaluated at the end. `freeze` counts updates. Without `start` the initial weights come from
-    `seed`.
+    :data:`~convrnn_zoo.train.optimizers.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
+    of `sampling` are the arguments of the one named. With the loss ``crps`` a model that reads noise makes `members`
+    forecasts of each sequence. `warmup` is the part of a cycle in which one-cycle's rate rises, and `cycles` are the
+    lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name, and `moments`
+    PhyDNet's on its filters. `bf16` trains under autocast to bfloat16. `test_sequences` are evaluated at the end.
+    `freeze` counts updates. Without `start` the initial weights come from `seed`.
     """
 
     inputs: int = entry(least=1)

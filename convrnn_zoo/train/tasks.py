@@ -31,12 +31,12 @@ def train(
     ``recipe.toml``, which :func:`convrnn_zoo.from_pretrained` and timm load and ``convrnn-zoo push`` publishes.
 
     Args:
-        recipe: what to train.
-        data: file or directory of the data; None for its default place. Or data of one's own, made in Python, by the
-            names of their splits, ``"train"`` and ``"test"``: for a forecaster map-style Datasets of frames
-            ``(inputs + horizon, C, H, W)``, NaN where nothing is known, or of :class:`~convrnn_zoo.data.Clip`; for a
-            classifier :class:`~convrnn_zoo.data.Labelled`. The recipe's table ``[data]`` then tells of them what it
-            tells of files.
+        recipe: what to train; ``Recipe.read`` makes one of a name or of a ``.toml`` file.
+        data: file or directory of the data, a :class:`~pathlib.Path`; None for its default place. Or data of one's own,
+            made in Python, by the names of their splits, ``"train"`` and ``"test"``: for a forecaster map-style
+            Datasets of frames ``(inputs + horizon, C, H, W)``, NaN where nothing is known, or of
+            :class:`~convrnn_zoo.data.Clip`; for a classifier :class:`~convrnn_zoo.data.Labelled`. The recipe's table
+            ``[data]`` then tells of them what it tells of files.
         out: directory of the checkpoints; an interrupted run goes on from them.
         into: directory of the weights and the record alone, by the name of the weights, as the zoo carries them;
             by default `out` becomes a repository.
@@ -44,6 +44,12 @@ def train(
 
     Returns:
         The record; None in the processes that only helped, where several train together.
+
+    Raises:
+        TypeError: `recipe` is no :class:`Recipe`.
+        ValueError: the recipe or the data will not do, or `out` holds the checkpoint of another run.
+        FileNotFoundError: the data are not there.
+        FloatingPointError: the loss is no longer finite.
 
     Example:
         >>> directory = getfixture("tmp_path")
@@ -57,4 +63,6 @@ def train(
         >>> record.dataset, (directory / "model.safetensors").is_file()
         ('noise', True)
     """
+    if type(recipe) not in TASKS:
+        raise TypeError(f"recipe must be a Recipe, got {recipe!r}; Recipe.read makes one of a name or of a .toml file")
     return TASKS[type(recipe)](recipe, data=data, out=out, into=into, progress=progress)

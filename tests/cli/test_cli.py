@@ -114,8 +114,8 @@ def broken(path):
 BAD_FILES = {
     "kind.txt": (lambda p: p.write_text("1 2 3"), "expected a .npy or .npz"),
     "missing.npy": (lambda p: None, "No such file"),
-    "broken.npy": (broken, "not a sound .npy"),
-    "pickle.npy": (lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), "not a sound .npy"),
+    "broken.npy": (broken, "not a valid .npy"),
+    "pickle.npy": (lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), "not a valid .npy"),
     "words.npy": (lambda p: np.save(p, np.array(["a"])), "expected real numbers"),
     "empty.npz": (lambda p: np.savez(p), "holds no array"),
     "channels.npy": (lambda p: np.save(p, np.zeros((5, 3, 1))), r"expected a sequence (T, 12, L), got (5, 3, 1)"),

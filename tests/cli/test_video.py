@@ -38,11 +38,11 @@ def test_a_file_that_is_no_video_or_empty_is_named(tmp_path):
     path = tmp_path / "a.mp4"
     for content in (b"broken", b""):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"a\.mp4 is not a sound video .*save it anew"):
+        with pytest.raises(ValueError, match=r"a\.mp4 is not a valid video .*save it anew"):
             read_frames([path])
     write_video(path, np.zeros((4, 32, 32), dtype=np.uint8), "mpeg4")
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"a\.mp4 is not a sound video .*save it anew"):
+    with pytest.raises(ValueError, match=r"a\.mp4 is not a valid video .*save it anew"):
         read_frames([path])
 
 

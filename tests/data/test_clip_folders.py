@@ -91,10 +91,10 @@ def broken_later(path):
 
 
 BAD = {
-    "broken video": ("b.avi", lambda p: p.write_bytes(b"broken"), "b.avi is not a sound video"),
-    "empty video": ("b.mp4", lambda p: p.write_bytes(b""), "b.mp4 is not a sound video"),
-    "broken gif": ("b.gif", lambda p: p.write_bytes(b"GIF89a"), "b.gif is not a sound GIF"),
-    "broken array": ("b.npy", lambda p: p.write_bytes(b"broken"), r"b\.npy: not a sound \.npy file"),
+    "broken video": ("b.avi", lambda p: p.write_bytes(b"broken"), "b.avi is not a valid video"),
+    "empty video": ("b.mp4", lambda p: p.write_bytes(b""), "b.mp4 is not a valid video"),
+    "broken gif": ("b.gif", lambda p: p.write_bytes(b"GIF89a"), "b.gif is not a valid GIF"),
+    "broken array": ("b.npy", lambda p: p.write_bytes(b"broken"), r"b\.npy: not a valid \.npy file"),
     "empty folder": ("b", lambda p: p.mkdir(), "b holds no frame; fill it"),
     "empty array": ("b.npy", lambda p: np.save(p, np.zeros((0, 3, 16, 24))), r"expected a clip .*, got \(0, 3, 16, 24"),
     "flat array": ("b.npy", lambda p: np.save(p, np.zeros((3, 16, 24))), r"expected a clip \(T, C, H, W\).*\(3, 16"),
@@ -121,12 +121,12 @@ def test_clips_that_will_not_do_are_told_in_a_line_with_their_file(name, tmp_pat
 
 def test_a_clip_that_breaks_later_is_named_when_it_is_read(tmp_path):
     broken_later(tmp_path / "a.gif")
-    with pytest.raises(ValueError, match=r"a\.gif is not a sound GIF"):
+    with pytest.raises(ValueError, match=r"a\.gif is not a valid GIF"):
         KIND.read(tmp_path / "a.gif")
 
 
 def test_paths_and_entries_are_checked(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no folder a class of \.gif, \.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"holds no clips; expected a folder for each class, with \.gif, \.mp4"):
         KIND.load(tmp_path, "train")
     with pytest.raises(FileNotFoundError, match="pass --data"):
         KIND.load(None, "train")
@@ -135,7 +135,7 @@ def test_paths_and_entries_are_checked(tmp_path):
     (tmp_path / "b.txt").write_text("no clip")
     with pytest.raises(ValueError, match=r"b\.txt: expected a clip: a folder of pictures, or a file of"):
         KIND.read(tmp_path / "b.txt")
-    with pytest.raises(FileNotFoundError, match="holds no folder a class"):
+    with pytest.raises(FileNotFoundError, match="holds no clips; expected a folder for each class"):
         KIND.load(tmp_path / "b.txt", "train")
     write_clips(tmp_path)
     (tmp_path / ".cache").mkdir()

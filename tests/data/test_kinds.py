@@ -175,8 +175,8 @@ def test_a_data_set_made_in_python_is_a_kind_like_the_others():
 
 
 BAD = {
-    "broken": ({"b.npy": b"broken"}, {}, r"b\.npy: not a sound file of frames .*move it away"),
-    "cut": ({"b.h5": b"\x89HDF"}, {}, r"b\.h5: not a sound file of frames"),
+    "broken": ({"b.npy": b"broken"}, {}, r"b\.npy: not a valid file of frames .*move it away"),
+    "cut": ({"b.h5": b"\x89HDF"}, {}, r"b\.h5: not a valid file of frames"),
     "words": ({"b.npy": np.full((3, 4, 4), "a")}, {}, r"b\.npy: expected real numbers"),
     "flat": ({"b.npy": np.zeros((4, 4))}, {}, r"b\.npy: expected one array of frames .*, got the array \(4, 4\)"),
     "sizes": ({"b.npy": np.zeros((9, 4, 5))}, {}, "expected frames of one size .*; give data.crop in the recipe"),

@@ -108,12 +108,12 @@ def cut(write):
 
 
 BAD = {
-    "201008261210_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz": (cut(write_fmi), "not a sound gzip.*download it anew"),
-    "RAD_NL25_RAP_5min_201008261210.h5": (cut(write_knmi), "not a sound KNMI composite.*download it anew"),
+    "201008261210_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz": (cut(write_fmi), "not a valid gzip.*download it anew"),
+    "RAD_NL25_RAP_5min_201008261210.h5": (cut(write_knmi), "not a valid KNMI composite.*download it anew"),
     "201008261200_fmi.radar.composite.pgm": (bad, "expected 3×3 bytes of image, got 2"),
-    "201008261200_fmi.radar.composite.pgm.gz": (bad, "not a sound gzip"),
+    "201008261200_fmi.radar.composite.pgm.gz": (bad, "not a valid gzip"),
     "201008261205_fmi.radar.composite.pgm": (lambda p: p.write_bytes(b"P2 1 1 1 1"), r"expected a PGM file \(P5\)"),
-    "RAD_NL25_201008261200.h5": (bad, "not a sound KNMI composite"),
+    "RAD_NL25_201008261200.h5": (bad, "not a valid KNMI composite"),
     "201008261200.txt": (bad, "of no known kind"),
     "RAD_NL25_201008261205.h5": (lambda p: None, "is not there"),
 }

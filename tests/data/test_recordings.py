@@ -165,10 +165,10 @@ def test_archives_that_will_not_do_are_told_in_a_line(name, tmp_path):
 
 
 def test_broken_files_and_paths_are_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no \.npz file, and no folder a class"):
+    with pytest.raises(FileNotFoundError, match=r"holds no \.npz file, and no folder for each class"):
         KIND.load(tmp_path, "train")
     (tmp_path / "a.npz").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"a\.npz: not a sound \.npz file of numbers"):
+    with pytest.raises(ValueError, match=r"a\.npz: not a valid \.npz file of numbers"):
         KIND.load(tmp_path, "train")
     for path, words in ((None, "pass --data"), (tmp_path / "no", "is not there")):
         with pytest.raises(FileNotFoundError, match=words):
@@ -176,7 +176,7 @@ def test_broken_files_and_paths_are_told(tmp_path):
     write_ramps(tmp_path / "a.npz")
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-100])
     for read in (lambda: KIND.load(tmp_path, "train"), lambda: read_event(tmp_path / "a.npz")):
-        with pytest.raises(ValueError, match=r"a\.npz: not a sound"):
+        with pytest.raises(ValueError, match=r"a\.npz: not a valid"):
             read()
     with pytest.raises(ValueError, match=r"data\.kind must be one of sequences, clips, fsdd, .*, got 'songs'"):
         sequences_of({"kind": "songs"})

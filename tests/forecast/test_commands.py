@@ -155,10 +155,10 @@ def test_frames_at_changing_steps_are_refused(tmp_path):
 BAD = {
     "a.txt": (lambda p: p.write_text("1"), "expected a name with the time"),
     "a.npy": (lambda p: np.save(p, np.zeros((3, 4))), "expected frames (T, H, W)"),
-    "b.npy": (lambda p: p.write_bytes(b"broken"), "not a sound .npy"),
+    "b.npy": (lambda p: p.write_bytes(b"broken"), "not a valid .npy"),
     "c.npy": (lambda p: np.save(p, np.array([["a"]])), "expected real numbers"),
     "a.npz": (lambda p: np.savez(p, a=np.zeros(3), b=np.zeros(3)), "expected one array, or one called x, got a, b"),
-    "a.gif": (lambda p: p.write_bytes(b"broken"), "not a sound GIF"),
+    "a.gif": (lambda p: p.write_bytes(b"broken"), "not a valid GIF"),
     "d.npy": (lambda p: None, "is not there"),
     "empty": (lambda p: p.mkdir(), "holds no radar file"),
 }

@@ -44,7 +44,7 @@ def nan(content: bytes) -> bytes:
 WRONG = {
     "NaN": ({WEIGHTS: nan}, ["NaN or Inf"]),
     "no weights": ({WEIGHTS: None}, ["no such file", WEIGHTS, "push_to_hub", "Pickled weights are never read"]),
-    "not safetensors": ({WEIGHTS: lambda c: b"PK\x03\x04" + c}, ["not a sound safetensors file"]),
+    "not safetensors": ({WEIGHTS: lambda c: b"PK\x03\x04" + c}, ["not a valid safetensors file"]),
     "another's weights": ({WEIGHTS: lambda c: c.replace(b"weight_hh", b"weight_xx")}, ["missing: ", "unexpected: "]),
 }
 CONFIGS = {

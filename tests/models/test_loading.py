@@ -239,7 +239,7 @@ def test_only_sound_safetensors_are_read(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"\x00" * 32)
     for file, message in (
         ("w.pt", "safetensors files only"),
-        ("w.safetensors", "not a sound"),
+        ("w.safetensors", "not a valid"),
         ("x.safetensors", "no such"),
     ):
         with pytest.raises(convrnn_zoo.WeightsError, match=message):

@@ -82,7 +82,7 @@ def test_predict_reads_every_form_of_clip_as_the_recipe_says(made, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.gif", b"GIF89a", "a.gif is not a sound GIF"),
+        ("a.gif", b"GIF89a", "a.gif is not a valid GIF"),
         ("a.txt", b"words", "a.txt: expected a clip: a folder of pictures, or a file of .gif, .mp4"),
         ("a", None, "a holds no clip; pass a folder of pictures"),
         ("no.gif", None, "no.gif is not there"),

@@ -123,6 +123,20 @@ def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
     run("train", file, "--data", radar, "--out", out, "--quiet")
 
 
+def test_what_is_no_recipe_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"recipe must be a Recipe, got 'rain'; Recipe.read makes one"):
+        train("rain", out=tmp_path / "run")
+
+
+def test_a_loss_that_is_no_longer_finite_is_told_in_a_line(radar, tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(FRAMES.replace("lr = 0.01", "lr = 1e38\nclip = 1e38"))
+    told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
+    assert told.startswith("Error: the loss is ")
+    assert "lower the learning rate (lr)" in told
+    assert len(told.splitlines()) == 1
+
+
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
     file, out = tmp_path / "my recipe.toml", tmp_path / "run"
     file.write_text(FRAMES.replace("updates = 3", "updates = 100000"))
@@ -178,7 +192,7 @@ def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (radar / "7.npy").write_bytes((radar / "0.npy").read_bytes()[:-100])
     told = run("train", file, "--data", radar, "--out", out, "--quiet", code=1)
-    assert "7.npy: not a sound file of frames" in told
+    assert "7.npy: not a valid file of frames" in told
     assert len(told.splitlines()) == 1
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
