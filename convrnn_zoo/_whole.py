@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,4 +48,11 @@ def write_text(path: Path, text: str) -> None:
 def check_end(path: Path, ends: Sequence[str]) -> None:
     """Raises ValueError where the name of a file to write does not end as one of those that are known."""
     if path.suffix not in ends:
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(ends[:-1])} or {ends[-1]}")
+        others = f"{', '.join(ends[:-1])} or " if ends[1:] else ""
+        raise ValueError(f"{path}: expected a name that ends in {others}{ends[-1]}")
+
+
+def check_no_input(out: Path | None, files: Iterable[Path]) -> None:
+    """Raises ValueError where a file to write is one of those that are read."""
+    if out is not None and out.resolve() in {file.resolve() for file in files}:
+        raise ValueError(f"{out} is read and would be overwritten; write to another file")

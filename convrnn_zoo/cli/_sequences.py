@@ -27,7 +27,7 @@ class Recording(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The file's name, and the entry's."""
+        """The file as it was given, and the entry."""
         return f"{self.file}:{self.entry}" if self.entry else self.file
 
 
@@ -42,7 +42,7 @@ def read_sequences(path: Path, model: ZooModel) -> list[Recording]:
     """
     if path.suffix.lower() in SOUNDS:
         ear = model.front_end
-        return [Recording(path.name, "", model.hear(str(path), *read_sound(path, rate=ear.rate if ear else None)))]
+        return [Recording(str(path), "", model.hear(str(path), *read_sound(path, rate=ear.rate if ear else None)))]
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(
             f"{path}: expected a .npy or .npz file, or a sound ({', '.join(SOUNDS)}); save sequences (T, C, …) with "
@@ -56,7 +56,7 @@ def read_sequences(path: Path, model: ZooModel) -> list[Recording]:
     found = []
     for key, array in arrays.items():
         check_numbers(array, f"{path}:{key}" if key else str(path))
-        found.append(Recording(path.name, key, torch.as_tensor(array, dtype=torch.float32)))
+        found.append(Recording(str(path), key, torch.as_tensor(array, dtype=torch.float32)))
     return found
 
 
@@ -85,5 +85,4 @@ def clips_of(kind: OwnClips, files: Sequence[Path]) -> Iterator[list[Recording]]
         if not below:
             raise ValueError(f"{file} holds no clip; pass a folder of pictures, or files of {', '.join(SUFFIXES)}")
         for clip in below:
-            name = file.name if clip == file else str(clip.relative_to(file))
-            yield [Recording(name, "", kind.read(clip))]
+            yield [Recording(str(clip), "", kind.read(clip))]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._whole import check_end, whole
+from .._whole import check_end, check_no_input, whole
 from ..models import EnsembleForecaster, from_pretrained
 from ._text import columns
 from .predict import words_to_stderr
@@ -53,6 +53,7 @@ def ensemble(
     from ._forecast import forecast_of
 
     check_end(out, ENDS)
+    check_no_input(out, files)
     with words_to_stderr():
         model = from_pretrained(name)
         if not isinstance(model, EnsembleForecaster):

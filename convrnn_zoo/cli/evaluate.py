@@ -52,6 +52,8 @@ def eval_weights(
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
     convrnn-zoo eval run --data clips --confusion confusion.png
     """
+    if json_file is not None:
+        check_end(json_file, (".json",))
     if curve is not None:
         check_end(curve, DRAWN)
     if matrix is not None:

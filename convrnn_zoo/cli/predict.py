@@ -10,7 +10,7 @@ from typing import Any
 import click
 import torch
 
-from .._whole import check_end, write_text
+from .._whole import check_end, check_no_input, write_text
 from ..data import read_sound
 from ..data.recordings import SOUNDS
 from ..models import Forecaster, ZooModel, from_pretrained
@@ -64,6 +64,7 @@ def predict(
     convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
+    check_no_input(out, files)
     with words_to_stderr():
         model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
         if isinstance(model, Forecaster):

@@ -171,7 +171,8 @@ class Classifier(HeadedModel):
         """The class of each sound, by the front end of the weights; see :meth:`classify`.
 
         Args:
-            waves: samples ``(samples,)`` from -1 to 1 of each, as :func:`convrnn_zoo.data.read_sound` reads them.
+            waves: samples ``(samples,)`` from -1 to 1 of each, tensors as :func:`convrnn_zoo.data.read_sound` reads
+                them, or arrays.
             rate: their number a second, which must be that of the weights.
             names: what errors call them; their numbers by default.
             batch_size: recordings at once.
@@ -188,7 +189,7 @@ class Classifier(HeadedModel):
         """
         called = [f"recording {i}" for i in range(len(waves))] if names is None else list(names)
         return self.classify(
-            [self.hear(name, wave, rate) for name, wave in zip(called, waves, strict=True)],
+            [self.hear(name, torch.as_tensor(wave).float(), rate) for name, wave in zip(called, waves, strict=True)],
             names=called,
             batch_size=batch_size,
         )

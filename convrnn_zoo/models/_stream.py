@@ -207,7 +207,10 @@ class Stream:
         if self.state is None:
             raise ValueError("reset expected a stream that has read frames, got a new one; it has no items yet")
         chosen = torch.zeros(len(self.steps), dtype=torch.bool)
-        chosen[torch.as_tensor(items).cpu()] = True
+        numbers = torch.as_tensor(items).cpu()
+        if numbers.dtype != torch.bool and not bool(((numbers >= 0) & (numbers < len(chosen))).all()):
+            raise IndexError(f"reset expected numbers from 0 to {len(chosen) - 1}, got {numbers.tolist()}")
+        chosen[numbers] = True
         self.steps = self.steps.masked_fill(chosen, 0)
 
         def without(state: Tensor) -> Tensor:

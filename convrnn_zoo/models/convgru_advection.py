@@ -202,8 +202,8 @@ class ConvGRUAdvection(Forecaster):
             >>> tuple(model.probabilities(torch.rand(4, 19, 30), [0.5, 30.0], horizon=2).shape)
             (2, 2, 19, 30)
         """
-        if not thresholds or not all(t > 0 for t in thresholds):
-            raise ValueError(f"thresholds must be rain rates above 0 mm/h, at least one, got {list(thresholds)}")
+        if isinstance(thresholds, int | float) or not thresholds or not all(t > 0 for t in thresholds):
+            raise ValueError(f"thresholds must be rain rates above 0 mm/h in a list, at least one, got {thresholds}")
         return self._nowcast(frames, horizon, minutes, batch_size, lambda e: between(e.logits, thresholds))
 
     def _nowcast(self, frames: Any, horizon: int | None, minutes: float | None, batch_size: int, of: Any) -> Any:

@@ -87,7 +87,7 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
     much, as where rain appears, count less. The motion is zero where there is but one frame, or no rain.
 
     Args:
-        frames: rain rates in mm/h, NaN where unknown.
+        frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
         levels: resolutions, each half the one above; fewer where the map is small.
         iterations: at each level, each by at most 1.5 pixels; 5 levels find motions up to 70 pixels a step.
 
@@ -102,6 +102,8 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
         >>> [round(v, 1) for v in estimate_motion(torch.stack(shower)[None])[0, :, 24, 22].tolist()]
         [1.5, -1.0]
     """
+    if frames.dim() != 4:
+        raise ValueError(f"frames must be (N, T, H, W), got {tuple(frames.shape)}; add the missing axes, first N")
     n, steps, height, width = frames.shape
     if steps == 1:
         return torch.zeros_like(frames).expand(n, 2, height, width).clone()

@@ -16,7 +16,7 @@ from .._extras import need
 from ..data import Labelled, sequences_of
 from ..models import Metric, Weights, ZooModel
 from .confusion import Confusion, confusion_of
-from .fit import fingerprint, fit
+from .fit import checksum, fingerprint, fit
 from .launch import launched
 from .parts import drawn, heard_by, most_frequent, parted, split_of, standard_of
 from .recipe import ClassifierRecipe
@@ -99,6 +99,8 @@ def train_one(
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, falling(optimizer), total_steps=steps)
     trunk = waiting(model, recipe) if recipe.freeze else []
 
+    some = train.sequences if isinstance(train.sequences, list) else ()  # clips are read when a batch asks
+    trained_on = {"classes": list(train.label_names), "checksum": checksum(train.labels, *some)}
     augment, center = recipe.augmentation(), torch.tensor(standard["mean"])
     lengths = [len(x) for x in train.sequences] if recipe.bucket else [0] * len(train.labels)
     change = (lambda x: augment(x, center)) if augment is not None else (lambda x: x)
@@ -119,7 +121,7 @@ def train_one(
         model, batches, loss, optimizer, scheduler,
         updates=steps,
         clip=recipe.clip,
-        run=fingerprint(recipe, seed=seed, read_padding=read_padding, left_out=left_out),
+        run=fingerprint(recipe, seed=seed, read_padding=read_padding, left_out=left_out, trained_on=trained_on),
         checkpoint=checkpoint,
         title=f"seed {seed}" + (", padding read" if read_padding else "") + (left_out and f", without {left_out}"),
         progress=progress,

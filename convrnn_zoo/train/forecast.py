@@ -14,7 +14,7 @@ from ..data import Clips, Given, frames_of
 from ..data._set import FrameSource
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
 from .apply import preprocessing_of
-from .fit import fingerprint
+from .fit import checksum, fingerprint
 from .launch import launched
 from .losses import LOSSES, decoupling, partial_derivatives
 from .optimizers import fit_updates
@@ -132,6 +132,8 @@ def train_model(
         need("matplotlib.figure", "draw")
         need("matplotlib.backends.backend_agg", "draw")
     shown = clips.fixed(1)
+    some = () if isinstance(clips, Given) else (clips.fixed(8),)  # a user's may be drawn anew each time
+    trained_on = {"sequences": len(clips), "checksum": checksum(*some)}
     model = build(recipe, shown.shape[2], clips)
     for p in model.parameters():
         if p.dim() == 4:  # Module.to would try it on kernels of 3-d convolutions, too
@@ -167,7 +169,7 @@ def train_model(
     trunk = trunk_of(model) if recipe.freeze else []
     return model, fit_updates(
         model, recipe, batches, loss,
-        run=fingerprint(recipe, processes=world_size),
+        run=fingerprint(recipe, processes=world_size, trained_on=trained_on),
         checkpoint=out / "last.ckpt" if out else None,
         progress=progress,
         accelerator=accelerator,

@@ -79,7 +79,7 @@ def test_info_of_weights_is_the_record():
 def test_predict_a_table_and_json(recording):
     assert "speaker 2" in run("predict", NAME, recording)
     (found,) = json.loads(run("predict", NAME, recording, "--json"))
-    assert found["file"] == "one.npy"
+    assert found["file"] == str(recording)
     assert sum(found["probabilities"].values()) == pytest.approx(1)
     assert found["probability"] == max(found["probabilities"].values()) == found["probabilities"][found["prediction"]]
 
@@ -102,7 +102,7 @@ def test_predict_many_of_unequal_length_as_each_alone(recording, tmp_path):
     for i, (key, x) in enumerate(each.items()):
         np.save(tmp_path / f"{key}.npy", x)
         (alone,) = json.loads(run("predict", NAME, tmp_path / f"{key}.npy", "--json"))
-        assert (together[i]["file"], together[i]["recording"]) == ("many.npz", key)
+        assert (together[i]["file"], together[i]["recording"]) == (str(tmp_path / "many.npz"), key)
         assert together[i]["probability"] == pytest.approx(alone["probability"], abs=1e-5)
         assert together[6 + i]["probability"] == pytest.approx(alone["probability"], abs=1e-5)
 

@@ -232,3 +232,18 @@ def test_classes_are_written_as_json(tmp_path):
     assert f"{len(rows)} sequences classified" in text
     assert {"file", "recording", "prediction", "probability", "probabilities"} == set(rows[0])
     assert json.loads(run("predict", CLASSIFIER, SAMPLE, "--json")) == rows
+
+
+@pytest.mark.parametrize("command", [["predict", "convgru_forecaster.rain"], ["ensemble", "convgru_irene"]])
+def test_what_is_read_is_never_written_over(command, tmp_path):
+    file = tmp_path / "a.npy"
+    np.save(file, np.zeros((24, 32, 32), dtype="float32"))
+    before = file.read_bytes()
+    told = run(*command, file, "-o", tmp_path / "b" / ".." / "a.npy", code=1)
+    assert "is read and would be overwritten; write to another file" in told
+    assert file.read_bytes() == before
+
+
+def test_scores_are_written_as_json_alone(tmp_path):
+    told = run("eval", "convgru_forecaster.rain", "--json", tmp_path / "rain.toml", code=1)
+    assert told == f"Error: {tmp_path / 'rain.toml'}: expected a name that ends in .json\n"

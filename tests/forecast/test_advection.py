@@ -143,7 +143,7 @@ def test_the_step_length_is_heeded(model, frames):
     assert doubt[2] == pytest.approx(float(doubt[1]), rel=0.25)
 
 
-@pytest.mark.parametrize("thresholds", [[], [0.0], [1.0, -2.0], [math.nan]])
+@pytest.mark.parametrize("thresholds", [[], [0.0], [1.0, -2.0], [math.nan], 0.5])
 def test_thresholds_that_are_no_rates_are_refused(model, frames, thresholds):
     with pytest.raises(ValueError, match="thresholds must be rain rates above 0"):
         model.probabilities(frames, thresholds)

@@ -153,3 +153,8 @@ def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
 
     carried = sample(inputs[-1].nan_to_num(0).expand(12, 1, -1, -1), trajectories(ours[None], 12)[0])[:, 0]
     assert csi(carried) > csi(extrapolation(inputs[None, :, None], 12)[0, :, 0]) - 0.01
+
+
+def test_frames_without_a_batch_are_refused():
+    with pytest.raises(ValueError, match=r"frames must be \(N, T, H, W\), got \(3, 32, 32\); add the missing axes"):
+        estimate_motion(torch.zeros(3, 32, 32))

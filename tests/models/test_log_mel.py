@@ -87,6 +87,7 @@ def test_a_model_keeps_it_by_every_road(tmp_path):
     model.front_end = EARS[0]
     waves = [0.1 * torch.randn(n) for n in (100, 4000, 900)]
     found = model.classify_sound(waves, 8000)
+    assert model.classify_sound([wave.double().numpy() for wave in waves], 8000) == found
     assert found == model.classify([EARS[0].encode(w, 8000) for w in waves])
     again = convrnn_zoo.from_pretrained(save_pretrained(model, tmp_path))
     assert again.front_end == EARS[0]

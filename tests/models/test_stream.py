@@ -267,7 +267,8 @@ BAD = {
     "horizon of none": (
         lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), horizon=0), ValueError, "horizon must be at least",
     ),
-    "item": (lambda: running().reset([2]), IndexError, "out of bounds"),
+    "item": (lambda: running().reset([2]), IndexError, r"numbers from 0 to 1, got \[2\]"),
+    "item from behind": (lambda: running().reset([-1]), IndexError, r"numbers from 0 to 1, got \[-1\]"),
     "item too early": (lambda: Stream(build("convgru1d_1layer")).reset([0]), ValueError, "no items yet"),
     "save too early": (lambda: Stream(build("convgru1d_1layer")).save("x"), ValueError, "no state yet"),
 }  # fmt: skip

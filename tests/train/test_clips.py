@@ -57,7 +57,10 @@ def test_a_run_is_a_repository_that_tells_what_it_is(made):
 
 def test_predict_reads_every_form_of_clip_as_the_recipe_says(made, tmp_path):
     found = json.loads(run("predict", made / "run", made / "clips" / "light", "--json"))
-    assert [row["file"] for row in found] == ["01.gif", "02", "04.gif", "05"]  # of a folder what is no array
+    clips = [
+        made / "clips" / "light" / name for name in ("01.gif", "02", "04.gif", "05")
+    ]  # of a folder what is no array
+    assert [row["file"] for row in found] == [str(clip) for clip in clips]
     assert {row["prediction"] for row in found} == {"light"}
     clip = np.full((2, 3, 20, 40), 200, dtype="uint8")
     clip[1] = 220  # a GIF has no two frames that are alike

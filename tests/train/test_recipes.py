@@ -109,8 +109,19 @@ def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
     interrupted(lambda: train(Recipe.read(file), data=radar, out=tmp_path / "run", progress=False), saves=1)
     file.write_text(FRAMES.replace("lr = 0.01", "lr = 0.02").replace("crop = 16", "crop = 12"))
     told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
-    assert "another run; what differs: data.crop (16 there, 12 here), lr (0.01 there, 0.02 here)." in told
+    assert "another run; what differs: data.crop (16 there, 12 here), lr (0.01 there, 0.02 here), trained_on" in told
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", ["another file", "other values"])
+def test_a_run_on_other_data_is_not_gone_on_with(change, radar, tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(FRAMES)
+    command = ["train", file, "--data", radar, "--out", tmp_path / "run", "--quiet"]
+    assert run(*command) == run(*command)  # of the same data it is
+    np.save(radar / ("2.npy" if change == "another file" else "0.npy"), blobs(seed=7))
+    told = run(*command, code=1)
+    assert "another run; what differs: trained_on." in told
 
 
 def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):

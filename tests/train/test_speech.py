@@ -157,9 +157,9 @@ def test_the_run_hears_files_as_it_was_trained_to(spoken, trained, tmp_path):
     assert model.front_end == record.front_end == LogMel(rate=8000)
     files = sorted((spoken / "recordings").glob("*_0.wav"))
     rows = json.loads(run("predict", out, *files, "--json"))
-    assert [row["file"] for row in rows] == [file.name for file in files]
+    assert [row["file"] for row in rows] == [str(file) for file in files]
     names = ("zero", "one", "two")
-    right = sum(row["prediction"] == names[int(row["file"][0])] for row in rows)
+    right = sum(row["prediction"] == names[int(file.name[0])] for row, file in zip(rows, files, strict=True))
     assert round(100 * right / 6, 2) == record.metrics[0].value
     assert f"{record.metrics[0].value:.2f} %" in run("eval", out, "--data", spoken)
     assert json.loads(run("info", out, "--json"))["sound"] == record.front_end.to_json()
