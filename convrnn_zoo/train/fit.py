@@ -25,15 +25,15 @@ def fingerprint(recipe: Recipe, **others: Any) -> str:
 
 
 def checksum(*values: Tensor) -> str:
-    """A short checksum of numbers, by which a run knows its data again.
+    """A short checksum of numbers of any dtype, by which a run knows its data again.
 
     Example:
-        >>> checksum(torch.zeros(2)) == checksum(torch.zeros(1), torch.zeros(1)) != checksum(torch.ones(2))
+        >>> checksum(torch.zeros(2)) == checksum(torch.zeros(1), torch.zeros(1).bfloat16()) != checksum(torch.ones(2))
         True
     """
     digest = hashlib.sha256()
     for value in values:
-        digest.update(value.contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().double().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

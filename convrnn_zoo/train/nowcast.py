@@ -167,6 +167,6 @@ def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = Tr
     def keep(updates: int) -> None:
         write_file(model.state_dict(), out / f"update{updates:07d}.safetensors")
 
-    run, checkpoint = fingerprint(recipe), out / "last.ckpt"  # of data that are the same everywhere
+    run, checkpoint = fingerprint(recipe), out / "last.ckpt"
     fit_updates(model, recipe, batches, loss, run=run, checkpoint=checkpoint, progress=progress, after_round=keep)
     return model
