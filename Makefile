@@ -11,7 +11,7 @@ NEWEST ?= $(call python,20 19 18 17 16 15 14 13 12)
 # What runs at both ends: everything that torch, timm or the Hub's client could break.
 BOTH_ENDS := tests/layers tests/engine tests/models tests/hub tests/interop tests/test_hubconf.py \
 	$(addprefix tests/forecast/test_,cells.py forward.py published.py teacher.py) \
-	$(addprefix convrnn_zoo/,layers models hub interop)
+	$(addprefix convrnn_zoo/,layers pretrained models hub interop)
 # What of that runs at the newest end before every change lands: the files that say most in three minutes.
 SELECTION := tests/engine tests/test_hubconf.py \
 	$(addprefix tests/layers/test_,ancestor.py autocast.py equations.py module_contract.py sequence_interface.py) \
@@ -58,7 +58,7 @@ pictures: $(VENV)/.installed-dev
 	$(BIN)/convrnn-zoo demo --out docs/pictures
 
 train: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo train japanese_vowels --into convrnn_zoo/models/weights
+	$(BIN)/convrnn-zoo train japanese_vowels --into convrnn_zoo/weights
 	$(MAKE) docs
 
 bench: $(VENV)/.installed-dev

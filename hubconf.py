@@ -5,7 +5,7 @@ One entry point a registered name; ``torch.hub.list`` shows them and ``torch.hub
 
 # torch.hub takes every public callable here for an entry point: what is not one goes by a private name.
 from convrnn_zoo.models import create_model as _create_model
-from convrnn_zoo.models._registry import entry_points as _entry_points
+from convrnn_zoo.pretrained.registry import entry_points as _entry_points
 
 dependencies = ["torch", "timm", "huggingface_hub", "safetensors"]
 

@@ -27,8 +27,8 @@ from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.models import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
-from convrnn_zoo.models._published import PUBLISHED
-from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.pretrained.published import PUBLISHED
+from convrnn_zoo.pretrained.registry import entry_points
 
 from . import docstrings as reference
 from . import exports as tried

@@ -16,10 +16,10 @@ from convrnn_zoo.hub import card_text
 from convrnn_zoo.hub._files import config_text, model_config
 from convrnn_zoo.hub._push import api_of, upload
 from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
-from convrnn_zoo.models._config import CARD, CONFIG, WEIGHTS_FILE
-from convrnn_zoo.models._download import fetch
-from convrnn_zoo.models._hub_errors import Where, explained
-from convrnn_zoo.models._safetensors import read_file, sha256_of
+from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
+from convrnn_zoo.pretrained.download import fetch
+from convrnn_zoo.pretrained.hub_errors import Where, explained
+from convrnn_zoo.pretrained.state_dict import read_file, sha256_of
 
 GOLDEN = "golden.safetensors"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from convrnn_zoo.models import create_model
-from convrnn_zoo.models._published import PUBLISHED, unread_parameters
+from convrnn_zoo.pretrained.published import PUBLISHED, unread_parameters
 
 from .tables import markdown
 

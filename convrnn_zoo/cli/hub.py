@@ -7,9 +7,9 @@ import click
 from .._whole import write_text
 from ..hub import from_pretrained, push_to_hub, save_pretrained
 from ..models import HubAccessError
-from ..models._config import CARD
-from ..models._download import fetch
-from ..models._hub_errors import Where
+from ..pretrained.config import CARD
+from ..pretrained.download import fetch
+from ..pretrained.hub_errors import Where
 
 
 @click.command()

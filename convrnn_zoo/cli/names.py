@@ -9,10 +9,10 @@ import click
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
-from ..models._create import address_of
-from ..models._loading import OPENERS
-from ..models._published import PUBLISHED, unread_parameters
-from ..models._registry import build_stored, default_of
+from ..pretrained.factory import address_of
+from ..pretrained.loading import OPENERS
+from ..pretrained.published import PUBLISHED, unread_parameters
+from ..pretrained.registry import build_stored, default_of
 from ._text import columns
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a stranger's config may hold what a terminal would obey

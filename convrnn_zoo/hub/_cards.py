@@ -45,7 +45,7 @@ def check_card(card: ModelCard) -> ModelCard:
         >>> check_card(ModelCard("---\\nlicense: other\\n---\\n"))
         Traceback (most recent call last):
         ...
-        convrnn_zoo.models._errors.WeightsError: the card has faults: license 'other' needs a license_name
+        convrnn_zoo.pretrained.errors.WeightsError: the card has faults: license 'other' needs a license_name
     """
     data: Any = card.data
     faults = []

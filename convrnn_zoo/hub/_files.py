@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from .._whole import whole
 from ..models import Weights, WeightsError
-from ..models._config import CARD, CONFIG, WEIGHTS_FILE
-from ..models._hub_errors import Where, explained
-from ..models._meta import build_on_meta, check_arguments
-from ..models._registry import OF_RECORD, entry_points
-from ..models._safetensors import FLOATS, not_finite, write_file
+from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
+from ..pretrained.hub_errors import Where, explained
+from ..pretrained.meta import build_on_meta, check_arguments
+from ..pretrained.registry import OF_RECORD, entry_points
+from ..pretrained.state_dict import FLOATS, not_finite, write_file
 from ._records import card_of, record_of
 
 

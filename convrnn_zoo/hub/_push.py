@@ -13,9 +13,9 @@ from torch import nn
 
 from .._version import __version__
 from ..models import HubAccessError, Weights, WeightsError
-from ..models._config import CARD, CONFIG, WEIGHTS_FILE, read_config
-from ..models._download import fetch, retry
-from ..models._hub_errors import TRANSPORT, Where, explained
+from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE, read_config
+from ..pretrained.download import fetch, retry
+from ..pretrained.hub_errors import TRANSPORT, Where, explained
 from ._cards import check_card, model_card
 from ._files import save_pretrained
 from ._records import card_of

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..models import WeightsError
-from ..models._safetensors import not_finite
+from ..pretrained.state_dict import not_finite
 from ._hdf5 import read_hdf5
 
 logger = logging.getLogger("convrnn_zoo")

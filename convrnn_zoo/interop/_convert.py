@@ -13,7 +13,7 @@ from .._whole import whole
 from ..hub import model_card, save_pretrained
 from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
 from ..models import HubAccessError, create_model, list_models
-from ..models._safetensors import sha256_of
+from ..pretrained.state_dict import sha256_of
 from ._load import load_recognised
 from ._source import Source
 

@@ -24,7 +24,7 @@ class Entries:
         >>> entries.done()
         Traceback (most recent call last):
             ...
-        convrnn_zoo.models._errors.WeightsError: a state dict is not a valid checkpoint of example: missing: bias
+        convrnn_zoo.pretrained.errors.WeightsError: a state dict is not a valid checkpoint of example: missing: bias
     """
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
+from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
 
 
 class Carried(NamedTuple):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import _checks as check
-from ._published import unread
+from ..pretrained.published import unread
 
 
 class Down(nn.Module):

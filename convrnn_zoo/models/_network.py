@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
-from ._classifying import Classifier
-from ._levels import pool_levels
-from ._masked import run_masked
-from ._sequences import Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
+from .base.classifier import Classifier
+from .base.levels import pool_levels
+from .base.masked import run_masked
+from .base.sequences import Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
 
 
 class ConvRNNModel(Classifier):

@@ -9,11 +9,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS
 from ..layers import _checks as check
-from ._blocks import made_on
-from ._classifying import Classifier
-from ._encoder import PRE_LOGITS, FrameEncoder
-from ._levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
-from ._sequences import POOLS, Lengths, check_pool, chosen_layers, in_graph, pack, unpack
+from .base.blocks import made_on
+from .base.classifier import Classifier
+from .base.encoder import PRE_LOGITS, FrameEncoder
+from .base.levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
+from .base.sequences import POOLS, Lengths, check_pool, chosen_layers, in_graph, pack, unpack
 
 
 class VideoModel(Classifier):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
-from ._blocks import framewise, made_on
-from ._dense import DenseModel
-from ._registry import register
+from ..pretrained.registry import register
+from .base.blocks import framewise, made_on
+from .base.dense import DenseModel
 
 
 def pair(below: int, above: int) -> nn.Sequential:

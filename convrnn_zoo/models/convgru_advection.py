@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
-from ._blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
+from ..pretrained.preprocessing import Preprocessing
+from ..pretrained.registry import register
 from ._carried import Carried, carry, details_of, extrapolated, lead_times, told_of_motion
 from ._exceedance import THRESHOLDS, Exceedance, between
-from ._forecasting import FRAME_CFG, Forecaster
-from ._preprocessing import Preprocessing
-from ._registry import register
-from .motion import full_precision, sample
+from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
+from .base.forecaster import FRAME_CFG, Forecaster
+from .base.motion import full_precision, sample
 
 PATCH, STRIDE = 2, 4
 """Pixels of a frame a side that are one of the fine maps, and of these one of the coarse maps."""

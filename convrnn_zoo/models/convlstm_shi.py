@@ -3,8 +3,8 @@
 from functools import partial
 
 from ..layers.onebias import Conv2dOneBiasPeepholeLSTM
-from ._forecasting import FRAME_CFG
-from ._registry import register
+from ..pretrained.registry import register
+from .base.forecaster import FRAME_CFG
 from .forecaster import ConvRNNForecaster
 
 _DOC = """The encoder–forecaster of Shi et al. 2015: {what}.

@@ -4,8 +4,8 @@ from functools import partial
 
 from ..layers import KINDS
 from ..layers._base import SPACE
+from ..pretrained.registry import register
 from ._network import ConvRNNModel
-from ._registry import register
 
 _SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}
 _COUNTS = {1: "one layer", 2: "two layers", 3: "three layers"}

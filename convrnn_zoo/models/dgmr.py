@@ -10,12 +10,12 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
 from ..layers.relugru import Conv2dReLUGRU
-from ._blocks import Shuffle, Unshuffle, framewise
+from ..pretrained.published import Published
+from ..pretrained.registry import register
 from ._dgmr_blocks import Down, MixedAttention, Residual, Widen, once_counted
-from ._ensemble import EnsembleForecaster
-from ._forecasting import FRAME_CFG
-from ._published import Published
-from ._registry import register
+from .base.blocks import Shuffle, Unshuffle, framewise
+from .base.ensemble import EnsembleForecaster
+from .base.forecaster import FRAME_CFG
 
 
 class Context(nn.Module):

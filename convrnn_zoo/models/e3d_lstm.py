@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.e3dlstm import E3DLSTMCell
-from ._autoregressive import Delta, StackedCells, State
-from ._blocks import map_of, unread_weights
-from ._forecasting import FRAME_CFG
-from ._openstl_releases import release
-from ._registry import register
+from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register
+from .base.autoregressive import Delta, StackedCells, State
+from .base.blocks import map_of, unread_weights
+from .base.forecaster import FRAME_CFG
 
 
 class E3DLSTM(StackedCells):
@@ -26,7 +26,7 @@ class E3DLSTM(StackedCells):
 
     Args:
         img_size: height and width of the frames that the norms are for, or one number for both.
-        …: as for :class:`~convrnn_zoo.models._autoregressive.StackedCells`.
+        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
 
     References:
         Wang, Y. et al. (2019). Eidetic 3D LSTM: A Model for Video Prediction and Beyond.

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..layers import KINDS, ConvRNNBase
 from ..layers import _checks as check
-from ._blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise
-from ._forecasting import FRAME_CFG, Forecaster
-from ._registry import register
+from ..pretrained.registry import register
+from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise
+from .base.forecaster import FRAME_CFG, Forecaster
 
 
 class ConvRNNForecaster(Forecaster):

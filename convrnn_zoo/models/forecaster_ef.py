@@ -10,10 +10,10 @@ from torch import nn
 from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
-from ._blocks import Unroll, stage
-from ._forecasting import FRAME_CFG
-from ._pyramid import PyramidForecaster
-from ._registry import register
+from ..pretrained.registry import register
+from .base.blocks import Unroll, stage
+from .base.forecaster import FRAME_CFG
+from .base.pyramid import PyramidForecaster
 
 
 def encoder_forecaster(
@@ -33,7 +33,7 @@ def encoder_forecaster(
         cell: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTMCell` or the GRU's.
         hidden_channels: multiples of 32, or at most 32.
         kernel_size: kernel of the recurrent layers.
-        …: as for :class:`~convrnn_zoo.models._pyramid.PyramidForecaster`.
+        …: as for :class:`~convrnn_zoo.models.base.pyramid.PyramidForecaster`.
 
     Example:
         >>> model = encoder_forecaster(Conv2dGroupNormGRUCell, hidden_channels=(4, 6, 6))

@@ -9,10 +9,10 @@ from torch import nn
 
 from ..layers import _checks as check
 from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
-from ._blocks import Unroll, stage
-from ._forecasting import FRAME_CFG
-from ._pyramid import PyramidForecaster
-from ._registry import register
+from ..pretrained.registry import register
+from .base.blocks import Unroll, stage
+from .base.forecaster import FRAME_CFG
+from .base.pyramid import PyramidForecaster
 
 
 def convgru_layers(below: Sequence[int], widths: Sequence[int], **made: Any) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -49,7 +49,7 @@ def hko7(
 
     Args:
         layers: :func:`convgru_layers` or :func:`trajgru_layers`.
-        …: as for :class:`~convrnn_zoo.models._pyramid.PyramidForecaster`.
+        …: as for :class:`~convrnn_zoo.models.base.pyramid.PyramidForecaster`.
 
     Example:
         >>> model = hko7(trajgru_layers, hidden_channels=(4, 6, 6))

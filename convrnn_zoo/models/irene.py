@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
-from ._blocks import Shuffle, Unshuffle
-from ._ensemble import EnsembleForecaster
-from ._forecasting import FRAME_CFG
-from ._published import Published
-from ._registry import register
+from ..pretrained.published import Published
+from ..pretrained.registry import register
+from .base.blocks import Shuffle, Unshuffle
+from .base.ensemble import EnsembleForecaster
+from .base.forecaster import FRAME_CFG
 
 
 class ConvGRUEnsemble(EnsembleForecaster):

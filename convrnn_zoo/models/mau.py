@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers.mau import MAUCell
-from ._autoregressive import AutoregressiveForecaster, Delta, State
-from ._blocks import map_of, stage, unread_weights
-from ._forecasting import FRAME_CFG
-from ._openstl_releases import release
-from ._registry import register
+from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register
+from .base.autoregressive import AutoregressiveForecaster, Delta, State
+from .base.blocks import map_of, stage, unread_weights
+from .base.forecaster import FRAME_CFG
 
 
 class MAU(AutoregressiveForecaster):

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
-from ._autoregressive import Delta, State
-from ._blocks import map_of, unread_weights
-from ._forecasting import FRAME_CFG
-from ._openstl_releases import release
-from ._registry import register
+from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register
+from .base.autoregressive import Delta, State
+from .base.blocks import map_of, unread_weights
+from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
 
 
@@ -29,7 +29,7 @@ class MIM(PredRNN):
     Args:
         img_size: height and width of the frames that the peepholes, and the norms, are for, or one number for both.
         carry_memory: whether a call begins with the memories that the call before has left.
-        …: as for :class:`~convrnn_zoo.models._autoregressive.StackedCells`, with two layers or more of one width.
+        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with two layers or more of one width.
 
     References:
         Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity

@@ -5,16 +5,16 @@ from functools import partial
 from torch import Tensor
 
 from ..layers.mapnorm import Conv2dMapNormLSTMCell
-from ._autoregressive import Delta, StackedCells, State
-from ._forecasting import FRAME_CFG
-from ._openstl_releases import release
-from ._registry import register
+from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register
+from .base.autoregressive import Delta, StackedCells, State
+from .base.forecaster import FRAME_CFG
 
 
 class OpenSTLConvLSTM(StackedCells):
     """A stack of ConvLSTM cells that reads its own forecast: OpenSTL's ConvLSTM, without its dead parameters.
 
-    No biases. The arguments are those of :class:`~convrnn_zoo.models._autoregressive.StackedCells`.
+    No biases. The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
 
     References:
         Tan, C. et al. (2023). OpenSTL: A Comprehensive Benchmark of Spatio-Temporal Predictive Learning, tables 2

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasLSTMCell
 from ..layers.phycell import PhyCell, moments
-from ._autoregressive import AutoregressiveForecaster, Delta, State
-from ._blocks import NEGATIVE_SLOPE
-from ._forecasting import FRAME_CFG
-from ._openstl_releases import release
-from ._registry import register
+from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register
+from .base.autoregressive import AutoregressiveForecaster, Delta, State
+from .base.blocks import NEGATIVE_SLOPE
+from .base.forecaster import FRAME_CFG
 
 GROUPS = 16
 """Of the norms behind the convolutions of maps, where they divide the channels; else there is one."""

@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 from ..layers import ConvRNNCellBase
 from ..layers.stlstm import STLSTMCell
-from ._autoregressive import Delta, StackedCells, State
-from ._forecasting import FRAME_CFG
-from ._openstl_releases import release
-from ._registry import register
+from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register
+from .base.autoregressive import Delta, StackedCells, State
+from .base.forecaster import FRAME_CFG
 
 
 class PredRNN(StackedCells):
     """A stack of ST-LSTM cells whose second memory zigzags through the layers and on to the next step.
 
-    The arguments are those of :class:`~convrnn_zoo.models._autoregressive.StackedCells`; the widths of all layers must
-    be equal, since the memory that goes through them has one.
+    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`; the widths of all layers
+    must be equal, since the memory that goes through them has one.
 
     References:
         Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal

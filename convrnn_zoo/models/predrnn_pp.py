@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from ..layers.causallstm import CausalLSTMCell, GradientHighwayCell
-from ._autoregressive import Delta, State
-from ._blocks import unread_weights
-from ._forecasting import FRAME_CFG
-from ._openstl_releases import release
-from ._registry import register
+from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register
+from .base.autoregressive import Delta, State
+from .base.blocks import unread_weights
+from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
 
 
 class PredRNNPP(PredRNN):
     """A stack of causal LSTM cells, and a gradient highway between the first and the second of them.
 
-    The arguments are those of :class:`~convrnn_zoo.models._autoregressive.StackedCells`, with two layers or more of one
-    width. ``unread`` holds the kernels that OpenSTL's code makes in every cell (its ``conv_o``) and never reads: a
+    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with two layers or more of
+    one width. ``unread`` holds the kernels that OpenSTL's code makes in every cell (its ``conv_o``) and never reads: a
     checkpoint has them, nothing depends on them, and training leaves them alone.
 
     References:

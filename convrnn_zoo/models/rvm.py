@@ -11,13 +11,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
-from ._blocks import framewise, made_on
-from ._dense import DenseModel
-from ._encoder import FrameEncoder
-from ._levels import check_clips
-from ._masked import run_lengths
-from ._registry import register
-from ._sequences import Lengths, valid_steps
+from ..pretrained.registry import register
+from .base.blocks import framewise, made_on
+from .base.dense import DenseModel
+from .base.encoder import FrameEncoder
+from .base.levels import check_clips
+from .base.masked import run_lengths
+from .base.sequences import Lengths, valid_steps
 from .video import cfg_of
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
-from ._blocks import made_on
-from ._registry import register
-from ._series import ImageSeriesModel, Series
+from ..pretrained.registry import register
+from .base.blocks import made_on
+from .base.series import ImageSeriesModel, Series
 
 GROUPS = 4
 """Of the group norms of the U-Net's encoder."""

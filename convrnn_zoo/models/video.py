@@ -5,10 +5,10 @@ from typing import Any
 
 import timm
 
-from ._base import ZooModel
-from ._create import create_model
-from ._registry import register
+from ..pretrained.factory import create_model
+from ..pretrained.registry import register
 from ._video import VideoModel
+from .base.model import ZooModel
 
 GENERIC = "video_convrnn"
 

@@ -19,7 +19,7 @@ from ..layers import ConvRNNCellBase
 from ..layers._checks import choice
 from ..layers._position import MapNormed
 from ..models import EnsembleForecaster, Forecaster, ZooModel
-from ..models._series import ImageSeriesModel
+from ..models.base.series import ImageSeriesModel
 from ..models.convgru_advection import ConvGRUAdvection
 from ..models.e3d_lstm import E3DLSTM
 from ..models.mau import MAU

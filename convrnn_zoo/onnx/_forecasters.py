@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..models import AutoregressiveForecaster, ConvRNNForecaster, Forecaster
-from ..models._autoregressive import StackedCells
-from ..models._blocks import constant_input
-from ..models._pyramid import PyramidForecaster
+from ..models.base.autoregressive import StackedCells
+from ..models.base.blocks import constant_input
+from ..models.base.pyramid import PyramidForecaster
 from ._errors import ExportError
 from ._layers import Called, Stack, loops_in_graph
 from ._plan import BATCH, TIME, Axis, Part, Plan, Port, Runs, Sizes, Trial, space, state_ports, states_out

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..models._series import ImageSeriesModel
+from ..models.base.series import ImageSeriesModel
 from ..models.bcdunet import BCDUNet
 from ._errors import ExportError
 from ._layers import Called

@@ -14,9 +14,9 @@ from ..layers._base import DirectionWeights, Equations
 from ..layers._conv import same_padding
 from ..layers._plain import plain_step
 from ..layers._state import pack_state, unpack_state
-from ..models._blocks import Unroll
-from ..models._encoder import FrameEncoder
-from ..models._sequences import valid_steps
+from ..models.base.blocks import Unroll
+from ..models.base.encoder import FrameEncoder
+from ..models.base.sequences import valid_steps
 from ._scan import Maps, scan
 
 
@@ -110,7 +110,7 @@ class Stack(nn.Module):
         return [y.transpose(0, 1) for y in outputs] if self.batch_first else outputs, state
 
     def run_masked(self, x: Tensor, hx: Any, lengths: Tensor) -> tuple[list[Tensor], Any]:
-        """The same of sequences of these lengths; see :mod:`convrnn_zoo.models._masked`."""
+        """The same of sequences of these lengths; see :mod:`convrnn_zoo.models.base.masked`."""
         return self.forward_layers(x, hx, valid=valid_steps(x, lengths))
 
     def unpacked(self, hx: Any, like: Tensor) -> list[Maps]:

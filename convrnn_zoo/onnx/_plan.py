@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..models._sequences import valid_steps
+from ..models.base.sequences import valid_steps
 
 Values = Mapping[str, Tensor]
 Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import ConvRNNModel, VideoModel
-from ..models._blocks import Unroll
-from ..models._sequences import POOLS
+from ..models.base.blocks import Unroll
+from ..models.base.sequences import POOLS
 from ..models.rvm import RecurrentDecoderModel
 from ._errors import ExportError
 from ._layers import OneStep, Stack, loops_in_graph

@@ -7,7 +7,7 @@ import torch
 from ..layers import ConvRNNBase
 from ..layers._conv import same_padding
 from ..models import VideoModel
-from ..models._blocks import Unroll
+from ..models.base.blocks import Unroll
 from ..models.rvm import RecurrentDecoderModel
 from ._plan import Axis, space
 

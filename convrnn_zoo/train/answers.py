@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._whole import check_end
 from ..models import Stream
-from ..models._base import evaluating
+from ..models.base.model import evaluating
 from .pictures import DRAWN, new_figure, save_figure
 
 NAMED = 0.15

@@ -14,7 +14,7 @@ from ..data.radar import COARSEN, STEP, read_events
 from ..data.rain_events import EVENTS, TEST_DAYS, load_event
 from ..models import Weights
 from ..models._exceedance import THRESHOLDS
-from ..models._safetensors import write_file
+from ..pretrained.state_dict import write_file
 from .fit import fingerprint
 from .nowcast_scores import SPLIT, metrics_of, score_nowcast
 from .optimizers import fit_updates

@@ -7,7 +7,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from ..models import Forecaster, VideoModel, ZooModel, from_pretrained
-from ..models._fitting import compare, fit
+from ..pretrained.adapt import compare, fit
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from .._whole import write_text
 from ..hub import save_pretrained
 from ..hub._files import model_config
 from ..models import Metric, Weights, ZooModel
-from ..models._config import WEIGHTS_FILE
-from ..models._safetensors import write_file
+from ..pretrained.config import WEIGHTS_FILE
+from ..pretrained.state_dict import write_file
 from .recipe import RECIPES, Recipe
 
 RECORD, RECIPE = "record.json", "recipe.toml"

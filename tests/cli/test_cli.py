@@ -14,7 +14,7 @@ from convrnn_zoo.cli._text import columns
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.interop import SOURCES
-from convrnn_zoo.models._published import PUBLISHED
+from convrnn_zoo.pretrained.published import PUBLISHED
 from tests.command_line import run
 
 RECORD = convrnn_zoo.WEIGHTS[NAME]

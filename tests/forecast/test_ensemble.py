@@ -5,9 +5,9 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.models._ensemble import EnsembleForecaster
-from convrnn_zoo.models._published import PUBLISHED, unread_parameters
-from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.models.base.ensemble import EnsembleForecaster
+from convrnn_zoo.pretrained.published import PUBLISHED, unread_parameters
+from convrnn_zoo.pretrained.registry import entry_points
 
 from .helpers import FULL, NAMES, tiny
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.models.motion import estimate_motion, fill_unknown, sample, trajectories
+from convrnn_zoo.models.base.motion import estimate_motion, fill_unknown, sample, trajectories
 
 HEIGHT, WIDTH = 112, 128
 Y, X = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")

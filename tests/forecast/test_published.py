@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
-from convrnn_zoo.models._published import unread_parameters
-from convrnn_zoo.models._registry import entry_points
 from convrnn_zoo.models.openstl import OpenSTLConvLSTM
 from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
+from convrnn_zoo.pretrained.published import unread_parameters
+from convrnn_zoo.pretrained.registry import entry_points
 
 from .helpers import FULL, NAMES, count
 

@@ -45,7 +45,7 @@ def loopback_only(monkeypatch):
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     """What is tried again is tried again soon."""
-    monkeypatch.setattr(convrnn_zoo.models._download, "_WAIT", 0.01)
+    monkeypatch.setattr(convrnn_zoo.pretrained.download, "_WAIT", 0.01)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from timm.models import PretrainedCfg
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Metric, Weights
-from convrnn_zoo.models import _weights
-from convrnn_zoo.models._safetensors import sha256_of
+from convrnn_zoo.pretrained import weights as _weights
+from convrnn_zoo.pretrained.state_dict import sha256_of
 
 NAME = "convgru1d_bi_2layer.example"
 

@@ -13,7 +13,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, from_pretrained
-from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.pretrained.registry import entry_points
 
 from .examples import files, make
 
@@ -224,6 +224,6 @@ def test_no_architecture_reads_pickles_through_timm(saved, tmp_path):
 
 def test_a_branch_that_moves_between_config_and_weights_is_not_mixed(hub, saved, tmp_path):
     repo = hub.store.create("alice/moving", saved)
-    opened = convrnn_zoo.models._loading.open_repository("alice/moving")
+    opened = convrnn_zoo.pretrained.loading.open_repository("alice/moving")
     repo.commit(files(make(num_classes=4), tmp_path / "other"))
-    assert convrnn_zoo.models._registry.build_stored(opened).num_classes == 3
+    assert convrnn_zoo.pretrained.registry.build_stored(opened).num_classes == 3

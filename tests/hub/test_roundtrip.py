@@ -10,7 +10,8 @@ from huggingface_hub import HfApi
 
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
-from convrnn_zoo.models import _loading, _registry
+from convrnn_zoo.pretrained import loading as _loading
+from convrnn_zoo.pretrained import registry as _registry
 
 from .examples import assert_same, changed, files, labels, make, marked, representatives
 

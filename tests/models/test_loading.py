@@ -9,9 +9,10 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models import _loading, _weights
-from convrnn_zoo.models._safetensors import sha256_of
 from convrnn_zoo.models.convgru_advection import ConvGRUAdvection
+from convrnn_zoo.pretrained import loading as _loading
+from convrnn_zoo.pretrained import weights as _weights
+from convrnn_zoo.pretrained.state_dict import sha256_of
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 CLASSIFIERS = pytest.mark.parametrize(

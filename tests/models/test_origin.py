@@ -11,7 +11,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.hub._cards import BEGIN, END
-from convrnn_zoo.models._registry import default_of
+from convrnn_zoo.pretrained.registry import default_of
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"

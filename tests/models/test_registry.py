@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
 from convrnn_zoo.models import convrnn
-from convrnn_zoo.models._registry import entry_points, register
+from convrnn_zoo.pretrained.registry import entry_points, register
 
 NAMES = convrnn_zoo.list_models()
 CORE = [n for n in NAMES if entry_points()[n].__module__ == convrnn.__name__]

@@ -9,8 +9,8 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import models
 from convrnn_zoo.layers import KINDS
-from convrnn_zoo.models._registry import entry_points
-from convrnn_zoo.models._stream import Stream
+from convrnn_zoo.models.base.stream import Stream
+from convrnn_zoo.pretrained.registry import entry_points
 from tests.registry import on_meta
 
 NAMES = list(entry_points())

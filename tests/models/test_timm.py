@@ -12,8 +12,8 @@ from timm.utils import ModelEmaV3, freeze, unfreeze
 
 import convrnn_zoo
 from convrnn_zoo import ConvRNNModel, Forecaster
-from convrnn_zoo.models._dense import DenseModel
-from convrnn_zoo.models._encoder import FrameEncoder
+from convrnn_zoo.models.base.dense import DenseModel
+from convrnn_zoo.models.base.encoder import FrameEncoder
 from tests.hub.examples import sizes, weight
 from tests.registry import on_meta
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 import convrnn_zoo
 from convrnn_zoo.models import utae
-from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.pretrained.registry import entry_points
 
 NAMES = [n for n in convrnn_zoo.list_models() if entry_points()[n].__module__ == utae.__name__]
 REFERENCE = Path(__file__).parent / "reference"

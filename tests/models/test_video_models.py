@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import convrnn_zoo
 from convrnn_zoo.models import video
-from convrnn_zoo.models._registry import entry_points
+from convrnn_zoo.pretrained.registry import entry_points
 
 VGG_HAS_MAPS = hasattr(timm.models.VGG, "forward_intermediates")
 NAMES = [n for n in convrnn_zoo.list_models() if entry_points()[n].__module__ == video.__name__]

@@ -10,7 +10,7 @@ from torch import nn
 
 import convrnn_zoo
 from convrnn_zoo import ConvRNNModel, Forecaster
-from convrnn_zoo.models._dense import DenseModel
+from convrnn_zoo.models.base.dense import DenseModel
 
 MODELS: dict[str, nn.Module] = {n: convrnn_zoo.create_model(n, device="meta") for n in convrnn_zoo.list_models()}
 """Every architecture, without memory for its weights."""

@@ -10,7 +10,7 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models import _encoder
+from convrnn_zoo.models.base import encoder as _encoder
 from convrnn_zoo.train import Recipe, classify, fit, train
 from convrnn_zoo.train.parts import standard_of, statistics_of
 from tests.command_line import run

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 
-from convrnn_zoo.models._safetensors import write_file
+from convrnn_zoo.pretrained.state_dict import write_file
 from convrnn_zoo.train import Recipe, fit, train
 from convrnn_zoo.train.pictures import save
 from convrnn_zoo.train.scores import curves

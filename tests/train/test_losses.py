@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from convrnn_zoo.models._preprocessing import ACTIVATIONS
+from convrnn_zoo.pretrained.preprocessing import ACTIVATIONS
 from convrnn_zoo.train.losses import LOSSES, decoupling
 from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
 from tests.forecast.recipes import SAMPLING_ARGS

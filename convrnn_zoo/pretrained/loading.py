@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ._config import CONFIG, WEIGHTS_FILE, Config, read_config
-from ._download import Token, commit_of, fetch, is_commit
-from ._errors import HubAccessError, WeightsError
-from ._fitting import compare, fit
-from ._hub_errors import Where
-from ._meta import build_on_meta
-from ._published import PUBLISHED
-from ._safetensors import FLOATS, not_finite, read_file
-from ._weights import WEIGHTS, Weights
+from .adapt import compare, fit
+from .config import CONFIG, WEIGHTS_FILE, Config, read_config
+from .download import Token, commit_of, fetch, is_commit
+from .errors import HubAccessError, WeightsError
+from .hub_errors import Where
+from .meta import build_on_meta
+from .published import PUBLISHED
+from .state_dict import FLOATS, not_finite, read_file
+from .weights import WEIGHTS, Weights
 
 Model = TypeVar("Model", bound=nn.Module)
 

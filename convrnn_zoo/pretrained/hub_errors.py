@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ._errors import ConvRNNHubError, HubAccessError, WeightsError
+from .errors import ConvRNNHubError, HubAccessError, WeightsError
 
 TRANSPORT: type[Exception] = [
     kind for kind in HfHubHTTPError.__mro__ if kind.__module__.split(".")[0] not in ("huggingface_hub", "builtins")

@@ -1,6 +1,6 @@
 """What OpenSTL publishes for its recurrent models."""
 
-from ._published import Published
+from .published import Published
 
 
 def release(stem: str, patch_size: int = 4, *, epochs: tuple[int, ...] = (200, 2000), remarks: str = "") -> Published:

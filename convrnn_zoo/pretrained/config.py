@@ -8,11 +8,14 @@ from typing import Any
 
 from timm.models import PretrainedCfg
 
-from ._errors import WeightsError
-from ._log_mel import LogMel
-from ._meta import check_arguments
-from ._preprocessing import Preprocessing
-from ._weights import Weights
+from .errors import WeightsError
+from .log_mel import LogMel
+from .meta import check_arguments
+from .preprocessing import Preprocessing
+from .weights import Weights
+
+HEAD_CFG_KEYS = ("label_names", "label_descriptions")
+"""Keys of timm's pretrained cfg that describe the outputs of a classifier."""
 
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 _LONGEST = 2**20

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers import ConvRNNBase
-from ..layers._scan import scan
-from ..layers._state import pack_state, unpack_state
-from ._sequences import in_graph, pack, unpack, valid_steps
+from ...layers import ConvRNNBase
+from ...layers._scan import scan
+from ...layers._state import pack_state, unpack_state
+from .sequences import in_graph, pack, unpack, valid_steps
 
 State = tuple[Tensor, ...]  # by a name: torch 2.6 compiles no inner function that spells it out
 

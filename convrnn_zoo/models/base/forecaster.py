@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import _checks as check
-from ._base import ZooModel, evaluating
+from ...layers import _checks as check
+from .model import ZooModel, evaluating
 
 FRAME_CFG = {
     "input_size": (1, 64, 64),

@@ -10,15 +10,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvRNNBase
-from ..layers import _checks as check
-from ._classifying import Classifier
-from ._dense import DenseModel
-from ._errors import WeightsError
-from ._nested import State, mapped, named, nested
-from ._running import RUNNING_POOLS
-from ._safetensors import plain, read_file, write_file
-from ._sequences import Lengths
+from ...layers import ConvRNNBase
+from ...layers import _checks as check
+from ...pretrained.errors import WeightsError
+from ...pretrained.state_dict import plain, read_file, write_file
+from .classifier import Classifier
+from .dense import DenseModel
+from .nested import State, mapped, named, nested
+from .running import RUNNING_POOLS
+from .sequences import Lengths
 
 
 class Stream:

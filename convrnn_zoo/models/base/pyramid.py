@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._blocks import constant_input, framewise
-from ._forecasting import Forecaster
+from .blocks import constant_input, framewise
+from .forecaster import Forecaster
 
 
 class PyramidForecaster(Forecaster):
@@ -16,7 +16,7 @@ class PyramidForecaster(Forecaster):
     has no input: where things move as a whole guides where details go (Shi et al. 2017, section 3.1).
 
     Args:
-        in_chans, horizon, reduction, num_classes: see :class:`~convrnn_zoo.models._forecasting.Forecaster`.
+        in_chans, horizon, reduction, num_classes: see :class:`~convrnn_zoo.models.base.forecaster.Forecaster`.
         downs: modules of single frames, one in front of each layer of the encoder.
         encoder: layers, called as ``output, state = layer(input, None)`` on ``(T, N, C, H, W)``.
         forecaster: as many, the lowest first, called as ``layer(input, state)``; the first is fed ones, of one channel.

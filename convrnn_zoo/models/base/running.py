@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ._sequences import POOLS
+from .sequences import POOLS
 
 RunningPool = Callable[[Tensor | None, Tensor, Tensor, Tensor], Tensor]
 """Takes what was pooled before, ``(N, F)`` or None, the steps with this piece ``(N,)``, the piece ``(N, T, F, *S)``
@@ -32,4 +32,4 @@ RUNNING_POOLS: dict[str, RunningPool] = {
     "max": _running("max", lambda before, new, share: torch.maximum(before, new)),
     "last": _running("last", lambda before, new, share: new),
 }
-"""By the names of :data:`~convrnn_zoo.models._sequences.POOLS`."""
+"""By the names of :data:`~convrnn_zoo.models.base.sequences.POOLS`."""

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..layers import _checks as check
-from ._log_mel import LogMel
-from ._preprocessing import Preprocessing
-from ._sequences import check_pool
-from ._weights import Weights
-
-OF_HEAD = ("label_names", "label_descriptions")
-"""What a cfg of timm's says of a classifier's outputs."""
+from ...layers import _checks as check
+from ...pretrained.config import HEAD_CFG_KEYS
+from ...pretrained.log_mel import LogMel
+from ...pretrained.preprocessing import Preprocessing
+from ...pretrained.weights import Weights
+from .sequences import check_pool
 
 
 class ZooModel(nn.Module):
@@ -78,7 +76,7 @@ class HeadedModel(ZooModel):
             self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
         self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
-        for key in OF_HEAD:  # what timm's cfg says of the outputs of a head that is no longer there
+        for key in HEAD_CFG_KEYS:  # what timm's cfg says of the outputs of a head that is no longer there
             getattr(self, "pretrained_cfg", {}).pop(key, None)
 
 

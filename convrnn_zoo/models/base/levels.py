@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..layers import _checks as check
-from ._blocks import framewise
-from ._masked import run_masked
-from ._sequences import POOLS, Lengths, check_lengths, unpack, valid_steps
+from ...layers import _checks as check
+from .blocks import framewise
+from .masked import run_masked
+from .sequences import POOLS, Lengths, check_lengths, unpack, valid_steps
 
 
 def run_levels(
@@ -25,7 +25,7 @@ def run_levels(
         posts: modules of single frames, one behind each layer.
         maps: ``(N, T, C_l, H_l, W_l)`` or packed, one a level.
         hx: the state of the one layer, or a list of one a layer; None for zeros.
-        lengths: of padded maps, where a graph is being made; see :func:`~convrnn_zoo.models._masked.run_masked`.
+        lengths: of padded maps, where a graph is being made; see :func:`~convrnn_zoo.models.base.masked.run_masked`.
     """
     given = [hx] if len(maps) == 1 else [None] * len(maps) if hx is None else list(hx)
     outputs: list[Any] = []
@@ -73,7 +73,7 @@ def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, l
 def pool_levels(
     levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int, ndim: int = 2
 ) -> list[Tensor]:
-    """``(N, F_l)`` of each level, by a pool of :data:`~convrnn_zoo.models._sequences.POOLS`.
+    """``(N, F_l)`` of each level, by a pool of :data:`~convrnn_zoo.models.base.sequences.POOLS`.
 
     A level is ``(N, T, F_l, *S_l)`` with maps of `ndim` dimensions, one frame each ``(N, F_l, *S_l)``, or packed.
     """

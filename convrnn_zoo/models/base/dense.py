@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._base import HeadedModel
-from ._blocks import framewise
-from ._classifying import Classifier
-from ._sequences import check_format, chosen_layers
+from .blocks import framewise
+from .classifier import Classifier
+from .model import HeadedModel
+from .sequences import check_format, chosen_layers
 
 
 class DenseModel(HeadedModel):

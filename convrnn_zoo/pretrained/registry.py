@@ -14,13 +14,12 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models import model_entrypoint as timm_entrypoint
 from torch import nn
 
-from ._base import OF_HEAD
-from ._config import Config
-from ._errors import WeightsError
-from ._loading import OPENERS, Source, find, load, refuse_detours
-from ._meta import build_on_meta
-from ._published import PUBLISHED, Published
-from ._weights import WEIGHTS, Weights
+from .config import HEAD_CFG_KEYS, Config
+from .errors import WeightsError
+from .loading import OPENERS, Source, find, load, refuse_detours
+from .meta import build_on_meta
+from .published import PUBLISHED, Published
+from .weights import WEIGHTS, Weights
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -153,7 +152,7 @@ def _build(
         built.front_end = ear if ear and ear.bands == built.in_chans else None
         if said.args not in (None, built.model_args):
             # For another head or other sizes: what was said of the weights is not said of these.
-            untold.update(OF_RECORD, () if built.num_classes == cfg["num_classes"] else OF_HEAD)
+            untold.update(OF_RECORD, () if built.num_classes == cfg["num_classes"] else HEAD_CFG_KEYS)
         elif pretrained:
             built.record = said.record
         if features["out_indices"] is None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
-from ..layers import _checks as check
-from ..layers._base import SPACE
-from ._base import HeadedModel, evaluating
-from ._sequences import Lengths, check_format, chosen_layers
+from ...layers import _checks as check
+from ...layers._base import SPACE
+from .model import HeadedModel, evaluating
+from .sequences import Lengths, check_format, chosen_layers
 
 
 class Prediction(NamedTuple):

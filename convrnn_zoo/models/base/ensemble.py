@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..layers import _checks as check
-from ._forecasting import Forecaster
+from ...layers import _checks as check
+from .forecaster import Forecaster
 
 
 class EnsembleForecaster(Forecaster):

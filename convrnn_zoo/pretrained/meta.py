@@ -15,7 +15,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from ._errors import WeightsError
+from .errors import WeightsError
 
 _LIMIT: ContextVar[int] = ContextVar("limit", default=4 * 2**30)
 _MOST_TENSORS = 10_000

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from ..layers import ConvRNNBase
-from ..layers import _checks as check
-from ._dense import DenseModel
-from ._masked import run_masked
-from ._sequences import Lengths, check_lengths, in_graph, pack, valid_steps
+from ...layers import ConvRNNBase
+from ...layers import _checks as check
+from .dense import DenseModel
+from .masked import run_masked
+from .sequences import Lengths, check_lengths, in_graph, pack, valid_steps
 
 
 class PackedSeries(NamedTuple):

@@ -14,10 +14,10 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, t
 from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled, RevisionNotFoundError
 
 from .._version import __version__
-from ._errors import WeightsError
-from ._hub_errors import CLIENT_ERRORS, TRANSPORT, Where, explain, explained, may_pass
-from ._meta import check_size
-from ._safetensors import sha256_of
+from .errors import WeightsError
+from .hub_errors import CLIENT_ERRORS, TRANSPORT, Where, explain, explained, may_pass
+from .meta import check_size
+from .state_dict import sha256_of
 
 logger = logging.getLogger("convrnn_zoo")
 Token = str | bool | None

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ._errors import WeightsError
-from ._safetensors import FLOATS
+from .errors import WeightsError
+from .state_dict import FLOATS
 
 logger = logging.getLogger("convrnn_zoo")
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers import _checks as check
-from ._strict import Entries, check_number
+from .typed import Entries, check_number
 
 
 @dataclass(frozen=True, kw_only=True)

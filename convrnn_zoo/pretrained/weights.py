@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .._whole import whole
-from ._log_mel import LogMel
-from ._meta import check_arguments
-from ._preprocessing import Preprocessing
-from ._strict import read
+from .log_mel import LogMel
+from .meta import check_arguments
+from .preprocessing import Preprocessing
+from .typed import read
 
-DIRECTORY = Path(__file__).parent / "weights"
+DIRECTORY = Path(__file__).parent.parent / "weights"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import ConvRNNCellBase
-from ..layers import _checks as check
-from ..layers._position import MapNormed
-from ._blocks import Shuffle, Unshuffle, map_of
-from ._forecasting import Forecaster
+from ...layers import ConvRNNCellBase
+from ...layers import _checks as check
+from ...layers._position import MapNormed
+from .blocks import Shuffle, Unshuffle, map_of
+from .forecaster import Forecaster
 
 State = tuple[Tensor, ...]
 Delta = tuple[Tensor, Tensor]

@@ -3,16 +3,18 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import timm
 from torch import nn
 
-from ._base import ZooModel
-from ._errors import WeightsError
-from ._loading import OPENERS, load_weights
-from ._meta import size_limit
-from ._registry import build_stored, choose_weights, entry_points
+from .errors import WeightsError
+from .loading import OPENERS, load_weights
+from .meta import size_limit
+from .registry import build_stored, choose_weights, entry_points
+
+if TYPE_CHECKING:
+    from ..models.base.model import ZooModel
 
 Pretrained = bool | str
 
@@ -22,7 +24,7 @@ def create_model(
     name: str, pretrained: Pretrained = False, *, features_only: Literal[True], **kwargs: Any
 ) -> nn.Module: ...
 @overload
-def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> ZooModel: ...
+def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> "ZooModel": ...
 def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> nn.Module:
     """A model of the zoo by name: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
 
@@ -85,7 +87,7 @@ def from_pretrained(
     cache_dir: str | os.PathLike[str] | None = None,
     max_bytes: int | None = None,
     **kwargs: Any,
-) -> ZooModel: ...
+) -> "ZooModel": ...
 def from_pretrained(
     repo_id_or_dir: str | os.PathLike[str],
     *,

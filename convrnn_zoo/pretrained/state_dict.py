@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .._whole import whole
-from ._errors import HubAccessError, WeightsError
-from ._meta import check_size
+from .errors import HubAccessError, WeightsError
+from .meta import check_size
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 

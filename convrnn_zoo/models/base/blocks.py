@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import _checks as check
-from ._published import unread
+from ...layers import _checks as check
+from ...pretrained.published import unread
 
 NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs behind convolutions of frames."""
@@ -67,7 +67,7 @@ def map_of(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
 
 
 def unread_weights(shapes: Sequence[Sequence[int]], **made: Any) -> nn.Module:
-    """Zeros of these shapes that nothing reads, in one :func:`~convrnn_zoo.models._published.unread` module."""
+    """Zeros of these shapes that nothing reads, in one :func:`~convrnn_zoo.pretrained.published.unread` module."""
     return unread(nn.ParameterList(torch.zeros(*shape, **made) for shape in shapes))
 
 

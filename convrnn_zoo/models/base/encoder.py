@@ -10,7 +10,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import _checks as check
+from ...layers import _checks as check
 
 PRE_LOGITS = "pre_logits"
 """The level that is not a map but the features in front of timm's classifier, such as fc7 of a VGG."""

@@ -59,7 +59,7 @@ class Published:
 
 
 PUBLISHED: dict[str, Published] = {}
-"""By the name of the architecture; :func:`~convrnn_zoo.models._registry.register` fills it."""
+"""By the name of the architecture; :func:`~convrnn_zoo.pretrained.registry.register` fills it."""
 
 
 def unread(module: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..layers import _checks as check
-from ._strict import Entries, check_number
+from .typed import Entries, check_number
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 _NO_ECHO = 1e-16

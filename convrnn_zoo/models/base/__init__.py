@@ -1,0 +1,1 @@
+"""Base classes and parts that the architectures share."""
