@@ -2,7 +2,6 @@
 
 import os
 from importlib import metadata
-from pathlib import Path
 
 # The tests are many and tiny: waking a second thread costs more than it brings. Processes that they start inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,19 +10,6 @@ import pytest
 import torch
 
 collect_ignore = ["tests/timm_contract"]  # not tests: it puts the zoo's names in place of timm's, for all that follows
-
-
-SLOW = [
-    line for line in Path(__file__).with_name("tests").joinpath("slow.txt").read_text().splitlines() if "::" in line
-]
-"""The tests that `make test-all` runs and `make test` does not, beside those with a marker in their file."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.nodeid in SLOW or item.nodeid.partition("[")[0] in SLOW:
-            item.add_marker(pytest.mark.slow)
 
 
 def pytest_report_header() -> str:

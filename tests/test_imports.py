@@ -63,12 +63,3 @@ def test_private_parts_of_torch_are_in_two_places():
         str(f.relative_to(PACKAGE)) for f in PACKAGE.rglob("*.py") if PRIVATE.search(f.read_text(encoding="utf-8"))
     }
     assert found == {"layers/_conv.py", "onnx/_scan.py"}
-
-
-def test_what_is_listed_as_slow_is_there():
-    tests = Path(__file__).parent
-    listed = [line for line in (tests / "slow.txt").read_text(encoding="utf-8").splitlines() if "::" in line]
-    assert listed == sorted(set(listed))
-    for line in listed:
-        file, _, name = line.partition("::")
-        assert f"def {name.partition('[')[0]}(" in (tests.parent / file).read_text(encoding="utf-8"), line

@@ -85,6 +85,7 @@ def test_every_operation_of_a_run_has_its_kind():
     assert {name: kind(name) for name in kinds} == kinds
 
 
+@pytest.mark.slow
 def test_peaks_are_measured_for_every_scheme_that_can_do_the_case(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.__main__.CASES", [Case("gru", "GRU", 10, 4, 16, 32, (16, 16), 3)])
     done = CliRunner().invoke(

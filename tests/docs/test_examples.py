@@ -84,7 +84,10 @@ def parse(words: list[str]) -> click.Context:
         return cli.commands[words[0]].make_context(words[0], words[1:], parent=context)
 
 
-@every_page
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow if p.name == "export.md" else (), id=name(p)) for p in WITH_BLOCKS],
+)
 def test_examples_run(page: Path, directory: Path) -> None:
     names: dict[str, Any] = {}
     if page in CARDS:  # a card's snippet is given data in the shape that its record names

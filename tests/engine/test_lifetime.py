@@ -60,6 +60,7 @@ assert torch.nn.Module.__call__ is call
 
 
 @pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
+@pytest.mark.slow
 def test_eight_threads_from_a_cold_start(cls: type, options: dict) -> None:
     script = THREADS.format(name=cls.__name__, options=options)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)

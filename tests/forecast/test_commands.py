@@ -66,6 +66,7 @@ def test_eval_of_rain_counts_occurrences(trained, tmp_path):
     assert ("CSI 0.5 mm/h" in text) == ("rain" in directory.name)
 
 
+@pytest.mark.slow
 def test_a_forecast_is_drawn_as_a_strip_and_in_motion(trained, tmp_path):
     _, record, recipe = trained
     frames = np.random.default_rng(0).random((9, 20, 30), dtype=np.float32)

@@ -205,9 +205,8 @@ LAUNCHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "launcher", [pytest.param("torch.distributed.run", marks=pytest.mark.slow), "accelerate.commands.launch"]
-)
+@pytest.mark.parametrize("launcher", ["torch.distributed.run", "accelerate.commands.launch"])
+@pytest.mark.slow
 def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tmp_path, digits):
     for batch in (2, 4):
         (tmp_path / f"{batch}.toml").write_text(FILE.format(batch=batch))

@@ -96,7 +96,7 @@ LONG = ("cut", "429 on the content")  # in which the client itself waits: one ro
 @pytest.mark.parametrize(
     ("way", "road"),
     [
-        pytest.param(WAYS[way], ROADS[road], id=f"{way}-{road}")
+        pytest.param(WAYS[way], ROADS[road], id=f"{way}-{road}", marks=pytest.mark.slow if way in LONG else ())
         for way in WAYS
         for road in (["timm"] if way in LONG else ROADS)
     ],

@@ -44,6 +44,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_processes_pull_at_once(hub, repo, start):
     hub.fail(Slow(1.0), "GET", "/[0-9a-f]{64}")
     both = [start(PULL), start(PULL)]
@@ -77,7 +78,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("times", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [pytest.param(times, marks=pytest.mark.slow) for times in (4, 40)])
 def test_killed_in_mid_save(times, start, tmp_path):
     """Two models take turns in one directory until the process is killed; what lies there is one of them or refused."""
     chance = random.Random(0)

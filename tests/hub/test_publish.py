@@ -152,6 +152,7 @@ def test_a_publish_that_fails_leaves_no_half(hub, carried):
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="the package carries no weights")
+@pytest.mark.slow
 def test_the_command_prints_what_to_pin(hub, python):
     code = "from tools.publish import main; main()"
     name = next(iter(WEIGHTS))

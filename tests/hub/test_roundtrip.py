@@ -177,6 +177,7 @@ def test_the_command_line_in_processes_of_its_own(hub, python, tmp_path):
         }
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did_and_what_failed(hub, python, tmp_path):
     save_pretrained(make(), tmp_path)
     main = "import sys; from convrnn_zoo.cli import main; main()"

@@ -32,6 +32,7 @@ def stored(hub, tmp_path):
     return saved
 
 
+@pytest.mark.slow
 def test_what_goes_through_the_store_comes_back(hub, stored, python, tmp_path):
     from convrnn_zoo import from_pretrained
 
@@ -53,6 +54,7 @@ except convrnn_zoo.ConvRNNHubError as e:
 
 
 @pytest.mark.parametrize("damage", ["lost", "spoilt"])
+@pytest.mark.slow
 def test_a_store_that_lost_or_spoilt_it_is_told_of(damage, hub, stored, python, cache, tmp_path):
     python(PUSH, tmp_path / "saved", HF_HUB_DISABLE_XET="0")
     for path in [p for p in hub.xet_store.rglob("*") if p.is_file()]:

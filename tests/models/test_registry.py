@@ -150,6 +150,7 @@ assert not extras, extras
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_importing_is_cheap_beside_timm():
     """In time of the processor, the best of three: the machine may be doing other things."""
     code = "import time, timm; t = time.process_time(); import convrnn_zoo; print(time.process_time() - t)"

@@ -25,7 +25,7 @@ def test_rows_are_true_classes_and_columns_answers():
     assert plain["recall"] == {"a": pytest.approx(100 / 3), "b": 100, "c": None}
 
 
-@pytest.mark.parametrize("count", [2, 12, 30])
+@pytest.mark.parametrize("count", [2, 12, pytest.param(30, marks=pytest.mark.slow)])
 def test_every_count_stands_in_its_cell_and_fits(count):
     counts = torch.arange(count**2).reshape(count, count)
     figure = drawn(Confusion(counts, tuple(LETTERS[:count])), "letters")
