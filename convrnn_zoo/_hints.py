@@ -1,0 +1,33 @@
+"""Suggestions for misspelt names."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
+    """Returns the end of an error message about a name that is not among `options`.
+
+    Args:
+        name: the name that was not recognized; anything but a string has no similar options.
+        options: the names that are valid.
+        max_listed: number of options to list when none is similar to `name`.
+
+    Returns:
+        ``"did you mean X?"`` with up to three similar options, or else ``"expected one of …"`` with the options.
+
+    Example:
+        >>> suggest("hidden_chanels", ["in_chans", "hidden_channels"])
+        'did you mean hidden_channels?'
+        >>> suggest("width", ["in_chans", "hidden_channels"])
+        'expected one of in_chans, hidden_channels'
+    """
+    options = [str(option) for option in options]
+    if isinstance(name, str):
+        similarity = {o: difflib.SequenceMatcher(None, name.lower(), o.lower()).ratio() for o in options}
+        best = max(similarity.values(), default=0.0)
+        near = [o for o in sorted(similarity, key=lambda o: -similarity[o]) if similarity[o] > best - 0.1]
+        if best >= 0.6:
+            return f"did you mean {' or '.join(near[: 1 if best == 1 else 3])}?"
+    listed = ", ".join(options[:max_listed])
+    more = f", … ({len(options)} in all)" if len(options) > max_listed else ""
+    return f"expected one of {listed}{more}" if options else "none is available"

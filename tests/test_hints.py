@@ -1,0 +1,32 @@
+"""Suggestions for misspelt names."""
+
+import pytest
+
+from convrnn_zoo._hints import suggest
+
+NAMES = ["convgru2d_1layer", "convgru2d_2layer", "convlstm2d_1layer", "predrnn_v2"]
+
+
+@pytest.mark.parametrize("name", ["predrnn_v", "PredRNN_V2", "predrn_v2", "predrnnv2"])
+def test_a_similar_name_is_suggested(name):
+    assert suggest(name, NAMES) == "did you mean predrnn_v2?"
+
+
+def test_equally_similar_names_are_all_suggested():
+    assert suggest("convgru2d_3layer", NAMES) == "did you mean convgru2d_1layer or convgru2d_2layer?"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "", 3, None, 2.5])
+def test_without_a_similar_name_the_options_are_listed(name):
+    assert suggest(name, NAMES) == f"expected one of {', '.join(NAMES)}"
+
+
+def test_a_long_list_is_cut():
+    text = suggest("zzz", (f"a{i}" for i in range(110)))
+    assert "a19" in text
+    assert "a20" not in text
+    assert "110" in text
+
+
+def test_no_options():
+    assert suggest("x", []) == "none is available"
