@@ -1,4 +1,4 @@
-"""The command, ``python -m benchmarks``."""
+"""The command ``python -m benchmarks``."""
 
 import json
 import platform
@@ -14,14 +14,14 @@ from .cases import CASES, LONG
 from .measure import CLOCKS, time_case, time_over_steps
 from .memory import peaks
 from .new_sizes import first_over_third
-from .peers import COMPILED, SCHEMES, load_peer
+from .peers import COMPILED, IMPLEMENTATIONS, load_peer
 from .precision import errors
 from .report import chart, steps_chart, table
 from .shares import shares
 
 
 def machine(clock: str) -> dict[str, Any]:
-    """What was measured on."""
+    """Describes the machine and the versions of the run."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -37,7 +37,7 @@ def machine(clock: str) -> dict[str, Any]:
 
 
 def write(result: dict[str, Any], out: Path) -> None:
-    """The numbers, the table and the charts, in `out`."""
+    """Writes the numbers, the table and the charts into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     for name, text in {"bench.json": json.dumps(result), "bench.md": table(result)}.items():
         (out / name).write_text(text + "\n", encoding="utf-8")
@@ -47,9 +47,11 @@ def write(result: dict[str, Any], out: Path) -> None:
 
 
 @click.command()
-@click.option("--case", "names", multiple=True, type=click.Choice([c.name for c in [*CASES, LONG]]), help="Only this.")
-@click.option("--scheme", "chosen", multiple=True, help="Only this scheme (ours is always there).")
-@click.option("--rounds", default=20, show_default=True, type=click.IntRange(1), help="Runs of each scheme.")
+@click.option(
+    "--case", "names", multiple=True, type=click.Choice([c.name for c in [*CASES, LONG]]), help="Only this case."
+)
+@click.option("--implementation", "selected", multiple=True, help="Only this implementation (ours is always included).")
+@click.option("--rounds", default=20, show_default=True, type=click.IntRange(1), help="Runs of each implementation.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
 @click.option(
     "--clock",
@@ -58,29 +60,31 @@ def write(result: dict[str, Any], out: Path) -> None:
     show_default=True,
     help="cpu: processor time, for a busy machine; use it with --threads 1.",
 )
-@click.option("--compile-peers", is_flag=True, help="Also the schemes under torch.compile: minutes a case.")
-@click.option("--memory/--no-memory", default=True, help="Peak memory of a training step, in processes of its own.")
 @click.option(
-    "--steps", "over_steps", is_flag=True, help="Also the time over sequences of 10 to 1000 steps (the case tiny)."
+    "--compile-peers", is_flag=True, help="Also time the implementations under torch.compile: minutes a case."
 )
-@click.option("--profile", is_flag=True, help="Also where our time goes: convolutions, gates, copies, the rest.")
-@click.option("--new-sizes", is_flag=True, help="Also the time of the first call at a new map size over the third.")
-@click.option("--errors", "precision", is_flag=True, help="Also the errors in float32, bfloat16 and float16.")
+@click.option(
+    "--memory/--no-memory", default=True, help="Measure the peak memory of a training step in fresh processes."
+)
+@click.option("--steps", "over_steps", is_flag=True, help="Also time sequences of 10 to 1000 steps (the case tiny).")
+@click.option("--profile", is_flag=True, help="Also profile our layers: convolutions, gates, copies, the rest.")
+@click.option("--new-sizes", is_flag=True, help="Also compare the first call at a new map size with the third.")
+@click.option("--errors", "precision", is_flag=True, help="Also measure the errors in float32, bfloat16 and float16.")
 @click.option(
     "--peer", "peers", multiple=True, metavar="NAME=DIR",
-    help="Another scheme: DIR holds convrnn_peer.py (see benchmarks.peers), or is another checkout of this project, "
-    'whose layers are "ours of NAME".',
+    help="Another implementation: DIR contains convrnn_peer.py (see benchmarks.peers) or is another checkout of this "
+    'project, whose layers are called "ours of NAME".',
 )  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory for bench.json, .md and .png.")
 def bench(
-    names: tuple[str, ...], chosen: tuple[str, ...], rounds: int, threads: int | None, clock: str, compile_peers: bool,
-    memory: bool, over_steps: bool, profile: bool, new_sizes: bool, precision: bool, peers: tuple[str, ...],
-    out: Path | None,
+    names: tuple[str, ...], selected: tuple[str, ...], rounds: int, threads: int | None, clock: str,
+    compile_peers: bool, memory: bool, over_steps: bool, profile: bool, new_sizes: bool, precision: bool,
+    peers: tuple[str, ...], out: Path | None,
 ) -> None:  # fmt: skip
-    """Time the layers beside other ways to compute the same, inference and training."""
+    """Time inference and training of the layers against other implementations."""
     if threads:
         torch.set_num_threads(threads)
-    schemes = SCHEMES | (COMPILED if compile_peers else {})
+    implementations = IMPLEMENTATIONS | (COMPILED if compile_peers else {})
     for peer in peers:
         name, sep, directory = peer.partition("=")
         if not sep:
@@ -89,28 +93,30 @@ def bench(
             name, build = load_peer(name, Path(directory))
         except FileNotFoundError as e:
             raise click.BadParameter(str(e)) from e
-        schemes[name] = build
-    if unknown := set(chosen) - set(schemes):
-        raise click.BadParameter(f"--scheme expected some of {', '.join(schemes)}; got {', '.join(unknown)}")
-    if chosen:
-        schemes = {name: build for name, build in schemes.items() if name == "ours" or name in chosen}
+        implementations[name] = build
+    if unknown := set(selected) - set(implementations):
+        raise click.BadParameter(
+            f"--implementation expected some of {', '.join(implementations)}; got {', '.join(unknown)}"
+        )
+    if selected:
+        implementations = {name: build for name, build in implementations.items() if name == "ours" or name in selected}
 
     result: dict[str, Any] = {"machine": machine(clock), "rounds": rounds, "cases": []}
     if precision:
         result["errors"] = errors()
     for case in [c for c in [*CASES, LONG] if c.name in names] or CASES:
         entry: dict[str, Any] = {"name": case.name, "title": case.title}
-        for task, times in time_case(case, schemes, rounds, clock):
+        for task, times in time_case(case, implementations, rounds, clock):
             entry[task] = {name: [round(t, 7) for t in values] for name, values in times.items()}
             click.echo(table({"machine": result["machine"], "rounds": rounds, "cases": [entry]}, [task]))
         if memory:
-            entry["peak_bytes"] = peaks(case, [n for n in schemes if n in SCHEMES])
+            entry["peak_bytes"] = peaks(case, [n for n in implementations if n in IMPLEMENTATIONS])
         if profile:
             entry["shares"] = shares(case)
         if new_sizes:
             entry["first_over_third"] = first_over_third(case, clock)
         result["cases"].append(entry)
-        if out is not None:  # after every case: a run takes long enough to be cut off
+        if out is not None:  # after every case, since long runs may be interrupted
             write(result, out)
     if over_steps:
         tiny = next(case for case in CASES if case.name == "tiny")

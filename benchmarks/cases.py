@@ -1,4 +1,4 @@
-"""The shapes that are timed."""
+"""Shapes that are timed."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from convrnn_zoo.layers import ConvRNNBase
 
 
 class Case(NamedTuple):
-    """A layer and an input: `steps` × `batch` maps of `size`, the kernel a cube."""
+    """A layer and its input: `steps` × `batch` maps of `size`; all kernel axes are equal."""
 
     name: str
     kind: str
@@ -27,7 +27,7 @@ class Case(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The case in words."""
+        """Returns a readable description."""
         size = f"{self.size[0]}{'²³'[len(self.size) - 2]}" if len(self.size) > 1 else f"{self.size[0]}"
         text = f"{self.kind} {self.steps}×{self.batch}, {self.in_channels}→{self.channels}, {size}, {self.kernel}"
         text += f", {self.num_layers} layers" if self.num_layers > 1 else ""
@@ -35,30 +35,30 @@ class Case(NamedTuple):
         return text + (f", packed {self.lengths[0]}–{self.lengths[1]}" if self.lengths else "")
 
     def layer_class(self, package: Any = layers) -> Any:
-        """The class of its layer, from this package of layers."""
+        """Returns the class of the layer in a package of layers."""
         return getattr(package, f"Conv{len(self.size)}d{self.kind}")
 
     def layer(self, cls: Any = None) -> ConvRNNBase:
-        """A new layer with new initial parameters, of another class if one is given."""
+        """Builds a layer with new initial parameters, optionally of another class."""
         return (cls or self.layer_class())(
             self.in_channels, self.channels, self.kernel, num_layers=self.num_layers, bidirectional=self.bidirectional
         )
 
     def sizes(self) -> list[int]:
-        """The batch of each step."""
+        """Returns the batch size of each step."""
         if not self.lengths:
             return [self.batch] * self.steps
         lengths = self._lengths()
         return [int((lengths > t).sum()) for t in range(int(lengths.max()))]
 
     def padded(self) -> Tensor:
-        """The input ``(T, N, C, *S)``, the same at every call."""
+        """Returns the padded input ``(T, N, C, *S)``, the same at every call."""
         steps = int(self._lengths().max()) if self.lengths else self.steps
         generator = torch.Generator().manual_seed(0)
         return torch.randn(steps, self.batch, self.in_channels, *self.size, generator=generator)
 
     def input(self) -> Tensor | PackedSequence:
-        """What the layer is given."""
+        """Returns the input of the layer, packed if the case has lengths."""
         return pack_padded_sequence(self.padded(), self._lengths()) if self.lengths else self.padded()
 
     def _lengths(self) -> Tensor:
@@ -81,4 +81,4 @@ CASES = [
     Case("packed", "LSTM", 40, 16, 16, 32, (16, 16), 3, lengths=(2, 40)),
 ]
 LONG = Case("long", "LSTM", 200, 16, 64, 64, (16, 16), 3)
-"""For memory: minutes a round, so only when it is asked for."""
+"""A long sequence for memory. A round takes minutes, so it only runs on request."""

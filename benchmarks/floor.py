@@ -1,6 +1,6 @@
-"""The floor: the convolutions of a case alone, channels innermost, with nothing between them.
+"""Lower bound of the time: only the convolutions of a case, in channels-last layout.
 
-Whatever runs the same convolutions on the same kernels cannot be faster.
+No implementation that uses the same convolution kernels can be faster.
 """
 
 import math
@@ -17,7 +17,7 @@ from .cases import Case
 
 
 class _Conv:
-    """One convolution; a training step needs the gradient of the last `state` channels of its input."""
+    """One convolution. Training needs the gradient of the last `state` channels of its input."""
 
     def __init__(self, case: Case, inputs: int, rows: int, state: int) -> None:
         def map_(channels: int, n: int = case.batch) -> Tensor:
@@ -28,7 +28,7 @@ class _Conv:
         self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
         self.conv = ready_conv(self.weight, None, self.geometry, case.size, True)
         self.to_state = ready_input_gradient(self.weight[:, -state:], self.geometry, case.size, True) if state else None
-        # Weight gradients of some steps at once are faster than one by one: as many as the layers take.
+        # Weight gradients of some steps at once are faster than one by one. Use as many as the layers do.
         most = _GATES_BYTES // (rows * math.prod(case.size) * self.x.itemsize)
         self.together: list[int] = []
         for n in case.sizes():
@@ -39,22 +39,22 @@ class _Conv:
         self.xs, self.grads = (map_(c, max(self.together)) for c in (inputs, rows))
 
     def forward(self, n: int) -> None:
-        """The step's convolution."""
+        """Runs the convolution of one step."""
         self.conv(self.x[:n])
 
     def backward(self, n: int) -> None:
-        """The step's gradient of the state."""
+        """Computes the gradient of the state of one step."""
         if self.to_state is not None:
             self.to_state(self.grad[:n])
 
     def weights(self) -> None:
-        """The weight's gradient over all steps."""
+        """Computes the gradient of the weight over all steps."""
         for n in self.together:
             conv_gradients(self.grads[:n], self.xs[:n], self.weight, self.geometry, to_x=False)
 
 
 def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Inference and training step of `case`, convolutions only."""
+    """Returns inference and the training step of `case`, convolutions only."""
     sizes, c, directions, conv = case.sizes(), case.channels, 1 + case.bidirectional, partial(_Conv, case)
     convs = []
     for layer in range(case.num_layers):

@@ -1,4 +1,4 @@
-"""Timing: every scheme in turn, round after round, so that what disturbs the machine disturbs all of them."""
+"""Interleaved timing: all implementations take turns, so that disturbances affect them equally."""
 
 import math
 import random
@@ -21,7 +21,7 @@ _SPAN = 0.01  # seconds that the shortest run of a case should fill
 
 
 def inference(forward: Any, x: Any) -> Callable[[], None]:
-    """Forward alone."""
+    """Returns a run of the forward pass."""
 
     def run() -> None:
         with torch.inference_mode():
@@ -31,7 +31,7 @@ def inference(forward: Any, x: Any) -> Callable[[], None]:
 
 
 def training(forward: Any, x: Any) -> Callable[[], None]:
-    """Forward, backward, and the gradients gone, as an optimizer's step would leave them."""
+    """Returns a run of forward and backward that discards the gradients."""
     parameters = [p for p in forward.parameters() if p.requires_grad]
 
     def run() -> None:
@@ -46,41 +46,43 @@ TASKS = {"inference": inference, "training": training}
 
 
 def interleaved(runs: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]) -> Times:
-    """Seconds a call of each run in each round, after one that is not counted.
+    """Returns the seconds per call of each run in each round, after a warm-up.
 
-    Short ones are called several times in a row, each as often as the others: what counts is how long they take in a
-    loop, not how long it takes to warm the caches after another scheme.
+    Short runs are called several times in a row, all equally often. This measures their time in a loop, not the time
+    that it takes to warm the caches after another implementation.
     """
     times: Times = {name: [] for name in runs}
     shortest = min(seconds(run, 1, clock) for run in [*runs.values(), *runs.values()])
     calls = max(1, math.ceil(_SPAN / max(shortest, 1e-9)))
     names, order = list(runs), random.Random(0)
     for _ in range(rounds):
-        order.shuffle(names)  # what runs before leaves its mark on the caches: not always the same
+        order.shuffle(names)  # the previous run influences the caches, so vary it
         for name in names:
             times[name].append(seconds(runs[name], calls, clock))
     return times
 
 
 def seconds(run: Callable[[], None], calls: int, clock: Callable[[], float]) -> float:
-    """A call's, of so many in a row."""
+    """Returns the mean seconds per call over `calls` calls."""
     start = clock()
     for _ in range(calls):
         run()
     return (clock() - start) / calls
 
 
-def time_case(case: Case, schemes: dict[str, Build], rounds: int, clock: str = "wall") -> Iterator[tuple[str, Times]]:
-    """The times of every scheme that can do `case`, and of the floor: first in inference, then in training."""
-    torch.compiler.reset()  # else earlier cases count for its limit of recompilations, and the rest runs eagerly
-    x, forwards = case.input(), {name: build(case) for name, build in schemes.items()}
+def time_case(
+    case: Case, implementations: dict[str, Build], rounds: int, clock: str = "wall"
+) -> Iterator[tuple[str, Times]]:
+    """Yields the times of the lower bound and of every implementation that supports `case`, per task."""
+    torch.compiler.reset()  # earlier cases would count towards the recompilation limit
+    x, forwards = case.input(), {name: build(case) for name, build in implementations.items()}
     for (task, make), bare in zip(TASKS.items(), floor(case), strict=True):
         runs = {name: make(forward, x) for name, forward in forwards.items() if forward is not None}
         yield task, interleaved({**runs, "floor": bare}, rounds, CLOCKS[clock])
 
 
 def time_over_steps(case: Case, rounds: int, clock: str = "wall") -> dict[str, dict[int, float]]:
-    """Median seconds of `case` for sequences of 10 to 1000 steps, for each task."""
+    """Returns the median seconds of `case` for sequences of 10 to 1000 steps, per task."""
     medians: dict[str, dict[int, float]] = {}
     for task, make in TASKS.items():
         runs = {}
@@ -93,7 +95,7 @@ def time_over_steps(case: Case, rounds: int, clock: str = "wall") -> dict[str, d
 
 
 def ratios(times: Times, of: str) -> dict[str, float]:
-    """How many times as fast `of` is as each of the others: the median over rounds of the quotient in one round."""
+    """Returns the time of each other run over that of `of`: the median of the quotients of each round."""
     return {
         name: median(other / one for other, one in zip(others, times[of], strict=True))
         for name, others in times.items()

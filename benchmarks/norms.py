@@ -1,4 +1,4 @@
-"""What a norm costs: ``python -m benchmarks.norms`` times normed layers beside plain ones and records it."""
+"""Cost of norms: ``python -m benchmarks.norms`` times layers with and without norms and writes norms.json."""
 
 import json
 from functools import partial
@@ -18,11 +18,11 @@ NAMES = ("wide", "tiny", "gru")
 
 
 def build(case: Case, norm: str | None) -> Output:
-    """The layer of a case with a norm."""
+    """Builds the layer of a case with a norm."""
     return Output(case.layer(partial(case.layer_class(), norm=norm)))
 
 
-SCHEMES: dict[str, Any] = {
+IMPLEMENTATIONS: dict[str, Any] = {
     "plain": partial(build, norm=None),
     "autograd of the step": autograd_of_the_step,
     "layer": partial(build, norm="layer"),
@@ -31,19 +31,19 @@ SCHEMES: dict[str, Any] = {
 
 
 @click.command()
-@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1), help="Runs of each.")
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1), help="Runs of each layer.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
 @click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True, help="See benchmarks.")
-@click.option("--out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File of the record.")
+@click.option("--out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
 def main(rounds: int, threads: int | None, clock: str, out: Path) -> None:
-    """Time layers with norms beside those without."""
+    """Time layers with norms against layers without."""
     if threads:
         torch.set_num_threads(threads)
     rows = []
     for case in (case for case in CASES if case.name in NAMES):
         row: dict[str, Any] = {"title": case.title}
-        for task, times in time_case(case, SCHEMES, rounds, clock):
-            row[task] = {name: round(median(times[name]), 7) for name in SCHEMES}
+        for task, times in time_case(case, IMPLEMENTATIONS, rounds, clock):
+            row[task] = {name: round(median(times[name]), 7) for name in IMPLEMENTATIONS}
         rows.append(row)
         click.echo(json.dumps(row))
     result = {"threads": torch.get_num_threads(), "torch": torch.__version__, "clock": clock, "rounds": rounds}

@@ -1,4 +1,4 @@
-"""OpenSTL's own recurrent networks, as the benchmark of published networks calls them; its requirements installed."""
+"""OpenSTL's original recurrent networks, for the benchmark of published networks. Needs its requirements."""
 
 import importlib
 import sys
@@ -15,31 +15,31 @@ CLASSES = {
     "e3d_lstm": ("E3DLSTM_Model", 128, 4),
     "phydnet": ("PhyDNet_Model", 0, 4),
 }
-"""By our name the class, the width of its four layers, and the patch size of its configuration for Moving MNIST."""
+"""Maps our name to the class, the width of its four layers and the patch size of its Moving MNIST configuration."""
 
 
 class OpenSTL(nn.Module):
-    """One of them from a checkout, on frames ``(1, T, 1, H, W)``, reading its own forecasts."""
+    """A network of a checkout, applied to frames ``(1, T, 1, H, W)``. It reads its own forecasts."""
 
     def __init__(self, name: str, directory: Path, size: int, horizon: int, inputs: int = 4) -> None:
         super().__init__()
         sys.path.insert(0, str(directory))
-        kind, width, self.patch = CLASSES[name]
+        class_name, width, self.patch = CLASSES[name]
         self.inputs, self.horizon = inputs, horizon
         config = SimpleNamespace(
             in_shape=(inputs, 1, size, size), patch_size=self.patch, filter_size=5, stride=1, layer_norm=0,
             pre_seq_length=inputs, aft_seq_length=horizon, total_length=inputs + horizon,
             sr_size=4, tau=5, cell_mode="normal", model_mode="normal", reverse_scheduled_sampling=0, device="cpu",
         )  # fmt: skip
-        build = getattr(importlib.import_module("openstl.models"), kind)
+        build = getattr(importlib.import_module("openstl.models"), class_name)
         self.model = build(config) if not width else build(4, [width] * 4, config)
         self.physical = not width
 
     def forward(self, x: Tensor) -> Tensor:
-        """The forecast; of PhyDNet, which gives none for training, then its loss."""
+        """Returns the forecast. PhyDNet returns its loss in training, because it has no forecast there."""
         for part in self.model.modules():
             if hasattr(part, "convlstm_c"):
-                part.convlstm_c = None  # a MIM's memory of the call before
+                part.convlstm_c = None  # the state that MIM keeps from the previous call
         ahead = torch.zeros(len(x), self.horizon, *x.shape[2:])
         if self.physical:
             derivatives = torch.eye(49).reshape(49, 7, 7)
@@ -47,8 +47,8 @@ class OpenSTL(nn.Module):
                 return self.model(x, ahead, derivatives, 0.0)
             return self.model.inference(x, ahead, derivatives, return_loss=False)[0]
         patches = nn.functional.pixel_unshuffle(torch.cat([x, ahead], dim=1), self.patch).movedim(2, -1)
-        own = torch.zeros(len(x), self.horizon - 1, *patches.shape[2:])
-        made = self.model(patches, own, return_loss=False)[0]
+        true_mask = torch.zeros(len(x), self.horizon - 1, *patches.shape[2:])
+        output = self.model(patches, true_mask, return_loss=False)[0]
         if self.patch > 1:
-            made = nn.functional.pixel_shuffle(made.movedim(-1, 2), self.patch)
-        return made[:, -self.horizon :]
+            output = nn.functional.pixel_shuffle(output.movedim(-1, 2), self.patch)
+        return output[:, -self.horizon :]

@@ -1,15 +1,16 @@
-"""The schemes that are timed side by side.
+"""Implementations that are timed side by side.
 
-A scheme is a function ``build(case) -> forward`` or None where it cannot do the case; ``forward(x)`` takes what
-``case.input()`` gives and returns the output sequence, differentiable in ``forward.parameters()`` (a module's).
+An implementation is a function ``build(case) -> forward``. It returns None if it does not support the case. `forward`
+is a module that takes ``case.input()`` and returns the output sequence.
 
-``--peer NAME=DIR`` enters another one, of either kind:
+``--peer NAME=DIR`` adds another implementation:
 
-* ``DIR/convrnn_peer.py`` holds such a ``build``, and ``DIR`` is put first on the import path; `case` has the fields of
-  :class:`benchmarks.cases.Case`;
-* ``DIR`` is another checkout of this project, say an older one: its layers are called "ours of NAME".
+* If ``DIR/convrnn_peer.py`` exists, it defines such a ``build``. ``DIR`` is put first on the import path. `case` has
+  the fields of :class:`benchmarks.cases.Case`.
+* Otherwise ``DIR`` is another checkout of this project, for example an older one. Its layers are called
+  "ours of NAME".
 
-Schemes whose names begin with one of :data:`NO_PEERS` are not peers.
+Implementations whose names begin with one of :data:`NO_PEERS` are not peers.
 """
 
 import importlib.util
@@ -35,60 +36,60 @@ NO_PEERS = ("ours", BY_AUTOGRAD, "floor")
 
 
 class Output(nn.Module):
-    """The layer's output alone, a packed one as its data."""
+    """A layer that returns only its output; of a packed output, the data."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Any) -> Tensor:
-        """The output."""
+        """Returns the output."""
         y, _ = self.layer(x)
         return y.data if isinstance(y, PackedSequence) else y
 
 
 class Padded(Output):
-    """The layer on the sequences of a packed case as they are padded."""
+    """The layer applied to the padded sequences of a packed case."""
 
     def __init__(self, case: Case) -> None:
         super().__init__(case.layer())
         self.x = case.padded()
 
     def forward(self, _: Any) -> Tensor:
-        """The output, padding and all."""
+        """Returns the output, including padding."""
         return super().forward(self.x)
 
 
 def ours(case: Case) -> Output:
-    """The layer as it is."""
+    """Builds the layer of this project."""
     return Output(case.layer())
 
 
 def recomputing(case: Case) -> Output:
-    """The layer that computes steps again in its backward pass instead of keeping them."""
+    """Builds the layer with gradient checkpointing."""
     layer = case.layer()
     layer.grad_checkpointing = True
     return Output(layer)
 
 
 def autograd_of_the_step(case: Case) -> Output:
-    """The layer with its written derivative taken away: what a cell without one costs."""
+    """Builds the layer without its hand-written derivative, as a custom cell without one runs."""
     cls = case.layer_class()
     return Output(case.layer(type(cls.__name__, (cls,), {"in_place": None})))
 
 
 def two_convolutions(case: Case) -> Plain:
-    """For every cell."""
+    """Builds the plain loop with one convolution of the input and one of the state."""
     return Plain(case.layer())
 
 
 def one_convolution(case: Case) -> OneConvolution | None:
-    """For cells whose gates are sums of an input and a state part: in a GRU the candidate's are not."""
+    """Builds the leanest plain loop. It does not support the GRU, whose candidate is not such a sum."""
     return None if case.kind == "GRU" else OneConvolution(case.layer())
 
 
 def keras(case: Case) -> Forward | None:
-    """Keras' layers on its torch backend, given the layout they want; None without Keras or where it has no layer."""
+    """Builds the layers of Keras on its torch backend, with input in their layout. None where Keras has no layer."""
     if case.kind != "LSTM" or case.lengths:
         return None
     os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -103,7 +104,7 @@ def keras(case: Case) -> Forward | None:
         layer = cls(case.channels, case.kernel, padding="same", return_sequences=True)
         model.add(keras.layers.Bidirectional(layer) if case.bidirectional else layer)
     x = case.padded().movedim(2, -1).transpose(0, 1).contiguous()
-    model(x[:1, :1])  # made now, and not with all of its maps: memory is measured from here
+    model(x[:1, :1])  # builds the weights with little memory; the peak is measured from here
 
     class Keras(nn.Module):
         def __init__(self) -> None:
@@ -117,7 +118,7 @@ def keras(case: Case) -> Forward | None:
 
 
 def compiled(build: Build) -> Build:
-    """A scheme under :func:`torch.compile`, all its steps as one program."""
+    """Wraps an implementation in :func:`torch.compile`, all steps in one graph."""
 
     def build_compiled(case: Case) -> Any:
         module = build(case)
@@ -128,7 +129,7 @@ def compiled(build: Build) -> Build:
     return build_compiled
 
 
-SCHEMES: dict[str, Build] = {
+IMPLEMENTATIONS: dict[str, Build] = {
     "ours": ours,
     "ours recomputing": recomputing,
     "ours padded": lambda case: Padded(case) if case.lengths else None,
@@ -145,18 +146,18 @@ COMPILED: dict[str, Build] = {
 
 
 def load_peer(name: str, directory: Path) -> tuple[str, Build]:
-    """The scheme of ``--peer NAME=DIR``, and what it is called.
+    """Loads the implementation of ``--peer NAME=DIR`` and returns its name with it.
 
     Raises:
-        FileNotFoundError: the directory is of neither kind.
+        FileNotFoundError: the directory contains neither.
     """
     peer, layers = directory / "convrnn_peer.py", directory / "convrnn_zoo" / "layers" / "__init__.py"
     if peer.is_file():
         sys.path.insert(0, str(directory.resolve()))
         return name, load_file(f"convrnn_peer_{name}", peer).build
     if layers.is_file():
-        found = load_file(f"convrnn_layers_{name}", layers, [str(layers.parent)])
-        return f"ours of {name}", lambda case: Output(case.layer(case.layer_class(found)))
+        package = load_file(f"convrnn_layers_{name}", layers, [str(layers.parent)])
+        return f"ours of {name}", lambda case: Output(case.layer(case.layer_class(package)))
     raise FileNotFoundError(
         f"--peer expected {peer}, a file with build(case), or {layers.parent}, the layers of another checkout; got "
         "neither; see benchmarks.peers"
@@ -164,7 +165,7 @@ def load_peer(name: str, directory: Path) -> tuple[str, Build]:
 
 
 def load_file(name: str, path: Path, submodules: list[str] | None = None) -> ModuleType:
-    """The file as a module, or with `submodules` as a package, of a name that no other has."""
+    """Imports a file as a module, or with `submodules` as a package, under a unique name."""
     name = re.sub(r"\W", "_", name)
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=submodules)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""Relative errors in each precision and at each scale of the input, beside those of the plain scheme."""
+"""Relative errors for each dtype and input scale, compared with those of the plain loop."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ _STEPS, _BATCH, _IN, _OUT, _SIZE, _KERNEL = 10, 2, 4, 8, 8, 3
 
 
 def errors() -> list[dict[str, Any]]:
-    """A row a layer, precision and scale: the errors of output and gradients, ``[ours, the plain scheme's]``.
+    """Returns one row per layer, dtype and scale with the errors of output and gradients as ``[ours, plain loop]``.
 
-    Of the output in the Euclidean norm, of the gradients the largest so; the medians of some initial weights and
-    inputs.
+    The errors are Euclidean norms; of the gradients the largest counts. They are medians over several initial weights
+    and inputs.
     """
     return [
         {"layer": name, "dtype": str(dtype).removeprefix("torch."), "scale": scale, **_errors(make, dtype, scale)}
@@ -35,9 +35,9 @@ def errors() -> list[dict[str, Any]]:
 
 
 def _layers() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Each kind of layer with each of its options; without bias, beside which small inputs would not be seen.
+    """Yields every layer class with each of its options.
 
-    Without norms, which make every input large.
+    Layers have no bias, which would hide small inputs, and no norm, which would enlarge them.
     """
     for cls in (layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, layers.Conv2dGRU):
         for option, value in [(o, v) for o, vs in cls.options.items() if o != "norm" for v in vs] or [("", None)]:
@@ -47,24 +47,24 @@ def _layers() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def _errors(make: Callable[..., Any], dtype: torch.dtype, scale: float) -> dict[str, list[float]]:
-    found: dict[tuple[str, int], list[float]] = {}
+    errors_by_key: dict[tuple[str, int], list[float]] = {}
     for seed in range(SEEDS):
         torch.manual_seed(seed)
         layer = make(dtype=dtype)
         x = (torch.randn(_STEPS, _BATCH, _IN, _SIZE, _SIZE) * scale).to(dtype)
         cotangent = torch.randn(_STEPS, _BATCH, _OUT, _SIZE, _SIZE).to(dtype)
-        exact = copy.deepcopy(layer).double()  # of the rounded weights and input: what is asked is how it computes
+        exact = copy.deepcopy(layer).double()  # with the rounded weights and input, so that only the computation counts
         y, grads = _outcome(Plain(exact), exact, x.double(), cotangent.double())
         for i, forward in enumerate((Output(layer), Plain(layer))):
-            own_y, own_grads = _outcome(forward, layer, x, cotangent)
-            found.setdefault(("output", i), []).append(_relative(own_y, y))
-            of_grads = [_relative(a, e) for a, e in zip(own_grads, grads, strict=True) if e.any()]
-            found.setdefault(("gradient", i), []).append(max(of_grads))
-    return {k: [float(f"{median(found[k, i]):.3g}") for i in range(2)] for k in ("output", "gradient")}
+            actual_y, actual_grads = _outcome(forward, layer, x, cotangent)
+            errors_by_key.setdefault(("output", i), []).append(_relative(actual_y, y))
+            grad_errors = [_relative(a, e) for a, e in zip(actual_grads, grads, strict=True) if e.any()]
+            errors_by_key.setdefault(("gradient", i), []).append(max(grad_errors))
+    return {k: [float(f"{median(errors_by_key[k, i]):.3g}") for i in range(2)] for k in ("output", "gradient")}
 
 
 def _outcome(forward: Any, layer: Any, x: Tensor, cotangent: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The output, and the gradients of input and parameters."""
+    """Returns the output and the gradients of input and parameters."""
     x = x.clone().requires_grad_()
     y = forward(x)
     return y.detach(), torch.autograd.grad(y, [x, *layer.parameters()], cotangent)

@@ -1,8 +1,8 @@
-"""Published networks at their published widths, beside the original code where a checkout of it is given.
+"""Published networks at their published widths, compared with the original code where a checkout is passed.
 
 ``python -m benchmarks.published --original convgru_irene=DIR --original dgmr=DIR --out benchmarks/published.json``
 
-The original's weights are drawn at random, read by our converter, and the outputs compared before anything is timed.
+The original has random weights. Our converter reads them, and the outputs are compared before anything is timed.
 """
 
 import importlib
@@ -29,21 +29,21 @@ from .peers import load_file
 
 
 class Published(NamedTuple):
-    """A network as it is measured: frames that it reads and forecasts, their size, and how the original is built."""
+    """Configuration of one measurement: input frames, forecast frames, map size and the original network."""
 
     inputs: int
     horizon: int
     size: int
     original: Callable[[Path, int, int], nn.Module]
-    """Of a checkout, a size and a horizon: a module of frames ``(1, T, 1, H, W)``."""
+    """Builds the original from a checkout, a size and a horizon. It takes frames ``(1, T, 1, H, W)``."""
     source: str
-    """The converter's name."""
+    """Name of the converter."""
     options: Mapping[str, Any] = MappingProxyType({})
-    """What the weights do not tell the converter."""
+    """Options of the converter that the weights do not determine."""
 
 
 class IRENE(nn.Module):
-    """The original network without noise."""
+    """Original network without noise."""
 
     def __init__(self, directory: Path, horizon: int) -> None:
         super().__init__()
@@ -52,16 +52,16 @@ class IRENE(nn.Module):
         self.horizon = horizon
 
     def forward(self, x: Tensor) -> Tensor:
-        """The forecast."""
+        """Returns the forecast."""
         return self.model(x, self.horizon)
 
 
 class DGMR(nn.Module):
-    """The original generator with noise of zeros."""
+    """Original generator with zero noise."""
 
     def __init__(self, directory: Path, size: int, horizon: int) -> None:
         super().__init__()
-        # Its __init__ imports the trainer, which this does not need.
+        # The original __init__ imports the trainer, which is not needed here.
         package = types.ModuleType("dgmr")
         package.__path__ = [str(directory / "dgmr")]
         sys.modules["dgmr"] = package
@@ -76,7 +76,7 @@ class DGMR(nn.Module):
         self.model.latent_stack.distribution = types.SimpleNamespace(sample=lambda shape: zeros)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The forecast."""
+        """Returns the forecast."""
         return self.model(x)
 
 
@@ -90,26 +90,26 @@ NETWORKS = {
 }
 
 
-def built(name: str, scheme: str, directory: Path | None) -> Callable[[Tensor], Tensor]:
-    """The network: ``ours``, ``recomputing`` or ``original``."""
+def build_network(name: str, implementation: str, directory: Path | None) -> Callable[[Tensor], Tensor]:
+    """Builds the network as ``ours``, ``recomputing`` or ``original``."""
     torch.manual_seed(0)
     case = NETWORKS[name]
-    if scheme == "original" and directory is not None:
+    if implementation == "original" and directory is not None:
         return case.original(directory, case.size, case.horizon).eval()
     model = create_model(name, horizon=case.horizon).eval()
-    model.set_grad_checkpointing(scheme == "recomputing")
+    model.set_grad_checkpointing(implementation == "recomputing")
     return model
 
 
 def frames(name: str) -> Tensor:
-    """What it reads."""
+    """Returns the input frames of a network."""
     case = NETWORKS[name]
     return torch.rand(1, case.inputs, 1, case.size, case.size, generator=torch.Generator().manual_seed(0))
 
 
 def difference(name: str, directory: Path) -> float:
-    """The largest difference of outputs, in parts of their spread, of ours with the original's weights."""
-    original: Any = built(name, "original", directory)
+    """Returns the largest difference between the outputs of both codes, divided by their standard deviation."""
+    original: Any = build_network(name, "original", directory)
     case, state = NETWORKS[name], original.model.state_dict()
     ours = interop.load(case.source, state, horizon=case.horizon, **case.options).eval()
     x = frames(name)
@@ -118,38 +118,40 @@ def difference(name: str, directory: Path) -> float:
         return float((ours(x) - theirs).abs().max() / theirs.std())
 
 
-def peak(name: str, scheme: str, directory: Path | None, threads: int) -> int:
-    """Bytes by which this process rises in one training step."""
+def peak(name: str, implementation: str, directory: Path | None, threads: int) -> int:
+    """Returns the bytes by which this process grows in one training step."""
     torch.set_num_threads(threads)
-    return rise(TASKS["training"](built(name, scheme, directory), frames(name)))
+    return rise(TASKS["training"](build_network(name, implementation, directory), frames(name)))
 
 
 def measured(name: str, directory: Path | None, rounds: int, clock: str) -> dict[str, Any]:
-    """Everything of one network: sizes, seconds of inference and of a training step, peaks of memory."""
+    """Measures one network: seconds of inference and of a training step, and peak memory."""
     case = NETWORKS[name]
-    schemes = ["ours", "recomputing", *(["original"] if directory else [])]
+    implementations = ["ours", "recomputing", *(["original"] if directory else [])]
     result: dict[str, Any] = {"inputs": case.inputs, "horizon": case.horizon, "size": case.size, "seconds": {}}
     if directory:
         result["difference"] = difference(name, directory)
-    networks = {scheme: built(name, scheme, directory) for scheme in schemes}
+    networks = {implementation: build_network(name, implementation, directory) for implementation in implementations}
     x = frames(name)
     for task, make in TASKS.items():
         these = {s: make(f, x) for s, f in networks.items() if task == "training" or s != "recomputing"}
         times = interleaved(these, rounds, CLOCKS[clock])
-        result["seconds"][task] = {scheme: round(median(t), 4) for scheme, t in times.items()}
+        result["seconds"][task] = {implementation: round(median(t), 4) for implementation, t in times.items()}
     del networks
     threads = torch.get_num_threads()
-    result["peak"] = {s: in_a_fresh_process(peak, name, s, directory, threads) for s in schemes}
+    result["peak"] = {s: in_a_fresh_process(peak, name, s, directory, threads) for s in implementations}
     return result
 
 
 @click.command()
 @click.option("--original", multiple=True, metavar="NAME=DIR", help="A checkout of the original code. Repeatable.")
-@click.option("--name", "names", multiple=True, type=click.Choice(list(NETWORKS)), help="Only these. Repeatable.")
-@click.option("--rounds", default=3, show_default=True, help="How often each is run.")
-@click.option("--threads", default=1, show_default=True, help="Of the processor.")
-@click.option("--clock", default="cpu", show_default=True, type=click.Choice(list(CLOCKS)), help="What is timed.")
-@click.option("--out", type=click.Path(path_type=Path), help="File for the figures, which are also printed.")
+@click.option(
+    "--name", "names", multiple=True, type=click.Choice(list(NETWORKS)), help="Only this network. Repeatable."
+)
+@click.option("--rounds", default=3, show_default=True, help="Runs of each network.")
+@click.option("--threads", default=1, show_default=True, help="Threads of torch.")
+@click.option("--clock", default="cpu", show_default=True, type=click.Choice(list(CLOCKS)), help="Clock of the timing.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; the figures are also printed.")
 def main(
     original: tuple[str, ...], names: tuple[str, ...], rounds: int, threads: int, clock: str, out: Path | None
 ) -> None:
@@ -160,13 +162,13 @@ def main(
     checkouts = {name: Path(path) for name, _, path in (o.partition("=") for o in original)}
     if unknown := sorted(checkouts.keys() - NETWORKS.keys()):
         raise click.BadParameter(
-            f"no network {', '.join(unknown)}; it has {', '.join(NETWORKS)}", param_hint="original"
+            f"unknown networks: {', '.join(unknown)}; expected some of {', '.join(NETWORKS)}", param_hint="original"
         )
     result: dict[str, Any] = {"machine": machine(clock), "rounds": rounds, "networks": {}}
     for name in names or NETWORKS:
         result["networks"][name] = measured(name, checkouts.get(name), rounds, clock)
         click.echo(f"{name}: {json.dumps(result['networks'][name])}")
-        if out:  # after each: they take minutes
+        if out:  # after each network, since each takes minutes
             out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The numbers as tables and as charts."""
+"""Tables and charts of the measurements."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,23 +25,23 @@ def _is_peer(name: str) -> bool:
     return not name.startswith(NO_PEERS)
 
 
-def _schemes(result: dict[str, Any], task: str) -> list[str]:
-    """The others: eager peers, compiled ones, then what is no peer."""
+def _implementations(result: dict[str, Any], task: str) -> list[str]:
+    """Returns the other implementations: eager peers, compiled peers, then the rest."""
     names = {name: None for case in result["cases"] for name in case.get(task, {}) if name != "ours"}
     return sorted(names, key=lambda name: (not _is_peer(name), _is_compiled(name)))
 
 
 def fastest_peers(times: dict[str, Any]) -> dict[str, float]:
-    """The time of the fastest peer, and of the fastest under torch.compile, over ours."""
-    found: dict[str, list[float]] = {}
+    """Returns the time of the fastest peer, and of the fastest under torch.compile, over ours."""
+    quotients_by_name: dict[str, list[float]] = {}
     for name, quotient in ratios(times, "ours").items():
         if _is_peer(name):
-            found.setdefault(_BEST_COMPILED if _is_compiled(name) else _BEST, []).append(quotient)
-    return {name: min(quotients) for name, quotients in found.items()}
+            quotients_by_name.setdefault(_BEST_COMPILED if _is_compiled(name) else _BEST, []).append(quotient)
+    return {name: min(quotients) for name, quotients in quotients_by_name.items()}
 
 
 def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
-    """Markdown: for each task a line a case and a summary a scheme; then what else was measured."""
+    """Formats the results as Markdown: for each task one row per case and a summary, then all other measurements."""
     m, parts = result["machine"], [part for task in tasks for part in _speed(result, task)]
     for name, part in _PARTS.items():
         if cases := [case for case in result["cases"] if name in case]:
@@ -58,30 +58,32 @@ def table(result: dict[str, Any], tasks: Sequence[str] = tuple(TASKS)) -> str:
 def _speed(result: dict[str, Any], task: str) -> list[str]:
     cases = [case for case in result["cases"] if case.get(task)]
     quotients = [{**fastest_peers(case[task]), **ratios(case[task], "ours")} for case in cases]
-    names = [name for name in (_BEST, _BEST_COMPILED) if any(name in q for q in quotients)] + _schemes(result, task)
+    names = [name for name in (_BEST, _BEST_COMPILED) if any(name in q for q in quotients)] + _implementations(
+        result, task
+    )
     rows = []
     for case, q in zip(cases, quotients, strict=True):
         cells = [f"{q[name]:.2f}" if name in q else "–" for name in names]
         rows.append([case["title"], f"{median(case[task]['ours']) * 1e3:.1f}", *cells])
     over = {name: [(q[name], c["title"]) for q, c in zip(quotients, cases, strict=True) if name in q] for name in names}
     rows.append(["geometric mean", "", *(f"{_mean(over[name]):.2f}" for name in names)])
-    title = f"{task.capitalize()}: time of each scheme over ours (above 1: ours is faster)"
-    summaries = [_summary(name, over[name]) for name in names if not _is_compiled(name) and _is_told(name)]
+    title = f"{task.capitalize()}: time of each implementation over ours (above 1: ours is faster)"
+    summaries = [_summary(name, over[name]) for name in names if not _is_compiled(name) and _is_summarized(name)]
     table = markdown(("case", "ours, ms", *names), rows)
     return [f"{title}\n\n{table}", *(["\n".join(summaries)] if summaries else [])]
 
 
-def _is_told(name: str) -> bool:
-    """Whether it is compared over all cases: peers, other checkouts, and cells without a written derivative."""
+def _is_summarized(name: str) -> bool:
+    """Returns whether an implementation gets a summary: peers, other checkouts, and cells without a derivative."""
     return name != _BEST_COMPILED and (_is_peer(name) or name.startswith("ours of ") or name == BY_AUTOGRAD)
 
 
 def _summary(name: str, over: Sequence[tuple[float, str]]) -> str:
-    (least, at_least), (most, at_most) = min(over), max(over)
-    who = f"A cell without a written derivative ({name})" if name == BY_AUTOGRAD else name
+    (low, low_case), (high, high_case) = min(over), max(over)
+    who = f"A cell without a hand-written derivative ({name})" if name == BY_AUTOGRAD else name
     return (
-        f"* {who}: {_mean(over):.2f} times our time (geometric mean), at least {least:.2f} ({at_least}), at most "
-        f"{most:.2f} ({at_most})"
+        f"* {who}: {_mean(over):.2f} times our time (geometric mean), at least {low:.2f} ({low_case}), at most "
+        f"{high:.2f} ({high_case})"
     )
 
 
@@ -99,10 +101,13 @@ def _memory(cases: list[dict[str, Any]]) -> str:
 
 
 def _by_task(cases: list[dict[str, Any]], entry: str, cell: Callable[[list[float]], str]) -> str:
-    """A column a task and scheme."""
-    columns = [(task, scheme) for task, of in cases[0][entry].items() for scheme in of]
-    rows = [[case["title"], *(cell(case[entry][task][scheme]) for task, scheme in columns)] for case in cases]
-    return markdown(("case", *(f"{scheme}, {task}" for task, scheme in columns)), rows)
+    """Formats a table with one column per task and implementation."""
+    columns = [(task, implementation) for task, of in cases[0][entry].items() for implementation in of]
+    rows = [
+        [case["title"], *(cell(case[entry][task][implementation]) for task, implementation in columns)]
+        for case in cases
+    ]
+    return markdown(("case", *(f"{implementation}, {task}" for task, implementation in columns)), rows)
 
 
 def _shares(cases: list[dict[str, Any]]) -> str:
@@ -118,30 +123,33 @@ def _new_sizes(cases: list[dict[str, Any]]) -> str:
 _PARTS = {"peak_bytes": _memory, "shares": _shares, "first_over_third": _new_sizes}
 
 
-def _errors(found: list[dict[str, Any]]) -> str:
-    scales = list({row["scale"]: None for row in found})
+def _errors(errors: list[dict[str, Any]]) -> str:
+    scales = list({row["scale"]: None for row in errors})
     rows = []
-    for layer, dtype in {(row["layer"], row["dtype"]): None for row in found}:
+    for layer, dtype in {(row["layer"], row["dtype"]): None for row in errors}:
         cells = []
-        for row in found:
+        for row in errors:
             if (row["layer"], row["dtype"]) == (layer, dtype):
-                cells.append(" / ".join(f"{row[k][0]:.0e} ({_of_plain(row, k):.2f})" for k in ("output", "gradient")))
+                cells.append(
+                    " / ".join(f"{row[k][0]:.0e} ({_relative_to_plain(row, k):.2f})" for k in ("output", "gradient"))
+                )
         rows.append([layer, dtype, *cells])
-    worst = max(_of_plain(row, key) for row in found for key in ("output", "gradient"))
+    worst = max(_relative_to_plain(row, key) for row in errors for key in ("output", "gradient"))
     table = markdown(("layer", "precision", *(f"{scale:.0e}" for scale in scales)), rows)
     return (
-        "Relative errors of output / gradients for inputs of each scale (in brackets, over the plain scheme's)\n\n"
-        f"{table}\n\nAt most {worst:.2f} times the plain scheme's."
+        "Relative errors of output / gradients for inputs of each scale (in brackets: divided by those of the plain "
+        "loop)\n\n"
+        f"{table}\n\nAt most {worst:.2f} times those of the plain loop."
     )
 
 
-def _of_plain(row: dict[str, Any], key: str) -> float:
+def _relative_to_plain(row: dict[str, Any], key: str) -> float:
     ours, plain = row[key]
     return ours / plain if plain else (1.0 if ours == 0 else math.inf)
 
 
 def steps_chart(result: dict[str, Any], path: Path) -> None:
-    """Seconds over steps, both axes logarithmic, beside a line of slope one, written to `path` (PNG)."""
+    """Plots seconds over steps on logarithmic axes with a line of slope one, and writes a PNG."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for task, seconds in result["seconds_over_steps"].items():
@@ -149,17 +157,17 @@ def steps_chart(result: dict[str, Any], path: Path) -> None:
         axes.loglog(steps, times, "o-", label=task)
         axes.loglog(steps, [times[0] * t / steps[0] for t in steps], "k:", linewidth=0.8)
     axes.set_xlabel("steps")
-    axes.set_ylabel("seconds (dotted: in proportion to the first)")
+    axes.set_ylabel("seconds (dotted: proportional to the number of steps)")
     axes.legend()
     figure.savefig(path, dpi=120)
 
 
 def chart(result: dict[str, Any], path: Path) -> None:
-    """The table as bars, written to `path` (PNG)."""
+    """Plots the table as bars and writes a PNG."""
     figure = Figure(figsize=(12, 4 * len(TASKS)), layout="constrained")
     for axes, task in zip(figure.subplots(len(TASKS), squeeze=False)[:, 0], TASKS, strict=True):
         cases = [case for case in result["cases"] if task in case]
-        others = _schemes(result, task)
+        others = _implementations(result, task)
         width = 0.8 / max(1, len(others))
         for i, name in enumerate(others):
             speeds = [1 / ratios(c[task], "ours")[name] if name in c[task] else 0 for c in cases]

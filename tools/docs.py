@@ -285,7 +285,7 @@ def machine(page: str) -> str:
     m = result["machine"]
     return (
         f"Measured on {m['processor']} with {m['threads']} threads and torch {m['torch']}; each time is the median of "
-        f"{result['rounds']} runs, the schemes taking turns."
+        f"{result['rounds']} runs, the implementations taking turns."
     )
 
 

@@ -15,7 +15,7 @@ from benchmarks.new_sizes import first_over_third
 from benchmarks.peers import Output, autograd_of_the_step, load_peer
 from benchmarks.plain import OneConvolution, Plain
 from benchmarks.report import table
-from benchmarks.shares import KINDS, kind
+from benchmarks.shares import KINDS, classify
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"processor": "this one", "threads": 2, "torch": "t", "convrnn_zoo": "z", "clock": "wall"}
@@ -40,12 +40,21 @@ def run(*args):
     return CliRunner().invoke(bench, ["--no-memory", *map(str, args)])
 
 
-def test_a_run_leaves_its_numbers_its_table_and_its_chart(tmp_path):
+def test_a_run_writes_numbers_table_and_chart(tmp_path):
     peer = tmp_path / "peer"
     peer.mkdir()
     (peer / "convrnn_peer.py").write_text(PEER)
     done = run(
-        "--case", "tiny", "--rounds", 3, "--scheme", "twice", "--peer", f"twice={peer}", "--out", tmp_path / "out"
+        "--case",
+        "tiny",
+        "--rounds",
+        3,
+        "--implementation",
+        "twice",
+        "--peer",
+        f"twice={peer}",
+        "--out",
+        tmp_path / "out",
     )
     assert done.exit_code == 0, done.output
     result = json.loads((tmp_path / "out" / "bench.json").read_text())
@@ -57,9 +66,9 @@ def test_a_run_leaves_its_numbers_its_table_and_its_chart(tmp_path):
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"bench.json", "bench.md", "bench.png"}
 
 
-def test_a_profile_tells_what_the_time_is_spent_on(tmp_path, monkeypatch):
+def test_a_profile_splits_the_time(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.shares.SPAN", 0.05)
-    done = run("--case", "tiny", "--rounds", 1, "--scheme", "ours", "--profile", "--out", tmp_path)
+    done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours", "--profile", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
     for task in ("inference", "training"):
@@ -70,7 +79,7 @@ def test_a_profile_tells_what_the_time_is_spent_on(tmp_path, monkeypatch):
     assert "% of it: convolutions / gates / copies / rest" in done.output
 
 
-def test_every_operation_of_a_run_has_its_kind():
+def test_operations_are_classified():
     kinds = {
         "mkldnn::_convolution_pointwise": "convolutions",
         "aten::convolution_backward": "convolutions",
@@ -82,14 +91,14 @@ def test_every_operation_of_a_run_has_its_kind():
         "aten::as_strided": "rest",
         "ScanBackward": "rest",
     }
-    assert {name: kind(name) for name in kinds} == kinds
+    assert {name: classify(name) for name in kinds} == kinds
 
 
 @pytest.mark.slow
-def test_peaks_are_measured_for_every_scheme_that_can_do_the_case(tmp_path, monkeypatch):
+def test_peaks_are_measured_for_every_implementation_that_supports_the_case(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.__main__.CASES", [Case("gru", "GRU", 10, 4, 16, 32, (16, 16), 3)])
     done = CliRunner().invoke(
-        bench, ["--case", "gru", "--rounds", "1", "--scheme", "one convolution", "--out", str(tmp_path)]
+        bench, ["--case", "gru", "--rounds", "1", "--implementation", "one convolution", "--out", str(tmp_path)]
     )
     assert done.exit_code == 0, done.output
     (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
@@ -100,13 +109,13 @@ def test_peaks_are_measured_for_every_scheme_that_can_do_the_case(tmp_path, monk
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--scheme", "theirs"], "expected some of ours, "),
+        (["--implementation", "theirs"], "expected some of ours, "),
         (["--peer", "theirs"], "expected NAME=DIR"),
         (["--peer", "theirs=nowhere"], "convrnn_peer.py, a file with build(case), or "),
         (["--case", "huge"], "'huge'"),
     ],
 )
-def test_what_it_does_not_know_is_named(args, words):
+def test_unknown_values_are_named_in_the_error(args, words):
     done = run(*args)
     assert done.exit_code == 2
     assert words in done.output
@@ -146,31 +155,33 @@ def test_no_other_checkout_and_nothing_of_ours_counts_as_a_peer():
     assert lines[4].startswith("| one | 2000.0 | 2.00 | 1.50 | 2.00 | 1.50 | 0.50 |")
 
 
-def test_every_eager_peer_an_older_engine_and_a_cell_of_ones_own_are_told_over_all_cases():
+def test_peers_other_checkouts_and_cells_without_a_derivative_are_summarized():
     more = {"ours of old": (1.9, 2.2), "autograd of the step": (2.2, 2.4), "ours padded": 9.0, "a compiled": 3.0}
-    told = [line for line in table_of(times_of(ours=2.0, a=(4.0, 16.0), floor=1.0, **more)).splitlines() if "*" in line]
-    assert told == [
+    summary = [
+        line for line in table_of(times_of(ours=2.0, a=(4.0, 16.0), floor=1.0, **more)).splitlines() if "*" in line
+    ]
+    assert summary == [
         "* fastest peer: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
         "* a: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
         "* ours of old: 1.02 times our time (geometric mean), at least 0.95 (one), at most 1.10 (two)",
-        "* A cell without a written derivative (autograd of the step): 1.15 times our time (geometric mean), at least "
-        "1.10 (one), at most 1.20 (two)",
+        "* A cell without a hand-written derivative (autograd of the step): 1.15 times our time (geometric mean), "
+        "at least 1.10 (one), at most 1.20 (two)",
     ]
 
 
-def test_the_table_of_errors_finds_the_worst_beside_the_plain_scheme():
+def test_the_table_of_errors_reports_the_largest_ratio():
     row = {"layer": "a layer", "dtype": "float16", "output": [1e-3, 2e-3], "gradient": [4e-3, 1e-3]}
     rows = [{**row, "scale": 1.0}, {**row, "scale": 0.1, "output": [0.0, 0.0], "gradient": [3e-3, 3e-3]}]
     text = table_of([], errors=rows)
     assert "| a layer | float16 | 1e-03 (0.50) / 4e-03 (4.00) | 0e+00 (1.00) / 3e-03 (1.00) |" in text
-    assert "At most 4.00 times the plain scheme's." in text
+    assert "At most 4.00 times those of the plain loop." in text
 
 
-def test_a_new_size_is_one_that_was_not_there_before():
-    seen = first_over_third(Case("", "LSTM", 2, 1, 1, 2, (4, 4), 3))
-    assert list(seen) == ["inference", "training"]
-    assert all(set(of) == {"ours", "two convolutions"} for of in seen.values())
-    assert all(len(ratios) == 5 and min(ratios) > 0 for of in seen.values() for ratios in of.values())
+def test_new_sizes_differ_between_tasks():
+    ratios_by_task = first_over_third(Case("", "LSTM", 2, 1, 1, 2, (4, 4), 3))
+    assert list(ratios_by_task) == ["inference", "training"]
+    assert all(set(of) == {"ours", "two convolutions"} for of in ratios_by_task.values())
+    assert all(len(ratios) == 5 and min(ratios) > 0 for of in ratios_by_task.values() for ratios in of.values())
     assert "| a | 2.00 (9.00) |" in table_of([{"title": "a", "first_over_third": {"training": {"ours": [1, 2, 9]}}}])
 
 
@@ -217,7 +228,7 @@ small_cases = pytest.mark.parametrize(
 
 
 @small_cases
-def test_the_schemes_compute_the_same(case):
+def test_the_implementations_compute_the_same(case):
     """On a smaller map and of fewer steps: what is timed side by side is the same function."""
     layer, x = case.layer(), case.input()
     want = Output(layer)(x)
@@ -226,10 +237,10 @@ def test_the_schemes_compute_the_same(case):
     name, other_checkout = load_peer("v0.1", ROOT)
     assert name == "ours of v0.1"
     for build in (autograd_of_the_step, other_checkout):
-        scheme = build(case)
-        scheme.layer.load_state_dict(layer.state_dict())
-        assert type(scheme.layer) is not type(layer)
-        torch.testing.assert_close(scheme(x), want, rtol=0, atol=1e-5)
+        implementation = build(case)
+        implementation.layer.load_state_dict(layer.state_dict())
+        assert type(implementation.layer) is not type(layer)
+        torch.testing.assert_close(implementation(x), want, rtol=0, atol=1e-5)
     torch.testing.assert_close(Plain(layer)(x), want, rtol=0, atol=1e-5)
     if case.kind != "GRU":
         torch.testing.assert_close(OneConvolution(layer)(x), want, rtol=0, atol=1e-5)
@@ -238,10 +249,10 @@ def test_the_schemes_compute_the_same(case):
 @small_cases
 def test_only_the_written_derivative_is_taken_away(case):
     assert type(case.layer()).in_place is not None
-    scheme = autograd_of_the_step(case)
-    assert type(scheme.layer).in_place is None
+    implementation = autograd_of_the_step(case)
+    assert type(implementation.layer).in_place is None
     before = {name: p.shape for name, p in case.layer().named_parameters()}
-    assert {name: p.shape for name, p in scheme.layer.named_parameters()} == before
+    assert {name: p.shape for name, p in implementation.layer.named_parameters()} == before
 
 
 @small_cases
@@ -255,7 +266,7 @@ def test_the_floor_runs_the_convolutions_of_every_step(case, monkeypatch):
 
 
 def test_another_checkout_is_a_column_of_its_own():
-    done = run("--case", "tiny", "--rounds", 1, "--scheme", "ours of v1", "--peer", f"v1={ROOT}")
+    done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours of v1", "--peer", f"v1={ROOT}")
     assert done.exit_code == 0, done.output
     assert "| case | ours, ms | ours of v1 | floor |" in done.output
     assert "* ours of v1: " in done.output

@@ -50,5 +50,5 @@ def test_the_command_times_norms(tmp_path, monkeypatch):
     done = CliRunner().invoke(norms.main, ["--rounds", "1", "--out", str(tmp_path / "norms.json")])
     assert done.exit_code == 0, done.output
     (case,) = json.loads((tmp_path / "norms.json").read_text())["cases"]
-    assert case["training"].keys() == norms.SCHEMES.keys()
+    assert case["training"].keys() == norms.IMPLEMENTATIONS.keys()
     assert all(0 < seconds < 10 for seconds in case["training"].values())
