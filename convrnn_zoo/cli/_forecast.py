@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from .._whole import check_end, whole, write_text
+from .._atomic import atomic_write, check_suffix, write_text
 from ..data.radar import COARSEN
 from ..models import Forecaster, Preprocessing
 from ..train._values import finite
@@ -157,7 +157,7 @@ def _panels(made: Forecast) -> Panels:
 
 
 def _write_npy(made: Forecast, path: Path) -> None:
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, made.forecast.numpy())
 
 
@@ -167,7 +167,7 @@ def _write_npz(made: Forecast, path: Path) -> None:
         "forecast": made.forecast.numpy(), "unit": made.values.unit, "step": made.values.step or np.nan,
         **({"labels": np.array(ahead)} if ahead else {}),
     }  # fmt: skip
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
@@ -184,7 +184,7 @@ def write_forecast(made: Forecast, out: Path) -> None:
     Raises:
         ValueError: the name ends otherwise.
     """
-    check_end(out, ENDS)
+    check_suffix(out, ENDS)
     if out.suffix in NUMBERS:
         NUMBERS[out.suffix](made, out)
         return

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._whole import check_end, check_no_input, whole
+from .._atomic import atomic_write, check_not_input, check_suffix
 from ..models import EnsembleForecaster, from_pretrained
 from ._text import columns
 from .predict import words_to_stderr
@@ -52,8 +52,8 @@ def ensemble(
     from ..train.pictures import save
     from ._forecast import forecast_of
 
-    check_end(out, ENDS)
-    check_no_input(out, files)
+    check_suffix(out, ENDS)
+    check_not_input(out, files)
     with words_to_stderr():
         model = from_pretrained(name)
         if not isinstance(model, EnsembleForecaster):
@@ -63,7 +63,7 @@ def ensemble(
         )
     ahead, known = made.forecast.shape[1], 0 if made.truth is None else len(made.truth)
     if out.suffix == ".npy":
-        with whole(out) as temporary, temporary.open("wb") as file:
+        with atomic_write(out) as temporary, temporary.open("wb") as file:
             np.save(file, made.forecast.numpy())
     else:
         shown = made.truth if known == ahead else None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .._whole import check_end, write_text
+from .._atomic import check_suffix, write_text
 from ..data import frames_of
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
@@ -53,9 +53,9 @@ def eval_weights(
     convrnn-zoo eval run --data clips --confusion confusion.png
     """
     if json_file is not None:
-        check_end(json_file, (".json",))
+        check_suffix(json_file, (".json",))
     if curve is not None:
-        check_end(curve, DRAWN)
+        check_suffix(curve, DRAWN)
     if matrix is not None:
         confusion.check_name(matrix)
     model = from_pretrained(name).eval()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .._whole import write_text
+from .._atomic import write_text
 from ..hub import from_pretrained, push_to_hub, save_pretrained
 from ..models import HubAccessError
 from ..pretrained.config import CARD

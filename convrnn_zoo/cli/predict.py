@@ -10,7 +10,7 @@ from typing import Any
 import click
 import torch
 
-from .._whole import check_end, check_no_input, write_text
+from .._atomic import check_not_input, check_suffix, write_text
 from ..data import read_sound
 from ..data.recordings import SOUNDS
 from ..models import Forecaster, ZooModel, from_pretrained
@@ -64,7 +64,7 @@ def predict(
     convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
-    check_no_input(out, files)
+    check_not_input(out, files)
     with words_to_stderr():
         model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
         if isinstance(model, Forecaster):
@@ -94,7 +94,7 @@ def _forecast(model: Forecaster, name: str, files: Sequence[Path], as_json: bool
     if out is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(forecasts.ENDS)}) or --json")
     if out is not None:
-        check_end(out, forecasts.ENDS)
+        check_suffix(out, forecasts.ENDS)
     made = forecasts.forecast_of(model, name, files, **how)
     if out is not None:
         forecasts.write_forecast(made, out)

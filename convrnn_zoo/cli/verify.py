@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .._whole import write_text
+from .._atomic import write_text
 from ..data.rain_events import EVENTS, load_event
 from ..models import create_model
 from ..train.nowcast_pictures import draw_beside, draw_ensembles, draw_scores

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._atomic import atomic_write
 from .._extras import need
-from .._whole import whole
 from .arrays import Stack, opened
 from .clips import PlacedClips
 
@@ -97,7 +97,7 @@ def unbroken(times: Any, length: int) -> list[bool]:
 def write_windows(found: Iterator[Tensor], path: Path) -> int:
     """Writes windows as CSV with the columns t, y, x, whole or not at all; gives how many there are."""
     count = 0
-    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for part in found:

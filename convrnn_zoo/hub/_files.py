@@ -10,10 +10,9 @@ import torch
 from timm.models import filter_pretrained_cfg
 from torch import Tensor, nn
 
-from .._whole import whole
+from .._atomic import atomic_write
 from ..models import Weights, WeightsError
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
-from ..pretrained.hub_errors import Where, explained
 from ..pretrained.meta import build_on_meta, check_arguments
 from ..pretrained.registry import OF_RECORD, entry_points
 from ..pretrained.state_dict import FLOATS, not_finite, write_file
@@ -42,7 +41,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
 
     Raises:
         WeightsError: a model not built by its name, with NaN or Inf in its weights, or beyond the range of `dtype`.
-        HubAccessError: the directory cannot be written.
+        OSError: the directory cannot be written.
 
     Example:
         >>> import convrnn_zoo, tempfile
@@ -52,7 +51,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         >>> torch.equal(model.head.weight, same.head.weight)
         True
     """
-    directory, state = Path(directory), saved_state(model)
+    directory, state = Path(directory).expanduser(), saved_state(model)
     if broken := not_finite(state):
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf; such weights are not saved; go back to a good step")
     if dtype is not None:
@@ -62,16 +61,15 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         if broken := not_finite(state):
             raise WeightsError(f"{', '.join(broken)} hold values beyond the range of {dtype}; take torch.bfloat16")
     config = model_config(model)
-    with explained(Where(str(directory))):
-        sha256 = write_file(state, directory / WEIGHTS_FILE)
-        record = record_of(model, {**config, "weights_sha256": sha256})
-        card = directory / CARD
-        existing = card.read_text(encoding="utf-8") if card.is_file() else None
-        texts = {CONFIG: config_text(config, sha256, record), CARD: card_of(model, record, existing, str(directory))}
-        for name, text in texts.items():
-            if text is not None:
-                with whole(directory / name) as temporary:
-                    temporary.write_text(text, encoding="utf-8")
+    sha256 = write_file(state, directory / WEIGHTS_FILE)
+    record = record_of(model, {**config, "weights_sha256": sha256})
+    card = directory / CARD
+    existing = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
+    texts = {CONFIG: config_text(config, sha256, record), CARD: card_of(model, record, existing, str(directory))}
+    for name, text in texts.items():
+        if text is not None:
+            with atomic_write(directory / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     return directory
 
 

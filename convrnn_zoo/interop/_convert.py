@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from .._whole import whole
+from .._atomic import atomic_write
 from ..hub import model_card, save_pretrained
 from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
-from ..models import HubAccessError, create_model, list_models
+from ..models import create_model, list_models
 from ..pretrained.state_dict import sha256_of
 from ._load import load_recognised
 from ._source import Source
@@ -52,7 +52,8 @@ def convert(
         name: ``"owner/name"`` that the repository will have, or a title for the card; the directory's name by default.
 
     Raises:
-        HubAccessError: (an OSError) the directory is there already or cannot be written.
+        FileExistsError: the directory exists and is not empty.
+        OSError: it cannot be written.
         ValueError: as :func:`load`, or a layer that no architecture of the zoo has, with the reason.
 
     Example:
@@ -66,7 +67,7 @@ def convert(
     """
     target = Path(directory)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise HubAccessError(f"{target} is there already; remove it, or name another directory")
+        raise FileExistsError(f"{target} exists and is not empty; remove it, or name another directory")
     layer, found = load_recognised(source, checkpoint, prefix, options)
     model = to_model(layer)
     about: Any = model.pretrained_cfg
@@ -74,13 +75,10 @@ def convert(
     architecture = about["architecture"]
     made = Conversion(target, architecture, sum(p.numel() for p in model.parameters()), found.source.name, found.why)
     origin = None if isinstance(checkpoint, Mapping) else Path(checkpoint)
-    try:
-        with whole(target) as part:
-            save_pretrained(model, part)
-            text = card(model, name or target.name, found.source, origin, options)
-            (part / "README.md").write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise HubAccessError(f"{e}; or choose another directory") from e
+    with atomic_write(target) as part:
+        save_pretrained(model, part)
+        text = card(model, name or target.name, found.source, origin, options)
+        (part / "README.md").write_text(text, encoding="utf-8")
     return made
 
 

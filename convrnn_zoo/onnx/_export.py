@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from .._atomic import atomic_write
 from .._extras import need
-from .._whole import whole
 from ..layers import ConvRNNCellBase
 from ..layers._checks import choice
 from ..layers._position import MapNormed
@@ -195,7 +195,7 @@ def write(
     files = {which: path.with_suffix(f".{which}{path.suffix}") if which else path for which in plan.parts}
     kind = next(p.dtype for part in plan.parts.values() for p in part.outputs)
     with ExitStack() as stack:
-        written = {which: stack.enter_context(whole(file)) for which, file in files.items()}
+        written = {which: stack.enter_context(atomic_write(file)) for which, file in files.items()}
         for which, part in plan.parts.items():
             if format == "torch":
                 buffer = io.BytesIO()

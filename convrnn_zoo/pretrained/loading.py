@@ -53,7 +53,7 @@ def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> So
 
 def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -> Source:
     """The weights of a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or beside a record's file."""
-    path = Path(directory)
+    path = Path(directory).expanduser()
     if path.suffix == ".json" and path.is_file():
         return _open_record(path)
     if not path.is_dir():
@@ -176,7 +176,8 @@ def load_weights(model: Model, path: str | Path) -> Model:
         ...     _ = convrnn_zoo.save_pretrained(model, d)
         ...     _ = load_weights(model, pathlib.Path(d) / "model.safetensors")
     """
-    state = read_file(Path(path), str(path))
+    path = Path(path).expanduser()
+    state = read_file(path, str(path))
     compare(state, model, str(path))
     _check_finite(state, str(path))
     model.load_state_dict(state, strict=True)

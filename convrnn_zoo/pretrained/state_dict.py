@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from .._whole import whole
+from .._atomic import atomic_write
 from .errors import HubAccessError, WeightsError
 from .meta import check_size
 
@@ -56,7 +56,7 @@ def write_file(state: Mapping[str, Tensor], path: Path) -> str:
     """Writes tensors as a safetensors file, whole or not at all, and gives its sha256; the same are the same bytes."""
     # One entry of metadata: with more, their order and so the checksum differ from run to run.
     content = safetensors.torch.save(plain(state), {"format": "pt"})
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 

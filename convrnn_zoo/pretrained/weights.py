@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._whole import whole
+from .._atomic import atomic_write
 from .log_mel import LogMel
 from .meta import check_arguments
 from .preprocessing import Preprocessing
@@ -165,7 +165,7 @@ class Weights:
     def save(self, directory: Path = DIRECTORY) -> Path:
         """Writes the record beside its weights, whole or not at all."""
         path = directory / f"{self.name}.json"
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(self.to_json(), encoding="utf-8")
         return path
 

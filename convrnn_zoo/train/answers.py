@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._whole import check_end
+from .._atomic import check_suffix
 from ..models import Stream
 from ..models.base.model import evaluating
 from .pictures import DRAWN, new_figure, save_figure
@@ -42,7 +42,7 @@ def draw_answers(model: Any, wave: Tensor, rate: int, path: Path, heading: str =
         ValueError: see :func:`answers`; the name ends in something else than .png or .svg.
         ImportError: matplotlib is missing; with the command that installs it.
     """
-    check_end(path, DRAWN)
+    check_suffix(path, DRAWN)
     figure = new_figure(7.2, 4.0, heading)  # which says what is missing before the model is asked
     seconds, probabilities = answers(model, wave, rate)
     labels = model.pretrained_cfg.get("label_names") or [str(i) for i in range(probabilities.shape[1])]

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .._atomic import atomic_write
 from .._extras import need
-from .._whole import whole
 from ..data import Labelled
 from ._values import finite
 from .pictures import DRAWN, new_figure, save_figure
@@ -70,7 +70,7 @@ def write(confusion: Confusion, path: Path, heading: str = "") -> None:
         save_figure(drawn(confusion, heading), path)
         return
     names = confusion.label_names
-    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["true class", *names])
         table.writerows([name, *row] for name, row in zip(names, confusion.counts.tolist(), strict=True))

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._atomic import atomic_write
 from .._extras import need
-from .._whole import whole
 from .recipe import Recipe
 
 
@@ -70,7 +70,7 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     # In memory first: torch's own writer of files tells neither that the disk is full nor which file it was.
     content_bytes = io.BytesIO()
     torch.save(content, content_bytes)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content_bytes.getvalue())
 
 

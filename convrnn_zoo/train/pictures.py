@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._atomic import atomic_write, check_suffix
 from .._extras import need
-from .._whole import check_end, whole
 from ..models import Preprocessing
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -51,7 +51,7 @@ def new_figure(width: float, height: float, heading: str = "", dpi: int = DPI) -
 
 def save_figure(figure: Any, path: Path) -> None:
     """Writes a figure as the name says, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip("."))
 
 
@@ -214,9 +214,9 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
         ValueError: the name ends otherwise.
         ImportError: the extra `video` is not installed, for an MP4.
     """
-    check_end(path, (".png", ".gif", ".mp4"))
+    check_suffix(path, (".png", ".gif", ".mp4"))
     first, *others = pictures
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if path.suffix == ".mp4":
             save_video(pictures, temporary, milliseconds)
         elif path.suffix == ".gif":

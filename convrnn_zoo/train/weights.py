@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .._whole import write_text
+from .._atomic import write_text
 from ..hub import save_pretrained
 from ..hub._files import model_config
 from ..models import Metric, Weights, ZooModel

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from torch import nn
 
 import convrnn_zoo
-from convrnn_zoo import HubAccessError, WeightsError, interop, layers
+from convrnn_zoo import WeightsError, interop, layers
 from convrnn_zoo.cli._group import cli
 
 from .examples import STATES
@@ -141,7 +141,7 @@ def test_a_disk_that_fails_on_the_way_leaves_nothing(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(step, full)
-    with pytest.raises(HubAccessError, match=r"cannot be written .*|No space left"):
+    with pytest.raises(OSError, match="No space left"):
         interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "out")
     monkeypatch.undo()
     assert not list(tmp_path.iterdir())
@@ -150,7 +150,7 @@ def test_a_disk_that_fails_on_the_way_leaves_nothing(
 def test_a_directory_that_is_there_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(HubAccessError, match="is there already"):
+    with pytest.raises(FileExistsError, match="out"):
         interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
     (tmp_path / "out" / "mine.txt").unlink()

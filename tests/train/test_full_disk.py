@@ -1,6 +1,7 @@
 """A disk that fills up in mid run: one clear line, the last whole files kept, and the run goes on from them."""
 
 import contextlib
+import errno
 import subprocess
 
 import pytest
@@ -50,11 +51,12 @@ def test_what_cannot_be_written_is_named_and_the_last_whole_one_kept(name, tmp_p
     write(path)
     content = path.read_bytes()
     assert len(content) > ROOM
-    with little_room(), pytest.raises(OSError, match=rf"{name} cannot be written \(File too large\); the last whole"):
+    with little_room(), pytest.raises(OSError, match="previous file is unchanged") as caught:
         write(path)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
     assert path.read_bytes() == content
     path.unlink()
-    with little_room(), pytest.raises(OSError, match=r"\); make room and start again"):
+    with little_room(), pytest.raises(OSError, match="free disk space"):
         write(path)
     assert list(tmp_path.iterdir()) == []
 
@@ -76,7 +78,8 @@ def test_a_run_that_met_a_full_disk_goes_on_when_there_is_room(tmp_path, digits)
     )  # fmt: skip
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"Error: {out / 'last.ckpt'} cannot be written (File too large); the last whole one is kept")
+    assert "File too large" in line
+    assert f"{out / 'last.ckpt'}" in line
     assert {p.name for p in out.iterdir()} == {"last.ckpt", ".last.ckpt.lock"}
     assert sha256(out / "last.ckpt") == checkpoint
     assert run() == end

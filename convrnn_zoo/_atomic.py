@@ -1,0 +1,67 @@
+"""Atomic writes of files and directories."""
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a temporary path that replaces `path` once the block ends without an error.
+
+    The block writes a file at the temporary path, or makes a directory there. After an error the temporary path is
+    removed and `path` is unchanged.
+
+    Raises:
+        OSError: `path` cannot be written. The class (such as PermissionError) and the reason are the system's. Errors
+            of other files, such as a missing input that the block reads, are passed on unchanged.
+
+    Example:
+        >>> path = getfixture("tmp_path") / "a.txt"
+        >>> with atomic_write(path) as temporary:
+        ...     _ = temporary.write_text("complete")
+        >>> path.read_text()
+        'complete'
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as e:
+        names_temporary = e.filename is None or os.fspath(e.filename).startswith(os.fspath(temporary))
+        if e.errno is None or not names_temporary:
+            raise
+        unchanged = "; the previous file is unchanged" if path.is_file() else ""
+        fix = "; free disk space and try again" if e.errno in _DISK_FULL else ""
+        raise OSError(e.errno, f"{e.strerror}{unchanged}{fix}", str(path)) from e
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text as UTF-8, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """Raises ValueError if the suffix of a file to write is not one of `suffixes`."""
+    if path.suffix not in suffixes:
+        others = f"{', '.join(suffixes[:-1])} or " if suffixes[1:] else ""
+        raise ValueError(f"{path}: expected a name that ends in {others}{suffixes[-1]}")
+
+
+def check_not_input(out: Path | None, inputs: Iterable[Path]) -> None:
+    """Raises ValueError if the file to write is also one of the inputs."""
+    if out is not None and out.resolve() in {file.resolve() for file in inputs}:
+        raise ValueError(f"{out} is read and would be overwritten; write to another file")

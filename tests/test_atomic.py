@@ -1,0 +1,71 @@
+"""Atomic writes: the file is complete or unchanged, and an error keeps its class and its reason."""
+
+import errno
+import os
+
+import pytest
+
+import convrnn_zoo
+
+try:
+    from convrnn_zoo._atomic import atomic_write
+except ImportError:  # its name before
+    from convrnn_zoo._whole import whole as atomic_write
+
+MODEL = {"hidden_channels": 2, "num_classes": 2, "in_chans": 1}
+
+
+def test_a_missing_input_is_not_reported_as_the_output(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "out.txt") as temporary:
+        temporary.write_text((tmp_path / "input.txt").read_text())
+    assert caught.value.filename == str(tmp_path / "input.txt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_class_and_the_reason_of_an_error_are_kept(code, named, tmp_path):
+    with pytest.raises(OSError, match=os.strerror(code)) as caught, atomic_write(tmp_path / "out.txt") as temporary:
+        raise OSError(code, os.strerror(code), *([str(temporary)] if named else []))
+    assert type(caught.value) is type(OSError(code, ""))
+    assert (caught.value.errno, caught.value.filename) == (code, str(tmp_path / "out.txt"))
+    assert ("disk space" in str(caught.value)) == (code == errno.ENOSPC)
+
+
+def test_an_error_without_a_system_code_is_unchanged(tmp_path):
+    error = convrnn_zoo.HubAccessError("no such repository")
+    with pytest.raises(OSError, match="no such") as caught, atomic_write(tmp_path / "out.txt"):
+        raise error
+    assert caught.value is error
+
+
+def test_a_directory_cannot_be_replaced_by_a_file(tmp_path):
+    (tmp_path / "out" / "sub").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError) as caught, atomic_write(tmp_path / "out") as temporary:
+        temporary.write_text("x")
+    assert caught.value.filename == str(tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_save_is_an_error_of_the_system_and_not_of_the_hub(tmp_path):
+    model = convrnn_zoo.create_model("convgru1d_1layer", **MODEL)
+    (tmp_path / "file").write_text("")
+    for directory in ("/sys/model", tmp_path / "file"):
+        with pytest.raises(OSError, match=str(directory)) as caught:
+            convrnn_zoo.save_pretrained(model, directory)
+        assert not isinstance(caught.value, convrnn_zoo.ConvRNNHubError)
+        assert isinstance(caught.value, PermissionError | FileExistsError | NotADirectoryError)
+
+
+def test_a_home_directory_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    model = convrnn_zoo.create_model("convgru1d_1layer", **MODEL)
+    convrnn_zoo.save_pretrained(model, "~/model")
+    assert (tmp_path / "home" / "model" / "config.json").is_file()
+    assert not (tmp_path / "~").exists()
+    for name in ("~/model", "local-dir:~/model"):
+        assert convrnn_zoo.from_pretrained(name).model_args == model.model_args
+    convrnn_zoo.create_model("local-dir:~/model", pretrained=True)
+    convrnn_zoo.load_weights(model, "~/model/model.safetensors")
+    convrnn_zoo.create_model("convgru1d_1layer", **MODEL, checkpoint_path="~/model/model.safetensors")
