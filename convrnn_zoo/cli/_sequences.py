@@ -42,7 +42,9 @@ def read_sequences(path: Path, model: ZooModel) -> list[Recording]:
     """
     if path.suffix.lower() in SOUNDS:
         ear = model.front_end
-        return [Recording(str(path), "", model.hear(str(path), *read_sound(path, rate=ear.rate if ear else None)))]
+        return [
+            Recording(str(path), "", model.encode_sound(str(path), *read_sound(path, rate=ear.rate if ear else None)))
+        ]
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(
             f"{path}: expected a .npy or .npz file, or a sound ({', '.join(SOUNDS)}); save sequences (T, C, …) with "

@@ -115,7 +115,7 @@ def _draw(model: Any, files: Sequence[Path], out: Path) -> None:
             "pictures are of forecasts"
         )
     if model.front_end is None:
-        model.hear(str(files[0]), torch.zeros(1), 1)  # which says what is missing
+        model.encode_sound(str(files[0]), torch.zeros(1), 1)  # raises the error about the missing front end
     wave, rate = read_sound(files[0], rate=model.front_end.rate)
     draw_answers(model, wave, rate, out, files[0].name)
     click.echo(f"{out}: the answer over {len(wave) / rate:.2f} s")

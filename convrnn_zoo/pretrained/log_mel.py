@@ -1,39 +1,45 @@
-"""From sound to what a classifier of sound sees."""
+"""The log-mel spectrogram, the front end of audio classifiers."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._tensors import as_tensor
 from ..layers import _checks as check
 from .typed import Entries, check_number
+
+MAX_PEAK = 10.0
+"""Largest magnitude of samples: far above full scale, and below what 16-bit samples reach."""
+MAX_FILTERS = 2**25
+"""Largest product of bands and points of the spectrum, which bounds the memory of the filters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogMel(Entries):
-    r"""The log-mel spectrogram of a sound, the logarithm of its power in mel bands: the front end of a classifier.
+    r"""Log-mel spectrogram: the front end of an audio classifier.
 
-    A window of `window` seconds moves on by `hop` seconds a step. With X the spectrum of the window (Hann, by FFT) and
-    M the triangles of the bands, the weights of each of which sum to 1, a step is
+    A window of `window` seconds moves by `hop` seconds per step. With X the spectrum of the window (Hann, by FFT) and
+    M the triangular filters of the bands, each normalized to a sum of 1, a step is
 
     .. math::
         x_b &= \log \max(\textit{floor}, \textstyle\sum_f M_{bf} |X_f|^2) \\
         \text{mel}(f) &= 2595 \log_{10}(1 + f / 700)
 
-    A window that the recording does not fill is left out, so that a recording that comes piece by piece gives the same
-    steps; one that is shorter than a window is filled with silence. The bands are the channels of a map of one pixel:
-    what a band means does not move along the scale, as a convolution over bands would have it.
+    A window that extends past the end of the recording is dropped, so that streaming gives the same steps. A recording
+    shorter than one window is padded with silence. Bands are channels of a map of one pixel, because the meaning of a
+    band does not shift along the frequency axis as a convolution over bands would assume.
 
     Args:
-        encoding: what tells it from others where it is stored.
-        rate: samples a second of the sound.
-        window, hop: seconds.
-        bands: how many; the model's input channels.
-        lowest, highest: ends of the scale in Hz; half of `rate` is the highest that there can be, and the default.
-        floor: the power that counts as silence, of samples from -1 to 1.
+        encoding: identifier of this front end in stored files.
+        rate: sample rate in Hz.
+        window, hop: seconds; `hop` is at most `window`.
+        bands: number of mel bands, which is the model's number of input channels.
+        lowest, highest: range of frequencies in Hz; `highest` is half of `rate` by default.
+        floor: power of silence, for samples between -1 and 1.
 
     References:
         Stevens, S. S., Volkmann, J. and Newman, E. B. (1937). A scale for the measurement of the psychological
@@ -42,12 +48,12 @@ class LogMel(Entries):
         recognition in continuously spoken sentences. https://doi.org/10.1109/TASSP.1980.1163420
 
     Raises:
-        ValueError: an entry out of its range; bands so narrow that one holds no frequency of the spectrum.
+        ValueError: an argument is out of its range, or the bands are narrower than the spectrum resolves.
 
     Example:
-        >>> ear = LogMel(rate=8000)
+        >>> front_end = LogMel(rate=8000)
         >>> tone = torch.sin(torch.arange(8000) / 8000 * 440 * 2 * math.pi)
-        >>> steps = ear.encode(tone, 8000)
+        >>> steps = front_end.encode(tone, 8000)
         >>> tuple(steps.shape), int(steps[10].argmax())
         ((49, 40, 1), 8)
     """
@@ -69,97 +75,124 @@ class LogMel(Entries):
             check.positive_int(name, getattr(self, name))
         for name in ("window", "hop", "floor"):
             check_number(name, getattr(self, name), positive=True)
-        if not 1 <= self.step <= self.rate or not 2 <= self.size <= self.rate:
+        if not 2 <= self.size <= self.rate or not 1 <= self.step <= self.size:
             raise ValueError(
-                f"window and hop must be from a sample to a second, got {self.window:g} and {self.hop:g} s at "
-                f"{self.rate:,} samples a second"
+                f"window must be between two samples and a second, and hop between one sample and window; got "
+                f"window={self.window:g}, hop={self.hop:g} at {self.rate:,} samples per second"
             )
         if not 0 <= self.lowest < self.top <= self.rate / 2:
             raise ValueError(
                 f"lowest and highest must rise from 0 to half of rate, {self.rate / 2:g} Hz, got {self.lowest:g} and "
                 f"{self.top:g}"
             )
-        if bool((self._triangles().sum(1) == 0).any()):
+        if self.bands * self._points > MAX_FILTERS or bool((self._triangles().sum(1) == 0).any()):
             raise ValueError(f"{self.bands} bands are too many for a window of {self.window:g} s; take fewer")
 
     @property
     def size(self) -> int:
-        """Samples of a window."""
+        """Samples per window."""
         return round(self.window * self.rate)
 
     @property
     def step(self) -> int:
-        """Samples from window to window."""
+        """Samples from one window to the next."""
         return round(self.hop * self.rate)
 
     @property
     def top(self) -> float:
-        """The highest frequency in Hz."""
+        """Highest frequency in Hz."""
         return self.rate / 2 if self.highest is None else self.highest
 
-    def encode(self, wave: Tensor, rate: int) -> Tensor:
-        """A recording ``(samples,)`` as ``(T, bands, 1)``.
+    def encode(self, wave: Any, rate: int) -> Tensor:
+        """Returns the steps ``(T, bands, 1)`` of a recording.
 
         Args:
-            wave: samples from -1 to 1, as :func:`convrnn_zoo.data.read_sound` reads them.
-            rate: their number a second.
+            wave: one channel ``(samples,)``, a tensor or an array: floats between -1 and 1, as
+                :func:`convrnn_zoo.data.read_sound` returns them, or integers in the usual scales of 8-bit (unsigned),
+                16-bit and 32-bit audio, as SciPy returns them.
+            rate: sample rate in Hz.
 
         Raises:
-            ValueError: another rate than the weights were trained on; no samples, or some that are not finite.
+            ValueError: `rate` differs from the one that the front end expects, or `wave` is empty, not finite, of
+                several channels or of another scale.
         """
-        wave = self._checked(wave, rate)
+        wave = self._check(wave, rate)
         return self._steps(F.pad(wave, (0, max(0, self.size - len(wave)))))
 
-    def encode_piece(self, wave: Tensor, rate: int) -> tuple[Tensor, Tensor]:
-        """The steps ``(T, bands, 1)`` of the windows that are whole, and the samples with which the next piece begins.
+    def encode_piece(self, wave: Any, rate: int) -> tuple[Tensor, Tensor]:
+        """Returns the steps ``(T, bands, 1)`` of all complete windows, and the samples to prepend to the next piece.
 
         Example:
-            >>> ear, wave, steps, rest = LogMel(rate=8000), torch.randn(4000), [], torch.zeros(0)
+            >>> front_end, wave, steps, rest = LogMel(rate=8000), torch.rand(4000), [], torch.zeros(0)
             >>> for piece in wave.split(1000):
-            ...     found, rest = ear.encode_piece(torch.cat([rest, piece]), 8000)
-            ...     steps.append(found)
-            >>> torch.allclose(torch.cat(steps), ear.encode(wave, 8000), atol=1e-4)
+            ...     new, rest = front_end.encode_piece(torch.cat([rest, piece]), 8000)
+            ...     steps.append(new)
+            >>> torch.allclose(torch.cat(steps), front_end.encode(wave, 8000), atol=1e-4)
             True
         """
-        wave = self._checked(wave, rate)
-        done = max(0, (len(wave) - self.size) // self.step + 1)
-        rest = wave[done * self.step :]
-        return (self._steps(wave) if done else wave.new_zeros(0, self.bands, 1)), rest
+        wave = self._check(wave, rate)
+        count = max(0, (len(wave) - self.size) // self.step + 1)
+        return (self._steps(wave) if count else wave.new_zeros(0, self.bands, 1)), wave[count * self.step :]
 
-    def _checked(self, wave: Tensor, rate: int) -> Tensor:
+    def _check(self, wave: Any, rate: int) -> Tensor:
         if rate != self.rate:
             raise ValueError(
-                f"expected {self.rate:,} samples a second, got {rate:,}; resample the sound, as convrnn_zoo.data."
-                f"read_sound(file, rate={self.rate}) does"
+                f"expected {self.rate} samples per second, got {rate}; resample the sound, for example with "
+                f"convrnn_zoo.data.read_sound(file, rate={self.rate})"
             )
-        if wave.dim() != 1 or not wave.is_floating_point():
-            raise ValueError(
-                f"expected one channel of samples from -1 to 1, (samples,), got {tuple(wave.shape)} of {wave.dtype}; "
-                "take the mean of several channels, and divide whole numbers by their largest"
-            )
+        wave = as_tensor(wave, "the recording")
+        if wave.dim() != 1:
+            raise ValueError(f"expected one channel (samples,), got {tuple(wave.shape)}; average several channels")
         if not len(wave):
-            raise ValueError("the recording is empty; expected at least a sample")
+            raise ValueError("the recording is empty; expected at least one sample")
+        wave = as_float_samples(wave)
         if not bool(torch.isfinite(wave).all()):
-            raise ValueError("the recording holds NaN or Inf; cut them out")
+            raise ValueError("the recording contains NaN or Inf; remove those samples")
+        if (peak := float(wave.abs().max())) > MAX_PEAK:
+            raise ValueError(
+                f"expected samples between -1 and 1, got a peak of {peak:g}; divide 16-bit samples by 32,768"
+            )
         return wave
 
     def _steps(self, wave: Tensor) -> Tensor:
-        windows = wave.unfold(0, self.size, self.step) * torch.hann_window(
-            self.size, dtype=wave.dtype, device=wave.device
-        )
-        power = torch.fft.rfft(windows, self._points).abs().square()
+        window = torch.hann_window(self.size, dtype=wave.dtype, device=wave.device)
+        power = torch.fft.rfft(wave.unfold(0, self.size, self.step) * window, self._points).abs().square()
         weights = self._triangles().to(wave)
         return (power @ (weights / weights.sum(1, keepdim=True)).T).clamp_min(self.floor).log().unsqueeze(-1)
 
     @property
     def _points(self) -> int:
-        """Points of the FFT: twice the next power of two, so that narrow bands hold some frequency."""
+        """Points of the FFT: twice the next power of two, so that narrow bands contain a frequency."""
         return 2 ** (math.ceil(math.log2(self.size)) + 1)
 
     def _triangles(self) -> Tensor:
-        """The weight of each frequency of the spectrum in each band."""
+        """Returns the weight of each frequency of the spectrum in each band."""
         ends = [2595 * math.log10(1 + f / 700) for f in (self.lowest, self.top)]
         edges = 700 * (10 ** (torch.linspace(ends[0], ends[1], self.bands + 2, dtype=torch.float64) / 2595) - 1)
         f = torch.arange(self._points // 2 + 1) * self.rate / self._points
         left, middle, right = (edges[i : i + self.bands, None] for i in range(3))
         return torch.minimum((f - left) / (middle - left), (right - f) / (right - middle)).clamp_min(0)
+
+
+def as_float_samples(wave: Tensor) -> Tensor:
+    """Converts audio samples to float32, or keeps float64; integers are scaled to -1 to 1.
+
+    Raises:
+        ValueError: the scale of the integers is unknown.
+
+    Example:
+        >>> as_float_samples(torch.tensor([-32768, 0, 16384], dtype=torch.int16))
+        tensor([-1.0000,  0.0000,  0.5000])
+    """
+    if wave.is_floating_point():
+        return wave if wave.dtype == torch.float64 else wave.float()
+    if wave.dtype == torch.uint8:
+        return (wave.float() - 128) / 128
+    if wave.dtype == torch.int16:
+        return wave.float() / 2**15
+    # 24-bit audio is shifted to the left: its lowest byte is 0. Small numbers with a low byte are 16-bit samples.
+    if wave.dtype == torch.int32 and (int(wave.long().abs().max()) >= 2**15 or not bool((wave & 255).any())):
+        return (wave.double() / 2**31).float()
+    raise ValueError(
+        f"the scale of {wave.dtype} samples is unknown; pass int16, int32, uint8, or floats between -1 and 1"
+    )

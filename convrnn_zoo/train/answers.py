@@ -28,7 +28,7 @@ def answers(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, Tensor]:
         >>> tuple(probabilities.shape), round(seconds[0].item(), 3)
         ((24, 10), 0.032)
     """
-    steps, ear = model.hear("the sound", wave, rate), model.front_end
+    steps, ear = model.encode_sound("the sound", wave, rate), model.front_end
     with evaluating(model):
         stream = Stream(model)
         said = [stream(model.normalize(step)).softmax(1) for step in steps[:, None, None]]

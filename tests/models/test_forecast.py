@@ -151,7 +151,7 @@ def test_recordings_are_classified_as_each_alone_with_the_weights_labels():
     assert record.label_names[logits.argmax()] == together[0].label
     with pytest.raises(ValueError, match=r"recording 1: expected a sequence \(T, 12, L\), got \(5, 3\)"):
         model.classify([recordings[0], torch.randn(5, 3)])
-    with pytest.raises(ValueError, match=r"mine\.wav: holds NaN or Inf"):
+    with pytest.raises(ValueError, match=r"mine\.wav: contains NaN or Inf"):
         model.classify([torch.full((5, 12), torch.nan)], names=["mine.wav"])
     with pytest.raises(ValueError, match="has no classifier"):
         convrnn_zoo.create_model("convgru1d_1layer").classify([torch.randn(3, 3, 5)])

@@ -1,5 +1,6 @@
-"""What a classifier of sequences says of recordings as they are."""
+"""Base class of sequence classifiers."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
+from ..._tensors import as_tensor
 from ...layers import _checks as check
 from ...layers._base import SPACE
 from .model import HeadedModel, evaluating
 from .sequences import Lengths, check_format, chosen_layers
+
+FAR = 100.0
+"""Standard deviations from the mean of the training data beyond which values are taken for those of another unit."""
 
 
 class Prediction(NamedTuple):
@@ -119,18 +124,20 @@ class Classifier(HeadedModel):
     def classify(
         self, recordings: Sequence[Any] | Tensor, *, names: Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
-        """The class of each recording, of whatever length, in the units of the data; what is NaN is refused.
+        """Predicts the class of each recording, of any length, in the unit of the training data.
 
-        The labels are those of the weights, or where there are none, numbers. A model in training mode is in
-        evaluation mode meanwhile; before several threads classify at once, call ``eval()``.
+        The labels are those of the weights, or class numbers. The model is switched to evaluation mode for the call;
+        call ``eval()`` before several threads classify at once. Frames of bytes (uint8) are divided by 255 where the
+        model was trained on frames from 0 to 1. A warning says so if values are far from those of the training data.
 
         Args:
-            recordings: a list of them, each ``(T, C, *S)``, or on maps of one pixel ``(T, C)``: tensors or arrays.
-            names: what errors call them; their numbers by default.
-            batch_size: recordings at once, whose maps must be of one size.
+            recordings: tensors or arrays, each ``(T, C, *S)``, or on maps of one pixel ``(T, C)``.
+            names: how errors call them; their numbers by default.
+            batch_size: recordings per batch, whose maps must have one size.
 
         Raises:
-            ValueError: the model has no classifier; a recording has another shape, or holds NaN or Inf.
+            ValueError: the model has no classifier or duplicate labels, or a recording has another shape or contains
+                NaN or Inf.
 
         Example:
             >>> import convrnn_zoo
@@ -144,12 +151,12 @@ class Classifier(HeadedModel):
                 "this model has no classifier; load weights that have one (`convrnn-zoo list --pretrained`), or build "
                 "and train one with num_classes"
             )
-        named = self.pretrained_cfg.get("label_names") or ()
-        labels = named if len(named) == self.num_classes else [str(i) for i in range(self.num_classes)]
+        labels = self._labels()
         place: Any = {"device": (like := next(self.parameters())).device, "dtype": like.dtype}
-        called = [f"recording {i}" for i in range(len(recordings))] if names is None else names
-        sequences = [self._sequence(name, x) for name, x in zip(called, recordings, strict=True)]
-        out = []
+        names = [f"recording {i}" for i in range(len(recordings))] if names is None else names
+        sequences = [self._sequence(name, x) for name, x in zip(names, recordings, strict=True)]
+        self._warn_of_scale(names, sequences)
+        predictions = []
         with evaluating(self):
             for start in range(0, len(sequences), check.positive_int("batch_size", batch_size)):
                 part = sequences[start : start + batch_size]
@@ -161,66 +168,103 @@ class Classifier(HeadedModel):
                 x = self.normalize(pad_sequence(part, batch_first=True)).to(**place)
                 for p in self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu():
                     best = int(p.argmax())
-                    shares = dict(zip(labels, p.tolist(), strict=True))
-                    out.append(Prediction(labels[best], float(p[best]), shares))
-        return out
+                    probabilities = dict(zip(labels, p.tolist(), strict=True))
+                    predictions.append(Prediction(labels[best], float(p[best]), probabilities))
+        return predictions
 
     def classify_sound(
-        self, waves: Sequence[Tensor], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
+        self, waves: Sequence[Any], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
-        """The class of each sound, by the front end of the weights; see :meth:`classify`.
+        """Predicts the class of each sound with the front end of the weights; see :meth:`classify`.
 
         Args:
-            waves: samples ``(samples,)`` from -1 to 1 of each, tensors as :func:`convrnn_zoo.data.read_sound` reads
-                them, or arrays.
-            rate: their number a second, which must be that of the weights.
-            names: what errors call them; their numbers by default.
-            batch_size: recordings at once.
+            waves: samples ``(samples,)`` of each, tensors or arrays: floats from -1 to 1, as
+                :func:`convrnn_zoo.data.read_sound` returns them, or integers (uint8, int16, int32), as SciPy does.
+            rate: sample rate in Hz, which must be that of the front end.
+            names: how errors call them; their numbers by default.
+            batch_size: recordings per batch.
 
         Raises:
-            ValueError: the weights are not of sound; another rate; a recording is empty, or holds NaN or Inf.
+            ValueError: the model has no front end, or the front end rejects a recording; see
+                :meth:`~convrnn_zoo.LogMel.encode`.
 
         Example:
             >>> import convrnn_zoo
             >>> model = convrnn_zoo.create_model("convgru1d_bi_2layer.fsdd", pretrained=True)
-            >>> [found] = model.classify_sound([torch.zeros(4000)], 8000)
-            >>> found.label in model.pretrained_cfg["label_names"]
+            >>> [prediction] = model.classify_sound([torch.zeros(4000)], 8000)
+            >>> prediction.label in model.pretrained_cfg["label_names"]
             True
         """
-        called = [f"recording {i}" for i in range(len(waves))] if names is None else list(names)
-        return self.classify(
-            [self.hear(name, torch.as_tensor(wave).float(), rate) for name, wave in zip(called, waves, strict=True)],
-            names=called,
-            batch_size=batch_size,
-        )
+        names = [f"recording {i}" for i in range(len(waves))] if names is None else list(names)
+        encoded = [self.encode_sound(name, wave, rate) for name, wave in zip(names, waves, strict=True)]
+        return self.classify(encoded, names=names, batch_size=batch_size)
 
-    def hear(self, name: str, wave: Tensor, rate: int) -> Tensor:
-        """A sound as the front end of the weights gives it, ``(T, C, 1)``; errors call it by its `name`.
+    def encode_sound(self, name: str, wave: Any, rate: int) -> Tensor:
+        """Applies the front end of the weights to a sound, ``(T, C, 1)``; errors call it by its `name`.
 
         Raises:
-            ValueError: the weights are not of sound, or the front end refuses it.
+            ValueError: the model has no front end, or the front end rejects the sound.
         """
         if self.front_end is None:
             raise ValueError(
-                f"{name} is sound, and nobody has said how this model hears: set model.front_end = "
-                "convrnn_zoo.LogMel(...), or give it sequences (T, C, ...) as it was trained on"
+                f"{name} is sound, and this model has no front end: set model.front_end = convrnn_zoo.LogMel(...), or "
+                "pass sequences (T, C, ...) as in training"
             )
         try:
-            return self.front_end.encode(wave, rate)
+            wave = as_tensor(wave, "the recording")
+            return self.front_end.encode(wave.float() if wave.is_floating_point() else wave, rate)
         except ValueError as e:
             raise ValueError(f"{name}: {e}") from e
 
+    def _labels(self) -> list[str]:
+        """Returns the labels of the weights, or class numbers."""
+        labels = list(self.pretrained_cfg.get("label_names") or ())
+        if len(labels) != self.num_classes:
+            return [str(i) for i in range(self.num_classes)]
+        if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(
+                f"the model's label_names contain {', '.join(duplicates)} more than once; make them unique in "
+                'model.pretrained_cfg["label_names"]'
+            )
+        return labels
+
+    def _statistics(self) -> tuple[Tensor, Tensor] | None:
+        """Returns the mean and std of the training data; None if the weights have none for these channels."""
+        cfg = getattr(self, "pretrained_cfg", {})
+        mean, std = (torch.tensor(cfg.get(key) or (default,)).float() for key, default in (("mean", 0.0), ("std", 1.0)))
+        if len(mean) != self.in_chans or (not mean.any() and bool((std == 1).all())):
+            return None
+        return mean, std
+
     def _sequence(self, name: str, recording: Any) -> Tensor:
-        """A recording as ``(T, C, *S)``; on a map of one pixel ``(T, C)`` will do."""
-        x = torch.as_tensor(recording).float()
-        ndim = self.ndim
+        """Returns a recording as ``(T, C, *S)``; maps of one pixel may be given as ``(T, C)``."""
+        x, ndim = as_tensor(recording, name), self.ndim
+        if x.dtype == torch.uint8 and ndim == 2:
+            statistics = self._statistics()
+            if statistics is None or bool((torch.stack(statistics).abs() <= 1).all()):
+                x = x.float() / 255
+        x = x.float()
         if x.dim() == 2 and x.shape[1] == self.in_chans:
             x = x.reshape(*x.shape, *(1,) * ndim)
         if x.dim() != ndim + 2 or x.shape[1] != self.in_chans or 0 in x.shape:
             raise ValueError(
-                f"{name}: expected a sequence (T, {self.in_chans}, {SPACE[ndim]}), got "
-                f"{tuple(x.shape)}; `convrnn-zoo info` tells a model's input"
+                f"{name}: expected a sequence (T, {self.in_chans}, {SPACE[ndim]}), got {tuple(x.shape)}; "
+                "`convrnn-zoo info` describes a model's input"
             )
         if not torch.isfinite(x).all():
-            raise ValueError(f"{name}: holds NaN or Inf; fill or cut them before predicting")
+            raise ValueError(f"{name}: contains NaN or Inf; fill or remove them before classifying")
         return x
+
+    def _warn_of_scale(self, names: Sequence[str], sequences: Sequence[Tensor]) -> None:
+        """Warns of values so far from the training data that their unit must be another."""
+        if (statistics := self._statistics()) is None:
+            return
+        mean, std = (values.reshape(-1, *(1,) * self.ndim) for values in statistics)
+        for name, x in zip(names, sequences, strict=True):
+            if (distance := float(((x.cpu() - mean) / std).abs().max())) > FAR:
+                warnings.warn(
+                    f"{name}: values from {x.min():g} to {x.max():g} are up to {distance:,.0f} standard deviations "
+                    "from the mean of the training data; pass them in its unit (frames of video from 0 to 1)",
+                    stacklevel=4,  # past torch.no_grad, to the caller of classify
+                )
+                return

@@ -1,0 +1,39 @@
+"""`classify` on arrays of every dtype, unit and layout."""
+
+import numpy as np
+import pytest
+import torch
+
+import convrnn_zoo
+
+
+def test_frames_of_bytes_and_of_another_scale_are_not_classified_in_silence():
+    frames = np.random.default_rng(0).integers(0, 255, (3, 3, 32, 32)).astype("uint8")
+    model = convrnn_zoo.video_model("test_resnet", "convgru", hidden_channels=4, num_classes=2)
+    [expected] = model.classify([torch.from_numpy(frames) / 255])
+    for same in (frames, torch.from_numpy(frames), frames[::-1].copy()[::-1]):
+        [prediction] = model.classify([same])
+        assert prediction.probability == pytest.approx(expected.probability, rel=1e-5)
+    with pytest.warns(UserWarning, match="recording 1"):
+        model.classify([frames, frames.astype("float32")])
+
+
+def test_frames_of_bytes_stay_bytes_where_the_model_was_trained_on_such():
+    cfg = {"mean": (120.0,), "std": (60.0,)}
+    model = convrnn_zoo.create_model("convgru2d_1layer", in_chans=1, num_classes=2, pretrained_cfg_overlay=cfg)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 1, 8, 8)).astype("uint8")
+    assert model.classify([frames]) == model.classify([frames.astype("float64")])
+
+
+@pytest.mark.parametrize("recording", [np.zeros((5, 12), complex), np.full((5, 12), "a"), [[1.0], [1.0, 2.0]]])
+def test_recordings_that_are_no_real_numbers_are_rejected_by_name(recording):
+    model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True)
+    with pytest.raises(ValueError, match="second"):
+        model.classify([torch.zeros(5, 12), recording], names=["first", "second"])
+
+
+def test_duplicate_labels_are_rejected_instead_of_losing_a_probability():
+    model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, num_classes=3)
+    model.pretrained_cfg["label_names"] = ["left", "right", "left"]
+    with pytest.raises(ValueError, match="left"):
+        model.classify([torch.zeros(5, 2)])
