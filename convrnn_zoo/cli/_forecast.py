@@ -1,8 +1,9 @@
-"""A forecast of the frames of files, as numbers or pictures."""
+"""Forecasts from files, and to files of numbers, images and animations."""
 
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,59 +17,137 @@ from ..train._values import finite
 from ..train.apply import preprocessing_of
 from ..train.pictures import Panels, motion, save, strip
 from ..train.recipe import ForecasterRecipe, Recipe
-from ._frames import Frames, read_frames
+from ._frames import FrameReader, Frames, open_frames
+from ._text import plural
+
+
+class Window(NamedTuple):
+    """Numbers of frames: the model reads ``[first, end)``, and ``[end, last)`` are the observations to compare with."""
+
+    first: int
+    end: int
+    last: int
+    total: int
 
 
 class Forecast(NamedTuple):
-    """What a model forecast of the frames of a file: ``(T, H, W)``, or of several channels ``(T, C, H, W)``.
+    """Forecast of the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
 
-    Of an ensemble the forecast is ``(members, T, H, W)``.
+    An ensemble's forecast has a first axis of members.
     """
 
     model: str
     file: str
+    window: Window
     inputs: Tensor
     forecast: Tensor
-    truth: Tensor | None
+    observed: Tensor | None
     labels: list[str] | None
-    values: Preprocessing
+    times: list[datetime] | None
+    preprocessing: Preprocessing
+
+    @property
+    def horizon(self) -> int:
+        """Number of forecast frames."""
+        return self.forecast.shape[-self.inputs.dim()]
 
 
-def values_of(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:
-    """What a forecaster's values mean: as it says itself, or else its recipe.
+def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:
+    """Returns the preprocessing of a forecaster, from the model or else from its recipe.
 
     Raises:
-        ValueError: neither says so, or they contradict each other.
+        ValueError: neither specifies it, or they differ.
     """
     if recipe is not None:
         chosen = Recipe.read(recipe)
         if not isinstance(chosen, ForecasterRecipe):
-            raise ValueError(f"the recipe {recipe} is of no forecaster; pass another, or none")
+            raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
         if model.preprocessing not in (None, preprocessing_of(chosen)):
-            raise ValueError(f"the recipe {recipe} is of other data than {name} was trained on; leave it out")
+            raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
         model.preprocessing = preprocessing_of(chosen)
     if model.preprocessing is None:
-        raise ValueError(f"{name} does not say what its values mean; name the recipe that it was trained by: --recipe")
+        raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
     return model.preprocessing
 
 
-def check_kind(frames: Frames, values: Preprocessing, file: Path) -> None:
-    """Refuses frames of which the file says that they are not what the model was trained on."""
+def check_unit(frames: Frames, preprocessing: Preprocessing, file: Path) -> None:
+    """Raises ValueError if the file states a unit or a time step that differs from the model's."""
     words = {"": "brightness", None: "values"}
-    if frames.unit is not None and frames.unit != values.unit:
-        came, wanted = (words.get(unit, unit) for unit in (frames.unit, values.unit))
+    if frames.unit is not None and frames.unit != preprocessing.unit:
+        unit, expected = (words.get(unit, unit) for unit in (frames.unit, preprocessing.unit))
         raise ValueError(
-            f"{file} holds {came}, and the model forecasts {wanted}; convert it and save {wanted} as floats in a .npy, "
-            "or take another model: convrnn-zoo list --pretrained"
+            f"{file} holds {unit}, but the model forecasts {expected}; convert it and save {expected} as floats in a "
+            ".npy file, or choose another model with `convrnn-zoo list --pretrained`"
         )
-    if None not in (frames.step, values.step) and frames.step != values.step:
+    if None not in (frames.step, preprocessing.step) and frames.step != preprocessing.step:
         raise ValueError(
-            f"{file} has a frame every {frames.step:g} minutes, and the model was trained on one every "
-            f"{values.step:g}; give frames at that step"
+            f"{file} has a frame every {frames.step:g} minutes, but the model was trained on one every "
+            f"{preprocessing.step:g}; pass frames at that step"
         )
 
 
-def forecast_of(
+# ---- choice of frames ------------------------------------------------------------------------------------------
+def find_start(start: str, reader: FrameReader, file: Path) -> int:
+    """Returns the number of the frame that ``--start`` names, by number or by time.
+
+    Raises:
+        ValueError: no frame has that number or time, or several have.
+    """
+    total, times = reader.num_frames, reader.times
+    if start.lstrip("-").isdecimal():
+        number = int(start) + (total if int(start) < 0 else 0)
+        if not 0 <= number < total:
+            raise ValueError(
+                f"--start must be from {-total} to {total - 1}, since {file} has {total} frames; got {start}"
+            )
+        return number
+    if times is None:
+        raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
+    matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
+    if not matches:
+        try:
+            time = datetime.fromisoformat(start).replace(tzinfo=None)
+        except ValueError:
+            time = None
+        matches = [i for i, t in enumerate(times) if t == time]
+    if len(matches) != 1:
+        found = "no frame" if not matches else plural(len(matches), "frame")
+        raise ValueError(
+            f"--start {start}: {file} has {found} at that time; pass the time of a frame from "
+            f"{times[0]:%Y-%m-%dT%H:%M} to {times[-1]:%Y-%m-%dT%H:%M}, or its number"
+        )
+    return matches[0]
+
+
+def choose_window(
+    reader: FrameReader, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool
+) -> Window:
+    """Chooses the frames that a model reads: the latest ones, or those from `start` on.
+
+    With `compare` the frames that follow are observations. Without `start`, the last `horizon` frames are, and the
+    model reads the ones before.
+
+    Raises:
+        ValueError: `start` names no frame, or no frame is left to compare with.
+    """
+    total = reader.num_frames
+    if start is not None:
+        first = find_start(start, reader, file)
+        end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if compare else total)
+    else:
+        held_back = min(horizon, max(total - (inputs or 1), 0)) if compare else 0
+        end = total - held_back
+        first = max(end - inputs, 0) if inputs else 0
+    last = min(end + horizon, total) if compare else end
+    if compare and last == end:
+        raise ValueError(
+            f"--compare: {file} has {plural(total, 'frame')}, and none follows the {plural(end - first, 'frame')} that "
+            f"the model reads; omit --compare, or pass {'an earlier --start' if start else 'more frames'}"
+        )
+    return Window(first, end, last, total)
+
+
+def make_forecast(
     model: Forecaster,
     name: str,
     files: Sequence[Path],
@@ -76,84 +155,115 @@ def forecast_of(
     recipe: str | None = None,
     inputs: int | None = None,
     horizon: int | None = None,
+    start: str | None = None,
+    compare: bool = False,
     coarsen: int = COARSEN,
     key: str = "",
-    **members: Any,
+    **options: Any,
 ) -> Forecast:
-    """Forecasts what follows the first frames of the files; the frames after those are the truth.
+    """Forecasts the frames that follow those of a file.
 
-    The files are one array (`key` in a file of several), GIF or video, or radar files, of which `coarsen` pixels a side
-    become one. `name` is what the model was called by, `recipe` that of weights that do not say what their values mean,
-    `members` what the ``forecast`` of an ensemble takes beside. By default as many frames are read and forecast as in
-    training.
+    The model reads the latest frames of the file, as many as in training.
+
+    Args:
+        model: the forecaster.
+        name: its name in messages.
+        files: one file of frames, a folder of images, or radar files.
+        recipe: recipe of a model without preprocessing.
+        inputs: number of frames to read, if not as in training.
+        horizon: number of frames to forecast, if not as in training.
+        start: number or time of the first frame to read.
+        compare: whether to read the observed frames that the forecast is compared with.
+        coarsen: edge of the square of radar pixels that are averaged.
+        key: name of the array in a file with several.
+        **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
-        ValueError: files or model will not do.
+        ValueError: the file does not fit the model, or an option the file.
     """
-    values = values_of(model, name, recipe)
-    ahead = horizon or model.horizon
-    wanted = inputs or values.inputs
-    most = wanted + ahead if wanted else None
-    frames = read_frames(files, coarsen, add=ahead, channels=3 if model.in_chans == 3 else 1, key=key, most=most)
-    check_kind(frames, values, files[0])
-    read = min(wanted or len(frames.frames), len(frames.frames))
-    if inputs is None and values.inputs and read < values.inputs:
+    preprocessing = resolve_preprocessing(model, name, recipe)
+    horizon = horizon or model.horizon
+    trained = model.input_frames or preprocessing.inputs
+    with open_frames(files, coarsen, 3 if model.in_chans == 3 else 1, key) as reader:
+        window = choose_window(reader, files[0], inputs or trained, horizon, start, compare)
+        frames = reader.read(slice(window.first, window.last))
+    check_unit(frames, preprocessing, files[0])
+    count = window.end - window.first
+    if trained and count != trained and inputs != count:
         warnings.warn(
-            f"{files[0]} has {read} frames, and the model was trained to read {values.inputs}; give as many, or say by "
-            f"--inputs {read} that this is meant",
+            f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}; pass as many "
+            f"frames, or --inputs {count} if this is intended",
             stacklevel=2,
         )
-    made = model.forecast(frames.frames[:read], ahead, **members)
-    truth = frames.frames[read : read + ahead]
+    times = frames.times
+    if times:
+        step = timedelta(minutes=frames.step or preprocessing.step or 0)
+        times = times[:count] + [times[count - 1] + (i + 1) * step for i in range(horizon)] if step else None
+    labels = [f"{t:%H:%M}" for t in times] if times else frames.labels
+    forecast = model.forecast(frames.frames[:count], horizon, **options)
+    observed = frames.frames[count:] if compare else None
     title = model.record.name if model.record else name
-    shown = truth if len(truth) else None
-    return Forecast(title, files[0].name, frames.frames[:read], made, shown, frames.labels, values)
+    return Forecast(
+        title, files[0].name, window, frames.frames[:count], forecast, observed, labels, times, preprocessing
+    )
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
-def facts(made: Forecast) -> dict[str, Any]:
-    """What a forecast is, as plain JSON without its numbers."""
-    known = 0 if made.truth is None else len(made.truth)
+def metadata(made: Forecast) -> dict[str, Any]:
+    """Returns a description of a forecast for JSON, without its numbers."""
+    window, count = made.window, len(made.inputs)
+    read: dict[str, Any] = {"first": window.first, "last": window.end - 1, "frames_in_file": window.total}
+    times = [t.isoformat() for t in made.times or []]
+    if times:
+        read |= {"first_time": times[0], "last_time": times[count - 1]}
     return {
-        "file": made.file, "model": made.model, "unit": made.values.unit, "step": made.values.step,
-        "inputs": len(made.inputs), "horizon": len(made.forecast), "shape": list(made.forecast.shape), "known": known,
-        **errors(made),
+        "file": made.file, "model": made.model, "unit": made.preprocessing.unit, "step": made.preprocessing.step,
+        "inputs": count, "read": read, "horizon": made.horizon, "shape": list(made.forecast.shape),
+        **({"times": times[count:]} if times else {}),
+        "observed": window.last - window.end, **mean_squared_errors(made),
     }  # fmt: skip
 
 
-def errors(made: Forecast) -> dict[str, float | None]:
-    """The mean squared error where the truth is known, beside that of the last frame; nothing where it is not."""
-    if made.truth is None:
+def mean_squared_errors(made: Forecast) -> dict[str, float | None]:
+    """Returns the errors of the forecast and of the last frame read, where the frames were observed."""
+    if made.observed is None:
         return {}
-    ours = (made.forecast[: len(made.truth)] - made.truth).square().nanmean().item()
-    still = (made.inputs[-1] - made.truth).square().nanmean().item()
-    return {"mean squared error": finite(ours), "of the last frame": finite(still)}
+    members = made.forecast.dim() > made.inputs.dim()
+    forecast = made.forecast.mean(0) if members else made.forecast
+    error = (forecast[: len(made.observed)] - made.observed).square().nanmean().item()
+    persistence = (made.inputs[-1] - made.observed).square().nanmean().item()
+    return {"mean_squared_error": finite(error), "mean_squared_error_of_last_frame": finite(persistence)}
 
 
-def as_json(made: Forecast) -> str:
-    """A forecast with its numbers as JSON; what is not known is null."""
-    return json.dumps({**facts(made), "forecast": finite(made.forecast.tolist())}, ensure_ascii=False) + "\n"
+def to_json(made: Forecast) -> str:
+    """Returns a forecast with its numbers as JSON; unknown values are null."""
+    return json.dumps({**metadata(made), "forecast": finite(made.forecast.tolist())}, ensure_ascii=False) + "\n"
 
 
-def told(made: Forecast, out: Path) -> str:
-    """A line that says what was written."""
-    all_facts = facts(made)
-    unit = f" ({made.values.unit})²" if made.values.unit else ""
-    count = tuple(all_facts[key] for key in ("inputs", "horizon", "known"))
-    line = "{}: {} frames read, {} forecast, {} of them known".format(out, *count)
-    if made.truth is None:
+def summary(made: Forecast, out: Path) -> str:
+    """Returns one line about a written forecast: the frames read, the frames forecast, and the errors."""
+    window, count = made.window, len(made.inputs)
+    span = f"frame {window.first}" if count == 1 else f"frames {window.first} to {window.end - 1}"
+    labels = [f"{t:%Y-%m-%d %H:%M}" for t in made.times] if made.times else made.labels or []
+    when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
+    line = f"{out}: read {span} of {window.total}{when}, forecast {plural(made.horizon, 'frame')}"
+    if made.observed is None:
         return line
-    ours, still = (float("nan") if v is None else v for v in errors(made).values())
-    return f"{line}; mean squared error {ours:.3g}, the last frame's {still:.3g}{unit}"
+    unit = f" ({made.preprocessing.unit})²" if made.preprocessing.unit else ""
+    error, persistence = (float("nan") if v is None else v for v in mean_squared_errors(made).values())
+    return (
+        f"{line}, compared with {len(made.observed)} observed; mean squared error {error:.3g}, of the last frame "
+        f"{persistence:.3g}{unit}"
+    )
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
 def _panels(made: Forecast) -> Panels:
-    def first(x: Tensor) -> Tensor:
+    def first_channel(x: Tensor) -> Tensor:
         return x[:, 0] if x.dim() == 4 else x
 
-    truth = None if made.truth is None else first(made.truth)
-    return Panels(first(made.inputs), first(made.forecast), truth, made.labels)
+    observed = None if made.observed is None else first_channel(made.observed)
+    return Panels(first_channel(made.inputs), first_channel(made.forecast), observed, made.labels)
 
 
 def _write_npy(made: Forecast, path: Path) -> None:
@@ -162,35 +272,35 @@ def _write_npy(made: Forecast, path: Path) -> None:
 
 
 def _write_npz(made: Forecast, path: Path) -> None:
-    ahead = (made.labels or [])[len(made.inputs) : len(made.inputs) + len(made.forecast)]
+    ahead = (made.labels or [])[len(made.inputs) : len(made.inputs) + made.horizon]
     arrays: dict[str, Any] = {
-        "forecast": made.forecast.numpy(), "unit": made.values.unit, "step": made.values.step or np.nan,
+        "forecast": made.forecast.numpy(), "unit": made.preprocessing.unit, "step": made.preprocessing.step or np.nan,
         **({"labels": np.array(ahead)} if ahead else {}),
     }  # fmt: skip
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-NUMBERS: dict[str, Callable[[Forecast, Path], Any]] = {
-    ".npy": _write_npy, ".npz": _write_npz, ".json": lambda made, path: write_text(path, as_json(made)),
+WRITERS: dict[str, Callable[[Forecast, Path], Any]] = {
+    ".npy": _write_npy, ".npz": _write_npz, ".json": lambda made, path: write_text(path, to_json(made)),
 }  # fmt: skip
-"""How a forecast is written as numbers, by the end of the file's name."""
-ENDS = (*NUMBERS, ".png", ".gif", ".mp4")
+"""Functions that write a forecast as numbers, by the suffix of the file."""
+SUFFIXES = (*WRITERS, ".png", ".gif", ".mp4")
 
 
 def write_forecast(made: Forecast, out: Path) -> None:
-    """Writes a forecast, in the unit of its data, as numbers or pictures; whole or not at all.
+    """Writes a forecast atomically, as numbers in the unit of its data, as an image or as an animation.
 
     Raises:
-        ValueError: the name ends otherwise.
+        ValueError: the suffix of the file is not supported.
     """
-    check_suffix(out, ENDS)
-    if out.suffix in NUMBERS:
-        NUMBERS[out.suffix](made, out)
+    check_suffix(out, SUFFIXES)
+    if out.suffix in WRITERS:
+        WRITERS[out.suffix](made, out)
         return
     heading = f"{made.model}: {made.file}"
     panels = _panels(made)
     if out.suffix == ".png":
-        save([strip(panels, made.values, heading)], out)
+        save([strip(panels, made.preprocessing, heading)], out)
     else:
-        save(motion(panels, made.values, heading), out)
+        save(motion(panels, made.preprocessing, heading), out)

@@ -1,6 +1,8 @@
-"""Frames from files."""
+"""Frames from files, for forecasts."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,24 +14,44 @@ from ..data.arrays import HDF5, NUMPY, STORE, check_numbers, opened, read_arrays
 from ..data.pictures import VIDEO_READERS, clips_below
 from ..data.radar import RADAR_FORMATS, STEP, check_steps, read_composite, time_of
 
+FILES = (*NUMPY, *HDF5, STORE, *VIDEO_READERS)
+"""Suffixes of files that hold all frames; radar archives have one file per frame."""
+
 
 class Frames(NamedTuple):
-    """Frames ``(T, H, W)`` or ``(T, C, H, W)``, with labels where the files tell the time.
+    """Consecutive frames ``(T, H, W)`` or ``(T, C, H, W)`` of a file, NaN where unknown.
 
-    `unit` and `step` (minutes) are those that the files tell; ``""`` is brightness from 0 to 1, None is not said.
+    `unit` and `step` (minutes) are those that the file states, or None. The unit ``""`` is brightness from 0 to 1.
+    `labels` are names of the frames that a ``.npz`` may hold.
     """
 
     frames: Tensor
-    labels: list[str] | None
+    times: list[datetime] | None = None
     unit: str | None = None
     step: float | None = None
+    labels: list[str] | None = None
 
 
-def read_array(path: Path) -> Frames:
-    """Frames of a ``.npy``, or of the one array of a ``.npz`` or its ``x``; bytes are made [0, 1].
+class FrameReader(NamedTuple):
+    """Open file, or radar archive, from which any part of the frames can be read.
 
-    Beside `x` a ``.npz`` may hold ``labels``, words for frames from the first on, such as times of the day.
+    `times` are the times of all frames, where the file has them.
     """
+
+    num_frames: int
+    times: list[datetime] | None
+    read: Callable[[slice], Frames]
+
+
+def _as_float(frames: Tensor) -> tuple[Tensor, str | None]:
+    """Converts frames to floats, drops a channel axis of 1, and returns the unit that the dtype implies."""
+    if frames.dim() == 4 and frames.shape[1] == 1:
+        frames = frames[:, 0]
+    return (frames / 255, "") if frames.dtype == torch.uint8 else (frames.float(), None)
+
+
+def _array_reader(path: Path) -> FrameReader:
+    """Opens a ``.npy``, or the array `x` (or the only one) of a ``.npz``, which may hold `labels` of the frames."""
     arrays = read_arrays(path)
     if len(arrays) > 1 and "x" not in arrays:
         raise ValueError(f"{path}: expected one array, or one called x, got {', '.join(arrays)}")
@@ -37,90 +59,99 @@ def read_array(path: Path) -> Frames:
     check_numbers(array, f"{path}:x" if "x" in arrays else str(path))
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise ValueError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {array.shape}")
+    frames, unit = _as_float(torch.as_tensor(array))
     labels = [str(word) for word in arrays["labels"]] if "labels" in arrays else None
-    return _of_values(torch.as_tensor(array))._replace(labels=labels)
+    return FrameReader(
+        len(frames), None, lambda part: Frames(frames[part], unit=unit, labels=labels[part] if labels else None)
+    )
 
 
-def read_stack(path: Path, key: str = "", most: int | None = None) -> Frames:
-    """The first frames of an array of HDF5, netCDF or Zarr, `most` of them; what the file calls missing is NaN.
-
-    Raises:
-        ValueError: the file is broken, it has several arrays and `key` names none, or its step in time changes.
-    """
+@contextlib.contextmanager
+def _stack_reader(path: Path, key: str) -> Iterator[FrameReader]:
+    """Opens an array of an HDF5, netCDF or Zarr file; `key` names it in a file with several."""
     with opened(path, key, "--key") as stack:
-        frames = _of_values(stack.values(slice(most)))
-        minutes = np.empty(0) if stack.times is None else np.diff(stack.times[:most])
-        steps = sorted(set(minutes.round(3).tolist()))
-    if len(steps) > 1:
-        listed = ", ".join(f"{step:g}" for step in steps[:4])
-        raise ValueError(f"{path}: frames are {listed} minutes apart; give frames at one step")
-    return frames._replace(step=steps[0] if steps else None)
+        minutes = stack.times
+        dated = minutes is not None and minutes.min() > 366 * 24 * 60  # else counted from the start of the file
+        times = [datetime(1970, 1, 1) + timedelta(minutes=float(m)) for m in minutes] if dated else None
+
+        def read(part: slice) -> Frames:
+            frames, unit = _as_float(stack.values(part))
+            steps = [] if minutes is None else sorted(set(np.diff(minutes[part]).round(3).tolist()))
+            if len(steps) > 1:
+                listed = ", ".join(f"{step:g}" for step in steps[:4])
+                raise ValueError(f"{path}: frames are {listed} minutes apart; choose frames at one step with --start")
+            return Frames(frames, times[part] if times else None, unit, steps[0] if steps else None)
+
+        yield FrameReader(stack.array.shape[0], times, read)
 
 
-def _of_values(frames: Tensor) -> Frames:
-    """Numbers as they are, bytes as brightness; one channel has no axis."""
-    if frames.dim() == 4 and frames.shape[1] == 1:
-        frames = frames[:, 0]
-    return Frames(frames / 255, None, "") if frames.dtype == torch.uint8 else Frames(frames.float(), None)
+def _film_reader(path: Path, channels: int) -> FrameReader:
+    """Opens a GIF, a video or a folder of images, in grey or with three color channels."""
+    frames, unit = _as_float(clips_below(path)[path](path, channels))
+    return FrameReader(len(frames), None, lambda part: Frames(frames[part], unit=unit))
 
 
-def read_film(path: Path, channels: int) -> Frames:
-    """The frames of a GIF, a video or a folder of pictures as brightness in [0, 1], grey or in three colours."""
-    frames = clips_below(path)[path](path, channels)
-    return Frames((frames[:, 0] if channels == 1 else frames).float() / 255, None, "")
+def _radar_reader(paths: Sequence[Path], coarsen: int) -> FrameReader:
+    """Opens the composites of a radar archive, one file per frame, in order of time."""
+    paths = sorted(paths, key=time_of)
+    times = [time_of(path) for path in paths]
 
+    def read(part: slice) -> Frames:
+        check_steps(times[part], "expected radar files")
+        frames = [read_composite(path, coarsen) for path in paths[part]]
+        if len({f.shape for f in frames}) > 1:
+            raise ValueError(f"expected composites of one size, got {sorted({tuple(f.shape) for f in frames})}")
+        return Frames(torch.stack(frames), times[part], "mm/h", STEP.total_seconds() / 60)
 
-FILES = (*NUMPY, *HDF5, STORE, *VIDEO_READERS)
-"""One file of frames ends so; radar files are several."""
+    return FrameReader(len(paths), times, read)
 
 
 def is_radar(path: Path) -> bool:
-    """Whether a file is called like one of a radar archive."""
+    """Returns whether a file has a name of a radar archive."""
     return any(path.match(f.pattern) for f in RADAR_FORMATS.values())
 
 
-def read_frames(
-    paths: Sequence[Path], coarsen: int = 1, add: int = 0, channels: int = 1, key: str = "", most: int | None = None
-) -> Frames:
-    """The frames of one array, GIF or video, of a folder of pictures, or of radar files in order of time.
+@contextlib.contextmanager
+def open_frames(paths: Sequence[Path], coarsen: int = 1, channels: int = 1, key: str = "") -> Iterator[FrameReader]:
+    """Opens one array, GIF or video, a folder of images, or the files of a radar archive.
 
     Args:
-        paths: the files.
-        coarsen: pixels a side of which one is made, for radar.
-        add: times to label beyond the last radar file.
-        channels: of pictures, 1 for grey and 3 for colour.
-        key: the array of a file of several, of HDF5, netCDF and Zarr.
-        most: frames that are read of such a file; all by default.
+        paths: the file, the folder, or the radar files in any order.
+        coarsen: edge of the square of radar pixels that are averaged.
+        channels: of images and videos, 1 for grey and 3 for color.
+        key: name of the array in an HDF5, netCDF or Zarr file with several.
 
     Raises:
-        ValueError: a file is of no known kind or broken, or radar files are not five minutes apart.
-        FileNotFoundError: there is no such file.
+        ValueError: the format is not supported, or a file is damaged.
+        FileNotFoundError: a file does not exist.
     """
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"{path} is not there")
+            raise FileNotFoundError(f"{path} does not exist")
     first = paths[0]
-    stored = len(paths) == 1 and first.suffix.lower() in (*HDF5, STORE) and not is_radar(first)
+    one = len(paths) == 1 and not is_radar(first)
+    stored = one and first.suffix.lower() in (*HDF5, STORE)
     if key and not stored:
-        raise ValueError(f"--key names an array of one file of {', '.join((*HDF5, STORE))}; leave it out for {first}")
+        raise ValueError(f"--key names an array of one file of {', '.join((*HDF5, STORE))}; omit it for {first}")
     if stored:
-        return read_stack(first, key, most)
-    if len(paths) == 1 and first.suffix.lower() in NUMPY:
-        return read_array(first)
-    if len(paths) == 1 and first in clips_below(first):
-        return read_film(first, channels)
-    if len(paths) == 1 and first.is_dir():
-        kinds = [sorted(first.glob(f.pattern)) for f in RADAR_FORMATS.values()]
-        paths = next((k for k in kinds if k), [])
-        if not paths:
-            raise ValueError(f"{first} holds no radar file of KNMI or FMI")
-    if any(path.suffix.lower() in FILES and not is_radar(path) for path in paths):
-        raise ValueError(f"expected one file of {', '.join(FILES)}, or radar files, got {len(paths)} files")
-    paths = sorted(paths, key=time_of)
-    times = [time_of(path) for path in paths]
-    check_steps(times, "expected radar files")
-    frames = [read_composite(path, coarsen) for path in paths]
-    if len({f.shape for f in frames}) > 1:
-        raise ValueError(f"expected composites of one size, got {sorted({tuple(f.shape) for f in frames})}")
-    every = times + [times[-1] + i * STEP for i in range(1, add + 1)]
-    return Frames(torch.stack(frames), [f"{t:%H:%M}" for t in every], "mm/h", STEP.total_seconds() / 60)
+        with _stack_reader(first, key) as reader:
+            yield reader
+    elif one and first.suffix.lower() in NUMPY:
+        yield _array_reader(first)
+    elif one and first in clips_below(first):
+        yield _film_reader(first, channels)
+    else:
+        if one and first.is_dir():
+            archives = [sorted(first.glob(f.pattern)) for f in RADAR_FORMATS.values()]
+            paths = next((files for files in archives if files), [])
+            if not paths:
+                raise ValueError(f"{first} contains no images and no radar files of KNMI or FMI")
+        if any(path.suffix.lower() in FILES and not is_radar(path) for path in paths):
+            raise ValueError(f"expected one file of {', '.join(FILES)}, or radar files, got {len(paths)} files")
+        yield _radar_reader(paths, coarsen)
+
+
+def read_frames(paths: Sequence[Path], coarsen: int = 1, channels: int = 1, key: str = "") -> Frames:
+    """Reads all frames; see :func:`open_frames`."""
+    with open_frames(paths, coarsen, channels, key) as reader:
+        return reader.read(slice(0, reader.num_frames))

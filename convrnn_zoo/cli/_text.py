@@ -1,10 +1,20 @@
-"""Tables for the terminal."""
+"""Text for the terminal."""
 
 from collections.abc import Sequence
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns a count with its noun, in the plural unless the count is 1.
+
+    Example:
+        >>> plural(1, "frame"), plural(1200, "frame")
+        ('1 frame', '1,200 frames')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
-    """Rows as aligned columns.
+    """Returns rows as aligned columns.
 
     Example:
         >>> print(columns([("a", 1), ("long", 22)], header=("name", "n")))

@@ -64,12 +64,12 @@ def demo(out: Path) -> None:
     draw_answers(listener, wave, rate, path := out / f"{SPOKEN.stem}.png", SPOKEN.name)
     click.echo(f"\n{LISTENER}: {WEIGHTS[LISTENER].description}")
     click.echo(f"{path}: {SPOKEN.name} is heard as {heard.label}, probability {heard.probability:.3f}")
-    from ._forecast import forecast_of, told, write_forecast
+    from ._forecast import make_forecast, summary, write_forecast
 
     for name, sample in forecasts().items():
         click.echo(f"\n{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)
-        made = forecast_of(model, name, [sample])
+        made = make_forecast(model, name, [sample], compare=True)
         for suffix in (".png", ".gif"):
             write_forecast(made, path := out / f"{sample.stem}{suffix}")
-            click.echo(told(made, path))
+            click.echo(summary(made, path))

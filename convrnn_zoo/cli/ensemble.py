@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_not_input, check_suffix
 from ..models import EnsembleForecaster, from_pretrained
-from ._text import columns
+from ._text import columns, plural
 from .predict import words_to_stderr
 
 ENDS = (".npy", ".png")
@@ -25,6 +25,8 @@ ENDS = (".npy", ".png")
 @click.option("--threshold", default=1.0, show_default=True, help="Draw the probability of more than this value.")
 @click.option("--inputs", type=click.IntRange(min=1), help="Frames to read [default: as it was trained].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
+@click.option("--start", metavar="TIME|NUMBER", help="First frame to read [default: the latest frames are read].")
+@click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")
 @click.option("--key", default="", help="Name of the array, where an HDF5, netCDF or Zarr file has several.")
 def ensemble(
     name: str,
@@ -35,14 +37,16 @@ def ensemble(
     threshold: float,
     inputs: int | None,
     horizon: int | None,
+    start: str | None,
+    compare: bool,
     key: str,
 ) -> None:
     """Forecast what follows the frames in FILE as an ensemble, and draw its mean, spread and probabilities.
 
     NAME is a model that reads noise, such as converted weights of IRENE. FILE is as for predict; radar files are read
-    at their own resolution. A .npy holds the members, (members, horizon, H, W) in the unit of the data. Where FILE goes
-    on behind the frames that are read, the ensemble is scored by the CRPS of pysteps, beside the last frame and, of
-    rain, pysteps' extrapolation: less is better.
+    at their own resolution. A .npy holds the members, (members, horizon, H, W) in the unit of the data. With --compare
+    the ensemble is scored by the CRPS of pysteps, compared with the last frame and, for rain, pysteps' extrapolation:
+    less is better.
 
     \b
     convrnn-zoo ensemble irene frames.npy -o ensemble.png
@@ -50,7 +54,7 @@ def ensemble(
     """
     from ..train.ensembles import ensemble_strip
     from ..train.pictures import save
-    from ._forecast import forecast_of
+    from ._forecast import make_forecast, summary
 
     check_suffix(out, ENDS)
     check_not_input(out, files)
@@ -58,21 +62,22 @@ def ensemble(
         model = from_pretrained(name)
         if not isinstance(model, EnsembleForecaster):
             raise ValueError(f"{name} reads no noise and makes one forecast; `convrnn-zoo predict` gives it")
-        made = forecast_of(
-            model, name, files, inputs=inputs, horizon=horizon, key=key, coarsen=1, members=members, seed=seed
-        )
-    ahead, known = made.forecast.shape[1], 0 if made.truth is None else len(made.truth)
+        made = make_forecast(
+            model, name, files, inputs=inputs, horizon=horizon, start=start, compare=compare, key=key, coarsen=1,
+            members=members, seed=seed,
+        )  # fmt: skip
     if out.suffix == ".npy":
         with atomic_write(out) as temporary, temporary.open("wb") as file:
             np.save(file, made.forecast.numpy())
     else:
-        shown = made.truth if known == ahead else None
+        complete = made.observed is not None and len(made.observed) == made.horizon
+        shown = made.observed if complete else None
         heading = f"{name}: {files[0].name}, {members} members"
-        drawn = ensemble_strip(made.forecast, made.values, threshold=threshold, truth=shown, heading=heading)
+        drawn = ensemble_strip(made.forecast, made.preprocessing, threshold=threshold, truth=shown, heading=heading)
         save([drawn], out)
-    click.echo(f"{out}: {len(made.inputs)} frames read, {members} members of {ahead} frames, {known} of them known")
-    if made.truth is not None and importlib.util.find_spec("pysteps"):
-        click.echo(scores_text(made.forecast, made.inputs, made.truth, made.values.unit))
+    click.echo(f"{summary(made, out)}; {plural(members, 'member')}")
+    if made.observed is not None and importlib.util.find_spec("pysteps"):
+        click.echo(scores_text(made.forecast, made.inputs, made.observed, made.preprocessing.unit))
 
 
 def scores_text(made: Tensor, inputs: Tensor, truth: Tensor, unit: str) -> str:

@@ -29,11 +29,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
     help="Of a forecast: .npy, .npz, .json, .png, .gif, .mp4; of classes: .json; of one sound's over time: .png, .svg.",
 )  # fmt: skip
-@click.option("--inputs", type=click.IntRange(min=1), help="Frames a forecast reads [default: as it was trained].")
-@click.option("--horizon", type=click.IntRange(min=1), help="Frames to forecast [default: as it was trained].")
-@click.option("--key", help="Name of the array, where an HDF5, netCDF or Zarr file has several.")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), help="What the model works in [default: as its weights are].")
-@click.option("--recipe", help="Recipe of a forecaster whose record does not say what its values mean.")
+@click.option("--inputs", type=click.IntRange(min=1), help="Number of frames to read [default: as in training].")
+@click.option("--horizon", type=click.IntRange(min=1), help="Number of frames to forecast [default: as in training].")
+@click.option("--start", metavar="TIME|NUMBER", help="First frame to read [default: the latest frames are read].")
+@click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")
+@click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), help="Dtype of the model [default: that of its weights].")
+@click.option("--recipe", help="Recipe of a forecaster whose weights do not specify the unit of the data.")
 def predict(
     name: str,
     files: tuple[Path, ...],
@@ -41,26 +43,32 @@ def predict(
     out: Path | None,
     inputs: int | None,
     horizon: int | None,
+    start: str | None,
+    compare: bool,
     key: str | None,
     dtype: str | None,
     recipe: str | None,
 ) -> None:
-    """Classify the sequences in FILEs with the pretrained weights NAME, or forecast what follows the frames in FILE.
+    """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
 
-    A .npy file holds one sequence (T, C, ...); a .npz file holds one in each entry, or all of them as `x` (N, T, C,
-    ...) with `lengths` (N). Sequences may be of unequal length. Values are standardised as the weights need it. Weights
-    of sound read .wav, .flac, .ogg and .mp3 files, resampled where their rate is another. A classifier of clips reads
-    videos, GIFs, folders of pictures and .npy files, as its recipe says.
+    NAME is pretrained weights, the directory of a training run, or a repository of the Hugging Face Hub.
 
-    A forecaster reads an array (T, H, W) or (T, C, H, W) in the unit of its data (.npy, .npz, HDF5, netCDF, Zarr), NaN
-    where nothing is known, a GIF or a video, or radar composites of KNMI or FMI, five minutes apart, or a directory of
-    such. The first frames are read; the ones after them, if there are any, are the truth that pictures show beside the
-    forecast. Numbers are (horizon, H, W) or (horizon, C, H, W) in the same unit.
+    A classifier reads sequences (T, C, ...). A .npy file holds one sequence. A .npz file holds one per array, or all of
+    them in the arrays `x` (N, T, C, ...) and `lengths` (N). Sequences may differ in length. Weights for sound read
+    .wav, .flac, .ogg and .mp3 files and resample them. Weights for video clips read videos, GIFs, folders of images
+    and .npy files.
+
+    A forecaster reads frames (T, H, W) or (T, C, H, W) in the unit of its data, with NaN where a value is unknown. FILE
+    is a .npy, .npz, HDF5, netCDF or Zarr file, a GIF, a video, a folder of images, or the radar composites of KNMI or
+    FMI. The model reads the latest frames, as many as in training. --start chooses an earlier first frame, by its time
+    (2010-08-26T04:10 or 04:10) or its number from 0 on. With --compare the last frames of the file are held back, or
+    the ones that follow those read from --start on, and the forecast is compared with them.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
     convrnn-zoo predict convgru1d_bi_2layer.fsdd *.wav --json
     convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
+    convrnn-zoo predict convgru_forecaster.rain radar.nc --start 04:10 --compare -o rain.png
     convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
@@ -68,11 +76,17 @@ def predict(
     with words_to_stderr():
         model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
         if isinstance(model, Forecaster):
-            _forecast(model, name, files, as_json, out, recipe=recipe, inputs=inputs, horizon=horizon, key=key or "")
+            _forecast(
+                model, name, files, as_json, out, recipe=recipe, inputs=inputs, horizon=horizon, start=start,
+                compare=compare, key=key or "",
+            )  # fmt: skip
             return
-        given = {"--inputs": inputs, "--horizon": horizon, "--key": key, "--recipe": recipe}
-        if wrong := [option for option, value in given.items() if value is not None]:
-            raise ValueError(f"{', '.join(wrong)} came, and {name} is no forecaster; leave that out")
+        options = {
+            "--inputs": inputs, "--horizon": horizon, "--start": start, "--compare": compare or None, "--key": key,
+            "--recipe": recipe,
+        }  # fmt: skip
+        if wrong := [option for option, value in options.items() if value is not None]:
+            raise ValueError(f"{', '.join(wrong)}: only valid for forecasters; {name} is a classifier")
         _classify(model, files, as_json, out)
 
 
@@ -92,18 +106,18 @@ def _forecast(model: Forecaster, name: str, files: Sequence[Path], as_json: bool
     from . import _forecast as forecasts  # what it imports need not be there for classifying
 
     if out is None and not as_json:
-        raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(forecasts.ENDS)}) or --json")
+        raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(forecasts.SUFFIXES)}) or --json")
     if out is not None:
-        check_suffix(out, forecasts.ENDS)
-    made = forecasts.forecast_of(model, name, files, **how)
+        check_suffix(out, forecasts.SUFFIXES)
+    made = forecasts.make_forecast(model, name, files, **how)
     if out is not None:
         forecasts.write_forecast(made, out)
     if as_json and out is not None:
-        click.echo(json.dumps({**forecasts.facts(made), "out": str(out)}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({**forecasts.metadata(made), "out": str(out)}, indent=2, ensure_ascii=False))
     elif out is None:
-        click.echo(forecasts.as_json(made), nl=False)
+        click.echo(forecasts.to_json(made), nl=False)
     else:
-        click.echo(forecasts.told(made, out))
+        click.echo(forecasts.summary(made, out))
 
 
 def _draw(model: Any, files: Sequence[Path], out: Path) -> None:

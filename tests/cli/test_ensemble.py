@@ -24,15 +24,27 @@ def irene(tmp_path):
 def test_members_are_written_and_scored_beside_extrapolation(irene):
     pytest.importorskip("pysteps", reason="the extra nowcast")
     pytest.importorskip("cv2", reason="the extra nowcast")
-    text = run("ensemble", irene / "irene", irene / "frames.npy", "-o", irene / "m.npy", "--members", 4, "--horizon", 3)
-    assert "6 frames read, 4 members of 3 frames, 3 of them known" in text
+    text = run(
+        "ensemble",
+        irene / "irene",
+        irene / "frames.npy",
+        "-o",
+        irene / "m.npy",
+        "--members",
+        4,
+        "--horizon",
+        3,
+        "--compare",
+    )
+    assert "read frames 7 to 12 of 16, forecast 3 frames, compared with 3 observed" in text
+    assert "4 members" in text
     members = np.load(irene / "m.npy")
     assert members.shape == (4, 3, 40, 44)
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[-5:]}
     assert rows["CRPS"] == ["mm/h", "ensemble", "last", "frame", "extrapolation"]
     ensemble, still, moved = map(float, rows["mean"])
     assert moved < still
-    truth = np.load(irene / "frames.npy")[6:9]
+    truth = np.load(irene / "frames.npy")[13:16]
     apart = np.abs(members[:, None] - members[None]).mean()
     assert ensemble == pytest.approx(np.abs(members - truth).mean() - apart / 2, rel=0.01)
     run("ensemble", irene / "irene", irene / "frames.npy", "-o", irene / "n.npy", "--members", 4, "--horizon", 3)
@@ -41,7 +53,7 @@ def test_members_are_written_and_scored_beside_extrapolation(irene):
 
 def test_an_ensemble_is_drawn_with_its_truth_and_without(irene):
     args = ("ensemble", irene / "irene", irene / "frames.npy", "--members", 3, "--threshold", 2)
-    run(*args, "-o", irene / "a.png", "--horizon", 4)
+    run(*args, "-o", irene / "a.png", "--horizon", 4, "--compare")
     run(*args, "-o", irene / "b.png", "--horizon", 4, "--inputs", 16)
     sizes = []
     for name in "ab":
@@ -70,5 +82,5 @@ def test_what_will_not_do_is_told(irene, tmp_path):
     silent = create_model("convgru_irene", num_blocks=2)
     save_pretrained(silent, tmp_path / "silent")
     told = run("ensemble", tmp_path / "silent", frames, "-o", irene / "a.png", code=1)
-    assert "does not say what its values mean" in told
+    assert "--recipe" in told
     assert torch.is_grad_enabled()

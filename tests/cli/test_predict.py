@@ -3,7 +3,9 @@
 import dataclasses
 import importlib.util
 import json
+from datetime import datetime, timedelta
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from convrnn_zoo.cli._frames import read_frames
 from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli.demo import CLASSIFIER, SAMPLE
 from tests.command_line import run
+from tests.made_data import write_knmi
 
 RAIN = "convgru_forecaster.rain"
 needs_av = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs the extra video")
@@ -46,7 +49,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(made):
     model = from_pretrained(made / "run")
-    return model.forecast(np.load(made / "frames.npy")[:4])
+    return model.forecast(np.load(made / "frames.npy")[-4:])
 
 
 def predict(made, *args, code=0):
@@ -54,7 +57,7 @@ def predict(made, *args, code=0):
 
 
 def test_numbers_are_in_the_unit_of_the_data_and_unknown_is_nan(made, expected, tmp_path):
-    assert "4 frames read, 3 forecast, 2 of them known; mean squared error" in predict(made, "-o", tmp_path / "a.npy")
+    assert "read frames 2 to 5 of 6, forecast 3 frames" in predict(made, "-o", tmp_path / "a.npy")
     found = np.load(tmp_path / "a.npy")
     assert found.shape == (3, 9, 7)
     np.testing.assert_array_equal(found, expected)
@@ -66,16 +69,16 @@ def test_numbers_are_in_the_unit_of_the_data_and_unknown_is_nan(made, expected, 
         assert (str(file["unit"]), float(file["step"])) == ("K", 15)
     predict(made, "-o", tmp_path / "a.json")
     told = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert (told["unit"], told["step"], told["shape"], told["known"]) == ("K", 15, [3, 9, 7], 2)
+    assert (told["unit"], told["step"], told["shape"], told["observed"]) == ("K", 15, [3, 9, 7], 0)
     assert told["forecast"][0][0][0] is None
     np.testing.assert_allclose(np.array(told["forecast"], dtype=float), expected, rtol=1e-6)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.npy", "a.npz"]
 
 
 def test_json_is_printed_beside_a_file_and_without_one(made, expected, tmp_path):
-    told = json.loads(predict(made, "--json", "-o", tmp_path / "a.png", "--horizon", 2, "--inputs", 3))
-    assert (told["inputs"], told["horizon"], told["known"], told["out"]) == (3, 2, 2, str(tmp_path / "a.png"))
-    assert told["mean squared error"] > 0
+    told = json.loads(predict(made, "--json", "-o", tmp_path / "a.png", "--horizon", 2, "--inputs", 3, "--compare"))
+    assert (told["inputs"], told["horizon"], told["observed"], told["out"]) == (3, 2, 2, str(tmp_path / "a.png"))
+    assert told["mean_squared_error"] > 0
     assert "forecast" not in told
     np.testing.assert_allclose(np.array(json.loads(predict(made, "--json"))["forecast"], dtype=float), expected)
 
@@ -128,7 +131,7 @@ def test_an_older_record_is_forecast_by_its_recipe(tmp_path):
     (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
     np.save(tmp_path / "x.npy", np.full((4, 12, 12), 3.0))
     args = ("predict", tmp_path / "old.json", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
-    assert "name the recipe that it was trained by: --recipe" in run(*args, code=1)
+    assert "--recipe" in run(*args, code=1)
     run(*args, "--recipe", "rain")
     run("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "z.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.load(tmp_path / "z.npy"))
@@ -149,6 +152,65 @@ def test_info_shows_no_orders_to_the_terminal(tmp_path):
     raw = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**raw, "label_names": ["\x1b[31mred", "b"]}))
     assert "\x1b" not in run("info", tmp_path)
+
+
+# ---- which frames are read -----------------------------------------------------------------------------------------
+def save_netcdf(path, frames, start="2010-08-26 04:00:00", unit="K", step=15):
+    with h5py.File(path, "w") as file:
+        file["temperature"] = frames
+        file["temperature"].attrs["units"] = unit
+        file["time"] = np.arange(len(frames)) * step
+        file["time"].attrs["units"] = f"minutes since {start}"
+
+
+def test_the_latest_frames_are_read_by_default(made, expected, tmp_path):
+    predict(made, "-o", tmp_path / "a.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
+    frames = np.load(made / "frames.npy")
+    save_netcdf(tmp_path / "a.nc", np.concatenate([frames[::-1], frames]))
+    text = run("predict", made / "run", tmp_path / "a.nc", "-o", tmp_path / "b.npy")
+    assert "frames 8 to 11 of 12 (2010-08-26 06:00 to 2010-08-26 06:45)" in text
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), expected)
+
+
+def test_radar_files_of_a_day_are_forecast_from_the_last_one(tmp_path):
+    start = datetime(2010, 8, 26, 4, 10)
+    times = [start + (i + 3 * (i > 1)) * timedelta(minutes=5) for i in range(8)]  # a gap before the ones that are read
+    for i, time in enumerate(times):
+        write_knmi(tmp_path, time, np.full((24, 24), 1.0 + i))
+    told = json.loads(run("predict", RAIN, tmp_path, "--json", "--horizon", 2))
+    assert told["read"] == {
+        "first": 4, "last": 7, "frames_in_file": 8,
+        "first_time": "2010-08-26T04:45:00", "last_time": "2010-08-26T05:00:00",
+    }  # fmt: skip
+    assert told["times"] == ["2010-08-26T05:05:00", "2010-08-26T05:10:00"]
+    assert "mean_squared_error" not in told
+
+
+def test_a_comparison_reads_the_frames_before_the_observed_ones(made, tmp_path):
+    told = json.loads(predict(made, "--json", "--compare"))
+    assert (told["read"]["first"], told["read"]["last"], told["observed"]) == (0, 3, 2)
+    told = json.loads(predict(made, "--json", "--compare", "--horizon", 1))
+    assert (told["read"]["first"], told["read"]["last"], told["observed"]) == (1, 4, 1)
+    told = json.loads(predict(made, "--json", "--compare", "--start", 1))
+    assert (told["read"]["first"], told["read"]["last"], told["observed"]) == (1, 4, 1)
+    assert "--compare" in predict(made, "--json", "--compare", "--start", 2, code=1)
+    assert "--compare" in predict(made, "--json", "--compare", "--inputs", 6, code=1)
+
+
+def test_a_start_is_a_number_or_a_time(made, tmp_path):
+    frames = np.load(made / "frames.npy")
+    save_netcdf(tmp_path / "a.nc", frames)
+
+    def first(start, code=0):
+        text = run("predict", made / "run", tmp_path / "a.nc", "--json", f"--start={start}", code=code)
+        return text if code else json.loads(text)["read"]["first"]
+
+    assert [first(s) for s in (0, 1, -5, "04:15", "2010-08-26T04:30", "2010-08-26 04:30:00")] == [0, 1, 1, 1, 2, 2]
+    for wrong in ("04:20", "6", "-7", "noon", "2011-08-26T04:30"):
+        assert "--start" in first(wrong, code=1)
+    assert "--start" in predict(made, "--json", "--start", "04:15", code=1)  # the file has no times
+    assert "2 frames" in words("predict", made / "run", made / "frames.npy", "--start", 4, "-o", tmp_path / "a.npy")
 
 
 # ---- what cannot be right ------------------------------------------------------------------------------------------
@@ -188,9 +250,9 @@ def mp4(path):
 
 
 NONSENSE = {
-    "bytes.npy": (lambda p: np.save(p, np.full((4, 8, 8), 90, dtype=np.uint8)), "brightness, and the model forecasts"),
-    "a.gif": (gif, "holds brightness, and the model forecasts mm/h; convert it"),
-    "a.mp4": (mp4, "holds brightness, and the model forecasts mm/h; convert it"),
+    "bytes.npy": (lambda p: np.save(p, np.full((4, 8, 8), 90, dtype=np.uint8)), "holds brightness"),
+    "a.gif": (gif, "holds brightness, but the model forecasts mm/h"),
+    "a.mp4": (mp4, "holds brightness, but the model forecasts mm/h"),
     "nan.npy": (lambda p: np.save(p, np.full((4, 8, 8), np.nan)), "expected values in mm/h, got NaN alone"),
     "inf.npy": (lambda p: np.save(p, np.full((4, 8, 8), np.inf)), "expected finite values in mm/h"),
 }
@@ -207,22 +269,22 @@ def test_nonsense_is_refused_in_a_line_and_nothing_is_written(name, tmp_path):
 
 
 def test_a_step_that_is_another_is_refused(made):
-    from convrnn_zoo.cli._forecast import check_kind
+    from convrnn_zoo.cli._forecast import check_unit
     from convrnn_zoo.cli._frames import Frames
 
     values = from_pretrained(made / "run").preprocessing
-    with pytest.raises(ValueError, match="every 5 minutes, and the model was trained on one every 15"):
-        check_kind(Frames(torch.zeros(2, 4, 4), None, "K", 5.0), values, made)
-    check_kind(Frames(torch.zeros(2, 4, 4), None, "K", 15.0), values, made)
+    with pytest.raises(ValueError, match=r"every 5 minutes.*every 15"):
+        check_unit(Frames(torch.zeros(2, 4, 4), None, "K", 5.0), values, made)
+    check_unit(Frames(torch.zeros(2, 4, 4), None, "K", 15.0), values, made)
 
 
 def test_options_that_have_no_meaning_are_refused(made, tmp_path):
     assert "pass -o FILE (.npy, .npz, .json, .png, .gif, .mp4) or --json" in predict(made, code=1)
     assert "expected a name that ends in" in predict(made, "-o", tmp_path / "a.tif", code=1)
     assert "horizon" in predict(made, "-o", tmp_path / "a.npy", "--horizon", 0, code=2)
-    assert "--horizon came" in run("predict", CLASSIFIER, SAMPLE, "--horizon", 3, code=1)
+    assert "--horizon: only valid for forecasters" in run("predict", CLASSIFIER, SAMPLE, "--horizon", 3, code=1)
     assert "written as .json alone" in run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.gif", code=1)
-    assert "is of other data than" in predict(made, "-o", tmp_path / "a.npy", "--recipe", "rain", code=1)
+    assert "--recipe" in predict(made, "-o", tmp_path / "a.npy", "--recipe", "rain", code=1)
     assert list(tmp_path.iterdir()) == []
 
 

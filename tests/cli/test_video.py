@@ -25,9 +25,9 @@ def test_a_video_is_read_back_frame_by_frame(suffix, codec, tmp_path):
     frames = np.stack([(100 * (1 + np.sin((x + 4 * t) / 9) * np.cos(y / 7))).astype(np.uint8) for t in range(7)])
     path = tmp_path / f"a{suffix}"
     write_video(path, frames, codec)
-    read, labels, unit, _ = read_frames([path])
+    read, times, unit, *_ = read_frames([path])
     assert unit == ""  # brightness
-    assert labels is None
+    assert times is None
     assert read.shape == (7, 32, 48)
     assert np.abs(read.numpy() - frames / 255).mean() < 0.03
     assert read.amin() >= 0
