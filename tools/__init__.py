@@ -1,1 +1,1 @@
-"""What makes the documentation; no part of the package."""
+"""Programs that generate documentation and measurements. They are not part of the package."""

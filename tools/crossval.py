@@ -1,4 +1,4 @@
-"""Compares settings of a classifier's recipe by cross-validation on the training split alone.
+"""Compares settings of a classifier recipe by cross-validation on the training split only.
 
 ``python -m tools.crossval japanese_vowels --set model.global_pool=last,avg,max --set noise=0.1,0.3``
 """
@@ -22,7 +22,7 @@ from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
 
 def changed(recipe: ClassifierRecipe, settings: Mapping[str, Any]) -> ClassifierRecipe:
-    """The recipe with entries, or those of its tables, at other values.
+    """Returns a recipe with changed keys. A key in a table is written as ``table.key``.
 
     Example:
         >>> changed(Recipe.read("japanese_vowels"), {"model.hidden_channels": 8, "noise": 0.0}).model["hidden_channels"]
@@ -37,29 +37,31 @@ def changed(recipe: ClassifierRecipe, settings: Mapping[str, Any]) -> Classifier
 
 
 def folds(data: Labelled, count: int) -> Iterator[tuple[Labelled, Labelled]]:
-    """Training and validation parts: every `count`-th recording of each class, in the order of a fixed draw."""
+    """Yields stratified training and validation parts of a fixed random split."""
     generator, part = torch.Generator().manual_seed(0), torch.empty(len(data.labels), dtype=torch.long)
     for label in data.labels.unique():
-        those = (data.labels == label).nonzero().flatten()
-        part[those[torch.randperm(len(those), generator=generator)]] = torch.arange(len(those)) % count
+        indices = (data.labels == label).nonzero().flatten()
+        part[indices[torch.randperm(len(indices), generator=generator)]] = torch.arange(len(indices)) % count
     for fold in range(count):
         inside, outside = (part != fold).nonzero().flatten(), (part == fold).nonzero().flatten()
         yield parted(data, inside.tolist()), parted(data, outside.tolist())
 
 
 def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], count: int, seeds: int) -> list[Any]:
-    """Each combination of settings with the mean accuracy over folds and seeds, in per cent, and its spread."""
+    """Returns the mean and standard deviation of the accuracy in per cent for each combination of settings."""
     source, rows = sequences_of(recipe.data), []
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
-        chosen = changed(recipe, settings)
-        train = split_of(source, chosen, data, "train")
-        found = [
-            100 * train_one(chosen, seed, inside, outside, progress=False).accuracy
+        candidate = changed(recipe, settings)
+        train = split_of(source, candidate, data, "train")
+        accuracies = [
+            100 * train_one(candidate, seed, inside, outside, progress=False).accuracy
             for seed in range(seeds)
             for inside, outside in folds(train, count)
         ]
-        rows.append({**settings, "mean": round(statistics.fmean(found), 2), "std": round(statistics.pstdev(found), 2)})
+        rows.append(
+            {**settings, "mean": round(statistics.fmean(accuracies), 2), "std": round(statistics.pstdev(accuracies), 2)}
+        )
         click.echo(json.dumps(rows[-1]), err=True)
     return sorted(rows, key=lambda row: -row["mean"])
 
@@ -67,14 +69,14 @@ def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], 
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), help="Directory of the data.")
-@click.option("--set", "settings", multiple=True, metavar="ENTRY=VALUE,...", help="An entry and the values to compare.")
-@click.option("--weights", help="Another architecture.tag in the recipe's place.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE,...", help="A key and the values to compare.")
+@click.option("--weights", help="Replaces the architecture.tag of the recipe.")
 @click.option("--folds", "count", default=3, show_default=True)
 @click.option("--seeds", default=1, show_default=True)
 def main(
     recipe: str, data: Path | None, settings: tuple[str, ...], weights: str | None, count: int, seeds: int
 ) -> None:
-    """Compare settings of RECIPE by cross-validation on the training split; the best comes first."""
+    """Compare settings of RECIPE by cross-validation on the training split, best first."""
 
     def value(text: str) -> Any:
         try:
@@ -85,9 +87,9 @@ def main(
     grid = {k: [value(v) for v in vs.split(",")] for k, _, vs in (s.partition("=") for s in settings)}
     read: Any = Recipe.read(recipe)
     if not isinstance(read, ClassifierRecipe):
-        raise click.ClickException(f"{recipe} is not the recipe of a classifier")
-    chosen = dataclasses.replace(read, weights=weights) if weights else read
-    click.echo(json.dumps(compare(chosen, data, grid, count, seeds), indent=1))
+        raise click.ClickException(f"{recipe} is not a classifier recipe")
+    base = dataclasses.replace(read, weights=weights) if weights else read
+    click.echo(json.dumps(compare(base, data, grid, count, seeds), indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Cuts the samples of the demo from the test splits of the data sets: ``python tools/demo_samples.py DIRECTORY``.
+"""Cuts the samples of the demo from the test splits of the datasets: ``python tools/demo_samples.py DIRECTORY``.
 
-The directory holds one for each data set of frames, of its name; the vowels come with aeon.
+The directory contains one folder per frame dataset, named after it. aeon provides the vowels.
 """
 
 import sys
@@ -18,7 +18,7 @@ DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
 
 
 def vowels_sample(data: Labelled, per_class: int = 5) -> dict[str, Any]:
-    """The first `per_class` sequences of every class."""
+    """Returns the first `per_class` sequences of every class."""
     order = [int(i) for c in data.labels.unique() for i in (data.labels == c).nonzero()[:per_class]]
     x, lengths, labels = data.batch(order)
     return {"x": x.numpy(), "lengths": lengths.numpy(), "labels": labels.numpy()}
@@ -32,13 +32,13 @@ def rain_sample(
     corner: tuple[int, int] = (120, 120),
     size: int = 128,
 ) -> dict[str, Any]:
-    """A square of an event at the start of the test split, in mm/h, with the times of the day.
+    """Returns a square crop of an event at the start of the test split, in mm/h, with the times of day.
 
     Args:
-        directory: such as the ``radar`` of pysteps' example data.
+        directory: for example the ``radar`` folder of pysteps' example data.
         event: 0 for KNMI's, 1 for FMI's.
-        inputs: frames before the test split, which a forecast reads.
-        length: frames in all.
+        inputs: input frames before the test split.
+        length: total number of frames.
         corner: first row and column, in pixels of 2 km.
         size: edge in pixels.
     """
@@ -49,12 +49,12 @@ def rain_sample(
 
 
 def moving_sample(clips: Clips) -> dict[str, Any]:
-    """The first sequence that every evaluation sees, as bytes."""
+    """Returns the first sequence of the fixed evaluation set as bytes."""
     return {"x": (clips.fixed(1)[0, :, 0] * 255).byte().numpy()}
 
 
 def main(directory: Path) -> None:
-    """Writes every sample whose data are there."""
+    """Writes every sample whose data exist."""
     np.savez_compressed(DEMO / "japanese_vowels.npz", **vowels_sample(load_japanese_vowels(None, "test")))
     for name, data in FRAME_SETS.items():
         if (directory / name).is_dir():

@@ -1,7 +1,7 @@
-"""The generated parts of README, the site's pages and the cards: ``python -m tools.docs`` writes them.
+"""Writes the generated parts of README, pages and model cards: ``python -m tools.docs``.
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. A card's facts stand between markers
-of their own; what is written around them is kept. ``--check`` names what is stale and fails, and writes nothing.
+A generated part is enclosed by ``<!-- generated: NAME -->`` and ``<!-- end -->``; model cards have markers of their
+type. The text around them is preserved. ``--check`` lists stale files, writes nothing and fails if there are any.
 """
 
 import inspect
@@ -31,32 +31,32 @@ from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 
 from . import docstrings as reference
-from . import exports as tried
+from . import exports as exports_tool
 from .published import elsewhere, published_speed
 from .tables import markdown
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
-"""The ``bench.json`` of the run that the page on speed shows."""
+"""The ``bench.json`` that the page on speed shows."""
 NORMS = ROOT / "benchmarks" / "norms.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
-"""What ``python -m benchmarks.norms`` and ``python -m tools.precision`` have measured."""
+"""Results of ``python -m benchmarks.norms`` and ``python -m tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
-"""The versions that the tests were run with, a row a run."""
+"""Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
 """What ``convrnn-zoo verify --members 20 --json`` wrote of the shipped nowcast, by event of the test."""
 SPOKEN = "convgru1d_bi_2layer.fsdd"
-"""The weights for spoken digits that README shows."""
+"""Weights for spoken digits that README shows."""
 CARDS = {"README.md": "model_cards"}
-"""Where the cards lie, seen from a page; from a page of the site, in ``weights/``."""
+"""Path from a page to the cards. Pages of the site use ``weights/``."""
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
 
 
-# ---- what the registry and the records say -------------------------------------------------------------------
+# ---- tables from the registry and the metadata ----------------------------------------------------------------
 def architectures(page: str) -> str:
-    """A row a family: the pattern of its names and how many there are."""
+    """Lists the families of the core with the pattern and number of their names."""
     rows = [
         (f"`{kind}{{1,2,3}}d[_bi]_{{1,2,3}}layer`", by_ndim[2].title, len(list_models(f"{kind}[123]d_*")))
         for kind, by_ndim in KINDS.items()
@@ -65,7 +65,7 @@ def architectures(page: str) -> str:
 
 
 def layer_costs(page: str) -> str:
-    """A row a family: parameters of one to three layers at the default sizes, and the cost of a frame."""
+    """Lists parameters and cost per frame of the core families at their default sizes."""
     rows: list[tuple[object, ...]] = []
     for kind, by_ndim in KINDS.items():
         names = [f"{kind}2d_{n}layer" for n in (1, 2, 3)]
@@ -77,7 +77,7 @@ def layer_costs(page: str) -> str:
 
 
 def forecasters(page: str) -> str:
-    """A row a forecaster: size, cost, what was published of it, and whether the zoo has weights for it."""
+    """Lists the forecasters with size, cost, published scores and available weights."""
     rows = []
     for name, model in _forecasters():
         ours = [w for w in WEIGHTS.values() if w.architecture == name]
@@ -85,49 +85,51 @@ def forecasters(page: str) -> str:
         if ours and {w.num_params for w in ours} != {_parameters(model)}:
             sizes += f" (with weights: {', '.join(sorted({f'{w.num_params:,}' for w in ours}))})"
         height = model.pretrained_cfg["input_size"][-1]
-        told = _PUBLISHED.findall(" ".join(str(entry_points()[name].__doc__).split()))
+        published = _PUBLISHED.findall(" ".join(str(entry_points()[name].__doc__).split()))
         links = ", ".join(f"[{w.name.partition('.')[2]}]({_card(w, page)})" for w in ours) or "none"
         links += "; [others' weights](published.md)" if name in PUBLISHED else ""
         read = "–" if model.input_frames else f"{_a_frame_more(model):.2f}"
         ahead = f"{_a_frame_ahead(model):.2f}"
-        rows.append((f"`{name}`", sizes, f"{height}²", read, ahead, " ".join(told) or "–", links))
+        rows.append((f"`{name}`", sizes, f"{height}²", read, ahead, " ".join(published) or "–", links))
     costs = ("cost to read one", "cost to forecast one")
     return markdown(("name", "parameters", "frames", *costs, "published elsewhere", "weights here"), rows)
 
 
 def weights(page: str) -> str:
-    """A row a set of weights: its data, its size, and the figures that tell most; in README some stand for others."""
+    """Lists the weights with data, size and main scores. README shows one of each group of similar weights."""
     rows = []
     for w in WEIGHTS.values():
         like = [other for other in WEIGHTS.values() if other.dataset == w.dataset]
         if page == "README.md" and len(like) > 2 and w.name not in (CLASSIFIER, SPOKEN):
             continue
         first, *others = w.metrics
-        telling = [first, *(m for m in others if m.name.startswith("CSI") or m.name == "accuracy, never heard")][:2]
-        figures = "; ".join(map(_beside, telling))
+        main_metrics = [first, *(m for m in others if m.name.startswith("CSI") or m.name == "accuracy, never heard")][
+            :2
+        ]
+        figures = "; ".join(map(_with_baselines, main_metrics))
         if page == "README.md" and len(like) > 2:
-            figures += f"; {len(like) - 1} more, of other cells and directions"
+            figures += f"; {len(like) - 1} more sets for other cells and directions"
         rows.append((f"[`{w.name}`]({_card(w, page)})", w.trained_on, f"{w.num_params:,}", figures))
     return markdown(("weights", "data (licence)", "parameters", "figures on test data"), rows)
 
 
 def unweighted(page: str) -> str:
-    """How many names have weights."""
-    having = sorted({w.architecture for w in WEIGHTS.values()})
+    """States which names have weights."""
+    trained = sorted({w.architecture for w in WEIGHTS.values()})
     return (
-        f"Of {len(list_models())} names, {len(having)} have weights: {', '.join(f'`{name}`' for name in having)}. "
-        "Every other name builds an untrained network: train it before you use what it says."
+        f"Of {len(list_models())} names, {len(trained)} have weights: {', '.join(f'`{name}`' for name in trained)}. "
+        "Every other name builds an untrained network: train it before you use its output."
     )
 
 
 def padding(page: str) -> str:
-    """What reading the padding as data costs the weights that the demo shows."""
+    """Lists the loss in accuracy if the weights of the demo read padding as data."""
     rows = [(m.name, _spread(m), m.note) for m in WEIGHTS[CLASSIFIER].metrics]
     return markdown(("", "mean ± standard deviation", ""), rows)
 
 
 def vowels(page: str) -> str:
-    """A row a cell and direction: the accuracy on JapaneseVowels with lengths and without."""
+    """Lists accuracies on JapaneseVowels with and without lengths, per cell and direction."""
     rows = []
     for name, w in WEIGHTS.items():
         if name.endswith(".vowels"):
@@ -147,7 +149,7 @@ def vowels(page: str) -> str:
 
 
 def digits(page: str) -> str:
-    """A row a set of weights for spoken digits: the official split, and each speaker when never heard."""
+    """Lists accuracies on spoken digits: the official split, and each speaker when excluded from training."""
     rows, speakers = [], []
     for name, w in WEIGHTS.items():
         if name.endswith(".fsdd"):
@@ -160,7 +162,7 @@ def digits(page: str) -> str:
 
 
 def nowcasts(page: str) -> str:
-    """A row an event and a group of lead times: CSI and MSE of the nowcast weights beside extrapolation's."""
+    """Lists CSI and MSE of the nowcast weights and of extrapolation, per event and group of lead times."""
     rows: list[tuple[object, ...]] = []
     for event in _recorded(NOWCASTS).values():
         ours, theirs = event["forecast"], event["extrapolation"]
@@ -172,7 +174,7 @@ def nowcasts(page: str) -> str:
 
 
 def ensembles(page: str) -> str:
-    """A row an event: CRPS and Brier scores of the nowcast's probabilities beside those of STEPS."""
+    """Lists CRPS and Brier scores of the nowcast and of STEPS, per event."""
     names = ("CRPS", "Brier 0.5", "Brier 2")
     rows: list[tuple[object, ...]] = []
     for event in _recorded(NOWCASTS).values():
@@ -184,7 +186,7 @@ def ensembles(page: str) -> str:
 
 
 def demo(page: str) -> str:
-    """The last recording of each class, as `make demo` shows it, and the accuracy over all."""
+    """Lists the last recording of each class, as `make demo` prints it, and the accuracy over all recordings."""
     rows, right = recordings()
     last = [row[1:-1] for row in {row[2]: row for row in rows}.values()]
     return (
@@ -193,7 +195,7 @@ def demo(page: str) -> str:
 
 
 def sources(page: str) -> str:
-    """A row a source of checkpoints: what it is, what must be said beside the file, whether it is written back."""
+    """Lists the sources of checkpoints with their required options and whether they can be exported."""
     rows = []
     for name, source in SOURCES.items():
         title, _, address = source.title.rpartition(", ")
@@ -203,18 +205,18 @@ def sources(page: str) -> str:
 
 
 def commands(page: str) -> str:
-    """A row a command of the command line."""
+    """Lists the commands of the command line."""
     rows = [(f"`convrnn-zoo {name}`", command.get_short_help_str(200)) for name, command in cli.commands.items()]
     return markdown(("command", "what it does"), sorted(rows))
 
 
 def exports(page: str) -> str:
-    """A row a kind of names: the form of a file that they have, or why they have none."""
+    """Lists the export formats of all names, or the reason why there is none."""
     rows: dict[tuple[str, ...], list[str]] = {}
-    for name, found in tried.recorded().items():
-        row = tuple(_told(found[way]) for way in tried.WAYS)
+    for name, results in exports_tool.recorded().items():
+        row = tuple(_export_cell(results[way]) for way in exports_tool.WAYS)
         rows.setdefault((_ALIKE.sub(r"\1{1,2,3}d\2_{1,2,3}layer", name), *row), []).append(name)
-    of_kind = tried.names()
+    of_kind = exports_tool.names()
     table: list[tuple[str, ...]] = []
     for (pattern, *ways), names in rows.items():
         alike = [pattern] if len(names) == 3 else [n for name in names for n in of_kind.get(name, [])]
@@ -223,18 +225,18 @@ def exports(page: str) -> str:
 
 
 def versions(page: str) -> str:
-    """The versions that were run."""
+    """Lists the versions that the tests ran with."""
     rows = [tuple(run.values()) for run in _recorded(VERSIONS)]
     return markdown(("Python", "torch", "timm", "huggingface-hub", "what was run"), rows)
 
 
 def entries(page: str) -> str:
-    """A section a forecaster: what its name says of itself."""
+    """Writes one section per forecaster from its docstring."""
     return _entries(name for name, _ in _forecasters())
 
 
 def networks(page: str) -> str:
-    """A section a video or dense model."""
+    """Writes one section per video or dense model from its docstring."""
     models = {name: create_model(name, device="meta") for name in entry_points()}
     return _entries(name for name, m in models.items() if not isinstance(m, ConvRNNModel | Forecaster))
 
@@ -249,7 +251,7 @@ def _entries(names: Iterable[str]) -> str:
 
 
 def citation(page: str) -> str:
-    """CITATION.cff in words and for BibTeX."""
+    """Formats CITATION.cff as text and as BibTeX."""
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     authors, title, version = cff["authors"][0]["name"], cff["title"], cff["version"]
     fields = {"author": f"{{{authors}}}", "title": f"{{{title}}}", "version": version}
@@ -258,14 +260,14 @@ def citation(page: str) -> str:
     return f"{words}\n\n```bibtex\n@software{{convrnn_zoo,\n{lines}\n}}\n```"
 
 
-# ---- what was measured ---------------------------------------------------------------------------------------
+# ---- tables of measurements ------------------------------------------------------------------------------------
 def speed(page: str) -> str:
-    """Every table of the benchmark's run that is kept."""
+    """Formats all tables of the published benchmark run."""
     return report.table(_recorded(MEASURED))
 
 
 def speed_summary(page: str) -> str:
-    """A row a shape: our time, and how many times as long the fastest other scheme takes."""
+    """Lists our time and the relative time of the fastest other implementation, per shape."""
     rows: list[tuple[object, ...]] = []
     cases = _recorded(MEASURED)["cases"]
     peers = {k: t for k, t in _PEERS.items() if all(k in report.fastest_peers(case["inference"]) for case in cases)}
@@ -280,7 +282,7 @@ def speed_summary(page: str) -> str:
 
 
 def machine(page: str) -> str:
-    """What was measured on."""
+    """Describes the machine of the benchmark."""
     result = _recorded(MEASURED)
     m = result["machine"]
     return (
@@ -290,22 +292,22 @@ def machine(page: str) -> str:
 
 
 def norms(page: str) -> str:
-    """A row a shape: how many times as long as the plain layer a normed one takes."""
+    """Lists the time of layers with norms relative to layers without, per shape."""
     result = _recorded(NORMS)
     rows = []
     for case in result["cases"]:
         ratios = [case[t][n] / case[t]["plain"] for n in ("layer", "group") for t in ("inference", "training")]
         rows.append((case["title"], *(f"{ratio:.2f}" for ratio in ratios)))
     header = ("shape", *(f"{norm} norm, {task}" for norm in ("layer", "group") for task in ("inference", "training")))
-    told = (
+    caption = (
         f"`python -m benchmarks.norms` with torch {result['torch']}, {result['threads']} thread, "
         f"{'processor' if result['clock'] == 'cpu' else 'wall'} time; medians of {result['rounds']} runs in turn."
     )
-    return f"{markdown(header, rows)}\n\n{told}"
+    return f"{markdown(header, rows)}\n\n{caption}"
 
 
 def precisions(page: str) -> str:
-    """A row a set of weights and precision: the size of its file, and what it costs."""
+    """Lists file size and loss of accuracy of the weights in each dtype."""
     rows: list[tuple[object, ...]] = []
     for name, measured in _recorded(PRECISIONS)["weights"].items():
         for row in measured:
@@ -326,19 +328,19 @@ def precisions(page: str) -> str:
 
 
 def extras() -> list[str]:
-    """The optional parts of the package."""
+    """Returns the names of the extras in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return list(project["optional-dependencies"])
 
 
-# ---- parts of the parts --------------------------------------------------------------------------------------
+# ---- helpers -----------------------------------------------------------------------------------
 _ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
 
 
-def _told(found: str) -> str:
-    """A cell of the table of exports."""
-    why = found.partition("refused: ")[2]
-    return f"no: {why.partition(';')[0]}" if why else found.replace("NAME", "…").replace(" and ", ", ")
+def _export_cell(result: str) -> str:
+    """Formats a cell of the table of exports."""
+    why = result.partition("refused: ")[2]
+    return f"no: {why.partition(';')[0]}" if why else result.replace("NAME", "…").replace(" and ", ", ")
 
 
 _META: dict[str, Any] = {"in_chans": 1, "device": "meta"}
@@ -353,13 +355,13 @@ def _card(record: Weights, page: str) -> str:
     return f"{CARDS.get(page, 'weights')}/{record.name}.md"
 
 
-def _beside(metric: Metric) -> str:
+def _with_baselines(metric: Metric) -> str:
     others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in ("last frame", "extrapolation") if k in metric.baselines)
     return figure(metric) + (f" ({others})" if others else "")
 
 
 def _spread(metric: Metric) -> str:
-    """Mean and standard deviation of a figure in per cent."""
+    """Formats mean and standard deviation in per cent."""
     return f"{metric.mean:g} ± {metric.std:g} %"
 
 
@@ -376,7 +378,7 @@ def _forecasters() -> tuple[tuple[str, Any], ...]:
 @cache
 @torch.no_grad()
 def _cost(model: Any, frames: int, **call: int) -> float:
-    """Multiply-adds of a forward pass on the meta device, in units of 10⁹."""
+    """Returns the multiply-adds of a forward pass on the meta device, in units of 10⁹."""
     size = model.pretrained_cfg["input_size"][-1] if "horizon" in call else 64
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, frames, 1, size, size, device="meta"), **call)
@@ -405,7 +407,7 @@ PARTS: dict[str, Callable[[str], str]] = {
 
 
 def fill(text: str, page: str) -> str:
-    """The text of a page with every generated part made anew."""
+    """Returns the text of a page with all generated parts updated."""
 
     def part(match: re.Match[str]) -> str:
         return f"{match[1]}{PARTS[match[2]](page)}\n{match[3]}"
@@ -414,32 +416,32 @@ def fill(text: str, page: str) -> str:
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    """The files that have generated parts."""
+    """Returns the files that have generated parts."""
     written = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
     cards = [root / "model_cards" / f"{name}.md" for name in WEIGHTS]
     return [p for p in written if _PART.search(p.read_text(encoding="utf-8"))] + cards
 
 
 def stale(root: Path = ROOT) -> dict[Path, str]:
-    """The files that are not what they should be, with what they should be."""
-    found = {}
+    """Returns the stale files with their new text."""
+    updates = {}
     for path in pages(root):
         text = path.read_text(encoding="utf-8") if path.exists() else None
         new = card_text(WEIGHTS[path.stem], text) if path.stem in WEIGHTS else fill(text or "", path.name)
         if new != text:
-            found[path] = new
-    return found
+            updates[path] = new
+    return updates
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes what is stale, or with ``--check`` names it and fails."""
-    found = stale()
-    for path, text in found.items():
+    """Updates stale files, or lists them and fails with ``--check``."""
+    updates = stale()
+    for path, text in updates.items():
         print(path.relative_to(ROOT))
         if "--check" not in argv:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    return int("--check" in argv and bool(found))
+    return int("--check" in argv and bool(updates))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The docstrings' reStructuredText as Markdown, for the site: formulas, roles, tables. mkdocs.yml names this file."""
+"""Converts reStructuredText in docstrings to Markdown for the site. mkdocs.yml loads this file."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ _TABLE = re.compile(r"^( *)=[= ]+\n((?:\1.*\n)+?)\1=[= ]+\n((?:\1.*\n)+?)\1=[= ]
 
 
 def markdown(text: str) -> str:
-    """What of a docstring is not Markdown, as Markdown.
+    """Converts the formulas, roles and tables of a docstring to Markdown.
 
     Example:
         >>> markdown("See :class:`~convrnn_zoo.layers.Conv2dGRU` and :class:`torch.nn.GRU`.")
@@ -25,33 +25,33 @@ def markdown(text: str) -> str:
     """
     text = _MATH.sub(_mathml, text)
     text = _TABLE.sub(_table, text)
-    text = _EXAMPLE.sub(r"\1Examples:", text)  # the section's name, without which its code is read as text
+    text = _EXAMPLE.sub(r"\1Examples:", text)  # mkdocstrings recognises only the plural
     text = _HEADED.sub(r"\1\2:\n\1    \3:\n\n", text)
     return _ROLE.sub(_link, text)
 
 
 def _mathml(match: re.Match[str]) -> str:
-    """MathML, which every browser draws by itself."""
+    """Converts a formula to MathML, which browsers render natively."""
     lines = " ".join(match[2].split())
     return match[1] + convert(rf"\begin{{align*}}{lines}\end{{align*}}", display="block") + "\n\n"
 
 
 def _link(match: re.Match[str]) -> str:
-    """A link to what is public; anything else stands as it is."""
+    """Links public names of this package. Other names become code."""
     name = match[1].rpartition(".")[2]
     ours = match[1].startswith("convrnn_zoo.") or "." not in match[1]
     return f"[`{name}`][convrnn_zoo.{name}]" if ours and name in convrnn_zoo.__all__ else f"`{match[1]}`"
 
 
 def _table(match: re.Match[str]) -> str:
-    """A simple table; cells are two spaces or more apart."""
+    """Converts a simple table, whose cells are separated by at least two spaces."""
     head, *rows = (re.split(r" {2,}", line.strip()) for line in (match[2] + match[3]).splitlines())
     lines = (" | ".join(cells) for cells in (head, ["---"] * len(head), *rows))
     return "".join(f"{match[1]}| {line} |\n" for line in lines) + "\n"
 
 
 class Docstrings(griffe.Extension):
-    """Every docstring before it is parsed, and the constructors whose signatures are made with their classes."""
+    """Griffe extension that converts docstrings and resolves generated constructor signatures."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrites the docstring in place."""
@@ -59,7 +59,7 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = markdown(obj.docstring.value)
 
     def on_class_members(self, *, node: Any, cls: griffe.Class, **kwargs: Any) -> None:
-        """Takes the whole signature where the constructor's own passes arguments on as ``*args`` and ``**kwargs``."""
+        """Uses the complete signature where a constructor passes on ``*args`` and ``**kwargs``."""
         signature = vars(node.obj).get("__signature__")
         if signature is not None:
             parameters = griffe.Parameters(*map(_parameter, signature.parameters.values()))

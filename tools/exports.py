@@ -1,6 +1,6 @@
-"""What exports how, tried name by name: ``python -m tools.exports [PATTERN]`` writes it to ``exports.json``.
+"""Tries the export of every architecture and writes ``exports.json``: ``python -m tools.exports [PATTERN]``.
 
-The first name of a kind stands for the others of it: same network, same layers, other sizes. Models are narrow, too.
+Names with the same network and layer classes are tried once, with few channels.
 """
 
 import json
@@ -19,12 +19,12 @@ from convrnn_zoo.onnx._sizes import ClipModel
 
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
-"""The columns of the table, with the form and the format of each."""
+"""Columns of the table with their form and format."""
 
 
 @cache
 def names() -> dict[str, list[str]]:
-    """The names that are tried, and those that each stands for."""
+    """Maps each name that is tried to the names that it represents."""
     kinds: dict[Any, list[str]] = {}
     for name in list_models():
         model = create_model(name, device="meta")
@@ -45,42 +45,44 @@ NARROW: dict[str, dict[str, Any]] = {
     "utae_uconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
     "utae_buconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
 }
-"""Arguments of networks whose width has other names, or whose encoder's is fixed."""
+"""Arguments that make networks narrow whose width is not called ``hidden_channels``."""
 
 
 def narrow(name: str, **kwargs: Any) -> Any:
-    """The architecture with few channels, untrained."""
+    """Builds an untrained architecture with few channels."""
     return create_model(name, in_chans=1, **NARROW.get(name, {"hidden_channels": 4}), **kwargs).eval()
 
 
 def attempt(name: str) -> dict[str, str]:
-    """For each way the files that came of it, or why none did."""
+    """Returns the exported files for each way, or the reason why it is not supported."""
     claims = {way: claimed(name, way) for way in WAYS}
     if all(claims.values()):
         return {way: str(why) for way, why in claims.items()}
     model = _export.ready(narrow(name), "onnx", None)
-    found: dict[str, str] = {}
+    results: dict[str, str] = {}
     programs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         for way, (form, format) in WAYS.items():
             path = Path(directory, "NAME" + _export.SUFFIX[format])
             try:
                 plan = _export.plan_of(model, form, False, None, None)
-                programs[form] = programs.get(form) or _export.traced(plan)  # once for both formats: it takes longest
+                programs[form] = programs.get(form) or _export.traced(
+                    plan
+                )  # shared by both formats, since it takes longest
                 files = _export.write(path, format, plan, programs[form], {which: {} for which in plan.parts})
             except ExportError as e:
-                found[way] = f"refused: {e}"
+                results[way] = f"refused: {e}"
             else:
-                found[way] = " and ".join(file.name for file in files)
+                results[way] = " and ".join(file.name for file in files)
                 if "frames" in plan.notes:
-                    found[way] += f" (frames {plan.notes['frames']})"
-    return found
+                    results[way] += f" (frames {plan.notes['frames']})"
+    return results
 
 
 def claimed(name: str, way: str) -> str | None:
-    """Why the package refuses a way without trying, or None."""
+    """Returns the reason why the package rejects a way without trying, or None."""
     try:
-        large = isinstance(create_model(name, device="meta"), ClipModel)  # encoders are as wide as they are
+        large = isinstance(create_model(name, device="meta"), ClipModel)  # the width of an encoder is fixed
         _export.plan_of(narrow(name, **({"device": "meta"} if large else {})), WAYS[way][0], False, None, None)
     except ExportError as e:
         return f"refused: {e}"
@@ -88,19 +90,19 @@ def claimed(name: str, way: str) -> str | None:
 
 
 def recorded() -> dict[str, dict[str, str]]:
-    """What was found when it was last tried."""
+    """Returns the results of the last run."""
     return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Tries the names of a pattern, or all, and keeps what was found."""
+    """Tries the names that match a pattern and saves the results."""
     known = list(names())
     for name in known:
         if fnmatch(name, argv[0] if argv else "*"):
-            tried = attempt(name)
-            print(name, tried, flush=True)
-            found = {**recorded(), name: tried}
-            ordered = {n: found[n] for n in known if n in found}
+            result = attempt(name)
+            print(name, result, flush=True)
+            results = {**recorded(), name: result}
+            ordered = {n: results[n] for n in known if n in results}
             RECORD.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
     return 0
 

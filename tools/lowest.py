@@ -1,6 +1,6 @@
-"""The lowest versions that pyproject.toml allows, as constraints for pip: ``python tools/lowest.py EXTRA…``.
+"""Prints the lowest versions that pyproject.toml allows, as constraints for pip: ``python tools/lowest.py EXTRA…``.
 
-So what is declared is what `make test-versions` installs and tests.
+`make test-versions` installs and tests exactly these versions.
 """
 
 import re
@@ -15,7 +15,7 @@ _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)")
 
 
 def requirements(project: dict[str, Any], *extras: str) -> Iterator[str]:
-    """What the package requires, and what the extras do and those that they include.
+    """Yields the requirements of the package, of extras, and of the extras that those include.
 
     Example:
         >>> extras = {"cli": ["click>=8"], "test": ["p[cli]", "pytest>=9"]}
@@ -23,34 +23,36 @@ def requirements(project: dict[str, Any], *extras: str) -> Iterator[str]:
         ['torch>=2.6', 'pytest>=9', 'click>=8']
     """
     yield from project["dependencies"]
-    wanted = list(extras)
-    for extra in wanted:  # which grows
+    pending = list(extras)
+    for extra in pending:  # grows in the loop
         for requirement in project["optional-dependencies"][extra]:
             included = re.fullmatch(rf"{project['name']}\[(.*)\]", requirement)
             if included:
-                wanted += included[1].split(",")
+                pending += included[1].split(",")
             else:
                 yield requirement
 
 
 def lowest(required: Iterable[str]) -> dict[str, str]:
-    """The lowest version of each package that all of the requirements allow.
+    """Returns the lowest version of each package that all requirements allow.
 
     Raises:
-        ValueError: a requirement that says something else than its lowest version.
+        ValueError: a requirement is not of the form ``NAME>=VERSION``.
 
     Example:
         >>> lowest(["torch>=2.6", "timm>=1.0.9", "timm>=1.0.10"])
         {'torch': '2.6', 'timm': '1.0.10'}
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for requirement in required:
         match = _REQUIREMENT.fullmatch(requirement)
         if match is None:
-            raise ValueError(f"a requirement must be NAME>=VERSION, got {requirement!r}; name the lowest that runs")
+            raise ValueError(
+                f"a requirement must be NAME>=VERSION, got {requirement!r}; use the lowest version that works"
+            )
         name, version = match.groups()
-        found[name] = max(found.get(name, version), version, key=lambda v: [int(part) for part in v.split(".")])
-    return found
+        versions[name] = max(versions.get(name, version), version, key=lambda v: [int(part) for part in v.split(".")])
+    return versions
 
 
 if __name__ == "__main__":

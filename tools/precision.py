@@ -1,8 +1,8 @@
-"""What reduced precision costs: ``python -m tools.precision`` measures the shipped weights and records it.
+"""Measures the shipped weights in reduced precision: ``python -m tools.precision`` writes ``precision.json``.
 
-A classifier is scored on its test split, a forecaster on the demo's sample, and where ``--data NAME=DIR`` gives the
-data of its recipe, on the first test sequences as well. ``int8`` are weights as torchao rounds them, a scale for each
-output channel; the model computes in float32.
+Classifiers are scored on their test split. Forecasters are scored on the sample of the demo, and on the first test
+sequences if ``--data NAME=DIR`` provides them. ``int8`` weights are rounded by torchao with one scale per output
+channel; the model computes in float32.
 """
 
 import contextlib
@@ -36,28 +36,28 @@ Row = dict[str, Any]
 
 
 def in_dtype(dtype: torch.dtype) -> Callable[[State], tuple[State, int]]:
-    """The weights in a dtype, and the bytes of their file."""
+    """Returns a function that converts weights to a dtype and reports the size of their file in bytes."""
 
     def reduced(state: State) -> tuple[State, int]:
-        found = {k: v.to(dtype) for k, v in state.items()}
-        return found, len(save(found))
+        converted = {k: v.to(dtype) for k, v in state.items()}
+        return converted, len(save(converted))
 
     return reduced
 
 
 def int8_weights(state: State) -> tuple[State, int]:
-    """Every kernel and matrix as bytes with a scale an output channel, as floats again; biases as they are."""
-    with contextlib.redirect_stderr(io.StringIO()):  # torchao tells what of it was built for another Python
+    """Rounds kernels and matrices to int8 with one scale per output channel. Biases are unchanged."""
+    with contextlib.redirect_stderr(io.StringIO()):  # torchao warns about extensions that were built for another Python
         logging.getLogger("torchao").setLevel(logging.ERROR)
-        torchao = importlib.import_module("torchao.quantization")  # no part of `dev`: pip install torchao
-    found, stored = {}, {}
+        torchao = importlib.import_module("torchao.quantization")  # not in `dev`: pip install torchao
+    rounded, stored = {}, {}
     for name, value in state.items():
-        found[name] = stored[name] = value
+        rounded[name] = stored[name] = value
         if value.dim() > 1 and value[0].numel() > 1:
             reduced = torchao.Int8Tensor.from_hp(value.flatten(1), torchao.PerRow())
-            found[name] = reduced.dequantize().reshape(value.shape).contiguous()
+            rounded[name] = reduced.dequantize().reshape(value.shape).contiguous()
             stored[name], stored[f"{name}.scale"] = reduced.qdata, reduced.scale
-    return found, len(save(stored))
+    return rounded, len(save(stored))
 
 
 PRECISIONS: Mapping[str, tuple[torch.dtype, Callable[[State], tuple[State, int]]]] = {
@@ -69,7 +69,7 @@ PRECISIONS: Mapping[str, tuple[torch.dtype, Callable[[State], tuple[State, int]]
 
 
 def reduced_model(name: str, precision: str) -> tuple[Any, int]:
-    """The model of some weights in a precision, and the bytes of a file of them."""
+    """Loads weights in a precision and returns the model with the size of its file in bytes."""
     dtype, reduce = PRECISIONS[precision]
     state, size = reduce(from_pretrained(name).state_dict())
     model = from_pretrained(name, dtype=dtype)
@@ -77,8 +77,8 @@ def reduced_model(name: str, precision: str) -> tuple[Any, int]:
     return model.eval(), size
 
 
-def of_classifier(name: str, data: Path | None) -> list[Row]:
-    """A row a precision: the accuracy on the test split in %."""
+def measure_classifier(name: str, data: Path | None) -> list[Row]:
+    """Returns the accuracy on the test split in per cent for each precision."""
     test = sequences_of(Recipe.read(WEIGHTS[name].recipe).data).load(data, "test")
     rows = []
     for precision in PRECISIONS:
@@ -87,45 +87,45 @@ def of_classifier(name: str, data: Path | None) -> list[Row]:
     return rows
 
 
-def of_forecaster(name: str, data: Path | None) -> list[Row]:
-    """A row a precision: how far the forecast of the sample is from float32's, and its errors."""
+def measure_forecaster(name: str, data: Path | None) -> list[Row]:
+    """Returns the errors of the forecast, and its difference from float32, for each precision."""
     _, recipe, _ = load_forecaster(name)
     sample = read_frames([SAMPLE.with_name(f"{name.partition('.')[2]}.npz")]).frames[None, :, None]
-    known = None
+    test_frames = None
     if data is not None:
         clips = frames_of(recipe.data).load(data, "test", recipe.inputs, recipe.horizon)
-        known = clips.fixed(SEQUENCES)
+        test_frames = clips.fixed(SEQUENCES)
     rows: list[Row] = []
     exact: Tensor | None = None
     for precision in PRECISIONS:
         model, size = reduced_model(name, precision)
         x, truth = sample[:, : recipe.inputs], sample[:, recipe.inputs : recipe.inputs + recipe.horizon]
-        made = model.forecast(x, recipe.horizon)
-        exact = made if exact is None else exact
+        forecast = model.forecast(x, recipe.horizon)
+        exact = forecast if exact is None else exact
         row: Row = {
             "precision": precision,
             "bytes": size,
             "unit": model.preprocessing.unit,
-            "difference": _short((made - exact).square().nanmean().sqrt()),
-            "largest_difference": _short((made - exact).nan_to_num(0).abs().max()),
-            "mse": _short((made - truth).square().nanmean()),
+            "difference": _short((forecast - exact).square().nanmean().sqrt()),
+            "largest_difference": _short((forecast - exact).nan_to_num(0).abs().max()),
+            "mse": _short((forecast - truth).square().nanmean()),
         }
-        if known is not None:
-            row["test"] = scores(model, known, recipe.inputs, frames_of(recipe.data).thresholds)
+        if test_frames is not None:
+            row["test"] = scores(model, test_frames, recipe.inputs, frames_of(recipe.data).thresholds)
         rows.append(row)
     return rows
 
 
-def scores(model: Forecaster, known: Tensor, inputs: int, thresholds: tuple[float, ...]) -> Row:
-    """The mean squared error a pixel over test sequences, and CSI, all lead times together."""
-    truth = known[:, inputs:]
-    made = model.forecast(known[:, :inputs], truth.shape[1])
-    found: Row = {"sequences": len(known), "mse": _short((made - truth).square().nanmean())}
+def scores(model: Forecaster, frames: Tensor, inputs: int, thresholds: tuple[float, ...]) -> Row:
+    """Returns the mean squared error per pixel and the CSI over test sequences and all lead times."""
+    truth = frames[:, inputs:]
+    forecast = model.forecast(frames[:, :inputs], truth.shape[1])
+    row: Row = {"sequences": len(frames), "mse": _short((forecast - truth).square().nanmean())}
     for threshold in thresholds:
         counted = Occurrences(threshold, truth.shape[1])
-        counted.add(made, truth)
-        found[f"CSI {threshold:g}"] = round(mean(counted.scores()["CSI"]), 4)
-    return found
+        counted.add(forecast, truth)
+        row[f"CSI {threshold:g}"] = round(mean(counted.scores()["CSI"]), 4)
+    return row
 
 
 def _short(value: Tensor) -> float:
@@ -133,24 +133,24 @@ def _short(value: Tensor) -> float:
 
 
 def measured(names: list[str], data: Mapping[str, Path]) -> dict[str, list[Row]]:
-    """The rows of each set of weights; those whose data or sample is not there are left out, with a word."""
-    found = {}
+    """Measures each set of weights. Weights without data or sample are skipped with a message."""
+    rows = {}
     for name in names:
-        rows_of = of_forecaster if isinstance(from_pretrained(name), Forecaster) else of_classifier
+        measure = measure_forecaster if isinstance(from_pretrained(name), Forecaster) else measure_classifier
         try:
-            found[name] = rows_of(name, data.get(name.partition(".")[2]))
+            rows[name] = measure(name, data.get(name.partition(".")[2]))
         except FileNotFoundError as e:
-            click.echo(f"{name} is left out: {e}", err=True)
-    return found
+            click.echo(f"{name} is skipped: {e}", err=True)
+    return rows
 
 
 @click.command()
-@click.option("--data", multiple=True, metavar="TAG=DIR", help="Directory of the data of the weights with this tag.")
-@click.option("--out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File of the record.")
+@click.option("--data", multiple=True, metavar="TAG=DIR", help="Data directory of the weights with this tag.")
+@click.option("--out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
 def main(data: tuple[str, ...], out: Path) -> None:
-    """Measure the shipped weights in every precision, and record it."""
-    given = {tag: Path(directory) for tag, _, directory in (entry.partition("=") for entry in data)}
-    result = {"torch": torch.__version__, "weights": measured(list(WEIGHTS), given)}
+    """Measure the shipped weights in every precision and write the results."""
+    directories = {tag: Path(directory) for tag, _, directory in (entry.partition("=") for entry in data)}
+    result = {"torch": torch.__version__, "weights": measured(list(WEIGHTS), directories)}
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     click.echo(out)
 

@@ -1,4 +1,4 @@
-"""Pushes the weights that the package carries to the Hub: ``python -m tools.publish --namespace OWNER``."""
+"""Pushes the weights of the package to the Hub: ``python -m tools.publish --namespace OWNER``."""
 
 import dataclasses
 import re
@@ -26,7 +26,7 @@ GOLDEN = "golden.safetensors"
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Where a set of weights now lies: what its record is to hold as ``hub_id`` and ``hub_commit``."""
+    """Location of published weights: the ``hub_id`` and ``hub_commit`` to enter in their metadata."""
 
     name: str
     hub_id: str
@@ -37,25 +37,25 @@ class Published:
 def publish(
     namespace: str, only: str | None = None, *, cards: Path | None = None, token: str | None = None
 ) -> Iterator[Published]:
-    """Pushes weights, config, card and a golden pair of input and output, a repository each.
+    """Pushes weights, config, card and a golden pair of input and output, one repository per set of weights.
 
-    A repository that has all of it already gets no commit.
+    An unchanged repository gets no commit.
 
     Args:
         namespace: the owner, a user or an organization.
-        only: the name of one set of weights.
-        cards: a directory with cards whose words are kept, ``<name>.md`` each, and their pictures pushed.
-        token: by default that of ``hf auth login`` or HF_TOKEN.
+        only: name of one set of weights.
+        cards: directory with one card ``<name>.md`` per set of weights. Their text is kept and their images are pushed.
+        token: access token; the default is that of ``hf auth login`` or HF_TOKEN.
 
     Raises:
-        WeightsError: no such weights in the package.
-        HubAccessError: the Hub, the network or the account's rights do not allow it.
+        WeightsError: the package does not contain these weights.
+        HubAccessError: the Hub, the network or missing permissions prevent it.
     """
-    having = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
-    if only is not None and only not in having:
-        raise WeightsError(f"the package carries no weights {only!r}; it carries: {', '.join(having) or 'none'}")
+    shipped = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
+    if only is not None and only not in shipped:
+        raise WeightsError(f"the package contains no weights {only!r}; expected one of: {', '.join(shipped) or 'none'}")
     api = api_of(token)
-    for name, record in having.items():
+    for name, record in shipped.items():
         if only in (None, name):
             yield _publish(api, dataclasses.replace(record, hub_id=f"{namespace}/{name}"), cards)
 
@@ -63,20 +63,22 @@ def publish(
 def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
     hub_id = str(record.hub_id)
     if sha256_of(record.file) != record.sha256:
-        raise WeightsError(f"{record.file}: not the file of its record (sha256 {record.sha256}); restore it")
+        raise WeightsError(
+            f"{record.file}: the file does not match its metadata (sha256 {record.sha256}); restore the file"
+        )
     model = create_model(record.name, pretrained=True).eval()
     config = config_text(model_config(model), record.sha256, record)
     words = cards / f"{record.name}.md" if cards else None
     card = card_text(record, words.read_text(encoding="utf-8") if words and words.is_file() else None)
     files: dict[str, Path | bytes] = {WEIGHTS_FILE: record.file, CONFIG: config.encode()}
     for link in set(re.findall(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)", card)) if cards else ():
-        files[Path(link).name] = cards / link  # a picture beside the card here goes beside it there
+        files[Path(link).name] = cards / link  # an image next to the card
         card = card.replace(f"]({link})", f"]({Path(link).name})")
     files[CARD] = card.encode()
     with explained(Where(hub_id)):
         before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
-        kept = before is not None and _golden_holds(api, hub_id, before, model)
-    if not kept:
+        is_golden_valid = before is not None and _golden_holds(api, hub_id, before, model)
+    if not is_golden_valid:
         files[GOLDEN] = safetensors.torch.save(golden(record, model), metadata={"format": "pt"})
     commit = upload(api, hub_id, files, message=f"{record.name} ({record.sha256[:12]})").oid
     return Published(record.name, hub_id, commit, commit != before)
@@ -84,7 +86,7 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
 
 @torch.no_grad()
 def golden(record: Weights, model: nn.Module) -> dict[str, Tensor]:
-    """An input, drawn from a fixed seed, and what the model makes of it: a check for whoever loads the weights."""
+    """Returns a fixed random input and the output of the model, with which users can check the loaded weights."""
     shape = [8 if isinstance(size, str) else size for size in record.input_shape]
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return {"input": x, "output": model(x).contiguous()}
@@ -92,7 +94,7 @@ def golden(record: Weights, model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _golden_holds(api: HfApi, hub_id: str, commit: str, model: Any) -> bool:
-    """Whether the pair of the repository is there and still true; the last bits may differ between processors."""
+    """Returns whether the pair in the repository matches the model, up to differences between processors."""
     if GOLDEN not in api.list_repo_files(hub_id, revision=commit):
         return False
     where = Where(hub_id, commit, GOLDEN)
@@ -101,13 +103,15 @@ def _golden_holds(api: HfApi, hub_id: str, commit: str, model: Any) -> bool:
 
 
 @click.command()
-@click.option("--namespace", required=True, help="Owner of the repositories: a user or an organization.")
-@click.option("--only", metavar="NAME", help="One set of weights.")
+@click.option("--namespace", required=True, help="User or organization that owns the repositories.")
+@click.option("--only", metavar="NAME", help="Name of one set of weights.")
 @click.option(
-    "--cards", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Directory of cards, NAME.md each."
+    "--cards",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory with one card NAME.md per set of weights.",
 )
 def main(namespace: str, only: str | None, cards: Path | None) -> None:
-    """Push every set of weights that the package carries; print what to pin in the records.
+    """Push all weights of the package and print the values to pin in their metadata.
 
     Unchanged repositories get no commit.
     """

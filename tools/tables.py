@@ -1,10 +1,10 @@
-"""Tables for Markdown."""
+"""Markdown tables."""
 
 from collections.abc import Sequence
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows as a Markdown table.
+    """Formats rows as a Markdown table.
 
     Example:
         >>> print(markdown(("a", "b"), [(1, 2)]))

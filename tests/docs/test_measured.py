@@ -22,12 +22,12 @@ def floats_alone():
 
 def test_reduced_precision_costs_a_classifier_what_the_record_says():
     name = "convlstm1d_bi_1layer.japanese_vowels"
-    assert precision.of_classifier(name, None) == [row for row in RECORD[name] if row["precision"] in IN_FLOATS]
+    assert precision.measure_classifier(name, None) == [row for row in RECORD[name] if row["precision"] in IN_FLOATS]
 
 
 def test_reduced_precision_costs_a_forecaster_what_the_record_says():
     name = "convgru_forecaster.moving_mnist"
-    for row, told in zip(precision.of_forecaster(name, None), RECORD[name], strict=False):
+    for row, told in zip(precision.measure_forecaster(name, None), RECORD[name], strict=False):
         assert row["precision"] == told["precision"]
         assert row["bytes"] == told["bytes"]
         assert row["mse"] == pytest.approx(told["mse"], rel=0.01)
