@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..layers import _checks as check
 from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.openstl_releases import release
 from ..pretrained.registry import register
@@ -26,6 +27,8 @@ class E3DLSTM(StackedCells):
 
     Args:
         img_size: height and width of the frames that the norms are for, or one number for both.
+        max_memories: latest memories that each cell recalls from. None, as in the paper, recalls from all: the state
+            and the cost of a step grow with every frame.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
 
     References:
@@ -41,8 +44,12 @@ class E3DLSTM(StackedCells):
     cell = E3DLSTMCell
     depth = 2
 
-    def __init__(self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, max_memories: int | None = None,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(*args, patch_size=patch_size, map_size=map_of(img_size, patch_size), **kwargs)  # type: ignore[misc]
+        self.max_memories = None if max_memories is None else check.positive_int("max_memories", max_memories)
         shapes = []
         for layer, width in zip(self.layers, self.widths, strict=True):
             kernel: Any = layer.kernel_size
@@ -61,15 +68,54 @@ class E3DLSTM(StackedCells):
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         """Up through the layers; each gives back one memory more."""
+        if state[-1].dim() == 1:
+            return self._advance_unequal(x, state[:-1], state[-1])
         before, *states = state
         new: list[Tensor] = [x]
         each = len(states) // len(self.layers)
         seen = torch.stack([before, x], dim=2)
         for i, layer in enumerate(self.layers):
-            kept = layer(seen, states[i * each : (i + 1) * each])
-            seen = kept[0]
-            new += kept
+            h_and_memories = layer(seen, states[i * each : (i + 1) * each])
+            seen = h_and_memories[0]
+            new += h_and_memories if self.max_memories is None else h_and_memories[: 1 + self.max_memories]
         return self.head(seen.flatten(1, 2)), tuple(new), []
+
+    @property
+    def state_grows(self) -> bool:
+        """Whether each step adds to the state."""
+        return self.max_memories is None
+
+    def reset_state(self, state: State, chosen: Tensor) -> State:
+        """Returns the state of :meth:`encode` in which the sequences of `chosen`, booleans ``(N,)``, start over.
+
+        Its last entry is the number of memories of each sequence ``(N,)``, which differ from then on.
+        """
+        if state[-1].dim() > 1:
+            memories = (len(state) - 2) // len(self.layers) - 1  # without the forecast frame and the frame before
+            state = (*state, torch.full((len(chosen),), memories, device=state[-1].device))
+        *maps, counts = state
+        return (*super().reset_state(tuple(maps), chosen), counts.masked_fill(chosen.to(counts.device), 1))
+
+    def _advance_unequal(self, x: Tensor, state: State, counts: Tensor) -> tuple[Tensor, State, list[Delta]]:
+        """Advances sequences of unequal numbers of memories, in groups of equal ones; a state is filled up by zeros."""
+        each = (len(state) - 1) // len(self.layers)
+        groups = []
+        for count in counts.unique().tolist():
+            rows = (counts == count).nonzero().flatten()
+            parts = [state[0], *(s for i in range(1, len(state), each) for s in state[i : i + 1 + count])]
+            y, after, _ = self.advance(x[rows], tuple(part[rows] for part in parts))
+            groups.append((rows, y, after))
+        longest = max((after for _, _, after in groups), key=len)
+        size = (len(longest) - 1) // len(self.layers)
+        made = [t.new_zeros(len(x), *t.shape[1:]) for t in (groups[0][1], *longest)]
+        new_counts = torch.zeros_like(counts)
+        for rows, y, after in groups:
+            own = (len(after) - 1) // len(self.layers)
+            slots = [0, 1, *(2 + i * size + k for i in range(len(self.layers)) for k in range(own))]
+            for slot, part in zip(slots, (y, *after), strict=True):
+                made[slot][rows] = part
+            new_counts[rows] = own - 1
+        return made[0], (*made[1:], new_counts), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
@@ -87,7 +133,8 @@ epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MS
 
 Args:
     pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64), horizon (10).
+    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
+    max_memories (None), horizon (10).
 
 Example:
     >>> import convrnn_zoo

@@ -87,7 +87,7 @@ class MIM(PredRNN):
                     f"{type(self).__name__} with carry_memory expected a batch like the one before, whose memories are "
                     f"{tuple(memories[0].shape)}, got one of {tuple(state[0].shape)}; call forget() in between"
                 )
-        return (*memories, *state[: 2 * above], *state, x.new_zeros(()))
+        return (*memories, *state[: 2 * above], *state, x.new_zeros(len(x), 1, 1, 1))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         """Up through the layers and the differences beside them, the memory with it."""

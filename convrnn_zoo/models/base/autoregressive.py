@@ -59,6 +59,10 @@ class AutoregressiveForecaster(Forecaster):
     def finish(self, state: State) -> None:
         """What is done with the state after the last step: nothing, in most."""
 
+    def reset_state(self, state: State, chosen: Tensor) -> State:
+        """Returns the state of :meth:`encode` in which the sequences of `chosen`, booleans ``(N,)``, start over."""
+        return tuple(torch.where(chosen.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
+
     def expose(self, deltas: list[Delta]) -> list[Delta]:
         """What of a step's deltas a :class:`Rollout` shows: none, unless a loss asks for them."""
         return []

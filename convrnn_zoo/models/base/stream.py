@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ class Stream:
     * a forecaster: the `horizon` frames that follow, forecast from all frames so far;
     * a layer of the core family: its output for these frames.
 
-    What comes out is detached, and nothing but the state is kept: memory does not grow with the number of frames. Each
-    of the N sequences can begin anew by :meth:`reset` while its neighbours go on.
+    Outputs are detached, and nothing but the state is stored: memory does not grow with the number of frames. The one
+    exception is ``e3d_lstm``, whose cells attend to all of their earlier memories; its `max_memories` bounds them, and
+    a warning says so. :meth:`reset` restarts some of the N sequences while the others go on.
 
     Args:
         model: a sequence model of the zoo, a forecaster, or a layer such as :class:`~convrnn_zoo.Conv2dGRU`; in
@@ -75,6 +77,17 @@ class Stream:
             )
         if model.training:
             raise ValueError(f"{owner} is in training mode, in which dropout acts; call model.eval() first")
+        if getattr(model, "carry_memory", False):
+            raise ValueError(
+                f"{owner} was built with carry_memory=True: its memories go on from call to call, so that streams would "
+                "share them; build it with carry_memory=False"
+            )
+        if getattr(model, "state_grows", False):
+            warnings.warn(
+                f"{owner} keeps a memory of every frame, so that the state of a stream grows with each one it reads; "
+                "build it with max_memories to bound it, or call reset() between sequences",
+                stacklevel=2,
+            )
         self.model = model
         self._is_layer = isinstance(model, ConvRNNBase)
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
@@ -194,11 +207,16 @@ class Stream:
         """Where the sequences stand in a tensor of the state, ``(…, N, C, *S)``."""
         return state.dim() - self._ndim - 2
 
-    def reset(self, items: Tensor | list[int] | None = None) -> None:
-        """Lets all sequences begin anew, or those of `items`: their numbers in the batch, or a mask of booleans.
+    def reset(self, items: Tensor | Sequence[int] | None = None) -> None:
+        """Restarts all sequences, or those of `items`.
+
+        Args:
+            items: numbers of sequences in the batch, or booleans ``(N,)``, in a list, tensor or array. An empty list
+                changes nothing.
 
         Raises:
-            IndexError: a number beyond the batch.
+            TypeError: `items` are neither whole numbers nor booleans.
+            IndexError: a number beyond the batch, or another number of booleans than sequences.
             ValueError: `items` before the first frame, when there is no batch.
         """
         if items is None:
@@ -206,17 +224,37 @@ class Stream:
             return
         if self.state is None:
             raise ValueError("reset expected a stream that has read frames, got a new one; it has no items yet")
-        chosen = torch.zeros(len(self.steps), dtype=torch.bool)
-        numbers = torch.as_tensor(items).cpu()
-        if numbers.dtype != torch.bool and not bool(((numbers >= 0) & (numbers < len(chosen))).all()):
-            raise IndexError(f"reset expected numbers from 0 to {len(chosen) - 1}, got {numbers.tolist()}")
-        chosen[numbers] = True
+        chosen = self._chosen(items)
+        if not chosen.any():
+            return
         self.steps = self.steps.masked_fill(chosen, 0)
+        if self._is_forecaster and hasattr(self.model, "reset_state"):
+            self.state = self.model.reset_state(self.state, chosen)
+            return
 
         def without(state: Tensor) -> Tensor:
             return torch.where(_rows(chosen.to(state.device), state, self._axis(state)), 0, state)
 
         self.state = mapped(without, self.state)
+
+    def _chosen(self, items: Any) -> Tensor:
+        """Booleans ``(N,)`` of the sequences that :meth:`reset` names."""
+        count = len(self.steps)
+        try:
+            numbers = torch.as_tensor(items).cpu()
+        except (TypeError, ValueError, RuntimeError) as e:
+            raise TypeError(f"reset expected numbers of sequences or booleans, got {check.describe(items)}") from e
+        if numbers.dim() != 1 or (len(numbers) and (numbers.is_floating_point() or numbers.is_complex())):
+            raise TypeError(f"reset expected a list of whole numbers or booleans, got {check.describe(items)}")
+        if numbers.dtype == torch.bool:
+            if len(numbers) != count:
+                raise IndexError(f"reset expected a boolean for each of {count} sequences, got {len(numbers)}")
+            return numbers
+        if not bool(((numbers >= 0) & (numbers < count)).all()):
+            raise IndexError(f"reset expected numbers from 0 to {count - 1}, got {numbers.tolist()}")
+        chosen = torch.zeros(count, dtype=torch.bool)
+        chosen[numbers.long()] = True
+        return chosen
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the state as a safetensors file, whole or not at all, with the checksum of the model's weights.
