@@ -3,17 +3,16 @@
 import gc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import models
+from convrnn_zoo import Stream, models
 from convrnn_zoo.layers import KINDS
-from convrnn_zoo.models.base.stream import Stream
-from convrnn_zoo.pretrained.registry import entry_points
 from tests.registry import on_meta
 
-NAMES = list(entry_points())
+NAMES = convrnn_zoo.list_models()
 SMALL = {"convgru_ef": 4, "convlstm_ef": 4, "convgru_hko7": 4, "trajgru_hko7": 4}
 REFUSED_KINDS = (
     convrnn_zoo.EnsembleForecaster, models.utae.ImageSeriesModel, models.bcdunet.BCDUNet,
@@ -37,6 +36,7 @@ def input_of(name, model, batch=2, steps=5):
     return torch.randn(batch, steps, 1, *(4, 3, 2)[: model.rnn.ndim])
 
 
+@pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
 @pytest.mark.parametrize("name", NAMES)
 def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
     if name in REFUSED:
@@ -116,20 +116,87 @@ def test_sequences_of_unequal_length_and_those_that_wait(pool):
     torch.testing.assert_close(stream.state, torch.cat([one.state for one in alone], 1), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["convlstm2d_2layer", "convgru_forecaster", "trajgru_hko7", "predrnn", "convlstm_ef"])
-def test_an_item_that_is_reset_forgets_and_its_neighbours_do_not(name):
+STREAMING = [
+    n for n in NAMES if n not in REFUSED | CLIPS and "_bi_" not in n and not n.startswith("convlstm_shi2015_mnist")
+]
+
+
+@pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
+@pytest.mark.parametrize("name", STREAMING)
+def test_a_restarted_sequence_forgets_and_the_others_do_not(name):
     model = build(name)
-    before, after = input_of(name, model, batch=4, steps=2), input_of(name, model, batch=4, steps=2)
+    before, after = input_of(name, model, batch=4, steps=2), input_of(name, model, batch=4, steps=3)
     stream, undisturbed, new = Stream(model), Stream(model), Stream(model)
     stream(before)
     undisturbed(before)
     stream.reset(torch.tensor([False, True, False, True]))
-    found, kept, fresh = stream(after), undisturbed(after), new(after)
-    torch.testing.assert_close(found[[0, 2]], kept[[0, 2]], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found[[1, 3]], fresh[[1, 3]], atol=1e-6, rtol=1e-5)
-    assert not torch.allclose(found[[1, 3]], kept[[1, 3]], atol=1e-6)
+    for t in range(3):
+        found, kept, fresh = stream(after[:, t]), undisturbed(after[:, t]), new(after[:, t])
+        torch.testing.assert_close(found[[0, 2]], kept[[0, 2]], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found[[1, 3]], fresh[[1, 3]], atol=1e-6, rtol=1e-5)
+        assert t or not torch.allclose(found[[1, 3]], kept[[1, 3]], atol=0, rtol=1e-4)
+    assert stream.steps.tolist() == [5, 3, 5, 3]
+    stream.reset([0])
+    torch.testing.assert_close(stream(before)[0], new_from(model, before)[0], atol=1e-6, rtol=1e-5)
     stream.reset()
-    torch.testing.assert_close(stream(after), fresh)
+    torch.testing.assert_close(stream(after[:, 0]), new_from(model, after[:, 0]))
+
+
+def new_from(model, x):
+    return Stream(model)(x)
+
+
+@pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
+def test_the_memories_of_e3d_lstm_can_be_bounded(tmp_path):
+    x = torch.rand(2, 9, 1, 8, 8)
+    unbounded, bounded = (build("e3d_lstm", num_layers=2, max_memories=m) for m in (None, 3))
+    bounded.load_state_dict(unbounded.state_dict())
+    streams = [Stream(m) for m in (unbounded, bounded)]
+    for t in range(9):
+        answers = [stream(x[:, t], horizon=1) for stream in streams]
+        torch.testing.assert_close(answers[1], bounded(x[:, : t + 1], horizon=1), atol=1e-5, rtol=1e-5)
+        assert torch.allclose(*answers, atol=1e-6) == (t < 3)
+    assert len(streams[0].state) == 2 + 2 * 11
+    assert len(streams[1].state) == 2 + 2 * 4
+    streams[1].reset([1])
+    streams[1].save(tmp_path / "state.safetensors")
+    again = Stream(bounded)
+    again.load(tmp_path / "state.safetensors")
+    assert torch.equal(again(x), streams[1](x))
+
+
+def test_a_state_without_bound_is_warned_of_and_one_that_calls_share_is_rejected():
+    with pytest.warns(UserWarning, match="max_memories"):
+        Stream(build("e3d_lstm", num_layers=1))
+    Stream(build("e3d_lstm", num_layers=1, max_memories=2))
+    with pytest.raises(ValueError, match="max_memories"):
+        build("e3d_lstm", max_memories=0)
+    with pytest.raises(ValueError, match="carry_memory"):
+        Stream(build("mim", num_layers=2, carry_memory=True))
+
+
+@pytest.mark.parametrize(
+    "items", [[], (), torch.zeros(0), torch.zeros(0, dtype=torch.bool), np.array([]), [False, False]], ids=repr
+)
+def test_a_reset_of_no_sequences_changes_nothing(items):
+    stream = running()
+    before = stream.state.clone()
+    if isinstance(items, torch.Tensor) and items.dtype == torch.bool:
+        with pytest.raises(IndexError, match="boolean"):
+            stream.reset(items)
+        return
+    stream.reset(items)
+    assert torch.equal(stream.state, before)
+    assert stream.steps.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "items", [[1], (1, 1), range(1, 2), np.array([1], np.int32), np.array([False, True])], ids=repr
+)
+def test_sequences_to_reset_may_be_named_by_numbers_or_booleans_of_any_kind(items):
+    stream = running()
+    stream.reset(items)
+    assert stream.steps.tolist() == [3, 0]
 
 
 TWO = {"levels": (1, 3), "hidden_channels": [4, 6]}
@@ -267,6 +334,10 @@ BAD = {
     "horizon of none": (
         lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), horizon=0), ValueError, "horizon must be at least",
     ),
+    "a float": (lambda: running().reset([0.5]), TypeError, "whole numbers or booleans"),
+    "words": (lambda: running().reset(["a"]), TypeError, "numbers of sequences or booleans"),
+    "one number": (lambda: running().reset(1), TypeError, "list of whole numbers"),
+    "too few booleans": (lambda: running().reset([True]), IndexError, "a boolean for each of 2 sequences"),
     "item": (lambda: running().reset([2]), IndexError, r"numbers from 0 to 1, got \[2\]"),
     "item from behind": (lambda: running().reset([-1]), IndexError, r"numbers from 0 to 1, got \[-1\]"),
     "item too early": (lambda: Stream(build("convgru1d_1layer")).reset([0]), ValueError, "no items yet"),

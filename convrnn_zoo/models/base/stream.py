@@ -79,7 +79,7 @@ class Stream:
             raise ValueError(f"{owner} is in training mode, in which dropout acts; call model.eval() first")
         if getattr(model, "carry_memory", False):
             raise ValueError(
-                f"{owner} was built with carry_memory=True: its memories go on from call to call, so that streams would "
+                f"{owner} was built with carry_memory=True, which hands memories from call to call, and streams would "
                 "share them; build it with carry_memory=False"
             )
         if getattr(model, "state_grows", False):
