@@ -200,7 +200,7 @@ def make_forecast(
         step = timedelta(minutes=frames.step or preprocessing.step or 0)
         times = times[:count] + [times[count - 1] + (i + 1) * step for i in range(horizon)] if step else None
     labels = [f"{t:%H:%M}" for t in times] if times else frames.labels
-    forecast = model.forecast(frames.frames[:count], horizon, **options)
+    forecast = model.forecast(frames.frames[:count], horizon, inputs="all", **options)
     observed = frames.frames[count:] if compare else None
     title = model.record.name if model.record else name
     return Forecast(

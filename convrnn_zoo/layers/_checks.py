@@ -3,6 +3,8 @@
 Every message names what was expected, what came, and what to do about it.
 """
 
+import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -33,6 +35,29 @@ def positive_int(name: str, value: object) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}; pass a positive whole number")
     return value
+
+
+def whole_number(name: str, value: object) -> int:
+    """An integer, also one of NumPy's."""
+    if not isinstance(value, int) and isinstance(value, numbers.Integral):
+        value = int(value)
+    if not is_int(value):
+        raise TypeError(f"{name} must be a whole number, got {describe(value)}; pass an int")
+    return value
+
+
+def count(name: str, value: object) -> int:
+    """A positive integer, also one of NumPy's: an argument of a call that counts something."""
+    return positive_int(name, whole_number(name, value))
+
+
+def number(name: str, value: object, positive: bool = False) -> float:
+    """A finite number, also one of NumPy's; above 0 where it has to be `positive`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {describe(value)}; pass a float such as {name}=1.0")
+    if not math.isfinite(value) or (positive and value <= 0):
+        raise ValueError(f"{name} must be a finite number{' above 0' if positive else ''}, got {value}")
+    return float(value)
 
 
 def boolean(name: str, value: object) -> bool:

@@ -14,7 +14,7 @@ from ..pretrained.registry import register
 from ._carried import Carried, carry, details_of, extrapolated, lead_times, told_of_motion
 from ._exceedance import THRESHOLDS, Exceedance, between
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
-from .base.forecaster import FRAME_CFG, Forecaster
+from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import full_precision, sample
 
 PATCH, STRIDE = 2, 4
@@ -111,6 +111,7 @@ class ConvGRUAdvection(Forecaster):
 
         NaN in `x` is what is not known. The rates are those of :meth:`forecast`.
         """
+        minutes = check.number("minutes", minutes, positive=True)
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
     def exceedance(
@@ -161,71 +162,80 @@ class ConvGRUAdvection(Forecaster):
                 falling[i] = torch.minimum(falling[i], falling[i - 1])
             return torch.stack(falling, 2), moved.squeeze(2)
 
+    def preprocess(self, frames: Tensor) -> Tensor:
+        """Returns rain rates ``(…, C, H, W)`` in mm/h as the network takes them: as they are, NaN where unknown."""
+        values = self._values()
+        if values.encoding != "none" or values.unit != "mm/h":
+            raise ValueError(
+                f"{type(self).__name__} reads and forecasts rain rates in mm/h as they are; set model.preprocessing to "
+                f'Preprocessing(unit="mm/h"), got encoding={values.encoding!r}, unit={values.unit!r}'
+            )
+        return frames
+
+    def _unknown(self, x: Tensor) -> Tensor:
+        known = x[:, -1:].isfinite().all(2, keepdim=True)
+        if not known.flatten(1).any(1).all():
+            raise ValueError("the last frame is entirely unknown: leave it out, and forecast one frame more")
+        return ~known
+
     @torch.no_grad()
     def forecast(
-        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, batch_size: int = 1
-    ) -> Any:
-        """The rain rates that follow, in mm/h; NaN where the last frame is unknown.
+        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, inputs: Inputs = None,
+        batch_size: int = 1,
+    ) -> Any:  # fmt: skip
+        """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
             frames: ``(T, H, W)``, ``(T, C, H, W)`` or ``(N, T, C, H, W)`` in mm/h, NaN where unknown, of any size: a
-                tensor or numpy array. Four frames are what weights are trained on.
+                tensor or NumPy array.
             horizon: frames to forecast; the model's own by default.
-            minutes: from one frame to the next; 5 by default.
-            batch_size: sequences at once.
+            minutes: minutes from one frame to the next; by default as in training, or 5.
+            inputs: number of frames to read, the latest ones, or ``"all"``; by default as many as in training, 4.
+            batch_size: sequences per batch.
 
         Returns:
-            The same with `horizon` in place of T: the mean rates, made to exceed 0.5, 2 and 5 mm/h where the map of
-            such rain has the greatest expected CSI; that map is decided on as a whole, frame by frame.
+            The same with `horizon` in place of T: mean rates, adjusted to exceed 0.5, 2 and 5 mm/h where the map of
+            such rain has the greatest expected CSI; that map is chosen for each frame as a whole.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
             >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
             (2, 19, 30)
         """
-        return self._nowcast(frames, horizon, minutes, batch_size, Exceedance.rates)
+        minutes = self._minutes(minutes)
+        return self._in_unit(frames, horizon, inputs, batch_size, lambda x, horizon: self(x, horizon, minutes))
 
     @torch.no_grad()
     def probabilities(
-        self,
-        frames: Any,
-        thresholds: Sequence[float],
-        horizon: int | None = None,
-        *,
-        minutes: float | None = None,
-        batch_size: int = 1,
-    ) -> Any:
-        """How likely each threshold, in mm/h, is exceeded: as :meth:`forecast`, with an axis of thresholds before H.
+        self, frames: Any, thresholds: Sequence[float], horizon: int | None = None, *, minutes: float | None = None,
+        inputs: Inputs = None, batch_size: int = 1,
+    ) -> Any:  # fmt: skip
+        """Forecasts the probability that each threshold, in mm/h, is exceeded.
+
+        The arguments are those of :meth:`forecast`; the result has an axis of thresholds before H.
+
+        Raises:
+            TypeError, ValueError: `thresholds` are no list of finite numbers above 0.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
             >>> tuple(model.probabilities(torch.rand(4, 19, 30), [0.5, 30.0], horizon=2).shape)
             (2, 2, 19, 30)
         """
-        if isinstance(thresholds, int | float) or not thresholds or not all(t > 0 for t in thresholds):
-            raise ValueError(f"thresholds must be rain rates above 0 mm/h in a list, at least one, got {thresholds}")
-        return self._nowcast(frames, horizon, minutes, batch_size, lambda e: between(e.logits, thresholds))
+        listed = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
+        if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
+            raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
+        rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
+        minutes = self._minutes(minutes)
+        return self._in_unit(
+            frames, horizon, inputs, batch_size,
+            lambda x, horizon: between(self.exceedance(x, horizon, minutes).logits, rates), decode=False, inner=1,
+        )  # fmt: skip
 
-    def _nowcast(self, frames: Any, horizon: int | None, minutes: float | None, batch_size: int, of: Any) -> Any:
-        """What `of` makes of the probabilities, for frames of any size and of 3 to 5 axes."""
-        if minutes is not None and not minutes > 0:
-            raise ValueError(f"minutes must be above 0, got {minutes}")
-        x, axes = self._sequences(frames)
-        RATES.check(x)
-        if not x[:, -1].isfinite().flatten(1).any(1).all():
-            raise ValueError("the last frame is unknown altogether: leave it out, and forecast a frame more")
-        like, (height, width) = next(self.parameters()), x.shape[-2:]
-        edges = (0, -width % self.reduction, 0, -height % self.reduction)
-        made = []
-        for part in x.float().split(check.positive_int("batch_size", batch_size)):
-            padded = F.pad(part, edges, value=torch.nan).to(like.device, like.dtype)
-            exceedance = self.exceedance(padded, horizon, minutes or MINUTES)
-            y = of(exceedance)
-            known = exceedance.known.unsqueeze(2) if y.dim() > 5 else exceedance.known
-            made.append(y.masked_fill(~known, torch.nan)[..., :height, :width].float().to(x.device))
-        y = torch.cat(made)
-        y = y if axes == 5 else y[0] if axes == 4 else y[0, :, 0]
-        return y if isinstance(frames, Tensor) else y.numpy()
+    def _minutes(self, minutes: float | None) -> float:
+        if minutes is None:
+            return self._values().step or MINUTES
+        return check.number("minutes", minutes, positive=True)
 
 
 _DOC = """Rain nowcasts: estimated motion carries the rain, ConvGRU layers let it grow and decay: {count} parameters.

@@ -148,7 +148,8 @@ def _build(
         unsaved = {"device", "dtype", *getattr(built, "unsaved_args", ())}
         built.model_args = {k: v for k, v in args.items() if k not in unsaved}
         built._model_args = dict(built.model_args)  # for timm's own export
-        built.preprocessing, ear = values.preprocessing, values.front_end
+        built.preprocessing = values.preprocessing or built.preprocessing  # some architectures have one by themselves
+        ear = values.front_end
         built.front_end = ear if ear and ear.bands == built.in_chans else None
         if said.args not in (None, built.model_args):
             # For another head or other sizes: what was said of the weights is not said of these.

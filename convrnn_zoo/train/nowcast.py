@@ -1,6 +1,7 @@
 """Nowcasts of rain as probabilities: from a recipe and radar archives to weights."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,6 +154,7 @@ def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = Tr
     """The model of a recipe trained on crops; an interrupted run goes on from its checkpoint in `out`."""
     torch.manual_seed(recipe.seed)
     model: Any = recipe.create_model(horizon=recipe.horizon).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.preprocessing = replace(model.preprocessing, inputs=recipe.inputs, horizon=recipe.horizon)
 
     def batches(updates: range) -> Iterator[Batch]:
         return (crops.draw(recipe.batch_size, recipe.from_mrms) for _ in updates)

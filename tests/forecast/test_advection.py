@@ -1,8 +1,10 @@
 """The nowcast by motion and ConvGRU layers: its probabilities, its decisions, and what it takes."""
 
+import dataclasses
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -115,14 +117,14 @@ def test_a_last_frame_that_is_missing_is_refused_and_an_earlier_one_is_not(model
     gap = frames.clone()
     gap[1] = math.nan
     assert model.forecast(gap, 2).isfinite().all()
-    gap[3] = math.nan
-    with pytest.raises(ValueError, match="last frame is unknown altogether"):
+    gap[-1] = math.nan
+    with pytest.raises(ValueError, match="last frame"):
         model.forecast(gap, 2)
 
 
 @pytest.mark.parametrize("shape", [(4, 9, 11), (2, 1, 17, 24), (3, 2, 1, 8, 13)])
 def test_maps_of_any_size_come_back_as_they_came(model, shape):
-    made = model.forecast(torch.rand(shape) * 5, horizon=2)
+    made = model.forecast(torch.rand(shape) * 5, horizon=2, inputs="all")
     steps = len(shape) - (3 if shape[-3] != 1 else 4)
     assert made.shape == (*shape[:steps], 2, *shape[steps + 1 :])
 
@@ -143,16 +145,71 @@ def test_the_step_length_is_heeded(model, frames):
     assert doubt[2] == pytest.approx(float(doubt[1]), rel=0.25)
 
 
-@pytest.mark.parametrize("thresholds", [[], [0.0], [1.0, -2.0], [math.nan], 0.5])
+@pytest.mark.parametrize(
+    "thresholds",
+    [[], [0.0], [1.0, -2.0], [math.nan], [math.inf], 0.5, ["a"], "0.5", [None], [True], {0.5: 1}],
+    ids=repr,
+)
 def test_thresholds_that_are_no_rates_are_refused(model, frames, thresholds):
-    with pytest.raises(ValueError, match="thresholds must be rain rates above 0"):
+    with pytest.raises((TypeError, ValueError), match="thresholds"):
         model.probabilities(frames, thresholds)
 
 
-@pytest.mark.parametrize("minutes", [0, -5, math.nan])
-def test_a_step_of_no_length_is_refused(model, frames, minutes):
-    with pytest.raises(ValueError, match="minutes must be above 0"):
-        model.forecast(frames, minutes=minutes)
+@pytest.mark.parametrize("thresholds", [(0.5, 2), np.array([0.5, 2.0]), [np.float32(0.5), np.int64(2)]], ids=repr)
+def test_thresholds_may_be_of_numpy(model, frames, thresholds):
+    expected = model.probabilities(frames, [0.5, 2.0], 2)
+    torch.testing.assert_close(model.probabilities(frames, thresholds, np.int64(2)), expected)
+    torch.testing.assert_close(model.probabilities(frames, torch.tensor([0.5, 2.0]), 2), expected)
+
+
+@pytest.mark.parametrize("minutes", [0, -5, math.nan, math.inf, "5", None, True, [5]], ids=repr)
+def test_minutes_that_are_no_time_are_refused(model, frames, minutes):
+    calls = [lambda: model(frames[None, :, None], minutes=minutes)]
+    if minutes is not None:  # the default
+        calls += [
+            lambda: model.forecast(frames, minutes=minutes), lambda: model.probabilities(frames, [1.0], minutes=minutes)
+        ]  # fmt: skip
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match="minutes must be"):
+            call()
+
+
+def test_minutes_may_be_of_numpy_and_are_those_of_training_by_default(model, frames):
+    expected = model.forecast(frames, 2, minutes=10.0)
+    for minutes in (10, np.float32(10), np.int16(10)):
+        torch.testing.assert_close(model.forecast(frames, 2, minutes=minutes), expected)
+    other = convrnn_zoo.create_model("convgru_advection", hidden_channels=(4, 6)).eval()
+    other.load_state_dict(model.state_dict())
+    other.preprocessing = dataclasses.replace(other.preprocessing, step=10.0)
+    torch.testing.assert_close(other.forecast(frames, 2), expected)
+
+
+def test_a_nowcast_states_its_unit_by_whatever_name_it_is_built_and_saves_it(frames, tmp_path):
+    untrained = convrnn_zoo.create_model("convgru_advection", hidden_channels=(4, 6))
+    assert untrained.preprocessing.unit == "mm/h"
+    assert (untrained.preprocessing.inputs, untrained.preprocessing.step) == (4, 5.0)
+    convrnn_zoo.save_pretrained(untrained, tmp_path)
+    again = convrnn_zoo.from_pretrained(tmp_path)
+    assert again.preprocessing == untrained.preprocessing
+    torch.testing.assert_close(again.forecast(frames, 2), untrained.forecast(frames, 2))
+
+
+def test_a_nowcast_in_another_unit_or_encoding_is_refused(frames):
+    other = convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3))
+    for values in (convrnn_zoo.Preprocessing(unit="dBZ"), convrnn_zoo.Preprocessing(unit="mm/h", encoding="dbz")):
+        other.preprocessing = values
+        with pytest.raises(ValueError, match="mm/h"):
+            other.forecast(frames, 2)
+
+
+def test_the_latest_four_frames_are_read(model, frames):
+    longer = torch.cat([frames.flip(0)[:2], frames])
+    torch.testing.assert_close(model.forecast(longer, 2), model.forecast(frames, 2))
+    assert not torch.allclose(model.forecast(longer, 2, inputs="all"), model.forecast(frames, 2))
+    with pytest.warns(UserWarning, match="3 frames"):
+        model.forecast(frames[:3], 2)
+    p = model.probabilities(longer, [1.0], 2)
+    torch.testing.assert_close(p, model.probabilities(frames, [1.0], 2))
 
 
 def test_chosen_lead_times_are_those_of_all(model, frames):

@@ -9,6 +9,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, save_pretrained
+from convrnn_zoo.interop import nowcast_method
 from convrnn_zoo.train import load_forecaster
 from tests.test_hubconf import ROOT
 
@@ -30,7 +31,7 @@ def sample(record, *shape):
 def test_every_road_gives_the_same_in_the_unit_of_the_data(record, tmp_path):
     """What a user loads, however it is named, forecasts the very numbers that the weights' own name does."""
     model, tag = create_model(record.name, pretrained=True), record.name.partition(".")[2]
-    frames = sample(record, 4, 18, 22)
+    frames = sample(record, record.preprocessing.inputs, 18, 22)
     expected = model.forecast(frames, 3)
     assert expected.shape == (3, 18, 22)
     saved = save_pretrained(model, tmp_path / "saved")
@@ -84,7 +85,140 @@ def test_what_is_unknown_in_every_frame_is_nan_and_a_mask_says_the_same(rain):
     np.testing.assert_array_equal(rain.forecast(masked, 2), made.numpy())
 
 
+# ---- how many frames are read --------------------------------------------------------------------------------------
+def small(inputs, name="convgru_forecaster", **kwargs):
+    torch.manual_seed(0)
+    model = create_model(name, hidden_channels=4, **kwargs)
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=inputs)
+    return model
+
+
+def test_the_latest_frames_are_read_as_many_as_in_training():
+    model, frames = small(4, patch_size=2), 5 * torch.rand(2, 9, 1, 8, 8)
+    expected = model.forecast(frames[:, -4:], 2)
+    torch.testing.assert_close(model.forecast(frames, 2), expected)
+    torch.testing.assert_close(model.forecast(frames, 2, inputs=4), expected)
+    for inputs in (np.int64(6), 6):
+        torch.testing.assert_close(
+            model.forecast(frames, 2, inputs=inputs), model.forecast(frames[:, -6:], 2, inputs="all")
+        )
+    every = model.forecast(frames, 2, inputs="all")
+    torch.testing.assert_close(every, model(frames, 2).detach())
+    assert not torch.allclose(every, expected)
+    model.preprocessing = Preprocessing(unit="mm/h")
+    torch.testing.assert_close(model.forecast(frames, 2), every)
+
+
+def test_fewer_frames_than_in_training_are_warned_of_unless_they_are_meant():
+    model, frames = small(4, patch_size=2), 5 * torch.rand(3, 8, 8)
+    with pytest.warns(UserWarning, match=r"3 frames.* 4"):
+        made = model.forecast(frames, 2)
+    for inputs in ("all", 3):
+        torch.testing.assert_close(model.forecast(frames, 2, inputs=inputs), made)
+    with pytest.raises(ValueError, match="4 frames"):
+        model.forecast(frames, 2, inputs=4)
+    for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("3", TypeError), (True, TypeError)):
+        with pytest.raises(error, match="inputs must be"):
+            model.forecast(frames, 2, inputs=bad)
+
+
+def test_pixels_unknown_in_the_frames_that_are_read_are_nan():
+    model, frames = small(2, patch_size=2), 5 * torch.rand(5, 8, 8)
+    frames[3:, :2] = torch.nan
+    assert model.forecast(frames, 1)[:, :2].isnan().all()
+    assert model.forecast(frames, 1, inputs="all").isfinite().all()
+
+
+def test_a_network_of_a_fixed_number_of_frames_reads_the_latest_of_more():
+    model = create_model("dgmr", context_channels=32, latent_channels=64, noise_channels=2, input_frames=2).eval()
+    model.preprocessing = Preprocessing(unit="mm/h", inputs=4)
+    frames = 5 * torch.rand(5, 32, 32)
+    torch.testing.assert_close(model.forecast(frames, 2), model.forecast(frames[-2:], 2))
+    assert model.forecast(frames, 2, members=2, seed=np.int64(0)).shape == (2, 2, 32, 32)
+    with pytest.raises(ValueError, match="2 frames"):
+        model.forecast(frames[:1], 2)
+
+
+def test_adapters_read_the_same_frames():
+    model, frames = small(4, patch_size=2).eval(), 5 * torch.rand(9, 8, 8)
+    expected = model.forecast(frames[-4:], 2).numpy()
+    np.testing.assert_allclose(nowcast_method(model)(frames.numpy(), 2), expected, atol=1e-6)
+
+
+# ---- arrays of all kinds -------------------------------------------------------------------------------------------
+A = np.random.default_rng(0).integers(0, 50, (4, 8, 8)).astype(np.float32)
+SAME = {
+    "big-endian": A.astype(">f4"),
+    "big-endian integers": A.astype(">i2"),
+    "long double": A.astype(np.longdouble),
+    "half": A.astype(np.float16),
+    "flipped": np.ascontiguousarray(A[:, ::-1])[:, ::-1],
+    "every second": np.repeat(A, 2, axis=1)[:, ::2],
+    "Fortran": np.asfortranarray(A),
+    "read-only": np.broadcast_to(A, A.shape),
+    "unsigned": A.astype(np.uint16),
+    "long unsigned": A.astype(">u8"),
+    "masked integers": np.ma.masked_equal(A.astype(np.int64), -9999),
+    "lists": A.tolist(),
+    "a list of arrays": list(A),
+    "a list of tensors": [torch.from_numpy(a) for a in A],
+}
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_arrays_of_any_dtype_and_layout_are_read_as_they_are(kind):
+    model = small(4, patch_size=2)
+    expected = model.forecast(torch.from_numpy(A), 2)
+    made = model.forecast(SAME[kind], 2)
+    assert isinstance(made, np.ndarray)
+    torch.testing.assert_close(torch.from_numpy(made), expected)
+
+
+@pytest.mark.parametrize("dtype", ["i2", "i8", ">f4", "f8"])
+def test_values_under_a_mask_are_not_read(dtype):
+    model, masked = small(4, patch_size=2), np.ma.masked_array(A.astype(dtype), A < 10)
+    holed = np.where(A < 10, np.nan, A)
+    masked.data[masked.mask] = -9999
+    np.testing.assert_array_equal(model.forecast(masked, 2), model.forecast(holed, 2))
+
+
+class DataArray:
+    """Has what xarray's has."""
+
+    values, dims, shape, ndim = A, ("time", "y", "x"), A.shape, 3
+
+    def __array__(self, dtype=None, copy=None):
+        return A
+
+
+NO_FRAMES = {
+    "an xarray.DataArray": (DataArray(), TypeError, r"frames.*DataArray.*\.values"),
+    "words": ("frames.npy", TypeError, "frames"),
+    "nothing": (None, TypeError, "frames"),
+    "objects": (A.astype(object), TypeError, "frames.*object"),
+    "times": (A.astype("M8[m]"), TypeError, "frames.*datetime64"),
+    "complex numbers": (A.astype(complex), TypeError, "frames.*complex"),
+    "complex tensor": (torch.from_numpy(A).to(torch.complex64), TypeError, "frames.*complex"),
+    "sparse tensor": (torch.from_numpy(A).to_sparse(), TypeError, "frames.*sparse"),
+    "lists of unequal length": ([A, A[0]], ValueError, "frames"),
+    "lists of words": ([[["a"]]], ValueError, "frames"),
+    "a scalar of NumPy": (np.float32(3), (TypeError, ValueError), "frames"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FRAMES)
+@pytest.mark.parametrize("name", ["convgru_forecaster", "convgru_advection"])
+def test_what_are_no_frames_is_named(kind, name):
+    frames, error, words = NO_FRAMES[kind]
+    model = create_model(name, hidden_channels=(2, 3))
+    model.preprocessing = Preprocessing(unit="mm/h")
+    with pytest.raises(error, match=words):
+        model.forecast(frames, 2)
+
+
 BAD = {
+    "horizon of a float": (lambda m, x: m.forecast(x, 2.0), TypeError, "horizon must be"),
+    "horizon of a word": (lambda m, x: m.forecast(x, "2"), TypeError, "horizon must be"),
     "horizon": (lambda m, x: m.forecast(x, 0), ValueError, "horizon must be at least 1, got 0"),
     "all NaN": (lambda m, x: m.forecast(x * torch.nan), ValueError, "got NaN alone"),
     "axes": (lambda m, x: m.forecast(x[0]), ValueError, r"expected frames \(T, H, W\), \(T, 1, H, W\) or"),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...layers import _checks as check
-from .forecaster import Forecaster
+from .forecaster import Forecaster, Inputs
 
 
 class EnsembleForecaster(Forecaster):
@@ -60,12 +60,13 @@ class EnsembleForecaster(Forecaster):
         *,
         members: int | None = None,
         seed: int | None = None,
+        inputs: Inputs = None,
         batch_size: int = 16,
     ) -> Any:
         """:meth:`convrnn_zoo.Forecaster.forecast`, of as many `members` as are asked for.
 
         Args:
-            frames, horizon, batch_size: as of every forecaster.
+            frames, horizon, inputs, batch_size: as of every forecaster.
             members: how many; None for the one forecast without noise.
             seed: as in :meth:`members`.
 
@@ -84,10 +85,10 @@ class EnsembleForecaster(Forecaster):
         if members is None:
             if seed is not None:
                 raise ValueError("a seed draws members: pass members=, or leave the seed out")
-            return super().forecast(frames, horizon, batch_size=batch_size)
-        count = check.positive_int("members", members)
+            return super().forecast(frames, horizon, inputs=inputs, batch_size=batch_size)
+        count = check.count("members", members)
         return self._in_unit(
-            frames, horizon, batch_size, lambda x, horizon: self.members(x, horizon, members=count, seed=seed)
+            frames, horizon, inputs, batch_size, lambda x, horizon: self.members(x, horizon, members=count, seed=seed)
         )
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
@@ -104,8 +105,8 @@ class EnsembleForecaster(Forecaster):
             ValueError: frames of another shape, or no members.
         """
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
-        count = check.positive_int("members", members)
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        count = check.count("members", members)
+        generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
         context, shape = self.read(x), self.noise_shape(x, horizon)
         return torch.stack(
             [

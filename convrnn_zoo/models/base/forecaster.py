@@ -1,14 +1,20 @@
 """What every forecaster shares: the check of its input, and timm's view of it."""
 
+import warnings
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers import _checks as check
+from ...pretrained.preprocessing import Preprocessing
+from .arrays import to_tensor
 from .model import ZooModel, evaluating
+
+Inputs = int | Literal["all"] | None
+"""Number of the latest frames that a forecast reads; None for as many as in training."""
 
 FRAME_CFG = {
     "input_size": (1, 64, 64),
@@ -116,29 +122,39 @@ class Forecaster(ZooModel):
                 module.grad_checkpointing = enable  # type: ignore[assignment]
 
     @overload
-    def forecast(self, frames: Tensor, horizon: int | None = None, *, batch_size: int = 16) -> Tensor: ...
+    def forecast(
+        self, frames: Tensor, horizon: int | None = None, *, inputs: Inputs = None, batch_size: int = 16
+    ) -> Tensor: ...
     @overload
-    def forecast(self, frames: Any, horizon: int | None = None, *, batch_size: int = 16) -> Any: ...
+    def forecast(
+        self, frames: Any, horizon: int | None = None, *, inputs: Inputs = None, batch_size: int = 16
+    ) -> Any: ...
     @torch.no_grad()
-    def forecast(self, frames: Any, horizon: int | None = None, *, batch_size: int = 16) -> Any:
-        """The frames that follow, in the unit of the data; maps may be of any size.
+    def forecast(self, frames: Any, horizon: int | None = None, *, inputs: Inputs = None, batch_size: int = 16) -> Any:
+        """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
-        What is not known is NaN (or masked, in an array of numpy's that has a mask): the model sees it as
-        :class:`~convrnn_zoo.Preprocessing` says, and a pixel that is unknown in every frame is NaN in the forecast.
-        Maps that the model cannot divide are padded on the right and below, and the forecast is cut back. A model in
-        training mode is in evaluation mode meanwhile; before several threads forecast at once, call ``eval()``.
+        A model reads as many frames as its weights were trained on (``preprocessing.inputs``): the latest of those
+        that are passed. With fewer it warns. Where the number is not known, it reads all frames.
+
+        Unknown values are NaN, or masked in a masked array of NumPy's. The model sees them as
+        :class:`~convrnn_zoo.Preprocessing` describes, and a pixel that is unknown in every frame it reads is NaN in the
+        forecast. Maps whose size is no multiple of `reduction` are padded on the right and at the bottom, and the
+        forecast is cropped. A model in training mode is put into evaluation mode for the call; before several threads
+        forecast at once, call ``eval()``.
 
         Args:
-            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor or numpy array.
+            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor or NumPy array.
             horizon: frames to forecast; the model's own by default.
-            batch_size: sequences at once.
+            inputs: number of frames to read, the latest ones, or ``"all"``; by default as many as in training.
+            batch_size: sequences per batch.
 
         Returns:
-            The same with `horizon` in place of T; a tensor for a tensor, on its device, else a numpy array.
+            The same with `horizon` in place of T; a tensor for a tensor, on its device, else a NumPy array.
 
         Raises:
-            ValueError: the model does not say what its values mean; frames of another shape, unknown altogether, or
-                infinite. Values that cannot be right are warned of.
+            ValueError: the model does not state what its values mean; the frames have another shape, are all unknown
+                or infinite, or are fewer than `inputs`. Values out of the expected range give a warning.
+            TypeError: `frames` are no tensor or NumPy array, such as an ``xarray.DataArray``: pass its ``.values``.
 
         Example:
             >>> import convrnn_zoo
@@ -147,47 +163,91 @@ class Forecaster(ZooModel):
             >>> tuple(rain.shape), bool(4 < rain[0].mean() < 6)
             ((12, 50, 60), True)
         """
-        return self._in_unit(frames, horizon, batch_size, lambda x, horizon: self(x, horizon))
+        return self._in_unit(frames, horizon, inputs, batch_size, self)
 
-    def _in_unit(self, frames: Any, horizon: int | None, batch_size: int, make: Callable[[Tensor, int], Tensor]) -> Any:
-        """:meth:`forecast` by a function of encoded frames ``(N, T, C, H, W)`` and the horizon.
+    def select_inputs(self, x: Tensor, inputs: Inputs = None) -> Tensor:
+        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads.
 
-        It gives ``(…, N, horizon, C, H, W)``; the axes in front stay in front.
+        Raises:
+            ValueError: `inputs` is a number larger than T.
         """
-        values = self.preprocessing
-        if values is None:
+        if inputs == "all":
+            return x
+        trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
+        count = (trained or x.shape[1]) if inputs is None else check.count("inputs", inputs)
+        if count > x.shape[1] and inputs is None and not self.input_frames:
+            warnings.warn(
+                f"got {x.shape[1]} frames, and the weights were trained to read {count}; pass {count} frames, or "
+                f'inputs="all" to forecast from {x.shape[1]}',
+                stacklevel=5,
+            )
+        elif count > x.shape[1]:
+            raise ValueError(f"expected at least {count} frames to read, got {x.shape[1]}; pass more")
+        return x[:, -count:]
+
+    def preprocess(self, frames: Tensor) -> Tensor:
+        """Converts frames ``(…, C, H, W)`` in the unit of the data to what the model takes.
+
+        Raises:
+            ValueError: the model does not state what its values mean.
+        """
+        return self._values().encode(frames)
+
+    def _values(self) -> Preprocessing:
+        if self.preprocessing is None:
             raise ValueError(
                 f"this {type(self).__name__} does not say what its values mean, so no forecast can be in their unit; "
                 "set model.preprocessing = convrnn_zoo.Preprocessing(...), or call the model on what it was trained on"
             )
-        horizon = self.check_horizon(horizon)
+        return self.preprocessing
+
+    def _unknown(self, x: Tensor) -> Tensor:
+        """Returns which pixels of the input ``(N, T, C, H, W)`` are NaN in the forecast, ``(N, 1, C or 1, H, W)``."""
+        return x.isnan().all(1, keepdim=True)
+
+    def _in_unit(
+        self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[[Tensor, int], Tensor],
+        decode: bool = True, inner: int = 0,
+    ) -> Any:  # fmt: skip
+        """Runs a forecast in the unit of the data.
+
+        Args:
+            frames, horizon, inputs, batch_size: as of :meth:`forecast`.
+            run: maps inputs of the model ``(N, T, C, H, W)`` and the horizon to ``(…, N, horizon, C, …, H, W)``.
+            decode: whether `run` returns outputs of the model, which are converted to the unit of the data.
+            inner: number of axes of its result between C and H.
+        """
+        values, horizon = self._values(), self.check_horizon(horizon)
         x, axes = self._sequences(frames)
+        x = self.select_inputs(x, inputs)
         values.check(x)
         x = x.float()
-        unknown = x.isnan().all(1, keepdim=True)
+        unknown = self._unknown(x)
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
-        made = []
+        outputs = []
         with evaluating(self):
-            for part in x.split(check.positive_int("batch_size", batch_size)):
-                seen = values.encode(F.pad(part, edges, value=torch.nan))  # as what is not known, whatever that is
-                y = make(seen.to(like.device, like.dtype), horizon).float()
-                made.append(values.decode(y[..., :height, :width].to(x.device)))
-        y = torch.cat(made, dim=-5).masked_fill(unknown, torch.nan)
-        y = y if axes == 5 else y.squeeze(-5) if axes == 4 else y.squeeze(-5).squeeze(-3)
+            for part in x.split(check.count("batch_size", batch_size)):
+                padded = self.preprocess(F.pad(part, edges, value=torch.nan))
+                y = run(padded.to(like.device, like.dtype), horizon).float()[..., :height, :width].to(x.device)
+                outputs.append(values.decode(y) if decode else y)
+        y = torch.cat(outputs, dim=-5 - inner)
+        y = y.masked_fill(unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
+        if axes < 5:
+            y = y.squeeze(-5 - inner)
+        if axes < 4:
+            y = y.squeeze(-3 - inner)
         return y if isinstance(frames, Tensor) else y.numpy()
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
-        """Frames as ``(N, T, C, H, W)``, and how many axes they came with."""
-        if hasattr(frames, "filled"):  # numpy's masked arrays, whose mask a tensor would not have
-            frames = frames.astype("float32").filled(float("nan"))
-        x = frames if isinstance(frames, Tensor) else torch.as_tensor(frames)
+        """Converts frames to ``(N, T, C, H, W)``; returns them with the number of axes they came with."""
+        x = to_tensor("frames", frames)
         axes = x.dim()
         if axes == 3 and self.in_chans == 1:
             x = x[:, None]
         if x.dim() == 4:
             x = x[None]
-        if x.dim() != 5 or x.shape[2] != self.in_chans or 0 in x.shape or x.is_complex():
+        if x.dim() != 5 or x.shape[2] != self.in_chans or 0 in x.shape:
             one = "(T, H, W), " if self.in_chans == 1 else ""
             raise ValueError(
                 f"{type(self).__name__} expected frames {one}(T, {self.in_chans}, H, W) or (N, T, {self.in_chans}, H, "
@@ -233,4 +293,4 @@ class Forecaster(ZooModel):
 
     def check_horizon(self, horizon: int | None) -> int:
         """The horizon of a call: the model's default where none is given."""
-        return self.horizon if horizon is None else check.positive_int("horizon", horizon)
+        return self.horizon if horizon is None else check.count("horizon", horizon)

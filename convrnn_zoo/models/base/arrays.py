@@ -1,0 +1,63 @@
+"""Conversion of the data that users pass to tensors."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...layers import _checks as check
+
+
+def to_tensor(name: str, x: Any) -> Tensor:
+    """Converts a tensor, a NumPy array or nested lists of numbers to a tensor of real numbers.
+
+    NumPy arrays may have any byte order, any strides and any real dtype. Masked values become NaN.
+
+    Args:
+        name: what errors call it.
+        x: the data. A tensor is returned as it is.
+
+    Raises:
+        TypeError: `x` is another object, such as an ``xarray.DataArray``, or does not hold real numbers.
+        ValueError: lists of unequal length.
+
+    Example:
+        >>> to_tensor("frames", [[1, 2], [3, 4]]).shape
+        torch.Size([2, 2])
+    """
+    if isinstance(x, Tensor):
+        if x.is_complex() or x.layout != torch.strided or x.is_nested:
+            raise TypeError(f"{name} must be a dense tensor of real numbers, got {check.describe(x)}, {x.layout}")
+        return x
+    if _is_numpy(x):
+        return _from_numpy(name, x)
+    if isinstance(x, list | tuple):
+        try:
+            if any(isinstance(part, Tensor) or _is_numpy(part) for part in x):
+                return torch.stack([to_tensor(f"{name}[{i}]", part) for i, part in enumerate(x)])
+            return torch.tensor(x)
+        except (ValueError, RuntimeError) as e:
+            raise ValueError(f"{name} must hold numbers in lists of equal length, got {check.describe(x)}: {e}") from e
+        except TypeError as e:
+            raise TypeError(f"{name} must hold numbers, got {check.describe(x)}: {e}") from e
+    kind = f"{type(x).__module__}.{type(x).__qualname__}"
+    hint = "pass its values as an array, such as x.values" if hasattr(x, "values") else "convert it with numpy.asarray"
+    raise TypeError(f"{name} must be a tensor or a NumPy array, got {kind}; {hint}")
+
+
+def _is_numpy(x: object) -> bool:
+    return any((kind.__module__, kind.__name__) == ("numpy", "ndarray") for kind in type(x).__mro__)
+
+
+def _from_numpy(name: str, x: Any) -> Tensor:
+    """Converts an array of NumPy's; models do not import NumPy, which they do not need."""
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}; pass floats or integers")
+    if hasattr(x, "filled"):
+        x = x.astype("float64" if x.dtype.itemsize > 4 else "float32").filled(float("nan"))
+    kind, size = x.dtype.kind, x.dtype.itemsize
+    unsigned = {2: "int32", 4: "int64", 8: "float64"}
+    dtype = unsigned[size] if kind == "u" and size > 1 else "float64" if size > 8 else x.dtype.newbyteorder("=")
+    x = x.astype(dtype, order="C", copy=False)
+    shared = x.flags.writeable and all(stride >= 0 for stride in x.strides)
+    return torch.from_numpy(x if shared else x.copy())
