@@ -43,9 +43,13 @@ class Equations(nn.Module):
     Of the others, which stand behind them, come first the input's part, then the state's, if it has one.
     """
     states: ClassVar[tuple[str, ...]]
+    returned: ClassVar[int | None] = None
+    """Number of leading `states` that a step returns. `None` means all."""
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}
     _usual: ClassVar[dict[str, Any]] = {}
     """The defaults of the arguments that only layers, or only cells, have: printing leaves them out."""
+    has_groups: ClassVar[bool] = True
+    """Whether the cell can be built with more than one group."""
     title: ClassVar[str] = ""
     """The kind in a few words, for lists of models."""
     in_place: ClassVar[type[InPlaceStep] | None] = None
@@ -100,24 +104,24 @@ class Equations(nn.Module):
         return same_conv(x, weight, bias, self.geometry)
 
     def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
-        """One whole step on ``(N, C, *S)``; `w` has been through :meth:`split`."""
+        """One complete step on ``(N, C, *S)``; `w` is the result of :meth:`split`."""
         return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh)), state, w.extra)
+
+    def _checked_advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+        """Runs :meth:`advance` and checks the state that it returns."""
+        return check.new_state(type(self), self.advance(x, state, w), state)
 
     # ---- construction --------------------------------------------------------------------------------------
     def _configure(
         self, in_channels: int, bias: bool, stride: Size, dilation: Size, groups: int, padding_mode: str
     ) -> None:
-        if not hasattr(self, "ndim"):
-            raise TypeError(
-                f"{type(self).__name__} expected a class that has a dimension (ndim), got none; build one of "
-                + ", ".join(cls.__name__ for cls in type(self).__subclasses__())
-            )
+        check.cell_class(type(self))
         self.in_channels = check.positive_int("in_channels", in_channels)
         self.bias = check.boolean("bias", bias)
         self.geometry = Geometry(
             check.ntuple("stride", stride, self.ndim),
             check.ntuple("dilation", dilation, self.ndim),
-            check.positive_int("groups", groups),
+            check.positive_int("groups", groups) if self.has_groups else check.one_group(type(self).__name__, groups),
             check.choice("padding_mode", padding_mode, check.PADDING_MODES),
         )
         self.stride, self.dilation, self.groups, self.padding_mode = self.geometry

@@ -91,7 +91,7 @@ class ConvRNNCellBase(Equations):
             state = tuple(check.state_tensor(owner, s, p, shape, input) for s, p in zip(names, parts, strict=True))
         if not batched:
             input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
-        state = self.advance(input, state, w)
+        state = self._checked_advance(input, state, w)
         if not batched:
             state = tuple(s.squeeze(0) for s in state)
         return state if len(state) > 1 else state[0]

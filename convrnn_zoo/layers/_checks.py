@@ -141,6 +141,70 @@ def divisible(groups: int, **channels: int) -> None:
             raise ValueError(f"{name} must be divisible by groups={groups}, got {value}; change {name} or groups")
 
 
+def cell_class(cls: Any) -> None:
+    """Checks the class attributes that define a cell or layer.
+
+    Raises:
+        TypeError: `ndim`, `gates` or `states` is missing or of the wrong type.
+        ValueError: a value is out of range.
+    """
+    name, example = cls.__name__, {"ndim": "ndim = 2", "gates": "gates = 4", "states": 'states = ("h", "c")'}
+    if not hasattr(cls, "ndim") and cls.__subclasses__():
+        raise TypeError(
+            f"{name} expected a class that has a dimension (ndim), got none; build one of "
+            + ", ".join(sub.__name__ for sub in cls.__subclasses__())
+        )
+    for attribute, line in example.items():
+        if not hasattr(cls, attribute):
+            raise TypeError(f"{name} must define the class attribute {attribute}; add a line such as {line}")
+    choice(f"{name}.ndim", cls.ndim, (1, 2, 3))
+    positive_int(f"{name}.gates", cls.gates)
+    states = cls.states
+    if not isinstance(states, tuple | list) or not states or not all(isinstance(s, str) for s in states):
+        raise TypeError(
+            f"{name}.states must be a tuple of at least one name, got {describe(states)}; "
+            f"write it as in {example['states']}"
+        )
+    if cls.summed is not None and not (is_int(cls.summed) and 0 < cls.summed <= cls.gates):
+        raise ValueError(
+            f"{name}.summed must be None or an int from 1 to gates={cls.gates}, got {describe(cls.summed)}"
+        )
+
+
+def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Returns the state that a step has computed, as a tuple, after checking its type, length and channels."""
+    names = cls.states if cls.returned is None else cls.states[: cls.returned]
+    if not isinstance(new, tuple | list):
+        raise TypeError(
+            f"a step of {cls.__name__} must return a tuple ({', '.join(names)}{',' * (len(names) == 1)}), "
+            f"got {describe(new)}; return a tuple even if it holds one tensor"
+        )
+    if len(new) < len(names):
+        raise ValueError(
+            f"a step of {cls.__name__} must return {len(names)} tensors ({', '.join(names)}), got {len(new)}; "
+            "return one for each name in states"
+        )
+    for name, tensor, before in zip(names, new, old, strict=False):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"a step of {cls.__name__} must return tensors, got {describe(tensor)} for {name}; "
+                "return one tensor for each name in states"
+            )
+        if tensor.dim() != before.dim() or tensor.shape[1] != before.shape[1]:
+            raise ValueError(
+                f"a step of {cls.__name__} must return {name} with the shape of the state, {tuple(before.shape)}, "
+                f"got {tuple(tensor.shape)}; check the number of gates"
+            )
+    return tuple(new)
+
+
+def one_group(owner: str, groups: object) -> int:
+    """Checks `groups` of a cell that cannot be divided into groups."""
+    if positive_int("groups", groups) != 1:
+        raise ValueError(f"groups must be 1 for {owner}, which does not support groups, got {groups}")
+    return 1
+
+
 def tensor_input(
     owner: str, kind: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor
 ) -> Tensor:

@@ -38,13 +38,10 @@ class Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
         inputs, y, kept = saved[: ctx.inputs], saved[ctx.inputs], saved[ctx.inputs + 1 :]
-        try:
-            found = iter(ScanBackward.apply(ctx.job, list(kept), wanted, y, *grads, *inputs))
-        except RuntimeError as e:
-            if "vmap" not in str(e) and "atching rule" not in str(e):
-                raise
-            # Gradients in a batch (is_grads_batched) come by a vmap that does not ask a function for its own.
+        if _are_batched(grads):
             found = iter(_plain_backward(ctx.job, wanted, *grads, *inputs))
+        else:
+            found = iter(ScanBackward.apply(ctx.job, list(kept), wanted, y, *grads, *inputs))
         return None, None, *(next(found) if w else None for w in wanted)
 
     @staticmethod
@@ -90,6 +87,21 @@ class ScanBackward(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, _job: None, _kept: None, _wanted: None, _y: Any, *tangents: Any) -> Any:
         return _jvp(ctx.function, ctx.saved_tensors, tangents)
+
+
+def _are_batched(grads: Sequence[Tensor | None]) -> bool:
+    """Whether a vmap has batched the gradients, as ``is_grads_batched=True`` does without using a function's own vmap.
+
+    A batched tensor cannot be written into an ordinary one, as the in-place backward would.
+    """
+    for grad in grads:
+        if grad is not None:
+            one = torch.empty(1, dtype=grad.dtype, device=grad.device)
+            try:
+                one.copy_(grad.detach().reshape(-1)[:1])
+            except RuntimeError:
+                return True
+    return False
 
 
 def _no_autocast(device: str) -> AbstractContextManager[Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from . import _checks as check
@@ -11,6 +11,11 @@ from ._base import Equations
 NORMS = (None, "layer", "group")
 GROUP = 16
 """Channels of a group (Wu & He 2018, table 3)."""
+
+
+def group_norm(maps: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
+    """Applies a group norm to maps that may hold a single value, of which only the shift remains."""
+    return torch.group_norm(maps, groups, weight, bias)  # torch.nn.functional.group_norm rejects a single value
 
 
 class Normed(Equations):
@@ -74,4 +79,4 @@ class Normed(Equations):
         channels = len(weight) // self.norm_rows()
         rows = slice(first * channels, first * channels + maps.shape[1])
         groups = max(1, channels // GROUP) if self.norm == "group" else 1
-        return F.group_norm(maps, maps.shape[1] // channels * groups, weight[rows], bias[rows])
+        return group_norm(maps, maps.shape[1] // channels * groups, weight[rows], bias[rows])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from . import _checks as check
 from ._base import DirectionWeights, Equations
 from ._conv import same_conv, same_padding
 from ._inplace import Maps
@@ -93,16 +94,18 @@ def plain(job: Job, xs: Tensor, *tensors: Any) -> Maps:
 def plain_step(cell: Equations, xs: Tensor, w: DirectionWeights) -> Callable[[Tensor, Maps], Maps]:
     """A step of `cell` on maps of the size of those of `xs`, by one convolution where its two are one."""
     dtype = w.ih.dtype
-    advance: Callable[..., Maps] = partial(cell.advance, w=w)
+    advance: Callable[..., Maps] = partial(cell._checked_advance, w=w)
     if type(cell).advance is Equations.advance and cell.summed is None and is_one_conv(cell, xs, w):
         weight = torch.cat([w.ih, w.hh], 1)
         bias = w.b_ih if w.b_hh is None or w.b_ih is None else w.b_ih + w.b_hh
 
         def advance(x: Tensor, state: Maps) -> Maps:
             both = torch.cat([x.to(dtype), state[0]], 1)
-            return cell.step(same_conv(both, weight, bias, cell.geometry), state, w.extra)
+            gates = same_conv(both, weight, bias, cell.geometry)
+            return check.new_state(type(cell), cell.step(gates, state, w.extra), state)
 
-    return lambda x, state: tuple(s.to(dtype) for s in advance(x, state))
+    kinds = len(cell.states)  # a step may return more, which no sequence layer passes on
+    return lambda x, state: tuple(s.to(dtype) for s in advance(x, state)[:kinds])
 
 
 def plain_in_segments(job: Job, xs: Tensor, *tensors: Any) -> Maps:

@@ -41,6 +41,7 @@ class CausalLSTMCell(ConvRNNCellBase):
     """
 
     ndim = 2
+    has_groups = False
     gates, states = 7, ("h", "c", "m")
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -64,6 +64,8 @@ class E3DLSTMCell(ConvRNNCellBase):
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         self.depth = check.ntuple("kernel_size", kernel_size, self.ndim)[0]
+        if any(k % 2 == 0 for k in check.ntuple("kernel_size", kernel_size, self.ndim)[1:]):
+            raise ValueError(f"kernel_size must have an odd height and width, got {kernel_size}; use 3 or 5")
         self.map_size = check.ntuple("map_size", map_size, self.ndim - 1)
         super().__init__(in_channels, out_channels, kernel_size, bias=False, device=device, dtype=dtype)
 

@@ -109,6 +109,8 @@ class GRUEquations(Normed):
             n = (n + r.sigmoid() * hn).tanh()
         else:
             rz, n = gates.split((2 * h.shape[1], h.shape[1]), dim=1)
+            if norm:  # under vmap torch takes a slice of a batch of one for contiguous, and then rejects it
+                rz = rz.clone()
             r, z = self.normed(rz, norm).chunk(2, dim=1)
             n = self.normed(n + self.conv(r.sigmoid() * h, *kernel), norm, first=2).tanh()
         return (n + z.sigmoid() * (h - n),)

@@ -101,7 +101,9 @@ class MIMBlockCell(MapNormed):
     """
 
     ndim = 2
+    has_groups = False
     gates, states = 4, ("h", "c", "m", "s", "d")
+    returned = 4  # d comes from another cell
     map_norms: ClassVar = {"ih": 4, "hh": 4, "th": 3}
 
     def __init__(

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ._base import Equations
+from ._norm import group_norm
 from .gru import Conv2dGRU, Conv2dGRUCell
 from .lstm import Conv2dLSTM, Conv2dLSTMCell
 from .peephole import Conv2dPeepholeLSTM
@@ -90,7 +90,7 @@ class GroupNormed(OneBias):
 
     def jointly_normed(self, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The group norm of some of the gates together, by their rows of scale and shift."""
-        return F.group_norm(gates, max(1, gates.shape[1] // 32), weight, bias)
+        return group_norm(gates, max(1, gates.shape[1] // 32), weight, bias)
 
 
 class Conv2dGroupNormLSTMCell(GroupNormed, Conv2dLSTMCell):
@@ -125,7 +125,8 @@ class Conv2dGroupNormGRUCell(GroupNormed, Conv2dGRUCell):
         """A GRU's step, its gates and its candidate normed."""
         (h,), (weight, bias, *candidate) = state, extra
         both = 2 * h.shape[1]
-        r, z = self.jointly_normed(gates[:, :both], weight[:both], bias[:both]).chunk(2, dim=1)
+        rz = gates[:, :both].clone()  # under vmap torch takes a slice of a batch of one for contiguous
+        r, z = self.jointly_normed(rz, weight[:both], bias[:both]).chunk(2, dim=1)
         n = gates[:, both:] + self.conv(r.sigmoid() * h, *candidate)
         n = self.jointly_normed(n, weight[both:], bias[both:]).tanh()
         return (n + z.sigmoid() * (h - n),)

@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import _checks as check
 from ._base import DirectionWeights, Size
 from ._cell import ConvRNNCellBase
+from ._norm import group_norm
 from .onebias import OneBias
 
 GROUPS = 7
@@ -72,7 +72,7 @@ class PhyCell(OneBias, ConvRNNCellBase):
         """The next h."""
         (h,), (filters, b_f, scale, shift, weigh, b_p) = state, w.extra
         groups = GROUPS if self.filters % GROUPS == 0 else 1
-        made = F.group_norm(self.conv(h, filters, b_f), groups, scale, shift)
+        made = group_norm(self.conv(h, filters, b_f), groups, scale, shift)
         p = h + self.conv(made, weigh, b_p)
         k = (self.conv(x, w.ih, w.b_ih) + self.conv(h, w.hh)).sigmoid()
         return (p + k * (x - p),)

@@ -54,6 +54,7 @@ class STLSTMCell(MapNormed):
     """
 
     ndim = 2
+    has_groups = False
     gates, states = 7, ("h", "c", "m")
     map_norms: ClassVar = {"ih": 7, "hh": 4, "hm": 3, "po": 1}
 

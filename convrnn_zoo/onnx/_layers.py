@@ -54,8 +54,7 @@ class Stack(nn.Module):
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(more))
         if any(stride > 1 for stride in cell.stride):
             return lambda x, state: cell.advance(x, state, w)
-        whole = plain_step(cell, like, w)
-        return lambda x, state: whole(x, state)[: len(self.states)]  # behind which some cells tell more
+        return plain_step(cell, like, w)
 
     def advance(self, x: Tensor, states: Sequence[Maps]) -> list[Maps]:
         """The next state of every layer after one frame ``(N, C, *S)``, in one direction."""

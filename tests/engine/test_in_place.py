@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _function
 from convrnn_zoo.layers._inplace import Buffers
+from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
 
 WRITTEN = [*VARIANTS, (Conv2dLeakyGRU, {})]
@@ -58,6 +59,18 @@ def test_a_backward_pass_does_not_run_the_forward_pass_again(
 
 def test_every_layer_of_the_core_family_is_written_down() -> None:
     assert all(cls.in_place is not None for cls in SEQUENCES)
+
+
+@pytest.mark.parametrize("message", ["vmap", "Batching rule not implemented"])
+def test_an_error_in_a_backward_step_is_raised(message: str) -> None:
+    class Failing(RNNInPlace):
+        def backward(self, *args: Any) -> Any:
+            raise RuntimeError(message)
+
+    rnn: Any = type("FailingRNN", (Conv2dRNN,), {"in_place": Failing})(1, 2, 3)
+    y, _ = rnn(torch.randn(3, 1, 1, 4, 4))
+    with pytest.raises(RuntimeError, match=message):
+        y.sum().backward()
 
 
 class Sloped(ConvRNNBase):

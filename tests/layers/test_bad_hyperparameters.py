@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from oracles import CELLS, CLASSES, SEQUENCES, case_id
 from torch import nn
 
 from convrnn_zoo import layers
+from convrnn_zoo.layers.causallstm import CausalLSTMCell
+from convrnn_zoo.layers.e3dlstm import E3DLSTMCell
+from convrnn_zoo.layers.mim import MIMBlockCell
+from convrnn_zoo.layers.stlstm import STLSTMCell
 
 NAN = float("nan")
 GOOD = {"in_channels": 4, "out_channels": 4, "kernel_size": 3}
@@ -172,3 +177,25 @@ def test_depths_that_are_none(cls: type, n: Any, error: type[Exception], message
     assert list(rnn.state_dict()) == before
     with pytest.raises(error, match="depth " + message):
         rnn.forward_layers(torch.zeros(1, 1, 2, *(2,) * cls.ndim), depth=n)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(STLSTMCell, 4, 4, 3),
+        partial(CausalLSTMCell, 4, 4, 3),
+        partial(MIMBlockCell, 4, 4, 3, map_size=8),
+    ],
+    ids=["STLSTMCell", "CausalLSTMCell", "MIMBlockCell"],
+)
+def test_a_cell_without_groups_rejects_them(build: Any) -> None:
+    with pytest.raises(ValueError, match=r"groups must be 1 .*got 2"):
+        build(groups=2)
+    with pytest.raises(TypeError, match="groups"):
+        build(groups="2")
+
+
+@pytest.mark.parametrize("kernel_size", [(2, 4, 4), (2, 5, 4), 2])
+def test_an_eidetic_cell_rejects_even_kernels(kernel_size: Any) -> None:
+    with pytest.raises(ValueError, match="kernel_size must have an odd height and width"):
+        E3DLSTMCell(1, 4, kernel_size, map_size=8)

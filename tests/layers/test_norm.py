@@ -15,7 +15,8 @@ from convrnn_zoo.layers import Conv2dGRU, Conv2dGRUCell, Conv2dLSTM, Conv2dLSTMC
 from convrnn_zoo.layers.gru import GRUInPlace
 from convrnn_zoo.layers.lstm import LSTMInPlace
 from convrnn_zoo.layers.mapnorm import Conv2dMapNormLSTMCell
-from convrnn_zoo.layers.onebias import Conv2dGroupNormLSTMCell, Conv2dOneBiasGRU
+from convrnn_zoo.layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dOneBiasGRU
+from convrnn_zoo.layers.phycell import PhyCell
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
 
 OVER_OPTIONS = [
@@ -31,8 +32,8 @@ of_two_dimensions = pytest.mark.parametrize(
 )
 
 
-def drawn(module: Any) -> Any:
-    """With scales and shifts that are not those it starts from."""
+def randomized(module: Any) -> Any:
+    """Returns the module with random scales and shifts in its norms."""
     with torch.no_grad():
         for name, p in module.named_parameters():
             if "norm" in name:
@@ -60,7 +61,7 @@ def norms_of(cell: Any, norm: str) -> list[nn.Module]:
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
 def test_the_lstm_by_torchs_own_norms(norm: str) -> None:
-    cell, c0 = drawn(Conv2dLSTMCell(3, 32, 3, norm=norm)), torch.randn(2, 32, 4, 5)
+    cell, c0 = randomized(Conv2dLSTMCell(3, 32, 3, norm=norm)), torch.randn(2, 32, 4, 5)
     x, h0 = torch.randn(2, 3, 4, 5), torch.randn(2, 32, 4, 5)
     sums = F.conv2d(x, cell.weight_ih, cell.bias_ih, padding=1) + F.conv2d(h0, cell.weight_hh, cell.bias_hh, padding=1)
     rows = norms_of(cell, norm)
@@ -72,7 +73,7 @@ def test_the_lstm_by_torchs_own_norms(norm: str) -> None:
 @pytest.mark.parametrize("norm", ["layer", "group"])
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_the_gru_by_torchs_own_norms(norm: str, reset_after: bool) -> None:
-    cell: Any = drawn(Conv2dGRUCell(3, 32, 3, norm=norm, reset_after=reset_after))
+    cell: Any = randomized(Conv2dGRUCell(3, 32, 3, norm=norm, reset_after=reset_after))
     x, h0 = torch.randn(2, 3, 4, 5), torch.randn(2, 32, 4, 5)
     rows = norms_of(cell, norm)
     assert len(rows) == (4 if reset_after else 3)
@@ -88,7 +89,7 @@ def test_the_gru_by_torchs_own_norms(norm: str, reset_after: bool) -> None:
 
 @every
 def test_packed_equals_each_alone_in_both_directions(cls: type, options: dict) -> None:
-    rnn = drawn(cls(2, 32, 3, num_layers=2, bidirectional=True, **options))
+    rnn = randomized(cls(2, 32, 3, num_layers=2, bidirectional=True, **options))
     x, lengths = torch.randn(5, 3, 2, *space(cls, 2)), [2, 5, 3]
     output, state = rnn(pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False))
     padded, _ = pad_packed_sequence(output)
@@ -100,7 +101,7 @@ def test_packed_equals_each_alone_in_both_directions(cls: type, options: dict) -
 
 @of_two_dimensions
 def test_chunks_equal_the_whole_and_maps_may_be_of_any_size(cls: type, options: dict) -> None:
-    rnn = drawn(cls(2, 32, 3, num_layers=2, **options))
+    rnn = randomized(cls(2, 32, 3, num_layers=2, **options))
     for size in ((4, 3), (1, 7)):
         x = torch.randn(7, 2, 2, *size)
         first, state = rnn(x[:4])
@@ -120,7 +121,7 @@ def test_the_scale_of_the_input_does_not_matter(cls: type, options: dict) -> Non
 
 @of_two_dimensions
 def test_recomputing_gives_the_same_gradients(cls: type, options: dict) -> None:
-    rnn, x = drawn(cls(2, 32, 3, **options)), torch.randn(5, 1, 2, 4, 3)
+    rnn, x = randomized(cls(2, 32, 3, **options)), torch.randn(5, 1, 2, 4, 3)
     expected = torch.autograd.grad(rnn(x)[0].square().sum(), list(rnn.parameters()))
     rnn.grad_checkpointing = True
     assert_close(torch.autograd.grad(rnn(x)[0].square().sum(), list(rnn.parameters())), expected, 1e-5)
@@ -146,6 +147,45 @@ def test_without_a_norm_the_same_seed_gives_the_same_layer() -> None:
     torch.manual_seed(0)
     assert torch.equal(Conv2dLSTM(1, 2, 3, norm=None).weight_hh_l0, plain.weight_hh_l0)
     assert not any("norm" in name for name in plain.state_dict())
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [(Conv2dGRUCell, {"reset_after": True}), (Conv2dGRUCell, {"reset_after": False}), (Conv2dLSTMCell, {})],
+    ids=case_id,
+)
+def test_the_norm_of_one_value_is_its_shift_for_any_batch(norm: str, cls: type, options: dict) -> None:
+    cell, x = randomized(cls(1, 1, 1, norm=norm, **options)), torch.randn(2, 1, 1, 1)
+    together = cell(x)
+    for i in (0, 1):
+        assert_close(cell(x[i : i + 1]), mapped(lambda s, i=i: s[i : i + 1], together), 1e-6)
+
+
+@pytest.mark.parametrize("cls", [Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell])
+def test_the_group_norm_of_one_value_is_its_shift(cls: type) -> None:
+    cell, x = cls(1, 1, 1), torch.randn(2, 1, 1, 1)
+    assert_close(cell(x[:1]), mapped(lambda s: s[:1], cell(x)), 1e-6)
+
+
+def test_a_physical_cell_takes_one_pixel() -> None:
+    cell, x = PhyCell(1, filters=7), torch.randn(2, 1, 1, 1)
+    assert_close(cell(x[:1]), cell(x)[:1], 1e-6)
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_vmap_over_a_normed_gru(norm: str, reset_after: bool, batch: int) -> None:
+    rnn: Any = randomized(Conv2dGRU(2, 32, 3, norm=norm, reset_after=reset_after))
+    xs = torch.randn(3, 4, batch, 2, 5, 6)
+    expected = torch.stack([rnn(x)[0] for x in xs])
+    assert_close(torch.vmap(lambda x: rnn(x)[0])(xs), expected, 1e-5)
+
+
+def test_vmap_over_the_group_normed_gru_cell() -> None:
+    cell, xs = Conv2dGroupNormGRUCell(2, 4, 3), torch.randn(3, 1, 2, 5, 6)
+    assert_close(torch.vmap(cell)(xs), torch.stack([cell(x) for x in xs]), 1e-5)
 
 
 BAD: dict[str, tuple[Any, type[Exception], str]] = {
