@@ -186,13 +186,18 @@ def make_forecast(
     trained = model.input_frames or preprocessing.inputs
     with open_frames(files, coarsen, 3 if model.in_chans == 3 else 1, key) as reader:
         window = choose_window(reader, files[0], inputs or trained, horizon, start, compare)
+        if inputs and window.end - window.first < inputs:
+            raise ValueError(
+                f"--inputs {inputs}: {files[0]} has {plural(window.end - window.first, 'frame')} to read; pass a "
+                "smaller number"
+            )
         frames = reader.read(slice(window.first, window.last))
     check_unit(frames, preprocessing, files[0])
     count = window.end - window.first
-    if trained and count != trained and inputs != count:
+    if trained and count != trained:
+        hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
         warnings.warn(
-            f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}; pass as many "
-            f"frames, or --inputs {count} if this is intended",
+            f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}",
             stacklevel=2,
         )
     times = frames.times

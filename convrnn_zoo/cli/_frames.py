@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.arrays import HDF5, NUMPY, STORE, check_numbers, opened, read_arrays
 from ..data.pictures import VIDEO_READERS, clips_below
 from ..data.radar import RADAR_FORMATS, STEP, check_steps, read_composite, time_of
+from ..models.base.arrays import to_tensor
 
 FILES = (*NUMPY, *HDF5, STORE, *VIDEO_READERS)
 """Suffixes of files that hold all frames; radar archives have one file per frame."""
@@ -59,8 +60,8 @@ def _array_reader(path: Path) -> FrameReader:
     check_numbers(array, f"{path}:x" if "x" in arrays else str(path))
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise ValueError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {array.shape}")
-    frames, unit = _as_float(torch.as_tensor(array))
-    labels = [str(word) for word in arrays["labels"]] if "labels" in arrays else None
+    frames, unit = _as_float(to_tensor(str(path), array))
+    labels = [str(word) for word in np.ravel(arrays["labels"])] if "labels" in arrays else None
     return FrameReader(
         len(frames), None, lambda part: Frames(frames[part], unit=unit, labels=labels[part] if labels else None)
     )

@@ -4,23 +4,32 @@ from typing import Any
 
 import click
 
+from .._hints import suggest
 from .._version import __version__
 from . import convert, demo, ensemble, evaluate, export, hub, names, predict, train, verify, windows
 
 
 class Group(click.Group):
-    """Shows errors that users can mend as one line, and bugs as a traceback."""
+    """Group that reports the errors of users in one line, and bugs with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; the errors that the package raises on purpose become click's."""
+        """Runs a command and converts the exceptions that the package raises on purpose."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader has had enough: click ends in silence
+            raise  # click ends silently when the reader of a pipe closes it
         except (ValueError, OSError, ImportError, FloatingPointError) as e:
             if ctx.params.get("debug"):
                 raise
-            raise click.ClickException(str(e)) from e
+            raise click.ClickException(str(e) or type(e).__name__) from e
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command, or suggests names of commands."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"no command {args[0]!r}; {suggest(args[0], self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(

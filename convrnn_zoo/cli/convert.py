@@ -9,6 +9,7 @@ import click
 from ..interop import SOURCES
 from ..interop import convert as convert_checkpoint
 from ..interop._load import AUTO
+from ._options import Choice
 
 
 def parse_option(text: str) -> tuple[str, Any]:
@@ -29,7 +30,7 @@ def parse_option(text: str) -> tuple[str, Any]:
 
 @click.command()
 @click.argument("source_and_file", nargs=-1, required=True, metavar="[SOURCE] FILE")
-@click.option("--source", type=click.Choice([AUTO, *SOURCES]), help="SOURCE as an option [default: auto].")
+@click.option("--source", type=Choice([AUTO, *SOURCES]), help="SOURCE as an option [default: auto].")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to make.")
 @click.option("--name", help="OWNER/NAME it will have on the Hub, or a title [default: the directory's name].")
 @click.option("--prefix", default="", help="What stands before the layer's keys in a larger model.")
@@ -55,7 +56,7 @@ def convert(
     *first, file = source_and_file
     if len(first) > 1 or (first and source):
         raise click.UsageError(f"expected [SOURCE] FILE, the source named once, got {' '.join(source_and_file)}")
-    chosen = click.Choice([AUTO, *SOURCES])(first[0]) if first else source or AUTO
+    chosen = Choice([AUTO, *SOURCES])(first[0]) if first else source or AUTO
     given = dict(map(parse_option, options))
     made = convert_checkpoint(chosen, Path(file), out, name=name, prefix=prefix, **given)
     click.echo(f"{made.directory}: {made.architecture}, {made.parameters:,} parameters")

@@ -8,6 +8,7 @@ import torch
 
 from ..models import from_pretrained
 from ..onnx import export as export_model
+from ._options import Choice
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -19,9 +20,9 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     "-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write: .onnx or .pt2."
 )
 @click.option(
-    "--form", type=click.Choice(["sequence", "step"]), default="sequence", show_default=True, help="All steps, or one."
+    "--form", type=Choice(["sequence", "step"]), default="sequence", show_default=True, help="All steps, or one."
 )
-@click.option("--dtype", type=click.Choice(_DTYPES), help="Of weights, input and output [default: as they are].")
+@click.option("--dtype", type=Choice(_DTYPES), help="Of weights, input and output [default: as they are].")
 @click.option("--state", is_flag=True, help="Make the state an input and an output of the sequence form.")
 @click.option("--lengths/--no-lengths", default=None, help="Make lengths an input [default: where the model has them].")
 @click.option("--mask", is_flag=True, help="For a model of image series: a mask of dates in place of lengths.")

@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 import click
+import torch
 
+from .._hints import suggest
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
 from ..pretrained.factory import address_of
@@ -25,7 +27,8 @@ def list_names(filter: str, pretrained: bool) -> None:
     """List the names of the zoo that match FILTER, a shell pattern such as 'convgru2d*'."""
     found = list_models(filter, pretrained=pretrained)
     if not found:
-        raise click.ClickException(f"no name matches {filter!r}; quote patterns such as 'conv*2d*', or leave it out")
+        names = list_models(pretrained=pretrained)
+        raise click.ClickException(f"no name matches {filter!r}; {suggest(filter, names, 5)}; quote patterns")
     if pretrained:
         rows = [(n, WEIGHTS[n].trained_on, figure(WEIGHTS[n].metrics[0])) for n in found]
         click.echo(columns(rows, header=("weights", "data", "figure")))
@@ -38,42 +41,52 @@ def figure(metric: Metric) -> str:
     text = f"{metric.name} {metric.value:.4g} {metric.unit}".rstrip()
     if metric.summed is not None:
         text += f" a pixel, {metric.summed:.4g} summed over {metric.summed_over:,} pixels"
-    return text if metric.std is None else f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
+    if metric.std is None or metric.runs < 2:
+        return text
+    return f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 
-def _length(model: Any) -> int | str:
-    return getattr(model, "input_frames", None) or "T"
-
-
-def described(name: str) -> tuple[Any, Weights | None]:
-    """What a name names, built without memory for its weights, and its record: an architecture has none."""
+def build_without_memory(name: str) -> tuple[Any, Weights | None]:
+    """Builds a model on the meta device; returns it with the metadata of its weights, if `name` has weights."""
     scheme, rest = address_of(name)
-    if not scheme:
-        return create_model(name, device="meta"), WEIGHTS.get(name)
-    stored = OPENERS[scheme](rest)
-    return build_stored(stored, pretrained=False, device="meta"), stored.said.record
+    source = OPENERS[scheme](rest) if scheme else None
+    with torch.device("meta"):  # not device="meta", which a registered network need not take
+        if source is None:
+            return create_model(name), WEIGHTS.get(name)
+        return build_stored(source, pretrained=False), source.said.record
+
+
+def input_shape(model: Any, layers: list[Any]) -> list[int | str]:
+    """Returns the shape of a model's input, such as ``["N", "T", 3, "H", "W"]``."""
+    ndim = 2 if isinstance(model, Forecaster) or not layers else layers[0].ndim
+    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[ndim]
+    channels = getattr(model, "in_chans", None) or model.pretrained_cfg["input_size"][0]
+    return ["N", getattr(model, "input_frames", None) or "T", channels, *space]
 
 
 def describe(name: str) -> dict[str, Any]:
-    """The facts of whatever :func:`~convrnn_zoo.from_pretrained` takes, or of an architecture."""
-    model, record = described(name)
+    """Returns the metadata of an architecture, or of anything that :func:`~convrnn_zoo.from_pretrained` loads.
+
+    Raises:
+        ValueError: no architecture or weights have that name.
+    """
+    model, record = build_without_memory(name)
     cfg = model.pretrained_cfg
     own = [w for w in WEIGHTS.values() if w.architecture == name]
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
-    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[2 if isinstance(model, Forecaster) else layers[0].ndim]
     facts: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "input": ["N", *(record.input_shape if record else (_length(model), model.in_chans, *space))],
-        "features": model.num_features,
-        "classes": model.num_classes,
+        "input": ["N", *record.input_shape] if record else input_shape(model, layers),
+        "features": getattr(model, "num_features", None),
+        "classes": getattr(model, "num_classes", None),
         "licence": record.license if record else cfg.get("license"),
     }
     if unread := unread_parameters(model):
         facts["read by nothing"] = unread
-    if model.preprocessing is not None:
+    if getattr(model, "preprocessing", None) is not None:
         facts["values"] = model.preprocessing.to_json()
-    if model.front_end is not None:
+    if getattr(model, "front_end", None) is not None:
         facts["sound"] = model.front_end.to_json()
     if record is None:
         facts["architecture"] = cfg["architecture"]

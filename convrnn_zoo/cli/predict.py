@@ -14,6 +14,7 @@ from .._atomic import check_not_input, check_suffix, write_text
 from ..data import read_sound
 from ..data.recordings import SOUNDS
 from ..models import Forecaster, ZooModel, from_pretrained
+from ._options import Choice
 from ._sequences import clips_of, kind_of, read_sequences
 from ._text import columns
 
@@ -34,7 +35,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 @click.option("--start", metavar="TIME|NUMBER", help="First frame to read [default: the latest frames are read].")
 @click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), help="Dtype of the model [default: that of its weights].")
+@click.option("--dtype", type=Choice(list(DTYPES)), help="Dtype of the model [default: that of its weights].")
 @click.option("--recipe", help="Recipe of a forecaster whose weights do not specify the unit of the data.")
 def predict(
     name: str,

@@ -12,6 +12,7 @@ from ..models import create_model
 from ..train.nowcast_pictures import draw_beside, draw_ensembles, draw_scores
 from ..train.nowcast_scores import pysteps_extrapolation, score_nowcast, table
 from ..train.verify import windows
+from ._options import Choice
 from ._text import columns
 
 
@@ -20,7 +21,7 @@ from ._text import columns
 @click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="pysteps' example data.")
 @click.option("--members", type=click.IntRange(min=0), default=0, help="Members of pysteps' STEPS; 0 leaves it out.")
 @click.option(
-    "--event", "names", multiple=True, type=click.Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
+    "--event", "names", multiple=True, type=Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
 )
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Directory for pictures.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")

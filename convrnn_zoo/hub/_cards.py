@@ -240,7 +240,7 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
         raise WeightsError(f"metric {broken[0].name!r} is {broken[0].value}; leave out what was not measured")
     data = list(dict.fromkeys(f"{m.dataset}, {m.split}" for m in metrics))
     others = list(dict.fromkeys(b for m in metrics for b in m.baselines))
-    runs = any(m.mean is not None for m in metrics)
+    runs = any(m.mean is not None and m.runs > 1 for m in metrics)
     header = ["", "these weights", *others, *(["mean ± standard deviation"] if runs else [])]
     rows = []
     for m in metrics:
@@ -252,7 +252,7 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
         if m.note and not m.baselines:
             name += f": {m.note}"
         compared = [f"{m.baselines[b]:.4g}" if b in m.baselines else "–" for b in others]
-        spread = ["" if m.mean is None else f"{m.mean:g} ± {m.std:g} ({m.runs} runs)"] if runs else []
+        spread = ["" if m.mean is None or m.runs < 2 else f"{m.mean:g} ± {m.std:g} ({m.runs} runs)"] if runs else []
         row = [name, f"{m.value:.4g} {m.unit}".rstrip(), *compared, *spread]
         rows.append([cell.replace("|", "\\|") for cell in row])
     table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))

@@ -148,7 +148,7 @@ def _build(
         unsaved = {"device", "dtype", *getattr(built, "unsaved_args", ())}
         built.model_args = {k: v for k, v in args.items() if k not in unsaved}
         built._model_args = dict(built.model_args)  # for timm's own export
-        built.preprocessing = values.preprocessing or built.preprocessing  # some architectures have one by themselves
+        built.preprocessing = values.preprocessing or getattr(built, "preprocessing", None)  # set by some networks
         ear = values.front_end
         built.front_end = ear if ear and ear.bands == built.in_chans else None
         if said.args not in (None, built.model_args):

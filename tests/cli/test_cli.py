@@ -1,11 +1,15 @@
 """The command line as a stranger meets it."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import _extras
@@ -13,7 +17,9 @@ from convrnn_zoo.cli import _group, main
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.cli.demo import SAMPLE
+from convrnn_zoo.cli.names import figure
 from convrnn_zoo.interop import SOURCES
+from convrnn_zoo.pretrained import registry
 from convrnn_zoo.pretrained.published import PUBLISHED
 from tests.command_line import run
 
@@ -76,6 +82,43 @@ def test_info_of_weights_is_the_record():
     assert "did you mean" in run("info", "convlstm2d_4layer", code=1)
 
 
+@pytest.mark.parametrize(
+    ("args", "suggestion"),
+    [
+        (["predct"], "predict"), (["infos"], "info"), (["list", "convgru_forcaster"], "convgru_forecaster"),
+        (["info", "convgru_forcaster"], "convgru_forecaster"), (["predict", "a", "b", "--dtype", "flaot16"], "float16"),
+        (["predict", "a", "b", "--hrizon", "3"], "--horizon"), (["convert", "irne", "a.pth", "-o", "a"], "irene"),
+        (["convert", "a.pth", "-o", "a", "--source", "kears"], "keras"),
+        (["export", "a", "-o", "a.onnx", "--form", "steps"], "step"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_word_is_answered_with_a_suggestion(args, suggestion):
+    done = CliRunner().invoke(_group.cli, args)
+    assert done.exit_code in (1, 2)
+    assert re.search(rf"did you mean [^?]*'?{suggestion}", done.output, re.IGNORECASE)
+
+
+def test_info_of_a_network_that_takes_no_device(monkeypatch):
+    class Tiny(torch.nn.Module):
+        def __init__(self, in_chans=3, num_classes=2):
+            super().__init__()
+            self.feature_info, self.head = [], torch.nn.Linear(in_chans, 2)
+
+    registry.register(__name__, "tiny_network", Tiny, doc="A network.", cfg={"input_size": (3, 8, 8)})
+    try:
+        facts = json.loads(run("info", "tiny_network", "--json"))
+    finally:
+        registry._ENTRIES.pop("tiny_network")
+    assert facts["parameters"] == 8
+    assert facts["input"] == ["N", "T", 3, "H", "W"]
+
+
+def test_a_single_run_has_no_spread():
+    metric = dataclasses.replace(RECORD.metrics[0], mean=97.0, std=0.0, runs=1)
+    assert "±" in figure(dataclasses.replace(metric, runs=3))
+    assert "±" not in figure(metric)
+
+
 def test_predict_a_table_and_json(recording):
     assert "speaker 2" in run("predict", NAME, recording)
     (found,) = json.loads(run("predict", NAME, recording, "--json"))
@@ -90,7 +133,15 @@ def test_predict_in_half_precision(recording, dtype):
     (half,) = json.loads(run("predict", NAME, recording, "--json", "--dtype", dtype))
     assert half["prediction"] == exact["prediction"]
     assert 0 < abs(half["probability"] - exact["probability"]) < 0.05
-    assert "is not one of" in run("predict", NAME, recording, "--dtype", "int8", code=2)
+    assert "int8" in run("predict", NAME, recording, "--dtype", "int8", code=2)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(3e38, "float32"), (7e4, "float16")])
+def test_a_class_without_a_probability_is_an_error(value, dtype, tmp_path):
+    np.save(tmp_path / "large.npy", np.full((9, 12), value, "float32"))
+    text = run("predict", NAME, tmp_path / "large.npy", "--json", "--dtype", dtype, code=1)
+    assert "large.npy" in text
+    assert dtype in text
 
 
 def test_predict_many_of_unequal_length_as_each_alone(recording, tmp_path):
@@ -120,7 +171,7 @@ BAD_FILES = {
     "empty.npz": (lambda p: np.savez(p), "holds no array"),
     "channels.npy": (lambda p: np.save(p, np.zeros((5, 3, 1))), r"expected a sequence (T, 12, L), got (5, 3, 1)"),
     "no_steps.npy": (lambda p: np.save(p, np.zeros((0, 12, 1))), "got (0, 12, 1)"),
-    "nan.npy": (lambda p: np.save(p, np.full((5, 12, 1), np.nan)), "holds NaN or Inf"),
+    "nan.npy": (lambda p: np.save(p, np.full((5, 12, 1), np.nan)), "NaN or Inf"),
     "lengths.npz": (lambda p: np.savez(p, x=np.zeros((2, 3, 12, 1)), lengths=[3, 4]), "lengths from 1 to 3"),
 }
 

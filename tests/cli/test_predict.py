@@ -76,8 +76,8 @@ def test_numbers_are_in_the_unit_of_the_data_and_unknown_is_nan(made, expected, 
 
 
 def test_json_is_printed_beside_a_file_and_without_one(made, expected, tmp_path):
-    told = json.loads(predict(made, "--json", "-o", tmp_path / "a.png", "--horizon", 2, "--inputs", 3, "--compare"))
-    assert (told["inputs"], told["horizon"], told["observed"], told["out"]) == (3, 2, 2, str(tmp_path / "a.png"))
+    told = json.loads(predict(made, "--json", "-o", tmp_path / "a.png", "--horizon", 2, "--compare"))
+    assert (told["inputs"], told["horizon"], told["observed"], told["out"]) == (4, 2, 2, str(tmp_path / "a.png"))
     assert told["mean_squared_error"] > 0
     assert "forecast" not in told
     np.testing.assert_allclose(np.array(json.loads(predict(made, "--json"))["forecast"], dtype=float), expected)
@@ -211,6 +211,25 @@ def test_a_start_is_a_number_or_a_time(made, tmp_path):
         assert "--start" in first(wrong, code=1)
     assert "--start" in predict(made, "--json", "--start", "04:15", code=1)  # the file has no times
     assert "2 frames" in words("predict", made / "run", made / "frames.npy", "--start", 4, "-o", tmp_path / "a.npy")
+    assert "--inputs" in predict(made, "--json", "--inputs", 7, code=1)
+    assert "--inputs" in predict(made, "--json", "--inputs", 3, "--start", 4, code=1)
+
+
+def test_json_has_no_nan(made, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.full((4, 8, 6), 280.0), labels=np.array("first"))
+    np.save(tmp_path / "long.npy", np.full((4, 8, 6), 280, np.longdouble))
+    nothing = np.full((5, 8, 6), 280.0)
+    nothing[4:] = np.nan  # observed, but unknown
+    np.save(tmp_path / "unknown.npy", nothing)
+
+    def reject(constant):
+        raise AssertionError(constant)
+
+    for file in ("a.npz", "long.npy", "unknown.npy"):
+        args = ("--compare", "--horizon", 1) if file == "unknown.npy" else ()
+        told = json.loads(run("predict", made / "run", tmp_path / file, "--json", *args), parse_constant=reject)
+        assert np.isfinite(np.array(told["forecast"], float)).all()
+    assert told["mean_squared_error"] is None
 
 
 # ---- what cannot be right ------------------------------------------------------------------------------------------

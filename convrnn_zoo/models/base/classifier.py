@@ -166,7 +166,13 @@ class Classifier(HeadedModel):
                         f"expected recordings with maps of one size, got {sizes}; resize them, or pass batch_size=1"
                     )
                 x = self.normalize(pad_sequence(part, batch_first=True)).to(**place)
-                for p in self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu():
+                scores = self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu()
+                for name, p in zip(names[start:], scores, strict=False):
+                    if not torch.isfinite(p).all():
+                        raise ValueError(
+                            f"{name}: the model returns NaN in {like.dtype}; check the unit of the values, or use "
+                            "dtype float32"
+                        )
                     best = int(p.argmax())
                     probabilities = dict(zip(labels, p.tolist(), strict=True))
                     predictions.append(Prediction(labels[best], float(p[best]), probabilities))
