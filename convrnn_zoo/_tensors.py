@@ -1,45 +1,60 @@
-"""Conversion of arrays and lists from other libraries to tensors."""
+"""Conversion of the data that users pass to tensors."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .layers import _checks as check
 
-def as_tensor(values: Any, name: str) -> Tensor:
-    """Converts an array or nested list of real numbers to a tensor.
 
-    Arrays may be NumPy's or anything with ``__array__``, of any byte order and memory layout. Masked values become NaN.
+def to_tensor(name: str, x: Any) -> Tensor:
+    """Converts a tensor, a NumPy array or nested lists of numbers to a tensor of real numbers.
+
+    NumPy arrays may have any byte order, any strides and any real dtype. Masked values become NaN.
 
     Args:
-        values: a tensor, which is returned as it came, an array, or a list.
-        name: how errors call it.
+        name: name of the argument, for error messages.
+        x: the data. A tensor is returned unchanged.
 
     Raises:
-        ValueError: `values` are not real numbers, or are nested lists of unequal lengths.
+        TypeError: `x` is another object, such as an ``xarray.DataArray``, or contains other values than real numbers.
+        ValueError: the lists are of unequal length.
 
     Example:
-        >>> as_tensor([[1, 2], [3, 4]], "x").shape
+        >>> to_tensor("frames", [[1, 2], [3, 4]]).shape
         torch.Size([2, 2])
     """
-    if isinstance(values, Tensor):
-        found = values
-    elif hasattr(values, "__array__"):
-        import numpy as np
-
-        array = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"{name}: expected real numbers, got an array of {array.dtype}")
-        if isinstance(array, np.ma.MaskedArray):
-            array = array.astype(np.result_type(array.dtype, np.float32)).filled(np.nan)
-        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long double
-            array = array.astype("float64")
-        found = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))  # a copy: arrays may be read-only
-    else:
+    if isinstance(x, Tensor):
+        if x.is_complex() or x.layout != torch.strided or x.is_nested:
+            raise TypeError(f"{name} must be a dense tensor of real numbers, got {check.describe(x)}, {x.layout}")
+        return x
+    if _is_numpy(x):
+        return _from_numpy(name, x)
+    if isinstance(x, list | tuple):
         try:
-            found = torch.as_tensor(values)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as e:
-            raise ValueError(f"{name}: expected a tensor or an array of real numbers ({e})") from e
-    if found.is_complex():
-        raise ValueError(f"{name}: expected real numbers, got {found.dtype}")
-    return found
+            if any(isinstance(part, Tensor) or _is_numpy(part) for part in x):
+                return torch.stack([to_tensor(f"{name}[{i}]", part) for i, part in enumerate(x)])
+            return torch.tensor(x)
+        except (ValueError, RuntimeError) as e:
+            raise ValueError(f"{name} must hold numbers in lists of equal length, got {check.describe(x)}: {e}") from e
+        except TypeError as e:
+            raise TypeError(f"{name} must hold numbers, got {check.describe(x)}: {e}") from e
+    kind = f"{type(x).__module__}.{type(x).__qualname__}"
+    hint = "pass its values as an array, such as x.values" if hasattr(x, "values") else "convert it with numpy.asarray"
+    raise TypeError(f"{name} must be a tensor or a NumPy array, got {kind}; {hint}")
+
+
+def _is_numpy(x: object) -> bool:
+    return any((kind.__module__, kind.__name__) == ("numpy", "ndarray") for kind in type(x).__mro__)
+
+
+def _from_numpy(name: str, x: Any) -> Tensor:
+    """Converts a NumPy array without importing NumPy, which is optional."""
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}; pass floats or integers")
+    if hasattr(x, "filled"):
+        x = x.astype("float64" if x.dtype.itemsize > 4 else "float32").filled(float("nan"))
+    x = x.astype("float64" if x.dtype.itemsize > 8 else x.dtype.newbyteorder("="), order="C", copy=False)
+    shared = x.flags.writeable and all(stride >= 0 for stride in x.strides)
+    return torch.from_numpy(x if shared else x.copy())

@@ -100,8 +100,7 @@ NEEDS = [
 def test_the_package_imports_what_it_requires(file: str) -> None:
     """The command line may also use its extra; all other optional packages must be requested with `need`."""
     extras = ("cli",) if file.startswith("convrnn_zoo/cli/") else ()
-    arrays = {"numpy"} if file == "convrnn_zoo/_tensors.py" else set()  # imported only for values that are NumPy's
-    assert foreign(statements(tree(file))) <= declared(*extras) | arrays
+    assert foreign(statements(tree(file))) <= declared(*extras)
 
 
 @pytest.mark.parametrize(("file", "package", "extra"), NEEDS)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._tensors import to_tensor
 from ..data.arrays import HDF5, NUMPY, STORE, check_numbers, opened, read_arrays
 from ..data.pictures import VIDEO_READERS, clips_below
 from ..data.radar import RADAR_FORMATS, STEP, check_steps, read_composite, time_of
-from ..models.base.arrays import to_tensor
 
 FILES = (*NUMPY, *HDF5, STORE, *VIDEO_READERS)
 """Suffixes of files that hold all frames; radar archives have one file per frame."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._tensors import as_tensor
+from .._tensors import to_tensor
 from ..layers import _checks as check
 from .typed import Entries, check_number
 
@@ -140,7 +140,7 @@ class LogMel(Entries):
                 f"expected {self.rate} samples per second, got {rate}; resample the sound, for example with "
                 f"convrnn_zoo.data.read_sound(file, rate={self.rate})"
             )
-        wave = as_tensor(wave, "the recording")
+        wave = to_tensor("the recording", wave)
         if wave.dim() != 1:
             raise ValueError(f"expected one channel (samples,), got {tuple(wave.shape)}; average several channels")
         if not len(wave):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
-from ..._tensors import as_tensor
+from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...layers._base import SPACE
 from .model import HeadedModel, evaluating
@@ -217,7 +217,7 @@ class Classifier(HeadedModel):
                 "pass sequences (T, C, ...) as in training"
             )
         try:
-            wave = as_tensor(wave, "the recording")
+            wave = to_tensor("the recording", wave)
             return self.front_end.encode(wave.float() if wave.is_floating_point() else wave, rate)
         except ValueError as e:
             raise ValueError(f"{name}: {e}") from e
@@ -244,7 +244,7 @@ class Classifier(HeadedModel):
 
     def _sequence(self, name: str, recording: Any) -> Tensor:
         """Returns a recording as ``(T, C, *S)``; maps of one pixel may be given as ``(T, C)``."""
-        x, ndim = as_tensor(recording, name), self.ndim
+        x, ndim = to_tensor(name, recording), self.ndim
         if x.dtype == torch.uint8 and ndim == 2:
             statistics = self._statistics()
             if statistics is None or bool((torch.stack(statistics).abs() <= 1).all()):

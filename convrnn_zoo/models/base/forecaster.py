@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
-from .arrays import to_tensor
 from .model import ZooModel, evaluating
 
 Inputs = int | Literal["all"] | None
