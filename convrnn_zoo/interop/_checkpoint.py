@@ -1,12 +1,14 @@
 """From what a caller has (a state dict, or a file of one of the known kinds) to checked tensors by name."""
 
+import io
 import json
 import logging
+import mmap
 import os
 import pickle
 import re
-import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +34,14 @@ STRIP = (
     "torch.save(c['state_dict'], 'weights.pth')\""
 )
 """Leaves the tensors of a trainer's checkpoint, in its owner's environment: it runs what the file holds."""
+
+
+MAX_INFLATION = 8
+"""Size of a ``.keras`` when unpacked, over its size. Keras does not compress it, and weights shrink by a few percent."""
+MAX_CONFIG = 2**24
+"""Bytes of a ``.keras`` file's description of its model."""
+READ_ERRORS = (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""Exceptions that :mod:`zipfile` raises on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,13 @@ def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "
     if not state:
         raise WeightsError(f"{origin} holds no tensors; save model.state_dict() into it")
     state = _tensors(state, origin)
+    if (
+        not isinstance(checkpoint, Mapping)
+        and sum(v.nbytes for v in state.values()) > MAX_INFLATION * os.stat(checkpoint).st_size
+    ):
+        raise WeightsError(
+            f"{origin}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
+        )
     if prefix:
         left = [k for k in state if not k.startswith(prefix)]
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -110,18 +127,22 @@ def _of_safetensors(path: Path) -> ForeignCheckpoint:
 
 
 def _of_pickle(path: Path) -> ForeignCheckpoint:
+    """Reads a file of ``torch.save``, of which only tensors are read and no code is run."""
+    is_zip = zipfile.is_zipfile(path)  # older files are a sequence of pickles
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pickle's protocol: it is read, or it is not, and that is said
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, AttributeError, EOFError, KeyError, RuntimeError, ValueError) as e:
-        # Torch's own words advise to run whatever the pickle holds.
-        asked = re.search(r"GLOBAL (\S+)", str(e))
-        why = f"it asks for {asked[1]}" if asked else "it is cut, damaged, or of another kind"
+        if is_zip:
+            _check_zip(path)
+        _check_no_buffers(path)
+        # A mapped file cannot claim storages that it does not contain.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except Exception as e:  # torch raises almost any exception on a damaged pickle
+        # torch's own message advises to run whatever the pickle contains.
+        needed = re.search(r"GLOBAL (\S+)", str(e))
+        why = f"it asks for {needed[1]}" if needed else "it is truncated, damaged or of another format"
         raise WeightsError(
-            f"{path} is not a file of plain tensors, and nothing else in a pickle is run: {why}. Where the model's own "
-            "code is at hand, load it there and save model.state_dict(); otherwise fetch the file anew. "
-            f"A trainer's checkpoint that you trust is stripped, where the packages that wrote it are installed, by\n"
+            f"{path} is not a file of plain tensors, and nothing else in a pickle is run: {why}. If the model's own "
+            "code is available, load it there and save model.state_dict(); otherwise download the file again. "
+            "To strip a trainer's checkpoint that you trust, run this where the packages that wrote it are installed:\n"
             f"{STRIP.format(path.name)}"
         ) from e
     if not isinstance(state, Mapping):
@@ -131,25 +152,54 @@ def _of_pickle(path: Path) -> ForeignCheckpoint:
 
 def _of_hdf5(path: Path) -> ForeignCheckpoint:
     content = read_hdf5(path, str(path))
-    try:
-        config = json.loads(content.attributes.get("model_config", "{}"))
-    except ValueError as e:
-        raise WeightsError(f"{path}: its model_config is not JSON ({e}); save it anew with model.save") from e
-    return ForeignCheckpoint(content.state, str(path), config, content.attributes.get("keras_version"))
+    config = {} if content.model_config is None else _json(content.model_config, f"{path}: its model_config")
+    return ForeignCheckpoint(content.state, str(path), config, content.keras_version)
 
 
 def _of_keras(path: Path) -> ForeignCheckpoint:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
-            config, about = (json.loads(archive.read(name)) for name in ("config.json", "metadata.json"))
-            state = read_hdf5(weights, str(path)).state
-    except (zipfile.BadZipFile, KeyError, ValueError) as e:
-        if isinstance(e, WeightsError):
-            raise
+        _check_zip(path, MAX_INFLATION)
+        with zipfile.ZipFile(path) as archive:
+            for name, most in (("config.json", MAX_CONFIG), ("metadata.json", MAX_CONFIG)):
+                if archive.getinfo(name).file_size > most:
+                    raise ValueError(f"its {name} has more than {most} bytes")
+            config, about, weights = (archive.read(n) for n in ("config.json", "metadata.json", "model.weights.h5"))
+    except READ_ERRORS as e:
         raise WeightsError(
             f"{path} is not a file of Keras's .keras format ({e}); write it with model.save('name.keras')"
         ) from e
-    return ForeignCheckpoint(state, str(path), config, about.get("keras_version"))
+    version = _json(about, f"{path}: its metadata.json").get("keras_version")
+    state = read_hdf5(io.BytesIO(weights), str(path)).state
+    return ForeignCheckpoint(state, str(path), _json(config, f"{path}: its config.json"), version)
+
+
+def _check_zip(path: Path, inflation: float = 1.0) -> None:
+    """Raises ValueError if an archive's members would take more than `inflation` times its own size."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    allowed = {zipfile.ZIP_STORED} | ({zipfile.ZIP_DEFLATED} if inflation > 1 else set())
+    if any(member.compress_type not in allowed for member in members):
+        raise ValueError("it has members of an unexpected compression")
+    if sum(member.file_size for member in members) > inflation * path.stat().st_size:
+        raise ValueError(f"its members are more than {inflation:g} times as large as the file")
+
+
+def _check_no_buffers(path: Path) -> None:
+    """Raises ValueError for a pickle that makes a ``bytearray``, of any size that it likes."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(b"\nbytearray\n") >= 0:
+            raise ValueError("Unsupported GLOBAL bytearray")
+
+
+def _json(text: str | bytes, what: str) -> Any:
+    """Parses a JSON object."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise WeightsError(f"{what} is not JSON ({e}); save it again with model.save") from e
+    if not isinstance(found, dict):
+        raise WeightsError(f"{what} is no JSON object but a {type(found).__name__}; save it again with model.save")
+    return found
 
 
 CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
@@ -176,9 +226,7 @@ def _tensors(state: Mapping[str, Any], origin: str) -> dict[str, Tensor]:
     foreign = []
     for key, value in state.items():
         try:
-            if not isinstance(key, str):
-                raise TypeError("a key must be a string")
-            out[key] = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(value)
+            out[key] = _tensor(key, value)
         except TypeError:
             foreign.append(f"{key!r} ({type(value).__name__})")
     if foreign:
@@ -188,3 +236,23 @@ def _tensors(state: Mapping[str, Any], origin: str) -> dict[str, Tensor]:
     if broken := not_finite(out):
         raise WeightsError(f"{origin}: NaN or Inf in {some(broken)}; these weights are of no use, fetch others")
     return out
+
+
+def _tensor(key: object, value: Any) -> Tensor:
+    """Returns an entry as a plain CPU tensor.
+
+    Raises:
+        TypeError: it is none, or a view that repeats a small storage, of which a damaged file may claim any size.
+    """
+    if not isinstance(key, str):
+        raise TypeError("a key must be a string")
+    if not isinstance(value, Tensor):
+        if not hasattr(value, "astype"):
+            raise TypeError("expected a tensor or an array")
+        kind = "f8" if value.dtype.kind == "f" and value.dtype.itemsize > 8 else value.dtype.newbyteorder("=")
+        return torch.from_numpy(value.astype(kind, order="C", copy=not value.flags.writeable))
+    if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+        raise TypeError("expected a dense tensor with values")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise TypeError("expected a tensor with a value for each entry")
+    return value.detach().cpu()

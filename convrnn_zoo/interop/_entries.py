@@ -42,7 +42,7 @@ class Entries:
 
     def count(self, pattern: str, words: str) -> int:
         """One more than the largest number in the pattern's first group; that there is none ends the reading."""
-        found = [int(m[1]) for m in self.having(pattern)]
+        found = [int(m[1][:9]) for m in self.having(pattern)]
         if not found:
             self.fail("missing", f"every {words}")
         return min(max(found), len(self.left)) + 1  # a file names no more layers than it has entries

@@ -47,28 +47,35 @@ class Joined:
         bias = self.always_bias or bool(entries.having(rf"{convs}\.bias"))
         inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
         each = len(self.order) // len(self.convs)
-        state: dict[str, Tensor] = {}
+        weights: list[list[Tensor]] = []
+        biases: list[list[Tensor]] = []
         widths: list[int] = []
         kernels: list[tuple[int, ...]] = []
         for layer in range(layers):
-            keys = self.keys(layer)
-            weights = [f"{key}.weight" for key in keys]
-            rows = entries.rows([*weights, *(f"{key}.bias" for key in keys)], each) or each
+            keys = list(self.keys(layer))
+            rows = entries.rows([f"{key}.{end}" for key in keys for end in ("weight", "bias")], each) or each
             width = rows // each
-            _, both, *kernel = entries.shape(weights, 4)
+            _, both, *kernel = entries.shape([f"{key}.weight" for key in keys], 4)
             shape = (rows, widths[-1] + width if layer else both, *kernel)
-            weight = torch.cat([sign * entries.take(f"{key}.weight", shape) for key, sign in keys.items()])
-            weight = reorder(weight, inverse)
-            state |= {f"weight_ih_l{layer}": weight[:, :-width], f"weight_hh_l{layer}": weight[:, -width:]}
-            if bias:
-                value = torch.cat([sign * entries.take(f"{key}.bias", (rows,)) for key, sign in keys.items()])
-                state |= {f"bias_ih_l{layer}": reorder(value, inverse), f"bias_hh_l{layer}": torch.zeros_like(value)}
+            weights.append([entries.take(f"{key}.weight", shape) for key in keys])
+            biases.append([entries.take(f"{key}.bias", (rows,)) for key in keys] if bias else [])
             widths.append(width)
-            kernels.append(tuple(weight.shape[2:]))
-        in_channels = state["weight_ih_l0"].shape[1]
-        if not in_channels and not entries.faults:
+            kernels.append(tuple(weights[-1][0].shape[2:]))
+        in_channels = weights[0][0].shape[1] - widths[0]
+        if in_channels < 1 and not entries.faults:
             entries.fault("of another shape", f"layer 0: {widths[0]} channels of h and none of x")
         entries.done()
+        state: dict[str, Tensor] = {}
+        for layer, width in enumerate(widths):
+            signs = list(self.keys(layer).values())
+            weight, *rest = (
+                reorder(torch.cat([sign * part for sign, part in zip(signs, parts, strict=True)]), inverse)
+                for parts in (weights[layer], biases[layer])
+                if parts
+            )
+            state |= {f"weight_ih_l{layer}": weight[:, :-width], f"weight_hh_l{layer}": weight[:, -width:]}
+            for value in rest:
+                state |= {f"bias_ih_l{layer}": value, f"bias_hh_l{layer}": torch.zeros_like(value)}
         odd_kernels(checkpoint.origin, kernels)
         made = self.kind(in_channels, same_or_list(widths), kernels, layers, bias, batch_first=batch_first,
                          dtype=checkpoint.dtype(), **self.options)  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models import WeightsError, create_model
 from ._entries import Entries, odd_kernels
@@ -90,10 +90,20 @@ def channels_of(entries: Entries, axes: Mapping[str, int], patch_size: int, rank
     return folded // patch_size**2
 
 
+def meta_model(entries: Entries, name: str, sizes: Mapping[str, Any]) -> nn.Module:
+    """Builds a model without values, whose parameters say which shapes entries must have."""
+    try:
+        return create_model(name, **{**sizes, "device": "meta"})
+    except (RuntimeError, OverflowError) as e:  # sizes that no memory has
+        raise WeightsError(
+            f"{entries.origin} has the sizes {dict(sizes)}, which torch cannot build; it is damaged"
+        ) from e
+
+
 def parameters(entries: Entries, name: str, sizes: Mapping[str, Any], *kernels: Sequence[int]) -> dict[str, Tensor]:
-    """Those of the model of these sizes, without values: they say which shapes entries must have, of odd kernels."""
+    """Returns the parameters of a model of these sizes, without values, after a check that its kernels are odd."""
     odd_kernels(entries.origin, kernels)
-    return dict(create_model(name, device="meta", **sizes).state_dict())
+    return dict(meta_model(entries, name, sizes).state_dict())
 
 
 def gather(entries: Entries, links: Sequence[Link], like: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.relugru import Conv2dReLUGRU
-from ..models import create_model
+from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint, some
 from ._entries import Entries, fill
+from ._links import meta_model
 from ._source import Source
 
 logger = logging.getLogger("convrnn_zoo")
@@ -63,53 +64,71 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
     """
     entries = Entries(checkpoint, "dgmr")
     _drop_beside(entries)
-    sizes = _sizes(entries)
-    args: dict[str, Any] = {**sizes, "horizon": horizon, "dtype": checkpoint.dtype()}
-    target = create_model("dgmr", device="meta", **args)
-    state: dict[str, Tensor] = {}
-    for ours, module in target.named_modules():
-        if isinstance(module, Conv2dReLUGRU):
-            taken = folded_gru(entries, MODULES[ours], module)
-        elif isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-            taken = _taken(entries, MODULES[ours], module)
-        else:
-            continue
-        state |= {f"{ours}.{key}": value for key, value in taken.items()}
-    state["latent.4.gamma"] = entries.take("latent_stack.att_block.gamma", (1,))
+    args: dict[str, Any] = {**_sizes(entries), "horizon": horizon, "dtype": checkpoint.dtype()}
+    target = meta_model(entries, "dgmr", args)
+    modules = {k: m for k, m in target.named_modules() if isinstance(m, Conv2dReLUGRU | nn.Conv2d | nn.BatchNorm2d)}
+    for ours, module in modules.items():
+        for key, shape in _shapes(checkpoint, MODULES[ours], module).items():
+            entries.take(key, shape)
+        counter = entries.left.pop(f"{MODULES[ours]}.num_batches_tracked", None)  # which no forward reads
+        if counter is not None and counter.dim():
+            entries.fault("of another shape", f"{MODULES[ours]}.num_batches_tracked {tuple(counter.shape)} for ()")
+    gamma = entries.take("latent_stack.att_block.gamma", (1,))
     entries.done()
+    state = {"latent.4.gamma": gamma}
+    for ours, module in modules.items():
+        state |= {f"{ours}.{key}": value for key, value in module_parameters(checkpoint, MODULES[ours], module).items()}
     return fill(create_model("dgmr", **args), state)
 
 
-def folded_gru(entries: Entries, name: str, layer: Conv2dReLUGRU) -> dict[str, Tensor]:
-    """The parameters of a :class:`Conv2dReLUGRU` of these sizes."""
-    width, below = layer.widths[0], layer.in_channels
-    convs = [folded(entries, f"{name}.{gate}", (width, below + width, *layer.kernels[0])) for gate in GATES]
-    weight, bias = torch.cat([w for w, _ in convs]), torch.cat([b for _, b in convs])
-    return {"weight_ih_l0": weight[:, :below], "weight_hh_l0": weight[:, below:], "bias_ih_l0": bias}
+def _is_normed(name: str, module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and not UNNORMED.fullmatch(name)
 
 
-def folded(entries: Entries, name: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution with a spectral norm, the weight divided as in use."""
-    old = any(key.endswith(".weight_orig") for key in entries.checkpoint.state)
-    stored = "weight_{}" if old else "parametrizations.weight.0._{}"
-    weight = entries.take(f"{name}.{'weight_orig' if old else 'parametrizations.weight.original'}", shape)
-    u = entries.take(f"{name}.{stored.format('u')}", shape[:1])
-    v = entries.take(f"{name}.{stored.format('v')}", (math.prod(shape[1:]),))
+def _normed_keys(checkpoint: ForeignCheckpoint, name: str) -> list[str]:
+    """Returns the keys of a convolution with a spectral norm: weight, u, v and bias."""
+    if any(key.endswith(".weight_orig") for key in checkpoint.state):
+        ends = ("weight_orig", "weight_u", "weight_v", "bias")
+    else:
+        stored = "parametrizations.weight"
+        ends = (f"{stored}.original", f"{stored}.0._u", f"{stored}.0._v", "bias")
+    return [f"{name}.{end}" for end in ends]
+
+
+def _shapes(checkpoint: ForeignCheckpoint, name: str, module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes that the entries of a module must have."""
+    convs = {name: tuple(module.weight.shape)} if _is_normed(name, module) else {}
+    if isinstance(module, Conv2dReLUGRU):
+        width = module.widths[0]
+        convs = {f"{name}.{gate}": (width, module.in_channels + width, *module.kernels[0]) for gate in GATES}
+    if not convs:
+        return {f"{name}.{key}": v.shape for key, v in module.state_dict().items() if v.is_floating_point()}
+    found: dict[str, tuple[int, ...]] = {}
+    for conv, shape in convs.items():
+        shapes = (shape, shape[:1], (math.prod(shape[1:]),), shape[:1])
+        found |= dict(zip(_normed_keys(checkpoint, conv), shapes, strict=True))
+    return found
+
+
+def module_parameters(checkpoint: ForeignCheckpoint, name: str, module: nn.Module) -> dict[str, Tensor]:
+    """Returns the parameters of a module from entries of the right shapes."""
+    if isinstance(module, Conv2dReLUGRU):
+        weights, biases = zip(*(_folded(checkpoint, f"{name}.{gate}") for gate in GATES), strict=True)
+        weight_ih, weight_hh = torch.cat(weights).split([module.in_channels, module.widths[0]], 1)
+        return {"weight_ih_l0": weight_ih, "weight_hh_l0": weight_hh, "bias_ih_l0": torch.cat(biases)}
+    if _is_normed(name, module):
+        return dict(zip(("weight", "bias"), _folded(checkpoint, name), strict=True))
+    counter = {"num_batches_tracked": torch.tensor(0)}
+    return {key: checkpoint.state.get(f"{name}.{key}", counter.get(key)) for key in module.state_dict()}  # type: ignore[misc]
+
+
+def _folded(checkpoint: ForeignCheckpoint, name: str) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of a convolution with a spectral norm, the weight divided as in use."""
+    weight, u, v, bias = (checkpoint.state[key] for key in _normed_keys(checkpoint, name))
     norm = u @ weight.flatten(1) @ v
-    if norm == 0 and not entries.faults:
-        entries.fault("with a spectral norm of zero", name)
-    return weight / norm, entries.take(f"{name}.bias", shape[:1])
-
-
-def _taken(entries: Entries, name: str, module: nn.Conv2d | nn.BatchNorm2d) -> dict[str, Tensor]:
-    if isinstance(module, nn.Conv2d) and not UNNORMED.fullmatch(name):
-        return dict(zip(("weight", "bias"), folded(entries, name, tuple(module.weight.shape)), strict=True))
-    wanted = {key: value for key, value in module.state_dict().items() if value.is_floating_point()}
-    taken = {key: entries.take(f"{name}.{key}", tuple(value.shape)) for key, value in wanted.items()}
-    if isinstance(module, nn.BatchNorm2d):
-        # How many batches it has seen: nothing reads that, and it is no weight.
-        taken["num_batches_tracked"] = entries.left.pop(f"{name}.num_batches_tracked", torch.tensor(0))
-    return taken
+    if norm == 0 or not norm.isfinite():
+        raise WeightsError(f"{checkpoint.origin} has a spectral norm of {float(norm)} for {name}; download it again")
+    return weight / norm, bias
 
 
 def _sizes(entries: Entries) -> dict[str, int]:

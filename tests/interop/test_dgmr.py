@@ -9,8 +9,7 @@ from torch import Tensor
 
 from convrnn_zoo import WeightsError, create_model, interop
 from convrnn_zoo.interop._checkpoint import read
-from convrnn_zoo.interop._entries import Entries
-from convrnn_zoo.interop.dgmr import folded_gru
+from convrnn_zoo.interop.dgmr import module_parameters
 from convrnn_zoo.layers.relugru import Conv2dReLUGRU
 
 from . import dgmr_states
@@ -49,9 +48,7 @@ def test_the_forecast_is_that_of_the_original() -> None:
 
 def test_the_gru_is_that_of_the_original() -> None:
     known, layer = recorded("dgmr_convgru"), Conv2dReLUGRU(6, 5, 3)
-    entries = Entries(read(known.state), "dgmr")
-    layer.load_state_dict(folded_gru(entries, "cell", layer))
-    entries.done()
+    layer.load_state_dict(module_parameters(read(known.state), "cell", layer))
     assert_agree(layer(known.values["x.input"], known.values["x.h0"][None])[0], known.values["y.out"])
 
 
@@ -93,7 +90,7 @@ def test_counts_of_batches_are_kept_where_they_are_and_asked_for_nowhere() -> No
 def test_a_weight_without_a_norm_is_refused() -> None:
     state = dgmr_states.state()
     key = "sampler.conv_1x1.parametrizations.weight.original"
-    with pytest.raises(WeightsError, match=r"with a spectral norm of zero: sampler\.conv_1x1"):
+    with pytest.raises(WeightsError, match=r"spectral norm of 0.*sampler\.conv_1x1"):
         interop.load("dgmr", {**state, key: state[key] * 0})
 
 
