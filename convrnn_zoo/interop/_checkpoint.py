@@ -5,7 +5,6 @@ import json
 import logging
 import mmap
 import os
-import pickle
 import re
 import zipfile
 import zlib
@@ -37,7 +36,7 @@ STRIP = (
 
 
 MAX_INFLATION = 8
-"""Size of a ``.keras`` when unpacked, over its size. Keras does not compress it, and weights shrink by a few percent."""
+"""Size of a file's content in memory over its size. Keras and torch do not compress; tied weights are stored once."""
 MAX_CONFIG = 2**24
 """Bytes of a ``.keras`` file's description of its model."""
 READ_ERRORS = (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -75,14 +74,7 @@ def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "
     state, origin = _unwrapped(found.state, found.origin), found.origin
     if not state:
         raise WeightsError(f"{origin} holds no tensors; save model.state_dict() into it")
-    state = _tensors(state, origin)
-    if (
-        not isinstance(checkpoint, Mapping)
-        and sum(v.nbytes for v in state.values()) > MAX_INFLATION * os.stat(checkpoint).st_size
-    ):
-        raise WeightsError(
-            f"{origin}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
-        )
+    state = _tensors(state, origin, None if isinstance(checkpoint, Mapping) else os.stat(checkpoint).st_size)
     if prefix:
         left = [k for k in state if not k.startswith(prefix)]
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -220,7 +212,7 @@ def _unwrapped(state: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
     return state
 
 
-def _tensors(state: Mapping[str, Any], origin: str) -> dict[str, Tensor]:
+def _tensors(state: Mapping[str, Any], origin: str, file_size: int | None) -> dict[str, Tensor]:
     """Every entry as a finite CPU tensor under a string; what is neither is listed."""
     out: dict[str, Tensor] = {}
     foreign = []
@@ -233,6 +225,10 @@ def _tensors(state: Mapping[str, Any], origin: str) -> dict[str, Tensor]:
         raise WeightsError(
             f"{origin}: expected names of tensors and nothing else, got {some(foreign)}; pass the state dict itself"
         )
+    if file_size is not None and sum(v.nbytes for v in out.values()) > MAX_INFLATION * file_size:
+        raise WeightsError(
+            f"{origin}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
+        )
     if broken := not_finite(out):
         raise WeightsError(f"{origin}: NaN or Inf in {some(broken)}; these weights are of no use, fetch others")
     return out
@@ -242,7 +238,7 @@ def _tensor(key: object, value: Any) -> Tensor:
     """Returns an entry as a plain CPU tensor.
 
     Raises:
-        TypeError: it is none, or a view that repeats a small storage, of which a damaged file may claim any size.
+        TypeError: it is neither a dense tensor nor an array of numbers.
     """
     if not isinstance(key, str):
         raise TypeError("a key must be a string")
@@ -253,6 +249,4 @@ def _tensor(key: object, value: Any) -> Tensor:
         return torch.from_numpy(value.astype(kind, order="C", copy=not value.flags.writeable))
     if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
         raise TypeError("expected a dense tensor with values")
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise TypeError("expected a tensor with a value for each entry")
     return value.detach().cpu()

@@ -4,11 +4,12 @@ import inspect
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
+from ..layers import _checks as check
 from ..models import ConvRNNModel, WeightsError
 from ._checkpoint import ForeignCheckpoint, read, some
 from ._source import OptionError, Recognition, Source
@@ -90,6 +91,7 @@ def load_recognised(
         chosen = likely if likely and likely.source is named else Recognition(named, "it was named", "")
     must = [name for name, asked in _keywords(chosen.source.load).items() if asked]
     _check_options(chosen.source.name, chosen.source.options, must, options)
+    _check_values(options)
     try:
         return chosen.source.load(found, **options), chosen
     except WeightsError as e:
@@ -164,6 +166,34 @@ def _check_options(name: str, known: Iterable[str], asked: Iterable[str], option
         raise WeightsError(f"{name} asks for {', '.join(missing)}, which its weights do not tell; pass it by name")
     if foreign := [o for o in options if o not in known]:
         raise OptionError(f"{name} has no option {', '.join(foreign)}; it has {', '.join(known) or 'none'}")
+
+
+def _sizes(name: str, value: Any) -> None:
+    """Checks one positive int, or one per axis."""
+    check.ntuple(name, value, len(value) if isinstance(value, list | tuple) and value else 1)
+
+
+def _text(name: str, value: Any) -> None:
+    if not isinstance(value, str | None):
+        raise TypeError(f"{name} must be a string, got {check.describe(value)}")
+
+
+OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("patch_size", "horizon", "tau", "ndim", "groups"), check.positive_int),
+    **dict.fromkeys(("batch_first", "go_backwards"), check.boolean),
+    **dict.fromkeys(("stride", "dilation", "strides", "dilation_rate"), _sizes),
+    "dropout": check.probability,
+    "keras_version": lambda name, value: _text(name, str(value)),
+}
+"""Checks of an option's value by its name; any other is a string."""
+
+
+def _check_values(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        try:
+            OPTION_CHECKS.get(name, _text)(name, value)
+        except TypeError as e:
+            raise OptionError(str(e)) from e
 
 
 def _keywords(function: Any) -> dict[str, bool]:

@@ -167,14 +167,16 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> Found:
 
 
 def phydnet(entries: Entries, patch_size: int) -> Found:
-    """PhyDNet, of whose cells, which stand in the file twice, one copy is read."""
+    """PhyDNet. Its files store the cells twice, or once under either name; one copy is read."""
     if patch_size not in (2, 4):
         raise WeightsError(f"{entries.origin}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
     for m in entries.having(CONSTANTS):
         entries.left.pop(m[0])
     for m in entries.having(TWICE):
         first, second = entries.left.get(m[1]), entries.left.pop(m[0])
-        if first is not None and not torch.equal(first, second):
+        if first is None:
+            entries.left[m[1]] = second
+        elif not torch.equal(first, second):
             entries.fault("contradicting", f"{m[0]} and {m[1]}, which are one tensor")
     n = entries.count(r"convcell\.cell_list\.(\d+)\..*", "convcell.cell_list.0.conv.weight, …")
     body, stem, last = "phycell.cell_list.0", "encoder.encoder_E.c1.main.0", "encoder.decoder_D.upc3"

@@ -1,43 +1,45 @@
-"""A forecaster as a network of mlcast: https://github.com/mlcast-community/mlcast"""
+"""Forecasters as networks of mlcast: https://github.com/mlcast-community/mlcast"""
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import _checks as check
-from ..models import Forecaster
+from ..models import EnsembleForecaster, Forecaster
+from .pysteps import whole_number
 
 
 class MLCastNetwork(nn.Module):
     r"""A forecaster with the interface of mlcast's networks, ``forward(x, steps, ensemble_size)``.
 
-    mlcast hands its networks rain as normalised reflectivity: with Marshall and Palmer's relation,
+    mlcast passes rain to its networks as normalised reflectivity. By the relation of Marshall and Palmer it is
 
     .. math::
         x &= \mathrm{clip}(10 \log_{10} a + 10 b \log_{10} R, 0, 60) / 30 - 1
 
-    for a rain rate R in mm/h, so that -1 is dry. A forecaster of rain rates is handed these and its forecast is
-    normalised again. One that does not say what its values mean, such as an untrained one, sees x as it is: train it in
-    mlcast. Maps that the forecaster cannot divide are padded with what is dry, and the forecast is cut back.
+    for a rain rate R in mm/h, so that -1 is dry. A forecaster of rain rates receives rates, and its forecast is
+    normalised again. A forecaster without ``preprocessing``, such as an untrained one, receives x as it is: train it in
+    mlcast. Maps whose size is not a multiple of the forecaster's ``reduction`` are padded with dry pixels, and the
+    forecast is cropped.
 
     Args:
-        model: a forecaster, in mm/h where it says what its values mean (``model.preprocessing``).
-        a, b: of the relation between reflectivity and rain rate, as in mlcast's ``ReflectivityScaling``.
+        model: a forecaster. If it has ``preprocessing``, its unit must be mm/h.
+        a, b: constants of the relation between reflectivity and rain rate, as in mlcast's ``ReflectivityScaling``.
 
     Raises:
-        ValueError: no forecaster, or one in another unit.
+        ValueError: `model` is no forecaster, or forecasts in another unit.
 
     Example:
         >>> import convrnn_zoo
-        >>> network = MLCastNetwork(convrnn_zoo.create_model("convgru_forecaster", hidden_channels=4))
+        >>> network = MLCastNetwork(convrnn_zoo.create_model("convgru_irene", num_blocks=2))
         >>> tuple(network(torch.rand(2, 4, 1, 30, 33), steps=6, ensemble_size=3).shape)
         (2, 6, 3, 30, 33)
     """
 
     num_blocks = 0
-    """mlcast asks for maps that are multiples of two to this power: of any size."""
+    """mlcast requires maps that are multiples of two to this power; here, any size is accepted."""
 
     def __init__(self, model: nn.Module, *, a: float = 200.0, b: float = 1.6) -> None:
         super().__init__()
@@ -53,28 +55,41 @@ class MLCastNetwork(nn.Module):
         self.a, self.b = a, b
 
     def forward(self, x: Tensor, steps: int, ensemble_size: int = 1) -> Tensor:
-        """Frames ``(N, T, C, H, W)`` to ``(N, steps, ensemble_size · C, H, W)``, both normalised as mlcast does.
+        """Forecasts frames ``(N, T, C, H, W)`` as ``(N, steps, ensemble_size · C, H, W)``, both normalised.
 
-        A forecaster has one answer: the members of an ensemble are equal, and their CRPS is the absolute error.
+        As in mlcast, each member of an :class:`~convrnn_zoo.EnsembleForecaster` has its own random noise, and a single
+        forecast (``ensemble_size=1``) has none. Any other forecaster is deterministic: its members are equal, and a
+        warning says so.
         """
-        check.positive_int("ensemble_size", ensemble_size)
+        steps, ensemble_size = whole_number("steps", steps), whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]
+        pads = (0, -width % model.reduction, 0, -height % model.reduction)
+        x = F.pad(x, pads, value=-1.0)  # which is dry, before any encoding
         if values is not None:
             x = values.encode(self.to_rate(x))
-        dry = -1.0 if values is None else 0.0
-        x = F.pad(x, (0, -width % model.reduction, 0, -height % model.reduction), value=dry)
-        y = model(x, horizon=steps)[..., :height, :width]
-        if values is not None:
-            y = self.from_rate(values.decode(y))
-        return y.repeat(1, 1, ensemble_size, 1, 1)
+        if ensemble_size == 1:
+            y = model(x, horizon=steps)
+        elif isinstance(model, EnsembleForecaster):
+            context = model.read(model.check_frames("x", x))
+            members = [model.make(context, steps, model.draw_noise(x, steps)) for _ in range(ensemble_size)]
+            y = torch.cat(members, 2)
+        else:
+            warnings.warn(
+                f"{type(model).__name__} is deterministic: its {ensemble_size} ensemble members are equal, and their "
+                "CRPS is the absolute error",
+                stacklevel=2,
+            )
+            y = model(x, horizon=steps).repeat(1, 1, ensemble_size, 1, 1)
+        y = y[..., :height, :width]
+        return y if values is None else self.from_rate(values.decode(y))
 
     def to_rate(self, x: Tensor) -> Tensor:
-        """Normalised reflectivity as a rain rate in mm/h."""
+        """Converts normalised reflectivity to a rain rate in mm/h."""
         dbz = (x + 1) * 30
         return torch.where(dbz > 0, 10 ** ((dbz - 10 * math.log10(self.a)) / (10 * self.b)), 0)
 
     def from_rate(self, rate: Tensor) -> Tensor:
-        """The way back; what is below 0 dBZ is dry."""
-        driest = 10 ** (-math.log10(self.a) / self.b)  # of 0 dBZ; the logarithm of less has no use
-        dbz = 10 * math.log10(self.a) + 10 * self.b * rate.clamp_min(driest).log10()
+        """Converts a rain rate in mm/h to normalised reflectivity. Less than 0 dBZ is dry."""
+        dry = 10 ** (-math.log10(self.a) / self.b)  # 0 dBZ, to which all that is less is clipped
+        dbz = 10 * math.log10(self.a) + 10 * self.b * rate.clamp_min(dry).log10()
         return dbz.clamp(0, 60) / 30 - 1

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from ..layers import _checks as check
 from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint
 from ._entries import Entries, fill
@@ -30,21 +31,25 @@ def load(
     Args:
         patch_size: pixels of a patch's edge, which the weights do not tell apart from the channels of a frame.
         horizon: frames to forecast when the call does not say; OpenSTL's `aft_seq_length`.
-        tau, cell_mode, model_mode: of a MAU alone; 5, ``"normal"`` and ``"normal"`` by default.
+        tau, cell_mode, model_mode: only for a MAU, which requires all three: its weights have the same names and shapes
+            whatever they are. OpenSTL's configuration for Moving MNIST has 5, ``"normal"`` and ``"normal"``.
     """
-    if not isinstance(patch_size, int) or isinstance(patch_size, bool) or patch_size < 1:
-        raise ValueError(f"patch_size must be a positive whole number, got {patch_size!r}")
     entries = Entries(checkpoint, "openstl")
     kind = next((kind for pattern, kind in KINDS.items() if entries.having(pattern)), lstm)
-    aware = {"tau": tau, "cell_mode": cell_mode, "model_mode": model_mode}
-    if given := [name for name, value in aware.items() if value is not None and kind is not mau]:
-        raise OptionError(f"{', '.join(given)}: options of a MAU, and {checkpoint.origin} is none; leave them out")
+    mau_options = {"tau": tau, "cell_mode": cell_mode, "model_mode": model_mode}
     if kind is mau:
-        modes = {"residual": cell_mode or "normal", "recall": model_mode or "normal"}
-        for mode, value in modes.items():
-            if value not in ("normal", mode):
-                raise ValueError(f"MAU has the modes 'normal' and {mode!r}, got {value!r}")
-        found = mau(entries, patch_size, tau=tau or 5, **{mode: value == mode for mode, value in modes.items()})
+        if missing := [f"{name}=" for name, value in mau_options.items() if value is None]:
+            raise WeightsError(
+                f"{checkpoint.origin} is a MAU, whose weights do not show its {', '.join(missing)}; pass what its "
+                "configuration has (tau, a number of steps; cell_mode, 'normal' or 'residual'; model_mode, 'normal' or "
+                "'recall')"
+            )
+        check.choice("cell_mode", cell_mode, ("normal", "residual"))
+        check.choice("model_mode", model_mode, ("normal", "recall"))
+        modes = {"residual": cell_mode == "residual", "recall": model_mode == "recall"}
+        found = mau(entries, patch_size, tau=tau, **modes)
+    elif given := [name for name, value in mau_options.items() if value is not None]:
+        raise OptionError(f"{', '.join(given)}: options of a MAU, and {checkpoint.origin} is none; leave them out")
     elif kind in UNNORMED and (norms := entries.having(NORM)):
         raise WeightsError(
             f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), which are not read: {UNNORMED[kind]}; train it "
@@ -74,15 +79,15 @@ OPENSTL = Source(
     name="openstl",
     title="OpenSTL, https://github.com/chengtan9907/OpenSTL",
     key=r"(?:cell_list\.\d+\.conv_(?:x|t_next)\.0|cell_list\.\d+\.conv_x\.0\.conv3d|stlstm_layer\.\d+\.conv_x(?:_cc)?\.0|"
-    r"phycell\.cell_list\.0\.(?:F\.conv[12]|convgate))\.weight",
+    r"(?:encoder\.)?phycell\.cell_list\.0\.(?:F\.conv[12]|convgate))\.weight",
     ranks=(4, 5),
     knows="a convolution of one of its cells",
     load=load,
     options={
         "patch_size": "must be given",
         "horizon": "frames to forecast, its aft_seq_length (10)",
-        "tau": "of a MAU, steps that it looks back (5)",
-        "cell_mode": "of a MAU, normal or residual (normal)",
-        "model_mode": "of a MAU, normal or recall (normal)",
+        "tau": "steps that a MAU looks back; must be given for a MAU",
+        "cell_mode": "'normal' or 'residual'; must be given for a MAU",
+        "model_mode": "'normal' or 'recall'; must be given for a MAU",
     },
 )

@@ -1,10 +1,11 @@
-"""A forecaster as a nowcasting method of pysteps: https://pysteps.readthedocs.io"""
+"""Forecasters as nowcasting methods of pysteps: https://pysteps.readthedocs.io"""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..models import Forecaster
@@ -13,23 +14,22 @@ Timesteps = int | Sequence[float]
 
 
 def nowcast_method(model: nn.Module) -> Callable[[Any, Timesteps], Any]:
-    """A function ``forecast(precip, timesteps)`` that fits the methods of :mod:`pysteps.nowcasts`.
+    """Returns a function ``forecast(precip, timesteps)`` with the interface of :mod:`pysteps.nowcasts`.
 
-    It takes `precip`, the latest radar images ``(T, m, n)``, and gives an array ``(timesteps, m, n)``, both in the unit
-    of the model's data, mm/h for rain, and in steps of its minutes. Unlike pysteps' own methods it takes no motion
-    field: the network has its own idea of motion. `timesteps` is a number, or a list of whole numbers that rise. Pixels
-    that are NaN or masked in every image are NaN in the forecast.
+    The function maps `precip`, the latest radar images ``(T, m, n)``, to a forecast ``(timesteps, m, n)``. Both are in
+    the unit of the model's data (mm/h for rain), one time step of the model apart. Unlike the methods of pysteps it
+    takes no motion field. `timesteps` is a number of steps, or an increasing list of whole numbers. Pixels that are NaN
+    or masked in every image are NaN in the forecast.
 
-    pysteps knows its methods by a table that is not open to others, so that ``pysteps.nowcasts.get_method`` does not
-    find this one: call the function where you would call what that returns.
+    ``pysteps.nowcasts.get_method`` has a fixed table of methods and cannot return this one. Call the function where you
+    would call the result of ``get_method``.
 
     Args:
-        model: a forecaster of one channel that says what its values mean (``model.preprocessing``).
+        model: a forecaster of one channel with ``model.preprocessing``.
 
     Raises:
-        ValueError: the model is another, or does not say what its values mean. The function raises it for images of
-            another shape, for values that the unit does not have, such as dB where mm/h are expected, and for steps
-            that are no whole numbers.
+        ValueError: `model` is none, or has no ``preprocessing``. The function raises it for images of another shape or
+            type, for values that the unit does not have, such as dB in place of mm/h, and for invalid `timesteps`.
 
     Example:
         >>> import numpy, convrnn_zoo
@@ -42,32 +42,66 @@ def nowcast_method(model: nn.Module) -> Callable[[Any, Timesteps], Any]:
     values = model.preprocessing
     if values is None:
         raise ValueError(
-            f"this {type(model).__name__} does not say what its values mean; set model.preprocessing = "
-            "convrnn_zoo.Preprocessing(...)"
+            f"this {type(model).__name__} has no preprocessing, which states the unit of its values; set "
+            "model.preprocessing = convrnn_zoo.Preprocessing(...)"
         )
 
     def forecast(precip: Any, timesteps: Timesteps) -> Any:
-        """Images ``(T, m, n)`` to the forecast ``(timesteps, m, n)``; see convrnn_zoo.interop.nowcast_method."""
-        if getattr(precip, "ndim", None) != 3:
-            shape = getattr(precip, "shape", type(precip).__name__)
-            raise ValueError(f"expected the latest radar images (T, m, n), got {shape}; stack them along a first axis")
-        ahead = _lead_steps(timesteps)
-        known = torch.as_tensor(precip).nan_to_num(0)
-        if values.lowest is not None and known.min() < values.lowest:
+        """Forecasts radar images ``(T, m, n)``; see :func:`convrnn_zoo.interop.nowcast_method`."""
+        images, lead_steps = _as_images(precip), _lead_steps(timesteps)
+        lowest = torch.as_tensor(images).nan_to_num(0).min()
+        if values.lowest is not None and lowest < values.lowest:
             raise ValueError(
-                f"expected {values.unit} from {values.lowest:g}, got {known.min():g}; if the images are in dB, "
-                "pysteps.utils.transformation.dB_transform(precip, inverse=True) undoes it"
+                f"expected {values.unit} from {values.lowest:g}, got {lowest:g}; if the images are in dB, convert them "
+                "with pysteps.utils.transformation.dB_transform(precip, inverse=True), and set missing values to NaN"
             )
-        return model.forecast(precip, max(ahead))[[step - 1 for step in ahead]]
+        return model.forecast(images, max(lead_steps))[[step - 1 for step in lead_steps]]
 
     return forecast
 
 
+def _as_images(precip: Any) -> Any:
+    """Returns radar images as a plain array, with NaN where they are masked, whatever is stored under the mask."""
+    images = precip
+    if not isinstance(precip, Tensor):
+        import numpy
+
+        images = numpy.ma.asarray(precip)
+        if images.dtype.kind not in "iuf":
+            raise ValueError(
+                f"expected radar images of numbers, got {images.dtype}; convert them with astype('float32')"
+            )
+        kind = "f4" if images.dtype.kind == "f" or images.mask.any() else images.dtype.newbyteorder("=")
+        images = numpy.ascontiguousarray(images.astype(kind).filled(numpy.nan if kind == "f4" else 0))
+    if images.ndim != 3 or 0 in images.shape:
+        raise ValueError(
+            f"expected the latest radar images (T, m, n), got {tuple(images.shape)}; stack them along a first axis"
+        )
+    return images
+
+
 def _lead_steps(timesteps: Timesteps) -> list[int]:
-    """The steps ahead that are asked for, from 1."""
-    if check.is_int(timesteps):
-        return list(range(1, check.positive_int("timesteps", timesteps) + 1))
-    steps = list(timesteps)  # type: ignore[arg-type]
-    if not steps or any(t != int(t) or t < 1 for t in steps) or sorted(set(steps)) != steps:
-        raise ValueError(f"timesteps must be a number, or whole numbers from 1 that rise, got {timesteps!r}")
-    return [int(t) for t in steps]
+    """Returns the requested lead times, in steps from 1."""
+    if getattr(timesteps, "ndim", None) == 0 or not hasattr(timesteps, "__iter__"):
+        return list(range(1, whole_number("timesteps", timesteps) + 1))
+    steps = [whole_number("timesteps", step) for step in timesteps]  # type: ignore[union-attr]
+    if not steps or sorted(set(steps)) != steps:
+        raise ValueError(f"timesteps must be a number, or a list of whole numbers that increase, got {timesteps!r}")
+    return steps
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Returns a positive whole number, also of a NumPy or torch type or a float such as 3.0, as an int.
+
+    Example:
+        >>> import numpy
+        >>> whole_number("timesteps", numpy.float64(3.0))
+        3
+    """
+    try:
+        number = operator.index(int(value) if not isinstance(value, bool | str) and int(value) == value else value)
+    except (TypeError, ValueError, OverflowError):
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {check.describe(value)}")
+    return number

@@ -126,4 +126,5 @@ Example:
     (1, 2, 1, 8, 8)
 """
 
-register(__name__, "mau", MAU, cfg=FRAME_CFG, doc=_DOC, published=release("mau", 1))
+_CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
+register(__name__, "mau", MAU, cfg=FRAME_CFG, doc=_DOC, published=release("mau", 1, options=_CONFIGURATION))

@@ -10,7 +10,7 @@ from .recorded import Recorded, recorded
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "openstl_predrnnpp": ("predrnn_pp", {"patch_size": 2}),
     "openstl_mim": ("mim", {"patch_size": 2}),
-    "openstl_mau": ("mau", {"patch_size": 1, "tau": 3}),
+    "openstl_mau": ("mau", {"patch_size": 1, "tau": 3, "cell_mode": "normal", "model_mode": "normal"}),
     "openstl_phydnet": ("phydnet", {"patch_size": 4}),
     "openstl_e3dlstm": ("e3d_lstm", {"patch_size": 2}),
 }

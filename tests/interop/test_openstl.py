@@ -87,7 +87,7 @@ def test_what_it_asks_for_and_what_it_refuses() -> None:
         interop.load("openstl", state)
     with pytest.raises(WeightsError, match="16 channels when folded, which are not those of patches of 3×3"):
         interop.load("openstl", state, patch_size=3)
-    with pytest.raises(ValueError, match="patch_size must be a positive whole number"):
+    with pytest.raises(ValueError, match="patch_size must be at least 1"):
         interop.load("openstl", state, patch_size=0)
     with pytest.raises(
         WeightsError, match=r"missing: cell_list\.0\.conv_x\.1\.bias, cell_list\.0\.conv_h\.1\.weight, "

@@ -169,10 +169,33 @@ def test_phydnets_second_copies_must_be_copies() -> None:
         load("openstl_phydnet", {**state, **twice, key: twice[key] + 1})
 
 
+@pytest.mark.parametrize("prefix", ["", "encoder."])
+def test_phydnets_cells_may_be_stored_once_under_either_name(prefix: str) -> None:
+    state = known("openstl_phydnet").state
+    once = {f"{prefix}{k}" if k.startswith(("phycell.", "convcell.")) else k: v for k, v in state.items()}
+    expected = load("openstl_phydnet").state_dict()
+    for source in ("openstl", "auto"):
+        found = interop.load(source, once, patch_size=4).state_dict()
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
 def test_maus_modes() -> None:
     model = load("openstl_mau", cell_mode="residual", model_mode="recall")
     assert model.recall
     assert all(layer.residual for layer in model.layers)
     assert [layer.tau for layer in load("openstl_mau", tau=4).layers] == [4, 4]
-    with pytest.raises(ValueError, match="the modes 'normal' and 'recall', got 'residual'"):
+    with pytest.raises(ValueError, match="model_mode must be one of 'normal', 'recall'"):
         load("openstl_mau", model_mode="residual")
+
+
+@pytest.mark.parametrize("option", ["tau", "cell_mode", "model_mode"])
+def test_a_mau_requires_what_its_weights_do_not_show(option: str) -> None:
+    options = {k: v for k, v in MODELS["openstl_mau"][1].items() if k != option}
+    with pytest.raises(WeightsError, match=f"do not show its {option}="):
+        interop.load("openstl", known("openstl_mau").state, **options)
+
+
+@pytest.mark.parametrize("tau", [0, -1, 2.5, "5", True])
+def test_maus_tau_is_a_positive_whole_number(tau: Any) -> None:
+    with pytest.raises(ValueError, match="tau must be"):
+        load("openstl_mau", tau=tau)

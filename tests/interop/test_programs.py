@@ -42,6 +42,41 @@ def test_masked_pixels_are_unknown_and_stay_so(model, images):
     assert np.isfinite(forecast[:, 5:]).all()
 
 
+@pytest.mark.parametrize("timesteps", [np.int64(3), np.float32(3), np.array(3), torch.tensor(3), 3.0])
+def test_timesteps_may_be_scalars_of_any_number_type(model, images, timesteps):
+    forecast = nowcast_method(model)
+    np.testing.assert_array_equal(forecast(images[:4], timesteps), forecast(images[:4], 3))
+    np.testing.assert_array_equal(forecast(images[:4], np.array([1, 3])), forecast(images[:4], 3)[[0, 2]])
+
+
+def test_values_under_a_mask_are_never_read(model, images):
+    masked = np.ma.masked_array(images[:4].astype("float32"), mask=False)
+    masked[:, :5] = -9999
+    masked[:, :5] = np.ma.masked
+    assert masked.data.min() == -9999
+    expected = np.where(masked.mask, np.nan, masked.data)
+    np.testing.assert_array_equal(nowcast_method(model)(masked, 2), nowcast_method(model)(expected, 2))
+    whole = np.ma.masked_array((10 * images[:4]).astype("int16"), mask=masked.mask)
+    assert np.isnan(nowcast_method(model)(whole, 1)[0, :5]).all()
+
+
+LAYOUTS = {
+    "flipped": lambda x: x[:, ::-1].copy()[:, ::-1],
+    "big-endian": lambda x: x.astype(">f4"),
+    "long double": lambda x: x.astype(np.longdouble),
+    "half": lambda x: x.astype("float16").astype("float64"),
+    "transposed": lambda x: np.asfortranarray(x),
+    "read-only": lambda x: np.frombuffer(x.astype("float32").tobytes(), "float32").reshape(x.shape),
+    "nested lists": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_images_may_be_arrays_of_any_layout(model, images, layout):
+    expected = nowcast_method(model)(images[:4].astype("float16").astype("float32"), 2)
+    np.testing.assert_array_equal(nowcast_method(model)(LAYOUTS[layout](images[:4].astype("float16")), 2), expected)
+
+
 def test_in_place_of_a_method_of_pysteps(model, images):
     """The same loop over methods, with pysteps' own scores."""
     pytest.importorskip("cv2", reason="the extra nowcast")
@@ -71,19 +106,27 @@ def small(name, **kwargs):
 BAD = {
     "two axes": (lambda m, x: nowcast_method(m)(x[0], 1), r"latest radar images \(T, m, n\), got \(42, 50\)"),
     "dB": (lambda m, x: nowcast_method(m)(x - 15, 1), r"expected mm/h from 0, got -15.*in dB.*inverse=True"),
-    "no steps": (lambda m, x: nowcast_method(m)(x, 0), "timesteps must be at least 1"),
-    "half a step": (lambda m, x: nowcast_method(m)(x, [0.5, 1]), "whole numbers from 1 that rise"),
-    "falling": (lambda m, x: nowcast_method(m)(x, [2, 1]), "whole numbers from 1 that rise"),
-    "none": (lambda m, x: nowcast_method(m)(x, []), "whole numbers from 1 that rise"),
+    "no steps": (lambda m, x: nowcast_method(m)(x, 0), "timesteps must be a whole number of at least 1"),
+    "half a step": (lambda m, x: nowcast_method(m)(x, [0.5, 1]), "timesteps must be a whole number"),
+    "falling": (lambda m, x: nowcast_method(m)(x, [2, 1]), "whole numbers that increase"),
+    "none": (lambda m, x: nowcast_method(m)(x, []), "whole numbers that increase"),
+    "a word": (lambda m, x: nowcast_method(m)(x, "3"), "timesteps must be a whole number"),
+    "no number": (lambda m, x: nowcast_method(m)(x, None), "timesteps must be a whole number"),
+    "NaN": (lambda m, x: nowcast_method(m)(x, [np.nan]), "timesteps must be a whole number"),
+    "a truth": (lambda m, x: nowcast_method(m)(x, True), "timesteps must be a whole number"),
+    "words for images": (lambda m, x: nowcast_method(m)(x.astype(str), 1), "radar images of numbers"),
+    "no images": (lambda m, x: nowcast_method(m)(None, 1), "radar images of numbers"),
+    "empty images": (lambda m, x: nowcast_method(m)(x[:0], 1), r"latest radar images \(T, m, n\)"),
+    "mlcast's steps": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), "2"), "steps must be a whole number"),
     "classifier": (lambda m, x: nowcast_method(convrnn_zoo.create_model("convgru2d_1layer")), "forecaster of one"),
     "channels": (lambda m, x: nowcast_method(small("predrnn", in_chans=2)), "forecaster of one channel"),
-    "units": (lambda m, x: nowcast_method(small("predrnn")), "what its values mean"),
+    "units": (lambda m, x: nowcast_method(small("predrnn")), "no preprocessing"),
     "mlcast's classifier": (lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru2d_1layer")), "a forecaster"),
     "mlcast's unit": (
         lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru_forecaster.moving_mnist", pretrained=True)),
         "values are in brightness",
     ),
-    "no member": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), 1, 0), "ensemble_size must be at least"),
+    "no member": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), 1, 0), "ensemble_size must be"),
 }  # fmt: skip
 
 
@@ -109,7 +152,8 @@ def test_rates_are_normalised_as_mlcast_does(model):
 
 def test_trained_weights_forecast_rates(model, images):
     network, x = MLCastNetwork(model), torch.from_numpy(images[None, :4, None]).float()
-    made = network(network.from_rate(x), steps=3, ensemble_size=2)
+    with pytest.warns(UserWarning, match="deterministic"):
+        made = network(network.from_rate(x), steps=3, ensemble_size=2)
     assert made.shape == (1, 3, 2, 42, 50)
     assert torch.equal(made[:, :, 0], made[:, :, 1])
     expected = model.forecast(x, 3)
@@ -135,3 +179,39 @@ def test_a_trained_one_can_be_trained_further(model):
     grads = torch.autograd.grad(made.sum(), list(model.parameters()))
     assert all(g.isfinite().all() for g in grads)
     assert any(g.any() for g in grads)
+
+
+@pytest.fixture
+def irene():
+    """IRENE's network of small size; its encoding of a dry pixel is -1."""
+    torch.manual_seed(0)
+    model = convrnn_zoo.create_model("convgru_irene", num_blocks=2).eval()
+    model.preprocessing = convrnn_zoo.Preprocessing(encoding="dbz", unit="mm/h", step=5.0, lowest=0.0)
+    return model
+
+
+@torch.no_grad()
+def test_maps_are_padded_with_dry_pixels_whatever_the_encoding(irene, model):
+    x = torch.full((1, 3, 1, 9, 10), 0.2)
+    dry = torch.full((1, 3, 1, 12, 12), -1.0)
+    dry[..., :9, :10] = x
+    standardized = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, num_layers=1).eval()
+    standardized.preprocessing = convrnn_zoo.Preprocessing(encoding="standardize", unit="mm/h", mean=(3.0,), std=(2.0,))
+    untrained = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, num_layers=1).eval()
+    for forecaster in (irene, model, standardized, untrained):
+        network = MLCastNetwork(forecaster)
+        torch.testing.assert_close(network(x, 2), network(dry, 2)[..., :9, :10], atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_members_of_an_ensemble_forecaster_differ_by_their_noise(irene):
+    network, x = MLCastNetwork(irene), torch.rand(2, 3, 1, 8, 8) * 2 - 1
+    torch.manual_seed(1)
+    made = network(x, steps=np.int64(2), ensemble_size=3)
+    assert made.shape == (2, 2, 3, 8, 8)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(made[:, :, i], made[:, :, j])
+    torch.manual_seed(1)
+    first = irene(irene.preprocessing.encode(network.to_rate(x)), 2, noise=irene.draw_noise(x, 2))
+    torch.testing.assert_close(made[:, :, :1], network.from_rate(irene.preprocessing.decode(first)))
+    assert torch.equal(network(x, 2), network(x, 2))  # a single forecast has no noise
