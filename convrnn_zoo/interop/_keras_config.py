@@ -57,7 +57,7 @@ def settings(
     """
     given = dict(given)
     version = given.pop("keras_version", checkpoint.version)
-    described = _described(checkpoint, name)
+    described = _described(checkpoint, name, ndim)
     options = {**DEFAULTS, **described, **given}
     if missing := [o for o in ASKED if o not in options]:
         raise WeightsError(
@@ -89,8 +89,9 @@ def settings(
     )
 
 
-def _described(checkpoint: ForeignCheckpoint, name: str) -> dict[str, Any]:
+def _described(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
     """The file's description of the layer; that of a Bidirectional is its layer's, and how it merges."""
+    differing: list[str] = []
     try:
         found = list(_recurrent(checkpoint.config))
         named = [about for about in found if about["config"]["name"] == name]
@@ -102,18 +103,21 @@ def _described(checkpoint: ForeignCheckpoint, name: str) -> dict[str, Any]:
         if named[0]["class_name"] == "Bidirectional":
             inner = config["layer"]["config"]
             back = (config.get("backward_layer") or config["layer"])["config"]
-            if differing := [o for o in (*ASKED, *BUILT) if inner.get(o) != back.get(o)]:
-                raise ValueError(
-                    f"{checkpoint.origin}: the two directions of {name} differ in {', '.join(differing)}, and here "
-                    "they are built alike; convert each as a layer of its own"
-                )
+            differing = [o for o in (*ASKED, *BUILT) if inner.get(o) != back.get(o)]
             config = {**inner, "merge_mode": config["merge_mode"]}
         training = {o: config[o] for o in IN_TRAINING if config.get(o)}
-    except (KeyError, TypeError, AttributeError, RecursionError) as e:
+        for option in ("strides", "dilation_rate"):
+            check.ntuple(option, config.get(option, 1), ndim)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise WeightsError(
             f"{checkpoint.origin}: its description of {name} is not one that Keras writes ({e!r}); save it anew with "
             "model.save, or give its arrays alone with padding= and recurrent_activation="
         ) from e
+    if differing:
+        raise ValueError(
+            f"{checkpoint.origin}: the two directions of {name} differ in {', '.join(differing)}, and here they are "
+            "built alike; convert each as a layer of its own"
+        )
     if training:
         logger.warning("%s: %s has %s, which acts in training; it is left out", checkpoint.origin, name, training)
     return {o: config[o] for o in (*ASKED, *DEFAULTS) if o in config}
@@ -132,15 +136,16 @@ def _recurrent(node: Any) -> Iterator[Mapping[str, Any]]:
 
 def _activation(name: Any, version: str | None) -> str:
     if name == "hard_sigmoid":
-        if version is None:
+        major = re.match(r"\d+", str(version))
+        if major is None:
             raise WeightsError(
                 "hard_sigmoid has the slope 1/5 in Keras 1 and 2 and 1/6 in Keras 3, and the file does not tell which "
                 "wrote it: pass keras_version='2' or '3'"
             )
-        name = f"hard_sigmoid_keras{'3' if int(str(version).split('.')[0]) >= 3 else '2'}"
+        name = f"hard_sigmoid_keras{'3' if int(major[0][:9]) >= 3 else '2'}"
     if name is None:
         name = "linear"
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(a for a in ACTIVATIONS if not a.startswith("hard_sigmoid_"))
         raise ValueError(f"the activation {name!r} is none that can be honoured; those are {known}, hard_sigmoid")
     return name
