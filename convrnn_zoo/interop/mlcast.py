@@ -57,6 +57,8 @@ class MLCastNetwork(nn.Module):
     def forward(self, x: Tensor, steps: int, ensemble_size: int = 1) -> Tensor:
         """Forecasts frames ``(N, T, C, H, W)`` as ``(N, steps, ensemble_size · C, H, W)``, both normalised.
 
+        A trained forecaster reads as many frames as in training, the latest ones.
+
         As in mlcast, each member of an :class:`~convrnn_zoo.EnsembleForecaster` has its own random noise, and a single
         forecast (``ensemble_size=1``) has none. Any other forecaster is deterministic: its members are equal, and a
         warning says so.
@@ -64,7 +66,7 @@ class MLCastNetwork(nn.Module):
         steps, ensemble_size = whole_number("steps", steps), whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]
         pads = (0, -width % model.reduction, 0, -height % model.reduction)
-        x = F.pad(x, pads, value=-1.0)  # which is dry, before any encoding
+        x = F.pad(model.select_inputs(x), pads, value=-1.0)  # which is dry, before any encoding
         if values is not None:
             x = values.encode(self.to_rate(x))
         if ensemble_size == 1:

@@ -17,9 +17,9 @@ def nowcast_method(model: nn.Module) -> Callable[[Any, Timesteps], Any]:
     """Returns a function ``forecast(precip, timesteps)`` with the interface of :mod:`pysteps.nowcasts`.
 
     The function maps `precip`, the latest radar images ``(T, m, n)``, to a forecast ``(timesteps, m, n)``. Both are in
-    the unit of the model's data (mm/h for rain), one time step of the model apart. Unlike the methods of pysteps it
-    takes no motion field. `timesteps` is a number of steps, or an increasing list of whole numbers. Pixels that are NaN
-    or masked in every image are NaN in the forecast.
+    the unit of the model's data (mm/h for rain), one time step of the model apart. It reads as many images as in
+    training, the latest ones, and unlike the methods of pysteps no motion field. `timesteps` is a number of steps, or
+    an increasing list of whole numbers. Pixels that are NaN or masked in every image are NaN in the forecast.
 
     ``pysteps.nowcasts.get_method`` has a fixed table of methods and cannot return this one. Call the function where you
     would call the result of ``get_method``.

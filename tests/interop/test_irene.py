@@ -49,10 +49,10 @@ def test_its_units() -> None:
 def test_forecast_is_in_mm_an_hour_and_its_borders_are_dry(tmp_path: Path) -> None:
     """As the original's wrapper does: what is missing, and what lies beyond the map, is seen as no rain."""
     model = interop.load("irene", recorded("irene").state).eval()
-    rain = 5 * torch.rand(4, 7, 10)
+    rain = 5 * torch.rand(6, 7, 10)
     rain[0, 0, 0] = float("nan")
     made = model.forecast(rain, horizon=3)
-    whole = torch.zeros(4, 8, 12)
+    whole = torch.zeros(6, 8, 12)
     whole[:, :7, :10] = rain.nan_to_num(0)
     seen = (10 * (200 * whole**1.6 + 1e-16).log10()).clamp(0, 60) / 30 - 1
     expected = model(seen[None, :, None], 3)[0, :, 0, :7, :10]

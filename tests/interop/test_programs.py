@@ -173,7 +173,7 @@ def test_an_untrained_model_is_trained_on_what_mlcast_hands_it():
 
 def test_a_trained_one_can_be_trained_further(model):
     network = MLCastNetwork(model)
-    x = torch.full((1, 2, 1, 8, 8), -1.0)
+    x = torch.full((1, 4, 1, 8, 8), -1.0)
     x[..., 2:6, 2:6] = 0.3
     made = network(x, steps=1)
     grads = torch.autograd.grad(made.sum(), list(model.parameters()))
@@ -192,8 +192,8 @@ def irene():
 
 @torch.no_grad()
 def test_maps_are_padded_with_dry_pixels_whatever_the_encoding(irene, model):
-    x = torch.full((1, 3, 1, 9, 10), 0.2)
-    dry = torch.full((1, 3, 1, 12, 12), -1.0)
+    x = torch.full((1, 4, 1, 9, 10), 0.2)
+    dry = torch.full((1, 4, 1, 12, 12), -1.0)
     dry[..., :9, :10] = x
     standardized = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, num_layers=1).eval()
     standardized.preprocessing = convrnn_zoo.Preprocessing(encoding="standardize", unit="mm/h", mean=(3.0,), std=(2.0,))
