@@ -7,30 +7,44 @@ frames that are made in Python are any map-style Dataset of frames ``(T, C, H, W
 """
 
 from .clip_folders import OwnClips
-from .clips import Clip, Clips, Crops, Event, Given
+from .datasets.frame_sequences import (
+    CroppedSequences,
+    CustomSequences,
+    FrameSequence,
+    FrameSequences,
+    Sampling,
+    Window,
+    split_at_gaps,
+    split_in_time,
+)
 from .frames import FRAME_SETS, FrameSet, frames_of
 from .own import ArrayFrames, OwnFrames, VideoFrames
 from .recordings import Labelled, OwnSequences
 from .sequences import DATA_SETS, LabelledSet, sequences_of
 from .sound import read_sound
-from .stores import Sampling
+from .readers import Frames, ReadOptions, open_frames
 
 __all__ = [
     "DATA_SETS",
     "FRAME_SETS",
     "ArrayFrames",
-    "Clip",
-    "Clips",
-    "Crops",
-    "Event",
+    "CroppedSequences",
+    "CustomSequences",
+    "FrameSequence",
+    "FrameSequences",
+    "Frames",
+    "ReadOptions",
+    "Sampling",
+    "Window",
+    "open_frames",
+    "split_at_gaps",
+    "split_in_time",
     "FrameSet",
-    "Given",
     "Labelled",
     "LabelledSet",
     "OwnClips",
     "OwnFrames",
     "OwnSequences",
-    "Sampling",
     "VideoFrames",
     "frames_of",
     "read_sound",

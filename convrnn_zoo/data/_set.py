@@ -5,19 +5,15 @@ from typing import Any
 import torch
 
 from ..models import Preprocessing
-from .clips import Clips
+from .datasets.frame_sequences import FrameSequences
+from .readers import ReadOptions
+from .readers.units import is_rain
 
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """In mm/h."""
-RAIN_UNITS = ("mm/h", "mm h-1", "mm/hr")
 BASELINES = ("last frame", "zero")
 LOG = {"floor": 0.1, "top": 100.0}
 """Of the encoding ``log``, in the unit of the data."""
-
-
-def is_rain(unit: str) -> bool:
-    """Whether a unit is that of rain rates, so that extrapolation and thresholds apply."""
-    return unit in RAIN_UNITS
 
 
 class FrameSource:
@@ -44,7 +40,11 @@ class FrameSource:
     summed_over: int | None = None
     """Pixels of a frame, where others state errors as sums over them."""
 
-    def load(self, path: Any, split: str, inputs: int, horizon: int) -> Clips:
+    def read_options(self) -> ReadOptions:
+        """Returns how files are read, in training and in use."""
+        return ReadOptions(unit=self.unit)
+
+    def load(self, path: Any, split: str, inputs: int, horizon: int) -> FrameSequences:
         """The sequences of ``"train"`` or ``"test"``, of which `inputs` frames are read and `horizon` forecast."""
         raise NotImplementedError(f"{type(self).__name__} must read its files")
 
@@ -53,7 +53,7 @@ class FrameSource:
         """Names of the forecasts without a model that an evaluation compares with."""
         return (*BASELINES, "extrapolation") if is_rain(self.unit) else BASELINES
 
-    def preprocessing(self, train: Clips | None, inputs: int, horizon: int, activation: str = "none") -> Preprocessing:
+    def preprocessing(self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none") -> Preprocessing:
         """The way from these frames to what a model sees, its constants found in the training split."""
         lowest, highest = self.bounds
         facts: dict[str, Any] = {
@@ -66,14 +66,22 @@ class FrameSource:
         if self.encode == "standardize":
             if train is None:
                 raise ValueError(f"{self.title}: mean and std are found in the training split; pass it")
-            values = train.fixed(min(len(train), 256)).double().transpose(0, 2).flatten(1)  # (C, all others)
-            known = torch.isfinite(values)
-            count = known.sum(1)
-            mean = values.nan_to_num(0).sum(1) / count
-            std = ((values - mean[:, None]).nan_to_num(0).square().sum(1) / count).sqrt()
+            mean, std = mean_and_std(train)
             if not bool((std > 0).all()):
                 raise ValueError(
                     f'{self.title}: a channel of the training split has one value alone; encode = "none" takes it'
                 )
             facts |= {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
         return Preprocessing(**facts, lowest=lowest, highest=highest)
+
+
+def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns mean and standard deviation of each channel over `n` sequences, of which a few are read at a time."""
+
+    def total(change: Any) -> torch.Tensor:
+        parts = (sequences.read(part).double().transpose(0, 2).flatten(1) for part in sequences.fixed_samples(n).split(8))
+        return torch.stack([change(part).sum(1) for part in parts]).sum(0)
+
+    count = total(torch.isfinite)
+    mean = total(lambda x: x.nan_to_num(0)) / count
+    return mean, (total(lambda x: (x - mean[:, None]).nan_to_num(0).square()) / count).sqrt()

@@ -13,7 +13,7 @@ from .._extras import need
 from ..models import LogMel
 from ._entries import entry
 from .arrays import BROKEN
-from .pictures import ALL, PICTURES, VIDEO_READERS, fitted, read_folder
+from .readers.images import ALL, IMAGES, VIDEO_READERS, fitted, read_folder
 from .recordings import OwnSequences, Recording
 
 SUFFIXES = (*VIDEO_READERS, ".npy")
@@ -131,7 +131,7 @@ class OwnClips(OwnSequences):
         found = []
         for folder in sorted(p for p in path.iterdir() if visible_folder(p)) if path.is_dir() else ():
             inside = sorted(folder.iterdir())
-            if any(p.suffix.lower() in PICTURES for p in inside):
+            if any(p.suffix.lower() in IMAGES for p in inside):
                 raise ValueError(f"{folder} holds pictures; put those of each clip into a folder of its own within it")
             clips = [p for p in inside if visible_folder(p) or p.suffix.lower() in SUFFIXES]
             if not clips:

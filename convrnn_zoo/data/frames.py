@@ -8,10 +8,11 @@ from typing import Any
 
 from . import _entries
 from ._set import RAIN_THRESHOLDS, FrameSource
-from .clips import Clips
+from .datasets.frame_sequences import CroppedSequences, FrameSequences, Sampling, split_in_time
 from .moving import load_moving
 from .own import OWN_FRAMES
-from .radar import load_rain
+from .readers import COARSEN, ReadOptions
+from .readers.radar import RADAR_FORMATS, read_events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class FrameSet(FrameSource):
     license: str
     where: str
     """One line on how a user gets the data."""
-    reader: Callable[[Path, str, int, int, str], Clips]
+    reader: Callable[[Path, str, int, int, str], FrameSequences]
     split_words: str
     unit: str = ""
     step: float | None = None
@@ -33,7 +34,11 @@ class FrameSet(FrameSource):
     bounds: tuple[float | None, float | None] = (0.0, 1.0)
     summed_over: int | None = 64 * 64
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
+    def read_options(self) -> ReadOptions:
+        """See :class:`FrameSource`."""
+        return ReadOptions(unit=self.unit, coarsen=COARSEN)
+
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """See :class:`FrameSource`.
 
         Raises:
@@ -42,6 +47,22 @@ class FrameSet(FrameSource):
         if path is None:
             raise FileNotFoundError(f"no directory of the data given; pass --data DIR: {self.where}")
         return self.reader(path, split, inputs, horizon, self.where)
+
+
+def load_rain(directory: Path, split: str, inputs: int, horizon: int, where: str) -> CroppedSequences:
+    """Returns crops of 128×128 km at 2 km of every event below a directory; its last third in time is the test split.
+
+    Raises:
+        FileNotFoundError: the directory holds no radar file; `where` says how to get them.
+    """
+    events = read_events(directory, COARSEN)
+    if not events:
+        patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
+        raise FileNotFoundError(f"no file {patterns} below {directory}; {where}")
+    parts = [split_in_time(e, split, inputs) for e in events]
+    return CroppedSequences.search(
+        parts, inputs + horizon, 64, 8, Sampling(known=1.0, wet=0.05), flip=split == "train"
+    )
 
 
 _moving = partial(

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ._unpack import read_unpacked
-from .clips import Clip, Clips
+from .datasets.frame_sequences import FrameSequence, FrameSequences
+from .readers.files import read_unpacked
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 TEST_SEED, TEST_SEQUENCES = 0, 10_000
@@ -33,7 +33,7 @@ def read_idx(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
 
 
-class MovingDigits(Clips):
+class MovingDigits(FrameSequences):
     """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
 
     The position of an image is a point of the unit square, the range in which it can move. It starts anywhere and
@@ -61,23 +61,24 @@ class MovingDigits(Clips):
         if images.dim() != 3 or not len(images) or max(images.shape[1:]) > size:
             raise ValueError(f"expected images (N, h, w) of at most {size}×{size} pixels, got {tuple(images.shape)}")
         self.images, self.length, self.count, self.size, self.step = images, length, count, size, step
+        self._test: Tensor | None = None
 
     def __len__(self) -> int:
         return TEST_SEQUENCES
 
-    def __getitem__(self, index: int) -> Clip:
+    def __getitem__(self, index: int) -> FrameSequence:
         """One of those that every evaluation sees; there are as many as in the published test file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
-        frames = self.read(self.sample(index + 1, torch.Generator().manual_seed(TEST_SEED))[-1:])[0]
-        return Clip(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
+        frames = self.read(self.fixed_samples(TEST_SEQUENCES)[index][None])[0]
+        return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Which images, where they begin and whither they move: ``(n, count, 4)`` in [0, 1)."""
         return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """See :meth:`Clips.read`."""
+        """See :meth:`FrameSequences.read`."""
         n, length = len(sampled), self.length
         chosen, x, y, angle = sampled.unbind(-1)
         which = (chosen * len(self.images)).long()
@@ -93,9 +94,11 @@ class MovingDigits(Clips):
             frames[(*at, rows, columns)] = torch.maximum(frames[(*at, rows, columns)], image)
         return frames.unsqueeze(2).float() / 255
 
-    def fixed(self, n: int) -> Tensor:
-        """The first `n` of the sequences that every evaluation sees; their length only cuts them."""
-        return self.draw(n, torch.Generator().manual_seed(TEST_SEED))
+    def fixed_samples(self, n: int) -> Tensor:
+        """Returns the first `n` of the sequences that every evaluation uses, of any length."""
+        if self._test is None:
+            self._test = self.sample(TEST_SEQUENCES, torch.Generator().manual_seed(TEST_SEED))
+        return self._test[:n]
 
     def _path(self, place: Tensor, speed: Tensor, length: int) -> Tensor:
         """Places ``(N, count, length)`` in [0, 1] along one axis."""

@@ -1,19 +1,32 @@
 """Kinds of frames of one's own: arrays and videos, as a recipe's table ``[data]`` tells of them."""
 
+import dataclasses
 import fnmatch
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from . import _entries
 from ._entries import entry
-from ._set import LOG, RAIN_THRESHOLDS, FrameSource, is_rain
-from .arrays import KINDS as ARRAYS
-from .arrays import STORE, read_event
-from .clips import Clips, Crops, Event, cut_at_gaps, part_of
-from .pictures import PICTURES, VIDEO_READERS, clips_below, resized
-from .stores import load_store
+from ._set import LOG, RAIN_THRESHOLDS, FrameSource
+from .datasets.checks import check_files
+from .datasets.frame_sequences import (
+    CroppedSequences,
+    FrameSequences,
+    Sampling,
+    Window,
+    split_at_gaps,
+    split_in_time,
+)
+from .datasets.windows import MAX_WINDOWS, read_windows
+from .readers import READERS, STORE, Frames, ReadOptions, list_files, open_frames
+from .readers.images import IMAGES, VIDEO_READERS, clips_below
+from .readers.units import is_rain
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +40,7 @@ def given(path: Path | None, name: str) -> Path:
     if path is None:
         raise FileNotFoundError(f"no data given for {name}; pass --data FILE or DIR")
     if not path.exists():
-        raise FileNotFoundError(f"{path} is not there; --data takes the file or the directory of {name}")
+        raise FileNotFoundError(f"{path} does not exist; --data takes the file or the directory of {name}")
     return path
 
 
@@ -71,7 +84,7 @@ class OwnFrames(FrameSource):
     name: str = entry(filled=True)
     license: str = entry("")
     url: str = entry("")
-    task: str = entry("video prediction", filled=True)
+    task: str = entry("")
     unit: str = entry("")
     step: float | None = entry(None, above=0)
     encode: str = entry("none", one_of=("none", "log", "standardize"))
@@ -89,10 +102,16 @@ class OwnFrames(FrameSource):
 
     def __post_init__(self) -> None:
         _entries.check(self, "data.")
-        if is_rain(self.unit) and not self.thresholds:
+        rain = is_rain(self.unit)
+        if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
-            if self.task == "video prediction":
-                object.__setattr__(self, "task", "precipitation nowcasting")
+        if not self.task:
+            object.__setattr__(self, "task", "precipitation nowcasting" if rain else "video prediction")
+        if self.wet and not (rain or self.thresholds or not self.unit):
+            raise ValueError(
+                f"the recipe's data.wet needs data.thresholds for the unit {self.unit!r}: a pixel is wet from the "
+                "lowest threshold on"
+            )
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -120,62 +139,94 @@ class OwnFrames(FrameSource):
         """Pixels from where a crop may begin to where the next may."""
         return self.stride or max(1, (self.crop or 8) // 8)
 
-    def events(self, path: Path) -> list[Event]:
-        """Every file at a path as an event."""
-        raise NotImplementedError(f"{type(self).__name__} must read its files")
+    @property
+    def sampling(self) -> Sampling:
+        """Conditions that the windows of this data must meet."""
+        dry = is_rain(self.unit) or not self.thresholds
+        return Sampling(known=self.known, wet=self.wet, threshold=0.1 if dry else min(self.thresholds))
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
-        """See :class:`FrameSource`.
+    def open(self, path: Path) -> list[Frames]:
+        """Opens every file at a path, by :meth:`~FrameSource.read_options`; those of a format that is read lazily are."""
+        raise NotImplementedError(f"{type(self).__name__} must implement open")
+
+    def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
+        """Returns the size of the sequences that are cut from files.
 
         Raises:
-            FileNotFoundError: there is no such path, or no file of the kind.
-            ValueError: a file is broken, sizes differ, or no sequence is long enough.
+            ValueError: the files differ in size, or are smaller than the crop.
         """
-        path = given(path, self.name)
-        events = self.events(path)
-        sizes = {tuple(e.frames.shape[2:] if self.crop is None else ()) for e in events}
-        if len(sizes) > 1 or len({e.frames.shape[1] for e in events}) > 1:
-            listed = ", ".join(f"{e.name} {'×'.join(map(str, e.frames.shape[1:]))}" for e in events[:6])
+        if len({f.size if self.crop is None else () for f in files}) > 1 or len({f.channels for f in files}) > 1:
+            listed = ", ".join(f"{f.name} {'×'.join(map(str, (f.channels, *f.size)))}" for f in files[:6])
             raise ValueError(
                 f"{path}: expected frames of one size (C×H×W), got {listed}; give data.crop in the recipe, or files of "
                 "one size"
             )
-        if self.crop and (small := [e for e in events if min(e.frames.shape[-2:]) < self.crop]):
+        if self.crop and (small := [f for f in files if min(f.size) < self.crop]):
             raise ValueError(
-                f"{path}: frames of {small[0].name} are {'×'.join(map(str, small[0].frames.shape[-2:]))}, smaller than "
+                f"{path}: frames of {small[0].name} are {'×'.join(map(str, small[0].size))}, smaller than "
                 f"data.crop = {self.crop}; make the crop smaller, or move the file away"
             )
+        height, width = (self.crop, self.crop) if self.crop else files[0].size
+        return Window(length, height, width, self.distance)
+
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
+        """See :class:`FrameSource`.
+
+        Raises:
+            FileNotFoundError: there is no such path, or no file of the kind.
+            ValueError: a file is damaged or of another unit, sizes differ, or no sequence is long enough.
+        """
+        path = given(path, self.name)
+        files = self.open(path)
+        length = inputs + horizon
+        window = self.window(path, files, length)
+        check_files(files, self.unit, self.lowest, self.highest)
+        slow = any(f.path.suffix.lower() == STORE for f in files)
+        options = {"flip": self.turn and split == "train", "step": self.step, "slow": slow}
         if self.split != "time":
-            names = [e.name for e in events]
             try:
-                events = [events[i] for i in in_parts(names, self.split, split)]
+                files = [files[i] for i in in_parts([f.name for f in files], self.split, split)]
             except ValueError as e:
                 raise ValueError(f"{path}: {e}") from e
-        parts = [p for e in events for p in self.whole_parts(e)]
-        if self.split == "time":
-            parts = [part_of(p, split, inputs) for p in parts]
-        turn = self.turn and split == "train"
+        elif windows := getattr(self, "windows", ""):
+            return self.listed(files, path.parent / windows, window, split, inputs, options)
+        else:
+            files = [split_in_time(f, split, inputs) for f in files]
+        parts = []
+        for frames in files:
+            found = split_at_gaps(frames, self.step)
+            parts += found
+            if len(found) > 1:
+                log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(found) - 1)
         try:
-            return Crops(parts, inputs + horizon, self.crop, self.distance, self.wet, self.known, turn)
+            return CroppedSequences.search(
+                parts, length, self.crop, self.distance, self.sampling, MAX_WINDOWS if slow else math.inf, **options
+            )
         except ValueError as e:
             raise ValueError(f"{path}: the {split} part: {e}") from e
 
-    def whole_parts(self, event: Event) -> list[Event]:
-        """The parts of an event without a gap in time; the log tells of gaps.
-
-        Raises:
-            ValueError: its step is another than the recipe's.
-        """
-        parts = cut_at_gaps(event, self.step)
-        if self.step and 1 < len(parts) == len(event.frames):
-            steps = sorted({round(b - a, 3) for a, b in zip(event.times, event.times[1:], strict=False)})  # type: ignore[operator]
+    def listed(
+        self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
+    ) -> CroppedSequences:
+        """Returns the sequences at the windows of a file, which ``convrnn-zoo windows`` wrote for one Zarr store."""
+        if len(files) > 1 or not options["slow"]:
+            raise ValueError(f"{path}: data.windows is for one {STORE} store; leave it out for other files")
+        (frames,) = files
+        places = read_windows(path)
+        top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
+        if len(places) and not bool(((places >= 0) & (places <= top)).all()):
             raise ValueError(
-                f"{event.name}: frames are {', '.join(f'{s:g}' for s in steps[:3])} minutes apart and the recipe's "
-                f"data.step is {self.step:g}; correct one of them"
+                f"{path}: windows of {window.length} frames of {window.height}×{window.width} pixels reach "
+                f"beyond the store, {tuple(frames.array.shape)}; list them again with this recipe"
             )
-        if len(parts) > 1:
-            log.warning("%s: time has %d gaps; no sequence reaches over one", event.name, len(parts) - 1)
-        return parts
+        cut, t = round(len(frames) * 2 / 3), places[:, 0]
+        chosen = places[t + window.length <= cut] if split == "train" else places[t + inputs >= cut]
+        if not len(chosen):
+            raise ValueError(
+                f"{path}: no window of {window.length} frames is in the {split} part, before or after frame {cut}; give "
+                "a longer store, shorter sequences, or more windows"
+            )
+        return CroppedSequences(files, window, torch.cat([torch.zeros(len(chosen), 1).long(), chosen], 1), **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,26 +246,24 @@ class ArrayFrames(OwnFrames):
     missing: float | None = entry(None)
     windows: str = entry("")
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
-        """See :class:`OwnFrames`; a ``.zarr`` store is read lazily."""
-        if path is not None and path.suffix == STORE and path.exists():
-            return load_store(self, path, split, inputs, horizon)
-        if self.windows:
-            raise ValueError(f"{path}: the recipe's data.windows is for a {STORE} store; leave it out for other files")
-        return super().load(path, split, inputs, horizon)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.windows and self.split != "time":
+            raise ValueError('the recipe\'s data.windows needs split = "time"')
 
-    def events(self, path: Path) -> list[Event]:
-        """See :class:`OwnFrames`."""
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in ARRAYS)
+    def read_options(self) -> ReadOptions:
+        """See :class:`FrameSource`."""
+        return ReadOptions(variable=self.key, fill_value=self.missing, unit=self.unit)
+
+    def open(self, path: Path) -> list[Frames]:
+        """See :class:`OwnFrames`; Zarr stores are read lazily."""
+        files = list_files(path, tuple(READERS)) if path.is_dir() else [path]
         if not files:
-            raise FileNotFoundError(f"{path} holds no file of {', '.join(ARRAYS)}")
-        events = []
-        for file in files:
-            event = read_event(file, self.key, self.missing, self.step)
-            name = file.name if path.is_file() else str(file.relative_to(path))
-            frames = event.frames if event.frames.dim() == 4 else event.frames[:, None]
-            events.append(event._replace(frames=frames.float(), name=name))
-        return events
+            raise FileNotFoundError(f"{path} holds no file of {', '.join(READERS)}")
+        opened = [open_frames(file, self.read_options()) for file in files]
+        names = [file.name if file == path else str(file.relative_to(path)) for file in files]
+        lazy = [f if f.path.suffix.lower() == STORE else f.load() for f in opened]
+        return [dataclasses.replace(f, name=name) for f, name in zip(lazy, names, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,19 +290,18 @@ class VideoFrames(OwnFrames):
         if len(self.size) not in (0, 2):
             raise ValueError(f"the recipe's data.size must be a height and a width, got {list(self.size)}")
 
-    def events(self, path: Path) -> list[Event]:
+    def read_options(self) -> ReadOptions:
+        """See :class:`FrameSource`."""
+        return ReadOptions(unit=self.unit, channels=self.channels, size=self.size)
+
+    def open(self, path: Path) -> list[Frames]:
         """See :class:`OwnFrames`."""
         found = clips_below(path)
         if not found:
-            raise FileNotFoundError(f"{path} holds no {', '.join((*VIDEO_READERS, *PICTURES))}")
-        events = []
-        for file, read in found.items():
-            frames = read(file, self.channels)
-            if self.size:
-                frames = resized(frames, (self.size[0], self.size[1]))
-            name = file.name if file == path else str(file.relative_to(path))
-            events.append(Event(frames, [i * (self.step or 1.0) for i in range(len(frames))], name))
-        return events
+            raise FileNotFoundError(f"{path} holds no {', '.join((*VIDEO_READERS, *IMAGES))}")
+        names = [file.name if file == path else str(file.relative_to(path)) for file in found]
+        opened = [open_frames(file, self.read_options()) for file in found]
+        return [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
 
 
 OWN_FRAMES: dict[str, type[OwnFrames]] = {"frames": ArrayFrames, "video": VideoFrames}

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
-from .radar import COARSEN, STEP, check_steps, read_fmi, time_of
+from .readers.radar import COARSEN, STEP, check_steps, read_fmi, time_of
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.clips import part_of
+from ..data import split_in_time
 from ..data.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
-from ..data.radar import COARSEN, STEP, read_events
+from ..data.readers.radar import COARSEN, STEP, read_events
 from ..data.rain_events import EVENTS, TEST_DAYS, load_event
 from ..models import Weights
 from ..models._exceedance import THRESHOLDS
@@ -52,7 +52,7 @@ class Batch(NamedTuple):
 
 def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[CodedEvent]]:
     """MRMS, KNMI and FMI below a directory, at 2 km: of MRMS a part of the map, of the others a part in time
-    (:func:`~convrnn_zoo.data.clips.part_of`); the days of the test are left out.
+    (:func:`~convrnn_zoo.data.split_in_time`); the days of the test are left out.
 
     Raises:
         FileNotFoundError: neither is there.
@@ -61,7 +61,7 @@ def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[Co
     found = {
         "mrms": [CodedEvent(codes[..., left:right].contiguous(), minutes) for codes, minutes in read_mrms(directory)],
         "europe": [
-            CodedEvent(code_of_rate(part_of(event, split, inputs).frames), STEP.total_seconds() / 60)
+            CodedEvent(code_of_rate(split_in_time(event, split, inputs).read()[:, 0]), STEP.total_seconds() / 60)
             for event in read_events(directory, COARSEN)
             if not {f"{time:%Y-%m-%d}" for time in event.times} & {day.isoformat() for day in TEST_DAYS}
         ],

@@ -1,0 +1,1 @@
+"""Datasets of frame sequences and labelled sequences."""

@@ -1,0 +1,64 @@
+"""Lists of the windows of a Zarr store, as CSV files: chosen once by importance, read by training."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..._extras import need
+from ..._whole import whole
+from ..readers import Frames
+from .frame_sequences import Sampling, Window, find_windows, split_at_gaps
+
+COLUMNS = ("t", "x", "y")
+"""Order in which other programs, such as mlcast, read the columns."""
+MAX_WINDOWS = 2_000_000
+"""Windows of a store that are held without a file."""
+IMPORTANCE = Sampling(least=2e-4, scale=0.1)
+
+
+def list_windows(
+    frames: Frames, window: Window, sampling: Sampling, step: float | None = None, seed: int = 0
+) -> Iterator[Tensor]:
+    """Yields the windows that are sampled, ``(M, 3)`` of t, y, x; none reaches over a gap in time."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in split_at_gaps(frames, step):
+        yield from find_windows(part, window, sampling, generator)
+
+
+def write_windows(found: Iterator[Tensor], path: Path) -> int:
+    """Writes windows as CSV, atomically; returns their number."""
+    count = 0
+    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for part in found:
+            writer.writerows(part[:, [0, 2, 1]].tolist())
+            count += len(part)
+    return count
+
+
+def read_windows(path: Path) -> Tensor:
+    """Reads the windows ``(M, 3)`` of t, y, x from a CSV file with columns of these names, in any order.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is of another format.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; `convrnn-zoo windows RECIPE --data STORE` writes it")
+    numpy = need("numpy", "cli")
+    try:
+        with path.open(encoding="utf-8") as file:
+            columns = file.readline().strip().split(",")
+            if sorted(columns) != sorted(COLUMNS):
+                raise ValueError(f"expected a first line {','.join(COLUMNS)}, got {','.join(columns)[:60]!r}")
+            lines = [line for line in file if line.strip()]
+        rows = numpy.loadtxt(lines, dtype="int64", delimiter=",", ndmin=2) if lines else numpy.empty((0, 3), "int64")
+        if rows.shape[1] != len(COLUMNS):
+            raise ValueError(f"expected three whole numbers in a line, got {rows.shape[1]}")
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}; write it again with `convrnn-zoo windows`") from e
+    return torch.from_numpy(rows[:, [columns.index(name) for name in ("t", "y", "x")]])

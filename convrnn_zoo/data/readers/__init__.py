@@ -1,0 +1,71 @@
+"""Readers of frames: every file that training, evaluation and prediction read is opened here.
+
+:func:`open_frames` opens one file, :func:`open_files` what a user names on the command line. Both return
+:class:`Frames`: frames with their times and their unit, decoded when they are read, by the same
+:class:`ReadOptions` in training and in use. A format is added by a module with a function
+``(path, options) -> Frames`` and a line in :data:`READERS`.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .base import Frames, ReadOptions, check_numbers
+from .files import FileError, list_files, natural_key
+from .hdf5 import open_hdf5
+from .images import VIDEO_READERS, clips_below, open_clip
+from .numpy import open_npy, open_npz
+from .radar import COARSEN, find_composites, is_radar, open_composites
+from .zarr import open_zarr
+
+STORE = ".zarr"
+READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
+    ".npy": open_npy, ".npz": open_npz, **dict.fromkeys((".h5", ".hdf5", ".nc", ".nc4"), open_hdf5), STORE: open_zarr,
+}  # fmt: skip
+"""Readers of arrays of frames by the suffix of the file."""
+SUFFIXES = (*READERS, *VIDEO_READERS)
+"""Suffixes of files that hold several frames; radar files hold one."""
+
+
+def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
+    """Opens the frames of a file, a Zarr store or a folder of images.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        FileError: the format is unknown, the file is damaged or holds no frames, or its unit cannot be converted.
+        ImportError: the package that reads the format is not installed.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if (open_array := READERS.get(path.suffix.lower())) is not None:
+        return open_array(path, options)
+    if path in clips_below(path):
+        return open_clip(path, options)
+    raise FileError(f"{path}: unknown format; frames are stored in {', '.join(SUFFIXES)} or a folder of images")
+
+
+def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
+    """Opens what a user names: one file or folder of frames, or radar files or a folder of them.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        FileError: as :func:`open_frames`; also if several files are given that are not radar files.
+    """
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+    first = paths[0]
+    if len(paths) == 1 and not is_radar(first):
+        is_folder = first.is_dir() and first.suffix.lower() not in READERS
+        composites = [found for found in find_composites(first) if found] if is_folder else []
+        if not composites or first in clips_below(first):
+            return open_frames(first, options)
+        paths = composites[0]
+    if any(path.suffix.lower() in SUFFIXES and not is_radar(path) for path in paths):
+        raise FileError(f"expected one file of {', '.join(SUFFIXES)}, or radar files, got {len(paths)} files")
+    return open_composites(paths, options)
+
+
+__all__ = [
+    "COARSEN", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "check_numbers", "list_files",
+    "natural_key", "open_files", "open_frames",
+]  # fmt: skip

@@ -1,0 +1,213 @@
+"""Frames of one source, decoded when they are read: the class that every reader returns."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._extras import need
+from .cf import Packing, decode_times, scalar
+from .files import FileError, reading
+from .units import conversion
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """Options that decide which values a file gives. A recipe states them, and training and `predict` use the same.
+
+    Args:
+        variable: name of the array in a file of several.
+        fill_value: number that stands for a missing value, next to NaN and what the file states.
+        unit: unit to convert values to; None leaves them in the unit of the file. ``""`` is brightness from 0 to 1.
+        channels: 1 to read images as grey, 3 as RGB.
+        size: height and width that images are resized to.
+        coarsen: edge in pixels of the blocks of a radar composite that are averaged.
+    """
+
+    variable: str = ""
+    fill_value: float | None = None
+    unit: str | None = None
+    channels: int = 1
+    size: tuple[int, ...] = ()
+    coarsen: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frames:
+    """Frames ``(T, H, W)`` or ``(T, C, H, W)`` in order of time, which :meth:`read` decodes.
+
+    Args:
+        path: the file, for errors.
+        array: array of stored numbers; NumPy's, or one that reads a file when it is sliced.
+        times: time of each frame in minutes, a float64 array; None if the file does not state times.
+        is_dated: whether `times` are counted since 1970 (UTC), and not since an arbitrary beginning.
+        unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
+        labels: text for the frames from the first one on, such as times of the day.
+        packing, fill_value: how stored numbers become values.
+        is_bytes: whether the stored numbers are brightness from 0 to 255.
+        factor, shift: conversion from the unit of the file to `unit`.
+        name: short name for messages.
+    """
+
+    path: Path
+    array: Any
+    times: Any = None
+    is_dated: bool = False
+    unit: str | None = None
+    labels: tuple[str, ...] = ()
+    packing: Packing = field(default_factory=Packing)
+    fill_value: float | None = None
+    is_bytes: bool = False
+    factor: float = 1.0
+    shift: float = 0.0
+    name: str = ""
+    start: int = 0
+    stop: int | None = None
+
+    def __len__(self) -> int:
+        return (self.array.shape[0] if self.stop is None else self.stop) - self.start
+
+    @property
+    def channels(self) -> int:
+        """Channels of a frame."""
+        return 1 if len(self.array.shape) == 3 else self.array.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        return tuple(self.array.shape[-2:])
+
+    @property
+    def step(self) -> float | None:
+        """Most frequent distance in minutes of two frames; None without times."""
+        if self.times is None or len(self.times) < 2:
+            return None
+        return float(torch.as_tensor(self.times).diff().round(decimals=6).mode().values)
+
+    def between(self, start: int, stop: int | None = None) -> "Frames":
+        """Returns the frames from `start` to before `stop`, which are read no earlier."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        times = None if self.times is None else self.times[start:stop]
+        return dataclasses.replace(
+            self, times=times, labels=self.labels[start:], start=self.start + start, stop=self.start + stop
+        )
+
+    def read(
+        self, start: int = 0, stop: int | None = None, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> Tensor:
+        """Returns frames as a new float32 tensor ``(T, C, H, W)``, NaN where values are missing.
+
+        Raises:
+            FileError: the file is damaged.
+        """
+        start, stop, _ = slice(start, stop).indices(len(self))
+        time = slice(self.start + start, self.start + stop)
+        middle = (slice(None),) if len(self.array.shape) == 4 else ()
+        with reading(self.path, "file of frames"):
+            raw = self.array[(time, *middle, rows, columns)]
+            frames = torch.from_numpy(self.packing.decode(raw, self.fill_value))
+        if self.is_bytes:
+            frames = frames / 255
+        if self.factor != 1 or self.shift:
+            frames = frames * self.factor + self.shift
+        return frames if middle else frames[:, None]
+
+    def load(self) -> "Frames":
+        """Returns the same frames in memory: bytes as they are stored, other numbers decoded."""
+        time = slice(self.start, self.start + len(self))
+        if self.array.dtype == "uint8":
+            with reading(self.path, "file of frames"):
+                array = need("numpy", "cli").array(self.array[time])
+            return dataclasses.replace(self, array=array, start=0, stop=None)
+        return dataclasses.replace(
+            self, array=self.read().numpy(), start=0, stop=None, packing=Packing(), fill_value=None, is_bytes=False,
+            factor=1.0, shift=0.0,
+        )  # fmt: skip
+
+    def to_unit(self, unit: str | None) -> "Frames":
+        """Returns the frames in another unit. Frames without a stated unit are taken to be in it.
+
+        Raises:
+            FileError: the unit of the file is unknown or of another quantity.
+        """
+        if unit is None or self.unit is None:
+            return self
+        found = conversion(self.unit, unit)
+        if found is None:
+            source, target = self.unit or "brightness", unit or "brightness"
+            raise FileError(
+                f"{self.path} holds {source}, and {target} is expected, which it cannot be converted to; convert the "
+                f"values and save them as floats, or state their unit (`unit` under [data]) and train on it"
+            )
+        factor, offset = found
+        return dataclasses.replace(self, unit=unit, factor=self.factor * factor, shift=self.shift * factor + offset)
+
+
+def check_numbers(array: Any, name: object) -> None:
+    """Raises ValueError if an array holds anything but real numbers."""
+    if array.dtype.kind not in "fiub":
+        raise FileError(f"{name}: expected real numbers, got {array.dtype}")
+
+
+def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], variable: str) -> str:
+    """Returns the name of the array of frames in a file: `variable`, the only one of 3 or 4 axes, or ``x``.
+
+    Raises:
+        FileError: there is no such array, or there are several.
+    """
+    names = [name for name, shape in shapes.items() if len(shape) in (3, 4)]
+    if variable and list(shapes) != [""]:
+        names = [variable] if variable in shapes else names if len(names) == 1 else []
+    names = ["x"] if len(names) > 1 and "x" in names else names
+    if len(names) != 1:
+        listed = ", ".join(f"{n or 'the array'} {shape}" for n, shape in shapes.items()) or "none"
+        expected = f"an array {variable!r}" if variable else "one array"
+        hint = "; name it: data.key in the recipe, or --key" if len(names) > 1 else ""
+        raise FileError(f"{path}: expected {expected} of frames (T, H, W) or (T, C, H, W), got {listed}{hint}")
+    shape = shapes[names[0]]
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise FileError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {shape}")
+    return names[0]
+
+
+def clock_of(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Returns the name of the array of times that belongs to an array of frames; None if there is none."""
+    group = name.rpartition("/")[0]
+    known = [f"{group}/{n}".lstrip("/") for n in ("time", "times")] + ["time", "times"]
+    return next((n for n in known if n in names and len(names[n]) == 1), None)
+
+
+def frames_from(
+    path: Path, array: Any, attrs: Mapping[str, Any], times: Any, time_attrs: Mapping[str, Any], options: ReadOptions,
+    **facts: Any,
+) -> Frames:  # fmt: skip
+    """Returns the frames of an array with its attributes and its times, which may be None.
+
+    Bytes without attributes and without a unit are brightness: 0 to 255 stand for 0 to 1.
+
+    Raises:
+        FileError: the array is not of real numbers, or its times are invalid.
+    """
+    check_numbers(array, path)
+    packing = Packing.from_attrs(attrs, array.dtype)
+    unit = None if scalar(attrs.get("units")) is None else str(scalar(attrs["units"]))
+    if array.dtype == "uint8" and packing == Packing() and unit is None:
+        unit, facts = "", {**facts, "is_bytes": True}
+    is_dated = False
+    if times is not None:
+        try:
+            times, is_dated = decode_times(times, time_attrs)
+        except ValueError as e:
+            raise FileError(f"{path}: time: {e}") from e
+        if len(times) != array.shape[0]:
+            hint = "put time first: transpose the array" if len(times) in array.shape else "correct the file"
+            raise FileError(f"{path}: {array.shape[0]} frames and {len(times)} times, in {tuple(array.shape)}; {hint}")
+    frames = Frames(
+        path=path, array=array, times=times, is_dated=is_dated, unit=unit, packing=packing,
+        fill_value=options.fill_value, name=path.name, **facts,
+    )  # fmt: skip
+    return frames.to_unit(options.unit)

@@ -1,0 +1,104 @@
+"""Lists the files of a dataset, and reports damaged ones with one error."""
+
+import contextlib
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+LARGE, MAX_RATIO = 2**30, 1000
+"""A file may claim more than a gibibyte only if it stores at least a thousandth of it."""
+MAX_UNPACKED = 2**28
+RUN_FILES = ("last.ckpt", "model.safetensors")
+"""Files by which the output directory of a training run is recognised."""
+
+
+class FileError(ValueError):
+    """A file cannot be read as what it should be; the message names the file and the remedy."""
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Reports whatever a parser raises for a damaged file as one :class:`FileError` that names the file.
+
+    Args:
+        path: the file.
+        kind: what the file should be, such as ``"GIF"``.
+
+    Example:
+        >>> with reading(Path("a.npy"), ".npy file"):
+        ...     int("x")
+        Traceback (most recent call last):
+        convrnn_zoo.data.readers.files.FileError: a.npy is not a valid .npy file (invalid literal for int() with base
+        10: 'x'); replace or remove the file
+    """
+    try:
+        yield
+    except (FileError, FileNotFoundError, PermissionError, ImportError):
+        raise
+    except Exception as e:  # h5py, zarr, Pillow and PyAV raise exceptions of any type for damaged files
+        reason = " ".join(str(e).split())[:200] or type(e).__name__
+        raise FileError(f"{path} is not a valid {kind} ({reason}); replace or remove the file") from e
+
+
+def check_size(path: Path, claimed: int, stored: int) -> None:
+    """Raises FileError if a damaged or malicious file claims far more bytes than it stores."""
+    if claimed > LARGE and claimed > MAX_RATIO * max(stored, 1):
+        raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; replace or remove the file")
+
+
+def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
+    """Sort key by which ``frame2.png`` comes before ``frame10.png``.
+
+    Example:
+        >>> [p.name for p in sorted([Path("f10.png"), Path("f9.png"), Path("e11.png")], key=natural_key)]
+        ['e11.png', 'f9.png', 'f10.png']
+    """
+    # re.split alternates text and digits, so that text is only compared with text
+    return tuple(
+        tuple(int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))) for name in path.parts
+    )
+
+
+def is_hidden(path: Path) -> bool:
+    """Returns whether a file or folder was created by a tool: ``.ipynb_checkpoints``, ``._a.png``, ``__MACOSX``."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def list_dir(folder: Path) -> list[Path]:
+    """Returns the visible entries of a folder in natural order, without the output directories of training runs."""
+    return sorted((p for p in folder.iterdir() if not is_hidden(p) and not is_run(p)), key=natural_key)
+
+
+def is_run(path: Path) -> bool:
+    """Returns whether a path is the output directory of a training run."""
+    return path.is_dir() and any((path / name).is_file() for name in RUN_FILES)
+
+
+def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Returns the files (and ``.zarr`` stores) with the given suffixes at or below a path, in natural order.
+
+    Hidden files and folders and the output directories of training runs are ignored.
+    """
+    if root.suffix.lower() in suffixes or root.is_file():
+        return [root] if root.suffix.lower() in suffixes else []
+    found: list[Path] = []
+    for path in list_dir(root) if root.is_dir() else ():
+        if path.suffix.lower() in suffixes or path.is_dir():
+            found += list_files(path, suffixes)
+    return found
+
+
+def read_unpacked(path: Path) -> bytes:
+    """Reads a file, decompressed if its name ends in ``.gz``.
+
+    Raises:
+        FileError: the file is not a valid gzip file, or its content is larger than 256 MiB.
+    """
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    with reading(path, "gzip file"), gzip.open(path) as file:
+        content = file.read(MAX_UNPACKED + 1)
+        if len(content) > MAX_UNPACKED:
+            raise FileError(f"{path} is larger than {MAX_UNPACKED:,} bytes when decompressed; replace it")
+        return content

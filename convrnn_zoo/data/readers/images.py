@@ -1,0 +1,177 @@
+"""Frames of videos, GIFs, TIFF files and folders of images, as brightness from 0 to 1."""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..._extras import need
+from .base import Frames, ReadOptions
+from .files import FileError, is_run, list_dir, reading
+
+VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+TIFF = (".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", *TIFF)
+MODES = {1: "L", 3: "RGB"}
+ALL = slice(None)
+"""Every frame. Readers take a slice of frames and decode none after its stop."""
+
+
+def _select(frames: Iterator[Any], part: slice) -> Iterator[Any]:
+    return islice(frames, part.start, part.stop, part.step)
+
+
+def _stack(images: list[Any], path: Path) -> Tensor:
+    """Stacks images ``(H, W)`` or ``(H, W, C)`` to ``(T, C, H, W)``: bytes, or float32 if one of them is."""
+    numpy = need("numpy", "cli")
+    if not images:
+        raise FileError(f"{path} holds no frame; add frames, or remove it")
+    if len({i.shape for i in images}) > 1:
+        sizes = sorted({i.shape[:2] for i in images})
+        raise FileError(f"{path}: expected images of one size, got {sizes}; resize or remove some")
+    if len({i.dtype for i in images}) > 1:
+        images = [i.astype("float32") / 255 if i.dtype == "uint8" else i for i in images]
+    frames = torch.from_numpy(numpy.stack(images))
+    return frames[:, None] if frames.dim() == 3 else frames.permute(0, 3, 1, 2).contiguous()
+
+
+def _pixels(image: Any, channels: int, path: Path) -> Any:
+    """Returns an image of Pillow's, turned as its EXIF data say: 8 bits as bytes, 16 bits and floats as 0 to 1."""
+    numpy, ops = need("numpy", "cli"), need("PIL.ImageOps", "draw")
+    image = ops.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        pixels = numpy.asarray(image, dtype="float32")
+        pixels = pixels / 65535 if image.mode != "F" else pixels
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            expected = "16 bits" if image.mode != "F" else "floats from 0 to 1"
+            raise FileError(
+                f'{path}: expected an image of bytes, {expected}; save other values as .npy, for kind = "frames"'
+            )
+        return pixels if channels == 1 else numpy.repeat(pixels[..., None], channels, -1)
+    return numpy.asarray(image.convert(MODES[channels]))
+
+
+def _pages(files: list[Path]) -> Iterator[tuple[Path, int]]:
+    """Yields the pages of image files: the file, and the number of the page in it."""
+    image = need("PIL.Image", "draw")
+    for path in files:
+        with reading(path, "image"), image.open(path) as file:
+            count = getattr(file, "n_frames", 1)
+        yield from ((path, i) for i in range(count))
+
+
+def _read_pages(pages: Iterator[tuple[Path, int]], channels: int, path: Path) -> Tensor:
+    image, found, file, opened = need("PIL.Image", "draw"), [], None, None
+    try:
+        for name, page in pages:
+            with reading(name, "image"):
+                if name != opened:
+                    if file is not None:
+                        file.close()
+                    file, opened = image.open(name), name
+                if page:
+                    file.seek(page)  # type: ignore[union-attr]
+                found.append(_pixels(file, channels, name))
+    finally:
+        if file is not None:
+            file.close()
+    return _stack(found, path)
+
+
+def read_gif(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
+    """Reads the frames of a GIF or a TIFF file as ``(T, channels, H, W)``: bytes, or floats from 0 to 1.
+
+    Raises:
+        FileError: the file is damaged.
+    """
+    return _read_pages(_select(_pages([path]), part), channels, path)
+
+
+def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
+    """Reads the frames of a video as bytes ``(T, channels, H, W)``, turned as the file states.
+
+    Raises:
+        FileError: the file is damaged, or its frames differ in size.
+    """
+    av, numpy = need("av", "video"), need("numpy", "cli")
+    frames = []
+    with reading(path, "video"), av.open(str(path)) as file:
+        if not file.streams.video:
+            raise FileError(f"{path} holds no video; remove it")
+        for frame in _select(file.decode(video=0), part):
+            pixels = frame.to_ndarray(format="gray" if channels == 1 else "rgb24")
+            frames.append(numpy.rot90(pixels, round(getattr(frame, "rotation", 0) / 90)))
+        return _stack(frames, path)
+
+
+def read_folder(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
+    """Reads the images of a folder in natural order of their names, and all pages of each, as :func:`read_gif`.
+
+    Raises:
+        FileError: an image is damaged, or they differ in size.
+    """
+    return _read_pages(_select(_pages(image_files(path)), part), channels, path)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Returns the images of a folder in natural order, without the figures of a training run."""
+    found = [p for p in list_dir(folder) if p.suffix.lower() in IMAGES and p.is_file()]
+    return [p for p in found if not re.fullmatch(r"update\d{7}", p.stem)] if is_run(folder) else found
+
+
+VIDEO_READERS: dict[str, Callable[..., Tensor]] = {".gif": read_gif, **dict.fromkeys(VIDEOS, read_video)}
+
+
+def clips_below(path: Path) -> dict[Path, Callable[..., Tensor]]:
+    """Returns every video, GIF and folder of images at or below a path in natural order, with its reader.
+
+    A TIFF file is a clip if it is the path itself. Hidden files and output directories of runs are ignored.
+    """
+    readers = {**VIDEO_READERS, **dict.fromkeys(TIFF, read_gif)}
+    if not path.is_dir():
+        return {path: readers[path.suffix.lower()]} if path.suffix.lower() in readers else {}
+    found: dict[Path, Callable[..., Tensor]] = {path: read_folder} if image_files(path) else {}
+    for at in list_dir(path):
+        if at.is_dir():
+            found |= clips_below(at)
+        elif at.suffix.lower() in VIDEO_READERS:
+            found[at] = VIDEO_READERS[at.suffix.lower()]
+    return found
+
+
+def open_clip(path: Path, options: ReadOptions) -> Frames:
+    """Reads a video, a GIF, a TIFF file or a folder of images, resized to `options.size`."""
+    frames = clips_below(path)[path](path, options.channels)
+    if options.size:
+        frames = resized(frames, (options.size[0], options.size[1]))
+    is_bytes = frames.dtype == torch.uint8
+    return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name).to_unit(options.unit)
+
+
+def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resizes frames ``(T, C, H, W)`` of bytes or other numbers, with antialiasing."""
+    if tuple(frames.shape[-2:]) == size:
+        return frames
+    return torch.cat([
+        made.round().clamp(0, 255).byte() if frames.dtype == torch.uint8 else made
+        for part in frames.split(64)
+        for made in [F.interpolate(part.float(), size, mode="bilinear", antialias=True)]
+    ])  # fmt: skip
+
+
+def fitted(frames: Tensor, edge: int) -> Tensor:
+    """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge` and crops the square in the middle.
+
+    Example:
+        >>> tuple(fitted(torch.zeros(2, 3, 60, 90), 30).shape)
+        (2, 3, 30, 30)
+    """
+    height, width = frames.shape[-2:]
+    shrunk = [max(edge, round(side * edge / min(height, width))) for side in (height, width)]
+    top, left = ((side - edge) // 2 for side in shrunk)
+    return resized(frames, (shrunk[0], shrunk[1]))[..., top : top + edge, left : left + edge]

@@ -1,0 +1,49 @@
+"""Frames of NumPy's ``.npy`` and ``.npz`` files."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ..._extras import need
+from .base import Frames, ReadOptions, choose_array, clock_of, frames_from
+from .files import FileError, check_size, reading
+
+
+def open_npy(path: Path, options: ReadOptions) -> Frames:
+    """Opens the frames of a ``.npy`` file, which are read when they are sliced."""
+    numpy = need("numpy", "cli")
+    with reading(path, ".npy file of numbers"):
+        array = numpy.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(array, numpy.ndarray):
+            raise FileError(f"{path} is not a .npy file; rename it to .npz")
+        choose_array(path, {"": array.shape}, "")
+    return frames_from(path, array, {}, None, {}, options)
+
+
+def open_npz(path: Path, options: ReadOptions) -> Frames:
+    """Opens a ``.npz`` file with one array of frames, or one called ``x``; other arrays are not read.
+
+    ``time`` holds the times of the frames and ``labels`` text for them.
+    """
+    numpy = need("numpy", "cli")
+    with reading(path, ".npz file of numbers"):
+        with zipfile.ZipFile(path) as file:
+            for member in file.infolist():
+                check_size(path, member.file_size, member.compress_size)
+            shapes = {m.removesuffix(".npy"): _shape(file, m) for m in file.namelist() if m.endswith(".npy")}
+        name = choose_array(path, shapes, options.variable)
+        clock = clock_of(name, shapes)
+        with numpy.load(path, allow_pickle=False) as arrays:
+            array = arrays[name]
+            times = None if clock is None else arrays[clock]
+            labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
+    return frames_from(path, array, {}, times, {}, options, labels=labels)
+
+
+def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    """Reads the shape of an array from its header alone."""
+    form: Any = need("numpy.lib.format", "cli")
+    with file.open(member) as content:
+        version = form.read_magic(content)
+        read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+        return tuple(read(content)[0])

@@ -1,0 +1,185 @@
+"""Rain rates in mm/h of radar composites: KNMI's HDF5 files and FMI's PGM files."""
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..._extras import need
+from .base import Frames, ReadOptions
+from .cf import minutes_of, number, scalar
+from .files import FileError, is_hidden, natural_key, read_unpacked, reading
+
+STEP = timedelta(minutes=5)
+COARSEN = 2
+"""Edge in pixels of 1 km of the blocks that are averaged, in training and in use alike."""
+OUTSIDE_FMI = 255
+ZR_FMI = (223.0, 1.53)
+
+
+def read_knmi(path: Path) -> Tensor:
+    """Reads a KNMI composite in HDF5 as mm/h ``(H, W)``: 1 km, NaN outside of the radars' range.
+
+    The file holds accumulations over five minutes, in counts that its calibration turns into mm.
+
+    Raises:
+        FileError: the file is damaged, or of another product.
+    """
+    h5py = need("h5py", "radar")
+    with reading(path, "KNMI composite"), h5py.File(path) as file:
+        counts = torch.from_numpy(file["image1/image_data"][:].astype("int32"))
+        if counts.dim() != 2:
+            raise FileError(f"{path}: expected an image (H, W), got {tuple(counts.shape)}; download the file again")
+        calibration = file["image1/calibration"].attrs
+        formula = str(scalar(calibration["calibration_formulas"]))
+        outside = number(calibration["calibration_out_of_image"])
+        terms = re.fullmatch(r"GEO\s*=\s*([\d.eE+-]+?)\s*\*\s*PV\s*\+\s*([\d.eE+-]+)", formula.strip())
+        if terms is None:
+            raise FileError(f"{path}: expected a calibration GEO=a*PV+b, got {formula!r}")
+        millimetres = counts * float(terms[1]) + float(terms[2])
+    return (millimetres * (timedelta(hours=1) / STEP)).masked_fill(counts == outside, torch.nan)
+
+
+def read_fmi(path: Path) -> Tensor:
+    """Reads an FMI composite in PGM, compressed or not, as mm/h ``(H, W)``: 1 km, NaN outside of the radars' range.
+
+    The file holds reflectivity, dBZ = (byte - 64) / 2, which becomes a rain rate by Z = 223·R^1.53.
+
+    Raises:
+        FileError: the file is damaged, or of another format.
+
+    Reference:
+        Leinonen, J. et al. (2012). A Climatology of Disdrometer Measurements of Rainfall in Finland over Five Years
+        with Implications for Global Radar Observations. https://doi.org/10.1175/JAMC-D-11-056.1
+    """
+    content = read_unpacked(path)
+    head = re.match(rb"P5\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(\d{1,9})\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s", content)
+    if head is None or int(head[3]) > 255:
+        raise FileError(f"{path}: expected a PGM file (P5) of bytes, got one that begins {content[:8]!r}")
+    width, height = int(head[1]), int(head[2])
+    if len(content) - head.end() != width * height or not width * height:
+        raise FileError(f"{path}: expected {width}×{height} bytes of image, got {len(content) - head.end()}")
+    byte = torch.frombuffer(bytearray(content[head.end() :]), dtype=torch.uint8).reshape(height, width)
+    a, b = ZR_FMI
+    rate = (10 ** ((byte.float() - 64) / 20) / a) ** (1 / b)
+    return rate.masked_fill(byte == 0, 0).masked_fill(byte == OUTSIDE_FMI, torch.nan)
+
+
+class RadarFormat(NamedTuple):
+    """Format of radar files: the pattern of their names, and the reader."""
+
+    pattern: str
+    read: Callable[[Path], Tensor]
+
+
+RADAR_FORMATS = {
+    "KNMI": RadarFormat("RAD_NL25_*.h5", read_knmi),
+    "FMI": RadarFormat("*_fmi.radar.composite*.pgm*", read_fmi),
+}
+
+
+def is_radar(path: Path) -> bool:
+    """Returns whether the name of a file is that of a radar composite."""
+    return any(path.match(f.pattern) for f in RADAR_FORMATS.values())
+
+
+def time_of(path: Path) -> datetime:
+    """Returns the time of a composite, from the twelve digits of its name.
+
+    Example:
+        >>> time_of(Path("RAD_NL25_RAP_5min_201008260410.h5"))
+        datetime.datetime(2010, 8, 26, 4, 10)
+    """
+    stamp = re.search(r"(?<!\d)\d{12}(?!\d)", path.name)
+    try:
+        return datetime.strptime(stamp[0] if stamp else "", "%Y%m%d%H%M")
+    except ValueError as e:
+        raise FileError(f"{path}: expected a name with the time as YYYYMMDDhhmm, such as RAD_…_201008260410.h5") from e
+
+
+def check_steps(times: Sequence[datetime], name: str) -> None:
+    """Raises ValueError if one of the times does not follow five minutes after the one before."""
+    for earlier, later in itertools.pairwise(times):
+        if later - earlier != STEP:
+            raise FileError(f"{name} five minutes apart, got {earlier} and then {later}")
+
+
+def read_composite(path: Path, coarsen: int = 1) -> Tensor:
+    """Reads a radar composite as mm/h ``(H, W)``; blocks of `coarsen` × `coarsen` pixels are averaged.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        FileError: the format is unknown, or the file is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    for radar_format in RADAR_FORMATS.values():
+        if path.match(radar_format.pattern):
+            frame = radar_format.read(path)
+            return F.avg_pool2d(frame[None], coarsen)[0] if coarsen > 1 else frame
+    patterns = ", ".join(s.pattern for s in RADAR_FORMATS.values())
+    raise FileError(f"{path}: unknown format; names of radar files are like {patterns}")
+
+
+class Composites:
+    """Array ``(T, H, W)`` of radar files, which are read when it is sliced in time."""
+
+    dtype: Any = "float32"
+
+    def __init__(self, paths: Sequence[Path], coarsen: int) -> None:
+        self.paths, self.coarsen = paths, coarsen
+        self.shape = (len(paths), *read_composite(paths[-1], coarsen).shape)
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> Any:
+        time, rows, columns = index
+        frames = [read_composite(path, self.coarsen) for path in self.paths[time]]
+        if any(f.shape != self.shape[1:] for f in frames):
+            sizes = sorted({tuple(f.shape) for f in frames} | {self.shape[1:]})
+            raise FileError(f"{self.paths[0]}: expected composites of one size, got {sizes}")
+        return torch.stack(frames)[:, rows, columns].numpy()
+
+
+def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
+    """Opens radar files five minutes apart, in order of time.
+
+    Raises:
+        FileError: a name states no time, or the files are not five minutes apart.
+    """
+    paths = sorted(paths, key=time_of)
+    times = [time_of(path) for path in paths]
+    check_steps(times, "expected radar files")
+    return _composites(paths, times, options.coarsen).to_unit(options.unit)
+
+
+def _composites(paths: Sequence[Path], times: Sequence[datetime], coarsen: int) -> Frames:
+    minutes = need("numpy", "cli").array([minutes_of(t) for t in times])
+    return Frames(
+        path=paths[0], array=Composites(paths, coarsen), times=minutes, is_dated=True, unit="mm/h", name=paths[0].name
+    )
+
+
+def find_composites(directory: Path) -> list[list[Path]]:
+    """Returns the radar files at or below a directory, a list for each format."""
+    return [
+        sorted((p for p in directory.rglob(f.pattern) if not is_hidden(p)), key=natural_key)
+        for f in RADAR_FORMATS.values()
+    ]
+
+
+def read_events(directory: Path, coarsen: int = 1) -> list[Frames]:
+    """Reads every event of KNMI and FMI below a directory into memory; a gap in time separates events."""
+    events = []
+    for found in find_composites(directory):
+        paths = sorted(found, key=time_of)
+        times = [time_of(p) for p in paths]
+        cuts = [0, *(i for i in range(1, len(paths)) if times[i] - times[i - 1] != STEP), len(paths)]
+        for begin, end in itertools.pairwise(cuts):
+            if end > begin:
+                events.append(_composites(paths[begin:end], times[begin:end], coarsen).load())
+    return events

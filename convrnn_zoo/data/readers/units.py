@@ -1,0 +1,70 @@
+"""Converts physical units: rain rates and temperatures."""
+
+import re
+
+_HOURS = {
+    "s": 1 / 3600, "sec": 1 / 3600, "second": 1 / 3600, "min": 1 / 60, "minute": 1 / 60, "h": 1.0, "hr": 1.0,
+    "hour": 1.0, "d": 24.0, "day": 24.0,
+}  # fmt: skip
+_MILLIMETRES = {
+    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "in": 25.4,
+    "kg m-2": 1.0, "kg/m2": 1.0, "kg m2": 1.0,
+}  # fmt: skip
+_RATE = re.compile(
+    rf"(?P<length>{'|'.join(sorted(_MILLIMETRES, key=len, reverse=True))})s?\s*"
+    r"(?:(?:/|per|in|over)\s*\(?\s*(?P<n>[\d.]*)\s*(?P<time>[a-z]+)\s*\)?"
+    r"|\(?\s*(?P<m>[\d.]*)\s*(?P<inverse>[a-z]+)\s*\)?\s*-1)"
+)
+_KELVIN = {
+    "k": (1.0, 0.0), "kelvin": (1.0, 0.0), "c": (1.0, 273.15), "degc": (1.0, 273.15), "celsius": (1.0, 273.15),
+    "degree celsius": (1.0, 273.15), "degf": (5 / 9, 459.67 * 5 / 9), "fahrenheit": (5 / 9, 459.67 * 5 / 9),
+}  # fmt: skip
+_NO_UNIT = ("", "1", "-", "none", "dimensionless", "unitless")
+
+
+def _plain(unit: str) -> str:
+    text = unit.strip().lower().replace("**", "").replace("^", "").replace("⁻¹", "-1").replace("⁻²", "-2")
+    return re.sub(r"[\s_*·.](?!\d)", " ", text).replace("°", "deg").replace("degs", "deg").strip()
+
+
+def rain_rate(unit: str) -> float | None:
+    """Returns the mm/h of one unit of a rain rate; None for other quantities.
+
+    Example:
+        >>> [rain_rate(unit) for unit in ("mm h-1", "mm/5min", "m s-1", "kg m-2 s-1", "dBZ")]
+        [1.0, 12.0, 3600000.0, 3600.0, None]
+    """
+    match = _RATE.fullmatch(_plain(unit))
+    if match is None:
+        return None
+    time = match["time"] or match["inverse"]
+    hours = _HOURS.get(time) or _HOURS.get(time.removesuffix("s"))
+    if hours is None or match["n"] == "." or match["m"] == ".":
+        return None
+    count = float(match["n"] or match["m"] or 1)
+    return round(_MILLIMETRES[match["length"]] / (hours * count), 9) if count else None
+
+
+def is_rain(unit: str) -> bool:
+    """Returns whether a unit is mm/h, in which thresholds and extrapolation apply."""
+    return rain_rate(unit) == 1.0
+
+
+def conversion(source: str, target: str) -> tuple[float, float] | None:
+    """Returns the factor and the offset from one unit to another; None if they are of different or unknown quantities.
+
+    Example:
+        >>> conversion("mm/5min", "mm/h"), conversion("degC", "K"), conversion("dBZ", "mm/h")
+        ((12.0, 0.0), (1.0, 273.15), None)
+    """
+    a, b = _plain(source), _plain(target)
+    if a == b or (a in _NO_UNIT and b in _NO_UNIT):
+        return 1.0, 0.0
+    rates = rain_rate(source), rain_rate(target)
+    if None not in rates:
+        return rates[0] / rates[1], 0.0  # type: ignore[operator]
+    kelvin = [_KELVIN.get(unit) or _KELVIN.get(unit.replace("degrees", "degree")) for unit in (a, b)]
+    if None not in kelvin:
+        (factor, offset), (to_factor, to_offset) = kelvin  # type: ignore[misc]
+        return factor / to_factor, (offset - to_offset) / to_factor
+    return None
