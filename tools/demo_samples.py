@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from convrnn_zoo.data import FRAME_SETS, Clips, Labelled
-from convrnn_zoo.data.clips import part_of
-from convrnn_zoo.data.radar import COARSEN, read_events
+from convrnn_zoo.data import FRAME_SETS, Clips, Labelled, split_in_time
+from convrnn_zoo.data.readers.radar import COARSEN, read_events
 from convrnn_zoo.data.sequences import load_japanese_vowels
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
@@ -42,10 +41,10 @@ def rain_sample(
         corner: first row and column, in pixels of 2 km.
         size: edge in pixels.
     """
-    frames, times, _ = part_of(read_events(directory, COARSEN)[event], "test", inputs)
+    frames = split_in_time(read_events(directory, COARSEN)[event], "test", inputs).between(0, length)
     top, left = corner
-    x = frames[:length, top : top + size, left : left + size].numpy().astype(np.float16)
-    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in times[:length]])}
+    x = frames.read(rows=slice(top, top + size), columns=slice(left, left + size))[:, 0].numpy().astype(np.float16)
+    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in frames.datetimes or []])}
 
 
 def moving_sample(clips: Clips) -> dict[str, Any]:

@@ -19,9 +19,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from convrnn_zoo.cli._frames import read_frames
 from convrnn_zoo.cli.demo import SAMPLE
-from convrnn_zoo.data import frames_of, sequences_of
+from convrnn_zoo.data import frames_of, open_frames, sequences_of
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.classify import accuracy
@@ -90,8 +89,13 @@ def measure_classifier(name: str, data: Path | None) -> list[Row]:
 def measure_forecaster(name: str, data: Path | None) -> list[Row]:
     """Returns the errors of the forecast, and its difference from float32, for each precision."""
     _, recipe, _ = load_forecaster(name)
+<<<<<<< HEAD
     sample = read_frames([SAMPLE.with_name(f"{name.partition('.')[2]}.npz")]).frames[None, :, None]
     test_frames = None
+=======
+    sample = open_frames(SAMPLE.with_name(f"{name.partition('.')[2]}.npz")).read()[None]
+    known = None
+>>>>>>> 438e7a7 (Frames mean the same in training and in use: bytes, images of 16 bits, attributes of NetCDF and Zarr, times of every unit)
     if data is not None:
         clips = frames_of(recipe.data).load(data, "test", recipe.inputs, recipe.horizon)
         test_frames = clips.fixed(SEQUENCES)

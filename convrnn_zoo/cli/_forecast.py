@@ -1,5 +1,6 @@
 """Forecasts from files, and to files of numbers, images and animations."""
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,14 +12,16 @@ import numpy as np
 from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix, write_text
-from ..data.radar import COARSEN
+from ..data.readers import COARSEN, Frames, open_files
 from ..models import Forecaster, Preprocessing
 from ..train._values import finite
-from ..train.apply import preprocessing_of
+from ..train.apply import preprocessing_of, read_options_of
 from ..train.pictures import Panels, motion, save, strip
 from ..train.recipe import ForecasterRecipe, Recipe
-from ._frames import FrameReader, Frames, open_frames
 from ._text import plural
+
+NAMED = (".npz", ".h5", ".hdf5", ".nc", ".nc4", ".zarr")
+"""Suffixes of files that may hold several arrays, by name."""
 
 
 class Window(NamedTuple):
@@ -70,30 +73,27 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = Non
     return model.preprocessing
 
 
-def check_unit(frames: Frames, preprocessing: Preprocessing, file: Path) -> None:
-    """Raises ValueError if the file states a unit or a time step that differs from the model's."""
-    words = {"": "brightness", None: "values"}
-    if frames.unit is not None and frames.unit != preprocessing.unit:
-        unit, expected = (words.get(unit, unit) for unit in (frames.unit, preprocessing.unit))
+def check_step(frames: Frames, preprocessing: Preprocessing, file: Path) -> None:
+    """Raises ValueError if the time step of the frames changes, or differs from the model's."""
+    steps = [] if frames.times is None else sorted(set(np.diff(frames.times).round(3).tolist()))
+    if len(steps) > 1:
+        listed = ", ".join(f"{step:g}" for step in steps[:4])
+        raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
+    if steps and preprocessing.step is not None and abs(steps[0] - preprocessing.step) > 0.02 * preprocessing.step:
         raise ValueError(
-            f"{file} holds {unit}, but the model forecasts {expected}; convert it and save {expected} as floats in a "
-            ".npy file, or choose another model with `convrnn-zoo list --pretrained`"
-        )
-    if None not in (frames.step, preprocessing.step) and frames.step != preprocessing.step:
-        raise ValueError(
-            f"{file} has a frame every {frames.step:g} minutes, but the model was trained on one every "
+            f"{file} has a frame every {steps[0]:g} minutes, but the model was trained on one every "
             f"{preprocessing.step:g}; pass frames at that step"
         )
 
 
 # ---- choice of frames ------------------------------------------------------------------------------------------
-def find_start(start: str, reader: FrameReader, file: Path) -> int:
+def find_start(start: str, reader: Frames, file: Path) -> int:
     """Returns the number of the frame that ``--start`` names, by number or by time.
 
     Raises:
         ValueError: no frame has that number or time, or several have.
     """
-    total, times = reader.num_frames, reader.times
+    total, times = len(reader), reader.datetimes
     if start.lstrip("-").isdecimal():
         number = int(start) + (total if int(start) < 0 else 0)
         if not 0 <= number < total:
@@ -120,7 +120,7 @@ def find_start(start: str, reader: FrameReader, file: Path) -> int:
 
 
 def choose_window(
-    reader: FrameReader, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool
+    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool
 ) -> Window:
     """Chooses the frames that a model reads: the latest ones, or those from `start` on.
 
@@ -130,7 +130,7 @@ def choose_window(
     Raises:
         ValueError: `start` names no frame, or no frame is left to compare with.
     """
-    total = reader.num_frames
+    total = len(reader)
     if start is not None:
         first = find_start(start, reader, file)
         end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if compare else total)
@@ -184,15 +184,22 @@ def make_forecast(
     preprocessing = resolve_preprocessing(model, name, recipe)
     horizon = horizon or model.horizon
     trained = model.input_frames or preprocessing.inputs
-    with open_frames(files, coarsen, 3 if model.in_chans == 3 else 1, key) as reader:
-        window = choose_window(reader, files[0], inputs or trained, horizon, start, compare)
-        if inputs and window.end - window.first < inputs:
-            raise ValueError(
-                f"--inputs {inputs}: {files[0]} has {plural(window.end - window.first, 'frame')} to read; pass a "
-                "smaller number"
-            )
-        frames = reader.read(slice(window.first, window.last))
-    check_unit(frames, preprocessing, files[0])
+    if key and (len(files) > 1 or files[0].suffix.lower() not in NAMED):
+        raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {files[0]}")
+    read_options = dataclasses.replace(read_options_of(model, recipe), coarsen=coarsen)
+    if key:
+        read_options = dataclasses.replace(read_options, variable=key, variable_optional=False)
+    reader = open_files(files, read_options)
+    window = choose_window(reader, files[0], inputs or trained, horizon, start, compare)
+    if inputs and window.end - window.first < inputs:
+        raise ValueError(
+            f"--inputs {inputs}: {files[0]} has {plural(window.end - window.first, 'frame')} to read; pass a "
+            "smaller number"
+        )
+    reader = reader.between(window.first, window.last)
+    check_step(reader, preprocessing, files[0])
+    frames = reader.read()
+    frames = frames[:, 0] if reader.channels == 1 else frames
     count = window.end - window.first
     if trained and count != trained:
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
@@ -200,17 +207,15 @@ def make_forecast(
             f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}",
             stacklevel=2,
         )
-    times = frames.times
+    times = reader.datetimes
     if times:
-        step = timedelta(minutes=frames.step or preprocessing.step or 0)
+        step = timedelta(minutes=reader.step or preprocessing.step or 0)
         times = times[:count] + [times[count - 1] + (i + 1) * step for i in range(horizon)] if step else None
-    labels = [f"{t:%H:%M}" for t in times] if times else frames.labels
-    forecast = model.forecast(frames.frames[:count], horizon, inputs="all", **options)
-    observed = frames.frames[count:] if compare else None
+    labels = [f"{t:%H:%M}" for t in times] if times else list(reader.labels) or None
+    forecast = model.forecast(frames[:count], horizon, inputs="all", **options)
+    observed = frames[count:] if compare else None
     title = model.record.name if model.record else name
-    return Forecast(
-        title, files[0].name, window, frames.frames[:count], forecast, observed, labels, times, preprocessing
-    )
+    return Forecast(title, files[0].name, window, frames[:count], forecast, observed, labels, times, preprocessing)
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data import OwnClips, sequences_of
 from ..data.arrays import check_numbers, read_arrays, unpadded
 from ..data.clip_folders import SUFFIXES
-from ..data.pictures import clips_below
+from ..data.readers.images import clips_below
 from ..data.recordings import SOUNDS
 from ..data.sound import read_sound
 from ..models import VideoModel, ZooModel

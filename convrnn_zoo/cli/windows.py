@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from ..data import frames_of
-from ..data.arrays import STORE, opened
+from ..data.datasets.windows import IMPORTANCE, list_windows, write_windows
 from ..data.own import ArrayFrames
-from ..data.stores import Sampling, list_windows, sizes_of, write_windows
+from ..data.readers import STORE
 from ..train import ForecasterRecipe, Recipe
 
-DEFAULTS = Sampling()
+DEFAULTS = IMPORTANCE
 
 
 @click.command()
@@ -30,7 +30,7 @@ DEFAULTS = Sampling()
 def windows(
     recipe: str, data: Path, out: Path | None, least: float, scale: float, saturation: float, seed: int
 ) -> None:
-    """List the windows of a Zarr store that RECIPE is trained on, once, as CSV of t, y and x.
+    """List the windows of a Zarr store that RECIPE is trained on, once, as CSV of t, x and y.
 
     Windows are drawn by importance: one with much rain is many times as likely as a dry one (Ravuri et al. 2021,
     https://doi.org/10.1038/s41586-021-03854-z). The store is read through step by step; one step is in memory. Name the
@@ -46,8 +46,8 @@ def windows(
     if out is None and not kind.windows:
         raise ValueError("pass -o FILE.csv, or name the file in the recipe: data.windows")
     out = out or data.parent / kind.windows
-    sampling = Sampling(least, scale, saturation, kind.known)
-    with opened(data, kind.key) as stack:
-        sizes = sizes_of(kind, stack, chosen.inputs + chosen.horizon)  # type: ignore[attr-defined]
-        count = write_windows(list_windows(stack, sizes, sampling, kind.missing, seed), out)
+    sampling = kind.sampling._replace(least=least, scale=scale, saturation=saturation)
+    files = kind.open(data)
+    sizes = kind.window(data, files, chosen.inputs + chosen.horizon)  # type: ignore[attr-defined]
+    count = write_windows(list_windows(files[0], sizes, sampling, kind.step, seed), out)
     click.echo(f"{out}: {count:,} windows of {sizes.length} frames of {sizes.height}×{sizes.width} pixels")

@@ -7,11 +7,9 @@ frames that are made in Python are any map-style Dataset of frames ``(T, C, H, W
 """
 
 from .clip_folders import OwnClips
+from .clips import Clip, Clips, Given
 from .datasets.frame_sequences import (
     CroppedSequences,
-    CustomSequences,
-    FrameSequence,
-    FrameSequences,
     Sampling,
     Window,
     split_at_gaps,
@@ -19,34 +17,34 @@ from .datasets.frame_sequences import (
 )
 from .frames import FRAME_SETS, FrameSet, frames_of
 from .own import ArrayFrames, OwnFrames, VideoFrames
+from .readers import Frames, ReadOptions, open_frames
 from .recordings import Labelled, OwnSequences
 from .sequences import DATA_SETS, LabelledSet, sequences_of
 from .sound import read_sound
-from .readers import Frames, ReadOptions, open_frames
 
 __all__ = [
     "DATA_SETS",
     "FRAME_SETS",
     "ArrayFrames",
+    "Clip",
+    "Clips",
     "CroppedSequences",
-    "CustomSequences",
-    "FrameSequence",
-    "FrameSequences",
-    "Frames",
-    "ReadOptions",
-    "Sampling",
-    "Window",
-    "open_frames",
-    "split_at_gaps",
-    "split_in_time",
     "FrameSet",
+    "Frames",
+    "Given",
     "Labelled",
     "LabelledSet",
     "OwnClips",
     "OwnFrames",
     "OwnSequences",
+    "ReadOptions",
+    "Sampling",
     "VideoFrames",
+    "Window",
     "frames_of",
+    "open_frames",
     "read_sound",
     "sequences_of",
+    "split_at_gaps",
+    "split_in_time",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from ..models import Preprocessing
-from .datasets.frame_sequences import FrameSequences
+from .clips import Clips
 from .readers import ReadOptions
 from .readers.units import is_rain
 
@@ -44,7 +44,7 @@ class FrameSource:
         """Returns how files are read, in training and in use."""
         return ReadOptions(unit=self.unit)
 
-    def load(self, path: Any, split: str, inputs: int, horizon: int) -> FrameSequences:
+    def load(self, path: Any, split: str, inputs: int, horizon: int) -> Clips:
         """The sequences of ``"train"`` or ``"test"``, of which `inputs` frames are read and `horizon` forecast."""
         raise NotImplementedError(f"{type(self).__name__} must read its files")
 
@@ -53,7 +53,7 @@ class FrameSource:
         """Names of the forecasts without a model that an evaluation compares with."""
         return (*BASELINES, "extrapolation") if is_rain(self.unit) else BASELINES
 
-    def preprocessing(self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none") -> Preprocessing:
+    def preprocessing(self, train: Clips | None, inputs: int, horizon: int, activation: str = "none") -> Preprocessing:
         """The way from these frames to what a model sees, its constants found in the training split."""
         lowest, highest = self.bounds
         facts: dict[str, Any] = {
@@ -75,11 +75,13 @@ class FrameSource:
         return Preprocessing(**facts, lowest=lowest, highest=highest)
 
 
-def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
+def mean_and_std(sequences: Clips, n: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns mean and standard deviation of each channel over `n` sequences, of which a few are read at a time."""
 
     def total(change: Any) -> torch.Tensor:
-        parts = (sequences.read(part).double().transpose(0, 2).flatten(1) for part in sequences.fixed_samples(n).split(8))
+        parts = (
+            sequences.read(part).double().transpose(0, 2).flatten(1) for part in sequences.fixed_samples(n).split(8)
+        )
         return torch.stack([change(part).sum(1) for part in parts]).sum(0)
 
     count = total(torch.isfinite)

@@ -8,7 +8,8 @@ from typing import Any
 
 from . import _entries
 from ._set import RAIN_THRESHOLDS, FrameSource
-from .datasets.frame_sequences import CroppedSequences, FrameSequences, Sampling, split_in_time
+from .clips import Clips
+from .datasets.frame_sequences import CroppedSequences, Sampling, split_in_time
 from .moving import load_moving
 from .own import OWN_FRAMES
 from .readers import COARSEN, ReadOptions
@@ -25,7 +26,7 @@ class FrameSet(FrameSource):
     license: str
     where: str
     """One line on how a user gets the data."""
-    reader: Callable[[Path, str, int, int, str], FrameSequences]
+    reader: Callable[[Path, str, int, int, str], Clips]
     split_words: str
     unit: str = ""
     step: float | None = None
@@ -38,7 +39,7 @@ class FrameSet(FrameSource):
         """See :class:`FrameSource`."""
         return ReadOptions(unit=self.unit, coarsen=COARSEN)
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
         """See :class:`FrameSource`.
 
         Raises:
@@ -60,9 +61,7 @@ def load_rain(directory: Path, split: str, inputs: int, horizon: int, where: str
         patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
         raise FileNotFoundError(f"no file {patterns} below {directory}; {where}")
     parts = [split_in_time(e, split, inputs) for e in events]
-    return CroppedSequences.search(
-        parts, inputs + horizon, 64, 8, Sampling(known=1.0, wet=0.05), flip=split == "train"
-    )
+    return CroppedSequences.search(parts, inputs + horizon, 64, 8, Sampling(known=1.0, wet=0.05), flip=split == "train")
 
 
 _moving = partial(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .datasets.frame_sequences import FrameSequence, FrameSequences
+from .clips import Clip, Clips
 from .readers.files import read_unpacked
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
@@ -33,7 +33,7 @@ def read_idx(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
 
 
-class MovingDigits(FrameSequences):
+class MovingDigits(Clips):
     """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
 
     The position of an image is a point of the unit square, the range in which it can move. It starts anywhere and
@@ -66,19 +66,19 @@ class MovingDigits(FrameSequences):
     def __len__(self) -> int:
         return TEST_SEQUENCES
 
-    def __getitem__(self, index: int) -> FrameSequence:
+    def __getitem__(self, index: int) -> Clip:
         """One of those that every evaluation sees; there are as many as in the published test file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         frames = self.read(self.fixed_samples(TEST_SEQUENCES)[index][None])[0]
-        return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
+        return Clip(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Which images, where they begin and whither they move: ``(n, count, 4)`` in [0, 1)."""
         return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """See :meth:`FrameSequences.read`."""
+        """See :meth:`Clips.read`."""
         n, length = len(sampled), self.length
         chosen, x, y, angle = sampled.unbind(-1)
         which = (chosen * len(self.images)).long()

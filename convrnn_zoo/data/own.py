@@ -14,10 +14,10 @@ import torch
 from . import _entries
 from ._entries import entry
 from ._set import LOG, RAIN_THRESHOLDS, FrameSource
+from .clips import Clips
 from .datasets.checks import check_files
 from .datasets.frame_sequences import (
     CroppedSequences,
-    FrameSequences,
     Sampling,
     Window,
     split_at_gaps,
@@ -146,7 +146,7 @@ class OwnFrames(FrameSource):
         return Sampling(known=self.known, wet=self.wet, threshold=0.1 if dry else min(self.thresholds))
 
     def open(self, path: Path) -> list[Frames]:
-        """Opens every file at a path, by :meth:`~FrameSource.read_options`; those of a format that is read lazily are."""
+        """Opens every file at a path, by :meth:`~FrameSource.read_options`."""
         raise NotImplementedError(f"{type(self).__name__} must implement open")
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
@@ -169,7 +169,7 @@ class OwnFrames(FrameSource):
         height, width = (self.crop, self.crop) if self.crop else files[0].size
         return Window(length, height, width, self.distance)
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> Clips:
         """See :class:`FrameSource`.
 
         Raises:
@@ -210,7 +210,7 @@ class OwnFrames(FrameSource):
     ) -> CroppedSequences:
         """Returns the sequences at the windows of a file, which ``convrnn-zoo windows`` wrote for one Zarr store."""
         if len(files) > 1 or not options["slow"]:
-            raise ValueError(f"{path}: data.windows is for one {STORE} store; leave it out for other files")
+            raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
         (frames,) = files
         places = read_windows(path)
         top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
@@ -223,8 +223,8 @@ class OwnFrames(FrameSource):
         chosen = places[t + window.length <= cut] if split == "train" else places[t + inputs >= cut]
         if not len(chosen):
             raise ValueError(
-                f"{path}: no window of {window.length} frames is in the {split} part, before or after frame {cut}; give "
-                "a longer store, shorter sequences, or more windows"
+                f"{path}: no window of {window.length} frames is in the {split} part, before or after frame {cut}; "
+                "give a longer store, shorter sequences, or more windows"
             )
         return CroppedSequences(files, window, torch.cat([torch.zeros(len(chosen), 1).long(), chosen], 1), **options)
 

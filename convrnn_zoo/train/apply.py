@@ -1,13 +1,14 @@
 """A trained forecaster with its recipe and its record."""
 
+import dataclasses
 from typing import NamedTuple
 
 from torch import Tensor
 
-from ..data import Clips, frames_of
+from ..data import Clips, ReadOptions, frames_of
 from ..models import Forecaster, Preprocessing, Weights, from_pretrained
 from .losses import LOSSES
-from .recipe import ForecasterRecipe, Recipe, choose
+from .recipe import ForecasterRecipe, NowcastRecipe, Recipe, choose
 
 
 def preprocessing_of(recipe: ForecasterRecipe, train: Clips | None = None) -> Preprocessing:
@@ -17,6 +18,23 @@ def preprocessing_of(recipe: ForecasterRecipe, train: Clips | None = None) -> Pr
     """
     activation = choose("loss", recipe.loss, LOSSES).activation
     return frames_of(recipe.data).preprocessing(train, recipe.inputs, recipe.horizon, activation)
+
+
+def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions:
+    """Returns how files are read for a forecaster: as its training read them.
+
+    Args:
+        model: a forecaster with preprocessing.
+        recipe: name or file of its recipe; by default the recipe in its metadata, if it has any.
+    """
+    values = model.preprocessing
+    options = ReadOptions(unit=None if values is None else values.unit)
+    text = model.record.recipe if model.record else ""
+    chosen = Recipe.read(recipe) if recipe else Recipe.parse(text) if text else None
+    if isinstance(chosen, ForecasterRecipe) and not isinstance(chosen, NowcastRecipe):
+        options = frames_of(chosen.data).read_options()
+        options = dataclasses.replace(options, unit=None if values is None else values.unit, variable_optional=True)
+    return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
 
 
 class Trained(NamedTuple):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..data import split_in_time
 from ..data.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
-from ..data.readers.radar import COARSEN, STEP, read_events
 from ..data.rain_events import EVENTS, TEST_DAYS, load_event
+from ..data.readers.radar import COARSEN, STEP, read_events
 from ..models import Weights
 from ..models._exceedance import THRESHOLDS
 from ..pretrained.state_dict import write_file

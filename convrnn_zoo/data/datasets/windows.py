@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..._atomic import atomic_write
 from ..._extras import need
-from ..._whole import whole
 from ..readers import Frames
 from .frame_sequences import Sampling, Window, find_windows, split_at_gaps
 
@@ -31,7 +31,7 @@ def list_windows(
 def write_windows(found: Iterator[Tensor], path: Path) -> int:
     """Writes windows as CSV, atomically; returns their number."""
     count = 0
-    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for part in found:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class ReadOptions:
 
     Args:
         variable: name of the array in a file of several.
+        variable_optional: whether a file without that array may have another one instead, if it is the only one.
         fill_value: number that stands for a missing value, next to NaN and what the file states.
         unit: unit to convert values to; None leaves them in the unit of the file. ``""`` is brightness from 0 to 1.
         channels: 1 to read images as grey, 3 as RGB.
@@ -29,6 +31,7 @@ class ReadOptions:
     """
 
     variable: str = ""
+    variable_optional: bool = False
     fill_value: float | None = None
     unit: str | None = None
     channels: int = 1
@@ -80,6 +83,13 @@ class Frames:
     def size(self) -> tuple[int, int]:
         """Height and width of a frame."""
         return tuple(self.array.shape[-2:])
+
+    @property
+    def datetimes(self) -> list[datetime] | None:
+        """Times of the frames in UTC; None if the file does not state dates."""
+        if self.times is None or not self.is_dated:
+            return None
+        return [datetime(1970, 1, 1) + timedelta(minutes=round(t, 6)) for t in self.times.tolist()]
 
     @property
     def step(self) -> float | None:
@@ -153,15 +163,15 @@ def check_numbers(array: Any, name: object) -> None:
         raise FileError(f"{name}: expected real numbers, got {array.dtype}")
 
 
-def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], variable: str) -> str:
-    """Returns the name of the array of frames in a file: `variable`, the only one of 3 or 4 axes, or ``x``.
+def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> str:
+    """Returns the name of the array of frames in a file: `options.variable`, the only one of 3 or 4 axes, or ``x``.
 
     Raises:
         FileError: there is no such array, or there are several.
     """
-    names = [name for name, shape in shapes.items() if len(shape) in (3, 4)]
+    names, variable = [name for name, shape in shapes.items() if len(shape) in (3, 4)], options.variable
     if variable and list(shapes) != [""]:
-        names = [variable] if variable in shapes else names if len(names) == 1 else []
+        names = [variable] if variable in shapes else names if options.variable_optional and len(names) == 1 else []
     names = ["x"] if len(names) > 1 and "x" in names else names
     if len(names) != 1:
         listed = ", ".join(f"{n or 'the array'} {shape}" for n, shape in shapes.items()) or "none"
@@ -199,13 +209,13 @@ def frames_from(
         unit, facts = "", {**facts, "is_bytes": True}
     is_dated = False
     if times is not None:
+        if len(times) != array.shape[0]:
+            hint = "put time first: transpose the array" if len(times) in array.shape else "correct the file"
+            raise FileError(f"{path}: {array.shape[0]} frames and {len(times)} times, in {tuple(array.shape)}; {hint}")
         try:
             times, is_dated = decode_times(times, time_attrs)
         except ValueError as e:
             raise FileError(f"{path}: time: {e}") from e
-        if len(times) != array.shape[0]:
-            hint = "put time first: transpose the array" if len(times) in array.shape else "correct the file"
-            raise FileError(f"{path}: {array.shape[0]} frames and {len(times)} times, in {tuple(array.shape)}; {hint}")
     frames = Frames(
         path=path, array=array, times=times, is_dated=is_dated, unit=unit, packing=packing,
         fill_value=options.fill_value, name=path.name, **facts,

@@ -17,7 +17,7 @@ MINUTES = {
 }  # fmt: skip
 """Minutes of each unit of time, by its names in the singular."""
 _STAMP = re.compile(
-    r"(\d{1,4}-\d{1,2}-\d{1,2})(?:[ T]+(\d{1,2})(?::?(\d{2})(?::?(\d{2}(?:\.\d*)?))?)?)?\s*"
+    r"(\d{1,4}-\d{1,2}-\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
     r"(Z|UTC|GMT|(?:UTC|GMT)?\s*[+-]\d{1,2}(?::?\d{2})?)?",
     re.IGNORECASE,
 )

@@ -33,7 +33,7 @@ def open_hdf5(path: Path, options: ReadOptions) -> Frames:
             arrays: dict[str, Any] = {}
             file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
             shapes = {name: item.shape or () for name, item in arrays.items()}
-            name = choose_array(path, shapes, options.variable)
+            name = choose_array(path, shapes, options)
             array, clock = arrays[name], clock_of(name, shapes)
             check_size(path, array.size * array.dtype.itemsize, max(array.id.get_storage_size(), 1))
             if array.external:

@@ -16,7 +16,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
         array = numpy.load(path, allow_pickle=False, mmap_mode="r")
         if not isinstance(array, numpy.ndarray):
             raise FileError(f"{path} is not a .npy file; rename it to .npz")
-        choose_array(path, {"": array.shape}, "")
+        choose_array(path, {"": array.shape}, options)
     return frames_from(path, array, {}, None, {}, options)
 
 
@@ -31,7 +31,7 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
             for member in file.infolist():
                 check_size(path, member.file_size, member.compress_size)
             shapes = {m.removesuffix(".npy"): _shape(file, m) for m in file.namelist() if m.endswith(".npy")}
-        name = choose_array(path, shapes, options.variable)
+        name = choose_array(path, shapes, options)
         clock = clock_of(name, shapes)
         with numpy.load(path, allow_pickle=False) as arrays:
             array = arrays[name]

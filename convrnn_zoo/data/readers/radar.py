@@ -146,19 +146,19 @@ class Composites:
 
 
 def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
-    """Opens radar files five minutes apart, in order of time.
+    """Opens radar files in order of time.
 
     Raises:
-        FileError: a name states no time, or the files are not five minutes apart.
+        FileError: a name states no time, or two the same one.
     """
     paths = sorted(paths, key=time_of)
-    times = [time_of(path) for path in paths]
-    check_steps(times, "expected radar files")
-    return _composites(paths, times, options.coarsen).to_unit(options.unit)
+    return _composites(paths, [time_of(path) for path in paths], options.coarsen).to_unit(options.unit)
 
 
 def _composites(paths: Sequence[Path], times: Sequence[datetime], coarsen: int) -> Frames:
     minutes = need("numpy", "cli").array([minutes_of(t) for t in times])
+    if len(set(times)) < len(times):
+        raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
     return Frames(
         path=paths[0], array=Composites(paths, coarsen), times=minutes, is_dated=True, unit="mm/h", name=paths[0].name
     )

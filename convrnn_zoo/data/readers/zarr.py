@@ -35,7 +35,7 @@ def open_zarr(path: Path, options: ReadOptions) -> Frames:
         group = zarr.open(str(path), mode="r")
         arrays: dict[str, Any] = dict(group.arrays()) if hasattr(group, "arrays") else {"": group}
         shapes = {name: tuple(item.shape) for name, item in arrays.items()}
-        name = choose_array(path, shapes, options.variable)
+        name = choose_array(path, shapes, options)
         array, clock = arrays[name], clock_of(name, shapes)
         if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
             raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store it in smaller chunks")

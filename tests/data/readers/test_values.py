@@ -1,0 +1,293 @@
+"""Values of frames are the same in training and in `predict`, whatever the dtype, scale and attributes of the file."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convrnn_zoo import Preprocessing, create_model, save_pretrained
+from convrnn_zoo.data import ArrayFrames, VideoFrames
+from tests.command_line import run
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory):
+    """A model of brightness whose forecast is not looked at: only what it reads."""
+    torch.manual_seed(0)
+    model = create_model("convgru_forecaster", hidden_channels=2, kernel_size=1, patch_size=1, horizon=1)
+    model.preprocessing = Preprocessing(unit="", lowest=0.0, highest=1.0, inputs=2, horizon=1)
+    directory = tmp_path_factory.mktemp("model") / "run"
+    save_pretrained(model, directory)
+    return directory
+
+
+def forecast(model, file, out):
+    run("predict", model, file, "-o", out)
+    return np.load(out)
+
+
+def trained_on(path, **entries):
+    """All frames that training reads of a file."""
+    kind = ArrayFrames(name="a", **entries)
+    return torch.cat([kind.load(path, "train", 1, 1)[0].frames, kind.load(path, "test", 1, 1)[0].frames])
+
+
+def test_bytes_are_brightness_in_training_as_in_predict(identity, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (6, 4, 4), dtype="uint8")
+    np.save(tmp_path / "bytes.npy", frames)
+    np.save(tmp_path / "floats.npy", frames.astype("float32") / 255)
+    assert torch.equal(trained_on(tmp_path / "bytes.npy"), trained_on(tmp_path / "floats.npy"))
+    found = [forecast(identity, tmp_path / f"{n}.npy", tmp_path / "out.npy") for n in ("bytes", "floats")]
+    assert np.array_equal(*found)
+
+
+def test_bytes_with_a_unit_are_an_error_in_training_as_in_predict(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((6, 4, 4), 7, dtype="uint8"))
+    with pytest.raises(ValueError, match=r"a\.npy holds brightness, and mm/h"):
+        trained_on(tmp_path / "a.npy", unit="mm/h")
+
+
+def test_windows_of_a_store_of_bytes_are_sampled_where_it_is_bright(tmp_path):
+    zarr = pytest.importorskip("zarr", reason="the extra zarr")
+    frames = np.zeros((30, 16, 16), "uint8")
+    frames[:, :, 8:] = 200
+    array = zarr.create_array(str(tmp_path / "a.zarr"), shape=frames.shape, chunks=(1, 16, 16), dtype="uint8")
+    array[:] = frames
+    assert trained_on(tmp_path / "a.zarr")[..., 8:].unique().tolist() == [pytest.approx(200 / 255)]
+    (tmp_path / "r.toml").write_text(
+        'kind = "forecaster"\nweights = "convgru_forecaster.a"\ndescription = "a"\nlicense = "mit"\ninputs = 1\n'
+        'horizon = 1\nupdates = 1\nbatch_size = 1\nlr = 0.1\nloss = "mse"\n[data]\nkind = "frames"\nname = "a"\n'
+        "crop = 4\nstride = 4\n"
+    )
+    args = ("windows", tmp_path / "r.toml", "--data", tmp_path / "a.zarr", "-o", tmp_path / "w.csv")
+    run(*args, "--least", 0.01, "--scale", 0.9)
+    rows = np.genfromtxt(tmp_path / "w.csv", delimiter=",", names=True, dtype=int)
+    assert (rows["x"] >= 8).mean() > 0.9
+
+
+# ---- images ------------------------------------------------------------------------------------------------------
+def gradient(shape=(8, 10)):
+    return np.linspace(0, 1, np.prod(shape)).reshape(shape)
+
+
+def images(folder):
+    kind = VideoFrames(name="a")
+    return kind.load(folder, "test", 1, 1)[-1].frames[-1, 0]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_images_of_16_bits_keep_their_brightness(suffix, tmp_path):
+    for i in range(6):
+        Image.fromarray((gradient() * 65535).astype("uint16")).save(tmp_path / f"{i}{suffix}")
+    torch.testing.assert_close(images(tmp_path), torch.from_numpy(gradient()).float(), atol=1e-4, rtol=0)
+
+
+def test_tiff_files_of_floats_keep_their_brightness(tmp_path):
+    for i in range(6):
+        Image.fromarray(gradient().astype("float32")).save(tmp_path / f"{i}.tif")
+    torch.testing.assert_close(images(tmp_path), torch.from_numpy(gradient()).float())
+    Image.fromarray((250 + gradient()).astype("float32")).save(tmp_path / "6.tif")
+    with pytest.raises(ValueError, match=r"6\.tif"):
+        images(tmp_path)
+
+
+def test_every_page_of_a_tiff_file_is_a_frame(tmp_path):
+    pages = [Image.fromarray(np.full((4, 4), 20 * i, "uint8")) for i in range(9)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    read = VideoFrames(name="a").load(tmp_path, "test", 1, 1)
+    assert (read[-1].frames[-1, 0, 0, 0] * 255).round() == 160
+
+
+def test_numbers_in_names_are_in_their_order(tmp_path):
+    for i in range(12):
+        Image.fromarray(np.full((4, 4), 10 * i, "uint8")).save(tmp_path / f"frame{i}.png")
+    read = VideoFrames(name="a").load(tmp_path, "train", 1, 2)
+    assert [(clip.frames[:, 0, 0, 0] * 25.5).round().tolist() for clip in read][1] == [1, 2, 3]
+    for i in (1, 2, 10):
+        np.save(tmp_path / f"part{i}.npy", np.full((4, 4, 4), i, "float32"))
+    test = ArrayFrames(name="a", split="file").load(tmp_path, "test", 1, 1)
+    assert test[0].frames.unique().tolist() == [10]
+
+
+def test_photographs_are_turned_as_their_exif_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees clockwise
+    pixels = np.zeros((4, 6), "uint8")
+    pixels[0, 0] = 255
+    for i in range(6):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png", exif=exif)
+    read = images(tmp_path)
+    assert read.shape == (6, 4)
+    assert read.argmax() == 3  # the top left is at the top right
+
+
+# ---- attributes ----------------------------------------------------------------------------------------------------
+def write_nc(path, frames, times=None, time_attrs=None, **attrs):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["rate"] = frames
+        file["rate"].attrs.update(attrs)
+        if times is not None:
+            file["time"] = times
+            file["time"].attrs.update(time_attrs or {})
+    return path
+
+
+def read_nc(tmp_path, frames, **kwargs):
+    return trained_on(write_nc(tmp_path / "a.nc", frames, **kwargs), key="rate", known=0.0)[0, 0]
+
+
+def test_values_outside_of_the_valid_range_are_missing(tmp_path):
+    frames = np.arange(-2, 14, dtype="int16").reshape(4, 4)[None].repeat(6, 0)
+    assert read_nc(tmp_path, frames, valid_range=np.array([0, 10], "int16")).isfinite().sum() == 11
+    assert read_nc(tmp_path, frames, valid_min=np.int16(0)).isfinite().sum() == 14
+    packed = read_nc(tmp_path, frames, valid_range=np.array([0, 10], "int16"), scale_factor=0.5)
+    assert packed.isfinite().sum() == 11
+    assert packed.nan_to_num(0).max() == 5
+    unpacked = read_nc(tmp_path, frames, valid_max=np.float32(2.0), scale_factor=0.5)
+    assert unpacked.isfinite().sum() == 7
+
+
+def test_signed_bytes_that_are_meant_without_sign(tmp_path):
+    frames = np.arange(16, dtype="uint8").reshape(4, 4)[None].repeat(6, 0) * 16
+    attrs = {"_Unsigned": "true", "scale_factor": 2.0, "_FillValue": np.int8(-16)}
+    read = read_nc(tmp_path, frames.view("int8"), **attrs)
+    assert read[3, 3].isnan()
+    assert read.nan_to_num(0).max() == 2 * 224
+
+
+def test_empty_attributes_are_none(tmp_path):
+    import h5py
+
+    for empty in (np.array([], "float32"), h5py.Empty("f"), ""):
+        assert read_nc(tmp_path, np.ones((6, 4, 4)), _FillValue=empty, units=empty).unique().tolist() == [1]
+
+
+def test_a_fill_value_of_zero_in_zarr_2_marks_nothing(tmp_path):
+    zarr = pytest.importorskip("zarr", reason="the extra zarr")
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    array = group.create_array("rate", shape=(6, 4, 4), chunks=(1, 4, 4), dtype="float32", fill_value=0)
+    array[:, 1:] = 3.0
+    assert trained_on(tmp_path / "a.zarr").unique().tolist() == [0, 3]
+    assert trained_on(tmp_path / "a.zarr", missing=0.0, known=0.0).isnan().sum() == 4 * 4
+
+
+TIMES = {
+    "ms since 2020-01-01": 300_000.0,
+    "milliseconds since 2020-01-01": 300_000.0,
+    "us since 2020-01-01": 300_000_000.0,
+    "microseconds since 2020-01-01": 300_000_000.0,
+    "ns since 2020-01-01": 300_000_000_000.0,
+    "s since 2020-01-01": 300.0,
+    "hr since 2020-01-01": 1 / 12,
+    "hrs since 2020-01-01T00:00Z": 1 / 12,
+    "Days since 2020-1-1 0:0:0.0 UTC": 5 / 1440,
+    "minutes": 5.0,
+}
+
+
+@pytest.mark.parametrize("unit", TIMES)
+def test_times_are_read_in_every_unit(unit, tmp_path):
+    times = np.arange(6) * TIMES[unit]
+    write_nc(tmp_path / "a.nc", np.ones((6, 4, 4)), times=times, time_attrs={"units": unit})
+    clips = ArrayFrames(name="a", key="rate", step=5).load(tmp_path / "a.nc", "train", 1, 1)
+    begin = 26297280.0 if "since" in unit else 0.0
+    assert [clip.time for clip in clips] == pytest.approx([begin, begin + 5, begin + 10], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("zone", "hours"), [("+02:00", -2), ("-0330", 3.5), ("+1", -1), ("UTC+2", -2), ("Z", 0), ("GMT", 0)]
+)
+def test_time_zones_count(zone, hours, tmp_path):
+    attrs = {"units": f"hours since 1970-01-02 00:00:00 {zone}"}
+    write_nc(tmp_path / "a.nc", np.ones((6, 4, 4)), times=np.arange(6), time_attrs=attrs)
+    clips = ArrayFrames(name="a", key="rate").load(tmp_path / "a.nc", "train", 1, 1)
+    assert clips[0].time == (24 + hours) * 60
+
+
+@pytest.mark.parametrize("dtype", ["timedelta64[s]", "timedelta64[ns]", "datetime64[us]", "<U20"])
+def test_times_of_numpy_are_read(dtype, tmp_path):
+    times = (np.arange(6) * 300).astype("timedelta64[s]")
+    times = times if dtype.startswith("t") else np.datetime64("2020-01-01T00:00:00") + times
+    np.savez(tmp_path / "a.npz", rate=np.ones((6, 4, 4)), time=times.astype(dtype))
+    clips = ArrayFrames(name="a", step=5).load(tmp_path / "a.npz", "train", 1, 1)
+    assert clips[1].time - clips[0].time == 5
+
+
+@pytest.mark.parametrize(
+    "times",
+    [[0, 5, 10, 10, 20, 25], [25, 20, 15, 10, 5, 0], [0, 5, np.nan, 15, 20, 25], [0, 5, 1e300 * 1e300, 1, 2, 3]],
+)
+def test_times_that_do_not_increase_are_an_error(times, tmp_path):
+    np.savez(tmp_path / "a.npz", rate=np.ones((6, 4, 4)), time=np.array(times))
+    with pytest.raises(ValueError, match=r"a\.npz: time"):
+        ArrayFrames(name="a").load(tmp_path / "a.npz", "train", 1, 1)
+
+
+# ---- arrays --------------------------------------------------------------------------------------------------------
+ARRAYS = {
+    "flipped": lambda x: x[::-1, ::-1],
+    "big-endian": lambda x: x.astype(">f4"),
+    "big-endian integers": lambda x: (x * 8).astype(">i4") / 8,
+    "long doubles": lambda x: x.astype("longdouble"),
+    "Fortran order": np.asfortranarray,
+    "float16": lambda x: x.astype("float16"),
+    "uint16": lambda x: x.astype("uint16"),
+    "int64": lambda x: x.astype("int64"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_every_layout_are_read_alike_in_training_and_predict(name, identity, tmp_path):
+    frames = (np.arange(6 * 16).reshape(6, 4, 4) % 2).astype("float32")
+    array = ARRAYS[name](frames)
+    np.save(tmp_path / "a.npy", array)
+    np.save(tmp_path / "b.npy", np.ascontiguousarray(array, dtype="float32"))
+    assert torch.equal(trained_on(tmp_path / "a.npy"), trained_on(tmp_path / "b.npy"))
+    found = [forecast(identity, tmp_path / f"{n}.npy", tmp_path / "out.npy") for n in "ab"]
+    assert np.array_equal(*found)
+    model = create_model("convgru_forecaster.rain", pretrained=True)
+    there = model.forecast(np.ascontiguousarray(array, dtype="float32"), 1)
+    assert np.array_equal(model.forecast(array, 1), there)
+
+
+def test_what_is_under_a_mask_is_no_value(tmp_path):
+    frames = np.ma.masked_less(np.where(np.eye(4) > 0, -9999.0, 1.0)[None].repeat(6, 0), 0)
+    model = create_model("convgru_forecaster.rain", pretrained=True)
+    there = model.forecast(frames.filled(np.nan), 1)
+    assert np.array_equal(model.forecast(frames, 1), there, equal_nan=True)
+    assert np.isnan(there).sum() == 4
+
+
+def test_an_archive_of_rain_and_times_is_forecast(identity, tmp_path):
+    frames = np.random.default_rng(0).random((6, 4, 4)).astype("float32")
+    np.save(tmp_path / "a.npy", frames)
+    objects = np.array([{"a": 1}, None], dtype=object)  # not read
+    np.savez(tmp_path / "a.npz", rain=frames, time=np.arange(6) * 5, note=objects)
+    found = [forecast(identity, tmp_path / f"a.{s}", tmp_path / "out.npy") for s in ("npy", "npz")]
+    assert np.array_equal(*found)
+    assert torch.equal(trained_on(tmp_path / "a.npz"), trained_on(tmp_path / "a.npy"))
+
+
+def test_knmi_attributes_may_be_text(tmp_path):
+    import h5py
+
+    from convrnn_zoo.data.readers.radar import read_composite
+
+    path = tmp_path / "RAD_NL25_RAP_5min_201008260410.h5"
+    with h5py.File(path, "w") as file:
+        file["image1/image_data"] = np.array([[0, 100], [7, 65535]], "uint16")
+        attrs = file.create_group("image1/calibration").attrs
+        attrs["calibration_formulas"] = "GEO=0.01*PV+0.0"
+        attrs["calibration_out_of_image"] = 65535
+    assert read_composite(path)[0].tolist() == [0, 12]
+    assert read_composite(path)[1, 1].isnan()
+
+
+def test_a_dataset_does_not_change_with_what_is_done_to_a_sequence(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((6, 4, 4), "float32"))
+    clips = ArrayFrames(name="a").load(tmp_path / "a.npy", "train", 1, 1)
+    clips[0].frames.zero_()
+    clips[0].mask.zero_()
+    assert clips[0].frames.unique().tolist() == [1]
