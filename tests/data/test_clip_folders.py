@@ -95,7 +95,7 @@ BAD = {
     "empty video": ("b.mp4", lambda p: p.write_bytes(b""), "b.mp4 is not a valid video"),
     "broken gif": ("b.gif", lambda p: p.write_bytes(b"GIF89a"), "b.gif is not a valid GIF"),
     "broken array": ("b.npy", lambda p: p.write_bytes(b"broken"), r"b\.npy: not a valid \.npy file"),
-    "empty folder": ("b", lambda p: p.mkdir(), "b holds no frame; fill it"),
+    "empty folder": ("b", lambda p: p.mkdir(), "b holds no frame"),
     "empty array": ("b.npy", lambda p: np.save(p, np.zeros((0, 3, 16, 24))), r"expected a clip .*, got \(0, 3, 16, 24"),
     "flat array": ("b.npy", lambda p: np.save(p, np.zeros((3, 16, 24))), r"expected a clip \(T, C, H, W\).*\(3, 16"),
     "words": ("b.npy", lambda p: np.save(p, np.full((1, 3, 4, 4), "a")), "expected a clip"),

@@ -169,7 +169,7 @@ def test_broken_files_and_paths_are_told(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"a\.npz: not a valid \.npz file of numbers"):
         KIND.load(tmp_path, "train")
-    for path, words in ((None, "pass --data"), (tmp_path / "no", "is not there")):
+    for path, words in ((None, "pass --data"), (tmp_path / "no", "does not exist")):
         with pytest.raises(FileNotFoundError, match=words):
             KIND.load(path, "train")
     write_ramps(tmp_path / "a.npz")

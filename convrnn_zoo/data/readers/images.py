@@ -60,7 +60,7 @@ def _pages(files: list[Path]) -> Iterator[tuple[Path, int]]:
     """Yields the pages of image files: the file, and the number of the page in it."""
     image = need("PIL.Image", "draw")
     for path in files:
-        with reading(path, "image"), image.open(path) as file:
+        with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path) as file:
             count = getattr(file, "n_frames", 1)
         yield from ((path, i) for i in range(count))
 
@@ -69,7 +69,7 @@ def _read_pages(pages: Iterator[tuple[Path, int]], channels: int, path: Path) ->
     image, found, file, opened = need("PIL.Image", "draw"), [], None, None
     try:
         for name, page in pages:
-            with reading(name, "image"):
+            with reading(name, f"{name.suffix[1:].upper()} file"):
                 if name != opened:
                     if file is not None:
                         file.close()
