@@ -89,13 +89,8 @@ def measure_classifier(name: str, data: Path | None) -> list[Row]:
 def measure_forecaster(name: str, data: Path | None) -> list[Row]:
     """Returns the errors of the forecast, and its difference from float32, for each precision."""
     _, recipe, _ = load_forecaster(name)
-<<<<<<< HEAD
-    sample = read_frames([SAMPLE.with_name(f"{name.partition('.')[2]}.npz")]).frames[None, :, None]
-    test_frames = None
-=======
     sample = open_frames(SAMPLE.with_name(f"{name.partition('.')[2]}.npz")).read()[None]
-    known = None
->>>>>>> 438e7a7 (Frames mean the same in training and in use: bytes, images of 16 bits, attributes of NetCDF and Zarr, times of every unit)
+    test_frames = None
     if data is not None:
         clips = frames_of(recipe.data).load(data, "test", recipe.inputs, recipe.horizon)
         test_frames = clips.fixed(SEQUENCES)
