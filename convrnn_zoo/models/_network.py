@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
+from ..layers import _checks as check
 from .base.classifier import Classifier
 from .base.levels import pool_levels
 from .base.masked import run_masked
@@ -67,7 +68,7 @@ class ConvRNNModel(Classifier):
         self.rnn = layer(
             in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args
         )
-        self.in_chans, self.drop_rate, self.ndim = in_chans, drop_rate, self.rnn.ndim
+        self.in_chans, self.drop_rate, self.ndim = in_chans, check.probability("drop_rate", drop_rate), self.rnn.ndim
         self.head_drop = nn.Dropout(drop_rate)
         self.global_pool = check_pool(global_pool)
         self.reset_classifier(num_classes)

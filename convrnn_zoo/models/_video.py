@@ -79,7 +79,7 @@ class VideoModel(Classifier):
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}")
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
-        KINDS[rnn][2](1, 1, 1, device="meta", **layer_args)  # refuses what it does not take
+        KINDS[rnn][2](1, 1, 1, num_layers, device="meta", **layer_args)  # rejects unknown options before the encoder
         with made_on(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
@@ -103,8 +103,8 @@ class VideoModel(Classifier):
         self.necks = nn.ModuleList(hidden_layers([out, *hidden], **place) for out in self.widths)
         self.hidden = hidden[-1:] * len(levels) or self.widths
         self.directions = 2 if bidirectional and not post_conv else 1
+        self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
         self.head_drop = nn.Dropout(drop_rate)
-        self.drop_rate, self.global_pool = drop_rate, check_pool(global_pool)
         self.encoder.to(dtype=dtype)
         self.reset_classifier(num_classes)
 

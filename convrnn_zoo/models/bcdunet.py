@@ -78,7 +78,10 @@ class BCDUNet(DenseModel):
         blocks = check.positive_int("dense_blocks", dense_blocks)
         if len(sizes) < 2 or any(size % 2 for size in sizes[:-1]):
             raise ValueError(f"widths must be two or more, all even but the last, got {sizes}")
-        self.in_chans, self.drop_rate = check.positive_int("in_chans", in_chans), drop_rate
+        self.in_chans, self.drop_rate = (
+            check.positive_int("in_chans", in_chans),
+            check.probability("drop_rate", drop_rate),
+        )
         self.reduction = 2 ** (len(sizes) - 1)
         with made_on(device):
             self.downs = nn.ModuleList(

@@ -96,6 +96,10 @@ class E3DLSTM(StackedCells):
         *maps, counts = state
         return (*super().reset_state(tuple(maps), chosen), counts.masked_fill(chosen.to(counts.device), 1))
 
+    def _fits(self, count: int, state: State) -> bool:
+        maps = count - 2 - (state[-1].dim() == 1)
+        return maps >= 2 * len(self.layers) and maps % len(self.layers) == 0
+
     def _advance_unequal(self, x: Tensor, state: State, counts: Tensor) -> tuple[Tensor, State, list[Delta]]:
         """Advances sequences of unequal numbers of memories, in groups of equal ones; a state is filled up by zeros."""
         each = (len(state) - 1) // len(self.layers)

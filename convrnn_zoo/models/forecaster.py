@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import KINDS, ConvRNNBase
@@ -64,6 +65,9 @@ class ConvRNNForecaster(Forecaster):
         dtype: torch.dtype | None = None,
         **layer_args: Any,
     ) -> None:
+        for option in ("bidirectional", "batch_first"):
+            if layer_args.get(option):
+                raise ValueError(f"{option} must be left out: a forecaster runs forward in time, axis 0 of its layers")
         reduction = check.positive_int("patch_size", patch_size)
         for i, stride in enumerate(strides):
             reduction *= check.positive_int(f"strides[{i}]", stride)
@@ -92,14 +96,13 @@ class ConvRNNForecaster(Forecaster):
         self.encoder = layer(
             below, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **made, **layer_args
         )
-        self.first = layer(
-            1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **made, **{**layer_args, "bias": False}
-        )
+        single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
+        self.first = layer(1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **made, **{**single, "bias": False})
         self.rest = None
         if num_layers > 1:
             self.rest = layer(
                 widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
-                **made, **layer_args,
+                **made, **(layer_args if num_layers > 2 else single),
             )  # fmt: skip
         self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **made), Shuffle(patch_size))
 
@@ -125,10 +128,18 @@ class ConvRNNForecaster(Forecaster):
         """The forecast ``(N, horizon, C, H, W)`` from an encoder's state."""
         horizon, names = self.check_horizon(horizon), len(self.encoder.states)
         parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
+        several = isinstance(parts, tuple | list) and all(isinstance(part, tuple | list) for part in parts)
+        if not several or [len(part) for part in parts] != [self.encoder.num_layers] * names:
+            raise ValueError(
+                f"{type(self).__name__} expected the state that encode returns, got {check.describe(state)}; pass it "
+                "on as it is"
+            )
         begin, go_on = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
         y, _ = self.first(constant_input(parts[0][0][0], horizon), begin if names > 1 else begin[0])
         outputs = [y]
         if self.rest is not None:
+            if self.encoder.dropout:
+                y = F.dropout(y, self.encoder.dropout, self.training)
             above, _ = self.rest.forward_layers(y, go_on if names > 1 else go_on[0])
             outputs += above
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)

@@ -80,7 +80,7 @@ class MIM(PredRNN):
         """
         state, above = super().start(x), len(self.differences)
         memories = (torch.zeros_like(state[0]),) * above
-        if self._carried is not None:
+        if self._carried is not None and len(x):
             memories = self._carried
             if memories[0].shape != state[0].shape:
                 raise ValueError(

@@ -15,7 +15,7 @@ from ..pretrained.registry import register
 from .base.blocks import framewise, made_on
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
-from .base.levels import check_clips
+from .base.levels import check_clips, split_state
 from .base.masked import run_lengths
 from .base.sequences import Lengths, valid_steps
 from .video import cfg_of
@@ -174,10 +174,10 @@ class RecurrentDecoderModel(DenseModel):
         frames = [x]
         for _ in skips:
             frames.append(framewise(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
-        given, states = [None] * 4 if hx is None else list(hx), []
+        before, states = split_state(hx, 4), []
         y = framewise(self.aspp, top)
         for i, join in enumerate(self.joins):
-            y, state = self.grus[i](y, given[i], lengths)
+            y, state = self.grus[i](y, before[i], lengths)
             states.append(state)
             frame = frames[3 - i]
             beside = [skips[2 - i], frame] if i < 3 else [frame]

@@ -20,9 +20,11 @@ GROUPS = 4
 
 
 def last_memory(rnn: ConvRNNBase, dates: Tensor, series: Series) -> Tensor:
-    """The last state ``(N, F, H, W)`` of each series: c of an LSTM, h of a GRU; both directions beside each other."""
+    """Returns the last state ``(N, F, H, W)`` of the top layer: c of an LSTM, h of a GRU; directions concatenated."""
     state = series.last_state(rnn, dates)
-    return torch.cat(list(state[-1] if isinstance(state, tuple) else state), dim=1)
+    memory = state[-1] if len(rnn.states) > 1 else state
+    top = memory[-1] if isinstance(memory, tuple) else memory[-rnn.num_directions :]
+    return torch.cat(list(top), dim=1)
 
 
 class SeriesRNN(ImageSeriesModel):
@@ -31,9 +33,9 @@ class SeriesRNN(ImageSeriesModel):
     Args:
         layer: the layer's class, with one bias a gate.
         in_chans, num_classes: channels of an image, and classes of a pixel.
-        hidden_channels: channels of the state.
+        hidden_channels: channels of the state, or a list of one a layer.
         device, dtype: where and as what the parameters are made.
-        **layer_args: options of the layer.
+        **layer_args: options of the layer, such as `num_layers` and `bidirectional`.
 
     Example:
         >>> model = SeriesRNN(Conv2dOneBiasLSTM, in_chans=4, hidden_channels=6, num_classes=3)
@@ -46,18 +48,20 @@ class SeriesRNN(ImageSeriesModel):
         layer: type[ConvRNNBase],
         in_chans: int = 10,
         num_classes: int = 20,
-        hidden_channels: int = 160,
+        hidden_channels: int | Sequence[int] = 160,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **layer_args: Any,
     ) -> None:
-        super().__init__(in_chans, hidden_channels)
-        self.rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
+        check.positive_int("in_chans", in_chans)
+        rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
+        super().__init__(in_chans, rnn.widths[-1] * rnn.num_directions)
+        self.rnn = rnn
         self.reset_classifier(num_classes)
 
     def input_weights(self) -> list[str]:
         """Keys of the parameters whose axis 1 is the input's channels."""
-        return ["rnn.weight_ih_l0"]
+        return [f"rnn.weight_ih_l0{end}" for end in ("", "_reverse")[: self.rnn.num_directions]]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates."""

@@ -86,6 +86,8 @@ def train_one(
         num_classes=len(train.label_names),
         pretrained_cfg_overlay=standard,
     )
+    if getattr(model, "global_pool", None) == "":
+        raise ValueError('[model] global_pool must be "avg", "max" or "last" to classify sequences, got ""; change it')
     model.front_end = train.front_end
     if recipe.start:
         started(model, recipe)

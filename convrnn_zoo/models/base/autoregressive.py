@@ -102,23 +102,8 @@ class AutoregressiveForecaster(Forecaster):
             x = torch.cat([x, teacher], dim=1)
         patches = self.unshuffle(x)
 
-        made: list[Tensor] = []
-        deltas: list[Delta] = []
         state = self.start(patches[:, 0])
-        for t in range(length + horizon - 1):
-            if t == 0 or (mask is None and t < length):
-                fed = patches[:, t]
-            elif mask is None:
-                fed = made[-1]
-            else:
-                fed = torch.where(mask[:, t - 1, None, None, None], patches[:, t], made[-1])
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
-            else:
-                y, state, delta = self.advance(fed, state)
-            made.append(y)
-            if return_aux:
-                deltas += self.expose(delta)
+        made, state, deltas = self._unroll(patches, length + horizon - 1, state, mask=mask, keep_deltas=return_aux)
         self.finish(state)
         frames = self.shuffle(torch.stack(made if return_aux else made[length - 1 :], dim=1))
         if not return_aux:
@@ -126,25 +111,70 @@ class AutoregressiveForecaster(Forecaster):
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
 
     def encode(self, x: Tensor, state: State | None = None) -> State:
-        """What a forecast goes on from after the frames ``(N, T, C, H, W)``: the next frame's patches, and the state.
+        """Returns the state after the frames ``(N, T, C, H, W)``, from that after the frames before them.
 
-        `state` is what came of the frames before them.
+        The state's first entry is the forecast of the next frame, as patches.
         """
         patches = self.unshuffle(self.check_frames("x", x))
-        y, *held = state or (patches[:, 0], *self.start(patches[:, 0]))
-        rest = tuple(held)
-        for patch in patches.unbind(1):
-            y, rest, _ = self.advance(patch, rest)
-        return (y, *rest)
+        held = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]
+        made, held, _ = self._unroll(patches, patches.shape[1], held)
+        return (made[-1], *held)
 
     def decode(self, state: State, horizon: int | None = None) -> Tensor:
-        """The forecast ``(N, horizon, C, H, W)`` from what :meth:`encode` gives."""
-        y, *held = state
-        made, rest = [y], tuple(held)
-        for _ in range(self.check_horizon(horizon) - 1):
-            y, rest, _ = self.advance(y, rest)
-            made.append(y)
-        return self.shuffle(torch.stack(made, dim=1))
+        """Returns the forecast ``(N, horizon, C, H, W)`` from the state that :meth:`encode` returns."""
+        y, *held = self._check_state(state)
+        made, rest, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(held), y)
+        self.finish(rest)
+        return self.shuffle(torch.stack([y, *made], dim=1))
+
+    def _unroll(
+        self, patches: Tensor | None, steps: int, state: State, y: Tensor | None = None, *, mask: Tensor | None = None,
+        keep_deltas: bool = False,
+    ) -> tuple[list[Tensor], State, list[Delta]]:  # fmt: skip
+        """Runs the network for some steps.
+
+        Args:
+            patches: frames to read; the steps after the last of them read the forecast of the step before.
+            steps: how many.
+            state: the state before the first step.
+            y: the forecast before the first step, which it reads if there are no `patches`.
+            mask: booleans ``(N, steps - 1)``: whether a step from the second on reads its frame or the forecast of it.
+            keep_deltas: whether to return the deltas.
+
+        Returns:
+            the forecast of each step, the last state, and the deltas of all steps.
+        """
+        made: list[Tensor] = []
+        deltas: list[Delta] = []
+        available = 0 if patches is None else patches.shape[1]
+        for t in range(steps):
+            if patches is not None and t < available:
+                fed = patches[:, t]
+                if mask is not None and t:
+                    fed = torch.where(mask[:, t - 1, None, None, None], fed, made[-1])
+            else:
+                fed = made[-1] if made else y
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
+            else:
+                y, state, delta = self.advance(fed, state)  # type: ignore[arg-type]
+            made.append(y)  # type: ignore[arg-type]
+            if keep_deltas:
+                deltas += self.expose(delta)
+        return made, state, deltas
+
+    def _check_state(self, state: Any) -> State:
+        """Returns the state of :meth:`encode` if it has as many tensors as there should be."""
+        tensors = isinstance(state, tuple | list) and bool(state) and all(isinstance(s, Tensor) for s in state)
+        if not tensors or not self._fits(len(state), state):
+            raise ValueError(
+                f"{type(self).__name__} expected the state that encode returns, got {check.describe(state)}; pass it "
+                "on as it is"
+            )
+        return tuple(state)
+
+    def _fits(self, count: int, state: State) -> bool:
+        return count == 1 + len(self.start(state[0][:0]))
 
     def _check_teacher(self, x: Tensor, teacher: object, horizon: int | None) -> int:
         teacher = self.check_frames("teacher", teacher)

@@ -151,6 +151,11 @@ class Classifier(HeadedModel):
                 "this model has no classifier; load weights that have one (`convrnn-zoo list --pretrained`), or build "
                 "and train one with num_classes"
             )
+        if not self.pool_of(frame=False):
+            raise ValueError(
+                'expected a model with one answer for each sequence, got global_pool="", which gives one for each step '
+                'and pixel; set model.global_pool = "avg" (or "max", "last"), or call the model'
+            )
         labels = self._labels()
         place: Any = {"device": (like := next(self.parameters())).device, "dtype": like.dtype}
         names = [f"recording {i}" for i in range(len(recordings))] if names is None else names

@@ -21,7 +21,9 @@ def _features(name: str, **options: Any) -> nn.Module:
     if "output_stride" not in options:
         try:
             model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
-        except TypeError:  # some of timm's models choose the way themselves
+        except TypeError as e:  # a few of timm's models, such as hardcorenas, choose their own class of features
+            if "feature_cls" not in str(e):
+                raise
             return timm.create_model(name, features_only=True, **options)
         if hasattr(_trunk(model)[1], "forward_intermediates"):
             return model

@@ -27,10 +27,9 @@ def run_levels(
         hx: the state of the one layer, or a list of one a layer; None for zeros.
         lengths: of padded maps, where a graph is being made; see :func:`~convrnn_zoo.models.base.masked.run_masked`.
     """
-    given = [hx] if len(maps) == 1 else [None] * len(maps) if hx is None else list(hx)
     outputs: list[Any] = []
     states = []
-    for x, state, rnn, post in zip(maps, given, rnns, posts, strict=False):
+    for x, state, rnn, post in zip(maps, split_state(hx, len(maps)), rnns, posts, strict=True):
         if lengths is None:
             y, state = rnn(x, state)
         else:
@@ -43,6 +42,22 @@ def run_levels(
             outputs.append(y if lengths is None else torch.where(valid_steps(y, lengths), y, 0))
         states.append(state)
     return outputs, states
+
+
+def split_state(hx: Any, levels: int) -> list[Any]:
+    """Returns the state of each level: of the one that there is, or those in the list `hx`; None for zeros.
+
+    Raises:
+        ValueError: the list does not have a state for each level.
+    """
+    if hx is None or levels == 1:
+        return [hx] * levels
+    if not isinstance(hx, list | tuple) or len(hx) != levels:
+        raise ValueError(
+            f"expected the state as a list of {levels}, one for each level, as the model returns it, got "
+            f"{check.describe(hx)}; leave it out for zero states"
+        )
+    return list(hx)
 
 
 def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, like: Tensor) -> Tensor | None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .blocks import constant_input, framewise
 from .forecaster import Forecaster
+from .levels import split_state
 
 
 class PyramidForecaster(Forecaster):
@@ -56,13 +57,14 @@ class PyramidForecaster(Forecaster):
         """The state of each layer of the encoder after the frames ``(N, T, C, H, W)``, from that before them."""
         y = self.check_frames("x", x).transpose(0, 1)
         states = []
-        for down, layer, before in zip(self.downs, self.encoder, state or [None] * len(self.downs), strict=True):
+        for down, layer, before in zip(self.downs, self.encoder, split_state(state, len(self.downs)), strict=True):
             y, after = layer(framewise(down, y), before)
             states.append(after)
         return tuple(states)
 
     def decode(self, state: Any, horizon: int | None = None) -> Tensor:
         """The forecast ``(N, horizon, C, H, W)`` from an encoder's states."""
+        state = split_state(() if state is None else state, len(self.ups))
         h = state[-1] if isinstance(state[-1], Tensor) else state[-1][0]
         y = constant_input(h.flatten(0, -4), self.check_horizon(horizon))
         for layer, up, before in zip(self.forecaster, self.ups, reversed(state), strict=True):

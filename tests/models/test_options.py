@@ -1,0 +1,194 @@
+"""Options that an architecture accepts work in its forward pass; the others are rejected when it is built."""
+
+import math
+
+import pytest
+import timm
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import Preprocessing
+from tests.forecast.helpers import FULL, tiny
+
+NAMES = [
+    n
+    for n in convrnn_zoo.list_models()
+    if (n in FULL and "shi2015_mnist" not in n)
+    or n.startswith(("utae", "bcdunet", "mobilenetv3"))
+    or n.endswith("2d_1layer")
+    or n == "convlstm2d_bi_2layer"
+]
+SMALL = {
+    "bcdunet_d3": {"widths": (4, 4, 4)},
+    "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": (4, 4, 4, 4), "num_classes": 2},
+}
+OPTIONS = [
+    {"bidirectional": True},
+    {"num_layers": 2},
+    {"num_layers": 3, "bidirectional": True},
+    {"hidden_channels": [4, 5], "num_layers": 2},
+    {"hidden_channels": [4, 4, 4]},
+    {"batch_first": True},
+    {"groups": 2},
+    {"stride": 2},
+    {"dilation": 2},
+    {"dropout": 0.5, "num_layers": 2},
+    {"kernel_size": 2},
+    {"kernel_size": (3, 1)},
+    {"padding_mode": "circular"},
+    {"bias": False},
+    {"layer_norm": True},
+    {"norm": "group"},
+    {"img_size": (16, 8)},
+    {"patch_size": 1},
+]
+
+
+def build(name, **options):
+    if name in FULL:
+        return tiny(name, **options).eval()
+    return convrnn_zoo.create_model(
+        name, **{"in_chans": 3, **SMALL.get(name, {"hidden_channels": 4}), **options}
+    ).eval()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_option_works_or_is_rejected_when_the_model_is_built(name, options):
+    try:
+        model = build(name, **options)
+    except (TypeError, ValueError):
+        return
+    with torch.no_grad():
+        if name in FULL:
+            size = model.reduction * 2
+            x = torch.rand(2, model.input_frames or 2, model.in_chans, size, size)
+            assert model(x, 2).shape == (2, 2, *x.shape[2:])
+        else:
+            size = 64 if name.startswith("mobilenet") else 8
+            assert len(model(torch.rand(2, 2, model.in_chans, size, size))) == 2
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("hidden_channels", "num_layers"), [(4, 1), (4, 2), ([3, 5], 2)])
+@pytest.mark.parametrize("name", ["utae_convlstm", "utae_convgru"])
+def test_image_series_are_read_by_several_layers_both_ways(name, hidden_channels, num_layers, bidirectional, tmp_path):
+    options = {"num_layers": num_layers, "bidirectional": bidirectional}
+    model = convrnn_zoo.create_model(name, in_chans=3, num_classes=5, hidden_channels=hidden_channels, **options).eval()
+    x = torch.rand(2, 4, 3, 8, 8)
+    logits = model(x, lengths=[4, 2])
+    assert logits.shape == (2, 5, 8, 8)
+    torch.testing.assert_close(logits[1:], model(x[1:, :2]))
+    rnn = model.rnn
+    state = rnn(x)[1]
+    memory = state[1] if len(rnn.states) == 2 else state
+    top = memory[-rnn.num_directions :]
+    if isinstance(hidden_channels, int):
+        torch.testing.assert_close(model(x), model.head(torch.cat(list(top), 1)))
+    logits.sum().backward()
+    assert all(p.grad is not None for p in model.head.parameters())
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    torch.testing.assert_close(convrnn_zoo.from_pretrained(tmp_path).eval()(x), model(x))
+    wider = convrnn_zoo.from_pretrained(tmp_path, in_chans=4).eval()
+    assert wider(torch.rand(1, 2, 4, 8, 8)).shape == (1, 5, 8, 8)
+
+
+@pytest.mark.parametrize("rate", [math.nan, -0.1, 1.5, math.inf, "0.5", True])
+@pytest.mark.parametrize("name", ["convgru1d_1layer", "resnet18_convgru2d", "bcdunet_d3"])
+def test_a_drop_rate_that_is_no_probability_is_rejected(name, rate):
+    with pytest.raises((TypeError, ValueError), match="drop_rate"):
+        convrnn_zoo.create_model(name, drop_rate=rate, device="meta")
+
+
+def test_classify_expects_one_answer_for_a_sequence():
+    model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, num_classes=3, global_pool="")
+    with pytest.raises(ValueError, match="global_pool"):
+        model.classify([torch.rand(5, 2)])
+    model.global_pool = "max"
+    assert len(model.classify([torch.rand(5, 2)])) == 1
+
+
+# ---- states --------------------------------------------------------------------------------------------------------
+def test_a_state_with_too_few_or_too_many_levels_is_rejected():
+    model = convrnn_zoo.video_model("mobilenetv3_small_100", "convgru", levels=(1, 3), hidden_channels=[4, 6]).eval()
+    x = torch.rand(1, 2, 3, 32, 32)
+    _, state = model.forward_sequence(x)
+    for bad in (state[:1], [*state, state[0]], [], state[0], "ab"):
+        with pytest.raises(ValueError, match="expected the state"):
+            model(x, bad)
+        with pytest.raises(ValueError, match="expected the state"):
+            model(x, bad, lengths=[1])
+    assert len(model(x, state)) == 2
+    assert len(model(x, tuple(state))) == 2
+
+
+def test_a_decoders_state_has_one_entry_for_each_scale():
+    model = build("mobilenetv3_large_100_recurrent_decoder")
+    x = torch.rand(1, 2, 3, 64, 64)
+    _, state = model.forward_sequence(x)
+    for bad in (state[:3], [*state, state[0]], state[0][:1]):
+        with pytest.raises(ValueError, match="expected the state"):
+            model(x, bad)
+
+
+ENCODING = [n for n in NAMES if hasattr(FULL.get(n), "encode")]
+
+
+@pytest.mark.parametrize("name", ENCODING)
+def test_a_forecasters_state_is_whole_or_rejected(name):
+    model = tiny(name).eval()
+    x = torch.rand(2, 2, 1, model.reduction * 2, model.reduction * 2)
+    state = model.encode(x)
+    for bad in (None, (), 3, "ab", state[:-1], (*state, state[0]), {}):
+        with pytest.raises((TypeError, ValueError), match=r"state|h_0|expected"):
+            model.decode(bad)
+        if bad is not None:
+            with pytest.raises((TypeError, ValueError), match=r"state|h_0|expected"):
+                model.encode(x, bad)
+
+
+@pytest.mark.parametrize("name", ENCODING)
+def test_encode_and_decode_are_the_forward_pass(name):
+    model = tiny(name).eval()
+    x = torch.rand(2, 4, 1, model.reduction * 2, model.reduction * 2)
+    expected = model(x, 3)
+    torch.testing.assert_close(model.decode(model.encode(x), 3), expected, atol=1e-6, rtol=1e-5)
+    pieces = model.encode(x[:, 1:], model.encode(x[:, :1]))
+    torch.testing.assert_close(model.decode(pieces, 3), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_decode_hands_memories_to_the_next_call_as_the_forward_pass_does():
+    model, x = tiny("mim", carry_memory=True).eval(), torch.rand(2, 3, 1, 8, 8)
+    expected = [model(x, 2) for _ in range(2)]
+    assert not torch.equal(*expected)
+    model.forget()
+    for forecast in expected:
+        torch.testing.assert_close(model.decode(model.encode(x), 2), forecast)
+    model.forget()
+    torch.testing.assert_close(model(x, 2), expected[0])
+
+
+# ---- encoders of timm ----------------------------------------------------------------------------------------------
+def test_an_error_inside_timm_is_not_hidden_by_a_second_attempt(monkeypatch):
+    calls, create = [], timm.create_model
+
+    def broken(name, **options):
+        calls.append(options)
+        if len(calls) == 1:
+            raise TypeError("a mistake inside the model")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", broken)
+    with pytest.raises(TypeError, match="a mistake inside the model"):
+        convrnn_zoo.video_model("resnet18")
+    assert len(calls) == 1
+
+
+def test_models_that_choose_their_own_features_are_read_as_well():
+    model = convrnn_zoo.video_model("hardcorenas_a", "convgru", hidden_channels=4, device="meta")
+    assert model(torch.rand(1, 2, 3, 64, 64, device="meta")).shape[2] == 4
+
+
+def test_preprocessing_is_stated_by_no_other_architecture():
+    stated = {n for n in FULL if isinstance(FULL[n].preprocessing, Preprocessing)}
+    assert stated == {"convgru_advection"}
