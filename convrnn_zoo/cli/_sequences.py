@@ -1,90 +1,75 @@
-"""Sequences and clips from files, as the classifier that shall read them was trained."""
+"""Reads the sequences and clips of files as the classifier was trained to read them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from ..data import OwnClips, sequences_of
-from ..data.arrays import check_numbers, read_arrays, unpadded
-from ..data.clip_folders import SUFFIXES
+from ..data import LabelledSequences, VideoFolder, sequences_of
+from ..data.datasets.video_folder import CLIPS
 from ..data.readers.images import clips_below
-from ..data.recordings import SOUNDS
-from ..data.sound import read_sound
+from ..data.readers.audio import AUDIO, read_sound
+from ..data.readers.files import FileError
+from ..data.readers.sequences import READERS, SUFFIXES, Recording
 from ..models import VideoModel, ZooModel
 from ..train import ClassifierRecipe, Recipe
 
 
-class Recording(NamedTuple):
-    """A sequence of a file, and its entry there where the file has several."""
+def read_sequences(path: Path, model: ZooModel, layout: str = "") -> list[Recording]:
+    """Returns the sequences of a file for a model; see :mod:`convrnn_zoo.data.readers.sequences` for the formats.
 
-    file: str
-    entry: str
-    x: Tensor
+    An array ``x`` without lengths and labels holds several sequences if its axes are ``(N, T, C)`` for the model's
+    number of channels.
 
-    @property
-    def name(self) -> str:
-        """The file as it was given, and the entry."""
-        return f"{self.file}:{self.entry}" if self.entry else self.file
-
-
-def read_sequences(path: Path, model: ZooModel) -> list[Recording]:
-    """The sequences of a file, for a model.
-
-    ``.npy`` holds one, and so does a sound, which the model's front end reads. ``.npz`` holds one an entry, or all of
-    them as ``x`` ``(N, T, …)`` with ``lengths`` ``(N,)``.
+    Args:
+        path: the file.
+        model: classifies the sequences; its front end reads audio files.
+        layout: axes of an array of several sequences, as in training.
 
     Raises:
-        ValueError: the file is of another kind, is broken, or holds no sequence.
+        FileNotFoundError: the file does not exist.
+        ValueError: the format is unknown, the file is damaged, or it contains no sequence.
     """
-    if path.suffix.lower() in SOUNDS:
-        ear = model.front_end
-        return [
-            Recording(str(path), "", model.encode_sound(str(path), *read_sound(path, rate=ear.rate if ear else None)))
-        ]
-    if path.suffix not in (".npy", ".npz"):
-        raise ValueError(
-            f"{path}: expected a .npy or .npz file, or a sound ({', '.join(SOUNDS)}); save sequences (T, C, …) with "
-            "numpy.save"
-        )
-    arrays = unpadded(read_arrays(path), path)
-    if len(arrays) > 1 and arrays.get("labels", np.empty(0)).shape == (len(arrays) - 1,):
-        del arrays["labels"]  # the classes, in a file that was made to train on
-    if not arrays:
-        raise ValueError(f"{path}: holds no array; save sequences (T, C, …) with numpy.savez")
-    found = []
-    for key, array in arrays.items():
-        check_numbers(array, f"{path}:{key}" if key else str(path))
-        found.append(Recording(str(path), key, torch.as_tensor(array, dtype=torch.float32)))
+    suffix = path.suffix.lower()
+    if suffix in AUDIO:
+        rate = model.front_end.rate if model.front_end else None
+        return [Recording(str(path), "", model.encode_sound(str(path), *read_sound(path, rate=rate)))]
+    if suffix not in READERS:
+        raise FileError(f"{path}: expected a file of {', '.join(SUFFIXES)}; save sequences (T, C, …) with numpy.save")
+
+    def is_batch(shape: tuple[int, ...]) -> bool:
+        windows = len(shape) == 3 and (layout == "NCT" or shape[1] != model.in_chans == shape[2])
+        return windows or len(shape) == model.ndim + 3
+
+    found = READERS[suffix](path, layout=layout or "NTC", is_batch=is_batch)
+    if not found:
+        raise FileError(f"{path}: contains no array; save sequences (T, C, …) with numpy.savez")
     return found
 
 
-def kind_of(model: ZooModel, files: Sequence[Path]) -> OwnClips | None:
-    """How a model reads files as clips: as its recipe says, or where none does and it takes clips, as they are.
-
-    None where it reads sequences instead.
-    """
+def dataset_of(model: ZooModel) -> LabelledSequences | None:
+    """Returns the dataset that a classifier was trained on, as its recipe describes it; None without a recipe."""
     recipe = None if model.record is None else Recipe.parse(model.record.recipe)
-    if isinstance(recipe, ClassifierRecipe):
-        source = sequences_of(recipe.data)
-        return source if isinstance(source, OwnClips) else None
-    archives = all(file.suffix.lower() == ".npz" for file in files)
-    return OwnClips(name="clips") if isinstance(model, VideoModel) and not archives else None
+    source = sequences_of(recipe.data) if isinstance(recipe, ClassifierRecipe) else None
+    return source if isinstance(source, LabelledSequences) else None
 
 
-def clips_of(kind: OwnClips, files: Sequence[Path]) -> Iterator[list[Recording]]:
-    """The clips of files and folders, each alone.
+def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recording]]:
+    """Yields the sequences of files, and clips one by one because they are large.
 
     Raises:
-        ValueError: one is broken, or none at all.
-        FileNotFoundError: it is not there.
+        FileNotFoundError: a file does not exist.
+        ValueError: a file is damaged, of an unknown format, or contains no sequence.
     """
+    dataset = dataset_of(model)
+    archives = all(file.suffix.lower() == ".npz" for file in files)
+    if dataset is None and model.record is None and isinstance(model, VideoModel) and not archives:
+        dataset = VideoFolder(name="clips")
+    if not isinstance(dataset, VideoFolder):
+        layout = "" if dataset is None else dataset.layout
+        yield [recording for file in files for recording in read_sequences(file, model, layout)]
+        return
     for file in files:
-        below = [file] if file.suffix.lower() in SUFFIXES or not file.is_dir() else list(clips_below(file))
-        if not below:
-            raise ValueError(f"{file} holds no clip; pass a folder of pictures, or files of {', '.join(SUFFIXES)}")
-        for clip in below:
-            yield [Recording(str(clip), "", kind.read(clip))]
+        clips = [file] if file.suffix.lower() in CLIPS or not file.is_dir() else list(clips_below(file))
+        if not clips:
+            raise FileError(f"{file} contains no clip; pass a folder of images, or files of {', '.join(CLIPS)}")
+        for clip in clips:
+            yield [Recording(str(clip), "", dataset.read(clip))]

@@ -7,7 +7,6 @@ import click
 
 from .._extras import need
 from ..data import read_sound
-from ..data.arrays import read_arrays
 from ..models import WEIGHTS, create_model
 from ..train.answers import draw_answers
 from ._sequences import read_sequences
@@ -23,11 +22,11 @@ SPOKEN = SAMPLE.with_name("seven.wav")
 def recordings() -> tuple[list[tuple[object, ...]], int]:
     """A row a recording of the demo, and how many are classified correctly."""
     model: Any = create_model(CLASSIFIER, pretrained=True)
-    named, labels = read_sequences(SAMPLE, model), read_arrays(SAMPLE)["labels"]
-    predictions = model.classify([recording.x for recording in named])
-    truths = [WEIGHTS[CLASSIFIER].label_names[i] for i in labels]
+    named = read_sequences(SAMPLE, model)
+    predictions = model.classify([recording.values for recording in named])
+    truths = [WEIGHTS[CLASSIFIER].label_names[int(recording.label)] for recording in named]
     rows: list[tuple[object, ...]] = [
-        (i, len(recording.x), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
+        (i, len(recording.values), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
         for i, (recording, truth, p) in enumerate(zip(named, truths, predictions, strict=True))
     ]
     return rows, sum(row[-1] == "" for row in rows)

@@ -12,10 +12,10 @@ import torch
 
 from .._atomic import check_not_input, check_suffix, write_text
 from ..data import read_sound
-from ..data.recordings import SOUNDS
+from ..data.readers.audio import AUDIO
 from ..models import Forecaster, ZooModel, from_pretrained
 from ._options import Choice
-from ._sequences import clips_of, kind_of, read_sequences
+from ._sequences import read_inputs
 from ._text import columns
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -124,7 +124,7 @@ def _forecast(model: Forecaster, name: str, files: Sequence[Path], as_json: bool
 def _draw(model: Any, files: Sequence[Path], out: Path) -> None:
     from ..train.answers import draw_answers
 
-    if len(files) != 1 or files[0].suffix.lower() not in SOUNDS:
+    if len(files) != 1 or files[0].suffix.lower() not in AUDIO:
         raise ValueError(
             f"{out} shows one sound, got {', '.join(map(str, files))}; pass one, or -o a .json file; other "
             "pictures are of forecasts"
@@ -146,20 +146,15 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path |
         raise ValueError(
             f"{out}: classes are written as .json alone; .png and .svg show what is said of one sound over time"
         )
-    kind = kind_of(model, files)
-    if kind is None:
-        parts = iter([[recording for file in files for recording in read_sequences(file, model)]])
-    else:
-        parts = clips_of(kind, files)  # one after the other: they are large
     rows: list[dict[str, Any]] = []
     table = []
-    for recordings in parts:
+    for recordings in read_inputs(files, model):
         named = [recording.name for recording in recordings]
-        found = model.classify([recording.x for recording in recordings], names=named)
+        found = model.classify([recording.values for recording in recordings], names=named)
         rows += [
             {
                 "file": recording.file,
-                **({"recording": recording.entry} if recording.entry else {}),
+                **({"recording": recording.key} if recording.key else {}),
                 "prediction": p.label,
                 "probability": p.probability,
                 "probabilities": p.probabilities,

@@ -1,12 +1,11 @@
-"""Data: kinds of frames and of labelled sequences, as torch Datasets.
+"""Datasets of frames and of labelled sequences.
 
-A recipe's table ``[data]`` names the kind: ``frames`` (:class:`ArrayFrames`), ``video`` (:class:`VideoFrames`),
-``sequences`` (:class:`OwnSequences`), ``clips`` (:class:`OwnClips`), or a data set of the shipped weights. Sequences of
-frames that are made in Python are any map-style Dataset of frames ``(T, C, H, W)``: see
+A recipe's table ``[data]`` has a ``kind``: ``frames`` (:class:`ArrayFrames`), ``video`` (:class:`VideoFrames`),
+``sequences`` (:class:`LabelledSequences`), ``clips`` (:class:`VideoFolder`), or the name of a dataset of the shipped
+weights. Frames from Python are any map-style Dataset of frames ``(T, C, H, W)``: see
 :func:`convrnn_zoo.train.train`.
 """
 
-from .clip_folders import OwnClips
 from .clips import Clip, Clips, Given
 from .datasets.frame_sequences import (
     CroppedSequences,
@@ -15,12 +14,13 @@ from .datasets.frame_sequences import (
     split_at_gaps,
     split_in_time,
 )
+from .datasets.labelled_sequences import Labelled, LabelledSequences
+from .datasets.video_folder import VideoFolder
 from .frames import FRAME_SETS, FrameSet, frames_of
 from .own import ArrayFrames, OwnFrames, VideoFrames
 from .readers import Frames, ReadOptions, open_frames
-from .recordings import Labelled, OwnSequences
+from .readers.audio import read_sound
 from .sequences import DATA_SETS, LabelledSet, sequences_of
-from .sound import read_sound
 
 __all__ = [
     "DATA_SETS",
@@ -33,12 +33,12 @@ __all__ = [
     "Frames",
     "Given",
     "Labelled",
+    "LabelledSequences",
     "LabelledSet",
-    "OwnClips",
     "OwnFrames",
-    "OwnSequences",
     "ReadOptions",
     "Sampling",
+    "VideoFolder",
     "VideoFrames",
     "Window",
     "frames_of",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from .arrays import read_arrays
+from .readers.numpy import read_arrays
 from .rain_events import quiet_pysteps
 
 DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255

@@ -11,9 +11,9 @@ import torch
 from .._extras import need
 from ..models import LogMel
 from . import _entries
-from .clip_folders import OwnClips
-from .recordings import Labelled, OwnSequences
-from .sound import read_sound
+from .datasets.labelled_sequences import Labelled, LabelledSequences
+from .datasets.video_folder import VideoFolder
+from .readers.audio import read_sound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +109,11 @@ DATA_SETS: dict[str, LabelledSet] = {
     ),
 }
 """By what stands as ``kind`` in the recipe."""
-OWN_SEQUENCES: dict[str, type[OwnSequences]] = {"sequences": OwnSequences, "clips": OwnClips}
+OWN_SEQUENCES: dict[str, type[LabelledSequences]] = {"sequences": LabelledSequences, "clips": VideoFolder}
 """Likewise, of one's own."""
 
 
-def sequences_of(table: Mapping[str, Any]) -> LabelledSet | OwnSequences:
+def sequences_of(table: Mapping[str, Any]) -> LabelledSet | LabelledSequences:
     """The data that a recipe's table ``[data]`` tells of.
 
     Raises:

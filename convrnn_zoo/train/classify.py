@@ -18,7 +18,7 @@ from ..models import Metric, Weights, ZooModel
 from .confusion import Confusion, confusion_of
 from .fit import checksum, fingerprint, fit
 from .launch import launched
-from .parts import drawn, heard_by, most_frequent, parted, split_of, standard_of
+from .parts import check_groups, drawn, heard_by, load_splits, most_frequent, parted, split_of, standard_of  # noqa: F401
 from .recipe import ClassifierRecipe
 from .start import falling, rest, started, waiting
 from .weights import writable, write_weights
@@ -145,9 +145,7 @@ def leave_one_out(
     Raises:
         ValueError: the data have no groups, or one alone.
     """
-    names = sorted(set(train.groups))
-    if len(names) < 2:
-        raise ValueError("the recipe's leave_one_out needs data in two or more groups, such as speakers; leave it out")
+    names = check_groups(train)
     found = {}
     for name in names:
         others = parted(train, [i for i, g in enumerate(train.groups) if g != name])
@@ -173,12 +171,12 @@ class Evaluation(NamedTuple):
 def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any) -> Evaluation:
     """The accuracy of a model on the test part of its data, in per cent, beside that of the commonest class."""
     source = sequences_of(recipe.data)
-    train, test = (split_of(source, recipe, data, split, model.front_end) for split in ("train", "test"))
-    names = model.pretrained_cfg.get("label_names")
-    if names and tuple(names) != test.label_names:
+    train, test = load_splits(source, recipe, data, model.front_end)
+    names = model.pretrained_cfg.get("label_names") or test.label_names
+    if tuple(names) != test.label_names or model.num_classes != len(names):
         raise ValueError(
-            f"the data's classes are {', '.join(test.label_names)}, and the model's are {', '.join(names)}; pass the "
-            "data that it was trained for"
+            f"the classes of the data are {', '.join(test.label_names)}, and the model has {model.num_classes}: "
+            f"{', '.join(names)}; pass the data that it was trained for"
         )
     found = confusion_of(logits_of(model, test, batch_size=at_once(test, recipe)), test)
     accuracies = {"prediction": 100 * found.accuracy, "commonest class": most_frequent(train, test)}
@@ -194,7 +192,9 @@ def train_classifier(
     """
     source = sequences_of(recipe.data)
     ear = heard_by(recipe)
-    train, test = (split_of(source, recipe, data, split, ear) for split in ("train", "test"))
+    train, test = load_splits(source, recipe, data, ear)
+    if recipe.leave_one_out:
+        check_groups(train)
     with launched() as accelerator:
         if accelerator.num_processes > 1:
             raise ValueError(

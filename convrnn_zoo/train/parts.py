@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from ..data import Labelled, LabelledSet, OwnSequences
+from .._tensors import as_tensor
+from ..data import Labelled, LabelledSequences, LabelledSet
+from ..data.datasets.labelled_sequences import check_shapes
+from ..data.readers.sequences import as_sequence
 from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, VideoModel, from_pretrained
 from ..models.video import cfg_of
@@ -38,42 +41,151 @@ def parted(data: Labelled, chosen: Sequence[int]) -> Labelled:
     )
 
 
-def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
-    """Sequences as the recipe's network takes them: ``(T, C)`` are maps of one pixel.
+class Converted(Sequence[Tensor]):
+    """Sequences made in Python, each converted and checked when it is read; `ndim` are the dimensions of a map."""
+
+    def __init__(self, sequences: Any, name: str, ndim: int = 0) -> None:
+        self.sequences, self.name, self.ndim = sequences, name, ndim
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def __getitem__(self, index: Any) -> Any:
+        return add_space(convert(self.sequences[index], f"{self.name}.sequences[{index}]"), self.ndim)
+
+
+def add_space(x: Tensor, ndim: int) -> Tensor:
+    """Returns ``(T, C)`` as maps of one pixel, ``(T, C, *S)``, and other sequences as they are."""
+    return x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x
+
+
+def convert(sequence: Any, name: str) -> Tensor:
+    """Converts a sequence made in Python to float32; frames of bytes are divided by 255, as `classify` does."""
+    x = as_tensor(sequence, name)
+    return as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, name)
+
+
+def check_labelled(data: Any, split: str) -> Labelled:
+    """Converts and checks labelled sequences made in Python.
 
     Raises:
-        ValueError: it is no network of sequences, or they have other axes.
+        TypeError: `data` is not :class:`~convrnn_zoo.data.Labelled`.
+        ValueError: labels are not class numbers, one for each sequence, or the sequences differ in shape.
+    """
+    name = f"data[{split!r}]"
+    if not isinstance(data, Labelled):
+        raise TypeError(f"{name} must be convrnn_zoo.data.Labelled(sequences, labels), got {type(data).__name__}")
+    labels, count = as_tensor(data.labels, f"{name}.labels"), len(data.sequences)
+    if labels.shape not in ((count,), (count, 1)) or not count:
+        raise ValueError(f"{name}: expected one label for each of {count} sequences, got {tuple(labels.shape)}")
+    numbers = labels.reshape(-1).long()
+    if labels.dtype == torch.bool or bool((numbers != labels.reshape(-1)).any()) or int(numbers.min()) < 0:
+        raise ValueError(f"{name}.labels must be class numbers from 0, got {labels.dtype} from {labels.min()}")
+    names = tuple(map(str, data.label_names))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name}.label_names must differ from each other, got {', '.join(names)}")
+    if data.groups and len(data.groups) != count:
+        raise ValueError(f"{name}: expected one group for each of {count} sequences, got {len(data.groups)}")
+    sequences: Any = Converted(data.sequences, name)
+    if isinstance(data.sequences, list | tuple | Tensor) or hasattr(data.sequences, "__array__"):
+        sequences = [sequences[i] for i in range(count)]
+        check_shapes([(f"{name}.sequences[{i}]", x) for i, x in enumerate(sequences)])
+    return data._replace(sequences=sequences, labels=numbers, label_names=names)
+
+
+def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
+    """Returns sequences with the axes that the recipe's model takes: ``(T, C)`` become maps of one pixel.
+
+    Raises:
+        ValueError: the model does not classify sequences, or they have other axes.
     """
     network = recipe.create_model(in_chans=1, num_classes=2, device="meta")
     if not isinstance(network, ConvRNNModel | VideoModel):
         raise ValueError(
-            f"{recipe.architecture} classifies no sequences; a recipe of one can, such as convlstm1d_1layer"
+            f"{recipe.architecture} does not classify sequences; choose an architecture that does, such as "
+            "convlstm1d_1layer"
         )
     ndim, sequences = network.ndim, data.sequences
     if isinstance(sequences, list):
-        sequences = [x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x for x in sequences]
-    told = sequences if isinstance(sequences, list) else sequences[:1]  # of what is read later, all have these axes
-    if wrong := [tuple(x.shape) for x in told if x.dim() != ndim + 2]:
-        raise ValueError(f"{recipe.architecture} takes sequences (T, C, {SPACE[ndim]}), or (T, C); got {wrong[0]}")
+        sequences = [add_space(x, ndim) for x in sequences]
+    elif isinstance(sequences, Converted):
+        sequences = Converted(sequences.sequences, sequences.name, ndim)
+    first = sequences[0]  # all have the same axes
+    if first.dim() != ndim + 2:
+        raise ValueError(
+            f"{recipe.architecture} takes sequences (T, C, {SPACE[ndim]}), or (T, C); got {tuple(first.shape)}"
+        )
     return data._replace(sequences=sequences)
 
 
 def split_of(
-    source: LabelledSet | OwnSequences,
+    source: LabelledSet | LabelledSequences,
     recipe: ClassifierRecipe,
     data: Any,
     split: str,
     front_end: LogMel | None = None,
 ) -> Labelled:
-    """The sequences of a split, from a path, or of Python's own by the names of the splits."""
-    given = () if front_end is None else (front_end,)
-    found: Labelled = data[split] if isinstance(data, Mapping) else source.load(data, split, *given)
-    names = found.label_names or getattr(source, "label_names", ())
-    names = names or tuple(str(i) for i in range(int(found.labels.max()) + 1))
+    """Returns the sequences of a split, read from a path or taken from a dictionary of splits.
+
+    Raises:
+        ValueError: the data are invalid, or the recipe's augmentation does not apply to them.
+    """
+    if isinstance(data, Mapping):
+        if missing := [s for s in ("train", "test") if s not in data]:
+            raise ValueError(f"data must have the splits 'train' and 'test', got no {' and no '.join(missing)}")
+        found = check_labelled(data[split], split)
+        names = found.label_names or check_labelled(data["train"], "train").label_names
+    else:
+        found = source.load(data, split, *(() if front_end is None else (front_end,)))
+        names = found.label_names
+    names = names or getattr(source, "label_names", ())
+    if not names:
+        reference = found.labels if not isinstance(data, Mapping) else as_tensor(data["train"].labels, "labels")
+        names = tuple(str(i) for i in range(int(reference.max()) + 1))
+    if int(found.labels.max()) >= len(names):
+        raise ValueError(
+            f"the {split} part has class number {int(found.labels.max())}, and there are {len(names)} classes: "
+            f"{', '.join(names[:20])}; correct the labels or label_names"
+        )
     augment = recipe.augmentation()
     if augment is not None and augment.of_sound and found.front_end is None:
         raise ValueError(f"the recipe's augment has {', '.join(augment.of_sound)}, for sound, and the data are none")
     return shaped(found._replace(label_names=names), recipe)
+
+
+def load_splits(
+    source: LabelledSet | LabelledSequences, recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None
+) -> tuple[Labelled, Labelled]:
+    """Returns the training and the test part, which have the same classes and channels.
+
+    Raises:
+        ValueError: the data are invalid, or the parts do not belong together.
+    """
+    train, test = (split_of(source, recipe, data, split, front_end) for split in ("train", "test"))
+    if train.label_names != test.label_names:
+        raise ValueError(
+            f"the classes of the parts differ: train has {', '.join(train.label_names)}, test has "
+            f"{', '.join(test.label_names)}; give both the same label_names"
+        )
+    channels = [part.sequences[0].shape[1] for part in (train, test)]
+    if channels[0] != channels[1]:
+        raise ValueError(f"the sequences of train have {channels[0]} channels, those of test {channels[1]}")
+    return train, test
+
+
+def check_groups(data: Labelled) -> list[str]:
+    """Returns the names of the groups of data, of which `leave_one_out` needs two or more.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    names = sorted(set(data.groups) - {""})
+    if len(names) < 2 or "" in data.groups:
+        raise ValueError(
+            "the recipe's leave_one_out needs data in two or more groups, such as speakers: set data.group_pattern, "
+            "add an array groups to the .npz files, or remove leave_one_out"
+        )
+    return names
 
 
 def heard_by(recipe: ClassifierRecipe) -> LogMel | None:

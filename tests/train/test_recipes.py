@@ -209,10 +209,10 @@ def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path
 
 
 def test_recordings_of_python_are_trained_on(tmp_path):
-    from convrnn_zoo.data import OwnSequences
+    from convrnn_zoo.data import LabelledSequences
 
     write_ramps(tmp_path / "r.npz")
-    kind = OwnSequences(name="ramps")
+    kind = LabelledSequences(name="ramps")
     data = {split: kind.load(tmp_path / "r.npz", split) for split in ("train", "test")}
     record = train(Recipe.parse(RAMPS), data=data, out=tmp_path / "a", progress=False)
     other = train(Recipe.parse(RAMPS), data=tmp_path / "r.npz", out=tmp_path / "b", progress=False)

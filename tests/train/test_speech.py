@@ -84,8 +84,8 @@ def test_each_change_is_what_it_says():
 def test_what_is_for_sound_is_refused_where_there_is_none(tmp_path):
     np.savez(tmp_path / "a.npz", labels=["a", "b"] * 3, **{f"r{i}": np.ones((4, 5)) for i in range(6)})
     for data, augment, told in (
-        ({}, {"gain": 3.0, "bands": 2}, "augment has gain, bands, for sound"),
-        ({"sound": {"bands": 9}}, {}, r"holds arrays and no sound .* leave data\.sound out"),
+        ({}, {"gain": 3.0, "bands": 2}, "augment has gain, bands"),
+        ({"sound": {"bands": 9}}, {}, r"data\.sound"),
     ):
         recipe = dataclasses.replace(RECIPE, data={"kind": "sequences", "name": "a", **data}, augment=augment)
         path = tmp_path if data else tmp_path / "a.npz"

@@ -1,4 +1,4 @@
-"""Frames of NumPy's ``.npy`` and ``.npz`` files."""
+"""NumPy's ``.npy`` and ``.npz`` files."""
 
 import zipfile
 from pathlib import Path
@@ -47,3 +47,31 @@ def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
         version = form.read_magic(content)
         read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
         return tuple(read(content)[0])
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Reads the arrays of a ``.npz`` file by name, or that of a ``.npy`` file under the empty name.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        FileError: the file is damaged, or an array holds Python objects.
+    """
+    numpy = need("numpy", "cli")
+    with reading(path, f"{path.suffix} file of numbers"), path.open("rb") as file:
+        content: Any = numpy.load(file, allow_pickle=False)
+        if isinstance(content, numpy.ndarray):
+            return {"": content}
+        for member in content.zip.infolist():
+            check_size(path, member.file_size, member.compress_size)
+        arrays = {}
+        for name in content.files:
+            try:
+                arrays[name] = numpy.asarray(content[name])
+            except ValueError as e:
+                if "pickle" not in str(e):
+                    raise
+                raise FileError(
+                    f"{path}: {name} holds Python objects, which are not read; save one array of numbers for each "
+                    "recording"
+                ) from e
+        return arrays

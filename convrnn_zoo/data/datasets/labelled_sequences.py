@@ -1,0 +1,303 @@
+"""Labelled sequences of unequal length, from arrays, tables and audio files."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ...models import LogMel
+from .. import _entries
+from .._entries import entry
+from ..own import given, in_parts
+from ..readers.audio import AUDIO, read_sound, sample_rate
+from ..readers.files import FileError, list_dir
+from ..readers.sequences import FEW, READERS, Recording
+
+log = logging.getLogger(__name__)
+ARCHIVES = (".npz", ".ts")
+"""Files of several recordings with their classes."""
+SINGLES = (".npy", ".csv", *AUDIO)
+"""Files of one recording, in a folder for each class."""
+
+
+class Labelled(NamedTuple):
+    """Sequences with their classes.
+
+    `sequences` are ``(T_i, C, *S)`` each, in a list, or in another Sequence that reads each one when it is indexed.
+    `labels` ``(N,)`` are class numbers from 0 (int64), and `label_names` the names of the classes in that order.
+    """
+
+    sequences: Sequence[Tensor]
+    labels: Tensor
+    label_names: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    """The group of each sequence, such as its speaker; empty if unknown."""
+    front_end: LogMel | None = None
+    """The front end that computed the sequences from sound."""
+
+    def batch(
+        self, indices: Sequence[int], change: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns sequences padded with zeros ``(N, T, C, *S)``, their lengths and their labels.
+
+        Args:
+            indices: numbers of the sequences.
+            change: a function that is applied to each, such as an augmentation.
+
+        Raises:
+            ValueError: the sequences differ in shape beyond time.
+        """
+        sequences = [change(self.sequences[i]) for i in indices]
+        if len({x.shape[1:] for x in sequences}) > 1:
+            check_shapes([(f"sequence {i}", x) for i, x in zip(indices, sequences, strict=True)])
+        return (
+            pad_sequence(sequences, batch_first=True),
+            torch.tensor([len(x) for x in sequences]),
+            self.labels[list(indices)],
+        )
+
+
+def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
+    """Raises ValueError if sequences, given with their names, differ in shape beyond time."""
+    name, first = named[0]
+    for other, x in named:
+        if x.shape[1:] != first.shape[1:]:
+            raise ValueError(
+                f"expected sequences of one shape beyond time, got {name} {tuple(first.shape)} and {other} "
+                f"{tuple(x.shape)}"
+            )
+
+
+def label_key(label: str) -> tuple[bool, float, str]:
+    """Sort key of labels: numbers by value before text, and ``"01"`` before ``"1"``.
+
+    Example:
+        >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
+        ['01', '1', '9', '10', 'b', 'nan']
+    """
+    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
+    return not number, float(label) if number else 0.0, label
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSequences:
+    """Fields of ``[data]`` with ``kind = "sequences"``.
+
+    The data are ``.npz`` files with an array ``labels`` (or ``y``), ``.ts`` files, or one folder for each class of
+    ``.npy``, ``.csv`` and audio files. Arrays are ``(T, C)`` for each recording, or ``x`` ``(N, T, C)`` for all.
+    Hidden files and folders are ignored.
+
+    Args:
+        name, license, url: description of the data in metadata and card.
+        task: task in the metadata.
+        split: the test part: a third of every class, sampled with a fixed seed (``"random"``); the last third of the
+            files in order of their names, of every class where a file has one class, or the last third of every class
+            in a single file (``"file"``); or patterns of the names of files, or of recordings in a single file.
+        label_names: names of the classes, in the order of their labels.
+        sound: arguments of :class:`~convrnn_zoo.LogMel`, which reads sound; `rate` is by default the lowest among the
+            files, to which the others are resampled.
+        layout: axes of an array of all recordings: ``"NTC"`` or ``"NCT"``. By default ``"NTC"``, and an error if that
+            means fewer steps than channels.
+        group_pattern: regular expression that finds the group of a recording, such as its speaker, in the path of its
+            file below the data; its first parenthesis is the group. ``.npz`` files may have an array ``groups``.
+
+    Raises:
+        ValueError: a field has another type or is out of its range.
+
+    Example:
+        >>> LabelledSequences(name="gestures", license="CC0 1.0").split_words
+        'a third of every class'
+    """
+
+    name: str = entry(filled=True)
+    license: str = entry("")
+    url: str = entry("")
+    task: str = entry("sequence classification", filled=True)
+    split: str | tuple[str, ...] = entry("random", one_of=("random", "file"))
+    label_names: tuple[str, ...] = entry(())
+    sound: Mapping[str, Any] = entry(factory=dict)
+    layout: str = entry("", one_of=("", "NTC", "NCT"))
+    group_pattern: str = entry("")
+
+    def __post_init__(self) -> None:
+        _entries.check(self, "data.")
+        if self.sound:
+            LogMel.from_json(self.sound, "the recipe's data.sound")
+        if duplicates := sorted({n for n in self.label_names if self.label_names.count(n) > 1}):
+            raise ValueError(
+                f"the recipe's data.label_names must differ from each other, got {', '.join(duplicates)} more than once"
+            )
+        try:
+            re.compile(self.group_pattern)
+        except re.error as e:
+            raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
+
+    @property
+    def title(self) -> str:
+        """The name of the data."""
+        return self.name
+
+    @property
+    def split_words(self) -> str:
+        """Description of the test part."""
+        words = {"random": "a third of every class", "file": "the last third of the files, or of every class"}
+        return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
+
+    def front_end(self, path: Path) -> LogMel | None:
+        """Returns the front end of the audio files at a path; None if there are none.
+
+        Raises:
+            ValueError: an audio file is damaged, or the recipe has `sound` without such files.
+        """
+        files = [] if archives_of(path) else [f for f in singles_of(path) if f.suffix.lower() in AUDIO]
+        if not files:
+            if self.sound:
+                raise ValueError(f"{path} has no audio files: remove data.sound from the recipe")
+            return None
+        rate = self.sound.get("rate") or min(sample_rate(file) for file in files)
+        return LogMel(**{**self.sound, "rate": rate})
+
+    def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
+        """Returns every recording at a path.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: a file is damaged or has no labels, or the recordings differ in shape beyond time.
+        """
+        found = []
+        if archives := archives_of(path):
+            for file in archives:
+                found += (inside := READERS[file.suffix.lower()](file, layout=self.layout))
+                if unlabelled := [r.key for r in inside if not r.label]:
+                    raise FileError(
+                        f"{file}: expected an array labels (or y) with the class of each recording, found only "
+                        f"{', '.join(unlabelled[:FEW])}"
+                    )
+        elif path.is_file():
+            raise FileError(
+                f"{path}: expected {' or '.join(ARCHIVES)}, or a directory with one folder for each class of "
+                f"{', '.join(SINGLES)} files"
+            )
+        for file in () if archives else singles_of(path):
+            if file.suffix.lower() in AUDIO and front_end is not None:
+                x = front_end.encode(*read_sound(file, rate=front_end.rate))
+                found.append(Recording(str(file), "", x, file.parent.name))
+            elif file.suffix.lower() not in AUDIO:
+                found += [r._replace(label=file.parent.name) for r in READERS[file.suffix.lower()](file)]
+        if not found:
+            raise FileNotFoundError(
+                f"{path} contains no {' or '.join(ARCHIVES)} file, and no folder for each class of "
+                f"{', '.join(SINGLES)} files"
+            )
+        try:
+            check_shapes([(r.name, r.values) for r in found])
+        except ValueError as e:
+            raise FileError(f"{path}: {e}") from e
+        return found
+
+    def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+        """Reads the recordings of a part.
+
+        Args:
+            path: file or directory of the data.
+            split: ``"train"`` or ``"test"``.
+            front_end: reads audio files; by default the one that the recipe describes.
+
+        Raises:
+            FileNotFoundError: `path` is None or contains no recordings.
+            ValueError: a file is damaged, or a part lacks recordings.
+        """
+        path = given(path, self.name)
+        front_end = front_end or self.front_end(path)
+        found = [self._grouped(r, path) for r in self.recordings(path, front_end)]
+        classes = sorted({r.label for r in found}, key=label_key)
+        if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
+            raise ValueError(
+                f"{path}: expected {len(self.label_names) or 'two or more'} classes, got {len(classes)}: "
+                f"{', '.join(classes[:FEW])}"
+            )
+        try:
+            selected = [found[i] for i in self.part([r._replace(file=relative(r, path)) for r in found], split)]
+        except ValueError as e:
+            raise ValueError(f"{path}: {e}") from e
+        labels = torch.tensor([classes.index(r.label) for r in selected])
+        if missing := [label for i, label in enumerate(classes) if i not in labels]:
+            message = f"{path}: the {split} part has no recording of {', '.join(missing[:FEW])}"
+            if split == "train":
+                raise ValueError(f"{message}; change data.split")
+            log.warning(message)
+        groups = tuple(r.group for r in selected) if any(r.group for r in found) else ()
+        names = self.label_names or tuple(classes)
+        return Labelled(self.values(selected), labels, names, groups, front_end)
+
+    def _grouped(self, recording: Recording, path: Path) -> Recording:
+        """Finds the group of a recording in the path of its file."""
+        if not self.group_pattern:
+            return recording
+        name = relative(recording, path)
+        match = re.search(self.group_pattern, name)
+        if match is None:
+            raise ValueError(f"{recording.file}: data.group_pattern {self.group_pattern!r} is not found in {name}")
+        return recording._replace(group=match[match.re.groups and 1] or "")
+
+    def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:
+        """Returns the sequences of recordings."""
+        return [r.values for r in recordings]
+
+    def part(self, recordings: Sequence[Recording], split: str) -> list[int]:
+        """Returns the numbers of the recordings that belong to ``"train"`` or ``"test"``.
+
+        Raises:
+            ValueError: a part would be empty, or a pattern matches nothing.
+        """
+        files = list(dict.fromkeys(r.file for r in recordings))
+        single_class = len({(r.file, r.label) for r in recordings}) == len(files)
+        if self.split == "random" or (self.split == "file" and (single_class or len(files) == 1)):
+            test = self._test_of_every_class(recordings)
+            if not test:
+                raise ValueError("no class has three recordings, one of which could be tested; add more")
+            return [i for i in range(len(recordings)) if (i in test) == (split == "test")]
+        if isinstance(self.split, tuple) and len(files) == 1:
+            return in_parts([r.key or r.file for r in recordings], self.split, split, instead="random")
+        in_split = {files[i] for i in in_parts(files, self.split, split, instead="random")}
+        return [i for i, r in enumerate(recordings) if r.file in in_split]
+
+    def _test_of_every_class(self, recordings: Sequence[Recording]) -> set[int]:
+        """Returns a third of every class: sampled, or the last files, or the last recordings of fewer than 3 files."""
+        generator, test = torch.Generator().manual_seed(0), set()
+        for label in sorted({r.label for r in recordings}):
+            members = torch.tensor([i for i, r in enumerate(recordings) if r.label == label])
+            files = list(dict.fromkeys(recordings[i].file for i in members))
+            order = torch.randperm(len(members), generator=generator)
+            if self.split == "random":
+                test |= set(members[order][: len(members) // 3].tolist())
+            elif len(files) < 3:
+                test |= set(members[len(members) - len(members) // 3 :].tolist())
+            else:
+                last = files[-(len(files) // 3) :]
+                test |= {int(i) for i in members if recordings[i].file in last}
+        return test
+
+
+def archives_of(path: Path) -> list[Path]:
+    """Returns a file of labelled recordings, or those in a directory."""
+    files = [path] if path.is_file() else list_dir(path)
+    return [f for f in files if f.suffix.lower() in ARCHIVES and f.is_file()]
+
+
+def singles_of(path: Path) -> list[Path]:
+    """Returns the files of one recording in the folders of a directory."""
+    folders = [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else []
+    return [f for folder in folders for f in list_dir(folder) if f.suffix.lower() in SINGLES and f.is_file()]
+
+
+def relative(recording: Recording, path: Path) -> str:
+    """Returns the path of a recording's file below the data, by which a recipe names it."""
+    file = Path(recording.file)
+    return file.name if file == path else file.relative_to(path).as_posix()

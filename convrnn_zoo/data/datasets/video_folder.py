@@ -1,0 +1,165 @@
+"""Labelled clips in one folder for each class: videos, GIFs, folders of images and arrays."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._extras import need
+from ...models import LogMel
+from .._entries import entry
+from ..readers.images import ALL, IMAGES, VIDEO_READERS, fitted, read_folder
+from ..readers.files import FileError, list_dir, reading
+from ..readers.sequences import Recording
+from .labelled_sequences import LabelledSequences
+
+CLIPS = (*VIDEO_READERS, ".npy")
+
+
+def read_array(path: Path, part: slice = ALL) -> Tensor:
+    """Reads the frames ``(T, C, H, W)`` of a ``.npy`` file: bytes, or brightness from 0 to 1.
+
+    Raises:
+        FileError: the file is damaged, or its values are out of this range.
+    """
+    with reading(path, ".npy file of numbers"):
+        array: Any = need("numpy", "cli").load(path, allow_pickle=False, mmap_mode="r")
+    if not hasattr(array, "dtype") or array.ndim != 4 or 0 in array.shape or array.dtype.kind not in "fiub":
+        found = f"{array.shape} of {array.dtype}" if hasattr(array, "dtype") else "an archive"
+        raise FileError(f"{path}: expected a clip (T, C, H, W) of numbers, got {found}")
+    frames = array[part]
+    if frames.dtype == "uint8":
+        return torch.from_numpy(frames.copy())
+    clip = torch.from_numpy(frames.astype("float32"))
+    if not bool(((clip >= 0) & (clip <= 1)).all()):
+        raise FileError(
+            f"{path}: expected brightness from 0 to 1, or bytes (uint8), got values from {clip.min():g} to "
+            f"{clip.max():g}; rescale them"
+        )
+    return clip
+
+
+class ClipFiles(Sequence[Tensor]):
+    """Clips ``(T, C, H, W)`` that are read each time they are indexed, so that none stays in memory."""
+
+    def __init__(self, dataset: "VideoFolder", paths: Sequence[Path]) -> None:
+        self.dataset, self.paths = dataset, paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return ClipFiles(self.dataset, self.paths[index])
+        return self.dataset.read(self.paths[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFolder(LabelledSequences):
+    """Fields of ``[data]`` with ``kind = "clips"``.
+
+    The data are one folder for each class, of videos, GIFs, ``.npy`` files ``(T, C, H, W)`` or folders of images. A
+    folder of images is one clip. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes are divided by
+    255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are ignored.
+
+    Args:
+        size: resize the shorter side of every frame to so many pixels, and crop the square in the middle. Without it
+            all clips must have one size.
+        every: read every n-th frame, beginning with the first.
+        longest: largest number of frames to read.
+        split: as for :class:`LabelledSequences`; ``"file"`` is the last third of every class in order of names.
+
+    The other fields are those of :class:`LabelledSequences`, without `sound` and `layout`.
+
+    Example:
+        >>> clips = VideoFolder(name="gestures", size=112, every=2, longest=64)
+        >>> clips.split_words, clips.frames
+        ('a third of every class', slice(None, 128, 2))
+    """
+
+    task: str = entry("video classification", filled=True)
+    size: int | None = entry(None, least=1)
+    every: int = entry(1, least=1)
+    longest: int | None = entry(None, least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if extra := [key for key in ("sound", "layout") if getattr(self, key)]:
+            raise ValueError(f"the recipe's data.{extra[0]} does not apply to clips; remove it")
+
+    @property
+    def split_words(self) -> str:
+        """Description of the test part."""
+        return "the last third of the files of every class" if self.split == "file" else super().split_words
+
+    @property
+    def frames(self) -> slice:
+        """The frames of a clip that are read, by their numbers."""
+        return slice(None, None if self.longest is None else self.longest * self.every, self.every)
+
+    def read(self, path: Path) -> Tensor:
+        """Reads the clip of a file or of a folder of images: ``(T, C, H, W)`` from 0 to 1.
+
+        Raises:
+            FileNotFoundError: `path` does not exist.
+            ValueError: the clip is damaged, has no frames, or is of an unknown format.
+        """
+        suffix = path.suffix.lower()
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        if path.is_dir():
+            frames = read_folder(path, 3, self.frames)
+        elif suffix == ".npy":
+            frames = read_array(path, self.frames)
+        elif suffix in VIDEO_READERS:
+            frames = VIDEO_READERS[suffix](path, 3, self.frames)
+        else:
+            raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIPS)}")
+        frames = frames if self.size is None else fitted(frames, self.size)
+        return frames.float() / 255 if frames.dtype == torch.uint8 else frames
+
+    def front_end(self, path: Path) -> None:
+        """Returns None: the sound of clips is not read."""
+
+    def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
+        """Returns every clip below a directory; values are paths.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: a folder contains no clip, or images that belong to no clip.
+        """
+        found = []
+        for folder in [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else ():
+            inside = list_dir(folder)
+            if any(p.suffix.lower() in IMAGES and p.is_file() for p in inside):
+                raise FileError(f"{folder} contains images; move those of each clip into a folder within it")
+            clips = [p for p in inside if p.is_dir() or p.suffix.lower() in CLIPS]
+            if not clips:
+                raise FileError(f"{folder} contains no clip; add clips, or remove the folder")
+            found += [Recording(str(clip), "", clip, folder.name) for clip in clips]
+        if not found:
+            raise FileNotFoundError(
+                f"{path} contains no clips; expected one folder for each class, with {', '.join(CLIPS)} files or "
+                "folders of images in it"
+            )
+        return found
+
+    def values(self, recordings: Sequence[Recording]) -> ClipFiles:
+        """Returns the clips, after reading one frame of each, so that a damaged one is found before training.
+
+        Raises:
+            ValueError: a clip is damaged or empty, or differs in size from the others.
+        """
+        first_frame = dataclasses.replace(self, longest=1)
+        shapes = {r.file: tuple(first_frame.read(r.values).shape[1:]) for r in recordings}
+        (file, shape), *others = shapes.items()
+        if other := next(((f, s) for f, s in others if s != shape), None):
+            hint = "set data.size in the recipe" if self.size is None else "convert them to one number of channels"
+            raise FileError(
+                f"expected clips of one size (C, H, W), got {file} {shape} and {other[0]} {other[1]}; {hint}"
+            )
+        return ClipFiles(self, [r.values for r in recordings])

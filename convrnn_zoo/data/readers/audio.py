@@ -1,0 +1,74 @@
+"""Reads audio files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._extras import need
+from .files import FileError, reading
+
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+BLOCK = 2**20
+"""Samples that are read at once: a damaged header may claim any number of them."""
+MAX_SAMPLES = 2**28
+"""Largest number of samples after resampling, which a damaged sample rate may multiply."""
+
+
+def read_sound(path: Path, rate: int | None = None) -> tuple[Tensor, int]:
+    """Reads the samples ``(samples,)`` of an audio file, between -1 and 1, and the sample rate.
+
+    Several channels are averaged. All formats of soundfile are read: wav, flac, ogg, mp3 and others.
+
+    Args:
+        path: the file.
+        rate: sample rate in Hz to resample to, with soxr; that of the file by default.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, is not an audio file, or contains no sound.
+        ImportError: soundfile is not installed, or soxr, which resamples; with the command that installs them.
+    """
+    numpy = need("numpy", "cli")
+    blocks = []
+    with _opened(path) as file:
+        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+            blocks.append(block.mean(1))
+        source_rate = int(file.samplerate)
+    wave = numpy.concatenate(blocks) if blocks else numpy.zeros(0, "float32")
+    if not len(wave):
+        raise FileError(f"{path} contains no sound; remove it")
+    if rate is not None and rate != source_rate:
+        if len(wave) * rate > MAX_SAMPLES * source_rate:
+            raise FileError(f"{path}: {len(wave):,} samples at {source_rate} Hz are too long to resample to {rate} Hz")
+        with reading(path, "audio file"):
+            wave = need("soxr", "sound").resample(wave, source_rate, rate)
+        if not len(wave):
+            raise FileError(f"{path} is shorter than one sample at {rate:,} Hz; remove it")
+    samples = torch.from_numpy(wave)
+    if not bool(torch.isfinite(samples).all()):
+        raise FileError(f"{path} contains NaN or Inf; replace or remove the file")
+    return samples, source_rate if rate is None else rate
+
+
+def sample_rate(path: Path) -> int:
+    """Returns the sample rate of an audio file in Hz.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or is not an audio file.
+    """
+    with _opened(path) as file:
+        return int(file.samplerate)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Opens an audio file with soundfile."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    with reading(path, "audio file"), need("soundfile", "sound").SoundFile(str(path)) as file:
+        yield file

@@ -1,0 +1,223 @@
+"""Reads recordings: sequences of unequal length in ``.npy``, ``.npz``, ``.csv``, ``.ts`` and audio files."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..._extras import need
+from ..._tensors import as_tensor
+from .audio import AUDIO
+from .files import FileError, reading
+from .numpy import read_arrays
+
+X, LABELS = ("x", "X"), ("labels", "y", "Y")
+"""Names of the arrays of equally long or padded sequences, and of their classes."""
+FEW = 20
+"""Number of names that an error lists."""
+
+
+class Recording(NamedTuple):
+    """A sequence ``(T, C, *S)`` of a file, with its class and its group where the file states them."""
+
+    file: str
+    key: str
+    """Name of the sequence in a file of several; empty otherwise."""
+    values: Any
+    """The tensor, or the path of a clip that is read later."""
+    label: str = ""
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file, and the name of the sequence in it."""
+        return f"{self.file}:{self.key}" if self.key else self.file
+
+
+def as_sequence(array: Any, name: str) -> Tensor:
+    """Converts an array of real, finite numbers to float32 ``(T, C, …)``; ``(T,)`` is one channel.
+
+    Raises:
+        FileError: the array is empty, has no axis of time, or contains NaN or Inf.
+    """
+    try:
+        x = as_tensor(array, name).float()
+    except ValueError as e:
+        raise FileError(str(e)) from e
+    if x.dim() == 0 or 0 in x.shape:
+        raise FileError(f"{name}: expected a sequence (T, C, …), got {tuple(x.shape)}")
+    if not bool(torch.isfinite(x).all()):
+        raise FileError(f"{name}: contains NaN or Inf; fill or remove those steps")
+    return x[:, None] if x.dim() == 1 else x
+
+
+def read_npy(path: Path, **options: Any) -> list[Recording]:
+    """Reads a ``.npy`` file: one recording ``(T, C, …)``."""
+    (array,) = read_arrays(path).values()
+    return [Recording(str(path), "", as_sequence(array, str(path)))]
+
+
+def read_npz(
+    path: Path, layout: str = "", is_batch: Callable[[tuple[int, ...]], bool] | None = None
+) -> list[Recording]:
+    """Reads a ``.npz`` file: one recording ``(T, C, …)`` in each array, or all in one array.
+
+    The latter is called ``x`` or ``X``, ``(N, T, C, …)``, or ``(N, T)`` for one channel; ``lengths`` ``(N,)`` are the
+    numbers of steps of padded recordings. ``labels`` or ``y`` ``(N,)`` are the classes, in order of the arrays, and
+    ``groups`` ``(N,)`` the groups, such as speakers.
+
+    Args:
+        path: the file.
+        layout: ``"NTC"`` or ``"NCT"``, the axes of an array ``x`` of three; by default ``"NTC"``, unless that would
+            mean fewer steps than channels.
+        is_batch: whether an array ``x`` of a given shape holds several recordings, in a file without labels.
+
+    Raises:
+        FileError: the file is damaged, its arrays do not belong together, or the layout is ambiguous.
+    """
+    arrays = read_arrays(path)
+    x = next((k for k in X if k in arrays), None)
+    packed = x is not None and ("lengths" in arrays or not arrays.keys() - {x, *LABELS, "groups"})
+    label_key = next((k for k in (LABELS if packed else LABELS[:1]) if k in arrays), "")
+    labels, groups = arrays.pop(label_key, None), arrays.pop("groups", None)
+    if packed and "lengths" not in arrays:
+        shape = arrays[x].shape
+        if labels is None:
+            packed = is_batch is not None and is_batch(shape)
+        else:
+            packed = len(shape) > 0 and not labels.size == 1 != shape[0]  # a file of one recording called x
+    sequences = split_batch(arrays[x], arrays.get("lengths"), layout, path) if packed else arrays
+    values = {k: as_sequence(array, f"{path}:{k}") for k, array in sequences.items()}
+    label_names, group_names = (
+        [""] * len(values) if array is None else as_names(array, list(values), f"{path}: {key}")
+        for key, array in ((label_key, labels), ("groups", groups))
+    )
+    return [
+        Recording(str(path), key, x, label, group)
+        for (key, x), label, group in zip(values.items(), label_names, group_names, strict=True)
+    ]
+
+
+def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]:
+    """Returns the recordings of an array ``(N, T, C, …)`` by their numbers, without padding.
+
+    Raises:
+        FileError: the lengths are not those of `x`, or it is ambiguous which axis is time.
+    """
+    if x.ndim < 2:
+        raise FileError(f"{path}: x must be (N, T, C, …), or (N, T) for one channel; got {x.shape}")
+    if layout == "NCT":
+        if x.ndim != 3:
+            raise FileError(f'{path}: data.layout = "NCT" is for arrays of three axes; x is {x.shape}')
+        x = x.swapaxes(1, 2)
+    if x.ndim == 2:
+        x = x[..., None]
+    if lengths is None:
+        if not layout and x.ndim == 3 and x.shape[1] < x.shape[2]:
+            raise FileError(
+                f"{path}: x {x.shape} is {x.shape[1]} steps of {x.shape[2]} channels, or {x.shape[1]} channels of "
+                f'{x.shape[2]} steps; state which in the recipe: data.layout = "NTC" or "NCT"'
+            )
+        return {str(i): sequence for i, sequence in enumerate(x)}
+    steps = as_lengths(lengths, len(x), x.shape[1], path)
+    return {str(i): x[i, :n] for i, n in enumerate(steps)}
+
+
+def as_lengths(lengths: Any, count: int, longest: int, path: Path) -> list[int]:
+    """Returns lengths ``(N,)`` or ``(N, 1)`` as integers; floats must be whole numbers.
+
+    Raises:
+        FileError: there are not `count` of them, or one is not from 1 to `longest`.
+    """
+    numbers = lengths.reshape(-1).tolist() if lengths.size == count == max(lengths.shape, default=0) else []
+    if not numbers or any(type(n) not in (int, float) or n != n // 1 or not 1 <= n <= longest for n in numbers):
+        raise FileError(
+            f"{path}: expected lengths ({count},) of whole numbers from 1 to {longest}, the steps of x; got "
+            f"{str(numbers or lengths.shape)[:200]}"
+        )
+    return [int(n) for n in numbers]
+
+
+def as_names(array: Any, keys: list[str], name: str) -> list[str]:
+    """Returns classes or groups ``(N,)`` or ``(N, 1)`` as text: whole numbers without a fraction, bytes decoded.
+
+    Raises:
+        FileError: their number is not that of the recordings called `keys`, or one is empty.
+    """
+    if array.size != len(keys) or array.size != max(array.shape, default=0):
+        raise FileError(f"{name}: expected one value for each of the {len(keys)} recordings, got {array.shape}")
+    names = [as_name(value) for value in array.reshape(-1).tolist()]
+    if empty := [key for key, text in zip(keys, names, strict=True) if text in ("", "nan", "None")]:
+        raise FileError(f"{name}: {', '.join(empty[:FEW])} has no value; add one, or remove the recording")
+    return names
+
+
+def as_name(value: object) -> str:
+    """Returns the text of one class or group.
+
+    Example:
+        >>> as_name(b"low"), as_name(2.0), as_name(0.5), as_name(" high ")
+        ('low', '2', '0.5', 'high')
+    """
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
+def read_csv(path: Path, **options: Any) -> list[Recording]:
+    """Reads a ``.csv`` file as one recording: a line for each step, a column for each channel.
+
+    Columns are separated by commas, semicolons or tabs; a first line of names is skipped.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        FileError: the file is not text, a value is not a number, or lines differ in length.
+    """
+    numpy = need("numpy", "cli")
+    with reading(path, "CSV file of numbers"):
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        separator = next((c for c in ("\t", ";", ",") if lines and c in lines[0]), ",")
+        if lines and not any(is_number(field) for field in lines[0].split(separator)):
+            lines = lines[1:]
+        if not lines:
+            raise FileError(f"{path} contains no steps; remove it")
+        table = numpy.array([[float(field) for field in line.split(separator)] for line in lines], "float32")
+    return [Recording(str(path), "", as_sequence(table, str(path)))]
+
+
+def is_number(text: str) -> bool:
+    """Returns whether text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_ts(path: Path, **options: Any) -> list[Recording]:
+    """Reads a ``.ts`` file of the time series classification archive, with aeon.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        FileError: the file is damaged, or values are missing.
+        ImportError: aeon is not installed; with the command that installs it.
+    """
+    load = need("aeon.datasets", "data").load_from_ts_file
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    with reading(path, "time series file"), warnings.catch_warnings():
+        arrays, labels = load(str(path))
+        arrays = [as_sequence(array.T, f"{path}:{i}") for i, array in enumerate(arrays)]  # (C, T)
+    keys = [str(i) for i in range(len(arrays))]
+    names = as_names(labels, keys, f"{path}: class label")
+    return [Recording(str(path), k, x, label) for k, x, label in zip(keys, arrays, names, strict=True)]
+
+
+READERS: Mapping[str, Callable[..., list[Recording]]] = {
+    ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".ts": read_ts,
+}  # fmt: skip
+"""Readers of recordings by the suffix of the file; audio files need a front end."""
+SUFFIXES = (*READERS, *AUDIO)

@@ -1,0 +1,413 @@
+"""Labelled sequences: archives with labels, a folder for each class, sound; splits; invalid data."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo import LogMel, create_model
+from convrnn_zoo.data import sequences_of
+from tests.data.own_data import ramps, write_ramps
+
+KIND = sequences_of({"kind": "sequences", "name": "ramps"})
+
+
+def test_an_archive_is_read_and_divided_in_every_class(tmp_path):
+    recordings, labels = ramps()
+    write_ramps(tmp_path / "a.npz")
+    train, test = (KIND.load(tmp_path / "a.npz", split) for split in ("train", "test"))
+    assert (len(train.labels), len(test.labels)) == (16, 8)
+    assert train.labels.bincount().tolist() == [8, 8]
+    assert test.label_names == ("falling", "rising")
+    known = {recordings[k].tobytes(): label for k, label in zip(recordings, labels, strict=True)}
+    for part in (train, test):
+        for x, y in zip(part.sequences, part.labels, strict=True):
+            assert known.pop(x.numpy().tobytes()) == part.label_names[y]
+    assert not known
+    x, lengths, _ = train.batch([0, 1, 2])
+    assert x.shape == (3, int(lengths.max()), 3)
+
+
+def test_a_class_that_is_not_tested_is_told(tmp_path, caplog):
+    recordings, _ = ramps(7)
+    np.savez(tmp_path / "a.npz", **recordings, labels=["a"] * 6 + ["b"])
+    KIND.load(tmp_path / "a.npz", "train")
+    assert not caplog.messages
+    KIND.load(tmp_path / "a.npz", "test")
+    assert caplog.messages == [f"{tmp_path / 'a.npz'}: the test part has no recording of b"]
+
+
+def test_the_last_of_every_class_of_a_file_alone(tmp_path):
+    recordings, _ = ramps()
+    write_ramps(tmp_path / "a.npz")
+    test = dataclasses.replace(KIND, split="file").load(tmp_path / "a.npz", "test")
+    assert all(np.array_equal(x, recordings[f"r{i}"]) for i, x in enumerate(test.sequences, 16))
+
+
+def test_labels_may_be_numbers_and_have_words(tmp_path):
+    recordings, _ = ramps(12)
+    np.savez(tmp_path / "a.npz", labels=np.array([10, 9, 2] * 4), **recordings)
+    assert KIND.load(tmp_path / "a.npz", "test").label_names == ("2", "9", "10")
+    named = dataclasses.replace(KIND, label_names=("two", "nine", "ten"))
+    assert named.load(tmp_path / "a.npz", "test").label_names == ("two", "nine", "ten")
+    with pytest.raises(ValueError, match="expected 2 classes, got 3: 2, 9, 10"):
+        dataclasses.replace(KIND, label_names=("a", "b")).load(tmp_path / "a.npz", "test")
+
+
+def test_padded_recordings_with_lengths_are_cut(tmp_path):
+    lengths = np.array([2, 4, 3] * 4)
+    np.savez(tmp_path / "a.npz", x=np.ones((12, 4, 5)), lengths=lengths, labels=["a", "b", "c"] * 4)
+    train = KIND.load(tmp_path / "a.npz", "train")
+    assert {(len(x), int(y)) for x, y in zip(train.sequences, train.labels, strict=True)} == {(2, 0), (4, 1), (3, 2)}
+
+
+def test_a_list_names_recordings_or_files_of_the_test(tmp_path):
+    write_ramps(tmp_path / "a.npz")
+    kind = dataclasses.replace(KIND, split=("r0[0-3]",))
+    assert len(kind.load(tmp_path / "a.npz", "test").labels) == 4
+    write_ramps(tmp_path / "b.npz", count=6)
+    assert len(dataclasses.replace(KIND, split=("b.npz",)).load(tmp_path, "test").labels) == 6
+    assert len(dataclasses.replace(KIND, split="file").load(tmp_path, "train").labels) == 24
+    with pytest.raises(ValueError, match=r"which is not among a\.npz, b\.npz"):
+        dataclasses.replace(KIND, split=("c.npz",)).load(tmp_path, "test")
+
+
+def test_a_folder_a_class_of_arrays(tmp_path):
+    recordings, labels = ramps(12)
+    for (name, x), label in zip(recordings.items(), labels, strict=True):
+        (tmp_path / label).mkdir(exist_ok=True)
+        np.save(tmp_path / label / f"{name}.npy", x)
+    assert len(KIND.load(tmp_path, "train").labels) == 8
+
+
+@pytest.fixture
+def tones(tmp_path):
+    """A folder a pitch, of three sounds each, in two channels; the last of another rate."""
+    soundfile = pytest.importorskip("soundfile", reason="the extra sound")
+    for pitch in (400, 2000):
+        (tmp_path / str(pitch)).mkdir()
+        for i, rate in enumerate((8000, 8000, 16000)):
+            wave = 0.5 * np.sin(2 * np.pi * pitch * np.arange(rate // 4 + 100 * i) / rate)
+            soundfile.write(tmp_path / str(pitch) / f"{i}.wav", np.stack([wave, wave], 1), rate)
+    return tmp_path
+
+
+def test_sound_is_resampled_and_heard_alike_in_training_and_in_use(tones):
+    pytest.importorskip("soxr", reason="the extra sound")
+    data, rest = (KIND.load(tones, split) for split in ("train", "test"))
+    assert data.front_end == rest.front_end == LogMel(rate=8000)
+    assert {tuple(x.shape[1:]) for x in data.sequences + rest.sequences} == {(40, 1)}
+    loudest = {
+        (int(x.mean(0).argmax()), int(y)) for d in (data, rest) for x, y in zip(d.sequences, d.labels, strict=True)
+    }
+    assert len(loudest) == 2  # whatever the rate of the file
+    model = create_model("convgru1d_1layer", in_chans=40, hidden_channels=2, kernel_size=1, num_classes=2)
+    model.front_end = data.front_end
+    from convrnn_zoo.cli._sequences import read_sequences
+
+    (found,) = read_sequences(tones / "400" / "2.wav", model)
+    assert any(torch.equal(found.values, x) for x in data.sequences + rest.sequences)
+    with pytest.raises(ValueError, match=r"2\.wav.*front_end"):
+        read_sequences(tones / "400" / "2.wav", create_model("convgru1d_1layer"))
+
+
+def test_how_sound_is_heard_is_said_in_the_recipe(tones):
+    kind = sequences_of({"kind": "sequences", "name": "tones", "sound": {"rate": 4000, "bands": 10}})
+    assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
+    given = LogMel(rate=8000, hop=0.01)
+    assert kind.load(tones, "test", given).front_end == given
+    with pytest.raises(ValueError, match=r"the recipe's data\.sound: rate must be a whole number|rate"):
+        sequences_of({"kind": "sequences", "name": "tones", "sound": {"rate": "fast"}})
+
+
+def test_sound_that_cannot_be_read_is_named(tones):
+    soundfile = pytest.importorskip("soundfile", reason="the extra sound")
+    for write, message in (
+        (lambda p: p.write_bytes(b"RIFFbroken"), r"9\.wav"),
+        (lambda p: p.write_bytes(b""), r"9\.wav"),
+        (lambda p: soundfile.write(p, np.zeros(0), 8000), r"9\.wav"),
+        (lambda p: soundfile.write(p, np.full(9, np.nan), 8000, subtype="FLOAT"), r"9\.wav.*NaN or Inf"),
+    ):
+        write(tones / "400" / "9.wav")
+        with pytest.raises(ValueError, match=message):
+            KIND.load(tones, "train")
+
+
+def fine():
+    return dict(ramps(6)[0])
+
+
+BAD = {
+    "lengths": (lambda: {"x": np.ones((2, 3, 4)), "lengths": [3, 4], "labels": ["a", "b"]}, r"lengths .* from 1 to 3"),
+    "no labels": (fine, r"a\.npz.*labels.*r00"),
+    "few labels": (lambda: {**fine(), "labels": ["a", "b"]}, r"labels.*6 recordings.*\(2,\)"),
+    "one-hot labels": (lambda: {**fine(), "labels": np.eye(6)}, r"labels.*6 recordings.*\(6, 6\)"),
+    "no word": (lambda: {**fine(), "labels": ["a", "", "a", "b", "b", "b"]}, "labels.*r01"),
+    "NaN for a label": (lambda: {**fine(), "labels": [0, 1, 0, 1, 0, np.nan]}, "labels.*r05"),
+    "no numbers": (lambda: {**fine(), "labels": np.array([None] * 6)}, "labels holds Python objects"),
+    "words": (lambda: {"a": np.array(["x"]), "labels": ["a"]}, "a.npz:a: expected real numbers"),
+    "NaN": (lambda: {**fine(), "r00": np.full((3, 3), np.nan), "labels": list("ababab")}, "r00: contains NaN or Inf"),
+    "empty": (lambda: {**fine(), "r00": np.zeros((0, 3)), "labels": list("ababab")}, r"r00.*\(0, 3\)"),
+    "shapes": (lambda: {**fine(), "r05": np.zeros((3, 4)), "labels": list("ababab")}, r"r00 .*a.npz:r05 \(3, 4\)"),
+    "one class": (lambda: {**fine(), "labels": ["a"] * 6}, "classes, got 1: a"),
+    "few": (lambda: {"a": np.ones((2, 3)), "b": np.ones((2, 3)), "labels": ["a", "b"]}, "three recordings"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_archives_that_will_not_do_are_told_in_a_line(name, tmp_path):
+    make, message = BAD[name]
+    np.savez(tmp_path / "a.npz", **make())
+    with pytest.raises(ValueError, match=message) as error:
+        KIND.load(tmp_path, "train")
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_files_and_missing_paths_are_reported(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"\.npz"):
+        KIND.load(tmp_path, "train")
+    (tmp_path / "a.npz").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"a\.npz"):
+        KIND.load(tmp_path, "train")
+    for path, words in ((None, "--data"), (tmp_path / "no", "no")):
+        with pytest.raises(FileNotFoundError, match=words):
+            KIND.load(path, "train")
+    write_ramps(tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"a\.npz"):
+        KIND.load(tmp_path, "train")
+    with pytest.raises(ValueError, match=r"data\.kind .*sequences.*songs"):
+        sequences_of({"kind": "songs"})
+    for field, value in (("split", "time"), ("layout", "TNC"), ("group_pattern", "(")):
+        with pytest.raises(ValueError, match=rf"data\.{field}"):
+            sequences_of({"kind": "sequences", "name": "a", field: value})
+
+
+# ---- labels --------------------------------------------------------------------------------------------------------
+def make(**fields):
+    return sequences_of({"kind": "sequences", "name": "a", **fields})
+
+
+def write_folders(path, names, count=3):
+    for name in names:
+        (path / name).mkdir(parents=True)
+        for i in range(count):
+            np.save(path / name / f"{i}.npy", np.full((4, 2), i, dtype="float32"))
+
+
+def test_byte_labels_are_text(tmp_path):
+    np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=np.array([b"low", b"high"] * 3))
+    assert make().load(tmp_path / "a.npz", "train").label_names == ("high", "low")
+
+
+def test_whole_numbers_are_one_class_whatever_their_dtype(tmp_path):
+    np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=np.array([1.0, 2.0] * 3))
+    np.savez(tmp_path / "b.npz", **ramps(6)[0], labels=np.array([1, 2] * 3, dtype="uint8"))
+    assert make().load(tmp_path, "train").label_names == ("1", "2")
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (1, 6)])
+def test_labels_may_be_a_column(tmp_path, shape):
+    np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=np.array(["a", "b"] * 3).reshape(shape))
+    assert make().load(tmp_path / "a.npz", "train").labels.tolist() == [0, 1, 0, 1]
+
+
+def test_duplicate_label_names_are_rejected():
+    with pytest.raises(ValueError, match=r"data\.label_names.*left"):
+        make(label_names=("left", "right", "left"))
+
+
+def test_folders_of_equal_numbers_have_one_order(tmp_path):
+    write_folders(tmp_path, ["1", "01", "001", "1.0", "nan", "b"])
+    code = (
+        "import sys; from pathlib import Path; from convrnn_zoo.data import sequences_of\n"
+        "print(sequences_of({'kind': 'sequences', 'name': 'a'}).load(Path(sys.argv[1]), 'train').label_names)"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert found == {"('001', '01', '1', '1.0', 'b', 'nan')\n"}
+
+
+def test_the_last_files_of_every_folder_are_the_test(tmp_path):
+    write_folders(tmp_path, ["a", "b", "c"], count=12)
+    for split, expected in (("train", range(8)), ("test", range(8, 12))):
+        part = make(split="file").load(tmp_path, split)
+        assert part.labels.bincount().tolist() == [len(expected)] * 3
+        assert {int(x[0, 0]) for x in part.sequences} == set(expected)
+
+
+def test_files_of_one_class_each_are_divided_within_every_class(tmp_path):
+    for label in "ab":
+        for i in range(3):
+            np.savez(tmp_path / f"{label}{i}.npz", labels=[label] * 2, r=np.full((3, 1), i), s=np.full((4, 1), i))
+    part = make(split="file").load(tmp_path, "test")
+    assert part.labels.tolist() == [0, 0, 1, 1]
+    assert {float(x[0, 0]) for x in part.sequences} == {2.0}
+
+
+def test_a_class_that_is_only_tested_is_rejected(tmp_path):
+    write_folders(tmp_path, ["a", "b"])
+    with pytest.raises(ValueError, match=r"train part.* b;.*data\.split"):
+        make(split=("b/*",)).load(tmp_path, "train")
+
+
+# ---- arrays of all recordings --------------------------------------------------------------------------------------
+X = np.random.default_rng(0).normal(size=(12, 20, 3)).astype("float32")
+Y = np.array([0, 1] * 6)
+WINDOWS = {
+    "x and labels": ({}, lambda: {"x": X, "labels": Y}),
+    "x and y": ({}, lambda: {"x": X, "y": Y}),
+    "X and y": ({}, lambda: {"X": X, "y": Y[:, None]}),
+    "channels first": ({"layout": "NCT"}, lambda: {"X": X.swapaxes(1, 2), "y": Y}),
+    "one channel": ({}, lambda: {"x": X[..., 0], "y": Y}),
+    "big-endian": ({}, lambda: {"x": X.astype(">f8"), "labels": Y.astype(">i8")}),
+    "lengths as floats": ({}, lambda: {"x": X, "labels": Y, "lengths": np.full(12, 20.0)}),
+    "lengths as a column": ({}, lambda: {"x": X, "labels": Y, "lengths": np.full((12, 1), 20)}),
+    "few steps": ({"layout": "NTC"}, lambda: {"x": np.tile(X[:, :2], (1, 1, 1)), "labels": Y}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_an_array_of_all_recordings_is_read(tmp_path, name):
+    fields, arrays = WINDOWS[name]
+    np.savez(tmp_path / "a.npz", **arrays())
+    parts = [make(**fields).load(tmp_path / "a.npz", split) for split in ("train", "test")]
+    found = sorted((x.tolist(), int(y)) for part in parts for x, y in zip(part.sequences, part.labels, strict=True))
+    expected = X[:, :2] if name == "few steps" else X[..., :1] if name == "one channel" else X
+    assert found == sorted((x.tolist(), int(y)) for x, y in zip(expected, Y, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        ({"x": X.swapaxes(1, 2), "labels": Y}, r"data\.layout"),
+        ({"x": X, "labels": Y[:5]}, r"labels.*12.*\(5,\)"),
+        ({"x": X, "labels": Y, "lengths": np.full(12, 2.5)}, r"lengths"),
+        ({"x": X, "labels": Y, "lengths": np.full(12, np.nan)}, r"lengths"),
+        ({"x": X, "labels": Y, "lengths": np.full(12, 21)}, r"lengths.*20"),
+        ({"x": X, "labels": Y, "lengths": np.array(["a"] * 12)}, r"lengths"),
+        ({"x": X, "labels": Y, "lengths": np.full((6, 2), 3)}, "lengths"),
+        ({"x": X[:, 0, 0], "labels": Y}, r"x must be"),
+        ({"X_train": X, "y_train": Y}, r"labels.*X_train"),
+        ({"x": np.array([np.ones((2, 3)), np.ones((4, 3))], dtype=object), "labels": [0, 1]}, "x holds Python objects"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_named(tmp_path, arrays, named):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=named) as error:
+        make().load(tmp_path / "a.npz", "train")
+    assert "a.npz" in str(error.value)
+
+
+def test_layout_applies_to_arrays_of_three_axes(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X[..., None], labels=Y)
+    with pytest.raises(ValueError, match=r"data\.layout"):
+        make(layout="NCT").load(tmp_path / "a.npz", "train")
+
+
+# ---- tables and other formats --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("header", ["", "a{0}b"])
+def test_csv_files_have_a_line_for_each_step(tmp_path, separator, header):
+    for label, level in (("low", 0), ("high", 5)):
+        (tmp_path / label).mkdir()
+        for i in range(3):
+            lines = [f"{level + t}{separator}{i}" for t in range(3 + i)]
+            (tmp_path / label / f"{i}.csv").write_text(
+                "\n".join([*([header.format(separator)] if header else []), *lines])
+            )
+    part = make(split="file").load(tmp_path, "test")
+    assert [x.tolist() for x in part.sequences] == [[[5 + t, 2] for t in range(5)], [[t, 2] for t in range(5)]]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n", "1,2\n3\n", "1,2\n3,x\n", "1,x\n2,3\n", ",0,1\n0,5,6\n", "1;2,5\n", "1,nan\n", "\x00\x01"]
+)
+def test_tables_that_hold_no_sequence_are_named(tmp_path, text):
+    write_folders(tmp_path, ["a", "b"])
+    (tmp_path / "a" / "9.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"9\.csv"):
+        make().load(tmp_path, "train")
+
+
+def test_a_table_alone_has_no_classes(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2\n")
+    with pytest.raises(ValueError, match=r"a\.csv.*folder for each class"):
+        make().load(tmp_path / "a.csv", "train")
+
+
+TS = """@problemName a
+@timestamps false
+@univariate false
+@dimension 2
+@equalLength {}
+@classLabel true low high
+@data
+"""
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_ts_files_are_read(tmp_path, equal):
+    pytest.importorskip("aeon", reason="the extra data")
+    rows = []
+    for i in range(6):
+        steps = 4 if equal else 3 + i
+        rows.append(":".join(",".join(str(float(c * 10 + t)) for t in range(steps)) for c in range(2)))
+    lines = [f"{row}:{'high' if i % 2 else 'low'}" for i, row in enumerate(rows)]
+    for part in ("TRAIN", "TEST"):
+        (tmp_path / f"a_{part}.ts").write_text(TS.format(str(equal).lower()) + "\n".join(lines) + "\n")
+    part = make(split=("*_TEST.ts",)).load(tmp_path, "test")
+    assert part.label_names == ("high", "low")
+    assert part.labels.tolist() == [1, 0] * 3
+    assert part.sequences[0].tolist() == [[t, 10 + t] for t in range(4 if equal else 3)]
+    (tmp_path / "a_TEST.ts").write_text(TS.format("true") + lines[0] + "\n" + lines[1][:6])
+    with pytest.raises(ValueError, match=r"a_TEST\.ts"):
+        make(split=("*_TEST.ts",)).load(tmp_path, "test")
+
+
+# ---- files of tools, and groups ------------------------------------------------------------------------------------
+def test_hidden_files_and_folders_are_no_data(tmp_path):
+    write_folders(tmp_path, ["a", "b"])
+    for folder in (tmp_path / ".ipynb_checkpoints", tmp_path / "__MACOSX", tmp_path / "a" / ".cache"):
+        folder.mkdir()
+        np.save(folder / "0.npy", np.ones((2, 7)))
+    for name in ("._0.npy", ".tmp.npy", "._0.wav", "._0.csv"):
+        (tmp_path / "a" / name).write_bytes(b"\0\5\26\7")
+    for name in ("._a.npz", ".a.npz"):
+        (tmp_path / name).write_bytes(b"\0\5\26\7")
+    part = make().load(tmp_path, "train")
+    assert (part.label_names, len(part.labels)) == (("a", "b"), 4)
+
+
+def test_the_directory_of_a_run_is_no_class(tmp_path):
+    write_folders(tmp_path, ["a", "b", "run"])
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"")
+    assert make().load(tmp_path, "train").label_names == ("a", "b")
+
+
+def test_files_are_in_natural_order(tmp_path):
+    write_folders(tmp_path, ["a", "b"], count=12)  # 2.npy comes before 10.npy
+    part = make(split="file").load(tmp_path, "test")
+    assert sorted({int(x[0, 0]) for x in part.sequences}) == [8, 9, 10, 11]
+
+
+def test_groups_are_found_in_names_or_in_an_array(tmp_path):
+    write_folders(tmp_path / "folders", ["low", "high"])
+    assert make().load(tmp_path / "folders", "train").groups == ()
+    groups = make(group_pattern=r"(\d)\.npy").load(tmp_path / "folders", "train").groups
+    assert set(groups) <= {"0", "1", "2"}
+    assert len(groups) == 4
+    with pytest.raises(ValueError, match=r"data\.group_pattern.*\.npy"):
+        make(group_pattern="speaker").load(tmp_path / "folders", "train")
+    np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=list("ababab"), groups=["ann", "bob", "cat"] * 2)
+    part = make(split="file").load(tmp_path / "a.npz", "test")
+    assert part.groups == ("bob", "cat")
