@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from .._tensors import as_tensor
+from .._tensors import to_tensor
 from ..data import Labelled, LabelledSequences, LabelledSet
 from ..data.datasets.labelled_sequences import check_shapes
 from ..data.readers.sequences import as_sequence
@@ -61,7 +61,7 @@ def add_space(x: Tensor, ndim: int) -> Tensor:
 
 def convert(sequence: Any, name: str) -> Tensor:
     """Converts a sequence made in Python to float32; frames of bytes are divided by 255, as `classify` does."""
-    x = as_tensor(sequence, name)
+    x = to_tensor(name, sequence)
     return as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, name)
 
 
@@ -75,7 +75,7 @@ def check_labelled(data: Any, split: str) -> Labelled:
     name = f"data[{split!r}]"
     if not isinstance(data, Labelled):
         raise TypeError(f"{name} must be convrnn_zoo.data.Labelled(sequences, labels), got {type(data).__name__}")
-    labels, count = as_tensor(data.labels, f"{name}.labels"), len(data.sequences)
+    labels, count = to_tensor(f"{name}.labels", data.labels), len(data.sequences)
     if labels.shape not in ((count,), (count, 1)) or not count:
         raise ValueError(f"{name}: expected one label for each of {count} sequences, got {tuple(labels.shape)}")
     numbers = labels.reshape(-1).long()
@@ -140,7 +140,7 @@ def split_of(
         names = found.label_names
     names = names or getattr(source, "label_names", ())
     if not names:
-        reference = found.labels if not isinstance(data, Mapping) else as_tensor(data["train"].labels, "labels")
+        reference = found.labels if not isinstance(data, Mapping) else to_tensor("labels", data["train"].labels)
         names = tuple(str(i) for i in range(int(reference.max()) + 1))
     if int(found.labels.max()) >= len(names):
         raise ValueError(

@@ -167,7 +167,7 @@ BAD_FILES = {
     "missing.npy": (lambda p: None, "No such file"),
     "broken.npy": (broken, "not a valid .npy"),
     "pickle.npy": (lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), "not a valid .npy"),
-    "words.npy": (lambda p: np.save(p, np.array(["a"])), "expected real numbers"),
+    "words.npy": (lambda p: np.save(p, np.array(["a"])), "real numbers"),
     "empty.npz": (lambda p: np.savez(p), "contains no array"),
     "channels.npy": (lambda p: np.save(p, np.zeros((5, 3, 1))), r"expected a sequence (T, 12, L), got (5, 3, 1)"),
     "no_steps.npy": (lambda p: np.save(p, np.zeros((0, 12, 1))), "got (0, 12, 1)"),

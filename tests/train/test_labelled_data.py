@@ -96,7 +96,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_invalid_data_are_named_before_the_first_update(name, tmp_path):
     make, message = BAD[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         train(RECIPE, data={"train": make(), "test": make()}, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

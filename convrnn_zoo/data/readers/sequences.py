@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..._extras import need
-from ..._tensors import as_tensor
+from ..._tensors import to_tensor
 from .audio import AUDIO
 from .files import FileError, reading
 from .numpy import read_arrays
@@ -44,8 +44,8 @@ def as_sequence(array: Any, name: str) -> Tensor:
         FileError: the array is empty, has no axis of time, or contains NaN or Inf.
     """
     try:
-        x = as_tensor(array, name).float()
-    except ValueError as e:
+        x = to_tensor(name, array).float()
+    except (TypeError, ValueError) as e:
         raise FileError(str(e)) from e
     if x.dim() == 0 or 0 in x.shape:
         raise FileError(f"{name}: expected a sequence (T, C, …), got {tuple(x.shape)}")

@@ -224,8 +224,8 @@ class Classifier(HeadedModel):
         try:
             wave = to_tensor("the recording", wave)
             return self.front_end.encode(wave.float() if wave.is_floating_point() else wave, rate)
-        except ValueError as e:
-            raise ValueError(f"{name}: {e}") from e
+        except (TypeError, ValueError) as e:
+            raise type(e)(f"{name}: {e}") from e
 
     def _labels(self) -> list[str]:
         """Returns the labels of the weights, or class numbers."""
