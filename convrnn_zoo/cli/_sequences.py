@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ..data import LabelledSequences, VideoFolder, sequences_of
 from ..data.datasets.video_folder import CLIPS
-from ..data.readers.images import clips_below
 from ..data.readers.audio import AUDIO, read_sound
 from ..data.readers.files import FileError
+from ..data.readers.images import clips_below
 from ..data.readers.sequences import READERS, SUFFIXES, Recording
 from ..models import VideoModel, ZooModel
 from ..train import ClassifierRecipe, Recipe

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from .readers.numpy import read_arrays
 from .rain_events import quiet_pysteps
+from .readers.numpy import read_arrays
 
 DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
 """The least rate that a byte tells, how many times as much the most is, and the byte that means unknown."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..._extras import need
 from ...models import LogMel
 from .._entries import entry
-from ..readers.images import ALL, IMAGES, VIDEO_READERS, fitted, read_folder
 from ..readers.files import FileError, list_dir, reading
+from ..readers.images import ALL, IMAGES, VIDEO_READERS, fitted, read_folder
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences
 
