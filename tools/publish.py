@@ -19,7 +19,7 @@ from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from convrnn_zoo.pretrained.download import fetch
 from convrnn_zoo.pretrained.hub_errors import Where, explained
-from convrnn_zoo.pretrained.state_dict import read_file, sha256_of
+from convrnn_zoo.pretrained.state_dict import read_safetensors, sha256_of
 
 GOLDEN = "golden.safetensors"
 
@@ -98,7 +98,7 @@ def _golden_holds(api: HfApi, hub_id: str, commit: str, model: Any) -> bool:
     if GOLDEN not in api.list_repo_files(hub_id, revision=commit):
         return False
     where = Where(hub_id, commit, GOLDEN)
-    pair = read_file(fetch(where, token=api.token), str(where))
+    pair = read_safetensors(fetch(where, token=api.token), str(where))
     return {"input", "output"} == set(pair) and torch.allclose(model(pair["input"]), pair["output"], atol=1e-4)
 
 

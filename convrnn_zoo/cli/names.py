@@ -11,10 +11,10 @@ import torch
 from .._hints import suggest
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model, list_models
-from ..pretrained.factory import address_of
-from ..pretrained.loading import OPENERS
+from ..pretrained.factory import build_from_source, split_address
 from ..pretrained.published import PUBLISHED, unread_parameters
-from ..pretrained.registry import build_stored, default_of
+from ..pretrained.registry import default_of
+from ..pretrained.source import SOURCES
 from ._text import columns
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a stranger's config may hold what a terminal would obey
@@ -48,12 +48,12 @@ def figure(metric: Metric) -> str:
 
 def build_without_memory(name: str) -> tuple[Any, Weights | None]:
     """Builds a model on the meta device; returns it with the metadata of its weights, if `name` has weights."""
-    scheme, rest = address_of(name)
-    source = OPENERS[scheme](rest) if scheme else None
+    scheme, rest = split_address(name)
+    source = SOURCES[scheme](rest) if scheme else None
     with torch.device("meta"):  # not device="meta", which a registered network need not take
         if source is None:
             return create_model(name), WEIGHTS.get(name)
-        return build_stored(source, pretrained=False), source.said.record
+        return build_from_source(source, pretrained=False), source.config.record
 
 
 def input_shape(model: Any, layers: list[Any]) -> list[int | str]:

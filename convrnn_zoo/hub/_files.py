@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from .._atomic import atomic_write
 from ..models import Weights, WeightsError
-from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
+from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE
 from ..pretrained.meta import build_on_meta, check_arguments
-from ..pretrained.registry import OF_RECORD, entry_points
-from ..pretrained.state_dict import FLOATS, not_finite, write_file
+from ..pretrained.registry import entry_points
+from ..pretrained.state_dict import FLOATS, not_finite, write_safetensors
 from ._records import card_of, record_of
 
 
@@ -61,7 +61,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         if broken := not_finite(state):
             raise WeightsError(f"{', '.join(broken)} hold values beyond the range of {dtype}; take torch.bfloat16")
     config = model_config(model)
-    sha256 = write_file(state, directory / WEIGHTS_FILE)
+    sha256 = write_safetensors(state, directory / WEIGHTS_FILE)
     record = record_of(model, {**config, "weights_sha256": sha256})
     card = directory / CARD
     existing = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
@@ -96,7 +96,7 @@ def config_text(config: Mapping[str, Any], sha256: str, record: Weights | None =
         except ValueError as e:
             raise WeightsError(f"{record.name} cannot be saved: {e}; correct its record") from e
     elif "tag" in config["pretrained_cfg"]:
-        config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in OF_RECORD}
+        config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in WEIGHTS_CFG_KEYS}
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -14,7 +14,7 @@ from ..pretrained.errors import (
     WeightsError as WeightsError,
 )
 from .base.forecaster import Forecaster as Forecaster
-from ..pretrained.loading import load_weights as load_weights
+from ..pretrained.state_dict import load_weights as load_weights
 from ..pretrained.log_mel import LogMel as LogMel
 from ..pretrained.meta import size_limit as size_limit
 from ._network import ConvRNNModel as ConvRNNModel

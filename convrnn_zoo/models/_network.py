@@ -86,10 +86,6 @@ class ConvRNNModel(Classifier):
         widths = [w * self.rnn.num_directions for w in self.rnn.widths]
         return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
 
-    def input_weights(self) -> list[str]:
-        """Keys of the parameters whose axis 1 is the input's channels."""
-        return [f"rnn.weight_ih_l0{end}" for end in ("", "_reverse")[: self.rnn.num_directions]]
-
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates: the input's weights, then each layer."""
         return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}

@@ -126,10 +126,6 @@ class VideoModel(Classifier):
         pairs = zip(self.widths, self.encoder.reductions, strict=False)
         return [{"num_chs": w, "reduction": r, "module": f"rnns.{i}", "index": i} for i, (w, r) in enumerate(pairs)]
 
-    def input_weights(self) -> list[str]:
-        """The key of the encoder's first convolution, whose axis 1 is the input's channels."""
-        return [next(f"encoder.{name}" for name, p in self.encoder.named_parameters() if p.dim() == 4)]
-
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """Parameters by depth, for layer-wise learning rates: the encoder's own groups, then what is behind."""
         return self.encoder.group_matcher([("rnns", "posts"), ("necks",)], coarse)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from .base.blocks import framewise, made_on
 from .base.dense import DenseModel
 
@@ -95,10 +95,6 @@ class BCDUNet(DenseModel):
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
-    def input_weights(self) -> list[str]:
-        """Keys of the parameters whose axis 1 is the input's channels."""
-        return ["downs.0.0.weight"]
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates: down, the bottom, and up again."""
         depth = len(self.downs)
@@ -163,5 +159,5 @@ Example:
     >>> tuple(model(torch.rand(2, 1, 8, 12)).shape)
     (2, 1, 8, 12)
 """,
-    cfg={"input_size": (3, 256, 256), "num_classes": 1},
+    cfg={"input_size": (3, 256, 256), "num_classes": 1, "first_conv": "downs.0.0"},
 )

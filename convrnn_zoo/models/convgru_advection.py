@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
+from ..pretrained.builder import register
 from ..pretrained.preprocessing import Preprocessing
-from ..pretrained.registry import register
 from ._carried import Carried, carry, details_of, extrapolated, lead_times, told_of_motion
 from ._exceedance import THRESHOLDS, Exceedance, between
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise

@@ -3,7 +3,7 @@
 from functools import partial
 
 from ..layers.onebias import Conv2dOneBiasPeepholeLSTM
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from .base.forecaster import FRAME_CFG
 from .forecaster import ConvRNNForecaster
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from ..layers import KINDS
 from ..layers._base import SPACE
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from ._network import ConvRNNModel
 
 _SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}
@@ -36,7 +36,11 @@ for _kind, _by_ndim in KINDS.items():
                     __name__,
                     _name,
                     partial(ConvRNNModel, _layer, num_layers=_layers, bidirectional=_bi),
-                    cfg={"input_size": (3, *_SIZES[_ndim]), "pool_size": _SIZES[_ndim]},
+                    cfg={
+                        "input_size": (3, *_SIZES[_ndim]),
+                        "pool_size": _SIZES[_ndim],
+                        "first_conv": ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")[: 2 if _bi else 1],
+                    },
                     doc=_DOC.format(
                         title=_layer.title[0].upper() + _layer.title[1:],
                         count=_COUNTS[_layers],

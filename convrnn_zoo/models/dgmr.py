@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
 from ..layers.relugru import Conv2dReLUGRU
+from ..pretrained.builder import register
 from ..pretrained.published import Published
-from ..pretrained.registry import register
 from ._dgmr_blocks import Down, MixedAttention, Residual, Widen, once_counted
 from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.ensemble import EnsembleForecaster

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..layers import KINDS, ConvRNNBase
 from ..layers import _checks as check
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise
 from .base.forecaster import FRAME_CFG, Forecaster
 

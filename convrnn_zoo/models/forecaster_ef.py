@@ -10,7 +10,7 @@ from torch import nn
 from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from .base.blocks import Unroll, stage
 from .base.forecaster import FRAME_CFG
 from .base.pyramid import PyramidForecaster

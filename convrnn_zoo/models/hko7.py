@@ -9,7 +9,7 @@ from torch import nn
 
 from ..layers import _checks as check
 from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from .base.blocks import Unroll, stage
 from .base.forecaster import FRAME_CFG
 from .base.pyramid import PyramidForecaster

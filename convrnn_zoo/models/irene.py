@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
+from ..pretrained.builder import register
 from ..pretrained.published import Published
-from ..pretrained.registry import register
 from .base.blocks import Shuffle, Unshuffle
 from .base.ensemble import EnsembleForecaster
 from .base.forecaster import FRAME_CFG

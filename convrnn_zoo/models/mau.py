@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers.mau import MAUCell
+from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
-from ..pretrained.registry import register
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
 from .base.blocks import map_of, stage, unread_weights
 from .base.forecaster import FRAME_CFG

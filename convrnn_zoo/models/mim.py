@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
+from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
-from ..pretrained.registry import register
 from .base.autoregressive import Delta, State
 from .base.blocks import map_of, unread_weights
 from .base.forecaster import FRAME_CFG

@@ -5,8 +5,8 @@ from functools import partial
 from torch import Tensor
 
 from ..layers.mapnorm import Conv2dMapNormLSTMCell
+from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
-from ..pretrained.registry import register
 from .base.autoregressive import Delta, StackedCells, State
 from .base.forecaster import FRAME_CFG
 

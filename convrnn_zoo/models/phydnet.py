@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasLSTMCell
 from ..layers.phycell import PhyCell, moments
+from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
-from ..pretrained.registry import register
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
 from .base.blocks import NEGATIVE_SLOPE
 from .base.forecaster import FRAME_CFG

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from ..layers import ConvRNNCellBase
 from ..layers.stlstm import STLSTMCell
+from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
-from ..pretrained.registry import register
+from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
 from .base.forecaster import FRAME_CFG
 
@@ -87,35 +88,45 @@ class PredRNNv2(PredRNN):
         return [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
 
 
-_DOC = """{title}: four ST-LSTM layers of 128 on patches of 4×4, {count} parameters as in OpenSTL.
+@register_model(cfg=FRAME_CFG, published=release("predrnn"))
+def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
+    """PredRNN: four ST-LSTM layers of 128 on patches of 4×4, 23,838,720 parameters as in OpenSTL.
 
-Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
-forecast. {paper}. {figure}
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
+    forecast. Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/
+    e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to
+    10: MSE 23.97.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-    img_size (None: 64 with norms), horizon (10).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
+        img_size (None: 64 with norms), horizon (10).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=4, num_layers=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("predrnn", hidden_channels=4, num_layers=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(PredRNN, "predrnn", pretrained, **kwargs)
 
-for _name, _file, _model, _title, _count, _paper, _figure in (
-    (
-        "predrnn", "predrnn", PredRNN, "PredRNN", "23,838,720",
-        "Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/"
-        "e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html",
-        "Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 23.97.",
-    ),
-    (
-        "predrnn_v2", "predrnnv2", PredRNNv2, "PredRNN v2, with an adapter for the decoupling loss", "23,855,104",
-        "Wang et al. 2023, https://arxiv.org/abs/2103.09504",
-        "See :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for what its loss needs.",
-    ),
-):  # fmt: skip
-    _doc = _DOC.format(name=_name, title=_title, count=_count, paper=_paper, figure=_figure)
-    register(__name__, _name, _model, cfg=FRAME_CFG, doc=_doc, published=release(_file))
+
+@register_model(cfg=FRAME_CFG, published=release("predrnnv2"))
+def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
+    """PredRNN v2, with an adapter for the decoupling loss: four ST-LSTM layers of 128, 23,855,104 parameters.
+
+    As :func:`predrnn`. Wang et al. 2023, https://arxiv.org/abs/2103.09504. See
+    :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for its loss.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
+        img_size (None: 64 with norms), horizon (10).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("predrnn_v2", hidden_channels=4, num_layers=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(PredRNNv2, "predrnn_v2", pretrained, **kwargs)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..layers.causallstm import CausalLSTMCell, GradientHighwayCell
+from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
-from ..pretrained.registry import register
 from .base.autoregressive import Delta, State
 from .base.blocks import unread_weights
 from .base.forecaster import FRAME_CFG

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from .base.blocks import framewise, made_on
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
@@ -139,10 +139,6 @@ class RecurrentDecoderModel(DenseModel):
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
-    def input_weights(self) -> list[str]:
-        """Keys that could be fitted to another `in_chans`: none, since the decoder reads the frames as well."""
-        return []
-
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """Parameters by depth, for layer-wise learning rates: the encoder's groups, then the scales of the decoder."""
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
@@ -207,5 +203,5 @@ Example:
     >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
     (1, 2, 4, 64, 96)
 """,
-    cfg=cfg_of("mobilenetv3_large_100"),
+    cfg={**cfg_of("mobilenetv3_large_100"), "first_conv": ()},  # the decoder reads the frames as well
 )

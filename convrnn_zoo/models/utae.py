@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
-from ..pretrained.registry import register
+from ..pretrained.builder import register
 from .base.blocks import made_on
 from .base.series import ImageSeriesModel, Series
 
@@ -58,10 +58,6 @@ class SeriesRNN(ImageSeriesModel):
         super().__init__(in_chans, rnn.widths[-1] * rnn.num_directions)
         self.rnn = rnn
         self.reset_classifier(num_classes)
-
-    def input_weights(self) -> list[str]:
-        """Keys of the parameters whose axis 1 is the input's channels."""
-        return [f"rnn.weight_ih_l0{end}" for end in ("", "_reverse")[: self.rnn.num_directions]]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates."""
@@ -156,10 +152,6 @@ class RecurrentUNet(ImageSeriesModel):
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
-    def input_weights(self) -> list[str]:
-        """Keys of the parameters whose axis 1 is the input's channels."""
-        return ["stem.0.0.weight"]
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates: down, over the dates, and up again."""
         depth = len(self.downs)
@@ -207,7 +199,12 @@ def _register(name: str, title: str, build: Any, takes: str, classifier: str, mo
         name,
         build,
         doc=_DOC.format(title=title, name=name, takes=takes, more=more),
-        cfg={"input_size": (10, 128, 128), "num_classes": 20, "classifier": classifier},
+        cfg={
+            "input_size": (10, 128, 128),
+            "num_classes": 20,
+            "first_conv": "stem.0.0" if classifier == "head.0" else ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse"),
+            "classifier": classifier,
+        },
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import timm
 
+from ..pretrained.builder import register
 from ..pretrained.factory import create_model
-from ..pretrained.registry import register
 from ._video import VideoModel
 from .base.model import ZooModel
 
@@ -30,11 +30,19 @@ Example:
 """
 
 
-def cfg_of(encoder: str) -> dict[str, Any]:
-    """timm's description of the data that an encoder was trained on: its sizes, mean, std and crop."""
+def cfg_of(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:
+    """timm's description of the data that an encoder was trained on: its sizes, mean, std and crop.
+
+    Args:
+        encoder: name of an image model of timm's.
+        prefix: prefix of the encoder's modules in the model, for ``first_conv``.
+    """
     known = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
+    if known is None:
+        return {}
     keys = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
-    return {} if known is None else {key: getattr(known, key) for key in keys}
+    first = (known.first_conv,) if isinstance(known.first_conv, str) else known.first_conv or ()
+    return {**{key: getattr(known, key) for key in keys}, "first_conv": tuple(prefix + name for name in first)}
 
 
 def _register(
@@ -49,7 +57,7 @@ def _register(
     of: str = "",
 ) -> None:
     """`reduction` is that of the maps, from which their size follows; None where several levels have no common one."""
-    cfg = cfg_of(encoder)
+    cfg = cfg_of(encoder, "encoder.model." if heads > 1 else "encoder.model.model.")
     register(
         __name__,
         name,
@@ -142,6 +150,7 @@ def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:
         >>> tuple(model(torch.rand(1, 4, 3, 64, 64)).shape)
         (1, 3)
     """
-    own = {**cfg_of(encoder), "pool_size": None}  # which depends on the levels
+    prefix = "encoder.model." if "pre_logits" in kwargs.get("levels", ()) else "encoder.model.model."
+    own = {**cfg_of(encoder, prefix), "pool_size": None}  # which depends on the levels
     overlay = {**own, **kwargs.pop("pretrained_cfg_overlay", {})} if timm.is_model(encoder) else {}
     return create_model(GENERIC, encoder=encoder, rnn=rnn, pretrained_cfg_overlay=overlay, **kwargs)

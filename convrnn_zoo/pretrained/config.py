@@ -15,7 +15,9 @@ from .preprocessing import Preprocessing
 from .weights import Weights
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")
-"""Keys of timm's pretrained cfg that describe the outputs of a classifier."""
+"""Keys of timm's cfg that describe the outputs of a classifier."""
+WEIGHTS_CFG_KEYS = ("tag", "description", "origin_url")
+"""Keys of timm's cfg that describe a set of weights."""
 
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 _LONGEST = 2**20
@@ -46,6 +48,18 @@ class Config:
         return cls(record.architecture, {**record.cfg(), **cfg}, record.args, *facts)
 
 
+def read_text(path: Path, name: str) -> str:
+    """Reads a small text file.
+
+    Raises:
+        WeightsError: it is larger than 1 MiB.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if path.stat().st_size > _LONGEST:
+        raise WeightsError(f"{name}: {path.name} is larger than {_LONGEST:,} bytes, which no such file is")
+    return path.read_text(encoding="utf-8")
+
+
 def read_config(path: Path, origin: str) -> Config:
     """Reads a config.json.
 
@@ -61,10 +75,8 @@ def read_config(path: Path, origin: str) -> Config:
 
     if not path.is_file():
         raise refuse(f"no {CONFIG}")
-    if path.stat().st_size > _LONGEST:
-        raise refuse(f"{CONFIG} is longer than {_LONGEST:,} bytes")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_text(path, origin))
     except (ValueError, RecursionError) as e:
         raise refuse(f"{CONFIG} is not JSON ({e})") from e
     if not isinstance(raw, dict):

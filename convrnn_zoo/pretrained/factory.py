@@ -1,17 +1,17 @@
-"""Models by whatever names them: a name of the zoo, a directory, the file of a record, or a repository's address."""
+"""Models by name or address: ``create_model`` and ``from_pretrained``."""
 
-import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import timm
 from torch import nn
 
+from .._hints import suggest
 from .errors import WeightsError
-from .loading import OPENERS, load_weights
 from .meta import size_limit
-from .registry import build_stored, choose_weights, entry_points
+from .registry import entry_points
+from .source import SOURCES, Source
+from .state_dict import load_weights
 
 if TYPE_CHECKING:
     from ..models.base.model import ZooModel
@@ -25,25 +25,26 @@ def create_model(
 ) -> nn.Module: ...
 @overload
 def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> "ZooModel": ...
-def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> nn.Module:
-    """A model of the zoo by name: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
+def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> Any:
+    """Builds a model of the zoo: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
 
-    The same as :func:`timm.create_model`, for the zoo's names alone.
+    The same as :func:`timm.create_model` for the names of the zoo. The model is in training mode, as timm's are.
 
     Args:
-        name: one of :func:`list_models`, or the address of what was pushed or saved.
+        name: one of :func:`list_models`, or the address of a model that was pushed or saved.
         pretrained: whether to load weights: those of the tag or address, or the architecture's default. False, the
-            default, gives random ones, also with a tag or an address. A tag in place of True chooses among several:
-            ``pretrained="rain"``.
-        **kwargs: sizes and options of the model, such as `in_chans`, `num_classes`, `hidden_channels`, and timm's
-            own, such as `cache_dir`. A `checkpoint_path` must be a safetensors file; it is loaded strictly. With
-            `features_only`, the model is timm's around this one, which gives the output of each layer.
+            default, gives random weights, also with a tag or an address. A tag in place of True chooses one of
+            several sets of weights: ``pretrained="rain"``.
+        **kwargs: sizes and options of the model, such as `in_chans`, `num_classes` and `hidden_channels`; also
+            `cache_dir` and `token` for the Hub. A `checkpoint_path` must be a safetensors file, which is loaded
+            strictly. With `features_only`, the model is wrapped in timm's feature extractor, which returns the output
+            of each layer.
 
     Raises:
-        ValueError: no such name in the zoo.
-        TypeError: an argument that the architecture does not take.
-        WeightsError: `pretrained` for a name without weights, or weights that do not fit.
-        HubAccessError: (an OSError) an address whose repository or directory cannot be reached or read.
+        ValueError: the zoo has no such name.
+        TypeError: the architecture does not accept an argument.
+        WeightsError: the name has no weights, or they do not fit.
+        HubAccessError: (an OSError) the repository or directory cannot be reached or read.
 
     Example:
         >>> model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=8, num_classes=5)
@@ -53,18 +54,16 @@ def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> nn
     checkpoint = kwargs.pop("checkpoint_path", None)
     if checkpoint:
         return load_weights(create_model(name, pretrained, **kwargs), checkpoint)
-    if ":" in name and (address := address_of(name))[0]:
+    kwargs = {k: v for k, v in kwargs.items() if v is not None}
+    if ":" in name and (address := split_address(name))[0]:
         scheme, rest = address
-        return build_stored(OPENERS[scheme](rest, kwargs.get("cache_dir")), pretrained, **kwargs)
+        source = SOURCES[scheme](rest, kwargs.get("cache_dir"), kwargs.get("token"))
+        return build_from_source(source, pretrained, **kwargs)
     architecture, _, tag = name.partition(".")
-    if architecture not in (known := entry_points()):
-        near = difflib.get_close_matches(architecture, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "convrnn_zoo.list_models() lists them"
-        raise ValueError(f"no model {name!r} in the zoo; {hint}")
-    if tag:
-        choose_weights(architecture, pretrained, tag)
-    which: Any = pretrained  # timm hands it on as it is
-    return timm.create_model(name, pretrained=which, **kwargs)
+    functions = entry_points()
+    if architecture not in functions:
+        raise ValueError(f"no model {name!r} in the zoo; {suggest(architecture, functions)}")
+    return functions[architecture](pretrained, **({"pretrained_cfg": tag} if tag else {}), **kwargs)
 
 
 @overload
@@ -96,57 +95,75 @@ def from_pretrained(
     cache_dir: str | os.PathLike[str] | None = None,
     max_bytes: int | None = None,
     **kwargs: Any,
-) -> nn.Module:
-    """A model with its weights, by whatever names them: a name of the zoo, a directory, a record, or an address.
+) -> Any:
+    """Loads a model with its weights, in evaluation mode: call ``model.train()`` before training it.
 
-    Read are ``config.json`` and ``model.safetensors``, never a pickle. The architecture must be one of this zoo; the
-    weights must be, key by key, those of the model that the config describes, undamaged and finite.
+    ``config.json`` and ``model.safetensors`` are read, never a pickle. The architecture must be one of this zoo. The
+    weights must have the keys and shapes of the model that the config describes, and be undamaged and finite.
 
     Args:
-        repo_id_or_dir: a directory as :func:`~convrnn_zoo.save_pretrained` or a training run makes it; the ``.json``
-            file of a record, its weights beside it; weights of the zoo, ``"architecture.tag"``, or an architecture
-            that has some; ``"owner/name"`` or ``"owner/name@revision"``, with or without ``hf-hub:``, for the Hub.
+        repo_id_or_dir: a directory that :func:`~convrnn_zoo.save_pretrained` or a training run wrote; the ``.json``
+            metadata file of weights, stored next to them; weights of the zoo, ``"architecture.tag"``, or an
+            architecture that has some; ``"owner/name"`` or ``"owner/name@revision"``, with or without ``hf-hub:``, for
+            the Hub.
         revision: branch, tag or commit; ``main`` by default.
         token: a token of the Hub; by default that of ``hf auth login``; False for none.
-        cache_dir: in place of the Hub's own cache.
-        max_bytes: refuses larger models and files; 4 GiB by default.
-        **kwargs: arguments in place of the stored ones: another `num_classes` gives a fresh head (a warning says so),
+        cache_dir: directory to use in place of the Hub's cache.
+        max_bytes: size limit of the model and its files; 4 GiB by default.
+        **kwargs: arguments in place of the stored ones: another `num_classes` gives a random head (a warning says so),
             another `in_chans` adapts the first layer; also `dtype`, which is otherwise that of the weights, `device`,
-            and `features_only`, with which the model is timm's around this one.
+            and `features_only`, with which the model is wrapped in timm's feature extractor.
 
     Raises:
         HubAccessError: (an OSError) the repository or directory cannot be reached or read.
-        WeightsError: (a ValueError) what came is damaged, or not a model of this zoo.
-        ValueError: no such name in the zoo, or a `max_bytes` that is no positive whole number.
+        WeightsError: (a ValueError) the files are damaged, or not a model of this zoo.
+        ValueError: the zoo has no such name, or `max_bytes` is not a positive whole number.
 
     Example:
         >>> model = from_pretrained("owner/convlstm1d-vowels", revision="v1")  # doctest: +SKIP
     """
-    scheme, name = address_of(repo_id_or_dir)
+    scheme, name = split_address(repo_id_or_dir)
     if revision is not None and (scheme != "hf-hub" or "@" in name):
-        one = "give one of the two" if scheme == "hf-hub" else "which is of the Hub alone; drop it"
-        raise WeightsError(f"{name} came with revision={revision!r}; {one}")
+        fix = "pass one of the two" if scheme == "hf-hub" else "revision is for repositories of the Hub: leave it out"
+        raise WeightsError(f"{name}: got revision={revision!r}; {fix}")
+    kwargs = {"pretrained": True, "cache_dir": cache_dir, "token": token, **kwargs}
     with size_limit(max_bytes):
-        if not scheme:
-            return create_model(name, pretrained=kwargs.pop("pretrained", True), cache_dir=cache_dir, **kwargs)
-        stored = OPENERS[scheme](f"{name}@{revision}" if revision else name, cache_dir, token)
-        return build_stored(stored, cache_dir=cache_dir, **kwargs)
+        if scheme:
+            source = SOURCES[scheme](f"{name}@{revision}" if revision else name, cache_dir, token)
+            model = build_from_source(source, **kwargs)
+        else:
+            model = create_model(name, **kwargs)
+    return model.eval()
 
 
-def address_of(name: str | os.PathLike[str]) -> tuple[str, str]:
-    """What a name is, ``"local-dir"``, ``"hf-hub"`` or ``""`` for one of the zoo, and the name without its scheme.
+def build_from_source(source: Source, pretrained: Pretrained = True, **kwargs: Any) -> Any:
+    """Builds the model of a repository or directory. `kwargs` override the arguments of its config."""
+    architecture, functions = source.config.architecture, entry_points()
+    if architecture not in functions:
+        raise WeightsError(
+            f"{source.name}: its architecture {architecture[:80]!r} is not one of this zoo; "
+            f"{suggest(architecture, functions)} (timm.create_model loads timm's own)"
+        )
+    kwargs = {k: v for k, v in kwargs.items() if v is not None}
+    return functions[architecture](pretrained, pretrained_cfg=source.config.cfg, source=source, **kwargs)
 
-    A directory that is there comes before a name of the zoo.
+
+def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
+    """Splits a name into its scheme, ``"local-dir"``, ``"hf-hub"`` or ``""`` for a name of the zoo, and the rest.
+
+    An existing directory takes precedence over a name of the zoo.
 
     Example:
-        >>> address_of("hf-hub:me/rain"), address_of("me/rain"), address_of("runs/rain.json"), address_of("predrnn")
-        (('hf-hub', 'me/rain'), ('hf-hub', 'me/rain'), ('local-dir', 'runs/rain.json'), ('', 'predrnn'))
+        >>> split_address("hf-hub:me/rain"), split_address("me/rain")
+        (('hf-hub', 'me/rain'), ('hf-hub', 'me/rain'))
+        >>> split_address("runs/rain.json"), split_address("predrnn")
+        (('local-dir', 'runs/rain.json'), ('', 'predrnn'))
     """
     text = os.fspath(name)
     scheme, colon, rest = text.partition(":")
-    if colon and (scheme := scheme.lower().replace("_", "-")) in OPENERS:
+    if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES:
         return scheme, rest
-    looks_so = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
-    if looks_so or (text and Path(text).is_dir()):
+    is_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
+    if is_path or (text and Path(text).is_dir()):
         return "local-dir", text
     return "hf-hub" if "/" in text else "", text

@@ -1,8 +1,6 @@
 """Building on the meta device, which costs no memory, within a limit, from untrusted arguments."""
 
 import math
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,15 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch.overrides import TorchFunctionMode
 
 from .errors import WeightsError
 
 _LIMIT: ContextVar[int] = ContextVar("limit", default=4 * 2**30)
 _MOST_TENSORS = 10_000
+_FACTORIES = {
+    torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange,
+    torch.linspace, torch.tensor, Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full,
+    Tensor.new_tensor,
+}  # fmt: skip
 _LARGEST_INT = 2**16
 _LONGEST_LIST = 256
 
@@ -63,35 +63,46 @@ def check_size(size: int, what: str) -> None:
         )
 
 
+class _SizeLimit(TorchFunctionMode):
+    """Adds up the tensors that the current thread creates, and raises WeightsError once they exceed the limit."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what, self.size, self.count = what, 0, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _FACTORIES and isinstance(result, Tensor):
+            self.size, self.count = self.size + result.numel() * result.element_size(), self.count + 1
+            check_size(self.size, self.what)
+            if self.count > _MOST_TENSORS:
+                raise WeightsError(f"{self.what} has more than {_MOST_TENSORS:,} tensors; no model of this zoo does")
+        return result
+
+
 def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
-    """The model that `args` ask for, on the meta device; given up as soon as it passes the limit.
+    """Builds a model on the meta device, which takes no memory, and stops as soon as it exceeds the size limit.
+
+    Nothing but the calling thread is affected.
+
+    Args:
+        build: the constructor.
+        args: its arguments, which may be untrusted.
+        what: description of the model, for error messages.
 
     Raises:
-        WeightsError: the arguments are not the model's, or ask for too much.
+        WeightsError: the arguments are not the model's, or ask for too much memory.
     """
-    owner, size, count = threading.get_ident(), 0, 0
-
-    def weigh(module: nn.Module, name: str, value: Tensor | None) -> None:
-        nonlocal size, count
-        if value is None or threading.get_ident() != owner:
-            return
-        size, count = size + value.numel() * value.element_size(), count + 1
-        check_size(size, what)
-        if count > _MOST_TENSORS:
-            raise WeightsError(f"{what} has more than {_MOST_TENSORS:,} tensors; no model of this zoo does")
-
-    hooks = [register_module_parameter_registration_hook(weigh), register_module_buffer_registration_hook(weigh)]
     try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the model itself gives them when it is built
-            return build(**args)
+        with torch.device("meta"), _SizeLimit(what):
+            model = build(**args)
     except WeightsError:
         raise
     except (TypeError, ValueError, RuntimeError, OverflowError) as e:
         raise WeightsError(f"{what} cannot be built: {e}") from e
-    finally:
-        for hook in hooks:
-            hook.remove()
+    tensors = [*model.parameters(), *model.buffers()]
+    check_size(sum(t.numel() * t.element_size() for t in tensors), what)
+    return model
 
 
 def check_arguments(args: object, what: str) -> dict[str, Any]:

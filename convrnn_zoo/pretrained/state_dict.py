@@ -1,71 +1,219 @@
-"""Files of weights: the size, the checksum, the header, and only then the values. Nothing but safetensors is read."""
+"""State dicts: reading and writing safetensors files, adapting and checking tensors, loading them into a model."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._atomic import atomic_write
 from .errors import HubAccessError, WeightsError
 from .meta import check_size
 
+logger = logging.getLogger("convrnn_zoo")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+Model = TypeVar("Model", bound=nn.Module)
 
 
+# ---- files ---------------------------------------------------------------------------------------------------------
 def sha256_of(path: Path) -> str:
-    """The checksum of a file, as a record states it."""
+    """Returns the checksum of a file."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def read_file(path: Path, origin: str, sha256: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, its size, checksum and header checked.
+def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[str, Tensor]:
+    """Reads the tensors of a safetensors file after checking its size, its checksum and its header.
 
-    They are the file's own memory: of their values nothing is read before it is looked at.
+    The tensors are mapped from the file, so their values are read when they are first used.
+
+    Args:
+        path: the file.
+        name: the source of the weights, for error messages.
+        sha256: the expected checksum, if it is known.
 
     Raises:
-        WeightsError: not a file of weights, too large, damaged, or with a header that does not hold together.
-        HubAccessError: the system does not let it be read.
+        WeightsError: the file is missing, too large, damaged or not a safetensors file.
+        HubAccessError: the system does not allow reading it.
     """
     if path.suffix != ".safetensors":
         raise WeightsError(
-            f"{origin}: weights are read from .safetensors files only; load them in PyTorch and save them with "
+            f"{name}: weights are read from .safetensors files only; load them in PyTorch and save them with "
             "safetensors.torch.save_file, or see `convrnn-zoo convert`"
         )
     if not path.is_file():
-        raise WeightsError(f"{origin}: no such file of weights; correct the path, or install or fetch it anew")
+        raise WeightsError(f"{name}: no such file of weights; correct the path, or install or download it again")
     try:
-        check_size(path.stat().st_size, origin)
-        if sha256 is not None and (found := sha256_of(path)) != sha256:
+        check_size(path.stat().st_size, name)
+        if sha256 is not None and (actual := sha256_of(path)) != sha256:
             raise WeightsError(
-                f"{origin}: its sha256 is {found}, expected {sha256}: the file is damaged or another; fetch it anew"
+                f"{name}: the sha256 is {actual}, expected {sha256}; the file is damaged or another one: download it "
+                "again"
             )
         return safetensors.torch.load_file(path)
     except WeightsError:
         raise
     except OSError as e:
-        raise HubAccessError(f"{origin}: cannot be read ({e}); check the path and its permissions") from e
-    except Exception as e:  # whatever the library makes of an untrusted header
-        raise WeightsError(f"{origin}: not a valid safetensors file ({e!r:.300}); fetch it anew") from e
+        raise HubAccessError(f"{name}: cannot be read ({e}); check the path and its permissions") from e
+    except Exception as e:  # the library raises several classes for an untrusted header
+        raise WeightsError(f"{name}: not a valid safetensors file ({e!r:.300}); download it again") from e
 
 
-def write_file(state: Mapping[str, Tensor], path: Path) -> str:
-    """Writes tensors as a safetensors file, whole or not at all, and gives its sha256; the same are the same bytes."""
-    # One entry of metadata: with more, their order and so the checksum differ from run to run.
-    content = safetensors.torch.save(plain(state), {"format": "pt"})
+def write_safetensors(state: Mapping[str, Tensor], path: Path) -> str:
+    """Writes tensors to a safetensors file, atomically, and returns its sha256. Equal tensors give equal bytes."""
+    # With more than one metadata entry, their order and so the checksum would differ from run to run.
+    content = safetensors.torch.save(contiguous(state), {"format": "pt"})
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
-def plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that a file can hold: the format takes no channels_last and no tied tensors."""
+def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies tensors to contiguous memory of the CPU; the format allows neither channels_last nor shared tensors."""
     return {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
 
 
+# ---- adapting and checking -----------------------------------------------------------------------------------------
+def adapt_state_dict(
+    state: Mapping[str, Tensor], model: nn.Module, cfg: Mapping[str, Any], in_chans: int, num_classes: int, name: str
+) -> dict[str, Tensor]:
+    """Adapts weights to a model with other input channels or another number of classes, and logs the changes.
+
+    The weights of the first convolution are adapted by timm's rule for images: summed for one channel, otherwise
+    repeated and scaled, so that repeated channels give the same output. A head for another number of classes is
+    replaced by that of `model`.
+
+    Args:
+        state: the weights.
+        model: the model to load them into, which may be on the meta device.
+        cfg: timm's cfg; ``first_conv`` and ``classifier`` name the parameters or modules to adapt.
+        in_chans: input channels that the weights were made for.
+        num_classes: classes that the weights were made for.
+        name: the source of the weights, for log messages.
+    """
+    target, state = model.state_dict(), dict(state)
+    if in_chans != model.in_chans:
+        for key in _keys_of(cfg.get("first_conv"), target):
+            old, new_chs = state.get(key), target[key].shape[1]
+            if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
+                continue
+            old_chs, exact = old.shape[1], old.to(torch.promote_types(old.dtype, torch.float32))
+            if new_chs == 1:
+                new = exact.sum(1, keepdim=True)
+            else:
+                new = exact[:, torch.arange(new_chs) % old_chs] * (old_chs / new_chs)
+            state[key] = new.to(old.dtype)
+            logger.info("%s: %s adapted from %d to %d input channels", name, key, old_chs, new_chs)
+    if num_classes != model.num_classes:
+        heads = tuple({f"{module.partition('.')[0]}." for module in _names_of(cfg.get("classifier"))})
+        state = {k: v for k, v in state.items() if not k.startswith(heads)}
+        state |= {k: v for k, v in target.items() if k.startswith(heads)}
+        if model.num_classes:
+            logger.warning(
+                "%s: the weights have %d classes and the model %d: its head is random, train it before use",
+                name, num_classes, model.num_classes,
+            )  # fmt: skip
+    return state
+
+
+def _names_of(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def _keys_of(value: str | tuple[str, ...] | None, state: Mapping[str, Tensor]) -> list[str]:
+    """Returns the keys that the names of modules or parameters stand for."""
+    return [key for name in _names_of(value) for key in (name, f"{name}.weight") if key in state]
+
+
+def check_state_dict(
+    state: Mapping[str, Tensor], model: nn.Module, name: str, dtype: torch.dtype | None = None
+) -> None:
+    """Checks that every key, shape and dtype of weights is that of a model, without reading the values.
+
+    Args:
+        state: the weights.
+        model: the model to load them into, which may be on the meta device.
+        name: the source of the weights, for error messages.
+        dtype: dtype of the floating-point tensors of the model, its own by default. It must represent every value of
+            the weights exactly.
+
+    Raises:
+        WeightsError: lists every difference.
+    """
+    target = model.state_dict()
+    both = [(k, state[k], v) for k, v in target.items() if k in state]
+
+    def fits(value: Tensor, like: Tensor) -> bool:
+        into = dtype or like.dtype
+        if like.is_floating_point():
+            return value.dtype in FLOATS and torch.promote_types(into, value.dtype) == into
+        return like.dtype == value.dtype
+
+    differences = {
+        "missing": [k for k in target if k not in state],
+        "unexpected": [k for k in state if k not in target],
+        "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in both if s.shape != v.shape],
+        "of another dtype": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in both if not fits(s, v)],
+    }
+    if any(differences.values()):
+        listed = "; ".join(f"{what}: {', '.join(map(str, keys))}" for what, keys in differences.items() if keys)
+        raise WeightsError(
+            f"{name} does not fit {type(model).__name__}: {listed}. Build the model as the weights were made (see "
+            "`convrnn-zoo info`, or the config.json next to them), or pass pretrained=False"
+        )
+
+
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
-    """The keys of what holds NaN or Inf."""
+    """Returns the keys of tensors with NaN or Inf."""
     return [k for k, v in state.items() if v.is_floating_point() and not v.is_meta and not torch.isfinite(v).all()]
+
+
+def check_finite(state: Mapping[str, Tensor], name: str) -> None:
+    """Raises WeightsError if a tensor holds NaN or Inf."""
+    if broken := not_finite(state):
+        raise WeightsError(f"{name}: {', '.join(broken)} holds NaN or Inf; use other weights")
+
+
+def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:
+    """Returns the dtype that all floating-point tensors share, or torch's default if they differ."""
+    dtypes = {v.dtype for v in state.values() if v.dtype in FLOATS}
+    return dtypes.pop() if len(dtypes) == 1 else torch.get_default_dtype()
+
+
+# ---- loading -------------------------------------------------------------------------------------------------------
+def load_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads checked weights into a model, strictly. A tensor on the meta device stands for the model's own."""
+    current = model.state_dict()
+    model.load_state_dict({k: current[k] if v.is_meta else v for k, v in state.items()}, strict=True)
+
+
+def load_weights(model: Model, path: str | Path) -> Model:
+    """Loads a safetensors file into a model after checking every key, shape and value. An error changes nothing.
+
+    Args:
+        model: a model of the zoo, built as the weights were made.
+        path: the ``.safetensors`` file.
+
+    Returns:
+        The model.
+
+    Raises:
+        WeightsError: the file is not a safetensors file, is damaged, does not fit, or holds NaN or Inf.
+
+    Example:
+        >>> import convrnn_zoo, pathlib, tempfile
+        >>> model = convrnn_zoo.create_model("convgru1d_1layer", hidden_channels=4)
+        >>> with tempfile.TemporaryDirectory() as d:
+        ...     _ = convrnn_zoo.save_pretrained(model, d)
+        ...     _ = load_weights(model, pathlib.Path(d) / "model.safetensors")
+    """
+    path = Path(path).expanduser()
+    state = read_safetensors(path, str(path))
+    check_state_dict(state, model, str(path))
+    check_finite(state, str(path))
+    load_state_dict(model, state)
+    return model

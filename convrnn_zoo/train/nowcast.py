@@ -15,7 +15,7 @@ from ..data.rain_events import EVENTS, TEST_DAYS, load_event
 from ..data.readers.radar import COARSEN, STEP, read_events
 from ..models import Weights
 from ..models._exceedance import THRESHOLDS
-from ..pretrained.state_dict import write_file
+from ..pretrained.state_dict import write_safetensors
 from .fit import fingerprint
 from .nowcast_scores import SPLIT, metrics_of, score_nowcast
 from .optimizers import fit_updates
@@ -167,7 +167,7 @@ def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = Tr
         return cross_entropy(made.logits.float(), batch.frames[:, recipe.inputs :][:, chosen])
 
     def keep(updates: int) -> None:
-        write_file(model.state_dict(), out / f"update{updates:07d}.safetensors")
+        write_safetensors(model.state_dict(), out / f"update{updates:07d}.safetensors")
 
     run, checkpoint = fingerprint(recipe), out / "last.ckpt"
     fit_updates(model, recipe, batches, loss, run=run, checkpoint=checkpoint, progress=progress, after_round=keep)

@@ -7,13 +7,13 @@ from timm.models import group_parameters
 from torch import nn
 
 from ..models import Forecaster, VideoModel, ZooModel, from_pretrained
-from ..pretrained.adapt import compare, fit
+from ..pretrained.state_dict import adapt_state_dict, check_state_dict
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
 
 
-def started(model: nn.Module, recipe: Recipe) -> None:
+def started(model: ZooModel, recipe: Recipe) -> None:
     """Loads the weights that a recipe starts from into its model.
 
     A classifier may have another head or other input channels than they: the head is then new, and the weights of the
@@ -30,12 +30,13 @@ def started(model: nn.Module, recipe: Recipe) -> None:
             f"the recipe's start must be weights of {recipe.architecture}, got {recipe.start!r}, of {architecture}"
         )
     mine = model.state_dict()
-    state = fit(known.state_dict(), model, recipe.start)
+    cfg, made_for = model.pretrained_cfg, (known.in_chans, known.num_classes)
+    state = adapt_state_dict(known.state_dict(), model, cfg, *made_for, recipe.start)
     if isinstance(model, Forecaster) and known.in_chans != model.in_chans:
         new = [k for k, v in mine.items() if k not in state or state[k].shape != v.shape]
         log.warning("%s: %s are new, for %d channels", recipe.start, ", ".join(new), model.in_chans)
         state |= {k: mine[k] for k in new}
-    compare(state, model, recipe.start)
+    check_state_dict(state, model, recipe.start)
     model.load_state_dict(state)
 
 

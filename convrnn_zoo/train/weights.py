@@ -9,7 +9,7 @@ from ..hub import save_pretrained
 from ..hub._files import model_config
 from ..models import Metric, Weights, ZooModel
 from ..pretrained.config import WEIGHTS_FILE
-from ..pretrained.state_dict import write_file
+from ..pretrained.state_dict import write_safetensors
 from .recipe import RECIPES, Recipe
 
 RECORD, RECIPE = "record.json", "recipe.toml"
@@ -48,7 +48,7 @@ def write_weights(
     args = {k: v for k, v in model_config(model)["model_args"].items() if k not in ("in_chans", "num_classes")}
     record = Weights(
         name=recipe.weights,
-        sha256=write_file(model.state_dict(), file),
+        sha256=write_safetensors(model.state_dict(), file),
         in_chans=model.in_chans,
         num_classes=model.num_classes,
         preprocessing=model.preprocessing,

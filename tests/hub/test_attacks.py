@@ -13,7 +13,9 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, from_pretrained
+from convrnn_zoo.pretrained.factory import build_from_source
 from convrnn_zoo.pretrained.registry import entry_points
+from convrnn_zoo.pretrained.source import open_repository
 
 from .examples import files, make
 
@@ -224,6 +226,6 @@ def test_no_architecture_reads_pickles_through_timm(saved, tmp_path):
 
 def test_a_branch_that_moves_between_config_and_weights_is_not_mixed(hub, saved, tmp_path):
     repo = hub.store.create("alice/moving", saved)
-    opened = convrnn_zoo.pretrained.loading.open_repository("alice/moving")
+    opened = open_repository("alice/moving")
     repo.commit(files(make(num_classes=4), tmp_path / "other"))
-    assert convrnn_zoo.pretrained.registry.build_stored(opened).num_classes == 3
+    assert build_from_source(opened).num_classes == 3

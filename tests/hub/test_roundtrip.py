@@ -10,8 +10,7 @@ from huggingface_hub import HfApi
 
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
-from convrnn_zoo.pretrained import loading as _loading
-from convrnn_zoo.pretrained import registry as _registry
+from convrnn_zoo.pretrained import builder, source
 
 from .examples import assert_same, changed, files, labels, make, marked, representatives
 
@@ -50,8 +49,7 @@ def test_a_repository_is_read_and_compared_once(hub, monkeypatch):
     push_to_hub(make(), "alice/once")
     from_pretrained("alice/once")
     read, on_meta = [], []
-    for module, name, calls in ((_loading, "read_config", read), (_registry, "build_on_meta", on_meta),
-                                (_loading, "build_on_meta", on_meta)):  # fmt: skip
+    for module, name, calls in ((source, "read_config", read), (builder, "build_on_meta", on_meta)):
         original = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, f=original, calls=calls: calls.append(args) or f(*args))
     for road in (from_pretrained, lambda repo: create_model(f"hf-hub:{repo}", pretrained=True)):

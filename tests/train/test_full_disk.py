@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from convrnn_zoo.pretrained.state_dict import write_file
+from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import Recipe, fit, train
 from convrnn_zoo.train.pictures import save
 from convrnn_zoo.train.scores import curves
@@ -38,7 +38,7 @@ def noise():
 
 WRITERS = {
     "last.ckpt": lambda path: fit.save_checkpoint({"a": torch.rand(ROOM)}, path),
-    "a.safetensors": lambda path: write_file(torch.nn.Linear(64, 64).state_dict(), path),
+    "a.safetensors": lambda path: write_safetensors(torch.nn.Linear(64, 64).state_dict(), path),
     "a.png": lambda path: save([noise()], path),
     "a.gif": lambda path: save([noise(), noise()], path),
     "a.svg": lambda path: curves({"forecast": {"MSE": [1.0, 2.0]}}, path, "title"),

@@ -107,10 +107,6 @@ class Forecaster(ZooModel):
         if global_pool:
             raise ValueError(f"global_pool must be left out: a forecaster pools nothing, got {global_pool!r}")
 
-    def input_weights(self) -> list[str]:
-        """Keys whose axis 1 could be fitted to another `in_chans`: none, since frames come out as well."""
-        return []
-
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that should not decay, beyond the biases: peepholes with one weight a channel."""
         return {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...pretrained.errors import WeightsError
-from ...pretrained.state_dict import plain, read_file, write_file
+from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
 from .classifier import Classifier
 from .dense import DenseModel
 from .nested import State, mapped, named, nested
@@ -266,7 +266,7 @@ class Stream:
             raise ValueError("save expected a stream that has read frames, got a new one; there is no state yet")
         found = {f"state{name}": t for name, t in named(self.state)}
         found |= {"steps": self.steps, "weights_sha256": self._weights_sha256()}
-        write_file(found if self._pooled is None else {**found, "pooled": self._pooled}, Path(path))
+        write_safetensors(found if self._pooled is None else {**found, "pooled": self._pooled}, Path(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Takes over the state of a file that :meth:`save` wrote: what comes next goes on exactly as it would have.
@@ -274,7 +274,7 @@ class Stream:
         Raises:
             WeightsError: no such file, damaged, or the state of a model with other weights.
         """
-        found = read_file(Path(path), str(path))
+        found = read_safetensors(Path(path), str(path))
         like = next(self.model.parameters())
         if not {"steps", "weights_sha256", "state"} <= {key.partition(".")[0] for key in found}:
             raise WeightsError(f"{path} holds no state of a stream; Stream.save writes such files")
@@ -288,7 +288,7 @@ class Stream:
         self.state = nested({key.removeprefix("state"): t.to(like.device) for key, t in found.items()})
 
     def _weights_sha256(self) -> Tensor:
-        content = safetensors.torch.save(plain(self.model.state_dict()))
+        content = safetensors.torch.save(contiguous(self.model.state_dict()))
         return torch.frombuffer(bytearray(hashlib.sha256(content).digest()), dtype=torch.uint8)
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
 from convrnn_zoo.models import convrnn
-from convrnn_zoo.pretrained.registry import entry_points, register
+from convrnn_zoo.pretrained.registry import entry_points, register_model
 
 NAMES = convrnn_zoo.list_models()
 CORE = [n for n in NAMES if entry_points()[n].__module__ == convrnn.__name__]
@@ -88,8 +88,11 @@ def test_timm_builds_the_same_thing(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_argument_is_a_type_error(name):
-    with pytest.raises(TypeError, match=rf"not_an_argument'; {name} takes in_chans \(\d+\), [^`]*$"):
-        convrnn_zoo.create_model(name, device="meta", not_an_argument=1)
+    for build in (convrnn_zoo.create_model, timm.create_model):
+        with pytest.raises(TypeError, match=rf"{name}\(\) .*'not_an_argument'.*in_chans"):
+            build(name, device="meta", not_an_argument=1)
+        with pytest.raises(TypeError, match=r"'in_channel'.*in_chans"):
+            build(name, device="meta", in_channel=1)
 
 
 def test_list_models_lists_the_zoo_alone():
@@ -101,18 +104,23 @@ def test_list_models_lists_the_zoo_alone():
 
 
 def test_a_name_that_is_not_there_suggests_one_that_is():
-    with pytest.raises(ValueError, match="did you mean convlstm2d_2layer"):
-        convrnn_zoo.create_model("convlstm2d_2layers")
-    with pytest.raises(ValueError, match="list_models"):
+    for name in ("convlstm2d_2layers", "ConvLSTM2d_2layer", "convlstm2d_2layers.rain"):
+        with pytest.raises(ValueError, match="did you mean convlstm2d_2layer"):
+            convrnn_zoo.create_model(name)
+    with pytest.raises(ValueError, match="efficientnet_b0"):
         convrnn_zoo.create_model("efficientnet_b0")
 
 
 def test_a_taken_name_is_refused_and_stays_its_owners():
     before = timm.models.model_entrypoint("resnet18")
-    with pytest.raises(ValueError, match=r"'resnet18' is taken by timm\.models\.resnet"):
-        register(__name__, "resnet18", torch.nn.Identity, doc="", cfg={})
-    with pytest.raises(ValueError, match=r"taken by convrnn_zoo\.models\.convrnn"):
-        register(__name__, "convlstm2d_1layer", torch.nn.Identity, doc="", cfg={})
+    for name, owner in (("resnet18", "timm.models.resnet"), ("convlstm2d_1layer", "convrnn_zoo.models.convrnn")):
+
+        def function(pretrained=False, **kwargs):
+            return torch.nn.Identity()
+
+        function.__name__ = name
+        with pytest.raises(ValueError, match=f"'{name}'.* {owner}"):
+            register_model(cfg={"input_size": (1, 8, 8)})(function)
     assert timm.models.model_entrypoint("resnet18") is before
     assert isinstance(timm.create_model("convlstm2d_1layer", device="meta"), convrnn_zoo.ConvRNNModel)
 

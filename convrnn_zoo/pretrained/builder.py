@@ -1,0 +1,214 @@
+"""Building a registered model: resolve the source of its weights, build the network, load the tensors."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from timm.models import build_model_with_cfg, resolve_pretrained_cfg
+from torch import nn
+
+from .._hints import suggest
+from ..layers import KINDS
+from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
+from .errors import WeightsError
+from .meta import build_on_meta
+from .registry import architecture, default_of, register_model, weights_of
+from .source import SOURCES, Source, check_pretrained_cfg, read_state_dict, resolve_source
+from .state_dict import adapt_state_dict, check_finite, check_state_dict, float_dtype, load_state_dict
+from .weights import WEIGHTS
+
+logger = logging.getLogger("convrnn_zoo")
+_SET_BY_MODELS = ("in_channels", "out_channels", "batch_first")
+"""Arguments of a layer that models set themselves."""
+
+
+def build_model(
+    constructor: Callable[..., nn.Module],
+    name: str,
+    pretrained: bool | str = False,
+    *,
+    pretrained_cfg: Any = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    cache_dir: Any = None,
+    token: str | bool | None = None,
+    source: Source | None = None,
+    features_only: bool = False,
+    out_indices: Any = None,
+    pretrained_model_args: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """Builds a registered model and loads its weights.
+
+    Args:
+        constructor: builds the network from keyword arguments.
+        name: the registered name.
+        pretrained: whether to load weights, or the tag of the weights to load.
+        pretrained_cfg: the tag, or a cfg of timm's, in place of the default.
+        pretrained_cfg_overlay: fields to replace in the cfg.
+        cache_dir: directory to use in place of the Hub's cache.
+        token: token of the Hub.
+        source: the source of the weights, if it is already open.
+        features_only: whether to wrap the model in timm's feature extractor.
+        out_indices: layers whose features are extracted; all by default.
+        pretrained_model_args: ignored; timm passes what it read from a config, which is read again here.
+        **kwargs: arguments of the network. They override those of the source's config.
+
+    Raises:
+        TypeError: the network does not accept an argument.
+        WeightsError: there are no such weights, or they do not fit.
+    """
+    cfg = resolve_cfg(name, pretrained, pretrained_cfg, pretrained_cfg_overlay)
+    pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES
+    if source or not has_config:  # otherwise timm passes what it read from a config
+        check_arguments_of(constructor, name, kwargs)
+
+    # 1. Resolve the source, which gives the arguments of the network.
+    if source is None and (pretrained or has_config or f"{name}.{cfg.get('tag')}" in WEIGHTS):
+        source = resolve_source(cfg, name, cache_dir, token)
+    config = source.config if source else Config()
+    if config.architecture not in ("", name):
+        raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
+    args = {**(config.args or {}), **kwargs}
+    for key, value in (("num_classes", cfg["num_classes"]), ("in_chans", cfg["input_size"][0])):
+        args.setdefault(key, value)
+    placement = {key: args.pop(key) for key in ("device", "dtype") if key in args}
+
+    # 2. Build the network: on the meta device first, so that a config can neither ask for too much memory nor get
+    #    memory for weights that do not fit.
+    state = None
+    if source is not None:
+        target = build_on_meta(constructor, args, f"the model of {source.name}")
+        if pretrained:
+            if config.args is not None:
+                chans, classes = config.args["in_chans"], config.args["num_classes"]
+            else:
+                chans, classes = cfg["input_size"][0], cfg["num_classes"] or target.num_classes
+            state = adapt_state_dict(read_state_dict(source), target, cfg, chans, classes, source.name)
+            placement.setdefault("dtype", dtype := float_dtype(state))
+            check_state_dict(state, target, source.name, dtype)
+            check_finite(state, source.name)
+    model = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
+
+    # 3. Load the tensors, all of them or none.
+    if state is not None:
+        load_state_dict(model, state)
+    describe_model(model, args, config, pretrained)
+    return extract_features(model, name, out_indices) if features_only else model
+
+
+def resolve_cfg(name: str, pretrained: bool | str, pretrained_cfg: Any, overlay: Mapping[str, Any] | None) -> dict:
+    """Returns timm's cfg of an architecture, or of those of its weights that `pretrained` or `pretrained_cfg` name."""
+    pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
+    if pretrained is False and not pretrained_cfg:
+        pretrained_cfg = architecture(name).cfg  # without the sizes of the default weights
+    cfg = resolve_pretrained_cfg(name, pretrained_cfg, overlay).to_dict()
+    check_pretrained_cfg(cfg, name)
+    return cfg
+
+
+def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
+    """Returns the tag of the weights to load, or `pretrained_cfg` if it is a cfg, or None for no weights.
+
+    Raises:
+        WeightsError: there are no weights of that tag, or two tags were given.
+        TypeError: `pretrained` is neither a bool nor a tag.
+    """
+    if not isinstance(pretrained, bool | str):
+        raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
+    tags = [w.name.partition(".")[2] for w in weights_of(name)]
+    if isinstance(pretrained, str) and pretrained_cfg not in (None, "", pretrained):
+        other = repr(pretrained_cfg) if isinstance(pretrained_cfg, str) else "a source with its own weights"
+        raise WeightsError(f"{name}: got pretrained={pretrained!r} and {other}; pass one of them")
+    tag = pretrained if isinstance(pretrained, str) else pretrained_cfg if isinstance(pretrained_cfg, str) else None
+    if tag and tag not in tags:
+        hint = suggest(tag, tags) if tags else f"weights exist for {', '.join(WEIGHTS)}"
+        raise WeightsError(f"{name} has no weights {tag!r}; {hint}")
+    if not tag and pretrained and not pretrained_cfg and len(tags) > 1:
+        tag = default_of(weights_of(name)).name.partition(".")[2]
+        others = ", ".join(f"pretrained={other!r}" for other in tags if other != tag)
+        logger.info("%s: loading its default weights, %s; others: %s", name, tag, others)
+    return tag or pretrained_cfg
+
+
+def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrained: bool) -> None:
+    """Stores on a model the arguments that it was built with, and what its config says of its data and weights."""
+    unsaved = getattr(model, "unsaved_args", ())
+    model.model_args = {k: v for k, v in args.items() if k not in unsaved}
+    model._model_args = dict(model.model_args)  # timm's own export reads these
+    if config.preprocessing is not None:
+        model.preprocessing = config.preprocessing
+    front_end = config.front_end
+    model.front_end = front_end if front_end and front_end.bands == model.in_chans else None
+    if config.args not in (None, model.model_args):
+        # The weights were adapted, so their tag, description and labels no longer apply.
+        same_classes = config.args.get("num_classes") == model.num_classes
+        for key in (*WEIGHTS_CFG_KEYS, *(() if same_classes else HEAD_CFG_KEYS)):
+            model.pretrained_cfg.pop(key, None)
+    elif pretrained:
+        model.record = config.record
+
+
+def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Module:
+    """Wraps a model in timm's feature extractor, which returns the outputs of the layers at `out_indices`."""
+    if out_indices is None:
+        out_indices = tuple(range(len(model.feature_info)))
+    return build_model_with_cfg(
+        lambda **_: model, name, pretrained=False, pretrained_cfg=model.pretrained_cfg, features_only=True,
+        feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
+    )  # fmt: skip
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------------
+def check_arguments_of(constructor: Callable[..., nn.Module], name: str, kwargs: Iterable[str]) -> None:
+    """Raises TypeError for an argument that a constructor does not accept, with the name that was probably meant."""
+    accepted = accepted_arguments(constructor)
+    for key in kwargs:
+        if accepted is not None and key not in accepted:
+            raise TypeError(f"{name}() got an unexpected argument {key!r}; {suggest(key, accepted)}")
+
+
+def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:
+    """Returns the names of the arguments that a constructor accepts, or None if they cannot be known.
+
+    Arguments of base classes, and of the layer that a model is built from, are included where the constructor passes
+    ``**kwargs`` on to them.
+    """
+    bound: tuple[Any, ...] = ()
+    while isinstance(constructor, partial):
+        bound, constructor = constructor.args + bound, constructor.func
+    if not isinstance(constructor, type):
+        parameters = list(inspect.signature(constructor).parameters.values())
+        passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        return None if passes_on else [p.name for p in parameters[len(bound) :]]
+    names: list[str] = []
+    for cls in (c for c in constructor.__mro__ if "__init__" in vars(c)):
+        if cls is nn.Module:  # the rest is passed on to layers
+            layers = [a for a in bound if isinstance(a, type)] or [by_ndim[2] for by_ndim in KINDS.values()]
+            names += [n for layer in layers for n in inspect.signature(layer).parameters if n not in _SET_BY_MODELS]
+            break
+        parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(dict.fromkeys(names[len(bound) :]))
+
+
+def register(
+    module: str,
+    name: str,
+    constructor: Callable[..., nn.Module],
+    *,
+    doc: str,
+    cfg: dict[str, Any],
+    published: Any = None,
+) -> None:
+    """Registers a constructor under a name, for modules that do not use :func:`register_model` yet."""
+
+    def function(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return build_model(constructor, name, pretrained, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__, function.__doc__ = module, doc
+    register_model(cfg=cfg, published=published)(function)

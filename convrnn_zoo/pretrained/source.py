@@ -1,0 +1,150 @@
+"""Sources of weights: a directory, a repository of the Hub, a metadata file, or the package itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .config import CONFIG, WEIGHTS_FILE, Config, read_config, read_text
+from .download import Token, commit_of, fetch, is_commit
+from .errors import HubAccessError, WeightsError
+from .hub_errors import Where
+from .published import PUBLISHED
+from .state_dict import read_safetensors
+from .weights import WEIGHTS, Weights
+
+
+@dataclass(frozen=True)
+class Source:
+    """Location of a set of weights, and the config of the model that they belong to.
+
+    Opening a source reads its config only. :func:`read_state_dict` reads the weights.
+    """
+
+    name: str
+    """Description for messages."""
+    config: Config = field(default_factory=Config)
+    path: Path | None = None
+    """The safetensors file, if it is local."""
+    remote: Where | None = None
+    """The safetensors file, if it is on the Hub."""
+    state_dict: Mapping[str, Tensor] | None = None
+    """The tensors themselves, if the caller passed them."""
+    cache_dir: Any = None
+    token: Token = field(default=None, repr=False)
+
+
+def read_state_dict(source: Source) -> dict[str, Tensor]:
+    """Reads the weights of a source, downloading them first if necessary, with their size and checksum checked."""
+    if source.state_dict is not None:
+        if wrong := [k for k, v in source.state_dict.items() if not isinstance(v, Tensor)]:
+            raise WeightsError(f"{source.name}: {', '.join(map(str, wrong))} must be tensors; pass model.state_dict()")
+        return dict(source.state_dict)
+    sha256, path = source.config.sha256, source.path
+    if path is None:
+        assert source.remote is not None
+        checksum = sha256 if source.config.record is not None else None
+        path = fetch(source.remote, source.cache_dir, source.token, checksum)
+    return read_safetensors(path, source.name, sha256)
+
+
+def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> Source:
+    """Opens ``"owner/name"`` or ``"owner/name@revision"`` on the Hub and reads its config."""
+    repo_id, _, revision = name.partition("@")
+    where = Where(repo_id, revision or None, CONFIG)
+    path = fetch(where, cache_dir, token)
+    config = read_config(path, str(where))
+    # The weights are of the config's commit, even if the branch moves in between.
+    weights = Where(repo_id, commit_of(path), WEIGHTS_FILE)
+    config.cfg.update(source="hf-hub", hf_hub_id=f"{repo_id}@{weights.revision}")
+    return Source(str(weights), config, remote=weights, cache_dir=cache_dir, token=token)
+
+
+def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -> Source:
+    """Opens a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or the metadata file of weights."""
+    path = Path(directory).expanduser()
+    if path.suffix == ".json" and path.is_file():
+        return _open_metadata(path)
+    if not path.is_dir():
+        raise HubAccessError(f"{directory}: no such directory; correct the path, or give owner/name for the Hub")
+    config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
+    config.cfg.update(source="local-dir", file=str(path))
+    return Source(str(weights), config, path=weights)
+
+
+def _open_metadata(path: Path) -> Source:
+    """Opens a metadata file; the weights next to it are named like them, or as in a repository."""
+    try:
+        weights = Weights.from_json(read_text(path, str(path)))
+    except WeightsError:
+        raise
+    except ValueError as e:
+        raise WeightsError(f"{path} is not the metadata of weights ({e}); `convrnn-zoo train` writes such files") from e
+    named, plain = (path.with_name(name) for name in (f"{weights.name}.safetensors", WEIGHTS_FILE))
+    file = named if named.is_file() or not plain.is_file() else plain
+    config = Config.of(weights, tag=weights.name.partition(".")[2], source="local-dir", file=str(path))
+    return Source(str(file), config, path=file)
+
+
+SOURCES: dict[str, Callable[..., Source]] = {"hf-hub": open_repository, "local-dir": open_directory}
+"""Functions that open a source with a config, by timm's names of them, which are the schemes of addresses."""
+
+
+def open_weights(weights: Weights, cache_dir: Any = None, token: Token = None) -> Source:
+    """Opens a registered set of weights, in the package or at a commit of the Hub."""
+    config = Config.of(weights)
+    if "file" in weights.source():
+        return Source(weights.name, config, path=weights.file)
+    where = Where(str(weights.hub_id), weights.hub_commit, WEIGHTS_FILE)
+    if not is_commit(where.revision):
+        raise WeightsError(f"{where}: hub_commit must be a full commit hash, got {where.revision!r}")
+    return Source(str(where), config, remote=where, cache_dir=cache_dir, token=token)
+
+
+def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
+    """Rejects a cfg with which weights would be read from elsewhere or in another way than this package's.
+
+    Raises:
+        WeightsError: names the fields.
+    """
+    wrong = [k for k in ("custom_load", "hf_hub_filename", "url") if cfg.get(k)]
+    if cfg.get("source") in SOURCES:
+        wrong += [k for k in ("state_dict", "label_offset") if cfg.get(k)]
+    if wrong:
+        what = cfg.get("hf_hub_id") or cfg.get("file") or name
+        raise WeightsError(
+            f"{what}: its config sets {', '.join(wrong)}, which is not supported: this zoo reads model.safetensors "
+            "only. Remove the fields, or save the model again with convrnn_zoo.save_pretrained"
+        )
+
+
+def resolve_source(cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: Token = None) -> Source:
+    """Returns the source of the weights that a cfg of timm's refers to.
+
+    Args:
+        cfg: the resolved cfg.
+        name: the architecture.
+        cache_dir: directory to use in place of the Hub's cache.
+        token: token of the Hub.
+
+    Raises:
+        WeightsError: the architecture has no weights.
+    """
+    file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
+    if cfg.get("source") in SOURCES:
+        return SOURCES[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)
+    weights = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
+    if weights and not cfg.get("state_dict") and weights.source().items() <= cfg.items():
+        return open_weights(weights, cache_dir, token)
+    # Other tensors for a registered tag: sizes and preprocessing are the tag's, its checksum and metadata are not.
+    config = replace(Config.of(weights), sha256=None, record=None) if weights else Config()
+    if cfg.get("state_dict"):
+        return Source("the given state_dict", config, state_dict=cfg["state_dict"])
+    if file:
+        return Source(str(file), config, path=Path(file).expanduser())
+    if hub_id:
+        return open_repository(hub_id, cache_dir, token)
+    hint = f"pass pretrained=False, or use one that has: {', '.join(WEIGHTS) or 'none yet'}"
+    raise WeightsError(f"{name} has no pretrained weights; {PUBLISHED[name].hint() if name in PUBLISHED else hint}")
