@@ -20,6 +20,7 @@ from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.cli.names import figure
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.pretrained import registry
+from convrnn_zoo.pretrained.builder import build_model
 from convrnn_zoo.pretrained.published import PUBLISHED
 from tests.command_line import run
 
@@ -104,11 +105,14 @@ def test_info_of_a_network_that_takes_no_device(monkeypatch):
             super().__init__()
             self.feature_info, self.head = [], torch.nn.Linear(in_chans, 2)
 
-    registry.register(__name__, "tiny_network", Tiny, doc="A network.", cfg={"input_size": (3, 8, 8)})
+    def tiny_network(pretrained=False, **kwargs):
+        return build_model(Tiny, "tiny_network", pretrained, **kwargs)
+
+    registry.register_model(cfg={"input_size": (3, 8, 8)})(tiny_network)
     try:
         facts = json.loads(run("info", "tiny_network", "--json"))
     finally:
-        registry._ENTRIES.pop("tiny_network")
+        registry._ARCHITECTURES.pop("tiny_network")
     assert facts["parameters"] == 8
     assert facts["input"] == ["N", "T", 3, "H", "W"]
 
