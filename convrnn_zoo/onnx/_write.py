@@ -56,7 +56,6 @@ def trace(part: Part, sizes: Sizes, least: Sizes) -> ExportedProgram:
             values["horizon"], shapes["horizon"] = sizes["horizon"], Dim.DYNAMIC
     with _ONE_AT_A_TIME, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch warns of its own parts
-        torch.compiler.reset()  # what the compiler kept of an earlier export's loop would bind the sizes of this one's
         try:
             return torch.export.export(_Called(part).eval(), (), values, dynamic_shapes=shapes, strict=False)
         except Exception as e:

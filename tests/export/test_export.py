@@ -283,6 +283,21 @@ def test_an_export_does_not_bind_the_sizes_of_the_next(tmp_path):
     export(create_model("convgru_forecaster", in_chans=1, hidden_channels=4).eval(), tmp_path / "second.onnx")
 
 
+@pytest.mark.parametrize("form", ["step", pytest.param("sequence", marks=pytest.mark.slow)])
+def test_an_export_leaves_the_compiler_of_the_process_alone(form, tmp_path):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    double = torch.compile(lambda x: 2 * x, backend=backend)
+    double(torch.ones(3))
+    export(GRU, tmp_path / "a.onnx", form)
+    double(torch.ones(3))
+    assert len(compiled) == 1
+
+
 def test_an_old_torch_is_refused_for_loops_and_told_which_is_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(_scan, "FIRST", (99, 0))
     with pytest.raises(ExportError, match=r"torch 99.0 or newer.*step form"):
