@@ -1,0 +1,238 @@
+"""What a recipe says of reading files holds in training and in `predict`, and bad data are found before training."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convrnn_zoo.data import ArrayFrames, VideoFrames
+from tests.command_line import run
+
+from .own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
+
+
+def train(directory, recipe, data, name="run", **kwargs):
+    path = directory / "recipe.toml"
+    path.write_text(recipe)
+    return run("train", path, "--data", data, "--out", directory / name, "--quiet", **kwargs)
+
+
+def predicted(directory, file, *args):
+    run("predict", directory / "run", file, "-o", directory / "out.npy", *args)
+    return np.load(directory / "out.npy")
+
+
+# ---- what is stored with the model -------------------------------------------------------------------------------
+def test_numbers_that_mark_missing_values_are_missing_in_predict(tmp_path):
+    frames = blobs()
+    marked = np.nan_to_num(frames, nan=-999)
+    np.save(tmp_path / "a.npy", marked)
+    np.save(tmp_path / "nan.npy", frames)
+    train(tmp_path, RADAR + "missing = -999\n", tmp_path / "a.npy")
+    found = [predicted(tmp_path, tmp_path / name) for name in ("a.npy", "nan.npy")]
+    np.testing.assert_array_equal(*found)
+    assert np.isnan(found[0][:, :3, :3]).all()
+
+
+def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
+    frames = (blobs(18, 40, 56, missing=False) * 15).clip(0, 255).astype("uint8")
+    first, *rest = map(Image.fromarray, frames)
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    train(tmp_path, VIDEO + "size = [24, 32]\n", tmp_path / "a.gif")
+    assert predicted(tmp_path, tmp_path / "a.gif").shape == (4, 24, 32)
+
+
+def test_the_array_of_a_file_of_several_is_the_one_that_was_trained_on(tmp_path):
+    frames = blobs()
+    np.savez(tmp_path / "a.npz", rate=frames, x=frames * 0)
+    np.save(tmp_path / "a.npy", frames)
+    train(tmp_path, RADAR + 'key = "rate"\n', tmp_path / "a.npz")
+    found = [predicted(tmp_path, tmp_path / name) for name in ("a.npz", "a.npy")]
+    np.testing.assert_array_equal(*found)
+
+
+# ---- hidden files, and those of runs --------------------------------------------------------------------------------
+def write_images(folder, count=12, level=10):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.fromarray(np.full((16, 16), level + i, "uint8")).save(folder / f"{i}.png")
+
+
+def test_hidden_files_and_folders_are_no_data(tmp_path):
+    write_images(tmp_path / "film")
+    for hidden in (".ipynb_checkpoints", "__MACOSX", "film/.thumbs"):
+        write_images(tmp_path / hidden, level=200)
+    (tmp_path / "film" / "._0.png").write_bytes(b"resource fork")
+    clips = VideoFrames(name="a").load(tmp_path, "train", 2, 1)
+    assert clips.fixed(99).max() < 0.2
+    np.save(tmp_path / "a.npy", np.ones((9, 4, 4)))
+    (tmp_path / "._b.npy").write_bytes(b"resource fork")
+    (tmp_path / ".ipynb_checkpoints" / "c.npy").write_bytes(b"broken")
+    assert ArrayFrames(name="a").load(tmp_path, "train", 2, 1).fixed(99).unique().tolist() == [1]
+
+
+def test_the_figures_of_a_run_are_no_data_of_the_next(tmp_path):
+    write_images(tmp_path / "film", 20)
+    recipe = VIDEO.replace("crop = 16\n", "") + 'split = "time"\n'
+    train(tmp_path, recipe, tmp_path)
+    assert list((tmp_path / "run").glob("update*.png"))
+    before = VideoFrames(name="a").load(tmp_path / "film", "train", 3, 4)
+    assert len(VideoFrames(name="a").load(tmp_path, "train", 3, 4)) == len(before)
+    (tmp_path / "run" / "model.safetensors").unlink()
+    train(tmp_path, recipe, tmp_path)  # the same data, so that the run goes on
+
+
+# ---- units and values ----------------------------------------------------------------------------------------------
+UNITS = {"mm h-1": 1, "mm/5min": 1 / 12, "mm per 5 minutes": 1 / 12, "m/s": 1 / 3.6e6, "kg m-2 s-1": 1 / 3600}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_rain_rates_of_other_units_are_converted_in_training_and_predict(unit, tmp_path):
+    frames = blobs(missing=False)
+    write_hdf5(tmp_path / "a.nc", (frames.astype("float64") * UNITS[unit]).astype("float64"), units=unit)
+    read = ArrayFrames(name="a", unit="mm/h", key="rate").load(tmp_path / "a.nc", "train", 3, 4)
+    torch.testing.assert_close(read[0].frames[:, 0], torch.from_numpy(frames[:7]), rtol=1e-4, atol=1e-4)
+    np.save(tmp_path / "a.npy", frames)
+    found = []
+    for name in ("a.npy", "a.nc"):
+        run("predict", "convgru_forecaster.rain", tmp_path / name, "-o", tmp_path / "out.npy")
+        found.append(np.load(tmp_path / "out.npy"))
+    np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-3)
+
+
+def test_temperatures_are_converted(tmp_path):
+    write_hdf5(tmp_path / "a.nc", np.full((9, 4, 4), 10.0), units="degC")
+    read = ArrayFrames(name="a", unit="K", key="rate").load(tmp_path / "a.nc", "train", 2, 1)
+    assert read[0].frames.unique().tolist() == [pytest.approx(283.15)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"), [("dBZ", "mm/h"), ("K", "mm/h"), ("mm", "mm/h"), ("mm/h", ""), ("mm/h", "K")]
+)
+def test_units_of_other_quantities_are_an_error(unit, expected, tmp_path):
+    write_hdf5(tmp_path / "a.nc", blobs(), units=unit)
+    with pytest.raises(ValueError, match=rf"a\.nc.*{unit}"):
+        ArrayFrames(name="a", unit=expected, key="rate").load(tmp_path / "a.nc", "train", 3, 4)
+    if expected == "mm/h":
+        text = run("predict", "convgru_forecaster.rain", tmp_path / "a.nc", "-o", tmp_path / "out.npy", code=1)
+        assert unit in text
+        assert len(text.splitlines()) == 1
+
+
+def spoilt(**changes):
+    frames = blobs(missing=False)
+    frames[changes.get("at", slice(None)), :3, :3] = changes["value"]
+    return frames
+
+
+BAD = {
+    "-999 for missing": (spoilt(value=-999), RADAR, "missing = -999"),
+    "-9999 without a unit": (spoilt(value=-9999), FRAMES, "missing = -9999"),
+    "65535 for missing": (spoilt(value=65535), FRAMES, "missing = 65535"),
+    "NetCDF's own": (spoilt(value=9.96921e36), FRAMES, "missing"),
+    "-999 in one frame": (spoilt(value=-999, at=7), RADAR, "missing"),
+    "negative rain": (spoilt(value=-5), RADAR, "missing"),
+    "dBZ": (10 * np.log10(200 * (blobs(missing=False) + 1e-3) ** 1.6), RADAR, "unit"),
+    "dBZ from 0 on": (np.maximum(0, 10 * np.log10(200 * (blobs(missing=False) + 1e-3) ** 1.6)), RADAR, "unit"),
+    "infinite": (spoilt(value=np.inf), FRAMES, "NaN"),
+    "above the range": (blobs(missing=False) * 100, FRAMES + "lowest = 0\nhighest = 20\n", "highest"),
+    "below the range": (blobs(missing=False) - 5, FRAMES + "lowest = 0\nhighest = 20\n", "lowest"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_are_found_before_training_with_the_key_that_mends_it(name, tmp_path):
+    frames, recipe, key = BAD[name]
+    np.save(tmp_path / "a.npy", frames)
+    text = train(tmp_path, recipe, tmp_path / "a.npy", code=1)
+    assert "a.npy" in text
+    assert key in text
+    assert len(text.splitlines()) == 1
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_a_store_is_checked_before_training(tmp_path):
+    from .own_data import write_zarr
+
+    pytest.importorskip("zarr", reason="the extra zarr")
+    write_zarr(tmp_path / "a.zarr", spoilt(value=-999))
+    assert "missing = -999" in train(tmp_path, RADAR, tmp_path / "a.zarr", code=1)
+
+
+def test_heavy_rain_is_read_where_the_recipe_says_so(tmp_path):
+    frames = 20 + blobs(missing=False)
+    np.save(tmp_path / "a.npy", frames)
+    kind = ArrayFrames(name="a", unit="mm/h")
+    with pytest.raises(ValueError, match="highest"):
+        kind.load(tmp_path / "a.npy", "train", 3, 4)
+    assert len(dataclasses.replace(kind, highest=150.0).load(tmp_path / "a.npy", "train", 3, 4))
+
+
+# ---- splits, windows ---------------------------------------------------------------------------------------------
+def test_the_last_third_of_a_file_is_the_test_whatever_gaps_it_has(tmp_path):
+    times = np.arange(18) * 5
+    times[3:] += 30
+    np.savez(tmp_path / "a.npz", x=np.arange(18)[:, None, None] * np.ones((1, 4, 4)), time=times)
+    kind = ArrayFrames(name="a")
+    assert kind.load(tmp_path / "a.npz", "train", 1, 1).fixed(99).max() == 11
+    test = kind.load(tmp_path / "a.npz", "test", 1, 1)
+    assert test.fixed(99)[:, 1].min() == 12
+
+
+def test_a_task_that_a_recipe_states_stays():
+    assert ArrayFrames(name="a", unit="mm/h", task="video prediction").task == "video prediction"
+    assert ArrayFrames(name="a", unit="mm/h").task == "precipitation nowcasting"
+    assert ArrayFrames(name="a").task == "video prediction"
+
+
+def test_wet_pixels_are_counted_in_the_unit_of_the_data(tmp_path):
+    np.save(tmp_path / "a.npy", 280 + blobs(missing=False))
+    with pytest.raises(ValueError, match=r"data\.thresholds"):
+        ArrayFrames(name="a", unit="K", wet=0.5)
+    kind = ArrayFrames(name="a", unit="K", wet=0.5, thresholds=(300.0,))
+    with pytest.raises(ValueError, match="no crop"):
+        kind.load(tmp_path / "a.npy", "train", 3, 4)
+
+
+def test_stores_of_a_folder_are_read_lazily(tmp_path):
+    from .own_data import write_zarr
+
+    pytest.importorskip("zarr", reason="the extra zarr")
+    for name in "ab":
+        write_zarr(tmp_path / f"{name}.zarr", blobs())
+    clips = ArrayFrames(name="a", unit="mm/h").load(tmp_path, "train", 3, 4)
+    assert clips.slow
+    assert len(clips) == 2 * 6
+
+
+def test_windows_are_columns_by_name(tmp_path):
+    """Other programs read t, x and y by their order; here they are read by their names."""
+    from .own_data import write_zarr
+
+    pytest.importorskip("zarr", reason="the extra zarr")
+    write_zarr(tmp_path / "a.zarr", blobs(30, 24, 40))
+    (tmp_path / "r.toml").write_text(RADAR)
+    run("windows", tmp_path / "r.toml", "--data", tmp_path / "a.zarr", "-o", tmp_path / "w.csv", "--least", 1)
+    lines = (tmp_path / "w.csv").read_text().splitlines()
+    assert lines[0] == "t,x,y"
+    assert max(int(line.split(",")[1]) for line in lines[1:]) == 24
+    kind = ArrayFrames(name="a", unit="mm/h", crop=16, windows="w.csv")
+    clips = kind.load(tmp_path / "a.zarr", "train", 3, 4)
+    rows = [line.split(",") for line in lines]
+    (tmp_path / "w.csv").write_text("\n".join(",".join((t, y, x)) for t, x, y in rows) + "\n")
+    again = kind.load(tmp_path / "a.zarr", "train", 3, 4)
+    assert torch.equal(clips.fixed(9).nan_to_num(0), again.fixed(9).nan_to_num(0))
+
+
+def test_a_transposed_array_and_netcdf_3_are_told(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file["rate"], file["time"] = np.zeros((4, 5, 9)), np.arange(9)
+    with pytest.raises(ValueError, match="transpose"):
+        ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)
+    (tmp_path / "a.nc").write_bytes(b"CDF\x01" + bytes(100))
+    with pytest.raises(ValueError, match="NetCDF-3"):
+        ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)
