@@ -1,0 +1,161 @@
+"""Damaged files end in frames or in one error of one line that names the file, and need little memory."""
+
+import random
+import resource
+import shutil
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from convrnn_zoo.data import ArrayFrames
+from tests.data.own_data import WRITERS, blobs, write_gif, write_pictures, write_video
+from tests.made_data import write_fmi, write_knmi
+
+
+def write_xarray(path, frames):
+    """A NetCDF-4 file with attributes as xarray writes them."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        packed = file.create_dataset(
+            "rate", data=np.nan_to_num(frames * 10, nan=-1).astype("int16"), compression="gzip"
+        )
+        packed.attrs.update({
+            "scale_factor": 0.1, "add_offset": 0.0, "_FillValue": np.int16(-1), "units": "mm h-1",
+            "valid_range": np.array([0, 3000], "int16"), "_Unsigned": "false",
+        })  # fmt: skip
+        file["time"] = np.arange(len(frames))
+        file["time"].attrs["units"] = "hours since 2020-01-01 00:00:00 +01:00"
+
+
+def write_zarr_2(path, frames):
+    import zarr
+
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    array = group.create_array(
+        "rate", shape=frames.shape, chunks=(4, *frames.shape[1:]), dtype="float32", fill_value=-1
+    )
+    array[:] = frames
+    array.attrs.update({"scale_factor": 2.0, "units": "mm/h"})
+
+
+def write_tiff(path, frames):
+    from PIL import Image
+
+    first, *rest = (Image.fromarray((np.nan_to_num(f) * 1000).astype("uint16")) for f in frames)
+    first.save(path, save_all=True, append_images=rest)
+
+
+def write_radar(write):
+    def make(path, frames):
+        path.mkdir()
+        for i in range(3):
+            write(
+                path, datetime(2010, 8, 26) + i * timedelta(minutes=5), (np.nan_to_num(frames[i]) * 9).astype("uint8")
+            )
+
+    return make
+
+
+def as_bytes(frames):
+    return (np.nan_to_num(frames) * 20).clip(0, 255).astype("uint8")
+
+
+FORMATS = {
+    **WRITERS,
+    ".nc": write_xarray,
+    "v2.zarr": write_zarr_2,
+    ".gif": lambda path, frames: write_gif(path, as_bytes(frames)),
+    ".tif": write_tiff,
+    ".avi": lambda path, frames: write_video(path, as_bytes(frames)),
+    ".mp4": lambda path, frames: write_video(path, as_bytes(frames)),
+    "images": lambda path, frames: write_pictures(path, as_bytes(frames)),
+    "knmi": write_radar(write_knmi),
+    "fmi": write_radar(write_fmi),
+}
+
+
+def mutate(path, rng):
+    """Damages a file, or one of the files of a folder, in one of the ways in which files are damaged."""
+    file = rng.choice(sorted(p for p in path.rglob("*") if p.is_file())) if path.is_dir() else path
+    content = bytearray(file.read_bytes())
+    way = rng.choice(["flip", "flip", "header", "number", "cut", "zeros", "swap", "append", "empty"])
+    at = rng.randrange(len(content)) if content else 0
+    if way == "flip":
+        for _ in range(rng.choice([1, 4, 40])):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+    elif way == "header":  # where sizes, types and offsets are
+        for _ in range(rng.choice([1, 3])):
+            content[rng.randrange(min(len(content), 400))] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
+    elif way == "number":
+        for digit in [i for i in range(min(len(content), 2000)) if chr(content[i]).isdigit()][:50]:
+            content[digit] = ord(rng.choice("0123456789"))
+    elif way == "cut":
+        del content[at:]
+    elif way == "zeros":
+        content[at : at + 64] = bytes(len(content[at : at + 64]))
+    elif way == "swap":
+        other = rng.randrange(len(content))
+        content[at : at + 16], content[other : other + 16] = content[other : other + 16], content[at : at + 16]
+    elif way == "append":
+        content += bytes(rng.randrange(256) for _ in range(100))
+    else:
+        content.clear()
+    file.write_bytes(content)
+
+
+def read(path):
+    """What a user gets of a file: ``None`` for frames, the message of an error otherwise."""
+    from convrnn_zoo.data.readers import ReadOptions, open_files
+
+    try:
+        frames = open_files([path], ReadOptions(variable="rate", variable_optional=True))
+        values = frames.read(0, 8)
+        assert values.dim() == 4
+        assert frames.times is None or len(frames.times) == len(frames)
+    except (ValueError, FileNotFoundError) as e:
+        return str(e)
+    return None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
+def test_damaged_files_are_an_error_of_one_line_that_names_them(name, count, tmp_path):
+    if name.endswith("zarr"):
+        pytest.importorskip("zarr", reason="the extra zarr")
+    if name in (".avi", ".mp4"):
+        pytest.importorskip("av", reason="the extra video")
+    good, bad = tmp_path / f"good{name}", tmp_path / f"bad{name}"
+    FORMATS[name](good, blobs(8))
+    assert read(good) is None
+    before, messages = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
+    for seed in range(count):
+        shutil.copytree(good, bad) if good.is_dir() else shutil.copy(good, bad)
+        mutate(bad, random.Random(seed))
+        message = read(bad)
+        one_line = message is not None and "\n" not in message and str(bad) in message
+        assert message is None or one_line, f"seed {seed}: {message}"
+        messages.append(message)
+        shutil.rmtree(bad) if bad.is_dir() else bad.unlink()
+    assert any(messages) or name == ".avi"  # a video of damaged pixels is a video
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_500_000  # kB
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr", ".npz"])
+def test_training_names_damaged_files(suffix, tmp_path):
+    if suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
+    kind, good, bad = ArrayFrames(name="a", unit="mm/h"), tmp_path / f"good{suffix}", tmp_path / f"bad{suffix}"
+    WRITERS[suffix](good, blobs(8))
+    for seed in range(60):
+        shutil.copytree(good, bad) if good.is_dir() else shutil.copy(good, bad)
+        mutate(bad, random.Random(seed))
+        try:
+            kind.load(bad, "train", 1, 1).fixed(3)
+        except (ValueError, FileNotFoundError) as e:
+            message = str(e)
+        else:
+            message = str(bad)
+        assert str(bad) in message, f"seed {seed}: {message}"
+        shutil.rmtree(bad) if bad.is_dir() else bad.unlink()
