@@ -1,4 +1,4 @@
-"""The command line: ``convrnn-zoo``, or ``python -m convrnn_zoo``."""
+"""Command line: ``convrnn-zoo``, or ``python -m convrnn_zoo``."""
 
 import sys
 
@@ -6,7 +6,7 @@ from .._extras import need
 
 
 def main() -> None:
-    """Runs the command line; without its extra, says how to get it."""
+    """Runs the command line, or prints how to install its dependencies."""
     try:
         need("click", "cli")
         need("numpy", "cli")

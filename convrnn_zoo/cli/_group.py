@@ -1,4 +1,4 @@
-"""The group of commands, each in its file."""
+"""The group of all commands."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import click
 
 from .._hints import suggest
 from .._version import __version__
-from . import convert, demo, ensemble, evaluate, export, hub, names, predict, train, verify, windows
+from . import convert, demo, ensemble, eval, export, info, list, predict, pull, push, train, verify, windows
 
 
 class Group(click.Group):
@@ -41,19 +41,18 @@ def cli(debug: bool) -> None:
     """A model zoo of convolutional RNNs.
 
     \b
-    convrnn-zoo list 'convlstm2d*'        what there is
-    convrnn-zoo list --pretrained         what has weights
-    convrnn-zoo info NAME                 what it is and what it reaches
-    convrnn-zoo demo                      a pretrained model on real recordings
-    convrnn-zoo predict NAME FILE.npy     a pretrained model on yours
-    convrnn-zoo train RECIPE --data DIR   your own weights, or the zoo's made again
+    convrnn-zoo list 'convlstm2d*'         list architectures
+    convrnn-zoo list --pretrained          list pretrained weights
+    convrnn-zoo info NAME                  describe a model and its metrics
+    convrnn-zoo demo                       run pretrained models on sample data
+    convrnn-zoo predict WEIGHTS FILE.npy   run a pretrained model on your data
+    convrnn-zoo train RECIPE --data DIR    train your own weights
     """
 
 
 COMMANDS = (
-    names.list_names, names.info, demo.demo, predict.predict, ensemble.ensemble, train.train, evaluate.eval_weights,
-    windows.windows, verify.verify_weights,
-    hub.push, hub.pull, convert.convert, export.export,
+    list.list_names, info.info, demo.demo, predict.predict, ensemble.ensemble, train.train, eval.eval_weights,
+    windows.windows, verify.verify_weights, convert.convert, export.export, push.push, pull.pull,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -1,15 +1,55 @@
-"""Types and options that several commands share."""
+"""Options that several commands share, and their types."""
 
 from typing import Any
 
 import click
+import torch
 
 from .._hints import suggest
 
 
 class Choice(click.Choice[str]):
-    """One of several words; a misspelt one is answered with a suggestion."""
+    """One of several words. A misspelt word is answered with a suggestion."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Returns the message for a value that is not among the choices."""
         return f"{value!r} is not a valid choice; {suggest(str(value), map(str, self.choices))}"
+
+
+class Device(click.ParamType[torch.device]):
+    """Device of torch that this machine has, such as ``cpu`` or ``cuda:1``."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> torch.device:
+        """Returns the device, or raises a usage error."""
+        try:
+            device = torch.device(value)
+            if device.type == "meta":
+                raise RuntimeError("it has no memory")
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError, ValueError, NotImplementedError) as e:
+            self.fail(f"{value!r} cannot be used ({str(e).splitlines()[0]}); pass cpu, cuda, cuda:1, mps or xpu")
+        return device
+
+
+def weights_argument(command: Any) -> Any:
+    """Adds the argument that names weights."""
+    return click.argument("name", metavar="WEIGHTS")(command)
+
+
+def device_option(command: Any) -> Any:
+    """Adds the option ``--device``."""
+    return click.option("--device", type=Device(), default="cpu", show_default=True, help="Device to compute on.")(command)
+
+
+def json_option(command: Any) -> Any:
+    """Adds the flag ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+WEIGHTS_EPILOG = (
+    "WEIGHTS are weights of the zoo (architecture.tag), the directory or metadata file of a training run, or a "
+    "repository of the Hugging Face Hub (hf-hub:OWNER/REPO)."
+)
+"""Explanation of the argument WEIGHTS below the help of a command."""

@@ -1,6 +1,14 @@
 """Text for the terminal."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..models import Metric
 
 
 def plural(count: int, noun: str) -> str:
@@ -25,3 +33,25 @@ def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str
     cells = [[str(c) for c in row] for row in ([header, *rows] if header else rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def format_metric(metric: "Metric") -> str:
+    """Returns a metric with its unit, and with its spread if it was measured in several runs."""
+    text = f"{metric.name} {metric.value:.4g} {metric.unit}".rstrip()
+    if metric.summed is not None:
+        text += f" per pixel, {metric.summed:.4g} summed over {metric.summed_over:,} pixels"
+    if metric.std is None or metric.runs < 2:
+        return text
+    return f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
+
+
+@contextmanager
+def warnings_to_stderr() -> Iterator[None]:
+    """Prints warnings as one line each on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                click.echo(f"Warning: {warning.message}", err=True)

@@ -41,14 +41,14 @@ def forecasts() -> dict[str, Path]:
 
 @click.command()
 @click.option(
-    "--out", default=Path("demo"), type=click.Path(path_type=Path, file_okay=False), show_default=True,
-    help="Directory of the pictures.",
+    "-o", "--output", default=Path("demo"), type=click.Path(path_type=Path, file_okay=False), show_default=True,
+    help="Directory of the figures.",
 )  # fmt: skip
-def demo(out: Path) -> None:
-    """Classify real recordings with pretrained models, and draw pretrained forecasts of real rain and moving digits.
+def demo(output: Path) -> None:
+    """Run pretrained models on the recordings, digits and radar images of the package.
 
-    Of a spoken digit the answer is drawn over time. Each forecast is a strip (.png) and in motion (.gif), beside what
-    came and the difference.
+    Speech is classified over time. Each forecast is plotted next to the observed frames and their difference, as an
+    image (.png) and an animation (.gif).
     """
     record = WEIGHTS[CLASSIFIER]
     rows, right = recordings()
@@ -60,7 +60,7 @@ def demo(out: Path) -> None:
     wave, rate = read_sound(SPOKEN)
     listener: Any = create_model(LISTENER, pretrained=True)
     [heard] = listener.classify_sound([wave], rate)
-    draw_answers(listener, wave, rate, path := out / f"{SPOKEN.stem}.png", SPOKEN.name)
+    draw_answers(listener, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
     click.echo(f"\n{LISTENER}: {WEIGHTS[LISTENER].description}")
     click.echo(f"{path}: {SPOKEN.name} is heard as {heard.label}, probability {heard.probability:.3f}")
     from ._forecast import make_forecast, summary, write_forecast
@@ -70,5 +70,5 @@ def demo(out: Path) -> None:
         model: Any = create_model(name, pretrained=True)
         made = make_forecast(model, name, [sample], compare=True)
         for suffix in (".png", ".gif"):
-            write_forecast(made, path := out / f"{sample.stem}{suffix}")
+            write_forecast(made, path := output / f"{sample.stem}{suffix}")
             click.echo(summary(made, path))

@@ -9,38 +9,41 @@ import click
 
 from ..train import RECIPES, Recipe
 from ..train import train as train_recipe
-from .names import figure
+from ._text import format_metric
 
 INTERRUPTED = 130
-"""How a shell calls the end of a command by Ctrl-C."""
+"""Exit status of a command that Ctrl-C ended."""
 
 
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Repository [default: runs/WEIGHTS].")
 @click.option(
-    "--into", type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for weights and record alone, as the zoo carries them [default: --out is a repository].",
+    "-o", "--output", "out", type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of the run, which holds the model, its card and checkpoints [default: runs/WEIGHTS].",
 )  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.option(
+    "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False),
+    help="Write only weights and metadata, to this directory, as the package stores them.",
+)  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Show no progress bars.")
 def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, quiet: bool) -> None:
-    """Train the weights of RECIPE: a .toml file, or the name of a recipe of the package.
+    """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
-    The directory --out becomes a repository: eval, predict, info and push take it, and so does the `start` of another
-    recipe. A run that was interrupted goes on from its checkpoints when started again with the same --out.
+    Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. An
+    interrupted run continues from its checkpoints if it is started again with the same -o.
 
     \b
-    convrnn-zoo train radar.toml --data radar --out run
-    accelerate launch --num_processes 2 -m convrnn_zoo train radar.toml --data radar --out run
+    convrnn-zoo train radar.toml --data radar -o run
+    accelerate launch --num_processes 2 -m convrnn_zoo train radar.toml --data radar -o run
     """
     chosen = Recipe.read(recipe)
     out = out or Path("runs") / chosen.weights
     try:
         record = train_recipe(chosen, data=data, out=out, into=into, progress=not quiet)
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
-            given = {"--data": data, "--out": out, "--into": into}
+        if os.environ.get("RANK", "0") == "0":  # one of several processes reports
+            given = {"--data": data, "-o": out, "--weights-dir": into}
             options = [str(x) for name, value in given.items() if value is not None for x in (name, value)]
             command = shlex.join(["convrnn-zoo", "train", recipe, *options, *(["--quiet"] if quiet else [])])
             click.echo(f"\ninterrupted; go on from the last checkpoint with:\n{command}", err=True)
@@ -48,7 +51,7 @@ def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, q
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # after a signal in code that was text, sys.exit would end CPython by the signal instead
     for metric in record.metrics if record else ():
-        click.echo(f"{figure(metric)}; {metric.dataset}, {metric.split}{'; ' + metric.note if metric.note else ''}")
+        click.echo(f"{format_metric(metric)}; {metric.dataset}, {metric.split}{'; ' + metric.note if metric.note else ''}")
 
 
 train.epilog = f"Recipes of the package: {', '.join(RECIPES)}"

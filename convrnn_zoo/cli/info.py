@@ -1,0 +1,116 @@
+"""``convrnn-zoo info``."""
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+import click
+import torch
+
+from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model
+from ..pretrained.factory import build_from_source, split_address
+from ..pretrained.published import PUBLISHED, unread_parameters
+from ..pretrained.registry import default_of
+from ..pretrained.source import SOURCES
+from ._options import json_option
+from ._text import columns, format_metric
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an untrusted config may hold terminal escapes
+
+
+@click.command()
+@click.argument("name")
+@json_option
+def info(name: str, as_json: bool) -> None:
+    """Describe a model: parameters, input, unit of its values, metrics, source and licence.
+
+    NAME is an architecture (convlstm2d_bi_2layer), weights of the zoo (architecture.tag), the directory or metadata
+    file of a training run, or a repository of the Hugging Face Hub (hf-hub:OWNER/REPO).
+    """
+    metadata = describe(name)
+    if as_json:
+        click.echo(json.dumps(metadata, indent=2, ensure_ascii=False))
+        return
+    metrics = [Metric(**m) for m in metadata.pop("metrics", [])]
+    rows = []
+    for key, value in metadata.items():
+        if isinstance(value, list):
+            value = f"({', '.join(map(str, value))})" if key == "input" else ", ".join(map(str, value)) or "none"
+        if key == "recipe" and "\n" in value:
+            value = "a file of the user; see the model card, or --json"
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        rows.append((key, f"{value:,}" if isinstance(value, int) else _CONTROL.sub("\ufffd", str(value or "–"))))
+    for data in dict.fromkeys((m.dataset, m.split) for m in metrics):
+        rows.append(("measured on", ", ".join(data)))
+        rows += [
+            ("metric", "; ".join(filter(None, (format_metric(m), m.note))))
+            for m in metrics
+            if (m.dataset, m.split) == data
+        ]
+    click.echo(columns(rows))
+
+
+def build_without_memory(name: str) -> tuple[Any, Weights | None]:
+    """Builds a model on the meta device; returns it with the metadata of its weights, if `name` has weights."""
+    scheme, rest = split_address(name)
+    source = SOURCES[scheme](rest) if scheme else None
+    with torch.device("meta"):  # not device="meta", which a registered network need not take
+        if source is None:
+            return create_model(name), WEIGHTS.get(name)
+        return build_from_source(source, pretrained=False), source.config.record
+
+
+def input_shape(model: Any, layers: list[Any]) -> list[int | str]:
+    """Returns the shape of a model's input, such as ``["N", "T", 3, "H", "W"]``."""
+    ndim = 2 if isinstance(model, Forecaster) or not layers else layers[0].ndim
+    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[ndim]
+    channels = getattr(model, "in_chans", None) or model.pretrained_cfg["input_size"][0]
+    return ["N", getattr(model, "input_frames", None) or "T", channels, *space]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Returns the metadata of an architecture, or of anything that :func:`~convrnn_zoo.from_pretrained` loads.
+
+    Raises:
+        ValueError: no architecture or weights have that name.
+    """
+    model, record = build_without_memory(name)
+    cfg = model.pretrained_cfg
+    weights = [w for w in WEIGHTS.values() if w.architecture == name]
+    layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
+    metadata: dict[str, Any] = {
+        "name": name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "input": ["N", *record.input_shape] if record else input_shape(model, layers),
+        "features": getattr(model, "num_features", None),
+        "classes": getattr(model, "num_classes", None),
+        "licence": record.license if record else cfg.get("license"),
+    }
+    if unused := unread_parameters(model):
+        metadata["unused parameters"] = unused
+    if getattr(model, "preprocessing", None) is not None:
+        metadata["values"] = model.preprocessing.to_json()
+    if getattr(model, "front_end", None) is not None:
+        metadata["sound"] = model.front_end.to_json()
+    if record is None:
+        metadata["architecture"] = cfg["architecture"]
+        metadata["weights"] = [w.name for w in weights]
+        metadata["default weights"] = default_of(weights).name if weights else None
+        metadata["labels"] = list(cfg.get("label_names") or ())
+        metadata["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
+        metadata |= PUBLISHED[name].facts() if name in PUBLISHED else {}
+    else:
+        metadata |= {
+            "trained on": record.trained_on,
+            "source": record.dataset_url,
+            "recipe": record.recipe,
+            "description": record.description,
+            "labels": list(record.label_names),
+            "hub": record.hub_id,
+            "sha256": record.sha256,
+            "metrics": [dataclasses.asdict(m) for m in record.metrics],
+        }
+    return metadata
