@@ -55,10 +55,10 @@ site: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 
 pictures: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo demo --out docs/pictures
+	$(BIN)/convrnn-zoo demo -o docs/pictures
 
 train: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo train japanese_vowels --into convrnn_zoo/weights
+	$(BIN)/convrnn-zoo train japanese_vowels --weights-dir convrnn_zoo/weights
 	$(MAKE) docs
 
 bench: $(VENV)/.installed-dev

@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
 from convrnn_zoo.cli._group import cli
+from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
-from convrnn_zoo.cli.names import figure
 from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
@@ -357,7 +357,7 @@ def _card(record: Weights, page: str) -> str:
 
 def _with_baselines(metric: Metric) -> str:
     others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in ("last frame", "extrapolation") if k in metric.baselines)
-    return figure(metric) + (f" ({others})" if others else "")
+    return format_metric(metric) + (f" ({others})" if others else "")
 
 
 def _spread(metric: Metric) -> str:

@@ -6,7 +6,18 @@ import click
 
 from .._hints import suggest
 from .._version import __version__
-from . import convert, demo, ensemble, eval, export, info, list, predict, pull, push, train, verify, windows
+from .convert import convert
+from .demo import demo
+from .eval import eval_weights
+from .export import export
+from .info import info
+from .list import list_names
+from .predict import predict
+from .pull import pull
+from .push import push
+from .train import train
+from .verify import verify_weights
+from .windows import windows
 
 
 class Group(click.Group):
@@ -50,9 +61,7 @@ def cli(debug: bool) -> None:
     """
 
 
-COMMANDS = (
-    list.list_names, info.info, demo.demo, predict.predict, ensemble.ensemble, train.train, eval.eval_weights,
-    windows.windows, verify.verify_weights, convert.convert, export.export, push.push, pull.pull,
-)  # fmt: skip
-for command in COMMANDS:
+for command in (
+    list_names, info, demo, predict, train, eval_weights, windows, verify_weights, convert, export, push, pull,
+):  # fmt: skip
     cli.add_command(command)

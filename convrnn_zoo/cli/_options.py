@@ -33,14 +33,11 @@ class Device(click.ParamType[torch.device]):
         return device
 
 
-def weights_argument(command: Any) -> Any:
-    """Adds the argument that names weights."""
-    return click.argument("name", metavar="WEIGHTS")(command)
-
-
 def device_option(command: Any) -> Any:
     """Adds the option ``--device``."""
-    return click.option("--device", type=Device(), default="cpu", show_default=True, help="Device to compute on.")(command)
+    return click.option("--device", type=Device(), default="cpu", show_default=True, help="Device to compute on.")(
+        command
+    )
 
 
 def json_option(command: Any) -> Any:

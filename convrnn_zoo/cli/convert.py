@@ -35,7 +35,9 @@ def parse_option(text: str) -> tuple[str, Any]:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory to create.")
 @click.option("--name", help="OWNER/NAME on the Hub, or a title [default: the name of the directory].")
 @click.option("--prefix", default="", help="Prefix of the layer's keys in the checkpoint of a larger model.")
-@click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="Option of the source; see below. Repeatable.")
+@click.option(
+    "--set", "options", multiple=True, metavar="KEY=VALUE", help="Option of the source; see below. Repeatable."
+)
 def convert(
     source_and_file: tuple[str, ...],
     source: str | None,
@@ -65,5 +67,7 @@ def convert(
 
 
 convert.epilog = "\b\nOptions for --set, by source:\n" + "\n".join(
-    f"  {name}: {key} ({description})" for name, source in SOURCES.items() for key, description in source.options.items()
+    f"  {name}: {key} ({description})"
+    for name, source in SOURCES.items()
+    for key, description in source.options.items()
 )

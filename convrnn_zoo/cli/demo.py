@@ -11,6 +11,7 @@ from ..models import WEIGHTS, create_model
 from ..train.answers import draw_answers
 from ._sequences import read_sequences
 from ._text import columns
+from .predict import make_forecast, summary, write_forecast
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
 HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
@@ -63,8 +64,6 @@ def demo(output: Path) -> None:
     draw_answers(listener, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
     click.echo(f"\n{LISTENER}: {WEIGHTS[LISTENER].description}")
     click.echo(f"{path}: {SPOKEN.name} is heard as {heard.label}, probability {heard.probability:.3f}")
-    from ._forecast import make_forecast, summary, write_forecast
-
     for name, sample in forecasts().items():
         click.echo(f"\n{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+import torch
 
 from .._atomic import check_suffix, write_text
 from ..data import frames_of
@@ -11,89 +13,105 @@ from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
 from ..train.classify import evaluate_classifier
 from ..train.forecast import split_of
-from ..train.pictures import DRAWN
 from ..train.scores import Scores, better, curves, evaluate, mean, to_json
+from ._options import WEIGHTS_EPILOG, device_option, json_option
 from ._text import columns
 
+_FIGURES = (".png", ".svg")
 
-@click.command("eval")
-@click.argument("name", metavar="DIR|NAME|REPO")
+
+@click.command("eval", epilog=WEIGHTS_EPILOG)
+@click.argument("weights")
 @click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
-@click.option("--recipe", help="Recipe of the weights, by name or as a file [default: the record's].")
+@click.option("--recipe", help="Recipe of the weights, by name or as a file [default: the one in their metadata].")
+@click.option("--sequences", type=click.IntRange(min=1), help="Number of test sequences [default: as in the recipe].")
 @click.option(
-    "--sequences", type=click.IntRange(min=1), help="Test sequences to evaluate [default: the recipe's number]."
-)
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
-@click.option("--curve", type=click.Path(path_type=Path, dir_okay=False), help="Picture (.png, .svg) over lead time.")
-@click.option(
-    "--confusion", "matrix", type=click.Path(path_type=Path, dir_okay=False),
-    help="Confusion matrix of a classifier: a picture (.png, .svg) or counts (.csv).",
+    "-o", "--output", "outputs", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; repeatable. Scores: .json. Figure of the scores by lead time, or of the confusion matrix of a "
+    "classifier: .png, .svg. Counts of the confusion matrix: .csv.",
 )  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@json_option
+@device_option
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def eval_weights(
-    name: str,
+    weights: str,
     data: Path | None,
     recipe: str | None,
     sequences: int | None,
-    json_file: Path | None,
-    curve: Path | None,
-    matrix: Path | None,
+    outputs: tuple[Path, ...],
+    as_json: bool,
+    device: torch.device,
     quiet: bool,
 ) -> None:
-    """Evaluate NAME on the test part of its data, beside the baselines.
+    """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
 
-    NAME is the directory of a training run, weights of the zoo, a record, or a repository of the Hub. The errors of a
-    forecaster are means over pixels and lead times; --json and --curve tell the lead times apart. Rain is extrapolated
-    by pysteps as well, where that is installed: pip install 'convrnn-zoo[nowcast]'. Of a classifier --json also tells
-    the recall of each class, and --confusion which classes were taken for which.
+    The printed scores of a forecaster are means over pixels and lead times; the files and --json have one value per
+    lead time. Rain is also forecast by the extrapolation of pysteps, if it is installed: pip install
+    'convrnn-zoo[nowcast]'. The scores of a classifier are its accuracy, the recall of each class and the confusion
+    matrix.
 
     \b
     convrnn-zoo eval run --data radar
-    convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist --curve mse.png
-    convrnn-zoo eval run --data clips --confusion confusion.png
+    convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist -o scores.json -o mse.png
+    convrnn-zoo eval run --data clips -o confusion.png
     """
-    if json_file is not None:
-        check_suffix(json_file, (".json",))
-    if curve is not None:
-        check_suffix(curve, DRAWN)
-    if matrix is not None:
-        confusion.check_name(matrix)
-    model = from_pretrained(name).eval()
-    chosen = recipe_of(model, name, recipe)
-    if chosen.architecture != model.pretrained_cfg["architecture"]:
-        raise ValueError(
-            f"the recipe makes {chosen.weights}, and {name} is a {model.pretrained_cfg['architecture']}; pass its own"
-        )
+    for output in outputs:
+        check_suffix(output, (".json", *_FIGURES, ".csv"))
+    model = from_pretrained(weights).eval().to(device)
+    chosen = resolve_recipe(model, weights, recipe)
+    architecture = model.pretrained_cfg["architecture"]
+    if chosen.architecture != architecture:
+        raise ValueError(f"the recipe trains {chosen.weights}, but {weights} is a {architecture}; pass its recipe")
     if isinstance(chosen, ClassifierRecipe):
-        if curve is not None or sequences is not None:
-            raise ValueError(f"{name} is a classifier, which has no lead times: leave --curve and --sequences out")
-        accuracies, found = evaluate_classifier(model, chosen, data)
-        if json_file is not None:
-            told = {k: {"accuracy": [v]} for k, v in accuracies.items()}
-            write_text(json_file, json.dumps({**told, **found.to_json()}, indent=2, ensure_ascii=False) + "\n")
-        if matrix is not None:
-            confusion.write(found, matrix, f"{chosen.weights}: {accuracies['prediction']:.1f} % right")
-        click.echo(columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies)))
-        return
-    if not isinstance(model, Forecaster) or not isinstance(chosen, ForecasterRecipe):
-        raise ValueError(f"{name} neither classifies nor forecasts by its recipe; pass another --recipe")
-    if matrix is not None:
-        raise ValueError(f"{name} forecasts and has no classes to take for one another: leave --confusion out")
-    source = frames_of(chosen.data)
-    scores = evaluate(model, chosen, split_of(source, chosen, data, "test"), sequences, progress=not quiet)
-    if json_file is not None:
-        write_text(json_file, to_json(scores))
-    if curve is not None:
-        curves(scores, curve, f"{chosen.weights} on {source.title}")
-    click.echo(table_of(scores))
+        if sequences is not None:
+            raise ValueError(f"--sequences: only valid for forecasters; {weights} is a classifier")
+        scores, text = _evaluate_classifier(model, chosen, data, outputs)
+    elif isinstance(model, Forecaster) and isinstance(chosen, ForecasterRecipe):
+        scores, text = _evaluate_forecaster(model, chosen, data, sequences, outputs, not quiet)
+    else:
+        raise ValueError(f"{weights} is not the forecaster or classifier of its recipe; pass another with --recipe")
+    for output in outputs:
+        if output.suffix == ".json":
+            write_text(output, scores)
+    click.echo(scores if as_json else text, nl=not as_json)
 
 
-def recipe_of(model: ZooModel, name: str, recipe: str | None) -> Recipe:
-    """The recipe of a model: by name or file, or else its record's."""
+def _evaluate_classifier(model: Any, recipe: ClassifierRecipe, data: Any, outputs: tuple[Path, ...]) -> tuple[str, str]:
+    """Returns the scores of a classifier as JSON and as a table; writes the confusion matrix."""
+    accuracies, matrix = evaluate_classifier(model, recipe, data)
+    for output in outputs:
+        if output.suffix != ".json":
+            confusion.write(matrix, output, f"{recipe.weights}: accuracy {accuracies['prediction']:.1f} %")
+    scores = {**{k: {"accuracy": [v]} for k, v in accuracies.items()}, **matrix.to_json()}
+    table = columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies))
+    return json.dumps(scores, indent=2, ensure_ascii=False) + "\n", table
+
+
+def _evaluate_forecaster(
+    model: Forecaster,
+    recipe: ForecasterRecipe,
+    data: Any,
+    sequences: int | None,
+    outputs: tuple[Path, ...],
+    progress: bool,
+) -> tuple[str, str]:
+    """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
+    for output in outputs:
+        check_suffix(output, (".json", *_FIGURES))
+    source = frames_of(recipe.data)
+    scores = evaluate(model, recipe, split_of(source, recipe, data, "test"), sequences, progress=progress)
+    for output in outputs:
+        if output.suffix in _FIGURES:
+            curves(scores, output, f"{recipe.weights} on {source.title}")
+    return to_json(scores), table_of(scores)
+
+
+def resolve_recipe(model: ZooModel, name: str, recipe: str | None) -> Recipe:
+    """Returns the recipe of that name or file, or else the one in the metadata of the weights."""
     if recipe is not None:
         return Recipe.read(recipe)
     if model.record is None:
-        raise ValueError(f"{name} has no record, so nobody says how it was trained; pass --recipe")
+        raise ValueError(f"{name} has no training metadata; pass its recipe with --recipe")
     return Recipe.parse(model.record.recipe)
 
 

@@ -23,7 +23,7 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     "--form", type=Choice(["sequence", "step"]), default="sequence", show_default=True,
     help="Export the loop over time, or one step with the state as input and output.",
 )  # fmt: skip
-@click.option("--dtype", type=Choice(_DTYPES), help="Dtype of weights, input and output [default: that of the weights].")
+@click.option("--dtype", type=Choice(_DTYPES), help="Dtype of weights, input and output [default: unchanged].")
 @click.option("--state", is_flag=True, help="Make the state an input and output of the sequence form.")
 @click.option("--lengths/--no-lengths", default=None, help="Make lengths an input [default: if the model supports it].")
 @click.option("--mask", is_flag=True, help="Make a mask of dates an input, for models of image series.")

@@ -1,58 +1,69 @@
 """``convrnn-zoo predict``."""
 
+import dataclasses
+import importlib.util
 import json
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+import numpy as np
 import torch
+from torch import Tensor
 
-from .._atomic import check_not_input, check_suffix, write_text
+from .._atomic import atomic_write, check_not_input, check_suffix, write_text
 from ..data import read_sound
+from ..data.readers import COARSEN, Frames, open_files
 from ..data.readers.audio import AUDIO
-from ..models import Forecaster, ZooModel, from_pretrained
-from ._options import Choice
+from ..models import EnsembleForecaster, Forecaster, Preprocessing, ZooModel, from_pretrained
+from ..train import ForecasterRecipe, Recipe
+from ..train._values import finite
+from ..train.apply import preprocessing_of, read_options_of
+from ._options import WEIGHTS_EPILOG, Choice, device_option, json_option
 from ._sequences import read_inputs
-from ._text import columns
+from ._text import columns, plural, warnings_to_stderr
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""What a model may work in, by its name."""
+NUMBERS, ANIMATIONS = (".npy", ".npz", ".json"), (".gif", ".mp4")
+SUFFIXES = (*NUMBERS, ".png", *ANIMATIONS)
+"""Suffixes of files that a forecast can be written to."""
+NAMED = (".npz", ".h5", ".hdf5", ".nc", ".nc4", ".zarr")
+"""Suffixes of files that may hold several arrays, by name."""
 
 
-@click.command()
-@click.argument("name", metavar="NAME|DIR|RECORD.json|hf-hub:OWNER/REPO")
+@click.command(epilog=WEIGHTS_EPILOG)
+@click.argument("weights")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: the probabilities of all classes, or the forecast.")
+@json_option
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
-    help="Of a forecast: .npy, .npz, .json, .png, .gif, .mp4; of classes: .json; of one sound's over time: .png, .svg.",
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write. Forecasts: .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one sound over "
+    "time: .png, .svg.",
 )  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Number of frames to read [default: as in training].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Number of frames to forecast [default: as in training].")
 @click.option("--start", metavar="TIME|NUMBER", help="First frame to read [default: the latest frames are read].")
 @click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")
+@click.option("--members", type=click.IntRange(min=1), help="Number of ensemble members to forecast.")
+@click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
+@click.option("--threshold", type=float, help="Plot the probability that this value is exceeded [default: 1].")
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
 @click.option("--dtype", type=Choice(list(DTYPES)), help="Dtype of the model [default: that of its weights].")
+@device_option
 @click.option("--recipe", help="Recipe of a forecaster whose weights do not specify the unit of the data.")
 def predict(
-    name: str,
+    weights: str,
     files: tuple[Path, ...],
     as_json: bool,
-    out: Path | None,
-    inputs: int | None,
-    horizon: int | None,
-    start: str | None,
-    compare: bool,
-    key: str | None,
+    output: Path | None,
     dtype: str | None,
-    recipe: str | None,
+    device: torch.device,
+    **options: Any,
 ) -> None:
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
-
-    NAME is pretrained weights, the directory of a training run, or a repository of the Hugging Face Hub.
 
     A classifier reads sequences (T, C, ...). A .npy file holds one sequence. A .npz file holds one per array, or all of
     them in the arrays `x` (N, T, C, ...) and `lengths` (N). Sequences may differ in length. Weights for sound read
@@ -65,86 +76,53 @@ def predict(
     (2010-08-26T04:10 or 04:10) or its number from 0 on. With --compare the last frames of the file are held back, or
     the ones that follow those read from --start on, and the forecast is compared with them.
 
+    With --members, a model that reads noise forecasts an ensemble (members, horizon, H, W). A .png then shows its mean,
+    its spread and the probability that --threshold is exceeded. --compare prints its CRPS by pysteps.
+
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
     convrnn-zoo predict convgru1d_bi_2layer.fsdd *.wav --json
     convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
     convrnn-zoo predict convgru_forecaster.rain radar.nc --start 04:10 --compare -o rain.png
-    convrnn-zoo predict runs/mine frames.npy -o forecast.mp4
+    convrnn-zoo predict irene frames.npy --members 20 -o ensemble.png
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
-    check_not_input(out, files)
-    with words_to_stderr():
-        model = from_pretrained(name, dtype=dtype and DTYPES[dtype])
+    check_not_input(output, files)
+    with warnings_to_stderr():
+        model = from_pretrained(weights, dtype=dtype and DTYPES[dtype]).to(device)
         if isinstance(model, Forecaster):
-            _forecast(
-                model, name, files, as_json, out, recipe=recipe, inputs=inputs, horizon=horizon, start=start,
-                compare=compare, key=key or "",
-            )  # fmt: skip
+            _forecast(model, weights, files, as_json, output, **options)
             return
-        options = {
-            "--inputs": inputs, "--horizon": horizon, "--start": start, "--compare": compare or None, "--key": key,
-            "--recipe": recipe,
-        }  # fmt: skip
-        if wrong := [option for option, value in options.items() if value is not None]:
-            raise ValueError(f"{', '.join(wrong)}: only valid for forecasters; {name} is a classifier")
-        _classify(model, files, as_json, out)
+        if unused := [f"--{option}" for option, value in options.items() if value not in (None, False)]:
+            raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
+        _classify(model, files, as_json, output)
 
 
-@contextmanager
-def words_to_stderr() -> Iterator[None]:
-    """Warnings as one line each on standard error."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            yield
-        finally:
-            for word in caught:
-                click.echo(f"Warning: {word.message}", err=True)
-
-
-def _forecast(model: Forecaster, name: str, files: Sequence[Path], as_json: bool, out: Path | None, **how: Any) -> None:
-    from . import _forecast as forecasts  # what it imports need not be there for classifying
-
-    if out is None and not as_json:
-        raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(forecasts.SUFFIXES)}) or --json")
-    if out is not None:
-        check_suffix(out, forecasts.SUFFIXES)
-    made = forecasts.make_forecast(model, name, files, **how)
-    if out is not None:
-        forecasts.write_forecast(made, out)
-    if as_json and out is not None:
-        click.echo(json.dumps({**forecasts.metadata(made), "out": str(out)}, indent=2, ensure_ascii=False))
-    elif out is None:
-        click.echo(forecasts.to_json(made), nl=False)
-    else:
-        click.echo(forecasts.summary(made, out))
-
-
-def _draw(model: Any, files: Sequence[Path], out: Path) -> None:
+# ---- classes ---------------------------------------------------------------------------------------------------
+def _draw(model: Any, files: Sequence[Path], output: Path) -> None:
     from ..train.answers import draw_answers
 
     if len(files) != 1 or files[0].suffix.lower() not in AUDIO:
         raise ValueError(
-            f"{out} shows one sound, got {', '.join(map(str, files))}; pass one, or -o a .json file; other "
-            "pictures are of forecasts"
+            f"{output} shows the classes of one sound over time, got {', '.join(map(str, files))}; pass one sound, or "
+            "-o FILE.json"
         )
     if model.front_end is None:
-        model.encode_sound(str(files[0]), torch.zeros(1), 1)  # raises the error about the missing front end
+        raise ValueError(f"{files[0]} is a sound, but the model has no front end for sound; pass sequences")
     wave, rate = read_sound(files[0], rate=model.front_end.rate)
-    draw_answers(model, wave, rate, out, files[0].name)
-    click.echo(f"{out}: the answer over {len(wave) / rate:.2f} s")
+    draw_answers(model, wave, rate, output, files[0].name)
+    click.echo(f"{output}: classes over {len(wave) / rate:.2f} s")
 
 
-def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path | None) -> None:
-    if out is not None and out.suffix in (".png", ".svg"):
+def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None) -> None:
+    if output is not None and output.suffix in (".png", ".svg"):
         if as_json:
-            raise ValueError(f"--json came with {out}, a picture; ask for one of the two")
-        _draw(model, files, out)
+            raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")
+        _draw(model, files, output)
         return
-    if out is not None and out.suffix != ".json":
+    if output is not None and output.suffix != ".json":
         raise ValueError(
-            f"{out}: classes are written as .json alone; .png and .svg show what is said of one sound over time"
+            f"{output}: classes are written to .json; .png and .svg show the classes of one sound over time"
         )
     rows: list[dict[str, Any]] = []
     table = []
@@ -163,11 +141,358 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, out: Path |
         ]
         table += [(n, p.label, f"{p.probability:.3f}") for n, p in zip(named, found, strict=True)]
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
-    if out is not None:
-        write_text(out, text)
+    if output is not None:
+        write_text(output, text)
     if as_json:
         click.echo(text, nl=False)
-    elif out is None:
+    elif output is None:
         click.echo(columns(table, header=("sequence", "prediction", "probability")))
     else:
-        click.echo(f"{out}: {len(rows)} sequences classified")
+        click.echo(f"{output}: {plural(len(rows), 'sequence')} classified")
+
+
+# ---- forecasts -------------------------------------------------------------------------------------------------
+def _forecast(
+    model: Forecaster,
+    name: str,
+    files: Sequence[Path],
+    as_json: bool,
+    output: Path | None,
+    *,
+    members: int | None,
+    seed: int | None,
+    threshold: float | None,
+    **options: Any,
+) -> None:
+    if output is None and not as_json:
+        raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
+    if output is not None:
+        check_suffix(output, (*NUMBERS, ".png") if members else SUFFIXES)
+    if members and not isinstance(model, EnsembleForecaster):
+        raise ValueError(f"--members: {name} reads no noise and makes one forecast; omit the option")
+    if not members and (seed, threshold) != (None, None):
+        raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
+    ensemble = {"members": members, "seed": seed or 0} if members else {}
+    made = make_forecast(model, name, files, **options, **ensemble)
+    if output is not None:
+        write_forecast(made, output, 1.0 if threshold is None else threshold)
+    if as_json:
+        click.echo(to_json(made) if output is None else json.dumps({**metadata(made), "output": str(output)}, indent=2))
+        return
+    click.echo(summary(made, output))
+    if members and made.observed is not None and importlib.util.find_spec("pysteps"):
+        click.echo(crps_table(made))
+
+
+class Window(NamedTuple):
+    """Numbers of frames: the model reads ``[first, end)``, and ``[end, last)`` are the observations to compare with."""
+
+    first: int
+    end: int
+    last: int
+    total: int
+
+
+class Forecast(NamedTuple):
+    """Forecast of the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
+
+    An ensemble's forecast has a first axis of members.
+    """
+
+    model: str
+    file: str
+    window: Window
+    inputs: Tensor
+    forecast: Tensor
+    observed: Tensor | None
+    labels: list[str] | None
+    times: list[datetime] | None
+    preprocessing: Preprocessing
+
+    @property
+    def horizon(self) -> int:
+        """Number of forecast frames."""
+        return self.forecast.shape[-self.inputs.dim()]
+
+    @property
+    def members(self) -> int:
+        """Number of ensemble members; 0 for a single forecast."""
+        return len(self.forecast) if self.forecast.dim() > self.inputs.dim() else 0
+
+
+def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:
+    """Returns the preprocessing of a forecaster, from the model or else from its recipe.
+
+    Raises:
+        ValueError: neither specifies it, or they differ.
+    """
+    if recipe is not None:
+        chosen = Recipe.read(recipe)
+        if not isinstance(chosen, ForecasterRecipe):
+            raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
+        if model.preprocessing not in (None, preprocessing_of(chosen)):
+            raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
+        model.preprocessing = preprocessing_of(chosen)
+    if model.preprocessing is None:
+        raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
+    return model.preprocessing
+
+
+def check_step(frames: Frames, preprocessing: Preprocessing, file: Path) -> None:
+    """Raises ValueError if the time step of the frames changes, or differs from the model's."""
+    steps = [] if frames.times is None else sorted(set(np.diff(frames.times).round(3).tolist()))
+    if len(steps) > 1:
+        listed = ", ".join(f"{step:g}" for step in steps[:4])
+        raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
+    if steps and preprocessing.step is not None and abs(steps[0] - preprocessing.step) > 0.02 * preprocessing.step:
+        raise ValueError(
+            f"{file} has a frame every {steps[0]:g} minutes, but the model was trained on one every "
+            f"{preprocessing.step:g}; pass frames at that step"
+        )
+
+
+# ---- choice of frames ------------------------------------------------------------------------------------------
+def find_start(start: str, reader: Frames, file: Path) -> int:
+    """Returns the number of the frame that ``--start`` names, by number or by time.
+
+    Raises:
+        ValueError: no frame has that number or time, or several have.
+    """
+    total, times = len(reader), reader.datetimes
+    if start.lstrip("-").isdecimal():
+        number = int(start) + (total if int(start) < 0 else 0)
+        if not 0 <= number < total:
+            raise ValueError(
+                f"--start must be from {-total} to {total - 1}, since {file} has {total} frames; got {start}"
+            )
+        return number
+    if times is None:
+        raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
+    matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
+    if not matches:
+        try:
+            time = datetime.fromisoformat(start).replace(tzinfo=None)
+        except ValueError:
+            time = None
+        matches = [i for i, t in enumerate(times) if t == time]
+    if len(matches) != 1:
+        found = "no frame" if not matches else plural(len(matches), "frame")
+        raise ValueError(
+            f"--start {start}: {file} has {found} at that time; pass the time of a frame from "
+            f"{times[0]:%Y-%m-%dT%H:%M} to {times[-1]:%Y-%m-%dT%H:%M}, or its number"
+        )
+    return matches[0]
+
+
+def choose_window(
+    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool
+) -> Window:
+    """Chooses the frames that a model reads: the latest ones, or those from `start` on.
+
+    With `compare` the frames that follow are observations. Without `start`, the last `horizon` frames are, and the
+    model reads the ones before.
+
+    Raises:
+        ValueError: `start` names no frame, or no frame is left to compare with.
+    """
+    total = len(reader)
+    if start is not None:
+        first = find_start(start, reader, file)
+        end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if compare else total)
+    else:
+        held_back = min(horizon, max(total - (inputs or 1), 0)) if compare else 0
+        end = total - held_back
+        first = max(end - inputs, 0) if inputs else 0
+    last = min(end + horizon, total) if compare else end
+    if compare and last == end:
+        raise ValueError(
+            f"--compare: {file} has {plural(total, 'frame')}, and none follows the {plural(end - first, 'frame')} that "
+            f"the model reads; omit --compare, or pass {'an earlier --start' if start else 'more frames'}"
+        )
+    return Window(first, end, last, total)
+
+
+def make_forecast(
+    model: Forecaster,
+    name: str,
+    files: Sequence[Path],
+    *,
+    recipe: str | None = None,
+    inputs: int | None = None,
+    horizon: int | None = None,
+    start: str | None = None,
+    compare: bool = False,
+    key: str | None = None,
+    **options: Any,
+) -> Forecast:
+    """Forecasts the frames that follow those of a file.
+
+    The model reads the latest frames of the file, as many as in training.
+
+    Args:
+        model: the forecaster.
+        name: its name in messages.
+        files: one file of frames, a folder of images, or radar files.
+        recipe: recipe of a model without preprocessing.
+        inputs: number of frames to read, if not as in training.
+        horizon: number of frames to forecast, if not as in training.
+        start: number or time of the first frame to read.
+        compare: whether to read the observed frames that the forecast is compared with.
+        key: name of the array in a file with several.
+        **options: passed to the model's ``forecast``, such as `members`.
+
+    Raises:
+        ValueError: the file does not fit the model, or an option the file.
+    """
+    preprocessing = resolve_preprocessing(model, name, recipe)
+    horizon = horizon or model.horizon
+    trained = model.input_frames or preprocessing.inputs
+    if key and (len(files) > 1 or files[0].suffix.lower() not in NAMED):
+        raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {files[0]}")
+    coarsen = 1 if isinstance(model, EnsembleForecaster) else COARSEN
+    read_options = dataclasses.replace(read_options_of(model, recipe), coarsen=coarsen)
+    if key:
+        read_options = dataclasses.replace(read_options, variable=key, variable_optional=False)
+    reader = open_files(files, read_options)
+    window = choose_window(reader, files[0], inputs or trained, horizon, start, compare)
+    if inputs and window.end - window.first < inputs:
+        raise ValueError(
+            f"--inputs {inputs}: {files[0]} has {plural(window.end - window.first, 'frame')} to read; pass a "
+            "smaller number"
+        )
+    reader = reader.between(window.first, window.last)
+    check_step(reader, preprocessing, files[0])
+    frames = reader.read()
+    frames = frames[:, 0] if reader.channels == 1 else frames
+    count = window.end - window.first
+    if trained and count != trained:
+        hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
+        warnings.warn(
+            f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}",
+            stacklevel=2,
+        )
+    times = reader.datetimes
+    if times:
+        step = timedelta(minutes=reader.step or preprocessing.step or 0)
+        times = times[:count] + [times[count - 1] + (i + 1) * step for i in range(horizon)] if step else None
+    labels = [f"{t:%H:%M}" for t in times] if times else list(reader.labels) or None
+    forecast = model.forecast(frames[:count], horizon, inputs="all", **options)
+    observed = frames[count:] if compare else None
+    title = model.record.name if model.record else name
+    return Forecast(title, files[0].name, window, frames[:count], forecast, observed, labels, times, preprocessing)
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------
+def metadata(made: Forecast) -> dict[str, Any]:
+    """Returns a description of a forecast for JSON, without its numbers."""
+    window, count = made.window, len(made.inputs)
+    read: dict[str, Any] = {"first": window.first, "last": window.end - 1, "frames_in_file": window.total}
+    times = [t.isoformat() for t in made.times or []]
+    if times:
+        read |= {"first_time": times[0], "last_time": times[count - 1]}
+    return {
+        "file": made.file, "model": made.model, "unit": made.preprocessing.unit, "step": made.preprocessing.step,
+        "inputs": count, "read": read, "horizon": made.horizon, "shape": list(made.forecast.shape),
+        **({"times": times[count:]} if times else {}),
+        "observed": window.last - window.end, **mean_squared_errors(made),
+    }  # fmt: skip
+
+
+def mean_squared_errors(made: Forecast) -> dict[str, float | None]:
+    """Returns the errors of the forecast and of the last frame read, where the frames were observed."""
+    if made.observed is None:
+        return {}
+    forecast = made.forecast.mean(0) if made.members else made.forecast
+    error = (forecast[: len(made.observed)] - made.observed).square().nanmean().item()
+    persistence = (made.inputs[-1] - made.observed).square().nanmean().item()
+    return {"mean_squared_error": finite(error), "mean_squared_error_of_last_frame": finite(persistence)}
+
+
+def to_json(made: Forecast) -> str:
+    """Returns a forecast with its numbers as JSON; unknown values are null."""
+    return json.dumps({**metadata(made), "forecast": finite(made.forecast.tolist())}, ensure_ascii=False)
+
+
+def summary(made: Forecast, output: Path) -> str:
+    """Returns one line about a written forecast: the frames read, the frames forecast, and the errors."""
+    window, count = made.window, len(made.inputs)
+    span = f"frame {window.first}" if count == 1 else f"frames {window.first} to {window.end - 1}"
+    labels = [f"{t:%Y-%m-%d %H:%M}" for t in made.times] if made.times else made.labels or []
+    when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
+    members = f" of {plural(made.members, 'member')}" if made.members else ""
+    line = f"{output}: read {span} of {window.total}{when}, forecast {plural(made.horizon, 'frame')}{members}"
+    if made.observed is None:
+        return line
+    unit = f" ({made.preprocessing.unit})²" if made.preprocessing.unit else ""
+    error, persistence = (float("nan") if v is None else v for v in mean_squared_errors(made).values())
+    return (
+        f"{line}, compared with {len(made.observed)} observed; mean squared error {error:.3g}, of the last frame "
+        f"{persistence:.3g}{unit}"
+    )
+
+
+def crps_table(made: Forecast) -> str:
+    """Returns the CRPS by lead time of an ensemble, of the last frame and, for rain, of pysteps' extrapolation."""
+    from ..train.baselines import extrapolation
+    from ..train.ensembles import ensemble_scores
+
+    inputs, observed, unit = made.inputs, made.observed, made.preprocessing.unit
+    count = len(observed)
+    methods = {"ensemble": made.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
+    if unit == "mm/h" and len(inputs) > 1 and importlib.util.find_spec("cv2"):
+        methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
+    scores = {method: ensemble_scores(frames, observed)["CRPS"] for method, frames in methods.items()}
+    rows = [(f"+{t + 1}", *(f"{values[t]:.4g}" for values in scores.values())) for t in range(count)]
+    means = [f"{torch.tensor(values).mean():.4g}" for values in scores.values()]
+    return columns([*rows, ("mean", *means)], header=(f"CRPS {unit}".strip(), *scores))
+
+
+# ---- files -----------------------------------------------------------------------------------------------------
+def _write_npy(made: Forecast, path: Path) -> None:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.save(file, made.forecast.numpy())
+
+
+def _write_npz(made: Forecast, path: Path) -> None:
+    ahead = (made.labels or [])[len(made.inputs) : len(made.inputs) + made.horizon]
+    arrays: dict[str, Any] = {
+        "forecast": made.forecast.numpy(), "unit": made.preprocessing.unit, "step": made.preprocessing.step or np.nan,
+        **({"labels": np.array(ahead)} if ahead else {}),
+    }  # fmt: skip
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+_WRITERS: dict[str, Callable[[Forecast, Path], Any]] = {
+    ".npy": _write_npy, ".npz": _write_npz, ".json": lambda made, path: write_text(path, to_json(made) + "\n"),
+}  # fmt: skip
+
+
+def write_forecast(made: Forecast, output: Path, threshold: float = 1.0) -> None:
+    """Writes a forecast atomically, as numbers in the unit of its data, as an image or as an animation.
+
+    Raises:
+        ValueError: the suffix of the file is not supported.
+    """
+    check_suffix(output, SUFFIXES)
+    if output.suffix in _WRITERS:
+        _WRITERS[output.suffix](made, output)
+        return
+    from ..train.ensembles import ensemble_strip
+    from ..train.pictures import Panels, motion, save, strip
+
+    heading, scale, observed = f"{made.model}: {made.file}", made.preprocessing, made.observed
+    if made.members:
+        complete = observed is not None and len(observed) == made.horizon
+        heading = f"{heading}, {plural(made.members, 'member')}"
+        figure = ensemble_strip(
+            made.forecast, scale, threshold=threshold, truth=observed if complete else None, heading=heading
+        )
+        save([figure], output)
+        return
+    frames = [x[:, 0] if x is not None and x.dim() == 4 else x for x in (made.inputs, made.forecast, observed)]
+    panels = Panels(*frames, made.labels)
+    if output.suffix == ".png":
+        save([strip(panels, scale, heading)], output)
+    else:
+        save(motion(panels, scale, heading), output)

@@ -51,7 +51,7 @@ def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, q
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # after a signal in code that was text, sys.exit would end CPython by the signal instead
     for metric in record.metrics if record else ():
-        click.echo(f"{format_metric(metric)}; {metric.dataset}, {metric.split}{'; ' + metric.note if metric.note else ''}")
+        click.echo("; ".join(filter(None, (format_metric(metric), f"{metric.dataset}, {metric.split}", metric.note))))
 
 
 train.epilog = f"Recipes of the package: {', '.join(RECIPES)}"

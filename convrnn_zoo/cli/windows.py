@@ -17,8 +17,8 @@ DEFAULTS = IMPORTANCE
 @click.argument("recipe")
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="The .zarr store.")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV file [default: data.windows of the recipe, beside the store].",
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV file [default: data.windows of the recipe, next to the store].",
 )  # fmt: skip
 @click.option("--least", default=DEFAULTS.least, show_default=True, type=click.FloatRange(0, 1),
               help="Probability that a dry window is taken.")  # fmt: skip
@@ -28,7 +28,7 @@ DEFAULTS = IMPORTANCE
               help="Value, in the data's unit, from which on more counts little more.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
 def windows(
-    recipe: str, data: Path, out: Path | None, least: float, scale: float, saturation: float, seed: int
+    recipe: str, data: Path, output: Path | None, least: float, scale: float, saturation: float, seed: int
 ) -> None:
     """List the windows of a Zarr store that RECIPE is trained on, once, as CSV of t, x and y.
 
@@ -43,11 +43,11 @@ def windows(
     kind = frames_of(chosen.data) if isinstance(chosen, ForecasterRecipe) else None
     if not isinstance(kind, ArrayFrames) or data.suffix != STORE:
         raise ValueError(f'windows are those of a {STORE} store and a recipe whose data are of kind = "frames"')
-    if out is None and not kind.windows:
+    if output is None and not kind.windows:
         raise ValueError("pass -o FILE.csv, or name the file in the recipe: data.windows")
-    out = out or data.parent / kind.windows
+    output = output or data.parent / kind.windows
     sampling = kind.sampling._replace(least=least, scale=scale, saturation=saturation)
     files = kind.open(data)
     sizes = kind.window(data, files, chosen.inputs + chosen.horizon)  # type: ignore[attr-defined]
-    count = write_windows(list_windows(files[0], sizes, sampling, kind.step, seed), out)
-    click.echo(f"{out}: {count:,} windows of {sizes.length} frames of {sizes.height}×{sizes.width} pixels")
+    count = write_windows(list_windows(files[0], sizes, sampling, kind.step, seed), output)
+    click.echo(f"{output}: {count:,} windows of {sizes.length} frames of {sizes.height}×{sizes.width} pixels")

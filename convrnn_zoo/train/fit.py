@@ -92,7 +92,7 @@ def load_checkpoint(path: Path, run: str) -> dict[str, Any]:
             what = "it is of an earlier version of this package"
         raise ValueError(
             f"{path} is a checkpoint of another run; what differs: {what}. Undo that, remove the checkpoint, or choose "
-            "another --out"
+            "another -o"
         )
     return content
 
@@ -109,7 +109,7 @@ def only_run(checkpoint: Path | None) -> Iterator[None]:
         >>> with only_run(path), only_run(path):  # doctest: +ELLIPSIS
         ...     pass
         Traceback (most recent call last):
-        ValueError: another run is writing ...last.ckpt; wait for its end, or choose another --out
+        ValueError: another run is writing ...last.ckpt; wait for its end, or choose another -o
     """
     with ExitStack() as held:
         if checkpoint is not None:
@@ -118,9 +118,7 @@ def only_run(checkpoint: Path | None) -> Iterator[None]:
             try:  # the system opens the lock of a run that was killed
                 held.enter_context(filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"), timeout=0))
             except filelock.Timeout as e:
-                raise ValueError(
-                    f"another run is writing {checkpoint}; wait for its end, or choose another --out"
-                ) from e
+                raise ValueError(f"another run is writing {checkpoint}; wait for its end, or choose another -o") from e
         yield
 
 

@@ -25,9 +25,9 @@ def writable(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise OSError(f"{directory} cannot be made ({e.strerror}); choose another --out") from e
+        raise OSError(f"{directory} cannot be made ({e.strerror}); choose another -o") from e
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise OSError(f"{directory} may not be written to; choose another --out, or change its rights")
+        raise OSError(f"{directory} may not be written to; choose another -o, or change its rights")
 
 
 def write_weights(

@@ -14,10 +14,9 @@ from click.testing import CliRunner
 import convrnn_zoo
 from convrnn_zoo import _extras
 from convrnn_zoo.cli import _group, main
-from convrnn_zoo.cli._text import columns
+from convrnn_zoo.cli._text import columns, format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.cli.demo import SAMPLE
-from convrnn_zoo.cli.names import figure
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.pretrained import registry
 from convrnn_zoo.pretrained.builder import build_model
@@ -119,8 +118,8 @@ def test_info_of_a_network_that_takes_no_device(monkeypatch):
 
 def test_a_single_run_has_no_spread():
     metric = dataclasses.replace(RECORD.metrics[0], mean=97.0, std=0.0, runs=1)
-    assert "±" in figure(dataclasses.replace(metric, runs=3))
-    assert "±" not in figure(metric)
+    assert "±" in format_metric(dataclasses.replace(metric, runs=3))
+    assert "±" not in format_metric(metric)
 
 
 def test_predict_a_table_and_json(recording):

@@ -54,6 +54,6 @@ until = 4
 def train_command(recipe, data, out, *launcher):
     """The command line that trains a recipe file, with a launcher's arguments in front if there is one."""
     return [
-        sys.executable, *launcher, "-m", "convrnn_zoo", "train", str(recipe), "--data", str(data), "--out", str(out),
+        sys.executable, *launcher, "-m", "convrnn_zoo", "train", str(recipe), "--data", str(data), "-o", str(out),
         "--quiet",
     ]  # fmt: skip

@@ -61,7 +61,7 @@ def test_a_run_is_pushed_with_record_and_card_loads_by_every_road_and_is_pulled_
     np.save(tmp_path / "x.npy", frames.numpy())
     run("predict", f"hf-hub:{REPO}", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected.numpy())
-    run("pull", REPO, "--into", tmp_path / "back")
+    run("pull", REPO, "-o", tmp_path / "back")
     back = from_pretrained(tmp_path / "back")
     assert back.record == model.record
     assert "## Recipe\n\nslowly" in (tmp_path / "back" / "README.md").read_text(encoding="utf-8")

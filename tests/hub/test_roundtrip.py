@@ -164,7 +164,7 @@ def test_the_command_line_in_processes_of_its_own(hub, python, tmp_path):
     each = "import sys; from convrnn_zoo.cli._group import cli\nfor n in sys.argv[2:]: "
     run = "cli({}, standalone_mode=False)"
     python(each + run.format("['push', f'{sys.argv[1]}/{n}', f'alice/{n}']"), tmp_path, *models)
-    pull = each + run.format("['pull', f'alice/{n}', '--into', f'{sys.argv[1]}/{n}']")
+    pull = each + run.format("['pull', f'alice/{n}', '-o', f'{sys.argv[1]}/{n}']")
     python(pull, tmp_path / "pulled", *models)
     with hub.quiet():
         python(pull, tmp_path / "offline", *models, HF_HUB_OFFLINE="1")

@@ -45,7 +45,7 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
     text, data = FORECASTS[kind](tmp_path)
     recipe, out, made = tmp_path / "own.toml", tmp_path / "run", tmp_path / "out.npy"
     recipe.write_text(text)
-    told = run("train", recipe, "--data", data, "--out", out, "--quiet")
+    told = run("train", recipe, "--data", data, "-o", out, "--quiet")
     assert "MSE" in told
     assert "drifting blobs" in told
     assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
@@ -65,7 +65,7 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
     assert "KNMI" not in info + card
 
     scores = tmp_path / "scores.json"
-    assert "last frame" in run("eval", out, "--data", data, "--quiet", "--json", scores)
+    assert "last frame" in run("eval", out, "--data", data, "--quiet", "-o", scores)
     claimed = {m.name: m.value for m in record.metrics}
     for name, values in json.loads(scores.read_text())["forecast"].items():
         if name in claimed:
@@ -77,7 +77,7 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
     assert np.isnan(forecast[:, :3, :3]).all() == (kind != "mp4")
 
     run("push", out, "alice/own")
-    assert "alice/own" in run("pull", "alice/own", "--into", tmp_path / "pulled")
+    assert "alice/own" in run("pull", "alice/own", "-o", tmp_path / "pulled")
     roads = {
         "directory": convrnn_zoo.from_pretrained(out),
         "hub": convrnn_zoo.from_pretrained("alice/own"),
@@ -97,7 +97,7 @@ def test_own_recordings_likewise(tmp_path, hub):
     recipe, out, data = tmp_path / "own.toml", tmp_path / "run", tmp_path / "recordings.npz"
     recipe.write_text(RAMPS)
     write_ramps(data)
-    assert "accuracy" in run("train", recipe, "--data", data, "--out", out, "--quiet")
+    assert "accuracy" in run("train", recipe, "--data", data, "-o", out, "--quiet")
     assert "commonest class" in run("eval", out, "--data", data)
     assert "falling, rising" in run("info", out)
     arrays = {k: v for k, v in np.load(data).items() if k != "labels"}

@@ -79,7 +79,7 @@ def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
     recipe.write_text(text.replace("epochs = 40", "epochs = 4").replace("[0, 1, 2, 3, 4]", "[0]"), encoding="utf-8")
 
     def command(name):
-        return [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "--out", str(tmp_path / name), "--quiet"]
+        return [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "-o", str(tmp_path / name), "--quiet"]
 
     subprocess.run(command("whole"), check=True, capture_output=True)
     killed(command("killed"), tmp_path / "killed" / "seed0.ckpt")

@@ -89,7 +89,7 @@ def test_an_unknown_kind_of_data_is_told_with_those_there_are(text, kinds, tmp_p
     head, _, _ = text.partition("[data]")
     head, _, model = head.partition("[model]")
     file.write_text(f'{head}data = "mnist"\n[model]{model}')
-    told = run("train", file, "--data", tmp_path, "--out", tmp_path / "run", code=1)
+    told = run("train", file, "--data", tmp_path, "-o", tmp_path / "run", code=1)
     assert f"data.kind must be one of {kinds}" in told
     assert "got 'mnist'" in told
     assert not (tmp_path / "run").exists()
@@ -108,7 +108,7 @@ def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
     file.write_text(FRAMES)
     interrupted(lambda: train(Recipe.read(file), data=radar, out=tmp_path / "run", progress=False), saves=1)
     file.write_text(FRAMES.replace("lr = 0.01", "lr = 0.02").replace("crop = 16", "crop = 12"))
-    told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
+    told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
     assert "another run; what differs: data.crop (16 there, 12 here), lr (0.01 there, 0.02 here), trained_on" in told
     assert len(told.splitlines()) == 1
 
@@ -117,7 +117,7 @@ def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
 def test_a_run_on_other_data_is_not_gone_on_with(change, radar, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
-    command = ["train", file, "--data", radar, "--out", tmp_path / "run", "--quiet"]
+    command = ["train", file, "--data", radar, "-o", tmp_path / "run", "--quiet"]
     assert run(*command) == run(*command)  # of the same data it is
     np.save(radar / ("2.npy" if change == "another file" else "0.npy"), blobs(seed=7))
     told = run(*command, code=1)
@@ -128,10 +128,10 @@ def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(FRAMES)
     with only_run(out / "last.ckpt"):
-        told = run("train", file, "--data", radar, "--out", out, "--quiet", code=1)
-    assert told == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another --out\n"
+        told = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
+    assert told == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another -o\n"
     assert not (out / "last.ckpt").exists()
-    run("train", file, "--data", radar, "--out", out, "--quiet")
+    run("train", file, "--data", radar, "-o", out, "--quiet")
 
 
 def test_what_is_no_recipe_is_refused(tmp_path):
@@ -142,7 +142,7 @@ def test_what_is_no_recipe_is_refused(tmp_path):
 def test_a_loss_that_is_no_longer_finite_is_told_in_a_line(radar, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES.replace("lr = 0.01", "lr = 1e38\nclip = 1e38"))
-    told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
+    told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
     assert told.startswith("Error: the loss is ")
     assert "lower the learning rate (lr)" in told
     assert len(told.splitlines()) == 1
@@ -151,7 +151,7 @@ def test_a_loss_that_is_no_longer_finite_is_told_in_a_line(radar, tmp_path):
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
     file, out = tmp_path / "my recipe.toml", tmp_path / "run"
     file.write_text(FRAMES.replace("updates = 3", "updates = 100000"))
-    arguments = ["train", str(file), "--data", str(radar), "--out", str(out), "--quiet"]
+    arguments = ["train", str(file), "--data", str(radar), "-o", str(out), "--quiet"]
     process = subprocess.Popen(
         [sys.executable, "-m", "convrnn_zoo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -174,7 +174,7 @@ def test_ctrl_c_ends_with_130_wherever_it_comes(radar, tmp_path):
     script = (
         "from convrnn_zoo.cli import _group, train\n"
         "train.train_recipe = lambda *args, **kwargs: exec('raise KeyboardInterrupt')\n"
-        f"_group.cli({['train', str(file), '--data', str(radar), '--out', str(out)]!r})"
+        f"_group.cli({['train', str(file), '--data', str(radar), '-o', str(out)]!r})"
     )
     (tmp_path / "interrupted.py").write_text(script)
     done = subprocess.run(
@@ -188,21 +188,21 @@ def test_a_directory_that_may_not_be_written_to_is_told_before_training(radar, t
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
     (tmp_path / "taken").write_text("")
-    told = run("train", file, "--data", radar, "--out", tmp_path / "taken" / "run", "--quiet", code=1)
+    told = run("train", file, "--data", radar, "-o", tmp_path / "taken" / "run", "--quiet", code=1)
     assert "taken/run cannot be made" in told
     readable = os.access  # whoever runs the tests may write everywhere
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and readable(path, mode))
-    told = run("train", file, "--data", radar, "--out", tmp_path / "run", "--quiet", code=1)
-    assert "may not be written to; choose another --out" in told
+    told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
+    assert "may not be written to; choose another -o" in told
 
 
 def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(FRAMES)
-    run("train", file, "--data", radar, "--out", out, "--quiet")
+    run("train", file, "--data", radar, "-o", out, "--quiet")
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (radar / "7.npy").write_bytes((radar / "0.npy").read_bytes()[:-100])
-    told = run("train", file, "--data", radar, "--out", out, "--quiet", code=1)
+    told = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
     assert "7.npy: not a valid file of frames" in told
     assert len(told.splitlines()) == 1
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before

@@ -1,0 +1,82 @@
+"""Tests of ensembles from the command line: members, figures, scores."""
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from convrnn_zoo import create_model, interop, save_pretrained
+from tests.command_line import run
+from tests.interop.recorded import recorded
+
+
+@pytest.fixture
+def irene(tmp_path):
+    """Directory with converted weights of a small IRENE and sixteen frames of moving rain."""
+    interop.convert("irene", recorded("irene").state, tmp_path / "irene")
+    y, x = np.mgrid[:40, :44]
+    frames = [20 * np.exp(-((x - 8 - 1.5 * t) ** 2 + (y - 20) ** 2) / 50) for t in range(16)]
+    np.save(tmp_path / "frames.npy", np.stack(frames).astype("float32"))
+    return tmp_path
+
+
+def predict(irene, output, *args, file="frames.npy", code=0):
+    return run("predict", irene / "irene", irene / file, "-o", irene / output, *args, code=code)
+
+
+def test_members_are_scored_and_compared_with_extrapolation(irene):
+    pytest.importorskip("pysteps", reason="the extra nowcast")
+    pytest.importorskip("cv2", reason="the extra nowcast")
+    text = predict(irene, "m.npy", "--members", 4, "--horizon", 3, "--compare")
+    assert "read frames 7 to 12 of 16, forecast 3 frames of 4 members, compared with 3 observed" in text
+    members = np.load(irene / "m.npy")
+    assert members.shape == (4, 3, 40, 44)
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[-5:]}
+    assert rows["CRPS"] == ["mm/h", "ensemble", "last", "frame", "extrapolation"]
+    ensemble, persistence, extrapolated = map(float, rows["mean"])
+    assert extrapolated < persistence
+    observed = np.load(irene / "frames.npy")[13:16]
+    spread = np.abs(members[:, None] - members[None]).mean()
+    assert ensemble == pytest.approx(np.abs(members - observed).mean() - spread / 2, rel=0.01)
+
+
+def test_the_same_seed_gives_the_same_members(irene):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        predict(irene, f"{name}.npz", "--members", 2, "--horizon", 2, "--seed", seed)
+    a, b, c = (np.load(irene / f"{name}.npz")["forecast"] for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_an_ensemble_is_plotted_with_and_without_observations(irene):
+    args = ("--members", 3, "--threshold", 2, "--horizon", 4)
+    predict(irene, "a.png", *args, "--compare")
+    predict(irene, "b.png", *args)
+    sizes = []
+    for name in "ab":
+        with Image.open(irene / f"{name}.png") as image:
+            sizes.append(image.size)
+    assert sizes[0][1] > sizes[1][1] > 200
+
+
+def test_key_names_one_of_several_arrays(irene):
+    with h5py.File(irene / "two.h5", "w") as file:
+        file["rate"] = frames = np.load(irene / "frames.npy")
+        file["other"] = np.zeros_like(frames)
+    args = ("--members", 2, "--horizon", 2)
+    assert "--key" in predict(irene, "a.npy", *args, file="two.h5", code=1)
+    predict(irene, "a.npy", *args, "--key", "rate", file="two.h5")
+    predict(irene, "b.npy", *args)
+    assert np.array_equal(np.load(irene / "a.npy"), np.load(irene / "b.npy"))
+
+
+def test_options_of_an_ensemble_need_a_model_that_has_members(irene, tmp_path):
+    assert ".png" in predict(irene, "a.gif", "--members", 2, code=1)
+    assert "--members" in predict(irene, "a.npy", "--seed", 1, code=1)
+    plain = create_model("convgru_forecaster", hidden_channels=2, kernel_size=3)
+    save_pretrained(plain, tmp_path / "plain")
+    args = (irene / "frames.npy", "-o", irene / "a.png", "--members", 2)
+    assert "--members" in run("predict", tmp_path / "plain", *args, code=1)
+    without_unit = create_model("convgru_irene", num_blocks=2)
+    save_pretrained(without_unit, tmp_path / "without_unit")
+    assert "--recipe" in run("predict", tmp_path / "without_unit", *args, code=1)
