@@ -1,7 +1,9 @@
-"""A nowcast of rain: motion carries it, ConvGRU layers let it grow and decay: ``convgru_advection``."""
+"""Nowcasts of rain: estimated motion advects it, ConvGRU layers let it grow and decay."""
 
+import itertools
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +13,209 @@ from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ..pretrained.builder import register
 from ..pretrained.preprocessing import Preprocessing
-from ._carried import Carried, carry, details_of, extrapolated, lead_times, told_of_motion
-from ._exceedance import THRESHOLDS, Exceedance, between
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
-from .base.motion import full_precision, sample
+from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
+
+THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
+"""In mm/h, those whose exceedance a network forecasts."""
+DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
+"""The thresholds in mm/h which a forecast rate exceeds where rain that hard is decided for, and the least probability
+for which it is: below, a hit is bought with too many false alarms, and with too large a squared error."""
+NEAR, FADES = 6.0, 1 / 6
+"""How much the logarithm of the extrapolated rate adds to the logits that are decided on, at no lead time, and the
+hours in which this fades to 1/e: for a few minutes nothing is surer than that what is there moves on."""
+_TURNS = 6
+
+
+def mean_rate(probabilities: Tensor) -> Tensor:
+    """The expected rain rate in mm/h of probabilities ``(…, 11, H, W)`` of exceeding :data:`THRESHOLDS`.
+
+    A rate between two thresholds counts as their geometric mean, one below the first as dry, one above the last as
+    50 mm/h.
+
+    Example:
+        >>> p = torch.ones(11, 1, 1)
+        >>> p[3:] = 0  # between 0.5 and 1 mm/h
+        >>> round(mean_rate(p).item(), 3)
+        0.707
+    """
+    middles = [(a * b) ** 0.5 for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
+    steps = [b - a for a, b in zip([0.0, *middles], middles, strict=False)]
+    weights = torch.tensor(steps, dtype=probabilities.dtype, device=probabilities.device)
+    return (probabilities * weights[:, None, None]).sum(-3)
+
+
+def between(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """Probabilities of exceeding other thresholds, in mm/h, from the logits at :data:`THRESHOLDS`, along log(rate).
+
+    Below 0.1 and above 40 mm/h the logit goes on as between the nearest two.
+
+    Args:
+        logits: ``(…, 11, H, W)``.
+        thresholds: K of them, above zero.
+
+    Returns:
+        ``(…, K, H, W)``.
+    """
+    known = torch.tensor(THRESHOLDS).log()
+    out = []
+    for threshold in thresholds:
+        at = torch.tensor(float(threshold)).log()
+        i = int(torch.searchsorted(known, at).clamp(1, len(known) - 1))
+        part = float((at - known[i - 1]) / (known[i] - known[i - 1]))
+        out.append(torch.lerp(logits[..., i - 1, :, :], logits[..., i, :, :], part))
+    return torch.stack(out, dim=-3).sigmoid()
+
+
+def decide(probability: Tensor, known: Tensor, least: float = 0.2) -> Tensor:
+    """Where to forecast an occurrence so that the expected CSI of the map is greatest.
+
+    That map takes the pixels above ``c / (1 + c)``, c being its own expected CSI, found in a few fixed-point turns.
+
+    Args:
+        probability: ``(…, H, W)`` of the occurrence.
+        known: the pixels that count, of the same shape or one that broadcasts.
+        least: probability below which a pixel is never taken.
+
+    Returns:
+        Booleans ``(…, H, W)``.
+
+    Reference:
+        Nowozin, S. (2014). Optimal Decisions from Probabilistic Models: the Intersection-over-Union Case.
+        https://doi.org/10.1109/CVPR.2014.77
+
+    Example:
+        >>> p = torch.tensor([[0.9, 0.45, 0.3, 0.1]])
+        >>> decide(p, torch.ones_like(p, dtype=torch.bool)).tolist()
+        [[True, True, False, False]]
+    """
+    p = torch.where(known, probability, 0).detach()
+    total = p.sum((-2, -1), keepdim=True)
+    threshold = torch.full_like(total, 1 / 3)
+    for _ in range(_TURNS):
+        chosen = p > threshold
+        hits, area = (p * chosen).sum((-2, -1), keepdim=True), chosen.sum((-2, -1), keepdim=True)
+        csi = hits / (area + total - hits).clamp_min(1e-9)
+        threshold = (csi / (1 + csi)).clamp_min(least)
+    return probability > threshold
+
+
+class Exceedance(NamedTuple):
+    """A nowcast before anything is decided."""
+
+    logits: Tensor
+    """``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`, which fall with the threshold."""
+    known: Tensor
+    """Where the last frame was known ``(N, 1, 1, H, W)``."""
+    moved: Tensor
+    """The logarithm of the extrapolated rate in mm/h ``(N, horizon, C, H, W)``."""
+    hours: Tensor
+    """The lead times ``(horizon,)``."""
+
+    def rates(self) -> Tensor:
+        """The mean rates ``(N, horizon, C, H, W)`` in mm/h, raised or cut at each threshold of :data:`DECIDED` so that
+        they exceed it where :func:`decide` says so, of the probabilities with a part of extrapolation."""
+        rate = mean_rate(self.logits.sigmoid())
+        near = (NEAR * (-self.hours / FADES).exp())[:, None, None, None]
+        for threshold, least in DECIDED.items():
+            logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.moved - math.log(threshold))
+            chosen = decide(logits.sigmoid(), self.known, least)
+            rate = torch.where(chosen, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
+        return rate
+
+
+class Carried(NamedTuple):
+    """Frames carried to the place of the last one, and what carries that one on; all in full precision."""
+
+    rate: Tensor
+    """Of the last frame ``(N, C, H, W)`` in mm/h; what is unknown is filled in."""
+    known: Tensor
+    """Of the last frame ``(N, 1, H, W)``."""
+    amount: Tensor
+    """Of every frame at the last one's place ``(N, T, C, H, W)``, scaled."""
+    seen: Tensor
+    """Whether that is known ``(N, T, 1, H, W)``."""
+    motion: Tensor
+    """``(N, 2, H, W)`` in pixels a step."""
+    ahead: Tensor
+    """Where what is forecast comes from ``(N, horizon, 2, H, W)``."""
+
+
+def carry(x: Tensor, horizon: int) -> Carried:
+    """Frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, carried to the place of the last one.
+
+    Example:
+        >>> carry(torch.ones(1, 3, 1, 8, 8), horizon=2).ahead.shape
+        torch.Size([1, 2, 2, 8, 8])
+    """
+    steps = x.shape[1]
+    with full_precision(x):
+        x = x if x.dtype == torch.float64 else x.float()
+        finite = x.isfinite().all(2, keepdim=True)
+        known = finite.to(x.dtype)
+        rate = torch.where(finite, x, 0).clamp_min(0)
+        motion = estimate_motion(torch.where(finite, rate, torch.nan).sum(2))
+        rate = fill_unknown(rate.flatten(0, 1), known.flatten(0, 1)).unflatten(0, known.shape[:2])
+        behind = trajectories(motion, max(steps - 1, 1))
+        amount, seen = [scaled(rate[:, -1])], [known[:, -1]]
+        for k in range(steps - 1):  # from the last but one to the first
+            amount.insert(0, sample(scaled(rate[:, -2 - k]), behind[:, k]))
+            seen.insert(0, sample(known[:, -2 - k], behind[:, k], "zeros"))
+        ahead = trajectories(motion, horizon)
+        return Carried(rate[:, -1], known[:, -1], torch.stack(amount, 1), torch.stack(seen, 1), motion, ahead)
+
+
+def extrapolated(c: Carried, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What comes to each pixel at lead time k, counted from 0.
+
+    Returns:
+        The logarithm of the rate that moves there and of that which was there last, each plus `floor`, ``(N, C, H,
+        W)``; and how sure it is that the former was seen ``(N, 1, H, W)``, smoothed so that no edge shows on the map.
+    """
+    there = c.ahead[:, k]
+    came = smooth(sample(c.known, there, "zeros"), 9)
+    return (sample(c.rate, there) + floor).log(), (c.rate + floor).log(), came
+
+
+def told_of_motion(motion: Tensor, minutes: float) -> Tensor:
+    """Maps ``(N, 5, H, W)``: x, y, speed and divergence in pixels a minute, and the minutes of a step in tens."""
+    p = F.pad(motion, (1, 1, 1, 1), mode="replicate")
+    spread = p[:, :1, 1:-1, 2:] - p[:, :1, 1:-1, :-2] + p[:, 1:, 2:, 1:-1] - p[:, 1:, :-2, 1:-1]
+    speed = motion.square().sum(1, keepdim=True).add(1e-6).sqrt()
+    pace = torch.full_like(speed, minutes / 10)
+    return torch.cat([motion / minutes, speed / minutes, spread * (5 / minutes), pace], 1)
+
+
+def lead_times(horizon: int, minutes: float, like: Tensor) -> Tensor:
+    """``(horizon, 1, 2, 1, 1)``: 1 plus half the logarithm of the hours, and the hours."""
+    hours = torch.arange(1, horizon + 1, device=like.device, dtype=like.dtype) * (minutes / 60)
+    return torch.stack([1 + hours.log() / 2, hours], 1)[:, None, :, None, None]
+
+
+def scaled(rate: Tensor) -> Tensor:
+    """A rain rate in mm/h on a logarithmic scale: 0 where dry, 1 at 5.4 mm/h."""
+    return (rate / 0.1).log1p() / 4
+
+
+def details_of(amount: Tensor) -> Tensor:
+    """Scaled frames ``(N, T, C, H, W)`` to maps ``(N, 7·C, H, W)``: the last, its mean with the one before, the mean of
+    all, and the last smoothed, as an amount and as the share of wet pixels."""
+    last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
+    wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
+    return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
+
+
+def smooth(x: Tensor, size: int) -> Tensor:
+    """Means over squares of an odd number of pixels a side, of what of them lies on the map.
+
+    Example:
+        >>> smooth(torch.tensor([[[[0.0, 3.0, 3.0]]]]), 3).flatten().tolist()
+        [1.5, 2.0, 3.0]
+    """
+    x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
+    return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
+
 
 PATCH, STRIDE = 2, 4
 """Pixels of a frame a side that are one of the fine maps, and of these one of the coarse maps."""

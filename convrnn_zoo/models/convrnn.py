@@ -1,11 +1,167 @@
-"""The core family by name: ``{convrnn,convlstm,convpeepholelstm,convgru}{1,2,3}d[_bi]_{1,2,3}layer``."""
+"""The core family: ``{convrnn,convlstm,convpeepholelstm,convgru}{1,2,3}d[_bi]_{1,2,3}layer``."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from ..layers import KINDS
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from ..layers import KINDS, ConvRNNBase
+from ..layers import _checks as check
 from ..layers._base import SPACE
 from ..pretrained.builder import register
-from ._network import ConvRNNModel
+from .base.classifier import Classifier
+from .base.levels import pool_levels
+from .base.masked import run_masked
+from .base.sequences import Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
+
+
+class ConvRNNModel(Classifier):
+    """A convolutional RNN with an optional classifier, on batch-first sequences.
+
+    Args:
+        layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
+        in_chans: channels of the input.
+        hidden_channels: channels of the state, or a list of one a layer.
+        kernel_size: kernel of every convolution: an int, one an axis, or a list of one tuple a layer.
+        num_classes: outputs of the classifier; 0 for none.
+        global_pool: ``"avg"``, ``"max"`` or ``"last"`` pools over the steps and pixels that there are, never over
+            padding; ``""`` keeps every step and pixel. None, the default, is ``"avg"`` with a classifier and, as in
+            timm's image models, for lone frames; ``""`` for sequences without a classifier.
+        drop_rate: dropout before the classifier.
+        device, dtype: where and as what the parameters are made.
+        **layer_args: options of the layer: `num_layers`, `bidirectional`, `hidden_kernel_size`, `padding_mode`, …
+
+    Shapes:
+        input ``(N, T, C, *S)``, one frame each ``(N, C, *S)``, or a PackedSequence; `lengths` ``(N,)`` when the
+        sequences of a tensor are of unequal length. With F features (``num_features``):
+
+        ================  ===========================================  ======================
+        num_classes       unpooled                                     pooled
+        ================  ===========================================  ======================
+        0                 features ``(N, T, F, *S)``, packed if so     features ``(N, F)``
+        K                 logits ``(N, T, K, *S)``, packed if so       logits ``(N, K)``
+        ================  ===========================================  ======================
+
+        One frame gives the same without T.
+
+    Example:
+        >>> from convrnn_zoo.layers import Conv2dLSTM
+        >>> model = ConvRNNModel(Conv2dLSTM, in_chans=3, hidden_channels=16, num_classes=5, bidirectional=True)
+        >>> tuple(model(torch.randn(2, 7, 3, 8, 8), lengths=[7, 4]).shape)
+        (2, 5)
+    """
+
+    def __init__(
+        self,
+        layer: type[ConvRNNBase],
+        in_chans: int = 3,
+        hidden_channels: int | Sequence[int] = 64,
+        kernel_size: int | Sequence[int] | Sequence[Sequence[int]] = 3,
+        num_classes: int = 0,
+        global_pool: str | None = None,
+        drop_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
+        super().__init__()
+        self.rnn = layer(
+            in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args
+        )
+        self.in_chans, self.drop_rate, self.ndim = in_chans, check.probability("drop_rate", drop_rate), self.rnn.ndim
+        self.head_drop = nn.Dropout(drop_rate)
+        self.global_pool = check_pool(global_pool)
+        self.reset_classifier(num_classes)
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the output of the last layer."""
+        return self.rnn.widths[-1] * self.rnn.num_directions
+
+    head_hidden_size = num_features
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Channels and reduction of each layer's output."""
+        widths = [w * self.rnn.num_directions for w in self.rnn.widths]
+        return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters by depth, for layer-wise learning rates: the input's weights, then each layer."""
+        return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        """A linear layer."""
+        like = next(self.rnn.parameters())
+        return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drops the layers above the highest of `indices`, and the classifier with `prune_head`."""
+        take = chosen_layers(self.rnn.num_layers, indices)
+        features = self.num_features
+        self.rnn.keep_layers(max(take) + 1)
+        if prune_head:
+            self.reset_classifier(0, "")
+        elif self.num_classes and self.num_features != features:
+            self.reset_classifier(self.num_classes)
+        return take
+
+    def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
+        """Pools features and classifies them; with `pre_logits` the features alone, pooled."""
+        packed = isinstance(x, PackedSequence)
+        frame = not packed and x.dim() == self.rnn.ndim + 2
+        if kind := self.pool_of(frame):
+            [pooled] = pool_levels([x], kind, lengths, self.rnn.num_directions, self.ndim)
+            return self.classify_pooled(pooled, pre_logits)
+        if pre_logits:
+            return x
+        if packed:
+            return PackedSequence(self._classify(x.data, axis=1), *x[1:])
+        return self._classify(x, axis=1 if frame else 2)
+
+    def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of pooled features ``(N, num_features)``; with `pre_logits` these."""
+        return pooled if pre_logits else self.head(self.head_drop(pooled))
+
+    def _classify(self, x: Tensor, axis: int) -> Tensor:
+        return self.head(self.head_drop(x).movedim(axis, -1)).movedim(-1, axis) if self.num_classes else x
+
+    def _features(self, outputs: list[Any]) -> Any:
+        return outputs[-1]
+
+    def _forward_layers(
+        self, x: Tensor | PackedSequence, hx: Any, lengths: Lengths | None, depth: int | None = None
+    ) -> tuple[list[Any], Any]:
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths came with a PackedSequence, which has its own; pass one of the two")
+            return self.rnn.forward_layers(x, hx, depth)
+        if not isinstance(x, Tensor) or x.dim() not in (self.rnn.ndim + 2, self.rnn.ndim + 3):
+            space = self.rnn.space
+            raise ValueError(
+                f"{type(self).__name__} of {type(self.rnn).__name__} expected sequences (N, T, C, {space}), frames "
+                f"(N, C, {space}) or a PackedSequence, got {tuple(x.shape) if isinstance(x, Tensor) else type(x)}; "
+                "add the missing axes, first N, then T"
+            )
+        if x.dim() == self.rnn.ndim + 2:
+            if lengths is not None:
+                raise ValueError(f"lengths came with one frame each, {tuple(x.shape)}; pass sequences (N, T, C, …)")
+            outputs, state = self.rnn.forward_layers(x.unsqueeze(1), hx, depth)
+            return [y.squeeze(1) for y in outputs], state
+        if lengths is not None:
+            lengths = check_lengths(lengths, *x.shape[:2])
+        if lengths is None or x.shape[0] == 0:
+            return self.rnn.forward_layers(x, hx, depth)
+        if in_graph():
+            return run_masked(self.rnn, x, hx, lengths, depth)
+        outputs, state = self.rnn.forward_layers(pack(x, lengths), hx, depth)
+        return [unpack(y, x.shape[1])[0] for y in outputs], state
+
 
 _SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}
 _COUNTS = {1: "one layer", 2: "two layers", 3: "three layers"}

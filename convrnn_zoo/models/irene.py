@@ -8,8 +8,7 @@ from ..layers.onebias import Conv2dOneBiasGRU
 from ..pretrained.builder import register
 from ..pretrained.published import Published
 from .base.blocks import Shuffle, Unshuffle
-from .base.ensemble import EnsembleForecaster
-from .base.forecaster import FRAME_CFG
+from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
 class ConvGRUEnsemble(EnsembleForecaster):

@@ -1,21 +1,238 @@
-"""Named video models: encoders of timm's with convolutional RNNs behind them, and the builder of others."""
+"""Video models: an image model of timm's on every frame, and convolutional RNNs on its feature maps."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
+from ..layers import KINDS
+from ..layers import _checks as check
 from ..pretrained.builder import register
 from ..pretrained.factory import create_model
-from ._video import VideoModel
+from .base.blocks import made_on
+from .base.classifier import Classifier
+from .base.encoder import PRE_LOGITS, FrameEncoder
+from .base.levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
 from .base.model import ZooModel
+from .base.sequences import POOLS, Lengths, check_pool, chosen_layers, in_graph, pack, unpack
+
+
+class VideoModel(Classifier):
+    """An image model of timm's on every frame, a convolutional RNN on each chosen level of its maps, a classifier.
+
+    Frames of padding are never encoded. Several levels have a recurrent layer and a classifier each; their
+    probabilities are averaged, and the logits given are the logarithm of that average.
+
+    Args:
+        encoder: an image model of timm's that offers feature maps, such as ``"resnet18"``.
+        rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"`` or ``"convgru"``.
+        levels: which maps, by timm's ``out_indices``; as the last perhaps ``"pre_logits"``, the features in front of
+            the encoder's own classifier.
+        level_pool: edge of a max pooling behind each map.
+        hidden_channels: channels of the state, or a list of one a level.
+        kernel_size, num_layers, bidirectional: of every recurrent layer; on ``"pre_logits"`` the kernel is 1.
+        post_conv: channels of a 3×3 convolution behind the recurrent layers, followed by ReLU; 0 for none.
+        head_widths: widths of hidden layers, followed by ReLU, in front of the classifier.
+        in_chans, num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
+        encoder_pretrained: whether timm loads the encoder's weights; not saved with the model, whose own hold them.
+        freeze_encoder: whether the encoder stays as it is.
+        chunk_size: frames encoded at once, which bounds the memory of inference, and of training where the encoder is
+            frozen or ``set_grad_checkpointing`` is on. Only batch norms in training see which frames come together.
+        device, dtype, **layer_args: of the parameters, and options of the recurrent layer, such as `padding_mode`.
+
+    Shapes:
+        input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence, with `lengths` and with the
+        output of :class:`~convrnn_zoo.ConvRNNModel`; unpooled features of several levels are a list.
+
+    Example:
+        >>> model = VideoModel("resnet18", "convgru", hidden_channels=16, num_classes=5).eval()
+        >>> tuple(model(torch.rand(2, 6, 3, 64, 64), lengths=[6, 4]).shape)
+        (2, 5)
+    """
+
+    ndim = 2
+
+    def __init__(
+        self,
+        encoder: str,
+        rnn: str = "convlstm",
+        levels: Sequence[int | str] = (-1,),
+        level_pool: int = 1,
+        hidden_channels: int | Sequence[int] = 256,
+        kernel_size: int = 3,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        post_conv: int = 0,
+        head_widths: Sequence[int] = (),
+        in_chans: int = 3,
+        num_classes: int = 0,
+        global_pool: str | None = None,
+        drop_rate: float = 0.0,
+        encoder_pretrained: bool = False,
+        freeze_encoder: bool = False,
+        chunk_size: int = 32,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
+        super().__init__()
+        if rnn not in KINDS:
+            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}")
+        widths = check.widths("hidden_channels", hidden_channels, len(levels))
+        self.in_chans = check.positive_int("in_chans", in_chans)
+        KINDS[rnn][2](1, 1, 1, num_layers, device="meta", **layer_args)  # rejects unknown options before the encoder
+        with made_on(device):
+            self.encoder = FrameEncoder(
+                encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
+            )
+        place: Any = {"device": device, "dtype": dtype}
+        self.rnns = nn.ModuleList(
+            KINDS[rnn][2](
+                below, width, 1 if level == PRE_LOGITS else kernel_size, num_layers, batch_first=True,
+                bidirectional=bidirectional, **place, **layer_args,
+            )
+            for below, width, level in zip(self.encoder.widths, widths, levels, strict=True)
+        )  # fmt: skip
+        outs = [w * (2 if bidirectional else 1) for w in widths]
+        post_conv = post_conv and check.positive_int("post_conv", post_conv)
+        self.posts = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(out, post_conv, 3, padding=1, **place), nn.ReLU()) if post_conv else nn.Identity()
+            for out in outs
+        )
+        self.widths = [post_conv or out for out in outs]
+        hidden = [check.positive_int(f"head_widths[{i}]", w) for i, w in enumerate(head_widths)]
+        self.necks = nn.ModuleList(hidden_layers([out, *hidden], **place) for out in self.widths)
+        self.hidden = hidden[-1:] * len(levels) or self.widths
+        self.directions = 2 if bidirectional and not post_conv else 1
+        self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
+        self.head_drop = nn.Dropout(drop_rate)
+        self.encoder.to(dtype=dtype)
+        self.reset_classifier(num_classes)
+
+    unsaved_args = frozenset({"encoder_pretrained"})
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the pooled features: of all levels, beside each other."""
+        return sum(self.widths)
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Channels that the classifiers read: `num_features`, or those of the last of `head_widths`."""
+        return sum(self.hidden)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Channels and reduction of each level's output."""
+        pairs = zip(self.widths, self.encoder.reductions, strict=False)
+        return [{"num_chs": w, "reduction": r, "module": f"rnns.{i}", "index": i} for i, (w, r) in enumerate(pairs)]
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Parameters by depth, for layer-wise learning rates: the encoder's own groups, then what is behind."""
+        return self.encoder.group_matcher([("rnns", "posts"), ("necks",)], coarse)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that should not decay, beyond the biases."""
+        prefix, trunk = self.encoder.trunk()
+        return {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Switches gradient checkpointing: training then recomputes chunks of frames and segments of time."""
+        for module in (self.encoder, *self.rnns):
+            module.grad_checkpointing = enable
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        """A linear layer, or a list of one a level where there are several."""
+        like = next(self.rnns.parameters())
+        heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
+        return heads[0] if len(heads) == 1 else nn.ModuleList(heads)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drops the levels above the highest of `indices`, and with `prune_head` the classifier and its hidden layers.
+
+        What of the encoder only those levels read goes as well, where timm can cut it.
+        """
+        count = max(take := chosen_layers(len(self.rnns), indices)) + 1
+        for name in ("rnns", "posts", "necks", "widths", "hidden"):
+            setattr(self, name, getattr(self, name)[:count])
+        self.encoder.keep_levels(count)
+        if prune_head:
+            self.necks = nn.ModuleList(nn.Sequential() for _ in self.necks)
+            self.hidden = self.widths
+            self.reset_classifier(0, "")
+        elif isinstance(self.head, nn.ModuleList):
+            heads = self.head[:count]
+            self.head = heads if count > 1 else heads[0]
+        return take
+
+    def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
+        """Pools features and classifies them; with `pre_logits` what the classifiers read, levels beside each other.
+
+        Raises:
+            ValueError: logits of every pixel are asked for, of several levels, which have no common map.
+        """
+        levels = x if isinstance(x, list) else [x]
+        packed = isinstance(levels[0], PackedSequence)
+        frame = not packed and levels[0].dim() == 4
+        if kind := self.pool_of(frame):
+            return self.classify_pooled(torch.cat(pool_levels(levels, kind, lengths, self.directions), 1), pre_logits)
+        if self.hidden == self.widths and (pre_logits or not self.num_classes):
+            return x
+        if len(levels) > 1:
+            able = ", ".join(map(repr, POOLS))
+            raise ValueError(f"{len(levels)} levels have no logits of every pixel; choose a global_pool of {able}")
+        data = levels[0].data if packed else levels[0]
+        hidden = self.necks[0](data.movedim(-3, -1))
+        out = (hidden if pre_logits or not self.num_classes else self._classify([hidden])).movedim(-1, -3)
+        return PackedSequence(out, *levels[0][1:]) if packed else out
+
+    def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of pooled features ``(N, num_features)``; with `pre_logits` what the classifiers read."""
+        levels = [neck(y) for neck, y in zip(self.necks, pooled.split(self.widths, 1), strict=True)]
+        return torch.cat(levels, dim=1) if pre_logits or not self.num_classes else self._classify(levels)
+
+    def _classify(self, features: list[Tensor]) -> Tensor:
+        heads = self.head if isinstance(self.head, nn.ModuleList) else [self.head]
+        logits = [head(self.head_drop(y)) for head, y in zip(heads, features, strict=True)]
+        return logits[0] if len(logits) == 1 else mean_probability(logits)
+
+    def _features(self, outputs: list[Any]) -> Any:
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _forward_layers(
+        self, x: Any, hx: Any, lengths: Lengths | None, depth: int | None = None
+    ) -> tuple[list[Any], Any]:
+        outputs, states = self._forward_levels(x, hx, lengths)
+        return outputs, self._features(states)
+
+    def _forward_levels(self, x: Any, hx: Any, lengths: Lengths | None) -> tuple[list[Any], list[Any]]:
+        owner, like = type(self).__name__, next(self.parameters())
+        packed = isinstance(x, PackedSequence)
+        lengths = check_clips(owner, x, lengths, self.in_chans, like)
+        if packed or x.dim() == 4:
+            maps = self.encoder(x.data if packed else x)
+            maps = [PackedSequence(m, *x[1:]) if packed else m.unsqueeze(1) for m in maps]
+            outputs, states = run_levels(self.rnns, self.posts, maps, hx)
+            return (outputs if packed else [y.squeeze(1) for y in outputs]), states
+        if lengths is not None and not in_graph():
+            outputs, states = self._forward_levels(pack(x, lengths), hx, None)
+            return [unpack(y, x.shape[1])[0] for y in outputs], states
+        maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
+        return run_levels(self.rnns, self.posts, maps, hx, lengths)
+
 
 GENERIC = "video_convrnn"
 
 _DOC = """{title}
 
 Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
-:class:`~convrnn_zoo.models._video.VideoModel` for the forms of the output and for all options.{reference}
+:class:`~convrnn_zoo.models.video.VideoModel` for the forms of the output and for all options.{reference}
 
 Args:
     pretrained: load the weights of the name's tag, or its default.
@@ -139,7 +356,7 @@ def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:
     Args:
         encoder: an image model of timm's that offers feature maps; ``timm.list_models()`` lists them.
         rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"`` or ``"convgru"``.
-        **kwargs: see :class:`~convrnn_zoo.models._video.VideoModel`, and those of
+        **kwargs: see :class:`~convrnn_zoo.models.video.VideoModel`, and those of
             :func:`~convrnn_zoo.create_model`.
 
     Raises:

@@ -19,12 +19,12 @@ from ..layers import ConvRNNCellBase
 from ..layers._checks import choice
 from ..layers._position import MapNormed
 from ..models import EnsembleForecaster, Forecaster, ZooModel
-from ..models.base.series import ImageSeriesModel
 from ..models.convgru_advection import ConvGRUAdvection
 from ..models.e3d_lstm import E3DLSTM
 from ..models.mau import MAU
 from ..models.mim import MIM
 from ..models.phydnet import PhyDNet
+from ..models.utae import ImageSeriesModel
 from . import _forecasters, _images, _recurrent
 from ._check import check, traced_sizes
 from ._errors import ExportError

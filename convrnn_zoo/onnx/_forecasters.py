@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..models import AutoregressiveForecaster, ConvRNNForecaster, Forecaster
 from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import constant_input
-from ..models.base.pyramid import PyramidForecaster
+from ..models.pyramid_forecaster import PyramidForecaster
 from ._errors import ExportError
 from ._layers import Called, Stack, loops_in_graph
 from ._plan import BATCH, TIME, Axis, Part, Plan, Port, Runs, Sizes, Trial, space, state_ports, states_out

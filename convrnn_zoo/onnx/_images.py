@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..models.base.series import ImageSeriesModel
 from ..models.bcdunet import BCDUNet
+from ..models.utae import ImageSeriesModel
 from ._errors import ExportError
 from ._layers import Called
 from ._plan import BATCH, TIME, Part, Plan, Port, space

@@ -14,7 +14,7 @@ from ..data.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
 from ..data.rain_events import EVENTS, TEST_DAYS, load_event
 from ..data.readers.radar import COARSEN, STEP, read_events
 from ..models import Weights
-from ..models._exceedance import THRESHOLDS
+from ..models.convgru_advection import THRESHOLDS
 from ..pretrained.state_dict import write_safetensors
 from .fit import fingerprint
 from .nowcast_scores import SPLIT, metrics_of, score_nowcast

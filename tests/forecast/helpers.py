@@ -5,7 +5,7 @@ from typing import Any
 
 import convrnn_zoo
 from convrnn_zoo import AutoregressiveForecaster, Forecaster
-from convrnn_zoo.models.base.pyramid import PyramidForecaster
+from convrnn_zoo.models.pyramid_forecaster import PyramidForecaster
 from convrnn_zoo.pretrained.registry import entry_points
 from tests.registry import on_meta
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models._carried import carry, extrapolated
-from convrnn_zoo.models._exceedance import DECIDED, THRESHOLDS, between, decide, mean_rate
+from convrnn_zoo.models.convgru_advection import DECIDED, THRESHOLDS, between, carry, decide, extrapolated, mean_rate
 from tests.forecast.test_motion import moving
 
 

@@ -5,7 +5,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.models.base.ensemble import EnsembleForecaster
+from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 from convrnn_zoo.pretrained.published import PUBLISHED, unread_parameters
 from convrnn_zoo.pretrained.registry import entry_points
 

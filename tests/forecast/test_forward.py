@@ -11,7 +11,7 @@ from torch import nn
 
 import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase
-from convrnn_zoo.models.base.ensemble import EnsembleForecaster
+from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 
 from .helpers import FULL, NAMES, SMALL, tiny
 

@@ -11,7 +11,7 @@ import torch
 
 from convrnn_zoo.data.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
 from convrnn_zoo.data.rain_events import EVENTS, TEST_DAYS, load_event, time_of_mch
-from convrnn_zoo.models._exceedance import THRESHOLDS
+from convrnn_zoo.models.convgru_advection import THRESHOLDS
 from convrnn_zoo.train.nowcast import PLACES, Crops, cross_entropy, load_archives, train_on
 from convrnn_zoo.train.recipe import RECIPES, NowcastRecipe, Recipe
 from tests.made_data import write_fmi

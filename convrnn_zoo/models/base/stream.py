@@ -1,9 +1,9 @@
-"""Models that run as their frames arrive: :class:`Stream`."""
+"""Models that run as their frames arrive."""
 
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,43 @@ from ...pretrained.errors import WeightsError
 from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
 from .classifier import Classifier
 from .dense import DenseModel
-from .nested import State, mapped, named, nested
 from .running import RUNNING_POOLS
 from .sequences import Lengths
+
+State = Any
+"""A tensor, or a tuple of states; every tensor is a map ``(…, N, C, *S)``."""
+
+
+def mapped(function: Callable[..., Tensor], *states: State) -> State:
+    """The same nesting with `function` of every tensor, or of those that stand in one place of several states."""
+    if isinstance(states[0], Tensor):
+        return function(*states)
+    return tuple(mapped(function, *parts) for parts in zip(*states, strict=True))
+
+
+def named(state: State, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors by where they stand: ``.0.1`` is the second of the first; the empty name is a tensor alone."""
+    if isinstance(state, Tensor):
+        yield name, state
+    else:
+        for i, part in enumerate(state):
+            yield from named(part, f"{name}.{i}")
+
+
+def nested(named: dict[str, Tensor]) -> State:
+    """The way back from :func:`named`.
+
+    Example:
+        >>> nested({".0": 1, ".1.0": 2, ".1.1": 3})
+        (1, (2, 3))
+    """
+    if "" in named:
+        return named[""]
+    parts: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in named.items():
+        first, dot, rest = name[1:].partition(".")
+        parts.setdefault(int(first), {})[dot + rest] = tensor
+    return tuple(nested(parts[i]) for i in sorted(parts))
 
 
 class Stream:

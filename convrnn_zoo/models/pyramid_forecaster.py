@@ -1,0 +1,264 @@
+"""Encoder–forecasters that lower the resolution layer by layer and raise it again: ``…_ef`` and ``…_hko7``."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import ConvRNNCellBase
+from ..layers import _checks as check
+from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
+from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
+from ..pretrained.builder import register
+from .base.blocks import Unroll, constant_input, framewise, stage
+from .base.forecaster import FRAME_CFG, Forecaster
+from .base.levels import split_state
+
+
+class PyramidForecaster(Forecaster):
+    """An encoder that goes down in resolution layer by layer, and a forecaster that goes up again.
+
+    Each layer of the forecaster starts from the state of the encoder's at its resolution. The lowest comes first and
+    has no input: where things move as a whole guides where details go (Shi et al. 2017, section 3.1).
+
+    Args:
+        in_chans, horizon, reduction, num_classes: see :class:`~convrnn_zoo.models.base.forecaster.Forecaster`.
+        downs: modules of single frames, one in front of each layer of the encoder.
+        encoder: layers, called as ``output, state = layer(input, None)`` on ``(T, N, C, H, W)``.
+        forecaster: as many, the lowest first, called as ``layer(input, state)``; the first is fed ones, of one channel.
+        ups: modules of single frames, one behind each layer of the forecaster.
+        num_features: channels that the last convolution reads.
+
+    The architectures make it by functions that take also `hidden_channels`, three widths, from the highest resolution
+    down, or one for all, `stem_channels`, the width of the first and the last convolutions, and `device` and `dtype`.
+    """
+
+    def __init__(
+        self,
+        in_chans: int,
+        horizon: int,
+        reduction: int,
+        downs: Sequence[nn.Module],
+        encoder: Sequence[nn.Module],
+        forecaster: Sequence[nn.Module],
+        ups: Sequence[nn.Module],
+        num_features: int,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__(in_chans, horizon, reduction, num_classes)
+        self.downs, self.encoder = nn.ModuleList(downs), nn.ModuleList(encoder)
+        self.forecaster, self.ups = nn.ModuleList(forecaster), nn.ModuleList(ups)
+        self.num_features = num_features
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters by depth, for layer-wise learning rates: the stages of the encoder, then of the forecaster."""
+        return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}
+
+    def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
+        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
+        return self.decode(self.encode(x), horizon)
+
+    def encode(self, x: Tensor, state: Any = None) -> tuple[Any, ...]:
+        """The state of each layer of the encoder after the frames ``(N, T, C, H, W)``, from that before them."""
+        y = self.check_frames("x", x).transpose(0, 1)
+        states = []
+        for down, layer, before in zip(self.downs, self.encoder, split_state(state, len(self.downs)), strict=True):
+            y, after = layer(framewise(down, y), before)
+            states.append(after)
+        return tuple(states)
+
+    def decode(self, state: Any, horizon: int | None = None) -> Tensor:
+        """The forecast ``(N, horizon, C, H, W)`` from an encoder's states."""
+        state = split_state(() if state is None else state, len(self.ups))
+        h = state[-1] if isinstance(state[-1], Tensor) else state[-1][0]
+        y = constant_input(h.flatten(0, -4), self.check_horizon(horizon))
+        for layer, up, before in zip(self.forecaster, self.ups, reversed(state), strict=True):
+            y = framewise(up, layer(y, before)[0])
+        return y.transpose(0, 1)
+
+
+def encoder_forecaster(
+    cell: type[ConvRNNCellBase],
+    in_chans: int = 1,
+    hidden_channels: int | Sequence[int] = (64, 96, 96),
+    kernel_size: int = 5,
+    stem_channels: int = 16,
+    horizon: int = 10,
+    num_classes: int = 0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> PyramidForecaster:
+    """Three resolutions, each half the one above, of cells whose gates are normed.
+
+    Args:
+        cell: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTMCell` or the GRU's.
+        hidden_channels: multiples of 32, or at most 32.
+        kernel_size: kernel of the recurrent layers.
+        …: as for :class:`~convrnn_zoo.models.pyramid_forecaster.PyramidForecaster`.
+
+    Example:
+        >>> model = encoder_forecaster(Conv2dGroupNormGRUCell, hidden_channels=(4, 6, 6))
+        >>> tuple(model(torch.rand(1, 2, 1, 12, 16), horizon=3).shape)
+        (1, 3, 1, 12, 16)
+    """
+    made: dict[str, Any] = {"device": device, "dtype": dtype}
+    high, middle, low = check.widths("hidden_channels", hidden_channels, num_layers=3)
+    check.positive_int("stem_channels", stem_channels)
+    top = Unroll(cell(1, low, 1, bias=False, hidden_kernel_size=kernel_size, **made))
+    return PyramidForecaster(
+        in_chans,
+        horizon,
+        4,
+        downs=[
+            stage(nn.Conv2d, in_chans, stem_channels, 3, 1, 1, **made),
+            stage(nn.Conv2d, high, high, 3, 2, 1, **made),
+            stage(nn.Conv2d, middle, middle, 3, 2, 1, **made),
+        ],
+        encoder=[
+            Unroll(cell(below, width, kernel_size, **made))
+            for below, width in zip((stem_channels, high, middle), (high, middle, low), strict=True)
+        ],
+        forecaster=[
+            top,
+            Unroll(cell(low, middle, kernel_size, **made)),
+            Unroll(cell(middle, high, kernel_size, **made)),
+        ],
+        ups=[
+            stage(nn.ConvTranspose2d, low, low, 4, 2, 1, **made),
+            stage(nn.ConvTranspose2d, middle, middle, 4, 2, 1, **made),
+            nn.Sequential(
+                *stage(nn.Conv2d, high, stem_channels, 3, 1, 1, **made),
+                *stage(nn.Conv2d, stem_channels, in_chans, 1, 1, 0, **made),
+            ),
+        ],
+        num_features=stem_channels,
+        num_classes=num_classes,
+    )
+
+
+_DOC = """The downsampling encoder–forecaster of {kind} layers with group norms: {count} parameters.
+
+Three resolutions, 64, 96 and 96 wide, kernel 5, an encoder down and a forecaster up again. Frames
+``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4. After the widely used code for
+Moving MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch, but for what its first decoder, which has no input, never
+uses; the order of the forecaster is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
+
+Args:
+    pretrained: load the weights of the name's tag, or its default.
+    in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=(2, 3, 4))
+    >>> tuple(model(torch.rand(1, 2, 1, 8, 8), horizon=2).shape)
+    (1, 2, 1, 8, 8)
+"""
+
+for _name, _cell, _kind, _count in (
+    ("convlstm_ef", Conv2dGroupNormLSTMCell, "ConvLSTM", "8,110,625"),
+    ("convgru_ef", Conv2dGroupNormGRUCell, "ConvGRU", "6,189,089"),
+):
+    register(
+        __name__,
+        _name,
+        partial(encoder_forecaster, _cell),
+        cfg=FRAME_CFG,
+        doc=_DOC.format(name=_name, kind=_kind, count=_count),
+    )
+
+
+def convgru_layers(below: Sequence[int], widths: Sequence[int], **made: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The benchmark's ConvGRU, state-to-state kernels 5, 5, 3 down and the same at each resolution up."""
+    hidden = (5, 5, 3)
+    down = [
+        Conv2dLeakyGRU(i, w, 3, hidden_kernel_size=k, **made) for i, w, k in zip(below, widths, hidden, strict=True)
+    ]
+    top = Conv2dLeakyGRU(1, widths[2], 1, bias=False, hidden_kernel_size=hidden[2], **made)
+    up = [Conv2dLeakyGRU(widths[i], widths[i], 3, hidden_kernel_size=hidden[i], **made) for i in (1, 0)]
+    return list(down), [top, *up]
+
+
+def trajgru_layers(below: Sequence[int], widths: Sequence[int], **made: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The benchmark's TrajGRU, 13, 13 and 9 links in the order in which the layers are run, down and up."""
+    links = (13, 13, 9)
+    down = [Unroll(TrajGRUCell(i, w, 3, n, **made)) for i, w, n in zip(below, widths, links, strict=True)]
+    top = Unroll(TrajGRUStateCell(widths[2], links[0], **made))
+    up = [Unroll(TrajGRUCell(widths[i], widths[i], 3, n, **made)) for i, n in zip((1, 0), links[1:], strict=True)]
+    return list(down), [top, *up]
+
+
+def hko7(
+    layers: Any,
+    in_chans: int = 1,
+    hidden_channels: int | Sequence[int] = (64, 192, 192),
+    stem_channels: int = 8,
+    horizon: int = 20,
+    num_classes: int = 0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> PyramidForecaster:
+    """The encoder–forecaster of the HKO-7 benchmark, of the layers that ``layers(below, widths, …)`` makes.
+
+    Args:
+        layers: :func:`convgru_layers` or :func:`trajgru_layers`.
+        …: as for :class:`~convrnn_zoo.models.pyramid_forecaster.PyramidForecaster`.
+
+    Example:
+        >>> model = hko7(trajgru_layers, hidden_channels=(4, 6, 6))
+        >>> tuple(model(torch.rand(1, 2, 1, 30, 60), horizon=3).shape)
+        (1, 3, 1, 30, 60)
+    """
+    made: dict[str, Any] = {"device": device, "dtype": dtype}
+    high, middle, low = check.widths("hidden_channels", hidden_channels, num_layers=3)
+    check.positive_int("stem_channels", stem_channels)
+    encoder, forecaster = layers((stem_channels, middle, low), (high, middle, low), **made)
+    downs = [
+        stage(nn.Conv2d, in_chans, stem_channels, 7, 5, 1, **made),
+        stage(nn.Conv2d, high, middle, 5, 3, 1, **made),
+        stage(nn.Conv2d, middle, low, 3, 2, 1, **made),
+    ]
+    ups = [
+        stage(nn.ConvTranspose2d, low, middle, 4, 2, 1, **made),
+        stage(nn.ConvTranspose2d, middle, high, 5, 3, 1, **made),
+        nn.Sequential(
+            *stage(nn.ConvTranspose2d, high, stem_channels, 7, 5, 1, **made),
+            *stage(nn.Conv2d, stem_channels, stem_channels, 3, 1, 1, **made),
+            nn.Conv2d(stem_channels, in_chans, 1, **made),
+        ),
+    ]
+    return PyramidForecaster(in_chans, horizon, 30, downs, encoder, forecaster, ups, stem_channels, num_classes)
+
+
+_DOC = """The encoder–forecaster of the HKO-7 radar benchmark with {kind}: {count} parameters.
+
+Three resolutions, a fifth, a fifteenth and a thirtieth of the frame's, 64, 192 and 192 wide. Frames
+``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 30; the benchmark's are 480, 5 frames
+to 20, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.{figure}
+
+Args:
+    pretrained: load the weights of the name's tag, or its default.
+    in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20).
+
+Example:
+    >>> import convrnn_zoo
+    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=(2, 3, 4))
+    >>> tuple(model(torch.rand(1, 2, 1, 30, 30), horizon=2).shape)
+    (1, 2, 1, 30, 30)
+"""
+
+for _name, _kind, _layers, _count, _figure in (
+    ("convgru_hko7", "ConvGRU", convgru_layers, "12,812,585", ""),
+    (
+        "trajgru_hko7", "TrajGRU", trajgru_layers, "11,604,373",
+        "\nA public reproduction reports CSI at 0.5, 2, 5, 10, 30 mm/h of .5496, .4772, .3774, .2863, .1794.",
+    ),
+):  # fmt: skip
+    register(
+        __name__,
+        _name,
+        partial(hko7, _layers),
+        cfg={**FRAME_CFG, "input_size": (1, 480, 480)},
+        doc=_DOC.format(name=_name, kind=_kind, count=_count, figure=_figure),
+    )
