@@ -9,8 +9,8 @@ from pathlib import Path
 LARGE, MAX_RATIO = 2**30, 1000
 """A file may claim more than a gibibyte only if it stores at least a thousandth of it."""
 MAX_UNPACKED = 2**28
-RUN_FILES = ("last.ckpt", "model.safetensors")
-"""Files by which the output directory of a training run is recognised."""
+RUN_FILES = ("*.ckpt", "model.safetensors")
+"""Patterns of files by which the output directory of a training run is recognised."""
 
 
 class FileError(ValueError):
@@ -34,9 +34,11 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (FileError, FileNotFoundError, PermissionError, ImportError):
+    except (FileError, ImportError):
         raise
     except Exception as e:  # h5py, zarr, Pillow and PyAV raise exceptions of any type for damaged files
+        if isinstance(e, FileNotFoundError | PermissionError) and type(e).__module__ == "builtins":
+            raise  # PyAV has subclasses of these for damaged content
         reason = " ".join(str(e).split())[:200] or type(e).__name__
         raise FileError(f"{path} is not a valid {kind} ({reason}); replace or remove the file") from e
 
@@ -72,7 +74,7 @@ def list_dir(folder: Path) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Returns whether a path is the output directory of a training run."""
-    return path.is_dir() and any((path / name).is_file() for name in RUN_FILES)
+    return path.is_dir() and any(any(path.glob(pattern)) for pattern in RUN_FILES)
 
 
 def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:

@@ -388,9 +388,10 @@ def test_hidden_files_and_folders_are_no_data(tmp_path):
     assert (part.label_names, len(part.labels)) == (("a", "b"), 4)
 
 
-def test_the_directory_of_a_run_is_no_class(tmp_path):
+@pytest.mark.parametrize("file", ["model.safetensors", "seed0.ckpt"])
+def test_the_directory_of_a_run_is_no_class(file, tmp_path):
     write_folders(tmp_path, ["a", "b", "run"])
-    (tmp_path / "run" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "run" / file).write_bytes(b"")
     assert make().load(tmp_path, "train").label_names == ("a", "b")
 
 
