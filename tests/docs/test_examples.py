@@ -91,7 +91,9 @@ def parse(words: list[str]) -> click.Context:
 def test_examples_run(page: Path, directory: Path) -> None:
     names: dict[str, Any] = {}
     if page in CARDS:  # a card's snippet is given data in the shape that its record names
-        shape = [8 if isinstance(size, str) else size for size in convrnn_zoo.WEIGHTS[page.stem].input_shape]
+        weights = convrnn_zoo.WEIGHTS[page.stem]
+        frames = weights.preprocessing.inputs if weights.preprocessing else 8
+        shape = [frames if size == "T" else 8 if isinstance(size, str) else size for size in weights.input_shape]
         names = {"torch": torch, "x": torch.rand(2, *shape)}
     for block in blocks(page):
         if page == ROOT / "README.md":
@@ -139,7 +141,7 @@ def test_the_road_from_an_old_checkpoint_to_the_hub(directory: Path) -> None:
     convert, push = (shlex.split(line, comments=True)[1:] for line in commands)
     assert CliRunner().invoke(cli, convert).exit_code == 0
     pushed = parse(push).params
-    assert Path(pushed["source"], "config.json").is_file()
+    assert Path(pushed["weights"], "config.json").is_file()
     assert pushed["card"].is_file()
 
 

@@ -18,7 +18,7 @@ MAX_SAMPLES = 2**28
 """Largest number of samples after resampling, which a damaged sample rate may multiply."""
 
 
-def read_sound(path: Path, rate: int | None = None) -> tuple[Tensor, int]:
+def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
     """Reads the samples ``(samples,)`` of an audio file, between -1 and 1, and the sample rate.
 
     Several channels are averaged. All formats of soundfile are read: wav, flac, ogg, mp3 and others.
@@ -66,8 +66,9 @@ def sample_rate(path: Path) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: str | Path) -> Iterator[Any]:
     """Opens an audio file with soundfile."""
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     with reading(path, "audio file"), need("soundfile", "sound").SoundFile(str(path)) as file:
