@@ -25,7 +25,7 @@ from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.classify import accuracy
 from convrnn_zoo.train.recipe import Recipe
-from convrnn_zoo.train.scores import Occurrences, mean
+from convrnn_zoo.train.scores import Occurrences, mean_of
 
 MEASURED = Path(__file__).with_name("precision.json")
 SEQUENCES = 50
@@ -123,7 +123,7 @@ def scores(model: Forecaster, frames: Tensor, inputs: int, thresholds: tuple[flo
     for threshold in thresholds:
         counted = Occurrences(threshold, truth.shape[1])
         counted.add(forecast, truth)
-        row[f"CSI {threshold:g}"] = round(mean(counted.scores()["CSI"]), 4)
+        row[f"CSI {threshold:g}"] = round(mean_of(counted.scores()["CSI"]).value, 4)
     return row
 
 

@@ -13,7 +13,7 @@ from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
 from ..train.classify import evaluate_classifier
 from ..train.forecast import split_of
-from ..train.scores import Scores, better, curves, evaluate, mean, to_json
+from ..train.scores import Scores, better, curves, evaluate, mean_of, to_json
 from ._options import WEIGHTS_EPILOG, device_option, json_option
 from ._text import columns
 
@@ -116,9 +116,15 @@ def resolve_recipe(model: ZooModel, name: str, recipe: str | None) -> Recipe:
 
 
 def table_of(scores: Scores) -> str:
-    """Each metric of each method, and where the forecast is better."""
+    """Returns a table of each metric of each method, and one of where the forecast is better.
+
+    A mean over some of the lead times only says so. A baseline is averaged over those of the forecast.
+    """
     others = [name for name in scores if name != "forecast"]
-    rows = [(metric, *(f"{mean(by[metric]):.4g}" for by in scores.values())) for metric in scores["forecast"]]
+    rows = [
+        (metric, *(str(mean_of(by[metric], ours if mean_of(ours).count else None)) for by in scores.values()))
+        for metric, ours in scores["forecast"].items()
+    ]
     compared = [(metric, *(better(scores, metric, b) for b in others)) for metric in scores["forecast"]]
     return "\n\n".join(
         [

@@ -46,7 +46,9 @@ def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, q
             given = {"--data": data, "-o": out, "--weights-dir": into}
             options = [str(x) for name, value in given.items() if value is not None for x in (name, value)]
             command = shlex.join(["convrnn-zoo", "train", recipe, *options, *(["--quiet"] if quiet else [])])
-            click.echo(f"\ninterrupted; go on from the last checkpoint with:\n{command}", err=True)
+            saved = any(out.glob("*.ckpt")) if out.is_dir() else False
+            words = "go on from the last checkpoint" if saved else "nothing was saved yet; start again"
+            click.echo(f"\ninterrupted; {words} with:\n{command}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # after a signal in code that was text, sys.exit would end CPython by the signal instead

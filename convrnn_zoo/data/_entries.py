@@ -78,6 +78,8 @@ def faults_of(name: str, value: Any, kind: Any, bounds: Mapping[str, Any]) -> st
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
+        if isinstance(number, int) and abs(number) >= 2**63:
+            return f"{name} must be a number of at most 64 bits, got one of {number.bit_length()}"
         if math.isinf(number) or (math.isnan(number) and any(bounds.get(key) is not None for key in _BOUNDS)):
             return f"{name} must be finite, got {number}"
         for key, (words, holds) in _BOUNDS.items():
@@ -135,6 +137,7 @@ def source_of(table: Mapping[str, Any], own: Mapping[str, type[Table]], sets: Ma
     """
     entries = dict(table)
     kind = entries.pop("kind", None)
+    kind = kind if isinstance(kind, str) else repr(kind)
     if kind in own:
         return read(own[kind], entries, "data.")
     if kind not in sets:

@@ -1,10 +1,13 @@
 """Sequences of frames as a map-style Dataset: cut from longer ones, drawn at random, or the same at every call."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from .._extras import need
 
 
 class Clip(NamedTuple):
@@ -62,8 +65,29 @@ class Clips(Dataset[Clip]):
         return torch.linspace(0, len(self) - 1, min(n, len(self))).long()
 
 
+def float_tensor(values: Any) -> Tensor:
+    """Returns a tensor or array of real numbers as float32; masked values become NaN.
+
+    Raises:
+        ValueError, TypeError: the values are bytes, complex or no numbers.
+    """
+    if not isinstance(values, Tensor):
+        numpy = need("numpy", "train")
+        array = numpy.asanyarray(values)
+        if array.dtype.kind in "biuf" and array.dtype != "uint8":
+            array = numpy.ma.filled(array.astype("float32"), math.nan)  # as torch takes it: contiguous, native bytes
+        values = torch.from_numpy(numpy.ascontiguousarray(array))
+    if values.dtype == torch.uint8:
+        raise ValueError("bytes: divide brightness by 255, or convert other values to float")
+    if values.is_complex():
+        raise ValueError("complex numbers")
+    return values.float()
+
+
 class Given(Clips):
-    """The sequences of a map-style Dataset of a user: items are a :class:`Clip`, or frames ``(T, C, H, W)`` alone.
+    """The sequences of a user's map-style Dataset, list or array: each a :class:`Clip`, or frames ``(T, C, H, W)``.
+
+    Frames are tensors or NumPy arrays of real numbers, which become float32, all of one size.
 
     Example:
         >>> clips = Given([torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)])
@@ -71,9 +95,20 @@ class Given(Clips):
         ((3, 6, 1, 8, 8), 0.0)
     """
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset, self.length = dataset, 0
-        self.length = len(self[0].frames)
+    def __init__(self, dataset: Any, name: str = "data") -> None:
+        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+            raise ValueError(
+                f"{name} must be a map-style Dataset, a list or an array of sequences, got {type(dataset).__name__}; "
+                "list(...) makes a list of an iterable"
+            )
+        if not len(dataset):
+            raise ValueError(f"{name} is empty; pass at least one sequence of frames (T, C, H, W)")
+        self.dataset, self.name, self.shape = dataset, name, torch.Size()
+        self.shape = self[0].frames.shape
+        self.length = self.shape[0]
+        if isinstance(dataset, list | tuple) or hasattr(dataset, "shape"):  # in memory: all are checked now
+            for i in range(len(self)):
+                self[i]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -81,11 +116,22 @@ class Given(Clips):
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
-        item = self.dataset[index]
-        clip = item if isinstance(item, Clip) else Clip(item, 0.0, torch.isfinite(item))
-        if clip.frames.dim() != 4 or self.length not in (0, len(clip.frames)):
+        item, which = self.dataset[index], f"{self.name}[{index}]"
+        frames, time, mask = item if isinstance(item, Clip) else (item, 0.0, None)
+        try:
+            frames = float_tensor(frames)
+            mask = torch.isfinite(frames) if mask is None else torch.as_tensor(mask).bool()
+        except (TypeError, ValueError, RuntimeError) as e:
+            got = f"{type(item).__name__} ({e})"
+            raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {got}") from e
+        if frames.dim() != 4 or 0 in frames.shape or mask.shape != frames.shape:
             raise ValueError(
-                f"sequence {index}: expected frames (T, C, H, W){f', T = {self.length}' if self.length else ''}, got "
-                f"{tuple(clip.frames.shape)}"
+                f"{which} must be frames (T, C, H, W) of real numbers, with a mask of the same shape if there is one; "
+                f"got {tuple(frames.shape)} and {tuple(mask.shape)}"
             )
-        return clip._replace(frames=clip.frames.masked_fill(~clip.mask, torch.nan))
+        if self.shape not in (torch.Size(), frames.shape):
+            raise ValueError(
+                f"{which} has shape {tuple(frames.shape)}, and {self.name}[0] has {tuple(self.shape)}; cut or pad "
+                "sequences to one shape"
+            )
+        return Clip(frames.masked_fill(~mask, torch.nan), time, mask)

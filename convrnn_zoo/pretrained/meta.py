@@ -1,6 +1,5 @@
 """Building on the meta device, which costs no memory, within a limit, from untrusted arguments."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -125,7 +124,7 @@ def _check_value(what: str, value: object, depth: int) -> None:
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int | float):
-        if not math.isfinite(value) or abs(value) > _LARGEST_INT:
-            raise WeightsError(f"{what} is {value}, beyond ±{_LARGEST_INT}; no model of this zoo is that large")
+        if not abs(value) <= _LARGEST_INT:  # NaN fails this too
+            raise WeightsError(f"{what} is {value!r:.20}, beyond ±{_LARGEST_INT}; no model of this zoo is that large")
     elif not isinstance(value, str) or len(value) > _LONGEST_LIST:
         raise WeightsError(f"{what} must be a number, a short word or a list of them, got {type(value).__name__}")

@@ -69,6 +69,11 @@ def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -
         return _open_metadata(path)
     if not path.is_dir():
         raise HubAccessError(f"{directory}: no such directory; correct the path, or give owner/name for the Hub")
+    if not (path / CONFIG).exists() and any(path.glob("*.ckpt")):
+        raise WeightsError(
+            f"{directory} is an unfinished training run, with a checkpoint and no weights yet; finish it with "
+            f"`convrnn-zoo train RECIPE -o {directory}`"
+        )
     config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
     config.cfg.update(source="local-dir", file=str(path))
     return Source(str(weights), config, path=weights)

@@ -1,9 +1,14 @@
-"""Values as TOML writes them, which the standard library reads and does not write, and as JSON may hold them."""
+"""Values as TOML and JSON write them, and their range."""
 
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models import Preprocessing
 
 
 def toml(value: Any) -> str:
@@ -34,3 +39,28 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def value_range_of(values: Preprocessing, frames: Tensor) -> tuple[float, float] | None:
+    """Returns the range of values that SSIM, PSNR and figures refer to: the declared one, or else that of `frames`.
+
+    None if the frames have one value only, for which both scores are undefined.
+
+    Example:
+        >>> value_range_of(Preprocessing(unit="K"), torch.tensor([265.0, float("nan"), 290.0]))
+        (265.0, 290.0)
+        >>> value_range_of(Preprocessing(lowest=0.0, highest=1.0), torch.zeros(1))
+        (0.0, 1.0)
+    """
+    if values.encoding == "log":
+        return 0.0, float(values.top)  # type: ignore[arg-type]
+    known = frames[torch.isfinite(frames)]
+    found = (known.min().item(), known.max().item()) if len(known) else (0.0, 0.0)
+    low, high = (f if declared is None else declared for f, declared in zip(found, bounds_of(values), strict=True))
+    return (low, high) if low < high else None
+
+
+def bounds_of(values: Preprocessing) -> tuple[float | None, float | None]:
+    """Returns the declared lowest and highest value; None where there is none."""
+    low, high = values.lowest, values.highest
+    return (0.0, high or 100.0) if values.encoding == "dbz" else (low, high)

@@ -21,7 +21,7 @@ from .launch import launched
 from .parts import check_groups, drawn, heard_by, load_splits, most_frequent, parted, split_of, standard_of  # noqa: F401
 from .recipe import ClassifierRecipe
 from .start import falling, rest, started, waiting
-from .weights import writable, write_weights
+from .weights import check_writable, write_weights
 
 
 class Run(NamedTuple):
@@ -107,8 +107,8 @@ def train_one(
     lengths = [len(x) for x in train.sequences] if recipe.bucket else [0] * len(train.labels)
     change = (lambda x: augment(x, center)) if augment is not None else (lambda x: x)
 
-    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        rest(model, scheduler.last_epoch < recipe.freeze * rounds)
+    def batches(done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        rest(model, done < recipe.freeze * rounds)
         for chosen in drawn(lengths, recipe):
             yield train.batch(chosen, change)
 
@@ -200,7 +200,7 @@ def train_classifier(
             raise ValueError(
                 "a classifier is trained in one process: start it without accelerate's or torch's launcher"
             )
-    writable(into or out)
+    check_writable(into or out, recipe)
 
     def train_all(name: str, read_padding: bool) -> list[Run]:
         return [

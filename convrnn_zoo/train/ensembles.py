@@ -8,6 +8,7 @@ from torch import Tensor
 from .._extras import need
 from ..data.rain_events import quiet
 from ..models import Preprocessing
+from ._values import value_range_of
 from .pictures import UNKNOWN, WIDTH, Paint, new_figure, paints_of, pixels_of
 
 
@@ -82,7 +83,7 @@ def ensemble_strip(
     rows = ensemble_rows(members, threshold, truth, scale.unit)
     length = members.shape[1]
     times = torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
-    values, _ = paints_of(scale)
+    values, _ = paints_of(scale, value_range_of(scale, members if truth is None else truth))
     values = values._replace(label=scale.unit or "brightness")
     viridis = need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN)
     chance = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "")

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -122,9 +124,53 @@ def only_run(checkpoint: Path | None) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def catch_interrupt() -> Iterator[Callable[[], bool]]:
+    """Yields a function that reports whether Ctrl-C was pressed, so that the loop can save and stop between updates.
+
+    A second Ctrl-C raises KeyboardInterrupt at once. Outside the main thread, where Python allows no signal handler,
+    the function always returns False.
+    """
+    pressed = False
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def check_finite(model: nn.Module) -> None:
+    """Checks the parameters and buffers of a model before they are saved.
+
+    Raises:
+        FloatingPointError: one of them is NaN or infinite.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise diverged(f"the weights are no longer finite ({name})")
+
+
+def diverged(problem: str) -> FloatingPointError:
+    """Returns the error of a run that diverged, with a hint."""
+    return FloatingPointError(
+        f"{problem}: lower the learning rate (lr) or the clipping norm (clip) of the recipe, and train into another "
+        "directory"
+    )
+
+
 def fit(
     model: nn.Module,
-    batches: Callable[[], Iterable[Any]],
+    batches: Callable[[int], Iterable[Any]],
     loss: Callable[[nn.Module, Any], Tensor],
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
@@ -142,73 +188,101 @@ def fit(
     """Trains `model` in place and returns the mean loss of each round.
 
     Args:
-        model: what is trained.
-        batches: called once a round, such as an epoch of a data set; may draw from torch's global generator.
-        loss: of the model on one batch.
+        model: the model to train.
+        batches: called once a round, such as an epoch, with the number of updates done; may draw from torch's global
+            generator.
+        loss: computes the loss of the model on one batch.
         optimizer, scheduler: stepped once a batch.
-        updates: batches in all, a whole number of rounds.
-        clip: largest norm of the gradient.
-        run: the run's :func:`fingerprint`; a checkpoint of another one is refused.
-        checkpoint: file written after every round and read at the start. It holds the state of torch's generator,
-            so that a run that was interrupted ends bit for bit where the whole one does.
-        title: of the progress bar.
-        progress: whether there is one, or where standard error is no terminal, a line a round.
-        accelerator: accelerate's, where several processes may train together; the main one writes the checkpoint.
-        after_round: called by the main process with the number of updates done; must leave torch's generator alone.
-        frozen: the parameters that stay as they are in an update, by its number.
+        updates: number of batches in total, a whole number of rounds.
+        clip: maximum norm of the gradient.
+        run: the :func:`fingerprint` of the run; a checkpoint of another run is rejected.
+        checkpoint: file written after every round and on Ctrl-C, and read at the start. It holds the states of torch's
+            generator, so that a resumed run ends with the same bits as an uninterrupted one.
+        title: label of the progress bar.
+        progress: whether to show a progress bar, or one line a round if standard error is not a terminal.
+        accelerator: accelerate's Accelerator if several processes train together; the main one writes the checkpoint.
+        after_round: called by the main process with the number of updates done; must not use torch's generator.
+        frozen: returns the parameters that an update, given by its number, leaves unchanged.
 
     Raises:
-        ValueError: the checkpoint is of another run, or broken, or another run is writing it.
-        FloatingPointError: the loss is no longer a finite number.
+        ValueError: the checkpoint belongs to another run or is broken, or another run is writing it.
+        FloatingPointError: the loss, the gradient or the weights are no longer finite. The last checkpoint is kept.
+        KeyboardInterrupt: Ctrl-C was pressed; the checkpoint then holds all updates done.
     """
     history: list[float] = []
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    losses: list[float] = []  # of the current round
+    states: list[Tensor] = []  # of the generator, before each batch of the current round
     if checkpoint is not None and checkpoint.is_file():
         content = load_checkpoint(checkpoint, run)
         for name, part in parts.items():
             part.load_state_dict(content[name])
         torch.set_rng_state(content["generator"])
-        history = content["history"]
+        history, losses, states = content["history"], content.get("losses", []), content.get("states", [])
     is_main = accelerator is None or accelerator.is_main_process
+
+    def save() -> None:
+        check_finite(model)
+        if checkpoint is None or not is_main:
+            return
+        content = {"run": run, "history": history, "losses": losses, "states": states}
+        content |= {"generator": torch.get_rng_state(), **{name: part.state_dict() for name, part in parts.items()}}
+        save_checkpoint(content, checkpoint)
+
     bar = progress_bar(
         title,
         progress and is_main,
         length=updates,
         item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
     )
-    with bar, only_run(checkpoint if is_main else None):
+    with bar, only_run(checkpoint if is_main else None), catch_interrupt() as is_interrupted:
         bar.update(scheduler.last_epoch)
         while scheduler.last_epoch < updates:
+            interrupted = 0.0
             model.train()
-            losses: list[float] = []
-            for batch in batches():
+            remaining = iter(batches(scheduler.last_epoch - len(losses)))
+            generator = torch.get_rng_state()
+            for state in states:  # replays the sampling of the batches of an interrupted round
+                torch.set_rng_state(state)
+                next(remaining)
+            torch.set_rng_state(generator)
+            while True:
+                state = torch.get_rng_state()
+                if (batch := next(remaining, None)) is None:
+                    break
                 value = loss(model, batch)
-                shared = value.detach() if accelerator is None else accelerator.reduce(value.detach().clone(), "mean")
-                losses.append(shared.item())  # of all processes, so that they stop together
-                if not math.isfinite(losses[-1]):
-                    raise FloatingPointError(
-                        f"the loss is {losses[-1]}: lower the learning rate (lr) or the clipping norm (clip) of the "
-                        "recipe, and train into another directory"
-                    )
+                shared = torch.stack([value.detach().float(), torch.tensor(float(is_interrupted())).to(value.device)])
+                if accelerator is not None:  # the mean of all processes, so that they stop together
+                    shared = accelerator.reduce(shared, "mean")
+                mean, interrupted = shared.tolist()
+                if not math.isfinite(mean):
+                    raise diverged(f"the loss is {mean}")
                 optimizer.zero_grad()
                 value.backward()
                 for parameter in frozen(scheduler.last_epoch):
                     parameter.grad = None
-                nn.utils.clip_grad_norm_(model.parameters(), clip)
+                norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+                if not math.isfinite(norm.item()):
+                    raise diverged(f"the norm of the gradient is {norm.item()}")
                 optimizer.step()
                 scheduler.step()
+                losses.append(mean)
+                states.append(state)
                 bar.update(1, sum(losses) / len(losses))
+                if interrupted and scheduler.last_epoch < updates:
+                    save()
+                    raise KeyboardInterrupt
             history.append(sum(losses) / len(losses))
+            losses, states = [], []
+            save()
+            if interrupted:
+                raise KeyboardInterrupt
             if not is_main:
                 continue
             if progress and not sys.stderr.isatty():
                 print(
                     f"{title}: {scheduler.last_epoch:,} of {updates:,} updates, loss {history[-1]:.4g}", file=sys.stderr
                 )
-            if checkpoint is not None:
-                states = {name: part.state_dict() for name, part in parts.items()}
-                generator = torch.get_rng_state()
-                save_checkpoint({"run": run, "history": history, "generator": generator, **states}, checkpoint)
             if after_round is not None:
                 after_round(scheduler.last_epoch)
     return history

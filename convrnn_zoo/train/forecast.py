@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from .._extras import need
 from ..data import Clips, Given, frames_of
 from ..data._set import FrameSource
+from ..data.moving import MovingDigits
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
+from ..pretrained.meta import limit
 from .apply import preprocessing_of
 from .fit import checksum, fingerprint
 from .launch import launched
@@ -20,10 +22,10 @@ from .losses import LOSSES, decoupling, partial_derivatives
 from .optimizers import fit_updates
 from .pictures import Panels, save, strip
 from .recipe import ForecasterRecipe, choose
-from .sampling import SAMPLINGS, FreeRunning
+from .sampling import read_sampling
 from .scores import evaluate, metrics_of
 from .start import started, trunk_of
-from .weights import writable, write_weights
+from .weights import check_writable, write_weights
 
 Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
@@ -44,16 +46,6 @@ def build(recipe: ForecasterRecipe, channels: int, train: Clips | None = None) -
     model.horizon = recipe.horizon
     model.preprocessing = preprocessing_of(recipe, train)
     return model
-
-
-def sampling_of(recipe: ForecasterRecipe) -> FreeRunning:
-    """The scheduled sampling of a recipe: without one the model reads its own forecasts, as in use."""
-    args = {"name": "own", **recipe.sampling}
-    kind = choose("sampling.name", args.pop("name"), SAMPLINGS)
-    try:
-        return kind(**args)
-    except TypeError as e:
-        raise ValueError(f"the recipe's sampling: {e}") from e
 
 
 def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
@@ -139,13 +131,14 @@ def train_model(
         if p.dim() == 4:  # Module.to would try it on kernels of 3-d convolutions, too
             p.data = p.data.to(memory_format=torch.channels_last)
     values: Any = model.preprocessing
-    objective, sampling = objective_of(recipe, model), sampling_of(recipe)
+    objective, sampling = objective_of(recipe, model), read_sampling(recipe.sampling)
     rank, world_size, device = 0, 1, torch.device("cpu")
     wrapped: nn.Module = model
     if accelerator is not None:
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         wrapped = accelerator.prepare(model)
     total = recipe.batch_size * world_size
+    check_memory(recipe, clips, shown)
 
     def drawn(update: int) -> tuple[Tensor, Tensor]:
         sampled = clips.sample(total)
@@ -178,6 +171,23 @@ def train_model(
     )  # fmt: skip
 
 
+def check_memory(recipe: ForecasterRecipe, clips: Clips, sequence: Tensor) -> None:
+    """Checks the size of a batch and of the test sequences before they are allocated.
+
+    Raises:
+        ValueError: one of them is larger than the limit of :func:`~convrnn_zoo.size_limit`.
+    """
+    for key, count in {"batch_size": recipe.batch_size, "test_sequences": recipe.test_sequences}.items():
+        if key == "test_sequences" and not isinstance(clips, MovingDigits):
+            continue  # there are no more than the split has
+        size = count * sequence.numel() * sequence.element_size()
+        if size > limit():
+            raise ValueError(
+                f"the recipe's {key} = {count} takes {size / 2**30:,.0f} GiB for frames only; lower it, or raise the "
+                f"limit of {limit() / 2**30:,.0f} GiB with convrnn_zoo.size_limit"
+            )
+
+
 def read_ahead(clips: Clips, drawn: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
     """The sequences of what was drawn, with what came along; of slow data the next ones are read meanwhile."""
     if not clips.slow:
@@ -199,7 +209,10 @@ def train_forecaster(
     source = frames_of(recipe.data)
     with launched() as accelerator:
         train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
-        writable(into or out)
+        channels, others = (part.fixed(1).shape[2] for part in (train, test))
+        if channels != others:
+            raise ValueError(f"the frames have {channels} channels in the train split and {others} in the test split")
+        check_writable(into or out, recipe)
         model, _ = train_model(recipe, train, out=out, progress=progress, accelerator=accelerator)
         if not accelerator.is_main_process:
             return None
@@ -208,17 +221,19 @@ def train_forecaster(
 
 
 def split_of(source: FrameSource, recipe: ForecasterRecipe, data: Any, split: str) -> Clips:
-    """The sequences of a split, from a path, or of Python's own data sets by the names of the splits.
+    """Returns the sequences of a split, from a path, or from Python's datasets by the names of the splits.
 
     Raises:
-        ValueError: a data set's sequences are of another length than the recipe's.
+        ValueError: a split is missing, or its sequences are of another length than the recipe's.
     """
-    if isinstance(data, Mapping):
-        clips = data[split] if isinstance(data[split], Clips) else Given(data[split])
-        if clips.length != recipe.inputs + recipe.horizon:
-            raise ValueError(
-                f"expected sequences of {recipe.inputs} + {recipe.horizon} frames, got {clips.length}; cut them, or "
-                "change the recipe"
-            )
-        return clips
-    return source.load(data, split, recipe.inputs, recipe.horizon)
+    if not isinstance(data, Mapping):
+        return source.load(data, split, recipe.inputs, recipe.horizon)
+    if split not in data:
+        raise ValueError(f"data must have the splits 'train' and 'test', got {', '.join(map(repr, data)) or 'none'}")
+    clips = data[split] if isinstance(data[split], Clips) else Given(data[split], f"data[{split!r}]")
+    if clips.length != recipe.inputs + recipe.horizon:
+        raise ValueError(
+            f"data[{split!r}] must have sequences of {recipe.inputs} + {recipe.horizon} frames, as the recipe's inputs "
+            f"and horizon say; got {clips.length}"
+        )
+    return clips

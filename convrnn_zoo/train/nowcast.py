@@ -20,7 +20,7 @@ from .fit import fingerprint
 from .nowcast_scores import SPLIT, metrics_of, score_nowcast
 from .optimizers import fit_updates
 from .recipe import NowcastRecipe
-from .weights import writable, write_weights
+from .weights import check_writable, write_weights
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
 """Columns of the map of MRMS from which windows are cut: what is learnt and what is validated on lie apart."""
@@ -142,7 +142,7 @@ def train_nowcast(recipe: NowcastRecipe, *, data: Any, out: Path, into: Path | N
     """
     if not isinstance(data, Path):
         raise FileNotFoundError(f"expected a directory of the data, got {data!r}; pass --data DIR: {ARCHIVES.where}")
-    writable(into or out)
+    check_writable(into or out, recipe)
     crops = Crops(load_archives(data, "train", recipe.inputs), recipe.size, recipe.inputs, recipe.horizon)
     rain = [load_event(data, event) for event in EVENTS]  # before hours of training
     model = train_on(crops, recipe, out, progress)

@@ -145,8 +145,7 @@ def fit_updates(
     optimizer = choose("optimizer", recipe.optimizer, OPTIMIZERS)(model, recipe.lr, recipe.layer_decay)
     scheduler = choose("schedule", recipe.schedule, SCHEDULES)(optimizer, recipe)
 
-    def a_round() -> Iterable[Any]:
-        done = scheduler.last_epoch
+    def a_round(done: int) -> Iterable[Any]:
         return batches(range(done, min(done + recipe.checkpoint_every, recipe.updates)))
 
     return fit(

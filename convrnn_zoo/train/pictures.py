@@ -11,6 +11,7 @@ from torch import Tensor
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
 from ..models import Preprocessing
+from ._values import value_range_of
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
@@ -64,8 +65,8 @@ class Paint(NamedTuple):
     extend: str = "neither"
 
 
-def paints_of(scale: Preprocessing) -> tuple[Paint, Paint]:
-    """Of values and of differences in the unit of the data: a stepped scale for rain, greys for brightness."""
+def paints_of(scale: Preprocessing, value_range: tuple[float, float] | None = None) -> tuple[Paint, Paint]:
+    """Returns colors of values and of differences in the unit of the data: steps for rain, else greys over a range."""
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
     unit = f"[{scale.unit}]" if scale.unit else ""
@@ -78,11 +79,18 @@ def paints_of(scale: Preprocessing) -> tuple[Paint, Paint]:
         symmetric = colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)
         rain = Paint({"cmap": values, "norm": steps}, unit, {t: f"{t:g}" for t in RAIN_LEVELS}, "both")
         return rain, Paint({"cmap": differences, "norm": symmetric}, apart, signs)
-    top = scale.brightest
+    low, high = value_range or (0.0, 1.0)
+    span = high - low
     return (
-        Paint({"cmap": maps["gray"], "vmin": 0, "vmax": top}, unit or "brightness"),
-        Paint({"cmap": maps["RdBu"], "vmin": -top, "vmax": top}, apart, signs if unit else {}),
+        Paint({"cmap": maps["gray"], "vmin": low, "vmax": high}, unit or "brightness"),
+        Paint({"cmap": maps["RdBu"], "vmin": -span, "vmax": span}, apart),
     )
+
+
+def range_of(panels: Panels, scale: Preprocessing) -> tuple[float, float] | None:
+    """Returns the range of the colors of one sequence."""
+    known = (panels.inputs, panels.forecast if panels.truth is None else panels.truth)
+    return value_range_of(scale, torch.cat([x.flatten() for x in known]))
 
 
 def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
@@ -100,13 +108,19 @@ def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
 
 
 def figure_of(
-    rows: Any, columns: Sequence[Sequence[int]], titles: Any, scale: Preprocessing, heading: str, width: float = WIDTH
+    rows: Any,
+    columns: Sequence[Sequence[int]],
+    titles: Any,
+    scale: Preprocessing,
+    heading: str,
+    width: float = WIDTH,
+    value_range: tuple[float, float] | None = None,
 ) -> Any:
     """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; a legend stands below its frames.
 
     A frame is a difference where the title of its row, or its title, says so.
     """
-    paints = paints_of(scale)
+    paints = paints_of(scale, value_range)
     count = max(map(len, columns))
     first = next(iter(rows[0][1].values()))
     edge = width / max(count, 4)
@@ -158,7 +172,7 @@ def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 1
         times = sorted(frames)
         chosen = torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()
         columns.append([times[i] for i in chosen])
-    return pixels_of(figure_of(rows, columns, panels.label, scale, heading))
+    return pixels_of(figure_of(rows, columns, panels.label, scale, heading, value_range=range_of(panels, scale)))
 
 
 def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]:
@@ -177,7 +191,7 @@ def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]
             parts.append((DIFFERENCE, blank if known else later))
         title = f"{heading}  {panels.label(t)}".strip()
         if figure is None:
-            figure = side_by_side(parts, scale, title)
+            figure = side_by_side(parts, scale, title, range_of(panels, scale))
         else:  # all stays where it was in the first: to place it is most of the work
             figure.suptitle(title, fontsize=HEADING)
             for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # behind them stand the legends
@@ -188,10 +202,15 @@ def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]
     return pictures
 
 
-def side_by_side(parts: list[tuple[str, Tensor]], scale: Preprocessing, heading: str) -> Any:
-    """A figure of one row, each frame with its title."""
+def side_by_side(
+    parts: list[tuple[str, Tensor]],
+    scale: Preprocessing,
+    heading: str,
+    value_range: tuple[float, float] | None = None,
+) -> Any:
+    """Returns a figure of one row, each frame with its title."""
     rows = [("", {i: frame for i, (_, frame) in enumerate(parts)})]
-    return figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading, MOTION_WIDTH)
+    return figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading, MOTION_WIDTH, value_range)
 
 
 def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:

@@ -3,16 +3,24 @@
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data import _entries
+from ..data import OwnFrames, OwnSequences, _entries, frames_of, sequences_of
 from ..data._entries import entry
+from ..layers import _checks as checks
 from ..models import ZooModel, create_model
+from ..pretrained import registry
+from ..pretrained.errors import WeightsError
+from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
 from ._values import toml
 from .augment import Augment
+from .sampling import read_sampling
 
 RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}
 """The recipes of the package by name."""
@@ -29,6 +37,29 @@ def choose(entry: str, name: str, table: Mapping[str, Any]) -> Any:
     if name not in table:
         raise ValueError(f"the recipe's {entry} must be one of {', '.join(table)}, got {name!r}")
     return table[name]
+
+
+RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
+            "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
+"""Arguments of ``create_model`` and timm that a recipe cannot set; weights are named by `start`."""
+BYTES_PER_PARAMETER_BYTE = 4
+"""Training holds the weights, their gradient and two moments of the optimizer."""
+
+
+@contextmanager
+def arguments_of_the_recipe() -> Iterator[None]:
+    """Raises errors about the arguments of a model as errors of the recipe; a TypeError that is a bug stays one."""
+    try:
+        yield
+    except (TypeError, ValueError, OSError, ImportError) as e:
+        cause = e.__cause__ if isinstance(e, WeightsError) and isinstance(e.__cause__, TypeError) else e
+        if isinstance(cause, TypeError):
+            raised_in = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(cause.__traceback__)][-1]
+            if raised_in not in (checks.__name__, registry.__name__):  # not by a check of arguments
+                raise cause from None
+        elif not isinstance(e, ValueError):
+            raise
+        raise ValueError(f"the recipe's model: {cause}") from e
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +98,25 @@ class Recipe:
             data = {k: tuple(v) if isinstance(v, list) else v for k, v in self.data.items()}
             object.__setattr__(self, "data", data)
         _entries.check(self)
+        object.__setattr__(self, "data", self._resolve_data())
+        if reserved := ", ".join(sorted(RESERVED & self.model.keys())):
+            raise ValueError(f"the recipe's model: {reserved} is not an argument of a recipe; leave it out")
+        check_arguments({k: v for k, v in self.model.items() if k != "encoder_pretrained"}, "the recipe's model")
         if not re.fullmatch(r"\w+\.\w[\w.-]*", self.weights):  # which also names files
             raise ValueError(
                 f"the recipe's weights must be architecture.tag, of letters, digits, _, - and ., got {self.weights!r}"
             )
+
+    def _resolve_data(self) -> Mapping[str, Any]:
+        """Returns the table `data` with the defaults of its kind filled in; an invalid table is returned as it is."""
+        try:
+            source = (sequences_of if isinstance(self, ClassifierRecipe) else frames_of)(self.data)
+        except ValueError:  # raised again, with the whole message, when the data are read
+            return self.data
+        if not isinstance(source, OwnFrames | OwnSequences):
+            return self.data
+        resolved = {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}
+        return {"kind": self.data["kind"], **{k: v for k, v in resolved.items() if v is not None}}
 
     @property
     def architecture(self) -> str:
@@ -90,10 +136,11 @@ class Recipe:
         """
         if twice := ", ".join(sorted(self.model.keys() & kwargs)):
             raise ValueError(f"the recipe's model: {twice} must be left out, since the data and the recipe decide it")
-        try:
+        with arguments_of_the_recipe():
+            if kwargs.get("device") != "meta":  # before memory is allocated
+                with size_limit(limit() // BYTES_PER_PARAMETER_BYTE):
+                    build_on_meta(partial(create_model, self.architecture), {**self.model, **kwargs}, "the model")
             return create_model(self.architecture, **self.model, **kwargs)
-        except TypeError as e:
-            raise ValueError(f"the recipe's model: {e}") from e
 
     @staticmethod
     def read(source: str | Path) -> "Recipe":
@@ -124,7 +171,7 @@ class Recipe:
         """
         entries = dict(raw)
         kind = entries.pop("kind", None)
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
         return _entries.read(KINDS[kind], entries)
 
@@ -143,20 +190,25 @@ class Recipe:
             raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
 
     def to_toml(self) -> str:
-        """The recipe as a TOML file, from which :meth:`read` makes it again; entries at their defaults are left out.
+        """Returns the recipe as TOML, with the value of every field, from which :meth:`read` restores it.
+
+        Defaults are written out, so that a saved recipe keeps its meaning if a later version changes a default. A field
+        that is None, which TOML cannot express, is left out.
 
         Example:
             >>> recipe = Recipe.read("rain")
             >>> Recipe.parse(recipe.to_toml()) == recipe
             True
+            >>> "layer_decay = 1.0" in recipe.to_toml()
+            True
         """
         kind = next(k for k, cls in KINDS.items() if cls is type(self))
-        entries = {f.name: value for f in dataclasses.fields(self) if (value := getattr(self, f.name)) != f.default}
-        tables = {k: v for k, v in entries.items() if isinstance(v, Mapping)}
-        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **entries}.items() if k not in tables]
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        tables = {k: v for k, v in fields.items() if isinstance(v, Mapping)}
+        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if k not in tables]
         for table, values in tables.items():
             if values:
-                lines += ["", f"[{table}]", *(f"{k} = {toml(v)}" for k, v in values.items())]
+                lines += ["", f"[{table}]", *(f"{k} = {toml(v)}" for k, v in values.items() if v is not None)]
         return "\n".join(lines) + "\n"
 
 
@@ -187,7 +239,12 @@ class ClassifierRecipe(Recipe):
         super().__post_init__()
         if not self.seeds:
             raise ValueError("the recipe's seeds must be one or more, got none")
-        self.augmentation()
+        if self.model.get("global_pool") == "":
+            raise ValueError(
+                "the recipe's model.global_pool must name a pool, since a classifier gives one answer a sequence; got ''"
+            )
+        if augment := self.augmentation():
+            object.__setattr__(self, "augment", dataclasses.asdict(augment))
 
     def augmentation(self) -> Augment | None:
         """What the table `augment` says, if it says anything."""
@@ -209,8 +266,8 @@ class ForecasterRecipe(Recipe):
     `freeze` counts updates. Without `start` the initial weights come from `seed`.
     """
 
-    inputs: int = entry(least=1)
-    horizon: int = entry(least=1)
+    inputs: int = entry(least=1, most=10_000)
+    horizon: int = entry(least=1, most=10_000)
     updates: int = entry(least=1)
     loss: str = entry()
     seed: int = entry(0, least=0)
@@ -225,6 +282,13 @@ class ForecasterRecipe(Recipe):
     bf16: bool = entry(False)
     checkpoint_every: int = entry(100, least=1)
     test_sequences: int = entry(1000, least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sampling = read_sampling(self.sampling)
+        if self.sampling:
+            resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}
+            object.__setattr__(self, "sampling", resolved)
 
 
 @dataclass(frozen=True, kw_only=True)

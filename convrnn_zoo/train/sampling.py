@@ -1,15 +1,23 @@
 """Scheduled sampling: which frames an autoregressive forecaster reads in training, the true ones or its forecasts."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..data import _entries
+from ..data._entries import entry
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class FreeRunning:
     """The true input frames, then the model's forecasts, as in use."""
+
+    def __post_init__(self) -> None:
+        _entries.check(self, "sampling.")
 
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
         """Booleans ``(n, inputs + horizon - 2)``: whether the true frame is read, from the second frame on."""
@@ -22,7 +30,7 @@ class FreeRunning:
         return 1.0, 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scheduled(FreeRunning):
     """Fewer and fewer true frames: the probability of one falls by ``start / until`` an update, to zero.
 
@@ -35,15 +43,15 @@ class Scheduled(FreeRunning):
         (1.0, 0.75)
     """
 
-    until: int
-    start: float = 1.0
+    until: int = entry(least=1)
+    start: float = entry(1.0, least=0, most=1)
 
     def chances(self, update: int) -> tuple[float, float]:
         """See the class."""
         return 1.0, self.start * max(0.0, 1 - update / self.until)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReverseScheduled(FreeRunning):
     """More and more of the true input frames, so that the model must remember, and fewer of those to forecast.
 
@@ -59,9 +67,14 @@ class ReverseScheduled(FreeRunning):
         [(0.5, 0.5), (0.5, 0.5), (1.0, 0.0)]
     """
 
-    begin: int
-    end: int
-    decay: float
+    begin: int = entry(least=0)
+    end: int = entry(least=1)
+    decay: float = entry(above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.end <= self.begin:
+            raise ValueError(f"the recipe's sampling.end must be above its begin, got {self.end} and {self.begin}")
 
     def chances(self, update: int) -> tuple[float, float]:
         """See the class."""
@@ -78,3 +91,21 @@ SAMPLINGS: dict[str, type[FreeRunning]] = {
     "scheduled": Scheduled,
     "reverse_scheduled": ReverseScheduled,
 }
+
+
+def read_sampling(table: Mapping[str, Any]) -> FreeRunning:
+    """Returns the scheduled sampling of a recipe's table ``[sampling]``; an empty table is free running.
+
+    Raises:
+        ValueError: the name is unknown, or an argument is missing, unknown or out of its range.
+
+    Example:
+        >>> read_sampling({"name": "scheduled", "until": 0})
+        Traceback (most recent call last):
+        ValueError: the recipe's sampling.until must be at least 1, got 0
+    """
+    args = {"name": "own", **table}
+    name = args.pop("name")
+    if not isinstance(name, str) or name not in SAMPLINGS:
+        raise ValueError(f"the recipe's sampling.name must be one of {', '.join(SAMPLINGS)}, got {name!r}")
+    return _entries.read(SAMPLINGS[name], args, "sampling.")

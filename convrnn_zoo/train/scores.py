@@ -4,8 +4,9 @@ import json
 import logging
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from .._extras import need
 from ..data import Clips, frames_of
 from ..data._set import FrameSource
 from ..models import Forecaster, Metric
-from ._values import finite
+from ._values import finite, value_range_of
 from .apply import preprocessing_of
 from .baselines import BASELINES, Baseline
 from .fit import progress_bar
@@ -31,18 +32,18 @@ WINDOW = 7
 log = logging.getLogger(__name__)
 
 
-def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
-    """MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
+def frame_scores(made: Tensor, truth: Tensor, value_range: tuple[float, float] | None) -> dict[str, Tensor]:
+    """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
-    The errors are means over the pixels whose truth is known. SSIM has a flat window of 7×7 and PSNR counts from a peak
-    of `top`; both read values cut to [0, `top`].
+    The errors are means over the pixels whose truth is known. SSIM uses a flat window of 7×7 pixels. SSIM and PSNR are
+    computed on values clipped to `value_range`, counted from its lower end; without one they are left out.
 
     References:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
 
     Example:
         >>> frames = torch.rand(2, 3, 1, 8, 8)
-        >>> scores = frame_scores(frames * 0, frames * 0 + 0.5, top=1.0)
+        >>> scores = frame_scores(frames * 0, frames * 0 + 0.5, (0.0, 1.0))
         >>> scores["MSE"][0, 0].item(), scores["MAE"][0, 0].item()
         (0.25, 0.5)
     """
@@ -51,14 +52,18 @@ def frame_scores(made: Tensor, truth: Tensor, top: float) -> dict[str, Tensor]:
     share = known.float().mean((2, 3, 4))
     made, truth = (torch.where(known, x, 0).nan_to_num(0) for x in (made, truth))
     error = made - truth
-    flat = [x.flatten(0, 1).clamp(0, top) for x in (made, truth)]
     scores = {"MSE": error.square().mean((2, 3, 4)) / share, "MAE": error.abs().mean((2, 3, 4)) / share}
+    if value_range is None:
+        return scores
+    low, high = value_range
+    flat = [torch.where(known, x.clamp(low, high) - low, 0).flatten(0, 1) for x in (made, truth)]
+    peak = high - low
     if min(error.shape[-2:]) >= WINDOW:
         similar = image.structural_similarity_index_measure(
-            *flat, gaussian_kernel=False, kernel_size=WINDOW, data_range=top, reduction="none"
+            *flat, gaussian_kernel=False, kernel_size=WINDOW, data_range=peak, reduction="none"
         )
         scores["SSIM"] = similar.reshape(error.shape[:2])
-    noise = image.peak_signal_noise_ratio(*flat, data_range=top, reduction="none", dim=(1, 2, 3))
+    noise = image.peak_signal_noise_ratio(*flat, data_range=peak, reduction="none", dim=(1, 2, 3))
     scores["PSNR"] = noise.reshape(error.shape[:2]) + 10 * share.log10()
     return scores
 
@@ -126,6 +131,7 @@ def evaluate(
     """
     data, values = frames_of(recipe.data), model.preprocessing or preprocessing_of(recipe)
     known = clips.fixed(sequences or recipe.test_sequences)
+    value_range = value_range_of(values, known[:, recipe.inputs :])
     methods: dict[str, Baseline] = {
         "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),
         **usable({name: BASELINES[name] for name in data.baselines}, known[:1, : recipe.inputs]),
@@ -137,7 +143,7 @@ def evaluate(
             truth = truth.masked_fill(x[:, -1:].isnan(), torch.nan)  # where the last frame knows nothing, none is asked
             for name, method in methods.items():
                 made = torch.where(truth.isnan(), 0, method(x, recipe.horizon))
-                frames[name].append(frame_scores(made, truth, values.brightest))
+                frames[name].append(frame_scores(made, truth, value_range))
                 for occurrences in counted[name].values():
                     occurrences.add(made, truth)
     return {
@@ -153,10 +159,26 @@ def evaluate(
     }
 
 
-def mean(values: list[float]) -> float:
-    """The mean over the lead times that have a finite value: PSNR has none where a forecast is without error."""
-    there = [v for v in values if math.isfinite(v)]
-    return statistics.fmean(there) if there else math.nan
+class Mean(NamedTuple):
+    """A mean over lead times, and over how many of them: a score is undefined where there is nothing to divide by."""
+
+    value: float
+    count: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g}" + ("" if self.count in (0, self.total) else f" ({self.count} of {self.total})")
+
+
+def mean_of(values: Sequence[float], like: Sequence[float] | None = None) -> Mean:
+    """Returns the mean over the lead times that have a finite value, in `like` as well if that is given.
+
+    Example:
+        >>> str(mean_of([1.0, float("nan"), 3.0]))
+        '2 (2 of 3)'
+    """
+    there = [v for v, w in zip(values, like or values, strict=True) if math.isfinite(v) and math.isfinite(w)]
+    return Mean(statistics.fmean(there) if there else math.nan, len(there), len(values))
 
 
 def better(scores: Scores, metric: str, baseline: str) -> str:
@@ -181,26 +203,39 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
 
 
 def metrics_of(scores: Scores, data: FrameSource) -> tuple[Metric, ...]:
-    """The record's metrics: the mean over all lead times, with a note on what the baselines reach."""
+    """Returns the metrics for the metadata of weights: means over all lead times, and what the baselines reach.
 
+    A score that is undefined at some lead times says how many it is the mean of. A baseline is compared on the lead
+    times of the forecast; one that lacks some of them is described in the note only, on those that both have.
+    """
     units = {"MSE": f"({data.unit})²" if data.unit else "", "MAE": data.unit, "PSNR": "dB"}
 
     def metric(name: str, values: list[float]) -> Metric:
-        means = {b: mean(by[name]) for b, by in scores.items() if b != "forecast"}
-        means = {b: value for b, value in means.items() if math.isfinite(value)}
-        compared = ", ".join(f"{b} ({value:.4g}) {better(scores, name, b)}" for b, value in means.items())
+        mean = mean_of(values)
+        baselines, notes = {}, []
+        for baseline, by in scores.items():
+            theirs, ours = mean_of(by[name], values), mean_of(values, by[name])
+            if baseline == "forecast" or not theirs.count:
+                continue
+            if theirs.count == mean.count:
+                baselines[baseline] = float(f"{theirs.value:.4g}")
+                notes.append(f"{baseline} ({theirs.value:.4g}) {better(scores, name, baseline)}")
+            else:
+                on = f"{theirs.value:.4g} to {ours.value:.4g} on {theirs.count} of {theirs.total} frames"
+                notes.append(f"{baseline} ({on}) {better(scores, name, baseline)}")
+        over = f"{mean.count} of {mean.total}" if mean.count < mean.total else f"{mean.total}"
         return Metric(
             name,
-            float(f"{mean(values):.6g}"),
+            float(f"{mean.value:.6g}"),
             data.title,
             data.split_words,
             unit=units.get(name, ""),
-            note=f"mean over {len(values)} frames" + (f"; better than {compared}" if compared else ""),
-            baselines={b: float(f"{value:.4g}") for b, value in means.items()},
+            note=f"mean over {over} frames" + (f"; better than {', '.join(notes)}" if notes else ""),
+            baselines=baselines,
             summed_over=data.summed_over if name in ("MSE", "MAE") else None,
         )
 
-    return tuple(metric(name, values) for name, values in scores["forecast"].items() if not math.isnan(mean(values)))
+    return tuple(metric(name, values) for name, values in scores["forecast"].items() if mean_of(values).count)
 
 
 def curves(scores: Scores, path: Path, heading: str) -> None:

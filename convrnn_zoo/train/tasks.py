@@ -20,9 +20,9 @@ TASKS: dict[type[Recipe], Callable[..., Weights | None]] = {
 def train(
     recipe: Recipe,
     *,
-    data: Path | Mapping[str, Any] | None = None,
-    out: Path,
-    into: Path | None = None,
+    data: Path | str | Mapping[str, Any] | None = None,
+    out: Path | str,
+    into: Path | str | None = None,
     progress: bool = True,
 ) -> Weights | None:
     """Trains the weights of a recipe and writes them with their record.
@@ -32,11 +32,11 @@ def train(
 
     Args:
         recipe: what to train; ``Recipe.read`` makes one of a name or of a ``.toml`` file.
-        data: file or directory of the data, a :class:`~pathlib.Path`; None for its default place. Or data of one's own,
-            made in Python, by the names of their splits, ``"train"`` and ``"test"``: for a forecaster map-style
-            Datasets of frames ``(inputs + horizon, C, H, W)``, NaN where nothing is known, or of
+        data: file or directory of the data; None for its default place. Or data made in Python, a dictionary with
+            ``"train"`` and ``"test"``: for a forecaster map-style Datasets, lists or arrays of frames
+            ``(inputs + horizon, C, H, W)``, tensors or NumPy arrays with NaN for unknown values, or of
             :class:`~convrnn_zoo.data.Clip`; for a classifier :class:`~convrnn_zoo.data.Labelled`. The recipe's table
-            ``[data]`` then tells of them what it tells of files.
+            ``[data]`` then describes them as it describes files.
         out: directory of the checkpoints; an interrupted run goes on from them.
         into: directory of the weights and the record alone, by the name of the weights, as the zoo carries them;
             by default `out` becomes a repository.
@@ -65,4 +65,8 @@ def train(
     """
     if type(recipe) not in TASKS:
         raise TypeError(f"recipe must be a Recipe, got {recipe!r}; Recipe.read makes one of a name or of a .toml file")
-    return TASKS[type(recipe)](recipe, data=data, out=out, into=into, progress=progress)
+    if isinstance(data, str):
+        data = Path(data)
+    if not isinstance(data, Path | Mapping | None):
+        raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
+    return TASKS[type(recipe)](recipe, data=data, out=Path(out), into=into and Path(into), progress=progress)

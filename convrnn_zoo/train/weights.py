@@ -16,11 +16,14 @@ RECORD, RECIPE = "record.json", "recipe.toml"
 """What a run's directory holds beside what every repository does."""
 
 
-def writable(directory: Path) -> None:
-    """Makes a directory, before hours are spent on what is to be written there.
+def check_writable(directory: Path, recipe: Recipe) -> None:
+    """Makes a directory and checks that the weights of a recipe can be written to it, before hours of training.
+
+    A ``recipe.toml`` in it is the user's or that of an earlier run: it is left as it is, and must state this recipe.
 
     Raises:
-        OSError: it cannot be made, or nothing may be written to it.
+        OSError: the directory cannot be made or written to.
+        ValueError: its ``recipe.toml`` is another recipe.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -28,6 +31,14 @@ def writable(directory: Path) -> None:
         raise OSError(f"{directory} cannot be made ({e.strerror}); choose another -o") from e
     if not os.access(directory, os.W_OK | os.X_OK):
         raise OSError(f"{directory} may not be written to; choose another -o, or change its rights")
+    file = directory / RECIPE
+    if file.exists():
+        try:
+            same = Recipe.read(file) == recipe
+        except ValueError:
+            same = False
+        if not same:
+            raise ValueError(f"{file} is another recipe and would be overwritten; remove it, or choose another -o")
 
 
 def write_weights(
@@ -43,7 +54,8 @@ def write_weights(
     `facts` are what else the record holds, by the names of :class:`~convrnn_zoo.Weights`; without a mean and a standard
     deviation the model reads its input as it is.
     """
-    name = recipe.name if recipe.name in RECIPES else recipe.to_toml()
+    text = recipe.to_toml()
+    name = recipe.name if into and recipe.name in RECIPES else text
     file = into / f"{recipe.weights}.safetensors" if into else out / WEIGHTS_FILE
     args = {k: v for k, v in model_config(model)["model_args"].items() if k not in ("in_chans", "num_classes")}
     record = Weights(
@@ -77,6 +89,7 @@ def write_weights(
     model.pretrained_cfg.update(cfg, tag=record.name.partition(".")[2])
     model.record = record
     save_pretrained(model, out)
-    for name, text in {RECIPE: recipe.to_toml(), RECORD: record.to_json()}.items():
-        write_text(out / name, text)
+    write_text(out / RECORD, record.to_json())
+    if not (out / RECIPE).exists():  # check_writable has found that it is this recipe, maybe with the user's comments
+        write_text(out / RECIPE, text)
     return record

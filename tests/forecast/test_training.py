@@ -151,7 +151,10 @@ BAD = {
     "data": ({"data": "mnist"}, "data.kind must be one of frames, video, moving_mnist"),
     "schedule": ({"schedule": "step"}, "schedule must be one of one_cycle"),
     "sampling": ({"sampling": {"name": "some"}}, "sampling.name must be one of own"),
-    "arguments": ({"sampling": {"name": "scheduled", "to": 3}}, "the recipe's sampling: .*'to'"),
+    "arguments": (
+        {"sampling": {"name": "scheduled", "to": 3}},
+        r"missing entries \['sampling.until'\], unknown entries \['sampling.to'\]",
+    ),
     "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "is no forecaster"),
     "entry": ({"model": {"hiden": 2}}, r"recipe's model: .*'hiden'; predrnn_v2 takes in_chans \(1\), hidden_channels"),
     "twice": ({"model": {"in_chans": 2}}, "recipe's model: in_chans must be left out"),

@@ -142,7 +142,7 @@ def test_windows_are_trained_evaluated_and_predicted_in_one_layout(layout, tmp_p
     np.savez(tmp_path / "new.npz", x=x[:2])
     recipe = RAMPS + f'layout = "{layout}"\n'
     (tmp_path / "a.toml").write_text(recipe)
-    run("train", tmp_path / "a.toml", "--data", tmp_path / "train.npz", "--out", tmp_path / "run", "--quiet")
+    run("train", tmp_path / "a.toml", "--data", tmp_path / "train.npz", "-o", tmp_path / "run", "--quiet")
     assert "100.00 %" in run("eval", tmp_path / "run", "--data", tmp_path / "train.npz")
     rows = json.loads(run("predict", tmp_path / "run", tmp_path / "new.npz", "--json"))
     assert [(row["recording"], row["prediction"]) for row in rows] == [("0", "low"), ("1", "high")]

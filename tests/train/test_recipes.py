@@ -181,7 +181,7 @@ def test_ctrl_c_ends_with_130_wherever_it_comes(radar, tmp_path):
         [sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 130, done.stderr
-    assert "go on from the last checkpoint" in done.stderr
+    assert "convrnn-zoo train" in done.stderr
 
 
 def test_a_directory_that_may_not_be_written_to_is_told_before_training(radar, tmp_path, monkeypatch):
@@ -224,5 +224,51 @@ def test_a_forecasters_data_of_python_must_be_as_long_as_the_recipe_says(tmp_pat
     import torch
 
     clips = [torch.rand(5, 1, 16, 16)]
-    with pytest.raises(ValueError, match="expected sequences of 3 \\+ 3 frames, got 5"):
+    with pytest.raises(ValueError, match=r"train.* 3 \+ 3 .*5"):
         train(TINY, data={"train": clips, "test": clips}, out=tmp_path, progress=False)
+
+
+# ---- sampling, pools and bugs -----------------------------------------------------------------------------------
+SCHEDULED, REVERSE = {"name": "scheduled", "until": 5}, {"name": "reverse_scheduled", "begin": 1, "end": 5, "decay": 2}
+BAD_SAMPLING = [
+    *[(SCHEDULED, "until", value) for value in (0, -3, "5", 2.5, True, [5])],
+    *[(SCHEDULED, "start", value) for value in (-0.1, 1.5, "1", float("nan"))],
+    *[(REVERSE, "decay", value) for value in (0, -1.0, "2", float("inf"))],
+    *[(REVERSE, "begin", value) for value in (-1, 5, 7, "1")],
+    *[(REVERSE, "end", value) for value in (1, 0, "5")],
+    *[(SCHEDULED, "name", value) for value in ("some", 3, [])],
+]
+
+
+@pytest.mark.parametrize(("table", "key", "value"), BAD_SAMPLING)
+def test_scheduled_sampling_is_checked_when_the_recipe_is_read(table, key, value):
+    with pytest.raises(ValueError, match=rf"sampling\.({key}|end)") as error:
+        Recipe.of({**FORECASTER, "sampling": {**table, key: value}})
+    assert "\n" not in str(error.value)
+
+
+def test_a_classifier_without_a_pool_is_rejected_when_the_recipe_is_read():
+    with pytest.raises(ValueError, match=r"model\.global_pool"):
+        Recipe.of({**CLASSIFIER, "weights": "convgru1d_1layer.a", "model": {"global_pool": ""}})
+
+
+def bug(*args, **kwargs):
+    return None + 1
+
+
+def test_a_bug_in_a_model_is_not_reported_as_an_error_of_the_recipe(monkeypatch):
+    monkeypatch.setattr("convrnn_zoo.train.recipe.create_model", bug)
+    with pytest.raises(TypeError, match="NoneType"):
+        Recipe.of(FORECASTER).create_model()
+
+
+def test_a_bug_in_scheduled_sampling_is_not_reported_as_an_error_of_the_recipe(monkeypatch, digits, tmp_path):
+    monkeypatch.setattr("convrnn_zoo.train.sampling.Scheduled.__init__", bug)
+    with pytest.raises(TypeError, match="NoneType"):
+        train(dataclasses.replace(TINY, seed=1), data=digits, out=tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("model", [{"hidden_channels": 60_000}, {"num_layers": 10**9}, {"hidden_channels": 10**12}])
+def test_a_model_that_does_not_fit_is_rejected_before_it_is_built(model):
+    with pytest.raises(ValueError, match="model"):
+        Recipe.of({**FORECASTER, "model": model}).create_model()

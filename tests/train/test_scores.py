@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
+from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import FRAME_SETS
+from convrnn_zoo.train import ForecasterRecipe, Recipe, train
 from convrnn_zoo.train.baselines import BASELINES, extrapolation, last_frame, zero
 from convrnn_zoo.train.scores import better, metrics_of, usable
 
@@ -92,3 +94,103 @@ def test_a_record_tells_what_every_baseline_reaches():
         "mean over 2 frames; better than last frame (6) at every lead time, zero (6.5) at 1 of 2 lead times"
     )
     assert alarms.note == "mean over 2 frames; better than last frame (0.2) from frame 2 on"
+
+
+# ---- undefined at some lead times ------------------------------------------------------------------------------
+PARTIAL = {
+    "forecast": {"FAR 10 mm/h": [NAN, 0.2, 0.4, NAN], "PSNR": [30.0, 20.0, 10.0, 10.0]},
+    "last frame": {"FAR 10 mm/h": [0.9, 0.5, 0.5, 0.9], "PSNR": [float("inf"), 25.0, NAN, NAN]},
+}
+
+
+def test_metadata_compares_means_over_the_same_lead_times():
+    alarms, noise = metrics_of(PARTIAL, RAIN)
+    assert alarms.value == pytest.approx(0.3)
+    assert "2 of 4" in alarms.note
+    assert alarms.baselines == {"last frame": 0.5}  # where the forecast has values
+    assert noise.value == 17.5
+    assert noise.baselines == {}  # of one lead time only
+    assert "1 of 4" in noise.note
+    assert "25 to 20" in noise.note
+
+
+def test_the_table_of_eval_states_over_how_many_lead_times_a_mean_is():
+    from convrnn_zoo.cli.eval import table_of
+
+    rows = {line.split("  ")[0]: line for line in table_of(PARTIAL).splitlines()[:3]}
+    assert "0.3 (2 of 4)" in rows["FAR 10 mm/h"]
+    assert "0.5 (2 of 4)" in rows["FAR 10 mm/h"]
+    assert "17.5" in rows["PSNR"]
+    assert "25 (1 of 4)" in rows["PSNR"]
+
+
+# ---- values outside 0 to 1 ---------------------------------------------------------------------------------------
+KELVIN = """
+kind = "forecaster"
+weights = "convgru_forecaster.kelvin"
+description = "Forecasts temperatures."
+license = "mit"
+inputs = 3
+horizon = 3
+{steps} = 2
+batch_size = 2
+lr = 0.001
+loss = "mse"
+checkpoint_every = 2
+test_sequences = 4
+[model]
+hidden_channels = [2, 2]
+kernel_size = 3
+[data]
+kind = "frames"
+name = "temperatures"
+unit = "K"
+{encoding} = "{value}"
+"""
+
+
+def kelvin(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [280 + 10 * torch.rand(6, 1, 16, 16, generator=generator) for _ in range(4)]
+
+
+@pytest.mark.parametrize("value", ["none", "standardize"])
+def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
+    steps, encoding = ("updates", "encode") if "updates" in ForecasterRecipe.__dataclass_fields__ else KEYS
+    recipe = Recipe.parse(KELVIN.format(steps=steps, encoding=encoding, value=value))
+    metadata = train(recipe, data={"train": kelvin(0), "test": kelvin(1)}, out=tmp_path, progress=False)
+    found = {m.name: m for m in metadata.metrics}
+    for score, most in (("SSIM", 0.5), ("PSNR", 20)):
+        values = [found[score].value, *found[score].baselines.values()] if score in found else []
+        assert all(-1 <= v < most for v in values), values  # noise against noise
+        assert values
+
+
+KEYS = ("max_steps", "encoding")
+
+
+def test_one_value_everywhere_has_no_ssim_and_psnr():
+    from convrnn_zoo.train._values import value_range_of
+    from convrnn_zoo.train.scores import frame_scores
+
+    assert value_range_of(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None
+    assert set(frame_scores(torch.zeros(1, 1, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8), None)) == {"MSE", "MAE"}
+
+
+def test_declared_bounds_are_the_range_whatever_the_frames():
+    from convrnn_zoo.train._values import value_range_of
+
+    frames = torch.rand(1, 2, 1, 8, 8)
+    assert value_range_of(Preprocessing(lowest=0.0, highest=1.0), frames / 2) == (0, 1)
+    assert value_range_of(Preprocessing(encoding="log", floor=0.1, top=100.0), frames) == (0, 100)
+
+
+def test_temperatures_are_drawn_over_their_range():
+    from convrnn_zoo.train.pictures import Panels, figure_of, range_of
+
+    frames = 280 + 10 * torch.rand(6, 8, 8)
+    panels, scale = Panels(frames[:3], frames[3:], frames[3:]), Preprocessing(unit="K")
+    low, high = range_of(panels, scale)
+    figure = figure_of([("input", dict(enumerate(frames)))], [[0, 1]], str, scale, "", value_range=(low, high))
+    assert figure.axes[0].images[0].get_clim() == (low, high)
+    assert 280 <= low < high <= 290

@@ -250,6 +250,8 @@ class StackedCells(AutoregressiveForecaster):
         if isinstance(hidden_channels, int):
             hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
         widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
+        if not widths:
+            raise ValueError("hidden_channels must have at least one width, got none")
         folded = in_chans * patch_size**2
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList(

@@ -100,8 +100,10 @@ class FrameEncoder(nn.Module):
         self.chunk_size, self.pool = check.positive_int("chunk_size", chunk_size), check.positive_int("pool", pool)
         self.has_pre_logits = len(maps) < len(levels)
         self.grad_checkpointing = False
-        if not timm.is_model(name):
-            near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:3]) or "resnet18, mobilenetv3_small_100"
+        if not isinstance(name, str) or not timm.is_model(name):
+            near = (
+                ", ".join(timm.list_models(f"*{str(name).split('.')[0][:8]}*")[:3]) or "resnet18, mobilenetv3_small_100"
+            )
             raise ValueError(f"timm has no model {name!r}; it has such as {near}: timm.list_models()")
         pretrained = pretrained and torch.empty(0).device.type != "meta"  # also within `with torch.device("meta")`
         options: dict[str, Any] = {"pretrained": pretrained, "in_chans": in_chans}

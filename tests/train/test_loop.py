@@ -1,0 +1,223 @@
+"""The training loop: values that are not finite, interruptions, and files that must not be overwritten."""
+
+import dataclasses
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from convrnn_zoo.data import Labelled
+from convrnn_zoo.data.moving import MovingDigits
+from convrnn_zoo.train import ClassifierRecipe, Recipe, classify, train
+from convrnn_zoo.train import fit as loop
+from convrnn_zoo.train import forecast as training
+from tests.command_line import run
+from tests.data.own_data import FRAMES, blobs
+from tests.forecast.recipes import TINY
+
+from .runs import same, sha256
+
+
+@pytest.fixture
+def radar(tmp_path):
+    (tmp_path / "radar").mkdir()
+    for i in range(2):
+        np.save(tmp_path / "radar" / f"{i}.npy", blobs(seed=i))
+    return tmp_path / "radar"
+
+
+# ---- values that are not finite --------------------------------------------------------------------------------
+class Weight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(()))
+
+
+def fitted(losses, checkpoint, lr=0.1):
+    """Trains one weight by a loss for each round."""
+    model, left = Weight(), list(losses)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    loop.fit(
+        model, lambda *_: [0], lambda model, _: left.pop(0)(model.w), optimizer, scheduler,
+        updates=len(losses), clip=1.0, run="{}", checkpoint=checkpoint, progress=False,
+    )  # fmt: skip
+    return model
+
+
+def smooth(w):
+    return w.square()
+
+
+def without_gradient(w):
+    return (w * 0).sqrt()  # 0, with a derivative that is NaN
+
+
+@pytest.mark.parametrize("bad_round", [0, 1])
+def test_a_gradient_that_is_not_finite_never_reaches_the_checkpoint(bad_round, tmp_path):
+    losses, path = [smooth, smooth], tmp_path / "last.ckpt"
+    losses[bad_round] = without_gradient
+    with pytest.raises(FloatingPointError, match="gradient"):
+        fitted(losses, path)
+    assert path.exists() == bool(bad_round)
+    if bad_round:
+        assert torch.load(path, weights_only=True)["model"]["w"].isfinite()
+
+
+def test_weights_that_are_not_finite_never_replace_a_checkpoint(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"weights .*w"):
+        fitted([smooth], tmp_path / "last.ckpt", lr=float("inf"))
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+# ---- interruptions ---------------------------------------------------------------------------------------------
+def ramps(split):
+    generator = torch.Generator().manual_seed(split)
+    lengths = torch.randint(3, 9, (24,), generator=generator).tolist()
+    signs = [1 if i % 2 else -1 for i in range(24)]
+    sequences = [s * torch.linspace(-1, 1, n).reshape(-1, 1, 1).repeat(1, 3, 1) for s, n in zip(signs, lengths)]  # noqa: B905
+    return Labelled(sequences, torch.arange(24) % 2, ("down", "up"))
+
+
+CLASSIFIER = ClassifierRecipe(
+    weights="convgru1d_1layer.tiny", data={"kind": "sequences", "name": "ramps"}, description="d", license="mit",
+    epochs=2, batch_size=4, lr=0.02, noise=0.1, augment={"stretch": 0.2, "steps": 1},
+    model={"hidden_channels": 4, "kernel_size": 1, "drop_rate": 0.2, "global_pool": "last"},
+)  # fmt: skip
+
+
+def pressing_ctrl_c(function, call):
+    """Wraps a function so that the call of this number receives SIGINT, as from Ctrl-C."""
+    calls = []
+
+    def wrapped(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("call", [1, 4, 6, 9])
+@pytest.mark.parametrize("bucket", [0, 2])
+def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(bucket, call, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(CLASSIFIER, bucket=bucket)
+    expected = classify.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
+    path = tmp_path / "seed0.ckpt"
+    with monkeypatch.context() as patched:
+        patched.setattr(classify.F, "cross_entropy", pressing_ctrl_c(classify.F.cross_entropy, call))
+        with pytest.raises(KeyboardInterrupt):
+            classify.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False)
+    assert path.exists()
+    torch.manual_seed(77)
+    assert same(classify.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False).model, expected)
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["in memory", "prefetched"])
+@pytest.mark.parametrize("call", [1, 3, 4, 6])
+def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(slow, call, tmp_path, monkeypatch):
+    clips = MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), 6, size=16)
+    clips.slow = slow
+    recipe = dataclasses.replace(TINY, checkpoint_every=3)
+    expected, history = training.train_model(recipe, clips, progress=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "objective_of", lambda *args: pressing_ctrl_c(objective_of(*args), call))
+        with pytest.raises(KeyboardInterrupt):
+            training.train_model(recipe, clips, out=tmp_path, progress=False)
+    assert (tmp_path / "last.ckpt").exists()
+    torch.manual_seed(77)
+    model, resumed = training.train_model(recipe, clips, out=tmp_path, progress=False)
+    assert same(model, expected)
+    assert resumed == history
+
+
+objective_of = training.objective_of
+
+
+def test_ctrl_c_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unfinished(radar, tmp_path):
+    file, out = tmp_path / "r.toml", tmp_path / "run"
+    file.write_text(
+        FRAMES.replace("checkpoint_every = 3", "checkpoint_every = 100000").replace("= 3\nb", "= 100000\nb")
+    )
+    arguments = ["train", str(file), "--data", str(radar), "-o", str(out), "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "convrnn_zoo", *arguments], stderr=subprocess.PIPE, text=True)
+    while not (out / ".last.ckpt.lock").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (out / "last.ckpt").exists()
+    first, command = errors.strip().splitlines()
+    assert "last checkpoint" in first
+    assert shlex.split(command) == ["convrnn-zoo", *arguments]
+    for command in (["eval", out, "--data", radar], ["predict", out, radar / "0.npy", "-o", tmp_path / "a.npy"]):
+        message = run(*command, code=1)
+        assert "unfinished" in message
+        assert str(out) in message
+
+
+def test_ctrl_c_before_training_began_does_not_promise_a_checkpoint(radar, tmp_path, monkeypatch):
+    import importlib
+
+    module = importlib.import_module("convrnn_zoo.cli.train")
+
+    def press(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    codes = []
+    monkeypatch.setattr(module, "train_recipe", press)
+    monkeypatch.setattr(module.os, "_exit", codes.append)
+    (tmp_path / "r.toml").write_text(FRAMES)
+    messages = run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run", code=1)
+    assert codes == [130]
+    assert "last checkpoint" not in messages
+
+
+# ---- files that must not be overwritten --------------------------------------------------------------------------
+def test_a_recipe_inside_the_output_directory_is_left_as_it_is(radar, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    text = "# chosen after long thought\n" + FRAMES
+    (out / "recipe.toml").write_text(text)
+    run("train", out / "recipe.toml", "--data", radar, "-o", out, "--quiet")
+    assert (out / "recipe.toml").read_text() == text
+    weights = sha256(out / "model.safetensors")
+    run("train", out / "recipe.toml", "--data", radar, "-o", out, "--quiet")
+    assert sha256(out / "model.safetensors") == weights
+
+
+@pytest.mark.parametrize("text", ["= 1", FRAMES.replace("lr = 0.01", "lr = 0.02")], ids=["no recipe", "another"])
+def test_another_recipe_in_the_output_directory_is_never_overwritten(text, radar, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "recipe.toml").write_text(text)
+    (tmp_path / "r.toml").write_text(FRAMES)
+    message = run("train", tmp_path / "r.toml", "--data", radar, "-o", out, "--quiet", code=1)
+    assert str(out / "recipe.toml") in message
+    assert (out / "recipe.toml").read_text() == text
+    assert sorted(p.name for p in out.iterdir()) == ["recipe.toml"]
+
+
+def test_a_saved_recipe_states_every_value(radar, tmp_path):
+    recipe = Recipe.parse(FRAMES)
+    train(recipe, data=radar, out=tmp_path / "run", progress=False)
+    saved = (tmp_path / "run" / "recipe.toml").read_text()
+    for line in ("clip = 1.0", 'optimizer = "adam"', "warmup = 0.3", 'split = "time"', "seed = 0"):
+        assert line in saved
+    assert Recipe.parse(saved) == recipe
+
+
+def test_a_saved_recipe_states_the_values_of_sampling_and_augmentation():
+    assert "start = 1.0" in TINY.to_toml()
+    assert "warp = 0.0" in CLASSIFIER.to_toml()
+    for recipe in (TINY, CLASSIFIER):
+        assert Recipe.parse(recipe.to_toml()) == recipe
