@@ -1,13 +1,12 @@
 """Sequences of frames as a map-style Dataset: cut from longer ones, drawn at random, or the same at every call."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .._extras import need
+from .._tensors import to_tensor
 
 
 class Clip(NamedTuple):
@@ -65,25 +64,6 @@ class Clips(Dataset[Clip]):
         return torch.linspace(0, len(self) - 1, min(n, len(self))).long()
 
 
-def float_tensor(values: Any) -> Tensor:
-    """Returns a tensor or array of real numbers as float32; masked values become NaN.
-
-    Raises:
-        ValueError, TypeError: the values are bytes, complex or no numbers.
-    """
-    if not isinstance(values, Tensor):
-        numpy = need("numpy", "train")
-        array = numpy.asanyarray(values)
-        if array.dtype.kind in "biuf" and array.dtype != "uint8":
-            array = numpy.ma.filled(array.astype("float32"), math.nan)  # as torch takes it: contiguous, native bytes
-        values = torch.from_numpy(numpy.ascontiguousarray(array))
-    if values.dtype == torch.uint8:
-        raise ValueError("bytes: divide brightness by 255, or convert other values to float")
-    if values.is_complex():
-        raise ValueError("complex numbers")
-    return values.float()
-
-
 class Given(Clips):
     """The sequences of a user's map-style Dataset, list or array: each a :class:`Clip`, or frames ``(T, C, H, W)``.
 
@@ -119,8 +99,11 @@ class Given(Clips):
         item, which = self.dataset[index], f"{self.name}[{index}]"
         frames, time, mask = item if isinstance(item, Clip) else (item, 0.0, None)
         try:
-            frames = float_tensor(frames)
-            mask = torch.isfinite(frames) if mask is None else torch.as_tensor(mask).bool()
+            frames = to_tensor(which, frames)
+            if frames.dtype == torch.uint8:
+                raise ValueError("bytes: divide brightness by 255, or convert other values to float")
+            frames = frames.float()
+            mask = torch.isfinite(frames) if mask is None else to_tensor("mask", mask).bool()
         except (TypeError, ValueError, RuntimeError) as e:
             got = f"{type(item).__name__} ({e})"
             raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {got}") from e

