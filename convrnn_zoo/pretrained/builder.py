@@ -172,8 +172,8 @@ def check_arguments_of(constructor: Callable[..., nn.Module], name: str, kwargs:
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:
     """Returns the names of the arguments that a constructor accepts, or None if they cannot be known.
 
-    Arguments of base classes, and of the layer that a model is built from, are included where the constructor passes
-    ``**kwargs`` on to them.
+    A constructor passes ``**kwargs`` on to its base class and ``**layer_args`` to the layers that it builds; their
+    arguments are included.
     """
     bound: tuple[Any, ...] = ()
     while isinstance(constructor, partial):
@@ -184,13 +184,14 @@ def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | Non
         return None if passes_on else [p.name for p in parameters[len(bound) :]]
     names: list[str] = []
     for cls in (c for c in constructor.__mro__ if "__init__" in vars(c)):
-        if cls is nn.Module:  # the rest is passed on to layers
-            layers = [a for a in bound if isinstance(a, type)] or [by_ndim[2] for by_ndim in KINDS.values()]
-            names += [n for layer in layers for n in inspect.signature(layer).parameters if n not in _SET_BY_MODELS]
-            break
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        if rest == "layer_args":
+            cells = [constructor.cell] if hasattr(constructor, "cell") else [kind[2] for kind in KINDS.values()]
+            layers = [a for a in bound if isinstance(a, type)] or cells
+            names += [n for layer in layers for n in inspect.signature(layer).parameters if n not in _SET_BY_MODELS]
+        if rest != "kwargs":
             break
     return list(dict.fromkeys(names[len(bound) :]))
 

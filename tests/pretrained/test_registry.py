@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
-from convrnn_zoo.models import convrnn
+from convrnn_zoo.models import convrnn, openstl
 from convrnn_zoo.pretrained.registry import entry_points, register_model
 
 NAMES = convrnn_zoo.list_models()
@@ -125,9 +125,9 @@ def test_a_taken_name_is_refused_and_stays_its_owners():
     assert isinstance(timm.create_model("convlstm2d_1layer", device="meta"), convrnn_zoo.ConvRNNModel)
 
 
-def test_a_reload_takes_its_own_names_again():
-    importlib.reload(convrnn)  # warnings are errors: timm's "Overwriting" would fail this
-    assert isinstance(convrnn_zoo.create_model("convgru1d_1layer", device="meta"), convrnn_zoo.ConvRNNModel)
+def test_a_reloaded_module_registers_its_names_again():
+    importlib.reload(openstl)  # warnings are errors: timm's "Overwriting" would fail this
+    assert isinstance(convrnn_zoo.create_model("convlstm_openstl_s", device="meta"), openstl.OpenSTLConvLSTM)
 
 
 def test_an_architecture_does_not_take_on_the_sizes_of_its_weights():
