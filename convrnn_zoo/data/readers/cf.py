@@ -16,6 +16,10 @@ MINUTES = {
     "day": 1440.0,
 }  # fmt: skip
 """Minutes of each unit of time, by its names in the singular."""
+ATTRIBUTES = (
+    "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned", "units",
+)  # fmt: skip
+"""Attributes that are read; others may be of types that h5py cannot read."""
 _STAMP = re.compile(
     r"(\d{1,4}-\d{1,2}-\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
     r"(Z|UTC|GMT|(?:UTC|GMT)?\s*[+-]\d{1,2}(?::?\d{2})?)?",

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..._extras import need
 from .base import Frames, ReadOptions, choose_array, clock_of, frames_from
+from .cf import ATTRIBUTES
 from .files import FileError, check_size, reading
 
 
@@ -17,6 +18,10 @@ class Hdf5Array:
     def __getitem__(self, index: Any) -> Any:
         with need("h5py", "radar").File(self.path) as file:
             return file[self.name][index]
+
+
+def _attributes(array: Any) -> dict[str, Any]:
+    return {name: array.attrs[name] for name in ATTRIBUTES if name in array.attrs}
 
 
 def open_hdf5(path: Path, options: ReadOptions) -> Frames:
@@ -40,5 +45,5 @@ def open_hdf5(path: Path, options: ReadOptions) -> Frames:
                 raise FileError(f"{path}: {name} is stored in another file; save it in this one")
             times = None if clock is None else arrays[clock][:]
             lazy = Hdf5Array(path, name, array.shape, array.dtype)
-            attrs, time_attrs = dict(array.attrs), {} if clock is None else dict(arrays[clock].attrs)
+            attrs, time_attrs = _attributes(array), {} if clock is None else _attributes(arrays[clock])
         return frames_from(path, lazy, attrs, times, time_attrs, options)
