@@ -17,7 +17,8 @@ MINUTES = {
 }  # fmt: skip
 """Minutes of each unit of time, by its names in the singular."""
 ATTRIBUTES = (
-    "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned", "units",
+    "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
+    "units",
 )  # fmt: skip
 """Attributes that are read; others may be of types that h5py cannot read."""
 _STAMP = re.compile(
