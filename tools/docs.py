@@ -103,7 +103,7 @@ def weights(page: str) -> str:
         if page == "README.md" and len(like) > 2 and w.name not in (CLASSIFIER, SPOKEN):
             continue
         first, *others = w.metrics
-        main_metrics = [first, *(m for m in others if m.name.startswith("CSI") or m.name == "accuracy, never heard")][
+        main_metrics = [first, *(m for m in others if m.name.startswith("CSI") or m.name == "accuracy, unseen groups")][
             :2
         ]
         figures = "; ".join(map(_with_baselines, main_metrics))
@@ -154,10 +154,10 @@ def digits(page: str) -> str:
     for name, w in WEIGHTS.items():
         if name.endswith(".fsdd"):
             official, unheard, *each = w.metrics
-            speakers = [m.name.removeprefix("accuracy, ").removesuffix(" never heard") for m in each]
+            speakers = [m.name.removeprefix("accuracy, ").removesuffix(" unseen") for m in each]
             row = [f"{w.num_params:,}", f"{official.value:g} %", _spread(official), f"**{unheard.value:.1f} %**"]
             rows.append((f"[`{name}`]({_card(w, page)})", *row, *(f"{m.value:.1f}" for m in each)))
-    header = ("weights", "parameters", "official split", "five seeds", "never heard", *speakers)
+    header = ("weights", "parameters", "official split", "five seeds", "unseen speakers", *speakers)
     return markdown(header, rows)
 
 

@@ -68,7 +68,7 @@ _moving = partial(
     FrameSet,
     task="video prediction",
     reader=load_moving,
-    split_words="fixed draw from the 10,000 test images; same generator as the published test file, own draw",
+    split_words="fixed sample from the 10,000 test images; same generator as the published test file, other sample",
 )
 FRAME_SETS: dict[str, FrameSet] = {
     "moving_mnist": _moving(

@@ -84,8 +84,8 @@ def card_text(record: Weights, existing: str | None = None, address: str | None 
         import convrnn_zoo
         model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True).eval()
         <BLANKLINE>
-        y = model(model.normalize(x))  # x: (N, T, 12, 1), in the units of the data
-        found = model.classify(x)  # or of a list of recordings: their labels and probabilities
+        y = model(model.normalize(x))  # x: (N, T, 12, 1), in the unit of the data
+        predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences
         <BLANKLINE>
     """
     facts = f"{BEGIN}\n{_facts_of(record, address)}\n{END}"
@@ -125,7 +125,7 @@ def _facts_of(record: Weights, address: str | None) -> str:
             record.hub_id,
         ),
         *_results(record.metrics, record.model_args.get("horizon")),
-        "## What to know",
+        "## Limitations",
         record.remarks,
         "\n".join(f"- {fact}" for fact in facts),
         record.citation,
@@ -144,10 +144,10 @@ def _applied(record: Weights, shape: str) -> list[str]:
     """How a model is given data in their unit."""
     if record.front_end is not None:
         read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={record.front_end.rate})'
-        return [read, "found = model.classify_sound([wave], rate)  # labels and probabilities"]
+        return [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
     if record.num_classes:
-        applied = f"y = model(model.normalize(x))  # x: {shape}, in the units of the data"
-        return [applied, "found = model.classify(x)  # or of a list of recordings: their labels and probabilities"]
+        applied = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"
+        return [applied, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]
     if (values := record.preprocessing) is None:
         return []
     unit, horizon = values.unit or "brightness from 0 to 1", record.model_args.get("horizon", values.horizon)
@@ -204,7 +204,7 @@ def model_card(
     built = _built(cfg["architecture"], args, sum(p.numel() for p in model.parameters()))
     parts = [
         f"# {name}", description, _usage(f'from_pretrained("{repo_id}")', [], repo_id), *_results(metrics),
-        "## What to know",
+        "## Limitations",
         f"{built}; {model.in_chans} channels of input, {model.num_classes} classes.",
     ]  # fmt: skip
     return _card(data, "\n\n".join(p for p in parts if p) + "\n")
@@ -246,7 +246,7 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
     for m in metrics:
         name = m.name
         if m.summed is not None:
-            name += f" a pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
+            name += f" per pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
         if len(data) > 1:
             name += f" ({m.dataset}, {m.split})"
         if m.note and not m.baselines:

@@ -225,21 +225,21 @@ def train_classifier(
         others = train_all("-padding-read", read_padding=True)
         for what, found, note in (
             ("lengths withheld", [r.accuracy_reading_padding for r in runs],
-             "the same models, the padding read as data"),
+             "the same models, with the padding read as data"),
             ("trained without lengths", [r.accuracy_reading_padding for r in others],
-             "other models, trained reading the padding, on one batch padded to the longest recording"),
-            ("trained without lengths, alone", [accuracy(r.model, test, batch_size=1) for r in others],
-             "those models on each recording by itself: what they answer depends on the batch"),
+             "other models, trained on padding as data; one batch padded to the longest recording"),
+            ("trained without lengths, one at a time", [accuracy(r.model, test, batch_size=1) for r in others],
+             "those models on one recording at a time: their predictions depend on the batch"),
         ):  # fmt: skip
             metrics.append(metric(f"accuracy, {what}", found[0], found, note))
     if recipe.leave_one_out:
         groups = leave_one_out(recipe, train, test, out=out, progress=progress)
         found = [value for value, _ in groups.values()]
-        note = "the mean of other models, each trained without one of the groups"
-        split = "all recordings of the group that was left out"
-        metrics.append(metric("accuracy, never heard", statistics.fmean(found), found, note, split))
+        note = "mean of other models, each trained without one of the groups"
+        split = "all recordings of the group that was held out"
+        metrics.append(metric("accuracy, unseen groups", statistics.fmean(found), found, note, split))
         for name, (value, n) in groups.items():
-            metrics.append(metric(f"accuracy, {name} never heard", value, split=f"all {n} recordings of {name}"))
+            metrics.append(metric(f"accuracy, {name} unseen", value, split=f"all {n} recordings of {name}"))
     model = runs[0].model
     return write_weights(
         recipe, model, source, tuple(metrics), out, into,

@@ -110,7 +110,7 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
                 TESTED_ON,
                 SPLIT,
                 unit=unit,
-                note=f"beside {note}; from {least:.4g} to {most:.4g} by event",
+                note=f"compared with {note}; from {least:.4g} to {most:.4g} by event",
                 baselines={method: float(f"{v:.4g}") for method, v in means.items()},
             )
         )

@@ -32,7 +32,7 @@ def test_a_record_card_tells_all_of_the_record(record):
     ):  # fmt: skip
         assert value in facts
     for metric in record.metrics:
-        named = re.compile(rf"\| {re.escape(metric.name)}(?: a pixel.*| \(.*|:.*)?")
+        named = re.compile(rf"\| {re.escape(metric.name)}(?: per pixel.*| \(.*|:.*)?")
         (row,) = (line for line in facts.splitlines() if named.fullmatch(line.partition(" | ")[0]))
         assert f"| {metric.value:.4g}" in row
         assert all(f"| {value:.4g} |" in row for value in metric.baselines.values())

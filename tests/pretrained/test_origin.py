@@ -112,7 +112,7 @@ def test_a_run_of_ones_own_carries_its_record(tmp_path):
         assert loaded.record.trained_on == "my weather (CC0 1.0)"
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f'from_pretrained("{tmp_path}")' in text
-    assert "KNMI" not in text.split("## What to know")[1].split("- `convgru")[1]
+    assert "KNMI" not in text.split("## Limitations")[1].split("- `convgru")[1]
 
 
 CLAIMS = {
@@ -158,9 +158,9 @@ def test_records_say_data_and_split_once_and_which_is_the_default(record):
     raw = json.loads(record.to_json())
     assert raw["dataset_license"]
     assert raw["dataset_license"] not in raw["dataset"]
-    ((dataset, split),) = {(m.dataset, m.split) for m in record.metrics if "never heard" not in m.name}
+    ((dataset, split),) = {(m.dataset, m.split) for m in record.metrics if "unseen" not in m.name}
     assert split == record.split
-    assert all(("split" in m) == ("never heard" in m["name"]) for m in raw["metrics"])
+    assert all(("split" in m) == ("unseen" in m["name"]) for m in raw["metrics"])
     # Weights that are tested on other data than they were trained on say so with every figure, and only they.
     assert [m.get("dataset", record.dataset) for m in raw["metrics"]] == [dataset] * len(raw["metrics"])
     assert any("dataset" in m for m in raw["metrics"]) == (dataset != record.dataset) == (record.recipe == "nowcast")
