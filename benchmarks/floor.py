@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from convrnn_zoo.layers._conv import Geometry, conv_gradients, ready_conv, ready_input_gradient
-from convrnn_zoo.layers._passes import _GATES_BYTES
+from convrnn_zoo.layers._conv import Geometry, conv_gradients, prepare_conv, prepare_input_gradient
+from convrnn_zoo.layers._fused import GATES_BYTES
 
 from .cases import Case
 
@@ -26,10 +26,12 @@ class _Conv:
         one = (1,) * len(case.size)
         self.geometry, self.x, self.grad = Geometry(one, one, 1, "zeros"), map_(inputs), map_(rows)
         self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
-        self.conv = ready_conv(self.weight, None, self.geometry, case.size, True)
-        self.to_state = ready_input_gradient(self.weight[:, -state:], self.geometry, case.size, True) if state else None
+        self.conv = prepare_conv(self.weight, None, self.geometry, case.size, True)
+        self.to_state = None
+        if state:
+            self.to_state = prepare_input_gradient(self.weight[:, -state:], self.geometry, case.size, True)
         # Weight gradients of some steps at once are faster than one by one. Use as many as the layers do.
-        most = _GATES_BYTES // (rows * math.prod(case.size) * self.x.itemsize)
+        most = GATES_BYTES // (rows * math.prod(case.size) * self.x.itemsize)
         self.together: list[int] = []
         for n in case.sizes():
             if self.together and self.together[-1] + n <= most:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo.layers import ConvRNNBase
-from convrnn_zoo.layers._scan import scan, scan_packed
+from convrnn_zoo.layers._run import scan, scan_packed
 
 Maps = tuple[Tensor, ...]
 

@@ -39,9 +39,9 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
 
     options: ClassVar = {"activation": tuple(ACTIVATIONS), "recurrent_activation": ("sigmoid", *ACTIVATIONS)}
 
-    def __init__(self, *args: Any, activation: str = "tanh", recurrent_activation: str = "sigmoid", **kwargs: Any):
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        super().__init__(*args, **kwargs)
+    in_place = None
+    activation: str
+    recurrent_activation: str
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The equations of ConvLSTM with the two activations."""

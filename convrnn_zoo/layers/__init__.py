@@ -1,12 +1,12 @@
-"""The core family: convolutional RNN, LSTM, peephole LSTM and GRU in one, two and three dimensions."""
+"""Core family: convolutional RNN, LSTM, peephole LSTM and GRU in one, two and three dimensions."""
 # ruff: noqa: F403, I001
 
 from typing import TYPE_CHECKING
 
-from ._cell import ConvRNNCellBase as ConvRNNCellBase
-from ._sequence import ConvRNNBase as ConvRNNBase
+from ._base import ConvRNNBase as ConvRNNBase
+from ._base import ConvRNNCellBase as ConvRNNCellBase
 
-# A kind of cell is a file, and a line here: names of models, forecasters, pages and converters follow.
+# One file and one line for each core cell. Names of models, forecasters, pages and converters are derived from them.
 from .rnn import *
 from .lstm import *
 from .peephole import *
@@ -15,7 +15,7 @@ from .gru import *
 KINDS: dict[str, dict[int, type[ConvRNNBase]]] = {
     kind.__name__.lower(): {cls.ndim: cls for cls in kind.__subclasses__()} for kind in ConvRNNBase.__subclasses__()
 }
-"""The layer of each kind and dimension, such as ``KINDS["convlstm"][2]``."""
+"""Layer class by cell and dimension, such as ``KINDS["convlstm"][2]``."""
 
 if not TYPE_CHECKING:  # a type checker takes the names from the imports
     __all__ = sorted(name for name, value in vars().items() if isinstance(value, type))

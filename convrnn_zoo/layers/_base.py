@@ -1,120 +1,146 @@
-"""What every cell and every sequence layer shares: hyper-parameters, parameters, one step."""
+"""The class hierarchy: a cell's equations and parameters, the cell on one frame, and the layer over a sequence."""
 
 import inspect
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from . import _checks as check
-from ._conv import Geometry, same_conv
-from ._inplace import InPlaceStep
+from ._conv import Geometry, check_map, same_conv
+from ._fused import InPlaceStep, run_layer
+from ._run import DirectionWeights, LayerStates, Maps, Scan
 
 Size = int | Sequence[int]
-"""One for all spatial axes, or one an axis."""
+"""One int for all spatial axes, or one per axis."""
+Widths = int | Sequence[int]
+"""One number of channels for all layers, or one per layer."""
+Kernels = Size | Sequence[Sequence[int]]
+"""One kernel size for all layers, or a list of one tuple per layer."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
-"""What errors and docstrings call the axes of a map, by their number."""
+"""Names of the spatial axes in errors and docstrings, by their number."""
 
 
-class DirectionWeights(NamedTuple):
-    """The parameters of one layer in one direction; `extra` are those that only some kinds of cell have."""
+class Constant(NamedTuple):
+    """Shape of a parameter that starts as a constant."""
 
-    ih: Tensor
-    hh: Tensor
-    b_ih: Tensor | None
-    b_hh: Tensor | None
-    extra: tuple[Tensor, ...]
+    shape: tuple[int, ...]
+    value: float
 
 
 class Equations(nn.Module):
-    """A kind of cell: its equations, and what follows from them for parameters and state.
+    """Base of cells and sequence layers: the equations, and the parameters and states that follow from them.
 
-    A subclass says how many `gates` stand in ``weight_ih``, which `states` it carries (h first), which
-    `options` it takes (the first value is the default), and writes :meth:`step`. Everything else is here.
+    A subclass sets the class attributes `ndim`, `gates` and `states` (h first) and implements :meth:`step`.
     """
 
     ndim: ClassVar[int]
+    """Number of spatial axes."""
     gates: ClassVar[int]
-    summed: ClassVar[int | None] = None
-    """How many of the gates, the first ones, are the sum of an input and a state part; None for all.
-
-    Of the others, which stand behind them, come first the input's part, then the state's, if it has one.
-    """
+    """Number of gates in the rows of ``weight_ih``."""
     states: ClassVar[tuple[str, ...]]
+    """Names of the states."""
+    summed: ClassVar[int | None] = None
+    """Number of leading gates whose input and state contributions are added.
+
+    The remaining gates keep the two separate, input first. `None` means all gates.
+    """
     returned: ClassVar[int | None] = None
     """Number of leading `states` that a step returns. `None` means all."""
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}
-    _usual: ClassVar[dict[str, Any]] = {}
-    """The defaults of the arguments that only layers, or only cells, have: printing leaves them out."""
+    """Keyword arguments of the constructor with their allowed values, the default first."""
+    biases: ClassVar[tuple[str, ...]] = ("bias_ih", "bias_hh")
+    """Names of the biases of the gates."""
     has_groups: ClassVar[bool] = True
     """Whether the cell can be built with more than one group."""
     title: ClassVar[str] = ""
-    """The kind in a few words, for lists of models."""
+    """Short name for lists of models."""
     in_place: ClassVar[type[InPlaceStep] | None] = None
-    """The step and its derivative written down in place; a kind without works by autograd of :meth:`step`."""
+    """In-place version of the step, or `None` to run :meth:`step` under ordinary autograd.
+
+    A subclass that overrides `step`, `join`, `conv` or `advance` must set this attribute if it inherits one.
+    """
+    scan: Scan | None = None
+    """Replacement of the loop over time, set on a copy for export."""
 
     in_channels: int
     out_channels: Any
     kernel_size: Any
+    hidden_kernel_size: Any
     bias: bool
     geometry: Geometry
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__signature__ = _whole_signature(cls)  # type: ignore[attr-defined]
+        cls.__signature__ = _full_signature(cls)  # type: ignore[attr-defined]
+        functions = [getattr(cls, name) for name in ("step", "join", "conv", "advance")]
+        if "in_place" in vars(cls):
+            if cls.in_place is not None and not (
+                isinstance(cls.in_place, type) and issubclass(cls.in_place, InPlaceStep)
+            ):
+                raise TypeError(f"{cls.__name__}.in_place must be None or a subclass of InPlaceStep")
+            cls._in_place_functions = functions  # type: ignore[attr-defined]
+        elif cls.in_place is not None and cls._in_place_functions != functions:  # type: ignore[attr-defined]
+            raise TypeError(
+                f"{cls.__name__} changes the step that its inherited in_place ({cls.in_place.__name__}) computes; set "
+                "in_place = None in the class, or an InPlaceStep of the new step"
+            )
 
-        def provider(name: str) -> int:
-            return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
-
-        if min(map(provider, ("step", "join", "conv", "advance"))) < provider("in_place"):
-            cls.in_place = None  # written down for another law
-
-    # ---- the equations -------------------------------------------------------------------------------------
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The next state from the gates' pre-activations, the state, and the extra parameters."""
-        raise NotImplementedError(f"{type(self).__name__} must write down its step")
+    # ---- equations ---------------------------------------------------------------------------------------------
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        """Computes the next state from the pre-activations of the gates, the state and the extra parameters."""
+        raise NotImplementedError(f"{type(self).__name__} must implement step")
 
     def join(self, ih: Tensor, hh: Tensor) -> Tensor:
-        """The pre-activations from their input part and their state part, along the channels (axis 1)."""
+        """Combines the input and state contributions to the pre-activations, along axis 1."""
         if self.summed is None:
             return ih + hh
         n = self.summed_rows(ih.shape[1])
         return torch.cat([ih[:, :n] + hh[:, :n], ih[:, n:], hh[:, n:]], dim=1)
 
     def summed_rows(self, rows: int) -> int:
-        """How many of the `rows` of ``weight_ih`` are of gates that are sums."""
+        """Returns how many of the rows of ``weight_ih`` belong to gates that are sums."""
         return rows if self.summed is None else rows // self.gates * self.summed
 
+    @property
+    def sums_all_gates(self) -> bool:
+        """Whether every gate is the sum of an input and a state contribution."""
+        return self.summed is None and type(self).join is Equations.join
+
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """The weights as a step takes them: `hh` for the convolution of h, the rest among `extra`."""
+        """Returns the weights as a step uses them: `hh` for the convolution of h, other state weights in `extra`."""
         return w
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the parameters beyond weights and biases; `kernel` is state-to-state.
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        """Returns names and shapes of the parameters other than weights and biases. `kernel` is state-to-state.
 
-        Those of norms are ``weight_norm…``, which start as 1, and ``bias_norm…``, which start as 0.
+        A :class:`Constant` in place of a shape gives the initial value as well.
         """
         return {}
 
-    # ---- the parts of a step -------------------------------------------------------------------------------
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """``weight * x + bias``, the map keeping its size."""
+        """Computes ``weight * x + bias`` and keeps the size of the map."""
         return same_conv(x, weight, bias, self.geometry)
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
-        """One complete step on ``(N, C, *S)``; `w` is the result of :meth:`split`."""
-        return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh)), state, w.extra)
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
+        """Computes one complete step on ``(N, C, *S)``; `w` is the result of :meth:`split`."""
+        if w.xh is not None:
+            gates = self.conv(torch.cat([x.to(w.xh.dtype), state[0]], 1), w.xh, w.b_xh)
+        else:
+            gates = self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh))
+        return self.step(gates, state, w.extra)
 
-    def _checked_advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
-        """Runs :meth:`advance` and checks the state that it returns."""
-        return check.new_state(type(self), self.advance(x, state, w), state)
-
-    # ---- construction --------------------------------------------------------------------------------------
+    # ---- construction ------------------------------------------------------------------------------------------
     def _configure(
-        self, in_channels: int, bias: bool, stride: Size, dilation: Size, groups: int, padding_mode: str
-    ) -> None:
+        self, in_channels: int, bias: bool, stride: Size, dilation: Size, groups: int, padding_mode: str,
+        options: dict[str, Any],
+    ) -> None:  # fmt: skip
         check.cell_class(type(self))
         self.in_channels = check.positive_int("in_channels", in_channels)
         self.bias = check.boolean("bias", bias)
@@ -124,78 +150,418 @@ class Equations(nn.Module):
             check.positive_int("groups", groups) if self.has_groups else check.one_group(type(self).__name__, groups),
             check.choice("padding_mode", padding_mode, check.PADDING_MODES),
         )
-        self.stride, self.dilation, self.groups, self.padding_mode = self.geometry
+        self.stride, self.dilation, self.groups, self.padding_mode, _ = self.geometry
         if padding_mode != "zeros" and any(s > 1 for s in self.stride):
             raise ValueError(
                 f"stride={self.stride} keeps the size of the map by padding it beyond its own size, which "
                 f"padding_mode={padding_mode!r} cannot; use padding_mode='zeros' or stride=1"
             )
+        self._set_options(options)
 
-    def _choose(self, **options: Any) -> None:
-        """Checks and keeps the cell's own options: before the parameters, whose shapes may ask for them."""
-        for name, value in options.items():
-            setattr(self, name, check.choice(name, value, self.options[name]))
+    def _set_options(self, options: dict[str, Any]) -> None:
+        """Checks and stores the options of the cell, before the parameters, whose shapes may depend on them."""
+        for name in options:
+            if name not in self.options:
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
+        for name, allowed in self.options.items():
+            setattr(self, name, check.choice(name, options.get(name, allowed[0]), allowed))
 
     @property
     def space(self) -> str:
-        """The spatial axes by name, for messages."""
+        """Names of the spatial axes, for messages."""
         return SPACE[self.ndim]
 
     def _add_parameters(
         self, suffix: str, in_channels: int, channels: int, kernel: tuple[int, ...], hidden_kernel: tuple[int, ...],
-        factory: dict[str, Any],
+        factory_kwargs: dict[str, Any],
     ) -> None:  # fmt: skip
         rows, groups = self.gates * channels, self.groups
-        shapes: dict[str, tuple[int, ...]] = {
+        shapes: dict[str, Any] = {
             "weight_ih": (rows, in_channels // groups, *kernel),
             "weight_hh": (rows, channels // groups, *hidden_kernel),
             **self.extra_shapes(channels, hidden_kernel),
+            **(dict.fromkeys(self.biases, (rows,)) if self.bias else {}),
         }
-        if self.bias:
-            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
         for name, shape in shapes.items():
-            self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, **factory)))
+            size = shape.shape if isinstance(shape, Constant) else shape
+            self.register_parameter(name + suffix, nn.Parameter(torch.empty(size, **factory_kwargs)))
 
     def _weights(self, suffix: str, channels: int) -> DirectionWeights:
-        def named(name: str) -> Any:  # an attribute, not always a parameter: pruning and parametrizing replace it
+        def get(name: str) -> Any:  # an attribute, not always a parameter: pruning and parametrizing replace it
             return getattr(self, name + suffix, None)
 
-        extra = tuple(map(named, self.extra_shapes(channels, (1,) * self.ndim)))
-        ih, hh, b_ih, b_hh = map(named, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        extra = tuple(map(get, self.extra_shapes(channels, (1,) * self.ndim)))
+        ih, hh, b_ih, b_hh = map(get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         return self.split(DirectionWeights(ih, hh, b_ih, b_hh, extra))
 
-    def _init_uniform(
-        self, parameters: Iterator[nn.Parameter] | Sequence[nn.Parameter], channels: int, taps: int
+    def _init_parameters(
+        self, parameters: Iterable[nn.Parameter], suffix: str, channels: int, kernel: tuple[int, ...]
     ) -> None:
-        # torch.nn.RNN starts from U(-k, k) with k = 1/sqrt(hidden_size), the fan-in of its state-to-state product.
-        # The state-to-state convolution has a fan-in larger by the taps of its kernel: the same law.
-        bound = 1 / math.sqrt(channels // self.groups * taps)
+        """Samples the parameters from U(-k, k), then sets those that start as a constant."""
+        # torch.nn.RNN uses k = 1/sqrt(hidden_size), the fan-in of its state-to-state product. The fan-in of the
+        # state-to-state convolution is larger by the taps of its kernel.
+        bound = 1 / math.sqrt(channels // self.groups * math.prod(kernel))
         for p in parameters:
             nn.init.uniform_(p, -bound, bound)
+        for name, shape in self.extra_shapes(channels, kernel).items():
+            if isinstance(shape, Constant):
+                nn.init.constant_(getattr(self, name + suffix), shape.value)
 
-    def _start_norms(self) -> None:
-        """The norms of a step, ``weight_norm…`` and ``bias_norm…``, start as 1 and 0."""
-        for name, p in self.named_parameters():
-            own = name.rpartition(".")[2]
-            if own.startswith(("weight_norm", "bias_norm")):
-                nn.init.constant_(p, own.startswith("weight"))
-
-    # ---- printing ------------------------------------------------------------------------------------------
+    # ---- printing ----------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:
-        one, kernel = (1,) * self.ndim, self.kernel_size
-        usual = {"hidden_kernel_size": kernel, **self._usual, "bias": True, "stride": one, "dilation": one, "groups": 1}
-        usual |= {"padding_mode": "zeros", **{name: allowed[0] for name, allowed in self.options.items()}}
-        shown = {name: value for name, default in usual.items() if (value := getattr(self, name)) != default}
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={kernel}" + "".join(
-            f", {name}={value!r}" for name, value in shown.items()
-        )
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        for name, p in type(self).__signature__.parameters.items():  # type: ignore[attr-defined]
+            default = self.kernel_size if name == "hidden_kernel_size" else p.default
+            value = getattr(self, name, default)
+            if name not in _ALWAYS_SHOWN and value != default and value != (default,) * self.ndim:
+                text += f", {name}={value!r}"
+        return text
 
 
-def _whole_signature(cls: type) -> inspect.Signature:
-    """Of the constructor, with the arguments that it passes on as ``*args`` and ``**kwargs`` written out."""
+_ALWAYS_SHOWN = ("in_channels", "out_channels", "channels", "kernel_size")
+
+
+def _full_signature(cls: type[Equations]) -> inspect.Signature:
+    """Returns the signature of the constructor with ``*args``, ``**kwargs`` and the options written out."""
     constructor, base = [b for b in cls.__mro__ if "__init__" in vars(b)][:2]
     own = inspect.signature(constructor.__init__).parameters  # type: ignore[misc]
     named = {name: p for name, p in own.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name != "self"}
-    if len(named) + 1 < len(own) and hasattr(base, "__signature__"):
-        named |= {name: p for name, p in base.__signature__.parameters.items() if name not in named}
+    if len(named) + 1 < len(own):
+        if hasattr(base, "__signature__"):
+            named |= {name: p for name, p in base.__signature__.parameters.items() if name not in named}
+        for name, allowed in cls.options.items():
+            named.setdefault(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=allowed[0]))
     return inspect.Signature(sorted(named.values(), key=lambda p: p.kind))
+
+
+# ---- one frame -------------------------------------------------------------------------------------------------
+class ConvRNNCellBase(Equations):
+    """One step of a convolutional RNN, with the interface of :class:`torch.nn.RNNCellBase`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the state.
+        kernel_size: kernel of the input-to-state convolution, an int or one per axis.
+        bias: whether the gates have biases.
+        stride, dilation, groups: arguments of every convolution. Padding keeps the size of the map for every stride:
+            with ``stride=s`` the kernel samples every s-th pixel of a map padded to s times its size.
+            Groups divide the rows of the gates in the order in which they are stacked: with ``groups=2`` the first
+            half of the gates reads the first half of the channels.
+        hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        device, dtype: of the parameters.
+
+    Shapes:
+        input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
+        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: str = "zeros",
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._configure(in_channels, bias, stride, dilation, groups, padding_mode, options)
+        self.out_channels = check.positive_int("out_channels", out_channels)
+        check.divisible(self.groups, in_channels=in_channels, out_channels=out_channels)
+        self.kernel_size = check.ntuple("kernel_size", kernel_size, self.ndim)
+        hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
+        self.hidden_kernel_size = check.ntuple("hidden_kernel_size", hidden, self.ndim)
+        factory_kwargs = check.factory_kwargs(device, dtype)
+        self._add_parameters("", in_channels, out_channels, self.kernel_size, self.hidden_kernel_size, factory_kwargs)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
+
+        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
+        """
+        self._init_parameters(self.parameters(recurse=False), "", self.out_channels, self.hidden_kernel_size)
+        for child in self.children():
+            if isinstance(child, ConvRNNCellBase):
+                child.reset_parameters()
+
+    def state_names(self, hx: Any) -> Sequence[str]:
+        """Returns the names of the states in `hx`. A cell that stores earlier steps has more than `states`."""
+        return self.states
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Computes the next state, ``h`` or ``(h, c)``. `hx` is zero by default."""
+        owner, n = type(self).__name__, self.ndim
+        w, space = self._weights("", self.out_channels), self.space
+        ranks = {n + 2: f"(N, C, {space})", n + 1: f"(C, {space})"}
+        check.tensor_input(owner, "a tensor", input, ranks, self.in_channels, -n - 1, w.ih)
+        for kernel in {self.kernel_size, self.hidden_kernel_size}:
+            check_map(owner, input.shape[-n:], kernel, self.geometry)
+        batched = input.dim() == n + 2
+        shape = (*input.shape[: -n - 1], self.out_channels, *input.shape[-n:])
+        if hx is None:
+            state: Maps = (input.new_zeros(shape),) * len(self.state_names(None))
+        else:
+            names = self.state_names(hx)
+            parts = check.state_parts(owner, hx, names)
+            state = tuple(check.state_tensor(owner, s, p, shape, input) for s, p in zip(names, parts, strict=True))
+        if not batched:
+            input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
+        state = check.new_state(type(self), self.advance(input, state, w), state)
+        if not batched:
+            state = tuple(s.squeeze(0) for s in state)
+        return state if len(state) > 1 else state[0]
+
+
+# ---- a sequence ------------------------------------------------------------------------------------------------
+class ConvRNNBase(Equations):
+    """A convolutional RNN over sequences, with the interface of :class:`torch.nn.RNNBase`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the state: an int for all layers, or a list of one int per layer.
+        kernel_size: kernel of the input-to-state convolution: an int for all axes, a tuple of one int per axis, or a
+            list of one tuple per layer.
+        num_layers: number of stacked layers.
+        bias: whether the gates have biases.
+        batch_first: whether input and output tensors are ``(N, T, …)``. States and packed sequences do not change.
+        dropout: dropout probability of the output of each layer except the last, in training.
+        bidirectional: whether a second set of weights reads the sequence from its end.
+        stride, dilation, groups: arguments of every convolution. Padding keeps the size of the map for every stride,
+            for input and state alike: with ``stride=s`` the kernel samples every s-th pixel of a map padded with zeros
+            to s times its size. A stride does not make the map smaller.
+            Groups divide the rows of the gates in the order in which they are stacked: with ``groups=2`` the first
+            half of the gates reads the first half of the channels.
+        hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        device, dtype: of the parameters.
+
+    Shapes (``D`` directions, ``*S`` the map, which keeps its size):
+        input ``(T, N, C_in, *S)``, ``(N, T, C_in, *S)`` with batch_first, ``(T, C_in, *S)`` for a single sequence, or
+        a :class:`~torch.nn.utils.rnn.PackedSequence`, sorted or not;
+        output likewise with ``D · C_out`` channels; every state ``(num_layers · D, N, C_out, *S)`` in the
+        caller's batch order. With a list as `out_channels`, a state is a tuple of one ``(D, N, C_l, *S)`` per layer.
+        Output and states may be in channels-last memory format: use ``.reshape``, not ``.view``.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type or is out of range.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, stride: Size = 1,
+        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Kernels | None = None,
+        padding_mode: str = "zeros", device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._configure(in_channels, bias, stride, dilation, groups, padding_mode, options)
+        self.grad_checkpointing = False  # whether the backward pass recomputes segments of √T steps
+        self.num_layers = check.positive_int("num_layers", num_layers)
+        self.batch_first = check.boolean("batch_first", batch_first)
+        self.dropout = check.probability("dropout", dropout)
+        self.bidirectional = check.boolean("bidirectional", bidirectional)
+        if self.dropout and num_layers == 1:
+            warnings.warn(  # as torch.nn.RNN does
+                f"dropout={dropout} acts between layers, and num_layers=1: nothing will be dropped; use more layers, "
+                "or nn.Dropout on the output",
+                stacklevel=3,
+            )
+        self.widths = check.widths("out_channels", out_channels, num_layers)
+        self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
+        self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, num_layers)
+        hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
+        self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, num_layers)
+        check.divisible(
+            self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
+        )
+        factory_kwargs = check.factory_kwargs(device, dtype)
+        for layer, suffix in self._suffixes():
+            in_chs = in_channels if layer == 0 else self.widths[layer - 1] * self.num_directions
+            kernels = self.kernels[layer], self.hidden_kernels[layer]
+            self._add_parameters(suffix, in_chs, self.widths[layer], *kernels, factory_kwargs)
+        self.reset_parameters()
+
+    @property
+    def num_directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def kernel_size(self) -> tuple[int, ...] | list[tuple[int, ...]]:
+        return self.kernels[0] if len(set(self.kernels)) == 1 else self.kernels
+
+    @property
+    def hidden_kernel_size(self) -> tuple[int, ...] | list[tuple[int, ...]]:
+        return self.hidden_kernels[0] if len(set(self.hidden_kernels)) == 1 else self.hidden_kernels
+
+    def _suffixes(self) -> list[tuple[int, str]]:
+        ends = ("", "_reverse")[: self.num_directions]
+        return [(layer, f"_l{layer}{end}") for layer in range(self.num_layers) for end in ends]
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """Parameters of each layer and direction, as in torch.nn.RNNBase."""
+        names = [n for n in self._parameters if n.endswith("_l0")]
+        return [[getattr(self, n.removesuffix("_l0") + suffix) for n in names] for _, suffix in self._suffixes()]
+
+    def flatten_parameters(self) -> None:
+        """Does nothing; present for code written for torch.nn.RNN."""
+
+    def reset_parameters(self) -> None:
+        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
+
+        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
+        """
+        for (layer, suffix), weights in zip(self._suffixes(), self.all_weights, strict=True):
+            self._init_parameters(weights, suffix, self.widths[layer], self.hidden_kernels[layer])
+
+    def keep_layers(self, n: int) -> None:
+        """Removes all layers after the first `n`, and their parameters from the state dict."""
+        check.depth("n", n, self.num_layers)
+        for layer, suffix in self._suffixes():
+            if layer >= n:
+                for name in [p for p in self._parameters if p.endswith(suffix)]:
+                    delattr(self, name)
+        self.num_layers = n
+        self.widths, self.kernels, self.hidden_kernels = self.widths[:n], self.kernels[:n], self.hidden_kernels[:n]
+        if not check.is_int(self.out_channels):
+            self.out_channels = tuple(self.widths)
+
+    # ---- forward -----------------------------------------------------------------------------------------------
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        """Returns ``(output, h_n)``, or ``(output, (h_n, c_n))``. `hx` is zero by default."""
+        outputs, state = self.forward_layers(input, hx)
+        return outputs[-1], state
+
+    def forward_layers(
+        self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None
+    ) -> tuple[list[Any], Any]:
+        """Runs :meth:`forward` and returns the output of every layer.
+
+        Args:
+            input: the input of :meth:`forward`.
+            hx: the initial state, zero by default, or a :class:`LayerStates`, which is then returned as well.
+            depth: number of layers to run, counted from the first. Default: all.
+            mask: booleans with the two leading axes of `input`, true where a sequence has a step. Elsewhere its state
+                does not change and its output is zero. All steps of the loop run, so that a graph does not depend on
+                the lengths.
+        """
+        packed = input if isinstance(input, PackedSequence) else None
+        x, batch_sizes, unbatched = self._unpack_input(input)
+        steps = None if mask is None else self._unpack_mask(mask, input)
+        states = self._unpack_state(hx, x, packed, unbatched)
+        outputs, finals = [], LayerStates()
+        for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
+            first, width = layer * self.num_directions, self.widths[layer]
+            weights = [self._weights(f"_l{layer}{end}", width) for end in ("", "_reverse")[: self.num_directions]]
+            x, ends = run_layer(
+                self, x, states[first : first + self.num_directions], weights, batch_sizes,
+                mask=steps, zero_state=hx is None, checkpointed=self.grad_checkpointing,
+            )  # fmt: skip
+            outputs.append(x)
+            finals += ends
+            if self.dropout and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout, self.training)
+        if packed is not None:
+            outputs = [PackedSequence(y, *packed[1:]) for y in outputs]
+        elif unbatched:
+            outputs = [y.squeeze(1) for y in outputs]
+        elif self.batch_first:
+            outputs = [y.transpose(0, 1) for y in outputs]
+        return outputs, finals if isinstance(hx, LayerStates) else self._pack_state(finals, packed, unbatched)
+
+    def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
+        """Returns data ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``, the batch sizes, and whether N was missing."""
+        owner, n, space = type(self).__name__, self.ndim, self.space
+        like: Any = self.weight_ih_l0
+        if isinstance(input, PackedSequence):
+            batch_sizes, unbatched, ranks = _packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}
+            x = check.tensor_input(owner, "a tensor", input.data, ranks, self.in_channels, -n - 1, like)
+        else:
+            batched = f"(N, T, C, {space})" if self.batch_first else f"(T, N, C, {space})"
+            ranks = {n + 3: batched, n + 2: f"(T, C, {space})"}
+            expected = "a tensor or a PackedSequence"
+            x = check.tensor_input(owner, expected, input, ranks, self.in_channels, -n - 1, like)
+            batch_sizes, unbatched = None, x.dim() == n + 2
+            x = x.unsqueeze(1) if unbatched else x.transpose(0, 1) if self.batch_first else x
+            if x.shape[0] == 0:
+                raise ValueError(
+                    f"{owner} expected at least one time step, got {tuple(input.shape)}; drop empty sequences"
+                )
+        for kernel in {*self.kernels, *self.hidden_kernels}:
+            check_map(owner, x.shape[-n:], kernel, self.geometry)
+        return x, batch_sizes, unbatched
+
+    def _unpack_mask(self, mask: Tensor, input: Any) -> Tensor:
+        """Returns the mask as ``(T, N, 1, …)``."""
+        owner = type(self).__name__
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise TypeError(f"{owner} expected mask to be a tensor of booleans, got {check.describe(mask)}")
+        if isinstance(input, PackedSequence) or input.dim() != self.ndim + 3:
+            raise ValueError(f"{owner} takes a mask only with a batch of padded sequences; leave the mask out")
+        if mask.shape != input.shape[:2]:
+            raise ValueError(
+                f"{owner} expected mask of shape {tuple(input.shape[:2])}, got {tuple(mask.shape)}; "
+                "give one boolean per sequence and step"
+            )
+        mask = mask.transpose(0, 1) if self.batch_first else mask
+        return mask.reshape(*mask.shape, *(1,) * (self.ndim + 1))
+
+    def _unpack_state(self, hx: Any, x: Tensor, packed: PackedSequence | None, unbatched: bool) -> LayerStates:
+        """Returns the caller's `hx` as one tuple per layer and direction, in packed order."""
+        if isinstance(hx, LayerStates):
+            return hx
+        owner, names, directions = type(self).__name__, self.states, self.num_directions
+        batch = x.shape[-self.ndim - 2] if packed is None else int(packed.batch_sizes[0])
+        shapes = [(batch, width, *x.shape[-self.ndim :]) for width in self.widths]
+        if hx is None:
+            zeros = [x.new_zeros(()).expand(shape) for shape in shapes]
+            return LayerStates((zero,) * len(names) for zero in zeros for _ in range(directions))
+        # As the caller stores it: with an axis of directions, without one of a missing batch.
+        stored = [(directions, *(shape[1:] if unbatched else shape)) for shape in shapes]
+        parts = []
+        for name, part in zip(names, check.state_parts(owner, hx, names), strict=True):
+            if check.is_int(self.out_channels):
+                shape = (directions * len(stored), *stored[0][1:])
+                layers = list(check.state_tensor(owner, f"{name}_0", part, shape, x).split(directions))
+            else:
+                check.state_list(owner, f"{name}_0", part, len(stored))
+                layers = [
+                    check.state_tensor(owner, f"{name}_0[{i}]", p, shape, x)
+                    for i, (p, shape) in enumerate(zip(part, stored, strict=True))
+                ]
+            if unbatched:
+                layers = [s.unsqueeze(1) for s in layers]
+            if packed is not None and packed.sorted_indices is not None:
+                layers = [s.index_select(1, packed.sorted_indices) for s in layers]
+            parts.append([direction for layer in layers for direction in layer.unbind(0)])
+        return LayerStates(zip(*parts, strict=True))
+
+    def _pack_state(self, finals: LayerStates, packed: PackedSequence | None, unbatched: bool) -> Any:
+        """Returns a tensor, or a tuple of one per layer, for each state, in the caller's batch order."""
+        stacked, parts = check.is_int(self.out_channels), []
+        for tensors in zip(*finals, strict=True):
+            each = len(tensors) if stacked else self.num_directions
+            layers = [torch.stack(tensors[i : i + each]) for i in range(0, len(tensors), each)]
+            if packed is not None and packed.unsorted_indices is not None:
+                layers = [s.index_select(1, packed.unsorted_indices) for s in layers]
+            if unbatched:
+                layers = [s.squeeze(1) for s in layers]
+            parts.append(layers[0] if stacked else tuple(layers))
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
+    """Returns the batch size of every step after checking them: a PackedSequence built by hand may hold anything."""
+    sizes = packed.batch_sizes.tolist()
+    integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
+    falling = integers and all(a >= b for a, b in itertools.pairwise(sizes))
+    hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
+    if not sizes or not falling or sizes[-1] < 1 or sum(sizes) != len(packed.data):
+        raise ValueError(
+            f"{owner} expected a PackedSequence whose batch sizes are positive, never rise and sum to its "
+            f"{len(packed.data)} rows, got {sizes}; {hint}"
+        )
+    for name, order in zip(packed._fields[2:], packed[2:], strict=True):
+        if order is not None and tuple(order.shape) != (sizes[0],):
+            raise ValueError(
+                f"{owner} expected a PackedSequence with {name} for its {sizes[0]} sequences, "
+                f"got {check.describe(order)}; {hint}"
+            )
+    return sizes

@@ -1,7 +1,4 @@
-"""What a caller may pass, checked where it enters.
-
-Every message names what was expected, what came, and what to do about it.
-"""
+"""Checks of arguments and inputs. Every message states the problem, the expected value and a fix."""
 
 import math
 import numbers
@@ -15,12 +12,12 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """An integer that is not a bool: ``True`` channels is a slip, not a one."""
+    """Whether the value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def describe(value: object) -> str:
-    """Short words for what came: shapes for tensors, the value for the rest."""
+    """Describes a value in an error message: the shape of a tensor, the value of anything else."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} ({value.dtype}, {value.device})"
     if isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value):
@@ -81,53 +78,54 @@ def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
 
 
 def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
-    """One positive int an axis; a single int stands for all of them."""
+    """Returns one positive int per axis, from a sequence or from one int for all axes."""
     if is_int(value):
         return (positive_int(name, value),) * n
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise TypeError(
-            f"{name} must be an int or {n} ints (one a spatial axis), got {describe(value)}; pass one int for all axes"
+            f"{name} must be an int or {n} ints (one per spatial axis), got {describe(value)}; "
+            "pass one int for all axes"
         )
     if len(value) != n:
         raise ValueError(
-            f"{name} must have {n} entries (one a spatial axis), got {len(value)}: {tuple(value)!r}; "
+            f"{name} must have {n} entries (one per spatial axis), got {len(value)}: {tuple(value)!r}; "
             "pass one int for all axes"
         )
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
 def kernels(name: str, value: object, n: int, num_layers: int) -> list[tuple[int, ...]]:
-    """A kernel for each layer, from one for all or from a list of tuples."""
+    """Returns a kernel for each layer, from one for all layers or from a list of tuples."""
     if isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
         if len(value) != num_layers:
             raise ValueError(
-                f"{name} lists {len(value)} kernels but num_layers={num_layers}; give one a layer, or one for all"
+                f"{name} lists {len(value)} kernels but num_layers={num_layers}; give one per layer, or one for all"
             )
         return [ntuple(f"{name}[{i}]", v, n) for i, v in enumerate(value)]
     return [ntuple(name, value, n)] * num_layers
 
 
 def widths(name: str, value: object, num_layers: int) -> list[int]:
-    """A width for each layer, from one for all or from a list."""
+    """Returns a number of channels for each layer, from one for all layers or from a list."""
     if isinstance(value, list | tuple):
         if len(value) != num_layers:
             raise ValueError(
-                f"{name} lists {len(value)} widths but num_layers={num_layers}; give one a layer, or one int for all"
+                f"{name} lists {len(value)} widths but num_layers={num_layers}; give one per layer, or one int for all"
             )
         return [positive_int(f"{name}[{i}]", v) for i, v in enumerate(value)]
     return [positive_int(name, value)] * num_layers
 
 
 def depth(name: str, value: object, num_layers: int) -> int:
-    """A number of layers counted from the first."""
+    """Checks a number of layers counted from the first."""
     n = positive_int(name, value)
     if n > num_layers:
         raise ValueError(f"{name} must be at most num_layers={num_layers}, got {n}; ask for fewer layers")
     return n
 
 
-def factory(device: Any, dtype: object) -> dict[str, Any]:
-    """Where and as what parameters are made; what a device is, torch says well enough itself."""
+def factory_kwargs(device: Any, dtype: object) -> dict[str, Any]:
+    """Checks device and dtype of parameters. Torch reports an invalid device itself."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(
             f"dtype must be a floating-point torch.dtype, got {describe(dtype)}; pass one such as torch.float32"
@@ -206,11 +204,11 @@ def one_group(owner: str, groups: object) -> int:
 
 
 def tensor_input(
-    owner: str, kind: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor
+    owner: str, expected: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor
 ) -> Tensor:
-    """An input of one of the ranks, whose channels stand at `axis` counted from the end; `kind` names it."""
+    """Checks an input that must have one of the ranks, with the channels at `axis` counted from the end."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{owner} expected {kind}, got {describe(x)}; make a tensor with torch.as_tensor")
+        raise TypeError(f"{owner} expected {expected}, got {describe(x)}; make a tensor with torch.as_tensor")
     if x.dim() not in ranks:
         layouts = " or ".join(f"{layout} ({rank}-D)" for rank, layout in ranks.items())
         raise ValueError(f"{owner} expected input {layouts}, got {x.dim()}-D {tuple(x.shape)}; add or drop an axis")
@@ -222,18 +220,18 @@ def tensor_input(
         )
     if any(s == 0 for s in x.shape[axis + 1 :]):
         raise ValueError(f"{owner} expected a map of at least one pixel, got {tuple(x.shape)}; drop empty maps")
-    same_kind(owner, "input", x, like)
+    device_and_dtype(owner, "input", x, like)
     return x
 
 
-def same_kind(owner: str, name: str, x: Tensor, like: Tensor) -> None:
-    """Device and dtype of the reference; under autocast any floating dtype will do."""
+def device_and_dtype(owner: str, name: str, x: Tensor, like: Tensor) -> None:
+    """Checks that a tensor has the device and dtype of the reference. Autocast accepts any floating dtype."""
     if x.device != like.device:
         raise ValueError(f"{owner} is on {like.device} but {name} is on {x.device}; move one with .to(...)")
     if x.dtype == like.dtype:
         return
-    kind = like.device.type  # of which some, meta for one, have no autocast to ask for
-    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    device = like.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if not (autocast and x.is_floating_point()):
         raise TypeError(f"{owner} works in {like.dtype} but {name} is {x.dtype}; convert one with .to({like.dtype})")
 
@@ -246,12 +244,23 @@ def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like:
         )
     if tuple(h.shape) != shape:
         raise ValueError(f"{owner} expected {name} of shape {shape}, got {tuple(h.shape)}; pass None for a zero state")
-    same_kind(owner, name, h, like)
+    device_and_dtype(owner, name, h, like)
     return h
 
 
+def state_list(owner: str, name: str, value: object, num_layers: int) -> None:
+    """Checks a state of layers of different widths, which is a tuple of one tensor per layer."""
+    if not isinstance(value, tuple | list):
+        raise TypeError(
+            f"{owner} expected {name} as a tuple of {num_layers} tensors (one per layer, as out_channels is a list), "
+            f"got {describe(value)}; pass None for a zero state"
+        )
+    if len(value) != num_layers:
+        raise ValueError(f"{owner} expected {name} to hold {num_layers} layers, got {len(value)}; pass one per layer")
+
+
 def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]:
-    """`hx` as the caller gives it (bare, or a tuple of several) as a tuple, h first."""
+    """Returns `hx`, a tensor or a tuple of several, as a tuple with h first."""
     if len(names) == 1:
         return (hx,)
     wanted = "(" + ", ".join(f"{n}_0" for n in names) + ")"

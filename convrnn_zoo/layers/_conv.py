@@ -1,4 +1,4 @@
-"""The size-preserving convolution, from one to three dimensions."""
+"""Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,21 +12,23 @@ _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class Geometry(NamedTuple):
-    """How a kernel is laid over a map: all that a convolution needs but its weight."""
+    """Arguments of a convolution other than its tensors."""
 
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
     padding_mode: str
+    explicit_padding: bool = False
+    """Whether to pad the map before the convolution. Exported graphs need it where the padding depends on the size."""
 
 
 def same_padding(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Padding ``(before, after)`` of each axis that keeps the size of the map.
+    """Computes the padding ``(before, after)`` of each axis that keeps the size of the map.
 
-    An axis of size n needs ``s (n - 1) + d (k - 1) + 1 - n`` more pixels in all; where that is odd, the
-    extra one stands behind.
+    An axis of size n needs ``s (n - 1) + d (k - 1) + 1 - n`` more pixels. If that is odd, the extra pixel is added
+    after the map.
 
     Example:
         >>> same_padding((8,), kernel=(3,), stride=(1,), dilation=(1,))
@@ -39,7 +41,7 @@ def same_padding(
 
 
 def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: Geometry) -> None:
-    """Refuses a map that is too small to be padded by its own pixels."""
+    """Rejects a map that is too small to be padded with its own pixels."""
     if geometry.padding_mode in ("zeros", "replicate"):
         return
     spare = 1 if geometry.padding_mode == "reflect" else 0  # a mirror does not repeat the edge pixel
@@ -53,34 +55,46 @@ def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: 
 
 
 def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """``weight * x + bias`` on ``(N, C, *S)``, the map keeping its size."""
-    stride, dilation, groups, mode = geometry
+    """Computes ``weight * x + bias`` on ``(N, C, *S)`` and keeps the size of the map."""
+    stride, dilation, groups, mode, explicit_padding = geometry
     conv = _CONV[weight.dim() - 2]
     pads = same_padding(x.shape[2:], weight.shape[2:], stride, dilation)
-    if mode == "zeros" and all(before == after for before, after in pads):
+    if mode == "zeros" and not explicit_padding and all(before == after for before, after in pads):
         return conv(x, weight, bias, stride, [before for before, _ in pads], dilation, groups)
     flat = [p for pair in reversed(pads) for p in pair]  # F.pad counts axes from the last
     x = F.pad(x, flat, "constant" if mode == "zeros" else mode)
     return conv(x, weight, bias, stride, 0, dilation, groups)
 
 
-def ready_conv(
+def can_join(size: Sequence[int], ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
+    """Whether one convolution over input and state can replace two: same kernel, one group, symmetric zero padding."""
+    stride, dilation, groups, mode, explicit_padding = geometry
+    return (
+        groups == 1
+        and mode == "zeros"
+        and not explicit_padding
+        and ih.shape[2:] == hh.shape[2:]
+        and all(before == after for before, after in same_padding(size, ih.shape[2:], stride, dilation))
+    )
+
+
+def prepare_conv(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
-    """``weight * x + bias`` as a function of x alone, for many calls; what the weight needs is done once.
+    """Returns a function that computes ``weight * x + bias``, and prepares the weight once for many calls.
 
-    For maps of one size, zero padding and one group, where both sides are padded alike; `channels_last` tells whether
-    their channels are innermost. It is not differentiable.
+    The function supports maps of one size, symmetric zero padding and one group, and is not differentiable.
+    `channels_last` is the memory format of the maps.
     """
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(size, weight.shape[2:], stride, dilation)]
-    if len(stride) == 1:  # as two, the first of one pixel: only so does torch keep the channels innermost
-        flat = ready_conv(
+    if len(stride) == 1:  # as a 2-d convolution on maps of height 1, since torch has no 1-d channels-last format
+        flat = prepare_conv(
             weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), channels_last
         )
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
     if channels_last:
-        if (reordered := _reordered_conv(weight, bias, stride, pads, dilation, size)) is not None:
+        if (reordered := _reorder_conv(weight, bias, stride, pads, dilation, size)) is not None:
             return reordered
         weight = weight.contiguous(memory_format=_CHANNELS_LAST[len(stride)])
     else:
@@ -89,15 +103,15 @@ def ready_conv(
     return lambda x: conv(x, weight, bias, stride, pads, dilation)
 
 
-def _reordered_conv(
+def _reorder_conv(
     weight: Tensor, bias: Tensor | None, stride: Sequence[int], pads: list[int], dilation: Sequence[int],
     size: Sequence[int],
 ) -> Callable[[Tensor], Tensor] | None:  # fmt: skip
-    """The convolution with its weight in oneDNN's own order, or None where torch has no such thing.
+    """Returns a convolution with the weight in oneDNN's memory order, or None where torch does not support it.
 
-    On a CPU torch reorders the weight at every call: 2 to 15 % of its time. This is the one place that uses private
-    parts of torch. Where one of them is missing or refuses, and where operations are counted, traced or faked, which
-    an operation unknown to the counter would escape, the ordinary convolution serves.
+    On a CPU torch reorders the weight at every call, which takes 2 to 15 % of the time. No other function uses private
+    parts of torch. The ordinary convolution runs where one of them is missing or fails, and where a dispatch mode is
+    active: a mode that counts or traces operations does not know this one.
     """
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or type(weight) is not Tensor:
         return None
@@ -105,20 +119,20 @@ def _reordered_conv(
         if torch._C._len_torch_dispatch_stack() or not torch._C._get_mkldnn_enabled():
             return None
         reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(stride)}d_weight")
-        ready = reorder(weight.contiguous().to_mkldnn(), pads, stride, dilation, 1, [1, weight.shape[1], *size])
+        reordered = reorder(weight.contiguous().to_mkldnn(), pads, stride, dilation, 1, [1, weight.shape[1], *size])
         call = torch.ops.mkldnn._convolution_pointwise.default
     except (AttributeError, RuntimeError, TypeError):
         return None
-    return lambda x: call(x, ready, bias, pads, stride, dilation, 1, "none", [], "")
+    return lambda x: call(x, reordered, bias, pads, stride, dilation, 1, "none", [], "")
 
 
-def ready_input_gradient(
+def prepare_input_gradient(
     weight: Tensor, geometry: Geometry, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
-    """The gradient of x in ``weight * x`` as a function of the result's, under :func:`ready_conv`'s conditions."""
-    if all(s == 1 for s in geometry.stride):  # then it is itself a convolution
+    """Returns a function from the gradient of ``weight * x`` to that of x, with the limits of :func:`prepare_conv`."""
+    if all(s == 1 for s in geometry.stride):  # a convolution with the mirrored kernel
         mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
-        return ready_conv(mirrored, None, geometry, size, channels_last)
+        return prepare_conv(mirrored, None, geometry, size, channels_last)
     weight = weight.contiguous()
 
     def gradient(grad: Tensor) -> Tensor:
@@ -131,7 +145,7 @@ def ready_input_gradient(
 def conv_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, *, to_x: bool = True, to_weight: bool = True
 ) -> tuple[Any, Any]:
-    """Those of ``weight * x`` in x and in weight, if wanted, under :func:`ready_conv`'s conditions."""
+    """Computes the gradients of ``weight * x`` in x and weight, with the limits of :func:`prepare_conv`."""
     stride, dilation, *_ = geometry
     pads = [before for before, _ in same_padding(x.shape[2:], weight.shape[2:], stride, dilation)]
     if len(stride) == 1:
@@ -146,5 +160,5 @@ def conv_gradients(
 
 
 def bias_gradient(grad: Tensor) -> Tensor:
-    """That of a bias: the convolution's own sum would be less exact."""
+    """Computes the gradient of a bias, more accurately than the backward of the convolution does."""
     return grad.sum((0, *range(2, grad.dim())))

@@ -1,16 +1,26 @@
-"""Norms inside a step: of the gates before they open, and of what a step shows of its cell state."""
+"""Norms inside a step: options of the core cells, and the norms of published cells."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import _checks as check
-from ._base import Equations
+from ._base import Constant, Equations, Size
+from ._run import DirectionWeights, Maps
 
 NORMS = (None, "layer", "group")
 GROUP = 16
-"""Channels of a group (Wu & He 2018, table 3)."""
+"""Channels per group of ``norm="group"`` (Wu & He 2018, table 3)."""
+JOINT_GROUP = 32
+"""Channels per group of :class:`GroupNormed`."""
+
+
+def affine(name: str, shape: tuple[int, ...]) -> dict[str, Constant]:
+    """Returns the shapes of scale and shift of a norm, which start at 1 and 0."""
+    return {f"weight_{name}": Constant(shape, 1.0), f"bias_{name}": Constant(shape, 0.0)}
 
 
 def group_norm(maps: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
@@ -18,13 +28,19 @@ def group_norm(maps: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tenso
     return torch.group_norm(maps, groups, weight, bias)  # torch.nn.functional.group_norm rejects a single value
 
 
-class Normed(Equations):
-    """A kind of cell that takes the option `norm`.
+def check_group(channels: int, group: int, hint: str = "") -> None:
+    """Rejects a number of channels that cannot be divided into groups of `group` channels."""
+    if channels > group and channels % group:
+        raise ValueError(f"out_channels must be a multiple of {group}, or at most {group}, got {channels}{hint}")
 
-    Each gate passes by itself through a norm over channels and map: all channels together with ``"layer"``, 16 at a
-    time with ``"group"``. Scale and shift are one a channel, ``weight_norm`` and ``bias_norm``, a row for each of
-    `norms`: maps may be of any size. A step with a norm runs by autograd of its equations, without a derivative
-    written down in place.
+
+# ---- one scale per channel -------------------------------------------------------------------------------------
+class Normed(Equations):
+    """Base of cells with the option `norm`.
+
+    Each gate is normalised over channels and map: over all channels with ``"layer"``, in groups of 16 with
+    ``"group"``. ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel, in one row for each of `norms`,
+    so that maps may have any size. A normalised step has no in-place version.
 
     References:
         Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450
@@ -32,46 +48,40 @@ class Normed(Equations):
     """
 
     norms: ClassVar[int]
-    """How many maps of a step are normed, each with a row of scale and shift."""
+    """Number of maps of a step that are normalised, each with a row of scale and shift."""
     norm: str | None = None
 
-    def _choose(self, *, norm: str | None = None, **options: Any) -> None:
-        super()._choose(**options)
-        check.choice("norm", norm, NORMS)
-        if norm is None:
-            return
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "norms" in vars(cls):
+            cls._normed_step = cls.step  # type: ignore[attr-defined]
 
-        def law(name: str) -> type:
-            return next(base for base in type(self).__mro__ if name in vars(base))
-
-        if "norm" not in self.options or law("step") is not law("norms"):
-            raise ValueError(
-                f"{type(self).__name__} has a step of its own, which norms nothing; leave norm={norm!r} out"
-            )
-        self.norm = norm
-        self.in_place = None  # type: ignore[misc]
+    def _set_options(self, options: dict[str, Any]) -> None:
+        super()._set_options(options)
+        if self.norm is not None:
+            if type(self).step is not type(self)._normed_step:  # type: ignore[attr-defined]
+                raise ValueError(
+                    f"norm={self.norm!r} is not supported by {type(self).__name__}, which changes the step that "
+                    "applies it; leave norm out"
+                )
+            self.in_place = None  # type: ignore[misc]
 
     def norm_rows(self) -> int:
-        """How many maps of a step are normed, with the cell's options."""
+        """Returns how many maps of a step are normalised with the options of this cell."""
         return self.norms
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """The norms' scale and shift."""
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         shapes = super().extra_shapes(channels, kernel)
         if self.norm is None:
             return shapes
-        if self.norm == "group" and channels > GROUP and channels % GROUP:
-            raise ValueError(
-                f"out_channels must be a multiple of {GROUP}, or at most {GROUP}, for norm='group', got {channels}; "
-                "change it, or take norm='layer'"
-            )
-        rows = (self.norm_rows() * channels,)
-        return {**shapes, "weight_norm": rows, "bias_norm": rows}
+        if self.norm == "group":
+            check_group(channels, GROUP, " with norm='group'; change it, or use norm='layer'")
+        return shapes | affine("norm", (self.norm_rows() * channels,))
 
-    def normed(self, maps: Tensor, norm: tuple[Tensor, ...], first: int = 0) -> Tensor:
-        """`maps` of C channels each, side by side, each normed with its row of scale and shift from row `first` on.
+    def normalize(self, maps: Tensor, norm: Maps, first: int = 0) -> Tensor:
+        """Normalises concatenated maps of C channels, each with its row of scale and shift, from row `first` on.
 
-        They stay as they are where `norm` is empty.
+        Returns them unchanged if `norm` is empty.
         """
         if not norm:
             return maps
@@ -80,3 +90,78 @@ class Normed(Equations):
         rows = slice(first * channels, first * channels + maps.shape[1])
         groups = max(1, channels // GROUP) if self.norm == "group" else 1
         return group_norm(maps, maps.shape[1] // channels * groups, weight[rows], bias[rows])
+
+
+class GroupNormed(Equations):
+    """Base of cells with one group norm over several gates, in groups of about 32 channels."""
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        check_group(channels, JOINT_GROUP)
+        return super().extra_shapes(channels, kernel) | affine("norm", (self.gates * channels,))
+
+    def normalize_jointly(self, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Applies the group norm to some of the gates, with their rows of scale and shift."""
+        return group_norm(gates, max(1, gates.shape[1] // JOINT_GROUP), weight, bias)
+
+
+# ---- one scale per pixel ---------------------------------------------------------------------------------------
+def resize_weight(weight: Tensor, size: Sequence[int]) -> Tensor:
+    """Resizes a weight per pixel, ``(…, H, W)``, to a map of another size by bilinear interpolation.
+
+    Example:
+        >>> import torch
+        >>> resize_weight(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist()
+        [[[0.0, 1.0, 3.0, 4.0]]]
+    """
+    if tuple(weight.shape[-2:]) == tuple(size):
+        return weight
+    rows = weight.reshape(1, -1, *weight.shape[-2:])
+    resized = F.interpolate(rows, size=tuple(size), mode="bilinear", align_corners=False)
+    return resized.reshape(*weight.shape[:-2], *size)
+
+
+def map_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Applies a layer norm over all axes of `x` except the first, with a scale and a shift per channel and pixel."""
+    size = x.shape[-2:]
+    return F.layer_norm(x, x.shape[1:], resize_weight(weight, size), resize_weight(bias, size))
+
+
+class MapNormed(Equations):
+    """Base of cells with an optional layer norm over channels and map after each convolution, before gates are summed.
+
+    A norm has a scale and a shift per channel and pixel, ``weight_norm_…`` and ``bias_norm_…``. They are resized
+    bilinearly to maps of other sizes than `norm_size`. OpenSTL calls this ``layer_norm``.
+
+    Args:
+        norm_size: height and width of the map, or `None` for no norms.
+        …: as for every cell.
+    """
+
+    in_place = None
+    map_norms: ClassVar[dict[str, int]] = {"ih": 4, "hh": 4}
+    """Convolutions with a norm, by the name of the norm, and the number of gates that each computes."""
+    norm_size: tuple[int, ...] | None = None
+
+    def __init__(self, *args: Any, norm_size: Size | None = None, **kwargs: Any) -> None:
+        if norm_size is not None:
+            self.norm_size = check.ntuple("norm_size", norm_size, self.ndim)
+        super().__init__(*args, **kwargs)
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        shapes = super().extra_shapes(channels, kernel)
+        if self.norm_size is not None:
+            for name, gates in self.map_norms.items():
+                shapes |= affine(f"norm_{name}", (gates * channels, *self.norm_size))
+        return shapes
+
+    def normalize_map(self, name: str, maps: Tensor) -> Tensor:
+        """Applies the norm of a convolution to its result, if the cell has norms."""
+        if self.norm_size is None:
+            return maps
+        return map_norm(maps, getattr(self, f"weight_norm_{name}"), getattr(self, f"bias_norm_{name}"))
+
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
+        """Computes one complete step, with one convolution over the input and one over the state."""
+        ih = self.normalize_map("ih", self.conv(x, w.ih, w.b_ih))
+        hh = self.normalize_map("hh", self.conv(state[0], w.hh, w.b_hh))
+        return self.step(self.join(ih, hh), state, w.extra)

@@ -1,18 +1,20 @@
-"""The causal LSTM, and the unit that gives its gradients a short way."""
+"""Causal LSTM and gradient highway unit."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._base import DirectionWeights
-from ._cell import ConvRNNCellBase
+from ._base import ConvRNNCellBase
+from ._run import DirectionWeights, Maps
 
 
 class CausalLSTMCell(ConvRNNCellBase):
     r"""One step of the causal LSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
-    The memory m, which goes through the layers and from the top layer of one step to the bottom layer of the next, is
-    made from the new memory c: the two stand in a row, not side by side as in
-    :class:`~convrnn_zoo.layers.stlstm.STLSTMCell` (``*`` a convolution, ``⊙`` a product pixel by pixel):
+    The memory m is passed up through the layers, and from the top layer of one step to the bottom layer of the next. It
+    is computed from the new cell state c: the two are connected in series, not in parallel as in
+    :class:`~convrnn_zoo.layers.stlstm.STLSTMCell` (``*`` a convolution, ``⊙`` an element-wise product):
 
     .. math::
         i, f, g &= σ, σ, \tanh(W_{i·} * x + W_{h·} * h + W_{c·} * c) \\
@@ -23,8 +25,8 @@ class CausalLSTMCell(ConvRNNCellBase):
         o &= \tanh(W_{io} * x + W_{ho} * h + W_{co} * c' + W_{mo} * m') \\
         h' &= o ⊙ \tanh(W_{cm} * [c', m'])
 
-    where the pre-activations of both f have 1 added. The output gate is a tanh, as in the paper. Rows of ``weight_ih``
-    are i, f, g, o, i', f', g'; those of ``weight_hh`` are i, f, g, o, which see h, and i', f', m, which see m;
+    where 1 is added to the pre-activations of both f. The output gate is a tanh, as in the paper. Rows of ``weight_ih``
+    are i, f, g, o, i', f', g'; those of ``weight_hh`` are i, f, g, o, which read h, and i', f', m, which read m;
     ``weight_ch`` has i, f, g of c, and ``weight_cs`` i', f', g', o of c'. ``weight_cm`` is 1×1, ``weight_mo`` has the
     state-to-state kernel. With ``bias=True`` the rows of ``weight_ih`` and ``weight_hh`` have biases.
 
@@ -44,8 +46,8 @@ class CausalLSTMCell(ConvRNNCellBase):
     has_groups = False
     gates, states = 7, ("h", "c", "m")
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """What the memories give to the gates, and the way from both to h."""
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        """Returns the shapes of the memories' contributions to the gates and to h."""
         return {
             "weight_ch": (3 * channels, channels, *kernel),
             "weight_cs": (4 * channels, channels, *kernel),
@@ -53,28 +55,28 @@ class CausalLSTMCell(ConvRNNCellBase):
             "weight_cm": (channels, 2 * channels, 1, 1),
         }
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
-        """The next h, c, m."""
-        (h, c, m), (of_c, of_new_c, of_new_m, merge) = state, w.extra
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
+        """Computes the next h, c, m."""
+        (h, c, m), (w_ch, w_cs, w_mo, w_cm) = state, w.extra
         rows = len(w.hh) // self.gates * 4
-        of_h, of_m = w.hh.split((rows, len(w.hh) - rows))  # whose gradients are put together, not padded and summed
+        w_hh, w_mm = w.hh.split((rows, len(w.hh) - rows))  # the gradients of a split are joined, not padded and summed
         b_h, b_m = (None, None) if w.b_hh is None else w.b_hh.split((rows, len(w.hh) - rows))
         xi, xf, xg, xo, xi2, xf2, xg2 = self.conv(x, w.ih, w.b_ih).chunk(7, dim=1)
-        hi, hf, hg, ho = self.conv(h, of_h, b_h).chunk(4, dim=1)
-        ci, cf, cg = self.conv(c, of_c).chunk(3, dim=1)
+        hi, hf, hg, ho = self.conv(h, w_hh, b_h).chunk(4, dim=1)
+        ci, cf, cg = self.conv(c, w_ch).chunk(3, dim=1)
         c = (xf + hf + cf + 1).sigmoid() * c + (xi + hi + ci).sigmoid() * (xg + hg + cg).tanh()
-        mi, mf, mm = self.conv(m, of_m, b_m).chunk(3, dim=1)
-        ci2, cf2, cg2, co = self.conv(c, of_new_c).chunk(4, dim=1)
+        mi, mf, mm = self.conv(m, w_mm, b_m).chunk(3, dim=1)
+        ci2, cf2, cg2, co = self.conv(c, w_cs).chunk(4, dim=1)
         m = (xf2 + mf + cf2 + 1).sigmoid() * mm.tanh() + (xi2 + mi + ci2).sigmoid() * (xg2 + cg2).tanh()
-        o = (xo + ho + co + self.conv(m, of_new_m)).tanh()
-        return o * self.conv(torch.cat([c, m], dim=1), merge).tanh(), c, m
+        o = (xo + ho + co + self.conv(m, w_mo)).tanh()
+        return o * self.conv(torch.cat([c, m], dim=1), w_cm).tanh(), c, m
 
 
 class GradientHighwayCell(ConvRNNCellBase):
     r"""One step of the gradient highway unit on ``(N, C, H, W)``: ``z = cell(x, z)``.
 
-    It stands between two layers and hands a state z from step to step past all of them, so that gradients reach the
-    first frames by a short way:
+    It is placed between two layers and passes a state z from step to step, so that gradients reach the first frames
+    through few operations:
 
     .. math::
         p &= \tanh(W_{ip} * x + W_{hp} * z) \\
@@ -94,8 +96,8 @@ class GradientHighwayCell(ConvRNNCellBase):
     ndim = 2
     gates, states = 2, ("z",)
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The next z."""
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        """Computes the next z."""
         p, s = gates.chunk(2, dim=1)
         s = s.sigmoid()
         return (s * p.tanh() + (1 - s) * state[0],)

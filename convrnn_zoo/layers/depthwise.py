@@ -1,13 +1,13 @@
 """The ConvLSTM of RVT: products at each pixel, and before them, if wanted, a depthwise look around at the state."""
 
-import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import _checks as check
-from ._base import DirectionWeights
+from ._run import DirectionWeights, Maps
 from .lstm import Conv2dLSTMCell
 from .onebias import OneBias
 
@@ -28,7 +28,7 @@ class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
         in_channels, out_channels: channels of the input and of the state.
         depthwise_kernel_size: edge of the depthwise kernel, odd; None for none.
         bias: whether the gates and the depthwise part have biases.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Gehrig, M. and Scaramuzza, D. (2023). Recurrent Vision Transformers for Object Detection with Event Cameras.
@@ -42,6 +42,8 @@ class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
         >>> tuple(h.shape)
         (2, 6, 5, 7)
     """
+
+    in_place = None
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
             raise ValueError(f"depthwise_kernel_size must be odd, or the map would grow, got {edge}; take {edge + 1}")
         super().__init__(in_channels, out_channels, 1, bias, device=device, dtype=dtype)
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         """The depthwise convolution, if there is one."""
         if self.depthwise_kernel_size is None:
             return {}
@@ -70,9 +72,9 @@ class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
         """Samples as an LSTM does; the depthwise part by its own fan-in."""
         super().reset_parameters()
         depthwise = [p for name, p in self.named_parameters() if name.endswith("_d")]
-        self._init_uniform(depthwise, self.groups, math.prod((self.depthwise_kernel_size or 1,) * 2))
+        self._init_parameters(depthwise, "", self.groups, (self.depthwise_kernel_size or 1,) * 2)
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         """One whole step; the gates see the state through the depthwise convolution."""
         seen = state[0]
         if w.extra:

@@ -1,4 +1,4 @@
-"""The eidetic 3-d LSTM."""
+"""Eidetic 3-d LSTM."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import _checks as check
-from ._base import DirectionWeights, Size
-from ._cell import ConvRNNCellBase
-from ._position import map_norm
+from ._base import ConvRNNCellBase, Size
+from ._norm import affine, map_norm
+from ._run import DirectionWeights, Maps
 
 
 class E3DLSTMCell(ConvRNNCellBase):
     r"""One step of the eidetic 3-d LSTM on ``(N, C, D, H, W)``: ``h, *cells = cell(x, (h, *cells))``.
 
     It remembers every memory c it has had, the newest first, and recalls from all of them: the state grows by one map
-    with every step, and so does the cost of a step (``*`` a convolution, ``⊙`` a product pixel by pixel, N a layer
+    with every step, and so does the cost of a step (``*`` a convolution, ``⊙`` an element-wise product, N a layer
     norm over channels and map):
 
     .. math::
@@ -42,7 +42,7 @@ class E3DLSTMCell(ConvRNNCellBase):
         in_channels, out_channels: of input and state.
         kernel_size: depth, height and width.
         map_size: height and width of the map that the norm is for.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Wang, Y. et al. (2019). Eidetic 3D LSTM: A Model for Video Prediction and Beyond.
@@ -69,21 +69,19 @@ class E3DLSTMCell(ConvRNNCellBase):
         self.map_size = check.ntuple("map_size", map_size, self.ndim - 1)
         super().__init__(in_channels, out_channels, kernel_size, bias=False, device=device, dtype=dtype)
 
-    def names(self, hx: Any) -> Sequence[str]:
+    def state_names(self, hx: Any) -> Sequence[str]:
         """h, c, and as many memories from before as there are."""
         earlier = len(hx) - 2 if isinstance(hx, tuple | list) else 0
         return [*self.states, *(f"c₋{k}" for k in range(1, earlier + 1))]
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         """What makes m and reads it, the way to h, and the norm."""
-        norm = (channels, self.depth, *self.map_size)
         return {
             "weight_mx": (2 * channels, self.in_channels, *kernel),
             "weight_co": (channels, channels, *kernel),
             "weight_mo": (channels, channels, *kernel),
             "weight_cm": (channels, 2 * channels, 1, 1, 1),
-            "weight_norm": norm,
-            "bias_norm": norm,
+            **affine("norm", (channels, self.depth, *self.map_size)),
         }
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
@@ -101,7 +99,7 @@ class E3DLSTMCell(ConvRNNCellBase):
         made = F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), bias, padding=pads)
         return made.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         """The next h, the next c, and all before it."""
         (h, *cells), (of_x, of_c, of_m, merge, scale, shift) = state, w.extra
         i, g, r, o = (self.conv(x, w.ih) + self.conv(h, w.hh)).chunk(4, dim=1)

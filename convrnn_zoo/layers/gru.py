@@ -1,17 +1,16 @@
-"""The convolutional GRU."""
+"""Convolutional GRU."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ._base import DirectionWeights, Size
-from ._cell import CellArgs, ConvRNNCellBase
+from ._base import ConvRNNBase, ConvRNNCellBase
 from ._conv import bias_gradient, conv_gradients
-from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
+from ._fused import InPlaceStep, sigmoid_backward, tanh_backward
 from ._norm import NORMS, Normed
-from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
+from ._run import DirectionWeights, Maps
 
 __all__ = [
     "Conv1dGRU",
@@ -22,11 +21,11 @@ __all__ = [
     "Conv3dGRUCell",
     "ConvGRU",
     "ConvGRUCell",
-]  # fmt: skip
+]
 
 
 class GRUInPlace(InPlaceStep):
-    """:meth:`GRUEquations.step` and its derivative: its parts are r and z, n, and the n of h."""
+    """In-place version of :meth:`GRUEquations.step`. Its parts are r and z, n, and the state's contribution to n."""
 
     def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
         (rz, n, *hn), (h,), (h_next,) = parts, state, new
@@ -52,40 +51,39 @@ class GRUInPlace(InPlaceStep):
             torch.mul(d_n, r, out=d_hn[0])
         else:
             reset_h, weight = torch.mul(r, h, out=dh), self.extra[0]  # dh has been read
-            d_reset_h, of_weight = conv_gradients(d_n, reset_h, weight, self.cell.geometry)
+            d_reset_h, weight_grad = conv_gradients(d_n, reset_h, weight, self.cell.geometry)
             torch.mul(d_reset_h, h, out=dr)
             dh_direct.addcmul_(d_reset_h, r)
-            self.extra_grads[0].add_(of_weight)
+            self.extra_grads[0].add_(weight_grad)
             if len(self.extra) > 1:
                 self.extra_grads[1].add_(bias_gradient(d_n))
         sigmoid_backward(d_rz, rz, grad_input=d_rz)
         return (dh_direct,)
 
     def activate(self, n: Tensor) -> None:
-        """The candidate's activation, in place."""
+        """Applies the activation of the candidate, in place."""
         n.tanh_()
 
     def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
-        """Its gradient by its result n, in place of `grad`."""
+        """Replaces `grad` by the gradient of the activation, from its result n."""
         tanh_backward(grad, n, grad_input=grad)
 
 
 class GRUEquations(Normed):
-    r"""Cho et al. 2014 with convolutions (``*``) for products, as :class:`torch.nn.GRU` writes it.
+    r"""Equations of Cho et al. 2014 as in :class:`torch.nn.GRU`, with convolutions (``*``) in place of products.
 
     .. math::
         r, z &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·}) \\
         n &= \tanh(W_{in} * x + b_{in} + r ⊙ (W_{hn} * h + b_{hn})) \\
         h' &= n + z ⊙ (h - n)
 
-    ``reset_after=False`` resets the state before its convolution, as Ballas et al. 2016 do:
+    ``reset_after=False`` resets the state before its convolution, as in Ballas et al. 2016:
     ``n = tanh(W_in * x + b_in + W_hn * (r ⊙ h) + b_hn)``. The rows of ``weight_ih`` and ``weight_hh`` are in
     torch's order r, z, n. The state is ``h``.
 
-    With ``norm="layer"`` or ``"group"`` the sums of r and z and both parts of n, the input's and the state's, each pass
-    through a norm over channels and map; with ``reset_after=False`` the sum of the two parts does. ``weight_norm`` and
-    ``bias_norm`` hold scale and shift, one a channel, in the order r, z, n, and the state's part. A group is 16
-    channels.
+    With ``norm="layer"`` or ``"group"`` the sums of r and z and both contributions to n are normalised over channels
+    and map; with ``reset_after=False`` it is the sum of the two contributions. ``weight_norm`` and ``bias_norm`` hold
+    one scale and shift per channel in the order r, z, n of the input, n of the state. A group is 16 channels.
 
     References:
         Cho, K. et al. (2014). Learning Phrase Representations using RNN Encoder–Decoder for Statistical
@@ -101,25 +99,25 @@ class GRUEquations(Normed):
     reset_after: bool
     in_place = GRUInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         (h,) = state
         norm, kernel = (extra[:2], extra[2:]) if self.norm else ((), extra)
         if self.reset_after:
-            r, z, n, hn = self.normed(gates, norm).chunk(4, dim=1)
+            r, z, n, hn = self.normalize(gates, norm).chunk(4, dim=1)
             n = (n + r.sigmoid() * hn).tanh()
         else:
             rz, n = gates.split((2 * h.shape[1], h.shape[1]), dim=1)
-            if norm:  # under vmap torch takes a slice of a batch of one for contiguous, and then rejects it
+            if norm:  # under vmap, torch treats a slice of a batch of one as contiguous, and then rejects it
                 rz = rz.clone()
-            r, z = self.normed(rz, norm).chunk(2, dim=1)
-            n = self.normed(n + self.conv(r.sigmoid() * h, *kernel), norm, first=2).tanh()
+            r, z = self.normalize(rz, norm).chunk(2, dim=1)
+            n = self.normalize(n + self.conv(r.sigmoid() * h, *kernel), norm, first=2).tanh()
         return (n + z.sigmoid() * (h - n),)
 
     def norm_rows(self) -> int:
         return self.norms if self.reset_after else self.norms - 1
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """A reset before the convolution keeps the candidate's state weights for the step itself."""
+        """Moves the state weights of the candidate to `extra` if the state is reset before its convolution."""
         if self.reset_after:
             return w
         rz = len(w.hh) // 3 * 2
@@ -128,54 +126,7 @@ class GRUEquations(Normed):
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):
-    __doc__ = (GRUEquations.__doc__ or "") + (ConvRNNCellBase.__doc__ or "")
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        *args: Any,
-        reset_after: bool = True,
-        norm: str | None = None,
-        **kwargs: Unpack[CellArgs],
-    ) -> None:
-        self._choose(reset_after=reset_after, norm=norm)
-        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
-
-
-class ConvGRU(GRUEquations, ConvRNNBase):
-    __doc__ = (GRUEquations.__doc__ or "") + (ConvRNNBase.__doc__ or "")
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: Widths,
-        kernel_size: Kernels,
-        *args: Any,
-        reset_after: bool = True,
-        norm: str | None = None,
-        **kwargs: Unpack[LayerArgs],
-    ) -> None:
-        self._choose(reset_after=reset_after, norm=norm)
-        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
-
-
-class Conv1dGRUCell(ConvGRUCell):
-    """One step of a 1-d :class:`ConvGRU` on ``(N, C, L)``: ``h = cell(x, h)``.
-
-    Example:
-        >>> h = Conv1dGRUCell(3, 8, kernel_size=5)(torch.randn(2, 3, 16))
-        >>> tuple(h.shape)
-        (2, 8, 16)
-    """
-
-    ndim = 1
-
-
-class Conv2dGRUCell(ConvGRUCell):
-    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)``: ``h = cell(x, h)``.
-
+    __doc__ = f"""{GRUEquations.__doc__}{ConvRNNCellBase.__doc__}
     Example:
         >>> cell, h = Conv2dGRUCell(1, 4, kernel_size=3, reset_after=False), None
         >>> for frame in torch.randn(5, 2, 1, 8, 8):
@@ -184,55 +135,48 @@ class Conv2dGRUCell(ConvGRUCell):
         (2, 4, 8, 8)
     """
 
+
+class ConvGRU(GRUEquations, ConvRNNBase):
+    __doc__ = f"""{GRUEquations.__doc__}{ConvRNNBase.__doc__}
+    Example:
+        >>> rnn = Conv2dGRU(3, 8, kernel_size=5, hidden_kernel_size=3, num_layers=2, bidirectional=True)
+        >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
+        >>> tuple(output.shape), tuple(h_n.shape)
+        ((7, 2, 16, 8, 8), (4, 2, 8, 8, 8))
+    """
+
+
+class Conv1dGRUCell(ConvGRUCell):
+    """One step of a 1-d :class:`ConvGRU` on ``(N, C, L)``: ``h = cell(x, h)``."""
+
+    ndim = 1
+
+
+class Conv2dGRUCell(ConvGRUCell):
+    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
+
     ndim = 2
 
 
 class Conv3dGRUCell(ConvGRUCell):
-    """One step of a 3-d :class:`ConvGRU` on ``(N, C, D, H, W)``: ``h = cell(x, h)``.
-
-    Example:
-        >>> h = Conv3dGRUCell(1, 4, kernel_size=3)(torch.randn(2, 1, 4, 8, 8))
-        >>> tuple(h.shape)
-        (2, 4, 4, 8, 8)
-    """
+    """One step of a 3-d :class:`ConvGRU` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
 
     ndim = 3
 
 
 class Conv1dGRU(ConvGRU):
-    """1-d :class:`ConvGRU` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``.
-
-    Example:
-        >>> rnn = Conv1dGRU(12, 16, kernel_size=3, num_layers=2, bidirectional=True)
-        >>> output, h_n = rnn(torch.randn(7, 2, 12, 20))
-        >>> tuple(output.shape), tuple(h_n.shape)
-        ((7, 2, 32, 20), (4, 2, 16, 20))
-    """
+    """1-d :class:`ConvGRU` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
 
     ndim = 1
 
 
 class Conv2dGRU(ConvGRU):
-    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``.
-
-    Example:
-        >>> rnn = Conv2dGRU(3, 8, kernel_size=5, hidden_kernel_size=3)
-        >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
-        >>> tuple(output.shape)
-        (7, 2, 8, 8, 8)
-    """
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
 
     ndim = 2
 
 
 class Conv3dGRU(ConvGRU):
-    """3-d :class:`ConvGRU` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``.
-
-    Example:
-        >>> rnn = Conv3dGRU(1, 4, kernel_size=3, batch_first=True)
-        >>> output, h_n = rnn(torch.randn(2, 5, 1, 4, 8, 8))
-        >>> tuple(output.shape)
-        (2, 5, 4, 4, 8, 8)
-    """
+    """3-d :class:`ConvGRU` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
 
     ndim = 3

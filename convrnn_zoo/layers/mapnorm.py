@@ -1,13 +1,13 @@
-"""The convolutional LSTM with a layer norm behind each convolution."""
+"""Convolutional LSTM with a layer norm after each convolution."""
 
-from ._position import MapNormed
+from ._norm import MapNormed
 from .lstm import Conv2dLSTMCell
 
 
 class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
-    r"""One step of a convolutional LSTM whose two convolutions are normed, each for itself: ``h, c = cell(x, (h, c))``.
+    r"""One step of a convolutional LSTM with a layer norm after each convolution: ``h, c = cell(x, (h, c))``.
 
-    N is a layer norm over channels and map, ``*`` a convolution, ``⊙`` a product pixel by pixel:
+    N is a layer norm over channels and map, ``*`` a convolution, ``⊙`` an element-wise product:
 
     .. math::
         i, f, g, o &= σ, σ, \tanh, σ(N(W_{i·} * x) + N(W_{h·} * h)) \\
@@ -15,13 +15,13 @@ class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
         h' &= o ⊙ \tanh(c')
 
     All four gates share the norm of a convolution. Its scale and shift, ``weight_norm_ih`` and so on, are
-    ``(4C, H, W)`` for maps of `norm_size`, and on others bilinear between their pixels. That is OpenSTL's
-    ``layer_norm=1``; a :class:`~convrnn_zoo.Conv2dLSTM` with ``norm="layer"`` norms the sum of each gate instead, with
-    one scale a channel.
+    ``(4C, H, W)`` for maps of `norm_size`, and are resized bilinearly to others. This is OpenSTL's ``layer_norm=1``. A
+    :class:`~convrnn_zoo.Conv2dLSTM` with ``norm="layer"`` normalises the sum of each gate instead, with one scale per
+    channel.
 
     Args:
-        in_channels, out_channels, kernel_size, …: as of every cell.
-        norm_size: height and width of the map that the norms are for; there are none where it is None.
+        in_channels, out_channels, kernel_size, …: as for every cell.
+        norm_size: height and width of the map, or `None` for no norms.
 
     References:
         Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450

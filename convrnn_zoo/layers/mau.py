@@ -1,4 +1,4 @@
-"""The motion-aware unit."""
+"""Motion-aware unit."""
 
 import math
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from . import _checks as check
-from ._base import DirectionWeights, Size
-from ._cell import ConvRNNCellBase
-from ._position import at_size, map_norm
+from ._base import ConvRNNCellBase, Size
+from ._norm import affine, map_norm, resize_weight
+from ._run import DirectionWeights, Maps
 
 
 class MAUCell(ConvRNNCellBase):
     r"""One step of the motion-aware unit on ``(N, C, H, W)``: ``s, state = cell(s, state)``.
 
-    The spatial state s goes up the layers, the temporal state t through time. The unit looks back over its last τ
-    steps, of which the state holds both: first the t it has made, the newest first, then the s it was given
-    (``*`` a convolution, ``⊙`` a product pixel by pixel, N a layer norm over channels and map):
+    The spatial state s is passed up through the layers, the temporal state t through time. The unit attends to its last
+    τ steps. The state holds their outputs t, the newest first, then their inputs s (``*`` a convolution, ``⊙`` an
+    element-wise product, N a layer norm over channels and map):
 
     .. math::
         a_k &= \mathrm{softmax}_k(⟨s_k, N(W_{ia} * s + b_{ia})⟩ / \sqrt{C H W}) \\
@@ -29,18 +29,18 @@ class MAUCell(ConvRNNCellBase):
         t' &= σ(g) ⊙ p + (1 - σ(g)) ⊙ p' \\
         s' &= σ(g') ⊙ q' + (1 - σ(g')) ⊙ q
 
-    t being the newest of the :math:`t_k`; nothing bounds the states. With `residual`, s is added to s'. Rows of
+    where t is the newest of the :math:`t_k`. The states are not bounded. With `residual`, s is added to s'. Rows of
     ``weight_ih`` and ``weight_norm_ih`` are a, g', p', q', those of ``weight_hh`` and ``weight_norm_hh`` u, g, p, q.
-    The norms have a scale and a shift for each pixel of a map of `map_size`, and on others bilinear between their
-    pixels. The softmax counts the zeros from before the first step, too, as the authors' code does.
+    The norms have a scale and a shift per pixel of a map of `map_size`, and are resized bilinearly to others. The
+    softmax includes the zeros before the first step, as in the authors' code.
 
     Args:
-        channels: of both states.
-        kernel_size: of every convolution.
-        tau: steps that the unit looks back.
-        map_size: height and width of the map that the norms are for.
-        residual: whether s goes past the unit as well.
-        device, dtype: where and as what the parameters are made.
+        channels: channels of both states.
+        kernel_size: kernel of every convolution.
+        tau: number of previous steps that the unit attends to.
+        map_size: height and width of the map for the norms.
+        residual: whether s is added to the output.
+        device, dtype: of the parameters.
 
     References:
         Chang, Z. et al. (2021). MAU: A Motion-Aware Unit for Video Prediction and Beyond.
@@ -67,37 +67,37 @@ class MAUCell(ConvRNNCellBase):
         self.residual = check.boolean("residual", residual)
         super().__init__(channels, channels, kernel_size, device=device, dtype=dtype)
 
-    def names(self, hx: Any) -> Sequence[str]:
-        """The t of the last steps, then the s."""
-        return [f"{kind}{k}" for kind in self.states for k in range(1, self.tau + 1)]
+    def state_names(self, hx: Any) -> Sequence[str]:
+        """Returns the names of the t of the last steps, then of the s."""
+        return [f"{name}{k}" for name in self.states for k in range(1, self.tau + 1)]
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Scale and shift of the norms."""
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        """Returns the shapes of the norms' scales and shifts."""
         shape = (self.gates * channels, *self.map_size)
-        return {f"{kind}_norm_{of}": shape for of in ("ih", "hh") for kind in ("weight", "bias")}
+        return affine("norm_ih", shape) | affine("norm_hh", shape)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """The s that goes up, and the next state."""
+        """Computes the s for the next layer, and the next state."""
         up, *state = super().forward(input, hx)
         return up, tuple(state)
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
-        """The s that goes up, the last t, and the last s."""
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
+        """Computes the s for the next layer, the last t, and the last s."""
         ts, ss, c = state[: self.tau], state[self.tau :], x.shape[1]
-        scale_s, shift_s, scale_t, shift_t = (at_size(p, x.shape[-2:]) for p in w.extra)
-        made = self.conv(x, w.ih, w.b_ih)
-        look = map_norm(made[:, :c], scale_s[:c], shift_s[:c])
-        g2, p2, q2 = map_norm(made[:, c:], scale_s[c:], shift_s[c:]).chunk(3, dim=1)
+        scale_s, shift_s, scale_t, shift_t = (resize_weight(p, x.shape[-2:]) for p in w.extra)
+        ih = self.conv(x, w.ih, w.b_ih)
+        query = map_norm(ih[:, :c], scale_s[:c], shift_s[:c])
+        g2, p2, q2 = map_norm(ih[:, c:], scale_s[c:], shift_s[c:]).chunk(3, dim=1)
 
-        def normed(t: Tensor, rows: slice) -> Tensor:
+        def convolve(t: Tensor, rows: slice) -> Tensor:
             weight, bias, scale, shift = (p[rows] for p in (w.hh, w.b_hh, scale_t, shift_t) if p is not None)
             return map_norm(self.conv(t, weight, bias), scale, shift)
 
-        likeness = torch.stack([(past * look).sum((1, 2, 3)) for past in ss], dim=1) / math.sqrt(math.prod(x.shape[1:]))
-        shares = likeness.softmax(dim=1)[..., None, None, None].unbind(1)
-        trend = sum((share * t for share, t in zip(shares, ts, strict=True)), start=torch.zeros_like(x))
-        u = normed(ts[0], slice(c)).sigmoid()
-        g, p, q = normed(u * ts[0] + (1 - u) * trend, slice(c, None)).chunk(3, dim=1)
+        scores = torch.stack([(past * query).sum((1, 2, 3)) for past in ss], dim=1) / math.sqrt(math.prod(x.shape[1:]))
+        attention = scores.softmax(dim=1)[..., None, None, None].unbind(1)
+        trend = sum((a * t for a, t in zip(attention, ts, strict=True)), start=torch.zeros_like(x))
+        u = convolve(ts[0], slice(c)).sigmoid()
+        g, p, q = convolve(u * ts[0] + (1 - u) * trend, slice(c, None)).chunk(3, dim=1)
         g, g2 = g.sigmoid(), g2.sigmoid()
         t, up = g * p + (1 - g) * p2, g2 * q2 + (1 - g2) * q
         return up + x if self.residual else up, t, *ts[:-1], x, *ss[:-1]

@@ -1,4 +1,4 @@
-"""The cells of Memory In Memory networks."""
+"""Cells of Memory In Memory networks."""
 
 from typing import Any, ClassVar
 
@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from . import _checks as check
-from ._base import DirectionWeights, Size
-from ._position import MapNormed, at_size
+from ._base import ConvRNNCellBase, Size
+from ._norm import MapNormed, resize_weight
+from ._run import DirectionWeights, Maps
 
 
-class MIMCell(MapNormed):
+class MIMCell(MapNormed, ConvRNNCellBase):
     r"""One step of a convolutional LSTM with a peephole weight for each pixel: ``h, c = cell(x, (h, c))``.
 
-    It is the recurrence of both of a block's modules, MIM-N and MIM-S (``*`` a convolution, ``⊙`` a product pixel by
-    pixel):
+    It is the recurrence of both modules of a block, MIM-N and MIM-S (``*`` a convolution, ``⊙`` an element-wise
+    product):
 
     .. math::
         i &= σ(W_{ii} * x + W_{hi} * h + w_{pi} ⊙ c) \\
@@ -24,12 +25,12 @@ class MIMCell(MapNormed):
         h' &= σ(W_{io} * x + W_{ho} * h + w_{po} ⊙ c') ⊙ \tanh(c')
 
     Rows of ``weight_ih`` and ``weight_hh`` are i, f, g, o; ``weight_pi``, ``weight_pf`` and ``weight_po`` are
-    ``(C, H, W)`` for maps of `map_size`, and on others bilinear between their pixels.
+    ``(C, H, W)`` for maps of `map_size`, and are resized bilinearly to others.
 
     Args:
-        in_channels, out_channels, kernel_size, …: as of every cell.
-        map_size: height and width of the map that the peepholes are for.
-        norm_size: that of a layer norm behind each of the two convolutions; there are none where it is None.
+        in_channels, out_channels, kernel_size, …: as for every cell.
+        map_size: height and width of the map for the peepholes.
+        norm_size: height and width of the map for a layer norm after each convolution, or `None` for no norms.
 
     References:
         Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity
@@ -50,21 +51,21 @@ class MIMCell(MapNormed):
         self.map_size = check.ntuple("map_size", map_size, self.ndim)
         super().__init__(in_channels, out_channels, kernel_size, **kwargs)
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """The peepholes."""
-        own = {f"weight_p{gate}": (channels, *self.map_size) for gate in "ifo"}
-        return {**own, **super().extra_shapes(channels, kernel)}
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        """Returns the shapes of the peepholes and of the norms."""
+        peepholes = {f"weight_p{gate}": (channels, *self.map_size) for gate in "ifo"}
+        return {**peepholes, **super().extra_shapes(channels, kernel)}
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The next h and c."""
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        """Computes the next h and c."""
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
-        pi, pf, po = (at_size(p, c.shape[-2:]) for p in extra[:3])
+        pi, pf, po = (resize_weight(p, c.shape[-2:]) for p in extra[:3])
         c = (f + pf * c + 1).sigmoid() * c + (i + pi * c).sigmoid() * g.tanh()
         return (o + po * c).sigmoid() * c.tanh(), c
 
 
-class MIMBlockCell(MapNormed):
+class MIMBlockCell(MapNormed, ConvRNNCellBase):
     r"""One step of a MIM block on ``(N, C, H, W)``: ``h, c, m, s = cell(x, (h, c, m, s, d))``.
 
     A spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) in whose place of a forget gate stands a
@@ -112,17 +113,17 @@ class MIMBlockCell(MapNormed):
         super().__init__(in_channels, out_channels, kernel_size, **kwargs)
         self.stationary = MIMCell(out_channels, out_channels, kernel_size, map_size=map_size, **kwargs)
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         """The gates' look at h, and the way from the memories to h."""
         own = {"weight_th": (3 * channels, channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
         return {**own, **super().extra_shapes(channels, kernel)}
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         """The next h, c, m, s."""
         (h, c, m, s, d), (look, merge, *_) = state, w.extra
-        xi, xf, xg, xo = self.map_normed("ih", self.conv(x, w.ih, w.b_ih)).chunk(4, dim=1)
-        mi, mf, mg, mo = self.map_normed("hh", self.conv(m, w.hh, w.b_hh)).chunk(4, dim=1)
-        hi, hg, ho = self.map_normed("th", self.conv(h, look)).chunk(3, dim=1)
+        xi, xf, xg, xo = self.normalize_map("ih", self.conv(x, w.ih, w.b_ih)).chunk(4, dim=1)
+        mi, mf, mg, mo = self.normalize_map("hh", self.conv(m, w.hh, w.b_hh)).chunk(4, dim=1)
+        hi, hg, ho = self.normalize_map("th", self.conv(h, look)).chunk(3, dim=1)
         t, s = self.stationary(d, (c, s))
         m = (xf + mf + 1).sigmoid() * m + (xi + mi).sigmoid() * (xg + mg).tanh()
         c = t + (xi + hi).sigmoid() * (xg + hg).tanh()

@@ -1,16 +1,15 @@
-"""The convolutional LSTM with peepholes."""
+"""Convolutional LSTM with peepholes."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ._base import Equations, Size
-from ._cell import CellArgs, ConvRNNCellBase
+from ._base import ConvRNNBase, ConvRNNCellBase, Equations
 from ._conv import conv_gradients
-from ._inplace import InPlaceStep, Maps, sigmoid_backward, tanh_backward
-from ._sequence import ConvRNNBase, Kernels, LayerArgs, Widths
+from ._fused import InPlaceStep, sigmoid_backward, tanh_backward
+from ._run import Maps
 
 __all__ = [
     "Conv1dPeepholeLSTM",
@@ -21,17 +20,17 @@ __all__ = [
     "Conv3dPeepholeLSTMCell",
     "ConvPeepholeLSTM",
     "ConvPeepholeLSTMCell",
-]  # fmt: skip
+]
 
 
 class PeepholeLSTMInPlace(InPlaceStep):
-    """:meth:`PeepholeLSTMEquations.step` and its derivative: of ``i, f, g, o`` the activated gates are kept."""
+    """In-place version of :meth:`PeepholeLSTMEquations.step`. It stores the activated gates ``i, f, g, o``."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         pi, pf, self.po = self.extra
         self.conv = self.cell.peephole == "conv"
-        self.pif = torch.cat([pi, pf])  # one convolution for two
+        self.pif = torch.cat([pi, pf])  # one convolution in place of two
 
     def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
         (gates,), (_, c), (h_next, c_next) = parts, state, new
@@ -79,11 +78,11 @@ class PeepholeLSTMInPlace(InPlaceStep):
         return None, dc
 
     def _peephole_gradient(self, grad: Tensor, c: Tensor, weight: Tensor, dc: Tensor, first: int) -> None:
-        """Adds the gradients of ``weight ∘ c``: to `dc`, and to those of the weights from `first` on."""
+        """Adds the gradients of ``weight ∘ c`` to `dc` and to the extra gradients from index `first` on."""
         if self.conv:
-            of_c, of_weight = conv_gradients(grad, c, weight, self.cell.geometry)
-            dc.add_(of_c)
-            for total, part in zip(self.extra_grads[first:], of_weight.split(c.shape[1]), strict=False):
+            c_grad, weight_grad = conv_gradients(grad, c, weight, self.cell.geometry)
+            dc.add_(c_grad)
+            for total, part in zip(self.extra_grads[first:], weight_grad.split(c.shape[1]), strict=False):
                 total.add_(part)
         else:
             dc.addcmul_(grad, weight)
@@ -92,7 +91,9 @@ class PeepholeLSTMInPlace(InPlaceStep):
 
 
 class PeepholeLSTMEquations(Equations):
-    r"""Shi et al. 2015: the gates see the cell state (``*`` a convolution, ``⊙`` a product pixel by pixel).
+    r"""Equations of Shi et al. 2015, whose gates read the cell state.
+
+    ``*`` is a convolution, ``⊙`` an element-wise product.
 
     .. math::
         i, f &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·} + W_{p·} ∘ c) \\
@@ -101,8 +102,8 @@ class PeepholeLSTMEquations(Equations):
         o &= σ(W_{io} * x + b_{io} + W_{ho} * h + b_{ho} + W_{po} ∘ c') \\
         h' &= o ⊙ \tanh(c')
 
-    ``peephole`` says what ∘ is: ``"conv"`` a convolution with ``weight_pi``, ``weight_pf``, ``weight_po``, which
-    have the state-to-state kernel; ``"channel"`` one weight a channel, ``(C, 1, …)``, the count of the paper's
+    ``peephole="conv"`` makes ∘ a convolution with ``weight_pi``, ``weight_pf``, ``weight_po``, which have the
+    state-to-state kernel; ``"channel"`` makes it one weight per channel, ``(C, 1, …)``, as counted in the paper's
     tables. Rows are in torch's order i, f, g, o. The state is ``(h, c)``.
 
     References:
@@ -118,7 +119,7 @@ class PeepholeLSTMEquations(Equations):
     peephole: str
     in_place = PeepholeLSTMInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
         pi, pf, po = extra
@@ -127,7 +128,7 @@ class PeepholeLSTMEquations(Equations):
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return (o + look(c, po)).sigmoid() * c.tanh(), c
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         shape = (channels, channels // self.groups, *kernel)
         if self.peephole == "channel":
             shape = (channels, *(1,) * self.ndim)
@@ -135,52 +136,7 @@ class PeepholeLSTMEquations(Equations):
 
 
 class ConvPeepholeLSTMCell(PeepholeLSTMEquations, ConvRNNCellBase):
-    __doc__ = (PeepholeLSTMEquations.__doc__ or "") + (ConvRNNCellBase.__doc__ or "")
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        *args: Any,
-        peephole: str = "conv",
-        **kwargs: Unpack[CellArgs],
-    ) -> None:
-        self._choose(peephole=peephole)
-        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
-
-
-class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
-    __doc__ = (PeepholeLSTMEquations.__doc__ or "") + (ConvRNNBase.__doc__ or "")
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: Widths,
-        kernel_size: Kernels,
-        *args: Any,
-        peephole: str = "conv",
-        **kwargs: Unpack[LayerArgs],
-    ) -> None:
-        self._choose(peephole=peephole)
-        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
-
-
-class Conv1dPeepholeLSTMCell(ConvPeepholeLSTMCell):
-    """One step of a 1-d :class:`ConvPeepholeLSTM` on ``(N, C, L)``: ``(h, c) = cell(x, (h, c))``.
-
-    Example:
-        >>> h, c = Conv1dPeepholeLSTMCell(3, 8, kernel_size=5)(torch.randn(2, 3, 16))
-        >>> tuple(h.shape)
-        (2, 8, 16)
-    """
-
-    ndim = 1
-
-
-class Conv2dPeepholeLSTMCell(ConvPeepholeLSTMCell):
-    """One step of a 2-d :class:`ConvPeepholeLSTM` on ``(N, C, H, W)``: ``(h, c) = cell(x, (h, c))``.
-
+    __doc__ = f"""{PeepholeLSTMEquations.__doc__}{ConvRNNCellBase.__doc__}
     Example:
         >>> cell, state = Conv2dPeepholeLSTMCell(1, 4, kernel_size=3, peephole="channel"), None
         >>> for frame in torch.randn(5, 2, 1, 8, 8):
@@ -189,37 +145,9 @@ class Conv2dPeepholeLSTMCell(ConvPeepholeLSTMCell):
         (2, 4, 8, 8)
     """
 
-    ndim = 2
 
-
-class Conv3dPeepholeLSTMCell(ConvPeepholeLSTMCell):
-    """One step of a 3-d :class:`ConvPeepholeLSTM` on ``(N, C, D, H, W)``: ``(h, c) = cell(x, (h, c))``.
-
-    Example:
-        >>> h, c = Conv3dPeepholeLSTMCell(1, 4, kernel_size=3)(torch.randn(2, 1, 4, 8, 8))
-        >>> tuple(c.shape)
-        (2, 4, 4, 8, 8)
-    """
-
-    ndim = 3
-
-
-class Conv1dPeepholeLSTM(ConvPeepholeLSTM):
-    """1-d :class:`ConvPeepholeLSTM` over ``(T, N, C, L)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
-
-    Example:
-        >>> rnn = Conv1dPeepholeLSTM(12, 16, kernel_size=3, bidirectional=True)
-        >>> output, (h_n, c_n) = rnn(torch.randn(7, 2, 12, 20))
-        >>> tuple(output.shape), tuple(c_n.shape)
-        ((7, 2, 32, 20), (2, 2, 16, 20))
-    """
-
-    ndim = 1
-
-
-class Conv2dPeepholeLSTM(ConvPeepholeLSTM):
-    """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
-
+class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
+    __doc__ = f"""{PeepholeLSTMEquations.__doc__}{ConvRNNBase.__doc__}
     Example:
         >>> rnn = Conv2dPeepholeLSTM(16, 64, kernel_size=5, peephole="channel")
         >>> tuple(rnn.weight_pi_l0.shape)
@@ -229,17 +157,38 @@ class Conv2dPeepholeLSTM(ConvPeepholeLSTM):
         (3, 2, 64, 8, 8)
     """
 
+
+class Conv1dPeepholeLSTMCell(ConvPeepholeLSTMCell):
+    """One step of a 1-d :class:`ConvPeepholeLSTM` on ``(N, C, L)``: ``(h, c) = cell(x, (h, c))``."""
+
+    ndim = 1
+
+
+class Conv2dPeepholeLSTMCell(ConvPeepholeLSTMCell):
+    """One step of a 2-d :class:`ConvPeepholeLSTM` on ``(N, C, H, W)``: ``(h, c) = cell(x, (h, c))``."""
+
+    ndim = 2
+
+
+class Conv3dPeepholeLSTMCell(ConvPeepholeLSTMCell):
+    """One step of a 3-d :class:`ConvPeepholeLSTM` on ``(N, C, D, H, W)``: ``(h, c) = cell(x, (h, c))``."""
+
+    ndim = 3
+
+
+class Conv1dPeepholeLSTM(ConvPeepholeLSTM):
+    """1-d :class:`ConvPeepholeLSTM` over ``(T, N, C, L)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
+
+    ndim = 1
+
+
+class Conv2dPeepholeLSTM(ConvPeepholeLSTM):
+    """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
+
     ndim = 2
 
 
 class Conv3dPeepholeLSTM(ConvPeepholeLSTM):
-    """3-d :class:`ConvPeepholeLSTM` over ``(T, N, C, D, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``.
-
-    Example:
-        >>> rnn = Conv3dPeepholeLSTM(1, 4, kernel_size=3, batch_first=True)
-        >>> output, (h_n, c_n) = rnn(torch.randn(2, 5, 1, 4, 8, 8))
-        >>> tuple(output.shape)
-        (2, 5, 4, 4, 8, 8)
-    """
+    """3-d :class:`ConvPeepholeLSTM` over ``(T, N, C, D, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
 
     ndim = 3

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from . import _checks as check
-from ._base import DirectionWeights, Size
-from ._cell import ConvRNNCellBase
-from ._norm import group_norm
+from ._base import ConvRNNCellBase, Size
+from ._norm import affine, group_norm
+from ._run import DirectionWeights, Maps
 from .onebias import OneBias
 
 GROUPS = 7
@@ -20,7 +20,7 @@ class PhyCell(OneBias, ConvRNNCellBase):
     r"""One step of the physical cell on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
     The state moves by what filters make of it, as a partial differential equation would have it, and is then corrected
-    by the input, as a Kalman filter does (``*`` a convolution, ``⊙`` a product pixel by pixel):
+    by the input, as a Kalman filter does (``*`` a convolution, ``⊙`` an element-wise product):
 
     .. math::
         p &= h + W_p * \mathrm{GN}(W_f * h + b_f) + b_p \\
@@ -35,7 +35,7 @@ class PhyCell(OneBias, ConvRNNCellBase):
         channels: of input and state.
         kernel_size: of the gate k.
         filters, filter_size: how many filters there are, and their height and width.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Le Guen, V. and Thome, N. (2020). Disentangling Physical Dynamics from Unknown Factors for Unsupervised Video
@@ -60,15 +60,15 @@ class PhyCell(OneBias, ConvRNNCellBase):
         self.filter_size = check.ntuple("filter_size", filter_size, self.ndim)
         super().__init__(channels, channels, kernel_size, device=device, dtype=dtype)
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         """The filters, their norm, and the weights of what they make."""
         n = self.filters
         return {
-            "weight_f": (n, channels, *self.filter_size), "bias_f": (n,), "weight_norm": (n,), "bias_norm": (n,),
+            "weight_f": (n, channels, *self.filter_size), "bias_f": (n,), **affine("norm", (n,)),
             "weight_p": (channels, n, 1, 1), "bias_p": (channels,),
         }  # fmt: skip
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         """The next h."""
         (h,), (filters, b_f, scale, shift, weigh, b_p) = state, w.extra
         groups = GROUPS if self.filters % GROUPS == 0 else 1

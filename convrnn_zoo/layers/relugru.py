@@ -5,7 +5,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._inplace import threshold_backward
+from ._fused import threshold_backward
+from ._run import Maps
 from .gru import Conv2dGRU, GRUInPlace
 from .onebias import OneBiasGRU
 
@@ -47,7 +48,7 @@ class Conv2dReLUGRU(OneBiasGRU, Conv2dGRU):
     options: ClassVar = {"reset_after": (False,)}
     in_place = ReLUGRUInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         """The next state."""
         (h,) = state
         r, z, n = gates.chunk(3, dim=1)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import _checks as check
-from ._base import DirectionWeights
-from ._cell import ConvRNNCellBase
+from ._base import ConvRNNCellBase
+from ._run import DirectionWeights, Maps
 from .gru import Conv2dGRU, GRUEquations, GRUInPlace
 
 SLOPE = 0.2
@@ -34,7 +34,7 @@ class LeakyGRUEquations(GRUEquations):
     reset_after = True
     in_place = LeakyGRUInPlace
 
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         """The next state; nothing bounds it but what the gates learn."""
         (h,) = state
         r, z, n, hn = gates.chunk(4, dim=1)
@@ -109,7 +109,7 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
         links: places that each pixel gathers the state from.
         bias: whether the gates and the flows have biases.
         flow_channels, flow_kernel_size: maps and kernel of the network that makes the flows.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model.
@@ -124,6 +124,7 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
     """
 
     ndim = 2
+    in_place = None
 
     def __init__(
         self,
@@ -145,23 +146,19 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
             in_channels, out_channels, kernel_size, bias, hidden_kernel_size=(1, links), device=device, dtype=dtype
         )
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         """The flows' weights, and their biases where there are any."""
         sizes = {"xf": (self.flow_channels, self.in_channels), "hf": (self.flow_channels, channels)}
         sizes["f"] = (2 * self.links, self.flow_channels)
         shapes = {f"weight_{k}": (*size, *self.flow_kernel_size) for k, size in sizes.items()}
         return shapes | ({f"bias_{k}": (rows,) for k, (rows, _) in sizes.items()} if self.bias else {})
 
-    def extra_repr(self) -> str:
-        """The sizes, for printing."""
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, links={self.links}"
-
     def flows(self, x: Tensor, h: Tensor) -> Tensor:
         """The displacements ``(N, links, 2, H, W)`` along which the state will be read, in pixels."""
         made = F.leaky_relu(self._flow_input(x) + self._flow_conv(h, "hf"), SLOPE)
         return self._flow_conv(made, "f").unflatten(1, (self.links, 2))
 
-    def advance(self, x: Tensor, state: tuple[Tensor, ...], w: DirectionWeights) -> tuple[Tensor, ...]:
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         """One whole step: the state is gathered along the flows, and then is as any GRU's."""
         (h,) = state
         seen = warp(h, self.flows(x, h)).flatten(1, 2)
@@ -205,7 +202,7 @@ class TrajGRUStateCell(TrajGRUCell):
             flow_channels=flow_channels, flow_kernel_size=flow_kernel_size, device=device, dtype=dtype,
         )  # fmt: skip
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         """The flows' weights but those of an input."""
         return {k: v for k, v in super().extra_shapes(channels, kernel).items() if not k.endswith("_xf")}
 

@@ -121,7 +121,7 @@ class BCDUNet(DenseModel):
                 f"BCDUNet expected height and width that are multiples of {self.reduction}, got "
                 f"{tuple(x.shape[-2:])}; pad or crop the images"
             )
-        check.same_kind("BCDUNet", "x", x, next(self.parameters()))
+        check.device_and_dtype("BCDUNet", "x", x, next(self.parameters()))
         if x.dim() == 5:
             return framewise(self.forward_features, x)
         maps = []

@@ -81,7 +81,7 @@ class MAU(AutoregressiveForecaster):
         """Zeros: the last t and s of each unit in turn."""
         edge = 2 ** len(self.downs)
         zeros = x.new_zeros(len(x), self.num_features, x.shape[-2] // edge, x.shape[-1] // edge)
-        return (zeros,) * sum(len(layer.names(None)) for layer in self.layers)  # type: ignore[operator, misc]
+        return (zeros,) * sum(len(layer.state_names(None)) for layer in self.layers)  # type: ignore[operator, misc]
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         """Down, up through the units, and up to the frame."""

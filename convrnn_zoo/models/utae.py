@@ -132,7 +132,7 @@ class ImageSeriesModel(DenseModel):
                 f"{owner} expected height and width that are multiples of {self.reduction}, got {tuple(x.shape[-2:])}; "
                 "pad or crop the images"
             )
-        check.same_kind(owner, "x", x, next(self.parameters()))
+        check.device_and_dtype(owner, "x", x, next(self.parameters()))
         return x.unsqueeze(1) if x.dim() == 4 else x
 
 

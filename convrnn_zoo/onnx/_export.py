@@ -17,7 +17,7 @@ from .._atomic import atomic_write
 from .._extras import need
 from ..layers import ConvRNNCellBase
 from ..layers._checks import choice
-from ..layers._position import MapNormed
+from ..layers._norm import MapNormed
 from ..models import EnsembleForecaster, Forecaster, ZooModel
 from ..models.convgru_advection import ConvGRUAdvection
 from ..models.e3d_lstm import E3DLSTM

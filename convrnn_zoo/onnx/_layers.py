@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import ConvRNNBase
-from ..layers._base import DirectionWeights, Equations
+from ..layers._base import Equations
 from ..layers._conv import same_padding
-from ..layers._plain import plain_step
-from ..layers._state import pack_state, unpack_state
+from ..layers._run import DirectionWeights, prepare_weights, reference_step
 from ..models.base.blocks import Unroll
 from ..models.base.encoder import FrameEncoder
 from ..models.base.sequences import valid_steps
@@ -47,14 +46,15 @@ class Stack(nn.Module):
     def step(self, layer: int, suffix: str, like: Tensor) -> Callable[[Tensor, Maps], Maps]:
         """One step of a layer on ``(N, C, *S)``, whose map is of the size of `like`'s."""
         cell: Equations = self.owner
-        *four, extra = cell._weights("" if self.unrolled else suffix, self.widths[layer])
+        w = cell._weights("" if self.unrolled else suffix, self.widths[layer])
         # Copies, since a loop in a graph refuses two halves of one weight; the exporters see through them.
-        own: Any = (None if t is None else t.clone() for t in (*four, *extra))
+        own: Any = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         ih, hh, b_ih, b_hh, *more = own
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(more))
         if any(stride > 1 for stride in cell.stride):
             return lambda x, state: cell.advance(x, state, w)
-        return plain_step(cell, like, w)
+        w = prepare_weights(cell, like, w)
+        return lambda x, state: reference_step(cell, x, state, w)
 
     def advance(self, x: Tensor, states: Sequence[Maps]) -> list[Maps]:
         """The next state of every layer after one frame ``(N, C, *S)``, in one direction."""
@@ -118,15 +118,13 @@ class Stack(nn.Module):
             return hx
         if self.unrolled:
             return [hx if isinstance(hx, tuple) else (hx,)]
-        batch, size = like.shape[-self.ndim - 2], like.shape[-self.ndim :]
-        shapes = [(self.num_directions, batch, width, *size) for width in self.widths]
-        return unpack_state("", hx, self.states, shapes, isinstance(self.owner.out_channels, int), like, None, False)
+        return self.owner._unpack_state(hx, like, None, False)
 
     def packed(self, states: list[Maps]) -> Any:
         """A list as the layer's own state."""
         if self.unrolled:
             return states[0] if len(self.states) > 1 else states[0][0]
-        return pack_state(states, self.num_directions, isinstance(self.owner.out_channels, int), None, False)
+        return self.owner._pack_state(states, None, False)
 
 
 class OneStep(Stack):

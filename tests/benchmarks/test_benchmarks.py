@@ -257,7 +257,9 @@ def test_only_the_written_derivative_is_taken_away(case):
 
 @small_cases
 def test_the_floor_runs_the_convolutions_of_every_step(case, monkeypatch):
-    monkeypatch.setattr("benchmarks.floor.ready_conv", lambda weight, *_: lambda x: convolved.append((len(x), weight)))
+    monkeypatch.setattr(
+        "benchmarks.floor.prepare_conv", lambda weight, *_: lambda x: convolved.append((len(x), weight))
+    )
     convolved: list = []
     floor(case)[0]()
     weights = sum(n * weight.numel() for n, weight in convolved)

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from convrnn_zoo import layers
 from convrnn_zoo.layers import ConvRNNBase
-from convrnn_zoo.layers._scan import scan, scan_packed
+from convrnn_zoo.layers._run import scan, scan_packed
 
 SEQUENCES = [
     v for v in vars(layers).values() if isinstance(v, type) and issubclass(v, ConvRNNBase) and hasattr(v, "ndim")

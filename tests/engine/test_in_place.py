@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from reference import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
 from torch import Tensor, nn
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _function
-from convrnn_zoo.layers._inplace import Buffers
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _fused
+from convrnn_zoo.layers._fused import Buffers
 from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
 
@@ -40,7 +40,7 @@ def test_the_step_and_its_derivative(cls: type, options: dict, n: int) -> None:
     step.forward(parts, old, new)
     torch.testing.assert_close(new, tuple(e.detach() for e in expected))
     into = [torch.full_like(part, torch.nan) for part in parts]
-    to_state = step.backward(parts if step.keeps_parts else (), old, new, tuple(g.clone() for g in grads), into)
+    to_state = step.backward(parts if step.saves_parts else (), old, new, tuple(g.clone() for g in grads), into)
     found = [torch.cat(into, 1), *to_state, *step.extra_grads]
     for f, e in zip(found, wanted, strict=True):
         torch.testing.assert_close(torch.zeros_like(e) if f is None and e is not None else f, e)
@@ -52,7 +52,8 @@ def test_a_backward_pass_does_not_run_the_forward_pass_again(
 ) -> None:
     rnn: Any = cls(2, 3, 3, **options)
     y, _ = rnn(torch.randn(3, 2, 2, *space(rnn)))
-    monkeypatch.setattr(_function, "_forward", None)
+    monkeypatch.setattr(_fused.FusedLayer, "forward", None)
+    monkeypatch.setattr(_fused.Direction, "forward", None)
     y.sum().backward()
     assert all(p.grad is not None for p in rnn.parameters())
 
@@ -137,20 +138,59 @@ def mixin(step: Callable[..., Any]) -> type:
 
 @pytest.mark.parametrize("cls", [Conv2dRNN, Conv2dLSTM, Conv2dGRU])
 @pytest.mark.parametrize("how", ["override", "mixin"])
-def test_who_changes_the_law_loses_the_derivative_of_the_old_one(cls: type, how: str) -> None:
+def test_a_subclass_that_changes_the_step_declares_its_in_place_version(cls: type, how: str) -> None:
     def step(self: Any, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(0.5 * s for s in cls.step(self, gates, state, extra))
 
-    other: Any = type("Other", (cls,), {"step": step}) if how == "override" else type("Other", (mixin(step), cls), {})
-    assert other.in_place is None
+    def derive(**attributes: Any) -> Any:
+        if how == "override":
+            return type("Other", (cls,), {"step": step, **attributes})
+        return type("Other", (mixin(step), cls), attributes)
+
+    with pytest.raises(TypeError, match=r"Other.*in_place"):
+        derive()
+    other = derive(in_place=None)
     rnn = other(2, 3, 3, bidirectional=True, dtype=torch.float64)
     assert_same(*outcomes(rnn, [4, 2, 1], packed=True, with_state=True), tolerance=1e-10)
     assert type("Same", (cls,), {}).in_place is cls.in_place
+    assert type("SubclassOfOther", (other,), {}).in_place is None
+
+
+@pytest.mark.parametrize("name", ["join", "conv", "advance"])
+def test_a_subclass_that_changes_another_part_of_the_step_declares_it_too(name: str) -> None:
+    with pytest.raises(TypeError, match=r"Other.*in_place"):
+        type("Other", (Conv2dLSTM,), {name: lambda self, *args: None})
+
+
+@pytest.mark.parametrize(
+    "value", [int, "RNNInPlace", RNNInPlace(None, (), Buffers(torch.empty(1, 1, 1), torch.float32), True)]
+)
+def test_in_place_must_be_a_class(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"Other\.in_place"):
+        type("Other", (Conv2dLSTM,), {"in_place": value})
+
+
+def test_joined_convolutions_use_the_methods_of_a_subclass() -> None:
+    class Scaled(Conv2dRNN):
+        in_place = None
+
+        def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+            return 2 * super().conv(x, weight, bias)
+
+    class Difference(Conv2dRNN):
+        in_place = None
+
+        def join(self, ih: Tensor, hh: Tensor) -> Tensor:
+            return ih - hh
+
+    for cls in (Scaled, Difference):
+        rnn = cls(2, 3, 3, dtype=torch.float64)
+        assert_same(*outcomes(rnn, [3, 3], packed=False, with_state=True), tolerance=1e-10)
 
 
 def test_a_cell_without_equations_says_so() -> None:
     class Empty(ConvRNNCellBase):
         ndim, gates, states = 1, 1, ("h",)
 
-    with pytest.raises(NotImplementedError, match="Empty must write down its step"):
+    with pytest.raises(NotImplementedError, match="Empty must implement step"):
         Empty(1, 1, 1)(torch.randn(1, 1, 4))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from convrnn_zoo.layers import Conv2dGRUCell, Conv2dLSTMCell, Conv2dPeepholeLSTM
-from convrnn_zoo.layers._position import at_size
+from convrnn_zoo.layers._norm import resize_weight
 from convrnn_zoo.layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from convrnn_zoo.layers.e3dlstm import E3DLSTMCell, attend
 from convrnn_zoo.layers.gru import GRUEquations
@@ -90,7 +90,7 @@ CELLS = [
 def test_cells_have_exact_gradients(cell):
     cell, depth = cell.double(), (2,) * (cell.ndim - 2)
     x = torch.rand(1, cell.in_channels, *depth, 3, 4, dtype=torch.double, requires_grad=True)
-    names = cell.names((x,) * 3)  # of a cell that recalls all it has had, one memory more
+    names = cell.state_names((x,) * 3)  # of a cell that recalls all it has had, one memory more
     state = [torch.rand(1, 2, *depth, 3, 4, dtype=torch.double, requires_grad=True) for _ in names]
 
     def run(x, *state):
@@ -104,7 +104,7 @@ def test_cells_have_exact_gradients(cell):
 def test_a_state_of_zeros_is_none_and_one_sequence_needs_no_batch(cell):
     cell, depth = cell.float(), (2,) * (cell.ndim - 2)
     x = torch.rand(1, cell.in_channels, *depth, 3, 4)
-    zeros = tuple(torch.zeros(1, 2, *depth, 3, 4) for _ in cell.names(None))
+    zeros = tuple(torch.zeros(1, 2, *depth, 3, 4) for _ in cell.state_names(None))
     made, known = cell(x), cell(x, zeros if len(zeros) > 1 else zeros[0])
     torch.testing.assert_close(made, known)
     alone = cell(x[0])
@@ -199,8 +199,8 @@ def test_an_eidetic_cell_wants_maps_as_deep_as_its_kernel():
 
 def test_a_weight_a_pixel_serves_maps_of_other_sizes():
     ramp = torch.arange(4.0).expand(2, 3, 4)
-    assert at_size(ramp, (3, 4)) is ramp
-    larger = at_size(ramp, (6, 8))
+    assert resize_weight(ramp, (3, 4)) is ramp
+    larger = resize_weight(ramp, (6, 8))
     assert larger.shape == (2, 6, 8)
     assert torch.equal(larger[0, 0], larger[1, 5])
     torch.testing.assert_close(larger[0, 0, 1:-1], torch.arange(0.25, 3.0, 0.5))
@@ -303,14 +303,16 @@ def test_a_group_norm_that_undoes_itself_leaves_the_plain_cell(kind, plain, opti
     state = (h, h + 1)[: len(cell.states)] if len(cell.states) > 1 else h
     a, b = normed(x, state), cell(x, state)
     assert not torch.allclose(a[0], b[0], atol=1e-3)
-    monkeypatch.setattr(kind, "jointly_normed", lambda self, gates, weight, bias: gates * weight.mean() + bias.mean())
+    monkeypatch.setattr(
+        kind, "normalize_jointly", lambda self, gates, weight, bias: gates * weight.mean() + bias.mean()
+    )
     torch.testing.assert_close(normed(x, state), b)
 
 
-def test_group_norms_are_as_those_of_torch_nn():
+def test_group_norms_are_equal_torch_nn():
     cell = Conv2dGroupNormLSTMCell(2, 64, 3)
     norm, gates = nn.GroupNorm(8, 256), torch.randn(2, 256, 4, 5)
-    torch.testing.assert_close(cell.jointly_normed(gates, cell.weight_norm, cell.bias_norm), norm(gates))
+    torch.testing.assert_close(cell.normalize_jointly(gates, cell.weight_norm, cell.bias_norm), norm(gates))
     with pytest.raises(ValueError, match="multiple of 32"):
         Conv2dGroupNormLSTMCell(2, 40, 3)
 

@@ -90,7 +90,7 @@ CASES: list[tuple[dict[str, Any], type[Exception], str, str, str]] = [
 
 # lists of one entry a layer, which only layers take
 LISTS: list[tuple[dict[str, Any], type[Exception], str, str, str]] = [
-    ({"out_channels": []}, ValueError, "out_channels lists 0 widths", "num_layers=1", "give one a layer"),
+    ({"out_channels": []}, ValueError, "out_channels lists 0 widths", "num_layers=1", "give one per layer"),
     ({"out_channels": [4, 4]}, ValueError, "out_channels lists 2 widths", "num_layers=1", "one int for all"),
     ({"out_channels": [True]}, TypeError, "out_channels[0] must be a positive int", "got True", "whole number"),
     (
@@ -100,14 +100,14 @@ LISTS: list[tuple[dict[str, Any], type[Exception], str, str, str]] = [
         "got 5",
         "change",
     ),
-    ({"kernel_size": [(3, 3, 3), (3, 3, 3)]}, ValueError, "lists 2 kernels", "num_layers=1", "give one a layer"),
+    ({"kernel_size": [(3, 3, 3), (3, 3, 3)]}, ValueError, "lists 2 kernels", "num_layers=1", "give one per layer"),
     ({"kernel_size": [(3,) * 4]}, ValueError, "kernel_size[0] must have", "got 4: (3, 3, 3, 3)", "one int for all"),
     (
         {"hidden_kernel_size": [(1,), (1,), (1,)]},
         ValueError,
         "hidden_kernel_size lists 3",
         "num_layers=1",
-        "one a layer",
+        "one per layer",
     ),
 ]
 

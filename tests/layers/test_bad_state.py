@@ -83,10 +83,10 @@ def test_a_single_state_comes_bare(cls: type, wrap: type) -> None:
 
 
 LAYERED: dict[str, tuple[Any, type[Exception], str, str, str]] = {
-    "a tensor": (lambda h: h[0], TypeError, "tuple of 2 tensors (one a layer", "got a tensor of shape (", SHAPE),
-    "a number": (lambda h: 1, TypeError, "tuple of 2 tensors (one a layer", "got 1 (int)", SHAPE),
-    "too few": (lambda h: h[:1], ValueError, "to hold 2 layers", "got 1", "pass one a layer"),
-    "too many": (lambda h: (*h, h[0]), ValueError, "to hold 2 layers", "got 3", "pass one a layer"),
+    "a tensor": (lambda h: h[0], TypeError, "tuple of 2 tensors (one per layer", "got a tensor of shape (", SHAPE),
+    "a number": (lambda h: 1, TypeError, "tuple of 2 tensors (one per layer", "got 1 (int)", SHAPE),
+    "too few": (lambda h: h[:1], ValueError, "to hold 2 layers", "got 1", "pass one per layer"),
+    "too many": (lambda h: (*h, h[0]), ValueError, "to hold 2 layers", "got 3", "pass one per layer"),
     "another order": (lambda h: h[::-1], ValueError, "_0[0] of shape (2, 2, 3,", "got (2, 2, 4,", SHAPE),
     "a layer missing": (
         lambda h: (h[0], None),

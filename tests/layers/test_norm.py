@@ -188,12 +188,20 @@ def test_vmap_over_the_group_normed_gru_cell() -> None:
     assert_close(torch.vmap(cell)(xs), torch.stack([cell(x) for x in xs]), 1e-5)
 
 
+class CustomStep(Conv2dLSTM):
+    in_place = None
+
+    def step(self, gates: Tensor, state: Any, extra: Any) -> Any:
+        return state
+
+
 BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "name": (lambda: Conv2dLSTM(1, 2, 3, norm="batch"), ValueError, "norm must be one of None, 'layer', 'group'"),
     "width": (lambda: Conv2dGRU(1, 24, 3, norm="group"), ValueError, "multiple of 16, or at most 16.* got 24"),
     "other kind": (lambda: Conv2dPeepholeLSTM(1, 2, 3, norm="layer"), TypeError, "norm"),
-    "other step": (lambda: Conv2dLeakyGRU(1, 2, 3, norm="layer"), ValueError, "a step of its own"),
-    "normed already": (lambda: Conv2dGroupNormLSTMCell(1, 2, 3, norm="layer"), ValueError, "a step of its own"),
+    "other activation": (lambda: Conv2dLeakyGRU(1, 2, 3, norm="layer"), TypeError, "norm"),
+    "group norm": (lambda: Conv2dGroupNormLSTMCell(1, 2, 3, norm="layer"), TypeError, "norm"),
+    "custom step": (lambda: CustomStep(1, 2, 3, norm="layer"), ValueError, "norm='layer'.* CustomStep"),
 }
 
 

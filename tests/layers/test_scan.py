@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from convrnn_zoo.layers._scan import scan, scan_packed
+from convrnn_zoo.layers._run import scan, scan_packed
 
 lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(lambda found: sorted(found, reverse=True))
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)

@@ -162,7 +162,7 @@ def test_dropout_acts_in_training_alone(cls: type) -> None:
 
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
 def test_dropout_with_one_layer_warns(cls: type) -> None:
-    with pytest.warns(UserWarning, match="acts between layers and num_layers=1 has no between.*use more layers"):
+    with pytest.warns(UserWarning, match=r"dropout=0.5.*num_layers=1"):
         cls(2, 3, 3, dropout=0.5)
 
 

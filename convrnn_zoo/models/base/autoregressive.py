@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
-from ...layers._position import MapNormed
+from ...layers._norm import MapNormed
 from .blocks import Shuffle, Unshuffle, map_of
 from .forecaster import Forecaster
 

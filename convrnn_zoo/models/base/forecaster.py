@@ -278,7 +278,7 @@ class Forecaster(ZooModel):
                 f"{owner} expected {self.input_frames} frames in {name}, as many as its weights mix, got {x.shape[1]}; "
                 f"pass the last {self.input_frames}, or build with input_frames={x.shape[1]}"
             )
-        check.same_kind(owner, name, x, like)
+        check.device_and_dtype(owner, name, x, like)
         if any(s % self.reduction for s in x.shape[-2:]):
             padded = tuple(-(-s // self.reduction) * self.reduction for s in x.shape[-2:])
             raise ValueError(
@@ -407,5 +407,5 @@ class EnsembleForecaster(Forecaster):
                 f"{type(self).__name__} expected noise of shape {shape}, or 1 for the first, got "
                 f"{check.describe(noise)}; draw_noise makes it"
             )
-        check.same_kind(type(self).__name__, "noise", noise, x)
+        check.device_and_dtype(type(self).__name__, "noise", noise, x)
         return noise.expand(shape)

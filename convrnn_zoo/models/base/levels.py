@@ -76,7 +76,7 @@ def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, l
         )
     if data.dim() == 5 and not data.shape[1]:
         raise ValueError(f"{owner} expected at least one frame a clip, got {tuple(data.shape)}; drop empty clips")
-    check.same_kind(owner, "x", data, like)
+    check.device_and_dtype(owner, "x", data, like)
     if lengths is None:
         return None
     if packed or data.dim() == 4:

@@ -49,11 +49,15 @@ def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Te
     return pad_packed_sequence(packed, batch_first=True, total_length=steps)
 
 
+def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """Returns booleans ``(N, T)``, true where a sequence has a step, from lengths ``(N,)`` or such booleans."""
+    mask = lengths.to(x.device)
+    return mask if mask.dtype == torch.bool else torch.arange(x.shape[1], device=x.device) < mask.unsqueeze(1)
+
+
 def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
     """A mask of ``(N, T, 1, …)`` that is true where there is data: of lengths ``(N,)``, or of booleans ``(N, T)``."""
-    mask = lengths.to(x.device)
-    if mask.dtype != torch.bool:
-        mask = torch.arange(x.shape[1], device=x.device) < mask.unsqueeze(1)
+    mask = step_mask(x, lengths)
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
 
 

@@ -1,0 +1,641 @@
+"""Fast path of a layer: in place, with a hand-written backward.
+
+Input and state are stored next to each other in one buffer, so that one convolution with the concatenated weights
+serves both. In the backward pass each step takes the derivative of the cell's step and one convolution for the gradient
+of the state. The gradients of weights and input are computed for several steps at once.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
+from ._run import DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
+
+# Derivatives of activations from their results, written into `grad_input`. That of the ReLU takes a threshold.
+sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
+tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
+threshold_backward: Callable[..., Tensor] = torch.ops.aten.threshold_backward.grad_input
+
+# Size of the gate gradients collected for one weight gradient: enough steps to use all cores, few enough for a cache.
+GATES_BYTES = 8 << 20
+
+
+def run_layer(
+    cell: Any, xs: Tensor, states: Sequence[Maps], weights: Sequence[DirectionWeights],
+    batch_sizes: list[int] | None = None, *, mask: Tensor | None = None, zero_state: bool = False,
+    checkpointed: bool = False,
+) -> tuple[Tensor, list[Maps]]:  # fmt: skip
+    """Runs one layer over a sequence, in place where possible.
+
+    Args:
+        cell: the cell or sequence layer, for its equations.
+        xs: the input ``(T, N, C, *S)``, or with `batch_sizes` the data ``(ΣT, C, *S)`` of a packed sequence.
+        states: initial state of each direction, in the order of the packed batch.
+        weights: parameters of each direction. The second direction, if any, is the reverse.
+        batch_sizes: batch size of each step of a packed sequence.
+        mask: booleans ``(T, N, 1, …)``, false where a sequence has no step: it keeps its state, its output is zero.
+        zero_state: whether the initial states are zero.
+        checkpointed: whether the backward pass recomputes segments of √T steps instead of storing them.
+
+    Returns:
+        The output in the layout of `xs`, with the directions concatenated along the channels, and the final state of
+        each direction. Their dtype is that of the weights, also under autocast.
+    """
+    dtype = weights[0].ih.dtype
+    tensors = [
+        t
+        for state, w in zip(states, weights, strict=True)
+        for t in (*(s.to(dtype) for s in state), w.ih, w.hh, w.b_ih, w.b_hh, *w.extra)
+    ]
+    spec = ScanSpec(
+        cell=cell,
+        batch_sizes=batch_sizes or [xs.shape[1]] * xs.shape[0],
+        packed=batch_sizes is not None,
+        num_directions=len(weights),
+        zero_state=zero_state,
+        checkpointed=checkpointed,
+        needs_grad=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in [xs, *tensors]),
+    )
+    if mask is None and _can_fuse(cell, xs, weights):
+        y, *finals = FusedLayer.apply(spec._replace(conv_dtype=_conv_dtype(xs, dtype)), [], xs, *tensors)
+    else:
+        y, *finals = reference_layer(spec, xs, *tensors, mask=mask)
+    if y.dim() < xs.dim():
+        y = y.view(*xs.shape[:2], *y.shape[1:])
+    num_states = len(cell.states)
+    return y, [tuple(finals[i : i + num_states]) for i in range(0, len(finals), num_states)]
+
+
+def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> bool:
+    return (
+        cell.in_place is not None
+        and cell.scan is None
+        and not torch.compiler.is_compiling()  # a compiler needs to see every operation
+        and not torch.jit.is_tracing()
+        and xs.numel() > 0
+        and all(can_join(xs.shape[-cell.ndim :], w.ih, w.hh, cell.geometry) for w in weights)
+    )
+
+
+def _conv_dtype(xs: Tensor, dtype: torch.dtype) -> torch.dtype:
+    device = xs.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocast else dtype
+
+
+def _no_autocast(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+# ---- a step in place -------------------------------------------------------------------------------------------
+class Buffers:
+    """Allocates maps of the size of a state, in channels-last layout where convolutions are faster with it."""
+
+    def __init__(self, like: Tensor, conv_dtype: torch.dtype) -> None:
+        self.like = like
+        # oneDNN's convolutions are up to twice as fast in channels-last, but do not support double precision. cuDNN
+        # needs it in half precision.
+        half = conv_dtype in (torch.float16, torch.bfloat16)
+        self.channels_last = half or (like.device.type == "cpu" and conv_dtype == torch.float32)
+        self._views: dict[tuple[str, int], Tensor] = {}
+
+    def new(self, n: int, channels: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Returns an uninitialised map ``(n, channels, *S)``."""
+        size, dtype = self.like.shape[2:], dtype or self.like.dtype
+        if not self.channels_last:
+            return self.like.new_empty((n, channels, *size), dtype=dtype)
+        strides = [channels]
+        for pixels in reversed(size):
+            strides.insert(0, strides[0] * pixels)
+        return self.like.new_empty_strided((n, channels, *size), (strides[0], 1, *strides[1:]), dtype=dtype)
+
+    def scratch(self, name: str, n: int) -> Tensor:
+        """Returns a map like the state of n sequences. The same name returns the same memory."""
+        view = self._views.get((name, n))
+        if view is None:
+            full = self._views.setdefault((name, -1), self.new(*self.like.shape[:2]))
+            view = self._views[name, n] = full[:n]
+        return view
+
+
+class InPlaceStep:
+    """In-place version of a cell's step between its convolutions, and its derivative.
+
+    It computes what the cell's `step` does without temporaries and without a graph; tests compare the two. `parts` are
+    the pre-activations that the convolutions return: the gates with an input and a state contribution, then, where
+    there are any, those with only the input's and those with only the state's.
+
+    Args:
+        cell: the cell or layer, for its options and its convolution.
+        extra: the parameters other than the two weights and biases, as the cell's `split` returns them.
+        buffers: allocates maps.
+        keep: whether :meth:`backward` will follow :meth:`forward`.
+    """
+
+    saves_parts = True
+    """Whether :meth:`backward` reads the parts."""
+
+    def __init__(self, cell: Any, extra: Maps, buffers: Buffers, keep: bool) -> None:
+        self.cell, self.extra, self.scratch, self.keep = cell, extra, buffers.scratch, keep
+        self.extra_grads: list[Tensor] = []
+
+    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+        """Writes the next state to `new`, which may share the memory of `state` except for h.
+
+        Overwrites the parts with the values that :meth:`backward` reads.
+        """
+        raise NotImplementedError
+
+    def backward(
+        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
+    ) -> Sequence[Any]:
+        """Writes the gradients of the pre-activations to `into`, from `grads`, the gradients of `new`.
+
+        May overwrite `grads`. Adds the gradients of the extra parameters to `extra_grads`.
+
+        Returns:
+            The gradients of `state` without the contribution of the convolutions to h. None stands for zero.
+        """
+        raise NotImplementedError
+
+
+class FusedConv:
+    """A convolution over some channels of the concatenated input and state, whose weight is prepared at first use.
+
+    Args:
+        geometry: arguments of the convolution.
+        size: size of the map.
+        dtype: dtype of the convolution.
+        channels_last: memory format of the maps.
+        weight, bias: parameters.
+        inputs: number of input channels.
+        reads_x, reads_h: whether the convolution reads the input, and the state.
+    """
+
+    def __init__(
+        self, geometry: Geometry, size: Sequence[int], dtype: torch.dtype, channels_last: bool,
+        weight: Tensor, bias: Tensor | None, inputs: int, reads_x: bool = True, reads_h: bool = True,
+    ) -> None:  # fmt: skip
+        self.weight, self.bias, self.inputs, self.reads_x, self.reads_h = weight, bias, inputs, reads_x, reads_h
+        self.geometry, self.channels_last, self.size, self.dtype = geometry, channels_last, size, dtype
+        self.channels = slice(0 if reads_x else inputs, None if reads_h else inputs)
+
+    @cached_property
+    def conv(self) -> Callable[[Tensor], Tensor]:
+        """The convolution."""
+        bias = None if self.bias is None else self.bias.to(self.dtype)
+        return prepare_conv(self.weight.to(self.dtype), bias, self.geometry, self.size, self.channels_last)
+
+    def conv_first(self, xh: Tensor, zero_state: bool, only_step: bool) -> Tensor:
+        """Convolves the first step: leaves a zero state out, and prepares no weight for a single step."""
+        only_x = zero_state and self.reads_x and self.reads_h
+        if not only_step and not only_x:
+            return self.conv(xh)
+        channels = slice(self.inputs) if only_x else slice(None)
+        bias = None if self.bias is None else self.bias.to(self.dtype)
+        return same_conv(xh[:, channels], self.weight[:, channels].to(self.dtype), bias, self.geometry)
+
+    @cached_property
+    def x_gradient(self) -> Callable[[Tensor], Tensor]:
+        """Function from the gradient of the result to that of the input."""
+        return self._input_gradient(slice(self.inputs))
+
+    @cached_property
+    def h_gradient(self) -> Callable[[Tensor], Tensor]:
+        """Function from the gradient of the result to that of the state."""
+        return self._input_gradient(slice(self.inputs if self.reads_x else 0, None))
+
+    def _input_gradient(self, channels: slice) -> Callable[[Tensor], Tensor]:
+        weight = self.weight[:, channels].to(self.dtype)
+        return prepare_input_gradient(weight, self.geometry, self.size, self.channels_last)
+
+
+def fused_convs(cell: Any, w: DirectionWeights, make: Callable[..., FusedConv]) -> list[FusedConv]:
+    """Returns the convolutions of a step: one for the gates that are sums, and one each for the separate rows."""
+    inputs, n = w.ih.shape[1], cell.summed_rows(w.ih.shape[0])
+    bias = sum_bias(*(b if b is None else b[:n] for b in (w.b_ih, w.b_hh)))
+    convs = [make(torch.cat([w.ih[:n], w.hh[:n]], 1), bias, inputs)]
+    if w.ih.shape[0] > n:
+        convs.append(make(w.ih[n:], None if w.b_ih is None else w.b_ih[n:], inputs, reads_h=False))
+    if w.hh.shape[0] > n:
+        convs.append(make(w.hh[n:], None if w.b_hh is None else w.b_hh[n:], inputs, reads_x=False))
+    return convs
+
+
+# ---- one direction ---------------------------------------------------------------------------------------------
+class Direction:
+    """One direction of a layer over a sequence, forward and backward. Allocates its buffers once for all steps.
+
+    Args:
+        spec: arguments of the scan.
+        xs: the input.
+        state: the initial state.
+        w: the parameters.
+        y: output of every step, ``(ΣT, C, *S)``, or None where the steps will be recomputed.
+        reverse: whether the sequence is read from its end.
+        keep: whether :meth:`backward` will follow.
+    """
+
+    def __init__(
+        self, spec: ScanSpec, xs: Tensor, state: Maps, w: DirectionWeights, y: Tensor | None, reverse: bool, keep: bool
+    ) -> None:
+        cell, dtype = spec.cell, spec.conv_dtype
+        self.spec, self.state, self.reverse, self.keep = spec, state, reverse, keep
+        self.sizes = spec.batch_sizes
+        self.xs = spec.steps(xs)
+        self.starts = [0, *itertools.accumulate(self.sizes)]
+        self.ys: dict[int, Tensor] = {} if y is None else dict(enumerate(y.split(self.sizes)))
+        self.dtype, self.conv_dtype = state[0].dtype, dtype
+        self.channels, *self.size = state[0].shape[1:]
+        self.inputs = w.ih.shape[1]
+        self.buffers = Buffers(state[0], dtype)
+        self.step = cell.in_place(cell, w.extra, self.buffers, keep)
+        self.convs = fused_convs(
+            cell, w, partial(FusedConv, cell.geometry, self.size, dtype, self.buffers.channels_last)
+        )
+        self.saved: dict[int, tuple[Maps, Maps]] = {}
+        """Intermediates of each step for the backward pass: the parts of its gates, and its states except h."""
+
+    # ---- forward -----------------------------------------------------------------------------------------------
+    def forward(self, ts: range, state: Maps, zero_state: bool) -> Maps:
+        """Writes the h of every step of `ts` into `ys` and returns the final state."""
+        inputs, buffers, fused = self.inputs, self.buffers, self.convs
+        convs = [conv.conv for conv in fused] if len(ts) > 1 else []
+        xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
+        views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
+        first = ts[-1] if self.reverse else ts[0]
+
+        def step(t: int, state: Maps) -> Maps:
+            n = self.sizes[t]
+            if n not in views:
+                views[n] = xh[:n, :inputs], xh[:n, inputs:], [xh[:n, conv.channels] for conv in fused]
+            x, h, read = views[n]
+            x.copy_(self.xs[t])
+            h.copy_(state[0])
+            if t == first:
+                parts = [c.conv_first(r, zero_state, not convs) for c, r in zip(fused, read, strict=True)]
+            else:
+                parts = [conv(r) for conv, r in zip(convs, read, strict=True)]
+            if self.conv_dtype != self.dtype:
+                parts = [part.to(self.dtype) for part in parts]
+            # New memory for what the backward pass reads; everything else is overwritten.
+            rest = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if self.keep else state[1:]
+            new = (self.ys[t], *rest)
+            self.step.forward(parts, state, new)
+            if self.keep:
+                self.saved[t] = tuple(parts) if self.step.saves_parts else (), rest
+            return new
+
+        if not self.keep:  # the states except h are overwritten
+            state = (state[0], *[buffers.new(*s.shape[:2]).copy_(s) for s in state[1:]])
+        return scan(step, ts, state, reverse=self.reverse, sizes=self.spec.sizes(ts))[1]
+
+    def forward_segments(self, saved: list[Tensor]) -> Maps:
+        """Runs all steps in segments and adds the state before each segment to `saved`."""
+        boundaries: dict[range, Maps] = {}
+
+        def segment(ts: range, state: Maps) -> Maps:
+            # Copies, since the states are parts of memory that is overwritten or returned.
+            boundaries[ts] = tuple(s.clone() for s in state)
+            return self.forward(ts, state, self.spec.zero_state and len(boundaries) == 1)
+
+        segments = self.spec.segments()
+        _, final = scan(segment, segments, self.state, reverse=self.reverse, sizes=self.spec.sizes(segments))
+        saved += [s for ts in segments for s in boundaries[ts]]
+        return final
+
+    def saved_tensors(self) -> list[Tensor]:
+        """Returns the saved intermediates, step by step, for :meth:`load_saved`."""
+        return [m for t in self.ys if t in self.saved for maps in self.saved[t] for m in maps]
+
+    def load_saved(self, tensors: Iterator[Tensor]) -> None:
+        """Takes the intermediates that another object saved."""
+        parts, rest = len(self.convs) if self.step.saves_parts else 0, len(self.state) - 1
+        for t in self.ys:
+            self.saved[t] = tuple(itertools.islice(tensors, parts)), tuple(itertools.islice(tensors, rest))
+
+    # ---- backward ----------------------------------------------------------------------------------------------
+    def start_backward(self, x_grad: Tensor | None, y_grad: Tensor | None, weights: bool) -> None:
+        """Allocates the gradients. The reverse direction adds to `x_grad`, the forward direction overwrites it.
+
+        `weights` tells whether any parameter requires a gradient.
+        """
+        self.x_grad, self.weights = x_grad, weights
+        self.y_grads = None if y_grad is None else y_grad.split(self.sizes)
+        self.step.extra_grads = [torch.zeros_like(w) for w in self.step.extra]
+        self.weight_grads = [torch.zeros_like(c.weight, memory_format=torch.contiguous_format) for c in self.convs]
+        self.bias_grads = [None if c.bias is None else torch.zeros_like(c.bias) for c in self.convs]
+
+    def backward_all(self, saved: Iterator[Tensor], grads: Maps, to_state: bool) -> Maps:
+        """Returns the gradient of the initial state from that of the final state.
+
+        `saved` continues with the tensors that this direction saved. `to_state` tells whether the initial state
+        requires a gradient.
+        """
+        spec, segments = self.spec, self.spec.segments()
+        if not spec.checkpointed:
+            self.load_saved(saved)
+            return self.backward(segments[0], self.state, grads, to_state)
+        first = segments[-1 if self.reverse else 0]
+        boundaries = {ts: tuple(itertools.islice(saved, len(self.state))) for ts in segments}
+
+        def segment(ts: range, grads: Maps) -> Maps:
+            sizes = self.sizes[ts.start : ts.stop]
+            self.ys = dict(zip(ts, self.buffers.new(sum(sizes), self.channels).split(sizes), strict=True))
+            self.forward(ts, boundaries[ts], spec.zero_state and ts == first)
+            return self.backward(ts, boundaries[ts], grads, to_state or ts != first)
+
+        return scan(segment, segments, grads, reverse=not self.reverse, sizes=spec.sizes(segments))[1]
+
+    def backward(self, ts: range, start: Maps, grads: Maps, to_start: bool) -> Maps:
+        """Returns the gradient of the state `start` before `ts` from that of the state after them.
+
+        Without `to_start` the convolution for that gradient is left out.
+        """
+        blocks = self._blocks(ts)
+        max_rows = max(map(self._rows, blocks.values()))
+        gates = [self.buffers.new(max_rows, len(conv.weight)) for conv in self.convs]
+        xh = self.buffers.new(max_rows, self.inputs + self.channels, self.conv_dtype)
+        last = ts[-1] if self.reverse else ts[0]
+        into_at: dict[int, Maps] = {}
+        state_at = [self.ys.__getitem__, *(lambda t, i=i: self.saved[t][1][i] for i in range(len(start) - 1))]
+
+        def step(t: int, grads: Maps) -> Maps:
+            block = blocks[t]
+            if t not in into_at:
+                rows, sizes = self._rows(block), self.sizes[block.start : block.stop]
+                into_at.update(zip(block, zip(*(g[:rows].split(sizes) for g in gates), strict=True), strict=True))
+            into = into_at.pop(t)
+            if self.y_grads is not None:
+                grads[0].add_(self.y_grads[t])
+            parts, rest = self.saved.pop(t)
+            before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
+            dh, *others = self.step.backward(parts, before, (self.ys[t], *rest), grads, into)
+            if not into_at:
+                self._flush(block, ts, start[0], gates, xh)
+            if t == last and not to_start:
+                return grads
+            for conv, grad in zip(self.convs, into, strict=True):
+                if conv.reads_h:
+                    h_grad = conv.h_gradient(grad.to(self.conv_dtype)).to(self.dtype)
+                    dh = h_grad if dh is None else h_grad.add_(dh)
+            return dh, *others
+
+        return scan(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))[1]
+
+    def parameter_gradients(self) -> list[Tensor | None]:
+        """Returns the gradients of ih, hh, b_ih, b_hh and the extra parameters."""
+        ih, hh = [], []
+        b_ih: list[Tensor] = []
+        b_hh: list[Tensor] = []
+        for conv, weight, bias in zip(self.convs, self.weight_grads, self.bias_grads, strict=True):
+            if conv.reads_x:
+                ih.append(weight[:, : self.inputs])
+                b_ih += [] if bias is None else [bias]
+            if conv.reads_h:
+                hh.append(weight[:, self.inputs if conv.reads_x else 0 :])
+                b_hh += [] if bias is None else [bias]
+        biases = (torch.cat(b) if b else None for b in (b_ih, b_hh))
+        return [torch.cat(ih), torch.cat(hh), *biases, *self.step.extra_grads]
+
+    def _blocks(self, ts: range) -> dict[int, range]:
+        """Maps each step to the steps whose gate gradients are collected with its own."""
+        row = sum(len(conv.weight) for conv in self.convs) * math.prod(self.size) * self.dtype.itemsize
+        blocks: dict[int, range] = {}
+        first = ts.start
+        for t in range(ts.start + 1, ts.stop + 1):
+            if t == ts.stop or self.starts[t + 1] - self.starts[first] > GATES_BYTES // row:
+                blocks.update(dict.fromkeys(range(first, t), range(first, t)))
+                first = t
+        return blocks
+
+    def _rows(self, block: range) -> int:
+        return self.starts[block.stop] - self.starts[block.start]
+
+    def _before(self, t: int, ts: range, start: Tensor, state_at: Callable[[int], Tensor]) -> Tensor:
+        """Returns the state before step t; ``state_at(u)`` is the state after step u."""
+        n, previous = self.sizes[t], t + 1 if self.reverse else t - 1
+        if previous not in ts:
+            return start[:n]
+        running = self.sizes[previous]
+        if running < n:  # in reverse, sequences that enter at step t
+            return torch.cat([state_at(previous), start[running:n]])
+        return state_at(previous) if running == n else state_at(previous)[:n]
+
+    def _flush(self, block: range, ts: range, start: Tensor, gates: Sequence[Tensor], xh: Tensor) -> None:
+        """Computes the gradients of weights and input over the collected steps of a block."""
+        rows = slice(self.starts[block.start], self.starts[block.stop])
+        n = rows.stop - rows.start
+        gates = [g[:n].to(self.conv_dtype) for g in gates]
+        if self.weights:
+            xh = xh[:n]
+            torch.cat([self.xs[t] for t in block], out=xh[:, : self.inputs])
+            torch.cat([self._before(t, ts, start, self.ys.__getitem__) for t in block], out=xh[:, self.inputs :])
+            for conv, grad, weight, bias in zip(self.convs, gates, self.weight_grads, self.bias_grads, strict=True):
+                read = xh[:, conv.channels]
+                weight.add_(conv_gradients(grad, read, conv.weight, self.spec.cell.geometry, to_x=False)[1])
+                if bias is not None:
+                    bias.add_(bias_gradient(grad))
+        if self.x_grad is not None:
+            total, *others = [c.x_gradient(grad) for c, grad in zip(self.convs, gates, strict=True) if c.reads_x]
+            for other in others:
+                total.add_(other)
+            (self.x_grad[rows].add_ if self.reverse else self.x_grad[rows].copy_)(total)
+
+
+# ---- the autograd functions ------------------------------------------------------------------------------------
+class FusedLayer(torch.autograd.Function):
+    """Autograd function for one layer with a hand-written backward: ``apply(spec, saved, xs, *tensors)``.
+
+    Computes the same as :func:`reference_layer`, in place. `saved` is an empty list, which is filled with the
+    intermediates that the backward pass reads in addition to inputs and output. Transforms (vmap, forward mode, higher
+    derivatives) are those of the reference.
+    """
+
+    @staticmethod
+    def forward(spec: ScanSpec, saved: list[Tensor], xs: Tensor, *tensors: Any) -> Any:
+        h = tensors[0]
+        keep = spec.needs_grad and not spec.checkpointed
+        with _no_autocast(xs.device.type):
+            y = Buffers(h, spec.conv_dtype).new(sum(spec.batch_sizes), spec.num_directions * h.shape[1])
+            outputs = [y]
+            for direction in _directions(spec, xs, y, tensors, keep):
+                if spec.needs_grad and spec.checkpointed:
+                    h, *others = direction.forward_segments(saved)
+                else:
+                    h, *others = direction.forward(range(len(spec.batch_sizes)), direction.state, spec.zero_state)
+                    saved += direction.saved_tensors()
+                # The outputs share no memory with y or the saved tensors.
+                outputs += [h.clone(), *(s.clone() if keep else s for s in others)]
+        return tuple(outputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        spec, saved, *tensors = inputs
+        ctx.spec, ctx.inputs = spec, len(tensors)
+        ctx.save_for_backward(*tensors, None if spec.checkpointed else output[0], *saved)
+        ctx.save_for_forward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        tensors, requires_grad = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        inputs, y, saved = tensors[: ctx.inputs], tensors[ctx.inputs], tensors[ctx.inputs + 1 :]
+        if _are_batched(grads):
+            result = iter(_reference_backward(ctx.spec, requires_grad, *grads, *inputs))
+        else:
+            result = iter(FusedLayerBackward.apply(ctx.spec, list(saved), requires_grad, y, *grads, *inputs))
+        return None, None, *(next(result) if required else None for required in requires_grad)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, spec: ScanSpec, saved: Any, *tensors: Any) -> Any:
+        out = torch.vmap(_reference(spec), in_dims[2:], randomness=info.randomness)(*tensors)
+        return out, (0,) * len(out)
+
+    @staticmethod
+    def jvp(ctx: Any, _spec: None, _saved: None, *tangents: Any) -> Any:
+        return _jvp(_reference(ctx.spec), ctx.saved_tensors, tangents)
+
+
+class FusedLayerBackward(torch.autograd.Function):
+    """Autograd function for the gradients of :class:`FusedLayer`.
+
+    ``apply(spec, saved, requires_grad, y, *grads, *inputs)`` returns the gradients of the inputs that require one.
+    """
+
+    @staticmethod
+    def forward(
+        spec: ScanSpec, saved: list[Tensor], requires_grad: Sequence[bool], y: Tensor | None, *tensors: Any
+    ) -> Any:
+        grads, inputs = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
+        with _no_autocast(inputs[0].device.type):
+            if not saved and _saves_tensors(spec):  # the forward pass ran under a transform, by the reference
+                y, *_ = FusedLayer.forward(spec._replace(needs_grad=True), saved, *inputs)
+            result = _backward(spec, saved, requires_grad, y, grads, inputs)
+            return tuple(g for g, required in zip(result, requires_grad, strict=True) if required)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        spec, _, requires_grad, _, *tensors = inputs
+        ctx.function = partial(_reference_backward, spec, requires_grad)
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        saved = ctx.saved_tensors
+        function, tensors, places = _without_none(ctx.function, saved)
+        result = dict(zip(places, torch.func.vjp(function, *tensors)[1](grads), strict=True))
+        return None, None, None, None, *(result.get(i) for i in range(len(saved)))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, spec: ScanSpec, saved: Any, requires_grad: Any, y: Any, *tensors: Any) -> Any:
+        function = partial(_reference_backward, spec, requires_grad)
+        out = torch.vmap(function, in_dims[4:], randomness=info.randomness)(*tensors)
+        return out, (0,) * len(out)
+
+    @staticmethod
+    def jvp(ctx: Any, _spec: None, _saved: None, _requires_grad: None, _y: Any, *tangents: Any) -> Any:
+        return _jvp(ctx.function, ctx.saved_tensors, tangents)
+
+
+def _reference(spec: ScanSpec) -> Callable[..., Maps]:
+    return partial(reference_layer, spec._replace(checkpointed=False))  # which torch.func does not support
+
+
+def _directions(spec: ScanSpec, xs: Tensor, y: Tensor | None, tensors: Sequence[Any], keep: bool) -> list[Direction]:
+    ys = [None] * spec.num_directions if y is None else y.chunk(spec.num_directions, 1)
+    each = zip(spec.directions(tensors), ys, strict=True)
+    return [Direction(spec, xs, *state_and_weights, h, d == 1, keep) for d, (state_and_weights, h) in enumerate(each)]
+
+
+def _backward(
+    spec: ScanSpec, saved: list[Tensor], requires_grad: Sequence[bool], y: Tensor | None, grads: Sequence[Any],
+    inputs: Sequence[Any],
+) -> list[Tensor | None]:  # fmt: skip
+    """Returns the gradients of all inputs. Those that are not required may be None or undefined."""
+    xs, *tensors = inputs
+    each, num_states, remaining = len(tensors) // spec.num_directions, len(spec.cell.states), iter(saved)
+    x_grad: Tensor | None = None
+    result: list[Tensor | None] = []
+    y_grads = [None] * spec.num_directions if grads[0] is None else grads[0].chunk(spec.num_directions, 1)
+    for d, direction in enumerate(_directions(spec, xs, y, tensors, keep=True)):
+        required = requires_grad[1 + d * each : 1 + (d + 1) * each]
+        if requires_grad[0] and x_grad is None:
+            x_grad = direction.buffers.new(sum(spec.batch_sizes), direction.inputs, xs.dtype)
+        direction.start_backward(x_grad, y_grads[d], weights=any(required[num_states:]))
+        final = tuple(direction.buffers.new(*s.shape[:2]) for s in direction.state)
+        for grad, provided in zip(final, grads[1 + d * num_states :], strict=False):
+            grad.zero_() if provided is None else grad.copy_(provided)
+        result += direction.backward_all(remaining, final, any(required[:num_states]))
+        result += direction.parameter_gradients()
+    return [None if x_grad is None else x_grad.view(xs.shape), *result]
+
+
+def _saves_tensors(spec: ScanSpec) -> bool:
+    """Whether the backward pass reads more than inputs and output, which are enough for a plain RNN."""
+    return spec.checkpointed or len(spec.cell.states) > 1 or spec.cell.in_place.saves_parts
+
+
+def _num_outputs(spec: ScanSpec) -> int:
+    return 1 + spec.num_directions * len(spec.cell.states)
+
+
+def _are_batched(grads: Sequence[Tensor | None]) -> bool:
+    """Whether a vmap has batched the gradients, as ``is_grads_batched=True`` does without using a function's own vmap.
+
+    A batched tensor cannot be written into an ordinary one, as the in-place backward would.
+    """
+    for grad in grads:
+        if grad is not None:
+            one = torch.empty(1, dtype=grad.dtype, device=grad.device)
+            try:
+                one.copy_(grad.detach().reshape(-1)[:1])
+            except RuntimeError:
+                return True
+    return False
+
+
+def _without_none(
+    function: Callable[..., Maps], args: Sequence[Any]
+) -> tuple[Callable[..., Maps], list[Tensor], list[int]]:
+    """Returns a function of only those arguments that are tensors, the tensors, and their positions."""
+    places = [i for i, a in enumerate(args) if a is not None]
+
+    def of_tensors(*tensors: Tensor) -> Maps:
+        by_place = dict(zip(places, tensors, strict=True))
+        return function(*(by_place.get(i) for i in range(len(args))))
+
+    return of_tensors, [args[i] for i in places], places
+
+
+def _jvp(function: Callable[..., Maps], primals: Sequence[Any], tangents: Sequence[Any]) -> Maps:
+    """Computes a forward derivative by two reverse passes: torch.func.jvp does not run inside ordinary forward mode."""
+    of_tensors, tensors, places = _without_none(function, primals)
+    out, vjp, *_ = torch.func.vjp(of_tensors, *tensors)
+    provided = tuple(
+        torch.zeros_like(p) if tangents[i] is None else tangents[i] for i, p in zip(places, tensors, strict=True)
+    )
+    _, vjp_of_vjp, *_ = torch.func.vjp(vjp, tuple(torch.zeros_like(o) for o in out))
+    (result,) = vjp_of_vjp(provided)
+    return result
+
+
+def _reference_backward(spec: ScanSpec, requires_grad: Sequence[bool], *tensors: Any) -> Maps:
+    """Computes the same as :class:`FusedLayerBackward` by autograd of the reference."""
+    grads, inputs = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
+    places = [i for i, required in enumerate(requires_grad) if required]
+
+    def of_required(*tensors: Tensor) -> Maps:
+        by_place = dict(zip(places, tensors, strict=True))
+        return _reference(spec)(*(by_place.get(i, t) for i, t in enumerate(inputs)))
+
+    out, vjp, *_ = torch.func.vjp(of_required, *(inputs[i] for i in places))
+    return vjp(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(out, grads, strict=True)))

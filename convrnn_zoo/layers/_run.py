@@ -1,0 +1,249 @@
+"""Runs a layer over a sequence: the loop over time, and the reference implementation under ordinary autograd.
+
+The loop knows nothing of convolutions: a step is any function from an input and a state to the next state.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from . import _checks as check
+from ._conv import can_join
+
+Maps = tuple[Tensor, ...]
+State = TypeVar("State", bound=tuple[Any, ...])
+Step = Callable[[Any, State], State]
+Scan = Callable[..., tuple[Any, Any]]
+"""A replacement of the loop over time, ``scan(step, xs, state, *, reverse=False) -> (ys, last state)``.
+
+`xs` is a tuple of tensors ``(T, N, …)``: the input, and the mask if there is one. ``step(x, state)`` takes a tuple of
+their slices. `ys` is the first entry of each state, stacked.
+"""
+
+
+class DirectionWeights(NamedTuple):
+    """Parameters of one layer in one direction.
+
+    `extra` holds the parameters that only some cells have. `xh` and `b_xh` are weight and bias of the convolution over
+    the concatenated input and state, where one convolution replaces two.
+    """
+
+    ih: Tensor
+    hh: Tensor
+    b_ih: Tensor | None
+    b_hh: Tensor | None
+    extra: Maps
+    xh: Tensor | None = None
+    b_xh: Tensor | None = None
+
+
+class LayerStates(list[Maps]):
+    """States as one tuple per layer and direction, in torch's order: l0, l0_reverse, l1, …
+
+    A sequence layer takes them in place of its stacked state, and then returns them.
+    """
+
+
+class ScanSpec(NamedTuple):
+    """Arguments of one layer over a sequence, without its tensors.
+
+    The tensors are the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a packed sequence, then for each
+    direction the state, the weights, the biases and the extra parameters.
+    """
+
+    cell: Any
+    batch_sizes: list[int]
+    """Batch size of each step."""
+    packed: bool
+    num_directions: int
+    zero_state: bool
+    """Whether the initial state is zero."""
+    checkpointed: bool
+    """Whether the backward pass recomputes segments of √T steps instead of storing their intermediates."""
+    needs_grad: bool
+    conv_dtype: torch.dtype = torch.float32
+
+    def steps(self, xs: Tensor) -> tuple[Tensor, ...]:
+        """Returns the input of each step."""
+        return xs.split(self.batch_sizes) if self.packed else xs.unbind(0)
+
+    def directions(self, tensors: Sequence[Any]) -> list[tuple[Maps, DirectionWeights]]:
+        """Returns the initial state and the parameters of each direction."""
+        each, num_states = len(tensors) // self.num_directions, len(self.cell.states)
+        result = []
+        for i in range(0, len(tensors), each):
+            ih, hh, b_ih, b_hh, *extra = tensors[i + num_states : i + each]
+            result.append((tuple(tensors[i : i + num_states]), DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))))
+        return result
+
+    def segments(self) -> list[range]:
+        """Returns the steps in segments of √T if the layer is checkpointed, otherwise in one segment."""
+        steps = len(self.batch_sizes)
+        length = math.isqrt(steps - 1) + 1 if self.checkpointed else steps
+        return [range(t, min(t + length, steps)) for t in range(0, steps, length)]
+
+    def sizes(self, steps: Sequence[Any]) -> list[int] | None:
+        """Returns the `sizes` of a :func:`scan` over numbers of steps, or over segments of them."""
+        if not self.packed:
+            return None
+        return [self.batch_sizes[t.start if isinstance(t, range) else t] for t in steps]
+
+
+# ---- time ------------------------------------------------------------------------------------------------------
+def scan(
+    step: Step[State], xs: Sequence[Any], state: State, *, reverse: bool = False, sizes: Sequence[int] | None = None
+) -> tuple[list[Any], State]:
+    """Computes ``state = step(x, state)`` for each x in turn.
+
+    Returns the first entry of each state, in the order of `xs`, and the last state. With `sizes`, the batch size of
+    each step, it is :func:`scan_packed`.
+
+    Example:
+        >>> scan(lambda x, state: (state[0] + x,), [1, 2, 3], (0,))
+        ([1, 3, 6], (6,))
+        >>> scan(lambda x, state: (state[0] + x,), [1, 2, 3], (0,), reverse=True)
+        ([6, 5, 3], (6,))
+    """
+    if sizes is not None:
+        return scan_packed(step, xs, state, reverse=reverse, sizes=sizes)  # type: ignore[arg-type, return-value]
+    ys = []
+    for x in reversed(xs) if reverse else xs:
+        state = step(x, state)
+        ys.append(state[0])
+    return ys[::-1] if reverse else ys, state
+
+
+def scan_packed(
+    step: Callable[[Any, Maps], Maps],
+    xs: Sequence[Any],
+    state: Maps,
+    *,
+    reverse: bool = False,
+    sizes: Sequence[int] | None = None,
+) -> tuple[list[Tensor], Maps]:
+    """Applies :func:`scan` to the time steps of a packed sequence.
+
+    Step t holds ``sizes[t]`` sequences, ``len(xs[t])`` by default, never more than the step before it. Forward, a
+    sequence that has ended keeps its last state. Reversed, it enters with its initial state at its last step.
+
+    Example:
+        >>> xs = [torch.tensor([1.0, 10.0]), torch.tensor([2.0])]
+        >>> scan_packed(lambda x, s: (s[0] + x,), xs, (torch.zeros(2),))
+        ([tensor([ 1., 10.]), tensor([3.])], (tensor([ 3., 10.]),))
+    """
+    sizes = [len(x) for x in xs] if sizes is None else sizes
+    initial, ended = state, []
+    state = tuple(s[: sizes[-1 if reverse else 0]] for s in state)
+
+    def resized(x: tuple[Any, int], state: Maps) -> Maps:
+        running, size = len(state[0]), x[1]
+        if size < running:
+            ended.append(tuple(s[size:] for s in state))
+            state = tuple(s[:size] for s in state)
+        elif size > running:
+            state = tuple(torch.cat([s, s0[running:size]]) for s, s0 in zip(state, initial, strict=True))
+        return step(x[0], state)
+
+    ys, state = scan(resized, list(zip(xs, sizes, strict=True)), state, reverse=reverse)
+    ended.append(state)
+    return ys, tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*reversed(ended), strict=True))
+
+
+# ---- reference implementation ----------------------------------------------------------------------------------
+def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | None = None) -> Maps:
+    """Runs a layer step by step under ordinary autograd.
+
+    Also used under ``torch.func``, ``torch.compile`` and wherever the fused path does not apply.
+
+    Args:
+        spec: the layer, and how it reads its input.
+        xs: the input.
+        *tensors: state and parameters of each direction.
+        mask: booleans ``(T, N, 1, …)``, false where a sequence has no step: it keeps its state, its output is zero.
+
+    Returns:
+        The output, with the directions concatenated along the channels, and the final states. The output is
+        ``(ΣT, C, *S)``, or ``(T, N, C, *S)`` where the cell has a `scan` that stacks it.
+    """
+    outputs: list[Tensor] = []
+    finals: list[Tensor] = []
+    for reverse, (state, w) in enumerate(spec.directions(tensors)):
+        w = prepare_weights(spec.cell, xs, w)
+        if spec.checkpointed and spec.needs_grad:
+            y, final = _run_segments(spec, xs, mask, state, w, reverse == 1)
+        else:
+            y, final = _run_steps(spec, range(len(spec.batch_sizes)), xs, mask, state, w, reverse == 1)
+        outputs.append(y)
+        finals += final
+    channels = -spec.cell.ndim - 1
+    y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, channels)
+    if mask is not None:
+        y = torch.where(mask if y.dim() == mask.dim() else mask.flatten(0, 1), y, 0)
+    return y, *finals
+
+
+def prepare_weights(cell: Any, xs: Tensor, w: DirectionWeights) -> DirectionWeights:
+    """Joins the weights of input and state where one convolution can replace two, for maps of the size of `xs`."""
+    if cell.scan is not None:  # an exported loop rejects two views of one tensor
+        ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
+        w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
+    if cell.sums_all_gates and can_join(xs.shape[-cell.ndim :], w.ih, w.hh, cell.geometry):
+        w = w._replace(xh=torch.cat([w.ih, w.hh], 1), b_xh=sum_bias(w.b_ih, w.b_hh))
+    return w
+
+
+def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
+    """Computes the next state of `cell` in the dtype of the weights, and checks its type and shape."""
+    new = check.new_state(type(cell), cell.advance(x, state, w), state)
+    return tuple(s.to(w.ih.dtype) for s in new[: len(cell.states)])
+
+
+def _run_steps(
+    spec: ScanSpec, ts: range, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
+) -> tuple[Tensor, Maps]:
+    """Runs the steps `ts`, whose input is `xs`, in one direction."""
+    cell = spec.cell
+
+    def step(x: Maps, state: Maps) -> Maps:
+        new = reference_step(cell, x[0], state, w)
+        if len(x) == 1:
+            return new
+        return tuple(torch.where(x[1], s, old) for s, old in zip(new, state, strict=True))
+
+    inputs = (xs,) if mask is None else (xs, mask)
+    if cell.scan is not None and not spec.packed:
+        return cell.scan(step, inputs, state, reverse=reverse)
+    sizes = spec.sizes(ts)
+    steps = list(zip(*(x.unbind(0) if sizes is None else x.split(sizes) for x in inputs), strict=True))
+    ys, state = scan(step, steps, state, reverse=reverse, sizes=sizes)
+    return torch.cat(ys), state
+
+
+def _run_segments(
+    spec: ScanSpec, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
+) -> tuple[Tensor, Maps]:
+    """Runs all steps in one direction and keeps only the states between segments for the backward pass."""
+    outputs: dict[range, Tensor] = {}
+
+    def run_segment(ts: range, *state: Tensor) -> Any:
+        rows = slice(ts.start, ts.stop)
+        if spec.packed:
+            rows = slice(sum(spec.batch_sizes[: ts.start]), sum(spec.batch_sizes[: ts.stop]))
+        return _run_steps(spec, ts, xs[rows], None if mask is None else mask[rows], state, w, reverse)
+
+    def segment(ts: range, state: Maps) -> Maps:
+        outputs[ts], state = checkpoint(run_segment, ts, *state, use_reentrant=False)
+        return state
+
+    segments = spec.segments()
+    _, state = scan(segment, segments, state, reverse=reverse, sizes=spec.sizes(segments))
+    return torch.cat([outputs[ts] for ts in segments]), state
+
+
+def sum_bias(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """Adds two biases, each of which may be missing."""
+    return first if second is None else second if first is None else first + second
