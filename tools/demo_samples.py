@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from convrnn_zoo.data import FRAME_SETS, Clips, Labelled, split_in_time
+from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.data.readers.radar import COARSEN, read_events
-from convrnn_zoo.data.sequences import load_japanese_vowels
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
 
@@ -54,7 +54,7 @@ def moving_sample(clips: Clips) -> dict[str, Any]:
 
 def main(directory: Path) -> None:
     """Writes every sample whose data exist."""
-    np.savez_compressed(DEMO / "japanese_vowels.npz", **vowels_sample(load_japanese_vowels(None, "test")))
+    np.savez_compressed(DEMO / "japanese_vowels.npz", **vowels_sample(JapaneseVowels().load(None, "test")))
     for name, data in FRAME_SETS.items():
         if (directory / name).is_dir():
             is_rain = name == "rain"

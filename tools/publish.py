@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -17,8 +18,7 @@ from convrnn_zoo.hub._files import config_text, model_config
 from convrnn_zoo.hub._push import api_of, upload
 from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
-from convrnn_zoo.pretrained.download import fetch
-from convrnn_zoo.pretrained.hub_errors import Where, explained
+from convrnn_zoo.pretrained.download import HubFile, download, hub_errors
 from convrnn_zoo.pretrained.state_dict import read_safetensors, sha256_of
 
 GOLDEN = "golden.safetensors"
@@ -70,17 +70,20 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
     config = config_text(model_config(model), record.sha256, record)
     words = cards / f"{record.name}.md" if cards else None
     card = card_text(record, words.read_text(encoding="utf-8") if words and words.is_file() else None)
-    files: dict[str, Path | bytes] = {WEIGHTS_FILE: record.file, CONFIG: config.encode()}
+    files = {WEIGHTS_FILE: record.file.read_bytes(), CONFIG: config.encode()}
     for link in set(re.findall(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)", card)) if cards else ():
-        files[Path(link).name] = cards / link  # an image next to the card
+        files[Path(link).name] = (cards / link).read_bytes()  # an image next to the card
         card = card.replace(f"]({link})", f"]({Path(link).name})")
     files[CARD] = card.encode()
-    with explained(Where(hub_id)):
+    with hub_errors(HubFile(hub_id)):
         before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
         is_golden_valid = before is not None and _golden_holds(api, hub_id, before, model)
     if not is_golden_valid:
         files[GOLDEN] = safetensors.torch.save(golden(record, model), metadata={"format": "pt"})
-    commit = upload(api, hub_id, files, message=f"{record.name} ({record.sha256[:12]})").oid
+    with TemporaryDirectory() as directory:
+        for file_name, content in files.items():
+            (Path(directory) / file_name).write_bytes(content)
+        commit = upload(api, hub_id, Path(directory), message=f"{record.name} ({record.sha256[:12]})").oid
     return Published(record.name, hub_id, commit, commit != before)
 
 
@@ -97,8 +100,8 @@ def _golden_holds(api: HfApi, hub_id: str, commit: str, model: Any) -> bool:
     """Returns whether the pair in the repository matches the model, up to differences between processors."""
     if GOLDEN not in api.list_repo_files(hub_id, revision=commit):
         return False
-    where = Where(hub_id, commit, GOLDEN)
-    pair = read_safetensors(fetch(where, token=api.token), str(where))
+    file = HubFile(hub_id, GOLDEN, commit, token=api.token)
+    pair = read_safetensors(download(file), str(file))
     return {"input", "output"} == set(pair) and torch.allclose(model(pair["input"]), pair["output"], atol=1e-4)
 
 

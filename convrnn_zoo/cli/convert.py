@@ -59,11 +59,11 @@ def convert(
     *sources, file = source_and_file
     if len(sources) > 1 or (sources and source):
         raise click.UsageError(f"expected [SOURCE] FILE with one source, got {' '.join(source_and_file)}")
-    chosen = Choice([AUTO, *SOURCES])(sources[0]) if sources else source or AUTO
+    source = Choice([AUTO, *SOURCES])(sources[0]) if sources else source or AUTO
     arguments = dict(map(parse_option, options))
-    made = convert_checkpoint(chosen, Path(file), output, name=name, prefix=prefix, **arguments)
-    click.echo(f"{made.directory}: {made.architecture}, {plural(made.parameters, 'parameter')}")
-    click.echo(f"source: {made.source}, because {made.why}")
+    result = convert_checkpoint(source, Path(file), output, name=name, prefix=prefix, **arguments)
+    click.echo(f"{result.directory}: {result.architecture}, {plural(result.parameters, 'parameter')}")
+    click.echo(f"source: {result.source}, because {result.why}")
 
 
 convert.epilog = "\b\nOptions for --set, by source:\n" + "\n".join(

@@ -15,26 +15,26 @@ from .predict import make_forecast, summary, write_forecast
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
 HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
-LISTENER = "convgru1d_2layer.fsdd"
+SPEECH_CLASSIFIER = "convgru1d_2layer.fsdd"
 SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
 SPOKEN = SAMPLE.with_name("seven.wav")
 
 
 def recordings() -> tuple[list[tuple[object, ...]], int]:
-    """A row a recording of the demo, and how many are classified correctly."""
+    """Classifies the recordings of the demo; returns a row per recording, and the number of correct predictions."""
     model: Any = create_model(CLASSIFIER, pretrained=True)
-    named = read_sequences(SAMPLE, model)
-    predictions = model.classify([recording.values for recording in named])
-    truths = [WEIGHTS[CLASSIFIER].label_names[int(recording.label)] for recording in named]
+    sequences = read_sequences(SAMPLE, model)
+    predictions = model.classify([recording.values for recording in sequences])
+    truths = [WEIGHTS[CLASSIFIER].label_names[int(recording.label)] for recording in sequences]
     rows: list[tuple[object, ...]] = [
         (i, len(recording.values), truth, p.label, f"{p.probability:.3f}", "" if p.label == truth else "wrong")
-        for i, (recording, truth, p) in enumerate(zip(named, truths, predictions, strict=True))
+        for i, (recording, truth, p) in enumerate(zip(sequences, truths, predictions, strict=True))
     ]
     return rows, sum(row[-1] == "" for row in rows)
 
 
 def forecasts() -> dict[str, Path]:
-    """The forecasters' weights, each with the demo's sample for them: the file named by their tag."""
+    """Returns the names of forecasters' weights with the sample of the demo that has their tag as its name."""
     names = [name for name, record in WEIGHTS.items() if not record.num_classes]
     samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in names}
     return {name: path for name, path in samples.items() if path.is_file()}
@@ -57,17 +57,17 @@ def demo(output: Path) -> None:
     click.echo(columns(rows, header=HEADER))
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
     click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.trained_on}")
-    need("matplotlib", "draw")  # said before the first forecast is made
+    need("matplotlib", "draw")  # reported before the first forecast is computed
     wave, rate = read_sound(SPOKEN)
-    listener: Any = create_model(LISTENER, pretrained=True)
-    [heard] = listener.classify_sound([wave], rate)
-    draw_answers(listener, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
-    click.echo(f"\n{LISTENER}: {WEIGHTS[LISTENER].description}")
-    click.echo(f"{path}: {SPOKEN.name} is heard as {heard.label}, probability {heard.probability:.3f}")
+    classifier: Any = create_model(SPEECH_CLASSIFIER, pretrained=True)
+    [prediction] = classifier.classify_sound([wave], rate)
+    draw_answers(classifier, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
+    click.echo(f"\n{SPEECH_CLASSIFIER}: {WEIGHTS[SPEECH_CLASSIFIER].description}")
+    click.echo(f"{path}: {SPOKEN.name} is classified as {prediction.label}, probability {prediction.probability:.3f}")
     for name, sample in forecasts().items():
         click.echo(f"\n{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)
-        made = make_forecast(model, name, [sample], compare=True)
+        result = make_forecast(model, name, [sample], compare=True)
         for suffix in (".png", ".gif"):
-            write_forecast(made, path := output / f"{sample.stem}{suffix}")
-            click.echo(summary(made, path))
+            write_forecast(result, path := output / f"{sample.stem}{suffix}")
+            click.echo(summary(result, path))

@@ -58,16 +58,16 @@ def eval_weights(
     for output in outputs:
         check_suffix(output, (".json", *_FIGURES, ".csv"))
     model = from_pretrained(weights).eval().to(device)
-    chosen = resolve_recipe(model, weights, recipe)
+    settings = resolve_recipe(model, weights, recipe)
     architecture = model.pretrained_cfg["architecture"]
-    if chosen.architecture != architecture:
-        raise ValueError(f"the recipe trains {chosen.weights}, but {weights} is a {architecture}; pass its recipe")
-    if isinstance(chosen, ClassifierRecipe):
+    if settings.architecture != architecture:
+        raise ValueError(f"the recipe trains {settings.weights}, but {weights} is a {architecture}; pass its recipe")
+    if isinstance(settings, ClassifierRecipe):
         if sequences is not None:
             raise ValueError(f"--sequences: only valid for forecasters; {weights} is a classifier")
-        scores, text = _evaluate_classifier(model, chosen, data, outputs)
-    elif isinstance(model, Forecaster) and isinstance(chosen, ForecasterRecipe):
-        scores, text = _evaluate_forecaster(model, chosen, data, sequences, outputs, not quiet)
+        scores, text = _evaluate_classifier(model, settings, data, outputs)
+    elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
+        scores, text = _evaluate_forecaster(model, settings, data, sequences, outputs, not quiet)
     else:
         raise ValueError(f"{weights} is not the forecaster or classifier of its recipe; pass another with --recipe")
     for output in outputs:
@@ -103,7 +103,7 @@ def _evaluate_forecaster(
     for output in outputs:
         if output.suffix in _FIGURES:
             curves(scores, output, f"{recipe.weights} on {source.title}")
-    return to_json(scores), table_of(scores)
+    return to_json(scores), format_scores(scores)
 
 
 def resolve_recipe(model: ZooModel, name: str, recipe: str | None) -> Recipe:
@@ -115,10 +115,10 @@ def resolve_recipe(model: ZooModel, name: str, recipe: str | None) -> Recipe:
     return Recipe.parse(model.record.recipe)
 
 
-def table_of(scores: Scores) -> str:
+def format_scores(scores: Scores) -> str:
     """Returns a table of each metric of each method, and one of where the forecast is better.
 
-    A mean over some of the lead times only says so. A baseline is averaged over those of the forecast.
+    A mean over fewer lead times is marked. A baseline is averaged over the lead times of the forecast.
     """
     others = [name for name in scores if name != "forecast"]
     rows = [

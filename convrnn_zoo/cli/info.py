@@ -55,8 +55,8 @@ def info(name: str, as_json: bool) -> None:
 
 def build_without_memory(name: str) -> tuple[Any, Weights | None]:
     """Builds a model on the meta device; returns it with the metadata of its weights, if `name` has weights."""
-    scheme, rest = split_address(name)
-    source = SOURCES[scheme](rest) if scheme else None
+    scheme, address = split_address(name)
+    source = SOURCES[scheme](address) if scheme else None
     with torch.device("meta"):  # not device="meta", which a registered network need not take
         if source is None:
             return create_model(name), WEIGHTS.get(name)

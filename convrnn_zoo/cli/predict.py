@@ -127,8 +127,8 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
     rows: list[dict[str, Any]] = []
     table = []
     for recordings in read_inputs(files, model):
-        named = [recording.name for recording in recordings]
-        found = model.classify([recording.values for recording in recordings], names=named)
+        names = [recording.name for recording in recordings]
+        predictions = model.classify([recording.values for recording in recordings], names=names)
         rows += [
             {
                 "file": recording.file,
@@ -137,9 +137,9 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
                 "probability": p.probability,
                 "probabilities": p.probabilities,
             }
-            for recording, p in zip(recordings, found, strict=True)
+            for recording, p in zip(recordings, predictions, strict=True)
         ]
-        table += [(n, p.label, f"{p.probability:.3f}") for n, p in zip(named, found, strict=True)]
+        table += [(n, p.label, f"{p.probability:.3f}") for n, p in zip(names, predictions, strict=True)]
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output is not None:
         write_text(output, text)
@@ -173,15 +173,17 @@ def _forecast(
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
     ensemble = {"members": members, "seed": seed or 0} if members else {}
-    made = make_forecast(model, name, files, **options, **ensemble)
+    result = make_forecast(model, name, files, **options, **ensemble)
     if output is not None:
-        write_forecast(made, output, 1.0 if threshold is None else threshold)
+        write_forecast(result, output, 1.0 if threshold is None else threshold)
     if as_json:
-        click.echo(to_json(made) if output is None else json.dumps({**metadata(made), "output": str(output)}, indent=2))
+        click.echo(
+            to_json(result) if output is None else json.dumps({**metadata(result), "output": str(output)}, indent=2)
+        )
         return
-    click.echo(summary(made, output))
-    if members and made.observed is not None and importlib.util.find_spec("pysteps"):
-        click.echo(crps_table(made))
+    click.echo(summary(result, output))
+    if members and result.observed is not None and importlib.util.find_spec("pysteps"):
+        click.echo(crps_table(result))
 
 
 class Window(NamedTuple):
@@ -227,12 +229,12 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = Non
         ValueError: neither specifies it, or they differ.
     """
     if recipe is not None:
-        chosen = Recipe.read(recipe)
-        if not isinstance(chosen, ForecasterRecipe):
+        settings = Recipe.read(recipe)
+        if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
-        if model.preprocessing not in (None, preprocessing_of(chosen)):
+        if model.preprocessing not in (None, preprocessing_of(settings)):
             raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
-        model.preprocessing = preprocessing_of(chosen)
+        model.preprocessing = preprocessing_of(settings)
     if model.preprocessing is None:
         raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
     return model.preprocessing
@@ -276,9 +278,9 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
             time = None
         matches = [i for i, t in enumerate(times) if t == time]
     if len(matches) != 1:
-        found = "no frame" if not matches else plural(len(matches), "frame")
+        count = "no frame" if not matches else plural(len(matches), "frame")
         raise ValueError(
-            f"--start {start}: {file} has {found} at that time; pass the time of a frame from "
+            f"--start {start}: {file} has {count} at that time; pass the time of a frame from "
             f"{times[0]:%Y-%m-%dT%H:%M} to {times[-1]:%Y-%m-%dT%H:%M}, or its number"
         )
     return matches[0]
@@ -383,62 +385,63 @@ def make_forecast(
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
-def metadata(made: Forecast) -> dict[str, Any]:
+def metadata(result: Forecast) -> dict[str, Any]:
     """Returns a description of a forecast for JSON, without its numbers."""
-    window, count = made.window, len(made.inputs)
+    window, count = result.window, len(result.inputs)
     read: dict[str, Any] = {"first": window.first, "last": window.end - 1, "frames_in_file": window.total}
-    times = [t.isoformat() for t in made.times or []]
+    times = [t.isoformat() for t in result.times or []]
     if times:
         read |= {"first_time": times[0], "last_time": times[count - 1]}
     return {
-        "file": made.file, "model": made.model, "unit": made.preprocessing.unit, "step": made.preprocessing.step,
-        "inputs": count, "read": read, "horizon": made.horizon, "shape": list(made.forecast.shape),
+        "file": result.file, "model": result.model,
+        "unit": result.preprocessing.unit, "step": result.preprocessing.step,
+        "inputs": count, "read": read, "horizon": result.horizon, "shape": list(result.forecast.shape),
         **({"times": times[count:]} if times else {}),
-        "observed": window.last - window.end, **mean_squared_errors(made),
+        "observed": window.last - window.end, **mean_squared_errors(result),
     }  # fmt: skip
 
 
-def mean_squared_errors(made: Forecast) -> dict[str, float | None]:
+def mean_squared_errors(result: Forecast) -> dict[str, float | None]:
     """Returns the errors of the forecast and of the last frame read, where the frames were observed."""
-    if made.observed is None:
+    if result.observed is None:
         return {}
-    forecast = made.forecast.mean(0) if made.members else made.forecast
-    error = (forecast[: len(made.observed)] - made.observed).square().nanmean().item()
-    persistence = (made.inputs[-1] - made.observed).square().nanmean().item()
+    forecast = result.forecast.mean(0) if result.members else result.forecast
+    error = (forecast[: len(result.observed)] - result.observed).square().nanmean().item()
+    persistence = (result.inputs[-1] - result.observed).square().nanmean().item()
     return {"mean_squared_error": finite(error), "mean_squared_error_of_last_frame": finite(persistence)}
 
 
-def to_json(made: Forecast) -> str:
+def to_json(result: Forecast) -> str:
     """Returns a forecast with its numbers as JSON; unknown values are null."""
-    return json.dumps({**metadata(made), "forecast": finite(made.forecast.tolist())}, ensure_ascii=False)
+    return json.dumps({**metadata(result), "forecast": finite(result.forecast.tolist())}, ensure_ascii=False)
 
 
-def summary(made: Forecast, output: Path) -> str:
+def summary(result: Forecast, output: Path) -> str:
     """Returns one line about a written forecast: the frames read, the frames forecast, and the errors."""
-    window, count = made.window, len(made.inputs)
+    window, count = result.window, len(result.inputs)
     span = f"frame {window.first}" if count == 1 else f"frames {window.first} to {window.end - 1}"
-    labels = [f"{t:%Y-%m-%d %H:%M}" for t in made.times] if made.times else made.labels or []
+    labels = [f"{t:%Y-%m-%d %H:%M}" for t in result.times] if result.times else result.labels or []
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
-    members = f" of {plural(made.members, 'member')}" if made.members else ""
-    line = f"{output}: read {span} of {window.total}{when}, forecast {plural(made.horizon, 'frame')}{members}"
-    if made.observed is None:
+    members = f" of {plural(result.members, 'member')}" if result.members else ""
+    line = f"{output}: read {span} of {window.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
+    if result.observed is None:
         return line
-    unit = f" ({made.preprocessing.unit})²" if made.preprocessing.unit else ""
-    error, persistence = (float("nan") if v is None else v for v in mean_squared_errors(made).values())
+    unit = f" ({result.preprocessing.unit})²" if result.preprocessing.unit else ""
+    error, persistence = (float("nan") if v is None else v for v in mean_squared_errors(result).values())
     return (
-        f"{line}, compared with {len(made.observed)} observed; mean squared error {error:.3g}, of the last frame "
+        f"{line}, compared with {len(result.observed)} observed; mean squared error {error:.3g}, of the last frame "
         f"{persistence:.3g}{unit}"
     )
 
 
-def crps_table(made: Forecast) -> str:
+def crps_table(result: Forecast) -> str:
     """Returns the CRPS by lead time of an ensemble, of the last frame and, for rain, of pysteps' extrapolation."""
     from ..train.baselines import extrapolation
     from ..train.ensembles import ensemble_scores
 
-    inputs, observed, unit = made.inputs, made.observed, made.preprocessing.unit
+    inputs, observed, unit = result.inputs, result.observed, result.preprocessing.unit
     count = len(observed)
-    methods = {"ensemble": made.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
+    methods = {"ensemble": result.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
     if unit == "mm/h" and len(inputs) > 1 and importlib.util.find_spec("cv2"):
         methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
     scores = {method: ensemble_scores(frames, observed)["CRPS"] for method, frames in methods.items()}
@@ -448,15 +451,16 @@ def crps_table(made: Forecast) -> str:
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
-def _write_npy(made: Forecast, path: Path) -> None:
+def _write_npy(result: Forecast, path: Path) -> None:
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, made.forecast.numpy())
+        np.save(file, result.forecast.numpy())
 
 
-def _write_npz(made: Forecast, path: Path) -> None:
-    ahead = (made.labels or [])[len(made.inputs) : len(made.inputs) + made.horizon]
+def _write_npz(result: Forecast, path: Path) -> None:
+    ahead = (result.labels or [])[len(result.inputs) : len(result.inputs) + result.horizon]
     arrays: dict[str, Any] = {
-        "forecast": made.forecast.numpy(), "unit": made.preprocessing.unit, "step": made.preprocessing.step or np.nan,
+        "forecast": result.forecast.numpy(),
+        "unit": result.preprocessing.unit, "step": result.preprocessing.step or np.nan,
         **({"labels": np.array(ahead)} if ahead else {}),
     }  # fmt: skip
     with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -464,11 +468,11 @@ def _write_npz(made: Forecast, path: Path) -> None:
 
 
 _WRITERS: dict[str, Callable[[Forecast, Path], Any]] = {
-    ".npy": _write_npy, ".npz": _write_npz, ".json": lambda made, path: write_text(path, to_json(made) + "\n"),
+    ".npy": _write_npy, ".npz": _write_npz, ".json": lambda result, path: write_text(path, to_json(result) + "\n"),
 }  # fmt: skip
 
 
-def write_forecast(made: Forecast, output: Path, threshold: float = 1.0) -> None:
+def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> None:
     """Writes a forecast atomically, as numbers in the unit of its data, as an image or as an animation.
 
     Raises:
@@ -476,22 +480,22 @@ def write_forecast(made: Forecast, output: Path, threshold: float = 1.0) -> None
     """
     check_suffix(output, SUFFIXES)
     if output.suffix in _WRITERS:
-        _WRITERS[output.suffix](made, output)
+        _WRITERS[output.suffix](result, output)
         return
     from ..train.ensembles import ensemble_strip
     from ..train.pictures import Panels, motion, save, strip
 
-    heading, scale, observed = f"{made.model}: {made.file}", made.preprocessing, made.observed
-    if made.members:
-        complete = observed is not None and len(observed) == made.horizon
-        heading = f"{heading}, {plural(made.members, 'member')}"
+    heading, scale, observed = f"{result.model}: {result.file}", result.preprocessing, result.observed
+    if result.members:
+        complete = observed is not None and len(observed) == result.horizon
+        heading = f"{heading}, {plural(result.members, 'member')}"
         figure = ensemble_strip(
-            made.forecast, scale, threshold=threshold, truth=observed if complete else None, heading=heading
+            result.forecast, scale, threshold=threshold, truth=observed if complete else None, heading=heading
         )
         save([figure], output)
         return
-    frames = [x[:, 0] if x is not None and x.dim() == 4 else x for x in (made.inputs, made.forecast, observed)]
-    panels = Panels(*frames, made.labels)
+    frames = [x[:, 0] if x is not None and x.dim() == 4 else x for x in (result.inputs, result.forecast, observed)]
+    panels = Panels(*frames, result.labels)
     if output.suffix == ".png":
         save([strip(panels, scale, heading)], output)
     else:

@@ -6,10 +6,10 @@ import click
 
 from .._atomic import write_text
 from ..hub import from_pretrained, save_pretrained
-from ..models import HubAccessError
-from ..pretrained.config import CARD
-from ..pretrained.download import fetch
-from ..pretrained.hub_errors import Where
+from ..models import HubAccessError, WeightsError
+from ..pretrained.config import CARD, MAX_TEXT, read_text
+from ..pretrained.download import HubFile, download
+from ..pretrained.factory import split_address
 from ._text import plural
 
 
@@ -21,18 +21,23 @@ from ._text import plural
     help="Directory to save the model in [default: only the cache].",
 )  # fmt: skip
 def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
-    """Download a model from the Hugging Face Hub and check it."""
-    repo_id = repo_id.removeprefix("hf-hub:")
-    model = from_pretrained(f"hf-hub:{repo_id}", revision=revision)
+    """Download a model from the Hugging Face Hub and check it.
+
+    A README.md that the directory has already is kept.
+    """
+    scheme, name = split_address(repo_id)
+    if scheme == "local-dir":
+        raise click.UsageError(f"{repo_id} is a local directory; pull expects the name of a repository, OWNER/REPO")
+    model = from_pretrained(f"hf-hub:{name}", revision=revision)
     if output is not None:
-        if model.record is not None:  # keeps the text of the card, whose tables are generated
-            name, _, commit = model.pretrained_cfg["hf_hub_id"].partition("@")
+        if (output / CARD).is_file():
+            click.echo(f"{output / CARD} exists and is kept", err=True)
+        elif model.record is not None:  # keeps the text of the card, whose tables are generated
+            file = HubFile(name.partition("@")[0], CARD, model.pretrained_cfg["hf_hub_id"].partition("@")[2])
             try:
-                card = fetch(Where(name, commit, CARD)).read_text(encoding="utf-8")
-            except HubAccessError as e:
+                write_text(output / CARD, read_text(download(file, max_bytes=MAX_TEXT), str(file)))
+            except (HubAccessError, WeightsError) as e:
                 click.echo(f"Warning: the card is generated, since it could not be downloaded: {e}", err=True)
-            else:
-                write_text(output / CARD, card)
         save_pretrained(model, output)
     cfg = model.pretrained_cfg
     parameters = plural(sum(p.numel() for p in model.parameters()), "parameter")

@@ -24,8 +24,9 @@ def push(
     The model card of a directory is pushed with it. Log in with `hf auth login`, or set HF_TOKEN.
     """
     model = from_pretrained(weights)
-    if card is None and (Path(weights) / CARD).is_file():
-        card = Path(weights) / CARD
+    own_card = Path(weights).expanduser() / CARD
+    if card is None and own_card.is_file():
+        card = own_card
     commit = push_to_hub(
         model, repo_id, private=private, revision=revision, create_pr=create_pr,
         card=card.read_text(encoding="utf-8") if card else None,

@@ -37,14 +37,14 @@ def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, q
     convrnn-zoo train radar.toml --data radar -o run
     accelerate launch --num_processes 2 -m convrnn_zoo train radar.toml --data radar -o run
     """
-    chosen = Recipe.read(recipe)
-    out = out or Path("runs") / chosen.weights
+    settings = Recipe.read(recipe)
+    out = out or Path("runs") / settings.weights
     try:
-        record = train_recipe(chosen, data=data, out=out, into=into, progress=not quiet)
+        record = train_recipe(settings, data=data, out=out, into=into, progress=not quiet)
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":  # one of several processes reports
-            given = {"--data": data, "-o": out, "--weights-dir": into}
-            options = [str(x) for name, value in given.items() if value is not None for x in (name, value)]
+            passed = {"--data": data, "-o": out, "--weights-dir": into}
+            options = [str(x) for name, value in passed.items() if value is not None for x in (name, value)]
             command = shlex.join(["convrnn-zoo", "train", recipe, *options, *(["--quiet"] if quiet else [])])
             saved = any(out.glob("*.ckpt")) if out.is_dir() else False
             words = "go on from the last checkpoint" if saved else "nothing was saved yet; start again"

@@ -14,17 +14,17 @@ from .datasets.frame_sequences import (
     split_at_gaps,
     split_in_time,
 )
-from .datasets.labelled_sequences import Labelled, LabelledSequences
+from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
 from .datasets.video_folder import VideoFolder
 from .frames import FRAME_SETS, FrameSet, frames_of
 from .own import ArrayFrames, OwnFrames, VideoFrames
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
-from .sequences import DATA_SETS, LabelledSet, sequences_of
+from .registry import LABELLED_DATASETS, sequences_of
 
 __all__ = [
-    "DATA_SETS",
     "FRAME_SETS",
+    "LABELLED_DATASETS",
     "ArrayFrames",
     "Clip",
     "Clips",
@@ -33,8 +33,8 @@ __all__ = [
     "Frames",
     "Given",
     "Labelled",
+    "LabelledDataset",
     "LabelledSequences",
-    "LabelledSet",
     "OwnFrames",
     "ReadOptions",
     "Sampling",

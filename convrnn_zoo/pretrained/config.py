@@ -20,7 +20,8 @@ WEIGHTS_CFG_KEYS = ("tag", "description", "origin_url")
 """Keys of timm's cfg that describe a set of weights."""
 
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
-_LONGEST = 2**20
+MAX_TEXT = 2**20
+"""Size limit of a text file of a repository in bytes."""
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(PretrainedCfg)}
 
 
@@ -55,8 +56,8 @@ def read_text(path: Path, name: str) -> str:
         WeightsError: it is larger than 1 MiB.
         UnicodeDecodeError: it is not UTF-8.
     """
-    if path.stat().st_size > _LONGEST:
-        raise WeightsError(f"{name}: {path.name} is larger than {_LONGEST:,} bytes, which no such file is")
+    if path.stat().st_size > MAX_TEXT:
+        raise WeightsError(f"{name}: {path.name} is larger than {MAX_TEXT:,} bytes, which no such file is")
     return path.read_text(encoding="utf-8")
 
 

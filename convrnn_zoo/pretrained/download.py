@@ -1,134 +1,234 @@
-"""One file from the Hub: from the cache if it is there, else downloaded; whole and as the Hub announced it, or not at
-all. A damaged copy is downloaded once more."""
+"""Downloads from the Hugging Face Hub: current files of its cache, with their size and checksum checked."""
 
+import errno
 import hashlib
 import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled, RevisionNotFoundError
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from .._version import __version__
-from .errors import WeightsError
-from .hub_errors import CLIENT_ERRORS, TRANSPORT, Where, explain, explained, may_pass
+from .errors import ConvRNNHubError, HubAccessError, WeightsError
 from .meta import check_size
 from .state_dict import sha256_of
 
 logger = logging.getLogger("convrnn_zoo")
-Token = str | bool | None
-_TRIES, _WAIT, _AT_ONCE = 3, 0.5, 3.0
 T = TypeVar("T")
+HTTP_ERROR: type[Exception] = [
+    cls for cls in HfHubHTTPError.__mro__ if cls.__module__.split(".")[0] not in ("huggingface_hub", "builtins")
+][-1]
+"""Base class of the errors of the client's HTTP library, which is requests below 1.0 and httpx or httpx2 since."""
+CLIENT_ERRORS = (OSError, HTTP_ERROR, ValueError, RuntimeError)
+"""Errors that the client raises."""
+_ATTEMPTS, _WAIT, _MAX_SECONDS = 3, 0.5, 3.0
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository on the Hub."""
+
+    repo_id: str
+    filename: str = ""
+    revision: str | None = None
+    cache_dir: Any = None
+    token: str | bool | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{self.repo_id}{revision}" + (f", {self.filename}" if self.filename else "")
 
 
 def is_commit(revision: str | None) -> bool:
-    """Whether a revision is a full commit hash, which can never come to mean other content."""
+    """Returns whether a revision is a full commit hash, whose content never changes."""
     return bool(re.fullmatch("[0-9a-f]{40}", revision or ""))
 
 
 def commit_of(path: Path) -> str:
-    """The commit of a file in the cache."""
+    """Returns the commit of a file in the cache."""
     return path.parent.name
 
 
-def fetch(where: Where, cache_dir: Any = None, token: Token = None, sha256: str | None = None) -> Path:
-    """The path of a file in the cache, its content as the Hub, or else `sha256`, vouches for.
+def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = None) -> Path:
+    """Returns the path of a file in the cache, after downloading it if the cache has no current copy.
+
+    The content is compared with its checksum. A damaged copy is downloaded again, once.
+
+    Args:
+        file: the file.
+        sha256: expected checksum; by default that which the Hub announces.
+        max_bytes: size limit; by default that of :func:`~convrnn_zoo.size_limit`.
 
     Raises:
-        HubAccessError: it cannot be had; the cache is as it was.
-        WeightsError: it is larger than the limit, or damaged even when downloaded again; it is not kept in the cache.
+        HubAccessError: the file cannot be downloaded. The cache is unchanged.
+        WeightsError: it is larger than the limit, or still damaged after the second download and removed.
     """
-    with explained(where):
-        path, announced = _look_up(where, cache_dir, token)
-        path = path or _download(where, cache_dir, token)
-        # The cache links to a content by its checksum; where the system has no links, the Hub's word is all there is.
-        expected = sha256 or (Path(os.readlink(path)).name if path.is_symlink() else announced)
+    with hub_errors(file):
+        path, checksum = _current_copy(file, max_bytes)
+        # The cache links to contents by their checksum, except on systems without links.
+        expected = sha256 or (Path(os.readlink(path)).name if path.is_symlink() else checksum)
         if expected is None:
-            logger.warning("%s: the cache keeps no checksum of it, so damage would pass unseen", where)
+            logger.warning("%s: its checksum is unknown, so damage cannot be detected", file)
         elif not _matches(path, expected):
-            path = _download_again(where, cache_dir, token, expected)
+            path = _replace_damaged(file, path, expected)
         return path
 
 
-def _look_up(where: Where, cache_dir: Any, token: Token) -> tuple[Path | None, str | None]:
-    """The file in the cache if it is the current one, and the checksum that the Hub announces, if it was asked."""
-    found = try_to_load_from_cache(where.repo_id, str(where.filename), cache_dir=cache_dir, revision=where.revision)
-    cached = Path(found) if isinstance(found, str) else None
-    if cached and is_commit(where.revision):
-        return cached, None
-    url = hf_hub_url(where.repo_id, str(where.filename), revision=where.revision)
+def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
+    """Returns the path of the current copy in the cache, and the checksum that the Hub announced if it was asked."""
+    cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
+    path = Path(cached) if isinstance(cached, str) else None
+    if path and is_commit(file.revision):
+        return path, None
+    url = hf_hub_url(file.repo_id, file.filename, revision=file.revision)
     try:
-        # One question first, without the client's half minute of retries and before a byte of content is had.
-        meta = retry(where, lambda: get_hf_file_metadata(url, token=token), sends=False)
+        metadata = retry(lambda: get_hf_file_metadata(url, token=file.token))
     except (RevisionNotFoundError, EntryNotFoundError):
         raise
-    except (OSError, TRANSPORT) as e:
-        if cached is None:
+    except (OSError, HTTP_ERROR) as e:
+        if path is None:
             raise
-        log = logger.info if isinstance(e, OfflineModeIsEnabled) else logger.warning
-        log("%s. Going on with the copy in the cache", explain(e, where))
-        return cached, None
-    check_size(meta.size or 0, str(where))
-    return (cached if cached and commit_of(cached) == meta.commit_hash else None), meta.etag
+        level = logging.INFO if isinstance(e, OfflineModeIsEnabled) else logging.WARNING
+        logger.log(level, "%s. The copy in the cache is used", hub_error(e, file))
+        return path, None
+    check_size(metadata.size or 0, str(file), max_bytes)
+    current = path is not None and commit_of(path) == metadata.commit_hash
+    return path if path and current else _fetch(file), metadata.etag
 
 
-def _download(where: Where, cache_dir: Any, token: Token, force: bool = False) -> Path:
+def _fetch(file: HubFile, force: bool = False) -> Path:
     return retry(
-        where,
         lambda: Path(
             hf_hub_download(
-                where.repo_id, str(where.filename), revision=where.revision, cache_dir=cache_dir, token=token,
+                file.repo_id, file.filename, revision=file.revision, cache_dir=file.cache_dir, token=file.token,
                 force_download=force, library_name="convrnn_zoo", library_version=__version__,
             )
-        ),
-        sends=False,
+        )
     )  # fmt: skip
 
 
-def retry(where: Where, act: Callable[[], T], sends: bool = True) -> T:
-    """Tries again, shortly, what failed at once: after a reset, a failure of the server, a short body.
-
-    What took its time, the client has tried again itself. Where it `sends` something, an answer that was cut off is not
-    asked for again, since what was sent may have arrived.
-    """
-    start = time.monotonic()
-    for _ in range(_TRIES - 1):
-        try:
-            return act()
-        except CLIENT_ERRORS as e:
-            if time.monotonic() - start > _AT_ONCE or not may_pass(e, sends):
-                raise
-            logger.warning("%s. Trying again", explain(e, where))
-            time.sleep(_WAIT)
-    return act()
-
-
-def _matches(path: Path, expected: str) -> bool:
-    """Whether a file has a checksum: sha256, or git's sha1 as the Hub gives it for small files."""
-    if len(expected) == 64:
-        return sha256_of(path) == expected
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == expected
-
-
-def _download_again(where: Where, cache_dir: Any, token: Token, expected: str) -> Path:
-    logger.warning("%s: the copy in the cache is damaged; fetching it anew", where)
+def _replace_damaged(file: HubFile, path: Path, expected: str) -> Path:
+    logger.warning("%s: the copy in the cache is damaged and is downloaded again", file)
     try:
-        again = _download(where, cache_dir, token, force=True)
+        again = _fetch(file, force=True)
     except CLIENT_ERRORS as e:
         raise WeightsError(
-            f"{where}: the copy in the cache is damaged (expected checksum {expected}) and could not be fetched anew: "
-            f"{explain(e, where)}"
+            f"{file}: the copy in the cache is damaged (expected checksum {expected}) and cannot be downloaded again: "
+            f"{hub_error(e, file)}"
         ) from e
     if _matches(again, expected):
         return again
     again.resolve().unlink()
     again.unlink(missing_ok=True)
     raise WeightsError(
-        f"{where}: the content is not what was announced (expected checksum {expected}), also when fetched anew, and "
-        "was removed from the cache; run it again later, and tell the repository's owner if it stays so"
+        f"{file}: the content differs from the expected checksum {expected}, also after a second download, and was "
+        "removed from the cache; try again later, and tell the owner of the repository if it stays so"
     )
+
+
+def _matches(path: Path, expected: str) -> bool:
+    """Compares a file with a sha256, or with git's sha1, which the Hub gives for small files."""
+    if len(expected) == 64:
+        return sha256_of(path) == expected
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == expected
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+_HINTS: tuple[tuple[type[BaseException] | tuple[int, ...], str], ...] = (
+    (HFValidationError, "write owner/name for a repository, or give a directory that exists"),
+    (OfflineModeIsEnabled, "offline mode is on and the file is not in the cache: unset HF_HUB_OFFLINE"),
+    (GatedRepoError, "ask for access at {url}, then log in with `hf auth login` or pass token="),
+    (RevisionNotFoundError, "correct the revision; {url}/commits/main lists the commits"),
+    (RepositoryNotFoundError, "check the spelling, write a directory as ./NAME, or log in with `hf auth login` if the "
+     "repository is private"),
+    (LocalEntryNotFoundError, "check the connection, the proxy and HF_ENDPOINT"),
+    (EntryNotFoundError, "the repository has no model that this zoo can read; pickled weights are never read"),
+    ((401,), "renew the token with `hf auth login`, or unset HF_TOKEN: public repositories need none"),
+    ((403,), "the token lacks the permission; create one at {endpoint}/settings/tokens"),
+    ((429,), "too many requests: wait some minutes"),
+    ((500, 502, 503, 504), "the Hub failed: try again later"),
+    ((409, 412), "the repository has changed meanwhile: try again"),
+)  # fmt: skip
+_ERRNO_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free disk space, or set HF_HOME to a larger disk"),
+    **dict.fromkeys((errno.EACCES, errno.EROFS, errno.EPERM), "set HF_HOME or pass cache_dir= to a writable directory"),
+}
+
+
+def status_of(error: BaseException) -> int | None:
+    """Returns the HTTP status of an error, if it has one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def root_of(error: BaseException) -> BaseException:
+    """Returns the error that the client wrapped in one of its cache or of an upload."""
+    wraps = isinstance(error, LocalEntryNotFoundError | ValueError | RuntimeError)
+    cause = error.__cause__ if wraps and not isinstance(error, HfHubHTTPError) else None
+    return root_of(cause) if isinstance(cause, OSError | HTTP_ERROR) else error
+
+
+def hub_error(error: BaseException, file: HubFile) -> ConvRNNHubError:
+    """Returns the error of this package for one of the client: the file, the client's reason, and what to do."""
+    root, status = root_of(error), status_of(root_of(error))
+    reason = " ".join(str(root).split())[:300] or type(root).__name__
+    if status is not None and str(status) not in reason:
+        reason += f" (status {status})"
+    hints = [_ERRNO_HINTS[root.errno]] if isinstance(root, OSError) and root.errno in _ERRNO_HINTS else []
+    hints += [
+        text for which, text in _HINTS if (status in which if isinstance(which, tuple) else isinstance(root, which))
+    ]
+    if status is None and isinstance(root, HTTP_ERROR):
+        hints.append("check the connection, the proxy and HF_ENDPOINT, and try again; files in the cache load offline")
+    hint = "".join(f"; {text}" for text in hints[:1])
+    cls = HubAccessError if isinstance(root, OSError | HTTP_ERROR) else WeightsError
+    return cls(
+        f"{file}: {reason}{hint.format(endpoint=constants.ENDPOINT, url=f'{constants.ENDPOINT}/{file.repo_id}')}"
+    )
+
+
+@contextmanager
+def hub_errors(file: HubFile) -> Iterator[None]:
+    """Raises the client's errors as errors of this package."""
+    try:
+        yield
+    except ConvRNNHubError:
+        raise
+    except CLIENT_ERRORS as e:
+        raise hub_error(e, file) from e
+
+
+def retry(act: Callable[[], T]) -> T:
+    """Calls the client, and again if it failed at once for a reason that may pass: a broken connection, a status 5xx.
+
+    The client itself retries what took longer.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        start = time.monotonic()
+        try:
+            return act()
+        except CLIENT_ERRORS as e:
+            root, status = root_of(e), status_of(root_of(e))
+            transient = isinstance(root, HTTP_ERROR) if status is None else status >= 500
+            incomplete = isinstance(root, OSError) and "Consistency check failed" in str(root)
+            if attempt == _ATTEMPTS or time.monotonic() - start > _MAX_SECONDS or not (transient or incomplete):
+                raise
+            logger.warning("%s; trying again", " ".join(str(root).split())[:200])
+            time.sleep(_WAIT)
+    raise AssertionError

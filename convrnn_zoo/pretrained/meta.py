@@ -53,11 +53,12 @@ def limit() -> int:
     return _LIMIT.get()
 
 
-def check_size(size: int, what: str) -> None:
-    """Refuses what is larger than the limit."""
-    if size > limit():
+def check_size(size: int, what: str, max_bytes: int | None = None) -> None:
+    """Raises WeightsError if a size exceeds `max_bytes`, or else the limit of :func:`size_limit`."""
+    max_bytes = max_bytes or limit()
+    if size > max_bytes:
         raise WeightsError(
-            f"{what} has {size:,} bytes, more than the limit of {limit():,}; if it is meant to, load it with "
+            f"{what} has {size:,} bytes, more than the limit of {max_bytes:,}; if it is meant to, load it with "
             "convrnn_zoo.from_pretrained(..., max_bytes=...) or within convrnn_zoo.size_limit(...)"
         )
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .config import CONFIG, WEIGHTS_FILE, Config, read_config, read_text
-from .download import Token, commit_of, fetch, is_commit
+from .config import CONFIG, MAX_TEXT, WEIGHTS_FILE, Config, read_config, read_text
+from .download import HubFile, commit_of, download, is_commit
 from .errors import HubAccessError, WeightsError
-from .hub_errors import Where
 from .published import PUBLISHED
 from .state_dict import read_safetensors
 from .weights import WEIGHTS, Weights
@@ -28,12 +27,10 @@ class Source:
     config: Config = field(default_factory=Config)
     path: Path | None = None
     """The safetensors file, if it is local."""
-    remote: Where | None = None
+    remote: HubFile | None = None
     """The safetensors file, if it is on the Hub."""
     state_dict: Mapping[str, Tensor] | None = None
     """The tensors themselves, if the caller passed them."""
-    cache_dir: Any = None
-    token: Token = field(default=None, repr=False)
 
 
 def read_state_dict(source: Source) -> dict[str, Tensor]:
@@ -42,27 +39,25 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
         if wrong := [k for k, v in source.state_dict.items() if not isinstance(v, Tensor)]:
             raise WeightsError(f"{source.name}: {', '.join(map(str, wrong))} must be tensors; pass model.state_dict()")
         return dict(source.state_dict)
-    sha256, path = source.config.sha256, source.path
-    if path is None:
-        assert source.remote is not None
-        checksum = sha256 if source.config.record is not None else None
-        path = fetch(source.remote, source.cache_dir, source.token, checksum)
-    return read_safetensors(path, source.name, sha256)
+    if source.remote is not None:
+        return read_safetensors(download(source.remote, source.config.sha256), source.name)
+    assert source.path is not None
+    return read_safetensors(source.path, source.name, source.config.sha256)
 
 
-def open_repository(name: str, cache_dir: Any = None, token: Token = None) -> Source:
+def open_repository(name: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
     """Opens ``"owner/name"`` or ``"owner/name@revision"`` on the Hub and reads its config."""
     repo_id, _, revision = name.partition("@")
-    where = Where(repo_id, revision or None, CONFIG)
-    path = fetch(where, cache_dir, token)
-    config = read_config(path, str(where))
+    file = HubFile(repo_id, CONFIG, revision or None, cache_dir, token)
+    path = download(file, max_bytes=MAX_TEXT)
+    config = read_config(path, str(file))
     # The weights are of the config's commit, even if the branch moves in between.
-    weights = Where(repo_id, commit_of(path), WEIGHTS_FILE)
+    weights = HubFile(repo_id, WEIGHTS_FILE, commit_of(path), cache_dir, token)
     config.cfg.update(source="hf-hub", hf_hub_id=f"{repo_id}@{weights.revision}")
-    return Source(str(weights), config, remote=weights, cache_dir=cache_dir, token=token)
+    return Source(str(weights), config, remote=weights)
 
 
-def open_directory(directory: str, cache_dir: Any = None, token: Token = None) -> Source:
+def open_directory(directory: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
     """Opens a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or the metadata file of weights."""
     path = Path(directory).expanduser()
     if path.suffix == ".json" and path.is_file():
@@ -97,15 +92,15 @@ SOURCES: dict[str, Callable[..., Source]] = {"hf-hub": open_repository, "local-d
 """Functions that open a source with a config, by timm's names of them, which are the schemes of addresses."""
 
 
-def open_weights(weights: Weights, cache_dir: Any = None, token: Token = None) -> Source:
+def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | None = None) -> Source:
     """Opens a registered set of weights, in the package or at a commit of the Hub."""
     config = Config.of(weights)
     if "file" in weights.source():
         return Source(weights.name, config, path=weights.file)
-    where = Where(str(weights.hub_id), weights.hub_commit, WEIGHTS_FILE)
-    if not is_commit(where.revision):
-        raise WeightsError(f"{where}: hub_commit must be a full commit hash, got {where.revision!r}")
-    return Source(str(where), config, remote=where, cache_dir=cache_dir, token=token)
+    file = HubFile(str(weights.hub_id), WEIGHTS_FILE, weights.hub_commit, cache_dir, token)
+    if not is_commit(file.revision):
+        raise WeightsError(f"{file}: hub_commit must be a full commit hash, got {file.revision!r}")
+    return Source(str(file), config, remote=file)
 
 
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
@@ -125,7 +120,7 @@ def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
         )
 
 
-def resolve_source(cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: Token = None) -> Source:
+def resolve_source(cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
     """Returns the source of the weights that a cfg of timm's refers to.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from .._tensors import to_tensor
-from ..data import Labelled, LabelledSequences, LabelledSet
+from ..data import Labelled, LabelledDataset
 from ..data.datasets.labelled_sequences import check_shapes
 from ..data.readers.sequences import as_sequence
 from ..layers._base import SPACE
@@ -119,7 +119,7 @@ def shaped(data: Labelled, recipe: ClassifierRecipe) -> Labelled:
 
 
 def split_of(
-    source: LabelledSet | LabelledSequences,
+    source: LabelledDataset,
     recipe: ClassifierRecipe,
     data: Any,
     split: str,
@@ -154,7 +154,7 @@ def split_of(
 
 
 def load_splits(
-    source: LabelledSet | LabelledSequences, recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None
+    source: LabelledDataset, recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None
 ) -> tuple[Labelled, Labelled]:
     """Returns the training and the test part, which have the same classes and channels.
 
@@ -195,10 +195,10 @@ def heard_by(recipe: ClassifierRecipe) -> LogMel | None:
         ValueError: the recipe says it otherwise than those weights.
     """
     ear = from_pretrained(recipe.start).front_end if recipe.start else None
-    said = recipe.data.get("sound")
+    said = recipe.data.get("front_end")
     if ear is not None and said and LogMel(**{"rate": ear.rate, **said}) != ear:
         raise ValueError(
-            f"the recipe's data.sound differs from how {recipe.start} hears; leave it out, or write {ear.to_json()}"
+            f"the recipe's data.front_end differs from how {recipe.start} hears; leave it out, or write {ear.to_json()}"
         )
     return ear
 

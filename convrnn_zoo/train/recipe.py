@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import pretrained
-from ..data import DATA_SETS, FRAME_SETS, _entries, frames_of, sequences_of
+from ..data import FRAME_SETS, _entries, frames_of, sequences_of
 from ..data._entries import entry
 from ..layers import _checks as checks
 from ..models import ZooModel, create_model
@@ -113,7 +113,7 @@ class Recipe:
             source = (sequences_of if isinstance(self, ClassifierRecipe) else frames_of)(self.data)
         except ValueError:  # raised again, with the whole message, when the data are read
             return self.data
-        if self.data["kind"] in {**FRAME_SETS, **DATA_SETS}:
+        if self.data["kind"] in FRAME_SETS:
             return self.data
         resolved = {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}  # type: ignore[arg-type]
         return {"kind": self.data["kind"], **{k: v for k, v in resolved.items() if v is not None}}

@@ -16,7 +16,7 @@ from .own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
 def train(directory, recipe, data, name="run", **kwargs):
     path = directory / "recipe.toml"
     path.write_text(recipe)
-    return run("train", path, "--data", data, "--out", directory / name, "--quiet", **kwargs)
+    return run("train", path, "--data", data, "-o", directory / name, "--quiet", **kwargs)
 
 
 def predicted(directory, file, *args):
@@ -214,7 +214,7 @@ def test_windows_are_columns_by_name(tmp_path):
     pytest.importorskip("zarr", reason="the extra zarr")
     write_zarr(tmp_path / "a.zarr", blobs(30, 24, 40))
     (tmp_path / "r.toml").write_text(RADAR)
-    run("windows", tmp_path / "r.toml", "--data", tmp_path / "a.zarr", "-o", tmp_path / "w.csv", "--least", 1)
+    run("windows", tmp_path / "r.toml", "--data", tmp_path / "a.zarr", "-o", tmp_path / "w.csv", "--min-probability", 1)
     lines = (tmp_path / "w.csv").read_text().splitlines()
     assert lines[0] == "t,x,y"
     assert max(int(line.split(",")[1]) for line in lines[1:]) == 24

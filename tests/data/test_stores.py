@@ -58,7 +58,7 @@ def test_the_command_lists_them_and_training_reads_them(tmp_path):
     common = ("windows", recipe, "--data", tmp_path / "a.zarr")
     with pytest.raises(FileNotFoundError, match=r"w\.csv does not exist; `convrnn-zoo windows"):
         dataclasses.replace(KIND, windows="w.csv").load(tmp_path / "a.zarr", "train", 3, 4)
-    told = run(*common, "--least", 0.5)
+    told = run(*common, "--min-probability", 0.5)
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert f"{len(rows)} windows of 7 frames of 16×16 pixels" in told
     assert rows[0].keys() == {"t", "x", "y"}
@@ -76,7 +76,7 @@ def test_the_command_lists_them_and_training_reads_them(tmp_path):
     assert torch.equal(clip.mask, clip.frames.isfinite())
     assert clip.time - train[0].time == 5 * (t - int(train.places[0, 1]))
     assert train.slow
-    assert "of kind" in run("windows", "moving_mnist", "--data", tmp_path / "a.zarr", code=1)
+    assert "moving_mnist" in run("windows", "moving_mnist", "--data", tmp_path / "a.zarr", code=1)
     table.write_text("t,y,x\n0,99,0\n")
     with pytest.raises(ValueError, match="reach beyond the store"):
         kind.load(tmp_path / "a.zarr", "train", 3, 4)

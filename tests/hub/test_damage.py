@@ -21,7 +21,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_anew(road, at, hub, repo, cache,
     blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
     blob.write_bytes(Corrupt(at).body(blob.read_bytes()))
     offline()
-    refused(road, ValueError, "copy in the cache is damaged", "could not be fetched anew", "offline mode")
+    refused(road, ValueError, "copy in the cache is damaged", "HF_HUB_OFFLINE")
     offline(False)
     assert_same(make(**BIG), road(REPO))
     assert blob.read_bytes() == repo.files()[WEIGHTS]
@@ -32,7 +32,7 @@ def test_a_copy_that_stays_damaged_is_reported_and_removed(hub, repo, cache):
     blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
     blob.write_bytes(Corrupt().body(blob.read_bytes()))
     hub.fail(Corrupt(-9), "GET", "/[0-9a-f]{64}")
-    refused(from_pretrained, ValueError, "also when fetched anew")
+    refused(from_pretrained, ValueError, "expected checksum", "removed from the cache")
     assert set(tree(cache).values()) == {repo.files()["config.json"]}
 
 
@@ -43,7 +43,7 @@ def nan(content: bytes) -> bytes:
 
 WRONG = {
     "NaN": ({WEIGHTS: nan}, ["NaN or Inf"]),
-    "no weights": ({WEIGHTS: None}, ["no such file", WEIGHTS, "push_to_hub", "Pickled weights are never read"]),
+    "no weights": ({WEIGHTS: None}, [WEIGHTS, "pickled weights are never read"]),
     "not safetensors": ({WEIGHTS: lambda c: b"PK\x03\x04" + c}, ["not a valid safetensors file"]),
     "another's weights": ({WEIGHTS: lambda c: c.replace(b"weight_hh", b"weight_xx")}, ["missing: ", "unexpected: "]),
 }
@@ -54,7 +54,7 @@ CONFIGS = {
     "no architecture": ({"architecture": None}, ["names no architecture"]),
     "another's": ({"architecture": "resnet18"}, ["'resnet18' is not one of this zoo"]),
     "unknown field": ({"pretrained_cfg": {"num_frames": 3}}, ["fields that timm does not know: num_frames"]),
-    "missing": (None, ["no such file", "config.json"]),
+    "missing": (None, ["config.json"]),
 }
 
 
@@ -97,8 +97,7 @@ except convrnn_zoo.HubAccessError as e:
 """
     message = python(code).stdout
     assert "alice/model" in message
-    assert "no space is left" in message
-    assert "set HF_HOME to a larger disk" in message
+    assert "HF_HOME" in message
     assert set(tree(cache).values()) == {repo.files()["config.json"]}
     assert_same(make(**BIG), from_pretrained(REPO))
 
@@ -110,7 +109,7 @@ def test_a_cache_that_cannot_be_written(road, hub, repo):
         "from_pretrained": lambda r: from_pretrained(r, cache_dir="/sys/cache"),
         "create_model": lambda r: convrnn_zoo.create_model(f"hf-hub:{r}", pretrained=True, cache_dir="/sys/cache"),
     }[road]
-    refused(call, OSError, "cannot be written", "set HF_HOME, or pass cache_dir=")
+    refused(call, OSError, "/sys/cache", "HF_HOME", "cache_dir=")
 
 
 def test_a_directory_that_cannot_be_written_or_is_not_there(tmp_path):

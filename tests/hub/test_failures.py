@@ -18,7 +18,7 @@ from .roads import BIG, OURS, REPO, ROADS, WEIGHTS, refused
 def test_server_down_without_cache_says_so_at_once(road, hub, repo, cache):
     hub.close()
     start = time.monotonic()
-    refused(road, OSError, "cannot be reached", "check the connection", "config.json")
+    refused(road, OSError, "config.json", "HF_ENDPOINT")
     assert time.monotonic() - start < 5
     assert not tree(cache)
 
@@ -27,7 +27,7 @@ def test_server_down_without_cache_says_so_at_once(road, hub, repo, cache):
 def test_offline_without_cache(road, hub, repo, cache, offline):
     offline()
     with hub.quiet():
-        refused(road, OSError, "offline mode is on", "not in the cache", "unset HF_HUB_OFFLINE")
+        refused(road, OSError, "unset HF_HUB_OFFLINE")
     assert not tree(cache)
 
 
@@ -48,17 +48,17 @@ def test_missing_private_gated_and_wrong_revision(road, hub, repo, saved, cache)
     hub.store.create("bob/private", saved, private=True)
     hub.store.create("bob/gated", saved, gated=True)
     for name in ("alice/missing", "bob/private"):
-        refused(road, OSError, "no such repository, or a private one", "check the spelling", "hf auth login", repo=name)
-    refused(road, OSError, "gated", f"ask for access at {hub.url}/bob/gated", repo="bob/gated")
-    refused(road, OSError, "no such branch, tag or commit", "@nope", "commits/main", repo=f"{REPO}@nope")
-    refused(road, ValueError, "not the name of a repository", "owner/name", repo="a/b/c")
+        refused(road, OSError, "check the spelling", "hf auth login", repo=name)
+    refused(road, OSError, f"ask for access at {hub.url}/bob/gated", repo="bob/gated")
+    refused(road, OSError, "@nope", "commits/main", repo=f"{REPO}@nope")
+    refused(road, ValueError, "owner/name", repo="a/b/c")
     assert not tree(cache)
 
 
 @pytest.mark.parametrize("road", OURS.values(), ids=OURS)
 def test_a_stale_token_on_a_public_repository(road, hub, repo, cache, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
-    refused(road, OSError, "does not know the token", "hf auth login", "unset HF_TOKEN: public repositories need none")
+    refused(road, OSError, "401", "hf auth login", "unset HF_TOKEN")
     assert not tree(cache)
     monkeypatch.setenv("HF_TOKEN", "")
     road(REPO)
@@ -75,18 +75,18 @@ def test_a_token_is_for_the_call_alone(hub, saved):
 
 # ---- on the way ----------------------------------------------------------------------------------------------------
 WAYS = {
-    "500 on the question": (Status(500), "HEAD", WEIGHTS, r"the Hub failed .*500", "run it again later"),
-    "500 on the content": (Status(500), "GET", "/[0-9a-f]{64}", r"the Hub failed .*500", "run it again later"),
-    "429": (Status(429), "HEAD", WEIGHTS, r"too many requests .*\(429\)", "wait some minutes"),
+    "500 on the question": (Status(500), "HEAD", WEIGHTS, "500", "try again later"),
+    "500 on the content": (Status(500), "GET", "/[0-9a-f]{64}", "500", "try again later"),
+    "429": (Status(429), "HEAD", WEIGHTS, "429", "wait some minutes"),
     "429 on the content": (
-        Status(429, {"Retry-After": "0"}), "GET", "/[0-9a-f]{64}", r"too many requests .*\(429\)", "wait some minutes",
+        Status(429, {"Retry-After": "0"}), "GET", "/[0-9a-f]{64}", "429", "wait some minutes",
     ),
-    "cut": (Cut(2000), "GET", "/[0-9a-f]{64}", "the connection broke off", "run it again"),
-    "reset": (Reset(2000), "GET", "/[0-9a-f]{64}", "the connection broke off", "run it again"),
-    "short": (Short(), "GET", "/[0-9a-f]{64}", "the download came incomplete", "run it again"),
-    "corrupt payload": (Corrupt(-5), "GET", "/[0-9a-f]{64}", "content is not what was announced", "run it again later"),
-    "corrupt header": (Corrupt(30), "GET", "/[0-9a-f]{64}", "content is not what was announced", "removed from"),
-    "corrupt length": (Corrupt(3), "GET", "/[0-9a-f]{64}", "content is not what was announced", "removed from"),
+    "cut": (Cut(2000), "GET", "/[0-9a-f]{64}", "try again"),
+    "reset": (Reset(2000), "GET", "/[0-9a-f]{64}", "try again"),
+    "short": (Short(), "GET", "/[0-9a-f]{64}", WEIGHTS),
+    "corrupt payload": (Corrupt(-5), "GET", "/[0-9a-f]{64}", "expected checksum"),
+    "corrupt header": (Corrupt(30), "GET", "/[0-9a-f]{64}", "expected checksum", "removed from"),
+    "corrupt length": (Corrupt(3), "GET", "/[0-9a-f]{64}", "expected checksum", "removed from"),
 }  # fmt: skip
 
 

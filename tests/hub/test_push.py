@@ -1,6 +1,7 @@
 """A push that cannot be made says why, sends nothing, and leaves no half of a repository."""
 
 import re
+import warnings
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from convrnn_zoo import ConvRNNModel, HubAccessError, WeightsError, from_pretrained, push_to_hub
 from convrnn_zoo.layers import Conv1dGRU
 
+from . import api
 from .examples import assert_same, make
 from .faults import Cut, Reset, Status
 
@@ -32,9 +34,8 @@ UNFIT = {
 }
 CARDS = {
     "pipeline": ({"license": "mit", "task": "x", "tags": [3]}, "tags must be words"),
-    "licence": ({"license": "mine"}, '"license" must be one of'),
-    "words": ({"licence": "mit"}, "unexpected keyword argument 'licence'"),
-    "text": ("---\nlicense: mit\npipeline_tag: video-prediction\n---\n", 'The pipeline tag "video-prediction" is not'),
+    "licence": ({"license": "mine"}, "license"),
+    "words": ({"licence": "mit"}, "license"),
     "no metadata": ("Just words.", "no license"),
 }
 
@@ -56,12 +57,12 @@ def test_a_card_with_faults_is_not_pushed(card, words, hub):
 def test_who_may_not_push(hub, monkeypatch):
     hub.store.create("bob/theirs")
     hub.store.create("bob/secret", private=True)
-    with pytest.raises(HubAccessError, match="bob/secret: no such repository, or a private one"):
+    with pytest.raises(HubAccessError, match="bob/secret"):
         push_to_hub(make(), "bob/secret")
     for repo in ("bob/theirs", "bob/new"):
-        with pytest.raises(HubAccessError, match=f"{repo}.*token does not allow it.*write to push"):
+        with pytest.raises(HubAccessError, match=f"{repo}.*permission.*settings/tokens"):
             push_to_hub(make(), repo)
-    with pytest.raises(HubAccessError, match=r"does not know the token .*hf auth login"):
+    with pytest.raises(HubAccessError, match=r"401.*hf auth login"):
         push_to_hub(make(), "alice/stale", token="hf_expired")
     monkeypatch.setenv("HF_TOKEN", "")
     with hub.quiet(), pytest.raises(HubAccessError, match="needs a token; `hf auth login`"):
@@ -70,19 +71,18 @@ def test_who_may_not_push(hub, monkeypatch):
 
 
 BREAKS = {
-    "storage": (Status(403), "PUT", "/[0-9a-f]{64}", r"the token does not allow it"),
-    "verify": (Status(422), "POST", "/verify", "the Hub refused"),
-    "commit refused": (Status(400), "POST", "/commit/", "the Hub refused"),
-    "commit conflict": (Status(412), "POST", "/commit/", "has changed meanwhile"),
-    "commit fails": (Status(500), "POST", "/commit/", "the Hub failed"),
-    "commit cut": (Cut(0), "POST", "/commit/", "the connection broke off"),
-    "preupload": (Status(400), "POST", "/preupload/", "the Hub refused"),
+    "storage": (Status(403), "PUT", "/[0-9a-f]{64}", "403"),
+    "verify": (Status(422), "POST", "/verify", "422"),
+    "commit refused": (Status(400), "POST", "/commit/", "400"),
+    "commit conflict": (Status(412), "POST", "/commit/", "changed meanwhile"),
+    "commit fails": (Status(500), "POST", "/commit/", "500"),
+    "preupload": (Status(400), "POST", "/preupload/", "400"),
 }
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
 @pytest.mark.parametrize("way", BREAKS.values(), ids=BREAKS)
-def test_a_push_that_fails_leaves_no_half(way, there, hub):
+def test_a_push_that_fails_leaves_the_repository_as_it_was_or_empty(way, there, hub):
     fault, method, path, words = way
     if there:
         push_to_hub(make(num_classes=4), "alice/half")
@@ -91,14 +91,20 @@ def test_a_push_that_fails_leaves_no_half(way, there, hub):
     with pytest.raises(HubAccessError, match=f"alice/half.*{words}"):
         push_to_hub(make(), "alice/half")
     hub.mended()
-    if isinstance(fault, Cut):  # it arrived, only the answer did not: whole, and the next push finds it so
-        assert_same(make(), from_pretrained("alice/half"))
-    elif there:
+    if there:
         assert hub.store.repos["alice/half"].commits == before
     else:
-        assert "alice/half" not in hub.store.repos
+        assert set(hub.store.repos["alice/half"].files()) <= {".gitattributes"}
+    assert not hub.asked("/api/repos/delete")
     push_to_hub(make(), "alice/half")
     assert_same(make(), from_pretrained("alice/half"))
+
+
+def test_a_push_whose_answers_are_lost_has_arrived(hub):
+    hub.fail(Cut(0), "POST", "/commit/")
+    push_to_hub(make(), "alice/cut")
+    assert len(hub.store.repos["alice/cut"].commits) == 2
+    assert_same(make(), from_pretrained("alice/cut"))
 
 
 @pytest.mark.parametrize("fault", [Status(500), Reset(0)], ids=repr)
@@ -109,13 +115,43 @@ def test_what_fails_once_is_pushed_all_the_same_and_once(fault, hub):
     assert_same(make(), from_pretrained("alice/once"))
 
 
+def test_a_push_that_fails_deletes_nothing_that_others_push_meanwhile(hub, monkeypatch):
+    """Another account's push arrives while this one's fails."""
+
+    def other(handler, **_):
+        hub.store.repos["alice/shared"].commit({"theirs.txt": b"theirs"})
+        handler.refuse(400, "", "refused")
+
+    monkeypatch.setattr(api, "ROUTES", [("POST", re.compile("/api/models/.*/commit/.*"), other), *api.ROUTES])
+    with pytest.raises(HubAccessError, match="alice/shared"):
+        push_to_hub(make(), "alice/shared")
+    assert hub.store.repos["alice/shared"].files()["theirs.txt"] == b"theirs"
+    assert not hub.asked("/api/repos/delete")
+
+
+def test_a_warning_of_the_hub_about_the_card_stays_a_warning(hub):
+    card = "---\nlicense: mit\npipeline_tag: video-prediction\n---\n"
+    before = list(warnings.filters)
+    with pytest.warns(UserWarning, match="video-prediction"):
+        push_to_hub(make(), "alice/card", card=card)
+    assert list(warnings.filters) == before
+    assert b"video-prediction" in hub.store.repos["alice/card"].files()["README.md"]
+
+
+def test_the_name_of_the_repository_is_checked_before_the_token(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_TOKEN", "")
+    for name in ("./x", "../x", str(tmp_path), "a/b/c", "alice/", ""):
+        with hub.quiet(), pytest.raises(WeightsError, match="owner/name"):
+            push_to_hub(make(), name)
+
+
 def test_a_server_that_is_down(hub):
     hub.close()
-    with pytest.raises(HubAccessError, match=r"alice/down: http://127\.0\.0\.1:\d+ cannot be reached"):
+    with pytest.raises(HubAccessError, match=r"alice/down: .*HF_ENDPOINT"):
         push_to_hub(make(), "alice/down")
 
 
 def test_offline(hub, offline):
     offline()
-    with hub.quiet(), pytest.raises(HubAccessError, match="alice/off: offline mode is on"):
+    with hub.quiet(), pytest.raises(HubAccessError, match=r"alice/off: .*HF_HUB_OFFLINE"):
         push_to_hub(make(), "alice/off")

@@ -4,7 +4,7 @@ import pytest
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS
-from convrnn_zoo.data.sequences import load_japanese_vowels
+from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.train.classify import accuracy
 
@@ -16,7 +16,7 @@ every_record = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def test_split():
     pytest.importorskip("aeon", reason="the extra data")
-    return load_japanese_vowels(None, "test")
+    return JapaneseVowels().load(None, "test")
 
 
 def test_there_are_weights_of_every_cell_and_direction():
@@ -26,7 +26,7 @@ def test_there_are_weights_of_every_cell_and_direction():
 
 def test_the_split_is_the_official_one(test_split):
     assert len(test_split.labels) == 370
-    assert len(load_japanese_vowels(None, "train").labels) == 270
+    assert len(JapaneseVowels().load(None, "train").labels) == 270
     assert {len(x) for x in test_split.sequences} == set(range(7, 30)) & {len(x) for x in test_split.sequences}
     assert (min(map(len, test_split.sequences)), max(map(len, test_split.sequences))) == (7, 29)
 

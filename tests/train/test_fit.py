@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.data import DATA_SETS, FRAME_SETS, Labelled, LabelledSet
-from convrnn_zoo.data.sequences import load_japanese_vowels
+from convrnn_zoo.data import FRAME_SETS, LABELLED_DATASETS, Labelled, LabelledDataset
+from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
 from convrnn_zoo.train.parts import statistics_of
@@ -43,16 +43,22 @@ def ramps(directory, split):
     return Labelled(sequences, labels, ("down", "up"))
 
 
+@dataclasses.dataclass(frozen=True)
+class Ramps(LabelledDataset):
+    title = "Ramps"
+    task = "ramp classification"
+    url = "https://example.org"
+    license = "MIT"
+    split_words = "official test split"
+    label_names = ("down", "up")
+
+    def load(self, path, split, front_end=None):
+        return ramps(path, split)
+
+
 @pytest.fixture(autouse=True)
 def tiny_data(monkeypatch):
-    monkeypatch.setitem(
-        DATA_SETS,
-        "tiny",
-        LabelledSet(
-            title="Ramps", task="ramp classification", url="https://example.org", license="MIT", where="made",
-            label_names=("down", "up"), load=ramps,
-        ),
-    )  # fmt: skip
+    monkeypatch.setitem(LABELLED_DATASETS, "tiny", Ramps)
 
 
 @pytest.fixture
@@ -155,7 +161,7 @@ def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_the_package_are_whole(name):
     recipe = Recipe.read(name)
-    assert recipe.data["kind"] in {**DATA_SETS, **FRAME_SETS}
+    assert recipe.data["kind"] in {**LABELLED_DATASETS, **FRAME_SETS}
     assert recipe.architecture in convrnn_zoo.list_models()
     assert recipe.name == name
 
@@ -184,15 +190,15 @@ def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
 
 
 def test_a_directory_without_the_data_says_where_to_get_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"JapaneseVowels_TEST\.ts is not there; .*timeseriesclassification"):
-        load_japanese_vowels(tmp_path, "test")
+    with pytest.raises(FileNotFoundError, match=r"JapaneseVowels_TEST\.ts.*timeseriesclassification"):
+        JapaneseVowels().load(tmp_path, "test")
 
 
 def test_a_directory_with_the_data_is_read(tmp_path):
     head = "@problemName J\n@timeStamps false\n@univariate false\n@equalLength false\n@classLabel true 1 2\n@data\n"
     rows = [":".join(["1,2,3"] * 12) + ":2", ":".join(["4,5"] * 12) + ":1"]
     (tmp_path / "JapaneseVowels_TEST.ts").write_text(head + "\n".join(rows) + "\n")
-    data = load_japanese_vowels(tmp_path, "test")
+    data = JapaneseVowels().load(tmp_path, "test")
     assert [tuple(x.shape) for x in data.sequences] == [(3, 12, 1), (2, 12, 1)]
     assert data.labels.tolist() == [1, 0]
 
@@ -201,7 +207,7 @@ def test_the_demos_file_holds_recordings_of_the_test_split():
     numpy = pytest.importorskip("numpy", reason="the extra cli")
     from convrnn_zoo.cli.demo import SAMPLE
 
-    shipped, sample = numpy.load(SAMPLE), vowels_sample(load_japanese_vowels(None, "test"))
+    shipped, sample = numpy.load(SAMPLE), vowels_sample(JapaneseVowels().load(None, "test"))
     assert shipped.files == list(sample)
     assert all(numpy.array_equal(shipped[k], v) for k, v in sample.items())
     assert len(set(shipped["lengths"].tolist())) > 5

@@ -115,9 +115,9 @@ def test_metadata_compares_means_over_the_same_lead_times():
 
 
 def test_the_table_of_eval_states_over_how_many_lead_times_a_mean_is():
-    from convrnn_zoo.cli.eval import table_of
+    from convrnn_zoo.cli.eval import format_scores
 
-    rows = {line.split("  ")[0]: line for line in table_of(PARTIAL).splitlines()[:3]}
+    rows = {line.split("  ")[0]: line for line in format_scores(PARTIAL).splitlines()[:3]}
     assert "0.3 (2 of 4)" in rows["FAR 10 mm/h"]
     assert "0.5 (2 of 4)" in rows["FAR 10 mm/h"]
     assert "17.5" in rows["PSNR"]

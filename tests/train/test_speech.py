@@ -85,7 +85,7 @@ def test_what_is_for_sound_is_refused_where_there_is_none(tmp_path):
     np.savez(tmp_path / "a.npz", labels=["a", "b"] * 3, **{f"r{i}": np.ones((4, 5)) for i in range(6)})
     for data, augment, told in (
         ({}, {"gain": 3.0, "bands": 2}, "augment has gain, bands"),
-        ({"sound": {"bands": 9}}, {}, r"data\.sound"),
+        ({"front_end": {"bands": 9}}, {}, r"data\.front_end"),
     ):
         recipe = dataclasses.replace(RECIPE, data={"kind": "sequences", "name": "a", **data}, augment=augment)
         path = tmp_path if data else tmp_path / "a.npz"
@@ -189,8 +189,8 @@ def test_fine_tuning_hears_as_the_weights_that_it_begins_with(spoken, trained, t
     )
     record = train(recipe, data=tmp_path / "own", out=tmp_path / "run", progress=False)
     assert record.front_end == LogMel(rate=8000)
-    other = dataclasses.replace(recipe, data={**own, "sound": {"hop": 0.01}})
-    with pytest.raises(ValueError, match=r"data\.sound differs from how .* hears; leave it out"):
+    other = dataclasses.replace(recipe, data={**own, "front_end": {"hop": 0.01}})
+    with pytest.raises(ValueError, match=r"data\.front_end"):
         train(other, data=tmp_path / "own", out=tmp_path / "other", progress=False)
 
 
@@ -198,5 +198,5 @@ def test_data_that_are_not_there_are_told(tmp_path):
     source = sequences_of({"kind": "fsdd"})
     with pytest.raises(FileNotFoundError, match=r"git clone .*, and pass --data DIR"):
         source.load(None, "test")
-    with pytest.raises(FileNotFoundError, match=r"holds no file such as 7_george_12\.wav"):
+    with pytest.raises(FileNotFoundError, match=r"7_george_12\.wav"):
         source.load(tmp_path, "test")

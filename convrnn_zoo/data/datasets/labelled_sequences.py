@@ -85,8 +85,34 @@ def label_key(label: str) -> tuple[bool, float, str]:
     return not number, float(label) if number else 0.0, label
 
 
+class LabelledDataset:
+    """Base class of datasets of labelled sequences, with what metadata and cards state of them."""
+
+    title: str
+    task: str
+    url: str
+    license: str
+    split_words: str
+    """Description of the test part."""
+    label_names: tuple[str, ...]
+
+    def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+        """Reads the recordings of a part.
+
+        Args:
+            path: file or directory of the data.
+            split: ``"train"`` or ``"test"``.
+            front_end: reads audio files; by default that of the dataset.
+
+        Raises:
+            FileNotFoundError: `path` is None or contains no recordings.
+            ValueError: a file is damaged, or a part lacks recordings.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define load")
+
+
 @dataclass(frozen=True, kw_only=True)
-class LabelledSequences:
+class LabelledSequences(LabelledDataset):
     """Fields of ``[data]`` with ``kind = "sequences"``.
 
     The data are ``.npz`` files with an array ``labels`` (or ``y``), ``.ts`` files, or one folder for each class of
@@ -100,8 +126,8 @@ class LabelledSequences:
             files in order of their names, of every class where a file has one class, or the last third of every class
             in a single file (``"file"``); or patterns of the names of files, or of recordings in a single file.
         label_names: names of the classes, in the order of their labels.
-        sound: arguments of :class:`~convrnn_zoo.LogMel`, which reads sound; `rate` is by default the lowest among the
-            files, to which the others are resampled.
+        front_end: arguments of :class:`~convrnn_zoo.LogMel`, which reads audio files; `rate` is by default the lowest
+            among the files, to which the others are resampled.
         layout: axes of an array of all recordings: ``"NTC"`` or ``"NCT"``. By default ``"NTC"``, and an error if that
             means fewer steps than channels.
         group_pattern: regular expression that finds the group of a recording, such as its speaker, in the path of its
@@ -121,14 +147,14 @@ class LabelledSequences:
     task: str = entry("sequence classification", filled=True)
     split: str | tuple[str, ...] = entry("random", one_of=("random", "file"))
     label_names: tuple[str, ...] = entry(())
-    sound: Mapping[str, Any] = entry(factory=dict)
+    front_end: Mapping[str, Any] = entry(factory=dict)
     layout: str = entry("", one_of=("", "NTC", "NCT"))
     group_pattern: str = entry("")
 
     def __post_init__(self) -> None:
         _entries.check(self, "data.")
-        if self.sound:
-            LogMel.from_json(self.sound, "the recipe's data.sound")
+        if self.front_end:
+            LogMel.from_json(self.front_end, "the recipe's data.front_end")
         if duplicates := sorted({n for n in self.label_names if self.label_names.count(n) > 1}):
             raise ValueError(
                 f"the recipe's data.label_names must differ from each other, got {', '.join(duplicates)} more than once"
@@ -139,29 +165,29 @@ class LabelledSequences:
             raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
 
     @property
-    def title(self) -> str:
+    def title(self) -> str:  # type: ignore[override]
         """The name of the data."""
         return self.name
 
     @property
-    def split_words(self) -> str:
+    def split_words(self) -> str:  # type: ignore[override]
         """Description of the test part."""
         words = {"random": "a third of every class", "file": "the last third of the files, or of every class"}
         return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
-    def front_end(self, path: Path) -> LogMel | None:
+    def create_front_end(self, path: Path) -> LogMel | None:
         """Returns the front end of the audio files at a path; None if there are none.
 
         Raises:
-            ValueError: an audio file is damaged, or the recipe has `sound` without such files.
+            ValueError: an audio file is damaged, or `front_end` is given without such files.
         """
         files = [] if archives_of(path) else [f for f in singles_of(path) if f.suffix.lower() in AUDIO]
         if not files:
-            if self.sound:
-                raise ValueError(f"{path} has no audio files: remove data.sound from the recipe")
+            if self.front_end:
+                raise ValueError(f"{path} has no audio files: remove data.front_end from the recipe")
             return None
-        rate = self.sound.get("rate") or min(sample_rate(file) for file in files)
-        return LogMel(**{**self.sound, "rate": rate})
+        rate = self.front_end.get("rate") or min(sample_rate(file) for file in files)
+        return LogMel(**{**self.front_end, "rate": rate})
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
         """Returns every recording at a path.
@@ -202,19 +228,9 @@ class LabelledSequences:
         return found
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads the recordings of a part.
-
-        Args:
-            path: file or directory of the data.
-            split: ``"train"`` or ``"test"``.
-            front_end: reads audio files; by default the one that the recipe describes.
-
-        Raises:
-            FileNotFoundError: `path` is None or contains no recordings.
-            ValueError: a file is damaged, or a part lacks recordings.
-        """
+        """See :class:`LabelledDataset`."""
         path = given(path, self.name)
-        front_end = front_end or self.front_end(path)
+        front_end = front_end or self.create_front_end(path)
         found = [self._grouped(r, path) for r in self.recordings(path, front_end)]
         classes = sorted({r.label for r in found}, key=label_key)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):

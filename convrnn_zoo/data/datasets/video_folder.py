@@ -69,37 +69,37 @@ class VideoFolder(LabelledSequences):
     Args:
         size: resize the shorter side of every frame to so many pixels, and crop the square in the middle. Without it
             all clips must have one size.
-        every: read every n-th frame, beginning with the first.
-        longest: largest number of frames to read.
+        frame_stride: read every n-th frame, beginning with the first.
+        max_frames: largest number of frames to read.
         split: as for :class:`LabelledSequences`; ``"file"`` is the last third of every class in order of names.
 
-    The other fields are those of :class:`LabelledSequences`, without `sound` and `layout`.
+    The other fields are those of :class:`LabelledSequences`, without `front_end` and `layout`.
 
     Example:
-        >>> clips = VideoFolder(name="gestures", size=112, every=2, longest=64)
+        >>> clips = VideoFolder(name="gestures", size=112, frame_stride=2, max_frames=64)
         >>> clips.split_words, clips.frames
         ('a third of every class', slice(None, 128, 2))
     """
 
     task: str = entry("video classification", filled=True)
     size: int | None = entry(None, least=1)
-    every: int = entry(1, least=1)
-    longest: int | None = entry(None, least=1)
+    frame_stride: int = entry(1, least=1)
+    max_frames: int | None = entry(None, least=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if extra := [key for key in ("sound", "layout") if getattr(self, key)]:
+        if extra := [key for key in ("front_end", "layout") if getattr(self, key)]:
             raise ValueError(f"the recipe's data.{extra[0]} does not apply to clips; remove it")
 
     @property
-    def split_words(self) -> str:
+    def split_words(self) -> str:  # type: ignore[override]
         """Description of the test part."""
         return "the last third of the files of every class" if self.split == "file" else super().split_words
 
     @property
     def frames(self) -> slice:
         """The frames of a clip that are read, by their numbers."""
-        return slice(None, None if self.longest is None else self.longest * self.every, self.every)
+        return slice(None, None if self.max_frames is None else self.max_frames * self.frame_stride, self.frame_stride)
 
     def read(self, path: Path) -> Tensor:
         """Reads the clip of a file or of a folder of images: ``(T, C, H, W)`` from 0 to 1.
@@ -122,7 +122,7 @@ class VideoFolder(LabelledSequences):
         frames = frames if self.size is None else fitted(frames, self.size)
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
-    def front_end(self, path: Path) -> None:
+    def create_front_end(self, path: Path) -> None:
         """Returns None: the sound of clips is not read."""
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
@@ -154,7 +154,7 @@ class VideoFolder(LabelledSequences):
         Raises:
             ValueError: a clip is damaged or empty, or differs in size from the others.
         """
-        first_frame = dataclasses.replace(self, longest=1)
+        first_frame = dataclasses.replace(self, max_frames=1)
         shapes = {r.file: tuple(first_frame.read(r.values).shape[1:]) for r in recordings}
         (file, shape), *others = shapes.items()
         if other := next(((f, s) for f, s in others if s != shape), None):

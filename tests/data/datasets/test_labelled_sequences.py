@@ -116,12 +116,12 @@ def test_sound_is_resampled_and_heard_alike_in_training_and_in_use(tones):
 
 
 def test_how_sound_is_heard_is_said_in_the_recipe(tones):
-    kind = sequences_of({"kind": "sequences", "name": "tones", "sound": {"rate": 4000, "bands": 10}})
+    kind = sequences_of({"kind": "sequences", "name": "tones", "front_end": {"rate": 4000, "bands": 10}})
     assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
     given = LogMel(rate=8000, hop=0.01)
     assert kind.load(tones, "test", given).front_end == given
-    with pytest.raises(ValueError, match=r"the recipe's data\.sound: rate must be a whole number|rate"):
-        sequences_of({"kind": "sequences", "name": "tones", "sound": {"rate": "fast"}})
+    with pytest.raises(ValueError, match=r"the recipe's data\.front_end: rate must be a whole number|rate"):
+        sequences_of({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
 
 
 def test_sound_that_cannot_be_read_is_named(tones):

@@ -22,9 +22,9 @@ def test_every_form_gives_rgb_from_0_to_1(suffix, tmp_path):
     expected = torch.from_numpy(frames.transpose(0, 3, 1, 2) / 255).float()
     lossy = {"atol": 0.02, "rtol": 0}
     torch.testing.assert_close(KIND.read(tmp_path / f"a{suffix}"), expected, **lossy)
-    some = dataclasses.replace(KIND, every=2, longest=3).read(tmp_path / f"a{suffix}")
+    some = dataclasses.replace(KIND, frame_stride=2, max_frames=3).read(tmp_path / f"a{suffix}")
     torch.testing.assert_close(some, expected[[0, 2, 4]], **lossy)
-    small = dataclasses.replace(KIND, size=16, longest=1).read(tmp_path / f"a{suffix}")
+    small = dataclasses.replace(KIND, size=16, max_frames=1).read(tmp_path / f"a{suffix}")
     assert small.shape == (1, 3, 16, 16)
 
 
@@ -143,8 +143,8 @@ def test_paths_and_entries_are_checked(tmp_path):
         KIND.load(tmp_path, "test")
     for entries, message in (
         ({"size": 0}, "data.size must be at least 1"),
-        ({"every": 0}, "data.every must be at least 1"),
-        ({"longest": "all"}, "data.longest must be a whole number"),
+        ({"frame_stride": 0}, "data.frame_stride must be at least 1"),
+        ({"max_frames": "all"}, "data.max_frames must be a whole number"),
         ({"sizes": 3}, "unknown entries"),
     ):
         with pytest.raises(ValueError, match=message):

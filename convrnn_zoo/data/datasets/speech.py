@@ -1,0 +1,88 @@
+"""Datasets of speech that shipped weights were trained on."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..._extras import need
+from ...models import LogMel
+from ..readers.audio import read_sound
+from ..readers.files import list_dir
+from ..readers.sequences import read_ts
+from .labelled_sequences import Labelled, LabelledDataset
+
+
+@dataclass(frozen=True)
+class JapaneseVowels(LabelledDataset):
+    """JapaneseVowels: 12 cepstral coefficients per step as a map of one pixel ``(T, 12, 1)``, T from 7 to 29.
+
+    The splits are the official ones: 270 recordings for training and 370 for the test, by nine speakers.
+    """
+
+    title = "JapaneseVowels"
+    task = "audio classification"
+    url = "https://archive.ics.uci.edu/dataset/128/japanese+vowels"
+    license = "CC BY 4.0"
+    split_words = "official test split"
+    label_names = tuple(f"speaker {i}" for i in range(1, 10))
+
+    def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+        """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in a directory; None for the copy in aeon.
+
+        Raises:
+            FileNotFoundError: the directory does not contain the file.
+        """
+        name = f"JapaneseVowels_{split.upper()}.ts"
+        if path is None:
+            path = Path(need("aeon.datasets", "data").__path__[0], "data", "JapaneseVowels")
+        if not (path / name).is_file():
+            raise FileNotFoundError(
+                f"{path / name} does not exist; pip install 'convrnn-zoo[data]' installs it, or get the .ts files from "
+                "https://timeseriesclassification.com"
+            )
+        recordings = read_ts(path / name)
+        sequences = [r.values.unsqueeze(-1) for r in recordings]
+        return Labelled(sequences, torch.tensor([int(r.label) - 1 for r in recordings]), self.label_names)
+
+
+@dataclass(frozen=True)
+class FSDD(LabelledDataset):
+    """Free Spoken Digit Dataset: English digits by six speakers, 0.14 to 2.28 s, ``(T, 40, 1)``.
+
+    The test split are the first five recordings of each digit by each speaker (300); the others are for training
+    (2,700). Groups are the speakers.
+    """
+
+    title = "FSDD"
+    task = "audio classification"
+    url = "https://github.com/Jakobovski/free-spoken-digit-dataset"
+    license = "CC BY-SA 4.0"
+    split_words = "official test split"
+    label_names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+    def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+        """Reads ``7_george_12.wav`` and 2,999 other files of a directory, or of the folder ``recordings`` in it.
+
+        Raises:
+            FileNotFoundError: the directory contains none of them.
+            ValueError: a file is damaged.
+        """
+        hint = f"git clone {self.url}"
+        if path is None:
+            raise FileNotFoundError(f"no data given for FSDD; {hint}, and pass --data DIR")
+        folder = path / "recordings" if (path / "recordings").is_dir() else path
+        files = sorted(list_dir(folder)) if folder.is_dir() else []
+        names = [(m, f) for f in files if (m := re.fullmatch(r"(\d)_(\w+)_(\d+)\.wav", f.name))]
+        names = [(m, file) for m, file in names if (int(m[3]) < 5) == (split == "test")]
+        if not names:
+            raise FileNotFoundError(f"{folder} contains no file such as 7_george_12.wav; {hint}")
+        front_end = front_end or LogMel(rate=8000)
+        return Labelled(
+            [front_end.encode(*read_sound(file, rate=front_end.rate)) for _, file in names],
+            torch.tensor([int(m[1]) for m, _ in names]),
+            self.label_names,
+            tuple(m[2] for m, _ in names),
+            front_end,
+        )

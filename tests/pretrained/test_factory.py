@@ -1,0 +1,152 @@
+"""create_model and from_pretrained: modes, misspelt names and arguments, and no effect on other threads."""
+
+import threading
+import warnings
+
+import pytest
+import timm
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import WEIGHTS, create_model, from_pretrained, save_pretrained
+from convrnn_zoo.layers import Conv1dGRU
+
+SMALL = {"hidden_channels": 2, "num_classes": 2, "in_chans": 1}
+VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return save_pretrained(create_model("convgru1d_1layer", **SMALL), tmp_path / "saved")
+
+
+# ---- modes -----------------------------------------------------------------------------------------------------------
+def test_from_pretrained_returns_a_model_in_evaluation_mode(saved):
+    for name, args in ((VOWELS, {}), (RAIN, {}), (saved, {}), (saved, {"num_classes": 5}), (f"local-dir:{saved}", {})):
+        assert not any(module.training for module in from_pretrained(name, **args).modules())
+    assert not any(module.training for module in from_pretrained(saved, features_only=True).modules())
+
+
+def test_create_model_returns_a_model_in_training_mode_as_timm_does():
+    for create in (create_model, timm.create_model):
+        assert create(VOWELS, pretrained=True).training
+        assert create("convgru1d_1layer").training
+
+
+# ---- names and arguments ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "options", "suggestion"),
+    [
+        ("predrn_v2", {}, "predrnn_v2"),
+        ("PredRNN", {}, "predrnn"),
+        ("convgru_forecastr.rain", {}, "convgru_forecaster"),
+        ("convgru_forecaster.rian", {}, "rain"),
+        ("convgru_forecaster", {"pretrained": "moving_mnst"}, "moving_mnist"),
+        ("convlstm2d_1layer", {"hiden_channels": 2}, "hidden_channels"),
+        ("convlstm2d_1layer", {"padding_mod": "zeros"}, "padding_mode"),
+        ("resnet18_convgru2d", {"freeze_encodr": True}, "freeze_encoder"),
+        ("predrnn", {"patchsize": 2}, "patch_size"),
+    ],
+)
+def test_a_misspelt_name_tag_or_argument_is_answered_with_a_suggestion(name, options, suggestion):
+    for create in (create_model, from_pretrained):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            create(name, **options)
+        assert f"did you mean {suggestion}" in str(caught.value) or "no weights" in str(caught.value)
+    with pytest.raises((ValueError, TypeError), match=rf"did you mean {suggestion}\b"):
+        create_model(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "misspelt"),
+    [({"pretrained_cfg_overlay": {"label_name": ["a"]}}, "label_name"), ({"pretraned": True}, "pretraned")],
+)
+def test_a_misspelt_option_of_timm_is_named(options, misspelt):
+    with pytest.raises(TypeError, match=misspelt):
+        create_model("convgru1d_1layer", **options)
+
+
+def test_other_type_errors_are_passed_on_as_they_are():
+    with pytest.raises(TypeError, match="bias") as expected:
+        Conv1dGRU(1, 2, 3, bias=3)
+    with pytest.raises(TypeError) as caught:
+        create_model("convgru1d_1layer", in_chans=1, hidden_channels=2, bias=3)
+    assert str(caught.value) == str(expected.value)
+
+
+def test_a_bug_in_a_network_is_not_reported_as_an_unknown_argument(monkeypatch):
+    def broken(self, *args, **kwargs):
+        raise TypeError("unsupported operand type(s) for +: 'int' and 'str'")
+
+    monkeypatch.setattr(torch.nn.Dropout, "__init__", broken)
+    with pytest.raises(TypeError) as caught:
+        create_model("convgru1d_1layer")
+    assert str(caught.value) == "unsupported operand type(s) for +: 'int' and 'str'"
+
+
+# ---- threads ---------------------------------------------------------------------------------------------------------
+def run_interleaved(monkeypatch, first, second, during=lambda: None):
+    """Runs two functions in threads so that each enters before the other leaves the construction of its model."""
+    original = convrnn_zoo.ConvRNNModel.__init__
+    entered, leave = {"a": threading.Event(), "b": threading.Event()}, {"a": threading.Event(), "b": threading.Event()}
+
+    def construct(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        name = threading.current_thread().name
+        if name in entered and next(self.parameters()).is_meta:
+            entered[name].set()
+            assert leave[name].wait(30)
+
+    construct.__wrapped__ = original
+    monkeypatch.setattr(convrnn_zoo.ConvRNNModel, "__init__", construct)
+    errors = []
+
+    def call(act):
+        try:
+            act()
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=call, args=(act,), name=n) for act, n in ((first, "a"), (second, "b"))]
+    for thread in threads:
+        thread.start()
+        assert entered[thread.name].wait(30)
+    during()
+    for thread in threads:  # the first to enter is the first to leave
+        leave[thread.name].set()
+        thread.join(30)
+    assert not errors
+
+
+def test_concurrent_loads_leave_the_warning_filters_as_they_were(saved, monkeypatch):
+    before = list(warnings.filters)
+
+    def during():
+        with pytest.warns(UserWarning, match="shown"):
+            warnings.warn("shown", UserWarning, stacklevel=1)
+
+    run_interleaved(monkeypatch, lambda: from_pretrained(saved), lambda: from_pretrained(saved), during)
+    assert list(warnings.filters) == before
+
+
+def test_a_warning_in_another_thread_is_shown_while_a_model_is_loaded(saved, monkeypatch):
+    def during():
+        with pytest.raises(UserWarning, match="shown"):  # pytest turns warnings into errors
+            warnings.warn("shown", UserWarning, stacklevel=1)
+
+    run_interleaved(monkeypatch, lambda: from_pretrained(saved), lambda: from_pretrained(saved), during)
+
+
+def test_a_load_does_not_count_the_models_that_other_threads_build(saved, monkeypatch):
+    def during():
+        large = create_model("convlstm2d_3layer", hidden_channels=128)
+        assert sum(p.numel() for p in large.parameters()) * 4 > 2**20
+
+    run_interleaved(
+        monkeypatch, lambda: from_pretrained(saved, max_bytes=2**20), lambda: from_pretrained(saved), during
+    )
+
+
+@pytest.mark.parametrize("name", [VOWELS, RAIN])
+def test_a_repeated_load_gives_the_metadata_of_the_weights(name):
+    assert from_pretrained(name).record == WEIGHTS[name]
