@@ -22,6 +22,8 @@ WEIGHTS_CFG_KEYS = ("tag", "description", "origin_url")
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 MAX_TEXT = 2**20
 """Size limit of a text file of a repository in bytes."""
+MAX_INPUT = 2**26
+"""Limit of the values of one input that a config states, such as a map of 8,192 by 8,192 pixels."""
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(PretrainedCfg)}
 
 
@@ -104,8 +106,11 @@ def read_config(path: Path, origin: str) -> Config:
             raise refuse(f"{key} must be a list of {kind}, got {str(values)[:80]}")
     args = check_arguments(raw.get("model_args", {}), origin)
     size = cfg.get("input_size", _DEFAULTS["input_size"])
-    if not isinstance(size, list | tuple) or len(size) != 3:
-        raise refuse(f"input_size must be three numbers (C, H, W), got {size!r}")
+    numbers = isinstance(size, list | tuple) and len(size) == 3 and all(type(n) is int and n > 0 for n in size)
+    if not numbers or math.prod(size) > MAX_INPUT:
+        raise refuse(
+            f"input_size must be three positive numbers (C, H, W), at most {MAX_INPUT:,} values, got {size!r:.80}"
+        )
     cfg["input_size"] = [args.get("in_chans", size[0]), *size[1:]]
     classes = cfg.get("num_classes", _DEFAULTS["num_classes"])
     claimed = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, origin)

@@ -16,6 +16,8 @@ MAX_PEAK = 10.0
 """Largest magnitude of samples: far above full scale, and below what 16-bit samples reach."""
 MAX_FILTERS = 2**25
 """Largest product of bands and points of the spectrum, which bounds the memory of the filters."""
+MAX_SPECTRA = 2**24
+"""Points of the spectra that are computed at once, which bounds their memory: minutes of speech."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +157,14 @@ class LogMel(Entries):
         return wave
 
     def _steps(self, wave: Tensor) -> Tensor:
-        window = torch.hann_window(self.size, dtype=wave.dtype, device=wave.device)
-        power = torch.fft.rfft(wave.unfold(0, self.size, self.step) * window, self._points).abs().square()
+        hann = torch.hann_window(self.size, dtype=wave.dtype, device=wave.device)
         weights = self._triangles().to(wave)
-        return (power @ (weights / weights.sum(1, keepdim=True)).T).clamp_min(self.floor).log().unsqueeze(-1)
+        filters = (weights / weights.sum(1, keepdim=True)).T
+        steps = []
+        for windows in wave.unfold(0, self.size, self.step).split(max(1, MAX_SPECTRA // self._points)):
+            power = torch.fft.rfft(windows * hann, self._points).abs().square()
+            steps.append((power @ filters).clamp_min(self.floor).log())
+        return torch.cat(steps).unsqueeze(-1)
 
     @property
     def _points(self) -> int:

@@ -20,6 +20,7 @@ _FACTORIES = {
 }  # fmt: skip
 _LARGEST_INT = 2**16
 _LONGEST_LIST = 256
+_LONGEST_HORIZON = 4096
 
 
 @contextmanager
@@ -113,6 +114,8 @@ def check_arguments(args: object, what: str) -> dict[str, Any]:
         if name in ("device", "dtype", "encoder_pretrained"):
             raise WeightsError(f"{what}: model_args holds {name!r}, which is the caller's to choose; remove it")
         _check_value(f"{what}: model_args[{name!r}]", value, depth=3)
+        if name == "horizon" and isinstance(value, int) and value > _LONGEST_HORIZON:
+            raise WeightsError(f"{what}: model_args['horizon'] is {value}, expected at most {_LONGEST_HORIZON} frames")
     return dict(args)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-_LONGEST, _MOST = 2**16, 2**16
+_LONGEST, _MOST, _LARGEST = 2**16, 2**16, 2**53
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ def _value(kind: Any, value: object, what: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _finite(value):
         return float(value)
-    if kind in (int, bool) and type(value) is kind:
+    if kind in (int, bool) and type(value) is kind and abs(value) <= _LARGEST:  # type: ignore[arg-type]
         return value
     if kind is str and isinstance(value, str) and len(value) <= _LONGEST and not _CONTROL.search(value):
         return value
