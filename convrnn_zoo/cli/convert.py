@@ -8,7 +8,7 @@ import click
 
 from ..interop import SOURCES
 from ..interop import convert as convert_checkpoint
-from ..interop._load import AUTO
+from ..interop._conversion import AUTO
 from ._options import Choice
 from ._text import plural
 
@@ -63,7 +63,7 @@ def convert(
     arguments = dict(map(parse_option, options))
     result = convert_checkpoint(source, Path(file), output, name=name, prefix=prefix, **arguments)
     click.echo(f"{result.directory}: {result.architecture}, {plural(result.parameters, 'parameter')}")
-    click.echo(f"source: {result.source}, because {result.why}")
+    click.echo(f"source: {result.source}, because {result.reason}")
 
 
 convert.epilog = "\b\nOptions for --set, by source:\n" + "\n".join(

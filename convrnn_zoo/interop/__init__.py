@@ -1,23 +1,22 @@
-"""Checkpoints of other code bases: read into layers and models whose outputs equal theirs, and written back.
+"""Checkpoints of other projects, read as layers and models with equal outputs, and written back.
 
-And models as other programs call them: pysteps and mlcast.
+Also adapters that make forecasters methods of pysteps and networks of mlcast.
 
 Example:
     >>> import torch
-    >>> theirs = torch.nn.LSTM(4, 8, num_layers=2)
-    >>> ours = load("torch", theirs.state_dict())
+    >>> original = torch.nn.LSTM(4, 8, num_layers=2)
+    >>> layer = load("torch", original.state_dict())
     >>> x = torch.randn(5, 3, 4)
-    >>> torch.allclose(ours(x.unsqueeze(-1))[0].squeeze(-1), theirs(x)[0], atol=1e-6)
+    >>> torch.allclose(layer(x.unsqueeze(-1))[0].squeeze(-1), original(x)[0], atol=1e-6)
     True
-    >>> again = export(ours, "torch")
-    >>> all(torch.equal(again[key], value) for key, value in theirs.state_dict().items())
+    >>> state = export(layer, "torch")
+    >>> all(torch.equal(state[key], value) for key, value in original.state_dict().items())
     True
 """
 
-from ._convert import Conversion, convert, to_model
-from ._keras_layers import ActivatedConvLSTM, ResizingConvLSTM
-from ._load import SOURCES, export, load, recognise
-from ._source import OptionError, Recognition, Source
+from ._conversion import SOURCES, Conversion, convert, export, load, recognise, to_model
+from ._key_map import OptionError, Recognition, Source
+from .keras_layers import ActivatedConvLSTM, ResizingConvLSTM
 from .mlcast import MLCastNetwork
 from .pysteps import nowcast_method
 

@@ -1,4 +1,7 @@
-"""From what a caller has (a state dict, or a file of one of the known kinds) to checked tensors by name."""
+"""Reads checkpoints of other projects: a state dict, or a file of one of the known formats, as tensors by name.
+
+Files are untrusted. No code in them is run, no other file is read, and none takes much more memory than its size.
+"""
 
 import io
 import json
@@ -8,94 +11,149 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from ..models import WeightsError
+from .._extras import need
+from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import not_finite
-from ._hdf5 import read_hdf5
 
 logger = logging.getLogger("convrnn_zoo")
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Under these names training scripts keep the weights, beside an optimizer and an epoch."""
-CARRIERS = ("module.", "model.")
-"""These stand before every key when the model was saved inside DataParallel or a trainer."""
+"""Names under which training scripts store the weights, next to an optimizer and an epoch."""
+KEY_PREFIXES = ("module.", "model.")
+"""Prefixes of every key of a model that was saved inside DataParallel or a trainer."""
 STRIP = (
     "python -c \"import torch; c = torch.load({!r}, map_location='cpu', weights_only=False); "
     "torch.save(c['state_dict'], 'weights.pth')\""
 )
-"""Leaves the tensors of a trainer's checkpoint, in its owner's environment: it runs what the file holds."""
-
-
+"""Command that keeps only the tensors of a trainer's checkpoint. It runs the code in the file."""
 MAX_INFLATION = 8
 """Size of a file's content in memory over its size. Keras and torch do not compress; tied weights are stored once."""
 MAX_CONFIG = 2**24
-"""Bytes of a ``.keras`` file's description of its model."""
-READ_ERRORS = (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
-"""Exceptions that :mod:`zipfile` raises on damaged files."""
+"""Bytes of Keras's description of a model, which has some kilobytes per layer."""
+MAX_DEPTH = 32
+"""Nested groups of an HDF5 file. Keras's files have about eight."""
+READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, EOFError,
+               zipfile.BadZipFile, zlib.error)  # fmt: skip
+"""Exceptions that h5py and :mod:`zipfile` raise on damaged files."""
 
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """Tensors by name, where they come from (for messages), and what else the file says of itself."""
+    """Tensors by name, the file they are from, and what else the file states."""
 
     state: Mapping[str, Tensor]
     origin: str
+    """The file's name, for messages."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Keras's description of the model; empty for files that have none."""
+    """Keras's description of the model; empty for files without one."""
     version: str | None = None
-    """The version of Keras that wrote the file, where it says."""
+    """The version of Keras that wrote the file, if the file has it."""
 
     def dtype(self) -> torch.dtype:
-        """The one floating dtype of the tensors."""
-        kinds = {v.dtype for v in self.state.values() if v.is_floating_point()}
-        if len(kinds) != 1:
+        """Returns the floating dtype that all tensors have."""
+        dtypes = {v.dtype for v in self.state.values() if v.is_floating_point()}
+        if len(dtypes) != 1:
             raise WeightsError(
-                f"{self.origin}: expected tensors of one floating dtype, got {sorted(map(str, kinds)) or 'none'}; "
+                f"{self.origin}: expected tensors of one floating dtype, got {sorted(map(str, dtypes)) or 'none'}; "
                 "convert them with .to(torch.float32)"
             )
-        return kinds.pop()
+        return dtypes.pop()
 
 
-def read(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
-    """The tensors of a state dict or a file, those under `prefix` alone when it is given."""
+def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
+    """Reads the tensors of a state dict or a file; with `prefix`, only those whose names begin with it."""
     if isinstance(checkpoint, Mapping):
-        found = ForeignCheckpoint(checkpoint, "the given state dict")
+        content, max_bytes = ForeignCheckpoint(checkpoint, "the given state dict"), None
     else:
-        found = _of_file(checkpoint)
-    state, origin = _unwrapped(found.state, found.origin), found.origin
+        content = _read_file(checkpoint)
+        max_bytes = MAX_INFLATION * os.stat(checkpoint).st_size
+    origin = content.origin
+    state = _unwrap(content.state, origin)
     if not state:
-        raise WeightsError(f"{origin} holds no tensors; save model.state_dict() into it")
-    state = _tensors(state, origin, None if isinstance(checkpoint, Mapping) else os.stat(checkpoint).st_size)
+        raise WeightsError(f"{origin} contains no tensors; save model.state_dict() to it")
+    state = _to_tensors(state, origin, max_bytes)
     if prefix:
-        left = [k for k in state if not k.startswith(prefix)]
+        others = [k for k in state if not k.startswith(prefix)]
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if not state:
-            raise WeightsError(f"{origin} has no entry under prefix={prefix!r}; it has {some(left)}")
-        if left:
-            logger.info("%s: left out, not under prefix=%r: %s", origin, prefix, ", ".join(left))
-    for carrier in CARRIERS:
-        if all(k.startswith(carrier) for k in state):
-            logger.info("%s: %r dropped from the front of every key", origin, carrier)
-            state = {k.removeprefix(carrier): v for k, v in state.items()}
-    return replace(found, state=state)
+            raise WeightsError(f"{origin} has no entry under prefix={prefix!r}; it has {some(others)}")
+        if others:
+            logger.info("%s: left out, not under prefix=%r: %s", origin, prefix, ", ".join(others))
+    for common in KEY_PREFIXES:
+        if all(k.startswith(common) for k in state):
+            logger.info("%s: removed %r from the start of every key", origin, common)
+            state = {k.removeprefix(common): v for k, v in state.items()}
+    return replace(content, state=state)
 
 
-def some(names: Iterable[str], most: int = 6) -> str:
-    """The first few names, for messages."""
+def some(names: Iterable[str], count: int = 6) -> str:
+    """Returns the first few names, for messages."""
     names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
-def _of_file(path: str | os.PathLike[str]) -> ForeignCheckpoint:
+def _unwrap(state: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
+    for name in WRAPPERS:
+        if isinstance(state.get(name), Mapping):
+            others = ", ".join(str(k) for k in state if k != name) or "nothing"
+            logger.info("%s: the weights are under %r; left out: %s", origin, name, others)
+            return state[name]
+    return state
+
+
+def _to_tensors(state: Mapping[str, Any], origin: str, max_bytes: int | None) -> dict[str, Tensor]:
+    """Returns every entry as a finite CPU tensor with a string as its key, or raises WeightsError with a list."""
+    tensors: dict[str, Tensor] = {}
+    invalid = []
+    for key, value in state.items():
+        try:
+            tensors[key] = _to_tensor(key, value)
+        except TypeError:
+            invalid.append(f"{key!r} ({type(value).__name__})")
+    if invalid:
+        raise WeightsError(
+            f"{origin}: expected names of tensors and nothing else, got {some(invalid)}; pass the state dict itself"
+        )
+    if max_bytes is not None and sum(v.nbytes for v in tensors.values()) > max_bytes:
+        raise WeightsError(
+            f"{origin}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
+        )
+    if broken := not_finite(tensors):
+        raise WeightsError(f"{origin}: NaN or Inf in {some(broken)}; these weights are unusable, download others")
+    return tensors
+
+
+def _to_tensor(key: object, value: Any) -> Tensor:
+    """Returns an entry as a plain CPU tensor.
+
+    Raises:
+        TypeError: it is neither a dense tensor nor an array of numbers.
+    """
+    if not isinstance(key, str):
+        raise TypeError("a key must be a string")
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+            raise TypeError("expected a dense tensor with values")
+        return value.detach().cpu()
+    if not hasattr(value, "astype"):
+        raise TypeError("expected a tensor or an array")
+    long_double = value.dtype.kind == "f" and value.dtype.itemsize > 8
+    dtype = "f8" if long_double else value.dtype.newbyteorder("=")
+    return torch.from_numpy(value.astype(dtype, order="C", copy=not value.flags.writeable))
+
+
+# ---- files -----------------------------------------------------------------------------------------------------
+def _read_file(path: str | os.PathLike[str]) -> ForeignCheckpoint:
     try:
         path = Path(path)
     except TypeError as e:
@@ -103,7 +161,7 @@ def _of_file(path: str | os.PathLike[str]) -> ForeignCheckpoint:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; correct the path of the checkpoint")
     if path.stat().st_size == 0:
-        raise WeightsError(f"{path} is empty (0 bytes): nothing was saved, or its copy broke off; fetch it anew")
+        raise WeightsError(f"{path} is empty (0 bytes): nothing was saved, or its copy broke off; download it again")
     if path.suffix not in CHECKPOINT_READERS:
         raise WeightsError(
             f"{path}: no reader for {path.suffix or 'a name without suffix'}; known: {', '.join(CHECKPOINT_READERS)}"
@@ -111,15 +169,15 @@ def _of_file(path: str | os.PathLike[str]) -> ForeignCheckpoint:
     return CHECKPOINT_READERS[path.suffix](path)
 
 
-def _of_safetensors(path: Path) -> ForeignCheckpoint:
+def _read_safetensors(path: Path) -> ForeignCheckpoint:
     try:
         return ForeignCheckpoint(safetensors.torch.load_file(path), str(path))
     except safetensors.SafetensorError as e:
-        raise WeightsError(f"{path} is not a valid safetensors file ({e}); fetch it anew") from e
+        raise WeightsError(f"{path} is not a valid safetensors file ({e}); download it again") from e
 
 
-def _of_pickle(path: Path) -> ForeignCheckpoint:
-    """Reads a file of ``torch.save``, of which only tensors are read and no code is run."""
+def _read_pickle(path: Path) -> ForeignCheckpoint:
+    """Reads a file of ``torch.save``: only tensors, without running code."""
     is_zip = zipfile.is_zipfile(path)  # older files are a sequence of pickles
     try:
         if is_zip:
@@ -130,39 +188,46 @@ def _of_pickle(path: Path) -> ForeignCheckpoint:
     except Exception as e:  # torch raises almost any exception on a damaged pickle
         # torch's own message advises to run whatever the pickle contains.
         needed = re.search(r"GLOBAL (\S+)", str(e))
-        why = f"it asks for {needed[1]}" if needed else "it is truncated, damaged or of another format"
+        reason = f"it asks for {needed[1]}" if needed else "it is truncated, damaged or of another format"
         raise WeightsError(
-            f"{path} is not a file of plain tensors, and nothing else in a pickle is run: {why}. If the model's own "
+            f"{path} is not a file of plain tensors, and nothing else in a pickle is run: {reason}. If the model's own "
             "code is available, load it there and save model.state_dict(); otherwise download the file again. "
             "To strip a trainer's checkpoint that you trust, run this where the packages that wrote it are installed:\n"
             f"{STRIP.format(path.name)}"
         ) from e
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{path} holds a {type(state).__name__}, expected a state dict; save model.state_dict()")
+        raise WeightsError(f"{path} contains a {type(state).__name__}, not a state dict; save model.state_dict()")
     return ForeignCheckpoint(state, str(path))
 
 
-def _of_hdf5(path: Path) -> ForeignCheckpoint:
-    content = read_hdf5(path, str(path))
-    config = {} if content.model_config is None else _json(content.model_config, f"{path}: its model_config")
-    return ForeignCheckpoint(content.state, str(path), config, content.keras_version)
+def _read_h5(path: Path) -> ForeignCheckpoint:
+    return _read_hdf5(path, str(path))
 
 
-def _of_keras(path: Path) -> ForeignCheckpoint:
+def _read_keras(path: Path) -> ForeignCheckpoint:
     try:
         _check_zip(path, MAX_INFLATION)
         with zipfile.ZipFile(path) as archive:
-            for name, most in (("config.json", MAX_CONFIG), ("metadata.json", MAX_CONFIG)):
-                if archive.getinfo(name).file_size > most:
-                    raise ValueError(f"its {name} has more than {most} bytes")
-            config, about, weights = (archive.read(n) for n in ("config.json", "metadata.json", "model.weights.h5"))
+            for name in ("config.json", "metadata.json"):
+                if archive.getinfo(name).file_size > MAX_CONFIG:
+                    raise ValueError(f"its {name} has more than {MAX_CONFIG} bytes")
+            config, metadata, weights = map(archive.read, ("config.json", "metadata.json", "model.weights.h5"))
     except READ_ERRORS as e:
         raise WeightsError(
             f"{path} is not a file of Keras's .keras format ({e}); write it with model.save('name.keras')"
         ) from e
-    version = _json(about, f"{path}: its metadata.json").get("keras_version")
-    state = read_hdf5(io.BytesIO(weights), str(path)).state
-    return ForeignCheckpoint(state, str(path), _json(config, f"{path}: its config.json"), version)
+    version = _parse_json(metadata, f"{path}: its metadata.json").get("keras_version")
+    content = _read_hdf5(io.BytesIO(weights), str(path))
+    return replace(content, config=_parse_json(config, f"{path}: its config.json"), version=version)
+
+
+CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
+    ".safetensors": _read_safetensors,
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _read_pickle),
+    ".h5": _read_h5,
+    ".keras": _read_keras,
+}
+"""Readers of files by suffix."""
 
 
 def _check_zip(path: Path, inflation: float = 1.0) -> None:
@@ -177,76 +242,116 @@ def _check_zip(path: Path, inflation: float = 1.0) -> None:
 
 
 def _check_no_buffers(path: Path) -> None:
-    """Raises ValueError for a pickle that makes a ``bytearray``, of any size that it likes."""
+    """Raises ValueError for a pickle that allocates a ``bytearray``, whose size it may choose."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"\nbytearray\n") >= 0:
             raise ValueError("Unsupported GLOBAL bytearray")
 
 
-def _json(text: str | bytes, what: str) -> Any:
-    """Parses a JSON object."""
+def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:
+    """Parses a JSON object; `name` says in messages which."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as e:
-        raise WeightsError(f"{what} is not JSON ({e}); save it again with model.save") from e
-    if not isinstance(found, dict):
-        raise WeightsError(f"{what} is no JSON object but a {type(found).__name__}; save it again with model.save")
-    return found
+        raise WeightsError(f"{name} is not JSON ({e}); save it again with model.save") from e
+    if not isinstance(content, dict):
+        raise WeightsError(f"{name} is no JSON object but a {type(content).__name__}; save it again with model.save")
+    return content
 
 
-CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
-    ".safetensors": _of_safetensors,
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _of_pickle),
-    ".h5": _of_hdf5,
-    ".keras": _of_keras,
-}
-"""How a file is read, by the end of its name."""
+# ---- Keras's HDF5 files ----------------------------------------------------------------------------------------
+CELL_VARIABLES = {"0": "kernel", "1": "recurrent_kernel", "2": "bias"}
+"""Variables of a recurrent cell by their numbers in a ``.weights.h5``."""
+NOT_OF_THE_MODEL = re.compile(r"optimizer(_weights)?|seed_generator(_\d+)?")
+"""Groups with the state of training or of a random generator."""
 
 
-def _unwrapped(state: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
-    for name in WRAPPERS:
-        if isinstance(state.get(name), Mapping):
-            beside = [str(k) for k in state if k != name]
-            logger.info("%s: the weights are under %r; left out: %s", origin, name, ", ".join(beside) or "nothing")
-            return state[name]
-    return state
+def _read_hdf5(file: Path | IO[bytes], origin: str) -> ForeignCheckpoint:
+    """Reads the arrays of a ``.weights.h5``, old or new, or of a whole model's ``.h5``, by variable path.
 
+    Only datasets whose numbers are all stored inside the file are read. So the file can neither read other files nor
+    claim more memory than it has bytes.
 
-def _tensors(state: Mapping[str, Any], origin: str, file_size: int | None) -> dict[str, Tensor]:
-    """Every entry as a finite CPU tensor under a string; what is neither is listed."""
-    out: dict[str, Tensor] = {}
-    foreign = []
-    for key, value in state.items():
-        try:
-            out[key] = _tensor(key, value)
-        except TypeError:
-            foreign.append(f"{key!r} ({type(value).__name__})")
-    if foreign:
-        raise WeightsError(
-            f"{origin}: expected names of tensors and nothing else, got {some(foreign)}; pass the state dict itself"
-        )
-    if file_size is not None and sum(v.nbytes for v in out.values()) > MAX_INFLATION * file_size:
-        raise WeightsError(
-            f"{origin}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
-        )
-    if broken := not_finite(out):
-        raise WeightsError(f"{origin}: NaN or Inf in {some(broken)}; these weights are of no use, fetch others")
-    return out
-
-
-def _tensor(key: object, value: Any) -> Tensor:
-    """Returns an entry as a plain CPU tensor.
+    Args:
+        file: a path, or an open binary file.
+        origin: the file's name in messages.
 
     Raises:
-        TypeError: it is neither a dense tensor nor an array of numbers.
+        ImportError: h5py is not installed.
+        WeightsError: the file is damaged, or has datasets that Keras does not write.
     """
-    if not isinstance(key, str):
-        raise TypeError("a key must be a string")
-    if not isinstance(value, Tensor):
-        if not hasattr(value, "astype"):
-            raise TypeError("expected a tensor or an array")
-        kind = "f8" if value.dtype.kind == "f" and value.dtype.itemsize > 8 else value.dtype.newbyteorder("=")
-        return torch.from_numpy(value.astype(kind, order="C", copy=not value.flags.writeable))
-    if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
-        raise TypeError("expected a dense tensor with values")
-    return value.detach().cpu()
+    h5py = need("h5py", "interop")
+    bytes_left = file.stat().st_size if isinstance(file, Path) else file.seek(0, 2)
+    state: dict[str, Any] = {}
+    dropped: list[str] = []
+    try:
+        with h5py.File(file, "r") as root:
+            config, version = (_text_attribute(root, name) for name in ("model_config", "keras_version"))
+            for path, dataset in _datasets(root, (), {root}, dropped):
+                bytes_left -= dataset.nbytes
+                _check_dataset(dataset, bytes_left, h5py)
+                state[path] = dataset[...]
+            is_legacy = "layer_names" in root.attrs or "model_weights" in root
+    except READ_ERRORS as e:
+        reason = " ".join(str(e.args[0] if e.args else "").split()) or type(e).__name__
+        raise WeightsError(f"{origin} is not a valid HDF5 file ({reason}); download or save it again") from e
+    if is_legacy:  # each layer has a group, and the paths of its variables are relative to it
+        state = {path.removeprefix("model_weights/").partition("/")[2]: value for path, value in state.items()}
+    if dropped:
+        logger.info("%s: left out, not part of the model: %s", origin, ", ".join(dropped))
+    description = {} if config is None else _parse_json(config, f"{origin}: its model_config")
+    return ForeignCheckpoint(state, origin, description, version)
+
+
+def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yields every dataset under `group` by variable path, with the names that Keras gave the layers."""
+    children = {key: _child(group, key) for key in group}
+    for key, child in children.items():
+        if NOT_OF_THE_MODEL.fullmatch(key):
+            dropped.append("/".join((*path, key)))
+            continue
+        if child in visited or len(path) > MAX_DEPTH:
+            raise OSError(f"{child.name} leads elsewhere: it is linked twice, or its groups contain each other")
+        visited.add(child)
+        if hasattr(child, "items"):
+            name = _text_attribute(_child(child, "vars"), "name") if "vars" in child else None
+            yield from _datasets(child, (*path, name or key), visited, dropped)
+        elif group.name.endswith("/cell/vars") and key in CELL_VARIABLES:
+            yield "/".join((*path[:-1], CELL_VARIABLES[key])), child
+        else:
+            yield "/".join((*path, key.removesuffix(":0"))), child
+
+
+def _child(group: Any, key: str) -> Any:
+    """Returns a member of a group, if it is in the file itself."""
+    link = type(group.get(key, getlink=True)).__name__
+    if link != "HardLink":
+        raise OSError(f"{group.name} leads elsewhere by the {link} {key}, which Keras never writes")
+    return group[key]
+
+
+def _check_dataset(dataset: Any, bytes_left: int, h5py: Any) -> None:
+    """Raises OSError unless all numbers of a dataset are stored in the file, uncompressed."""
+    layout = dataset.id.get_create_plist()
+    is_stored = (
+        layout.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
+        and not layout.get_external_count()  # in other files
+        and not layout.get_nfilters()  # a compressed chunk expands without a bound
+        and dataset.id.get_storage_size() >= dataset.nbytes
+    )
+    if dataset.shape is None or dataset.dtype.kind not in "fiuV" or not is_stored or bytes_left < 0:
+        raise OSError(
+            f"{dataset.name} of shape {dataset.shape} and {dataset.dtype} is no plain array that the file contains in "
+            "full. Virtual, external, compressed and unwritten datasets are not read; `h5repack -f NONE -l CONTI` "
+            "makes a plain file from one that you trust"
+        )
+
+
+def _text_attribute(node: Any, name: str) -> str | None:
+    """Returns a text attribute, or None if there is none."""
+    if name not in node.attrs:
+        return None
+    if node.attrs.get_id(name).get_storage_size() > MAX_CONFIG:
+        raise OSError(f"its attribute {name} has more than {MAX_CONFIG} bytes")
+    value = node.attrs[name]
+    return value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else None

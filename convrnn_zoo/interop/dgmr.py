@@ -1,7 +1,7 @@
-"""DGMR's generator in openclimatefix's code; its spectral norms are folded into the weights.
+"""DGMR's generator in openclimatefix's code. Its spectral norms are folded into the weights.
 
-In use, each normed weight W is divided by ``u · (W v)``, u and v being stored beside it. torch has had two ways of
-spelling that, and both are read. https://github.com/openclimatefix/skillful_nowcasting
+A forward pass divides each normalised weight W by ``u · (W v)``, where u and v are stored next to it. torch has named
+them in two ways, and both are read. https://github.com/openclimatefix/skillful_nowcasting
 """
 
 import logging
@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from ..layers.relugru import Conv2dReLUGRU
 from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint, some
-from ._entries import Entries, fill
-from ._links import meta_model
-from ._source import Source
+from ._key_map import Entries, Source, load_weights, meta_model
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -27,15 +25,15 @@ Names = dict[str, str]
 BLOCK: Names = {"beside": "conv_1x1", "first": "first_conv_3x3", "last": "last_conv_3x3"}
 ATTENTION: Names = {part: part for part in ("query", "key", "value", "gamma")} | {"last": "last_conv"}
 GATES = ("read_gate_conv", "update_gate_conv", "output_conv")
-"""The convolutions of its ConvGRU in our order r, z, n; its update keeps the old state, as our z does."""
+"""The convolutions of its ConvGRU in our order r, z, n. Its update gate keeps the previous state, as our z does."""
 
 
 def _within(blocks: Names, parts: Names) -> Names:
-    return {f"{ours}.{a}": f"{theirs}.{b}" for ours, theirs in blocks.items() for a, b in parts.items()}
+    return {f"{ours}.{a}": f"{original}.{b}" for ours, original in blocks.items() for a, b in parts.items()}
 
 
-def _levels(ours: str, theirs: str) -> Names:
-    return {f"{ours}.{i}": f"{theirs}{i + 1}" for i in range(4)}
+def _levels(ours: str, original: str) -> Names:
+    return {f"{ours}.{i}": f"{original}{i + 1}" for i in range(4)}
 
 
 _NORMED = BLOCK | {"norm1": "bn1", "norm2": "bn2"}
@@ -53,17 +51,18 @@ MODULES: Names = {
 }
 """The original's names by those of our modules."""
 UNNORMED = re.compile(r"latent_stack\.(?:l_block\d|att_block)\..*")
-"""Modules of the original whose convolutions have no spectral norm."""
+"""Modules of the original without spectral norms."""
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
-    """The zoo's ``dgmr`` with these weights, its spectral norms folded in.
+    """Loads the weights as ``dgmr``, with its spectral norms folded in.
 
     Args:
-        horizon: frames to forecast when the call does not say.
+        checkpoint: the entries.
+        horizon: default number of frames to forecast.
     """
     entries = Entries(checkpoint, "dgmr")
-    _drop_beside(entries)
+    _drop_other_modules(entries)
     args: dict[str, Any] = {**_sizes(entries), "horizon": horizon, "dtype": checkpoint.dtype()}
     target = meta_model(entries, "dgmr", args)
     modules = {k: m for k, m in target.named_modules() if isinstance(m, Conv2dReLUGRU | nn.Conv2d | nn.BatchNorm2d)}
@@ -72,13 +71,13 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
             entries.take(key, shape)
         counter = entries.left.pop(f"{MODULES[ours]}.num_batches_tracked", None)  # which no forward reads
         if counter is not None and counter.dim():
-            entries.fault("of another shape", f"{MODULES[ours]}.num_batches_tracked {tuple(counter.shape)} for ()")
+            entries.add_error("of another shape", f"{MODULES[ours]}.num_batches_tracked {tuple(counter.shape)} for ()")
     gamma = entries.take("latent_stack.att_block.gamma", (1,))
-    entries.done()
+    entries.finish()
     state = {"latent.4.gamma": gamma}
     for ours, module in modules.items():
         state |= {f"{ours}.{key}": value for key, value in module_parameters(checkpoint, MODULES[ours], module).items()}
-    return fill(create_model("dgmr", **args), state)
+    return load_weights(create_model("dgmr", **args), state)
 
 
 def _is_normed(name: str, module: nn.Module) -> bool:
@@ -103,11 +102,11 @@ def _shapes(checkpoint: ForeignCheckpoint, name: str, module: nn.Module) -> dict
         convs = {f"{name}.{gate}": (width, module.in_channels + width, *module.kernels[0]) for gate in GATES}
     if not convs:
         return {f"{name}.{key}": v.shape for key, v in module.state_dict().items() if v.is_floating_point()}
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for conv, shape in convs.items():
-        shapes = (shape, shape[:1], (math.prod(shape[1:]),), shape[:1])
-        found |= dict(zip(_normed_keys(checkpoint, conv), shapes, strict=True))
-    return found
+        parts = (shape, shape[:1], (math.prod(shape[1:]),), shape[:1])
+        shapes |= dict(zip(_normed_keys(checkpoint, conv), parts, strict=True))
+    return shapes
 
 
 def module_parameters(checkpoint: ForeignCheckpoint, name: str, module: nn.Module) -> dict[str, Tensor]:
@@ -132,13 +131,13 @@ def _folded(checkpoint: ForeignCheckpoint, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _sizes(entries: Entries) -> dict[str, int]:
-    """The network's sizes by the commonest of what its entries say: one of a wrong size is not the measure of all."""
+    """Returns the network's sizes, of each the most common one, which one wrong entry does not change."""
 
-    def size(*told: tuple[str, int, Callable[[int], float]]) -> int:
+    def size(*rules: tuple[str, int, Callable[[int], float]]) -> int:
         votes = [
-            entries.left[m[0]].shape[axis] / of_level(int(m[1]))
-            for pattern, axis, of_level in told
-            for m in entries.having(pattern)
+            entries.left[m[0]].shape[axis] / scale_of_level(int(m[1]))
+            for pattern, axis, scale_of_level in rules
+            for m in entries.matches(pattern)
             if entries.left[m[0]].dim() > axis
         ]
         if not votes:
@@ -147,33 +146,33 @@ def _sizes(entries: Entries) -> dict[str, int]:
 
     weight = r"(?:parametrizations\.weight\.original|weight_orig)"
     context = size(
-        (r"conditioning_stack\.conv(\d)\.bias", 0, lambda i: 2**i / 16),
-        (r"sampler\.convGRU(\d)\.cell\.\w+\.bias", 0, lambda i: 2 / 2**i),
+        (r"conditioning_stack\.conv([1-4])\.bias", 0, lambda i: 2**i / 16),
+        (r"sampler\.convGRU([1-4])\.cell\.\w+\.bias", 0, lambda i: 2 / 2**i),
     )
     frame = (rf"conditioning_stack\.d(1)\.(?:first_conv_3x3|conv_1x1)\.{weight}", 1, lambda _: 4)
     return {
         "context_channels": context,
-        "latent_channels": size((r"sampler\.up_g(\d)\.bn\d\.\w+", 0, lambda i: 2 / 2**i)),
+        "latent_channels": size((r"sampler\.up_g([1-4])\.bn\d\.\w+", 0, lambda i: 2 / 2**i)),
         "noise_channels": size(
             (r"latent_stack\.l_block(1)\.(?:first_conv_3x3|conv_1x1)\.weight", 1, lambda _: 1),
             (r"latent_stack\.conv_(3)x3\.bias", 0, lambda _: 1),
         ),
         "in_chans": size(frame, (r"sampler\.conv_(1)x1\.bias", 0, lambda _: 4)),
-        "input_frames": size((rf"conditioning_stack\.conv(\d)\.{weight}", 1, lambda i: context * 2**i / 32)),
+        "input_frames": size((rf"conditioning_stack\.conv([1-4])\.{weight}", 1, lambda i: context * 2**i / 32)),
     }
 
 
-def _drop_beside(entries: Entries) -> None:
-    """Leaves the discriminator out, and the generator where it is there a second time."""
-    twice = {k: k.removeprefix("generator.") for k in entries.left if k.startswith("generator.")}
-    for key, same in twice.items():
-        if same in entries.left and not torch.equal(entries.left[key], entries.left[same]):
-            entries.fault("there twice with other values", same)
-    beside = [k for k in entries.left if k.startswith("discriminator.") or twice.get(k) in entries.left]
-    for key in beside:
+def _drop_other_modules(entries: Entries) -> None:
+    """Drops the discriminator, and the generator if the file contains it a second time."""
+    copies = {k: k.removeprefix("generator.") for k in entries.left if k.startswith("generator.")}
+    for copy, key in copies.items():
+        if key in entries.left and not torch.equal(entries.left[copy], entries.left[key]):
+            entries.add_error("stored twice with different values", key)
+    dropped = [k for k in entries.left if k.startswith("discriminator.") or copies.get(k) in entries.left]
+    for key in dropped:
         del entries.left[key]
-    if beside:
-        logger.info("%s: left out, the discriminator and what is there twice: %s", entries.origin, some(beside))
+    if dropped:
+        logger.info("%s: left out, the discriminator and second copies: %s", entries.origin, some(dropped))
 
 
 DGMR = Source(
@@ -181,7 +180,7 @@ DGMR = Source(
     title="DGMR of Open Climate Fix, https://github.com/openclimatefix/skillful_nowcasting",
     key=r"(?:conditioning_stack|latent_stack|sampler)\.(?:conv|d\d|l_block|gru_conv|g\d|up_g)[\w.]*(?:original|weight|orig)",
     ranks=(4,),
-    knows="a convolution of its generator",
+    key_description="a convolution of its generator",
     load=load,
     options={"horizon": "frames to forecast (18)"},
 )

@@ -1,103 +1,348 @@
-"""ConvLSTM1D, 2D and 3D of Keras, alone or in Bidirectional: channels last, gates i, f, c, o, one bias.
+"""ConvLSTM1D, 2D and 3D of Keras, also inside Bidirectional: channels last, gates i, f, c, o, one bias.
 
 https://keras.io/api/layers/recurrent_layers/conv_lstm2d/
 """
 
-from typing import Any
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..layers import KINDS, ConvLSTM, ConvRNNBase
-from ._checkpoint import ForeignCheckpoint
-from ._entries import expect, one_bias, refuse, unlike
-from ._keras_arrays import take_layer
-from ._keras_config import OPTIONS, settings
-from ._keras_layers import ACTIVATED, ActivatedConvLSTM, ResizingConvLSTM
-from ._source import Source
+from ..layers import _checks as check
+from ..pretrained.errors import WeightsError
+from ._checkpoint import ForeignCheckpoint, some
+from ._key_map import Entries, Source, check_exportable, differences, expect_layer, sum_biases
+from .keras_layers import ACTIVATED, ACTIVATIONS, ActivatedConvLSTM, ResizingConvLSTM
+
+logger = logging.getLogger("convrnn_zoo")
 
 
-def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **given: Any) -> nn.Module:
-    """A ConvLSTM layer, or Bidirectional around one, as a batch-first ConvLSTM of ours with channels first.
+def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: Any) -> nn.Module:
+    """Loads a ConvLSTM layer, or Bidirectional around one, as a batch-first ConvLSTM with channels first.
 
-    A ``.keras`` and a whole model's ``.h5`` say how their layers were built. Arrays alone do not: there `padding`
-    and `recurrent_activation` must be given, and the rest is Keras's default unless given; see :data:`KERAS`.
-    What is given goes before what the file says.
+    A ``.keras`` file and a whole model's ``.h5`` contain the configuration of their layers. Arrays do not: `padding`
+    and `recurrent_activation` are then required, and the other options are Keras's defaults. Options precede the file's
+    configuration.
 
-    The layer is :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) where that can say the same; with other
-    activations an :class:`ActivatedConvLSTM`; with ``padding="valid"``, strides or dilation, which in Keras the input's
-    convolution alone has, a :class:`ResizingConvLSTM`. Dropout and regularizers act in training and are left out.
+    The layer is :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if that has the same equations, an
+    :class:`ActivatedConvLSTM` for other activations, and a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
+    or dilation, which in Keras only apply to the input's convolution. Dropout and regularizers have no effect on
+    outputs and are left out.
 
     Args:
-        layer: the layer's name, where the file has several, or other layers with weights beside it.
+        checkpoint: the entries.
+        layer: the layer's name, if the file has several, or other layers with weights.
+        **options: see :data:`KERAS`.
     """
-    sizes = take_layer(checkpoint, layer)
-    ndim, directions = len(sizes.kernel), len(sizes.arrays)
-    how = settings(checkpoint, sizes.name, ndim, directions == 2, given)
-    plain = how.padding == "same" and set(how.strides + how.dilation_rate) == {1}
-    args: dict[str, Any] = {"in_channels": sizes.in_channels, "kernel_size": sizes.kernel, "bias": sizes.bias}
-    if not plain:
-        rows = 4 * sizes.filters * directions
-        args = {"in_channels": rows, "kernel_size": 1, "hidden_kernel_size": sizes.kernel, "bias": False}
-    rnn = (ACTIVATED if how.activations else KINDS["convlstm"])[ndim](
-        out_channels=sizes.filters, batch_first=True, bidirectional=directions == 2, dtype=sizes.dtype,
-        **args, **how.activations,
+    arrays = find_layer(checkpoint, layer)
+    ndim, directions = len(arrays.kernel), len(arrays.directions)
+    settings = resolve_settings(checkpoint, arrays.name, ndim, directions == 2, options)
+    is_core = settings.padding == "same" and set(settings.strides + settings.dilation_rate) == {1}
+    args: dict[str, Any] = {"in_channels": arrays.in_channels, "kernel_size": arrays.kernel, "bias": arrays.bias}
+    if not is_core:
+        rows = 4 * arrays.filters * directions
+        args = {"in_channels": rows, "kernel_size": 1, "hidden_kernel_size": arrays.kernel, "bias": False}
+    rnn = (ACTIVATED if settings.activations else KINDS["convlstm"])[ndim](
+        out_channels=arrays.filters, batch_first=True, bidirectional=directions == 2, dtype=arrays.dtype,
+        **args, **settings.activations,
     )  # fmt: skip
-    made: Any = rnn if plain else ResizingConvLSTM(
-        rnn, sizes.in_channels, sizes.kernel, padding=how.padding, strides=how.strides,
-        dilation_rate=how.dilation_rate, bias=sizes.bias,
+    module: Any = rnn if is_core else ResizingConvLSTM(
+        rnn, arrays.in_channels, arrays.kernel, padding=settings.padding, strides=settings.strides,
+        dilation_rate=settings.dilation_rate, bias=arrays.bias,
     )  # fmt: skip
-    for ours, theirs in zip(_variables(made), sizes.arrays, strict=True):
-        for role, value in theirs.items():
-            ours[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
-        if "zero" in ours:
-            ours["zero"].zero_()
-    return made
+    for parameters, variables in zip(_variables(module), arrays.directions, strict=True):
+        for role, value in variables.items():
+            parameters[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
+        if "bias_hh" in parameters:
+            parameters["bias_hh"].zero_()
+    return module
 
 
 def _variables(module: Any) -> list[dict[str, Tensor]]:
-    """Keras's variables of each direction as they lie in our parameters, ``(out, in, k…)``; gates are in one order.
+    """Returns our parameters ``(out, in, k…)`` by the names of Keras's variables, for each direction.
 
-    Where a gate has our two biases, the second stands beside as ``zero``.
+    The gates have the same order. The second of our two biases is ``bias_hh``.
     """
-    resizing = isinstance(module, ResizingConvLSTM)
-    rnn = module.rnn if resizing else module
-    found = []
-    for place, end in enumerate(("", "_reverse")[: rnn.num_directions]):
-        names = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih", "zero": "bias_hh"}
-        ours = {role: getattr(rnn, f"{name}_l0{end}", None) for role, name in names.items()}
-        if resizing:
+    is_resizing = isinstance(module, ResizingConvLSTM)
+    rnn = module.rnn if is_resizing else module
+    directions = []
+    for i, end in enumerate(("", "_reverse")[: rnn.num_directions]):
+        names = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih", "bias_hh": "bias_hh"}
+        parameters = {role: getattr(rnn, f"{name}_l0{end}", None) for role, name in names.items()}
+        if is_resizing:
             conv = {"kernel": module.input_conv.weight, "bias": module.input_conv.bias}
-            ours |= {role: p if p is None else p.chunk(rnn.num_directions)[place] for role, p in conv.items()}
-        found.append({role: p.detach() for role, p in ours.items() if p is not None})
-    return found
+            parameters |= {role: p if p is None else p.chunk(rnn.num_directions)[i] for role, p in conv.items()}
+        directions.append({role: p.detach() for role, p in parameters.items() if p is not None})
+    return directions
 
 
 def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
-    """NumPy arrays by variable path, such as ``conv_lstm_cell/kernel``, for a Keras layer built alike.
+    """Returns NumPy arrays by variable path, such as ``conv_lstm_cell/kernel``, for a Keras layer of the same options.
 
     Args:
-        name: the Keras layer's name, which stands in the paths of a Bidirectional; ``conv_lstm2d`` (or 1d, 3d) by
+        module: the layer.
+        name: the Keras layer's name, which is part of the paths of a Bidirectional; ``conv_lstm2d`` (or 1d, 3d) by
             default.
     """
-    layer: ConvRNNBase | ResizingConvLSTM = expect("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
+    layer: ConvRNNBase | ResizingConvLSTM = expect_layer("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
     rnn = layer.rnn if isinstance(layer, ResizingConvLSTM) else layer
     one = (1,) * rnn.ndim
-    reasons = unlike(rnn, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
+    reasons = differences(rnn, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
     kernels = (layer.input_conv.kernel_size,) if isinstance(layer, ResizingConvLSTM) else tuple(rnn.kernels)
     if kernels != tuple(rnn.hidden_kernels):
         reasons += [f"the kernels {kernels[0]} of the input and {rnn.hidden_kernels[0]} of the state, and it has one"]
-    refuse("keras", module, reasons)
+    check_exportable("keras", module, reasons)
     name = name or f"conv_lstm{rnn.ndim}d"
     arrays: dict[str, Any] = {}
-    for side, ours in zip(("forward", "backward"), _variables(layer), strict=False):
+    for side, parameters in zip(("forward", "backward"), _variables(layer), strict=False):
         path = f"{side}_{name}/conv_lstm_cell" if rnn.bidirectional else "conv_lstm_cell"
-        if "zero" in ours:
-            ours["bias"] = one_bias(ours["bias"], ours.pop("zero"))
-        for role, value in ours.items():
+        if "bias_hh" in parameters:
+            parameters["bias"] = sum_biases(parameters["bias"], parameters.pop("bias_hh"))
+        for role, value in parameters.items():
             value = value.movedim((0, 1), (-1, -2)) if role != "bias" else value
             arrays[f"{path}/{role}"] = value.cpu().clone(memory_format=torch.contiguous_format).numpy()
     return arrays
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------------
+ROLES = ("kernel", "recurrent_kernel", "bias")
+CELL = r"conv_lst_?m_cell[^/]*"
+PATH = re.compile(rf"(?P<layer>(?:.*/)?)(?P<cell>{CELL}/)?(?P<role>{'|'.join(ROLES)})(?::0)?")
+SIDE = re.compile(r"(?P<side>forward|backward)_(?P<name>[^/]*)")
+RANDOM = re.compile(r"(.*/)?seed_generator[^/]*/.*")
+Direction = tuple[str, dict[str, str]]
+"""Path of a direction's variables, and their keys by role."""
+
+
+class LayerArrays(NamedTuple):
+    """The arrays of a layer by direction and role, and what their shapes show."""
+
+    name: str
+    kernel: tuple[int, ...]
+    in_channels: int
+    filters: int
+    bias: bool
+    dtype: torch.dtype
+    directions: list[dict[str, Tensor]]
+
+
+def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> LayerArrays:
+    """Returns the arrays of the layer of that name, or of the only one.
+
+    Raises:
+        WeightsError: there is no such layer, or a name is required, or its arrays do not match.
+    """
+    layers, others = _group_by_layer(checkpoint.state)
+    listed = ", ".join(sorted(layers)) or "none"
+    if name is None and len(layers) > 1:
+        raise WeightsError(f"{checkpoint.origin} has the layers {listed}; pass layer= with the name of one")
+    if name is not None and name not in layers:
+        raise WeightsError(f"{checkpoint.origin} has no ConvLSTM layer {name!r}; it has {listed}")
+    layer = name or next(iter(layers), "conv_lstm")
+    directions = layers.pop(layer, [("conv_lstm_cell/", {})])
+    if name is not None and (dropped := [*layers, *others]):
+        logger.info("%s: layer %s read, left out: %s", checkpoint.origin, layer, ", ".join(dropped))
+        others = []
+    state = {key: checkpoint.state[key] for _, keys in directions for key in keys.values()}
+    entries = Entries(ForeignCheckpoint(state, checkpoint.origin), "keras")
+    rank = next((v.dim() for v in state.values() if v.dim() > 2), 4)
+    kernels, recurrents = ([keys.get(role, "") for _, keys in directions] for role in ("kernel", "recurrent_kernel"))
+    *kernel, _, rows = entries.shape([*recurrents, *kernels], rank)
+    filters = entries.shape(recurrents, rank)[-2] or (rows and rows // 4)
+    rows = 4 * filters if filters else None
+    bias = any("bias" in keys for _, keys in directions)
+    shapes = {
+        "kernel": (*kernel, entries.shape(kernels, rank)[-2], rows),
+        "recurrent_kernel": (*kernel, filters, rows),
+    } | ({"bias": (rows,)} if bias else {})
+    arrays = [
+        {role: entries.take(keys.get(role, path + role), shape) for role, shape in shapes.items()}
+        for path, keys in directions
+    ]
+    if others:
+        entries.add_error(
+            "besides the recurrent layer",
+            f"{some(others)}, of layers that are not converted: pass layer={layer!r} to select it",
+        )
+    entries.finish()
+    *size, inputs, rows = arrays[0]["kernel"].shape
+    return LayerArrays(layer, tuple(size), inputs, rows // 4, bias, entries.checkpoint.dtype(), arrays)
+
+
+def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Direction]], list[str]]:
+    """Returns the directions of each recurrent layer by its name, and the keys of everything else."""
+    cells: dict[str, dict[str, str]] = {}
+    others: list[str] = []
+    for key in state:
+        if m := PATH.fullmatch(key):
+            cells.setdefault(m["layer"] + (m["cell"] or ""), {})[m["role"]] = key
+        elif not RANDOM.fullmatch(key):
+            others.append(key)
+    layers: dict[str, dict[str, Direction]] = {}
+    for cell, keys in cells.items():
+        is_dense = "recurrent_kernel" in keys and state[keys["recurrent_kernel"]].dim() == 2  # LSTM, GRU, SimpleRNN
+        if is_dense or ("recurrent_kernel" not in keys and not re.search(rf"{CELL}/$", cell)):
+            others += keys.values()
+            continue
+        path = re.sub(rf"{CELL}/$", "", cell).rstrip("/")
+        parent, _, last = path.rpartition("/")
+        if side := SIDE.fullmatch(last):
+            sides = layers.setdefault(parent or side["name"], {})
+            for end in ("forward", "backward"):  # so that what one lacks is reported
+                sides.setdefault(end, (cell.replace(f"{side['side']}_", f"{end}_"), {}))
+            sides[side["side"]] = (cell, keys)
+        else:
+            layers[path or "conv_lstm"] = {"only": (cell, keys)}
+    names = _shorten(list(layers))
+    return {name: list(sides.values()) for name, sides in zip(names, layers.values(), strict=True)}, others
+
+
+def _shorten(paths: list[str]) -> list[str]:
+    """Returns the last part of each path, or the full path if several have the same last part.
+
+    Example:
+        >>> _shorten(["model/first", "encoder/rnn", "decoder/rnn"])
+        ['first', 'encoder/rnn', 'decoder/rnn']
+    """
+    last = [path.rpartition("/")[2] for path in paths]
+    return [path if last.count(name) > 1 else name for path, name in zip(paths, last, strict=True)]
+
+
+# ---- settings --------------------------------------------------------------------------------------------------
+DEFAULTS: dict[str, Any] = {
+    "strides": 1,
+    "dilation_rate": 1,
+    "activation": "tanh",
+    "go_backwards": False,
+    "merge_mode": "concat",
+}
+"""Keras's defaults of options that arrays do not show."""
+REQUIRED = ("padding", "recurrent_activation")
+"""Options that arrays do not show, and whose defaults in Keras are misleading: the default padding is ``"valid"``,
+although most layers use ``"same"``, and the recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
+SHARED = (*REQUIRED, "strides", "dilation_rate", "activation")
+"""Options that both directions must have in common."""
+ONLY_IN_TRAINING = ("dropout", "recurrent_dropout")
+LAYER = re.compile("ConvLSTM[123]D")
+
+
+class Settings(NamedTuple):
+    """The checked options of a layer that change its outputs."""
+
+    padding: str
+    strides: tuple[int, ...]
+    dilation_rate: tuple[int, ...]
+    activations: dict[str, Any]
+    """Arguments of an :class:`ActivatedConvLSTM`; empty for the activations of the core family."""
+
+
+def resolve_settings(
+    checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
+) -> Settings:
+    """Returns a layer's settings: the caller's options first, then the file's configuration, then Keras's defaults.
+
+    Raises:
+        WeightsError: a required option is missing, or the configuration is invalid.
+        ValueError: an option is not supported.
+    """
+    options = dict(options)
+    version = options.pop("keras_version", checkpoint.version)
+    config = _layer_config(checkpoint, name, ndim)
+    values = {**DEFAULTS, **config, **options}
+    if missing := [o for o in REQUIRED if o not in values]:
+        raise WeightsError(
+            f"{checkpoint.origin} does not contain its layer's configuration: pass "
+            + " and ".join(f"{o}=" for o in missing)
+            + " as the layer had them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', in Keras before 2.3 "
+            "'hard_sigmoid' by default), or convert the .keras file, which contains it"
+        )
+    if not config:
+        logger.info("%s: Keras's defaults are used: %s", checkpoint.origin, {o: values[o] for o in DEFAULTS})
+    if values["go_backwards"]:
+        raise ValueError(
+            f"{checkpoint.origin}: {name} has go_backwards=True, and a single direction here reads forwards; pass "
+            "go_backwards=False, flip its input along time before it and its output after it"
+        )
+    if bidirectional and values["merge_mode"] != "concat":
+        raise ValueError(
+            f"{checkpoint.origin}: {name} merges its directions by merge_mode={values['merge_mode']!r}, and here "
+            "they are concatenated; pass merge_mode='concat' and merge the halves of the output's channels yourself"
+        )
+    if values["padding"] not in ("same", "valid"):
+        raise ValueError(f"padding must be 'same' or 'valid', as in Keras, got {values['padding']!r}")
+    activations = {o: _activation(values[o], version) for o in ("activation", "recurrent_activation")}
+    return Settings(
+        values["padding"],
+        check.ntuple("strides", values["strides"], ndim),
+        check.ntuple("dilation_rate", values["dilation_rate"], ndim),
+        {} if activations == {"activation": "tanh", "recurrent_activation": "sigmoid"} else activations,
+    )
+
+
+def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
+    """Returns the file's configuration of a layer; for a Bidirectional that of its layer, and how it merges."""
+    differing: list[str] = []
+    try:
+        layers = list(_recurrent_layers(checkpoint.config))
+        matching = [layer for layer in layers if layer["config"]["name"] == name]
+        if not matching and len(layers) == 1:
+            matching = layers  # files of tf.keras 2 store a layer's arrays under another name
+        if not matching:
+            return {}
+        config = matching[0]["config"]
+        if matching[0]["class_name"] == "Bidirectional":
+            forward = config["layer"]["config"]
+            backward = (config.get("backward_layer") or config["layer"])["config"]
+            differing = [o for o in SHARED if forward.get(o) != backward.get(o)]
+            config = {**forward, "merge_mode": config["merge_mode"]}
+        in_training = {o: config[o] for o in ONLY_IN_TRAINING if config.get(o)}
+        for option in ("strides", "dilation_rate"):
+            check.ntuple(option, config.get(option, 1), ndim)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
+        raise WeightsError(
+            f"{checkpoint.origin}: its description of {name} is not one that Keras writes ({e!r}); save it again with "
+            "model.save, or pass its arrays with padding= and recurrent_activation="
+        ) from e
+    if differing:
+        raise ValueError(
+            f"{checkpoint.origin}: the two directions of {name} differ in {', '.join(differing)}, and here they have "
+            "the same options; convert each as a layer"
+        )
+    if in_training:
+        logger.warning("%s: %s has %s, which only acts in training; left out", checkpoint.origin, name, in_training)
+    return {o: config[o] for o in (*REQUIRED, *DEFAULTS) if o in config}
+
+
+def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Yields the configurations of the ConvLSTM layers in that of a model, or of the Bidirectional around one."""
+    if isinstance(node, Mapping):
+        name = str(node.get("class_name"))
+        if LAYER.fullmatch(name) or (name == "Bidirectional" and any(_recurrent_layers(node["config"]["layer"]))):
+            yield node
+            return
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _recurrent_layers(child)
+
+
+def _activation(name: Any, version: Any) -> str:
+    """Returns the name of an activation in :data:`ACTIVATIONS`."""
+    if name == "hard_sigmoid":
+        major = re.match(r"\d+", str(version))
+        if major is None:
+            raise WeightsError(
+                "hard_sigmoid has the slope 1/5 in Keras 1 and 2 and 1/6 in Keras 3, and the file does not contain its "
+                "version: pass keras_version='2' or '3'"
+            )
+        return f"hard_sigmoid_keras{'3' if int(major[0][:9]) >= 3 else '2'}"
+    name = "linear" if name is None else name
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        known = ", ".join(a for a in ACTIVATIONS if not a.startswith("hard_sigmoid_"))
+        raise ValueError(f"the activation {name!r} is not supported; supported are {known}, hard_sigmoid")
+    return name
 
 
 KERAS = Source(
@@ -105,8 +350,14 @@ KERAS = Source(
     title="Keras's ConvLSTM1D, 2D and 3D, https://keras.io/api/layers/recurrent_layers/",
     key=r"(?:.*/)?recurrent_kernel(?::0)?",
     ranks=(3, 4, 5),
-    knows="a recurrent convolution under a variable path of Keras's",
+    key_description="a recurrent convolution under a variable path of Keras's",
     load=load,
-    options=OPTIONS,
+    options={
+        "layer": "name of the layer, if the file has several, or others with weights",
+        "padding": "'same' or 'valid'; must be given for arrays",
+        "recurrent_activation": "such as 'sigmoid'; must be given for arrays",
+        **{name: repr(value) for name, value in DEFAULTS.items()},
+        "keras_version": "version of 'hard_sigmoid', if the file does not contain it",
+    },
     export=export,
 )

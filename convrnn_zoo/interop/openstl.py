@@ -1,20 +1,271 @@
 """OpenSTL's recurrent models, on frames folded into patches.
 
-Its patches have the pixel before the channel, ours the channel before the pixel; and its cells carry convolutions
-that nothing reads. https://github.com/chengtan9907/OpenSTL
+In its patches the pixel precedes the channel, in ours the channel precedes the pixel. Its cells contain convolutions
+that no forward pass uses. https://github.com/chengtan9907/OpenSTL
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from torch import nn
 
 from ..layers import _checks as check
-from ..models import WeightsError, create_model
+from ..models import create_model
+from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
-from ._entries import Entries, fill
-from ._links import Found
-from ._openstl_networks import NORM, e3d_lstm, lstm, mau, mim, phydnet, predrnn_pp
-from ._source import OptionError, Source
+from ._key_map import (
+    ENDS,
+    FIRST,
+    ConvertedWeights,
+    Convs,
+    Entries,
+    KeyMap,
+    OptionError,
+    Source,
+    cell_maps,
+    frame_channels,
+    gather,
+    layer_width,
+    load_weights,
+    map_size,
+    parameter_shapes,
+    unpatchify,
+    weight_and_bias,
+)
+
+logger = logging.getLogger("convrnn_zoo")
+
+IFGO = (0, 2, 1, 3)
+"""From i, g, f, o to i, f, g, o."""
+IFOG = (0, 1, 3, 2)
+"""From i, f, o, g to i, f, g, o."""
+ST_ORDER = (0, 1, 2, 6, 3, 4, 5)
+"""From i, f, g, i', f', g', o to i, f, g, o, i', f', g'."""
+LSTM: Convs = {"conv_x": ("ih", range(4)), "conv_h": ("hh", range(4))}
+ST_LSTM: Convs = {
+    "conv_x": ("ih", ST_ORDER), "conv_h": ("hh", range(4)), "conv_m": ("hh", range(3)), "conv_o": ("po", FIRST)
+}  # fmt: skip
+CAUSAL_LSTM: Convs = {
+    "conv_x": ("ih", ST_ORDER), "conv_h": ("hh", range(4)), "conv_m": ("hh", range(3)), "conv_c": ("ch", range(3)),
+    "conv_c2m": ("cs", IFGO), "conv_om": ("mo", FIRST),
+}  # fmt: skip
+HIGHWAY: Convs = {"x_concat": ("ih", range(2)), "z_concat": ("hh", range(2))}
+MIM_BLOCK: Convs = {"conv_x_cc": ("ih", IFGO), "conv_s_cc": ("hh", IFGO), "conv_t_cc": ("th", range(3))}
+MIM_RECURRENCE: Convs = {"conv_x_concat": ("ih", IFGO), "conv_h_concat": ("hh", IFGO)}
+EIDETIC_LSTM: Convs = {
+    "conv_x": ("ih", range(4)), "conv_h": ("hh", range(4)),
+    "conv_new_cell": ("co", FIRST), "conv_new_gm": ("mo", FIRST),
+}  # fmt: skip
+MAU_CELL: Convs = {
+    "conv_s_next": ("ih", range(1)), "conv_s": ("ih", range(3)),
+    "conv_t_next": ("hh", range(1)), "conv_t": ("hh", range(3)),
+}  # fmt: skip
+WITHOUT_NORM = {"0.weight": "weight"}
+WITH_NORM = {**WITHOUT_NORM, "1.weight": "weight_norm", "1.bias": "bias_norm"}
+WITH_BIAS = {**WITH_NORM, "0.bias": "bias"}
+HEAD = KeyMap("conv_last.weight", "head.weight")
+NORM = (
+    r"(?:(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+|gradient_highway\.[xz]_concat)"
+    r"\.1\.(?:weight|bias)"
+)
+"""Entries of the norms after convolutions, of a network trained with ``layer_norm=1``."""
+UNUSED_PARAMS = r"cell_list\.\d+\.(?:conv_o\.0\.weight|conv_o\.1\.(?:weight|bias)|conv_last\.weight)"
+"""Entries of its ConvLSTM's cells that its forward pass does not use."""
+SECOND_COPY = r"encoder\.((?:phycell|convcell)\..*)"
+"""Keys under which PhyDNet's cells are stored a second time."""
+CONSTANTS = r"k2m\._(?:inv)?M\d"
+"""PhyDNet's buffers that convert filters to moments."""
+PHYDNET_BLOCKS = {
+    "encoder_E.c1.main": "stem.0", "encoder_E.c2.main": "stem.1", "encoder_E.c3.main": "stem.2",
+    "encoder_Ep.c1.main": "encoders.physics.0", "encoder_Ep.c2.main": "encoders.physics.1",
+    "encoder_Er.c1.main": "encoders.rest.0", "encoder_Er.c2.main": "encoders.rest.1",
+    "decoder_Dp.upc1.main": "decoders.physics.0", "decoder_Dp.upc2.main": "decoders.physics.1",
+    "decoder_Dr.upc1.main": "decoders.rest.0", "decoder_Dr.upc2.main": "decoders.rest.1",
+    "decoder_D.upc1.main": "image.0", "decoder_D.upc2.main": "image.1",
+}  # fmt: skip
+
+
+# ---- networks --------------------------------------------------------------------------------------------------
+def lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
+    """Converts its ConvLSTM, PredRNN or PredRNN v2."""
+    n = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
+    is_predrnn = bool(entries.matches(r"cell_list\.\d+\.conv_m\.0\.weight"))
+    if not is_predrnn:
+        _drop_unused(entries)
+    has_norm = bool(entries.matches(NORM))
+    maps = [HEAD]
+    for i in range(n):
+        convs, ends = (ST_LSTM if is_predrnn else LSTM), (WITH_NORM if has_norm else WITHOUT_NORM)
+        maps += cell_maps(f"cell_list.{i}", f"layers.{i}", convs, ends)
+        maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm")] if is_predrnn else []
+    has_adapter = is_predrnn and bool(entries.matches(r"adapter\.weight"))
+    maps += [KeyMap("adapter.weight", "adapter.weight")] if has_adapter else []
+    widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
+    convlstm = "convlstm_openstl_l" if set(widths) == {192} else "convlstm_openstl_s"
+    name = ("predrnn_v2" if has_adapter else "predrnn") if is_predrnn else convlstm
+    norm_sizes = {"layer_norm": True, "img_size": _image_size(entries, maps, patch_size)} if has_norm else {}
+    return _stack(entries, name, maps, patch_size, widths, norm_sizes)
+
+
+def predrnn_pp(entries: Entries, patch_size: int) -> ConvertedWeights:
+    """Converts PredRNN++, including its unused ``conv_o``."""
+    n = max(2, entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.weight, …"))
+    maps = [HEAD, *cell_maps("gradient_highway", "highway", HIGHWAY, WITHOUT_NORM)]
+    for i in range(n):
+        maps += cell_maps(f"cell_list.{i}", f"layers.{i}", CAUSAL_LSTM, WITHOUT_NORM)
+        maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
+        maps += [KeyMap(f"cell_list.{i}.conv_o.0.weight", f"unread.{i}")]
+    return _stack(entries, "predrnn_pp", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, {})
+
+
+def mim(entries: Entries, patch_size: int) -> ConvertedWeights:
+    """Converts MIM, including the unused ``conv_last`` of its MIM-N."""
+    n = max(2, entries.count(r"stlstm_layer\.(\d+)\..*", "stlstm_layer.0.conv_x.0.weight, …"))
+    has_norm = bool(entries.matches(NORM))
+    ends = WITH_NORM if has_norm else WITHOUT_NORM
+    maps = [HEAD, *cell_maps("stlstm_layer.0", "layers.0", ST_LSTM, ends)]
+    for i in range(1, n):
+        maps += cell_maps(f"stlstm_layer.{i}", f"layers.{i}", MIM_BLOCK, ends)
+    for i in range(n):
+        maps += [KeyMap(f"stlstm_layer.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
+    cells = {f"stlstm_layer.{i}": f"layers.{i}.stationary" for i in range(1, n)}
+    for source, target in (cells | {f"stlstm_layer_diff.{i}": f"differences.{i}" for i in range(n - 1)}).items():
+        maps += cell_maps(source, target, MIM_RECURRENCE, ends)
+        maps += [KeyMap(f"{source}.ct_weight", f"{target}.weight_p{gate}", (j,)) for j, gate in enumerate("if")]
+        maps += [KeyMap(f"{source}.oc_weight", f"{target}.weight_po")]
+    maps += [KeyMap(f"stlstm_layer_diff.{i}.conv_last.weight", f"unread.{i}") for i in range(n - 1)]
+    sizes = {"img_size": _image_size(entries, maps, patch_size), **({"layer_norm": True} if has_norm else {})}
+    return _stack(entries, "mim", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, sizes)
+
+
+def e3d_lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
+    """Converts E3D-LSTM, including its unused ``conv_gm`` and the unused part of its ``conv_x``."""
+    n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.conv3d.weight, …")
+    maps = [HEAD]
+    for i in range(n):
+        source, target = f"cell_list.{i}", f"layers.{i}"
+        maps += cell_maps(source, target, EIDETIC_LSTM, {"0.conv3d.weight": "weight"})
+        maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"{target}.weight_mx", (4, 5))]
+        maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"unread.{2 * i}", (6,))]
+        maps += [KeyMap(f"{source}.conv_gm.0.conv3d.weight", f"unread.{2 * i + 1}", range(4))]
+        maps += [KeyMap(f"{source}.conv_last.conv3d.weight", f"{target}.weight_cm")]
+        maps += [KeyMap(f"{source}._norm_c_t.{end}", f"{target}.{end}_norm") for end in ENDS]
+    widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
+    image_size = _image_size(entries, [m for m in maps if "_norm" in m.target], patch_size, rank=4)
+    return _stack(entries, "e3d_lstm", maps, patch_size, widths, {"img_size": image_size})
+
+
+def mau(entries: Entries, patch_size: int, **options: Any) -> ConvertedWeights:
+    """Converts MAU, including its unused ``merge`` and ``conv_last_sr``; `options` are arguments of our model."""
+    n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_t.0.weight, …")
+    cells = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", MAU_CELL, WITH_BIAS)]
+    width, kernel = layer_width(entries, cells, "layers."), entries.axis_size([m.source for m in cells], -1) or 1
+    stages = entries.matches(r"encoders\.\d+\.encoder_t(\d+)\..*") + entries.matches(r"decoders\.(\d+)\..*")
+    halvings = min(max((int(m[1][:9]) for m in stages), default=0), len(entries.left)) + 1
+    maps = cells + weight_and_bias("encoders.0.encoder_t_conv-1", "stem.0") + weight_and_bias("srcnn.0", "head")
+    for i in range(halvings):
+        maps += weight_and_bias(f"encoders.{i + 1}.encoder_t{i}", f"downs.{i}.0")
+        end = "" if i == halvings - 1 else ".0"  # an activation follows the others
+        maps += weight_and_bias(f"decoders.{i}.c_decoder{i}", f"ups.{i}{end}")
+    unused_params = ("merge.weight", "merge.bias", "conv_last_sr.weight", "conv_last_sr.bias")
+    maps += [KeyMap(key, f"unread.{i}") for i, key in enumerate(unused_params)]
+    sizes = {
+        "in_chans": frame_channels(entries, {"encoders.0.encoder_t_conv-1.weight": 1, "srcnn.0.weight": 0}, patch_size),
+        "hidden_channels": [width] * n, "kernel_size": kernel,
+        "patch_size": patch_size, "downsampling": 2**halvings,
+        "img_size": [s * patch_size * 2**halvings for s in map_size(entries, cells)], **options,
+    }  # fmt: skip
+    state = gather(entries, maps, parameter_shapes(entries, "mau", sizes, (kernel, kernel)))
+    patch_axes = {"stem.0.weight": 1, "head.weight": 0, "head.bias": 0}
+    return ConvertedWeights("mau", sizes, unpatchify(state, patch_size, patch_axes))
+
+
+def phydnet(entries: Entries, patch_size: int) -> ConvertedWeights:
+    """Converts PhyDNet, whose files contain the cells under one name or under both."""
+    if patch_size not in (2, 4):
+        raise WeightsError(f"{entries.origin}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
+    for m in entries.matches(CONSTANTS):
+        entries.left.pop(m[0])
+    for m in entries.matches(SECOND_COPY):
+        first, second = entries.left.get(m[1]), entries.left.pop(m[0])
+        if first is None:
+            entries.left[m[1]] = second
+        elif not torch.equal(first, second):
+            entries.add_error("contradicting", f"{m[0]} and {m[1]}, which are one tensor")
+    n = entries.count(r"convcell\.cell_list\.(\d+)\..*", "convcell.cell_list.0.conv.weight, …")
+    cell, stem, last = "phycell.cell_list.0", "encoder.encoder_E.c1.main.0", "encoder.decoder_D.upc3"
+    convs = {f"layers.{i}": f"convcell.cell_list.{i}.conv" for i in range(n)} | {"physics": f"{cell}.convgate"}
+    maps = weight_and_bias(last, "image.2")
+    for target, conv in convs.items():
+        gates = FIRST if target == "physics" else IFOG
+        maps += [KeyMap(f"{conv}.weight", f"{target}.weight_xh", gates)]
+        maps += [KeyMap(f"{conv}.bias", f"{target}.bias_ih", gates)]
+    for source, name in (("conv1", "f"), ("bn1", "norm"), ("conv2", "p")):
+        maps += [KeyMap(f"{cell}.F.{source}.{end}", f"physics.{end}_{name}") for end in ENDS]
+    for source, target in PHYDNET_BLOCKS.items():
+        maps += [m for i in "01" for m in weight_and_bias(f"encoder.{source}.{i}", f"{target}.{i}")]
+    sizes: dict[str, Any] = {
+        "in_chans": frame_channels(entries, {f"{stem}.weight": 1, f"{last}.weight": 1}, 1),
+        "hidden_channels": [layer_width(entries, maps, f"layers.{i}.") for i in range(n)],
+        "kernel_size": entries.axis_size([f"{conv}.weight" for conv in convs.values()], -1) or 1,
+        "patch_size": patch_size,
+        "stem_channels": layer_width(entries, maps, "stem.0.", "stem.1."),
+        "filters": layer_width(entries, maps, *(f"physics.{end}_{name}" for end in ENDS for name in "fn")),
+        "filter_size": entries.axis_size([f"{cell}.F.conv1.weight"], -1) or 1,
+    }  # fmt: skip
+    kernels = [(sizes[key],) * 2 for key in ("kernel_size", "filter_size")]
+    state = gather(entries, maps, parameter_shapes(entries, "phydnet", sizes, *kernels))
+    return ConvertedWeights("phydnet", sizes, state)
+
+
+def _stack(
+    entries: Entries, name: str, maps: Sequence[KeyMap], patch_size: int, widths: list[int], options: dict[str, Any]
+) -> ConvertedWeights:
+    """Converts a stack of cells, whose kernel and channels are read from its entries."""
+    recurrent = [m.source for m in maps if m.target.startswith("layers.") and not m.target.endswith("_cm")]
+    rank = 5 if name == "e3d_lstm" else 4
+    kernel = entries.axis_size(recurrent, -1, rank) or 1
+    first = next(m.source for m in maps if m.target == "layers.0.weight_ih")
+    sizes = {
+        "in_chans": frame_channels(entries, {first: 1, HEAD.source: 0}, patch_size, rank), "hidden_channels": widths,
+        "kernel_size": kernel, "patch_size": patch_size, **options,
+    }  # fmt: skip
+    shapes = parameter_shapes(entries, name, sizes, (kernel, kernel))
+    if rank == 5:  # its head sees the two frames of a map as an axis
+        rows, columns, *spatial = shapes["head.weight"]
+        shapes["head.weight"] = (rows, columns // 2, 2, *spatial)
+    state = gather(entries, maps, shapes)
+    state["head.weight"] = state["head.weight"].flatten(1, -3)
+    return ConvertedWeights(name, sizes, unpatchify(state, patch_size, {"layers.0.weight_ih": 1, "head.weight": 0}))
+
+
+def _image_size(entries: Entries, maps: Sequence[KeyMap], patch_size: int, rank: int = 3) -> list[int]:
+    return [s * patch_size for s in map_size(entries, maps, rank)]
+
+
+def _drop_unused(entries: Entries) -> None:
+    keys = [m[0] for m in entries.matches(UNUSED_PARAMS)]
+    count = sum(entries.left.pop(key).numel() for key in keys)
+    if keys:
+        logger.warning("%s: dropped %d unused parameters: %s", entries.origin, count, ", ".join(keys))
+
+
+# ---- the source ------------------------------------------------------------------------------------------------
+NETWORKS: dict[str, Callable[..., ConvertedWeights]] = {
+    r"cell_list\.\d+\.conv_(?:c2m|c|om)\.0\.weight|gradient_highway\..*": predrnn_pp,
+    r"stlstm_layer(?:_diff)?\.\d+\..*": mim,
+    r"cell_list\.\d+\.conv_[st]_next\..*": mau,
+    r"cell_list\.\d+\.conv_x\.0\.conv3d\.weight": e3d_lstm,
+    r"(?:encoder\.)?(?:phycell|convcell)\..*": phydnet,
+}
+"""Converters by a pattern of keys; the first that matches is used."""
+NORM_NOT_SUPPORTED: dict[Callable[..., ConvertedWeights], str] = {
+    predrnn_pp: "OpenSTL's own PredRNN++ fails with them, since its highway norms twice the channels of its norms",
+    e3d_lstm: "after them a memory of zeros, which this package leaves out, is not zero",
+}
+"""Networks whose norms after convolutions are not supported, and the reasons."""
 
 
 def load(
@@ -26,18 +277,19 @@ def load(
     cell_mode: str | None = None,
     model_mode: str | None = None,
 ) -> nn.Module:
-    """The zoo's model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
+    """Loads the weights as our model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
 
     Args:
-        patch_size: pixels of a patch's edge, which the weights do not tell apart from the channels of a frame.
-        horizon: frames to forecast when the call does not say; OpenSTL's `aft_seq_length`.
+        checkpoint: the entries.
+        patch_size: edge of a patch in pixels. The shapes of the weights only give its product with the channels.
+        horizon: default number of frames to forecast; OpenSTL's `aft_seq_length`.
         tau, cell_mode, model_mode: only for a MAU, which requires all three: its weights have the same names and shapes
             whatever they are. OpenSTL's configuration for Moving MNIST has 5, ``"normal"`` and ``"normal"``.
     """
     entries = Entries(checkpoint, "openstl")
-    kind = next((kind for pattern, kind in KINDS.items() if entries.having(pattern)), lstm)
+    convert = next((convert for pattern, convert in NETWORKS.items() if entries.matches(pattern)), lstm)
     mau_options = {"tau": tau, "cell_mode": cell_mode, "model_mode": model_mode}
-    if kind is mau:
+    if convert is mau:
         if missing := [f"{name}=" for name, value in mau_options.items() if value is None]:
             raise WeightsError(
                 f"{checkpoint.origin} is a MAU, whose weights do not show its {', '.join(missing)}; pass what its "
@@ -47,33 +299,19 @@ def load(
         check.choice("cell_mode", cell_mode, ("normal", "residual"))
         check.choice("model_mode", model_mode, ("normal", "recall"))
         modes = {"residual": cell_mode == "residual", "recall": model_mode == "recall"}
-        found = mau(entries, patch_size, tau=tau, **modes)
-    elif given := [name for name, value in mau_options.items() if value is not None]:
-        raise OptionError(f"{', '.join(given)}: options of a MAU, and {checkpoint.origin} is none; leave them out")
-    elif kind in UNNORMED and (norms := entries.having(NORM)):
+        weights = mau(entries, patch_size, tau=tau, **modes)
+    elif passed := [name for name, value in mau_options.items() if value is not None]:
+        raise OptionError(f"{', '.join(passed)}: options of a MAU, and {checkpoint.origin} is none; leave them out")
+    elif convert in NORM_NOT_SUPPORTED and (norms := entries.matches(NORM)):
         raise WeightsError(
-            f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), which are not read: {UNNORMED[kind]}; train it "
-            "with layer_norm=0"
+            f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), which are not supported: "
+            f"{NORM_NOT_SUPPORTED[convert]}; train it with layer_norm=0"
         )
     else:
-        found = kind(entries, patch_size)
-    dtype = ForeignCheckpoint(found.state, checkpoint.origin).dtype()
-    return fill(create_model(found.name, **found.sizes, horizon=horizon, dtype=dtype), found.state)
+        weights = convert(entries, patch_size)
+    dtype = ForeignCheckpoint(weights.state, checkpoint.origin).dtype()
+    return load_weights(create_model(weights.name, **weights.sizes, horizon=horizon, dtype=dtype), weights.state)
 
-
-KINDS: dict[str, Callable[..., Found]] = {
-    r"cell_list\.\d+\.conv_(?:c2m|c|om)\.0\.weight|gradient_highway\..*": predrnn_pp,
-    r"stlstm_layer(?:_diff)?\.\d+\..*": mim,
-    r"cell_list\.\d+\.conv_[st]_next\..*": mau,
-    r"cell_list\.\d+\.conv_x\.0\.conv3d\.weight": e3d_lstm,
-    r"(?:encoder\.)?(?:phycell|convcell)\..*": phydnet,
-}
-"""What reads a checkpoint that has such a key; the first counts."""
-UNNORMED: dict[Callable[..., Found], str] = {
-    predrnn_pp: "OpenSTL's own PredRNN++ fails with them, since its highway norms twice the channels of its norms",
-    e3d_lstm: "behind them a memory of zeros, which the zoo leaves out, is not zero",
-}
-"""Whose norms behind convolutions are refused, and why."""
 
 OPENSTL = Source(
     name="openstl",
@@ -81,7 +319,7 @@ OPENSTL = Source(
     key=r"(?:cell_list\.\d+\.conv_(?:x|t_next)\.0|cell_list\.\d+\.conv_x\.0\.conv3d|stlstm_layer\.\d+\.conv_x(?:_cc)?\.0|"
     r"(?:encoder\.)?phycell\.cell_list\.0\.(?:F\.conv[12]|convgate))\.weight",
     ranks=(4, 5),
-    knows="a convolution of one of its cells",
+    key_description="a convolution of one of its cells",
     load=load,
     options={
         "patch_size": "must be given",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from . import dgmr_states
-from .recorded import ASKED, ancestor, recorded
+from .recorded import ASKED, recorded, recorded_layer
 
 
 class Example(NamedTuple):
@@ -14,7 +14,7 @@ class Example(NamedTuple):
 
 
 STATES: dict[str, Example] = {
-    "ancestor": Example(ancestor("Conv2dLSTM", "bi_2layer")[0].state, {"batch_first": True}),
+    "pytorch_convolutional_rnn": Example(recorded_layer("Conv2dLSTM", "bi_2layer")[0].state, {"batch_first": True}),
     "ndrplz": Example(recorded("ndrplz_convlstm").state, {}),
     "kimmel": Example(recorded("kimmel_convgru").state, {}),
     "keras": Example(recorded("keras_convlstm2d_bi").state, ASKED),

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 HERE = Path(__file__).parent
-REFERENCE, KERAS, ANCESTOR = HERE / "reference", HERE / "keras", HERE.parent / "layers" / "reference"
+REFERENCE, KERAS, LAYERS = HERE / "reference", HERE / "keras", HERE.parent / "layers" / "reference"
 ASKED = {"padding": "same", "recurrent_activation": "sigmoid"}
 
 
@@ -36,12 +36,12 @@ def recorded(name: str) -> Recorded:
     return Recorded(state, values, json.loads(about["kwargs"]), json.loads(about.get("dead", "[]")))
 
 
-def ancestor_cases() -> list[tuple[str, str]]:
-    return [(f.stem, case) for f in sorted(ANCESTOR.glob("*.safetensors")) for case in sorted(open_file(f)[1])]
+def recorded_layer_cases() -> list[tuple[str, str]]:
+    return [(f.stem, case) for f in sorted(LAYERS.glob("*.safetensors")) for case in sorted(open_file(f)[1])]
 
 
-def ancestor(cls: str, case: str) -> tuple[Recorded, dict[str, Any]]:
-    tensors, about = open_file(ANCESTOR / f"{cls}.safetensors")
+def recorded_layer(cls: str, case: str) -> tuple[Recorded, dict[str, Any]]:
+    tensors, about = open_file(LAYERS / f"{cls}.safetensors")
     mine = {k.removeprefix(f"{case}/"): v for k, v in tensors.items() if k.startswith(f"{case}/")}
     told = json.loads(about[case])
     state = {k.removeprefix("w."): v for k, v in mine.items() if k.startswith("w.")}

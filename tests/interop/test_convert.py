@@ -15,10 +15,10 @@ from convrnn_zoo import WeightsError, interop, layers
 from convrnn_zoo.cli._group import cli
 
 from .examples import STATES
-from .recorded import KERAS, ancestor, assert_identical
+from .recorded import KERAS, assert_identical, recorded_layer
 
 ARCHITECTURES = {
-    "ancestor": "convlstm2d_bi_2layer",
+    "pytorch_convolutional_rnn": "convlstm2d_bi_2layer",
     "ndrplz": "convlstm2d_2layer",
     "kimmel": "convgru2d_2layer",
     "keras": "convlstm2d_bi_1layer",
@@ -83,14 +83,14 @@ def test_the_command_writes_what_every_road_loads(
 @pytest.mark.parametrize("cell", ["", "Cell"])
 def test_the_model_around_a_layer_is_the_layer(kind: str, case: str, cell: str, tmp_path: Path) -> None:
     """Every option survives the directory: outputs are those of the layer alone."""
-    known, _ = ancestor(f"Conv2d{kind}{cell}", case)
+    known, _ = recorded_layer(f"Conv2d{kind}{cell}", case)
     options = {k: v for k, v in known.kwargs.items() if k in ("stride", "dilation", "groups", "nonlinearity")}
     if kind == "RNN":
         options.setdefault("nonlinearity", "relu")
-    made = interop.convert("ancestor", known.state, tmp_path / "out", **options)
+    made = interop.convert("pytorch_convolutional_rnn", known.state, tmp_path / "out", **options)
     assert made.parameters == sum(v.numel() for v in known.state.values())
     model = convrnn_zoo.from_pretrained(tmp_path / "out").eval()
-    layer = interop.load("ancestor", known.state, **options)
+    layer = interop.load("pytorch_convolutional_rnn", known.state, **options)
     x = torch.randn(2, 3, layer.in_channels, 6, 7)
     if cell:
         hx = None
@@ -116,9 +116,9 @@ NOTHING = [
     ("four layers", lambda d: {"source": "torch", "checkpoint": nn.GRU(2, 3, 4).state_dict()}, ValueError,
      "one to three layers, and this Conv1dGRU has 4"),
     ("valid padding", lambda d: {"source": "keras", "checkpoint": KERAS / "valid3d.keras"}, ValueError,
-     "no architecture of the zoo has a ResizingConvLSTM"),
+     "no architecture has a ResizingConvLSTM"),
     ("other gates", lambda d: {"source": "keras", "checkpoint": KERAS / "hard1d.keras"}, ValueError,
-     "no architecture of the zoo has a ActivatedConv1dLSTM"),
+     "no architecture has a ActivatedConv1dLSTM"),
     ("an unknown option", lambda d: {"source": "ndrplz", "checkpoint": STATES["ndrplz"].state, "bias": 1}, TypeError,
      "ndrplz has no option bias"),
 ]  # fmt: skip
@@ -132,7 +132,7 @@ def test_what_fails_leaves_nothing(case: str, args: Any, error: type[Exception],
 
 
 @pytest.mark.parametrize(
-    "step", ["convrnn_zoo.interop._convert.save_pretrained", "pathlib.Path.write_text", "os.replace"]
+    "step", ["convrnn_zoo.interop._conversion.save_pretrained", "pathlib.Path.write_text", "os.replace"]
 )
 def test_a_disk_that_fails_on_the_way_leaves_nothing(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -165,7 +165,7 @@ def test_the_command_tells_errors_in_a_line(files: dict[str, Path], tmp_path: Pa
     assert "It looks like ndrplz" in result.output
     result = run("convert", "openstl", files["openstl"], "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "openstl asks for patch_size" in result.output
+    assert "openstl requires patch_size" in result.output
     result = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", "--set", "stride=2")
     assert result.exit_code == 1
     assert "ndrplz has no option stride" in result.output

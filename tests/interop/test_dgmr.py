@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import WeightsError, create_model, interop
-from convrnn_zoo.interop._checkpoint import read
+from convrnn_zoo.interop._checkpoint import read_checkpoint
 from convrnn_zoo.interop.dgmr import module_parameters
 from convrnn_zoo.layers.relugru import Conv2dReLUGRU
 
@@ -48,7 +48,7 @@ def test_the_forecast_is_that_of_the_original() -> None:
 
 def test_the_gru_is_that_of_the_original() -> None:
     known, layer = recorded("dgmr_convgru"), Conv2dReLUGRU(6, 5, 3)
-    layer.load_state_dict(module_parameters(read(known.state), "cell", layer))
+    layer.load_state_dict(module_parameters(read_checkpoint(known.state), "cell", layer))
     assert_agree(layer(known.values["x.input"], known.values["x.h0"][None])[0], known.values["y.out"])
 
 
@@ -74,9 +74,9 @@ def test_a_whole_file_of_the_hub_holds_the_generator_twice_and_a_discriminator(
     whole["discriminator.spatial_discriminator.d1.weight"] = torch.zeros(3)
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         assert same(interop.load("dgmr", whole), interop.load("dgmr", state))
-    assert "left out, the discriminator and what is there twice" in caplog.text
+    assert "left out, the discriminator and second copies" in caplog.text
     other = "sampler.bn.weight"
-    with pytest.raises(WeightsError, match=f"there twice with other values: {other}"):
+    with pytest.raises(WeightsError, match=f"stored twice with different values: {other}"):
         interop.load("dgmr", {**whole, f"generator.{other}": state[other] + 1})
 
 

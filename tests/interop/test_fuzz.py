@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from convrnn_zoo import interop
-from convrnn_zoo.interop._checkpoint import read
+from convrnn_zoo.interop._checkpoint import read_checkpoint
 
 from .examples import STATES
 from .openstl_states import MODELS, known
@@ -167,7 +167,7 @@ def mutants(directory: Path, count: int, seed: int) -> Iterator[tuple[Path, str,
         mutant = directory / f"mutant{''.join(path.suffixes)}"
         draw = rng.random()
         if path.suffix == ".safetensors" and draw < 0.7:
-            state = mutate_state(read(path).state, rng)
+            state = mutate_state(read_checkpoint(path).state, rng)
             save_file({k: v.contiguous().clone() for k, v in state.items()}, mutant)
         elif zipfile.is_zipfile(path) and draw < 0.7:
             mutant.write_bytes(mutate_member(content, rng, directory))

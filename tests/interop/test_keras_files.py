@@ -69,7 +69,7 @@ def test_a_model_of_several_layers_asks_which(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         interop.load("keras", KERAS / "stack.keras", layer="first")
     assert "left out: second, layers/batch_normalization/vars/0" in caplog.text
-    assert "{'dropout': 0.1}, which acts in training" in caplog.text
+    assert "{'dropout': 0.1}, which only acts in training" in caplog.text
 
 
 def test_arrays_alone_ask_for_what_they_do_not_tell() -> None:
@@ -88,8 +88,8 @@ REFUSED = [
     ({"go_backwards": True}, "flip its input along time"),
     ({"merge_mode": "sum"}, "merge the halves"),
     ({"padding": "causal"}, "padding must be 'same' or 'valid'"),
-    ({"activation": "swish"}, "the activation 'swish' is none that can be honoured"),
-    ({"recurrent_activation": "my_own"}, "the activation 'my_own' is none that can be honoured"),
+    ({"activation": "swish"}, "the activation 'swish' is not supported"),
+    ({"recurrent_activation": "my_own"}, "the activation 'my_own' is not supported"),
 ]
 
 
@@ -161,7 +161,7 @@ def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCap
     state = {f"conv/{k}": v for k, v in recorded("keras_convlstm2d").state.items()}
     lstm = {"lstm/lstm_cell/kernel": torch.zeros(3, 8), "lstm/lstm_cell/recurrent_kernel": torch.zeros(2, 8)}
     dense = {"dense/kernel": torch.zeros(2, 2), "seed_generator/seed_generator_state": torch.zeros(2).int()}
-    with pytest.raises(WeightsError, match=r"beside the recurrent layer: lstm/lstm_cell/kernel, .*pass layer='conv'"):
+    with pytest.raises(WeightsError, match=r"besides the recurrent layer: lstm/lstm_cell/kernel, .*pass layer='conv'"):
         interop.load("keras", {**lstm, **state, **dense}, **ASKED)
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         interop.load("keras", {**lstm, **state, **dense}, layer="conv", **ASKED)

@@ -83,7 +83,7 @@ def test_of_a_single_layer_a_missing_entry_is_named_and_no_other(gates: dict[str
 
 def test_what_it_asks_for_and_what_it_refuses() -> None:
     state = recorded("openstl_convlstm").state
-    with pytest.raises(WeightsError, match="asks for patch_size"):
+    with pytest.raises(WeightsError, match="requires patch_size"):
         interop.load("openstl", state)
     with pytest.raises(WeightsError, match="16 channels when folded, which are not those of patches of 3×3"):
         interop.load("openstl", state, patch_size=3)
@@ -96,5 +96,5 @@ def test_what_it_asks_for_and_what_it_refuses() -> None:
     even = {k: v[..., :4, :4] if v.shape[-1] == 5 else v for k, v in state.items()}
     with pytest.raises(WeightsError, match=r"the even kernel \(4, 4\)"):
         interop.load("openstl", even, patch_size=4)
-    with pytest.raises(ValueError, match="openstl is read and not written; written are ancestor"):
+    with pytest.raises(ValueError, match="openstl is read and not written; written are pytorch_convolutional_rnn"):
         interop.export(models.create_model("predrnn", hidden_channels=4, num_layers=1), "openstl")

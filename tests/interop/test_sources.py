@@ -10,12 +10,12 @@ from convrnn_zoo import interop, layers
 from .recorded import (
     ASKED,
     REFERENCE,
-    ancestor,
-    ancestor_cases,
     assert_close,
     assert_identical,
     channels_first,
     recorded,
+    recorded_layer,
+    recorded_layer_cases,
 )
 
 KERAS_FILES = sorted(f.stem for f in REFERENCE.glob("keras_*.safetensors"))
@@ -25,18 +25,18 @@ def test_every_recorded_file_has_its_source_here() -> None:
     assert {f.stem.partition("_")[0] for f in REFERENCE.glob("*.safetensors")} <= set(interop.SOURCES)
 
 
-@pytest.mark.parametrize(("cls", "case"), ancestor_cases())
-def test_ancestor(cls: str, case: str) -> None:
+@pytest.mark.parametrize(("cls", "case"), recorded_layer_cases())
+def test_pytorch_convolutional_rnn(cls: str, case: str) -> None:
     """Sizes come from the weights; given are the options that weights do not tell."""
-    known, told = ancestor(cls, case)
+    known, told = recorded_layer(cls, case)
     kind = getattr(layers, cls)
     hidden = ("stride", "dilation", "groups", "batch_first", "nonlinearity")
     options = {k: v for k, v in known.kwargs.items() if k in hidden}
     if "RNN" in cls:
         options.setdefault("nonlinearity", "tanh")
-    module = interop.load("ancestor", known.state, **options)
+    module = interop.load("pytorch_convolutional_rnn", known.state, **options)
     assert type(module) is kind
-    assert_identical(interop.export(module, "ancestor"), known.state)
+    assert_identical(interop.export(module, "pytorch_convolutional_rnn"), known.state)
     module.double()  # as the values were computed: ReLU grows them large
     x, *hx = (known.values[k].double() for k in ("x", "hx.0", "hx.1") if k in known.values)
     state = None if not told["hx"] else tuple(hx) if len(hx) > 1 else hx[0]

@@ -248,8 +248,6 @@ def test_arrays_of_any_layout_are_read(layout: str) -> None:
 )  # fmt: skip
 def test_options_of_a_wrong_type_are_one_line(source: str, option: str, tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "x.pth")
-    if source == "pytorch_convolutional_rnn" and source not in interop.SOURCES:
-        source = "ancestor"
     options = ["--set", option, *([] if "patch_size" in option or source != "openstl" else ["--set", "patch_size=1"])]
     if source == "keras" and "keras_version" in option:
         options += ["--set", "padding=same", "--set", "recurrent_activation=hard_sigmoid"]

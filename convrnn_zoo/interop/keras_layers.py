@@ -1,4 +1,4 @@
-"""What Keras's ConvLSTM can do beyond the core family: other activations, and another geometry for the input."""
+"""Layers for Keras's ConvLSTM beyond the core family: other activations, and another geometry for the input."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -20,15 +20,15 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
     "softsign": F.softsign,
 }
-"""Keras's activations by name. Of ``hard_sigmoid``, Keras 3 changed the slope from 1/5 to 1/6."""
+"""Keras's activations by name. Keras 3 changed the slope of ``hard_sigmoid`` from 1/5 to 1/6."""
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
-    """A :class:`~convrnn_zoo.layers.ConvLSTM` with activations of choice.
+    """A :class:`~convrnn_zoo.layers.ConvLSTM` with other activations.
 
-    `recurrent_activation` stands for the sigmoid of the gates and `activation` for the tanh of candidate and output;
-    both are names of :data:`ACTIVATIONS`. All else is :class:`~convrnn_zoo.layers.ConvLSTM`'s.
+    `recurrent_activation` replaces the sigmoid of the gates, and `activation` the tanh of candidate and output. Both
+    are names of :data:`ACTIVATIONS`. All other arguments are those of :class:`~convrnn_zoo.layers.ConvLSTM`.
 
     Example:
         >>> rnn = ActivatedConv1dLSTM(2, 3, kernel_size=3, recurrent_activation="hard_sigmoid_keras2")
@@ -44,7 +44,7 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
     recurrent_activation: str
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The equations of ConvLSTM with the two activations."""
+        """Computes the equations of ConvLSTM with the two activations."""
         act, gate = ACTIVATIONS[self.activation], ACTIVATIONS[self.recurrent_activation]
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
@@ -76,9 +76,8 @@ ACTIVATED = {cls.ndim: cls for cls in ActivatedConvLSTM.__subclasses__()}
 class ResizingConvLSTM(nn.Module):
     """A ConvLSTM whose input convolution has a padding, strides or dilation that the state's does not share.
 
-    The map may come out smaller than it came in, which no layer of the core family does: there, one geometry holds
-    for input and state. Here the input's convolution stands before a layer whose input convolution is the identity.
-    Both are exact; the price is a 1×1 convolution that does nothing.
+    The output map may be smaller than the input map, which no layer of the core family supports. The input's
+    convolution precedes a layer whose input convolution is the identity, so that the outputs are exact.
 
     Args:
         rnn: the layer, with a 1×1 input kernel, no bias and the gates of all its directions as input channels.
@@ -88,8 +87,8 @@ class ResizingConvLSTM(nn.Module):
         bias: whether the gates have a bias.
 
     Shapes:
-        As the layer's, but for the map: with ``"valid"`` an axis of n pixels comes out with
-        ``(n - d (k - 1) - 1) // s + 1``, with ``"same"`` with ``⌈n / s⌉``; states have that size.
+        The shapes of the layer, except for the map: an axis of n pixels becomes ``(n - d (k - 1) - 1) // s + 1`` with
+        ``"valid"`` and ``⌈n / s⌉`` with ``"same"``. States have that size.
 
     References:
         Keras, ConvLSTM2D. https://keras.io/api/layers/recurrent_layers/conv_lstm2d/
@@ -127,10 +126,10 @@ class ResizingConvLSTM(nn.Module):
             weight.requires_grad_(False).copy_(identity[(...,) + (None,) * rnn.ndim])
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
-        """``(output, (h_n, c_n))``, as :class:`~convrnn_zoo.layers.ConvLSTM` has them."""
+        """Returns ``(output, (h_n, c_n))``, as :class:`~convrnn_zoo.layers.ConvLSTM` does."""
         if isinstance(input, PackedSequence):
             return self.rnn(input._replace(data=self._gates(input.data)), hx)
-        lead = input.dim() - self.rnn.ndim - 1  # time and batch, or time alone
+        lead = input.dim() - self.rnn.ndim - 1  # time and batch, or only time
         return self.rnn(self._gates(input.flatten(0, lead - 1)).unflatten(0, input.shape[:lead]), hx)
 
     def _gates(self, x: Tensor) -> Tensor:

@@ -1,0 +1,342 @@
+"""The sources, and conversion from and to them."""
+
+import inspect
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .._atomic import atomic_write
+from .._hints import suggest
+from ..hub import model_card, save_pretrained
+from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
+from ..layers import _checks as check
+from ..models import ConvRNNModel, create_model, list_models
+from ..pretrained.errors import WeightsError
+from ..pretrained.state_dict import sha256_of
+from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
+from ._key_map import OptionError, Recognition, Source
+from .dgmr import DGMR
+from .irene import IRENE
+from .keras import KERAS
+from .kimmel import KIMMEL
+from .ndrplz import NDRPLZ
+from .openstl import OPENSTL
+from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN
+from .torch import TORCH
+
+logger = logging.getLogger("convrnn_zoo")
+
+SOURCES: dict[str, Source] = {
+    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, TORCH)
+}
+"""The projects whose checkpoints are read, by name."""
+AUTO = "auto"
+SAVE_LAYER = "Take the layer from convrnn_zoo.interop.load and save its state_dict in a .safetensors file"
+Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
+
+
+# ---- loading ---------------------------------------------------------------------------------------------------
+def load(source: str, checkpoint: Checkpoint, *, prefix: str = "", **options: Any) -> nn.Module:
+    """Loads a checkpoint of another project as a layer or model whose outputs equal those of the original.
+
+    Sizes are read from the weights. What the weights do not contain is an option, by the name that the source has for
+    it: ``convrnn_zoo.interop.SOURCES[source].options`` lists them.
+
+    Args:
+        source: a name of :data:`SOURCES`, or ``"auto"`` to recognise it by its keys, which the log reports.
+        checkpoint: a state dict, or the path of a ``.safetensors`` file, of a ``.pt``, ``.pth``, ``.ckpt`` or ``.bin``
+            file of plain tensors, or of a ``.keras`` or ``.h5`` file of Keras (which require h5py).
+        prefix: prefix of the layer's keys in a larger model, such as ``"encoder.rnn."``. Other entries are left out,
+            and the log names them.
+        **options: options that the weights do not contain.
+
+    Raises:
+        WeightsError: entries are missing, unexpected or of another shape (all of them are listed), or the file cannot
+            be read. If the keys are those of another source, the message names it.
+        ValueError: a feature of the source is not supported, with the reason.
+        TypeError: the source does not have an option, or not of that type.
+        ImportError: the reader of the file is an extra.
+
+    Example:
+        >>> import torch
+        >>> state = {"cell_list.0.conv.weight": torch.randn(8, 5, 3, 3), "cell_list.0.conv.bias": torch.randn(8)}
+        >>> load("ndrplz", state, batch_first=True)
+        Conv2dLSTM(3, 2, kernel_size=(3, 3), batch_first=True)
+    """
+    return _load_recognised(source, checkpoint, prefix, options)[0]
+
+
+def recognise(checkpoint: Checkpoint, prefix: str = "") -> Recognition:
+    """Recognises the source of a checkpoint by its keys.
+
+    Args:
+        checkpoint, prefix: as in :func:`load`.
+
+    Raises:
+        WeightsError: its keys are those of no known source.
+
+    Example:
+        >>> import torch
+        >>> found = recognise({"cell_list.0.conv.weight": torch.zeros(8, 5, 3, 3)})
+        >>> found.source.name, found.reason
+        ('ndrplz', 'cell_list.0.conv.weight (8, 5, 3, 3) is the joint convolution of one of its layers')
+    """
+    return _recognise(read_checkpoint(checkpoint, prefix))
+
+
+def _load_recognised(
+    name: str, checkpoint: Checkpoint, prefix: str, options: Mapping[str, Any]
+) -> tuple[nn.Module, Recognition]:
+    """Loads a checkpoint and returns the module and its recognised source."""
+    named = None if name == AUTO else _source(name)
+    content = read_checkpoint(checkpoint, prefix)
+    likely = _likely_source(content)
+    if named is None:
+        recognition = _recognise(content)
+        logger.info("%s: read as %s: %s", content.origin, recognition.source.name, recognition.reason)
+    else:
+        recognition = likely if likely and likely.source is named else Recognition(named, "it was named", "")
+    source = recognition.source
+    required = [option for option, is_required in _keyword_parameters(source.load).items() if is_required]
+    _check_options(source.name, source.options, required, options)
+    try:
+        return source.load(content, **options), recognition
+    except WeightsError as e:
+        if likely is None or (likely.source is source and not likely.prefix):
+            raise
+        raise WeightsError(f"{e}. {_hint(likely)}") from e
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        raise ValueError(f"no source {name!r}; {suggest(name, [*SOURCES, AUTO])}")
+    return SOURCES[name]
+
+
+def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
+    """Returns the source that has one of the checkpoint's keys, after the shortest prefix."""
+    matches = []
+    for source in SOURCES.values():
+        for key, value in content.state.items():
+            m = re.fullmatch(f"(?P<prefix>.*?){source.key}", key)
+            if m and value.dim() in source.ranks:
+                reason = f"{key} {tuple(value.shape)} is {source.key_description}"
+                matches.append(Recognition(source, reason, m["prefix"]))
+    return min(matches, key=lambda r: len(r.prefix), default=None)
+
+
+def _recognise(content: ForeignCheckpoint) -> Recognition:
+    likely = _likely_source(content)
+    if likely is None:
+        raise WeightsError(
+            f"{content.origin}: its keys are those of no known source ({', '.join(SOURCES)}): {some(content.state)}"
+        )
+    if likely.prefix:
+        raise WeightsError(f"{content.origin}: its keys have a prefix. {_hint(likely)}")
+    return likely
+
+
+def _hint(likely: Recognition) -> str:
+    option = f" with prefix={likely.prefix!r}" if likely.prefix else ""
+    return f"It looks like {likely.source.name}{option}: {likely.reason}"
+
+
+# ---- options ---------------------------------------------------------------------------------------------------
+def _check_sizes(name: str, value: Any) -> None:
+    """Checks one positive int, or one per axis."""
+    check.ntuple(name, value, len(value) if isinstance(value, list | tuple) and value else 1)
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str | None):
+        raise TypeError(f"{name} must be a string, got {check.describe(value)}; pass a name")
+
+
+OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("patch_size", "horizon", "tau", "ndim", "groups"), check.positive_int),
+    **dict.fromkeys(("batch_first", "go_backwards"), check.boolean),
+    **dict.fromkeys(("stride", "dilation", "strides", "dilation_rate"), _check_sizes),
+    "dropout": check.probability,
+    "keras_version": lambda name, value: _check_text(name, str(value)),
+}
+"""Checks of options by name; all others are strings."""
+
+
+def _check_options(name: str, known: Iterable[str], required: Iterable[str], options: Mapping[str, Any]) -> None:
+    if missing := [option for option in required if option not in options]:
+        raise WeightsError(f"{name} requires {', '.join(missing)}, which its weights do not contain; pass it by name")
+    if unknown := [option for option in options if option not in known]:
+        raise OptionError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    for option, value in options.items():
+        try:
+            OPTION_CHECKS.get(option, _check_text)(option, value)
+        except TypeError as e:
+            raise OptionError(str(e)) from e
+
+
+def _keyword_parameters(function: Any) -> dict[str, bool]:
+    """Returns the keyword-only parameters of a function, and whether each is required."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+# ---- exporting -------------------------------------------------------------------------------------------------
+def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
+    """Returns a module's weights in the format of another project: a state dict, or for Keras arrays by variable path.
+
+    Args:
+        module: a layer or cell of this package, or a model of the core family without classifier.
+        target: a name of :data:`SOURCES`.
+        **options: options of the target, such as Keras's `name` of the layer.
+
+    Raises:
+        ValueError: the target cannot express the module, with every reason.
+
+    Example:
+        >>> from convrnn_zoo.layers import Conv2dLSTM
+        >>> {k: tuple(v.shape) for k, v in export(Conv2dLSTM(3, 2, kernel_size=3), "ndrplz").items()}
+        {'cell_list.0.conv.weight': (8, 5, 3, 3), 'cell_list.0.conv.bias': (8,)}
+    """
+    source = _source(target)
+    if source.export is None:
+        writable = ", ".join(name for name, s in SOURCES.items() if s.export)
+        raise ValueError(f"{target} is read and not written; written are {writable}")
+    if isinstance(module, ConvRNNModel):
+        if module.num_classes:
+            raise ValueError(f"{target} has no classifier for the model's {module.num_classes} classes; pass model.rnn")
+        module = module.rnn
+    _check_options(source.name, _keyword_parameters(source.export), (), options)
+    return source.export(module, **options)
+
+
+# ---- conversion to a model -------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Conversion:
+    """Result of a conversion: the directory, and the model in it."""
+
+    directory: Path
+    architecture: str
+    parameters: int
+    source: str
+    reason: str
+    """How the source was recognised."""
+
+
+def convert(
+    source: str,
+    checkpoint: Checkpoint,
+    directory: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    prefix: str = "",
+    **options: Any,
+) -> Conversion:
+    """Writes a checkpoint of another project as a model of this package, with a config and a model card.
+
+    A single layer becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without a
+    classifier. :func:`convrnn_zoo.from_pretrained`, ``timm.create_model("local-dir:…")`` and a push take the directory.
+
+    Args:
+        source, checkpoint, prefix, **options: as in :func:`load`.
+        directory: the directory to write, atomically. It must not exist, or be empty.
+        name: ``"owner/name"`` of the repository on the Hub, or a title of the card; the directory's name by default.
+
+    Raises:
+        OSError: the directory exists or cannot be written.
+        ValueError: as :func:`load`, or no architecture has such a layer, with the reason.
+
+    Example:
+        >>> import convrnn_zoo, tempfile, torch
+        >>> state = {"cell_list.0.conv.weight": torch.randn(8, 5, 3, 3), "cell_list.0.conv.bias": torch.randn(8)}
+        >>> with tempfile.TemporaryDirectory() as d:
+        ...     conversion = convert("ndrplz", state, f"{d}/mine")
+        ...     model = convrnn_zoo.create_model(f"local-dir:{d}/mine", pretrained=True)
+        >>> conversion.architecture, tuple(model(torch.randn(1, 4, 3, 8, 8)).shape)
+        ('convlstm2d_1layer', (1, 4, 2, 8, 8))
+    """
+    target = Path(directory)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(f"{target} exists and is not empty; remove it, or name another directory")
+    layer, recognition = _load_recognised(source, checkpoint, prefix, options)
+    model = to_model(layer)
+    cfg: Any = model.pretrained_cfg
+    cfg["license"] = None  # the architecture's is not that of these weights
+    file = None if isinstance(checkpoint, Mapping) else Path(checkpoint)
+    card = _card(model, name or target.name, recognition.source, file, options)
+    with atomic_write(target) as temporary:
+        save_pretrained(model, temporary)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+    parameters = sum(p.numel() for p in model.parameters())
+    return Conversion(target, cfg["architecture"], parameters, recognition.source.name, recognition.reason)
+
+
+def _card(model: nn.Module, name: str, source: Source, file: Path | None, options: Mapping[str, Any]) -> str:
+    """Returns a model card with the source of the weights."""
+    parts = [f"Converted from a checkpoint of {source.title}"]
+    if file:
+        parts.append(f"the file `{file.name}` with sha256 `{sha256_of(file)}`")
+    if options:
+        listed = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
+        parts.append(f"with {listed}, which its weights do not contain")
+    description = (
+        f"{', '.join(parts)}. Its outputs are those of the original. The licence, the training data and the scores "
+        "are the original's as well: name them here before you publish this model."
+    )
+    return str(model_card(model, name, description=description, tags=["converted"]))
+
+
+def to_model(module: nn.Module) -> nn.Module:
+    """Returns a registered model with the weights of a layer or cell; a model is returned as it is.
+
+    Raises:
+        ValueError: no architecture has such a layer, with the reason.
+
+    Example:
+        >>> from convrnn_zoo.layers import Conv1dGRU
+        >>> to_model(Conv1dGRU(2, 4, kernel_size=3, num_layers=2)).pretrained_cfg["architecture"]
+        'convgru1d_2layer'
+    """
+    if getattr(module, "pretrained_cfg", {}).get("architecture") in list_models():
+        return module
+    names = {cls.__name__: name for name, by_ndim in KINDS.items() for cls in by_ndim.values()}
+    name = names.get(type(module).__name__.removesuffix("Cell"))
+    if name is None or not isinstance(module, ConvRNNBase | ConvRNNCellBase):
+        raise ValueError(
+            f"no architecture has a {type(module).__name__}: the core family has one geometry for input and state, and "
+            f"the activations of its papers. {SAVE_LAYER}"
+        )
+    is_cell = isinstance(module, ConvRNNCellBase)
+    depth = 1 if is_cell else module.num_layers
+    bidirectional = "_bi" if getattr(module, "bidirectional", False) else ""
+    architecture = f"{name}{module.ndim}d{bidirectional}_{depth}layer"
+    if architecture not in list_models():
+        raise ValueError(
+            f"architectures have one to three layers, and this {type(module).__name__} has {depth}. {SAVE_LAYER}"
+        )
+    model = create_model(architecture, dtype=next(module.parameters()).dtype, **_model_args(module))
+    state = {f"{key}_l0" if is_cell else key: value for key, value in module.state_dict().items()}
+    model.rnn.load_state_dict(state, strict=True)
+    return model
+
+
+def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
+    """Returns the arguments of a model with this layer, as plain values, except the layer's defaults."""
+    kernel, one = module.kernel_size, (1,) * module.ndim
+    defaults = {
+        "hidden_kernel_size": kernel, "bias": True, "dropout": 0.0, "stride": one, "dilation": one, "groups": 1,
+        "padding_mode": "zeros", **{name: allowed[0] for name, allowed in module.options.items()},
+    }  # fmt: skip
+    changed = {name: v for name, default in defaults.items() if (v := getattr(module, name, default)) != default}
+    args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": kernel, **changed}
+    return {name: _to_lists(value) for name, value in args.items()}
+
+
+def _to_lists(value: Any) -> Any:
+    return [_to_lists(v) for v in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,150 @@
+"""pytorch_convolutional_rnn, from which this package took its classes and the names of their parameters.
+
+https://github.com/kamo-naoyuki/pytorch_convolutional_rnn
+"""
+
+import inspect
+import re
+from typing import Any
+
+from torch import Tensor, nn
+
+from .. import layers
+from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers import _checks as check
+from ..pretrained.errors import WeightsError
+from ._checkpoint import ForeignCheckpoint
+from ._key_map import (
+    Entries,
+    OptionError,
+    Source,
+    check_exportable,
+    differences,
+    expect_layer,
+    load_weights,
+    same_or_list,
+)
+
+NAMES_BY_GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
+"""Types of cells by their number of gates."""
+PARAMETER = "(?:weight|bias)_(?:ih|hh)"
+KEY = r"weight_(?:ih|hh)(?:_l\d+(?:_reverse)?)?"
+
+
+def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
+    """Loads any of its 24 classes as ours of the same name."""
+    ranks = [value.dim() for key, value in checkpoint.state.items() if re.fullmatch(KEY, key)]
+    ndim = max(ranks[0] - 2, 0) if ranks else 0
+    return build_layer(checkpoint, PYTORCH_CONVOLUTIONAL_RNN.name, ndim or 2, ndim or 2, options)
+
+
+def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int, options: dict[str, Any]) -> nn.Module:
+    """Builds the layer or cell of the core family whose state dict this is, under the names of torch.nn.RNN.
+
+    Args:
+        checkpoint: entries whose weights have `axes` spatial axes.
+        source: name of the source, for messages.
+        axes, ndim: spatial axes of the weights and of the layer. Axes that the weights lack have size 1.
+        options: arguments of the layer that the weights do not contain, including `groups`.
+    """
+    entries = Entries(checkpoint, source)
+    is_cell = not entries.matches(rf"{PARAMETER}_l\d+(_reverse)?")
+    suffixes, num_layers, directions = [""], 1, 1
+    if not is_cell:
+        num_layers = entries.count(rf"{PARAMETER}_l(\d+)(?:_reverse)?", "weight_ih_l0, …")
+        ends = ("", "_reverse") if entries.matches(rf"{PARAMETER}_l\d+_reverse") else ("",)
+        suffixes, directions = [f"_l{layer}{end}" for layer in range(num_layers) for end in ends], len(ends)
+    bias = bool(entries.matches(r"bias_.*"))
+    peephole = bool(entries.matches(r"weight_p[ifo].*"))
+
+    groups = check.positive_int("groups", options.get("groups", 1))
+    gates = _count_gates(entries, [f"weight_hh{s}" for s in suffixes], 2 + axes, groups)
+    name = ("Peephole" if peephole else "") + NAMES_BY_GATES[gates]
+    cls: type[nn.Module] = getattr(layers, f"Conv{ndim}d{name}{'Cell' if is_cell else ''}")
+    if unknown := [option for option in options if option not in inspect.signature(cls).parameters]:
+        raise OptionError(f"{cls.__name__} has no {', '.join(unknown)}; leave it out")
+    if name == "RNN" and "nonlinearity" not in options:
+        raise WeightsError(
+            f"{checkpoint.origin} is an RNN, whose weights do not contain its nonlinearity: pass nonlinearity='tanh' "
+            "(the default of its constructor) or 'relu'"
+        )
+
+    widths: list[int] = []
+    kernels: list[tuple[int, ...]] = []
+    for layer in range(num_layers):
+        ends = suffixes[layer * directions : (layer + 1) * directions]
+        weights = [f"weight_{part}{suffix}" for suffix in ends for part in ("hh", "ih")]
+        biases = [key.replace("weight", "bias") for key in weights]
+        rows = entries.rows([*weights, *biases], gates) or gates
+        widths.append(rows // gates)
+        kernel = [size or 1 for size in entries.shape(weights, 2 + axes)[2:]]
+        kernels.append((*kernel, *(1,) * (ndim - axes)))
+    in_channels = (entries.shape([f"weight_ih{s}" for s in suffixes[:directions]], 2 + axes)[1] or 1) * groups
+    args = {
+        "bias": bias,
+        **({} if is_cell else {"num_layers": num_layers, "bidirectional": directions == 2}),
+        **options,
+    }
+
+    def build(**factory_kwargs: Any) -> nn.Module:
+        return cls(in_channels, same_or_list(widths), kernels[0] if is_cell else kernels, **args, **factory_kwargs)
+
+    shapes = {key: value.shape for key, value in build(device="meta").state_dict().items()}
+    state = {key: entries.take(key, shape[: 2 + axes]).reshape(shape) for key, shape in shapes.items()}
+    entries.finish()
+    return load_weights(build(dtype=checkpoint.dtype()), state)
+
+
+def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
+    """Returns the number of gates. The shape of a state-to-state weight only gives its product with `groups`."""
+    rows, columns, *_ = entries.shape(keys, rank)
+    if rows is None or columns is None:
+        entries.fail("missing", "every weight_hh")
+    if columns and rows % columns == 0:
+        gates, remainder = divmod(rows // columns, groups)
+        if not remainder and gates in NAMES_BY_GATES:
+            return gates
+    known = " or ".join(f"{gates} ({name})" for gates, name in NAMES_BY_GATES.items())
+    raise WeightsError(
+        f"{entries.origin}: {keys[0]} has {rows} rows for {columns} columns, and with groups={groups} their ratio "
+        f"should be {known}, times groups; pass groups= as the layer had it"
+    )
+
+
+def copy_state(module: nn.Module) -> dict[str, Tensor]:
+    """Returns the state dict of a module in tensors that share no memory with it."""
+    return {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+
+def export(module: nn.Module) -> dict[str, Tensor]:
+    """Returns the state dict of its class of the same name, which is ours."""
+    target = PYTORCH_CONVOLUTIONAL_RNN.name
+    layer = expect_layer(target, module, ConvRNNBase, ConvRNNCellBase)
+    is_layer = isinstance(layer, ConvRNNBase)
+    expected: dict[str, Any] = {"padding_mode": "zeros"}
+    expected["hidden_kernels" if is_layer else "hidden_kernel_size"] = layer.kernels if is_layer else layer.kernel_size
+    expected |= {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
+    if is_layer:
+        depth = layer.num_layers
+        expected |= {"widths": [layer.widths[0]] * depth, "kernels": [layer.kernels[0]] * depth}
+    check_exportable(target, module, differences(layer, **expected))
+    return copy_state(module)
+
+
+PYTORCH_CONVOLUTIONAL_RNN = Source(
+    name="pytorch_convolutional_rnn",
+    title="pytorch_convolutional_rnn, https://github.com/kamo-naoyuki/pytorch_convolutional_rnn",
+    key=KEY,
+    ranks=(3, 4, 5),
+    key_description="a convolution under a name of torch.nn.RNN's",
+    load=load,
+    options={
+        "stride": "1",
+        "dilation": "1",
+        "groups": "1",
+        "batch_first": "false",
+        "dropout": "0",
+        "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
+    },
+    export=export,
+)
