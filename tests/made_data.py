@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from convrnn_zoo.data.moving import FILES
+from convrnn_zoo.data.datasets.moving_mnist import FILES
 
 
 def write_idx(path, images):

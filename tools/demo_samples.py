@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convrnn_zoo.data import FRAME_SETS, Clips, Labelled, split_in_time
+from convrnn_zoo.data import FRAME_DATASETS, FrameSequences, Labelled, split_in_time
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.data.readers.radar import COARSEN, read_events
 
@@ -47,7 +47,7 @@ def rain_sample(
     return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in frames.datetimes or []])}
 
 
-def moving_sample(clips: Clips) -> dict[str, Any]:
+def moving_sample(clips: FrameSequences) -> dict[str, Any]:
     """Returns the first sequence of the fixed evaluation set as bytes."""
     return {"x": (clips.fixed(1)[0, :, 0] * 255).byte().numpy()}
 
@@ -55,10 +55,10 @@ def moving_sample(clips: Clips) -> dict[str, Any]:
 def main(directory: Path) -> None:
     """Writes every sample whose data exist."""
     np.savez_compressed(DEMO / "japanese_vowels.npz", **vowels_sample(JapaneseVowels().load(None, "test")))
-    for name, data in FRAME_SETS.items():
+    for name, data in FRAME_DATASETS.items():
         if (directory / name).is_dir():
             is_rain = name == "rain"
-            load = data.load
+            load = data().load
             sample = rain_sample(directory / name) if is_rain else moving_sample(load(directory / name, "test", 10, 10))
             np.savez_compressed(DEMO / f"{name}.npz", **sample)
             if is_rain:

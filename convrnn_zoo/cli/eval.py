@@ -8,7 +8,7 @@ import click
 import torch
 
 from .._atomic import check_suffix, write_text
-from ..data import frames_of
+from ..data import read_frame_dataset
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
 from ..train.classify import evaluate_classifier
@@ -98,7 +98,7 @@ def _evaluate_forecaster(
     """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
     for output in outputs:
         check_suffix(output, (".json", *_FIGURES))
-    source = frames_of(recipe.data)
+    source = read_frame_dataset(recipe.data)
     scores = evaluate(model, recipe, split_of(source, recipe, data, "test"), sequences, progress=progress)
     for output in outputs:
         if output.suffix in _FIGURES:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from ..data import frames_of
+from ..data import read_frame_dataset
+from ..data.datasets.frame_files import ArrayFrames
 from ..data.datasets.windows import IMPORTANCE, list_windows, write_windows
-from ..data.own import ArrayFrames
 from ..data.readers import STORE
 from ..train import ForecasterRecipe, Recipe
 from ._text import plural
@@ -21,7 +21,7 @@ DEFAULTS = IMPORTANCE
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
     help="CSV file [default: data.windows of the recipe, next to the store].",
 )  # fmt: skip
-@click.option("--min-probability", default=DEFAULTS.least, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--min-probability", default=DEFAULTS.base, show_default=True, type=click.FloatRange(0, 1),
               help="Probability of a dry window.")  # fmt: skip
 @click.option("--scale", default=DEFAULTS.scale, show_default=True, type=click.FloatRange(0),
               help="Probability added for a window that is wet everywhere.")  # fmt: skip
@@ -41,13 +41,13 @@ def windows(
     convrnn-zoo windows radar.toml --data radar.zarr -o radar.csv
     """
     settings = Recipe.read(recipe)
-    kind = frames_of(settings.data) if isinstance(settings, ForecasterRecipe) else None
+    kind = read_frame_dataset(settings.data) if isinstance(settings, ForecasterRecipe) else None
     if not isinstance(kind, ArrayFrames) or data.suffix != STORE:
         raise ValueError(f'{recipe}: windows need a {STORE} store and a recipe with kind = "frames" under [data]')
     if output is None and not kind.windows:
         raise ValueError("pass -o FILE.csv, or name the file in the recipe: data.windows")
     output = output or data.parent / kind.windows
-    sampling = kind.sampling._replace(least=min_probability, scale=scale, saturation=saturation)
+    sampling = kind.sampling._replace(base=min_probability, scale=scale, saturation=saturation)
     files = kind.open(data)
     sizes = kind.window(data, files, settings.inputs + settings.horizon)  # type: ignore[attr-defined]
     count = write_windows(list_windows(files[0], sizes, sampling, kind.step, seed), output)

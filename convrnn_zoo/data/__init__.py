@@ -6,9 +6,12 @@ weights. Frames from Python are any map-style Dataset of frames ``(T, C, H, W)``
 :func:`convrnn_zoo.train.train`.
 """
 
-from .clips import Clip, Clips, Given
+from .datasets.frame_files import ArrayFrames, FrameDataset, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (
     CroppedSequences,
+    CustomSequences,
+    FrameSequence,
+    FrameSequences,
     Sampling,
     Window,
     split_at_gaps,
@@ -16,33 +19,31 @@ from .datasets.frame_sequences import (
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
 from .datasets.video_folder import VideoFolder
-from .frames import FRAME_SETS, FrameSet, frames_of
-from .own import ArrayFrames, OwnFrames, VideoFrames
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
-from .registry import LABELLED_DATASETS, sequences_of
+from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_frame_dataset, sequences_of
 
 __all__ = [
-    "FRAME_SETS",
+    "FRAME_DATASETS",
     "LABELLED_DATASETS",
     "ArrayFrames",
-    "Clip",
-    "Clips",
     "CroppedSequences",
-    "FrameSet",
+    "CustomSequences",
+    "FrameDataset",
+    "FrameFiles",
+    "FrameSequence",
+    "FrameSequences",
     "Frames",
-    "Given",
     "Labelled",
     "LabelledDataset",
     "LabelledSequences",
-    "OwnFrames",
     "ReadOptions",
     "Sampling",
     "VideoFolder",
     "VideoFrames",
     "Window",
-    "frames_of",
     "open_frames",
+    "read_frame_dataset",
     "read_sound",
     "sequences_of",
     "split_at_gaps",

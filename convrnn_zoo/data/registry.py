@@ -3,24 +3,44 @@
 from collections.abc import Mapping
 from typing import Any
 
-from . import _entries
+from . import schema
+from .datasets.frame_files import ArrayFrames, FrameDataset, VideoFrames
 from .datasets.labelled_sequences import LabelledDataset, LabelledSequences
+from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
+from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.video_folder import VideoFolder
 
+FRAME_DATASETS: dict[str, type[FrameDataset]] = {
+    "frames": ArrayFrames, "video": VideoFrames, "moving_mnist": MovingMNIST,
+    "moving_fashion_mnist": MovingFashionMNIST, "rain": RainComposites,
+}  # fmt: skip
 LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
     "sequences": LabelledSequences, "clips": VideoFolder, "fsdd": FSDD, "japanese_vowels": JapaneseVowels,
 }  # fmt: skip
+
+
+def read_frame_dataset(table: Mapping[str, Any]) -> FrameDataset:
+    """Returns the dataset of frames that the table ``[data]`` of a recipe describes.
+
+    Raises:
+        ValueError: its kind is unknown, or a key is missing, unknown or invalid.
+
+    Example:
+        >>> read_frame_dataset({"kind": "moving_mnist"}).title
+        'Moving MNIST'
+    """
+    return schema.read_dataset(table, FRAME_DATASETS)
 
 
 def sequences_of(table: Mapping[str, Any]) -> LabelledDataset:
     """Returns the dataset of labelled sequences that the table ``[data]`` of a recipe describes.
 
     Raises:
-        ValueError: its kind is unknown, or a field is invalid.
+        ValueError: its kind is unknown, or a key is missing, unknown or invalid.
 
     Example:
         >>> sequences_of({"kind": "japanese_vowels"}).title
         'JapaneseVowels'
     """
-    return _entries.source_of(table, LABELLED_DATASETS, {})
+    return schema.read_dataset(table, LABELLED_DATASETS)

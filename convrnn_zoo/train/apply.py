@@ -5,19 +5,19 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..data import Clips, ReadOptions, frames_of
+from ..data import FrameSequences, ReadOptions, read_frame_dataset
 from ..models import Forecaster, Preprocessing, Weights, from_pretrained
 from .losses import LOSSES
 from .recipe import ForecasterRecipe, NowcastRecipe, Recipe, choose
 
 
-def preprocessing_of(recipe: ForecasterRecipe, train: Clips | None = None) -> Preprocessing:
+def preprocessing_of(recipe: ForecasterRecipe, train: FrameSequences | None = None) -> Preprocessing:
     """What a model of a recipe sees of its data, and what its outputs mean.
 
     In `train`, the training split, the constants of an encoding are found where it has such.
     """
     activation = choose("loss", recipe.loss, LOSSES).activation
-    return frames_of(recipe.data).preprocessing(train, recipe.inputs, recipe.horizon, activation)
+    return read_frame_dataset(recipe.data).preprocessing(train, recipe.inputs, recipe.horizon, activation)
 
 
 def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions:
@@ -32,7 +32,7 @@ def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions
     text = model.record.recipe if model.record else ""
     chosen = Recipe.read(recipe) if recipe else Recipe.parse(text) if text else None
     if isinstance(chosen, ForecasterRecipe) and not isinstance(chosen, NowcastRecipe):
-        options = frames_of(chosen.data).read_options()
+        options = read_frame_dataset(chosen.data).read_options()
         options = dataclasses.replace(options, unit=None if values is None else values.unit, variable_optional=True)
     return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data import _entries
-from ..data._entries import entry
+from ..data import schema
+from ..data.schema import field
 
 DECIBEL = math.log(10) / 10
 """A decibel, in the logarithm of power."""
@@ -48,16 +48,16 @@ class Augment:
         (True, (40, 1))
     """
 
-    stretch: float = entry(0.0, least=0, most=0.9)
-    steps: int = entry(0, least=0)
-    gain: float = entry(0.0, least=0)
-    color: float = entry(0.0, least=0)
-    hiss: float = entry(0.0, least=0)
-    warp: float = entry(0.0, least=0, most=0.9)
-    bands: int = entry(0, least=0)
+    stretch: float = field(0.0, ge=0, le=0.9)
+    steps: int = field(0, ge=0)
+    gain: float = field(0.0, ge=0)
+    color: float = field(0.0, ge=0)
+    hiss: float = field(0.0, ge=0)
+    warp: float = field(0.0, ge=0, le=0.9)
+    bands: int = field(0, ge=0)
 
     def __post_init__(self) -> None:
-        _entries.check(self, "augment.")
+        schema.check(self, "augment.")
 
     @property
     def of_sound(self) -> list[str]:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from ..data import Clips, Given, frames_of
-from ..data._set import FrameSource
+from ..data import CustomSequences, FrameSequences, read_frame_dataset
 from ..data.datasets.checks import check_values
-from ..data.moving import MovingDigits
+from ..data.datasets.frame_files import FrameDataset
+from ..data.datasets.moving_mnist import MovingDigits
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
 from ..pretrained.meta import limit
 from .apply import preprocessing_of
@@ -31,7 +31,7 @@ from .weights import check_writable, write_weights
 Objective = Callable[[nn.Module, tuple[Tensor, Tensor | None]], Tensor]
 
 
-def build(recipe: ForecasterRecipe, channels: int, train: Clips | None = None) -> Forecaster:
+def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
     """The network with its initial weights: those that the recipe starts from, or those of its seed.
 
     Raises:
@@ -108,7 +108,7 @@ def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
 
 def train_model(
     recipe: ForecasterRecipe,
-    clips: Clips,
+    clips: FrameSequences,
     *,
     out: Path | None = None,
     progress: bool = True,
@@ -125,7 +125,7 @@ def train_model(
         need("matplotlib.figure", "draw")
         need("matplotlib.backends.backend_agg", "draw")
     shown = clips.fixed(1)
-    some = () if isinstance(clips, Given) else (clips.fixed(8),)  # a user's may be drawn anew each time
+    some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's may be drawn anew each time
     trained_on = {"sequences": len(clips), "checksum": checksum(*some)}
     model = build(recipe, shown.shape[2], clips)
     for p in model.parameters():
@@ -172,7 +172,7 @@ def train_model(
     )  # fmt: skip
 
 
-def check_memory(recipe: ForecasterRecipe, clips: Clips, sequence: Tensor) -> None:
+def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
     """Checks the size of a batch and of the test sequences before they are allocated.
 
     Raises:
@@ -189,7 +189,7 @@ def check_memory(recipe: ForecasterRecipe, clips: Clips, sequence: Tensor) -> No
             )
 
 
-def read_ahead(clips: Clips, drawn: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+def read_ahead(clips: FrameSequences, drawn: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
     """The sequences of what was drawn, with what came along; of slow data the next ones are read meanwhile."""
     if not clips.slow:
         yield from ((clips.read(sampled), mask) for sampled, mask in drawn)
@@ -207,7 +207,7 @@ def train_forecaster(
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. None in all processes but the main one.
     """
-    source = frames_of(recipe.data)
+    source = read_frame_dataset(recipe.data)
     with launched() as accelerator:
         train, test = (split_of(source, recipe, data, split) for split in ("train", "test"))
         channels, others = (part.fixed(1).shape[2] for part in (train, test))
@@ -221,7 +221,7 @@ def train_forecaster(
         return write_weights(recipe, model, source, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
 
 
-def split_of(source: FrameSource, recipe: ForecasterRecipe, data: Any, split: str) -> Clips:
+def split_of(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
     """Returns the sequences of a split, from a path, or from Python's datasets by the names of the splits.
 
     Raises:
@@ -231,7 +231,7 @@ def split_of(source: FrameSource, recipe: ForecasterRecipe, data: Any, split: st
         return source.load(data, split, recipe.inputs, recipe.horizon)
     if split not in data:
         raise ValueError(f"data must have the splits 'train' and 'test', got {', '.join(map(repr, data)) or 'none'}")
-    clips = data[split] if isinstance(data[split], Clips) else Given(data[split], f"data[{split!r}]")
+    clips = data[split] if isinstance(data[split], FrameSequences) else CustomSequences(data[split], f"data[{split!r}]")
     if clips.length != recipe.inputs + recipe.horizon:
         raise ValueError(
             f"data[{split!r}] must have sequences of {recipe.inputs} + {recipe.horizon} frames, as the recipe's inputs "

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import pretrained
-from ..data import FRAME_SETS, _entries, frames_of, sequences_of
-from ..data._entries import entry
+from ..data import read_frame_dataset, schema, sequences_of
+from ..data.schema import field
 from ..layers import _checks as checks
 from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
@@ -77,19 +77,19 @@ class Recipe:
         ValueError: a line for each entry that is of another type or out of its range.
     """
 
-    weights: str = entry(filled=True)
-    data: Mapping[str, Any] = entry()
-    description: str = entry(filled=True)
-    license: str = entry(filled=True)
-    batch_size: int = entry(least=1)
-    lr: float = entry(above=0)
-    clip: float = entry(1.0, above=0)
-    citation: str = entry("")
-    remarks: str = entry("")
-    start: str = entry("")
-    layer_decay: float = entry(1.0, above=0, most=1)
-    freeze: int = entry(0, least=0)
-    model: Mapping[str, Any] = entry(factory=dict)
+    weights: str = field(nonempty=True)
+    data: Mapping[str, Any] = field()
+    description: str = field(nonempty=True)
+    license: str = field(nonempty=True)
+    batch_size: int = field(ge=1)
+    lr: float = field(gt=0)
+    clip: float = field(1.0, gt=0)
+    citation: str = field("")
+    remarks: str = field("")
+    start: str = field("")
+    layer_decay: float = field(1.0, gt=0, le=1)
+    freeze: int = field(0, ge=0)
+    model: Mapping[str, Any] = field(factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.data, str):
@@ -97,7 +97,7 @@ class Recipe:
         elif isinstance(self.data, Mapping):
             data = {k: tuple(v) if isinstance(v, list) else v for k, v in self.data.items()}
             object.__setattr__(self, "data", data)
-        _entries.check(self)
+        schema.check(self)
         object.__setattr__(self, "data", self._resolve_data())
         if reserved := ", ".join(sorted(RESERVED & self.model.keys())):
             raise ValueError(f"the recipe's model: {reserved} is not an argument of a recipe; leave it out")
@@ -110,10 +110,8 @@ class Recipe:
     def _resolve_data(self) -> Mapping[str, Any]:
         """Returns the table `data` with the defaults of its kind filled in; an invalid table is returned as it is."""
         try:
-            source = (sequences_of if isinstance(self, ClassifierRecipe) else frames_of)(self.data)
+            source = (sequences_of if isinstance(self, ClassifierRecipe) else read_frame_dataset)(self.data)
         except ValueError:  # raised again, with the whole message, when the data are read
-            return self.data
-        if self.data["kind"] in FRAME_SETS:
             return self.data
         resolved = {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}  # type: ignore[arg-type]
         return {"kind": self.data["kind"], **{k: v for k, v in resolved.items() if v is not None}}
@@ -173,7 +171,7 @@ class Recipe:
         kind = entries.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        return _entries.read(KINDS[kind], entries)
+        return schema.read(KINDS[kind], entries)
 
     @staticmethod
     def parse(text: str) -> "Recipe":
@@ -225,15 +223,15 @@ class ClassifierRecipe(Recipe):
     each group of the data, such as a speaker, to tell what those are worth that were never heard.
     """
 
-    seeds: tuple[int, ...] = entry((0,), least=0)
-    epochs: int = entry(least=1)
-    weight_decay: float = entry(0.0, least=0)
-    label_smoothing: float = entry(0.0, least=0, most=1)
-    noise: float = entry(0.0, least=0)
-    compare_padding: bool = entry(False)
-    augment: Mapping[str, Any] = entry(factory=dict)
-    bucket: int = entry(0, least=0)
-    leave_one_out: bool = entry(False)
+    seeds: tuple[int, ...] = field((0,), ge=0)
+    epochs: int = field(ge=1)
+    weight_decay: float = field(0.0, ge=0)
+    label_smoothing: float = field(0.0, ge=0, le=1)
+    noise: float = field(0.0, ge=0)
+    compare_padding: bool = field(False)
+    augment: Mapping[str, Any] = field(factory=dict)
+    bucket: int = field(0, ge=0)
+    leave_one_out: bool = field(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -248,7 +246,7 @@ class ClassifierRecipe(Recipe):
 
     def augmentation(self) -> Augment | None:
         """What the table `augment` says, if it says anything."""
-        return _entries.read(Augment, self.augment, "augment.") if self.augment else None
+        return schema.read(Augment, self.augment, "augment.") if self.augment else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,22 +264,22 @@ class ForecasterRecipe(Recipe):
     `freeze` counts updates. Without `start` the initial weights come from `seed`.
     """
 
-    inputs: int = entry(least=1, most=10_000)
-    horizon: int = entry(least=1, most=10_000)
-    updates: int = entry(least=1)
-    loss: str = entry()
-    seed: int = entry(0, least=0)
-    optimizer: str = entry("adam")
-    schedule: str = entry("one_cycle")
-    warmup: float = entry(0.3, least=0, most=1)
-    cycles: tuple[int, ...] = entry((), least=1)
-    sampling: Mapping[str, Any] = entry(factory=dict)
-    decoupling: float = entry(0.0, least=0)
-    moments: float = entry(0.0, least=0)
-    members: int = entry(0, least=0)
-    bf16: bool = entry(False)
-    checkpoint_every: int = entry(100, least=1)
-    test_sequences: int = entry(1000, least=1)
+    inputs: int = field(ge=1, le=10_000)
+    horizon: int = field(ge=1, le=10_000)
+    updates: int = field(ge=1)
+    loss: str = field()
+    seed: int = field(0, ge=0)
+    optimizer: str = field("adam")
+    schedule: str = field("one_cycle")
+    warmup: float = field(0.3, ge=0, le=1)
+    cycles: tuple[int, ...] = field((), ge=1)
+    sampling: Mapping[str, Any] = field(factory=dict)
+    decoupling: float = field(0.0, ge=0)
+    moments: float = field(0.0, ge=0)
+    members: int = field(0, ge=0)
+    bf16: bool = field(False)
+    checkpoint_every: int = field(100, ge=1)
+    test_sequences: int = field(1000, ge=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -299,10 +297,10 @@ class NowcastRecipe(ForecasterRecipe):
     frames to forecast count. Entries that have no part in it, such as `loss` and `start`, are refused.
     """
 
-    loss: str = entry("exceedance")
-    size: int = entry(128, least=1)
-    from_mrms: float = entry(0.7, least=0, most=1)
-    lead_times: int = entry(3, least=1)
+    loss: str = field("exceedance")
+    size: int = field(128, ge=1)
+    from_mrms: float = field(0.7, ge=0, le=1)
+    lead_times: int = field(3, ge=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

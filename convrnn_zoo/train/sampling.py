@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import _entries
-from ..data._entries import entry
+from ..data import schema
+from ..data.schema import field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class FreeRunning:
     """The true input frames, then the model's forecasts, as in use."""
 
     def __post_init__(self) -> None:
-        _entries.check(self, "sampling.")
+        schema.check(self, "sampling.")
 
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
         """Booleans ``(n, inputs + horizon - 2)``: whether the true frame is read, from the second frame on."""
@@ -43,8 +43,8 @@ class Scheduled(FreeRunning):
         (1.0, 0.75)
     """
 
-    until: int = entry(least=1)
-    start: float = entry(1.0, least=0, most=1)
+    until: int = field(ge=1)
+    start: float = field(1.0, ge=0, le=1)
 
     def chances(self, update: int) -> tuple[float, float]:
         """See the class."""
@@ -67,9 +67,9 @@ class ReverseScheduled(FreeRunning):
         [(0.5, 0.5), (0.5, 0.5), (1.0, 0.0)]
     """
 
-    begin: int = entry(least=0)
-    end: int = entry(least=1)
-    decay: float = entry(above=0)
+    begin: int = field(ge=0)
+    end: int = field(ge=1)
+    decay: float = field(gt=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,4 +108,4 @@ def read_sampling(table: Mapping[str, Any]) -> FreeRunning:
     name = args.pop("name")
     if not isinstance(name, str) or name not in SAMPLINGS:
         raise ValueError(f"the recipe's sampling.name must be one of {', '.join(SAMPLINGS)}, got {name!r}")
-    return _entries.read(SAMPLINGS[name], args, "sampling.")
+    return schema.read(SAMPLINGS[name], args, "sampling.")

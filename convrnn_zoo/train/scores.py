@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from ..data import Clips, frames_of
-from ..data._set import FrameSource
+from ..data import FrameSequences, read_frame_dataset
+from ..data.datasets.frame_files import FrameDataset
 from ..models import Forecaster, Metric
 from ._values import finite, value_range_of
 from .apply import preprocessing_of
@@ -118,7 +118,7 @@ def usable(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Basel
 def evaluate(
     model: Forecaster,
     recipe: ForecasterRecipe,
-    clips: Clips,
+    clips: FrameSequences,
     sequences: int | None = None,
     *,
     batch_size: int = 16,
@@ -129,7 +129,7 @@ def evaluate(
     A baseline whose package is not installed is left out, and the log says so. Of `clips`, the test split, there are
     `sequences`, by default the recipe's number, `batch_size` of them at once.
     """
-    data, values = frames_of(recipe.data), model.preprocessing or preprocessing_of(recipe)
+    data, values = read_frame_dataset(recipe.data), model.preprocessing or preprocessing_of(recipe)
     known = clips.fixed(sequences or recipe.test_sequences)
     value_range = value_range_of(values, known[:, recipe.inputs :])
     methods: dict[str, Baseline] = {
@@ -202,7 +202,7 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
     return f"at {sum(wins.values())} of {len(wins)} lead times"
 
 
-def metrics_of(scores: Scores, data: FrameSource) -> tuple[Metric, ...]:
+def metrics_of(scores: Scores, data: FrameDataset) -> tuple[Metric, ...]:
     """Returns the metrics for the metadata of weights: means over all lead times, and what the baselines reach.
 
     A score that is undefined at some lead times says how many it is the mean of. A baseline is compared on the lead

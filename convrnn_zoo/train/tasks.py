@@ -35,8 +35,9 @@ def train(
         data: file or directory of the data; None for its default place. Or data made in Python, a dictionary with
             ``"train"`` and ``"test"``: for a forecaster map-style Datasets, lists or arrays of frames
             ``(inputs + horizon, C, H, W)``, tensors or NumPy arrays with NaN for unknown values, or of
-            :class:`~convrnn_zoo.data.Clip`; for a classifier :class:`~convrnn_zoo.data.Labelled`. The recipe's table
-            ``[data]`` then describes them as it describes files.
+            :class:`~convrnn_zoo.data.FrameSequence`; for a classifier
+            :class:`~convrnn_zoo.data.Labelled`. The recipe's table ``[data]`` then describes them as it
+            describes files.
         out: directory of the checkpoints; an interrupted run goes on from them.
         into: directory of the weights and the record alone, by the name of the weights, as the zoo carries them;
             by default `out` becomes a repository.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import ArrayFrames, Given, VideoFrames, frames_of
+from convrnn_zoo.data import ArrayFrames, CustomSequences, VideoFrames, read_frame_dataset
 from convrnn_zoo.data.readers import READERS
 from convrnn_zoo.data.readers.cf import decode_times
 
@@ -28,7 +28,7 @@ def test_every_kind_of_file_gives_the_same_clips(suffix, tmp_path):
     frames = blobs()
     WRITERS[suffix](tmp_path / f"a{suffix}", frames)
     key = "rate" if suffix in (".npz", ".h5", ".nc", ".zarr") else ""
-    clips = dataclasses.replace(FRAMES, key=key).load(tmp_path / f"a{suffix}", "train", 3, 4)
+    clips = dataclasses.replace(FRAMES, variable=key).load(tmp_path / f"a{suffix}", "train", 3, 4)
     assert clips.length == 7
     assert len(clips) == 12 - 6  # two thirds of 18 frames, whole maps
     clip = clips[2]
@@ -38,12 +38,12 @@ def test_every_kind_of_file_gives_the_same_clips(suffix, tmp_path):
     assert clip.time == clips[0].time + 10
     begin = decode_times(np.array(["2020-01-01"], dtype="datetime64[D]"), {})[0][0]
     assert clips[0].time == (0 if suffix in (".npy", ".npz") else begin)
-    test = dataclasses.replace(FRAMES, key=key).load(tmp_path / f"a{suffix}", "test", 3, 4)
+    test = dataclasses.replace(FRAMES, variable=key).load(tmp_path / f"a{suffix}", "test", 3, 4)
     torch.testing.assert_close(test[0].frames[3:, 0], torch.from_numpy(frames[12:16]), equal_nan=True)
 
 
 def test_a_loader_of_torchs_takes_them(tmp_path):
-    np.save(tmp_path / "a.npy", blobs(missing=False))
+    np.save(tmp_path / "a.npy", blobs(fill_value=False))
     clips = FRAMES.load(tmp_path, "train", 3, 4)
     batch = next(iter(torch.utils.data.DataLoader(clips, batch_size=2)))
     assert batch.frames.shape == (2, 7, 1, 24, 28)
@@ -55,14 +55,14 @@ def test_crops_of_a_folder_lie_where_enough_is_known(tmp_path):
     frames[:, :, 20:] = np.nan
     for i in range(3):
         np.save(tmp_path / f"{i}.npy", frames)
-    kind = dataclasses.replace(FRAMES, crop=12, stride=4, split="file", known=0.9)
+    kind = dataclasses.replace(FRAMES, crop=12, stride=4, split="file", min_valid_fraction=0.9)
     clips = kind.load(tmp_path, "train", 3, 4)
     assert {tuple(p) for p in clips.places[:, 2:].tolist()} == {
         (t, x) for t in (0, 4, 8, 12) for x in (0, 4, 8) if (t, x) != (0, 0)
     } | {(0, 0)}
     assert set(clips.places[:, 0].tolist()) == {0, 1}
     assert kind.load(tmp_path, "test", 3, 4).places[:, 0].unique().tolist() == [0]
-    wet = dataclasses.replace(kind, wet=0.4).load(tmp_path, "train", 3, 4)
+    wet = dataclasses.replace(kind, min_wet_fraction=0.4).load(tmp_path, "train", 3, 4)
     assert 0 < len(wet) < len(clips)
 
 
@@ -79,14 +79,14 @@ def test_a_list_says_which_files_are_the_test(tmp_path):
 
 
 def test_what_a_file_stores_as_other_numbers_comes_in_the_unit_of_the_data(tmp_path):
-    counts = (blobs(missing=False) * 100).astype("int16")
+    counts = (blobs(fill_value=False) * 100).astype("int16")
     counts[:, 0] = -1
     write_hdf5(tmp_path / "a.nc", counts, scale_factor=0.01, add_offset=1.0, _FillValue=np.int16(-1))
-    clip = dataclasses.replace(FRAMES, key="rate").load(tmp_path, "train", 3, 4)[0]
+    clip = dataclasses.replace(FRAMES, variable="rate").load(tmp_path, "train", 3, 4)[0]
     torch.testing.assert_close(clip.frames[0, 0, 1:], torch.from_numpy(counts[0, 1:] * 0.01 + 1).float())
     assert clip.frames[:, :, 0].isnan().all()
     np.save(tmp_path / "b.npy", counts)
-    clip = dataclasses.replace(FRAMES, missing=-1).load(tmp_path / "b.npy", "train", 3, 4)[0]
+    clip = dataclasses.replace(FRAMES, fill_value=-1).load(tmp_path / "b.npy", "train", 3, 4)[0]
     assert clip.frames[:, :, 0].isnan().all()
     assert clip.frames[:, :, 1:].isfinite().all()
 
@@ -105,7 +105,7 @@ def test_a_store_as_xarray_writes_it_is_read_as_xarray_reads_it(version, tmp_pat
         group["rate"].attrs["_FillValue"] = -1
         group["other"].attrs["_FillValue"] = base64.b64encode(struct.pack("<d", -1.0)).decode()
     for name in ("rate", "other"):
-        clip = dataclasses.replace(FRAMES, key=name).load(tmp_path / "a.zarr", "train", 3, 1)[2]
+        clip = dataclasses.replace(FRAMES, variable=name).load(tmp_path / "a.zarr", "train", 3, 1)[2]
         assert clip.frames[:, 0, 0].isnan().all()
         assert clip.frames[:, 0, 1, 0].tolist() == [2, 2.5, 3, 3.5]
 
@@ -128,7 +128,7 @@ def test_a_gap_in_time_is_told_and_no_clip_reaches_over_it(tmp_path, caplog):
 
 @pytest.mark.parametrize(("suffix", "channels"), [(".mp4", 1), (".gif", 1), ("", 1), ("", 3), (".mp4", 3)])
 def test_videos_gifs_and_folders_of_pictures_are_brightness(suffix, channels, tmp_path):
-    frames = (blobs(12, 32, 32, missing=False) * 15).clip(0, 255).astype("uint8")
+    frames = (blobs(12, 32, 32, fill_value=False) * 15).clip(0, 255).astype("uint8")
     path = tmp_path / f"clip{suffix}"
     if suffix == ".mp4":
         write_video(path, frames)
@@ -153,7 +153,7 @@ def test_videos_gifs_and_folders_of_pictures_are_brightness(suffix, channels, tm
 
 def test_standardize_finds_its_constants_where_something_is_known(tmp_path):
     np.save(tmp_path / "a.npy", blobs())
-    kind = dataclasses.replace(FRAMES, encode="standardize")
+    kind = dataclasses.replace(FRAMES, encoding="standardize")
     clips = kind.load(tmp_path, "train", 3, 4)
     values = kind.preprocessing(clips, 3, 4)
     seen = values.encode(clips.fixed(99))
@@ -167,12 +167,12 @@ def test_standardize_finds_its_constants_where_something_is_known(tmp_path):
 
 
 def test_a_data_set_made_in_python_is_a_kind_like_the_others():
-    clips = Given([torch.full((4, 1, 2, 2), float(i)) for i in range(5)])
+    clips = CustomSequences([torch.full((4, 1, 2, 2), float(i)) for i in range(5)])
     assert clips.length == 4
     assert clips.fixed(3)[:, 0, 0, 0, 0].tolist() == [0, 2, 4]
     assert len(clips.draw(8)) == 8
     with pytest.raises(ValueError, match=r"sequence 1: expected frames \(T, C, H, W\), T = 4, got \(3, 1, 2, 2\)"):
-        Given([torch.zeros(4, 1, 2, 2), torch.zeros(3, 1, 2, 2)])[1]
+        CustomSequences([torch.zeros(4, 1, 2, 2), torch.zeros(3, 1, 2, 2)])[1]
 
 
 BAD = {
@@ -183,12 +183,12 @@ BAD = {
     "sizes": ({"b.npy": np.zeros((9, 4, 5))}, {}, "expected frames of one size .*; give data.crop in the recipe"),
     "small": ({"b.npy": np.zeros((9, 4, 5))}, {"crop": 8}, "frames of b.npy are 4×5, smaller than data.crop = 8"),
     "channels": ({"b.npy": np.zeros((9, 2, 24, 28))}, {}, "expected frames of one size"),
-    "key": ({"b.npz": {"u": np.zeros((9, 4, 4)), "v": np.zeros((9, 4, 4))}}, {}, r"b\.npz.*data\.key"),
-    "no key": ({"b.npz": {"u": np.zeros((9, 4, 4))}}, {"key": "v"}, r"b\.npz: expected an array 'v'"),
+    "key": ({"b.npz": {"u": np.zeros((9, 4, 4)), "v": np.zeros((9, 4, 4))}}, {}, r"b\.npz.*data\.variable"),
+    "no key": ({"b.npz": {"u": np.zeros((9, 4, 4))}}, {"variable": "v"}, r"b\.npz: expected an array 'v'"),
     "short": ({}, {"split": "file"}, "leaves no training part of a.npy; give two files or more"),
     "windows": ({}, {"windows": "w.csv"}, r"data\.windows"),
     "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, "9 frames and 4 times"),
-    "long": ({}, {"crop": 20, "known": 1.0, "wet": 1.0}, "the train part: no crop of 7 frames of 20×20 pixels"),
+    "long": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "the train part: no crop of 7 frames of 20×20 pixels"),
 }  # fmt: skip
 
 
@@ -219,14 +219,14 @@ def test_a_path_that_is_not_there_or_empty_is_told(tmp_path):
 
 ENTRIES = {
     "kind": ({"kind": "frame"}, "data.kind must be one of frames, video, moving_mnist"),
-    "missing": ({}, r"missing entries \['data.name'\]"),
-    "unknown": ({"crops": 3}, r"unknown entries \['data.crops'\]"),
+    "missing": ({}, r"lacks the key data\.name"),
+    "unknown": ({"crops": 3}, r"unknown key data\.crops; did you mean crop"),
     "type": ({"name": "a", "crop": "64"}, "data.crop must be a whole number, got '64'"),
-    "range": ({"name": "a", "crop": 0, "known": 2}, "data.crop must be at least 1, got 0\n.* data.known must"),
-    "word": ({"name": "a", "encode": "logarithm"}, "data.encode must be one of none, log, standardize"),
+    "range": ({"name": "a", "crop": 0, "min_valid_fraction": 2}, "data.crop .*\n.* data.min_valid_fraction"),
+    "word": ({"name": "a", "encoding": "logarithm"}, "data.encoding must be one of none, log, standardize"),
     "split": ({"name": "a", "split": "files"}, "data.split must be one of time, file, got 'files'"),
     "truth": ({"name": "a", "step": True}, "data.step must be a number, got True"),
-    "shipped": ({"kind": "rain", "crop": 64}, "rain takes no entry beside its kind, got crop"),
+    "shipped": ({"kind": "rain", "crop": 64}, r"unknown key data\.crop"),
     "size": ({"kind": "video", "name": "a", "size": (3,)}, "a height and a width"),
 }  # fmt: skip
 
@@ -235,7 +235,7 @@ ENTRIES = {
 def test_every_entry_is_checked(name):
     entries, message = ENTRIES[name]
     with pytest.raises(ValueError, match=message):
-        frames_of({"kind": "frames", **entries})
+        read_frame_dataset({"kind": "frames", **entries})
 
 
 def test_a_store_of_another_step_is_refused(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import FRAME_SETS
-from convrnn_zoo.data.moving import FILES, MovingDigits, read_idx
+from convrnn_zoo.data import FRAME_DATASETS
+from convrnn_zoo.data.datasets.moving_mnist import FILES, MovingDigits, MovingMNIST, read_idx
 from tests.made_data import write_idx
 
 DOT = torch.full((1, 4, 4), 255, dtype=torch.uint8)
@@ -57,9 +57,9 @@ def test_draws_follow_torchs_seed_and_the_fixed_one_does_not():
         assert torch.equal(moving[i].frames, fixed[i])
 
 
-@pytest.mark.parametrize("name", [n for n, s in FRAME_SETS.items() if "Moving" in s.title])
+@pytest.mark.parametrize("name", [n for n, s in FRAME_DATASETS.items() if issubclass(s, MovingMNIST)])
 def test_packed_files_are_read_and_missing_ones_told(name, digits, tmp_path):
-    data = FRAME_SETS[name]
+    data = FRAME_DATASETS[name]()
     assert data.load(digits, "test", 1, 2).draw(2).shape == (2, 3, 1, 64, 64)
     with pytest.raises(FileNotFoundError, match=r"train-images.* is in .*; get the .*idx files from http"):
         data.load(tmp_path, "train", 10, 10)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convrnn_zoo import WEIGHTS
-from convrnn_zoo.data import FRAME_SETS, split_in_time
+from convrnn_zoo.data import FRAME_DATASETS, split_in_time
 from convrnn_zoo.data.readers.radar import read_composite, read_events, time_of
 from tests.made_data import write_fmi, write_knmi
 
@@ -53,7 +53,7 @@ def test_the_test_split_forecasts_only_the_last_third(rain):
 
 
 def test_crops_are_in_range_rainy_and_where_they_say(rain):
-    clips = FRAME_SETS["rain"].load(rain, "test", 4, 6)
+    clips = FRAME_DATASETS["rain"]().load(rain, "test", 4, 6)
     places = clips.places
     assert set(places[:, 0].tolist()) == {0, 1}
     assert places[:, 3].min() >= 8  # the crop at 0 is out of range
@@ -74,7 +74,7 @@ def test_crops_are_in_range_rainy_and_where_they_say(rain):
 
 
 def test_crops_to_train_on_are_drawn_and_turned(rain):
-    train = FRAME_SETS["rain"].load(rain, "train", 4, 2)
+    train = FRAME_DATASETS["rain"]().load(rain, "train", 4, 2)
     drawn = train.draw(64)
     known = [clip.frames[:, 0] for clip in train]
     turned = [t for k in known for t in (k, k.flip(-1), k.flip(-2), k.mT)]
@@ -89,7 +89,7 @@ def test_crops_to_train_on_are_drawn_and_turned(rain):
 
 def test_rain_and_its_scale_are_inverse():
     rate = torch.tensor([0.0, 0.05, 0.5, 7, 99])
-    values = FRAME_SETS["rain"].preprocessing(None, 4, 12)
+    values = FRAME_DATASETS["rain"]().preprocessing(None, 4, 12)
     torch.testing.assert_close(values.decode(values.encode(rate)), rate)
     assert values.encode(torch.tensor(math.nan)) == 0
     assert values == WEIGHTS["convgru_forecaster.rain"].preprocessing
@@ -136,6 +136,6 @@ def test_names_without_a_time_directories_without_radar_and_droughts_are_told(tm
     with pytest.raises(ValueError, match="YYYYMMDDhhmm"):
         time_of(tmp_path / "a.h5")
     with pytest.raises(FileNotFoundError, match=r"no file RAD_NL25.*download_pysteps_data"):
-        FRAME_SETS["rain"].load(tmp_path, "train", 4, 12)
+        FRAME_DATASETS["rain"]().load(tmp_path, "train", 4, 12)
     with pytest.raises(ValueError, match="no crop of 99 frames"):
-        FRAME_SETS["rain"].load(rain, "train", 4, 95)
+        FRAME_DATASETS["rain"]().load(rain, "train", 4, 95)

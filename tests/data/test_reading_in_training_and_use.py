@@ -30,14 +30,14 @@ def test_numbers_that_mark_missing_values_are_missing_in_predict(tmp_path):
     marked = np.nan_to_num(frames, nan=-999)
     np.save(tmp_path / "a.npy", marked)
     np.save(tmp_path / "nan.npy", frames)
-    train(tmp_path, RADAR + "missing = -999\n", tmp_path / "a.npy")
+    train(tmp_path, RADAR + "fill_value = -999\n", tmp_path / "a.npy")
     found = [predicted(tmp_path, tmp_path / name) for name in ("a.npy", "nan.npy")]
     np.testing.assert_array_equal(*found)
     assert np.isnan(found[0][:, :3, :3]).all()
 
 
 def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
-    frames = (blobs(18, 40, 56, missing=False) * 15).clip(0, 255).astype("uint8")
+    frames = (blobs(18, 40, 56, fill_value=False) * 15).clip(0, 255).astype("uint8")
     first, *rest = map(Image.fromarray, frames)
     first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
     train(tmp_path, VIDEO + "size = [24, 32]\n", tmp_path / "a.gif")
@@ -48,7 +48,7 @@ def test_the_array_of_a_file_of_several_is_the_one_that_was_trained_on(tmp_path)
     frames = blobs()
     np.savez(tmp_path / "a.npz", rate=frames, x=frames * 0)
     np.save(tmp_path / "a.npy", frames)
-    train(tmp_path, RADAR + 'key = "rate"\n', tmp_path / "a.npz")
+    train(tmp_path, RADAR + 'variable = "rate"\n', tmp_path / "a.npz")
     found = [predicted(tmp_path, tmp_path / name) for name in ("a.npz", "a.npy")]
     np.testing.assert_array_equal(*found)
 
@@ -90,9 +90,9 @@ UNITS = {"mm h-1": 1, "mm/5min": 1 / 12, "mm per 5 minutes": 1 / 12, "m/s": 1 / 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_rain_rates_of_other_units_are_converted_in_training_and_predict(unit, tmp_path):
-    frames = blobs(missing=False)
+    frames = blobs(fill_value=False)
     write_hdf5(tmp_path / "a.nc", (frames.astype("float64") * UNITS[unit]).astype("float64"), units=unit)
-    read = ArrayFrames(name="a", unit="mm/h", key="rate").load(tmp_path / "a.nc", "train", 3, 4)
+    read = ArrayFrames(name="a", unit="mm/h", variable="rate").load(tmp_path / "a.nc", "train", 3, 4)
     torch.testing.assert_close(read[0].frames[:, 0], torch.from_numpy(frames[:7]), rtol=1e-4, atol=1e-4)
     np.save(tmp_path / "a.npy", frames)
     found = []
@@ -104,7 +104,7 @@ def test_rain_rates_of_other_units_are_converted_in_training_and_predict(unit, t
 
 def test_temperatures_are_converted(tmp_path):
     write_hdf5(tmp_path / "a.nc", np.full((9, 4, 4), 10.0), units="degC")
-    read = ArrayFrames(name="a", unit="K", key="rate").load(tmp_path / "a.nc", "train", 2, 1)
+    read = ArrayFrames(name="a", unit="K", variable="rate").load(tmp_path / "a.nc", "train", 2, 1)
     assert read[0].frames.unique().tolist() == [pytest.approx(283.15)]
 
 
@@ -114,7 +114,7 @@ def test_temperatures_are_converted(tmp_path):
 def test_units_of_other_quantities_are_an_error(unit, expected, tmp_path):
     write_hdf5(tmp_path / "a.nc", blobs(), units=unit)
     with pytest.raises(ValueError, match=rf"a\.nc.*{unit}"):
-        ArrayFrames(name="a", unit=expected, key="rate").load(tmp_path / "a.nc", "train", 3, 4)
+        ArrayFrames(name="a", unit=expected, variable="rate").load(tmp_path / "a.nc", "train", 3, 4)
     if expected == "mm/h":
         text = run("predict", "convgru_forecaster.rain", tmp_path / "a.nc", "-o", tmp_path / "out.npy", code=1)
         assert unit in text
@@ -122,23 +122,23 @@ def test_units_of_other_quantities_are_an_error(unit, expected, tmp_path):
 
 
 def spoilt(**changes):
-    frames = blobs(missing=False)
+    frames = blobs(fill_value=False)
     frames[changes.get("at", slice(None)), :3, :3] = changes["value"]
     return frames
 
 
 BAD = {
-    "-999 for missing": (spoilt(value=-999), RADAR, "missing = -999"),
-    "-9999 without a unit": (spoilt(value=-9999), FRAMES, "missing = -9999"),
-    "65535 for missing": (spoilt(value=65535), FRAMES, "missing = 65535"),
+    "-999 for missing": (spoilt(value=-999), RADAR, "fill_value = -999"),
+    "-9999 without a unit": (spoilt(value=-9999), FRAMES, "fill_value = -9999"),
+    "65535 for missing": (spoilt(value=65535), FRAMES, "fill_value = 65535"),
     "NetCDF's own": (spoilt(value=9.96921e36), FRAMES, "missing"),
     "-999 in one frame": (spoilt(value=-999, at=7), RADAR, "missing"),
     "negative rain": (spoilt(value=-5), RADAR, "missing"),
-    "dBZ": (10 * np.log10(200 * (blobs(missing=False) + 1e-3) ** 1.6), RADAR, "unit"),
-    "dBZ from 0 on": (np.maximum(0, 10 * np.log10(200 * (blobs(missing=False) + 1e-3) ** 1.6)), RADAR, "unit"),
+    "dBZ": (10 * np.log10(200 * (blobs(fill_value=False) + 1e-3) ** 1.6), RADAR, "unit"),
+    "dBZ from 0 on": (np.maximum(0, 10 * np.log10(200 * (blobs(fill_value=False) + 1e-3) ** 1.6)), RADAR, "unit"),
     "infinite": (spoilt(value=np.inf), FRAMES, "NaN"),
-    "above the range": (blobs(missing=False) * 100, FRAMES + "lowest = 0\nhighest = 20\n", "highest"),
-    "below the range": (blobs(missing=False) - 5, FRAMES + "lowest = 0\nhighest = 20\n", "lowest"),
+    "above the range": (blobs(fill_value=False) * 100, FRAMES + "valid_min = 0\nhighest = 20\n", "highest"),
+    "below the range": (blobs(fill_value=False) - 5, FRAMES + "valid_min = 0\nhighest = 20\n", "lowest"),
 }
 
 
@@ -158,16 +158,16 @@ def test_a_store_is_checked_before_training(tmp_path):
 
     pytest.importorskip("zarr", reason="the extra zarr")
     write_zarr(tmp_path / "a.zarr", spoilt(value=-999))
-    assert "missing = -999" in train(tmp_path, RADAR, tmp_path / "a.zarr", code=1)
+    assert "fill_value = -999" in train(tmp_path, RADAR, tmp_path / "a.zarr", code=1)
 
 
 def test_heavy_rain_is_read_where_the_recipe_says_so(tmp_path):
-    frames = 20 + blobs(missing=False)
+    frames = 20 + blobs(fill_value=False)
     np.save(tmp_path / "a.npy", frames)
     kind = ArrayFrames(name="a", unit="mm/h")
     with pytest.raises(ValueError, match="highest"):
         kind.load(tmp_path / "a.npy", "train", 3, 4)
-    assert len(dataclasses.replace(kind, highest=150.0).load(tmp_path / "a.npy", "train", 3, 4))
+    assert len(dataclasses.replace(kind, valid_max=150.0).load(tmp_path / "a.npy", "train", 3, 4))
 
 
 # ---- splits, windows ---------------------------------------------------------------------------------------------
@@ -188,10 +188,10 @@ def test_a_task_that_a_recipe_states_stays():
 
 
 def test_wet_pixels_are_counted_in_the_unit_of_the_data(tmp_path):
-    np.save(tmp_path / "a.npy", 280 + blobs(missing=False))
+    np.save(tmp_path / "a.npy", 280 + blobs(fill_value=False))
     with pytest.raises(ValueError, match=r"data\.thresholds"):
-        ArrayFrames(name="a", unit="K", wet=0.5)
-    kind = ArrayFrames(name="a", unit="K", wet=0.5, thresholds=(300.0,))
+        ArrayFrames(name="a", unit="K", min_wet_fraction=0.5)
+    kind = ArrayFrames(name="a", unit="K", min_wet_fraction=0.5, thresholds=(300.0,))
     with pytest.raises(ValueError, match="no crop"):
         kind.load(tmp_path / "a.npy", "train", 3, 4)
 

@@ -43,11 +43,11 @@ def test_windows_with_rain_are_drawn_more_often_as_the_rule_says(tmp_path):
     frames[:, :, 20:] = 1.0
     write_zarr(tmp_path / "a.zarr", frames)
     sizes = Window(length=1, height=4, width=4, stride=4)
-    found = listed(tmp_path / "a.zarr", Sampling(least=0.1, scale=0.5), sizes)
+    found = listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes)
     dry, wet = ((found[:, 2] >= 20).eq(rains).sum().item() / 2000 for rains in (False, True))
     assert dry == pytest.approx(0.1, abs=0.03)
     assert wet == pytest.approx(0.1 + 0.5 * (1 - np.exp(-1)), abs=0.04)
-    assert torch.equal(found, listed(tmp_path / "a.zarr", Sampling(least=0.1, scale=0.5), sizes))
+    assert torch.equal(found, listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes))
 
 
 def test_the_command_lists_them_and_training_reads_them(tmp_path):
@@ -88,7 +88,7 @@ def test_the_command_lists_them_and_training_reads_them(tmp_path):
 
 def test_a_store_that_is_too_large_for_every_window_says_so(tmp_path, monkeypatch):
     write_zarr(tmp_path / "a.zarr", blobs())
-    monkeypatch.setattr("convrnn_zoo.data.own.MAX_WINDOWS", 20)
+    monkeypatch.setattr("convrnn_zoo.data.datasets.frame_files.MAX_WINDOWS", 20)
     with pytest.raises(ValueError, match="more than 20 windows; list them once with `convrnn-zoo windows"):
         KIND.load(tmp_path / "a.zarr", "train", 3, 4)
 
@@ -102,7 +102,7 @@ array[0] = array[steps - 1] = np.random.default_rng(0).random((1024, 1024), dtyp
 from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.windows import list_windows, write_windows
 from pathlib import Path
-found = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), Sampling(least=0.02, scale=0.1))
+found = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), Sampling(base=0.02, scale=0.1))
 count = write_windows(found, Path(path).with_name("w.csv"))
 clips = ArrayFrames(name="a", crop=256, windows="w.csv").load(Path(path), "train", 4, 12)
 for _ in range(20):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.data.moving import MovingDigits
+from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.losses import LOSSES, partial_derivatives

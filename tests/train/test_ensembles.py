@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convrnn_zoo import EnsembleForecaster, Preprocessing
-from convrnn_zoo.data.moving import MovingDigits
+from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import ForecasterRecipe
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.baselines import extrapolation

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.data import FRAME_SETS, LABELLED_DATASETS, Labelled, LabelledDataset
+from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, Labelled, LabelledDataset
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
@@ -161,7 +161,7 @@ def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_the_package_are_whole(name):
     recipe = Recipe.read(name)
-    assert recipe.data["kind"] in {**LABELLED_DATASETS, **FRAME_SETS}
+    assert recipe.data["kind"] in {**LABELLED_DATASETS, **FRAME_DATASETS}
     assert recipe.architecture in convrnn_zoo.list_models()
     assert recipe.name == name
 
@@ -214,7 +214,7 @@ def test_the_demos_file_holds_recordings_of_the_test_split():
 
 
 def test_the_demos_samples_of_frames_are_cut_as_the_demo_reads_them(digits, rain):
-    assert moving_sample(FRAME_SETS["moving_mnist"].load(digits, "test", 10, 10))["x"].shape == (20, 64, 64)
+    assert moving_sample(FRAME_DATASETS["moving_mnist"]().load(digits, "test", 10, 10))["x"].shape == (20, 64, 64)
     sample = rain_sample(rain, corner=(10, 10), size=50)
     assert sample["x"].shape == (14, 50, 50)  # of an event this short there are no 16
     assert sample["labels"][0] == "01:20"

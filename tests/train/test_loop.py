@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.data.moving import MovingDigits
+from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import ClassifierRecipe, Recipe, classify, train
 from convrnn_zoo.train import fit as loop
 from convrnn_zoo.train import forecast as training

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import Clip
+from convrnn_zoo.data import FrameSequence
 from convrnn_zoo.train import train
 from tests.forecast.recipes import PLAIN
 
@@ -40,8 +40,8 @@ FORMS = {
     "a tensor": lambda x: x,
     "big-endian arrays": lambda x: [a.astype(">f4") for a in x.numpy()],
     "a Dataset": lambda x: Indexed(list(x.numpy())),
-    "clips without a mask": lambda x: [Clip(a, 0.0, None) for a in x],
-    "clips of arrays": lambda x: [Clip(a, 0.0, np.ones(a.shape, bool)) for a in x.numpy()],
+    "clips without a mask": lambda x: [FrameSequence(a, 0.0, None) for a in x],
+    "clips of arrays": lambda x: [FrameSequence(a, 0.0, np.ones(a.shape, bool)) for a in x.numpy()],
     "flipped arrays": lambda x: [a[::-1] for a in x.numpy()[:, ::-1].copy()],
 }
 
@@ -69,7 +69,7 @@ BAD = {
     "strings": ({"train": ["a.npy"], "test": GOOD}, r"train.*\[0\]"),
     "bytes": ({"train": [torch.zeros(6, 1, 8, 8, dtype=torch.uint8)], "test": GOOD}, r"train.*\[0\].*255"),
     "complex": ({"train": [torch.zeros(6, 1, 8, 8, dtype=torch.cfloat)], "test": GOOD}, r"train.*\[0\]"),
-    "another mask": ({"train": [Clip(GOOD[0], 0.0, torch.ones(6, 1, 8, 4))], "test": GOOD}, r"train.*\[0\]"),
+    "another mask": ({"train": [FrameSequence(GOOD[0], 0.0, torch.ones(6, 1, 8, 4))], "test": GOOD}, r"train.*\[0\]"),
     "channels of the splits": ({"train": GOOD, "test": [torch.rand(6, 2, 8, 8)]}, "channels"),
 }
 

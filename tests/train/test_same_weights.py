@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import torch
 
-from convrnn_zoo.data import FRAME_SETS
+from convrnn_zoo.data import FRAME_DATASETS
 from convrnn_zoo.data.readers.radar import COARSEN, read_events
 from convrnn_zoo.train import Recipe, train
 from tests.forecast.recipes import PLAIN
@@ -14,8 +14,9 @@ from tests.forecast.recipes import PLAIN
 from .runs import sha256
 
 AS_RAIN = {
-    "kind": "frames", "name": "rain", "unit": "mm/h", "step": 5, "encode": "log", "crop": 64, "stride": 8, "known": 1.0,
-    "wet": 0.05, "turn": True, "split": "time", "lowest": 0.0, "highest": 300.0,
+    "kind": "frames", "name": "rain", "unit": "mm/h", "step": 5, "encoding": "log", "crop": 64, "stride": 8,
+    "min_valid_fraction": 1.0, "min_wet_fraction": 0.05, "flip": True, "split": "time", "valid_min": 0.0,
+    "valid_max": 300.0,
 }  # fmt: skip
 DRAWN = {
     "draw": "a7966c3cc959cd9a76ed566f53b28fb28b1b65ad6107147fd710a2e54c074813",
@@ -25,7 +26,7 @@ DRAWN = {
 
 
 def test_digits_move_as_they_did(digits):
-    clips = FRAME_SETS["moving_mnist"].load(digits, "train", 4, 3)
+    clips = FRAME_DATASETS["moving_mnist"]().load(digits, "train", 4, 3)
     torch.manual_seed(5)
     found = {"draw": torch.cat([clips.draw(3), clips.draw(2)]), "fixed": clips.fixed(4)}
     assert {

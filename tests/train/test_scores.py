@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.data import FRAME_SETS
+from convrnn_zoo.data import FRAME_DATASETS
 from convrnn_zoo.train import ForecasterRecipe, Recipe, train
 from convrnn_zoo.train.baselines import BASELINES, extrapolation, last_frame, zero
 from convrnn_zoo.train.scores import better, metrics_of, usable
 
-RAIN = FRAME_SETS["rain"]
+RAIN = FRAME_DATASETS["rain"]()
 needs_pysteps = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
 )
@@ -156,7 +156,7 @@ def kelvin(seed):
 
 @pytest.mark.parametrize("value", ["none", "standardize"])
 def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
-    steps, encoding = ("updates", "encode") if "updates" in ForecasterRecipe.__dataclass_fields__ else KEYS
+    steps, encoding = ("updates", "encoding") if "updates" in ForecasterRecipe.__dataclass_fields__ else KEYS
     recipe = Recipe.parse(KELVIN.format(steps=steps, encoding=encoding, value=value))
     metadata = train(recipe, data={"train": kelvin(0), "test": kelvin(1)}, out=tmp_path, progress=False)
     found = {m.name: m for m in metadata.metrics}

@@ -27,7 +27,7 @@ def check_values(
         values: frames of any shape, NaN where values are missing.
         name: the file, for the message.
         unit: unit of the values; ``""`` for brightness or numbers without one.
-        lowest, highest: range of valid values; `highest` also states that high rain rates are meant.
+        lowest, highest: range of valid values; `valid_max` also states that high rain rates are meant.
     """
     values = values[~values.isnan()]
     if not len(values):
@@ -41,7 +41,7 @@ def check_values(
         largest = others.abs().max().item() if len(others) else 0.0
         if abs(value) >= HUGE or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
             raise FileError(
-                f"{found}; if {value:g} marks missing values, write `missing = {value:g}` under [data], "
+                f"{found}; if {value:g} marks missing values, write `fill_value = {value:g}` under [data], "
                 "else correct them"
             )
     rain = is_rain(unit)
@@ -51,21 +51,21 @@ def check_values(
     if lowest is not None and low < lowest - max(0.1 * span, 1e-2):
         hint = (
             "if they are reflectivity in dBZ, convert them to mm/h or state `unit` under [data] as it is; if negative "
-            "numbers mark missing values, write `missing` under [data]"
+            "numbers mark missing values, write `fill_value` under [data]"
             if rain
-            else "correct `lowest` or `unit` under [data], or write `missing` if it marks missing values"
+            else "correct `valid_min` or `unit` under [data], or write `fill_value` if it marks missing values"
         )
         raise FileError(f"{found}, and data.unit = {unit!r} expects {lowest:g} or more; {hint}")
     if highest is not None and high > highest + max(0.1 * span, 1e-2 * abs(highest)):
         raise FileError(
-            f"{found}, and the recipe expects at most data.highest = {highest:g}; correct `highest` or `unit` under "
-            "[data], or write `missing` if it marks missing values"
+            f"{found}, and the recipe expects at most data.valid_max = {highest:g}; correct `valid_max` or `unit` "
+            "under [data], or write `fill_value` if it marks missing values"
         )
     wet = values[values > 0.1]
     if rain and highest is None and len(wet) and wet.median().item() >= 10 and 20 < high <= 80:
         raise FileError(
             f"{found}, of which half of the wet ones are above {wet.median().item():g}: they look like reflectivity in "
-            f"dBZ, and data.unit is {unit!r}; convert them, or state data.highest if they are rain rates"
+            f"dBZ, and data.unit is {unit!r}; convert them, or state data.valid_max if they are rain rates"
         )
 
 

@@ -10,11 +10,125 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from ..clips import Clip, Clips
+from ..._tensors import to_tensor
 from ..readers import Frames
 
 log = logging.getLogger(__name__)
+
+
+class FrameSequence(NamedTuple):
+    """One sequence of frames.
+
+    Args:
+        frames: ``(T, C, H, W)`` in the unit of the data, NaN where values are missing.
+        time: time of the first frame in minutes, since 1970 if the data state dates, else since the first frame of the
+            file.
+        mask: booleans of the shape of the frames, true where a value is present.
+    """
+
+    frames: Tensor
+    time: float
+    mask: Tensor
+
+
+class FrameSequences(Dataset[FrameSequence]):
+    """Sequences of one length and size. A subclass implements ``__len__`` and ``__getitem__``.
+
+    Training calls :meth:`sample` and :meth:`read`, which together are :meth:`draw`: every process samples the same
+    batch, and reads its share of it.
+    """
+
+    length: int
+    """Frames of a sequence: inputs and forecast."""
+    slow = False
+    """Whether training prefetches batches, since reading takes long."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must implement __len__")
+
+    def __getitem__(self, index: int) -> FrameSequence:
+        raise NotImplementedError(f"{type(self).__name__} must implement __getitem__")
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Samples the parameters of `n` random sequences, ``(n, …)``; by default with torch's global generator."""
+        return torch.randint(len(self), (n,), generator=generator)
+
+    def read(self, sampled: Tensor) -> Tensor:
+        """Returns the sequences of :meth:`sample`: ``(n, T, C, H, W)`` in the unit of the data."""
+        return torch.stack([self[int(i)].frames for i in sampled])
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Returns `n` random sequences ``(n, T, C, H, W)``."""
+        return self.read(self.sample(n, generator))
+
+    def fixed(self, n: int) -> Tensor:
+        """Returns `n` equally spaced sequences, or all of them: those that every evaluation uses."""
+        return self.read(self.fixed_samples(n))
+
+    def fixed_samples(self, n: int) -> Tensor:
+        """Returns the parameters of :meth:`fixed`, so that a few sequences at a time can be read."""
+        return torch.linspace(0, len(self) - 1, min(n, len(self))).long()
+
+
+class CustomSequences(FrameSequences):
+    """Sequences of a map-style Dataset, list or array: :class:`FrameSequence` items, or frames ``(T, C, H, W)``.
+
+    Frames are tensors or NumPy arrays of real numbers, which become float32, all of one size.
+
+    Example:
+        >>> sequences = CustomSequences([torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)])
+        >>> tuple(sequences.draw(3).shape), sequences[1].time
+        ((3, 6, 1, 8, 8), 0.0)
+    """
+
+    def __init__(self, dataset: Any, name: str = "data") -> None:
+        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+            raise ValueError(
+                f"{name} must be a map-style Dataset, a list or an array of sequences, got {type(dataset).__name__}; "
+                "list(...) makes a list of an iterable"
+            )
+        if not len(dataset):
+            raise ValueError(f"{name} is empty; pass at least one sequence of frames (T, C, H, W)")
+        self.dataset, self.name, self.shape = dataset, name, torch.Size()
+        self.shape = self[0].frames.shape
+        self.length = self.shape[0]
+        if isinstance(dataset, list | tuple) or hasattr(dataset, "shape"):  # in memory: all are checked now
+            for i in range(len(self)):
+                self[i]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> FrameSequence:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        item, which = self.dataset[index], f"{self.name}[{index}]"
+        frames, time, mask = item if isinstance(item, FrameSequence) else (item, 0.0, None)
+        try:
+            frames = to_tensor(which, frames)
+            if frames.dtype == torch.uint8:
+                raise ValueError("bytes: divide brightness by 255, or convert other values to float")
+            frames = frames.float()
+            mask = torch.isfinite(frames) if mask is None else to_tensor("mask", mask).bool()
+        except (TypeError, ValueError, RuntimeError) as e:
+            got = f"{type(item).__name__} ({e})"
+            raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {got}") from e
+        if frames.dim() != 4 or 0 in frames.shape or mask.shape != frames.shape:
+            raise ValueError(
+                f"{which} must be frames (T, C, H, W) of real numbers, with a mask of the same shape if there is one; "
+                f"got {tuple(frames.shape)} and {tuple(mask.shape)}"
+            )
+        if self.shape not in (torch.Size(), frames.shape):
+            raise ValueError(
+                f"{which} has shape {tuple(frames.shape)}, and {self.name}[0] has {tuple(self.shape)}; cut or pad "
+                "sequences to one shape"
+            )
+        return FrameSequence(frames.masked_fill(~mask, torch.nan), time, mask)
 
 
 def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
@@ -54,7 +168,7 @@ def split_in_time(frames: Frames, split: str, inputs: int = 0) -> Frames:
 
 
 class Sampling(NamedTuple):
-    """How windows are chosen: one of amount a is kept with probability ``least + scale * a``, at most 1.
+    """How windows are chosen: one of amount a is kept with probability ``base + scale * a``, at most 1.
 
     Its amount is the mean over its pixels of ``1 - exp(-value / saturation)``, where missing values count as 0: windows
     with much rain are many times as likely as dry ones, and above a few mm/h wet pixels count nearly the same.
@@ -64,12 +178,12 @@ class Sampling(NamedTuple):
         https://doi.org/10.1038/s41586-021-03854-z
     """
 
-    least: float = 1.0
+    base: float = 1.0
     scale: float = 0.0
     saturation: float = 1.0
-    known: float = 0.5
+    min_valid: float = 0.5
     """Smallest fraction of present values in every frame."""
-    wet: float = 0.0
+    min_wet: float = 0.0
     """Smallest fraction of pixels at `threshold` or above, over all frames."""
     threshold: float = 0.1
 
@@ -97,7 +211,7 @@ def find_windows(
     for t in range(len(frames)):
         frame = frames.read(t, t + 1)[0]
         maps = [torch.isfinite(frame).all(0)]
-        if sampling.wet > 0:
+        if sampling.min_wet > 0:
             maps.append((frame >= sampling.threshold).any(0))
         if sampling.scale > 0:
             maps.append(1 - (-frame[0].nan_to_num(0).clamp_min(0) / sampling.saturation).exp())
@@ -106,18 +220,18 @@ def find_windows(
         if len(recent) < window.length:
             continue
         known, *others = (torch.stack(m, -1) for m in zip(*recent, strict=True))
-        chosen = known.amin(-1) > sampling.known - 1e-6
-        if sampling.wet > 0:
-            chosen &= others.pop(0).mean(-1) >= sampling.wet
-        if sampling.least < 1:
+        chosen = known.amin(-1) > sampling.min_valid - 1e-6
+        if sampling.min_wet > 0:
+            chosen &= others.pop(0).mean(-1) >= sampling.min_wet
+        if sampling.base < 1:
             amount = others[0].mean(-1) if sampling.scale > 0 else torch.zeros_like(chosen, dtype=torch.float32)
-            chance = (sampling.least + sampling.scale * amount).clamp_max(1)
+            chance = (sampling.base + sampling.scale * amount).clamp_max(1)
             chosen &= torch.rand(chance.shape, generator=generator) < chance
         at = chosen.nonzero() * window.stride
         yield torch.cat([torch.full((len(at), 1), frames.start + t - window.length + 1), at], 1)
 
 
-class CroppedSequences(Clips):
+class CroppedSequences(FrameSequences):
     """Sequences ``(T, C, height, width)`` cut from files at given places.
 
     Args:
@@ -161,9 +275,10 @@ class CroppedSequences(Clips):
             what = f"{size}×{size} pixels" if size else "whole frames"
             longest = max((len(f) for f in files), default=0)
             raise ValueError(
-                f"no crop of {length} frames of {what} has {sampling.known:g} of its pixels known in every frame and "
-                f"{sampling.wet:g} of them at {sampling.threshold:g} or more, in {len(files)} series of at most "
-                f"{longest} frames; give longer series, fewer frames, a smaller crop, or a lower `known` or `wet`"
+                f"no crop of {length} frames of {what} has {sampling.min_valid:g} of its pixels present in each frame "
+                f"and {sampling.min_wet:g} of them at {sampling.threshold:g} or more, in {len(files)} series of at "
+                f"most {longest} frames; give longer series, fewer frames, a smaller crop, a lower "
+                "min_valid_fraction or a lower min_wet_fraction"
             )
         return cls(files, window, torch.cat(found), **options)
 
@@ -179,12 +294,12 @@ class CroppedSequences(Clips):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> Clip:
+    def __getitem__(self, index: int) -> FrameSequence:
         place: list[int] = self.places[index].tolist()
         file = self.files[place[0]]
         time = place[1] * (self.step or 1.0) if file.times is None else float(file.times[place[1] - file.start])
         frames = self.cut(place)
-        return Clip(frames, time, torch.isfinite(frames))
+        return FrameSequence(frames, time, torch.isfinite(frames))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Samples the numbers of places, and whether to mirror each axis and to transpose."""
@@ -194,7 +309,7 @@ class CroppedSequences(Clips):
         return torch.cat([chosen[:, None], (torch.rand(n, 3, generator=generator) < 0.5).long()], 1)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """See :meth:`Clips.read`."""
+        """See :meth:`FrameSequences.read`."""
         places = self.places[sampled if sampled.dim() == 1 else sampled[:, 0]].tolist()
         crops = torch.stack([self.cut(place) for place in places])
         if sampled.dim() == 1:

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ...models import LogMel
-from .. import _entries
-from .._entries import entry
-from ..own import given, in_parts
+from .. import schema
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir
 from ..readers.sequences import FEW, READERS, Recording
+from ..schema import field
+from .splits import resolve_path, split_names
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -141,18 +141,18 @@ class LabelledSequences(LabelledDataset):
         'a third of every class'
     """
 
-    name: str = entry(filled=True)
-    license: str = entry("")
-    url: str = entry("")
-    task: str = entry("sequence classification", filled=True)
-    split: str | tuple[str, ...] = entry("random", one_of=("random", "file"))
-    label_names: tuple[str, ...] = entry(())
-    front_end: Mapping[str, Any] = entry(factory=dict)
-    layout: str = entry("", one_of=("", "NTC", "NCT"))
-    group_pattern: str = entry("")
+    name: str = field(nonempty=True)
+    license: str = field("")
+    url: str = field("")
+    task: str = field("sequence classification", nonempty=True)
+    split: str | tuple[str, ...] = field("random", choices=("random", "file"))
+    label_names: tuple[str, ...] = field(())
+    front_end: Mapping[str, Any] = field(factory=dict)
+    layout: str = field("", choices=("", "NTC", "NCT"))
+    group_pattern: str = field("")
 
     def __post_init__(self) -> None:
-        _entries.check(self, "data.")
+        schema.check(self, "data.")
         if self.front_end:
             LogMel.from_json(self.front_end, "the recipe's data.front_end")
         if duplicates := sorted({n for n in self.label_names if self.label_names.count(n) > 1}):
@@ -229,7 +229,7 @@ class LabelledSequences(LabelledDataset):
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """See :class:`LabelledDataset`."""
-        path = given(path, self.name)
+        path = resolve_path(path, self.name)
         front_end = front_end or self.create_front_end(path)
         found = [self._grouped(r, path) for r in self.recordings(path, front_end)]
         classes = sorted({r.label for r in found}, key=label_key)
@@ -280,8 +280,8 @@ class LabelledSequences(LabelledDataset):
                 raise ValueError("no class has three recordings, one of which could be tested; add more")
             return [i for i in range(len(recordings)) if (i in test) == (split == "test")]
         if isinstance(self.split, tuple) and len(files) == 1:
-            return in_parts([r.key or r.file for r in recordings], self.split, split, instead="random")
-        in_split = {files[i] for i in in_parts(files, self.split, split, instead="random")}
+            return split_names([r.key or r.file for r in recordings], self.split, split, alternative="random")
+        in_split = {files[i] for i in split_names(files, self.split, split, alternative="random")}
         return [i for i, r in enumerate(recordings) if r.file in in_split]
 
     def _test_of_every_class(self, recordings: Sequence[Recording]) -> set[int]:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..._extras import need
 from ...models import LogMel
-from .._entries import entry
 from ..readers.files import FileError, list_dir, reading
 from ..readers.images import ALL, IMAGES, VIDEO_READERS, fitted, read_folder
 from ..readers.sequences import Recording
+from ..schema import field
 from .labelled_sequences import LabelledSequences
 
 CLIPS = (*VIDEO_READERS, ".npy")
@@ -81,10 +81,10 @@ class VideoFolder(LabelledSequences):
         ('a third of every class', slice(None, 128, 2))
     """
 
-    task: str = entry("video classification", filled=True)
-    size: int | None = entry(None, least=1)
-    frame_stride: int = entry(1, least=1)
-    max_frames: int | None = entry(None, least=1)
+    task: str = field("video classification", nonempty=True)
+    size: int | None = field(None, ge=1)
+    frame_stride: int = field(1, ge=1)
+    max_frames: int | None = field(None, ge=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

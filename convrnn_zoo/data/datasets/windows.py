@@ -16,7 +16,7 @@ COLUMNS = ("t", "x", "y")
 """Order in which other programs, such as mlcast, read the columns."""
 MAX_WINDOWS = 2_000_000
 """Windows of a store that are held without a file."""
-IMPORTANCE = Sampling(least=2e-4, scale=0.1)
+IMPORTANCE = Sampling(base=2e-4, scale=0.1)
 
 
 def list_windows(

@@ -23,7 +23,7 @@ def attributes(array: Any, name: str) -> dict[str, Any]:
             attrs["_FillValue"] = array.fill_value
         elif "scale_factor" in attrs or "_ARRAY_DIMENSIONS" in attrs:
             log.warning(
-                "%s: its fill value 0 is read as the number 0, not as missing; data.missing = 0 changes that", name
+                "%s: its fill value 0 is read as the number 0, not as missing; data.fill_value = 0 changes that", name
             )
     return attrs
 

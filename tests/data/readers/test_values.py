@@ -15,7 +15,7 @@ def identity(tmp_path_factory):
     """A model of brightness whose forecast is not looked at: only what it reads."""
     torch.manual_seed(0)
     model = create_model("convgru_forecaster", hidden_channels=2, kernel_size=1, patch_size=1, horizon=1)
-    model.preprocessing = Preprocessing(unit="", lowest=0.0, highest=1.0, inputs=2, horizon=1)
+    model.preprocessing = Preprocessing(unit="", valid_min=0.0, valid_max=1.0, inputs=2, horizon=1)
     directory = tmp_path_factory.mktemp("model") / "run"
     save_pretrained(model, directory)
     return directory
@@ -135,7 +135,7 @@ def write_nc(path, frames, times=None, time_attrs=None, **attrs):
 
 
 def read_nc(tmp_path, frames, **kwargs):
-    return trained_on(write_nc(tmp_path / "a.nc", frames, **kwargs), key="rate", known=0.0)[0, 0]
+    return trained_on(write_nc(tmp_path / "a.nc", frames, **kwargs), variable="rate", min_valid_fraction=0.0)[0, 0]
 
 
 def test_values_outside_of_the_valid_range_are_missing(tmp_path):
@@ -170,7 +170,7 @@ def test_a_fill_value_of_zero_in_zarr_2_marks_nothing(tmp_path):
     array = group.create_array("rate", shape=(6, 4, 4), chunks=(1, 4, 4), dtype="float32", fill_value=0)
     array[:, 1:] = 3.0
     assert trained_on(tmp_path / "a.zarr").unique().tolist() == [0, 3]
-    assert trained_on(tmp_path / "a.zarr", missing=0.0, known=0.0).isnan().sum() == 4 * 4
+    assert trained_on(tmp_path / "a.zarr", fill_value=0.0, min_valid_fraction=0.0).isnan().sum() == 4 * 4
 
 
 TIMES = {
@@ -191,7 +191,7 @@ TIMES = {
 def test_times_are_read_in_every_unit(unit, tmp_path):
     times = np.arange(6) * TIMES[unit]
     write_nc(tmp_path / "a.nc", np.ones((6, 4, 4)), times=times, time_attrs={"units": unit})
-    clips = ArrayFrames(name="a", key="rate", step=5).load(tmp_path / "a.nc", "train", 1, 1)
+    clips = ArrayFrames(name="a", variable="rate", step=5).load(tmp_path / "a.nc", "train", 1, 1)
     begin = 26297280.0 if "since" in unit else 0.0
     assert [clip.time for clip in clips] == pytest.approx([begin, begin + 5, begin + 10], abs=1e-5)
 
@@ -202,7 +202,7 @@ def test_times_are_read_in_every_unit(unit, tmp_path):
 def test_time_zones_count(zone, hours, tmp_path):
     attrs = {"units": f"hours since 1970-01-02 00:00:00 {zone}"}
     write_nc(tmp_path / "a.nc", np.ones((6, 4, 4)), times=np.arange(6), time_attrs=attrs)
-    clips = ArrayFrames(name="a", key="rate").load(tmp_path / "a.nc", "train", 1, 1)
+    clips = ArrayFrames(name="a", variable="rate").load(tmp_path / "a.nc", "train", 1, 1)
     assert clips[0].time == (24 + hours) * 60
 
 

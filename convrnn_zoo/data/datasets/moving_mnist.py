@@ -2,13 +2,16 @@
 
 import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .clips import Clip, Clips
-from .readers.files import read_unpacked
+from ..readers.files import read_unpacked
+from .frame_files import FrameDataset
+from .frame_sequences import FrameSequence, FrameSequences
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 TEST_SEED, TEST_SEQUENCES = 0, 10_000
@@ -33,7 +36,7 @@ def read_idx(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
 
 
-class MovingDigits(Clips):
+class MovingDigits(FrameSequences):
     """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
 
     The position of an image is a point of the unit square, the range in which it can move. It starts anywhere and
@@ -66,19 +69,19 @@ class MovingDigits(Clips):
     def __len__(self) -> int:
         return TEST_SEQUENCES
 
-    def __getitem__(self, index: int) -> Clip:
+    def __getitem__(self, index: int) -> FrameSequence:
         """One of those that every evaluation sees; there are as many as in the published test file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         frames = self.read(self.fixed_samples(TEST_SEQUENCES)[index][None])[0]
-        return Clip(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
+        return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Which images, where they begin and whither they move: ``(n, count, 4)`` in [0, 1)."""
         return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """See :meth:`Clips.read`."""
+        """See :meth:`FrameSequences.read`."""
         n, length = len(sampled), self.length
         chosen, x, y, angle = sampled.unbind(-1)
         which = (chosen * len(self.images)).long()
@@ -111,13 +114,47 @@ class MovingDigits(Clips):
         return torch.stack(places, dim=-1)
 
 
-def load_moving(directory: Path, split: str, inputs: int, horizon: int, where: str) -> MovingDigits:
-    """The generator on the images of a split, from the idx files of a directory, packed or not.
+@dataclass(frozen=True, kw_only=True)
+class MovingMNIST(FrameDataset):
+    """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST."""
 
-    Raises:
-        FileNotFoundError: the directory does not hold the file; with `where` a user gets it.
-    """
-    for name in (FILES[split], f"{FILES[split]}.gz"):
-        if (directory / name).is_file():
-            return MovingDigits(read_idx(directory / name), inputs + horizon)
-    raise FileNotFoundError(f"neither {FILES[split]} nor {FILES[split]}.gz is in {directory}; {where}")
+    title: ClassVar[str] = "Moving MNIST"
+    task: ClassVar[str] = "video prediction"
+    url: ClassVar[str] = "http://yann.lecun.com/exdb/mnist/"
+    license: ClassVar[str] = "CC BY-SA 3.0"
+    split_words: ClassVar[str] = (
+        "fixed sample from the 10,000 test images; same generator as the published test file, other sample"
+    )
+    valid_min: ClassVar[float] = 0.0
+    valid_max: ClassVar[float] = 1.0
+    summed_over: ClassVar[int] = 64 * 64
+    hint: ClassVar[str] = (
+        "get the four idx files from https://ossci-datasets.s3.amazonaws.com/mnist/ (train-images-idx3-ubyte.gz and "
+        "t10k-images-idx3-ubyte.gz are read)"
+    )
+
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> MovingDigits:
+        """Returns the generator of sequences of the images of a split.
+
+        Raises:
+            FileNotFoundError: `path` is None, or does not hold the idx file; the message says where to get it.
+            FileError: the file is damaged.
+        """
+        if path is None:
+            raise FileNotFoundError(f"no directory of the data; pass --data DIR: {self.hint}")
+        for name in (FILES[split], f"{FILES[split]}.gz"):
+            if (path / name).is_file():
+                return MovingDigits(read_idx(path / name), inputs + horizon)
+        raise FileNotFoundError(f"neither {FILES[split]} nor {FILES[split]}.gz is in {path}; {self.hint}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovingFashionMNIST(MovingMNIST):
+    """``kind = "moving_fashion_mnist"``: the same with the images of Fashion-MNIST."""
+
+    title: ClassVar[str] = "Moving Fashion-MNIST"
+    url: ClassVar[str] = "https://github.com/zalandoresearch/fashion-mnist"
+    license: ClassVar[str] = "MIT"
+    hint: ClassVar[str] = (
+        "get the idx files from https://github.com/zalandoresearch/fashion-mnist/tree/master/data/fashion"
+    )

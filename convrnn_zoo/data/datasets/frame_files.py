@@ -1,0 +1,365 @@
+"""Datasets of frames in files: arrays and videos, as the table ``[data]`` of a recipe describes them."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...models import Preprocessing
+from .. import schema
+from ..readers import READERS, STORE, Frames, ReadOptions, list_files, open_frames
+from ..readers.images import IMAGES, VIDEO_READERS, clips_below
+from ..readers.units import is_rain
+from ..schema import field
+from .checks import check_files
+from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_at_gaps, split_in_time
+from .splits import resolve_path, split_names
+from .windows import MAX_WINDOWS, read_windows
+
+log = logging.getLogger(__name__)
+RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
+"""Rain rates in mm/h at which forecasts are scored."""
+WET = 0.1
+"""Value from which a pixel is wet: in mm/h, or of brightness."""
+BASELINES = ("last frame", "zero")
+FLOOR, TOP = 0.1, 100.0
+"""Constants of the encoding ``log``, in the unit of the data."""
+
+
+class FrameDataset:
+    """Frames to forecast: how they are read and split, and how forecasts of them are scored.
+
+    Subclasses have the attributes that :class:`~convrnn_zoo.models.Weights` states of the data: `title`, `task`, `url`,
+    `license`, and `split_words`, a description of the test split.
+    """
+
+    title: str
+    task: str
+    url: str
+    license: str
+    split_words: str
+    unit: str = ""
+    step: float | None = None
+    """Minutes between frames."""
+    encoding: str = "none"
+    floor: float = FLOOR
+    top: float = TOP
+    valid_min: float | None = None
+    valid_max: float | None = None
+    thresholds: tuple[float, ...] = ()
+    """Values from which a pixel counts as an event, for CSI, POD and FAR."""
+    summed_over: int | None = None
+    """Pixels of a frame, if publications state errors as sums over them."""
+
+    def read_options(self) -> ReadOptions:
+        """Returns how files are read, in training and in use."""
+        return ReadOptions(unit=self.unit)
+
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
+        """Returns the sequences of ``"train"`` or ``"test"``, of `inputs` frames to read and `horizon` to forecast."""
+        raise NotImplementedError(f"{type(self).__name__} must implement load")
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the baselines that an evaluation compares with."""
+        return (*BASELINES, "extrapolation") if is_rain(self.unit) else BASELINES
+
+    def preprocessing(
+        self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
+    ) -> Preprocessing:
+        """Returns the preprocessing of these frames; its constants are computed from the training split.
+
+        Raises:
+            ValueError: the encoding needs constants and `train` is None, or a channel is constant.
+        """
+        constants: dict[str, Any] = {}
+        lowest = self.valid_min
+        if self.encoding == "log":
+            constants = {"floor": self.floor, "top": self.top}
+            lowest = 0.0 if lowest is None else lowest
+        elif self.encoding == "standardize":
+            if train is None:
+                raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
+            mean, std = mean_and_std(train)
+            if not bool((std > 0).all()):
+                raise ValueError(
+                    f"{self.title}: a channel of the training split is constant, and cannot be standardized; "
+                    'use encoding = "none"'
+                )
+            constants = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
+        return Preprocessing(
+            encoding=self.encoding, unit=self.unit, step=self.step, inputs=inputs, horizon=horizon,  # type: ignore[arg-type]
+            activation=activation, lowest=lowest, highest=self.valid_max, **constants,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tensor]:
+    """Returns mean and standard deviation of each channel over `n` sequences, of which a few are read at a time."""
+
+    def total(change: Any) -> Tensor:
+        parts = (
+            sequences.read(part).double().transpose(0, 2).flatten(1) for part in sequences.fixed_samples(n).split(8)
+        )
+        return torch.stack([change(part).sum(1) for part in parts]).sum(0)
+
+    count = total(torch.isfinite)
+    mean = total(lambda x: x.nan_to_num(0)) / count
+    return mean, (total(lambda x: (x - mean[:, None]).nan_to_num(0).square()) / count).sqrt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameFiles(FrameDataset):
+    """Keys of ``[data]`` that all datasets of frames in files have.
+
+    Args:
+        name, license, url: the dataset, for model metadata and card.
+        task: the task, for the metadata.
+        unit: unit of the values, such as ``"mm/h"``. Files that state another one are converted, if it is known.
+        step: minutes between frames.
+        encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
+        floor, top: constants of the encoding ``log``.
+        valid_min, valid_max: range of valid values.
+        crop: height and width of the crops to train on; by default whole frames.
+        stride: distance in pixels of the corners of crops; by default an eighth of `crop`.
+        min_valid_fraction: smallest fraction of present values in each frame of a crop.
+        min_wet_fraction: smallest fraction of wet pixels in a crop. A pixel is wet from 0.1 mm/h (or a brightness of
+            0.1) on; in other units, from the lowest of `thresholds` on.
+        flip: whether crops are mirrored and transposed at random.
+        split: the test part: ``"time"`` for the last third of each file, ``"file"`` for the last third of the files in
+            order of their names, or a list of patterns of file names.
+        thresholds: values at which CSI, POD and FAR are computed; by default those of rain if the unit is mm/h.
+    """
+
+    name: str = field(nonempty=True)
+    license: str = field("")
+    url: str = field("")
+    task: str = field("")
+    unit: str = field("")
+    step: float | None = field(None, gt=0)
+    encoding: str = field("none", choices=("none", "log", "standardize"))
+    floor: float = field(FLOOR, gt=0)
+    top: float = field(TOP, gt=0)
+    valid_min: float | None = field(None)
+    valid_max: float | None = field(None)
+    crop: int | None = field(None, ge=1)
+    stride: int | None = field(None, ge=1)
+    min_valid_fraction: float = field(0.5, ge=0, le=1)
+    min_wet_fraction: float = field(0.0, ge=0, le=1)
+    flip: bool = field(False)
+    split: str | tuple[str, ...] = field("time", choices=("time", "file"))
+    thresholds: tuple[float, ...] = field((), gt=0)
+
+    def __post_init__(self) -> None:
+        schema.check(self, "data.")
+        rain = is_rain(self.unit)
+        if rain and not self.thresholds:
+            object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
+        if not self.task:
+            object.__setattr__(self, "task", "precipitation nowcasting" if rain else "video prediction")
+        if self.min_wet_fraction and not (rain or self.thresholds or not self.unit):
+            raise ValueError(
+                f"the recipe's data.min_wet_fraction needs data.thresholds for the unit {self.unit!r}: pixels are wet "
+                "from the lowest threshold on"
+            )
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """The name of the dataset."""
+        return self.name
+
+    @property
+    def split_words(self) -> str:  # type: ignore[override]
+        """A description of the test split."""
+        words = {
+            "time": "the last third of every file in time",
+            "file": "the last third of the files in order of their names",
+        }
+        where = f"crops of {self.crop}×{self.crop} pixels" if self.crop else "whole frames"
+        files = words[self.split] if isinstance(self.split, str) else f"the files {', '.join(self.split)}"
+        return f"{where} of {files}"
+
+    @property
+    def corner_stride(self) -> int:
+        """Distance in pixels of the corners of crops."""
+        return self.stride or max(1, (self.crop or 8) // 8)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Conditions that crops must meet."""
+        wet = WET if is_rain(self.unit) or not self.thresholds else min(self.thresholds)
+        return Sampling(min_valid=self.min_valid_fraction, min_wet=self.min_wet_fraction, threshold=wet)
+
+    def open(self, path: Path) -> list[Frames]:
+        """Opens every file at a path, by :meth:`~FrameDataset.read_options`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement open")
+
+    def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
+        """Returns the size of the sequences that are cut from files.
+
+        Raises:
+            ValueError: the files differ in size, or are smaller than the crop.
+        """
+        if len({f.size if self.crop is None else () for f in files}) > 1 or len({f.channels for f in files}) > 1:
+            listed = ", ".join(f"{f.name} {'×'.join(map(str, (f.channels, *f.size)))}" for f in files[:6])
+            raise ValueError(
+                f"{path}: expected frames of one size (C×H×W), got {listed}; give data.crop in the recipe, or files of "
+                "one size"
+            )
+        if self.crop and (small := [f for f in files if min(f.size) < self.crop]):
+            raise ValueError(
+                f"{path}: frames of {small[0].name} are {'×'.join(map(str, small[0].size))}, smaller than "
+                f"data.crop = {self.crop}; make the crop smaller, or move the file away"
+            )
+        height, width = (self.crop, self.crop) if self.crop else files[0].size
+        return Window(length, height, width, self.corner_stride)
+
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
+        """See :class:`FrameDataset`.
+
+        Raises:
+            FileNotFoundError: there is no such path, or no file of the kind.
+            ValueError: a file is damaged or of another unit, sizes differ, or no sequence is long enough.
+        """
+        path = resolve_path(path, self.name)
+        files = self.open(path)
+        length = inputs + horizon
+        window = self.window(path, files, length)
+        check_files(files, self.unit, self.valid_min, self.valid_max)
+        slow = any(f.path.suffix.lower() == STORE for f in files)
+        options = {"flip": self.flip and split == "train", "step": self.step, "slow": slow}
+        if self.split != "time":
+            try:
+                files = [files[i] for i in split_names([f.name for f in files], self.split, split)]
+            except ValueError as e:
+                raise ValueError(f"{path}: {e}") from e
+        elif windows := getattr(self, "windows", ""):
+            return self.listed(files, path.parent / windows, window, split, inputs, options)
+        else:
+            files = [split_in_time(f, split, inputs) for f in files]
+        parts = []
+        for frames in files:
+            found = split_at_gaps(frames, self.step)
+            parts += found
+            if len(found) > 1:
+                log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(found) - 1)
+        try:
+            return CroppedSequences.search(
+                parts,
+                length,
+                self.crop,
+                self.corner_stride,
+                self.sampling,
+                MAX_WINDOWS if slow else math.inf,
+                **options,
+            )
+        except ValueError as e:
+            raise ValueError(f"{path}: the {split} part: {e}") from e
+
+    def listed(
+        self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
+    ) -> CroppedSequences:
+        """Returns the sequences at the windows of a file, which ``convrnn-zoo windows`` wrote for one Zarr store."""
+        if len(files) > 1 or not options["slow"]:
+            raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
+        (frames,) = files
+        places = read_windows(path)
+        top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
+        if len(places) and not bool(((places >= 0) & (places <= top)).all()):
+            raise ValueError(
+                f"{path}: windows of {window.length} frames of {window.height}×{window.width} pixels reach "
+                f"beyond the store, {tuple(frames.array.shape)}; list them again with this recipe"
+            )
+        cut, t = round(len(frames) * 2 / 3), places[:, 0]
+        chosen = places[t + window.length <= cut] if split == "train" else places[t + inputs >= cut]
+        if not len(chosen):
+            raise ValueError(
+                f"{path}: no window of {window.length} frames is in the {split} part, before or after frame {cut}; "
+                "give a longer store, shorter sequences, or more windows"
+            )
+        return CroppedSequences(files, window, torch.cat([torch.zeros(len(chosen), 1).long(), chosen], 1), **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayFrames(FrameFiles):
+    """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in ``.npy``, ``.npz``, HDF5, NetCDF or Zarr files.
+
+    Args:
+        variable: name of the array, in files with several.
+        fill_value: number that marks missing values, next to NaN and what the file states.
+        windows: CSV file that ``convrnn-zoo windows`` wrote, for a Zarr store that is too large to be searched at every
+            start.
+        **kwargs: keys of :class:`FrameFiles`.
+
+    Example:
+        >>> ArrayFrames(name="drifting blobs", unit="mm/h", step=5, encoding="log", crop=64).thresholds
+        (0.5, 2.0, 5.0, 10.0)
+    """
+
+    variable: str = field("")
+    fill_value: float | None = field(None)
+    windows: str = field("")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.windows and self.split != "time":
+            raise ValueError('the recipe\'s data.windows needs split = "time"')
+
+    def read_options(self) -> ReadOptions:
+        """See :class:`FrameDataset`."""
+        return ReadOptions(variable=self.variable, fill_value=self.fill_value, unit=self.unit)
+
+    def open(self, path: Path) -> list[Frames]:
+        """Opens every array file at a path; those in Zarr stores are read when they are needed, others now."""
+        files = list_files(path, tuple(READERS)) if path.is_dir() else [path]
+        if not files:
+            raise FileNotFoundError(f"{path} holds no file of {', '.join(READERS)}")
+        opened = [open_frames(file, self.read_options()) for file in files]
+        names = [file.name if file == path else str(file.relative_to(path)) for file in files]
+        lazy = [f if f.path.suffix.lower() == STORE else f.load() for f in opened]
+        return [dataclasses.replace(f, name=name) for f, name in zip(lazy, names, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFrames(FrameFiles):
+    """``kind = "video"``: videos, GIFs and folders of images, as brightness from 0 to 1.
+
+    Args:
+        channels: 1 for grey, 3 for RGB.
+        size: height and width that frames are resized to, before they are cropped.
+        **kwargs: keys of :class:`FrameFiles`.
+
+    Example:
+        >>> VideoFrames(name="street", size=(64, 96)).read_options().size
+        (64, 96)
+    """
+
+    valid_min: float | None = field(0.0)
+    valid_max: float | None = field(1.0)
+    channels: int = field(1, ge=1, le=3)
+    size: tuple[int, ...] = field((), ge=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels == 2:
+            raise ValueError("the recipe's data.channels must be 1 for grey or 3 for colour, got 2")
+        if len(self.size) not in (0, 2):
+            raise ValueError(f"the recipe's data.size must be a height and a width, got {list(self.size)}")
+
+    def read_options(self) -> ReadOptions:
+        """See :class:`FrameDataset`."""
+        return ReadOptions(unit=self.unit, channels=self.channels, size=self.size)
+
+    def open(self, path: Path) -> list[Frames]:
+        """See :class:`FrameFiles`."""
+        found = clips_below(path)
+        if not found:
+            raise FileNotFoundError(f"{path} holds no {', '.join((*VIDEO_READERS, *IMAGES))}")
+        names = [file.name if file == path else str(file.relative_to(path)) for file in found]
+        opened = [open_frames(file, self.read_options()) for file in found]
+        return [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]

@@ -1,0 +1,52 @@
+"""Radar composites of KNMI and FMI, on which the shipped rain model was trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ..readers.base import ReadOptions
+from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
+from .frame_files import RAIN_THRESHOLDS, FrameDataset
+from .frame_sequences import CroppedSequences, Sampling, split_in_time
+
+
+@dataclass(frozen=True, kw_only=True)
+class RainComposites(FrameDataset):
+    """``kind = "rain"``: the radar composites of KNMI and FMI in pysteps' example data, at 2 km."""
+
+    title: ClassVar[str] = "radar composites of KNMI (2010-08-26) and FMI (2016-09-28)"
+    task: ClassVar[str] = "precipitation nowcasting"
+    url: ClassVar[str] = "https://github.com/pySTEPS/pysteps-data"
+    license: ClassVar[str] = "CC BY 4.0"
+    split_words: ClassVar[str] = "crops of 128×128 km at 2 km from the last third of each event in time"
+    unit: ClassVar[str] = "mm/h"
+    step: ClassVar[float] = 5.0
+    encoding: ClassVar[str] = "log"
+    thresholds: ClassVar[tuple[float, ...]] = RAIN_THRESHOLDS
+    valid_min: ClassVar[float] = 0.0
+    valid_max: ClassVar[float] = 300.0
+    summed_over: ClassVar[int] = 64 * 64
+    hint: ClassVar[str] = (
+        "pysteps.datasets.download_pysteps_data(DIR) downloads them, or clone https://github.com/pySTEPS/pysteps-data"
+    )
+
+    def read_options(self) -> ReadOptions:
+        """Returns how files are read, in training and in use."""
+        return ReadOptions(unit=self.unit, coarsen=COARSEN)
+
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
+        """Returns crops of 128×128 km of every event below a directory; its last third in time is the test split.
+
+        Raises:
+            FileNotFoundError: `path` is None, or holds no radar files; the message says where to get them.
+            FileError: a file is damaged.
+        """
+        if path is None:
+            raise FileNotFoundError(f"no directory of the data; pass --data DIR: {self.hint}")
+        events = read_events(path, COARSEN)
+        if not events:
+            patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
+            raise FileNotFoundError(f"no file {patterns} below {path}; {self.hint}")
+        parts = [split_in_time(e, split, inputs) for e in events]
+        sampling = Sampling(min_valid=1.0, min_wet=0.05)
+        return CroppedSequences.search(parts, inputs + horizon, 64, 8, sampling, flip=split == "train")
