@@ -153,7 +153,7 @@ name = "drifting blobs"
 license = "CC0 1.0"
 url = "https://example.org/blobs"
 """
-RADAR = HEAD.format(loss="balanced_light") + 'kind = "frames"\nunit = "mm/h"\nstep = 5\nencode = "log"\ncrop = 16\n'
+RADAR = HEAD.format(loss="balanced_light") + 'kind = "frames"\nunit = "mm/h"\nstep = 5\nencoding = "log"\ncrop = 16\n'
 FRAMES = HEAD.format(loss="mse") + 'kind = "frames"\nstep = 5\ncrop = 16\n'
 VIDEO = HEAD.format(loss="mse") + 'kind = "video"\ncrop = 16\n'
 RAMPS = """

@@ -43,7 +43,7 @@ def test_every_kind_of_file_gives_the_same_clips(suffix, tmp_path):
 
 
 def test_a_loader_of_torchs_takes_them(tmp_path):
-    np.save(tmp_path / "a.npy", blobs(fill_value=False))
+    np.save(tmp_path / "a.npy", blobs(missing=False))
     clips = FRAMES.load(tmp_path, "train", 3, 4)
     batch = next(iter(torch.utils.data.DataLoader(clips, batch_size=2)))
     assert batch.frames.shape == (2, 7, 1, 24, 28)
@@ -79,7 +79,7 @@ def test_a_list_says_which_files_are_the_test(tmp_path):
 
 
 def test_what_a_file_stores_as_other_numbers_comes_in_the_unit_of_the_data(tmp_path):
-    counts = (blobs(fill_value=False) * 100).astype("int16")
+    counts = (blobs(missing=False) * 100).astype("int16")
     counts[:, 0] = -1
     write_hdf5(tmp_path / "a.nc", counts, scale_factor=0.01, add_offset=1.0, _FillValue=np.int16(-1))
     clip = dataclasses.replace(FRAMES, variable="rate").load(tmp_path, "train", 3, 4)[0]
@@ -128,7 +128,7 @@ def test_a_gap_in_time_is_told_and_no_clip_reaches_over_it(tmp_path, caplog):
 
 @pytest.mark.parametrize(("suffix", "channels"), [(".mp4", 1), (".gif", 1), ("", 1), ("", 3), (".mp4", 3)])
 def test_videos_gifs_and_folders_of_pictures_are_brightness(suffix, channels, tmp_path):
-    frames = (blobs(12, 32, 32, fill_value=False) * 15).clip(0, 255).astype("uint8")
+    frames = (blobs(12, 32, 32, missing=False) * 15).clip(0, 255).astype("uint8")
     path = tmp_path / f"clip{suffix}"
     if suffix == ".mp4":
         write_video(path, frames)
@@ -162,7 +162,7 @@ def test_standardize_finds_its_constants_where_something_is_known(tmp_path):
     assert known.mean() == pytest.approx(0, abs=1e-3)
     assert known.std() == pytest.approx(1, abs=1e-3)
     np.save(tmp_path / "a.npy", np.ones((9, 4, 4)))
-    with pytest.raises(ValueError, match="has one value alone"):
+    with pytest.raises(ValueError, match="blobs.*encoding"):
         kind.preprocessing(kind.load(tmp_path, "train", 2, 1), 2, 1)
 
 
@@ -171,7 +171,7 @@ def test_a_data_set_made_in_python_is_a_kind_like_the_others():
     assert clips.length == 4
     assert clips.fixed(3)[:, 0, 0, 0, 0].tolist() == [0, 2, 4]
     assert len(clips.draw(8)) == 8
-    with pytest.raises(ValueError, match=r"sequence 1: expected frames \(T, C, H, W\), T = 4, got \(3, 1, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"data\[1\].*\(3, 1, 2, 2\)"):
         CustomSequences([torch.zeros(4, 1, 2, 2), torch.zeros(3, 1, 2, 2)])[1]
 
 
@@ -185,7 +185,7 @@ BAD = {
     "channels": ({"b.npy": np.zeros((9, 2, 24, 28))}, {}, "expected frames of one size"),
     "key": ({"b.npz": {"u": np.zeros((9, 4, 4)), "v": np.zeros((9, 4, 4))}}, {}, r"b\.npz.*data\.variable"),
     "no key": ({"b.npz": {"u": np.zeros((9, 4, 4))}}, {"variable": "v"}, r"b\.npz: expected an array 'v'"),
-    "short": ({}, {"split": "file"}, "leaves no training part of a.npy; give two files or more"),
+    "short": ({}, {"split": "file"}, "leaves no training part of a.npy"),
     "windows": ({}, {"windows": "w.csv"}, r"data\.windows"),
     "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, "9 frames and 4 times"),
     "long": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "the train part: no crop of 7 frames of 20×20 pixels"),

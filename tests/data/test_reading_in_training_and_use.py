@@ -37,7 +37,7 @@ def test_numbers_that_mark_missing_values_are_missing_in_predict(tmp_path):
 
 
 def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
-    frames = (blobs(18, 40, 56, fill_value=False) * 15).clip(0, 255).astype("uint8")
+    frames = (blobs(18, 40, 56, missing=False) * 15).clip(0, 255).astype("uint8")
     first, *rest = map(Image.fromarray, frames)
     first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
     train(tmp_path, VIDEO + "size = [24, 32]\n", tmp_path / "a.gif")
@@ -90,7 +90,7 @@ UNITS = {"mm h-1": 1, "mm/5min": 1 / 12, "mm per 5 minutes": 1 / 12, "m/s": 1 / 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_rain_rates_of_other_units_are_converted_in_training_and_predict(unit, tmp_path):
-    frames = blobs(fill_value=False)
+    frames = blobs(missing=False)
     write_hdf5(tmp_path / "a.nc", (frames.astype("float64") * UNITS[unit]).astype("float64"), units=unit)
     read = ArrayFrames(name="a", unit="mm/h", variable="rate").load(tmp_path / "a.nc", "train", 3, 4)
     torch.testing.assert_close(read[0].frames[:, 0], torch.from_numpy(frames[:7]), rtol=1e-4, atol=1e-4)
@@ -122,7 +122,7 @@ def test_units_of_other_quantities_are_an_error(unit, expected, tmp_path):
 
 
 def spoilt(**changes):
-    frames = blobs(fill_value=False)
+    frames = blobs(missing=False)
     frames[changes.get("at", slice(None)), :3, :3] = changes["value"]
     return frames
 
@@ -131,14 +131,14 @@ BAD = {
     "-999 for missing": (spoilt(value=-999), RADAR, "fill_value = -999"),
     "-9999 without a unit": (spoilt(value=-9999), FRAMES, "fill_value = -9999"),
     "65535 for missing": (spoilt(value=65535), FRAMES, "fill_value = 65535"),
-    "NetCDF's own": (spoilt(value=9.96921e36), FRAMES, "missing"),
-    "-999 in one frame": (spoilt(value=-999, at=7), RADAR, "missing"),
-    "negative rain": (spoilt(value=-5), RADAR, "missing"),
-    "dBZ": (10 * np.log10(200 * (blobs(fill_value=False) + 1e-3) ** 1.6), RADAR, "unit"),
-    "dBZ from 0 on": (np.maximum(0, 10 * np.log10(200 * (blobs(fill_value=False) + 1e-3) ** 1.6)), RADAR, "unit"),
+    "NetCDF's own": (spoilt(value=9.96921e36), FRAMES, "fill_value"),
+    "-999 in one frame": (spoilt(value=-999, at=7), RADAR, "fill_value"),
+    "negative rain": (spoilt(value=-5), RADAR, "fill_value"),
+    "dBZ": (10 * np.log10(200 * (blobs(missing=False) + 1e-3) ** 1.6), RADAR, "unit"),
+    "dBZ from 0 on": (np.maximum(0, 10 * np.log10(200 * (blobs(missing=False) + 1e-3) ** 1.6)), RADAR, "unit"),
     "infinite": (spoilt(value=np.inf), FRAMES, "NaN"),
-    "above the range": (blobs(fill_value=False) * 100, FRAMES + "valid_min = 0\nhighest = 20\n", "highest"),
-    "below the range": (blobs(fill_value=False) - 5, FRAMES + "valid_min = 0\nhighest = 20\n", "lowest"),
+    "above the range": (blobs(missing=False) * 100, FRAMES + "valid_min = 0\nvalid_max = 20\n", "valid_max"),
+    "below the range": (blobs(missing=False) - 5, FRAMES + "valid_min = 0\nvalid_max = 20\n", "valid_min"),
 }
 
 
@@ -162,10 +162,10 @@ def test_a_store_is_checked_before_training(tmp_path):
 
 
 def test_heavy_rain_is_read_where_the_recipe_says_so(tmp_path):
-    frames = 20 + blobs(fill_value=False)
+    frames = 20 + blobs(missing=False)
     np.save(tmp_path / "a.npy", frames)
     kind = ArrayFrames(name="a", unit="mm/h")
-    with pytest.raises(ValueError, match="highest"):
+    with pytest.raises(ValueError, match="valid_max"):
         kind.load(tmp_path / "a.npy", "train", 3, 4)
     assert len(dataclasses.replace(kind, valid_max=150.0).load(tmp_path / "a.npy", "train", 3, 4))
 
@@ -188,7 +188,7 @@ def test_a_task_that_a_recipe_states_stays():
 
 
 def test_wet_pixels_are_counted_in_the_unit_of_the_data(tmp_path):
-    np.save(tmp_path / "a.npy", 280 + blobs(fill_value=False))
+    np.save(tmp_path / "a.npy", 280 + blobs(missing=False))
     with pytest.raises(ValueError, match=r"data\.thresholds"):
         ArrayFrames(name="a", unit="K", min_wet_fraction=0.5)
     kind = ArrayFrames(name="a", unit="K", min_wet_fraction=0.5, thresholds=(300.0,))

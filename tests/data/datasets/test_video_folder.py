@@ -145,7 +145,7 @@ def test_paths_and_entries_are_checked(tmp_path):
         ({"size": 0}, "data.size must be at least 1"),
         ({"frame_stride": 0}, "data.frame_stride must be at least 1"),
         ({"max_frames": "all"}, "data.max_frames must be a whole number"),
-        ({"sizes": 3}, "unknown entries"),
+        ({"sizes": 3}, r"data\.sizes"),
     ):
         with pytest.raises(ValueError, match=message):
             sequences_of({"kind": "clips", "name": "a", **entries})

@@ -15,7 +15,7 @@ def identity(tmp_path_factory):
     """A model of brightness whose forecast is not looked at: only what it reads."""
     torch.manual_seed(0)
     model = create_model("convgru_forecaster", hidden_channels=2, kernel_size=1, patch_size=1, horizon=1)
-    model.preprocessing = Preprocessing(unit="", valid_min=0.0, valid_max=1.0, inputs=2, horizon=1)
+    model.preprocessing = Preprocessing(unit="", lowest=0.0, highest=1.0, inputs=2, horizon=1)
     directory = tmp_path_factory.mktemp("model") / "run"
     save_pretrained(model, directory)
     return directory
