@@ -162,7 +162,7 @@ def test_standardize_finds_its_constants_where_something_is_known(tmp_path):
     assert known.mean() == pytest.approx(0, abs=1e-3)
     assert known.std() == pytest.approx(1, abs=1e-3)
     np.save(tmp_path / "a.npy", np.ones((9, 4, 4)))
-    with pytest.raises(ValueError, match="blobs.*encoding"):
+    with pytest.raises(ValueError, match=r"blobs.*encoding"):
         kind.preprocessing(kind.load(tmp_path, "train", 2, 1), 2, 1)
 
 
