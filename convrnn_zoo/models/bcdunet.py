@@ -1,4 +1,4 @@
-"""BCDU-Net: a U-Net whose skips are joined by a bidirectional ConvLSTM, with densely connected convolutions."""
+"""BCDU-Net: a U-Net with bidirectional ConvLSTMs on its skip connections and densely connected convolutions."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,49 +9,50 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
-from ..pretrained.builder import register
-from .base.blocks import framewise, made_on
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
+from .base.blocks import framewise, on_device
 from .base.dense import DenseModel
 
 
-def pair(below: int, above: int) -> nn.Sequential:
+def pair(in_chs: int, out_chs: int) -> nn.Sequential:
     """Two 3×3 convolutions, each followed by ReLU."""
     return nn.Sequential(
-        nn.Conv2d(below, above, 3, padding=1), nn.ReLU(), nn.Conv2d(above, above, 3, padding=1), nn.ReLU()
+        nn.Conv2d(in_chs, out_chs, 3, padding=1), nn.ReLU(), nn.Conv2d(out_chs, out_chs, 3, padding=1), nn.ReLU()
     )
 
 
 class RecurrentSkip(nn.Module):
-    """Joins an encoder's map and the decoder's, enlarged: a bidirectional ConvLSTM reads the one and then the other."""
+    """Joins the maps of encoder and decoder: a bidirectional ConvLSTM reads the one and then the other, upsampled."""
 
-    def __init__(self, below: int, width: int, hidden: int) -> None:
+    def __init__(self, in_chs: int, width: int, hidden: int) -> None:
         super().__init__()
-        self.up = nn.Sequential(nn.ConvTranspose2d(below, width, 2, stride=2), nn.BatchNorm2d(width), nn.ReLU())
+        self.up = nn.Sequential(nn.ConvTranspose2d(in_chs, width, 2, stride=2), nn.BatchNorm2d(width), nn.ReLU())
         self.rnn = Conv2dLSTM(width, hidden, 3, bidirectional=True)
         self.pair = pair(2 * hidden, width)
 
-    def forward(self, skip: Tensor, below: Tensor) -> Tensor:
-        """The last output of each direction, through two convolutions."""
-        y, _ = self.rnn(torch.stack([skip, self.up(below)]))
+    def forward(self, skip: Tensor, lower: Tensor) -> Tensor:
+        """Returns the last output of each direction, after two convolutions."""
+        y, _ = self.rnn(torch.stack([skip, self.up(lower)]))
         forward, backward = y.chunk(2, dim=2)
         return self.pair(torch.cat([forward[-1], backward[0]], dim=1))
 
 
 class BCDUNet(DenseModel):
-    """A U-Net whose skips are joined by bidirectional ConvLSTMs, with densely connected convolutions at its bottom.
+    """A U-Net with bidirectional ConvLSTMs on its skip connections and densely connected convolutions at its bottom.
 
-    The authors' code runs its ConvLSTM in one direction; here both are run, as the paper says.
+    The authors' code runs the ConvLSTM in one direction; this one runs both, as in the paper.
 
     Args:
         in_chans, num_classes: channels of an image, and classes of a pixel; 0 for features.
         widths: channels of the maps, the highest resolution first.
         dense_blocks: pairs of convolutions at the bottom, each of which reads the outputs of all before it.
-        drop_rate: dropout behind the third map and behind each dense block.
-        device, dtype: where and as what the parameters are made.
+        drop_rate: dropout after the last map of the encoder and after each dense block.
+        device, dtype: of the parameters.
 
     Shapes:
-        images ``(N, C, H, W)``, or series of images ``(N, T, C, H, W)``, each read by itself, to logits of every pixel;
-        height and width are multiples of ``2 ** (len(widths) - 1)``.
+        images ``(N, C, H, W)``, or series ``(N, T, C, H, W)`` of images that are read separately, to logits of every
+        pixel; height and width are multiples of ``2 ** (len(widths) - 1)``.
 
     Reference:
         Azad, R. et al. (2019). Bi-Directional ConvLSTM U-Net with Densley Connected Convolutions.
@@ -83,13 +84,13 @@ class BCDUNet(DenseModel):
             check.probability("drop_rate", drop_rate),
         )
         self.reduction = 2 ** (len(sizes) - 1)
-        with made_on(device):
+        with on_device(device):
             self.downs = nn.ModuleList(
-                pair(below, above) for below, above in zip([in_chans, *sizes], sizes[:-1], strict=False)
+                pair(in_chs, out_chs) for in_chs, out_chs in zip([in_chans, *sizes], sizes[:-1], strict=False)
             )
-            # The first block reads the map above, each other the outputs of all blocks before it.
+            # The first block reads the map of the encoder, the others the outputs of all blocks before them.
             self.dense = nn.ModuleList(pair(sizes[-1] * i or sizes[-2], sizes[-1]) for i in range(blocks))
-            self.ups = nn.ModuleList(RecurrentSkip(below, above, above // 2) for above, below in pairwise(sizes))
+            self.ups = nn.ModuleList(RecurrentSkip(in_chs, out_chs, out_chs // 2) for out_chs, in_chs in pairwise(sizes))
         self.drop, self.pool = nn.Dropout(drop_rate), nn.MaxPool2d(2)
         self.num_features = sizes[0]
         self.to(dtype=dtype)
@@ -102,14 +103,14 @@ class BCDUNet(DenseModel):
         return {"stem": r"^downs\.0", "blocks": [(r"^downs\.(\d+)", None), (r"^dense", (depth,)), *ups]}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of every pixel."""
+        """Returns the logits of every pixel."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Features of every pixel.
+        """Returns the features of every pixel.
 
         Raises:
-            ValueError: no images, or of another size or number of channels than the model can take.
+            ValueError: `x` are no images, or have another size or number of channels than the model supports.
         """
         if not isinstance(x, Tensor) or x.dim() not in (4, 5) or x.shape[-3] != self.in_chans:
             raise ValueError(
@@ -131,33 +132,30 @@ class BCDUNet(DenseModel):
                 x = self.drop(x)
             maps.append(x)
         x = self.pool(x)
-        made: list[Tensor] = []
+        outputs: list[Tensor] = []
         for block in self.dense:
-            made.append(self.drop(block(torch.cat(made, 1) if made else x)))
-        x = made[-1]
+            outputs.append(self.drop(block(torch.cat(outputs, 1) if outputs else x)))
+        x = outputs[-1]
         for skip, up in zip(reversed(maps), reversed(self.ups), strict=True):
             x = up(skip, x)
         return x
 
 
-register(
-    __name__,
-    "bcdunet_d3",
-    BCDUNet,
-    doc="""BCDU-Net with three dense blocks, its ConvLSTMs run in both directions, as the paper says.
+@register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1, "first_conv": "downs.0.0"})
+def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
+    """BCDU-Net with three dense blocks and ConvLSTMs in both directions, as in the paper.
 
-Images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``; see
-:class:`~convrnn_zoo.models.bcdunet.BCDUNet`. After Azad, R. et al. (2019), https://arxiv.org/abs/1909.00166.
+    Images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``; see
+    :class:`~convrnn_zoo.models.bcdunet.BCDUNet`. After Azad, R. et al. (2019), https://arxiv.org/abs/1909.00166.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (3), num_classes (1), widths (64, 128, 256, 512), dense_blocks (3), drop_rate (0.5).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (3), num_classes (1), widths (64, 128, 256, 512), dense_blocks (3), drop_rate (0.5).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("bcdunet_d3", in_chans=1, widths=(4, 8, 8)).eval()
-    >>> tuple(model(torch.rand(2, 1, 8, 12)).shape)
-    (2, 1, 8, 12)
-""",
-    cfg={"input_size": (3, 256, 256), "num_classes": 1, "first_conv": "downs.0.0"},
-)
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("bcdunet_d3", in_chans=1, widths=(4, 8, 8)).eval()
+        >>> tuple(model(torch.rand(2, 1, 8, 12)).shape)
+        (2, 1, 8, 12)
+    """
+    return build_model(BCDUNet, "bcdunet_d3", pretrained, **kwargs)

@@ -244,7 +244,7 @@ class ConvGRUAdvection(Forecaster):
         hidden_channels: of the fine layers and of the coarse ones.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Ritvanen, J. et al. (2023). Advection-Free Convolutional Neural Network for Convective Rainfall Nowcasting.
@@ -265,25 +265,25 @@ class ConvGRUAdvection(Forecaster):
     ) -> None:
         super().__init__(in_chans, horizon, PATCH * STRIDE, num_classes)
         fine, coarse = check.widths("hidden_channels", hidden_channels, num_layers=2)
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         told, clock = 5, 2
         self.stem = nn.Sequential(
             Unshuffle(PATCH),
-            nn.Conv2d((2 * in_chans + 1) * PATCH**2, fine, 3, padding=1, **made),
+            nn.Conv2d((2 * in_chans + 1) * PATCH**2, fine, 3, padding=1, **factory),
             nn.LeakyReLU(NEGATIVE_SLOPE),
         )
-        self.encoder = Conv2dGRU(fine + told, fine, 3, **made)
-        self.down = nn.Sequential(nn.Conv2d(fine, coarse, STRIDE, STRIDE, **made), nn.LeakyReLU(NEGATIVE_SLOPE))
-        self.coarse_encoder = Conv2dGRU(coarse, coarse, 3, **made)
-        self.coarse_forecaster = Conv2dGRU(told + clock, coarse, 3, **made)
-        self.up = nn.Conv2d(coarse, fine, 1, **made)
-        self.forecaster = Conv2dGRU(fine + clock, fine, 3, **made)
-        self.fold = nn.Sequential(nn.Conv2d(fine, DETAIL * PATCH**2, 1, **made), Shuffle(PATCH))
-        self.details = nn.Conv2d(7 * in_chans, 2 * DETAIL, 3, padding=1, **made)
-        self.mix = nn.Conv2d(DETAIL, 2 * DETAIL, 3, padding=1, **made)
-        self.head = nn.Conv2d(2 * DETAIL, LEVELS * in_chans, 3, padding=1, **made)
-        self.trust = nn.Parameter(torch.empty(2, LEVELS, **made))
-        self.unseen = nn.Parameter(torch.empty(3, LEVELS, **made))
+        self.encoder = Conv2dGRU(fine + told, fine, 3, **factory)
+        self.down = nn.Sequential(nn.Conv2d(fine, coarse, STRIDE, STRIDE, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
+        self.coarse_encoder = Conv2dGRU(coarse, coarse, 3, **factory)
+        self.coarse_forecaster = Conv2dGRU(told + clock, coarse, 3, **factory)
+        self.up = nn.Conv2d(coarse, fine, 1, **factory)
+        self.forecaster = Conv2dGRU(fine + clock, fine, 3, **factory)
+        self.fold = nn.Sequential(nn.Conv2d(fine, DETAIL * PATCH**2, 1, **factory), Shuffle(PATCH))
+        self.details = nn.Conv2d(7 * in_chans, 2 * DETAIL, 3, padding=1, **factory)
+        self.mix = nn.Conv2d(DETAIL, 2 * DETAIL, 3, padding=1, **factory)
+        self.head = nn.Conv2d(2 * DETAIL, LEVELS * in_chans, 3, padding=1, **factory)
+        self.trust = nn.Parameter(torch.empty(2, LEVELS, **factory))
+        self.unseen = nn.Parameter(torch.empty(3, LEVELS, **factory))
         self.num_features = 2 * DETAIL
         self.preprocessing = RATES
         self.reset_parameters()

@@ -31,7 +31,7 @@ class ConvRNNModel(Classifier):
             padding; ``""`` keeps every step and pixel. None, the default, is ``"avg"`` with a classifier and, as in
             timm's image models, for lone frames; ``""`` for sequences without a classifier.
         drop_rate: dropout before the classifier.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
         **layer_args: options of the layer: `num_layers`, `bidirectional`, `hidden_kernel_size`, `padding_mode`, …
 
     Shapes:
@@ -115,7 +115,7 @@ class ConvRNNModel(Classifier):
         """Pools features and classifies them; with `pre_logits` the features alone, pooled."""
         packed = isinstance(x, PackedSequence)
         frame = not packed and x.dim() == self.rnn.ndim + 2
-        if kind := self.pool_of(frame):
+        if kind := self.resolve_pool(frame):
             [pooled] = pool_levels([x], kind, lengths, self.rnn.num_directions, self.ndim)
             return self.classify_pooled(pooled, pre_logits)
         if pre_logits:

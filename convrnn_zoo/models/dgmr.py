@@ -21,11 +21,11 @@ from .base.forecaster import FRAME_CFG, EnsembleForecaster
 class Down(nn.Module):
     """Half the resolution: a residual block of two 3×3 convolutions, averaged over 2×2 pixels (a "D block")."""
 
-    def __init__(self, channels: int, out: int, **made: Any) -> None:
+    def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
-        self.beside = nn.Conv2d(channels, out, 1, **made)
-        self.first = nn.Conv2d(channels, out, 3, padding=1, **made)
-        self.last = nn.Conv2d(out, out, 3, padding=1, **made)
+        self.beside = nn.Conv2d(channels, out, 1, **factory)
+        self.first = nn.Conv2d(channels, out, 3, padding=1, **factory)
+        self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H/2, W/2)``."""
@@ -35,11 +35,11 @@ class Down(nn.Module):
 class Widen(nn.Module):
     """More channels: those there are, further ones of a 1×1 convolution, and a residual of both (an "L block")."""
 
-    def __init__(self, channels: int, out: int, **made: Any) -> None:
+    def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
-        self.beside = nn.Conv2d(channels, out - channels, 1, **made) if out > channels else None
-        self.first = nn.Conv2d(channels, out, 3, padding=1, **made)
-        self.last = nn.Conv2d(out, out, 3, padding=1, **made)
+        self.beside = nn.Conv2d(channels, out - channels, 1, **factory) if out > channels else None
+        self.first = nn.Conv2d(channels, out, 3, padding=1, **factory)
+        self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H, W)``."""
@@ -55,12 +55,12 @@ class MixedAttention(nn.Module):
     trained with it.
     """
 
-    def __init__(self, channels: int, **made: Any) -> None:
+    def __init__(self, channels: int, **factory: Any) -> None:
         super().__init__()
         small = check.positive_int("latent_channels // 32", channels // 8)
-        self.query, self.key, self.value = (nn.Conv2d(channels, small, 1, bias=False, **made) for _ in range(3))
-        self.last = nn.Conv2d(small, channels, 1, bias=False, **made)
-        self.gamma = nn.Parameter(torch.zeros(1, **made))
+        self.query, self.key, self.value = (nn.Conv2d(channels, small, 1, bias=False, **factory) for _ in range(3))
+        self.last = nn.Conv2d(small, channels, 1, bias=False, **factory)
+        self.gamma = nn.Parameter(torch.zeros(1, **factory))
 
     def forward(self, x: Tensor) -> Tensor:
         """The map ``(N, C, H, W)`` and what was attended to."""
@@ -72,15 +72,15 @@ class MixedAttention(nn.Module):
 class Residual(nn.Module):
     """Two 3×3 convolutions behind batch norms, at the same resolution or twice it (a "G block")."""
 
-    def __init__(self, channels: int, out: int, **made: Any) -> None:
+    def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
         self.up = out != channels
-        self.norm1, self.norm2 = nn.BatchNorm2d(channels, **made), nn.BatchNorm2d(channels, **made)
+        self.norm1, self.norm2 = nn.BatchNorm2d(channels, **factory), nn.BatchNorm2d(channels, **factory)
         # At the same width the published code builds this convolution, too, and never reads it.
-        beside = nn.Conv2d(channels, out, 1, **made)
+        beside = nn.Conv2d(channels, out, 1, **factory)
         self.beside = beside if self.up else unread(beside)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1, **made)
-        self.last = nn.Conv2d(channels, out, 3, padding=1, **made)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, **factory)
+        self.last = nn.Conv2d(channels, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H, W)`` or ``(N, out, 2H, 2W)``."""
@@ -110,12 +110,12 @@ def once_counted(*modules: nn.Module) -> Iterator[None]:
 class Context(nn.Module):
     """The input frames as four states, from a quarter of the resolution down to a thirty-second."""
 
-    def __init__(self, in_chans: int, frames: int, channels: int, **made: Any) -> None:
+    def __init__(self, in_chans: int, frames: int, channels: int, **factory: Any) -> None:
         super().__init__()
         widths = [channels // 16, channels // 8, channels // 4, channels // 2]
         self.unshuffle = Unshuffle(2)
-        self.downs = nn.ModuleList(Down(i, w, **made) for i, w in zip([4 * in_chans, *widths], widths, strict=False))
-        self.mixes = nn.ModuleList(nn.Conv2d(w * frames, 2 * w, 3, padding=1, **made) for w in widths)
+        self.downs = nn.ModuleList(Down(i, w, **factory) for i, w in zip([4 * in_chans, *widths], widths, strict=False))
+        self.mixes = nn.ModuleList(nn.Conv2d(w * frames, 2 * w, 3, padding=1, **factory) for w in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Frames ``(N, T, C, H, W)`` to states, the largest first."""
@@ -129,30 +129,30 @@ class Context(nn.Module):
 class Latent(nn.Sequential):
     """Noise ``(N, noise_channels, H, W)`` to the map ``(N, channels, H, W)`` that the sampler reads at every step."""
 
-    def __init__(self, noise_channels: int, channels: int, **made: Any) -> None:
+    def __init__(self, noise_channels: int, channels: int, **factory: Any) -> None:
         widths = [noise_channels, channels // 32, channels // 16, channels // 4, channels]
         if noise_channels > widths[1]:
             raise ValueError(
                 f"noise_channels must be at most latent_channels // 32 = {widths[1]}, since channels only grow, got "
                 f"{noise_channels}"
             )
-        widens = [Widen(i, w, **made) for i, w in pairwise(widths)]
-        noisy = nn.Conv2d(noise_channels, noise_channels, 3, padding=1, **made)
-        super().__init__(noisy, *widens[:3], MixedAttention(widths[3], **made), widens[3])
+        widens = [Widen(i, w, **factory) for i, w in pairwise(widths)]
+        noisy = nn.Conv2d(noise_channels, noise_channels, 3, padding=1, **factory)
+        super().__init__(noisy, *widens[:3], MixedAttention(widths[3], **factory), widens[3])
 
 
 class Sampler(nn.Module):
     """Frames, from the latent map and the states of the context: four levels up, each a GRU and two residual blocks."""
 
-    def __init__(self, in_chans: int, latent: int, context: int, **made: Any) -> None:
+    def __init__(self, in_chans: int, latent: int, context: int, **factory: Any) -> None:
         super().__init__()
         parts = [1, 2, 4, 8]
-        self.grus = nn.ModuleList(Conv2dReLUGRU(latent // n, context // n, 3, **made) for n in parts)
-        self.widen = nn.ModuleList(nn.Conv2d(context // n, latent // n, 1, **made) for n in parts)
-        self.same = nn.ModuleList(Residual(latent // n, latent // n, **made) for n in parts)
-        self.up = nn.ModuleList(Residual(latent // n, latent // n // 2, **made) for n in parts)
-        self.norm = nn.BatchNorm2d(latent // 16, **made)
-        self.head = nn.Conv2d(latent // 16, 4 * in_chans, 1, **made)
+        self.grus = nn.ModuleList(Conv2dReLUGRU(latent // n, context // n, 3, **factory) for n in parts)
+        self.widen = nn.ModuleList(nn.Conv2d(context // n, latent // n, 1, **factory) for n in parts)
+        self.same = nn.ModuleList(Residual(latent // n, latent // n, **factory) for n in parts)
+        self.up = nn.ModuleList(Residual(latent // n, latent // n // 2, **factory) for n in parts)
+        self.norm = nn.BatchNorm2d(latent // 16, **factory)
+        self.head = nn.Conv2d(latent // 16, 4 * in_chans, 1, **factory)
         self.shuffle = Shuffle(2)
         self.grad_checkpointing = False
 
@@ -191,7 +191,7 @@ class DGMR(EnsembleForecaster):
         input_frames: how many frames are read; the weights mix as many.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar.
@@ -224,10 +224,10 @@ class DGMR(EnsembleForecaster):
                 raise ValueError(f"{name} must be a multiple of {unit}, since levels halve it, got {value}")
         self.input_frames = check.positive_int("input_frames", input_frames)
         self.noise_channels = check.positive_int("noise_channels", noise_channels)
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.context = Context(in_chans, input_frames, context_channels, **made)
-        self.latent = Latent(noise_channels, latent_channels, **made)
-        self.sampler = Sampler(in_chans, latent_channels, context_channels, **made)
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.context = Context(in_chans, input_frames, context_channels, **factory)
+        self.latent = Latent(noise_channels, latent_channels, **factory)
+        self.sampler = Sampler(in_chans, latent_channels, context_channels, **factory)
         self.num_features = latent_channels // 16
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:

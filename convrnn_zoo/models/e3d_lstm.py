@@ -11,7 +11,7 @@ from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
 from .base.autoregressive import Delta, StackedCells, State
-from .base.blocks import map_of, unread_weights
+from .base.blocks import feature_size, unused_weights
 from .base.forecaster import FRAME_CFG
 
 
@@ -19,7 +19,7 @@ class E3DLSTM(StackedCells):
     """A stack of eidetic 3-d LSTM cells on the frame of a step and the one before.
 
     The cells' layer norms have a scale and a shift for each pixel: those of a network for frames of `img_size` are
-    fitted to frames of another size, bilinearly, which OpenSTL's code cannot do. A cell recalls from all of its earlier
+    fitted to frames of another size, bilinearly, which OpenSTL's code does not support. A cell recalls from all of its earlier
     memories, so that a step costs more the later it is. What is odd about the cell, whose global memory stays zero and
     whose attention mixes pixels and channels, is the original's: see
     :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` holds the kernels that act on that memory or forget it,
@@ -48,18 +48,18 @@ class E3DLSTM(StackedCells):
         self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, max_memories: int | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(*args, patch_size=patch_size, map_size=map_of(img_size, patch_size), **kwargs)  # type: ignore[misc]
+        super().__init__(*args, patch_size=patch_size, map_size=feature_size(img_size, patch_size), **kwargs)  # type: ignore[misc]
         self.max_memories = None if max_memories is None else check.positive_int("max_memories", max_memories)
         shapes = []
         for layer, width in zip(self.layers, self.widths, strict=True):
             kernel: Any = layer.kernel_size
             shapes += [(width, layer.in_channels, *kernel), (4 * width, width, *kernel)]
         like = self.head.weight
-        self.unread = unread_weights(shapes, device=like.device, dtype=like.dtype)
+        self.unread = unused_weights(shapes, device=like.device, dtype=like.dtype)
 
-    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
+    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         """A cell whose kernels are as deep as its maps."""
-        return self.cell(in_channels, channels, (self.depth, kernel_size, kernel_size), **made)
+        return self.cell(in_channels, channels, (self.depth, kernel_size, kernel_size), **factory)
 
     def start(self, x: Tensor) -> State:
         """Zeros: the frame before the first, then of each layer h and the first of its memories."""

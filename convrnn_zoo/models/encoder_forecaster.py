@@ -35,7 +35,7 @@ class ConvRNNForecaster(Forecaster):
         stem_channels: width of those convolutions; that of the first layer by default.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
         **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`.
 
     References:
@@ -79,7 +79,7 @@ class ConvRNNForecaster(Forecaster):
         hidden = kernels
         if hidden_kernel_size is not None:
             hidden = check.kernels("hidden_kernel_size", hidden_kernel_size, 2, num_layers)
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem = widths[0] if stem_channels is None else check.positive_int("stem_channels", stem_channels)
         folded = in_chans * patch_size**2
 
@@ -87,25 +87,25 @@ class ConvRNNForecaster(Forecaster):
         up: list[nn.Module] = []
         below, above = folded, sum(widths)
         for stride in strides:  # a kernel of stride + 2, padded by one, divides and multiplies the size exactly
-            down += [nn.Conv2d(below, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            down += [nn.Conv2d(below, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
             below = stem
         for stride in reversed(strides):
-            up += [nn.ConvTranspose2d(above, stem, stride + 2, stride, 1, **made), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            up += [nn.ConvTranspose2d(above, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
             above = stem
         self.num_features = above
         self.stem = nn.Sequential(*down)
         self.encoder = layer(
-            below, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **made, **layer_args
+            below, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **factory, **layer_args
         )
         single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
-        self.first = layer(1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **made, **{**single, "bias": False})
+        self.first = layer(1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory, **{**single, "bias": False})
         self.rest = None
         if num_layers > 1:
             self.rest = layer(
                 widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
-                **made, **(layer_args if num_layers > 2 else single),
+                **factory, **(layer_args if num_layers > 2 else single),
             )  # fmt: skip
-        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **made), Shuffle(patch_size))
+        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **factory), Shuffle(patch_size))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Parameters by depth, for layer-wise learning rates: each layer of the encoder, then of the forecaster."""

@@ -25,7 +25,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
         kernel_size: of every convolution.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video Representations.

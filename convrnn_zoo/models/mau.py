@@ -11,7 +11,7 @@ from ..layers.mau import MAUCell
 from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
-from .base.blocks import map_of, stage, unread_weights
+from .base.blocks import feature_size, stage, unused_weights
 from .base.forecaster import FRAME_CFG
 
 
@@ -19,7 +19,7 @@ class MAU(AutoregressiveForecaster):
     """Motion-aware units between an encoder and a decoder of frames.
 
     The units' layer norms have a scale and a shift for each pixel: those of a network for frames of `img_size` are
-    fitted to frames of another size, bilinearly, which OpenSTL's code cannot do. ``unread`` holds weights and biases of
+    fitted to frames of another size, bilinearly, which OpenSTL's code does not support. ``unread`` holds weights and biases of
     two convolutions (its ``merge`` and ``conv_last_sr``) that OpenSTL's code makes and never reads.
 
     Args:
@@ -35,7 +35,7 @@ class MAU(AutoregressiveForecaster):
         recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Chang, Z. et al. (2021). MAU: A Motion-Aware Unit for Video Prediction and Beyond.
@@ -63,19 +63,19 @@ class MAU(AutoregressiveForecaster):
         widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
         if len(set(widths)) != 1:
             raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
-        width, folded, size = widths[0], in_chans * patch_size**2, map_of(img_size, self.reduction)
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        width, folded, size = widths[0], in_chans * patch_size**2, feature_size(img_size, self.reduction)
         self.num_features, self.recall = width, check.boolean("recall", recall)
-        self.stem = stage(nn.Conv2d, folded, width, 1, 1, 0, **made)
-        self.downs = nn.ModuleList(stage(nn.Conv2d, width, width, 3, 2, 1, **made) for _ in range(halvings))
+        self.stem = stage(nn.Conv2d, folded, width, 1, 1, 0, **factory)
+        self.downs = nn.ModuleList(stage(nn.Conv2d, width, width, 3, 2, 1, **factory) for _ in range(halvings))
         self.layers = nn.ModuleList(
-            MAUCell(width, kernel_size, tau=tau, map_size=size, residual=residual, **made) for _ in widths
+            MAUCell(width, kernel_size, tau=tau, map_size=size, residual=residual, **factory) for _ in widths
         )
-        ups = [stage(nn.ConvTranspose2d, width, width, 3, 2, 1, 1, **made) for _ in range(halvings)]
+        ups = [stage(nn.ConvTranspose2d, width, width, 3, 2, 1, 1, **factory) for _ in range(halvings)]
         self.ups = nn.ModuleList(up if i < halvings - 1 else up[0] for i, up in enumerate(ups))
-        self.head = nn.Conv2d(width, folded, 1, **made)
+        self.head = nn.Conv2d(width, folded, 1, **factory)
         merge, last = (width, 2 * width, 1, 1), (folded, 2 * folded, 1, 1)
-        self.unread = unread_weights([merge, merge[:1], last, last[:1]], **made)
+        self.unread = unused_weights([merge, merge[:1], last, last[:1]], **factory)
 
     def start(self, x: Tensor) -> State:
         """Zeros: the last t and s of each unit in turn."""

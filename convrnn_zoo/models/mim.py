@@ -12,7 +12,7 @@ from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import register
 from ..pretrained.openstl_releases import release
 from .base.autoregressive import Delta, State
-from .base.blocks import map_of, unread_weights
+from .base.blocks import feature_size, unused_weights
 from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
 
@@ -21,7 +21,7 @@ class MIM(PredRNN):
     """An ST-LSTM cell and MIM blocks above it, each with a MIM-N beside it that reads how the layer below changes.
 
     The peepholes have one weight a pixel: those of a network for frames of `img_size` are fitted to frames of another
-    size, bilinearly, which OpenSTL's code cannot do. A block's MIM-S has a memory that OpenSTL's code never sets back:
+    size, bilinearly, which OpenSTL's code does not support. A block's MIM-S has a memory that OpenSTL's code never sets back:
     there the forecast of a batch depends on the batches before it, and they must all be of one size. Here it starts at
     zero in every call, as there in the first; with `carry_memory` it goes on as there, without a gradient, until
     ``forget()``. ``unread`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
@@ -45,29 +45,29 @@ class MIM(PredRNN):
         self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, carry_memory: bool = False,
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        size = map_of(img_size, patch_size)
+        size = feature_size(img_size, patch_size)
         norms = {"img_size": img_size} if kwargs.get("layer_norm") else {}
         super().__init__(*args, patch_size=patch_size, map_size=size, **norms, **kwargs)
         above = len(self.widths) - 1
         if not above:
             raise ValueError("num_layers must be at least 2: the blocks stand above the first layer")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
-        made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         norm = size if self.layer_norm else None
         self.differences = nn.ModuleList(
-            MIMCell(width, width, kernel, map_size=size, norm_size=norm, bias=False, **made)  # type: ignore[arg-type]
+            MIMCell(width, width, kernel, map_size=size, norm_size=norm, bias=False, **factory)  # type: ignore[arg-type]
             for _ in range(above)
         )
-        self.unread = unread_weights([(width, 2 * width, 1, 1)] * above, **made)
+        self.unread = unused_weights([(width, 2 * width, 1, 1)] * above, **factory)
         self.carry_memory = check.boolean("carry_memory", carry_memory)
         self.forget()
 
-    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
+    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         """An ST-LSTM cell below, blocks above."""
         if index:
-            return MIMBlockCell(in_channels, channels, kernel_size, bias=False, **made)
+            return MIMBlockCell(in_channels, channels, kernel_size, bias=False, **factory)
         del made["map_size"]
-        return STLSTMCell(in_channels, channels, kernel_size, bias=False, **made)
+        return STLSTMCell(in_channels, channels, kernel_size, bias=False, **factory)
 
     def forget(self) -> None:
         """Lets the next call begin with memories of zero."""

@@ -19,13 +19,13 @@ GROUPS = 16
 """Of the norms behind the convolutions of maps, where they divide the channels; else there is one."""
 
 
-def block(below: int, channels: int, stride: int = 1, up: bool = False, **made: Any) -> nn.Sequential:
+def block(below: int, channels: int, stride: int = 1, up: bool = False, **factory: Any) -> nn.Sequential:
     """A 3×3 convolution, or a transposed one, a group norm and a leaky ReLU."""
     more: dict[str, Any] = {"output_padding": stride - 1} if up else {}
     convolution: Any = nn.ConvTranspose2d if up else nn.Conv2d
     return nn.Sequential(
-        convolution(below, channels, 3, stride, 1, **more, **made),
-        nn.GroupNorm(GROUPS if channels % GROUPS == 0 else 1, channels, **made),
+        convolution(below, channels, 3, stride, 1, **more, **factory),
+        nn.GroupNorm(GROUPS if channels % GROUPS == 0 else 1, channels, **factory),
         nn.LeakyReLU(NEGATIVE_SLOPE),
     )
 
@@ -49,7 +49,7 @@ class PhyDNet(AutoregressiveForecaster):
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     References:
         Le Guen, V. and Thome, N. (2020). Disentangling Physical Dynamics from Unknown Factors for Unsupervised Video
@@ -71,30 +71,30 @@ class PhyDNet(AutoregressiveForecaster):
         if isinstance(hidden_channels, int):
             hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
         widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2
-        self.physics = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **made)
+        self.physics = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **factory)
         self.layers = nn.ModuleList(
-            Conv2dOneBiasLSTMCell(below, width, kernel_size, **made)
+            Conv2dOneBiasLSTMCell(below, width, kernel_size, **factory)
             for below, width in zip([top, *widths], widths, strict=False)
         )
         self.widths, self.num_features = widths, stem
         ends = {
             branch: (
-                nn.Sequential(block(2 * stem, top, **made), block(top, top, **made)),
-                nn.Sequential(block(top, top, up=True, **made), block(top, 2 * stem, up=True, **made)),
+                nn.Sequential(block(2 * stem, top, **factory), block(top, top, **factory)),
+                nn.Sequential(block(top, top, up=True, **factory), block(top, 2 * stem, up=True, **factory)),
             )
             for branch in ("physics", "rest")
         }
         self.encoders = nn.ModuleDict({branch: encoder for branch, (encoder, _) in ends.items()})
         self.decoders = nn.ModuleDict({branch: decoder for branch, (_, decoder) in ends.items()})
         self.stem = nn.Sequential(
-            block(in_chans, stem, 2, **made), block(stem, stem, **made), block(stem, 2 * stem, last, **made)
+            block(in_chans, stem, 2, **factory), block(stem, stem, **factory), block(stem, 2 * stem, last, **factory)
         )
         self.image = nn.Sequential(
-            block(2 * stem, stem, 2, up=True, **made),
-            block(stem, stem, up=True, **made),
-            nn.ConvTranspose2d(stem, in_chans, 3, last, 1, output_padding=last - 1, **made),
+            block(2 * stem, stem, 2, up=True, **factory),
+            block(stem, stem, up=True, **factory),
+            nn.ConvTranspose2d(stem, in_chans, 3, last, 1, output_padding=last - 1, **factory),
         )
 
     def start(self, x: Tensor) -> State:

@@ -12,7 +12,7 @@ from ..pretrained.builder import build_model, register
 from ..pretrained.openstl_releases import release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
-from .base.blocks import unread_weights
+from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 
 
@@ -158,9 +158,9 @@ class PredRNNPP(PredRNN):
         if len(self.widths) < 2:
             raise ValueError("num_layers must be at least 2: the highway stands between the first layer and the second")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
-        made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
-        self.highway = GradientHighwayCell(width, width, kernel, bias=False, **made)  # type: ignore[arg-type]
-        self.unread = unread_weights([(width, 2 * width, *kernel)] * len(self.widths), **made)  # type: ignore[misc]
+        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        self.highway = GradientHighwayCell(width, width, kernel, bias=False, **factory)  # type: ignore[arg-type]
+        self.unread = unused_weights([(width, 2 * width, *kernel)] * len(self.widths), **factory)  # type: ignore[misc]
 
     def start(self, x: Tensor) -> State:
         """Zeros: ``h`` and ``c`` of each layer in turn, behind them the one ``m``, and the highway's ``z``."""

@@ -103,34 +103,34 @@ def encoder_forecaster(
         >>> tuple(model(torch.rand(1, 2, 1, 12, 16), horizon=3).shape)
         (1, 3, 1, 12, 16)
     """
-    made: dict[str, Any] = {"device": device, "dtype": dtype}
+    factory: dict[str, Any] = {"device": device, "dtype": dtype}
     high, middle, low = check.widths("hidden_channels", hidden_channels, num_layers=3)
     check.positive_int("stem_channels", stem_channels)
-    top = Unroll(cell(1, low, 1, bias=False, hidden_kernel_size=kernel_size, **made))
+    top = Unroll(cell(1, low, 1, bias=False, hidden_kernel_size=kernel_size, **factory))
     return PyramidForecaster(
         in_chans,
         horizon,
         4,
         downs=[
-            stage(nn.Conv2d, in_chans, stem_channels, 3, 1, 1, **made),
-            stage(nn.Conv2d, high, high, 3, 2, 1, **made),
-            stage(nn.Conv2d, middle, middle, 3, 2, 1, **made),
+            stage(nn.Conv2d, in_chans, stem_channels, 3, 1, 1, **factory),
+            stage(nn.Conv2d, high, high, 3, 2, 1, **factory),
+            stage(nn.Conv2d, middle, middle, 3, 2, 1, **factory),
         ],
         encoder=[
-            Unroll(cell(below, width, kernel_size, **made))
+            Unroll(cell(below, width, kernel_size, **factory))
             for below, width in zip((stem_channels, high, middle), (high, middle, low), strict=True)
         ],
         forecaster=[
             top,
-            Unroll(cell(low, middle, kernel_size, **made)),
-            Unroll(cell(middle, high, kernel_size, **made)),
+            Unroll(cell(low, middle, kernel_size, **factory)),
+            Unroll(cell(middle, high, kernel_size, **factory)),
         ],
         ups=[
-            stage(nn.ConvTranspose2d, low, low, 4, 2, 1, **made),
-            stage(nn.ConvTranspose2d, middle, middle, 4, 2, 1, **made),
+            stage(nn.ConvTranspose2d, low, low, 4, 2, 1, **factory),
+            stage(nn.ConvTranspose2d, middle, middle, 4, 2, 1, **factory),
             nn.Sequential(
-                *stage(nn.Conv2d, high, stem_channels, 3, 1, 1, **made),
-                *stage(nn.Conv2d, stem_channels, in_chans, 1, 1, 0, **made),
+                *stage(nn.Conv2d, high, stem_channels, 3, 1, 1, **factory),
+                *stage(nn.Conv2d, stem_channels, in_chans, 1, 1, 0, **factory),
             ),
         ],
         num_features=stem_channels,
@@ -169,23 +169,23 @@ for _name, _cell, _kind, _count in (
     )
 
 
-def convgru_layers(below: Sequence[int], widths: Sequence[int], **made: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+def convgru_layers(below: Sequence[int], widths: Sequence[int], **factory: Any) -> tuple[list[nn.Module], list[nn.Module]]:
     """The benchmark's ConvGRU, state-to-state kernels 5, 5, 3 down and the same at each resolution up."""
     hidden = (5, 5, 3)
     down = [
-        Conv2dLeakyGRU(i, w, 3, hidden_kernel_size=k, **made) for i, w, k in zip(below, widths, hidden, strict=True)
+        Conv2dLeakyGRU(i, w, 3, hidden_kernel_size=k, **factory) for i, w, k in zip(below, widths, hidden, strict=True)
     ]
-    top = Conv2dLeakyGRU(1, widths[2], 1, bias=False, hidden_kernel_size=hidden[2], **made)
-    up = [Conv2dLeakyGRU(widths[i], widths[i], 3, hidden_kernel_size=hidden[i], **made) for i in (1, 0)]
+    top = Conv2dLeakyGRU(1, widths[2], 1, bias=False, hidden_kernel_size=hidden[2], **factory)
+    up = [Conv2dLeakyGRU(widths[i], widths[i], 3, hidden_kernel_size=hidden[i], **factory) for i in (1, 0)]
     return list(down), [top, *up]
 
 
-def trajgru_layers(below: Sequence[int], widths: Sequence[int], **made: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+def trajgru_layers(below: Sequence[int], widths: Sequence[int], **factory: Any) -> tuple[list[nn.Module], list[nn.Module]]:
     """The benchmark's TrajGRU, 13, 13 and 9 links in the order in which the layers are run, down and up."""
     links = (13, 13, 9)
-    down = [Unroll(TrajGRUCell(i, w, 3, n, **made)) for i, w, n in zip(below, widths, links, strict=True)]
-    top = Unroll(TrajGRUStateCell(widths[2], links[0], **made))
-    up = [Unroll(TrajGRUCell(widths[i], widths[i], 3, n, **made)) for i, n in zip((1, 0), links[1:], strict=True)]
+    down = [Unroll(TrajGRUCell(i, w, 3, n, **factory)) for i, w, n in zip(below, widths, links, strict=True)]
+    top = Unroll(TrajGRUStateCell(widths[2], links[0], **factory))
+    up = [Unroll(TrajGRUCell(widths[i], widths[i], 3, n, **factory)) for i, n in zip((1, 0), links[1:], strict=True)]
     return list(down), [top, *up]
 
 
@@ -210,22 +210,22 @@ def hko7(
         >>> tuple(model(torch.rand(1, 2, 1, 30, 60), horizon=3).shape)
         (1, 3, 1, 30, 60)
     """
-    made: dict[str, Any] = {"device": device, "dtype": dtype}
+    factory: dict[str, Any] = {"device": device, "dtype": dtype}
     high, middle, low = check.widths("hidden_channels", hidden_channels, num_layers=3)
     check.positive_int("stem_channels", stem_channels)
-    encoder, forecaster = layers((stem_channels, middle, low), (high, middle, low), **made)
+    encoder, forecaster = layers((stem_channels, middle, low), (high, middle, low), **factory)
     downs = [
-        stage(nn.Conv2d, in_chans, stem_channels, 7, 5, 1, **made),
-        stage(nn.Conv2d, high, middle, 5, 3, 1, **made),
-        stage(nn.Conv2d, middle, low, 3, 2, 1, **made),
+        stage(nn.Conv2d, in_chans, stem_channels, 7, 5, 1, **factory),
+        stage(nn.Conv2d, high, middle, 5, 3, 1, **factory),
+        stage(nn.Conv2d, middle, low, 3, 2, 1, **factory),
     ]
     ups = [
-        stage(nn.ConvTranspose2d, low, middle, 4, 2, 1, **made),
-        stage(nn.ConvTranspose2d, middle, high, 5, 3, 1, **made),
+        stage(nn.ConvTranspose2d, low, middle, 4, 2, 1, **factory),
+        stage(nn.ConvTranspose2d, middle, high, 5, 3, 1, **factory),
         nn.Sequential(
-            *stage(nn.ConvTranspose2d, high, stem_channels, 7, 5, 1, **made),
-            *stage(nn.Conv2d, stem_channels, stem_channels, 3, 1, 1, **made),
-            nn.Conv2d(stem_channels, in_chans, 1, **made),
+            *stage(nn.ConvTranspose2d, high, stem_channels, 7, 5, 1, **factory),
+            *stage(nn.Conv2d, stem_channels, stem_channels, 3, 1, 1, **factory),
+            nn.Conv2d(stem_channels, in_chans, 1, **factory),
         ),
     ]
     return PyramidForecaster(in_chans, horizon, 30, downs, encoder, forecaster, ups, stem_channels, num_classes)

@@ -12,13 +12,13 @@ from torch.nn.utils.rnn import PackedSequence
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
 from ..pretrained.builder import register
-from .base.blocks import framewise, made_on
+from .base.blocks import framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
 from .base.levels import check_clips, split_state
 from .base.masked import run_lengths
 from .base.sequences import Lengths, valid_steps
-from .video import cfg_of
+from .video import encoder_cfg
 
 
 def normed(below: int, above: int, kernel: int = 3) -> nn.Sequential:
@@ -81,7 +81,7 @@ class RecurrentDecoderModel(DenseModel):
         widths: channels of the decoder at 1/8, 1/4, 1/2 and at full size.
         encoder_pretrained: whether timm loads the encoder's weights; it is not saved with the model.
         freeze_encoder, chunk_size: see :class:`~convrnn_zoo.VideoModel`.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     Shapes:
         clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
@@ -118,7 +118,7 @@ class RecurrentDecoderModel(DenseModel):
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
         if odd := [size for size in sizes[:4] if size % 2]:
             raise ValueError(f"aspp_channels and the first three widths must be even, to be halved, got {odd}")
-        with made_on(device):
+        with on_device(device):
             self.encoder = FrameEncoder(
                 encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16
             )
@@ -203,5 +203,5 @@ Example:
     >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
     (1, 2, 4, 64, 96)
 """,
-    cfg={**cfg_of("mobilenetv3_large_100"), "first_conv": ()},  # the decoder reads the frames as well
+    cfg={**encoder_cfg("mobilenetv3_large_100"), "first_conv": ()},  # the decoder reads the frames as well
 )

@@ -14,7 +14,7 @@ from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ..pretrained.builder import register
-from .base.blocks import made_on
+from .base.blocks import on_device
 from .base.dense import DenseModel
 from .base.masked import run_masked
 from .base.sequences import Lengths, check_lengths, in_graph, pack, valid_steps
@@ -155,7 +155,7 @@ class SeriesRNN(ImageSeriesModel):
         layer: the layer's class, with one bias a gate.
         in_chans, num_classes: channels of an image, and classes of a pixel.
         hidden_channels: channels of the state, or a list of one a layer.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
         **layer_args: options of the layer, such as `num_layers` and `bidirectional`.
 
     Example:
@@ -229,7 +229,7 @@ class RecurrentUNet(ImageSeriesModel):
         up_widths: those of the decoder's.
         hidden_channels: channels of the ConvLSTM's state.
         bidirectional: whether it also reads the dates backward.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
 
     Example:
         >>> model = RecurrentUNet(3, 5, widths=(8, 8), up_widths=(8, 8), hidden_channels=4, bidirectional=True)
@@ -252,7 +252,7 @@ class RecurrentUNet(ImageSeriesModel):
         up = check.widths("up_widths", list(up_widths), len(down))
         super().__init__(in_chans, up[0], 2 ** (len(down) - 1))
         strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1}
-        with made_on(device):
+        with on_device(device):
             self.stem = nn.Sequential(
                 grouped(in_chans, down[0], padding_mode="reflect"), grouped(down[0], down[0], padding_mode="reflect")
             )

@@ -13,7 +13,7 @@ from ..layers import KINDS
 from ..layers import _checks as check
 from ..pretrained.builder import register
 from ..pretrained.factory import create_model
-from .base.blocks import made_on
+from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
 from .base.levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
@@ -85,7 +85,7 @@ class VideoModel(Classifier):
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
         KINDS[rnn][2](1, 1, 1, num_layers, device="meta", **layer_args)  # rejects unknown options before the encoder
-        with made_on(device):
+        with on_device(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
             )
@@ -180,7 +180,7 @@ class VideoModel(Classifier):
         levels = x if isinstance(x, list) else [x]
         packed = isinstance(levels[0], PackedSequence)
         frame = not packed and levels[0].dim() == 4
-        if kind := self.pool_of(frame):
+        if kind := self.resolve_pool(frame):
             return self.classify_pooled(torch.cat(pool_levels(levels, kind, lengths, self.directions), 1), pre_logits)
         if self.hidden == self.widths and (pre_logits or not self.num_classes):
             return x
@@ -247,7 +247,7 @@ Example:
 """
 
 
-def cfg_of(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:
+def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:
     """timm's description of the data that an encoder was trained on: its sizes, mean, std and crop.
 
     Args:
@@ -274,7 +274,7 @@ def _register(
     of: str = "",
 ) -> None:
     """`reduction` is that of the maps, from which their size follows; None where several levels have no common one."""
-    cfg = cfg_of(encoder, "encoder.model." if heads > 1 else "encoder.model.model.")
+    cfg = encoder_cfg(encoder, "encoder.model." if heads > 1 else "encoder.model.model.")
     register(
         __name__,
         name,
@@ -368,6 +368,6 @@ def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:
         (1, 3)
     """
     prefix = "encoder.model." if "pre_logits" in kwargs.get("levels", ()) else "encoder.model.model."
-    own = {**cfg_of(encoder, prefix), "pool_size": None}  # which depends on the levels
+    own = {**encoder_cfg(encoder, prefix), "pool_size": None}  # which depends on the levels
     overlay = {**own, **kwargs.pop("pretrained_cfg_overlay", {})} if timm.is_model(encoder) else {}
     return create_model(GENERIC, encoder=encoder, rnn=rnn, pretrained_cfg_overlay=overlay, **kwargs)

@@ -14,7 +14,7 @@ from ..data.datasets.labelled_sequences import check_shapes
 from ..data.readers.sequences import as_sequence
 from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, VideoModel, from_pretrained
-from ..models.video import cfg_of
+from ..models.video import encoder_cfg
 from .recipe import ClassifierRecipe
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ def standard_of(recipe: ClassifierRecipe, train: Labelled) -> dict[str, Any]:
     """
     network = recipe.create_model(in_chans=1, num_classes=2, device="meta")
     if isinstance(network, VideoModel):
-        known = cfg_of(network.encoder.name)
+        known = encoder_cfg(network.encoder.name)
         if len(known.get("mean", ())) == train.sequences[0].shape[1]:
             return known
     mean, std = statistics_of(train)

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
-from .blocks import Shuffle, Unshuffle, map_of
+from .blocks import Shuffle, Unshuffle, feature_size
 from .forecaster import Forecaster
 
 State = tuple[Tensor, ...]
@@ -209,7 +209,7 @@ class StackedCells(AutoregressiveForecaster):
         patch_size: pixels of a patch's edge; a patch becomes one pixel of in_chans · patch_size² channels.
         horizon: frames to forecast when the call does not say.
         num_classes: 0.
-        device, dtype: where and as what the parameters are made.
+        device, dtype: of the parameters.
         layer_norm: whether each convolution in a cell ends in a layer norm over its channels and the map, as OpenSTL's
             ``layer_norm=1``; not every network has them. A norm has a scale and a shift for each pixel: those of a
             network for frames of `img_size` are fitted to frames of another size, bilinearly, which OpenSTL's code
@@ -244,7 +244,7 @@ class StackedCells(AutoregressiveForecaster):
         if layer_norm:
             if not issubclass(self.cell, MapNormed):
                 raise ValueError(f"{type(self).__name__} has no norms to choose; leave layer_norm out")
-            layer_args["norm_size"] = map_of(64 if img_size is None else img_size, patch_size)
+            layer_args["norm_size"] = feature_size(64 if img_size is None else img_size, patch_size)
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
         if isinstance(hidden_channels, int):
@@ -261,9 +261,9 @@ class StackedCells(AutoregressiveForecaster):
         self.widths, self.num_features = widths, widths[-1] * self.depth
         self.head = nn.Conv2d(self.num_features, folded, 1, bias=False, **factory)
 
-    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **made: Any) -> nn.Module:
+    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         """The cell of one layer."""
-        return self.cell(in_channels, channels, kernel_size, bias=False, **made)
+        return self.cell(in_channels, channels, kernel_size, bias=False, **factory)
 
     def start(self, x: Tensor) -> State:
         """Zeros: ``h`` and ``c`` of each layer in turn."""

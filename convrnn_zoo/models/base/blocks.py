@@ -15,7 +15,7 @@ NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs behind convolutions of frames."""
 
 
-def made_on(device: Any) -> AbstractContextManager[Any]:
+def on_device(device: Any) -> AbstractContextManager[Any]:
     """Where the modules are made: on a device, or for None where the caller's context makes them."""
     return nullcontext() if device is None else torch.device(device)
 
@@ -53,11 +53,11 @@ class Shuffle(nn.PixelShuffle):
         return input.reshape(*batch, channels // edge**2, height * edge, width * edge)
 
 
-def map_of(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
+def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
     """Height and width of the maps of frames of `img_size`, an int or a height and a width.
 
     Example:
-        >>> map_of((64, 96), reduction=4)
+        >>> feature_size((64, 96), reduction=4)
         (16, 24)
     """
     height, width = check.ntuple("img_size", img_size, 2)
@@ -66,9 +66,9 @@ def map_of(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
     return height // reduction, width // reduction
 
 
-def unread_weights(shapes: Sequence[Sequence[int]], **made: Any) -> nn.Module:
+def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:
     """Zeros of these shapes that nothing reads, in one :func:`~convrnn_zoo.pretrained.published.unread` module."""
-    return unread(nn.ParameterList(torch.zeros(*shape, **made) for shape in shapes))
+    return unread(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))
 
 
 def constant_input(like: Tensor, horizon: int) -> Tensor:
@@ -77,9 +77,9 @@ def constant_input(like: Tensor, horizon: int) -> Tensor:
     return like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
 
 
-def stage(convolution: type[nn.Module], *sizes: int, **made: Any) -> nn.Sequential:
+def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Sequential:
     """A convolution of sizes (in, out, kernel, stride, padding) and a leaky ReLU."""
-    return nn.Sequential(convolution(*sizes, **made), nn.LeakyReLU(NEGATIVE_SLOPE))
+    return nn.Sequential(convolution(*sizes, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
 
 
 class Unroll(nn.Module):

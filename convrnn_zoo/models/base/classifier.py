@@ -96,7 +96,7 @@ class Classifier(HeadedModel):
         intermediates = [outputs[i] for i in take]
         return intermediates if intermediates_only else (self._features(outputs), intermediates)
 
-    def pool_of(self, frame: bool) -> str:
+    def resolve_pool(self, frame: bool) -> str:
         """The pool of a sequence, or of one `frame`; empty for none."""
         return ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
 
@@ -151,7 +151,7 @@ class Classifier(HeadedModel):
                 "this model has no classifier; load weights that have one (`convrnn-zoo list --pretrained`), or build "
                 "and train one with num_classes"
             )
-        if not self.pool_of(frame=False):
+        if not self.resolve_pool(frame=False):
             raise ValueError(
                 'expected a model with one answer for each sequence, got global_pool="", which gives one for each step '
                 'and pixel; set model.global_pool = "avg" (or "max", "last"), or call the model'

@@ -29,7 +29,7 @@ FRAME_CFG = {
 """timm's cfg of a forecaster of frames of the size of Moving MNIST's."""
 
 
-def refuse_classes(num_classes: object) -> None:
+def check_no_classes(num_classes: object) -> None:
     """Refuses another number of classes than 0."""
     if num_classes != 0:
         raise ValueError(
@@ -60,7 +60,7 @@ class Forecaster(ZooModel):
 
     def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
         super().__init__()
-        refuse_classes(num_classes)
+        check_no_classes(num_classes)
         self.in_chans = check.positive_int("in_chans", in_chans)
         self.horizon = check.positive_int("horizon", horizon)
         self.reduction = check.positive_int("reduction", reduction)
@@ -103,7 +103,7 @@ class Forecaster(ZooModel):
         Raises:
             ValueError: classes or a pool are asked for.
         """
-        refuse_classes(num_classes)
+        check_no_classes(num_classes)
         if global_pool:
             raise ValueError(f"global_pool must be left out: a forecaster pools nothing, got {global_pool!r}")
 

@@ -199,7 +199,7 @@ class Stream:
         """What the model's head makes of the features of each level, pooled over all frames so far where it pools."""
         model: Any = self.model
         y = levels[0]
-        if not (kind := model.pool_of(frame=False) if isinstance(model, Classifier) else ""):
+        if not (kind := model.resolve_pool(frame=False) if isinstance(model, Classifier) else ""):
             said = y if self._is_layer else model.forward_head(levels if len(levels) > 1 else y)
             if not frame:
                 return said
