@@ -90,7 +90,7 @@ class BCDUNet(DenseModel):
             )
             # The first block reads the map of the encoder, the others the outputs of all blocks before them.
             self.dense = nn.ModuleList(pair(sizes[-1] * i or sizes[-2], sizes[-1]) for i in range(blocks))
-            self.ups = nn.ModuleList(RecurrentSkip(in_chs, out_chs, out_chs // 2) for out_chs, in_chs in pairwise(sizes))
+            self.ups = nn.ModuleList(RecurrentSkip(low, width, width // 2) for width, low in pairwise(sizes))
         self.drop, self.pool = nn.Dropout(drop_rate), nn.MaxPool2d(2)
         self.num_features = sizes[0]
         self.to(dtype=dtype)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
 from ..pretrained.preprocessing import Preprocessing
+from ..pretrained.registry import register_model
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
@@ -438,23 +439,24 @@ class ConvGRUAdvection(Forecaster):
         return check.number("minutes", minutes, positive=True)
 
 
-_DOC = """Rain nowcasts: estimated motion carries the rain, ConvGRU layers let it grow and decay: {count} parameters.
+@register_model(cfg=FRAME_CFG)
+def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvection:
+    """Rain nowcasts: estimated motion carries the rain, ConvGRU layers let it grow and decay: 504,962 parameters.
 
-Rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``, height and width
-multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` tells how likely a threshold is exceeded.
-Semi-Lagrangian extrapolation carries the rain, as with Ritvanen et al. 2023,
-https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023, https://doi.org/10.1038/s41586-023-06184-4; the
-layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
+    Rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``, height and width
+    multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` tells how likely a threshold is exceeded.
+    Semi-Lagrangian extrapolation carries the rain, as with Ritvanen et al. 2023,
+    https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023, https://doi.org/10.1038/s41586-023-06184-4; the
+    layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels ((32, 64)), horizon (12).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels ((32, 64)), horizon (12).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("convgru_advection", hidden_channels=(4, 6))
-    >>> tuple(model(torch.rand(1, 4, 1, 16, 24), horizon=3, minutes=10).shape)
-    (1, 3, 1, 16, 24)
-"""
-
-register(__name__, "convgru_advection", ConvGRUAdvection, cfg=FRAME_CFG, doc=_DOC.format(count="504,962"))
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("convgru_advection", hidden_channels=(4, 6))
+        >>> tuple(model(torch.rand(1, 4, 1, 16, 24), horizon=3, minutes=10).shape)
+        (1, 3, 1, 16, 24)
+    """
+    return build_model(ConvGRUAdvection, "convgru_advection", pretrained, **kwargs)

@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import PackedSequence
 from ..layers import KINDS, ConvRNNBase
 from ..layers import _checks as check
 from ..layers._base import SPACE
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
 from .base.classifier import Classifier
 from .base.levels import pool_levels
 from .base.masked import run_masked
@@ -183,29 +184,27 @@ Example:
     (1, 3, {features}, {example})
 """
 
+
+def _register(name: str, layer: type[ConvRNNBase], bidirectional: bool, num_layers: int) -> None:
+    ndim = layer.ndim
+    constructor = partial(ConvRNNModel, layer, num_layers=num_layers, bidirectional=bidirectional)
+
+    def function(pretrained: bool = False, **kwargs: Any) -> ConvRNNModel:
+        return build_model(constructor, name, pretrained, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = _DOC.format(
+        title=layer.title[0].upper() + layer.title[1:], count=_COUNTS[num_layers], ndim=ndim, space=SPACE[ndim],
+        directions=" in each direction" if bidirectional else "", layer=layer.__name__, name=name,
+        example=", ".join(["8"] * ndim), features=8 if bidirectional else 4,
+    )  # fmt: skip
+    first = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")[: 1 + bidirectional]
+    cfg = {"input_size": (3, *_SIZES[ndim]), "pool_size": _SIZES[ndim], "first_conv": first}
+    register_model(cfg=cfg)(function)
+
+
 for _kind, _by_ndim in KINDS.items():
     for _ndim, _layer in _by_ndim.items():
         for _bi in (False, True):
             for _layers in (1, 2, 3):
-                _name = f"{_kind}{_ndim}d{'_bi' if _bi else ''}_{_layers}layer"
-                register(
-                    __name__,
-                    _name,
-                    partial(ConvRNNModel, _layer, num_layers=_layers, bidirectional=_bi),
-                    cfg={
-                        "input_size": (3, *_SIZES[_ndim]),
-                        "pool_size": _SIZES[_ndim],
-                        "first_conv": ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")[: 2 if _bi else 1],
-                    },
-                    doc=_DOC.format(
-                        title=_layer.title[0].upper() + _layer.title[1:],
-                        count=_COUNTS[_layers],
-                        directions=" in each direction" if _bi else "",
-                        ndim=_ndim,
-                        space=SPACE[_ndim],
-                        layer=_layer.__name__,
-                        name=_name,
-                        example=", ".join(["8"] * _ndim),
-                        features=8 if _bi else 4,
-                    ),
-                )
+                _register(f"{_kind}{_ndim}d{'_bi' if _bi else ''}_{_layers}layer", _layer, _bi, _layers)

@@ -12,14 +12,15 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
 from ..layers.relugru import Conv2dReLUGRU
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
 from ..pretrained.published import Published, unread
+from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
 class Down(nn.Module):
-    """Half the resolution: a residual block of two 3×3 convolutions, averaged over 2×2 pixels (a "D block")."""
+    """A residual block of two 3×3 convolutions and average pooling over 2×2 pixels (a "D block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class Down(nn.Module):
 
 
 class Widen(nn.Module):
-    """More channels: those there are, further ones of a 1×1 convolution, and a residual of both (an "L block")."""
+    """A residual block that adds channels by a 1×1 convolution of the input (an "L block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
@@ -48,11 +49,11 @@ class Widen(nn.Module):
 
 
 class MixedAttention(nn.Module):
-    """Attention as the published code has it: its axes are mixed up.
+    """The attention of the published code, which confuses its axes.
 
-    Meant is attention between the pixels of a map. The code reads (channel, row, column) as (row, column, channel), so
-    that it attends between pairs of channel and row, each described by its row of pixels. Published weights are
-    trained with it.
+    Attention between the pixels of a map was intended. The code takes (channel, row, column) for (row, column,
+    channel), so that pairs of a channel and a row attend to each other, each described by its row of pixels. The
+    published weights were trained with it.
     """
 
     def __init__(self, channels: int, **factory: Any) -> None:
@@ -63,20 +64,20 @@ class MixedAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, **factory))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map ``(N, C, H, W)`` and what was attended to."""
+        """Adds the attended values to the map ``(N, C, H, W)``."""
         q, k, v = (conv(x).flatten(1, 2) for conv in (self.query, self.key, self.value))
-        seen = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return x + self.gamma * self.last(seen.unflatten(1, (-1, x.shape[2])))
+        attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        return x + self.gamma * self.last(attended.unflatten(1, (-1, x.shape[2])))
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions behind batch norms, at the same resolution or twice it (a "G block")."""
+    """Two 3×3 convolutions after batch norms, at the same or twice the resolution (a "G block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
         self.up = out != channels
         self.norm1, self.norm2 = nn.BatchNorm2d(channels, **factory), nn.BatchNorm2d(channels, **factory)
-        # At the same width the published code builds this convolution, too, and never reads it.
+        # The published code builds this convolution at the same width as well, and does not use it.
         beside = nn.Conv2d(channels, out, 1, **factory)
         self.beside = beside if self.up else unread(beside)
         self.first = nn.Conv2d(channels, channels, 3, padding=1, **factory)
@@ -94,8 +95,8 @@ class Residual(nn.Module):
 
 
 @contextmanager
-def once_counted(*modules: nn.Module) -> Iterator[None]:
-    """While a forward pass is run again for its gradients, its batch norms leave their running statistics alone."""
+def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
+    """Context in which batch norms do not update their running statistics, for a recomputed forward pass."""
     norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -108,7 +109,7 @@ def once_counted(*modules: nn.Module) -> Iterator[None]:
 
 
 class Context(nn.Module):
-    """The input frames as four states, from a quarter of the resolution down to a thirty-second."""
+    """Encodes the input frames as four states, from a quarter of the resolution down to a thirty-second."""
 
     def __init__(self, in_chans: int, frames: int, channels: int, **factory: Any) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class Context(nn.Module):
         self.mixes = nn.ModuleList(nn.Conv2d(w * frames, 2 * w, 3, padding=1, **factory) for w in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Frames ``(N, T, C, H, W)`` to states, the largest first."""
+        """Maps frames ``(N, T, C, H, W)`` to states, the largest first."""
         states: list[Tensor] = []
         for down, mix in zip(self.downs, self.mixes, strict=True):
             x = framewise(down, self.unshuffle(x) if not states else x)
@@ -127,7 +128,7 @@ class Context(nn.Module):
 
 
 class Latent(nn.Sequential):
-    """Noise ``(N, noise_channels, H, W)`` to the map ``(N, channels, H, W)`` that the sampler reads at every step."""
+    """Maps noise ``(N, noise_channels, H, W)`` to the map ``(N, channels, H, W)`` that the sampler reads."""
 
     def __init__(self, noise_channels: int, channels: int, **factory: Any) -> None:
         widths = [noise_channels, channels // 32, channels // 16, channels // 4, channels]
@@ -142,7 +143,7 @@ class Latent(nn.Sequential):
 
 
 class Sampler(nn.Module):
-    """Frames, from the latent map and the states of the context: four levels up, each a GRU and two residual blocks."""
+    """Generates frames from the latent map and the states: four levels, each a GRU and two residual blocks."""
 
     def __init__(self, in_chans: int, latent: int, context: int, **factory: Any) -> None:
         super().__init__()
@@ -157,7 +158,7 @@ class Sampler(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, latent: Tensor, states: list[Tensor], horizon: int) -> Tensor:
-        """Frames ``(horizon, N, C, 32H, 32W)`` of the latent map ``(N, C', H, W)`` and states, the largest first."""
+        """Returns frames ``(horizon, N, C, 32H, 32W)``, for a latent map ``(N, C', H, W)`` and states, largest first."""
         y = latent.expand(horizon, *latent.shape)
         for level, state in enumerate(reversed(states)):
             y, _ = self.grus[level](y, state.unsqueeze(0))
@@ -171,25 +172,25 @@ class Sampler(nn.Module):
         return y
 
     def _recomputed(self, level: int, y: Tensor) -> Tensor:
-        contexts = (nullcontext(), once_counted(self.same[level], self.up[level]))
+        contexts = (nullcontext(), frozen_statistics(self.same[level], self.up[level]))
         return checkpoint(self._level, level, y, use_reentrant=False, context_fn=lambda: contexts)
 
 
 class DGMR(EnsembleForecaster):
     """The generator of DGMR: states from the frames, a latent map from noise, and a sampler that unrolls both.
 
-    The same latent map is the input of every step, and no frame is read back: what moves is the state of four GRUs, at
-    a thirty-second to a quarter of the resolution. Nothing bounds the frames: rain may come out below zero. Spectral
-    norms are folded into the weights; a training that needs them is not here, nor are the discriminators. In training,
-    the batch norms take their statistics over all steps at once, and so need two values a channel at the lowest level.
+    The latent map is the input of every step and forecasts are not fed back: only the states of four GRUs change, at a
+    thirty-second to a quarter of the resolution. The output is not bounded: rain rates may be negative. Spectral
+    norms are folded into the weights; adversarial training and the discriminators are not included. In training, batch
+    norms compute their statistics over all steps, and need at least two values per channel at the lowest level.
 
     Args:
         in_chans: channels of a frame.
         context_channels: width of the lowest state; a multiple of 16.
         latent_channels: width of the latent map; a multiple of 32.
         noise_channels: channels of the noise.
-        input_frames: how many frames are read; the weights mix as many.
-        horizon: frames to forecast when the call does not say.
+        input_frames: number of frames that are read, which the weights fix.
+        horizon: frames to forecast by default.
         num_classes: 0.
         device, dtype: of the parameters.
 
@@ -239,11 +240,11 @@ class DGMR(EnsembleForecaster):
         return len(x), self.noise_channels, x.shape[-2] // self.reduction, x.shape[-1] // self.reduction
 
     def read(self, x: Tensor) -> list[Tensor]:
-        """The states that the sampler starts from, the largest first."""
+        """Returns the states that the sampler starts from, the largest first."""
         return self.context(x)
 
     def make(self, context: list[Tensor], horizon: int, noise: Tensor) -> Tensor:
-        """One member, ``(N, horizon, C, H, W)``."""
+        """Returns one member, ``(N, horizon, C, H, W)``."""
         if self.training and horizon * noise[:, 0].numel() == 1:
             raise ValueError(
                 "DGMR expected at least two values for its batch norms in training, got one frame of 32×32 pixels; "
@@ -252,40 +253,37 @@ class DGMR(EnsembleForecaster):
         return self.sampler(self.latent(noise), context, horizon).transpose(0, 1)
 
 
-_DOC = """DGMR, DeepMind's generative model of radar, its generator: 53,566,957 parameters.
-
-Of these, 784,800 are read by nothing: the published code builds them, and counts agree. Four radar images to an
-ensemble of forecasts: each draw of noise gives one. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``, height
-and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. ``model(x, noise=…)`` gives one member,
-``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.dgmr.DGMR`. Ravuri et al. 2021,
-https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, whose attention mixes up
-its axes: so does this one, to give the same numbers.
-
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).
-
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1).eval()
-    >>> tuple(model(torch.rand(1, 4, 1, 32, 32), horizon=2).shape)
-    (1, 2, 1, 32, 32)
-"""
-
-register(
-    __name__,
-    "dgmr",
-    DGMR,
+@register_model(
     cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
-    doc=_DOC,
     published=Published(
         where="https://huggingface.co/openclimatefix/dgmr",
-        form="pytorch_model.bin, a pickle of tensors; the generator is in it twice, beside the discriminator",
+        form="pytorch_model.bin, a pickle of tensors; it contains the generator twice, and the discriminator",
         license="MIT, by its model card",
         convert="dgmr pytorch_model.bin",
         checked="the network: outputs of its parts and of the whole with random weights, against those of the original",
-        unchecked="the file itself, which was not seen: how it spells its spectral norms (both ways of torch are read)",
-        remarks="trained on a sample of the data alone; users report senseless predictions (issues 46, 66 and 86 of "
+        unchecked="the file itself, which was not available: how it stores its spectral norms (both forms are read)",
+        remarks="trained only on a sample of the data; users report senseless predictions (issues 46, 66 and 86 of "
         "openclimatefix/skillful_nowcasting): expect no skill of these weights",
     ),
 )
+def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
+    """DGMR, DeepMind's generative model of radar, its generator: 53,566,957 parameters.
+
+    Of these, 784,800 are unused, as in the published code. Four radar images to an ensemble of forecasts, one for each
+    noise sample. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``, height
+    and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. ``model(x, noise=…)`` gives one member,
+    ``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.dgmr.DGMR`. Ravuri et al. 2021,
+    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting,
+    including the confused axes of its attention.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1).eval()
+        >>> tuple(model(torch.rand(1, 4, 1, 32, 32), horizon=2).shape)
+        (1, 2, 1, 32, 32)
+    """
+    return build_model(DGMR, "dgmr", pretrained, **kwargs)

@@ -1,4 +1,4 @@
-"""The eidetic 3-d LSTM: ``e3d_lstm``."""
+"""The eidetic 3-d LSTM."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,27 +8,27 @@ from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers.e3dlstm import E3DLSTMCell
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
 from .base.blocks import feature_size, unused_weights
 from .base.forecaster import FRAME_CFG
 
 
 class E3DLSTM(StackedCells):
-    """A stack of eidetic 3-d LSTM cells on the frame of a step and the one before.
+    """A stack of eidetic 3-d LSTM cells, each of which reads the current frame and the previous one.
 
-    The cells' layer norms have a scale and a shift for each pixel: those of a network for frames of `img_size` are
-    fitted to frames of another size, bilinearly, which OpenSTL's code does not support. A cell recalls from all of its earlier
-    memories, so that a step costs more the later it is. What is odd about the cell, whose global memory stays zero and
-    whose attention mixes pixels and channels, is the original's: see
-    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` holds the kernels that act on that memory or forget it,
-    the part f' of each cell's ``conv_x`` and its ``conv_gm``.
+    The layer norms of the cells have a scale and a shift for each pixel of frames of `img_size`. For frames of another
+    size they are interpolated bilinearly, which OpenSTL's code does not support. A cell attends to all of its earlier
+    memories, so that the cost of a step grows with time. As in the original code, the global memory stays zero and the
+    attention mixes pixels and channels: see :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains the
+    unused kernels, which act on that memory or forget it: the part f' of each cell's ``conv_x``, and its ``conv_gm``.
 
     Args:
-        img_size: height and width of the frames that the norms are for, or one number for both.
-        max_memories: latest memories that each cell recalls from. None, as in the paper, recalls from all: the state
-            and the cost of a step grow with every frame.
+        img_size: height and width of the frames that the norms are made for, or one number for both.
+        max_memories: number of the latest memories that each cell attends to. None, as in the paper, means all of
+            them: then the state and the cost of a step grow with every frame.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
 
     References:
@@ -58,50 +58,50 @@ class E3DLSTM(StackedCells):
         self.unread = unused_weights(shapes, device=like.device, dtype=like.dtype)
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
-        """A cell whose kernels are as deep as its maps."""
+        """Returns a cell whose kernels are as deep as its maps."""
         return self.cell(in_channels, channels, (self.depth, kernel_size, kernel_size), **factory)
 
     def start(self, x: Tensor) -> State:
-        """Zeros: the frame before the first, then of each layer h and the first of its memories."""
+        """Returns zeros: the frame before the first, and h and the first memory of each layer."""
         size = (self.depth, *x.shape[-2:])
         return (torch.zeros_like(x), *(x.new_zeros(len(x), width, *size) for width in self.widths for _ in range(2)))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Up through the layers; each gives back one memory more."""
+        """Runs the layers; each adds a memory to the state."""
         if state[-1].dim() == 1:
             return self._advance_unequal(x, state[:-1], state[-1])
         before, *states = state
         new: list[Tensor] = [x]
         each = len(states) // len(self.layers)
-        seen = torch.stack([before, x], dim=2)
+        frames = torch.stack([before, x], dim=2)
         for i, layer in enumerate(self.layers):
-            h_and_memories = layer(seen, states[i * each : (i + 1) * each])
-            seen = h_and_memories[0]
+            h_and_memories = layer(frames, states[i * each : (i + 1) * each])
+            frames = h_and_memories[0]
             new += h_and_memories if self.max_memories is None else h_and_memories[: 1 + self.max_memories]
-        return self.head(seen.flatten(1, 2)), tuple(new), []
+        return self.head(frames.flatten(1, 2)), tuple(new), []
 
     @property
     def state_grows(self) -> bool:
-        """Whether each step adds to the state."""
+        """True if the state grows with each step."""
         return self.max_memories is None
 
-    def reset_state(self, state: State, chosen: Tensor) -> State:
-        """Returns the state of :meth:`encode` in which the sequences of `chosen`, booleans ``(N,)``, start over.
+    def reset_state(self, state: State, items: Tensor) -> State:
+        """Returns the state of :meth:`encode` in which the sequences of `items`, booleans ``(N,)``, start over.
 
         Its last entry is the number of memories of each sequence ``(N,)``, which differ from then on.
         """
         if state[-1].dim() > 1:
             memories = (len(state) - 2) // len(self.layers) - 1  # without the forecast frame and the frame before
-            state = (*state, torch.full((len(chosen),), memories, device=state[-1].device))
+            state = (*state, torch.full((len(items),), memories, device=state[-1].device))
         *maps, counts = state
-        return (*super().reset_state(tuple(maps), chosen), counts.masked_fill(chosen.to(counts.device), 1))
+        return (*super().reset_state(tuple(maps), items), counts.masked_fill(items.to(counts.device), 1))
 
     def _fits(self, count: int, state: State) -> bool:
         maps = count - 2 - (state[-1].dim() == 1)
         return maps >= 2 * len(self.layers) and maps % len(self.layers) == 0
 
     def _advance_unequal(self, x: Tensor, state: State, counts: Tensor) -> tuple[Tensor, State, list[Delta]]:
-        """Advances sequences of unequal numbers of memories, in groups of equal ones; a state is filled up by zeros."""
+        """Advances sequences of unequal numbers of memories, in groups; shorter states are padded with zeros."""
         each = (len(state) - 1) // len(self.layers)
         groups = []
         for count in counts.unique().tolist():
@@ -111,50 +111,47 @@ class E3DLSTM(StackedCells):
             groups.append((rows, y, after))
         longest = max((after for _, _, after in groups), key=len)
         size = (len(longest) - 1) // len(self.layers)
-        made = [t.new_zeros(len(x), *t.shape[1:]) for t in (groups[0][1], *longest)]
+        results = [t.new_zeros(len(x), *t.shape[1:]) for t in (groups[0][1], *longest)]
         new_counts = torch.zeros_like(counts)
         for rows, y, after in groups:
-            own = (len(after) - 1) // len(self.layers)
-            slots = [0, 1, *(2 + i * size + k for i in range(len(self.layers)) for k in range(own))]
+            count = (len(after) - 1) // len(self.layers)
+            slots = [0, 1, *(2 + i * size + k for i in range(len(self.layers)) for k in range(count))]
             for slot, part in zip(slots, (y, *after), strict=True):
-                made[slot][rows] = part
-            new_counts[rows] = own - 1
-        return made[0], (*made[1:], new_counts), []
+                results[slot][rows] = part
+            new_counts[rows] = count - 1
+        return results[0], (*results[1:], new_counts), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_[im]", "blocks": r"^layers\.(\d+)", "head": r"^head|^unread"}
 
 
-_DOC = """E3D-LSTM: four eidetic 3-d LSTM layers of 128 on patches of 4×4, 51,347,456 parameters.
-
-That is the count of OpenSTL's code for frames of 64×64 (its table says 51.0 million). A memory that stays zero leaves
-13,107,200 of them without use, in kernels that act on it alone, and 2,560,000 that forget it: 35,680,256 are live.
-Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
-forecast. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200
-epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
-:class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for what is odd, and for frames of other sizes.
-
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
-    max_memories (None), horizon (10).
-
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("e3d_lstm", hidden_channels=4, num_layers=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
-
-register(
-    __name__,
-    "e3d_lstm",
-    E3DLSTM,
+@register_model(
     cfg=FRAME_CFG,
-    doc=_DOC,
     published=release(
         "e3dlstm",
         remarks="a memory that stays zero and an attention that mixes pixels and channels are the original's",
     ),
 )
+def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
+    """E3D-LSTM: four eidetic 3-d LSTM layers of 128 on patches of 4×4, 51,347,456 parameters.
+
+    This is the count of OpenSTL's code for frames of 64×64 (its table states 51.0 million). Because one memory stays
+    zero, 13,107,200 parameters of kernels that act only on it and 2,560,000 that forget it are unused: 35,680,256 are
+    live. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its
+    own forecast. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST
+    after 200 epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM
+    .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
+        max_memories (None), horizon (10).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("e3d_lstm", hidden_channels=4, num_layers=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(E3DLSTM, "e3d_lstm", pretrained, **kwargs)

@@ -1,6 +1,6 @@
 """Encoder–forecasters of Shi et al. 2015, with any layer: ``…_forecaster`` and ``convlstm_shi2015_…``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import KINDS, ConvRNNBase
+from ..layers import Conv2dGRU, Conv2dLSTM, Conv2dPeepholeLSTM, Conv2dRNN, ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasPeepholeLSTM
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise
 from .base.forecaster import FRAME_CFG, Forecaster
 
@@ -98,7 +99,9 @@ class ConvRNNForecaster(Forecaster):
             below, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **factory, **layer_args
         )
         single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
-        self.first = layer(1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory, **{**single, "bias": False})
+        self.first = layer(
+            1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory, **{**single, "bias": False}
+        )
         self.rest = None
         if num_layers > 1:
             self.rest = layer(
@@ -146,85 +149,187 @@ class ConvRNNForecaster(Forecaster):
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
 
 
-_DOC = """A forecaster of your own of {kind} layers: an encoder–forecaster on patches or behind strides.
+@register_model(cfg=FRAME_CFG)
+def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """An encoder–forecaster of Conv2dGRU layers of any widths and kernels, on patches or strided convolutions.
 
-Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of `patch_size` times the
-`strides`; see :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster`, and Shi et al. 2015, section 3.3,
-https://arxiv.org/abs/1506.04214.
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of `patch_size` times the
+    `strides`; see :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster` and Shi et al. 2015, section 3.3,
+    https://arxiv.org/abs/1506.04214.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
-    strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.{kind}`.
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
+        strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.Conv2dGRU`.
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=[4, 8], kernel_size=3, patch_size=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
-
-for _kind in (by_ndim[2] for by_ndim in KINDS.values()):
-    _name = _kind.__name__.replace("2d", "").lower() + "_forecaster"
-    register(
-        __name__,
-        _name,
-        partial(ConvRNNForecaster, _kind, patch_size=4),
-        cfg=FRAME_CFG,
-        doc=_DOC.format(kind=_kind.__name__, name=_name),
-    )
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=[4, 8], kernel_size=3, patch_size=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    constructor = partial(ConvRNNForecaster, Conv2dGRU, patch_size=4)
+    return build_model(constructor, "convgru_forecaster", pretrained, **kwargs)
 
 
-_DOC = """The encoder–forecaster of Shi et al. 2015: {what}.
+@register_model(cfg=FRAME_CFG)
+def convlstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """An encoder–forecaster of Conv2dLSTM layers of any widths and kernels, on patches or strided convolutions.
 
-ConvLSTM layers with peepholes of one weight a channel, {widths} wide, with a {kernel}×{kernel} input-to-state and
-a {hidden}×{hidden} state-to-state kernel, on patches of {patch}×{patch}: {count} parameters. Each layer of the
-forecaster starts from the state of the encoder's layer of that level, its first has no input, and a 1×1 convolution
-over all its states makes the frames. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width
-multiples of the patch; they are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214.
-{figure}
+    As :func:`convgru_forecaster`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size ({patch}),
-    horizon ({horizon}).
-
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
+        strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.Conv2dLSTM`.
+    """
+    constructor = partial(ConvRNNForecaster, Conv2dLSTM, patch_size=4)
+    return build_model(constructor, "convlstm_forecaster", pretrained, **kwargs)
 
 
-_TABLE_1 = "Published, 10 frames to 10: cross-entropy {} a sequence."
-_TABLE_2 = (
-    "Published, 5 frames to 15, 6 minutes apart: Rainfall-MSE 1.420, CSI .577, FAR .195, POD .660, correlation .908."
-)
-for _name, _widths, _kernel, _hidden, _count, _figure in (
-    ("mnist_5x5_256", [256], 5, 5, "13,524,496", _TABLE_1.format("3887.94")),
-    ("mnist_5x5_128_128", [128, 128], 5, 5, "10,042,896", _TABLE_1.format("3733.56")),
-    ("mnist_5x5_128_64_64", [128, 64, 64], 5, 5, "7,585,296", _TABLE_1.format("3670.85")),
-    ("mnist_9x9_128_128", [128, 128], 9, 1, "11,550,224", _TABLE_1.format("4782.84")),
-    ("mnist_9x9_128_64_64", [128, 64, 64], 9, 1, "8,830,480", _TABLE_1.format("4231.50")),
-    ("radar", [64, 64], 3, 3, "896,260", _TABLE_2),
-):
-    _radar = _name == "radar"
-    _patch, _horizon = (2, 15) if _radar else (4, 10)
-    _what = "table 2, radar echoes over Hong Kong, 3x3-64-3x3-64"
-    if not _radar:
-        _what = f"table 1, Moving MNIST, {_name.removeprefix('mnist_').replace('_', '-')}"
-    register(
-        __name__,
-        f"convlstm_shi2015_{_name}",
-        partial(
-            ConvRNNForecaster, Conv2dOneBiasPeepholeLSTM, hidden_channels=_widths, kernel_size=_kernel,
-            hidden_kernel_size=_hidden, num_layers=len(_widths), patch_size=_patch, horizon=_horizon,
-            peephole="channel",
-        ),
-        cfg={**FRAME_CFG, "input_size": (1, 100, 100)} if _radar else FRAME_CFG,
-        doc=_DOC.format(
-            name=f"convlstm_shi2015_{_name}", widths=" and ".join(map(str, _widths)), kernel=_kernel, hidden=_hidden,
-            patch=_patch, horizon=_horizon, count=_count, what=_what, figure=_figure,
-        ),
+@register_model(cfg=FRAME_CFG)
+def convpeepholelstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """An encoder–forecaster of Conv2dPeepholeLSTM layers of any widths and kernels, on patches or strided convolutions.
+
+    As :func:`convgru_forecaster`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
+        strides (()), stem_channels (None), horizon (10), and the options of
+        :class:`~convrnn_zoo.layers.Conv2dPeepholeLSTM`.
+    """
+    constructor = partial(ConvRNNForecaster, Conv2dPeepholeLSTM, patch_size=4)
+    return build_model(constructor, "convpeepholelstm_forecaster", pretrained, **kwargs)
+
+
+@register_model(cfg=FRAME_CFG)
+def convrnn_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """An encoder–forecaster of Conv2dRNN layers of any widths and kernels, on patches or strided convolutions.
+
+    As :func:`convgru_forecaster`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
+        strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.Conv2dRNN`.
+    """
+    constructor = partial(ConvRNNForecaster, Conv2dRNN, patch_size=4)
+    return build_model(constructor, "convrnn_forecaster", pretrained, **kwargs)
+
+
+def _shi2015(
+    widths: list[int], kernel: int, hidden_kernel: int, patch_size: int = 4, horizon: int = 10
+) -> Callable[..., ConvRNNForecaster]:
+    """Returns the constructor of a network of Shi et al. 2015."""
+    return partial(
+        ConvRNNForecaster, Conv2dOneBiasPeepholeLSTM, hidden_channels=widths, kernel_size=kernel,
+        hidden_kernel_size=hidden_kernel, num_layers=len(widths), patch_size=patch_size, horizon=horizon,
+        peephole="channel",
     )  # fmt: skip
+
+
+@register_model(cfg=FRAME_CFG)
+def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 5x5-256.
+
+    ConvLSTM layers with one peephole weight per channel, 256 wide, with a 5×5 input-to-state and a 5×5 state-to-state
+    kernel, on patches of 4×4: 13,524,496 parameters. Each layer of the forecaster starts from the state of the
+    encoder's layer at its level; the first has no input. A 1×1 convolution over the states of all layers makes the
+    frames. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; they are
+    logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy
+    3887.94 a sequence.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("convlstm_shi2015_mnist_5x5_256", hidden_channels=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    constructor = _shi2015([256], 5, 5)
+    return build_model(constructor, "convlstm_shi2015_mnist_5x5_256", pretrained, **kwargs)
+
+
+@register_model(cfg=FRAME_CFG)
+def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 5x5-128-128.
+
+    ConvLSTM layers with one peephole weight per channel, 128 and 128 wide, with a 5×5 input-to-state and a 5×5
+    state-to-state kernel, on patches of 4×4: 10,042,896 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3733.56 a sequence.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
+    """
+    constructor = _shi2015([128, 128], 5, 5)
+    return build_model(constructor, "convlstm_shi2015_mnist_5x5_128_128", pretrained, **kwargs)
+
+
+@register_model(cfg=FRAME_CFG)
+def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 5x5-128-64-64.
+
+    ConvLSTM layers with one peephole weight per channel, 128 and 64 and 64 wide, with a 5×5 input-to-state and a 5×5
+    state-to-state kernel, on patches of 4×4: 7,585,296 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3670.85 a sequence.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
+    """
+    constructor = _shi2015([128, 64, 64], 5, 5)
+    return build_model(constructor, "convlstm_shi2015_mnist_5x5_128_64_64", pretrained, **kwargs)
+
+
+@register_model(cfg=FRAME_CFG)
+def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 9x9-128-128.
+
+    ConvLSTM layers with one peephole weight per channel, 128 and 128 wide, with a 9×9 input-to-state and a 1×1
+    state-to-state kernel, on patches of 4×4: 11,550,224 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4782.84 a sequence.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
+    """
+    constructor = _shi2015([128, 128], 9, 1)
+    return build_model(constructor, "convlstm_shi2015_mnist_9x9_128_128", pretrained, **kwargs)
+
+
+@register_model(cfg=FRAME_CFG)
+def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 9x9-128-64-64.
+
+    ConvLSTM layers with one peephole weight per channel, 128 and 64 and 64 wide, with a 9×9 input-to-state and a 1×1
+    state-to-state kernel, on patches of 4×4: 8,830,480 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4231.50 a sequence.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
+    """
+    constructor = _shi2015([128, 64, 64], 9, 1)
+    return build_model(constructor, "convlstm_shi2015_mnist_9x9_128_64_64", pretrained, **kwargs)
+
+
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 100, 100)})
+def convlstm_shi2015_radar(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
+    """The encoder–forecaster of Shi et al. 2015: table 2, radar echoes over Hong Kong, 3x3-64-3x3-64.
+
+    ConvLSTM layers with one peephole weight per channel, 64 and 64 wide, with a 3×3 input-to-state and a 3×3
+    state-to-state kernel, on patches of 2×2: 896,260 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
+    https://arxiv.org/abs/1506.04214. Published, 5 frames to 15, 6 minutes apart: Rainfall-MSE 1.420, CSI .577, FAR
+    .195, POD .660, correlation .908.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (2), horizon (15).
+    """
+    constructor = _shi2015([64, 64], 3, 3, patch_size=2, horizon=15)
+    return build_model(constructor, "convlstm_shi2015_radar", pretrained, **kwargs)

@@ -1,29 +1,32 @@
-"""The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: ``convgru_irene``."""
+"""The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
 from ..pretrained.published import Published
+from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
 class ConvGRUEnsemble(EnsembleForecaster):
-    """ConvGRUs at ever coarser resolution read the frames; the same way back, others forecast, driven by noise.
+    """An encoder of ConvGRUs at decreasing resolution, and a forecaster of ConvGRUs that is driven by noise.
 
-    A pixel's neighbours become its channels, without weights: the first ConvGRU has the width of a frame, each one
-    below it four times the width at half the resolution. The forecaster's ConvGRUs start from the last output of the
-    encoder's at their level, folded likewise. The lowest reads noise, new at every step; no frame is read back. The
-    frames are the states of the last ConvGRU, so within ±1.
+    Between two levels, pixels are rearranged into channels without weights: the first ConvGRU has the channels of a
+    frame, and each level has four times as many at half the resolution. The forecaster's ConvGRUs start from the last
+    output of the encoder's at their level, rearranged likewise. The lowest reads new noise at every step; forecasts
+    are not fed back. The frames are the states of the last ConvGRU and lie within ±1.
 
     Args:
         in_chans: channels of a frame.
-        num_blocks: levels of the encoder and of the forecaster; the frame's edges must be multiples of 2 to that.
+        num_blocks: levels of the encoder and of the forecaster; height and width must be multiples of 2**num_blocks.
         kernel_size: of every convolution.
-        horizon: frames to forecast when the call does not say.
+        horizon: frames to forecast by default.
         num_classes: 0.
         device, dtype: of the parameters.
 
@@ -71,7 +74,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
         return n, horizon, channels * edge**2, height // edge, width // edge
 
     def read(self, x: Tensor) -> list[Tensor]:
-        """The state that each layer of the forecaster starts from, the lowest first."""
+        """Returns the state that each layer of the forecaster starts from, the lowest first."""
         states: list[Tensor] = []
         y = x.transpose(0, 1)
         for layer in self.encoder:
@@ -80,42 +83,19 @@ class ConvGRUEnsemble(EnsembleForecaster):
         return states
 
     def make(self, context: list[Tensor], horizon: int, noise: Tensor) -> Tensor:
-        """One member, ``(N, horizon, C, H, W)``."""
+        """Returns one member, ``(N, horizon, C, H, W)``."""
         y = noise.transpose(0, 1)
         for layer, state in zip(self.decoder, context, strict=True):
             y = self.shuffle(layer(y, state.unsqueeze(0))[0])
         return y.transpose(0, 1)
 
 
-_DOC = """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
-
-Five levels down and up again, 1 to 1,024 wide, from radar images to an ensemble of forecasts: each draw of noise gives
-one. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 2 to the number of blocks;
-IRENE's are 6 frames to 12, 5 minutes apart, in reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` gives one member,
-``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`. Fondazione Bruno
-Kessler, https://huggingface.co/it4lia/irene; its cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
-
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), num_blocks (5), kernel_size (3), horizon (12).
-
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("convgru_irene", num_blocks=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
-
-register(
-    __name__,
-    "convgru_irene",
-    ConvGRUEnsemble,
+@register_model(
     cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
-    doc=_DOC,
     published=Published(
         where="https://huggingface.co/it4lia/irene",
-        form="model.ckpt, a Lightning checkpoint that holds more than tensors: convert refuses it and gives the line "
-        "that makes weights.pth of it where its own packages are installed",
+        form="model.ckpt, a Lightning checkpoint that holds more than tensors: convert rejects it and prints the "
+        "command that extracts weights.pth where the packages of IRENE are installed",
         license="BSD-2-Clause, by its model card",
         convert="irene weights.pth",
         checked="the network: outputs of small and of full size with random weights, against those of the original",
@@ -123,3 +103,24 @@ register(
         remarks="its frames are reflectivity, 10 log10(200 R^1.6) in dBZ, cut to 0 to 60, divided by 30, less 1",
     ),
 )
+def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
+    """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
+
+    Five levels down and up again, 1 to 1,024 wide, from radar images to an ensemble of forecasts: each draw of noise
+    gives one. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 2 to the number of
+    blocks; IRENE's are 6 frames to 12, 5 minutes apart, in reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` gives
+    one member, ``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`.
+    Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene; its cell is that of Ballas et al. 2016,
+    https://arxiv.org/abs/1511.06432.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), num_blocks (5), kernel_size (3), horizon (12).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("convgru_irene", num_blocks=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(ConvGRUEnsemble, "convgru_irene", pretrained, **kwargs)

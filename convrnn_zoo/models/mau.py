@@ -1,4 +1,4 @@
-"""The motion-aware network: ``mau``."""
+"""The motion-aware network MAU."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers.mau import MAUCell
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
 from .base.blocks import feature_size, stage, unused_weights
 from .base.forecaster import FRAME_CFG
@@ -18,22 +19,22 @@ from .base.forecaster import FRAME_CFG
 class MAU(AutoregressiveForecaster):
     """Motion-aware units between an encoder and a decoder of frames.
 
-    The units' layer norms have a scale and a shift for each pixel: those of a network for frames of `img_size` are
-    fitted to frames of another size, bilinearly, which OpenSTL's code does not support. ``unread`` holds weights and biases of
-    two convolutions (its ``merge`` and ``conv_last_sr``) that OpenSTL's code makes and never reads.
+    The layer norms of the units have a scale and a shift for each pixel of frames of `img_size`. For frames of another
+    size they are interpolated bilinearly, which OpenSTL's code does not support. ``unread`` contains the weights and
+    biases of two convolutions (``merge`` and ``conv_last_sr``) that OpenSTL's code builds and does not use.
 
     Args:
         in_chans: channels of a frame.
         hidden_channels: channels of every map.
         kernel_size: kernel of the units' convolutions; the encoder's and decoder's are 3×3.
         num_layers: units on top of each other.
-        patch_size: pixels of a patch's edge; frames are folded into patches first.
-        downsampling: how much smaller than the folded frame the units' maps are, a power of two.
-        tau: steps that a unit looks back.
-        img_size: height and width of the frames that the norms are for, or one number for both.
-        residual: whether the spatial state goes past each unit as well; OpenSTL's ``cell_mode="residual"``.
+        patch_size: edge of a patch in pixels; frames are folded into patches first.
+        downsampling: ratio of the sizes of the folded frame and the units' maps, a power of two.
+        tau: number of earlier steps that a unit attends to.
+        img_size: height and width of the frames that the norms are made for, or one number for both.
+        residual: whether each unit adds its input to its spatial state; OpenSTL's ``cell_mode="residual"``.
         recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
-        horizon: frames to forecast when the call does not say.
+        horizon: frames to forecast by default.
         num_classes: 0.
         device, dtype: of the parameters.
 
@@ -78,13 +79,13 @@ class MAU(AutoregressiveForecaster):
         self.unread = unused_weights([merge, merge[:1], last, last[:1]], **factory)
 
     def start(self, x: Tensor) -> State:
-        """Zeros: the last t and s of each unit in turn."""
+        """Returns zeros: the last t and s of each unit."""
         edge = 2 ** len(self.downs)
         zeros = x.new_zeros(len(x), self.num_features, x.shape[-2] // edge, x.shape[-1] // edge)
         return (zeros,) * sum(len(layer.state_names(None)) for layer in self.layers)  # type: ignore[operator, misc]
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Down, up through the units, and up to the frame."""
+        """Runs the encoder, the units and the decoder."""
         x = self.stem(x)
         encoded = []
         for down in self.downs:
@@ -93,8 +94,8 @@ class MAU(AutoregressiveForecaster):
         new: list[Tensor] = []
         each = len(state) // len(self.layers)
         for i, layer in enumerate(self.layers):
-            x, kept = layer(x, state[i * each : (i + 1) * each])
-            new += kept
+            x, unit_state = layer(x, state[i * each : (i + 1) * each])
+            new += unit_state
         for up in self.ups:
             x = up(x)
             if self.recall:
@@ -106,25 +107,28 @@ class MAU(AutoregressiveForecaster):
         return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head|^unread"}
 
 
-_DOC = """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.
-
-That is the count of OpenSTL's code for frames of 64×64, of which 8,259 are never read: 4,475,329 are live. Frames
-``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4; reads its own forecast.
-Chang et al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html.
-Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000
-epochs: MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
-
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),
-    img_size (64), residual (False), recall (False), horizon (10).
-
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("mau", hidden_channels=4, num_layers=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
-
 _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
-register(__name__, "mau", MAU, cfg=FRAME_CFG, doc=_DOC, published=release("mau", 1, options=_CONFIGURATION))
+
+
+@register_model(cfg=FRAME_CFG, published=release("mau", 1, options=_CONFIGURATION))
+def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
+    """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.
+
+    This is the count of OpenSTL's code for frames of 64×64, of which 8,259 are unused: 4,475,329 are live. Frames
+    ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4; reads its own forecast. Chang et
+    al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published
+    by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000 epochs:
+    MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),
+        img_size (64), residual (False), recall (False), horizon (10).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("mau", hidden_channels=4, num_layers=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(MAU, "mau", pretrained, **kwargs)

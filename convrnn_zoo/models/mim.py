@@ -1,4 +1,4 @@
-"""Memory In Memory: ``mim``."""
+"""Memory In Memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, State
 from .base.blocks import feature_size, unused_weights
 from .base.forecaster import FRAME_CFG
@@ -18,18 +19,18 @@ from .predrnn import PredRNN
 
 
 class MIM(PredRNN):
-    """An ST-LSTM cell and MIM blocks above it, each with a MIM-N beside it that reads how the layer below changes.
+    """An ST-LSTM cell followed by MIM blocks, each with a MIM-N cell that reads how the layer before it changes.
 
-    The peepholes have one weight a pixel: those of a network for frames of `img_size` are fitted to frames of another
-    size, bilinearly, which OpenSTL's code does not support. A block's MIM-S has a memory that OpenSTL's code never sets back:
-    there the forecast of a batch depends on the batches before it, and they must all be of one size. Here it starts at
-    zero in every call, as there in the first; with `carry_memory` it goes on as there, without a gradient, until
-    ``forget()``. ``unread`` holds a kernel of each MIM-N (its ``conv_last``) that OpenSTL's code never reads.
+    The peepholes have one weight for each pixel of frames of `img_size`. For frames of another size they are
+    interpolated bilinearly, which OpenSTL's code does not support. The MIM-S of a block has a memory that is never
+    reset in OpenSTL's code: there the forecast of a batch depends on the batches before it, which must all have one size. Here the
+    memory is zero at the start of every call. With `carry_memory` it is passed on from call to call as in OpenSTL,
+    without gradients, until ``forget()``. ``unread`` contains an unused kernel of each MIM-N (``conv_last``).
 
     Args:
-        img_size: height and width of the frames that the peepholes, and the norms, are for, or one number for both.
-        carry_memory: whether a call begins with the memories that the call before has left.
-        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with two layers or more of one width.
+        img_size: height and width of the frames that the peepholes and norms are made for, or one number for both.
+        carry_memory: whether a call starts with the memories at the end of the previous one.
+        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of one width.
 
     References:
         Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity
@@ -48,38 +49,38 @@ class MIM(PredRNN):
         size = feature_size(img_size, patch_size)
         norms = {"img_size": img_size} if kwargs.get("layer_norm") else {}
         super().__init__(*args, patch_size=patch_size, map_size=size, **norms, **kwargs)
-        above = len(self.widths) - 1
-        if not above:
-            raise ValueError("num_layers must be at least 2: the blocks stand above the first layer")
+        blocks = len(self.widths) - 1
+        if not blocks:
+            raise ValueError("num_layers must be at least 2: the blocks follow the first layer")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         norm = size if self.layer_norm else None
         self.differences = nn.ModuleList(
             MIMCell(width, width, kernel, map_size=size, norm_size=norm, bias=False, **factory)  # type: ignore[arg-type]
-            for _ in range(above)
+            for _ in range(blocks)
         )
-        self.unread = unused_weights([(width, 2 * width, 1, 1)] * above, **factory)
+        self.unread = unused_weights([(width, 2 * width, 1, 1)] * blocks, **factory)
         self.carry_memory = check.boolean("carry_memory", carry_memory)
         self.forget()
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
-        """An ST-LSTM cell below, blocks above."""
+        """Returns an ST-LSTM cell for the first layer, blocks for the others."""
         if index:
             return MIMBlockCell(in_channels, channels, kernel_size, bias=False, **factory)
-        del made["map_size"]
+        del factory["map_size"]
         return STLSTMCell(in_channels, channels, kernel_size, bias=False, **factory)
 
     def forget(self) -> None:
-        """Lets the next call begin with memories of zero."""
+        """Resets the memories to zero for the next call."""
         self._carried: State | None = None
 
     def start(self, x: Tensor) -> State:
-        """Zeros, but for memories that are carried.
+        """Returns zeros, except for memories carried over from the previous call.
 
-        In turn: the blocks' s; h and c of the MIM-N; h and c of the layers; m; and whether there was a step before.
+        In order: s of the blocks; h and c of the MIM-N; h and c of the layers; m; and 0 before the first step, else 1.
         """
-        state, above = super().start(x), len(self.differences)
-        memories = (torch.zeros_like(state[0]),) * above
+        state, blocks = super().start(x), len(self.differences)
+        memories = (torch.zeros_like(state[0]),) * blocks
         if self._carried is not None and len(x):
             memories = self._carried
             if memories[0].shape != state[0].shape:
@@ -87,28 +88,28 @@ class MIM(PredRNN):
                     f"{type(self).__name__} with carry_memory expected a batch like the one before, whose memories are "
                     f"{tuple(memories[0].shape)}, got one of {tuple(state[0].shape)}; call forget() in between"
                 )
-        return (*memories, *state[: 2 * above], *state, x.new_zeros(len(x), 1, 1, 1))
+        return (*memories, *state[: 2 * blocks], *state, x.new_zeros(len(x), 1, 1, 1))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Up through the layers and the differences beside them, the memory with it."""
-        above = len(self.differences)
-        memories, parts, (*cells, m, begun) = state[:above], state[above : 3 * above], state[3 * above :]
-        below, c, m = self.layers[0](x, (*cells[:2], m))
-        d = begun * (below - cells[0])  # of the first step there is no difference
-        new_memories, new_parts, new = [], [], [below, c]
+        """Runs the layers and the differences between them."""
+        blocks = len(self.differences)
+        memories, parts, (*cells, m, begun) = state[:blocks], state[blocks : 3 * blocks], state[3 * blocks :]
+        h, c, m = self.layers[0](x, (*cells[:2], m))
+        d = begun * (h - cells[0])  # the first step has no difference
+        new_memories, new_parts, new = [], [], [h, c]
         for i, (layer, differ) in enumerate(zip(list(self.layers)[1:], self.differences, strict=True)):
-            own = slice(2 * i, 2 * i + 2)
-            d, n = differ(d, parts[own])
-            if self.layer_norm:  # whose shifts make something of the first step's nothing
+            pair = slice(2 * i, 2 * i + 2)
+            d, n = differ(d, parts[pair])
+            if self.layer_norm:  # the norms shift zeros, and the first step has no difference
                 d, n = begun * d, begun * n
-            below, c, m, s = layer(below, (*cells[2:][own], m, memories[i], d))
+            h, c, m, s = layer(h, (*cells[2:][pair], m, memories[i], d))
             new_memories.append(s)
             new_parts += [d, n]
-            new += [below, c]
-        return self.head(below), (*new_memories, *new_parts, *new, m, torch.ones_like(begun)), []
+            new += [h, c]
+        return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun)), []
 
     def finish(self, state: State) -> None:
-        """Keeps the blocks' memories for the next call, where they are carried."""
+        """Stores the memories of the blocks for the next call if `carry_memory` is set."""
         if self.carry_memory:
             self._carried = tuple(s.detach() for s in state[: len(self.differences)])
 
@@ -118,35 +119,32 @@ class MIM(PredRNN):
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 
 
-_DOC = """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patches of 4×4, 38,043,648 parameters.
-
-That is the count of OpenSTL's code for frames of 64×64, of which 98,304 are never read: 37,945,344 are live. Frames
-``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast.
-Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to
-10: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were made with
-memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM` for that, and for frames of other
-sizes.
-
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-    img_size (64), carry_memory (False), horizon (10).
-
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("mim", hidden_channels=4, num_layers=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
-
-register(
-    __name__,
-    "mim",
-    MIM,
+@register_model(
     cfg=FRAME_CFG,
-    doc=_DOC,
     published=release(
         "mim",
         remarks="its figures were made with memories that go on from batch to batch; a call here starts them at zero",
     ),
 )
+def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
+    """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patches of 4×4, 38,043,648 parameters.
+
+    This is the count of OpenSTL's code for frames of 64×64, of which 98,304 are unused: 37,945,344 are live. Frames
+    ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast.
+    Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames
+    to 10: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were
+    made with memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM` for that, and for frames
+    of other sizes.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
+        img_size (64), carry_memory (False), horizon (10).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("mim", hidden_channels=4, num_layers=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(MIM, "mim", pretrained, **kwargs)

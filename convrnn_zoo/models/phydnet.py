@@ -1,4 +1,4 @@
-"""PhyDNet: ``phydnet``."""
+"""PhyDNet."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,45 +9,46 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasLSTMCell
 from ..layers.phycell import PhyCell, moments
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
+from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
 from .base.blocks import NEGATIVE_SLOPE
 from .base.forecaster import FRAME_CFG
 
 GROUPS = 16
-"""Of the norms behind the convolutions of maps, where they divide the channels; else there is one."""
+"""Groups of the norms, where they divide the channels; otherwise one."""
 
 
-def block(below: int, channels: int, stride: int = 1, up: bool = False, **factory: Any) -> nn.Sequential:
+def block(in_chs: int, channels: int, stride: int = 1, up: bool = False, **factory: Any) -> nn.Sequential:
     """A 3×3 convolution, or a transposed one, a group norm and a leaky ReLU."""
     more: dict[str, Any] = {"output_padding": stride - 1} if up else {}
     convolution: Any = nn.ConvTranspose2d if up else nn.Conv2d
     return nn.Sequential(
-        convolution(below, channels, 3, stride, 1, **more, **factory),
+        convolution(in_chs, channels, 3, stride, 1, **more, **factory),
         nn.GroupNorm(GROUPS if channels % GROUPS == 0 else 1, channels, **factory),
         nn.LeakyReLU(NEGATIVE_SLOPE),
     )
 
 
 class PhyDNet(AutoregressiveForecaster):
-    """Two branches on the map of a frame: a physical cell, and ConvLSTM layers for what physics leaves.
+    """Two branches on the map of a frame: a physical cell, and ConvLSTM layers for the residual dynamics.
 
-    Both branches have an encoder and a decoder of their own; the sum of their maps becomes the frame, whose pixels a
-    sigmoid keeps between 0 and 1: there are no logits for a loss of cross-entropy. The physical cell is corrected by
-    its input in forecasting too, where the paper would leave it alone: so OpenSTL's code does. Training adds to the
-    loss of the frames how far ``moments()`` are from those of partial derivatives.
+    Each branch has its own encoder and decoder. The sum of their maps is decoded to the frame; a sigmoid keeps its
+    pixels between 0 and 1, so that there are no logits for a cross-entropy loss. As in OpenSTL's code, unlike in the
+    paper, the physical cell is also corrected by its input while forecasting. Training adds a loss that draws
+    ``moments()`` to those of partial derivatives.
 
     Args:
         in_chans: channels of a frame.
-        hidden_channels: one width a ConvLSTM layer; the last is that of the physical cell as well. A number is the
-            width of all `num_layers`.
-        num_layers: ConvLSTM layers, where `hidden_channels` is a number.
+        hidden_channels: width of each ConvLSTM layer; the last is also that of the physical cell. One number is the
+            width of all `num_layers` layers.
+        num_layers: ConvLSTM layers, if `hidden_channels` is one number.
         kernel_size: kernel of the cells' gates.
-        patch_size: 2 or 4; how much smaller than the frame the maps are. The encoder's strides make them so.
+        patch_size: ratio of the sizes of frame and maps, 2 or 4, by strides of the encoder.
         stem_channels: channels at half the frame's size.
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
-        horizon: frames to forecast when the call does not say.
+        horizon: frames to forecast by default.
         num_classes: 0.
         device, dtype: of the parameters.
 
@@ -75,8 +76,8 @@ class PhyDNet(AutoregressiveForecaster):
         stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2
         self.physics = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **factory)
         self.layers = nn.ModuleList(
-            Conv2dOneBiasLSTMCell(below, width, kernel_size, **factory)
-            for below, width in zip([top, *widths], widths, strict=False)
+            Conv2dOneBiasLSTMCell(in_chs, width, kernel_size, **factory)
+            for in_chs, width in zip([top, *widths], widths, strict=False)
         )
         self.widths, self.num_features = widths, stem
         ends = {
@@ -98,33 +99,33 @@ class PhyDNet(AutoregressiveForecaster):
         )
 
     def start(self, x: Tensor) -> State:
-        """Zeros: the physical cell's h, then h and c of each layer in turn."""
+        """Returns zeros: h of the physical cell, and h and c of each layer."""
         size = [s // self.reduction for s in x.shape[-2:]]
         widths = [self.widths[-1], *(width for width in self.widths for _ in range(2))]
         return tuple(x.new_zeros(len(x), width, *size) for width in widths)
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """The frame's map through both branches, and their maps to the next frame."""
+        """Runs both branches and decodes the sum of their maps to the next frame."""
         x = self.stem(x)
         physical = self.physics(self.encoders["physics"](x), state[0])
-        rest, new = self.encoders["rest"](x), [physical]
+        residual, new = self.encoders["rest"](x), [physical]
         for i, layer in enumerate(self.layers):
-            new += layer(rest, state[1 + 2 * i : 3 + 2 * i])
-            rest = new[-2]
-        made = self.decoders["physics"](physical) + self.decoders["rest"](rest)
-        return self.image(made).sigmoid(), tuple(new), []
+            new += layer(residual, state[1 + 2 * i : 3 + 2 * i])
+            residual = new[-2]
+        decoded = self.decoders["physics"](physical) + self.decoders["rest"](residual)
+        return self.image(decoded).sigmoid(), tuple(new), []
 
     def moments(self) -> Tensor:
-        """The moments ``(filters, hidden, K, K)`` of the physical cell's filters, and what training draws them to.
+        """Returns the moments ``(filters, hidden, K, K)`` of the physical cell's filters.
 
-        Filter n is meant to be the partial derivative of order ``n // K`` down and ``n % K`` to the right: its moments
-        to be zero but for a one there. OpenSTL adds to the loss, for each of the `hidden` maps, the mean squared
-        distance from that.
+        Filter n should be the partial derivative of order ``n // K`` along the height and ``n % K`` along the width, so
+        that its moments are zero except for a one at that position. OpenSTL adds the mean squared distance from these
+        targets to the loss, for each of the `hidden` maps.
 
         Example:
             >>> model = PhyDNet(hidden_channels=[8, 8], stem_channels=8, filters=9, filter_size=3)
-            >>> meant = torch.eye(9).reshape(9, 1, 3, 3)
-            >>> apart = (model.moments() - meant).square().mean(dim=(0, 2, 3)).sum()
+            >>> target = torch.eye(9).reshape(9, 1, 3, 3)
+            >>> loss = (model.moments() - target).square().mean(dim=(0, 2, 3)).sum()
         """
         filters: Any = self.physics.weight_f
         return moments(filters)
@@ -135,23 +136,24 @@ class PhyDNet(AutoregressiveForecaster):
         return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
 
 
-_DOC = """PhyDNet: a physical cell beside three ConvLSTM layers on maps a quarter of a frame, 3,091,732 parameters.
+@register_model(cfg=FRAME_CFG, published=release("phydnet"))
+def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
+    """PhyDNet: a physical cell and three ConvLSTM layers on maps a quarter of a frame, 3,091,732 parameters.
 
-Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels between 0 and 1; reads
-its own forecast. Le Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST after 200
-epochs, 10 frames to 10: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM .9559. See
-:class:`~convrnn_zoo.models.phydnet.PhyDNet` for what its loss adds.
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels between 0 and 1;
+    reads its own forecast. Le Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST
+    after 200 epochs, 10 frames to 10: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM
+    .9559. See :class:`~convrnn_zoo.models.phydnet.PhyDNet` for what its loss adds.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels ((128, 128, 64)), num_layers (3), kernel_size (3), patch_size (4), stem_channels (32),
-    filters (49), filter_size (7), horizon (10).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels ((128, 128, 64)), num_layers (3), kernel_size (3), patch_size (4), stem_channels
+        (32), filters (49), filter_size (7), horizon (10).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("phydnet", hidden_channels=8, num_layers=2, stem_channels=8)
-    >>> tuple(model(torch.rand(1, 3, 1, 16, 16), horizon=2).shape)
-    (1, 2, 1, 16, 16)
-"""
-
-register(__name__, "phydnet", PhyDNet, cfg=FRAME_CFG, doc=_DOC, published=release("phydnet"))
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("phydnet", hidden_channels=8, num_layers=2, stem_channels=8)
+        >>> tuple(model(torch.rand(1, 3, 1, 16, 16), horizon=2).shape)
+        (1, 2, 1, 16, 16)
+    """
+    return build_model(PhyDNet, "phydnet", pretrained, **kwargs)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..layers import ConvRNNCellBase
 from ..layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from ..layers.stlstm import STLSTMCell
-from ..pretrained.builder import build_model, register
+from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
@@ -17,10 +17,10 @@ from .base.forecaster import FRAME_CFG
 
 
 class PredRNN(StackedCells):
-    """A stack of ST-LSTM cells whose second memory zigzags through the layers and on to the next step.
+    """A stack of ST-LSTM cells whose second memory passes through all layers and on to the next step.
 
-    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`; the widths of all layers
-    must be equal, since the memory that goes through them has one.
+    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. All layers
+    must have one width, that of the memory.
 
     References:
         Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal
@@ -38,17 +38,17 @@ class PredRNN(StackedCells):
         super().__init__(*args, **kwargs)
         if len(set(self.widths)) > 1:
             raise ValueError(
-                f"hidden_channels must be the same in every layer, got {self.widths}: the memory that goes through "
+                f"hidden_channels must be the same in every layer, got {self.widths}: the memory that passes through "
                 "the layers has one width; pass one number and num_layers"
             )
 
     def start(self, x: Tensor) -> State:
-        """Zeros: ``h`` and ``c`` of each layer in turn, and behind them the one ``m``."""
+        """Returns zeros: ``h`` and ``c`` of each layer, and ``m``."""
         state = super().start(x)
         return (*state, torch.zeros_like(state[0]))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Up through the layers, the memory with it."""
+        """Runs the layers, through which the memory passes."""
         new: list[Tensor] = []
         deltas: list[Delta] = []
         m = state[-1]
@@ -60,11 +60,11 @@ class PredRNN(StackedCells):
 
 
 class PredRNNv2(PredRNN):
-    """:class:`PredRNN` with an adapter for the decoupling loss, which keeps what its two memories learn apart.
+    """:class:`PredRNN` with an adapter for the decoupling loss, which keeps its two memories different.
 
-    The loss is training's: ``model(..., return_aux=True).deltas`` holds, of each step and layer, what was added to c
-    and to m, ``(N, hidden, H/p, W/p)`` both, through one 1×1 convolution that all share. The paper adds 0.1 times
-    the mean over them of |cosine| between the two maps of each channel.
+    ``model(..., return_aux=True).deltas`` contains the increments of c and m in each step and layer, both
+    ``(N, hidden, H/p, W/p)``, after a shared 1×1 convolution. The loss of the paper is 0.1 times the mean absolute
+    cosine between the two maps of each channel.
 
     References:
         Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,
@@ -86,7 +86,7 @@ class PredRNNv2(PredRNN):
         self.adapter = nn.Conv2d(self.widths[0], self.widths[0], 1, bias=False, device=like.device, dtype=like.dtype)
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
-        """The additions through the adapter."""
+        """Returns the increments after the adapter."""
         return [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
 
 
@@ -135,11 +135,11 @@ def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
 
 
 class PredRNNPP(PredRNN):
-    """A stack of causal LSTM cells, and a gradient highway between the first and the second of them.
+    """A stack of causal LSTM cells with a gradient highway between the first and the second.
 
-    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with two layers or more of
-    one width. ``unread`` holds the kernels that OpenSTL's code makes in every cell (its ``conv_o``) and never reads: a
-    checkpoint has them, nothing depends on them, and training leaves them alone.
+    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two
+    layers of one width. ``unread`` contains a kernel of every cell (``conv_o``) that OpenSTL's code builds and does not
+    use; it is part of checkpoints and is not trained.
 
     References:
         Wang, Y. et al. (2018). PredRNN++: Towards A Resolution of the Deep-in-Time Dilemma in Spatiotemporal Predictive
@@ -156,19 +156,19 @@ class PredRNNPP(PredRNN):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if len(self.widths) < 2:
-            raise ValueError("num_layers must be at least 2: the highway stands between the first layer and the second")
+            raise ValueError("num_layers must be at least 2: the highway is between the first and the second layer")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.highway = GradientHighwayCell(width, width, kernel, bias=False, **factory)  # type: ignore[arg-type]
         self.unread = unused_weights([(width, 2 * width, *kernel)] * len(self.widths), **factory)  # type: ignore[misc]
 
     def start(self, x: Tensor) -> State:
-        """Zeros: ``h`` and ``c`` of each layer in turn, behind them the one ``m``, and the highway's ``z``."""
+        """Returns zeros: ``h`` and ``c`` of each layer, ``m``, and ``z`` of the highway."""
         state = super().start(x)
         return (*state, torch.zeros_like(state[0]))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Up through the layers, the memory with it, and past the first by the highway."""
+        """Runs the layers; the highway is between the first and the second."""
         *cells, m, z = state
         new: list[Tensor] = []
         for i, layer in enumerate(self.layers):
@@ -184,22 +184,23 @@ class PredRNNPP(PredRNN):
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 
 
-_DOC = """PredRNN++: four causal LSTM layers of 128 and a gradient highway on patches of 4×4, 38,584,320 parameters.
+@register_model(cfg=FRAME_CFG, published=release("predrnnpp"))
+def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
+    """PredRNN++: four causal LSTM layers of 128 and a gradient highway on patches of 4×4, 38,584,320 parameters.
 
-That is the count of OpenSTL's code, of which 3,276,800 are never read: 35,307,520 are live. Frames ``(N, T, C, H, W)``
-to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast. Wang et al. 2018,
-https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 22.06, MAE
-69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
+    That is the count of OpenSTL's code, of which 3,276,800 are unused: 35,307,520 are live. Frames ``(N, T, C, H,
+    W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast. Wang et al.
+    2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE
+    22.06, MAE 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("predrnn_pp", hidden_channels=4, num_layers=2)
-    >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
-
-register(__name__, "predrnn_pp", PredRNNPP, cfg=FRAME_CFG, doc=_DOC, published=release("predrnnpp"))
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("predrnn_pp", hidden_channels=4, num_layers=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(PredRNNPP, "predrnn_pp", pretrained, **kwargs)

@@ -11,7 +11,8 @@ from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
 from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
 from .base.blocks import Unroll, constant_input, framewise, stage
 from .base.forecaster import FRAME_CFG, Forecaster
 from .base.levels import split_state
@@ -138,38 +139,53 @@ def encoder_forecaster(
     )
 
 
-_DOC = """The downsampling encoder–forecaster of {kind} layers with group norms: {count} parameters.
+@register_model(cfg=FRAME_CFG)
+def convlstm_ef(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
+    """A downsampling encoder–forecaster of ConvLSTM layers with group norms: 8,110,625 parameters.
 
-Three resolutions, 64, 96 and 96 wide, kernel 5, an encoder down and a forecaster up again. Frames
-``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4. After the widely used code for
-Moving MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch, but for what its first decoder, which has no input, never
-uses; the order of the forecaster is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
+    Three resolutions, 64, 96 and 96 wide, kernel 5. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and
+    width multiples of 4. After the widely used code for Moving MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch,
+    without the unused input weights of its first decoder; the order of the forecaster's layers is that of Shi et al.
+    2017, https://arxiv.org/abs/1706.03458.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=(2, 3, 4))
-    >>> tuple(model(torch.rand(1, 2, 1, 8, 8), horizon=2).shape)
-    (1, 2, 1, 8, 8)
-"""
-
-for _name, _cell, _kind, _count in (
-    ("convlstm_ef", Conv2dGroupNormLSTMCell, "ConvLSTM", "8,110,625"),
-    ("convgru_ef", Conv2dGroupNormGRUCell, "ConvGRU", "6,189,089"),
-):
-    register(
-        __name__,
-        _name,
-        partial(encoder_forecaster, _cell),
-        cfg=FRAME_CFG,
-        doc=_DOC.format(name=_name, kind=_kind, count=_count),
-    )
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("convlstm_ef", hidden_channels=(2, 3, 4))
+        >>> tuple(model(torch.rand(1, 2, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(partial(encoder_forecaster, Conv2dGroupNormLSTMCell), "convlstm_ef", pretrained, **kwargs)
 
 
-def convgru_layers(below: Sequence[int], widths: Sequence[int], **factory: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+@register_model(cfg=FRAME_CFG)
+def convgru_ef(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
+    """A downsampling encoder–forecaster of ConvGRU layers with group norms: 6,189,089 parameters.
+
+    Three resolutions, 64, 96 and 96 wide, kernel 5. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and
+    width multiples of 4. After the widely used code for Moving MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch,
+    without the unused input weights of its first decoder; the order of the forecaster's layers is that of Shi et al.
+    2017, https://arxiv.org/abs/1706.03458.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("convgru_ef", hidden_channels=(2, 3, 4))
+        >>> tuple(model(torch.rand(1, 2, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+    return build_model(partial(encoder_forecaster, Conv2dGroupNormGRUCell), "convgru_ef", pretrained, **kwargs)
+
+
+def convgru_layers(
+    below: Sequence[int], widths: Sequence[int], **factory: Any
+) -> tuple[list[nn.Module], list[nn.Module]]:
     """The benchmark's ConvGRU, state-to-state kernels 5, 5, 3 down and the same at each resolution up."""
     hidden = (5, 5, 3)
     down = [
@@ -180,7 +196,9 @@ def convgru_layers(below: Sequence[int], widths: Sequence[int], **factory: Any) 
     return list(down), [top, *up]
 
 
-def trajgru_layers(below: Sequence[int], widths: Sequence[int], **factory: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+def trajgru_layers(
+    below: Sequence[int], widths: Sequence[int], **factory: Any
+) -> tuple[list[nn.Module], list[nn.Module]]:
     """The benchmark's TrajGRU, 13, 13 and 9 links in the order in which the layers are run, down and up."""
     links = (13, 13, 9)
     down = [Unroll(TrajGRUCell(i, w, 3, n, **factory)) for i, w, n in zip(below, widths, links, strict=True)]
@@ -231,34 +249,44 @@ def hko7(
     return PyramidForecaster(in_chans, horizon, 30, downs, encoder, forecaster, ups, stem_channels, num_classes)
 
 
-_DOC = """The encoder–forecaster of the HKO-7 radar benchmark with {kind}: {count} parameters.
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 480, 480)})
+def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
+    """The encoder–forecaster of the HKO-7 radar benchmark with ConvGRU: 12,812,585 parameters.
 
-Three resolutions, a fifth, a fifteenth and a thirtieth of the frame's, 64, 192 and 192 wide. Frames
-``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 30; the benchmark's are 480, 5 frames
-to 20, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.{figure}
+    Three resolutions, a fifth, a fifteenth and a thirtieth of the frame's, 64, 192 and 192 wide. Frames
+    ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 30; the benchmark's are 480, 5
+    frames to 20, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("{name}", hidden_channels=(2, 3, 4))
-    >>> tuple(model(torch.rand(1, 2, 1, 30, 30), horizon=2).shape)
-    (1, 2, 1, 30, 30)
-"""
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("convgru_hko7", hidden_channels=(2, 3, 4))
+        >>> tuple(model(torch.rand(1, 2, 1, 30, 30), horizon=2).shape)
+        (1, 2, 1, 30, 30)
+    """
+    return build_model(partial(hko7, convgru_layers), "convgru_hko7", pretrained, **kwargs)
 
-for _name, _kind, _layers, _count, _figure in (
-    ("convgru_hko7", "ConvGRU", convgru_layers, "12,812,585", ""),
-    (
-        "trajgru_hko7", "TrajGRU", trajgru_layers, "11,604,373",
-        "\nA public reproduction reports CSI at 0.5, 2, 5, 10, 30 mm/h of .5496, .4772, .3774, .2863, .1794.",
-    ),
-):  # fmt: skip
-    register(
-        __name__,
-        _name,
-        partial(hko7, _layers),
-        cfg={**FRAME_CFG, "input_size": (1, 480, 480)},
-        doc=_DOC.format(name=_name, kind=_kind, count=_count, figure=_figure),
-    )
+
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 480, 480)})
+def trajgru_hko7(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
+    """The encoder–forecaster of the HKO-7 radar benchmark with TrajGRU: 11,604,373 parameters.
+
+    Three resolutions, a fifth, a fifteenth and a thirtieth of the frame's, 64, 192 and 192 wide. Frames
+    ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 30; the benchmark's are 480, 5
+    frames to 20, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458. A public
+    reproduction reports CSI at 0.5, 2, 5, 10, 30 mm/h of .5496, .4772, .3774, .2863, .1794.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("trajgru_hko7", hidden_channels=(2, 3, 4))
+        >>> tuple(model(torch.rand(1, 2, 1, 30, 30), horizon=2).shape)
+        (1, 2, 1, 30, 30)
+    """
+    return build_model(partial(hko7, trajgru_layers), "trajgru_hko7", pretrained, **kwargs)

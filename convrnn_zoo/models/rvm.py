@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
 from .base.blocks import framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
@@ -182,26 +183,28 @@ class RecurrentDecoderModel(DenseModel):
         return (y if lengths is None else torch.where(valid_steps(y, lengths), y, 0)), states
 
 
-register(
-    __name__,
-    "mobilenetv3_large_100_recurrent_decoder",
-    partial(RecurrentDecoderModel, "mobilenetv3_large_100"),
-    doc="""MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
+@register_model(cfg={**encoder_cfg("mobilenetv3_large_100"), "first_conv": ()})
+def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: Any) -> RecurrentDecoderModel:
+    """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
 
-Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``; see
-:class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`. Written from the paper, https://arxiv.org/abs/2108.11515; the
-authors' code and weights, under the GPL, are not part of this.
+    Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``; see
+    :class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`. Written from the paper, https://arxiv.org/abs/2108.11515;
+    the authors' code and weights, under the GPL, are not part of this.
 
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True loads
-    the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True
+        loads the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
 
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("mobilenetv3_large_100_recurrent_decoder", num_classes=4, device="meta")
-    >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
-    (1, 2, 4, 64, 96)
-""",
-    cfg={**encoder_cfg("mobilenetv3_large_100"), "first_conv": ()},  # the decoder reads the frames as well
-)
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("mobilenetv3_large_100_recurrent_decoder", num_classes=4, device="meta")
+        >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
+        (1, 2, 4, 64, 96)
+    """
+    return build_model(
+        partial(RecurrentDecoderModel, "mobilenetv3_large_100"),
+        "mobilenetv3_large_100_recurrent_decoder",
+        pretrained,
+        **kwargs,
+    )

@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
-from ..pretrained.builder import register
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.dense import DenseModel
 from .base.masked import run_masked
@@ -295,51 +296,98 @@ class RecurrentUNet(ImageSeriesModel):
         return self.neck(y)
 
 
-_DOC = """{title}
-
-Image series ``(N, T, C, H, W)`` with `lengths` or a `mask` of the dates that there are, to the logits of each pixel
-``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series with
-Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code runs the recurrent layer over
-missing dates as well; here they are never read.{more}
-
-Args:
-    pretrained: load the weights of the name's tag, or its default.
-    in_chans (10), {takes}
-
-Example:
-    >>> import convrnn_zoo
-    >>> model = convrnn_zoo.create_model("{name}", in_chans=3, num_classes=4, hidden_channels=4).eval()
-    >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
-    (2, 4, 16, 16)
-"""
+_CFG = {"input_size": (10, 128, 128), "num_classes": 20}
+_RNN_CFG = {**_CFG, "first_conv": ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")}
+_UNET_CFG = {**_CFG, "first_conv": "stem.0.0", "classifier": "head.0"}
 
 
-def _register(name: str, title: str, build: Any, takes: str, classifier: str, more: str = "") -> None:
-    register(
-        __name__,
-        name,
-        build,
-        doc=_DOC.format(title=title, name=name, takes=takes, more=more),
-        cfg={
-            "input_size": (10, 128, 128),
-            "num_classes": 20,
-            "first_conv": "stem.0.0" if classifier == "head.0" else ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse"),
-            "classifier": classifier,
-        },
-    )
+@register_model(cfg=_RNN_CFG)
+def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
+    """A ConvLSTM over the dates.
+
+    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
+    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
+    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
+    layer over missing dates; here they are not read.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (10), hidden_channels (160), num_classes (20).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("utae_convlstm", in_chans=3, num_classes=4, hidden_channels=4).eval()
+        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
+        (2, 4, 16, 16)
+    """
+    constructor = partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160)
+    return build_model(constructor, "utae_convlstm", pretrained, **kwargs)
 
 
-_LSTM = partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160)
-_GRU = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
-_register("utae_convlstm", "A ConvLSTM over the dates.", _LSTM, "hidden_channels (160), num_classes (20).", "head")
-_register("utae_convgru", "A ConvGRU over the dates.", _GRU, "hidden_channels (180), num_classes (20).", "head")
-_U = "hidden_channels ({}), widths, up_widths, num_classes (20)."
-_register("utae_uconvlstm", "A U-Net with a ConvLSTM at its bottom.", RecurrentUNet, _U.format(64), "head.0")
-_register(
-    "utae_buconvlstm",
-    "A U-Net with a bidirectional ConvLSTM at its bottom.",
-    partial(RecurrentUNet, hidden_channels=30, bidirectional=True),
-    _U.format(30),
-    "head.0",
-    "\nTheir configuration of this name builds one direction, 1,209,508 parameters; this one reads both, as meant.",
-)
+@register_model(cfg=_RNN_CFG)
+def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
+    """A ConvGRU over the dates.
+
+    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
+    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
+    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
+    layer over missing dates; here they are not read.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (10), hidden_channels (180), num_classes (20).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("utae_convgru", in_chans=3, num_classes=4, hidden_channels=4).eval()
+        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
+        (2, 4, 16, 16)
+    """
+    constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
+    return build_model(constructor, "utae_convgru", pretrained, **kwargs)
+
+
+@register_model(cfg=_UNET_CFG)
+def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
+    """A U-Net with a ConvLSTM at its bottom.
+
+    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
+    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
+    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
+    layer over missing dates; here they are not read.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (10), hidden_channels (64), widths, up_widths, num_classes (20).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("utae_uconvlstm", in_chans=3, num_classes=4, hidden_channels=4).eval()
+        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
+        (2, 4, 16, 16)
+    """
+    return build_model(RecurrentUNet, "utae_uconvlstm", pretrained, **kwargs)
+
+
+@register_model(cfg=_UNET_CFG)
+def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
+    """A U-Net with a bidirectional ConvLSTM at its bottom.
+
+    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
+    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
+    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
+    layer over missing dates; here they are not read. Their configuration of this name builds one direction, 1,209,508
+    parameters; this one builds both, as intended.
+
+    Args:
+        pretrained: load the weights of the name's tag, or its default.
+        in_chans (10), hidden_channels (30), widths, up_widths, num_classes (20).
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("utae_buconvlstm", in_chans=3, num_classes=4, hidden_channels=4).eval()
+        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
+        (2, 4, 16, 16)
+    """
+    constructor = partial(RecurrentUNet, hidden_channels=30, bidirectional=True)
+    return build_model(constructor, "utae_buconvlstm", pretrained, **kwargs)

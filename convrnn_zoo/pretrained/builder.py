@@ -14,7 +14,7 @@ from ..layers import KINDS
 from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
 from .errors import WeightsError
 from .meta import build_on_meta
-from .registry import architecture, default_of, register_model, weights_of
+from .registry import architecture, default_of, weights_of
 from .source import SOURCES, Source, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_finite, check_state_dict, float_dtype, load_state_dict
 from .weights import WEIGHTS
@@ -194,22 +194,3 @@ def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | Non
         if rest != "kwargs":
             break
     return list(dict.fromkeys(names[len(bound) :]))
-
-
-def register(
-    module: str,
-    name: str,
-    constructor: Callable[..., nn.Module],
-    *,
-    doc: str,
-    cfg: dict[str, Any],
-    published: Any = None,
-) -> None:
-    """Registers a constructor under a name, for modules that do not use :func:`register_model` yet."""
-
-    def function(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return build_model(constructor, name, pretrained, **kwargs)
-
-    function.__name__ = function.__qualname__ = name
-    function.__module__, function.__doc__ = module, doc
-    register_model(cfg=cfg, published=published)(function)

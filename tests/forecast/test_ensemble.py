@@ -118,4 +118,4 @@ def test_what_nothing_reads_changes_nothing(name):
     unread = unread_parameters(FULL[name])
     live = sum(p.numel() for p in FULL[name].parameters()) - unread
     doc = " ".join(entry_points()[name].__doc__.split())
-    assert f"{unread:,} are read by nothing" in doc or f"{live:,} are live" in doc
+    assert f"{unread:,} are unused" in doc or f"{live:,} are live" in doc

@@ -50,7 +50,7 @@ def test_docstrings_state_the_count(name):
 @pytest.mark.parametrize("name", [n for n in NAMES if unread_parameters(FULL[n])])
 def test_docstrings_tell_how_many_of_them_are_live(name):
     unread, doc = unread_parameters(FULL[name]), " ".join(entry_points()[name].__doc__.split())
-    assert f"{unread:,} are read by nothing" in doc or f"{count(FULL[name]) - unread:,} are live" in doc
+    assert f"{unread:,} are unused" in doc or f"{count(FULL[name]) - unread:,} are live" in doc
 
 
 def test_every_published_count_is_told_of():
