@@ -158,7 +158,7 @@ class Sampler(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, latent: Tensor, states: list[Tensor], horizon: int) -> Tensor:
-        """Returns frames ``(horizon, N, C, 32H, 32W)``, for a latent map ``(N, C', H, W)`` and states, largest first."""
+        """Returns frames ``(horizon, N, C, 32H, 32W)``, for a latent map ``(N, C', H, W)`` and states."""
         y = latent.expand(horizon, *latent.shape)
         for level, state in enumerate(reversed(states)):
             y, _ = self.grus[level](y, state.unsqueeze(0))

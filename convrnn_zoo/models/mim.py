@@ -23,9 +23,9 @@ class MIM(PredRNN):
 
     The peepholes have one weight for each pixel of frames of `img_size`. For frames of another size they are
     interpolated bilinearly, which OpenSTL's code does not support. The MIM-S of a block has a memory that is never
-    reset in OpenSTL's code: there the forecast of a batch depends on the batches before it, which must all have one size. Here the
-    memory is zero at the start of every call. With `carry_memory` it is passed on from call to call as in OpenSTL,
-    without gradients, until ``forget()``. ``unread`` contains an unused kernel of each MIM-N (``conv_last``).
+    reset in OpenSTL's code, whose forecasts therefore depend on earlier batches, all of one size. Here it is zero at
+    the start of every call. With `carry_memory` it is passed on from call to call as in OpenSTL, without gradients,
+    until ``forget()``. ``unread`` contains an unused kernel of each MIM-N (``conv_last``).
 
     Args:
         img_size: height and width of the frames that the peepholes and norms are made for, or one number for both.
