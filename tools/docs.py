@@ -207,7 +207,7 @@ def sources(page: str) -> str:
 def commands(page: str) -> str:
     """Lists the commands of the command line."""
     rows = [(f"`convrnn-zoo {name}`", command.get_short_help_str(200)) for name, command in cli.commands.items()]
-    return markdown(("command", "what it does"), sorted(rows))
+    return markdown(("command", "description"), sorted(rows))
 
 
 def exports(page: str) -> str:
@@ -339,7 +339,7 @@ _ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
 
 def _export_cell(result: str) -> str:
     """Formats a cell of the table of exports."""
-    why = result.partition("refused: ")[2]
+    why = result.partition("error: ")[2]
     return f"no: {why.partition(';')[0]}" if why else result.replace("NAME", "…").replace(" and ", ", ")
 
 

@@ -71,7 +71,7 @@ def attempt(name: str) -> dict[str, str]:
                 )  # shared by both formats, since it takes longest
                 files = _export.write(path, format, plan, programs[form], {which: {} for which in plan.parts})
             except ExportError as e:
-                results[way] = f"refused: {e}"
+                results[way] = f"error: {e}"
             else:
                 results[way] = " and ".join(file.name for file in files)
                 if "frames" in plan.notes:
@@ -85,7 +85,7 @@ def claimed(name: str, way: str) -> str | None:
         large = isinstance(create_model(name, device="meta"), ClipModel)  # the width of an encoder is fixed
         _export.plan_of(narrow(name, **({"device": "meta"} if large else {})), WAYS[way][0], False, None, None)
     except ExportError as e:
-        return f"refused: {e}"
+        return f"error: {e}"
     return None
 
 

@@ -150,7 +150,7 @@ def plan_of(
                 "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
             )
         if isinstance(model, ImageModel):
-            raise ExportError(f"a {owner} reads what it is given as a whole and has no step; export the sequence form")
+            raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
         return _recurrent.step(model, size) if isinstance(model, RecurrentModel) else _forecasters.step(model)
     check_version()
     if isinstance(model, ImageModel):

@@ -199,7 +199,7 @@ def step(model: Any, size: Size | None) -> Plan:
     net = _Step(model := _network(model), size)
     if any(stack.num_directions > 1 for stack in net.stacks):
         raise ExportError(
-            "a bidirectional model reads a sequence from its end as well and has no step; export the sequence form"
+            "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
         )
     frame = Port("input", [BATCH, model.in_chans, *net.frame], net.dtype)
     outputs = net.outputs((BATCH,))
