@@ -126,9 +126,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(splits):
 
 
 @pytest.mark.parametrize("name", convrnn_zoo.list_models())
-def test_an_entry_that_a_network_does_not_take_is_named_with_what_it_takes(name):
-    recipe = dataclasses.replace(TINY, weights=f"{name}.tiny", model={"hiden_channels": 4})
-    with pytest.raises(ValueError, match=rf"'hiden_channels'.*; {name} takes in_chans \(\d+\), \w+"):
+def test_an_unknown_argument_of_a_network_is_named_with_those_it_takes(name):
+    recipe = dataclasses.replace(TINY, weights=f"{name}.tiny", model={"zzz": 4})
+    with pytest.raises(ValueError, match=rf"{name}.*'zzz'.*\bin_chans\b"):
         recipe.create_model()
 
 
@@ -185,7 +185,7 @@ def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="kind must be one of classifier, forecaster, nowcast, got None"):
         Recipe.read(file)
     file.write_text("kind = 'classifier'\nepochs = 1\nepoch = 2")
-    with pytest.raises(ValueError, match=r"missing entries .*'weights'.* unknown entries \['epoch'\]"):
+    with pytest.raises(ValueError, match=r"(?s)\bepoch\b.*\bepochs\b.*\bweights\b"):
         Recipe.read(file)
 
 
