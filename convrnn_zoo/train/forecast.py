@@ -237,5 +237,5 @@ def split_of(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split: s
             f"data[{split!r}] must have sequences of {recipe.inputs} + {recipe.horizon} frames, as the recipe's inputs "
             f"and horizon say; got {clips.length}"
         )
-    check_values(clips.fixed(8), f"data[{split!r}]", source.unit, *source.bounds)
+    check_values(clips.fixed(8), f"data[{split!r}]", source.unit, source.valid_min, source.valid_max)
     return clips

@@ -182,7 +182,7 @@ def test_names_that_will_not_do_are_told(trained, tmp_path):
     out = ("-o", tmp_path / "a.png")
     assert "no model 'nothing.at_all' in the zoo" in run("predict", "nothing.at_all", frames, *out, code=1)
     assert "one sound" in run("predict", CLASSIFIER, frames, *out, code=1)
-    assert "JapaneseVowels_TRAIN.ts is not there" in run("eval", CLASSIFIER, "--data", directory, code=1)
+    assert "JapaneseVowels_TRAIN.ts does not exist" in run("eval", CLASSIFIER, "--data", directory, code=1)
     assert "no recipe 'other'" in run("predict", record, frames, *out, "--recipe", "other", code=1)
     assert ".gif or .mp4" in run("predict", record, frames, "-o", tmp_path / "a.jpg", code=1)
     assert "pass -o FILE" in run("predict", record, frames, code=1)

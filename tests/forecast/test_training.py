@@ -153,7 +153,7 @@ BAD = {
     "sampling": ({"sampling": {"name": "some"}}, "sampling.name must be one of own"),
     "arguments": (
         {"sampling": {"name": "scheduled", "to": 3}},
-        r"'sampling.until'.*'sampling.to'",
+        r"(?s)sampling.to.*sampling.until",
     ),
     "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "is no forecaster"),
     "entry": ({"model": {"hiden": 2}}, r"recipe's model: .*'hiden'; predrnn_v2 takes in_chans \(1\), hidden_channels"),
