@@ -12,7 +12,7 @@ import click
 
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.models import WEIGHTS, create_model
-from convrnn_zoo.train.classify import evaluate_classifier
+from convrnn_zoo.train.classifier import evaluate_classifier
 from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
 

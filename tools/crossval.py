@@ -16,8 +16,7 @@ import click
 import torch
 
 from convrnn_zoo.data import Labelled, sequences_of
-from convrnn_zoo.train.classify import train_one
-from convrnn_zoo.train.parts import parted, split_of
+from convrnn_zoo.train.classifier import load_split, train_one
 from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
 
@@ -44,7 +43,7 @@ def folds(data: Labelled, count: int) -> Iterator[tuple[Labelled, Labelled]]:
         part[indices[torch.randperm(len(indices), generator=generator)]] = torch.arange(len(indices)) % count
     for fold in range(count):
         inside, outside = (part != fold).nonzero().flatten(), (part == fold).nonzero().flatten()
-        yield parted(data, inside.tolist()), parted(data, outside.tolist())
+        yield data.subset(inside.tolist()), data.subset(outside.tolist())
 
 
 def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], count: int, seeds: int) -> list[Any]:
@@ -53,7 +52,7 @@ def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], 
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         candidate = changed(recipe, settings)
-        train = split_of(source, candidate, data, "train")
+        train = load_split(source, candidate, data, "train")
         accuracies = [
             100 * train_one(candidate, seed, inside, outside, progress=False).accuracy
             for seed in range(seeds)

@@ -23,7 +23,7 @@ from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.data import open_frames, read_frame_dataset, sequences_of
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
-from convrnn_zoo.train.classify import accuracy
+from convrnn_zoo.train.classifier import accuracy
 from convrnn_zoo.train.recipe import Recipe
 from convrnn_zoo.train.scores import Occurrences, mean_of
 

@@ -8,7 +8,7 @@ import click
 from .._extras import need
 from ..data import read_sound
 from ..models import WEIGHTS, create_model
-from ..train.answers import draw_answers
+from ..train.streaming import draw_probabilities
 from ._sequences import read_sequences
 from ._text import columns
 from .predict import make_forecast, summary, write_forecast
@@ -61,7 +61,7 @@ def demo(output: Path) -> None:
     wave, rate = read_sound(SPOKEN)
     classifier: Any = create_model(SPEECH_CLASSIFIER, pretrained=True)
     [prediction] = classifier.classify_sound([wave], rate)
-    draw_answers(classifier, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
+    draw_probabilities(classifier, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
     click.echo(f"\n{SPEECH_CLASSIFIER}: {WEIGHTS[SPEECH_CLASSIFIER].description}")
     click.echo(f"{path}: {SPOKEN.name} is classified as {prediction.label}, probability {prediction.probability:.3f}")
     for name, sample in forecasts().items():

@@ -10,8 +10,9 @@ import torch
 from .._atomic import check_suffix, write_text
 from ..data import read_frame_dataset
 from ..models import Forecaster, ZooModel, from_pretrained
-from ..train import ClassifierRecipe, ForecasterRecipe, Recipe, confusion
-from ..train.classify import evaluate_classifier
+from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
+from ..train.classifier import evaluate_classifier
+from ..train.confusion import write_confusion
 from ..train.forecast import split_of
 from ..train.scores import Scores, better, curves, evaluate, mean_of, to_json
 from ._options import WEIGHTS_EPILOG, device_option, json_option
@@ -81,7 +82,7 @@ def _evaluate_classifier(model: Any, recipe: ClassifierRecipe, data: Any, output
     accuracies, matrix = evaluate_classifier(model, recipe, data)
     for output in outputs:
         if output.suffix != ".json":
-            confusion.write(matrix, output, f"{recipe.weights}: accuracy {accuracies['prediction']:.1f} %")
+            write_confusion(matrix, output, f"{recipe.weights}: accuracy {accuracies['prediction']:.1f} %")
     scores = {**{k: {"accuracy": [v]} for k, v in accuracies.items()}, **matrix.to_json()}
     table = columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies))
     return json.dumps(scores, indent=2, ensure_ascii=False) + "\n", table

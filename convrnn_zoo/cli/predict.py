@@ -100,7 +100,7 @@ def predict(
 
 # ---- classes ---------------------------------------------------------------------------------------------------
 def _draw(model: Any, files: Sequence[Path], output: Path) -> None:
-    from ..train.answers import draw_answers
+    from ..train.streaming import draw_probabilities
 
     if len(files) != 1 or files[0].suffix.lower() not in AUDIO:
         raise ValueError(
@@ -110,7 +110,7 @@ def _draw(model: Any, files: Sequence[Path], output: Path) -> None:
     if model.front_end is None:
         raise ValueError(f"{files[0]} is a sound, but the model has no front end for sound; pass sequences")
     wave, rate = read_sound(files[0], rate=model.front_end.rate)
-    draw_answers(model, wave, rate, output, files[0].name)
+    draw_probabilities(model, wave, rate, output, files[0].name)
     click.echo(f"{output}: classes over {len(wave) / rate:.2f} s")
 
 

@@ -1,4 +1,4 @@
-"""Recordings changed at random while a classifier is trained, so that it hears more voices than there are."""
+"""Data augmentation of recordings."""
 
 import math
 from dataclasses import dataclass
@@ -11,26 +11,25 @@ from ..data import schema
 from ..data.schema import field
 
 DECIBEL = math.log(10) / 10
-"""A decibel, in the logarithm of power."""
+"""One decibel as a difference of natural logarithms of power."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """A recipe's table ``[augment]``: what is drawn anew for each recording and epoch.
+    """Fields of a recipe's table ``[augment]``: random changes of each recording in each epoch.
 
-    The first two are for any sequence ``(T, C, *S)``, the others for the bands of :class:`~convrnn_zoo.LogMel`: data
-    that are no sound are refused.
-    Masked values become the mean of the training data.
+    `stretch` and `steps` apply to any sequence ``(T, C, *S)``, the others to the bands of
+    :class:`~convrnn_zoo.LogMel` only. Masked values become the mean of the training data.
 
     Args:
-        stretch: time runs faster or slower by at most this part.
-        steps: up to so many steps in a row are masked, and never more than a third of the recording.
-        gain: standard deviation of the loudness, in decibels.
-        color: standard deviation, in decibels, of each of three slow waves over the bands, as another microphone or
-            room colors sound.
-        hiss: a steady noise is added, at most so many decibels above the quietest value of the recording.
-        warp: the scale of frequencies is stretched by at most this part, as by another length of the vocal tract.
-        bands: up to so many neighbouring bands are masked.
+        stretch: time is stretched or compressed by at most this fraction.
+        steps: largest number of consecutive steps to mask, up to a third of the recording.
+        gain: standard deviation of the loudness in decibels.
+        color: standard deviation, in decibels, of each of three slow waves over the bands, which imitate the frequency
+            response of another microphone or room.
+        hiss: stationary noise is added, at most so many decibels above the quietest value of the recording.
+        warp: the frequency scale is stretched by at most this fraction, as by another length of the vocal tract.
+        bands: largest number of neighbouring bands to mask.
 
     References:
         Jaitly, N. and Hinton, G. E. (2013). Vocal Tract Length Perturbation (VTLP) improves speech recognition.
@@ -39,7 +38,7 @@ class Augment:
         https://arxiv.org/abs/1904.08779
 
     Raises:
-        ValueError: an entry is out of its range.
+        ValueError: a field is out of its range.
 
     Example:
         >>> change = Augment(stretch=0.5, steps=3, gain=6.0, color=3.0, hiss=9.0, warp=0.1, bands=4)
@@ -60,22 +59,22 @@ class Augment:
         schema.check(self, "augment.")
 
     @property
-    def of_sound(self) -> list[str]:
-        """The entries that are set and mean something on the bands of sound alone."""
+    def audio_fields(self) -> list[str]:
+        """The fields that are set and apply to the bands of sound only."""
         return [name for name in ("gain", "color", "hiss", "warp", "bands") if getattr(self, name)]
 
     def __call__(self, x: Tensor, mean: Tensor) -> Tensor:
-        """A recording ``(T, C, *S)`` changed; `mean` ``(C,)`` is that of the data."""
+        """Returns a changed recording ``(T, C, *S)``; `mean` ``(C,)`` is that of the training data."""
         if self.stretch:
             flat = x.flatten(1).T[None]
             length = max(1, round(len(x) * (1 + self.stretch * uniform())))
             x = F.interpolate(flat, length, mode="linear", align_corners=False)[0].T.reshape(length, *x.shape[1:])
         if self.warp:
             channels = x.shape[1]
-            at = (torch.arange(channels) * (1 + self.warp * uniform())).clamp(0, channels - 1)
-            below = at.floor().long()
-            part = (at - below).reshape(-1, *[1] * (x.dim() - 2))
-            x = x[:, below] * (1 - part) + x[:, (below + 1).clamp(max=channels - 1)] * part
+            position = (torch.arange(channels) * (1 + self.warp * uniform())).clamp(0, channels - 1)
+            lower = position.floor().long()
+            weight = (position - lower).reshape(-1, *[1] * (x.dim() - 2))
+            x = x[:, lower] * (1 - weight) + x[:, (lower + 1).clamp(max=channels - 1)] * weight
         across = torch.arange(x.shape[1]).add(0.5).div(x.shape[1]).mul(math.pi).reshape(-1, *[1] * (x.dim() - 2))
         if self.gain:
             x = x + self.gain * DECIBEL * torch.randn(())
@@ -94,5 +93,5 @@ class Augment:
 
 
 def uniform() -> float:
-    """A number from -1 to 1, of torch's generator."""
+    """Returns a random number between -1 and 1."""
     return 2 * torch.rand(()).item() - 1

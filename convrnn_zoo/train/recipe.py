@@ -216,11 +216,9 @@ class ClassifierRecipe(Recipe):
 
     The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
     noise added to the standardised input. `freeze` counts epochs; of a video model without `start` the encoder alone
-    waits, the rest being new. With `compare_padding` as many other models are
-    trained without the lengths, reading the padding as data, to tell what that costs. `augment` has the entries of
+    waits, the rest being new. `augment` has the entries of
     :class:`~convrnn_zoo.train.augment.Augment`. So many batches as `bucket` says are drawn at once and divided by
-    length, so that less is padded; 0 draws each by itself. With `leave_one_out` a further model is trained without
-    each group of the data, such as a speaker, to tell what those are worth that were never heard.
+    length, so that less is padded; 0 draws each by itself.
     """
 
     seeds: tuple[int, ...] = field((0,), ge=0)
@@ -228,10 +226,8 @@ class ClassifierRecipe(Recipe):
     weight_decay: float = field(0.0, ge=0)
     label_smoothing: float = field(0.0, ge=0, le=1)
     noise: float = field(0.0, ge=0)
-    compare_padding: bool = field(False)
     augment: Mapping[str, Any] = field(factory=dict)
     bucket: int = field(0, ge=0)
-    leave_one_out: bool = field(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

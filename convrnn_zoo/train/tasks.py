@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models import Weights
-from .classify import train_classifier
+from .classifier import train_classifier
 from .forecast import train_forecaster
 from .nowcast import train_nowcast
 from .recipe import ClassifierRecipe, ForecasterRecipe, NowcastRecipe, Recipe

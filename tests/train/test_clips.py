@@ -11,8 +11,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.models.base import encoder as _encoder
-from convrnn_zoo.train import Recipe, classify, fit, train
-from convrnn_zoo.train.parts import standard_of, statistics_of
+from convrnn_zoo.train import Recipe, classifier, fit, train
+from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
 from tests.command_line import run
 from tests.data.own_data import CLIPS, moving_squares, write_clips, write_gif
 
@@ -36,8 +36,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(made):
-    source = classify.sequences_of(RECIPE.data)
-    return [classify.split_of(source, RECIPE, made / "clips", part) for part in ("train", "test")]
+    source = classifier.sequences_of(RECIPE.data)
+    return [classifier.load_split(source, RECIPE, made / "clips", part) for part in ("train", "test")]
 
 
 def test_a_run_is_a_repository_that_tells_what_it_is(made):
@@ -129,12 +129,12 @@ def test_a_forecaster_has_no_confusion_matrix(tmp_path):
 
 def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
     recipe = dataclasses.replace(RECIPE, epochs=3, freeze=1, layer_decay=0.7)
-    whole = classify.train_one(recipe, 0, *splits, progress=False).model
+    whole = classifier.train_one(recipe, 0, *splits, progress=False).model
     for saves in (1, 2):
         path = tmp_path / f"{saves}.ckpt"
 
         def again(path=path):
-            return classify.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
+            return classifier.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
 
         interrupted(again, saves)
         assert same(again(), whole)
@@ -154,13 +154,15 @@ def test_the_encoder_rests_while_it_is_frozen(splits, monkeypatch):
 
         return fit(model, watched, loss, *args, **kwargs)
 
-    monkeypatch.setattr(classify, "fit", fit_and_see)
-    model = classify.train_one(dataclasses.replace(RECIPE, epochs=2, freeze=1), 0, *splits, progress=False).model
+    monkeypatch.setattr(classifier, "fit", fit_and_see)
+    model = classifier.train_one(dataclasses.replace(RECIPE, epochs=2, freeze=1), 0, *splits, progress=False).model
     assert seen == [{"rnns", "head"}, {"encoder", "rnns", "head"}]
     assert not model.encoder.frozen
     held = {**RECIPE.model, "freeze_encoder": True}
     seen.clear()
-    model = classify.train_one(dataclasses.replace(RECIPE, epochs=2, freeze=1, model=held), 0, *splits, progress=False)
+    model = classifier.train_one(
+        dataclasses.replace(RECIPE, epochs=2, freeze=1, model=held), 0, *splits, progress=False
+    )
     assert seen == [{"rnns", "head"}] * 2
     assert model.model.encoder.frozen
 
@@ -168,7 +170,7 @@ def test_the_encoder_rests_while_it_is_frozen(splits, monkeypatch):
 def test_a_run_starts_from_another_with_other_classes(made, splits, caplog):
     data = [s._replace(label_names=("a", "b", "c")) for s in splits]
     recipe = dataclasses.replace(RECIPE, start=str(made / "run"), freeze=1, epochs=1)
-    model = classify.train_one(recipe, 0, *data, progress=False).model
+    model = classifier.train_one(recipe, 0, *data, progress=False).model
     assert "its head is random" in caplog.text
     old = convrnn_zoo.from_pretrained(made / "run").state_dict()
     kept = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
@@ -185,20 +187,22 @@ def test_the_encoders_own_weights_are_asked_of_timm(splits, monkeypatch):
 
     monkeypatch.setattr(_encoder.timm, "create_model", create)
     recipe = dataclasses.replace(RECIPE, epochs=1, model={**RECIPE.model, "encoder_pretrained": True})
-    classify.train_one(recipe, 0, *splits, progress=False)
+    classifier.train_one(recipe, 0, *splits, progress=False)
     assert [pretrained for name, pretrained in asked if name == "test_resnet"].count(True) == 1  # and not to look at it
 
 
 def test_the_data_have_their_own_mean_where_the_encoder_has_none_for_them(splits):
     train, _ = splits
-    assert standard_of(RECIPE, train)["mean"] == MEAN
+    assert normalization_cfg(RECIPE, train)["mean"] == MEAN
     clips = [train.sequences[i] for i in range(len(train.labels))]
     grey = train._replace(sequences=[x[:, :1] for x in clips])
-    assert standard_of(RECIPE, grey)["mean"] == statistics_of(grey)[0] != MEAN[:1]
+    assert normalization_cfg(RECIPE, grey)["mean"] == compute_statistics(grey)[0] != MEAN[:1]
     layers = dataclasses.replace(RECIPE, weights="convgru2d_1layer.a", model={})
-    for found, all_at_once in zip(statistics_of(train), statistics_of(train._replace(sequences=clips)), strict=True):
+    for found, all_at_once in zip(
+        compute_statistics(train), compute_statistics(train._replace(sequences=clips)), strict=True
+    ):
         assert found == pytest.approx(all_at_once, rel=1e-4)
-    assert standard_of(layers, train)["mean"] == statistics_of(train)[0]
+    assert normalization_cfg(layers, train)["mean"] == compute_statistics(train)[0]
 
 
 @pytest.mark.parametrize(

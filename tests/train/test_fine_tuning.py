@@ -9,7 +9,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.train import Recipe, classify, train
+from convrnn_zoo.train import Recipe, classifier, train
 from convrnn_zoo.train import forecast as training
 from convrnn_zoo.train.optimizers import adam, muon
 from convrnn_zoo.train.start import falling, trunk_of
@@ -35,7 +35,7 @@ def test_another_head_and_other_channels_keep_what_fits(run, caplog):
     recipe = dataclasses.replace(Recipe.parse(RAMPS), start=str(run), epochs=1, lr=1e-12)
     old = convrnn_zoo.from_pretrained(run).state_dict()
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
-        model = classify.train_one(recipe, 0, split(5, 3), split(5, 3), progress=False).model
+        model = classifier.train_one(recipe, 0, split(5, 3), split(5, 3), progress=False).model
     assert "adapted from 3 to 5 input channels" in caplog.text
     assert "its head is random" in caplog.text
     new = model.state_dict()
@@ -51,12 +51,12 @@ def test_the_trunk_waits_for_the_head(run):
 
     def trained(**changes):
         chosen = dataclasses.replace(recipe, **changes)
-        return classify.train_one(chosen, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
+        return classifier.train_one(chosen, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
 
     frozen, thawed = trained(), trained(freeze=1)
     assert all(torch.equal(v, old[k]) for k, v in frozen.items() if k.startswith("rnn."))
     assert not torch.equal(thawed["rnn.weight_hh_l0"], old["rnn.weight_hh_l0"])
-    head = classify.train_one(
+    head = classifier.train_one(
         dataclasses.replace(recipe, epochs=1, freeze=0), 0, split(3, 3), split(3, 3), progress=False
     )
     assert not torch.equal(frozen["head.weight"], head.model.state_dict()["head.weight"])
@@ -81,7 +81,9 @@ def test_a_schedule_keeps_the_rates_of_depth_apart(run):
     old = convrnn_zoo.from_pretrained(run).state_dict()
     data = split(3, 2)
     slow, fast = (
-        classify.train_one(dataclasses.replace(recipe, layer_decay=d), 0, data, data, progress=False).model.state_dict()
+        classifier.train_one(
+            dataclasses.replace(recipe, layer_decay=d), 0, data, data, progress=False
+        ).model.state_dict()
         for d in (0.01, 1.0)
     )
     moved = [(m["rnn.weight_ih_l0"] - old["rnn.weight_ih_l0"]).abs().mean() for m in (slow, fast)]

@@ -12,8 +12,8 @@ import convrnn_zoo
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, Labelled, LabelledDataset
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.models import Weights
-from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classify, train
-from convrnn_zoo.train.parts import statistics_of
+from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classifier, train
+from convrnn_zoo.train.classifier import compute_statistics
 from tools.demo_samples import moving_sample, rain_sample, vowels_sample
 
 from .runs import interrupted, killed, same, sha256
@@ -28,7 +28,6 @@ TINY = ClassifierRecipe(
     batch_size=4,
     lr=0.02,
     noise=0.01,
-    compare_padding=True,
     model={"hidden_channels": 4, "global_pool": "last", "drop_rate": 0.1},
 )
 
@@ -67,11 +66,11 @@ def splits():
 
 
 def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(tmp_path, splits):
-    whole = classify.train_one(TINY, 0, *splits, progress=False).model
+    whole = classifier.train_one(TINY, 0, *splits, progress=False).model
     for stop in (1, 3, 5):
 
         def run(path=tmp_path / f"{stop}.ckpt"):
-            return classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model
+            return classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model
 
         interrupted(run, saves=stop)
         torch.manual_seed(123)
@@ -97,7 +96,7 @@ def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
 def test_a_channel_that_never_changes_is_not_scaled(splits, caplog):
     still = [torch.cat([x, torch.full_like(x[:, :1], 7.1)], 1) for x in splits[0].sequences]
     for sequences in (still, tuple(still)):  # at once, and one at a time
-        mean, std = statistics_of(splits[0]._replace(sequences=sequences))
+        mean, std = compute_statistics(splits[0]._replace(sequences=sequences))
         assert (mean[-1], std[-1]) == (pytest.approx(7.1), 1)
         assert 0 < min(std) < 1
         assert caplog.messages[0].startswith("channel 1 of the data never changes")
@@ -105,24 +104,24 @@ def test_a_channel_that_never_changes_is_not_scaled(splits, caplog):
 
 
 def test_seeds_are_fixed_and_differ(splits):
-    first, again, other = (classify.train_one(TINY, s, *splits, progress=False).model for s in (0, 0, 1))
+    first, again, other = (classifier.train_one(TINY, s, *splits, progress=False).model for s in (0, 0, 1))
     assert same(first, again)
     assert not same(first, other)
 
 
 def test_checkpoints_of_another_run_or_broken_are_refused(tmp_path, splits):
     path = tmp_path / "a.ckpt"
-    classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+    classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
     with pytest.raises(ValueError, match="checkpoint of another run"):
-        classify.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
+        classifier.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="not a whole checkpoint"):
-        classify.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+        classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(splits):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        classify.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
+        classifier.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
 
 
 @pytest.mark.parametrize("name", convrnn_zoo.list_models())
@@ -134,19 +133,19 @@ def test_an_unknown_argument_of_a_network_is_named_with_those_it_takes(name):
 
 def test_a_classifiers_recipe_with_an_unknown_entry_is_refused(splits):
     with pytest.raises(ValueError, match=r"the recipe.s model: .*'hiden'"):
-        classify.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
+        classifier.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
 
 
 def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, capsys):
     record = train(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
-    assert "seed 1, padding read" in capsys.readouterr().err
+    assert "seed 1" in capsys.readouterr().err
     assert Weights.from_json((tmp_path / "record.json").read_text(encoding="utf-8")) == record
     assert record.metrics[0].value == 100
     assert record.metrics[0].baselines == {"commonest class": 50}
     assert sha256(tmp_path / "model.safetensors") == record.sha256
     model = convrnn_zoo.from_pretrained(tmp_path)
     assert model.record == record
-    assert classify.accuracy(model, ramps(None, "test")) == 1
+    assert classifier.accuracy(model, ramps(None, "test")) == 1
 
 
 def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):

@@ -14,7 +14,7 @@ from torch import nn
 
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.train import ClassifierRecipe, Recipe, classify, train
+from convrnn_zoo.train import ClassifierRecipe, Recipe, classifier, train
 from convrnn_zoo.train import fit as loop
 from convrnn_zoo.train import forecast as training
 from tests.command_line import run
@@ -109,15 +109,15 @@ def pressing_ctrl_c(function, call):
 @pytest.mark.parametrize("bucket", [0, 2])
 def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(bucket, call, tmp_path, monkeypatch):
     recipe = dataclasses.replace(CLASSIFIER, bucket=bucket)
-    expected = classify.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
+    expected = classifier.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
     path = tmp_path / "seed0.ckpt"
     with monkeypatch.context() as patched:
-        patched.setattr(classify.F, "cross_entropy", pressing_ctrl_c(classify.F.cross_entropy, call))
+        patched.setattr(classifier.F, "cross_entropy", pressing_ctrl_c(classifier.F.cross_entropy, call))
         with pytest.raises(KeyboardInterrupt):
-            classify.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False)
+            classifier.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False)
     assert path.exists()
     torch.manual_seed(77)
-    assert same(classify.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False).model, expected)
+    assert same(classifier.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False).model, expected)
 
 
 @pytest.mark.parametrize("slow", [False, True], ids=["in memory", "prefetched"])

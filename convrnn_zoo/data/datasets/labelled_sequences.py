@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Subset
 
+from ..._tensors import to_tensor
 from ...models import LogMel
 from .. import schema
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir
-from ..readers.sequences import FEW, READERS, Recording
+from ..readers.sequences import FEW, READERS, Recording, as_sequence
 from ..schema import field
 from .splits import resolve_path, split_names
 
@@ -62,6 +64,15 @@ class Labelled(NamedTuple):
             self.labels[list(indices)],
         )
 
+    def subset(self, indices: Sequence[int]) -> "Labelled":
+        """Returns some of the sequences, by their numbers."""
+        sequences: Any = Subset(self.sequences, indices)  # type: ignore[arg-type]
+        return self._replace(
+            sequences=list(sequences) if isinstance(self.sequences, list) else sequences,
+            labels=self.labels[list(indices)],
+            groups=tuple(self.groups[i] for i in indices) if self.groups else (),
+        )
+
 
 def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
     """Raises ValueError if sequences, given with their names, differ in shape beyond time."""
@@ -72,6 +83,67 @@ def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
                 f"expected sequences of one shape beyond time, got {name} {tuple(first.shape)} and {other} "
                 f"{tuple(x.shape)}"
             )
+
+
+class ConvertedSequences(Sequence[Tensor]):
+    """Sequences from Python, each converted to float32 and checked when it is indexed.
+
+    Frames of bytes are divided by 255, as in :meth:`~convrnn_zoo.ConvRNNModel.classify`. `ndim` are the dimensions of a
+    map: ``(T, C)`` becomes maps of one pixel.
+    """
+
+    def __init__(self, sequences: Any, name: str, ndim: int = 0) -> None:
+        self.sequences, self.name, self.ndim = sequences, name, ndim
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def __getitem__(self, index: Any) -> Any:
+        name = f"{self.name}.sequences[{index}]"
+        x = to_tensor(name, self.sequences[index])
+        return _with_maps(as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, name), self.ndim)
+
+
+def _with_maps(x: Tensor, ndim: int) -> Tensor:
+    return x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x
+
+
+def add_axes(data: Labelled, ndim: int) -> Labelled:
+    """Returns sequences ``(T, C)`` as maps of one pixel of `ndim` dimensions; others stay as they are."""
+    sequences: Any = data.sequences
+    if isinstance(sequences, list):
+        sequences = [_with_maps(x, ndim) for x in sequences]
+    elif isinstance(sequences, ConvertedSequences):
+        sequences = ConvertedSequences(sequences.sequences, sequences.name, ndim)
+    return data._replace(sequences=sequences)
+
+
+def check_labelled(data: Any, split: str) -> Labelled:
+    """Converts and checks labelled sequences from Python.
+
+    Raises:
+        TypeError: `data` is not :class:`Labelled`.
+        ValueError: labels are not class numbers, one for each sequence, or the sequences differ in shape beyond time.
+    """
+    name = f"data[{split!r}]"
+    if not isinstance(data, Labelled):
+        raise TypeError(f"{name} must be convrnn_zoo.data.Labelled(sequences, labels), got {type(data).__name__}")
+    labels, count = to_tensor(f"{name}.labels", data.labels), len(data.sequences)
+    if labels.shape not in ((count,), (count, 1)) or not count:
+        raise ValueError(f"{name}: expected one label for each of {count} sequences, got {tuple(labels.shape)}")
+    numbers = labels.reshape(-1).long()
+    if labels.dtype == torch.bool or bool((numbers != labels.reshape(-1)).any()) or int(numbers.min()) < 0:
+        raise ValueError(f"{name}.labels must be class numbers from 0, got {labels.dtype} from {labels.min()}")
+    names = tuple(map(str, data.label_names))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name}.label_names must differ from each other, got {', '.join(names)}")
+    if data.groups and len(data.groups) != count:
+        raise ValueError(f"{name}: expected one group for each of {count} sequences, got {len(data.groups)}")
+    sequences: Any = ConvertedSequences(data.sequences, name)
+    if isinstance(data.sequences, list | tuple | Tensor) or hasattr(data.sequences, "__array__"):
+        sequences = list(sequences)
+        check_shapes([(f"{name}.sequences[{i}]", x) for i, x in enumerate(sequences)])
+    return data._replace(sequences=sequences, labels=numbers, label_names=names)
 
 
 def label_key(label: str) -> tuple[bool, float, str]:

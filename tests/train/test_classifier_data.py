@@ -10,7 +10,7 @@ import torch
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.train import Recipe, train
 from tests.command_line import run
-from tests.data.own_data import CLIPS, RAMPS, ramps, write_ramps
+from tests.data.own_data import CLIPS, RAMPS, ramps
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=1)
 CLIP_RECIPE = dataclasses.replace(Recipe.parse(CLIPS), epochs=1)
@@ -115,22 +115,6 @@ def test_parts_that_do_not_belong_together_are_rejected(tmp_path):
         train(RECIPE, data={"train": EXPECTED}, out=tmp_path / "run", progress=False)
     with pytest.raises(TypeError, match="Labelled"):
         train(RECIPE, data={"train": recordings(), "test": recordings()}, out=tmp_path / "run", progress=False)
-
-
-def test_leaving_groups_out_is_rejected_before_training_without_groups(tmp_path):
-    recipe = dataclasses.replace(RECIPE, leave_one_out=True)
-    write_ramps(tmp_path / "a.npz")
-    with pytest.raises(ValueError, match="leave_one_out"):
-        train(recipe, data=tmp_path / "a.npz", out=tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
-
-
-def test_groups_of_custom_data_are_left_out_one_by_one(tmp_path):
-    arrays, labels = ramps(24)
-    np.savez(tmp_path / "a.npz", **arrays, labels=labels, groups=["ann", "ann", "bob", "bob"] * 6)
-    recipe = dataclasses.replace(RECIPE, leave_one_out=True)
-    record = train(recipe, data=tmp_path / "a.npz", out=tmp_path / "run", progress=False)
-    assert [m.split for m in record.metrics[2:]] == ["all 12 recordings of ann", "all 12 recordings of bob"]
 
 
 @pytest.mark.parametrize("layout", ["NTC", "NCT"])

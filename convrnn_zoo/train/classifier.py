@@ -1,0 +1,341 @@
+"""Trains and evaluates classifiers of sequences."""
+
+import logging
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+
+from .._extras import need
+from ..data import Labelled, LabelledDataset, sequences_of
+from ..data.datasets.labelled_sequences import add_axes, check_labelled
+from ..layers._base import SPACE
+from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
+from ..models.video import encoder_cfg
+from .confusion import Confusion, count_confusions
+from .fit import checksum, fingerprint, fit
+from .launch import launched
+from .recipe import ClassifierRecipe
+from .start import falling, rest, started, waiting
+from .weights import check_writable, write_weights
+
+log = logging.getLogger(__name__)
+
+
+# ---- data ----------------------------------------------------------------------------------------------------------
+def load_split(
+    dataset: LabelledDataset, recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMel | None = None
+) -> Labelled:
+    """Returns the sequences of a split, with the axes that the recipe's model takes.
+
+    Args:
+        dataset: reads files.
+        recipe: the recipe.
+        data: a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split.
+        split: ``"train"`` or ``"test"``.
+        front_end: reads audio files; by default that of the dataset.
+
+    Raises:
+        ValueError: the data are invalid, or the recipe's model or augmentation does not apply to them.
+    """
+    names: tuple[str, ...] = getattr(dataset, "label_names", ())
+    if isinstance(data, Mapping):
+        if missing := [s for s in ("train", "test") if s not in data]:
+            raise ValueError(f"data must have the splits 'train' and 'test', got no {' and no '.join(missing)}")
+        labelled, train = (check_labelled(data[s], s) for s in (split, "train"))
+        names = labelled.label_names or train.label_names or names
+        names = names or tuple(str(i) for i in range(int(train.labels.max()) + 1))
+    else:
+        labelled = dataset.load(data, split, front_end)
+        names = labelled.label_names or names
+    if int(labelled.labels.max()) >= len(names):
+        raise ValueError(
+            f"the {split} part has class number {int(labelled.labels.max())}, and there are {len(names)} classes: "
+            f"{', '.join(names[:20])}; correct the labels or label_names"
+        )
+    augment = recipe.augmentation()
+    if augment is not None and augment.audio_fields and labelled.front_end is None:
+        raise ValueError(f"the recipe's augment has {', '.join(augment.audio_fields)}, which apply to sound only")
+    model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
+    if not isinstance(model, ConvRNNModel | VideoModel):
+        raise ValueError(
+            f"{recipe.architecture} does not classify sequences; choose an architecture that does, such as "
+            "convlstm1d_1layer"
+        )
+    labelled = add_axes(labelled, model.ndim)
+    if (first := labelled.sequences[0]).dim() != model.ndim + 2:  # all have the same axes
+        raise ValueError(
+            f"{recipe.architecture} takes sequences (T, C, {SPACE[model.ndim]}), or (T, C); got {tuple(first.shape)}"
+        )
+    return labelled._replace(label_names=names)
+
+
+def load_splits(
+    dataset: LabelledDataset, recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None
+) -> tuple[Labelled, Labelled]:
+    """Returns the training and the test part, which have the same classes and channels.
+
+    Raises:
+        ValueError: the data are invalid, or the parts do not belong together.
+    """
+    train, test = (load_split(dataset, recipe, data, split, front_end) for split in ("train", "test"))
+    if train.label_names != test.label_names:
+        raise ValueError(
+            f"the classes of the parts differ: train has {', '.join(train.label_names)}, test has "
+            f"{', '.join(test.label_names)}; give both the same label_names"
+        )
+    channels = [part.sequences[0].shape[1] for part in (train, test)]
+    if channels[0] != channels[1]:
+        raise ValueError(f"the sequences of train have {channels[0]} channels, those of test {channels[1]}")
+    return train, test
+
+
+def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
+    """Returns the front end of the weights that training starts from; None where the recipe describes it.
+
+    Raises:
+        ValueError: the recipe describes another front end than those weights have.
+    """
+    front_end = from_pretrained(recipe.start).front_end if recipe.start else None
+    fields = recipe.data.get("front_end")
+    if front_end is not None and fields and LogMel(**{"rate": front_end.rate, **fields}) != front_end:
+        raise ValueError(
+            f"the recipe's data.front_end differs from that of {recipe.start}; remove it, or write "
+            f"{front_end.to_json()}"
+        )
+    return front_end
+
+
+def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe) -> Iterator[list[int]]:
+    """Yields the batches of an epoch: random, or with the recipe's `bucket` of sequences of similar length."""
+    order, size = torch.randperm(len(lengths)), recipe.batch_size
+    if not recipe.bucket:
+        yield from (batch.tolist() for batch in order.split(size))
+        return
+    for pool in order.split(recipe.bucket * size):
+        batches = pool[torch.tensor(lengths)[pool].argsort(stable=True)].split(size)
+        yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
+
+
+def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the mean and standard deviation of each channel over all steps and pixels; 1 for a constant channel.
+
+    Sequences that are read when they are indexed are read one at a time.
+    """
+    if isinstance(data.sequences, list):
+        values = torch.cat([x.movedim(1, 0).flatten(1) for x in data.sequences], dim=1)
+        mean, std = values.mean(1), values.std(1)
+    else:
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for x in data.sequences:
+            values = x.movedim(1, 0).flatten(1).double()
+            count, total, squares = count + values.shape[1], total + values.sum(1), squares + values.square().sum(1)
+        mean = total / count
+        std = ((squares / count - mean.square()).clamp_min(0) * count / max(count - 1, 1)).sqrt()
+    varies = std > 1e-6 * mean.abs()  # more than the rounding of a constant
+    if not varies.all():
+        constant = ", ".join(str(i) for i in (~varies).nonzero().flatten().tolist())
+        log.warning("channel %s of the data is constant, and is not scaled", constant)
+    return tuple(mean.tolist()), tuple(torch.where(varies, std, 1.0).tolist())
+
+
+def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, Any]:
+    """Returns the part of timm's cfg with `mean` and `std` for the model of a recipe.
+
+    A video model keeps the statistics that its encoder was trained with, if the frames have as many channels.
+    Otherwise they are computed from the training split.
+    """
+    model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
+    if isinstance(model, VideoModel):
+        cfg = encoder_cfg(model.encoder.name)
+        if len(cfg.get("mean", ())) == train.sequences[0].shape[1]:
+            return cfg
+    mean, std = compute_statistics(train)
+    return {"mean": mean, "std": std}
+
+
+# ---- evaluation ----------------------------------------------------------------------------------------------------
+@torch.no_grad()
+def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None) -> Tensor:
+    """Returns the logits of every sequence.
+
+    Args:
+        model: the classifier.
+        data: the sequences.
+        batch_size: sequences per batch; all by default.
+    """
+    model.eval()
+    logits = []
+    for indices in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
+        x, lengths, _ = data.batch(indices.tolist())
+        x = model.normalize(x).to(next(model.parameters()).dtype)  # type: ignore[operator]
+        logits.append(model(x, lengths=lengths))
+    return torch.cat(logits)
+
+
+def accuracy(model: nn.Module, data: Labelled, batch_size: int | None = None) -> float:
+    """Returns the fraction of sequences that is classified correctly; see :func:`compute_logits`."""
+    score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
+    logits = compute_logits(model, data, batch_size)
+    return score(logits, data.labels, logits.shape[1], average="micro").item()
+
+
+def eval_batch_size(data: Labelled, recipe: ClassifierRecipe) -> int | None:
+    """Returns the batch size of the recipe for sequences that are read when they are indexed; None for all others."""
+    return None if isinstance(data.sequences, list) else recipe.batch_size
+
+
+def percent(fraction: float) -> float:
+    """Returns a fraction in per cent, rounded as in metadata."""
+    return round(100 * fraction, 2)
+
+
+def majority_accuracy(train: Labelled, test: Labelled) -> float:
+    """Returns the accuracy in per cent of always predicting the most frequent class of the training split."""
+    return percent((test.labels == train.labels.mode().values).float().mean().item())
+
+
+class Evaluation(NamedTuple):
+    """Accuracies in per cent of the model and of baselines, and the confusion matrix."""
+
+    accuracies: dict[str, float]
+    confusion: Confusion
+
+
+def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any) -> Evaluation:
+    """Evaluates a model on the test part of its data.
+
+    Raises:
+        ValueError: the data are invalid, or have other classes than the model.
+    """
+    train, test = load_splits(sequences_of(recipe.data), recipe, data, model.front_end)
+    names = model.pretrained_cfg.get("label_names") or test.label_names
+    if tuple(names) != test.label_names or model.num_classes != len(names):
+        raise ValueError(
+            f"the classes of the data are {', '.join(test.label_names)}, and the model has {model.num_classes}: "
+            f"{', '.join(names)}; pass the data that it was trained for"
+        )
+    logits = compute_logits(model, test, eval_batch_size(test, recipe))
+    confusion = count_confusions(logits, test.labels, test.label_names)
+    accuracies = {"prediction": 100 * confusion.accuracy, "commonest class": majority_accuracy(train, test)}
+    return Evaluation(accuracies, confusion)
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+class Run(NamedTuple):
+    """The model of one seed, and its accuracy on the test split."""
+
+    model: ZooModel
+    accuracy: float
+
+
+def train_one(
+    recipe: ClassifierRecipe,
+    seed: int,
+    train: Labelled,
+    test: Labelled,
+    *,
+    name: str = "",
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Trains one seed of a recipe.
+
+    Args:
+        recipe: the recipe.
+        seed: seed of the initial weights and of the batches.
+        train, test: the parts of the data.
+        name: describes a variant of the run, so that checkpoints of different variants are not confused.
+        checkpoint: file to save to after every epoch and to resume from.
+        progress: whether to show a progress bar.
+    """
+    torch.manual_seed(seed)
+    cfg = normalization_cfg(recipe, train)
+    model = recipe.create_model(
+        in_chans=len(cfg["mean"]), num_classes=len(train.label_names), pretrained_cfg_overlay=cfg
+    )
+    if getattr(model, "global_pool", None) == "":
+        raise ValueError('[model] global_pool must be "avg", "max" or "last" to classify sequences, got ""; change it')
+    model.front_end = train.front_end
+    if recipe.start:
+        started(model, recipe)
+    decay: Any = {"weight_decay": recipe.weight_decay}
+    if recipe.layer_decay == 1:
+        optimizer = create_optimizer_v2(model.parameters(), "adamw", lr=recipe.lr, **decay)
+    else:
+        optimizer = create_optimizer_v2(model, "adamw", lr=recipe.lr, layer_decay=recipe.layer_decay, **decay)
+    batches_per_epoch = -(-len(train.labels) // recipe.batch_size)
+    steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, falling(optimizer), total_steps=steps)
+    frozen = waiting(model, recipe) if recipe.freeze else []
+
+    in_memory = train.sequences if isinstance(train.sequences, list) else ()
+    trained_on = {"classes": list(train.label_names), "checksum": checksum(train.labels, *in_memory)}
+    augment, mean = recipe.augmentation(), torch.tensor(cfg["mean"])
+    lengths = [len(x) for x in train.sequences] if recipe.bucket else [0] * len(train.labels)
+    change = (lambda x: augment(x, mean)) if augment is not None else (lambda x: x)
+
+    def batches(done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        rest(model, done < frozen_steps)
+        for indices in sample_batches(lengths, recipe):
+            yield train.batch(indices, change)
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        x, lengths, labels = batch
+        x = model.normalize(x)  # type: ignore[operator]
+        x = x + recipe.noise * torch.randn_like(x)
+        return F.cross_entropy(model(x, lengths=lengths), labels, label_smoothing=recipe.label_smoothing)
+
+    fit(
+        model, batches, loss, optimizer, scheduler,
+        updates=steps,
+        clip=recipe.clip,
+        run=fingerprint(recipe, seed=seed, name=name, trained_on=trained_on),
+        checkpoint=checkpoint,
+        title=f"seed {seed}" + (name and f", {name}"),
+        progress=progress,
+        frozen=lambda step: frozen if step < frozen_steps else (),
+    )  # fmt: skip
+    rest(model, False)
+    return Run(model, accuracy(model, test, eval_batch_size(test, recipe)))
+
+
+def train_classifier(
+    recipe: ClassifierRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
+) -> Weights | None:
+    """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
+    dataset = sequences_of(recipe.data)
+    train, test = load_splits(dataset, recipe, data, initial_front_end(recipe))
+    with launched() as accelerator:
+        if accelerator.num_processes > 1:
+            raise ValueError(
+                "a classifier is trained in one process: start it without accelerate's or torch's launcher"
+            )
+    check_writable(into or out, recipe)
+    runs = [
+        train_one(recipe, seed, train, test, checkpoint=out / f"seed{seed}.ckpt", progress=progress)
+        for seed in recipe.seeds
+    ]
+    split = f"{dataset.split_words} ({len(test.labels)})"
+    baselines = {"commonest class": majority_accuracy(train, test)}
+    metric = accuracy_metric("accuracy", [run.accuracy for run in runs], dataset.title, split, baselines=baselines)
+    cfg = runs[0].model.pretrained_cfg
+    return write_weights(
+        recipe, runs[0].model, dataset, (metric,), out, into,
+        input_shape=("T", *train.sequences[0].shape[1:]),
+        label_names=train.label_names,
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+        split=split,
+    )  # fmt: skip
+
+
+def accuracy_metric(name: str, values: Sequence[float], dataset: str, split: str, **fields: Any) -> Metric:
+    """Returns the metric of the accuracies of several runs, of which the first is that of the weights."""
+    mean, std = (percent(f(values)) for f in (statistics.fmean, statistics.pstdev))
+    return Metric(name, percent(values[0]), dataset, split, mean, std, len(values), **fields)

@@ -1,0 +1,129 @@
+"""Further measurements of shipped classifiers: the value of lengths, and speakers that training never included.
+
+``python -m references.classifiers fsdd_convgru1d_2layer --data DIR --out run --groups`` trains the recipe as
+``convrnn-zoo train`` does, then one model without each group of the data, and adds their accuracies to the metadata.
+``--padding`` adds those of models that read padding as data. Any recipe of a classifier can be measured; the groups of
+custom data are those of ``group_pattern`` or of the array ``groups``.
+"""
+
+import dataclasses
+import statistics
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from convrnn_zoo.data import Labelled, sequences_of
+from convrnn_zoo.models import Metric
+from convrnn_zoo.train import ClassifierRecipe, Recipe, train
+from convrnn_zoo.train.classifier import accuracy, accuracy_metric, load_splits, percent, train_one
+
+
+class WithoutLengths(Labelled):
+    """Labelled sequences whose batches have no lengths, so that a model reads their padding as data."""
+
+    def batch(self, indices: Any, change: Any = lambda x: x) -> tuple[Any, Any, Any]:
+        """Returns padded sequences, None for their lengths, and their labels."""
+        x, _, labels = super().batch(indices, change)
+        return x, None, labels
+
+
+def group_names(data: Labelled) -> list[str]:
+    """Returns the names of the groups of data.
+
+    Raises:
+        ValueError: there are fewer than two, or a sequence has none.
+    """
+    names = sorted(set(data.groups))
+    if len(names) < 2 or "" in names:
+        raise ValueError(
+            "--groups needs data in two or more groups, such as speakers: set data.group_pattern in the recipe, or add "
+            "an array groups to the .npz files"
+        )
+    return names
+
+
+def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
+    """Measures models without lengths: those of the recipe, and others trained with padding as data."""
+    dataset = sequences_of(recipe.data)
+    parts = load_splits(dataset, recipe, data)
+    padded = [WithoutLengths(*part) for part in parts]
+    with_lengths = [
+        train_one(recipe, seed, *parts, checkpoint=out / f"seed{seed}.ckpt", progress=progress).model
+        for seed in recipe.seeds
+    ]
+    without = [
+        train_one(
+            recipe, seed, *padded, name="padding read", checkpoint=out / f"seed{seed}-padding-read.ckpt",
+            progress=progress,
+        ).model
+        for seed in recipe.seeds
+    ]  # fmt: skip
+    split = f"{dataset.split_words} ({len(parts[1].labels)})"
+    return [
+        accuracy_metric(f"accuracy, {name}", values, dataset.title, split, note=note)
+        for name, values, note in (
+            ("lengths withheld", [accuracy(m, padded[1]) for m in with_lengths],
+             "the same models, with the padding read as data"),
+            ("trained without lengths", [accuracy(m, padded[1]) for m in without],
+             "other models, trained on padding as data; one batch padded to the longest recording"),
+            ("trained without lengths, one at a time", [accuracy(m, parts[1], batch_size=1) for m in without],
+             "those models on one recording at a time: their predictions depend on the batch"),
+        )
+    ]  # fmt: skip
+
+
+def measure_groups(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
+    """Measures, for each group, a model that was trained without it, on all recordings of the group.
+
+    Raises:
+        ValueError: the data have fewer than two groups.
+    """
+    dataset = sequences_of(recipe.data)
+    train_part, test_part = load_splits(dataset, recipe, data)
+    values, metrics = [], []
+    for name in group_names(train_part):
+        others = train_part.subset([i for i, g in enumerate(train_part.groups) if g != name])
+        own = [part.subset([i for i, g in enumerate(part.groups) if g == name]) for part in (train_part, test_part)]
+        unseen = own[0]._replace(
+            sequences=[*own[0].sequences, *own[1].sequences], labels=torch.cat([part.labels for part in own])
+        )
+        run = train_one(
+            recipe, recipe.seeds[0], others, unseen, name=f"without {name}", checkpoint=out / f"without-{name}.ckpt",
+            progress=progress,
+        )  # fmt: skip
+        values.append(run.accuracy)
+        split = f"all {len(unseen.labels)} recordings of {name}"
+        metrics.append(Metric(f"accuracy, {name} unseen", percent(run.accuracy), dataset.title, split))
+    mean, split = statistics.fmean(values), "all recordings of the group that was held out"
+    note = "mean of other models, each trained without one of the groups"
+    total = accuracy_metric("accuracy, unseen groups", values, dataset.title, split, note=note)
+    return [dataclasses.replace(total, value=percent(mean)), *metrics]
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the runs.")
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of weights.")
+@click.option("--padding", is_flag=True, help="Measure models that read padding as data.")
+@click.option("--groups", is_flag=True, help="Measure models that were trained without one group of the data.")
+def main(recipe: str, data: Path | None, out: Path, into: Path, padding: bool, groups: bool) -> None:
+    """Train RECIPE, measure further models, and write the weights with all metrics."""
+    loaded = Recipe.read(recipe)
+    if not isinstance(loaded, ClassifierRecipe):
+        raise click.UsageError(f"{recipe} is not the recipe of a classifier")
+    if groups:
+        group_names(load_splits(sequences_of(loaded.data), loaded, data)[0])  # raises before training
+    metadata = train(loaded, data=data, out=out, into=into)
+    metrics = [*metadata.metrics]  # type: ignore[union-attr]
+    if padding:
+        metrics += measure_padding(loaded, data, out)
+    if groups:
+        metrics += measure_groups(loaded, data, out)
+    dataclasses.replace(metadata, metrics=tuple(metrics)).save(into)  # type: ignore[type-var, union-attr]
+
+
+if __name__ == "__main__":
+    main()
