@@ -1,4 +1,4 @@
-"""Videos are read as brightness."""
+"""Tests of readers of videos and images."""
 
 import numpy as np
 import pytest
@@ -25,17 +25,17 @@ def test_a_video_is_read_back_frame_by_frame(suffix, codec, tmp_path):
     frames = np.stack([(100 * (1 + np.sin((x + 4 * t) / 9) * np.cos(y / 7))).astype(np.uint8) for t in range(7)])
     path = tmp_path / f"a{suffix}"
     write_video(path, frames, codec)
-    found = open_frames(path)
-    assert found.unit == ""  # brightness
-    assert found.times is None
-    read = found.read()[:, 0]
+    video = open_frames(path)
+    assert video.unit == ""  # brightness
+    assert video.times is None
+    read = video.read()[:, 0]
     assert read.shape == (7, 32, 48)
     assert np.abs(read.numpy() - frames / 255).mean() < 0.03
     assert read.amin() >= 0
     assert read.amax() <= 1
 
 
-def test_a_file_that_is_no_video_or_empty_is_named(tmp_path):
+def test_a_damaged_or_empty_video_is_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "a.mp4"
     for content in (b"broken", b""):
         path.write_bytes(content)
@@ -47,7 +47,7 @@ def test_a_file_that_is_no_video_or_empty_is_named(tmp_path):
         open_frames(path)
 
 
-def test_folders_of_pictures_are_read_in_order_and_in_colour_where_that_is_asked(tmp_path):
+def test_images_of_a_folder_are_read_in_order_and_in_color_with_three_channels(tmp_path):
     from PIL import Image
 
     for i in range(3):

@@ -1,0 +1,12 @@
+"""Tests of `convrnn-zoo demo`."""
+
+from tests.command_line import run
+
+
+def test_the_demo_prints_truth_prediction_probability_and_accuracy():
+    text = run("demo")
+    rows = [line for line in text.splitlines() if line[:1].isdigit() and "speaker" in line]
+    assert len(rows) == 45
+    right = sum("wrong" not in r for r in rows)
+    assert f"accuracy {right}/45" in text
+    assert right >= 42

@@ -1,0 +1,88 @@
+"""Tests of `convrnn-zoo predict` for classifiers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from convrnn_zoo.cli.demo import CLASSIFIER as NAME
+from convrnn_zoo.cli.demo import SAMPLE
+from tests.command_line import run
+
+
+@pytest.fixture
+def recording(tmp_path):
+    sample = np.load(SAMPLE)
+    np.save(tmp_path / "one.npy", sample["x"][7, : sample["lengths"][7], :, 0])
+    return tmp_path / "one.npy"
+
+
+def test_predict_prints_a_table_or_json(recording):
+    assert "speaker 2" in run("predict", NAME, recording)
+    (row,) = json.loads(run("predict", NAME, recording, "--json"))
+    assert row["file"] == str(recording)
+    assert sum(row["probabilities"].values()) == pytest.approx(1)
+    assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["prediction"]]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_predict_computes_in_half_precision(recording, dtype):
+    (exact,) = json.loads(run("predict", NAME, recording, "--json"))
+    (half,) = json.loads(run("predict", NAME, recording, "--json", "--dtype", dtype))
+    assert half["prediction"] == exact["prediction"]
+    assert 0 < abs(half["probability"] - exact["probability"]) < 0.05
+    assert "int8" in run("predict", NAME, recording, "--dtype", "int8", code=2)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(3e38, "float32"), (7e4, "float16")])
+def test_a_class_without_a_probability_is_an_error(value, dtype, tmp_path):
+    np.save(tmp_path / "large.npy", np.full((9, 12), value, "float32"))
+    text = run("predict", NAME, tmp_path / "large.npy", "--json", "--dtype", dtype, code=1)
+    assert "large.npy" in text
+    assert dtype in text
+
+
+def test_a_batch_of_unequal_lengths_equals_single_sequences(recording, tmp_path):
+    sample = np.load(SAMPLE)
+    each = {f"r{i}": sample["x"][i, :n] for i, n in enumerate(sample["lengths"][:6])}
+    np.savez(tmp_path / "many.npz", **each)
+    together = json.loads(run("predict", NAME, tmp_path / "many.npz", SAMPLE, "--json"))
+    assert len(together) == 6 + len(sample["lengths"])
+    for i, (key, x) in enumerate(each.items()):
+        np.save(tmp_path / f"{key}.npy", x)
+        (alone,) = json.loads(run("predict", NAME, tmp_path / f"{key}.npy", "--json"))
+        assert (together[i]["file"], together[i]["recording"]) == (str(tmp_path / "many.npz"), key)
+        assert together[i]["probability"] == pytest.approx(alone["probability"], abs=1e-5)
+        assert together[6 + i]["probability"] == pytest.approx(alone["probability"], abs=1e-5)
+
+
+def broken(path):
+    path.write_bytes(b"\x93NUMPY broken")
+
+
+BAD_FILES = {
+    "kind.txt": (lambda p: p.write_text("1 2 3"), "kind.txt: expected a file of .npy, .npz"),
+    "missing.npy": (lambda p: None, "No such file"),
+    "broken.npy": (broken, "not a valid .npy"),
+    "pickle.npy": (lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), "not a valid .npy"),
+    "words.npy": (lambda p: np.save(p, np.array(["a"])), "real numbers"),
+    "empty.npz": (lambda p: np.savez(p), "contains no array"),
+    "channels.npy": (lambda p: np.save(p, np.zeros((5, 3, 1))), r"expected a sequence (T, 12, L), got (5, 3, 1)"),
+    "no_steps.npy": (lambda p: np.save(p, np.zeros((0, 12, 1))), "got (0, 12, 1)"),
+    "nan.npy": (lambda p: np.save(p, np.full((5, 12, 1), np.nan)), "NaN or Inf"),
+    "lengths.npz": (lambda p: np.savez(p, x=np.zeros((2, 3, 12, 1)), lengths=[3, 4]), "expected lengths (2,)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_an_invalid_file_is_an_error_of_one_line_that_names_it(name, tmp_path):
+    make, message = BAD_FILES[name]
+    make(tmp_path / name)
+    text = run("predict", NAME, tmp_path / name, code=1)
+    assert message in text
+    assert name in text
+    assert "Traceback" not in text
+
+
+def test_a_model_without_weights_is_an_error(recording):
+    assert "no pretrained weights" in run("predict", "convgru2d_1layer", recording, code=1)
