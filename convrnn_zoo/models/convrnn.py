@@ -14,9 +14,17 @@ from ..layers._base import SPACE
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
-from .base.levels import pool_levels
-from .base.masked import run_masked
-from .base.sequences import Lengths, check_lengths, check_pool, chosen_layers, in_graph, pack, unpack
+from .base.sequences import (
+    Lengths,
+    check_lengths,
+    check_pool,
+    chosen_layers,
+    in_graph,
+    pack,
+    pool_levels,
+    run_masked,
+    unpack,
+)
 
 
 class ConvRNNModel(Classifier):

@@ -15,7 +15,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Unroll, constant_input, framewise, stage
 from .base.forecaster import FRAME_CFG, Forecaster
-from .base.levels import split_state
+from .base.sequences import split_state
 
 
 class PyramidForecaster(Forecaster):

@@ -16,9 +16,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
-from .base.levels import check_clips, split_state
-from .base.masked import run_lengths
-from .base.sequences import Lengths, valid_steps
+from .base.sequences import Lengths, check_clips, run_lengths, split_state, valid_steps
 from .video import encoder_cfg
 
 

@@ -17,8 +17,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.dense import DenseModel
-from .base.masked import run_masked
-from .base.sequences import Lengths, check_lengths, in_graph, pack, valid_steps
+from .base.sequences import Lengths, check_lengths, in_graph, pack, run_masked, valid_steps
 
 
 class PackedSeries(NamedTuple):

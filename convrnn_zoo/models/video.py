@@ -17,9 +17,21 @@ from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
-from .base.levels import check_clips, hidden_layers, mean_probability, pool_levels, run_levels
 from .base.model import ZooModel
-from .base.sequences import POOLS, Lengths, check_pool, chosen_layers, in_graph, pack, unpack
+from .base.sequences import (
+    POOLS,
+    Lengths,
+    check_clips,
+    check_pool,
+    chosen_layers,
+    hidden_layers,
+    in_graph,
+    mean_probability,
+    pack,
+    pool_levels,
+    run_levels,
+    unpack,
+)
 
 
 class VideoModel(Classifier):

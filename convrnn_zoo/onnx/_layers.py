@@ -109,7 +109,7 @@ class Stack(nn.Module):
         return [y.transpose(0, 1) for y in outputs] if self.batch_first else outputs, state
 
     def run_masked(self, x: Tensor, hx: Any, lengths: Tensor) -> tuple[list[Tensor], Any]:
-        """The same of sequences of these lengths; see :mod:`convrnn_zoo.models.base.masked`."""
+        """The same of sequences of these lengths; see :mod:`convrnn_zoo.models.base.sequences`."""
         return self.forward_layers(x, hx, valid=valid_steps(x, lengths))
 
     def unpacked(self, hx: Any, like: Tensor) -> list[Maps]:

@@ -17,8 +17,7 @@ from ...pretrained.errors import WeightsError
 from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
 from .classifier import Classifier
 from .dense import DenseModel
-from .running import RUNNING_POOLS
-from .sequences import Lengths
+from .sequences import RUNNING_POOLS, Lengths
 
 State = Any
 """A tensor, or a tuple of states; every tensor is a map ``(…, N, C, *S)``."""
