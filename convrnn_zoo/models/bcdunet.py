@@ -97,7 +97,7 @@ class BCDUNet(DenseModel):
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates: down, the bottom, and up again."""
+        """Groups parameters by depth, for layer-wise learning rates: down, the bottom, and up again."""
         depth = len(self.downs)
         ups = [(rf"^ups\.{i}\.", (2 * depth - i,)) for i in range(depth)]
         return {"stem": r"^downs\.0", "blocks": [(r"^downs\.(\d+)", None), (r"^dense", (depth,)), *ups]}

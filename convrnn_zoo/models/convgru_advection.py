@@ -243,7 +243,7 @@ class ConvGRUAdvection(Forecaster):
     Args:
         in_chans: channels of a frame, each a rain rate.
         hidden_channels: of the fine layers and of the coarse ones.
-        horizon: frames to forecast when the call does not say.
+        horizon: frames to forecast by default.
         num_classes: 0.
         device, dtype: of the parameters.
 
@@ -298,7 +298,7 @@ class ConvGRUAdvection(Forecaster):
                 parameter.copy_(torch.tensor(values, device=parameter.device)[:, None].expand_as(parameter))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates: frames, encoder, forecaster, head."""
+        """Groups parameters by depth, for layer-wise learning rates: frames, encoder, forecaster, head."""
         return {
             "stem": r"^(?:stem|details)",
             "encoder": r"^(?:encoder|down|coarse_encoder)",

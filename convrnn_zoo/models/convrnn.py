@@ -99,7 +99,7 @@ class ConvRNNModel(Classifier):
         return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates: the input's weights, then each layer."""
+        """Groups parameters by depth, for layer-wise learning rates: the input's weights, then each layer."""
         return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
 
     def make_head(self, num_classes: int) -> nn.Module:

@@ -232,7 +232,7 @@ class DGMR(EnsembleForecaster):
         self.num_features = latent_channels // 16
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates: the context, the latent map, each part of the sampler."""
+        """Groups parameters by depth, for layer-wise learning rates: the context, the latent map, the sampler."""
         return {"stem": r"^context", "latent": r"^latent", "sampler": r"^sampler\.\w+\.(\d+)", "head": r"^sampler"}
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:

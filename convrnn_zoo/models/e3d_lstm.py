@@ -122,7 +122,7 @@ class E3DLSTM(StackedCells):
         return results[0], (*results[1:], new_counts), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates."""
+        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_[im]", "blocks": r"^layers\.(\d+)", "head": r"^head|^unread"}
 
 

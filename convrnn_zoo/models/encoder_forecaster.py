@@ -34,7 +34,7 @@ class ConvRNNForecaster(Forecaster):
         patch_size: edge of the patches that frames are folded into, without weights, and unfolded from.
         strides: of convolutions in front of the encoder, with transposed ones behind the forecaster; none by default.
         stem_channels: width of those convolutions; that of the first layer by default.
-        horizon: frames to forecast when the call does not say.
+        horizon: frames to forecast by default.
         num_classes: 0.
         device, dtype: of the parameters.
         **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`.
@@ -111,7 +111,7 @@ class ConvRNNForecaster(Forecaster):
         self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **factory), Shuffle(patch_size))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates: each layer of the encoder, then of the forecaster."""
+        """Groups parameters by depth, for layer-wise learning rates: the encoder, then the forecaster."""
         return {
             "stem": r"^stem",
             "encoder": r"^encoder\.\w+_l(\d+)",

@@ -64,7 +64,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
         self.unshuffle, self.shuffle = Unshuffle(2), Shuffle(2)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates: each level down, then each level up."""
+        """Groups parameters by depth, for layer-wise learning rates: each level down, then each level up."""
         return {"stem": r"^encoder\.0", "encoder": r"^encoder\.(\d+)", "decoder": r"^decoder\.(\d+)"}
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:

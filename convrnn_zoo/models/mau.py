@@ -103,7 +103,7 @@ class MAU(AutoregressiveForecaster):
         return self.head(x), tuple(new), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates."""
+        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head|^unread"}
 
 

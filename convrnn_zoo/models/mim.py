@@ -114,7 +114,7 @@ class MIM(PredRNN):
             self._carried = tuple(s.detach() for s in state[: len(self.differences)])
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates."""
+        """Groups parameters by depth, for layer-wise learning rates."""
         blocks = r"^(?:layers|differences)\.(\d+)"
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 

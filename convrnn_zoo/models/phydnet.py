@@ -131,7 +131,7 @@ class PhyDNet(AutoregressiveForecaster):
         return moments(filters)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates."""
+        """Groups parameters by depth, for layer-wise learning rates."""
         blocks = [(r"^layers\.(\d+)", None), (r"^physics", (0,))]
         return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
 

@@ -179,7 +179,7 @@ class PredRNNPP(PredRNN):
         return self.head(x), (*new, m, z), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates."""
+        """Groups parameters by depth, for layer-wise learning rates."""
         blocks = [(r"^layers\.(\d+)", None), (r"^highway", (0,))]
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 

@@ -54,7 +54,7 @@ class PyramidForecaster(Forecaster):
         self.num_features = num_features
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates: the stages of the encoder, then of the forecaster."""
+        """Groups parameters by depth, for layer-wise learning rates: the encoder, then the forecaster."""
         return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}
 
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:

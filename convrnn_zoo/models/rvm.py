@@ -139,7 +139,7 @@ class RecurrentDecoderModel(DenseModel):
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Parameters by depth, for layer-wise learning rates: the encoder's groups, then the scales of the decoder."""
+        """Groups parameters by depth, for layer-wise learning rates: the encoder, then the scales of the decoder."""
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 

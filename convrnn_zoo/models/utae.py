@@ -181,7 +181,7 @@ class SeriesRNN(ImageSeriesModel):
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameters by depth, for layer-wise learning rates."""
+        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^rnn", "blocks": r"^head"}
 
     def make_head(self, num_classes: int) -> nn.Module:
@@ -274,7 +274,7 @@ class RecurrentUNet(ImageSeriesModel):
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates: down, over the dates, and up again."""
+        """Groups parameters by depth, for layer-wise learning rates: down, over the dates, and up again."""
         depth = len(self.downs)
         ups = [(rf"^(?:ups|skips|joins)\.{i}\.", (2 * depth - i,)) for i in range(depth)]
         behind = [(r"^(?:rnn|out)", (depth,)), *ups, (r"^neck", (2 * depth + 1,))]

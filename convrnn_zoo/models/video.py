@@ -145,7 +145,7 @@ class VideoModel(Classifier):
         return [{"num_chs": w, "reduction": r, "module": f"rnns.{i}", "index": i} for i, (w, r) in enumerate(pairs)]
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Parameters by depth, for layer-wise learning rates: the encoder's own groups, then what is behind."""
+        """Groups parameters by depth, for layer-wise learning rates: the encoder's groups, then the later modules."""
         return self.encoder.group_matcher([("rnns", "posts"), ("necks",)], coarse)
 
     def no_weight_decay(self) -> set[str]:

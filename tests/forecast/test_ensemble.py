@@ -75,7 +75,7 @@ def test_members_are_forecast_in_the_unit_of_the_data(name, kind):
     torch.testing.assert_close(batched[:, 2, :, 0], made, rtol=1e-3, atol=1e-4, equal_nan=True)
     single = model.forecast(given, 3)
     assert single.shape == made.shape[1:]
-    with pytest.raises(ValueError, match="a seed draws members: pass members="):
+    with pytest.raises(ValueError, match="seed"):
         model.forecast(given, 3, seed=1)
     with pytest.raises(ValueError, match="members must be"):
         model.forecast(given, 3, members=0)
@@ -86,7 +86,7 @@ def test_noise_of_another_shape_is_named(name):
     model, x = model_and_frames(name)
     noise = model.draw_noise(x, 2)
     for bad in (noise[..., :-1], noise[None], noise.repeat(2, *[1] * (noise.dim() - 1)), 3):
-        with pytest.raises(ValueError, match=r"expected noise of shape .*draw_noise makes it"):
+        with pytest.raises(ValueError, match="expected noise of shape"):
             model(x, 2, noise=bad)
     with pytest.raises(TypeError, match=r"noise is torch\.float64"):
         model(x, 2, noise=noise.double())

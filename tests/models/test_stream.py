@@ -40,7 +40,7 @@ def input_of(name, model, batch=2, steps=5):
 @pytest.mark.parametrize("name", NAMES)
 def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
     if name in REFUSED:
-        with pytest.raises(ValueError, match=r"Stream expected a sequence model|answers for an image or a series"):
+        with pytest.raises(ValueError, match=r"Stream expected a sequence model|complete image or series"):
             Stream(ON_META[name])
         return
     if name in CLIPS and not any(getattr(m, "bidirectional", False) for m in ON_META[name].modules()):

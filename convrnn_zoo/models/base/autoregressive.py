@@ -1,4 +1,4 @@
-"""Forecasters that make one frame at a time and read it back, and the usual one: cells on top of each other."""
+"""Forecasters that read their own forecast, one frame at a time."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -15,30 +15,29 @@ from .forecaster import Forecaster
 
 State = tuple[Tensor, ...]
 Delta = tuple[Tensor, Tensor]
-"""What a layer adds to its two memories in a step."""
+"""Increments of the two memories of a layer in a step."""
 
 
 class Rollout(NamedTuple):
-    """All that an autoregressive forecaster makes of a sequence; what its training wants beside the forecast."""
+    """Outputs of an autoregressive forecaster for training."""
 
     forecast: Tensor
     """Frames T to T + horizon - 1: ``(N, horizon, C, H, W)``."""
     warmup: Tensor
-    """The forecast, one step ahead, of the input frames 1 to T - 1: ``(N, T - 1, C, H, W)``."""
+    """One-step forecasts of the input frames 1 to T - 1: ``(N, T - 1, C, H, W)``."""
     deltas: list[Delta]
-    """For PredRNN v2, of each step and layer what was added to the two memories; empty for the others."""
+    """Increments of the two memories in each step and layer, for PredRNN v2; empty for the others."""
 
 
 class AutoregressiveForecaster(Forecaster):
-    """A forecaster that makes one frame at a time and reads it back to make the next.
+    """Base class of forecasters that forecast one frame at a time and read it to forecast the next.
 
-    A subclass defines the initial state and a step, on frames folded into patches: :meth:`start` and :meth:`advance`.
-    Scheduled sampling and its reverse belong to training, which decides by `teacher` and `mask` what is read; see
-    :meth:`forward`.
+    A subclass defines the initial state, :meth:`start`, and a step, :meth:`advance`, on frames folded into patches.
+    Scheduled sampling and its reverse belong to training, which passes `teacher` and `mask`; see :meth:`forward`.
 
     Args:
-        in_chans, horizon, reduction, num_classes: as of :class:`Forecaster`.
-        patch_size: pixels of a patch's edge; `reduction` by default.
+        in_chans, horizon, reduction, num_classes: as for :class:`Forecaster`.
+        patch_size: edge of a patch in pixels; `reduction` by default.
     """
 
     def __init__(
@@ -49,22 +48,22 @@ class AutoregressiveForecaster(Forecaster):
         self.unshuffle, self.shuffle = Unshuffle(edge), Shuffle(edge)
 
     def start(self, x: Tensor) -> State:
-        """The state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
+        """Returns the state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
         raise NotImplementedError(f"{type(self).__name__} must define its initial state")
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """One step: the next frame's patches, the next state, and the deltas of the layers, if it has such."""
+        """Returns the patches of the next frame, the next state, and the deltas of the layers, if it has any."""
         raise NotImplementedError(f"{type(self).__name__} must define its step")
 
     def finish(self, state: State) -> None:
-        """What is done with the state after the last step: nothing, in most."""
+        """Receives the state after the last step of a call; does nothing by default."""
 
-    def reset_state(self, state: State, chosen: Tensor) -> State:
-        """Returns the state of :meth:`encode` in which the sequences of `chosen`, booleans ``(N,)``, start over."""
-        return tuple(torch.where(chosen.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
+    def reset_state(self, state: State, items: Tensor) -> State:
+        """Returns the state of :meth:`encode` in which the sequences of `items`, booleans ``(N,)``, start over."""
+        return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
-        """What of a step's deltas a :class:`Rollout` shows: none, unless a loss asks for them."""
+        """Returns the deltas of a step that are part of a :class:`Rollout`; none by default."""
         return []
 
     def forward(
@@ -76,16 +75,16 @@ class AutoregressiveForecaster(Forecaster):
         mask: Tensor | None = None,
         return_aux: bool = False,
     ) -> Tensor | Rollout:
-        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
+        """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
 
         Args:
             x: the input frames.
-            horizon: frames to forecast; the model's default, and the teacher's length where there is one.
-            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``; they are read in place of forecasts.
+            horizon: frames to forecast; by default the length of `teacher`, or the model's own.
+            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``, which are read in place of forecasts.
             mask: booleans ``(N, T + horizon - 2)``, one for each frame from the second to the last but one: whether
-                the true frame is read, or the model's forecast of it. All are true by default. Scheduled sampling
-                draws the last ``horizon - 1`` columns; reverse scheduled sampling draws the first ``T - 1`` too.
-            return_aux: return a :class:`Rollout` in place of the forecast alone.
+                to read the true frame or the forecast of it. All are true by default. Scheduled sampling samples the
+                last ``horizon - 1`` columns; reverse scheduled sampling also samples the first ``T - 1``.
+            return_aux: return a :class:`Rollout` instead of the forecast.
 
         Raises:
             ValueError: frames, teacher or mask of another shape; a mask without a teacher.
@@ -103,9 +102,9 @@ class AutoregressiveForecaster(Forecaster):
         patches = self.unshuffle(x)
 
         state = self.start(patches[:, 0])
-        made, state, deltas = self._unroll(patches, length + horizon - 1, state, mask=mask, keep_deltas=return_aux)
+        forecasts, state, deltas = self._unroll(patches, length + horizon - 1, state, mask=mask, keep_deltas=return_aux)
         self.finish(state)
-        frames = self.shuffle(torch.stack(made if return_aux else made[length - 1 :], dim=1))
+        frames = self.shuffle(torch.stack(forecasts if return_aux else forecasts[length - 1 :], dim=1))
         if not return_aux:
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
@@ -117,15 +116,15 @@ class AutoregressiveForecaster(Forecaster):
         """
         patches = self.unshuffle(self.check_frames("x", x))
         held = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]
-        made, held, _ = self._unroll(patches, patches.shape[1], held)
-        return (made[-1], *held)
+        forecasts, held, _ = self._unroll(patches, patches.shape[1], held)
+        return (forecasts[-1], *held)
 
     def decode(self, state: State, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` from the state that :meth:`encode` returns."""
         y, *held = self._check_state(state)
-        made, rest, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(held), y)
-        self.finish(rest)
-        return self.shuffle(torch.stack([y, *made], dim=1))
+        forecasts, end, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(held), y)
+        self.finish(end)
+        return self.shuffle(torch.stack([y, *forecasts], dim=1))
 
     def _unroll(
         self, patches: Tensor | None, steps: int, state: State, y: Tensor | None = None, *, mask: Tensor | None = None,
@@ -142,26 +141,26 @@ class AutoregressiveForecaster(Forecaster):
             keep_deltas: whether to return the deltas.
 
         Returns:
-            the forecast of each step, the last state, and the deltas of all steps.
+            The forecast of each step, the last state, and the deltas of all steps.
         """
-        made: list[Tensor] = []
+        forecasts: list[Tensor] = []
         deltas: list[Delta] = []
         available = 0 if patches is None else patches.shape[1]
         for t in range(steps):
             if patches is not None and t < available:
                 fed = patches[:, t]
                 if mask is not None and t:
-                    fed = torch.where(mask[:, t - 1, None, None, None], fed, made[-1])
+                    fed = torch.where(mask[:, t - 1, None, None, None], fed, forecasts[-1])
             else:
-                fed = made[-1] if made else y
+                fed = forecasts[-1] if forecasts else y
             if self.grad_checkpointing and torch.is_grad_enabled():
                 y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
             else:
                 y, state, delta = self.advance(fed, state)  # type: ignore[arg-type]
-            made.append(y)  # type: ignore[arg-type]
+            forecasts.append(y)  # type: ignore[arg-type]
             if keep_deltas:
                 deltas += self.expose(delta)
-        return made, state, deltas
+        return forecasts, state, deltas
 
     def _check_state(self, state: Any) -> State:
         """Returns the state of :meth:`encode` if it has as many tensors as there should be."""
@@ -169,7 +168,7 @@ class AutoregressiveForecaster(Forecaster):
         if not tensors or not self._fits(len(state), state):
             raise ValueError(
                 f"{type(self).__name__} expected the state that encode returns, got {check.describe(state)}; pass it "
-                "on as it is"
+                "unchanged"
             )
         return tuple(state)
 
@@ -199,29 +198,28 @@ class AutoregressiveForecaster(Forecaster):
 
 
 class StackedCells(AutoregressiveForecaster):
-    """Cells on top of each other on patches of a frame, and a 1×1 convolution from the top state to the next frame.
+    """A stack of cells on patches of a frame, and a 1×1 convolution from the last state to the next frame.
 
     Args:
         in_chans: channels of a frame.
-        hidden_channels: one width a layer; a number is the width of all `num_layers`.
+        hidden_channels: width of each layer; one number is the width of all `num_layers` layers.
         kernel_size: kernel of every convolution.
-        num_layers: layers, where `hidden_channels` is a number.
-        patch_size: pixels of a patch's edge; a patch becomes one pixel of in_chans · patch_size² channels.
-        horizon: frames to forecast when the call does not say.
+        num_layers: number of layers, if `hidden_channels` is one number.
+        patch_size: edge of a patch in pixels; a patch becomes one pixel of in_chans · patch_size² channels.
+        horizon: frames to forecast by default.
         num_classes: 0.
         device, dtype: of the parameters.
-        layer_norm: whether each convolution in a cell ends in a layer norm over its channels and the map, as OpenSTL's
-            ``layer_norm=1``; not every network has them. A norm has a scale and a shift for each pixel: those of a
-            network for frames of `img_size` are fitted to frames of another size, bilinearly, which OpenSTL's code
-            cannot do.
-        img_size: height and width of the frames that the norms are for, or one number for both; 64 by default.
-        **layer_args: what :meth:`layer` takes beyond that.
+        layer_norm: whether each convolution in a cell is followed by a layer norm over its channels and the map, as
+            with OpenSTL's ``layer_norm=1``; not every network supports it. A norm has a scale and a shift for each
+            pixel of frames of `img_size`; for frames of another size they are interpolated bilinearly.
+        img_size: height and width of the frames that the norms are made for, or one number for both; 64 by default.
+        **layer_args: further arguments of :meth:`layer`.
     """
 
     cell: ClassVar[type[ConvRNNCellBase]]
-    """The class of every layer, unless :meth:`layer` says otherwise."""
+    """Class of the layers, unless :meth:`layer` returns another."""
     depth: ClassVar[int] = 1
-    """Of the state's maps, which are flat where it is 1."""
+    """Depth of the maps of the state; 1 for two-dimensional maps."""
 
     def __init__(
         self,
@@ -243,7 +241,7 @@ class StackedCells(AutoregressiveForecaster):
         self.layer_norm = check.boolean("layer_norm", layer_norm)
         if layer_norm:
             if not issubclass(self.cell, MapNormed):
-                raise ValueError(f"{type(self).__name__} has no norms to choose; leave layer_norm out")
+                raise ValueError(f"{type(self).__name__} has no layer norms; leave layer_norm out")
             layer_args["norm_size"] = feature_size(64 if img_size is None else img_size, patch_size)
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
@@ -255,20 +253,20 @@ class StackedCells(AutoregressiveForecaster):
         folded = in_chans * patch_size**2
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList(
-            self.layer(i, below, width, kernel_size, **layer_args, **factory)
-            for i, (below, width) in enumerate(zip([folded, *widths], widths, strict=False))
+            self.layer(i, in_chs, width, kernel_size, **layer_args, **factory)
+            for i, (in_chs, width) in enumerate(zip([folded, *widths], widths, strict=False))
         )
         self.widths, self.num_features = widths, widths[-1] * self.depth
         self.head = nn.Conv2d(self.num_features, folded, 1, bias=False, **factory)
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
-        """The cell of one layer."""
+        """Returns the cell of one layer."""
         return self.cell(in_channels, channels, kernel_size, bias=False, **factory)
 
     def start(self, x: Tensor) -> State:
-        """Zeros: ``h`` and ``c`` of each layer in turn."""
+        """Returns zeros: ``h`` and ``c`` of each layer."""
         return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in range(2))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameters by depth, for layer-wise learning rates."""
+        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

@@ -1,4 +1,4 @@
-"""Parts of which encoder–forecasters are made."""
+"""Building blocks of the architectures."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,25 +12,25 @@ from ...layers import _checks as check
 from ...pretrained.published import unread
 
 NEGATIVE_SLOPE = 0.2
-"""Of the leaky ReLUs behind convolutions of frames."""
+"""Slope of the leaky ReLUs after convolutions of frames."""
 
 
 def on_device(device: Any) -> AbstractContextManager[Any]:
-    """Where the modules are made: on a device, or for None where the caller's context makes them."""
+    """Context that builds modules on a device; for None, on the current default device."""
     return nullcontext() if device is None else torch.device(device)
 
 
 def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
-    """A function of single frames over ``(T, N, C, H, W)``, or of the frames of several such."""
+    """Applies a function of single frames to clips ``(T, N, C, H, W)``."""
     return module(*(clip.flatten(0, 1) for clip in clips)).unflatten(0, clips[0].shape[:2])
 
 
 class Unshuffle(nn.PixelUnshuffle):
-    """Frames ``(…, C, H, W)`` to patches ``(…, C·p², H/p, W/p)``: torch's, which leaves an empty batch as it is."""
+    """Folds frames ``(…, C, H, W)`` into patches ``(…, C·p², H/p, W/p)``, also those of an empty batch."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """The patches."""
-        if self.downscale_factor == 1:  # which torch's own refuses in some memory formats
+        """Returns the patches."""
+        if self.downscale_factor == 1:  # torch's raises an error for this in some memory formats
             return input
         if input.numel():
             return super().forward(input)
@@ -40,10 +40,10 @@ class Unshuffle(nn.PixelUnshuffle):
 
 
 class Shuffle(nn.PixelShuffle):
-    """Patches ``(…, C·p², H, W)`` to frames ``(…, C, H·p, W·p)``: torch's, which has no gradient of an empty batch."""
+    """Unfolds patches ``(…, C·p², H, W)`` to frames ``(…, C, H·p, W·p)``, also those of an empty batch."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """The frames."""
+        """Returns the frames."""
         if self.upscale_factor == 1:
             return input
         if input.numel():
@@ -54,7 +54,7 @@ class Shuffle(nn.PixelShuffle):
 
 
 def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
-    """Height and width of the maps of frames of `img_size`, an int or a height and a width.
+    """Returns height and width of the maps of frames of `img_size`, an int or a height and a width.
 
     Example:
         >>> feature_size((64, 96), reduction=4)
@@ -67,23 +67,25 @@ def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, in
 
 
 def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:
-    """Zeros of these shapes that nothing reads, in one :func:`~convrnn_zoo.pretrained.published.unread` module."""
+    """Returns zeros of these shapes as unused parameters; see :func:`~convrnn_zoo.pretrained.published.unread`."""
     return unread(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))
 
 
 def constant_input(like: Tensor, horizon: int) -> Tensor:
-    """Ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``: what a forecaster's first layer, which has no input,
-    is fed with through a 1×1 kernel, so that its input weights are its gates' biases and nothing else."""
+    """Returns ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``.
+
+    They are the input of a forecaster's first layer, which has no other: its 1×1 input weights act as biases.
+    """
     return like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
 
 
 def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Sequential:
-    """A convolution of sizes (in, out, kernel, stride, padding) and a leaky ReLU."""
+    """Returns a convolution of sizes (in, out, kernel, stride, padding) and a leaky ReLU."""
     return nn.Sequential(convolution(*sizes, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
 
 
 class Unroll(nn.Module):
-    """A cell over a sequence ``(T, N, C, H, W)``, called as a sequence layer is: for cells that have none."""
+    """Runs a cell over a sequence ``(T, N, C, H, W)``, with the interface of a sequence layer."""
 
     def __init__(self, cell: nn.Module) -> None:
         super().__init__()
@@ -91,7 +93,7 @@ class Unroll(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        """Every h, and the last state."""
+        """Returns all h and the last state."""
         ys = []
         for x in xs.unbind(0):
             if self.grad_checkpointing and torch.is_grad_enabled():

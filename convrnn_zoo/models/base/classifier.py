@@ -55,7 +55,7 @@ class Classifier(HeadedModel):
     ) -> tuple[Any, Any]:
         """``(features, state)``, unpooled: give the state back with the next chunk and the chunks equal the whole.
 
-        In a bidirectional model the second direction starts anew at the end of every chunk.
+        In a bidirectional model the second direction restarts at the end of every chunk.
 
         Example:
             >>> from convrnn_zoo import ConvRNNModel, Conv1dGRU
@@ -128,7 +128,7 @@ class Classifier(HeadedModel):
 
         The labels are those of the weights, or class numbers. The model is switched to evaluation mode for the call;
         call ``eval()`` before several threads classify at once. Frames of bytes (uint8) are divided by 255 where the
-        model was trained on frames from 0 to 1. A warning says so if values are far from those of the training data.
+        model was trained on frames from 0 to 1. Values far from those of the training data give a warning.
 
         Args:
             recordings: tensors or arrays, each ``(T, C, *S)``, or on maps of one pixel ``(T, C)``.

@@ -1,4 +1,4 @@
-"""What models that answer for every pixel share: their head, and timm's methods."""
+"""Base class of models with an output for every pixel."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from .sequences import check_format, chosen_layers
 
 
 class DenseModel(HeadedModel):
-    """A model of maps with an answer for every pixel.
+    """A model of maps with an output for every pixel.
 
-    A subclass sets `in_chans` and `num_features`, the channels of its features, which are as large as its input, has
-    ``forward_features``, and calls :meth:`reset_classifier` at the end of its construction.
+    A subclass sets `in_chans` and `num_features`, the channels of its features, whose size is that of the input. It
+    defines ``forward_features`` and calls :meth:`reset_classifier` at the end of its constructor.
     """
 
     ndim = 2
@@ -23,7 +23,7 @@ class DenseModel(HeadedModel):
 
     @property
     def head_hidden_size(self) -> int:
-        """Channels that the head reads."""
+        """Number of channels that the head reads."""
         return self.num_features
 
     @property
@@ -32,17 +32,17 @@ class DenseModel(HeadedModel):
         return [{"num_chs": self.num_features, "reduction": 1, "module": "head", "index": 0}]
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """A fresh head: a 1×1 convolution of the features."""
+        """Returns a new head: a 1×1 convolution of the features."""
         return nn.Conv2d(self.num_features, num_classes, 1)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh head of `num_classes` outputs a pixel, which have no names yet; 0 for features.
+        """Replaces the head by a new one of `num_classes` outputs per pixel; 0 for features.
 
         Raises:
-            ValueError: a pool is asked for; these models answer for every pixel.
+            ValueError: `global_pool` is set, which these models do not have.
         """
         if global_pool:
-            raise ValueError(f"global_pool must be left out: every pixel has its answer, got {global_pool!r}")
+            raise ValueError(f"global_pool must be left out: every pixel has an output, got {global_pool!r}")
         super().reset_classifier(num_classes)
         like = next(self.parameters())
         self.head.to(like.device, like.dtype)
@@ -50,7 +50,7 @@ class DenseModel(HeadedModel):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drops the head with `prune_head`: the features are the one level that there is."""
+        """Removes the head if `prune_head` is set; the features are the only level."""
         take = chosen_layers(1, indices)
         if prune_head:
             self.reset_classifier(0)
@@ -66,7 +66,7 @@ class DenseModel(HeadedModel):
         intermediates_only: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """The features as a list of the one level that there is, and with it, unless `intermediates_only`, themselves.
+        """Returns the features and a list with the features, or only the list if `intermediates_only` is set.
 
         `kwargs` are those of :meth:`forward_features`, such as `lengths` or `hx`.
         """
@@ -77,7 +77,7 @@ class DenseModel(HeadedModel):
         return intermediates if intermediates_only else (features, intermediates)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Outputs of features ``(…, F, H, W)``."""
+        """Returns the outputs for features ``(…, F, H, W)``."""
         if pre_logits or not self.num_classes:
             return x
         return self.head(x) if x.dim() == 4 else framewise(self.head, x)

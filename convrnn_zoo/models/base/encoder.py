@@ -1,4 +1,4 @@
-"""Frames to feature maps by any image model of timm's."""
+"""Feature maps of frames by image models of timm."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from torch.utils.checkpoint import checkpoint
 from ...layers import _checks as check
 
 PRE_LOGITS = "pre_logits"
-"""The level that is not a map but the features in front of timm's classifier, such as fc7 of a VGG."""
+"""Level of the features before timm's classifier, such as fc7 of a VGG."""
 
 
 def _features(name: str, **options: Any) -> nn.Module:
-    """timm's model of feature maps: by its getter, which drops what is above the highest, where the model has one."""
+    """Builds timm's model of feature maps; its getter, if there is one, removes the layers after the last map."""
     if "output_stride" not in options:
         try:
             model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
@@ -31,7 +31,7 @@ def _features(name: str, **options: Any) -> nn.Module:
 
 
 def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
-    """The image model itself inside timm's wrapping, and what its parameters' names begin with."""
+    """Returns the image model inside timm's wrappers, with the prefix of its parameters' names before it."""
     prefix = ""
     while len(children := list(module.named_children())) == 1:
         prefix, module = f"{prefix}{children[0][0]}.", children[0][1]
@@ -39,9 +39,9 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _block_depths(trunk: nn.Module) -> dict[str, int]:
-    """The depth of each parameter by the child that has it, and in a sequence by the child of that.
+    """Returns the depth of each parameter, by its child module or, in a sequence, by the child of that.
 
-    A child without weights of two axes, such as a norm, is as deep as the one before it.
+    A child without weights of two axes, such as a norm, has the depth of the previous one.
     """
     depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
     for name, child in trunk.named_children():
@@ -53,24 +53,24 @@ def _block_depths(trunk: nn.Module) -> dict[str, int]:
 
 
 class FrameEncoder(nn.Module):
-    """An image model of timm's on single frames, as many at once as memory is meant for.
+    """An image model of timm on single frames, in chunks of limited size.
 
     Args:
-        name: one of timm's, such as ``"resnet18"``; it must offer feature maps.
-        levels: numbers of timm's ``out_indices``, and as the last perhaps ``"pre_logits"``, the features in front of
-            the classifier as a map of one pixel.
+        name: name of a model of timm with feature maps, such as ``"resnet18"``.
+        levels: numbers of timm's ``out_indices``; the last may be ``"pre_logits"``, the features before the classifier
+            as a map of one pixel.
         in_chans: channels of a frame.
-        pretrained: whether timm loads its weights, but on the meta device.
-        frozen: whether it stays as it is: no gradients, and batch norms with the statistics that they have.
+        pretrained: whether timm loads its weights, except on the meta device.
+        frozen: whether parameters and statistics of batch norms are fixed.
         chunk_size: frames encoded at once.
-        pool: edge of the max pooling behind each map; 1 for none.
-        output_stride: the largest reduction, where the model can dilate its convolutions in place of striding.
+        pool: edge of the max pooling after each map; 1 for none.
+        output_stride: the largest reduction, if the model can dilate its convolutions instead of striding.
 
     Shapes:
-        frames ``(B, C, H, W)`` to one map ``(B, C_l, H_l, W_l)`` a level.
+        frames ``(B, C, H, W)`` to one map ``(B, C_l, H_l, W_l)`` per level.
 
     Raises:
-        ValueError: timm has no such model, or it offers no such maps.
+        ValueError: timm has no such model, or it has no such maps.
 
     Example:
         >>> encoder = FrameEncoder("resnet18", levels=(1, 3))
@@ -93,7 +93,7 @@ class FrameEncoder(nn.Module):
         maps = [level for level in levels if level != PRE_LOGITS]
         if not maps or not all(check.is_int(level) for level in maps) or PRE_LOGITS in levels[:-1]:
             raise ValueError(
-                f"levels must be whole numbers, as timm's out_indices, and as the last perhaps {PRE_LOGITS!r}, got "
+                f"levels must be whole numbers, as timm's out_indices, and the last may be {PRE_LOGITS!r}, got "
                 f"{list(levels)!r}"
             )
         self.name, self.frozen = name, check.boolean("frozen", frozen)
@@ -109,11 +109,11 @@ class FrameEncoder(nn.Module):
         if output_stride is not None:
             options["output_stride"] = output_stride
         self.model: Any
-        self.indices: Any = None  # of maps that a whole model gives, with what is behind them
+        self.indices: Any = None  # of the maps, with levels = (…, "pre_logits")
         try:
             if self.has_pre_logits:
                 self.model = timm.create_model(name, num_classes=0, **options)
-                self.model.forward_intermediates  # noqa: B018  asked for now and not at the first frame
+                self.model.forward_intermediates  # noqa: B018  raises AttributeError now rather than at the first frame
                 self.indices = maps
                 info = [self.model.feature_info[i] for i in maps]
             else:
@@ -121,7 +121,7 @@ class FrameEncoder(nn.Module):
                 info = self.model.feature_info.get_dicts()
         except (AttributeError, AssertionError, IndexError, NotImplementedError, RuntimeError) as e:
             if isinstance(e, RuntimeError) and pretrained:
-                raise  # no weights, or no way to them: timm says so
+                raise  # timm could not load its weights
             raise ValueError(
                 f"timm {timm.__version__}'s {name} offers no feature maps {list(levels)!r}; choose other levels, or "
                 f"upgrade timm: {type(e).__name__}: {e}"
@@ -135,12 +135,12 @@ class FrameEncoder(nn.Module):
             self.model.requires_grad_(False).eval()
 
     def trunk(self) -> tuple[str, nn.Module]:
-        """The image model itself, without timm's wrapping, and what the names of its parameters begin with."""
+        """Returns the prefix of the image model's parameters, and the model without timm's wrappers."""
         prefix, module = _trunk(self.model)
         return f"model.{prefix}", module
 
     def keep_levels(self, count: int) -> None:
-        """Drops the levels above the first `count`, and what of the image model only they read, where timm can cut."""
+        """Removes the levels after the first `count`, and the layers that only they need, if timm can prune them."""
         if count >= len(self.widths):
             return
         self.widths, self.reductions = self.widths[:count], self.reductions[:count]
@@ -149,15 +149,15 @@ class FrameEncoder(nn.Module):
             self.has_pre_logits = False
             self.indices = trunk.prune_intermediate_layers(self.indices[:count])  # type: ignore[operator]
         elif hasattr(self.model, "out_indices") and hasattr(trunk, "prune_intermediate_layers"):
-            kept = self.model.out_indices[:count]
-            self.model.out_indices = trunk.prune_intermediate_layers(kept, prune_norm=True)  # type: ignore[operator]
+            indices = self.model.out_indices[:count]
+            self.model.out_indices = trunk.prune_intermediate_layers(indices, prune_norm=True)  # type: ignore[operator]
 
-    def group_matcher(self, behind: Sequence[Sequence[str]], coarse: bool = False) -> Callable[[str], int]:
-        """The depth of a parameter by its name in a model whose child ``encoder`` this is, as timm's matchers tell it.
+    def group_matcher(self, later: Sequence[Sequence[str]], coarse: bool = False) -> Callable[[str], int]:
+        """Returns timm's matcher from parameter names to depths, for a model whose child ``encoder`` this is.
 
         Args:
-            behind: the model's other modules, those of one depth beside each other; what is in none of them is last.
-            coarse: timm's, for the groups of the image model. One that has none is grouped block by block.
+            later: names of the model's other modules, in tuples of equal depth; all others are last.
+            coarse: argument of the image model's own matcher. A model without matcher is grouped by blocks.
         """
         prefix, trunk = self.trunk()
         if hasattr(trunk, "group_matcher"):
@@ -166,24 +166,24 @@ class FrameEncoder(nn.Module):
             groups = _block_depths(trunk)
         depths = {f"encoder.{prefix}{name}": depth for name, depth in groups.items()}
         deepest = max(depths.values(), default=0)
-        stages = [(f"{module}.", deepest + i) for i, modules in enumerate(behind, 1) for module in modules]
-        last = deepest + len(behind) + 1
+        stages = [(f"{module}.", deepest + i) for i, modules in enumerate(later, 1) for module in modules]
+        last = deepest + len(later) + 1
         return lambda name: depths.get(name, next((d for module, d in stages if name.startswith(module)), last))
 
     def train(self, mode: bool = True) -> "FrameEncoder":
-        """As for any module; a frozen encoder stays in evaluation."""
+        """Sets the training mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.model.eval()
         return self
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """A map for each level."""
+        """Returns a map for each level."""
         smallest = max(self.reductions)
         if min(frames.shape[-2:]) < smallest:
             raise ValueError(
-                f"{self.name} makes one pixel of {smallest}: expected frames of at least {smallest}×{smallest}, got "
-                f"{tuple(frames.shape[-2:])}; enlarge them, or take lower levels"
+                f"{self.name} reduces frames by {smallest}: expected frames of at least {smallest}×{smallest}, got "
+                f"{tuple(frames.shape[-2:])}; enlarge them, or use lower levels"
             )
         parts = [self._chunk(part) for part in frames.tensor_split(max(1, -(-len(frames) // self.chunk_size)))]
         return [torch.cat(maps) if len(parts) > 1 else maps[0] for maps in zip(*parts, strict=True)]
@@ -197,15 +197,15 @@ class FrameEncoder(nn.Module):
         return self.encode(frames)
 
     def encode(self, frames: Tensor) -> list[Tensor]:
-        """A map for each level, of all frames at once, whatever their size."""
+        """Returns a map for each level, of all frames at once."""
         try:
             if self.indices is None:
                 maps = self.model(frames)[: len(self.widths)]
             else:
                 top, maps = self.model.forward_intermediates(frames, indices=self.indices)
-        except AssertionError as e:  # timm's word on sizes, of models that do not take any
+        except AssertionError as e:  # raised by timm's models of a fixed size
             raise ValueError(
-                f"{self.name} does not take frames of {frames.shape[-2]}×{frames.shape[-1]}: {e}; resize them, or take "
+                f"{self.name} does not take frames of {frames.shape[-2]}×{frames.shape[-1]}: {e}; resize them, or use "
                 "an encoder that reads any size, such as resnet18"
             ) from e
         maps = [m if self.pool == 1 else F.max_pool2d(m, self.pool) for m in maps]

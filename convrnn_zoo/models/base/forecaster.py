@@ -26,11 +26,11 @@ FRAME_CFG = {
     "classifier": (),
     "license": "mit",
 }
-"""timm's cfg of a forecaster of frames of the size of Moving MNIST's."""
+"""timm's cfg of a forecaster of frames of 64×64, as in Moving MNIST."""
 
 
 def check_no_classes(num_classes: object) -> None:
-    """Refuses another number of classes than 0."""
+    """Raises ValueError unless `num_classes` is 0."""
     if num_classes != 0:
         raise ValueError(
             f"num_classes must be 0 for a forecaster, which has no classifier, got {num_classes!r}; leave it out, or "
@@ -47,16 +47,16 @@ class Forecaster(ZooModel):
 
     Args:
         in_chans: channels of a frame, going in and coming out.
-        horizon: how many frames to forecast when the call does not say.
+        horizon: how many frames to forecast by default.
         reduction: pixels of a frame's edge for one of the recurrent layers' maps.
         num_classes: must be 0: a forecaster classifies nothing, and timm hands the argument to every model.
     """
 
     num_classes = 0
     num_features: int
-    """Channels of the map that the last convolution makes frames of."""
+    """Channels of the input of the last convolution."""
     input_frames: int | None = None
-    """How many frames it reads, where its weights fix that; None where any number will do."""
+    """Number of input frames, if the weights fix it; None if it is free."""
 
     def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
         super().__init__()
@@ -68,54 +68,40 @@ class Forecaster(ZooModel):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """timm's list of feature maps: none, since the maps inside a forecaster are of no one frame of its input."""
+        """List of feature maps for timm: empty, since the maps of a forecaster do not belong to single frames."""
         return []
 
     def prune_intermediate_layers(self, *args: Any, **kwargs: Any) -> list[int]:
-        """What timm asks of a model for ``features_only=True``: refused.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(self._has_no("features_only"))
+        """Raises ValueError: forecasters do not support timm's ``features_only=True``."""
+        raise ValueError(self._no_features("features_only"))
 
     def forward_intermediates(self, *args: Any, **kwargs: Any) -> Any:
-        """What timm calls for maps of each level: refused.
+        """Raises ValueError: forecasters have no feature maps of each level."""
+        raise ValueError(self._no_features("forward_intermediates"))
 
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(self._has_no("forward_intermediates"))
-
-    def _has_no(self, asked: str) -> str:
+    def _no_features(self, option: str) -> str:
         return (
-            f"{asked} expected a model that has feature maps, got {type(self).__name__}, a forecaster; take one of the "
+            f"{option} expected a model that has feature maps, got {type(self).__name__}, a forecaster; use one of the "
             "zoo's sequence models, such as convlstm2d_2layer"
         )
 
     def get_classifier(self) -> nn.Module:
-        """An identity: a forecaster classifies nothing."""
+        """Returns an identity: a forecaster has no classifier."""
         return nn.Identity()
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Nothing for 0 classes, which a forecaster has.
+        """Does nothing for 0 classes.
 
         Raises:
-            ValueError: classes or a pool are asked for.
+            ValueError: `num_classes` is not 0, or `global_pool` is set.
         """
         check_no_classes(num_classes)
         if global_pool:
-            raise ValueError(f"global_pool must be left out: a forecaster pools nothing, got {global_pool!r}")
+            raise ValueError(f"global_pool must be left out: a forecaster has no pool, got {global_pool!r}")
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that should not decay, beyond the biases: peepholes with one weight a channel."""
+        """Returns the names of parameters without weight decay, other than biases: peepholes per channel."""
         return {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Switches gradient checkpointing: training then recomputes layers or steps, for less memory and more time."""
-        for module in self.modules():
-            if hasattr(module, "grad_checkpointing"):
-                module.grad_checkpointing = enable  # type: ignore[assignment]
 
     @overload
     def forecast(
@@ -148,9 +134,9 @@ class Forecaster(ZooModel):
             The same with `horizon` in place of T; a tensor for a tensor, on its device, else a NumPy array.
 
         Raises:
-            ValueError: the model does not state what its values mean; the frames have another shape, are all unknown
-                or infinite, or are fewer than `inputs`. Values out of the expected range give a warning.
-            TypeError: `frames` are no tensor or NumPy array, such as an ``xarray.DataArray``: pass its ``.values``.
+            ValueError: the model has no preprocessing; the frames have another shape, are all unknown or infinite, or
+                are fewer than `inputs`. Values out of the expected range give a warning.
+            TypeError: `frames` is no tensor or NumPy array, such as an ``xarray.DataArray``: pass its ``.values``.
 
         Example:
             >>> import convrnn_zoo
@@ -182,18 +168,18 @@ class Forecaster(ZooModel):
         return x[:, -count:]
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Converts frames ``(…, C, H, W)`` in the unit of the data to what the model takes.
+        """Converts frames ``(…, C, H, W)`` in the unit of the data to values of the network.
 
         Raises:
-            ValueError: the model does not state what its values mean.
+            ValueError: the model has no preprocessing.
         """
         return self._values().encode(frames)
 
     def _values(self) -> Preprocessing:
         if self.preprocessing is None:
             raise ValueError(
-                f"this {type(self).__name__} does not say what its values mean, so no forecast can be in their unit; "
-                "set model.preprocessing = convrnn_zoo.Preprocessing(...), or call the model on what it was trained on"
+                f"this {type(self).__name__} has no preprocessing, so the unit of its values is unknown; set "
+                "model.preprocessing = convrnn_zoo.Preprocessing(...), or call the model on values as in training"
             )
         return self.preprocessing
 
@@ -252,7 +238,7 @@ class Forecaster(ZooModel):
         return x, axes
 
     def check_frames(self, name: str, x: object) -> Tensor:
-        """`x` as frames that this model can take, or an error that says what it would take."""
+        """Returns `x` if it is a tensor of frames that the model supports, and raises an error otherwise."""
         owner, like = type(self).__name__, next(self.parameters())
         if not isinstance(x, Tensor):
             raise TypeError(
@@ -275,7 +261,7 @@ class Forecaster(ZooModel):
             )
         if self.input_frames not in (None, x.shape[1]):
             raise ValueError(
-                f"{owner} expected {self.input_frames} frames in {name}, as many as its weights mix, got {x.shape[1]}; "
+                f"{owner} expected {self.input_frames} frames in {name}, as its weights require, got {x.shape[1]}; "
                 f"pass the last {self.input_frames}, or build with input_frames={x.shape[1]}"
             )
         check.device_and_dtype(owner, name, x, like)
@@ -288,46 +274,47 @@ class Forecaster(ZooModel):
         return x
 
     def check_horizon(self, horizon: int | None) -> int:
-        """The horizon of a call: the model's default where none is given."""
+        """Returns the horizon of a call, by default that of the model."""
         return self.horizon if horizon is None else check.count("horizon", horizon)
 
 
 class EnsembleForecaster(Forecaster):
-    """A :class:`Forecaster` whose forecast is one of many that might come true: which of them, its noise says.
+    """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
 
-    The noise is an input, so that the same noise gives the same forecast. A subclass says what all members share,
-    :meth:`read`, how one is made of that, :meth:`make`, and the shape of its noise, :meth:`noise_shape`.
+    The noise is an input, so that the same noise gives the same forecast. A subclass defines the part that all members
+    share, :meth:`read`, the forecast of a member, :meth:`make`, and the shape of its noise, :meth:`noise_shape`.
     """
 
     def read(self, x: Tensor) -> Any:
-        """What the members share: all that depends on the frames alone."""
-        raise NotImplementedError(f"{type(self).__name__} must say how frames are read")
+        """Returns the part that all members share, which depends only on the frames."""
+        raise NotImplementedError(f"{type(self).__name__} must define read")
 
     def make(self, context: Any, horizon: int, noise: Tensor) -> Tensor:
-        """One member, ``(N, horizon, C, H, W)``, of what :meth:`read` gave and its noise."""
-        raise NotImplementedError(f"{type(self).__name__} must say how a member is made")
+        """Returns one member, ``(N, horizon, C, H, W)``, from the result of :meth:`read` and noise."""
+        raise NotImplementedError(f"{type(self).__name__} must define make")
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
-        """The shape of the noise of one member, N first."""
-        raise NotImplementedError(f"{type(self).__name__} must say which noise it reads")
+        """Returns the shape of the noise of one member, N first."""
+        raise NotImplementedError(f"{type(self).__name__} must define noise_shape")
 
     def draw_noise(self, x: Tensor, horizon: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Standard normal noise for one member of ``x``, from torch's own generator where none is given.
+        """Samples standard normal noise for one member of ``x``, by default from torch's global generator.
 
-        It is drawn on the generator's device, the CPU by default, so that a seed gives the same member on every device.
+        It is sampled on the generator's device, the CPU by default, so that a seed gives the same member on every
+        device.
         """
         shape = self.noise_shape(x, self.check_horizon(horizon))
         device = generator.device if generator is not None else "meta" if x.is_meta else "cpu"
         return torch.randn(shape, generator=generator, device=device).to(x)
 
     def forward(self, x: Tensor, horizon: int | None = None, *, noise: Tensor | None = None) -> Tensor:
-        """One member, ``(N, horizon, C, H, W)``, of the forecast of ``x``, ``(N, T, C, H, W)``.
+        """Returns one member, ``(N, horizon, C, H, W)``, of the forecast of ``x``, ``(N, T, C, H, W)``.
 
         Args:
             x: the input frames.
             horizon: frames to forecast; the model's default.
-            noise: what :meth:`draw_noise` gives; a first axis of 1 serves the whole batch. Zeros by default: one
-                forecast, always the same.
+            noise: noise of :meth:`draw_noise`; with a first axis of 1 it is used for the whole batch. Zeros by default,
+                which always give the same forecast.
 
         Raises:
             ValueError: frames or noise of another shape.
@@ -346,15 +333,15 @@ class EnsembleForecaster(Forecaster):
         inputs: Inputs = None,
         batch_size: int = 16,
     ) -> Any:
-        """:meth:`convrnn_zoo.Forecaster.forecast`, of as many `members` as are asked for.
+        """Forecasts an ensemble in the unit of the data; see :meth:`convrnn_zoo.Forecaster.forecast`.
 
         Args:
             frames, horizon, inputs, batch_size: as of every forecaster.
-            members: how many; None for the one forecast without noise.
+            members: number of members; None for one forecast without noise.
             seed: as in :meth:`members`.
 
         Returns:
-            As every forecaster; with `members`, these are a first axis: ``(members, horizon, H, W)`` and so on.
+            As for every forecaster; with `members`, there is a first axis: ``(members, horizon, H, W)`` and so on.
 
         Example:
             >>> import convrnn_zoo
@@ -367,7 +354,7 @@ class EnsembleForecaster(Forecaster):
         """
         if members is None:
             if seed is not None:
-                raise ValueError("a seed draws members: pass members=, or leave the seed out")
+                raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
             return super().forecast(frames, horizon, inputs=inputs, batch_size=batch_size)
         count = check.count("members", members)
         return self._in_unit(
@@ -375,14 +362,14 @@ class EnsembleForecaster(Forecaster):
         )
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
-        """An ensemble, ``(members, N, horizon, C, H, W)``, of the forecast of ``x``, ``(N, T, C, H, W)``.
+        """Returns an ensemble, ``(members, N, horizon, C, H, W)``, of forecasts of ``x``, ``(N, T, C, H, W)``.
 
         Args:
             x: the input frames, which are read once.
             horizon: frames to forecast; the model's default.
-            members: how many.
-            seed: with the same seed the same members, whatever their number and whatever else is in the batch, on any
-                device; without one, torch's own generator draws. A member's noise is that of the whole batch.
+            members: number of members.
+            seed: gives the same members on any device, whatever their number and the rest of the batch; by default
+                torch's global generator is used. All sequences of a batch share the noise of a member.
 
         Raises:
             ValueError: frames of another shape, or no members.
@@ -405,7 +392,7 @@ class EnsembleForecaster(Forecaster):
         if not isinstance(noise, Tensor) or noise.shape not in (shape, (1, *shape[1:])):
             raise ValueError(
                 f"{type(self).__name__} expected noise of shape {shape}, or 1 for the first, got "
-                f"{check.describe(noise)}; draw_noise makes it"
+                f"{check.describe(noise)}; draw_noise samples it"
             )
         check.device_and_dtype(type(self).__name__, "noise", noise, x)
         return noise.expand(shape)

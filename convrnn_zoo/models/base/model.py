@@ -1,4 +1,4 @@
-"""What every model of the zoo has."""
+"""Base classes of all models of the zoo."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from .sequences import check_pool
 
 
 class ZooModel(nn.Module):
-    """A model as :func:`convrnn_zoo.create_model` makes it.
+    """Base class of all models that :func:`convrnn_zoo.create_model` builds.
 
-    It is a :class:`~convrnn_zoo.Forecaster`, a sequence model such as :class:`~convrnn_zoo.ConvRNNModel`, or a model
-    with an answer for every pixel. To a type checker the attributes below are known, and all others are of type Any
-    until ``isinstance`` says which class it is.
+    A model is a :class:`~convrnn_zoo.Forecaster`, a sequence model such as :class:`~convrnn_zoo.ConvRNNModel`, or a
+    model with an output for every pixel. Type checkers know the attributes of this class; all others have type Any
+    until ``isinstance`` narrows the class.
 
     Example:
         >>> import convrnn_zoo
@@ -34,55 +34,54 @@ class ZooModel(nn.Module):
     pretrained_cfg: dict[str, Any]
     """timm's description of the weights and of the data that they were trained on."""
     model_args: dict[str, Any]
-    """What the architecture was built with."""
+    """Arguments that the architecture was built with."""
     preprocessing: Preprocessing | None = None
-    """Of a forecaster: from frames in the unit of its data to what it sees, and back; None where nobody has said."""
+    """Conversion between frames in the unit of the data and values of the network, for forecasters; None if unknown."""
     front_end: LogMel | None = None
-    """Of a classifier of sound: from samples to what it sees."""
+    """Feature extraction from audio samples, for classifiers of audio."""
     record: Weights | None = None
-    """What is claimed of the weights that were loaded; None without weights, and where they were fitted to another
-    head or other sizes."""
+    """Metadata of the loaded weights; None without weights, or if they were adapted to another head or other sizes."""
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that should not decay, beyond the biases."""
+        """Returns the names of parameters without weight decay, other than biases."""
         return set()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Switches gradient checkpointing: training then recomputes layers or steps, for less memory and more time."""
+        """Enables gradient checkpointing, which recomputes layers or steps in the backward pass to save memory."""
         for module in self.modules():
             if hasattr(module, "grad_checkpointing"):
                 module.grad_checkpointing = enable  # type: ignore[assignment]
 
 
 class HeadedModel(ZooModel):
-    """A model with a head that can be changed; a subclass has ``make_head``, and resets it when it is built."""
+    """A model whose head can be replaced. A subclass defines ``make_head`` and calls ``reset_classifier``."""
 
     head: nn.Module
     global_pool: str | None
 
     def get_classifier(self) -> nn.Module:
-        """The head, or an identity where there are no classes."""
+        """Returns the head; an identity without classes."""
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh head of `num_classes`, which have no names yet, or none for 0; the pooling stays unless given."""
+        """Replaces the head by a new one of `num_classes`, 0 for none, and the pool unless `global_pool` is None."""
         if not check.is_int(num_classes) or num_classes < 0:
             raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
             self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
         self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
-        for key in HEAD_CFG_KEYS:  # what timm's cfg says of the outputs of a head that is no longer there
+        for key in HEAD_CFG_KEYS:  # they described the outputs of the previous head
             getattr(self, "pretrained_cfg", {}).pop(key, None)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode for a while; a model that is in it stays untouched, by however many threads."""
+    """Context with the model in evaluation mode. It does not touch a model that is in it, so threads may share it."""
     training = [module for module in model.modules() if module.training]
     if training:
         model.eval()

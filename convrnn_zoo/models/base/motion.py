@@ -1,6 +1,6 @@
-"""The motion of rain in frames, and frames carried along it: optical flow and semi-Lagrangian advection in torch.
+"""Optical flow of rain and semi-Lagrangian advection.
 
-A motion is a map ``(N, 2, H, W)`` in pixels a step, x (to the right) before y (down), as pysteps has it.
+A motion is a map ``(N, 2, H, W)`` in pixels per step, x (to the right) before y (down), as in pysteps.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -10,30 +10,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 COARSE = 4
-"""Pixels a side of which a motion has one value while it is estimated: it is smooth over far more."""
+"""Edge in pixels of the squares with one value while a motion is estimated."""
 DRIZZLE = 0.1
-"""Added to a rain rate in mm/h before its logarithm, in which showers and drizzle weigh alike."""
+"""Added to a rain rate in mm/h before its logarithm, so that showers and drizzle have similar weight."""
 FURTHEST = 1.5
-"""Pixels by which one iteration may move: beyond, a linear picture of the frames no longer holds."""
+"""Maximum step of one iteration in pixels, within which the linear approximation holds."""
 WIDE, WHOLE = 0.05, 0.01
-"""Weights of the four times wider window and of the whole map beside the narrow window."""
+"""Weights of the four times wider window and of the entire map, relative to the narrow window."""
 RIDGE = 0.02
-"""Of the trace of the normal equations: where a front shows motion across it alone, none is made up along it."""
+"""Ridge, relative to the trace of the normal equations: no motion is invented along a front."""
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """The region in which autocast leaves the dtypes alone: places in a map need more digits than bfloat16 has."""
+    """Context without autocast: positions in a map need a higher precision than bfloat16."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tensor:
-    """The values of maps at displaced places, bilinearly: ``y(p) = x(p + displacement(p))``.
+    """Samples maps at displaced positions, bilinearly: ``y(p) = x(p + displacement(p))``.
 
     Args:
         x: ``(N, C, H, W)``.
         displacement: ``(N, 2, H, W)`` in pixels, x before y.
-        outside: what lies beyond the edge: the map's mirror image, its ``"border"``, or ``"zeros"``.
+        outside: values beyond the edge: ``"reflection"``, ``"border"`` or ``"zeros"``.
 
     Example:
         >>> one_to_the_right = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 4)
@@ -55,11 +55,11 @@ def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tens
 
 
 def trajectories(motion: Tensor, steps: int) -> Tensor:
-    """Where what arrives at a pixel after 1, 2, … steps came from: displacements ``(N, steps, 2, H, W)``.
+    """Returns displacements to the origin of what reaches each pixel after 1, 2, … steps, ``(N, steps, 2, H, W)``.
 
-    Each step is traced backward through the motion at its middle, found by one fixed-point iteration; beyond the
-    edge, the motion is that at the edge. Sampling the last frame there extrapolates it, without the blur of
-    sampling step by step.
+    Each step is traced backward through the motion at its midpoint, found by one fixed-point iteration; beyond the
+    edge, the motion is that at the edge. Sampling the last frame at these positions extrapolates it, without the blur
+    of sampling step by step.
 
     Reference:
         Germann, U. and Zawadzki, I. (2002). Scale-Dependence of the Predictability of Precipitation from Continental
@@ -80,11 +80,11 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
 
 
 def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Tensor:
-    """The motion of rain over a few frames, one for all of them: ``(N, T, H, W)`` to ``(N, 2, H, W)``.
+    """Estimates the motion of rain over a few frames, ``(N, T, H, W)`` to ``(N, 2, H, W)``.
 
-    Lucas and Kanade's least squares, from coarse frames to fine ones: on ``log(rate + 0.1)``, over a Gaussian window
-    of 8 pixels with a small part of a wider one and of the whole map for where it is dry. Pairs of pixels that differ
-    much, as where rain appears, count less. The motion is zero where there is but one frame, or no rain.
+    The method is the least squares of Lucas and Kanade, from coarse to fine resolution, on ``log(rate + 0.1)``. The
+    window is a Gaussian of 8 pixels, with a small weight of a wider one and of the entire map for dry areas. Pixels
+    that differ much between frames, such as new rain, have less weight. The motion is zero for one frame, or no rain.
 
     Args:
         frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
@@ -131,12 +131,12 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
 
 
 def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
-    """Maps whose unknown pixels go on smoothly from the known ones: what is there is the mean of what lies around.
+    """Fills unknown pixels smoothly from the known ones around them.
 
-    Means of 2×2 known pixels are made until one pixel is left; then each unknown pixel takes the coarser map's value.
+    Known pixels are averaged over 2×2 until one pixel is left; each unknown pixel takes the value of the coarser map.
 
     Args:
-        x: ``(N, C, H, W)``; what stands in unknown pixels is not read, but must be finite.
+        x: ``(N, C, H, W)``; the values of unknown pixels are ignored, but must be finite.
         known: 1 where known and 0 elsewhere, ``(N, 1, H, W)``.
 
     Reference:
@@ -157,15 +157,15 @@ def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
 
 
 def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
-    """One Gauss–Newton step of the motion, which is smoothed by how sure it is at each place."""
+    """Performs one Gauss–Newton step of the motion, smoothed with its confidence as weight."""
     n, pairs = x.shape[0], x.shape[1] - 1
     half = (_larger(motion, COARSE) / 2).repeat_interleave(pairs, dim=0)
-    both = torch.cat([x, known], dim=2)  # sampled at once
-    before, seen_before = sample(both[:, :-1].flatten(0, 1), -half, "border").chunk(2, dim=1)
-    after, seen_after = sample(both[:, 1:].flatten(0, 1), half, "border").chunk(2, dim=1)
+    pair = torch.cat([x, known], dim=2)  # sampled at once
+    before, known_before = sample(pair[:, :-1].flatten(0, 1), -half, "border").chunk(2, dim=1)
+    after, known_after = sample(pair[:, 1:].flatten(0, 1), half, "border").chunk(2, dim=1)
     difference = after - before
     gx, gy = _gradient((after + before) / 2)
-    weight = (seen_before * seen_after).square() / (1 + difference.square())
+    weight = (known_before * known_after).square() / (1 + difference.square())
     products = torch.cat([gx * gx, gx * gy, gy * gy, gx * difference, gy * difference], dim=1)
     sums = F.avg_pool2d((weight * products).unflatten(0, (n, pairs)).sum(1), COARSE)
     narrow = _blur(sums, 8.0 / COARSE)
@@ -176,18 +176,18 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
     xx, yy = xx + ridge, yy + ridge
     determinant = xx * yy - xy * xy
     step = torch.cat([xy * yd - yy * xd, xy * xd - xx * yd], dim=1) / determinant
-    sure = narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]) + 1e-9
-    return _blur(sure * (motion + step.clamp(-FURTHEST, FURTHEST)), 1.0) / _blur(sure, 1.0)
+    confidence = narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]) + 1e-9
+    return _blur(confidence * (motion + step.clamp(-FURTHEST, FURTHEST)), 1.0) / _blur(confidence, 1.0)
 
 
 def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along x and y; at the edges, with the edge repeated."""
+    """Returns central differences along x and y, with replicated edges."""
     p = F.pad(x, (1, 1, 1, 1), mode="replicate")
     return (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2, (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:
-    """Each map under a Gaussian window, with zeros beyond the edge."""
+    """Convolves each map with a Gaussian window, with zeros beyond the edge."""
     radius = int(2.5 * sigma + 0.5)
     taps = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
     taps = (-(taps**2) / (2 * sigma**2)).exp()
@@ -198,12 +198,12 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """Each map under a window four times as wide, made on 4×4 means."""
+    """Convolves each map with a window four times as wide, on means of 4×4 pixels."""
     height, width = x.shape[-2:]
     means = F.avg_pool2d(F.pad(x, (0, -width % 4, 0, -height % 4)), 4)
     return _larger(_blur(means, 8.0 / COARSE), 4)[..., :height, :width]
 
 
 def _larger(x: Tensor, factor: int) -> Tensor:
-    """Maps with so many times as many pixels a side, bilinearly."""
+    """Upsamples maps by a factor, bilinearly."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

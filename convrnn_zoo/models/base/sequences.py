@@ -1,4 +1,4 @@
-"""Sequences of unequal length: how they come in, and how they are pooled without reading what is not there."""
+"""Sequences of unequal length: checks, packing, masks, pools, and several levels of feature maps."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,14 +17,14 @@ Lengths = Tensor | Sequence[int]
 
 
 def in_graph() -> bool:
-    """Whether a graph is being made that shall serve other lengths: then no length may be read."""
+    """Returns whether a graph is being recorded, which must not depend on the values of lengths."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def check_lengths(lengths: Lengths, batch: int, steps: int) -> Tensor:
-    """`lengths` as a tensor of int64, one from 1 to `steps` for each sequence, on the CPU unless :func:`in_graph`.
+    """Returns `lengths` as a tensor of int64, one from 1 to `steps` per sequence.
 
-    In a graph the values are not checked.
+    It is on the CPU, except in a graph, where the values are not checked.
     """
     try:
         out = torch.as_tensor(lengths)
@@ -47,12 +47,12 @@ def check_lengths(lengths: Lengths, batch: int, steps: int) -> Tensor:
 
 
 def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
-    """``(N, T, …)`` with its lengths as a packed sequence, in any order."""
+    """Packs ``(N, T, …)`` by its lengths, in any order."""
     return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
 
 
 def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Tensor]:
-    """The way back: ``(N, T, …)`` with zeros behind each end, and the lengths."""
+    """Returns a packed sequence as ``(N, T, …)``, padded with zeros, and its lengths."""
     return pad_packed_sequence(packed, batch_first=True, total_length=steps)
 
 
@@ -63,7 +63,7 @@ def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
-    """A mask of ``(N, T, 1, …)`` that is true where there is data: of lengths ``(N,)``, or of booleans ``(N, T)``."""
+    """Returns a mask ``(N, T, 1, …)``, true where there is data, from lengths ``(N,)`` or booleans ``(N, T)``."""
     mask = step_mask(x, lengths)
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
 
@@ -73,7 +73,7 @@ def _space(x: Tensor) -> tuple[int, ...]:
 
 
 def pool_avg(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
-    """The mean over every step and pixel that there is."""
+    """Returns the mean over all valid steps and pixels."""
     if lengths is None:
         return x.mean(dim=(1, *_space(x)))
     total = torch.where(valid_steps(x, lengths), x, 0).mean(dim=_space(x)).sum(dim=1)
@@ -81,14 +81,14 @@ def pool_avg(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
 
 
 def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
-    """The largest value over every step and pixel that there is."""
+    """Returns the maximum over all valid steps and pixels."""
     if lengths is not None:
         x = torch.where(valid_steps(x, lengths), x, -torch.inf)
     return x.amax(dim=(1, *_space(x)))
 
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
-    """The mean over the pixels of each direction's last step: the end for the first, the start for the second."""
+    """Returns the mean over the pixels of the last step of each direction."""
     rows = torch.arange(x.shape[0], device=x.device)
     end = x[:, -1] if lengths is None else x[rows, lengths.to(x.device) - 1]
     if directions == 2:
@@ -102,52 +102,51 @@ POOLS: dict[str, Callable[[Tensor, Tensor | None, int], Tensor]] = {
     "max": pool_max,
     "last": pool_last,
 }
-"""Each takes ``(N, T, F, *S)``, the lengths or None, and the number of directions, and gives ``(N, F)``."""
+"""Pools by name: each maps ``(N, T, F, *S)``, lengths or None and the number of directions to ``(N, F)``."""
 
 
 def check_pool(kind: str | None) -> str | None:
-    """A name of :data:`POOLS`, ``""`` for none, or None for what the input asks for."""
+    """Returns `kind` if it is a name of :data:`POOLS`, ``""`` for no pool, or None for the default."""
     if kind is not None and kind not in ("", *POOLS):
         raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}")
     return kind
 
 
 def check_format(output_fmt: str) -> None:
-    """Refuses an order of axes that is not timm's ``"NCHW"``."""
+    """Raises ValueError unless `output_fmt` is timm's ``"NCHW"``."""
     if output_fmt != "NCHW":
         raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
 
 
 def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
-    """Numbers of layers by timm's rule: all for None, the last n for n, and a negative one counts from the end.
+    """Returns the numbers of the layers that timm's `indices` select: all for None, the last n for a number n.
 
     Example:
         >>> chosen_layers(3, 2), chosen_layers(3, [0, -1])
         ([1, 2], [0, 2])
     """
-    every = range(num_layers)
-    wanted = every[:] if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
-    if not {*wanted} <= {*range(-num_layers, num_layers)}:
+    layers = range(num_layers)
+    selected = layers if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    if not {*selected} <= {*range(-num_layers, num_layers)}:
         raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
-    return [every[i] for i in wanted]
+    return [layers[i] for i in selected]
 
 
 def run_masked(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor, depth: int | None = None) -> tuple[Any, Any]:
-    """What ``rnn.forward_layers`` gives for ``(N, T, …)`` packed by its lengths, unpacked again.
+    """Runs ``rnn.forward_layers`` on padded sequences ``(N, T, …)`` without packing them.
 
-    Every step is computed for every sequence. One that has ended keeps its state, and one that is read from its end
-    keeps its first state until its own last step; behind the ends stand zeros. No length is read: a graph made of
-    this serves any lengths. `lengths` may also be booleans ``(N, T)``, true at the steps that there are. A layer with
-    its own ``run_masked`` runs that.
+    All steps are computed for all sequences; at padded steps states do not change and outputs are zero. No length is
+    read, so that a recorded graph is valid for any lengths. `lengths` may also be booleans ``(N, T)``. A layer that
+    has its own ``run_masked`` runs that.
     """
-    own = getattr(rnn, "run_masked", None)
-    if own is not None:
-        return own(x, hx, lengths)
+    run = getattr(rnn, "run_masked", None)
+    if run is not None:
+        return run(x, hx, lengths)
     return rnn.forward_layers(x, hx, depth, mask=step_mask(x, lengths))
 
 
 def run_lengths(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor) -> tuple[Tensor, Any]:
-    """The output of a layer for ``(N, T, …)``, zeros behind each end, and its state: packed, or in a graph masked."""
+    """Returns the output of a layer for ``(N, T, …)``, zero at padded steps, and its state."""
     if in_graph():
         ys, state = run_masked(rnn, x, hx, lengths)
         return ys[-1], state
@@ -158,14 +157,14 @@ def run_lengths(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor) -> tuple[
 def run_levels(
     rnns: Iterable[nn.Module], posts: Iterable[nn.Module], maps: Sequence[Any], hx: Any, lengths: Tensor | None = None
 ) -> tuple[list[Any], list[Any]]:
-    """The output of each level's layer behind its module of single frames, and its state.
+    """Runs the layer of each level and a module on each frame of its output.
 
     Args:
         rnns: layers that take batch-first sequences.
-        posts: modules of single frames, one behind each layer.
-        maps: ``(N, T, C_l, H_l, W_l)`` or packed, one a level.
-        hx: the state of the one layer, or a list of one a layer; None for zeros.
-        lengths: of padded maps, where a graph is being made; see :func:`~convrnn_zoo.models.base.sequences.run_masked`.
+        posts: modules that are applied to each frame, one per layer.
+        maps: ``(N, T, C_l, H_l, W_l)`` or packed, one per level.
+        hx: the state of the layer, or a list of the states of several; None for zeros.
+        lengths: lengths of padded maps, in a graph; see :func:`~convrnn_zoo.models.base.sequences.run_masked`.
     """
     outputs: list[Any] = []
     states = []
@@ -201,7 +200,7 @@ def split_state(hx: Any, levels: int) -> list[Any]:
 
 
 def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, like: Tensor) -> Tensor | None:
-    """Refuses what are no clips, frames or packed frames of `in_chans` channels; gives the lengths, checked."""
+    """Checks clips, frames or packed frames of `in_chans` channels, and returns their lengths."""
     packed = isinstance(x, PackedSequence)
     data = x.data if isinstance(x, PackedSequence) else x
     if not isinstance(data, Tensor) or data.dim() not in ((4,) if packed else (4, 5)):
@@ -220,15 +219,15 @@ def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, l
     if lengths is None:
         return None
     if packed or data.dim() == 4:
-        came = "a PackedSequence, which has its own" if packed else f"one frame each, {tuple(data.shape)}"
-        raise ValueError(f"lengths came with {came}; leave them out, or pass clips (N, T, C, H, W)")
+        got = "a PackedSequence, which has its own" if packed else f"one frame each, {tuple(data.shape)}"
+        raise ValueError(f"lengths came with {got}; leave them out, or pass clips (N, T, C, H, W)")
     return check_lengths(lengths, *data.shape[:2]) if data.shape[0] else None
 
 
 def pool_levels(
     levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int, ndim: int = 2
 ) -> list[Tensor]:
-    """``(N, F_l)`` of each level, by a pool of :data:`~convrnn_zoo.models.base.sequences.POOLS`.
+    """Pools each level to ``(N, F_l)``, by a pool of :data:`~convrnn_zoo.models.base.sequences.POOLS`.
 
     A level is ``(N, T, F_l, *S_l)`` with maps of `ndim` dimensions, one frame each ``(N, F_l, *S_l)``, or packed.
     """
@@ -245,22 +244,24 @@ def pool_levels(
 
 
 def mean_probability(logits: Sequence[Tensor]) -> Tensor:
-    """Logits ``(N, K)`` whose softmax is the mean of those of each of `logits`."""
+    """Returns logits ``(N, K)`` whose softmax is the mean of the softmax of each of `logits`."""
     return torch.stack([x.log_softmax(-1) for x in logits]).logsumexp(0) - math.log(len(logits))
 
 
 def hidden_layers(widths: Sequence[int], device: Any = None, dtype: torch.dtype | None = None) -> nn.Sequential:
-    """Linear layers from each width to the next, each followed by ReLU; none for one width."""
+    """Returns linear layers between successive widths, each followed by ReLU."""
     layers: list[nn.Module] = []
-    for below, above in pairwise(widths):
-        layers += [nn.Linear(below, above, device=device, dtype=dtype), nn.ReLU()]
+    for in_features, out_features in pairwise(widths):
+        layers += [nn.Linear(in_features, out_features, device=device, dtype=dtype), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 RunningPool = Callable[[Tensor | None, Tensor, Tensor, Tensor], Tensor]
-"""Takes what was pooled before, ``(N, F)`` or None, the steps with this piece ``(N,)``, the piece ``(N, T, F, *S)``
-and how many of its steps are of each sequence, ``(N,)``, none for one that waits. Gives what is pooled now, in at least
-single precision: in half a mean over many steps would stop moving."""
+"""Updates pooled features with a piece of a stream.
+
+It takes the features so far ``(N, F)`` or None, the number of steps including the piece ``(N,)``, the piece
+``(N, T, F, *S)`` and the lengths of its sequences ``(N,)``, which may be 0. The result is at least in single precision,
+since a running mean in half precision would stop changing after many steps."""
 
 
 def _running(kind: str, combine: Callable[[Tensor, Tensor, Tensor], Tensor]) -> RunningPool:
@@ -270,9 +271,9 @@ def _running(kind: str, combine: Callable[[Tensor, Tensor, Tensor], Tensor]) -> 
         new = POOLS[kind](y.to(exact), lengths.clamp(min=1), 1)
         if before is None:
             return new
-        fresh, waiting = (steps == lengths).unsqueeze(1), (lengths == 0).unsqueeze(1)
+        is_first, is_empty = (steps == lengths).unsqueeze(1), (lengths == 0).unsqueeze(1)
         share = (lengths / steps.clamp(min=1)).to(exact).unsqueeze(1)
-        return torch.where(waiting, before, torch.where(fresh, new, combine(before, new, share)))
+        return torch.where(is_empty, before, torch.where(is_first, new, combine(before, new, share)))
 
     return pool
 
@@ -282,4 +283,4 @@ RUNNING_POOLS: dict[str, RunningPool] = {
     "max": _running("max", lambda before, new, share: torch.maximum(before, new)),
     "last": _running("last", lambda before, new, share: new),
 }
-"""By the names of :data:`~convrnn_zoo.models.base.sequences.POOLS`."""
+"""Running pools, by the names of :data:`POOLS`."""

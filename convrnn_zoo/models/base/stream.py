@@ -23,61 +23,61 @@ State = Any
 """A tensor, or a tuple of states; every tensor is a map ``(…, N, C, *S)``."""
 
 
-def mapped(function: Callable[..., Tensor], *states: State) -> State:
-    """The same nesting with `function` of every tensor, or of those that stand in one place of several states."""
+def map_state(function: Callable[..., Tensor], *states: State) -> State:
+    """Applies a function to every tensor of a state, or to the corresponding tensors of several states."""
     if isinstance(states[0], Tensor):
         return function(*states)
-    return tuple(mapped(function, *parts) for parts in zip(*states, strict=True))
+    return tuple(map_state(function, *parts) for parts in zip(*states, strict=True))
 
 
-def named(state: State, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors by where they stand: ``.0.1`` is the second of the first; the empty name is a tensor alone."""
+def named_tensors(state: State, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yields the tensors of a state by position: ``.0.1`` is the second of the first; a lone tensor has no name."""
     if isinstance(state, Tensor):
         yield name, state
     else:
         for i, part in enumerate(state):
-            yield from named(part, f"{name}.{i}")
+            yield from named_tensors(part, f"{name}.{i}")
 
 
-def nested(named: dict[str, Tensor]) -> State:
-    """The way back from :func:`named`.
+def nest_tensors(tensors: dict[str, Tensor]) -> State:
+    """Restores a state from the tensors of :func:`named_tensors`.
 
     Example:
-        >>> nested({".0": 1, ".1.0": 2, ".1.1": 3})
+        >>> nest_tensors({".0": 1, ".1.0": 2, ".1.1": 3})
         (1, (2, 3))
     """
-    if "" in named:
-        return named[""]
+    if "" in tensors:
+        return tensors[""]
     parts: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in named.items():
-        first, dot, rest = name[1:].partition(".")
-        parts.setdefault(int(first), {})[dot + rest] = tensor
-    return tuple(nested(parts[i]) for i in sorted(parts))
+    for name, tensor in tensors.items():
+        first, dot, remainder = name[1:].partition(".")
+        parts.setdefault(int(first), {})[dot + remainder] = tensor
+    return tuple(nest_tensors(parts[i]) for i in sorted(parts))
 
 
 class Stream:
-    """A model that is fed its sequence piece by piece and holds the state in between.
+    """A model that receives its sequences piece by piece and stores the state in between.
 
-    Called with the next frames of N sequences, it gives what the model says of them after all that it has read:
+    Called with the next frames of N sequences, it returns for
 
-    * a sequence model without pooling: the features or logits of these frames, so that a model with an answer for every
-      pixel answers for these; unpooled features of several levels are a list;
+    * a sequence model without pooling: the features or logits of these frames, also of every pixel; unpooled features
+      of several levels are a list;
     * a sequence model with pooling, such as every classifier: features or logits ``(N, …)`` pooled over all frames so
-      far, so that after the last piece they are those of the whole sequence;
+      far, which after the last piece equal those of the complete sequence;
     * a forecaster: the `horizon` frames that follow, forecast from all frames so far;
     * a layer of the core family: its output for these frames.
 
     Outputs are detached, and nothing but the state is stored: memory does not grow with the number of frames. The one
-    exception is ``e3d_lstm``, whose cells attend to all of their earlier memories; its `max_memories` bounds them, and
-    a warning says so. :meth:`reset` restarts some of the N sequences while the others go on.
+    exception is ``e3d_lstm``, whose cells attend to all of their earlier memories; its `max_memories` bounds them.
+    :meth:`reset` restarts some of the N sequences while the others continue.
 
     Args:
         model: a sequence model of the zoo, a forecaster, or a layer such as :class:`~convrnn_zoo.Conv2dGRU`; in
-            evaluation mode. It is used as it is at every call, not copied, so that several streams share its weights.
+            evaluation mode. The model is not copied, so that several streams share its weights.
 
     Raises:
-        ValueError: the model reads in both directions or what it reads as a whole, is in training mode, or is of
-            another kind.
+        ValueError: the model reads in both directions or needs complete sequences, is in training mode, or is
+            none of these.
 
     Shapes:
         pieces ``(N, T, C, *S)`` or one frame each ``(N, C, *S)``, also for a layer, whatever its `batch_first`.
@@ -100,8 +100,8 @@ class Stream:
         owner = type(model).__name__
         if isinstance(model, DenseModel) and not hasattr(model, "forward_sequence"):
             raise ValueError(
-                f"{owner} answers for an image or a series of them as a whole, and gives no state to go on from; "
-                "collect the images and call the model"
+                f"{owner} needs a complete image or series and has no state to continue from; collect the images and "
+                "call the model"
             )
         if any(getattr(module, "bidirectional", False) for module in model.modules()):
             raise ValueError(
@@ -129,24 +129,24 @@ class Stream:
                 f"Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got {owner}"
             )
         self.state: State = None
-        """The state after what was read, as the model gives it; None before the first frame."""
+        """State of the model after the frames so far; None before the first frame."""
         self.steps: Tensor = torch.zeros(0, dtype=torch.int64)
-        """How many frames each sequence has read since it began, ``(N,)``."""
+        """Number of frames of each sequence since it was started, ``(N,)``."""
         self._pooled: Tensor | None = None
 
     # ---- reading -------------------------------------------------------------------------------------------
     @torch.no_grad()
     def __call__(self, x: Tensor, lengths: Lengths | None = None, *, horizon: int | None = None) -> Any:
-        """What the model says after it has read the next piece; see the class.
+        """Reads the next piece and returns the output of the model; see the class.
 
         Args:
             x: the piece: ``(N, T, C, *S)``, or one frame each ``(N, C, *S)``.
-            lengths: how many frames of a piece belong to each sequence, from 0, for one that waits and whose state
-                stays as it is, to T; for sequence models.
-            horizon: frames to forecast; the model's default. For forecasters alone.
+            lengths: number of frames of each sequence in the piece, from 0, which does not change its state, to T; only
+                for sequence models.
+            horizon: frames to forecast; the model's default. Only for forecasters.
 
         Raises:
-            ValueError: a piece of another number of sequences than before, or of a shape that the model refuses.
+            ValueError: a piece of another number of sequences than before, or of a shape that the model rejects.
         """
         if self.model.training:
             raise ValueError(f"{type(self.model).__name__} was put into training mode; call model.eval()")
@@ -162,27 +162,29 @@ class Stream:
         if self.state is not None and len(x) != len(self.steps):
             raise ValueError(
                 f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; keep the batch, and use "
-                "lengths of 0 for a sequence that waits, or make a new Stream"
+                "lengths of 0 for a sequence without frames, or make a new Stream"
             )
         if self._is_forecaster:
             return self._forecast(x, lengths, horizon)
         if horizon is not None:
-            raise ValueError(f"horizon came with {type(self.model).__name__}, which forecasts nothing; leave it out")
-        taken = self._lengths(x, lengths)
-        y, state = self._features(x, None if taken is None else taken.clamp(min=1))
-        waiting = None if taken is None or taken.min() > 0 else (taken == 0).to(x.device)
-        self._keep(state, len(x), x.shape[1] if taken is None else taken, waiting)
+            raise ValueError(f"horizon came with {type(self.model).__name__}, which is no forecaster; leave it out")
+        counts = self._check_counts(x, lengths)
+        y, state = self._features(x, None if counts is None else counts.clamp(min=1))
+        skipped = None if counts is None or counts.min() > 0 else (counts == 0).to(x.device)
+        self._update(state, len(x), x.shape[1] if counts is None else counts, skipped)
         levels = y if isinstance(y, list) else [y]
-        if waiting is not None:
-            levels = [torch.where(_rows(waiting, y, 0), 0, y) for y in levels]
-        return self._answer(levels, taken, frame)
+        if skipped is not None:
+            levels = [torch.where(_rows(skipped, y, 0), 0, y) for y in levels]
+        return self._output(levels, counts, frame)
 
     def _forecast(self, x: Tensor, lengths: Lengths | None, horizon: int | None) -> Tensor:
         if lengths is not None:
-            raise ValueError("lengths came with a forecaster, which reads as many frames of each; leave them out")
+            raise ValueError(
+                "lengths came with a forecaster, which reads as many frames of every sequence; leave them out"
+            )
         model: Any = self.model
         horizon = model.check_horizon(horizon)
-        self._keep(model.encode(x, self.state), len(x), x.shape[1], None)
+        self._update(model.encode(x, self.state), len(x), x.shape[1], None)
         return model.decode(self.state, horizon)
 
     def _features(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor | list[Tensor], State]:
@@ -194,41 +196,46 @@ class Stream:
         y, state = model(x if model.batch_first else x.transpose(0, 1), self.state)
         return y if model.batch_first else y.transpose(0, 1), state
 
-    def _answer(self, levels: list[Tensor], lengths: Tensor | None, frame: bool) -> Any:
-        """What the model's head makes of the features of each level, pooled over all frames so far where it pools."""
+    def _output(self, levels: list[Tensor], lengths: Tensor | None, frame: bool) -> Any:
+        """Applies the head to the features of each level, pooled over all frames so far if the model pools."""
         model: Any = self.model
         y = levels[0]
         if not (kind := model.resolve_pool(frame=False) if isinstance(model, Classifier) else ""):
-            said = y if self._is_layer else model.forward_head(levels if len(levels) > 1 else y)
+            output = y if self._is_layer else model.forward_head(levels if len(levels) > 1 else y)
             if not frame:
-                return said
-            return [y[:, 0] for y in said] if isinstance(said, list) else said[:, 0]
+                return output
+            return [y[:, 0] for y in output] if isinstance(output, list) else output[:, 0]
         n = torch.full((len(y),), y.shape[1]) if lengths is None else lengths
         before: Sequence[Tensor | None] = [None] * len(levels)
         if self._pooled is not None:
             before = self._pooled.split([level.shape[2] for level in levels], 1)
         pool, steps = RUNNING_POOLS[kind], self.steps.to(y.device)
         self._pooled = torch.cat([pool(b, steps, level, n) for b, level in zip(before, levels, strict=True)], 1)
-        answer = model.classify_pooled(self._pooled.to(y.dtype))
-        return answer.masked_fill(_rows(self.steps == 0, answer, 0).to(y.device), torch.nan)
+        output = model.classify_pooled(self._pooled.to(y.dtype))
+        return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device), torch.nan)
 
-    def _keep(self, state: State, n: int, read: int | Tensor, waiting: Tensor | None) -> None:
-        """Takes the new state, but for sequences that wait, and counts what was read."""
-        if waiting is not None:
-            old = mapped(torch.zeros_like, state) if self.state is None else self.state
-            state = mapped(lambda o, s: torch.where(_rows(waiting, s, self._axis(s)), o, s), old, state)
+    def _update(self, state: State, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
+        """Stores the new state, except for skipped sequences, and counts the frames."""
+        if skipped is not None:
+            old = map_state(torch.zeros_like, state) if self.state is None else self.state
+            state = map_state(lambda o, s: torch.where(_rows(skipped, s, self._axis(s)), o, s), old, state)
         self.state = state
         self.steps = (self.steps if len(self.steps) else torch.zeros(n, dtype=torch.int64)) + read
 
-    def _lengths(self, x: Tensor, lengths: Lengths | None) -> Tensor | None:
+    def _check_counts(self, x: Tensor, lengths: Lengths | None) -> Tensor | None:
         if lengths is None:
             return None
-        found = torch.as_tensor(lengths).cpu()
-        if found.shape != x.shape[:1] or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        counts = torch.as_tensor(lengths).cpu()
+        if (
+            counts.shape != x.shape[:1]
+            or counts.is_floating_point()
+            or counts.is_complex()
+            or counts.dtype == torch.bool
+        ):
             raise ValueError(f"lengths must be {len(x)} whole numbers, one a sequence, got {check.describe(lengths)}")
-        if len(x) and not (found.min() >= 0 and found.max() <= x.shape[1]):
-            raise ValueError(f"lengths must be from 0 to the {x.shape[1]} frames of the piece, got {found.tolist()}")
-        return found.to(torch.int64)
+        if len(x) and not (counts.min() >= 0 and counts.max() <= x.shape[1]):
+            raise ValueError(f"lengths must be from 0 to the {x.shape[1]} frames of the piece, got {counts.tolist()}")
+        return counts.to(torch.int64)
 
     # ---- the state -----------------------------------------------------------------------------------------
     @property
@@ -237,7 +244,7 @@ class Stream:
         return 2 if self._is_forecaster else model.ndim
 
     def _axis(self, state: Tensor) -> int:
-        """Where the sequences stand in a tensor of the state, ``(…, N, C, *S)``."""
+        """Returns the batch axis of a tensor of the state, ``(…, N, C, *S)``."""
         return state.dim() - self._ndim - 2
 
     def reset(self, items: Tensor | Sequence[int] | None = None) -> None:
@@ -257,21 +264,21 @@ class Stream:
             return
         if self.state is None:
             raise ValueError("reset expected a stream that has read frames, got a new one; it has no items yet")
-        chosen = self._chosen(items)
-        if not chosen.any():
+        selected = self._select(items)
+        if not selected.any():
             return
-        self.steps = self.steps.masked_fill(chosen, 0)
+        self.steps = self.steps.masked_fill(selected, 0)
         if self._is_forecaster and hasattr(self.model, "reset_state"):
-            self.state = self.model.reset_state(self.state, chosen)
+            self.state = self.model.reset_state(self.state, selected)
             return
 
         def without(state: Tensor) -> Tensor:
-            return torch.where(_rows(chosen.to(state.device), state, self._axis(state)), 0, state)
+            return torch.where(_rows(selected.to(state.device), state, self._axis(state)), 0, state)
 
-        self.state = mapped(without, self.state)
+        self.state = map_state(without, self.state)
 
-    def _chosen(self, items: Any) -> Tensor:
-        """Booleans ``(N,)`` of the sequences that :meth:`reset` names."""
+    def _select(self, items: Any) -> Tensor:
+        """Returns booleans ``(N,)``, true for the sequences `items`."""
         count = len(self.steps)
         try:
             numbers = torch.as_tensor(items).cpu()
@@ -285,40 +292,40 @@ class Stream:
             return numbers
         if not bool(((numbers >= 0) & (numbers < count)).all()):
             raise IndexError(f"reset expected numbers from 0 to {count - 1}, got {numbers.tolist()}")
-        chosen = torch.zeros(count, dtype=torch.bool)
-        chosen[numbers.long()] = True
-        return chosen
+        selected = torch.zeros(count, dtype=torch.bool)
+        selected[numbers.long()] = True
+        return selected
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the state as a safetensors file, whole or not at all, with the checksum of the model's weights.
+        """Writes the state to a safetensors file, atomically, with the checksum of the model's weights.
 
         Raises:
-            ValueError: nothing has been read yet.
+            ValueError: no frame has been read yet.
         """
         if self.state is None:
             raise ValueError("save expected a stream that has read frames, got a new one; there is no state yet")
-        found = {f"state{name}": t for name, t in named(self.state)}
-        found |= {"steps": self.steps, "weights_sha256": self._weights_sha256()}
-        write_safetensors(found if self._pooled is None else {**found, "pooled": self._pooled}, Path(path))
+        tensors = {f"state{name}": t for name, t in named_tensors(self.state)}
+        tensors |= {"steps": self.steps, "weights_sha256": self._weights_sha256()}
+        write_safetensors(tensors if self._pooled is None else {**tensors, "pooled": self._pooled}, Path(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes over the state of a file that :meth:`save` wrote: what comes next goes on exactly as it would have.
+        """Loads the state of a file that :meth:`save` wrote, and continues exactly from there.
 
         Raises:
-            WeightsError: no such file, damaged, or the state of a model with other weights.
+            WeightsError: the file does not exist, is damaged, or is the state of a model with other weights.
         """
-        found = read_safetensors(Path(path), str(path))
+        tensors = read_safetensors(Path(path), str(path))
         like = next(self.model.parameters())
-        if not {"steps", "weights_sha256", "state"} <= {key.partition(".")[0] for key in found}:
+        if not {"steps", "weights_sha256", "state"} <= {key.partition(".")[0] for key in tensors}:
             raise WeightsError(f"{path} holds no state of a stream; Stream.save writes such files")
-        if not torch.equal(found.pop("weights_sha256"), self._weights_sha256()):
+        if not torch.equal(tensors.pop("weights_sha256"), self._weights_sha256()):
             raise WeightsError(
-                f"{path} is the state of a model with other weights, to which it would say something else; load "
-                "those weights, in the dtype in which they were used"
+                f"{path} is the state of a model with other weights; load those weights, in the dtype in which they "
+                "were used"
             )
-        self.steps, pooled = found.pop("steps"), found.pop("pooled", None)
+        self.steps, pooled = tensors.pop("steps"), tensors.pop("pooled", None)
         self._pooled = None if pooled is None else pooled.to(like.device)
-        self.state = nested({key.removeprefix("state"): t.to(like.device) for key, t in found.items()})
+        self.state = nest_tensors({key.removeprefix("state"): t.to(like.device) for key, t in tensors.items()})
 
     def _weights_sha256(self) -> Tensor:
         content = safetensors.torch.save(contiguous(self.model.state_dict()))
@@ -326,5 +333,5 @@ class Stream:
 
 
 def _rows(mask: Tensor, like: Tensor, axis: int) -> Tensor:
-    """A mask of sequences in the shape of a tensor that has them on an axis."""
+    """Reshapes a mask of sequences to broadcast with a tensor whose batch axis is `axis`."""
     return mask.reshape(-1, *(1,) * (like.dim() - axis - 1))
