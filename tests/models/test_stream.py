@@ -326,7 +326,7 @@ BAD = {
     "length too long": (lambda: running()(X, [4, 1]), ValueError, r"from 0 to the 3 frames .* got \[4, 1\]"),
     "negative length": (lambda: running()(X, [-1, 1]), ValueError, "from 0 to the 3 frames"),
     "too few lengths": (lambda: running()(X, [1]), ValueError, "2 whole numbers"),
-    "horizon": (lambda: running()(X, horizon=2), ValueError, "forecasts nothing"),
+    "horizon": (lambda: running()(X, horizon=2), ValueError, "horizon"),
     "lengths of a forecaster": (
         lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), [1]), ValueError, "as many frames",
     ),

@@ -252,7 +252,7 @@ def test_what_cannot_be_read_is_refused(x, kwargs, words):
     [
         (torch.rand(0, 3, 32, 32), r"a\.mp4: expected a sequence \(T, 3, H, W\), got \(0, 3, 32, 32\)"),
         (torch.rand(2, 1, 32, 32), r"a\.mp4: expected a sequence \(T, 3, H, W\)"),
-        (torch.full((2, 3, 32, 32), torch.nan), r"a\.mp4: holds NaN"),
+        (torch.full((2, 3, 32, 32), torch.nan), r"a\.mp4: .*NaN"),
         (torch.rand(2, 3, 8, 8), "frames of at least 16×16"),
     ],
 )
