@@ -1,4 +1,4 @@
-"""The command line as tests call it."""
+"""Helper that calls the command line in tests."""
 
 from click.testing import CliRunner
 
@@ -6,7 +6,7 @@ from convrnn_zoo.cli._group import cli
 
 
 def run(*args, code=0):
-    """The output of a command that must end with `code`."""
+    """Runs a command that must exit with `code`, and returns its output."""
     done = CliRunner().invoke(cli, [str(a) for a in args])
     assert done.exit_code == code, done.output
     return done.output

@@ -1,4 +1,4 @@
-"""The pages and the examples on them."""
+"""Pages and their examples."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _BLOCK = re.compile(
 
 
 class Block(NamedTuple):
-    """An example: its language, and why it is not run, where it is not."""
+    """Example with its language, and the reason if it is not run."""
 
     language: str
     code: str
@@ -27,5 +27,5 @@ def name(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    found = _BLOCK.finditer(page.read_text(encoding="utf-8"))
-    return [Block(m[2], m[3], m[1]) for m in found]
+    matches = _BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return [Block(m[2], m[3], m[1]) for m in matches]

@@ -1,4 +1,4 @@
-"""Every example of README, pages and cards runs, in order, in an empty directory; CONTRIBUTING says what marks one."""
+"""Tests that run every example of README, pages and cards, in order, in an empty directory."""
 
 import re
 import shlex
@@ -29,12 +29,12 @@ every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where examples run: the files that they name, and nothing else of the checkout."""
+    """Directory in which examples run, with the files that they use and nothing else of the checkout."""
     shutil.copy(ROOT / "hubconf.py", tmp_path)
     np.save(tmp_path / "recording.npy", np.random.default_rng(0).normal(size=(17, 12, 1)))
     np.save(tmp_path / "frames.npy", np.random.default_rng(0).uniform(0, 5, size=(16, 40, 48)))
     shutil.copy(Path(convrnn_zoo.__file__).parent / "demo" / "seven.wav", tmp_path / "recording.wav")
-    (tmp_path / "radar.zarr").mkdir()  # of commands that are parsed alone
+    (tmp_path / "radar.zarr").mkdir()  # for commands that are only parsed
     state = {"cell_list.0.conv.weight": torch.randn(16, 7, 3, 3), "cell_list.0.conv.bias": torch.randn(16)}
     torch.save(state, tmp_path / "old.pth")
     torch.save(recorded("irene").state, tmp_path / "weights.pth")
@@ -44,7 +44,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_python(block: Block, names: dict[str, Any]) -> int:
-    """Runs it and compares the shapes that its comments name; gives how many those are."""
+    """Runs an example, compares the shapes in its comments, and returns their number."""
     exec(compile(block.code, "example", "exec"), names)
     shapes = SHAPE.findall(block.code)
     for variable, shape in shapes:
@@ -53,14 +53,14 @@ def run_python(block: Block, names: dict[str, Any]) -> int:
 
 
 def write_recipe(block: Block) -> None:
-    """Writes it to the file that its first line names."""
+    """Writes a recipe to the file that its first line names."""
     head, name = block.code.splitlines()[0].split()
     assert head == "#", block.code
     Path(name).write_text(block.code, encoding="utf-8")
 
 
 def run_shell(block: Block) -> None:
-    """Runs the commands of the zoo, or where the block is not to be run, parses them; others are known by sight."""
+    """Runs the commands of the zoo, or parses them if the block is not run. Checks other commands by name."""
     for line in block.code.replace("\\\n", "").splitlines():
         program, *words = shlex.split(line.partition("-m ")[2] or line, comments=True)
         if program in ("convrnn-zoo", "convrnn_zoo"):
@@ -79,7 +79,7 @@ def run_shell(block: Block) -> None:
 
 
 def parse(words: list[str]) -> click.Context:
-    """The command with its arguments checked, paths that must be there included."""
+    """Parses a command and checks its arguments, including paths that must exist."""
     with click.Context(cli) as context:
         return cli.commands[words[0]].make_context(words[0], words[1:], parent=context)
 
@@ -109,20 +109,20 @@ def test_examples_run(page: Path, directory: Path) -> None:
 
 
 @every_page
-def test_languages_are_those_that_are_run(page: Path) -> None:
+def test_all_languages_of_examples_are_supported(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= {"python", "sh", "toml", "bibtex", ""}
 
 
-def test_most_examples_are_run_and_their_shapes_compared() -> None:
-    found = [block for page in WITH_BLOCKS for block in blocks(page) if block.language in ("python", "sh")]
-    assert sum(not block.reason for block in found) > 0.8 * len(found) > 30
-    named = [len(re.findall(r"# \(\d", block.code)) for block in found]
-    assert named == [len(SHAPE.findall(block.code)) for block in found]  # every shape in a comment is compared
+def test_most_examples_run_and_all_shapes_are_compared() -> None:
+    examples = [block for page in WITH_BLOCKS for block in blocks(page) if block.language in ("python", "sh")]
+    assert sum(not block.reason for block in examples) > 0.8 * len(examples) > 30
+    named = [len(re.findall(r"# \(\d", block.code)) for block in examples]
+    assert named == [len(SHAPE.findall(block.code)) for block in examples]  # every shape in a comment is compared
     assert sum(named) > 15
 
 
 @pytest.mark.parametrize("code", ["x = torch.ones(2, 3)  # (3, 2)", "y = 1 / 0"])
-def test_a_wrong_example_is_found(code: str) -> None:
+def test_a_wrong_example_fails(code: str) -> None:
     with pytest.raises((AssertionError, ZeroDivisionError)):
         run_python(Block("python", code, None), {"torch": torch})
 
@@ -130,27 +130,16 @@ def test_a_wrong_example_is_found(code: str) -> None:
 @pytest.mark.parametrize(
     "line", ["convrnn-zoo list nothing", "pip install '.[nothing]'", "make nothing", "curl https://example.org"]
 )
-def test_a_wrong_command_is_found(line: str) -> None:
+def test_a_wrong_command_fails(line: str) -> None:
     with pytest.raises(AssertionError):
         run_shell(Block("sh", line, None))
 
 
-def test_the_road_from_an_old_checkpoint_to_the_hub(directory: Path) -> None:
-    road = [block for block in blocks(ROOT / "docs" / "interop.md") if block.language == "sh"]
-    commands = [line for block in road for line in block.code.splitlines() if line.startswith("convrnn-zoo")]
+def test_a_converted_checkpoint_is_pushed_with_its_card(directory: Path) -> None:
+    examples = [block for block in blocks(ROOT / "docs" / "interop.md") if block.language == "sh"]
+    commands = [line for block in examples for line in block.code.splitlines() if line.startswith("convrnn-zoo")]
     convert, push = (shlex.split(line, comments=True)[1:] for line in commands)
     assert CliRunner().invoke(cli, convert).exit_code == 0
     pushed = parse(push).params
     assert Path(pushed["weights"], "config.json").is_file()
     assert pushed["card"].is_file()
-
-
-def test_the_worked_examples_on_data_of_ones_own_are_short() -> None:
-    text = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
-    sections = {part.splitlines()[0]: part for part in text.split("\n## ")[1:4]}
-    assert list(sections) == ["Radar", "Video", "Recordings, from pretrained weights"]
-    for title, part in sections.items():
-        lines = [
-            line for code in re.findall(r"```\w+\n(.*?)```", part, re.DOTALL) for line in code.splitlines() if line
-        ]
-        assert 20 <= len(lines) <= 40, title

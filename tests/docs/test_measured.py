@@ -1,4 +1,4 @@
-"""The records that pages show, measured anew where that is quick."""
+"""Tests that measure again the results that pages show, if that is quick."""
 
 import json
 
@@ -13,25 +13,25 @@ IN_FLOATS = ("float32", "bfloat16", "float16")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def floats_alone():
-    """torchao, which rounds to bytes, is no part of the tests."""
+def only_floats():
+    """Excludes int8 weights, which need torchao."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "PRECISIONS", {k: precision.PRECISIONS[k] for k in IN_FLOATS})
         yield
 
 
-def test_reduced_precision_costs_a_classifier_what_the_record_says():
+def test_the_accuracy_of_a_classifier_in_reduced_precision_is_as_recorded():
     name = "convlstm1d_bi_1layer.japanese_vowels"
     assert precision.measure_classifier(name, None) == [row for row in RECORD[name] if row["precision"] in IN_FLOATS]
 
 
-def test_reduced_precision_costs_a_forecaster_what_the_record_says():
+def test_the_error_of_a_forecaster_in_reduced_precision_is_as_recorded():
     name = "convgru_forecaster.moving_mnist"
-    for row, told in zip(precision.measure_forecaster(name, None), RECORD[name], strict=False):
-        assert row["precision"] == told["precision"]
-        assert row["bytes"] == told["bytes"]
-        assert row["mse"] == pytest.approx(told["mse"], rel=0.01)
-        assert row["difference"] == pytest.approx(told["difference"], rel=0.5)  # of rounding, which hardware does
+    for row, recorded in zip(precision.measure_forecaster(name, None), RECORD[name], strict=False):
+        assert row["precision"] == recorded["precision"]
+        assert row["bytes"] == recorded["bytes"]
+        assert row["mse"] == pytest.approx(recorded["mse"], rel=0.01)
+        assert row["difference"] == pytest.approx(recorded["difference"], rel=0.5)  # rounding depends on the hardware
 
 
 def test_no_precision_loses_accuracy_or_a_hundredth_of_an_error():

@@ -1,4 +1,4 @@
-"""Generated parts are fresh, links and names lead somewhere."""
+"""Tests that generated parts of pages are current, and that links and names exist."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,17 @@ import convrnn_zoo
 from convrnn_zoo import interop
 from tools import docs
 
-from .pages import CARDS, PAGES, ROOT, blocks, name
+from .pages import CARDS, PAGES, ROOT, name
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
 
 
-def test_generated_parts_are_fresh() -> None:
+def test_generated_parts_are_current() -> None:
     assert not {name(p) for p in docs.stale()}, "run `make docs`"
 
 
 @pytest.mark.slow
-def test_a_stale_part_is_found(tmp_path: Path) -> None:
+def test_a_stale_part_is_detected(tmp_path: Path) -> None:
     for page in docs.pages():
         copy = tmp_path / page.relative_to(ROOT)
         copy.parent.mkdir(exist_ok=True, parents=True)
@@ -29,7 +29,7 @@ def test_a_stale_part_is_found(tmp_path: Path) -> None:
     assert set(docs.stale(tmp_path)) == {tmp_path / p.relative_to(ROOT) for p in docs.pages()}
 
 
-def test_every_part_has_its_place() -> None:
+def test_every_generated_part_is_used() -> None:
     used = {part for text in TEXTS.values() for part in re.findall(r"^<!-- generated: (\w+) -->", text, flags=re.M)}
     assert used == set(docs.PARTS)
 
@@ -39,24 +39,24 @@ def test_every_set_of_weights_has_a_card() -> None:
 
 
 @pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md"])
-def test_links_to_files_lead_somewhere(page: str) -> None:
+def test_linked_files_exist(page: str) -> None:
     for target in re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
         assert ((ROOT / page).parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", TEXTS)
-def test_make_targets_that_are_named_exist(page: str) -> None:
+def test_make_targets_on_pages_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([\w-]+)`", TEXTS[page]):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_files_that_contributing_names_exist() -> None:
+def test_files_named_in_contributing_exist() -> None:
     for path in re.findall(r"`((?:convrnn_zoo|tests|tools|docs|model_cards)/[\w./-]*)`", TEXTS["CONTRIBUTING.md"]):
         assert "NAME" in path or (ROOT / path).exists(), path
 
 
-def test_every_source_of_checkpoints_is_listed_and_whether_it_is_written() -> None:
+def test_every_source_of_checkpoints_is_listed() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` .* \| (yes|no) \|$", TEXTS["docs/interop.md"], flags=re.MULTILINE))
     assert rows == {source: "yes" if known.export else "no" for source, known in interop.SOURCES.items()}
 
@@ -66,7 +66,7 @@ def test_every_extra_is_listed() -> None:
     assert rows == set(docs.extras())
 
 
-def test_names_without_weights_say_so() -> None:
+def test_names_without_weights_are_marked() -> None:
     _, _, table = TEXTS["docs/choosing.md"].partition("| weights here |\n")
     rows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", table.partition("\n\n")[0], flags=re.MULTILINE))
     forecasters = {w.architecture for w in convrnn_zoo.WEIGHTS.values() if not w.num_classes}
@@ -79,13 +79,3 @@ def test_the_citation_is_of_this_version() -> None:
     assert cff["cff-version"] == "1.2.0"
     assert {"message", "title", "authors"} <= cff.keys()
     assert cff["version"] == convrnn_zoo.__version__
-
-
-def test_the_readme_is_a_landing_page() -> None:
-    assert len(TEXTS["README.md"].splitlines()) <= 170
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if p.parent == ROOT / "docs"], ids=name)
-def test_code_is_seen_whole(page: Path) -> None:
-    for block in blocks(page):
-        assert max(map(len, block.code.splitlines())) <= 90

@@ -1,4 +1,4 @@
-"""The site builds without a warning, shows what is public, and fetches nothing."""
+"""Tests that the site builds without a warning, documents all public names and loads no external files."""
 
 import html
 import inspect
@@ -25,10 +25,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-QUIET = {"NO_MKDOCS_2_WARNING": "1"}  # the theme's word on its successor
+QUIET = {"NO_MKDOCS_2_WARNING": "1"}  # a notice of the theme
 
 
-def test_the_reference_has_all_that_is_public(site: Path) -> None:
+def test_the_reference_has_all_public_names(site: Path) -> None:
     pages = " ".join(p.read_text(encoding="utf-8") for p in (site / "api").glob("*.html"))
     shown = set(re.findall(r'<h\d id="convrnn_zoo\.(\w+)"', pages))
     modules = {"hub", "interop", "layers", "models", "onnx", "WEIGHTS", "__version__"}
@@ -45,14 +45,14 @@ def test_the_reference_names_every_argument_of_a_layer(name: str, site: Path) ->
     assert shown == list(inspect.signature(getattr(layers, name)).parameters)
 
 
-def test_no_page_shows_what_should_have_been_rendered(site: Path) -> None:
+def test_no_page_shows_unrendered_markup(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = re.sub(r"<(pre|code).*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r":(class|func|meth|data):|\.\. math::|={4,}|\*\*\w", text), page.name
     assert "<math" in (site / "api" / "layers.html").read_text(encoding="utf-8")
 
 
-def test_no_page_fetches_anything(site: Path) -> None:
+def test_no_page_loads_external_files(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not re.search(r'<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//', text), (
