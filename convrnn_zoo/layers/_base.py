@@ -110,7 +110,7 @@ class Equations(nn.Module):
 
     @property
     def sums_all_gates(self) -> bool:
-        """Whether every gate is the sum of an input and a state contribution."""
+        """True if every gate is the sum of an input and a state contribution."""
         return self.summed is None and type(self).join is Equations.join
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
@@ -224,9 +224,11 @@ _ALWAYS_SHOWN = ("in_channels", "out_channels", "channels", "kernel_size")
 def _full_signature(cls: type[Equations]) -> inspect.Signature:
     """Returns the signature of the constructor with ``*args``, ``**kwargs`` and the options written out."""
     constructor, base = [b for b in cls.__mro__ if "__init__" in vars(b)][:2]
-    own = inspect.signature(constructor.__init__).parameters  # type: ignore[misc]
-    named = {name: p for name, p in own.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name != "self"}
-    if len(named) + 1 < len(own):
+    declared = inspect.signature(constructor.__init__).parameters  # type: ignore[misc]
+    named = {
+        name: p for name, p in declared.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name != "self"
+    }
+    if len(named) + 1 < len(declared):
         if hasattr(base, "__signature__"):
             named |= {name: p for name, p in base.__signature__.parameters.items() if name not in named}
         for name, allowed in cls.options.items():
@@ -446,7 +448,8 @@ class ConvRNNBase(Equations):
         x, batch_sizes, unbatched = self._unpack_input(input)
         steps = None if mask is None else self._unpack_mask(mask, input)
         states = self._unpack_state(hx, x, packed, unbatched)
-        outputs, finals = [], LayerStates()
+        outputs: list[Any] = []
+        finals = LayerStates()
         for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
             first, width = layer * self.num_directions, self.widths[layer]
             weights = [self._weights(f"_l{layer}{end}", width) for end in ("", "_reverse")[: self.num_directions]]
@@ -548,12 +551,12 @@ class ConvRNNBase(Equations):
 
 
 def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
-    """Returns the batch size of every step after checking them: a PackedSequence built by hand may hold anything."""
+    """Returns the batch size of every step after checking them: users can construct any PackedSequence."""
     sizes = packed.batch_sizes.tolist()
     integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
-    falling = integers and all(a >= b for a, b in itertools.pairwise(sizes))
+    never_rises = integers and all(a >= b for a, b in itertools.pairwise(sizes))
     hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
-    if not sizes or not falling or sizes[-1] < 1 or sum(sizes) != len(packed.data):
+    if not sizes or not never_rises or sizes[-1] < 1 or sum(sizes) != len(packed.data):
         raise ValueError(
             f"{owner} expected a PackedSequence whose batch sizes are positive, never rise and sum to its "
             f"{len(packed.data)} rows, got {sizes}; {hint}"

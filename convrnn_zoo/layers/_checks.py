@@ -12,7 +12,7 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """Whether the value is an integer and not a bool."""
+    """Returns True for an integer that is not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -263,11 +263,11 @@ def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]
     """Returns `hx`, a tensor or a tuple of several, as a tuple with h first."""
     if len(names) == 1:
         return (hx,)
-    wanted = "(" + ", ".join(f"{n}_0" for n in names) + ")"
+    expected = "(" + ", ".join(f"{n}_0" for n in names) + ")"
     if not isinstance(hx, (tuple, list)):
         raise TypeError(
-            f"{owner} expected the state as a tuple {wanted}, got {describe(hx)}; pass None for a zero state"
+            f"{owner} expected the state as a tuple {expected}, got {describe(hx)}; pass None for a zero state"
         )
     if len(hx) != len(names):
-        raise ValueError(f"{owner} expected the state {wanted}, got {len(hx)} entries; pass all of them or None")
+        raise ValueError(f"{owner} expected the state {expected}, got {len(hx)} entries; pass all of them or None")
     return tuple(hx)

@@ -67,7 +67,10 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 
 
 def can_join(size: Sequence[int], ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
-    """Whether one convolution over input and state can replace two: same kernel, one group, symmetric zero padding."""
+    """Returns True if one convolution over input and state can replace two.
+
+    It requires equal kernels, one group, and zero padding of the same size on both sides.
+    """
     stride, dilation, groups, mode, explicit_padding = geometry
     return (
         groups == 1

@@ -128,7 +128,7 @@ class Buffers:
 class InPlaceStep:
     """In-place version of a cell's step between its convolutions, and its derivative.
 
-    It computes what the cell's `step` does without temporaries and without a graph; tests compare the two. `parts` are
+    It computes the same as the cell's `step` without temporaries and graph; tests compare the two. `parts` are
     the pre-activations that the convolutions return: the gates with an input and a state contribution, then, where
     there are any, those with only the input's and those with only the state's.
 
@@ -161,7 +161,7 @@ class InPlaceStep:
         May overwrite `grads`. Adds the gradients of the extra parameters to `extra_grads`.
 
         Returns:
-            The gradients of `state` without the contribution of the convolutions to h. None stands for zero.
+            The gradients of `state` without the contribution of the convolutions to h. None means zero.
         """
         raise NotImplementedError
 
@@ -285,12 +285,12 @@ class Direction:
                 parts = [conv(r) for conv, r in zip(convs, read, strict=True)]
             if self.conv_dtype != self.dtype:
                 parts = [part.to(self.dtype) for part in parts]
-            # New memory for what the backward pass reads; everything else is overwritten.
-            rest = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if self.keep else state[1:]
-            new = (self.ys[t], *rest)
+            # States that the backward pass reads get new memory; the others are overwritten.
+            others = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if self.keep else state[1:]
+            new = (self.ys[t], *others)
             self.step.forward(parts, state, new)
             if self.keep:
-                self.saved[t] = tuple(parts) if self.step.saves_parts else (), rest
+                self.saved[t] = tuple(parts) if self.step.saves_parts else (), others
             return new
 
         if not self.keep:  # the states except h are overwritten
@@ -317,9 +317,9 @@ class Direction:
 
     def load_saved(self, tensors: Iterator[Tensor]) -> None:
         """Takes the intermediates that another object saved."""
-        parts, rest = len(self.convs) if self.step.saves_parts else 0, len(self.state) - 1
+        num_parts, num_others = len(self.convs) if self.step.saves_parts else 0, len(self.state) - 1
         for t in self.ys:
-            self.saved[t] = tuple(itertools.islice(tensors, parts)), tuple(itertools.islice(tensors, rest))
+            self.saved[t] = tuple(itertools.islice(tensors, num_parts)), tuple(itertools.islice(tensors, num_others))
 
     # ---- backward ----------------------------------------------------------------------------------------------
     def start_backward(self, x_grad: Tensor | None, y_grad: Tensor | None, weights: bool) -> None:
@@ -375,9 +375,9 @@ class Direction:
             into = into_at.pop(t)
             if self.y_grads is not None:
                 grads[0].add_(self.y_grads[t])
-            parts, rest = self.saved.pop(t)
+            parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
-            dh, *others = self.step.backward(parts, before, (self.ys[t], *rest), grads, into)
+            dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into)
             if not into_at:
                 self._flush(block, ts, start[0], gates, xh)
             if t == last and not to_start:
@@ -386,7 +386,7 @@ class Direction:
                 if conv.reads_h:
                     h_grad = conv.h_gradient(grad.to(self.conv_dtype)).to(self.dtype)
                     dh = h_grad if dh is None else h_grad.add_(dh)
-            return dh, *others
+            return dh, *other_grads
 
         return scan(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))[1]
 
@@ -580,7 +580,7 @@ def _backward(
 
 
 def _saves_tensors(spec: ScanSpec) -> bool:
-    """Whether the backward pass reads more than inputs and output, which are enough for a plain RNN."""
+    """Returns True if the backward pass reads more than inputs and output, which are enough for a simple RNN."""
     return spec.checkpointed or len(spec.cell.states) > 1 or spec.cell.in_place.saves_parts
 
 
@@ -589,7 +589,7 @@ def _num_outputs(spec: ScanSpec) -> int:
 
 
 def _are_batched(grads: Sequence[Tensor | None]) -> bool:
-    """Whether a vmap has batched the gradients, as ``is_grads_batched=True`` does without using a function's own vmap.
+    """Returns True if a vmap has batched the gradients, as ``is_grads_batched=True`` does without calling our vmap.
 
     A batched tensor cannot be written into an ordinary one, as the in-place backward would.
     """

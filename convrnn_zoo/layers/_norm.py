@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _checks as check
 from ._base import Constant, Equations, Size
+from ._fused import InPlaceStep
 from ._run import DirectionWeights, Maps
 
 NORMS = (None, "layer", "group")
@@ -137,7 +138,7 @@ class MapNormed(Equations):
         …: as for every cell.
     """
 
-    in_place = None
+    in_place: ClassVar[type[InPlaceStep] | None] = None
     map_norms: ClassVar[dict[str, int]] = {"ih": 4, "hh": 4}
     """Convolutions with a norm, by the name of the norm, and the number of gates that each computes."""
     norm_size: tuple[int, ...] | None = None

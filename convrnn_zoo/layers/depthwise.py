@@ -1,4 +1,4 @@
-"""The ConvLSTM of RVT: products at each pixel, and before them, if wanted, a depthwise look around at the state."""
+"""ConvLSTM of RVT, with 1×1 kernels and an optional depthwise convolution of the state."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .onebias import OneBias
 
 
 class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
-    r"""One step on ``(N, C, H, W)``: ``h, c = cell(x, (h, c))``. An LSTM with 1×1 kernels that sees the state around.
+    r"""One step of an LSTM with 1×1 kernels and a depthwise convolution of the state: ``h, c = cell(x, (h, c))``.
 
     .. math::
         d &= W_d *_C h + b_d \\
@@ -21,13 +21,13 @@ class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
         c' &= f ⊙ c + i ⊙ g \\
         h' &= o ⊙ \tanh(c')
 
-    where :math:`*_C` convolves each channel with a kernel of its own, and the products are 1×1 convolutions.
-    ``depthwise_kernel_size=None`` leaves the depthwise part out, ``d = h``: so do the published configurations of RVT.
+    where :math:`*_C` is a depthwise convolution, and the products are 1×1 convolutions on ``(N, C, H, W)``.
+    ``depthwise_kernel_size=None`` leaves the depthwise convolution out, ``d = h``, as in RVT's published models.
 
     Args:
         in_channels, out_channels: channels of the input and of the state.
-        depthwise_kernel_size: edge of the depthwise kernel, odd; None for none.
-        bias: whether the gates and the depthwise part have biases.
+        depthwise_kernel_size: height and width of the depthwise kernel, odd, or `None` for no depthwise convolution.
+        bias: whether the gates and the depthwise convolution have biases.
         device, dtype: of the parameters.
 
     References:
@@ -55,29 +55,28 @@ class Conv2dDepthwiseLSTMCell(OneBias, Conv2dLSTMCell):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        edge = depthwise_kernel_size
-        self.depthwise_kernel_size = None if edge is None else check.positive_int("depthwise_kernel_size", edge)
-        if edge is not None and edge % 2 == 0:
-            raise ValueError(f"depthwise_kernel_size must be odd, or the map would grow, got {edge}; take {edge + 1}")
+        self.depthwise_kernel_size = size = depthwise_kernel_size
+        if size is not None and check.positive_int("depthwise_kernel_size", size) % 2 == 0:
+            raise ValueError(f"depthwise_kernel_size must be odd, or the map would grow, got {size}; use {size + 1}")
         super().__init__(in_channels, out_channels, 1, bias, device=device, dtype=dtype)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """The depthwise convolution, if there is one."""
+        """Returns the shapes of the depthwise convolution, if there is one."""
         if self.depthwise_kernel_size is None:
             return {}
-        edge = self.depthwise_kernel_size
-        return {"weight_d": (channels, 1, edge, edge)} | ({"bias_d": (channels,)} if self.bias else {})
+        size = self.depthwise_kernel_size
+        return {"weight_d": (channels, 1, size, size)} | ({"bias_d": (channels,)} if self.bias else {})
 
     def reset_parameters(self) -> None:
-        """Samples as an LSTM does; the depthwise part by its own fan-in."""
+        """Samples the parameters as in an LSTM, and the depthwise convolution by its own fan-in."""
         super().reset_parameters()
         depthwise = [p for name, p in self.named_parameters() if name.endswith("_d")]
         self._init_parameters(depthwise, "", self.groups, (self.depthwise_kernel_size or 1,) * 2)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """One whole step; the gates see the state through the depthwise convolution."""
-        seen = state[0]
+        """Computes one complete step, whose gates read the convolved state."""
+        d = state[0]
         if w.extra:
             weight, *bias = w.extra
-            seen = F.conv2d(seen, weight, bias[0] if bias else None, padding="same", groups=len(weight))
-        return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(seen, w.hh)), state, ())
+            d = F.conv2d(d, weight, bias[0] if bias else None, padding="same", groups=len(weight))
+        return self.step(self.join(self.conv(x, w.ih, w.b_ih), self.conv(d, w.hh)), state, ())

@@ -17,9 +17,9 @@ from ._run import DirectionWeights, Maps
 class E3DLSTMCell(ConvRNNCellBase):
     r"""One step of the eidetic 3-d LSTM on ``(N, C, D, H, W)``: ``h, *cells = cell(x, (h, *cells))``.
 
-    It remembers every memory c it has had, the newest first, and recalls from all of them: the state grows by one map
-    with every step, and so does the cost of a step (``*`` a convolution, ``⊙`` an element-wise product, N a layer
-    norm over channels and map):
+    It stores every previous cell state c, the newest first, and attends to all of them. The state grows by one map with
+    every step, and so does the cost of a step (``*`` a convolution, ``⊙`` an element-wise product, N a layer norm over
+    channels and map):
 
     .. math::
         i, r, o_1 &= σ, σ, \mathrm{id}(W_{i·} * x + W_{h·} * h) \\
@@ -29,19 +29,19 @@ class E3DLSTMCell(ConvRNNCellBase):
         o &= σ(\tanh(o_1 + W_{co} * c' + W_{mo} * m)) \\
         h' &= o ⊙ \tanh(W_{cm} * [c', m])
 
-    Kernels are as deep as the map: a convolution sees all of the depth, and what it makes stands at each place of it
-    alike. Rows of ``weight_ih`` and ``weight_hh`` are i, g, r, o, those of ``weight_mx`` i, g; ``weight_cm`` is 1×1.
-    The norm has a scale and a shift for each pixel of a map of `map_size`, and on others bilinear between its pixels.
+    Kernels have the depth of the map: a convolution reads the full depth, and its result is repeated along it. Rows of
+    ``weight_ih`` and ``weight_hh`` are i, g, r, o, those of ``weight_mx`` i, g; ``weight_cm`` is 1×1. The norm has a
+    scale and a shift per pixel of a map of `map_size`, and is resized bilinearly to others.
 
-    Two things are the code's of the paper's authors and not the paper's. Their cell gives back the global memory m that
-    it was given in place of the new one, so that m is zero at every step; what would act on it is left out here. And
-    their attention takes maps ``(N, C, D, H, W)`` as rows ``(N, D·H·W, C)`` without moving the channels: a row holds C
-    neighbouring pixels, not the channels of one.
+    Two details follow the authors' code and not the paper. Their cell returns the global memory m of its input in place
+    of the new one, so that m is zero at every step; weights that act on m are left out here. Their attention reshapes
+    maps ``(N, C, D, H, W)`` to rows ``(N, D·H·W, C)`` without moving the channels: a row holds C neighbouring pixels,
+    not the channels of one pixel.
 
     Args:
-        in_channels, out_channels: of input and state.
-        kernel_size: depth, height and width.
-        map_size: height and width of the map that the norm is for.
+        in_channels, out_channels: channels of input and state.
+        kernel_size: depth, height and width of the kernels; height and width are odd.
+        map_size: height and width of the map for the norm.
         device, dtype: of the parameters.
 
     References:
@@ -52,7 +52,7 @@ class E3DLSTMCell(ConvRNNCellBase):
         >>> cell, state = E3DLSTMCell(1, 4, (2, 5, 5), map_size=8), None
         >>> for frames in torch.randn(3, 1, 1, 2, 8, 8):
         ...     state = cell(frames, state)
-        >>> len(state), tuple(state[0].shape)  # h, and the memories: that of zeros, and one a step
+        >>> len(state), tuple(state[0].shape)  # h, the initial cell state, and one per step
         (5, (1, 4, 2, 8, 8))
     """
 
@@ -70,12 +70,12 @@ class E3DLSTMCell(ConvRNNCellBase):
         super().__init__(in_channels, out_channels, kernel_size, bias=False, device=device, dtype=dtype)
 
     def state_names(self, hx: Any) -> Sequence[str]:
-        """h, c, and as many memories from before as there are."""
+        """Returns h, c, and a name for each earlier cell state."""
         earlier = len(hx) - 2 if isinstance(hx, tuple | list) else 0
         return [*self.states, *(f"c₋{k}" for k in range(1, earlier + 1))]
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """What makes m and reads it, the way to h, and the norm."""
+        """Returns the shapes of the weights of m, c and h, and of the norm."""
         return {
             "weight_mx": (2 * channels, self.in_channels, *kernel),
             "weight_co": (channels, channels, *kernel),
@@ -85,7 +85,7 @@ class E3DLSTMCell(ConvRNNCellBase):
         }
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """The next h, the next c, and all memories before it."""
+        """Computes the next h and c, and returns them with all earlier cell states."""
         if isinstance(input, Tensor) and input.dim() > self.ndim and input.shape[-self.ndim] != self.depth:
             raise ValueError(
                 f"{type(self).__name__} expected maps as deep as its kernel, {self.depth}, got a depth of "
@@ -94,24 +94,24 @@ class E3DLSTMCell(ConvRNNCellBase):
         return super().forward(input, hx)
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Over the whole depth, and as deep again: a 2-d convolution of all its maps."""
+        """Convolves the full depth by a 2-d convolution, and repeats the result along it."""
         pads = [k // 2 for k in weight.shape[-2:]]
-        made = F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), bias, padding=pads)
-        return made.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
+        y = F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), bias, padding=pads)
+        return y.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """The next h, the next c, and all before it."""
-        (h, *cells), (of_x, of_c, of_m, merge, scale, shift) = state, w.extra
+        """Computes the next h and c, and returns them with all earlier cell states."""
+        (h, *cells), (w_mx, w_co, w_mo, w_cm, scale, shift) = state, w.extra
         i, g, r, o = (self.conv(x, w.ih) + self.conv(h, w.hh)).chunk(4, dim=1)
         c = map_norm(cells[0] + attend(r.sigmoid(), cells), scale, shift) + i.sigmoid() * g.tanh()
-        mi, mg = self.conv(x, of_x).chunk(2, dim=1)
+        mi, mg = self.conv(x, w_mx).chunk(2, dim=1)
         m = mi.sigmoid() * mg.tanh()
-        o = (o + self.conv(c, of_c) + self.conv(m, of_m)).tanh().sigmoid()
-        return o * F.conv3d(torch.cat([c, m], dim=1), merge).tanh(), c, *cells
+        o = (o + self.conv(c, w_co) + self.conv(m, w_mo)).tanh().sigmoid()
+        return o * F.conv3d(torch.cat([c, m], dim=1), w_cm).tanh(), c, *cells
 
 
 def attend(query: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """What `query` recalls of `maps`: the softmax of its products with their rows, unscaled, over the same rows.
+    """Computes attention of the rows of `query` to the rows of `maps`, without scaling.
 
     Example:
         >>> attend(torch.zeros(1, 1, 1, 1, 2), [torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 1, 2)]).flatten().tolist()

@@ -97,7 +97,7 @@ class GRUEquations(Normed):
     gates, summed, states, norms = 3, 2, ("h",), 4
     options: ClassVar = {"reset_after": (True, False), "norm": NORMS}
     reset_after: bool
-    in_place = GRUInPlace
+    in_place: ClassVar[type[InPlaceStep] | None] = GRUInPlace
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         (h,) = state
@@ -121,8 +121,8 @@ class GRUEquations(Normed):
         if self.reset_after:
             return w
         rz = len(w.hh) // 3 * 2
-        bias, own = (None, ()) if w.b_hh is None else (w.b_hh[:rz], (w.b_hh[rz:],))
-        return DirectionWeights(w.ih, w.hh[:rz], w.b_ih, bias, (*w.extra, w.hh[rz:], *own))
+        bias, candidate_bias = (None, ()) if w.b_hh is None else (w.b_hh[:rz], (w.b_hh[rz:],))
+        return DirectionWeights(w.ih, w.hh[:rz], w.b_ih, bias, (*w.extra, w.hh[rz:], *candidate_bias))
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):

@@ -84,7 +84,7 @@ class LSTMEquations(Normed):
     title = "convolutional LSTM (Shi et al. 2015, without peepholes)"
     gates, states, norms = 4, ("h", "c"), 5
     options: ClassVar = {"norm": NORMS}
-    in_place = LSTMInPlace
+    in_place: ClassVar[type[InPlaceStep] | None] = LSTMInPlace
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         _, c = state

@@ -68,9 +68,9 @@ class MIMCell(MapNormed, ConvRNNCellBase):
 class MIMBlockCell(MapNormed, ConvRNNCellBase):
     r"""One step of a MIM block on ``(N, C, H, W)``: ``h, c, m, s = cell(x, (h, c, m, s, d))``.
 
-    A spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) in whose place of a forget gate stands a
-    whole recurrence, MIM-S, ``stationary``, which reads the differences d (``*`` a convolution, ``⊙`` a product pixel
-    by pixel):
+    A spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) with a recurrence as its forget gate. The
+    recurrence is MIM-S, the submodule ``stationary``, which reads the differences d (``*`` a convolution, ``⊙`` an
+    element-wise product):
 
     .. math::
         m' &= σ(W_{if} * x + W_{hf} * m + 1) ⊙ m + σ(W_{ii} * x + W_{hi} * m) ⊙ \tanh(W_{ig} * x + W_{hg} * m) \\
@@ -79,15 +79,15 @@ class MIMBlockCell(MapNormed, ConvRNNCellBase):
         h' &= σ(W_{io} * x + W_{ho} * m + W_{to} * h) ⊙ \tanh(W_{cm} * [c', m'])
 
     Rows of ``weight_ih`` (of x) and ``weight_hh`` (of m) are i, f, g, o, those of ``weight_th`` (of h) i, g, o;
-    ``weight_cm`` is ``(C, 2C, 1, 1)``. MIM-S has the cell's c for its h, and a memory s of its own. The differences d
-    are what a MIM-N, a :class:`MIMCell` beside the block, makes of the change of the layer below; they are not given
-    back.
+    ``weight_cm`` is ``(C, 2C, 1, 1)``. The cell state c is the h of MIM-S, whose own cell state is s. The
+    differences d are the output of a MIM-N, a separate :class:`MIMCell` that reads the change of the previous layer.
+    They are an input only.
 
     Args:
-        in_channels, out_channels, kernel_size, …: as of every cell.
-        map_size: height and width of the map that MIM-S's peepholes are for.
-        norm_size: that of a layer norm behind every convolution but :math:`W_{cm}`, ``…_norm_ih`` of x, ``…_norm_hh``
-            of m, ``…_norm_th`` of h, and MIM-S's; there are none where it is None.
+        in_channels, out_channels, kernel_size, …: as for every cell. `groups` must be 1.
+        map_size: height and width of the map for the peepholes of MIM-S.
+        norm_size: height and width of the map for a layer norm after every convolution except :math:`W_{cm}`, or `None`
+            for no norms: ``…_norm_ih`` of x, ``…_norm_hh`` of m, ``…_norm_th`` of h, and those of MIM-S.
 
     References:
         Wang, Y. et al. (2019), section 3. https://arxiv.org/abs/1811.07490
@@ -114,17 +114,17 @@ class MIMBlockCell(MapNormed, ConvRNNCellBase):
         self.stationary = MIMCell(out_channels, out_channels, kernel_size, map_size=map_size, **kwargs)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """The gates' look at h, and the way from the memories to h."""
-        own = {"weight_th": (3 * channels, channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
-        return {**own, **super().extra_shapes(channels, kernel)}
+        """Returns the shapes of the contributions of h to the gates and of the memories to h, and of the norms."""
+        shapes = {"weight_th": (3 * channels, channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
+        return {**shapes, **super().extra_shapes(channels, kernel)}
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """The next h, c, m, s."""
-        (h, c, m, s, d), (look, merge, *_) = state, w.extra
+        """Computes the next h, c, m, s."""
+        (h, c, m, s, d), (w_th, w_cm, *_) = state, w.extra
         xi, xf, xg, xo = self.normalize_map("ih", self.conv(x, w.ih, w.b_ih)).chunk(4, dim=1)
         mi, mf, mg, mo = self.normalize_map("hh", self.conv(m, w.hh, w.b_hh)).chunk(4, dim=1)
-        hi, hg, ho = self.normalize_map("th", self.conv(h, look)).chunk(3, dim=1)
+        hi, hg, ho = self.normalize_map("th", self.conv(h, w_th)).chunk(3, dim=1)
         t, s = self.stationary(d, (c, s))
         m = (xf + mf + 1).sigmoid() * m + (xi + mi).sigmoid() * (xg + mg).tanh()
         c = t + (xi + hi).sigmoid() * (xg + hg).tanh()
-        return (xo + mo + ho).sigmoid() * self.conv(torch.cat([c, m], dim=1), merge).tanh(), c, m, s
+        return (xo + mo + ho).sigmoid() * self.conv(torch.cat([c, m], dim=1), w_cm).tanh(), c, m, s

@@ -117,7 +117,7 @@ class PeepholeLSTMEquations(Equations):
     gates, states = 4, ("h", "c")
     options: ClassVar = {"peephole": ("conv", "channel")}
     peephole: str
-    in_place = PeepholeLSTMInPlace
+    in_place: ClassVar[type[InPlaceStep] | None] = PeepholeLSTMInPlace
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         _, c = state

@@ -1,4 +1,4 @@
-"""The physical cell."""
+"""Physical cell of PhyDNet."""
 
 import math
 from typing import Any
@@ -13,28 +13,28 @@ from ._run import DirectionWeights, Maps
 from .onebias import OneBias
 
 GROUPS = 7
-"""Of the norm behind the filters."""
+"""Number of groups of the norm after the filters."""
 
 
 class PhyCell(OneBias, ConvRNNCellBase):
     r"""One step of the physical cell on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
-    The state moves by what filters make of it, as a partial differential equation would have it, and is then corrected
-    by the input, as a Kalman filter does (``*`` a convolution, ``⊙`` an element-wise product):
+    Filters predict the change of the state, as in a partial differential equation, and the input then corrects the
+    prediction, as in a Kalman filter (``*`` a convolution, ``⊙`` an element-wise product):
 
     .. math::
         p &= h + W_p * \mathrm{GN}(W_f * h + b_f) + b_p \\
         k &= σ(W_i * x + W_h * h + b) \\
         h' &= p + k ⊙ (x - p)
 
-    ``weight_f`` holds `filters` filters of `filter_size`, GN is a group norm of 7 groups where 7 divides the filters,
-    else of one, and ``weight_p``, 1×1, weighs what they make. Training draws the moments of the filters to those of
-    partial derivatives; see :func:`moments`.
+    ``weight_f`` has `filters` filters of `filter_size`. GN is a group norm with 7 groups if 7 divides the number of
+    filters, otherwise with one. ``weight_p`` is 1×1 and combines the filters' outputs. A loss term moves the moments of
+    the filters towards those of partial derivatives; see :func:`moments`.
 
     Args:
-        channels: of input and state.
-        kernel_size: of the gate k.
-        filters, filter_size: how many filters there are, and their height and width.
+        channels: channels of input and state.
+        kernel_size: kernel of the gate k.
+        filters, filter_size: number of filters, and their height and width.
         device, dtype: of the parameters.
 
     References:
@@ -61,7 +61,7 @@ class PhyCell(OneBias, ConvRNNCellBase):
         super().__init__(channels, channels, kernel_size, device=device, dtype=dtype)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """The filters, their norm, and the weights of what they make."""
+        """Returns the shapes of the filters, their norm, and the weights of their outputs."""
         n = self.filters
         return {
             "weight_f": (n, channels, *self.filter_size), "bias_f": (n,), **affine("norm", (n,)),
@@ -69,20 +69,20 @@ class PhyCell(OneBias, ConvRNNCellBase):
         }  # fmt: skip
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """The next h."""
-        (h,), (filters, b_f, scale, shift, weigh, b_p) = state, w.extra
+        """Computes the next h."""
+        (h,), (w_f, b_f, scale, shift, w_p, b_p) = state, w.extra
         groups = GROUPS if self.filters % GROUPS == 0 else 1
-        made = group_norm(self.conv(h, filters, b_f), groups, scale, shift)
-        p = h + self.conv(made, weigh, b_p)
+        filtered = group_norm(self.conv(h, w_f, b_f), groups, scale, shift)
+        p = h + self.conv(filtered, w_p, b_p)
         k = (self.conv(x, w.ih, w.b_ih) + self.conv(h, w.hh)).sigmoid()
         return (p + k * (x - p),)
 
 
 def moments(filters: Tensor) -> Tensor:
-    r"""The moments of filters ``(…, K, K)``, K odd: :math:`\sum_{u,v} u^i v^j / (i!\, j!) \, w_{uv}` in place (i, j).
+    r"""Computes the moments :math:`\sum_{u,v} u^i v^j / (i!\, j!) \, w_{uv}` of filters ``(…, K, K)``, K odd.
 
-    u and v count rows and columns from the middle. A filter whose moments are zero but for a one at (i, j) acts as the
-    partial derivative of order i down and j to the right, in pixels.
+    Entry (i, j) is the moment of these orders; u and v count rows and columns from the middle. A filter whose moments
+    are zero except for a one at (i, j) acts as the partial derivative of order i down and j to the right, in pixels.
 
     Example:
         >>> right = torch.zeros(3, 3)

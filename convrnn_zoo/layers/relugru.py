@@ -1,4 +1,4 @@
-"""The GRU of DGMR, whose candidate passes through a ReLU."""
+"""GRU of DGMR, with a ReLU as the activation of the candidate."""
 
 from typing import ClassVar
 
@@ -12,28 +12,28 @@ from .onebias import OneBiasGRU
 
 
 class ReLUGRUInPlace(GRUInPlace):
-    """A GRU's step in place with the other activation."""
+    """In-place version of the step of :class:`Conv2dReLUGRU`."""
 
     def activate(self, n: Tensor) -> None:
-        """The ReLU, in place."""
+        """Applies the ReLU, in place."""
         F.relu_(n)
 
     def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
-        """Its gradient by its result, in place."""
+        """Replaces `grad` by the gradient of the ReLU, from its result n."""
         threshold_backward(grad, n, 0, grad_input=grad)
 
 
 class Conv2dReLUGRU(OneBiasGRU, Conv2dGRU):
-    r"""A GRU over ``(T, N, C, H, W)`` whose candidate is not squashed: ``output, h_n = rnn(input, h_0)``.
+    r"""A GRU over ``(T, N, C, H, W)`` with a ReLU candidate: ``output, h_n = rnn(input, h_0)``.
 
     .. math::
         r, z &= σ(W_{i·} * x + W_{h·} * h + b_{·}) \\
         n &= \max(0, W_{in} * x + W_{hn} * (r ⊙ h) + b_n) \\
         h' &= n + z ⊙ (h - n)
 
-    with one bias a gate, and the state reset before its convolution. z keeps the old state. Nothing bounds the state
-    from above, and a state that is nowhere negative stays so. DGMR divides each weight by its largest singular value
-    (spectral norm); the weights here are the quotients.
+    with one bias per gate, and the state reset before its convolution. The state has no upper bound, and a
+    non-negative state stays non-negative. DGMR divides each weight by its largest singular value (spectral norm); the
+    weights here are the quotients.
 
     References:
         Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
@@ -49,7 +49,7 @@ class Conv2dReLUGRU(OneBiasGRU, Conv2dGRU):
     in_place = ReLUGRUInPlace
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        """The next state."""
+        """Computes the next state."""
         (h,) = state
         r, z, n = gates.chunk(3, dim=1)
         n = (n + self.conv(r.sigmoid() * h, *extra)).relu()

@@ -61,7 +61,7 @@ class RNNEquations(Equations):
     gates, states = 1, ("h",)
     options: ClassVar = {"nonlinearity": ("tanh", "relu")}
     nonlinearity: str
-    in_place = RNNInPlace
+    in_place: ClassVar[type[InPlaceStep] | None] = RNNInPlace
 
     def __init__(
         self, in_channels: int, out_channels: Any, kernel_size: Any, nonlinearity: str = "tanh", *args: Any,

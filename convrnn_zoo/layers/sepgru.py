@@ -1,4 +1,4 @@
-"""The separable ConvGRU of RAFT: along each axis in turn."""
+"""Separable ConvGRU of RAFT."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ from .onebias import Conv2dOneBiasGRUCell
 
 
 class Conv2dSeparableGRUCell(nn.Module):
-    r"""One step on ``(N, C, H, W)``: ``h = cell(x, h)``. A GRU along the rows, then one along the columns.
+    r"""One step of a GRU along the rows and one along the columns on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
-    Both read the same x; the second goes on from the state of the first:
+    Both read the same x. The state of the first is the initial state of the second:
 
     .. math::
         h_1 &= \mathrm{GRU}_{1×k}(x, h) \\
         h'  &= \mathrm{GRU}_{k×1}(x, h_1)
 
-    each with one bias a gate and the reset before the convolution. It sees as far as a k×k kernel does, with 2k weights
-    in place of k².
+    each with one bias per gate and the reset before the convolution. The receptive field is that of a k×k kernel, with
+    2k weights instead of k².
 
     Args:
         in_channels, out_channels: channels of the input and of the state.
         kernel_size: k.
-        **kwargs: `bias`, `padding_mode`, `device`, `dtype`, as of :class:`ConvGRUCell`.
+        **kwargs: `bias`, `padding_mode`, `device`, `dtype`, as for :class:`ConvGRUCell`.
 
     References:
         Teed, Z. and Deng, J. (2020). RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, section 3.3.
@@ -42,5 +42,5 @@ class Conv2dSeparableGRUCell(nn.Module):
         self.columns = Conv2dOneBiasGRUCell(in_channels, out_channels, (kernel_size, 1), **kwargs)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next state; `hx` is zero when not given."""
+        """Computes the next state. `hx` is zero by default."""
         return self.columns(input, self.rows(input, hx))

@@ -1,4 +1,4 @@
-"""The trajectory GRU, and the GRU with leaky units that it departs from."""
+"""Trajectory GRU, and the GRU with leaky units that it extends."""
 
 from typing import Any, ClassVar
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from . import _checks as check
 from ._base import ConvRNNCellBase
+from ._fused import InPlaceStep
 from ._run import DirectionWeights, Maps
 from .gru import Conv2dGRU, GRUEquations, GRUInPlace
 
@@ -16,26 +17,26 @@ leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 
 
 class LeakyGRUInPlace(GRUInPlace):
-    """A GRU's step in place with the other activation."""
+    """In-place version of :meth:`LeakyGRUEquations.step`."""
 
     def activate(self, n: Tensor) -> None:
-        """The leaky ReLU, in place."""
+        """Applies the leaky ReLU, in place."""
         F.leaky_relu_(n, SLOPE)
 
     def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
-        """Its gradient by its result, in place."""
+        """Replaces `grad` by the gradient of the leaky ReLU, from its result n."""
         leaky_relu_backward(grad, n, SLOPE, True, grad_input=grad)
 
 
 class LeakyGRUEquations(GRUEquations):
-    """A GRU, reset after the convolution, whose candidate passes through a leaky ReLU of slope 0.2, not tanh."""
+    """Equations of a GRU, reset after the convolution, with a leaky ReLU of slope 0.2 in place of tanh."""
 
     options: ClassVar = {"reset_after": (True,)}
     reset_after = True
-    in_place = LeakyGRUInPlace
+    in_place: ClassVar[type[InPlaceStep] | None] = LeakyGRUInPlace
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        """The next state; nothing bounds it but what the gates learn."""
+        """Computes the next state, which the activation does not bound."""
         (h,) = state
         r, z, n, hn = gates.chunk(4, dim=1)
         n = F.leaky_relu(n + r.sigmoid() * hn, SLOPE)
@@ -43,7 +44,7 @@ class LeakyGRUEquations(GRUEquations):
 
 
 class Conv2dLeakyGRU(LeakyGRUEquations, Conv2dGRU):
-    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with a leaky ReLU of slope 0.2 for tanh.
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with a leaky ReLU of slope 0.2 in place of tanh.
 
     References:
         Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model.
@@ -57,14 +58,14 @@ class Conv2dLeakyGRU(LeakyGRUEquations, Conv2dGRU):
 
 
 def warp(h: Tensor, flows: Tensor) -> Tensor:
-    """`h` as seen along flows, in bilinear interpolation and with zeros beyond the edge.
+    """Samples `h` along flows by bilinear interpolation, with zeros beyond the edge.
 
     Args:
         h: maps ``(N, C, H, W)``.
-        flows: ``(N, L, 2, H, W)``, L displacements a pixel, in pixels: first to the right, then down.
+        flows: ``(N, L, 2, H, W)``, L displacements per pixel, in pixels: first to the right, then down.
 
     Returns:
-        ``(N, C, L, H, W)``; at (y, x) of link l stands what `h` has at (y + v, x + u) of its flow (u, v).
+        ``(N, C, L, H, W)``; entry (y, x) of link l is `h` at (y + v, x + u) for its flow (u, v).
 
     Example:
         >>> h = torch.tensor([[1.0, 2.0, 3.0]]).reshape(1, 1, 1, 3)
@@ -73,23 +74,23 @@ def warp(h: Tensor, flows: Tensor) -> Tensor:
         [2.0, 3.0, 0.0]
     """
     n, c, height, width = h.shape
-    kind = torch.promote_types(h.dtype, torch.float32)  # in half precision a coordinate is soon off by a pixel
-    rows = torch.arange(height, device=h.device, dtype=kind).unsqueeze(1)
-    columns = torch.arange(width, device=h.device, dtype=kind)
-    # The sizes as tensors: in a graph that is made for other sizes, a float made of them would stay as it is.
+    dtype = torch.promote_types(h.dtype, torch.float32)  # half precision rounds coordinates to whole pixels
+    rows = torch.arange(height, device=h.device, dtype=dtype).unsqueeze(1)
+    columns = torch.arange(width, device=h.device, dtype=dtype)
+    # Sizes as tensors: an exported graph would store a float computed from them as a constant.
     x = (columns + flows[:, :, 0]) * (2 / columns[-1].clamp_min(1)) - 1
     y = (rows + flows[:, :, 1]) * (2 / rows[-1].clamp_min(1)) - 1
-    # The links are laid under each other: one call, and no copy of h for each of them.
+    # The links are concatenated along the height: one call, without a copy of h for each link.
     grid = torch.stack([x, y], dim=-1).flatten(1, 2)
-    seen = F.grid_sample(h.to(kind), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return seen.to(h.dtype).reshape(n, c, flows.shape[1], height, width)
+    sampled = F.grid_sample(h.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return sampled.to(h.dtype).reshape(n, c, flows.shape[1], height, width)
 
 
 class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
     r"""One step of the trajectory GRU on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
-    A convolution gathers the state at fixed offsets; here `links` places a pixel are gathered along flows that
-    are made anew at each step from input and state (``*`` a convolution, φ a leaky ReLU of slope 0.2):
+    A convolution reads the state at fixed offsets. This cell reads it at `links` places per pixel along flows, which it
+    computes at each step from input and state (``*`` a convolution, φ a leaky ReLU of slope 0.2):
 
     .. math::
         u, v &= W_f * φ(W_{xf} * x + b_{xf} + W_{hf} * h + b_{hf}) + b_f \\
@@ -98,17 +99,17 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
         n &= φ(W_{in} * x + b_{in} + r ⊙ a_n) \\
         h' &= n + z ⊙ (h - n)
 
-    ``weight_hh`` is ``(3C, C, 1, links)``: a kernel whose taps lie where the flows lead. Rows are r, z, n; those
-    of ``weight_f`` are u, v of the first link, then of the next. With flows of zero this is a GRU with a 1×1
-    state-to-state kernel, the sum over the links.
+    ``weight_hh`` is ``(3C, C, 1, links)``, with one tap per link. Rows are r, z, n; those of ``weight_f`` are u, v of
+    the first link, then of the next. With flows of zero this is a GRU with a 1×1 state-to-state kernel, the sum over
+    the links.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the state.
         kernel_size: kernel of the input-to-state convolution.
-        links: places that each pixel gathers the state from.
+        links: number of places at which each pixel reads the state.
         bias: whether the gates and the flows have biases.
-        flow_channels, flow_kernel_size: maps and kernel of the network that makes the flows.
+        flow_channels, flow_kernel_size: channels and kernel of the network that computes the flows.
         device, dtype: of the parameters.
 
     References:
@@ -147,22 +148,22 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
         )
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """The flows' weights, and their biases where there are any."""
+        """Returns the shapes of the weights and biases of the flow network."""
         sizes = {"xf": (self.flow_channels, self.in_channels), "hf": (self.flow_channels, channels)}
         sizes["f"] = (2 * self.links, self.flow_channels)
         shapes = {f"weight_{k}": (*size, *self.flow_kernel_size) for k, size in sizes.items()}
         return shapes | ({f"bias_{k}": (rows,) for k, (rows, _) in sizes.items()} if self.bias else {})
 
     def flows(self, x: Tensor, h: Tensor) -> Tensor:
-        """The displacements ``(N, links, 2, H, W)`` along which the state will be read, in pixels."""
-        made = F.leaky_relu(self._flow_input(x) + self._flow_conv(h, "hf"), SLOPE)
-        return self._flow_conv(made, "f").unflatten(1, (self.links, 2))
+        """Computes the displacements ``(N, links, 2, H, W)`` along which the state is read, in pixels."""
+        hidden = F.leaky_relu(self._flow_input(x) + self._flow_conv(h, "hf"), SLOPE)
+        return self._flow_conv(hidden, "f").unflatten(1, (self.links, 2))
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """One whole step: the state is gathered along the flows, and then is as any GRU's."""
+        """Computes one complete step: samples the state along the flows, then applies the GRU."""
         (h,) = state
-        seen = warp(h, self.flows(x, h)).flatten(1, 2)
-        hh = F.conv2d(seen, w.hh.reshape(len(w.hh), -1, 1, 1), w.b_hh)
+        warped = warp(h, self.flows(x, h)).flatten(1, 2)
+        hh = F.conv2d(warped, w.hh.reshape(len(w.hh), -1, 1, 1), w.b_hh)
         return self.step(self.join(self._gate_input(x, w), hh), state, ())
 
     def _flow_conv(self, x: Tensor, which: str) -> Tensor:
@@ -176,9 +177,9 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
 
 
 class TrajGRUStateCell(TrajGRUCell):
-    """A :class:`TrajGRUCell` that runs on its state alone, as a forecaster's first layer does.
+    """A :class:`TrajGRUCell` without input weights, for the first layer of a forecaster.
 
-    It has no input weights; of its input ``(N, 1, H, W)`` only the size is read.
+    It reads only the size of its input ``(N, 1, H, W)``.
 
     Example:
         >>> cell = TrajGRUStateCell(4, links=3)
@@ -203,7 +204,7 @@ class TrajGRUStateCell(TrajGRUCell):
         )  # fmt: skip
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """The flows' weights but those of an input."""
+        """Returns the shapes of the flow network without those of an input."""
         return {k: v for k, v in super().extra_shapes(channels, kernel).items() if not k.endswith("_xf")}
 
     def _add_parameters(self, *args: Any) -> None:
@@ -212,7 +213,7 @@ class TrajGRUStateCell(TrajGRUCell):
             self._parameters.pop(name, None)
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """The weights, with those of the state in the place where the input's kind would be read from."""
+        """Puts the state weights in place of the missing input weights, whose dtype and device are read."""
         return DirectionWeights(w.hh, w.hh, w.b_ih, w.b_hh, w.extra)
 
     def _flow_input(self, x: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def _masked(step: Callable[[Tensor, Maps], Maps], x: Maps, state: Maps) -> Maps:
 
 def _padded_conv(cell: Equations, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A convolution whose padding depends on the map: ONNX's own cannot, so the map is padded before it."""
-    stride, dilation, groups, _ = cell.geometry
+    stride, dilation, groups, *_ = cell.geometry
     pads = same_padding(x.shape[2:], weight.shape[2:], stride, dilation)
     x = F.pad(x, [p for pair in reversed(pads) for p in pair])
     return getattr(F, f"conv{cell.ndim}d")(x, weight, bias, stride, 0, dilation, groups)

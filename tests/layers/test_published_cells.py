@@ -105,7 +105,7 @@ def test_a_depthwise_kernel_before_the_products_is_a_kernel_of_its_shape(bias):
 
 
 def test_a_depthwise_kernel_is_odd():
-    with pytest.raises(ValueError, match="must be odd, or the map would grow, got 4; take 5"):
+    with pytest.raises(ValueError, match="depthwise_kernel_size must be odd"):
         Conv2dDepthwiseLSTMCell(2, 3, 4)
 
 

@@ -1,0 +1,131 @@
+"""Runs of a layer: masks, replaced loops, states as lists, and the number of calls down to the convolution."""
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from oracles import assert_close
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from convrnn_zoo import layers
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
+from convrnn_zoo.layers._conv import Geometry, same_conv
+from convrnn_zoo.layers._run import LayerStates, scan
+
+LENGTHS = torch.tensor([5, 2, 3])
+
+
+def build(cls: type = Conv2dLSTM, **kwargs: Any) -> Any:
+    return cls(2, 3, 3, **{"num_layers": 2, "bidirectional": True, **kwargs})
+
+
+def mask_of(lengths: Tensor) -> Tensor:
+    """Returns booleans ``(T, N)``."""
+    return torch.arange(int(lengths.max())).unsqueeze(1) < lengths
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU])
+def test_a_mask_equals_a_packed_sequence(cls: type, checkpointed: bool) -> None:
+    rnn, x = build(cls), torch.randn(5, 3, 2, 4, 5, requires_grad=True)
+    rnn.grad_checkpointing = checkpointed
+    packed, expected_state = rnn(pack_padded_sequence(x, LENGTHS, enforce_sorted=False))
+    expected, _ = pad_packed_sequence(packed)
+    outputs, state = rnn.forward_layers(x, mask=mask_of(LENGTHS))
+    assert_close((outputs[-1], state), (expected, expected_state), 1e-5)
+    sources = [x, *rnn.parameters()]
+    wanted = torch.autograd.grad(expected.square().sum(), sources)
+    assert_close(torch.autograd.grad(outputs[-1].square().sum(), sources), wanted, 1e-4)
+
+
+def test_a_mask_is_batch_first_like_the_input() -> None:
+    rnn = build()
+    other = build(batch_first=True)
+    other.load_state_dict(rnn.state_dict())
+    x, mask = torch.randn(5, 3, 2, 4, 5), mask_of(LENGTHS)
+    outputs, state = rnn.forward_layers(x, mask=mask)
+    transposed, other_state = other.forward_layers(x.transpose(0, 1), mask=mask.transpose(0, 1))
+    assert_close(([y.transpose(0, 1) for y in transposed], other_state), (outputs, state), 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error"),
+    [
+        (torch.ones(5, 3), TypeError),
+        ([[True] * 3] * 5, TypeError),
+        (torch.ones(3, 5, dtype=torch.bool), ValueError),
+        (torch.ones(5, dtype=torch.bool), ValueError),
+    ],
+    ids=["float", "list", "transposed", "one axis"],
+)
+def test_masks_are_checked(mask: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="mask"):
+        build().forward_layers(torch.randn(5, 3, 2, 4, 5), mask=mask)
+
+
+def test_a_packed_or_unbatched_input_takes_no_mask() -> None:
+    rnn, x, mask = build(), torch.randn(5, 3, 2, 4, 5), mask_of(LENGTHS)
+    for other in (x[:, 0], pack_padded_sequence(x, LENGTHS, enforce_sorted=False)):
+        with pytest.raises(ValueError, match="mask"):
+            rnn.forward_layers(other, mask=mask)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("cls", "options"), [(Conv2dLSTM, {}), (Conv2dGRU, {"reset_after": False}), (Conv2dGRU, {})])
+def test_the_loop_over_time_can_be_replaced(cls: type, options: dict, masked: bool) -> None:
+    calls = []
+
+    def stacked_scan(step: Any, xs: tuple[Tensor, ...], state: Any, *, reverse: bool = False) -> Any:
+        calls.append(reverse)
+        ys, state = scan(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), state, reverse=reverse)
+        return torch.stack(ys), state
+
+    rnn, x = build(cls, **options), torch.randn(5, 3, 2, 4, 5)
+    mask = mask_of(LENGTHS) if masked else None
+    expected = rnn.forward_layers(x, mask=mask)
+    rnn.scan = stacked_scan
+    assert_close(rnn.forward_layers(x, mask=mask), expected, 1e-5)
+    assert calls == [False, True] * 2
+
+
+def test_states_as_a_list_are_returned_as_a_list() -> None:
+    rnn, x = build(), torch.randn(5, 3, 2, 4, 5)
+    _, (h, c) = rnn(x)
+    expected, (h_n, c_n) = rnn(x, (h, c))
+    output, states = rnn(x, LayerStates(zip(h, c, strict=True)))
+    assert isinstance(states, LayerStates)
+    assert_close((output, *map(torch.stack, zip(*states, strict=True))), (expected, h_n, c_n), 1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_explicit_padding_changes_nothing(stride: int) -> None:
+    rnn, x = build(stride=stride), torch.randn(3, 2, 2, 5, 6)
+    expected = rnn(x)
+    rnn.geometry = rnn.geometry._replace(explicit_padding=True)
+    assert_close(rnn(x), expected, 1e-5)
+
+
+def test_few_calls_lie_between_a_layer_and_its_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, calls = Path(layers.__file__).parent, []
+
+    def recording(weight: Tensor, bias: Any, geometry: Geometry, size: Any, channels_last: bool) -> Any:
+        def conv(x: Tensor) -> Tensor:
+            stack = [
+                f for f in traceback.extract_stack() if Path(f.filename).parent == folder and "comp>" not in f.name
+            ]
+            calls.append([(Path(f.filename).name, f.name) for f in stack])
+            return same_conv(x, weight, bias, geometry)
+
+        return conv
+
+    monkeypatch.setattr("convrnn_zoo.layers._fused.prepare_conv", recording)
+    with torch.no_grad():
+        build()(torch.randn(3, 2, 2, 5, 6))
+    assert len(calls) == 2 * 2 * 2  # all but the first steps, which convolve no zero state
+    for stack in calls:
+        assert stack[0] == ("_base.py", "forward")
+        assert len(stack) + 1 <= 8  # with the convolution, which is recorded here
+        assert len({file for file, _ in stack} | {"_conv.py"}) <= 4
