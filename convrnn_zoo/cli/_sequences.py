@@ -7,7 +7,7 @@ from ..data import LabelledSequences, VideoFolder, sequences_of
 from ..data.datasets.video_folder import CLIPS
 from ..data.readers.audio import AUDIO, read_sound
 from ..data.readers.files import FileError
-from ..data.readers.images import clips_below
+from ..data.readers.images import find_clips
 from ..data.readers.sequences import READERS, SUFFIXES, Recording
 from ..models import VideoModel, ZooModel
 from ..train import ClassifierRecipe, Recipe
@@ -68,7 +68,7 @@ def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recordi
         yield [recording for file in files for recording in read_sequences(file, model, layout)]
         return
     for file in files:
-        clips = [file] if file.suffix.lower() in CLIPS or not file.is_dir() else list(clips_below(file))
+        clips = [file] if file.suffix.lower() in CLIPS or not file.is_dir() else list(find_clips(file))
         if not clips:
             raise FileError(f"{file} contains no clip; pass a folder of images, or files of {', '.join(CLIPS)}")
         for clip in clips:

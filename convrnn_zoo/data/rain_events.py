@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
-from .readers.radar import COARSEN, STEP, check_steps, read_fmi, time_of
+from .readers.radar import COARSEN, STEP, check_steps, read_fmi, read_time
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def load_event(directory: Path, event: RainEvent) -> Rain:
         ValueError: one is missing in between, or broken.
     """
     swiss = event.pattern.startswith("AQC")
-    time, read = (time_of_mch, read_mch) if swiss else (time_of, read_fmi)
+    time, read = (time_of_mch, read_mch) if swiss else (read_time, read_fmi)
     paths = sorted(directory.rglob(event.pattern), key=time)
     if not paths:
         raise FileNotFoundError(

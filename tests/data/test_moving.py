@@ -75,7 +75,7 @@ def test_files_that_are_not_whole_are_refused(tmp_path, suffix):
     assert torch.equal(read_idx(path), torch.from_numpy(images.astype(np.uint8)))
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    with pytest.raises(ValueError, match=r"pixels, got .*download it anew|not a valid gzip"):
+    with pytest.raises(ValueError, match=r"pixels, got|not a valid gzip"):
         read_idx(path)
     path.write_bytes(b"\0\0\x08\x01" + whole[4:])
     with pytest.raises(ValueError, match=r"expected an idx file|not a valid gzip"):

@@ -9,7 +9,7 @@ import torch
 
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.data import FRAME_DATASETS, split_in_time
-from convrnn_zoo.data.readers.radar import read_composite, read_events, time_of
+from convrnn_zoo.data.readers.radar import read_composite, read_events, read_time
 from tests.made_data import write_fmi, write_knmi
 
 NOON = datetime(2010, 8, 26, 12)
@@ -19,7 +19,7 @@ def test_knmi_counts_are_hundredths_of_a_millimetre_in_five_minutes(tmp_path):
     path = write_knmi(tmp_path, NOON, np.array([[0, 100], [7, 65535]]))
     rate = read_composite(path)
     torch.testing.assert_close(rate, torch.tensor([[0, 12.0], [0.84, math.nan]]), equal_nan=True)
-    assert time_of(path) == NOON
+    assert read_time(path) == NOON
 
 
 def test_fmi_bytes_are_half_decibels(tmp_path):
@@ -104,7 +104,7 @@ def cut(write):
     """What makes a whole file and cuts it in the middle."""
 
     def make(path):
-        whole = write(path.parent, time_of(path), np.arange(2500).reshape(50, 50) % 200)
+        whole = write(path.parent, read_time(path), np.arange(2500).reshape(50, 50) % 200)
         assert whole == path
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -134,7 +134,7 @@ def test_files_that_will_not_do_are_named(name, tmp_path):
 
 def test_names_without_a_time_directories_without_radar_and_droughts_are_told(tmp_path, rain):
     with pytest.raises(ValueError, match="YYYYMMDDhhmm"):
-        time_of(tmp_path / "a.h5")
+        read_time(tmp_path / "a.h5")
     with pytest.raises(FileNotFoundError, match=r"no file RAD_NL25.*download_pysteps_data"):
         FRAME_DATASETS["rain"]().load(tmp_path, "train", 4, 12)
     with pytest.raises(ValueError, match="no crop of 99 frames"):

@@ -14,12 +14,14 @@ SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -99999.0, -32768.0, 9999.0, 
 """Numbers by which files mark missing values."""
 HUGE = 1e15
 """Magnitude of values that can only mark missing ones, such as NetCDF's 9.97e36."""
+WET, WET_STRIDE = 0.1, 7
+"""Rain rate in mm/h of a wet pixel, and the distance of those that are compared with reflectivity."""
 MAX_READ = 64
 """Frames of a file that are checked, if it is not in memory; they are equally spaced."""
 
 
 def check_values(
-    values: Tensor, name: str | Path, unit: str = "", lowest: float | None = None, highest: float | None = None
+    values: Tensor, name: str | Path, unit: str = "", valid_min: float | None = None, valid_max: float | None = None
 ) -> None:
     """Raises FileError if values cannot be in `unit`; the message names the key of ``[data]`` that fixes it.
 
@@ -27,58 +29,72 @@ def check_values(
         values: frames of any shape, NaN where values are missing.
         name: the file, for the message.
         unit: unit of the values; ``""`` for brightness or numbers without one.
-        lowest, highest: range of valid values; `valid_max` also states that high rain rates are meant.
+        valid_min, valid_max: range of valid values. With `valid_max`, heavy rain is not taken for reflectivity.
     """
+    check_range(values, name, unit, valid_min, valid_max)
+    if is_rain(unit) and valid_max is None:
+        check_reflectivity(values[values > WET], name, unit)
+
+
+def check_range(values: Tensor, name: str | Path, unit: str, valid_min: float | None, valid_max: float | None) -> None:
+    """Raises FileError if values are infinite, mark missing values, or are out of their range."""
     values = values[~values.isnan()]
     if not len(values):
         return
     low, high = values.min().item(), values.max().item()
     if math.isinf(low) or math.isinf(high):
         raise FileError(f"{name}: expected finite values, got {low:g} to {high:g}; replace infinite ones by NaN")
-    found = f"{name}: values from {low:g} to {high:g}"
+    summary = f"{name}: values from {low:g} to {high:g}"
     for value in (low, high):
         others = values[values != value]
         largest = others.abs().max().item() if len(others) else 0.0
         if abs(value) >= HUGE or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
             raise FileError(
-                f"{found}; if {value:g} marks missing values, write `fill_value = {value:g}` under [data], "
+                f"{summary}; if {value:g} marks missing values, write `fill_value = {value:g}` under [data], "
                 "else correct them"
             )
     rain = is_rain(unit)
-    if rain and lowest is None:
-        lowest = 0.0
-    span = highest - lowest if None not in (highest, lowest) else 0.0  # type: ignore[operator]
-    if lowest is not None and low < lowest - max(0.1 * span, 1e-2):
-        hint = (
-            "if they are reflectivity in dBZ, convert them to mm/h or state `unit` under [data] as it is; if negative "
-            "numbers mark missing values, write `fill_value` under [data]"
-            if rain
-            else "correct `valid_min` or `unit` under [data], or write `fill_value` if it marks missing values"
-        )
-        raise FileError(f"{found}, and data.unit = {unit!r} expects {lowest:g} or more; {hint}")
-    if highest is not None and high > highest + max(0.1 * span, 1e-2 * abs(highest)):
+    if rain and valid_min is None:
+        valid_min = 0.0
+    span = 0.0 if valid_min is None or valid_max is None else valid_max - valid_min
+    if valid_min is not None and low < valid_min - (1e-2 if rain else max(0.1 * span, 1e-2)):
+        hint = "correct `valid_min` or `unit` under [data], or write `fill_value` if it marks missing values"
+        if rain:
+            hint = (
+                "convert reflectivity in dBZ to mm/h, or state its unit as `unit` under [data]; if negative numbers "
+                "mark missing values, write `fill_value` under [data]"
+            )
+        raise FileError(f"{summary}, and data.unit = {unit!r} expects {valid_min:g} or more; {hint}")
+    if valid_max is not None and high > valid_max + max(0.1 * span, 1e-2 * abs(valid_max)):
         raise FileError(
-            f"{found}, and the recipe expects at most data.valid_max = {highest:g}; correct `valid_max` or `unit` "
+            f"{summary}, and the recipe expects at most data.valid_max = {valid_max:g}; correct `valid_max` or `unit` "
             "under [data], or write `fill_value` if it marks missing values"
         )
-    wet = values[values > 0.1]
-    if rain and highest is None and len(wet) and wet.median().item() >= 10 and 20 < high <= 80:
+
+
+def check_reflectivity(wet: Tensor, name: str | Path, unit: str) -> None:
+    """Raises FileError if the wet values of rain have the distribution of reflectivity in dBZ."""
+    if len(wet) and wet.median().item() >= 10 and 20 < wet.max().item() <= 80:
         raise FileError(
-            f"{found}, of which half of the wet ones are above {wet.median().item():g}: they look like reflectivity in "
-            f"dBZ, and data.unit is {unit!r}; convert them, or state data.valid_max if they are rain rates"
+            f"{name}: half of the wet values are above {wet.median().item():g}, as is usual for reflectivity in dBZ, "
+            f"and data.unit is {unit!r}; convert them, or state data.valid_max if they are rain rates"
         )
 
 
-def check_files(files: Sequence[Frames], unit: str, lowest: float | None, highest: float | None) -> None:
-    """Checks the frames of files by :func:`check_values`."""
+def check_files(files: Sequence[Frames], unit: str, valid_min: float | None, valid_max: float | None) -> None:
+    """Checks the frames of files by :func:`check_values`, a part at a time."""
     for frames in files:
+        wet = []
         for values in _parts(frames):
-            check_values(values, frames.path, unit, lowest, highest)
+            check_range(values, frames.path, unit, valid_min, valid_max)
+            wet.append(values[values > WET][::WET_STRIDE])
+        if is_rain(unit) and valid_max is None:
+            check_reflectivity(torch.cat(wet), frames.path, unit)
 
 
 def _parts(frames: Frames) -> Iterator[Tensor]:
     if hasattr(frames.array, "tobytes"):  # in memory
-        yield frames.read()
+        yield from (frames.read(t, t + MAX_READ) for t in range(0, len(frames), MAX_READ))
         return
     numbers = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames))).long().tolist()
     yield from (frames.read(t, t + 1) for t in numbers)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from ...models import Preprocessing
 from .. import schema
 from ..readers import READERS, STORE, Frames, ReadOptions, list_files, open_frames
-from ..readers.images import IMAGES, VIDEO_READERS, clips_below
+from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from ..readers.units import is_rain
 from ..schema import field
 from .checks import check_files
@@ -136,6 +136,8 @@ class FrameFiles(FrameDataset):
         thresholds: values at which CSI, POD and FAR are computed; by default those of rain if the unit is mm/h.
     """
 
+    suffixes: ClassVar[tuple[str, ...]]
+    """Suffixes of the files."""
     name: str = field(nonempty=True)
     license: str = field("")
     url: str = field("")
@@ -195,9 +197,28 @@ class FrameFiles(FrameDataset):
         wet = WET if is_rain(self.unit) or not self.thresholds else min(self.thresholds)
         return Sampling(min_valid=self.min_valid_fraction, min_wet=self.min_wet_fraction, threshold=wet)
 
+    def find_files(self, path: Path) -> list[Path]:
+        """Returns the files of the dataset at or below a path."""
+        raise NotImplementedError(f"{type(self).__name__} must implement find_files")
+
     def open(self, path: Path) -> list[Frames]:
-        """Opens every file at a path, by :meth:`~FrameDataset.read_options`."""
-        raise NotImplementedError(f"{type(self).__name__} must implement open")
+        """Opens the files at a path. Zarr stores are read when frames are used, other files now.
+
+        Raises:
+            FileNotFoundError: there are no files of the format.
+            FileError: a file is damaged.
+        """
+        files = self.find_files(path)
+        if not files:
+            raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
+        frames = [open_frames(file, self.read_options()) for file in files]
+        return [
+            dataclasses.replace(
+                f if file.suffix.lower() == STORE else f.load(),
+                name=file.name if file == path else str(file.relative_to(path)),
+            )
+            for file, f in zip(files, frames, strict=True)
+        ]
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
         """Returns the size of the sequences that are cut from files.
@@ -228,8 +249,7 @@ class FrameFiles(FrameDataset):
         """
         path = resolve_path(path, self.name)
         files = self.open(path)
-        length = inputs + horizon
-        window = self.window(path, files, length)
+        window = self.window(path, files, inputs + horizon)
         check_files(files, self.unit, self.valid_min, self.valid_max)
         slow = any(f.path.suffix.lower() == STORE for f in files)
         options = {"flip": self.flip and split == "train", "step": self.step, "slow": slow}
@@ -239,29 +259,23 @@ class FrameFiles(FrameDataset):
             except ValueError as e:
                 raise ValueError(f"{path}: {e}") from e
         elif windows := getattr(self, "windows", ""):
-            return self.listed(files, path.parent / windows, window, split, inputs, options)
+            return self.load_windows(files, path.parent / windows, window, split, inputs, options)
         else:
             files = [split_in_time(f, split, inputs) for f in files]
-        parts = []
+        series = []
         for frames in files:
-            found = split_at_gaps(frames, self.step)
-            parts += found
-            if len(found) > 1:
-                log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(found) - 1)
+            parts = split_at_gaps(frames, self.step)
+            series += parts
+            if len(parts) > 1:
+                log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
         try:
             return CroppedSequences.search(
-                parts,
-                length,
-                self.crop,
-                self.corner_stride,
-                self.sampling,
-                MAX_WINDOWS if slow else math.inf,
-                **options,
+                series, window, self.sampling, max_windows=MAX_WINDOWS if slow else math.inf, **options
             )
         except ValueError as e:
             raise ValueError(f"{path}: the {split} part: {e}") from e
 
-    def listed(
+    def load_windows(
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
     ) -> CroppedSequences:
         """Returns the sequences at the windows of a file, which ``convrnn-zoo windows`` wrote for one Zarr store."""
@@ -276,13 +290,13 @@ class FrameFiles(FrameDataset):
                 f"beyond the store, {tuple(frames.array.shape)}; list them again with this recipe"
             )
         cut, t = round(len(frames) * 2 / 3), places[:, 0]
-        chosen = places[t + window.length <= cut] if split == "train" else places[t + inputs >= cut]
-        if not len(chosen):
+        places = places[t + window.length <= cut] if split == "train" else places[t + inputs >= cut]
+        if not len(places):
             raise ValueError(
                 f"{path}: no window of {window.length} frames is in the {split} part, before or after frame {cut}; "
                 "give a longer store, shorter sequences, or more windows"
             )
-        return CroppedSequences(files, window, torch.cat([torch.zeros(len(chosen), 1).long(), chosen], 1), **options)
+        return CroppedSequences(files, window, torch.cat([torch.zeros(len(places), 1).long(), places], 1), **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +305,7 @@ class ArrayFrames(FrameFiles):
 
     Args:
         variable: name of the array, in files with several.
-        fill_value: number that marks missing values, next to NaN and what the file states.
+        fill_value: number that marks missing values, next to NaN and the numbers that the file states.
         windows: CSV file that ``convrnn-zoo windows`` wrote, for a Zarr store that is too large to be searched at every
             start.
         **kwargs: keys of :class:`FrameFiles`.
@@ -301,6 +315,7 @@ class ArrayFrames(FrameFiles):
         (0.5, 2.0, 5.0, 10.0)
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = tuple(READERS)
     variable: str = field("")
     fill_value: float | None = field(None)
     windows: str = field("")
@@ -314,15 +329,9 @@ class ArrayFrames(FrameFiles):
         """See :class:`FrameDataset`."""
         return ReadOptions(variable=self.variable, fill_value=self.fill_value, unit=self.unit)
 
-    def open(self, path: Path) -> list[Frames]:
-        """Opens every array file at a path; those in Zarr stores are read when they are needed, others now."""
-        files = list_files(path, tuple(READERS)) if path.is_dir() else [path]
-        if not files:
-            raise FileNotFoundError(f"{path} holds no file of {', '.join(READERS)}")
-        opened = [open_frames(file, self.read_options()) for file in files]
-        names = [file.name if file == path else str(file.relative_to(path)) for file in files]
-        lazy = [f if f.path.suffix.lower() == STORE else f.load() for f in opened]
-        return [dataclasses.replace(f, name=name) for f, name in zip(lazy, names, strict=True)]
+    def find_files(self, path: Path) -> list[Path]:
+        """See :class:`FrameFiles`."""
+        return list_files(path, self.suffixes) if path.is_dir() else [path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +348,7 @@ class VideoFrames(FrameFiles):
         (64, 96)
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = (*VIDEO_READERS, *IMAGES)
     valid_min: float | None = field(0.0)
     valid_max: float | None = field(1.0)
     channels: int = field(1, ge=1, le=3)
@@ -355,11 +365,6 @@ class VideoFrames(FrameFiles):
         """See :class:`FrameDataset`."""
         return ReadOptions(unit=self.unit, channels=self.channels, size=self.size)
 
-    def open(self, path: Path) -> list[Frames]:
+    def find_files(self, path: Path) -> list[Path]:
         """See :class:`FrameFiles`."""
-        found = clips_below(path)
-        if not found:
-            raise FileNotFoundError(f"{path} holds no {', '.join((*VIDEO_READERS, *IMAGES))}")
-        names = [file.name if file == path else str(file.relative_to(path)) for file in found]
-        opened = [open_frames(file, self.read_options()) for file in found]
-        return [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
+        return list(find_clips(path))

@@ -150,9 +150,9 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     step = step or float(steps.round(decimals=6).mode().values)
     ends = [0, *(((steps - step).abs() > 0.02 * step).nonzero().flatten() + 1).tolist(), len(frames)]
     if len(ends) - 1 == len(frames):
-        found = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
+        listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
         raise ValueError(
-            f"{frames.path}: frames are {found} minutes apart and the recipe's data.step is {step:g}; correct "
+            f"{frames.path}: frames are {listed} minutes apart and the recipe's data.step is {step:g}; correct "
             "one of them"
         )
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
@@ -168,10 +168,17 @@ def split_in_time(frames: Frames, split: str, inputs: int = 0) -> Frames:
 
 
 class Sampling(NamedTuple):
-    """How windows are chosen: one of amount a is kept with probability ``base + scale * a``, at most 1.
+    """Conditions for windows, and the probability with which a window is kept.
 
-    Its amount is the mean over its pixels of ``1 - exp(-value / saturation)``, where missing values count as 0: windows
-    with much rain are many times as likely as dry ones, and above a few mm/h wet pixels count nearly the same.
+    A window is kept with probability ``base + scale * amount``, at most 1. Its amount is the mean over its pixels of
+    ``1 - exp(-value / saturation)``, where missing values count as 0. Windows with much rain are therefore many times
+    as likely as dry ones, and above a few mm/h wet pixels count nearly the same.
+
+    Args:
+        base, scale, saturation: see above; by default every window is kept.
+        min_valid: smallest fraction of present values in every frame.
+        min_wet: smallest fraction of pixels at `threshold` or above, over all frames.
+        threshold: value from which a pixel is wet.
 
     Reference:
         Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
@@ -182,9 +189,7 @@ class Sampling(NamedTuple):
     scale: float = 0.0
     saturation: float = 1.0
     min_valid: float = 0.5
-    """Smallest fraction of present values in every frame."""
     min_wet: float = 0.0
-    """Smallest fraction of pixels at `threshold` or above, over all frames."""
     threshold: float = 0.1
 
 
@@ -200,9 +205,9 @@ class Window(NamedTuple):
 def find_windows(
     frames: Frames, window: Window, sampling: Sampling, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
-    """Yields the windows that are chosen, ``(M, 3)`` of t, y, x for each first frame; one frame is in memory at a time.
+    """Yields the windows that are kept, for each first frame in turn: ``(M, 3)`` of t, y, x.
 
-    `t` is the number of a frame in the file. `generator` is needed if `sampling` is random.
+    `t` is the number of a frame in the file. One frame is in memory at a time.
     """
     kernel = (window.height, window.width)
     if len(frames) < window.length or frames.size[0] < kernel[0] or frames.size[1] < kernel[1]:
@@ -220,15 +225,15 @@ def find_windows(
         if len(recent) < window.length:
             continue
         known, *others = (torch.stack(m, -1) for m in zip(*recent, strict=True))
-        chosen = known.amin(-1) > sampling.min_valid - 1e-6
+        keep = known.amin(-1) > sampling.min_valid - 1e-6
         if sampling.min_wet > 0:
-            chosen &= others.pop(0).mean(-1) >= sampling.min_wet
+            keep &= others.pop(0).mean(-1) >= sampling.min_wet
         if sampling.base < 1:
-            amount = others[0].mean(-1) if sampling.scale > 0 else torch.zeros_like(chosen, dtype=torch.float32)
+            amount = others[0].mean(-1) if sampling.scale > 0 else torch.zeros_like(keep, dtype=torch.float32)
             chance = (sampling.base + sampling.scale * amount).clamp_max(1)
-            chosen &= torch.rand(chance.shape, generator=generator) < chance
-        at = chosen.nonzero() * window.stride
-        yield torch.cat([torch.full((len(at), 1), frames.start + t - window.length + 1), at], 1)
+            keep &= torch.rand(chance.shape, generator=generator) < chance
+        corners = keep.nonzero() * window.stride
+        yield torch.cat([torch.full((len(corners), 1), frames.start + t - window.length + 1), corners], 1)
 
 
 class CroppedSequences(FrameSequences):
@@ -252,19 +257,17 @@ class CroppedSequences(FrameSequences):
 
     @classmethod
     def search(
-        cls, files: Sequence[Frames], length: int, size: int | None, stride: int, sampling: Sampling,
-        max_windows: float = math.inf, **options: Any,
+        cls, files: Sequence[Frames], window: Window, sampling: Sampling, max_windows: float = math.inf, **options: Any
     ) -> "CroppedSequences":  # fmt: skip
-        """Returns all sequences of which enough values are present and enough pixels are wet.
+        """Returns the sequences that meet the conditions of `sampling`.
 
         Raises:
             ValueError: there is none, or there are more than `max_windows`.
         """
-        height, width = (size, size) if size else max((f.size for f in files), default=(1, 1))
-        window, found, count = Window(length, height, width, stride), [torch.empty(0, 4, dtype=torch.long)], 0
+        rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):
             for places in find_windows(frames, window, sampling):
-                found.append(torch.cat([torch.full((len(places), 1), i), places], 1))
+                rows.append(torch.cat([torch.full((len(places), 1), i), places], 1))
                 count += len(places)
                 if count > max_windows:
                     raise ValueError(
@@ -272,15 +275,14 @@ class CroppedSequences(FrameSequences):
                         "windows RECIPE --data STORE`, and name the file in the recipe: data.windows"
                     )
         if not count:
-            what = f"{size}×{size} pixels" if size else "whole frames"
             longest = max((len(f) for f in files), default=0)
             raise ValueError(
-                f"no crop of {length} frames of {what} has {sampling.min_valid:g} of its pixels present in each frame "
-                f"and {sampling.min_wet:g} of them at {sampling.threshold:g} or more, in {len(files)} series of at "
-                f"most {longest} frames; give longer series, fewer frames, a smaller crop, a lower "
-                "min_valid_fraction or a lower min_wet_fraction"
+                f"no crop of {window.length} frames of {window.height}×{window.width} pixels has "
+                f"{sampling.min_valid:g} of its pixels present in each frame and {sampling.min_wet:g} of them at "
+                f"{sampling.threshold:g} or more, in {len(files)} series of at most {longest} frames; use longer ones, "
+                "fewer frames, a smaller crop, a lower min_valid_fraction or a lower min_wet_fraction"
             )
-        return cls(files, window, torch.cat(found), **options)
+        return cls(files, window, torch.cat(rows), **options)
 
     def cut(self, place: list[int]) -> Tensor:
         """Reads the sequence at a place, ``(T, C, H, W)``."""
@@ -303,10 +305,10 @@ class CroppedSequences(FrameSequences):
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Samples the numbers of places, and whether to mirror each axis and to transpose."""
-        chosen = torch.randint(len(self.places), (n,), generator=generator)
+        numbers = torch.randint(len(self.places), (n,), generator=generator)
         if not self.flip:
-            return chosen
-        return torch.cat([chosen[:, None], (torch.rand(n, 3, generator=generator) < 0.5).long()], 1)
+            return numbers
+        return torch.cat([numbers[:, None], (torch.rand(n, 3, generator=generator) < 0.5).long()], 1)
 
     def read(self, sampled: Tensor) -> Tensor:
         """See :meth:`FrameSequences.read`."""

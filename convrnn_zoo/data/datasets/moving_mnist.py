@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..readers.files import read_unpacked
+from ..readers.files import FileError, read_unpacked
 from .frame_files import FrameDataset
 from .frame_sequences import FrameSequence, FrameSequences
 
@@ -18,10 +18,10 @@ TEST_SEED, TEST_SEQUENCES = 0, 10_000
 
 
 def read_idx(path: Path) -> Tensor:
-    """The images of an idx file, ``(N, H, W)`` of bytes; one whose name ends in ``.gz`` is unpacked.
+    """Reads the images of an idx file as bytes ``(N, H, W)``, decompressed if its name ends in ``.gz``.
 
     Raises:
-        ValueError: the file is no idx file of images, or is cut short.
+        FileError: the file is not an idx file of images, or is incomplete.
 
     Reference:
         LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
@@ -30,18 +30,18 @@ def read_idx(path: Path) -> Tensor:
     head, pixels = content[:16], content[16:]
     magic, *shape = struct.unpack(">4I", head) if len(head) == 16 else (0,)
     if magic != 0x803 or 0 in shape:
-        raise ValueError(f"{path}: expected an idx file of images, which begins 00 00 08 03, got {head[:4].hex(' ')}")
+        raise FileError(f"{path}: expected an idx file of images, which begins 00 00 08 03, got {head[:4].hex(' ')}")
     if len(pixels) != math.prod(shape):
-        raise ValueError(f"{path}: expected {math.prod(shape)} pixels, got {len(pixels)}; download it anew")
+        raise FileError(f"{path}: expected {math.prod(shape)} pixels, got {len(pixels)}; download it again")
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
 
 
 class MovingDigits(FrameSequences):
-    """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of images that move without end.
+    """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of moving images.
 
-    The position of an image is a point of the unit square, the range in which it can move. It starts anywhere and
-    moves by `step` a frame in a random direction; at a wall it stops, and that component of its direction turns
-    round. Where images overlap, the brighter pixel is seen.
+    The position of an image is a point of the unit square, the range in which it can move. It starts
+    anywhere and moves by `step` per frame in a random direction. At a wall it stops, and that component of its
+    direction is reversed. Where images overlap, the brighter pixel is visible.
 
     Args:
         images: bytes ``(N, h, w)`` to choose from.
@@ -70,21 +70,21 @@ class MovingDigits(FrameSequences):
         return TEST_SEQUENCES
 
     def __getitem__(self, index: int) -> FrameSequence:
-        """One of those that every evaluation sees; there are as many as in the published test file."""
+        """Returns a sequence of the fixed evaluation set, which is as large as the published test file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         frames = self.read(self.fixed_samples(TEST_SEQUENCES)[index][None])[0]
         return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Which images, where they begin and whither they move: ``(n, count, 4)`` in [0, 1)."""
+        """Samples the images, their first positions and their directions: ``(n, count, 4)`` in [0, 1)."""
         return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
 
     def read(self, sampled: Tensor) -> Tensor:
         """See :meth:`FrameSequences.read`."""
         n, length = len(sampled), self.length
-        chosen, x, y, angle = sampled.unbind(-1)
-        which = (chosen * len(self.images)).long()
+        image_number, x, y, angle = sampled.unbind(-1)
+        which = (image_number * len(self.images)).long()
         height, width = self.images.shape[1:]
         top = (self._path(y, angle.mul(2 * math.pi).sin(), length) * (self.size - height)).long()
         left = (self._path(x, angle.mul(2 * math.pi).cos(), length) * (self.size - width)).long()
@@ -98,13 +98,13 @@ class MovingDigits(FrameSequences):
         return frames.unsqueeze(2).float() / 255
 
     def fixed_samples(self, n: int) -> Tensor:
-        """Returns the first `n` of the sequences that every evaluation uses, of any length."""
+        """Returns the parameters of the first `n` sequences of the fixed evaluation set."""
         if self._test is None:
             self._test = self.sample(TEST_SEQUENCES, torch.Generator().manual_seed(TEST_SEED))
         return self._test[:n]
 
     def _path(self, place: Tensor, speed: Tensor, length: int) -> Tensor:
-        """Places ``(N, count, length)`` in [0, 1] along one axis."""
+        """Returns positions ``(N, count, length)`` in [0, 1] along one axis."""
         places = []
         for _ in range(length):
             place = place + speed * self.step

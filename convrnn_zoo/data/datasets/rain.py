@@ -7,7 +7,7 @@ from typing import ClassVar
 from ..readers.base import ReadOptions
 from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
 from .frame_files import RAIN_THRESHOLDS, FrameDataset
-from .frame_sequences import CroppedSequences, Sampling, split_in_time
+from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,5 +48,5 @@ class RainComposites(FrameDataset):
             patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
             raise FileNotFoundError(f"no file {patterns} below {path}; {self.hint}")
         parts = [split_in_time(e, split, inputs) for e in events]
-        sampling = Sampling(min_valid=1.0, min_wet=0.05)
-        return CroppedSequences.search(parts, inputs + horizon, 64, 8, sampling, flip=split == "train")
+        window, sampling = Window(inputs + horizon, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05)
+        return CroppedSequences.search(parts, window, sampling, flip=split == "train")

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._extras import need
 from ...models import LogMel
 from ..readers.files import FileError, list_dir, reading
-from ..readers.images import ALL, IMAGES, VIDEO_READERS, fitted, read_folder
+from ..readers.images import ALL, IMAGES, VIDEO_READERS, read_folder, resize_and_crop
 from ..readers.sequences import Recording
 from ..schema import field
 from .labelled_sequences import LabelledSequences
@@ -119,7 +119,7 @@ class VideoFolder(LabelledSequences):
             frames = VIDEO_READERS[suffix](path, 3, self.frames)
         else:
             raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIPS)}")
-        frames = frames if self.size is None else fitted(frames, self.size)
+        frames = frames if self.size is None else resize_and_crop(frames, self.size)
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
     def create_front_end(self, path: Path) -> None:

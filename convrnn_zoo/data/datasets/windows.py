@@ -28,13 +28,13 @@ def list_windows(
         yield from find_windows(part, window, sampling, generator)
 
 
-def write_windows(found: Iterator[Tensor], path: Path) -> int:
+def write_windows(windows: Iterator[Tensor], path: Path) -> int:
     """Writes windows as CSV, atomically; returns their number."""
     count = 0
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for part in found:
+        for part in windows:
             writer.writerows(part[:, [0, 2, 1]].tolist())
             count += len(part)
     return count

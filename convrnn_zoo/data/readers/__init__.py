@@ -1,6 +1,6 @@
 """Readers of frames: every file that training, evaluation and prediction read is opened here.
 
-:func:`open_frames` opens one file, :func:`open_files` what a user names on the command line. Both return
+:func:`open_frames` opens one file, :func:`open_files` the arguments of a command. Both return
 :class:`Frames`: frames with their times and their unit, decoded when they are read, by the same
 :class:`ReadOptions` in training and in use. A format is added by a module with a function
 ``(path, options) -> Frames`` and a line in :data:`READERS`.
@@ -12,7 +12,7 @@ from pathlib import Path
 from .base import Frames, ReadOptions, check_numbers
 from .files import FileError, list_files, natural_key
 from .hdf5 import open_hdf5
-from .images import VIDEO_READERS, clips_below, open_clip
+from .images import VIDEO_READERS, find_clips, open_clip
 from .numpy import open_npy, open_npz
 from .radar import COARSEN, find_composites, is_radar, open_composites
 from .zarr import open_zarr
@@ -38,13 +38,13 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
         raise FileNotFoundError(f"{path} does not exist")
     if (open_array := READERS.get(path.suffix.lower())) is not None:
         return open_array(path, options)
-    if path in clips_below(path):
+    if path in find_clips(path):
         return open_clip(path, options)
     raise FileError(f"{path}: unknown format; frames are stored in {', '.join(SUFFIXES)} or a folder of images")
 
 
 def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
-    """Opens what a user names: one file or folder of frames, or radar files or a folder of them.
+    """Opens one file or folder of frames, or several radar files or a folder of them.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -56,8 +56,8 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
     first = paths[0]
     if len(paths) == 1 and not is_radar(first):
         is_folder = first.is_dir() and first.suffix.lower() not in READERS
-        composites = [found for found in find_composites(first) if found] if is_folder else []
-        if not composites or first in clips_below(first):
+        composites = [files for files in find_composites(first) if files] if is_folder else []
+        if not composites or first in find_clips(first):
             return open_frames(first, options)
         paths = composites[0]
     if any(path.suffix.lower() in SUFFIXES and not is_radar(path) for path in paths):

@@ -23,7 +23,7 @@ class ReadOptions:
     Args:
         variable: name of the array in a file of several.
         variable_optional: whether a file without that array may have another one instead, if it is the only one.
-        fill_value: number that stands for a missing value, next to NaN and what the file states.
+        fill_value: number that marks missing values, next to NaN and the numbers that the file states.
         unit: unit to convert values to; None leaves them in the unit of the file. ``""`` is brightness from 0 to 1.
         channels: 1 to read images as grey, 3 as RGB.
         size: height and width that images are resized to.
@@ -130,8 +130,11 @@ class Frames:
         """Returns the same frames in memory: bytes as they are stored, other numbers decoded."""
         time = slice(self.start, self.start + len(self))
         if self.array.dtype == "uint8":
+            numpy = need("numpy", "cli")
+            if type(self.array) is numpy.ndarray:
+                return self
             with reading(self.path, "file of frames"):
-                array = need("numpy", "cli").array(self.array[time])
+                array = numpy.array(self.array[time])
             return dataclasses.replace(self, array=array, start=0, stop=None)
         return dataclasses.replace(
             self, array=self.read().numpy(), start=0, stop=None, packing=Packing(), fill_value=None, is_bytes=False,
@@ -146,14 +149,14 @@ class Frames:
         """
         if unit is None or self.unit is None:
             return self
-        found = conversion(self.unit, unit)
-        if found is None:
+        factors = conversion(self.unit, unit)
+        if factors is None:
             source, target = self.unit or "brightness", unit or "brightness"
             raise FileError(
                 f"{self.path} holds {source}, and {target} is expected, which it cannot be converted to; convert the "
                 f"values and save them as floats, or state their unit (`unit` under [data]) and train on it"
             )
-        factor, offset = found
+        factor, offset = factors
         return dataclasses.replace(self, unit=unit, factor=self.factor * factor, shift=self.shift * factor + offset)
 
 
@@ -184,7 +187,7 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
     return names[0]
 
 
-def clock_of(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
+def find_times(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
     """Returns the name of the array of times that belongs to an array of frames; None if there is none."""
     group = name.rpartition("/")[0]
     known = [f"{group}/{n}".lstrip("/") for n in ("time", "times")] + ["time", "times"]
@@ -193,11 +196,11 @@ def clock_of(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
 
 def frames_from(
     path: Path, array: Any, attrs: Mapping[str, Any], times: Any, time_attrs: Mapping[str, Any], options: ReadOptions,
-    **facts: Any,
+    **fields: Any,
 ) -> Frames:  # fmt: skip
     """Returns the frames of an array with its attributes and its times, which may be None.
 
-    Bytes without attributes and without a unit are brightness: 0 to 255 stand for 0 to 1.
+    Bytes without attributes and without a unit are brightness: 0 to 255 mean 0 to 1.
 
     Raises:
         FileError: the array is not of real numbers, or its times are invalid.
@@ -206,7 +209,7 @@ def frames_from(
     packing = Packing.from_attrs(attrs, array.dtype)
     unit = None if scalar(attrs.get("units")) is None else str(scalar(attrs["units"]))
     if array.dtype == "uint8" and packing == Packing() and unit is None:
-        unit, facts = "", {**facts, "is_bytes": True}
+        unit, fields = "", {**fields, "is_bytes": True}
     is_dated = False
     if times is not None:
         if len(times) != array.shape[0]:
@@ -218,6 +221,6 @@ def frames_from(
             raise FileError(f"{path}: time: {e}") from e
     frames = Frames(
         path=path, array=array, times=times, is_dated=is_dated, unit=unit, packing=packing,
-        fill_value=options.fill_value, name=path.name, **facts,
+        fill_value=options.fill_value, name=path.name, **fields,
     )  # fmt: skip
     return frames.to_unit(options.unit)

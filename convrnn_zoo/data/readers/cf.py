@@ -1,4 +1,4 @@
-"""Decodes what the CF conventions state of stored numbers: scale, missing values, valid range, unit and time."""
+"""Decodes the CF conventions: scale, missing values, valid range, unit and time of stored numbers."""
 
 import base64
 import re
@@ -62,8 +62,8 @@ def numbers(value: Any) -> list[float]:
     if hasattr(value, "shape") and value.shape is None:
         return []
     items = value.reshape(-1).tolist() if hasattr(value, "reshape") else value
-    found = [number(item) for item in (items if isinstance(items, list | tuple) else [items])]
-    return [item for item in found if item is not None]
+    items = [number(item) for item in (items if isinstance(items, list | tuple) else [items])]
+    return [item for item in items if item is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def minutes_of(time: datetime | float) -> float:
+def to_minutes(time: datetime | float) -> float:
     """Returns the minutes since 1970 of a time in UTC, or the number itself."""
     return (time - datetime(1970, 1, 1)).total_seconds() / 60 if isinstance(time, datetime) else float(time)
 
@@ -194,7 +194,7 @@ def _minutes_of_stamp(text: str, shown: str = "") -> float:
     date, hour, minute, second, zone = match.groups()
     year, month, day = map(int, date.split("-"))
     offset = 0
-    if zone and (found := re.search(r"([+-])(\d{1,2}):?(\d{2})?$", zone)):
-        offset = int(f"{found[1]}1") * (60 * int(found[2]) + int(found[3] or 0))
+    if zone and (match := re.search(r"([+-])(\d{1,2}):?(\d{2})?$", zone)):
+        offset = int(f"{match[1]}1") * (60 * int(match[2]) + int(match[3] or 0))
     minutes = 60 * int(hour or 0) + int(minute or 0) + float(second or 0) / 60
-    return minutes_of(datetime(year, month, day)) + minutes - offset
+    return to_minutes(datetime(year, month, day)) + minutes - offset

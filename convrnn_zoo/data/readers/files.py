@@ -14,16 +14,16 @@ RUN_FILES = ("*.ckpt", "model.safetensors")
 
 
 class FileError(ValueError):
-    """A file cannot be read as what it should be; the message names the file and the remedy."""
+    """A file is damaged or of another format. The message names the file and how to fix it."""
 
 
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Reports whatever a parser raises for a damaged file as one :class:`FileError` that names the file.
+    """Raises every error of a parser as one :class:`FileError` that names the file.
 
     Args:
         path: the file.
-        kind: what the file should be, such as ``"GIF"``.
+        kind: name of the format, such as ``"GIF file"``.
 
     Example:
         >>> with reading(Path("a.npy"), ".npy file"):
@@ -84,11 +84,11 @@ def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
     """
     if root.suffix.lower() in suffixes or root.is_file():
         return [root] if root.suffix.lower() in suffixes else []
-    found: list[Path] = []
+    files: list[Path] = []
     for path in list_dir(root) if root.is_dir() else ():
         if path.suffix.lower() in suffixes or path.is_dir():
-            found += list_files(path, suffixes)
-    return found
+            files += list_files(path, suffixes)
+    return files
 
 
 def read_unpacked(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from .base import Frames, ReadOptions, choose_array, clock_of, frames_from
+from .base import Frames, ReadOptions, choose_array, find_times, frames_from
 from .cf import ATTRIBUTES
 from .files import FileError, check_size, reading
 
@@ -39,11 +39,11 @@ def open_hdf5(path: Path, options: ReadOptions) -> Frames:
             file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
             shapes = {name: item.shape or () for name, item in arrays.items()}
             name = choose_array(path, shapes, options)
-            array, clock = arrays[name], clock_of(name, shapes)
+            array, times_name = arrays[name], find_times(name, shapes)
             check_size(path, array.size * array.dtype.itemsize, max(array.id.get_storage_size(), 1))
             if array.external:
                 raise FileError(f"{path}: {name} is stored in another file; save it in this one")
-            times = None if clock is None else arrays[clock][:]
+            times = None if times_name is None else arrays[times_name][:]
             lazy = Hdf5Array(path, name, array.shape, array.dtype)
-            attrs, time_attrs = _attributes(array), {} if clock is None else _attributes(arrays[clock])
+            attrs, time_attrs = _attributes(array), {} if times_name is None else _attributes(arrays[times_name])
         return frames_from(path, lazy, attrs, times, time_attrs, options)

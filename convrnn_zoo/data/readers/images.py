@@ -66,21 +66,22 @@ def _pages(files: list[Path]) -> Iterator[tuple[Path, int]]:
 
 
 def _read_pages(pages: Iterator[tuple[Path, int]], channels: int, path: Path) -> Tensor:
-    image, found, file, opened = need("PIL.Image", "draw"), [], None, None
+    """Reads pages of image files, each of which is opened once."""
+    image, frames, name, file = need("PIL.Image", "draw"), [], None, None
     try:
-        for name, page in pages:
-            with reading(name, f"{name.suffix[1:].upper()} file"):
-                if name != opened:
+        for next_name, page in pages:
+            with reading(next_name, f"{next_name.suffix[1:].upper()} file"):
+                if next_name != name:
                     if file is not None:
                         file.close()
-                    file, opened = image.open(name), name
+                    file, name = image.open(next_name), next_name
                 if page:
                     file.seek(page)  # type: ignore[union-attr]
-                found.append(_pixels(file, channels, name))
+                frames.append(_pixels(file, channels, next_name))
     finally:
         if file is not None:
             file.close()
-    return _stack(found, path)
+    return _stack(frames, path)
 
 
 def read_gif(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
@@ -120,14 +121,14 @@ def read_folder(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
 
 def image_files(folder: Path) -> list[Path]:
     """Returns the images of a folder in natural order, without the figures of a training run."""
-    found = [p for p in list_dir(folder) if p.suffix.lower() in IMAGES and p.is_file()]
-    return [p for p in found if not re.fullmatch(r"update\d{7}", p.stem)] if is_run(folder) else found
+    images = [p for p in list_dir(folder) if p.suffix.lower() in IMAGES and p.is_file()]
+    return [p for p in images if not re.fullmatch(r"update\d{7}", p.stem)] if is_run(folder) else images
 
 
 VIDEO_READERS: dict[str, Callable[..., Tensor]] = {".gif": read_gif, **dict.fromkeys(VIDEOS, read_video)}
 
 
-def clips_below(path: Path) -> dict[Path, Callable[..., Tensor]]:
+def find_clips(path: Path) -> dict[Path, Callable[..., Tensor]]:
     """Returns every video, GIF and folder of images at or below a path in natural order, with its reader.
 
     A TIFF file is a clip if it is the path itself. Hidden files and output directories of runs are ignored.
@@ -135,43 +136,43 @@ def clips_below(path: Path) -> dict[Path, Callable[..., Tensor]]:
     readers = {**VIDEO_READERS, **dict.fromkeys(TIFF, read_gif)}
     if not path.is_dir():
         return {path: readers[path.suffix.lower()]} if path.suffix.lower() in readers else {}
-    found: dict[Path, Callable[..., Tensor]] = {path: read_folder} if image_files(path) else {}
+    clips: dict[Path, Callable[..., Tensor]] = {path: read_folder} if image_files(path) else {}
     for at in list_dir(path):
         if at.is_dir():
-            found |= clips_below(at)
+            clips |= find_clips(at)
         elif at.suffix.lower() in VIDEO_READERS:
-            found[at] = VIDEO_READERS[at.suffix.lower()]
-    return found
+            clips[at] = VIDEO_READERS[at.suffix.lower()]
+    return clips
 
 
 def open_clip(path: Path, options: ReadOptions) -> Frames:
     """Reads a video, a GIF, a TIFF file or a folder of images, resized to `options.size`."""
-    frames = clips_below(path)[path](path, options.channels)
+    frames = find_clips(path)[path](path, options.channels)
     if options.size:
-        frames = resized(frames, (options.size[0], options.size[1]))
+        frames = resize(frames, (options.size[0], options.size[1]))
     is_bytes = frames.dtype == torch.uint8
     return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name).to_unit(options.unit)
 
 
-def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Resizes frames ``(T, C, H, W)`` of bytes or other numbers, with antialiasing."""
     if tuple(frames.shape[-2:]) == size:
         return frames
     return torch.cat([
-        made.round().clamp(0, 255).byte() if frames.dtype == torch.uint8 else made
+        resized.round().clamp(0, 255).byte() if frames.dtype == torch.uint8 else resized
         for part in frames.split(64)
-        for made in [F.interpolate(part.float(), size, mode="bilinear", antialias=True)]
+        for resized in [F.interpolate(part.float(), size, mode="bilinear", antialias=True)]
     ])  # fmt: skip
 
 
-def fitted(frames: Tensor, edge: int) -> Tensor:
+def resize_and_crop(frames: Tensor, edge: int) -> Tensor:
     """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge` and crops the square in the middle.
 
     Example:
-        >>> tuple(fitted(torch.zeros(2, 3, 60, 90), 30).shape)
+        >>> tuple(resize_and_crop(torch.zeros(2, 3, 60, 90), 30).shape)
         (2, 3, 30, 30)
     """
     height, width = frames.shape[-2:]
     shrunk = [max(edge, round(side * edge / min(height, width))) for side in (height, width)]
     top, left = ((side - edge) // 2 for side in shrunk)
-    return resized(frames, (shrunk[0], shrunk[1]))[..., top : top + edge, left : left + edge]
+    return resize(frames, (shrunk[0], shrunk[1]))[..., top : top + edge, left : left + edge]

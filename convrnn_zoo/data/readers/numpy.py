@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from .base import Frames, ReadOptions, choose_array, clock_of, frames_from
+from .base import Frames, ReadOptions, choose_array, find_times, frames_from
 from .files import FileError, check_size, reading
 
 
@@ -32,10 +32,10 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
                 check_size(path, member.file_size, member.compress_size)
             shapes = {m.removesuffix(".npy"): _shape(file, m) for m in file.namelist() if m.endswith(".npy")}
         name = choose_array(path, shapes, options)
-        clock = clock_of(name, shapes)
+        times_name = find_times(name, shapes)
         with numpy.load(path, allow_pickle=False) as arrays:
             array = arrays[name]
-            times = None if clock is None else arrays[clock]
+            times = None if times_name is None else arrays[times_name]
             labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
     return frames_from(path, array, {}, times, {}, options, labels=labels)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..._extras import need
 from .base import Frames, ReadOptions
-from .cf import minutes_of, number, scalar
+from .cf import number, scalar, to_minutes
 from .files import FileError, is_hidden, natural_key, read_unpacked, reading
 
 STEP = timedelta(minutes=5)
@@ -89,11 +89,11 @@ def is_radar(path: Path) -> bool:
     return any(path.match(f.pattern) for f in RADAR_FORMATS.values())
 
 
-def time_of(path: Path) -> datetime:
+def read_time(path: Path) -> datetime:
     """Returns the time of a composite, from the twelve digits of its name.
 
     Example:
-        >>> time_of(Path("RAD_NL25_RAP_5min_201008260410.h5"))
+        >>> read_time(Path("RAD_NL25_RAP_5min_201008260410.h5"))
         datetime.datetime(2010, 8, 26, 4, 10)
     """
     stamp = re.search(r"(?<!\d)\d{12}(?!\d)", path.name)
@@ -151,12 +151,12 @@ def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
     Raises:
         FileError: a name states no time, or two the same one.
     """
-    paths = sorted(paths, key=time_of)
-    return _composites(paths, [time_of(path) for path in paths], options.coarsen).to_unit(options.unit)
+    paths = sorted(paths, key=read_time)
+    return _composites(paths, [read_time(path) for path in paths], options.coarsen).to_unit(options.unit)
 
 
 def _composites(paths: Sequence[Path], times: Sequence[datetime], coarsen: int) -> Frames:
-    minutes = need("numpy", "cli").array([minutes_of(t) for t in times])
+    minutes = need("numpy", "cli").array([to_minutes(t) for t in times])
     if len(set(times)) < len(times):
         raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
     return Frames(
@@ -175,9 +175,9 @@ def find_composites(directory: Path) -> list[list[Path]]:
 def read_events(directory: Path, coarsen: int = 1) -> list[Frames]:
     """Reads every event of KNMI and FMI below a directory into memory; a gap in time separates events."""
     events = []
-    for found in find_composites(directory):
-        paths = sorted(found, key=time_of)
-        times = [time_of(p) for p in paths]
+    for files in find_composites(directory):
+        paths = sorted(files, key=read_time)
+        times = [read_time(p) for p in paths]
         cuts = [0, *(i for i in range(1, len(paths)) if times[i] - times[i - 1] != STEP), len(paths)]
         for begin, end in itertools.pairwise(cuts):
             if end > begin:

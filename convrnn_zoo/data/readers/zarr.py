@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from .base import Frames, ReadOptions, choose_array, clock_of, frames_from
+from .base import Frames, ReadOptions, choose_array, find_times, frames_from
 from .files import LARGE, FileError, reading
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ def open_zarr(path: Path, options: ReadOptions) -> Frames:
         arrays: dict[str, Any] = dict(group.arrays()) if hasattr(group, "arrays") else {"": group}
         shapes = {name: tuple(item.shape) for name, item in arrays.items()}
         name = choose_array(path, shapes, options)
-        array, clock = arrays[name], clock_of(name, shapes)
+        array, times_name = arrays[name], find_times(name, shapes)
         if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
             raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store it in smaller chunks")
-        times = None if clock is None else arrays[clock][:]
-        attrs, time_attrs = attributes(array, str(path)), {} if clock is None else dict(arrays[clock].attrs)
+        times = None if times_name is None else arrays[times_name][:]
+        attrs, time_attrs = attributes(array, str(path)), {} if times_name is None else dict(arrays[times_name].attrs)
         return frames_from(path, array, attrs, times, time_attrs, options)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import sequences_of
-from convrnn_zoo.data.readers.images import fitted, resized
+from convrnn_zoo.data.readers.images import resize, resize_and_crop
 from tests.data.own_data import CLIP_WRITERS, clips, write_clips, write_gif
 
 KIND = sequences_of({"kind": "clips", "name": "lights"})
@@ -40,12 +40,12 @@ def test_arrays_keep_their_channels_and_may_be_brightness(tmp_path):
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (7, 31), (20, 20)])
 def test_the_shorter_side_is_brought_to_the_edge_and_the_middle_kept(height, width):
     ramp = torch.linspace(0, 1, width).expand(2, 3, height, width)
-    square = fitted(ramp, 20)
+    square = resize_and_crop(ramp, 20)
     assert square.shape == (2, 3, 20, 20)
     torch.testing.assert_close(square.mean(), torch.tensor(0.5), atol=0.01, rtol=0)  # nothing but the middle
     slope = (square[..., 15] - square[..., 5]).mean().item() / 10
     assert slope == pytest.approx(min(height, width) / 20 / (width - 1), rel=0.1)  # and no side is stretched
-    assert resized((255 * ramp).byte(), (20, 20)).dtype == torch.uint8
+    assert resize((255 * ramp).byte(), (20, 20)).dtype == torch.uint8
 
 
 def test_clips_are_divided_in_every_class_and_read_when_asked_for(tmp_path, monkeypatch):
