@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from convrnn_zoo.cli.demo import SAMPLE
-from convrnn_zoo.data import open_frames, read_frame_dataset, sequences_of
+from convrnn_zoo.data import open_frames, read_frame_dataset, read_labelled_dataset
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.classifier import accuracy
@@ -78,7 +78,7 @@ def reduced_model(name: str, precision: str) -> tuple[Any, int]:
 
 def measure_classifier(name: str, data: Path | None) -> list[Row]:
     """Returns the accuracy on the test split in per cent for each precision."""
-    test = sequences_of(Recipe.read(WEIGHTS[name].recipe).data).load(data, "test")
+    test = read_labelled_dataset(Recipe.read(WEIGHTS[name].recipe).data).load(data, "test")
     rows = []
     for precision in PRECISIONS:
         model, size = reduced_model(name, precision)

@@ -7,9 +7,9 @@ import click
 
 from .._extras import need
 from ..data import read_sound
+from ..data.readers.sequences import read_recordings
 from ..models import WEIGHTS, create_model
 from ..train.streaming import draw_probabilities
-from ._sequences import read_sequences
 from ._text import columns
 from .predict import make_forecast, summary, write_forecast
 
@@ -23,7 +23,7 @@ SPOKEN = SAMPLE.with_name("seven.wav")
 def recordings() -> tuple[list[tuple[object, ...]], int]:
     """Classifies the recordings of the demo; returns a row per recording, and the number of correct predictions."""
     model: Any = create_model(CLASSIFIER, pretrained=True)
-    sequences = read_sequences(SAMPLE, model)
+    sequences = read_recordings(SAMPLE, model)
     predictions = model.classify([recording.values for recording in sequences])
     truths = [WEIGHTS[CLASSIFIER].label_names[int(recording.label)] for recording in sequences]
     rows: list[tuple[object, ...]] = [

@@ -22,8 +22,8 @@ from ..models import EnsembleForecaster, Forecaster, Preprocessing, ZooModel, fr
 from ..train import ForecasterRecipe, Recipe
 from ..train._values import finite
 from ..train.apply import preprocessing_of, read_options_of
+from ..train.classifier import read_inputs
 from ._options import WEIGHTS_EPILOG, Choice, device_option, json_option
-from ._sequences import read_inputs
 from ._text import columns, plural, warnings_to_stderr
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

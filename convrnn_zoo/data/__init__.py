@@ -21,7 +21,7 @@ from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequ
 from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
-from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_frame_dataset, sequences_of
+from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_frame_dataset, read_labelled_dataset
 
 __all__ = [
     "FRAME_DATASETS",
@@ -44,8 +44,8 @@ __all__ = [
     "Window",
     "open_frames",
     "read_frame_dataset",
+    "read_labelled_dataset",
     "read_sound",
-    "sequences_of",
     "split_at_gaps",
     "split_in_time",
 ]

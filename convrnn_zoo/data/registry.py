@@ -33,14 +33,14 @@ def read_frame_dataset(table: Mapping[str, Any]) -> FrameDataset:
     return schema.read_dataset(table, FRAME_DATASETS)
 
 
-def sequences_of(table: Mapping[str, Any]) -> LabelledDataset:
+def read_labelled_dataset(table: Mapping[str, Any]) -> LabelledDataset:
     """Returns the dataset of labelled sequences that the table ``[data]`` of a recipe describes.
 
     Raises:
         ValueError: its kind is unknown, or a key is missing, unknown or invalid.
 
     Example:
-        >>> sequences_of({"kind": "japanese_vowels"}).title
+        >>> read_labelled_dataset({"kind": "japanese_vowels"}).title
         'JapaneseVowels'
     """
     return schema.read_dataset(table, LABELLED_DATASETS)

@@ -12,15 +12,16 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from .._extras import need
-from ..data import Labelled, LabelledDataset, sequences_of
+from ..data import Labelled, LabelledDataset, VideoFolder, read_labelled_dataset
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
+from ..data.readers.sequences import Recording, read_recordings
 from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
 from ..models.video import encoder_cfg
 from .confusion import Confusion, count_confusions
 from .fit import checksum, fingerprint, fit
 from .launch import launched
-from .recipe import ClassifierRecipe
+from .recipe import ClassifierRecipe, Recipe
 from .start import falling, rest, started, waiting
 from .weights import check_writable, write_weights
 
@@ -159,6 +160,27 @@ def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, An
     return {"mean": mean, "std": std}
 
 
+def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recording]]:
+    """Yields the recordings of files as the recipe of a classifier reads them; large clips come one by one.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: a file is damaged, of an unknown format, or contains no recording.
+    """
+    recipe = None if model.record is None else Recipe.parse(model.record.recipe)
+    dataset = read_labelled_dataset(recipe.data) if isinstance(recipe, ClassifierRecipe) else None
+    archives = all(file.suffix.lower() == ".npz" for file in files)
+    if recipe is None and isinstance(model, VideoModel) and not archives:
+        dataset = VideoFolder(name="clips")
+    if not isinstance(dataset, VideoFolder):
+        layout = getattr(dataset, "layout", "")
+        yield [recording for file in files for recording in read_recordings(file, model, layout)]
+        return
+    for file in files:
+        for clip in dataset.list_clips(file):
+            yield [Recording(str(clip), "", dataset.read(clip))]
+
+
 # ---- evaluation ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
 def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None) -> Tensor:
@@ -213,7 +235,7 @@ def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any) ->
     Raises:
         ValueError: the data are invalid, or have other classes than the model.
     """
-    train, test = load_splits(sequences_of(recipe.data), recipe, data, model.front_end)
+    train, test = load_splits(read_labelled_dataset(recipe.data), recipe, data, model.front_end)
     names = model.pretrained_cfg.get("label_names") or test.label_names
     if tuple(names) != test.label_names or model.num_classes != len(names):
         raise ValueError(
@@ -309,7 +331,7 @@ def train_classifier(
     recipe: ClassifierRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
 ) -> Weights | None:
     """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
-    dataset = sequences_of(recipe.data)
+    dataset = read_labelled_dataset(recipe.data)
     train, test = load_splits(dataset, recipe, data, initial_front_end(recipe))
     with launched() as accelerator:
         if accelerator.num_processes > 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import pretrained
-from ..data import read_frame_dataset, schema, sequences_of
+from ..data import read_frame_dataset, read_labelled_dataset, schema
 from ..data.schema import field
 from ..layers import _checks as checks
 from ..models import ZooModel, create_model
@@ -110,7 +110,7 @@ class Recipe:
     def _resolve_data(self) -> Mapping[str, Any]:
         """Returns the table `data` with the defaults of its kind filled in; an invalid table is returned as it is."""
         try:
-            source = (sequences_of if isinstance(self, ClassifierRecipe) else read_frame_dataset)(self.data)
+            source = (read_labelled_dataset if isinstance(self, ClassifierRecipe) else read_frame_dataset)(self.data)
         except ValueError:  # raised again, with the whole message, when the data are read
             return self.data
         resolved = {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(made):
-    source = classifier.sequences_of(RECIPE.data)
+    source = classifier.read_labelled_dataset(RECIPE.data)
     return [classifier.load_split(source, RECIPE, made / "clips", part) for part in ("train", "test")]
 
 

@@ -253,7 +253,7 @@ class LabelledSequences(LabelledDataset):
         Raises:
             ValueError: an audio file is damaged, or `front_end` is given without such files.
         """
-        files = [] if archives_of(path) else [f for f in singles_of(path) if f.suffix.lower() in AUDIO]
+        files = [] if list_archives(path) else [f for f in list_singles(path) if f.suffix.lower() in AUDIO]
         if not files:
             if self.front_end:
                 raise ValueError(f"{path} has no audio files: remove data.front_end from the recipe")
@@ -268,10 +268,10 @@ class LabelledSequences(LabelledDataset):
             FileNotFoundError: there is none.
             ValueError: a file is damaged or has no labels, or the recordings differ in shape beyond time.
         """
-        found = []
-        if archives := archives_of(path):
+        recordings = []
+        if archives := list_archives(path):
             for file in archives:
-                found += (inside := READERS[file.suffix.lower()](file, layout=self.layout))
+                recordings += (inside := READERS[file.suffix.lower()](file, layout=self.layout))
                 if unlabelled := [r.key for r in inside if not r.label]:
                     raise FileError(
                         f"{file}: expected an array labels (or y) with the class of each recording, found only "
@@ -282,45 +282,46 @@ class LabelledSequences(LabelledDataset):
                 f"{path}: expected {' or '.join(ARCHIVES)}, or a directory with one folder for each class of "
                 f"{', '.join(SINGLES)} files"
             )
-        for file in () if archives else singles_of(path):
+        for file in () if archives else list_singles(path):
             if file.suffix.lower() in AUDIO and front_end is not None:
                 x = front_end.encode(*read_sound(file, rate=front_end.rate))
-                found.append(Recording(str(file), "", x, file.parent.name))
+                recordings.append(Recording(str(file), "", x, file.parent.name))
             elif file.suffix.lower() not in AUDIO:
-                found += [r._replace(label=file.parent.name) for r in READERS[file.suffix.lower()](file)]
-        if not found:
+                recordings += [r._replace(label=file.parent.name) for r in READERS[file.suffix.lower()](file)]
+        if not recordings:
             raise FileNotFoundError(
                 f"{path} contains no {' or '.join(ARCHIVES)} file, and no folder for each class of "
                 f"{', '.join(SINGLES)} files"
             )
         try:
-            check_shapes([(r.name, r.values) for r in found])
+            check_shapes([(r.name, r.values) for r in recordings])
         except ValueError as e:
             raise FileError(f"{path}: {e}") from e
-        return found
+        return recordings
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """See :class:`LabelledDataset`."""
         path = resolve_path(path, self.name)
         front_end = front_end or self.create_front_end(path)
-        found = [self._grouped(r, path) for r in self.recordings(path, front_end)]
-        classes = sorted({r.label for r in found}, key=label_key)
+        recordings = [self._grouped(r, path) for r in self.recordings(path, front_end)]
+        classes = sorted({r.label for r in recordings}, key=label_key)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
             raise ValueError(
                 f"{path}: expected {len(self.label_names) or 'two or more'} classes, got {len(classes)}: "
                 f"{', '.join(classes[:FEW])}"
             )
         try:
-            selected = [found[i] for i in self.part([r._replace(file=relative(r, path)) for r in found], split)]
+            indices = self.part([r._replace(file=relative(r, path)) for r in recordings], split)
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
+        selected = [recordings[i] for i in indices]
         labels = torch.tensor([classes.index(r.label) for r in selected])
         if missing := [label for i, label in enumerate(classes) if i not in labels]:
             message = f"{path}: the {split} part has no recording of {', '.join(missing[:FEW])}"
             if split == "train":
                 raise ValueError(f"{message}; change data.split")
             log.warning(message)
-        groups = tuple(r.group for r in selected) if any(r.group for r in found) else ()
+        groups = tuple(r.group for r in selected) if any(r.group for r in recordings) else ()
         names = self.label_names or tuple(classes)
         return Labelled(self.values(selected), labels, names, groups, front_end)
 
@@ -373,13 +374,13 @@ class LabelledSequences(LabelledDataset):
         return test
 
 
-def archives_of(path: Path) -> list[Path]:
+def list_archives(path: Path) -> list[Path]:
     """Returns a file of labelled recordings, or those in a directory."""
     files = [path] if path.is_file() else list_dir(path)
     return [f for f in files if f.suffix.lower() in ARCHIVES and f.is_file()]
 
 
-def singles_of(path: Path) -> list[Path]:
+def list_singles(path: Path) -> list[Path]:
     """Returns the files of one recording in the folders of a directory."""
     folders = [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else []
     return [f for folder in folders for f in list_dir(folder) if f.suffix.lower() in SINGLES and f.is_file()]

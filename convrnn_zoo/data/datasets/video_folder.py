@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._extras import need
 from ...models import LogMel
 from ..readers.files import FileError, list_dir, reading
-from ..readers.images import ALL, IMAGES, VIDEO_READERS, read_folder, resize_and_crop
+from ..readers.images import ALL, IMAGES, VIDEO_READERS, find_clips, read_folder, resize_and_crop
 from ..readers.sequences import Recording
 from ..schema import field
 from .labelled_sequences import LabelledSequences
@@ -29,8 +29,8 @@ def read_array(path: Path, part: slice = ALL) -> Tensor:
     with reading(path, ".npy file of numbers"):
         array: Any = need("numpy", "cli").load(path, allow_pickle=False, mmap_mode="r")
     if not hasattr(array, "dtype") or array.ndim != 4 or 0 in array.shape or array.dtype.kind not in "fiub":
-        found = f"{array.shape} of {array.dtype}" if hasattr(array, "dtype") else "an archive"
-        raise FileError(f"{path}: expected a clip (T, C, H, W) of numbers, got {found}")
+        content = f"{array.shape} of {array.dtype}" if hasattr(array, "dtype") else "an archive"
+        raise FileError(f"{path}: expected a clip (T, C, H, W) of numbers, got {content}")
     frames = array[part]
     if frames.dtype == "uint8":
         return torch.from_numpy(frames.copy())
@@ -122,6 +122,18 @@ class VideoFolder(LabelledSequences):
         frames = frames if self.size is None else resize_and_crop(frames, self.size)
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
+    def list_clips(self, path: Path) -> list[Path]:
+        """Returns a clip, or the videos, GIFs and folders of images at or below a directory.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if path.suffix.lower() in CLIPS or not path.is_dir():
+            return [path]
+        if not (clips := list(find_clips(path))):
+            raise FileError(f"{path} contains no clip; pass a folder of images, or files of {', '.join(CLIPS)}")
+        return clips
+
     def create_front_end(self, path: Path) -> None:
         """Returns None: the sound of clips is not read."""
 
@@ -132,7 +144,7 @@ class VideoFolder(LabelledSequences):
             FileNotFoundError: there is none.
             ValueError: a folder contains no clip, or images that belong to no clip.
         """
-        found = []
+        recordings = []
         for folder in [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else ():
             inside = list_dir(folder)
             if any(p.suffix.lower() in IMAGES and p.is_file() for p in inside):
@@ -140,13 +152,13 @@ class VideoFolder(LabelledSequences):
             clips = [p for p in inside if p.is_dir() or p.suffix.lower() in CLIPS]
             if not clips:
                 raise FileError(f"{folder} contains no clip; add clips, or remove the folder")
-            found += [Recording(str(clip), "", clip, folder.name) for clip in clips]
-        if not found:
+            recordings += [Recording(str(clip), "", clip, folder.name) for clip in clips]
+        if not recordings:
             raise FileNotFoundError(
                 f"{path} contains no clips; expected one folder for each class, with {', '.join(CLIPS)} files or "
                 "folders of images in it"
             )
-        return found
+        return recordings
 
     def values(self, recordings: Sequence[Recording]) -> ClipFiles:
         """Returns the clips, after reading one frame of each, so that a damaged one is found before training.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._tensors import to_tensor
-from .audio import AUDIO
+from .audio import AUDIO, read_sound
 from .files import FileError, reading
 from .numpy import read_arrays
 
@@ -221,3 +221,35 @@ READERS: Mapping[str, Callable[..., list[Recording]]] = {
 }  # fmt: skip
 """Readers of recordings by the suffix of the file; audio files need a front end."""
 SUFFIXES = (*READERS, *AUDIO)
+
+
+def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]:
+    """Returns the recordings of a file for a classifier, whose front end encodes sound.
+
+    An array ``x`` without lengths and labels holds several recordings if its axes are ``(N, T, C)`` for the model's
+    number of channels.
+
+    Args:
+        path: the file.
+        model: the classifier.
+        layout: axes of an array of several recordings, as in training.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the format is unknown, the file is damaged, or it contains no recording.
+    """
+    suffix = path.suffix.lower()
+    if suffix in AUDIO:
+        rate = model.front_end.rate if model.front_end else None
+        return [Recording(str(path), "", model.encode_sound(str(path), *read_sound(path, rate=rate)))]
+    if suffix not in READERS:
+        raise FileError(f"{path}: expected a file of {', '.join(SUFFIXES)}; save sequences (T, C, …) with numpy.save")
+
+    def is_batch(shape: tuple[int, ...]) -> bool:
+        windows = len(shape) == 3 and (layout == "NCT" or shape[1] != model.in_chans == shape[2])
+        return windows or len(shape) == model.ndim + 3
+
+    recordings = READERS[suffix](path, layout=layout or "NTC", is_batch=is_batch)
+    if not recordings:
+        raise FileError(f"{path}: contains no array; save sequences (T, C, …) with numpy.savez")
+    return recordings

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from convrnn_zoo import LogMel, create_model
-from convrnn_zoo.data import sequences_of
+from convrnn_zoo.data import read_labelled_dataset
 from tests.data.own_data import write_gif, write_pictures, write_video
 
-SEQUENCES = sequences_of({"kind": "sequences", "name": "a"})
-CLIPS = sequences_of({"kind": "clips", "name": "a"})
+SEQUENCES = read_labelled_dataset({"kind": "sequences", "name": "a"})
+CLIPS = read_labelled_dataset({"kind": "clips", "name": "a"})
 AUDIO = {
     "PCM_16.wav": "PCM_16",
     "FLOAT.wav": "FLOAT",
@@ -77,7 +77,7 @@ def damage(content, rng):
 
 def read(path, directory):
     """Reads a file as training and as `predict` do."""
-    from convrnn_zoo.cli._sequences import read_sequences
+    from convrnn_zoo.data.readers.sequences import read_recordings
 
     if path.name in VIDEO or path.suffix == ".gif" or path.name == "clip.npy":
         return CLIPS.read(path)
@@ -87,7 +87,7 @@ def read(path, directory):
     model.front_end = LogMel(rate=8000)
     if path.suffix in (".npz", ".ts"):
         SEQUENCES.load(path, "train")
-    return read_sequences(path, model)
+    return read_recordings(path, model)
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(150, marks=pytest.mark.slow)])
