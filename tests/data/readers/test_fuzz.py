@@ -43,8 +43,8 @@ def write_zarr_2(path, frames):
 def write_tiff(path, frames):
     from PIL import Image
 
-    first, *rest = (Image.fromarray((np.nan_to_num(f) * 1000).astype("uint16")) for f in frames)
-    first.save(path, save_all=True, append_images=rest)
+    first, *others = (Image.fromarray((np.nan_to_num(f) * 1000).astype("uint16")) for f in frames)
+    first.save(path, save_all=True, append_images=others)
 
 
 def write_radar(write):
@@ -106,7 +106,7 @@ def mutate(path, rng):
 
 
 def read(path):
-    """What a user gets of a file: ``None`` for frames, the message of an error otherwise."""
+    """Returns the message of the error that reading a file raises; None if it gives frames."""
     from convrnn_zoo.data.readers import ReadOptions, open_files
 
     try:
@@ -121,7 +121,7 @@ def read(path):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
-def test_damaged_files_are_an_error_of_one_line_that_names_them(name, count, tmp_path):
+def test_damaged_files_are_reported_in_one_line(name, count, tmp_path):
     if name.endswith("zarr"):
         pytest.importorskip("zarr", reason="the extra zarr")
     if name in (".avi", ".mp4"):

@@ -12,7 +12,7 @@ from tests.command_line import run
 
 @pytest.fixture(scope="module")
 def identity(tmp_path_factory):
-    """A model of brightness whose forecast is not looked at: only what it reads."""
+    """A model of brightness, with which forecasts of two files are compared."""
     torch.manual_seed(0)
     model = create_model("convgru_forecaster", hidden_channels=2, kernel_size=1, patch_size=1, horizon=1)
     model.preprocessing = Preprocessing(unit="", lowest=0.0, highest=1.0, inputs=2, horizon=1)
@@ -37,8 +37,8 @@ def test_bytes_are_brightness_in_training_as_in_predict(identity, tmp_path):
     np.save(tmp_path / "bytes.npy", frames)
     np.save(tmp_path / "floats.npy", frames.astype("float32") / 255)
     assert torch.equal(trained_on(tmp_path / "bytes.npy"), trained_on(tmp_path / "floats.npy"))
-    found = [forecast(identity, tmp_path / f"{n}.npy", tmp_path / "out.npy") for n in ("bytes", "floats")]
-    assert np.array_equal(*found)
+    result = [forecast(identity, tmp_path / f"{n}.npy", tmp_path / "out.npy") for n in ("bytes", "floats")]
+    assert np.array_equal(*result)
 
 
 def test_bytes_with_a_unit_are_an_error_in_training_as_in_predict(tmp_path):
@@ -98,7 +98,7 @@ def test_every_page_of_a_tiff_file_is_a_frame(tmp_path):
     assert (read[-1].frames[-1, 0, 0, 0] * 255).round() == 160
 
 
-def test_numbers_in_names_are_in_their_order(tmp_path):
+def test_files_are_in_natural_order(tmp_path):
     for i in range(12):
         Image.fromarray(np.full((4, 4), 10 * i, "uint8")).save(tmp_path / f"frame{i}.png")
     read = VideoFrames(name="a").load(tmp_path, "train", 1, 2)
@@ -109,7 +109,7 @@ def test_numbers_in_names_are_in_their_order(tmp_path):
     assert test[0].frames.unique().tolist() == [10]
 
 
-def test_photographs_are_turned_as_their_exif_says(tmp_path):
+def test_images_are_rotated_by_their_exif_tag(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees clockwise
     pixels = np.zeros((4, 6), "uint8")
@@ -149,7 +149,7 @@ def test_values_outside_of_the_valid_range_are_missing(tmp_path):
     assert unpacked.isfinite().sum() == 7
 
 
-def test_signed_bytes_that_are_meant_without_sign(tmp_path):
+def test_signed_bytes_with_unsigned_attribute(tmp_path):
     frames = np.arange(16, dtype="uint8").reshape(4, 4)[None].repeat(6, 0) * 16
     attrs = {"_Unsigned": "true", "scale_factor": 2.0, "_FillValue": np.int8(-16)}
     read = read_nc(tmp_path, frames.view("int8"), **attrs)
@@ -157,14 +157,14 @@ def test_signed_bytes_that_are_meant_without_sign(tmp_path):
     assert read.nan_to_num(0).max() == 2 * 224
 
 
-def test_empty_attributes_are_none(tmp_path):
+def test_empty_attributes_are_ignored(tmp_path):
     import h5py
 
     for empty in (np.array([], "float32"), h5py.Empty("f"), ""):
         assert read_nc(tmp_path, np.ones((6, 4, 4)), _FillValue=empty, units=empty).unique().tolist() == [1]
 
 
-def test_a_fill_value_of_zero_in_zarr_2_marks_nothing(tmp_path):
+def test_zeros_of_zarr_2_are_numbers(tmp_path):
     zarr = pytest.importorskip("zarr", reason="the extra zarr")
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
     array = group.create_array("rate", shape=(6, 4, 4), chunks=(1, 4, 4), dtype="float32", fill_value=0)
@@ -239,20 +239,20 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_arrays_of_every_layout_are_read_alike_in_training_and_predict(name, identity, tmp_path):
+def test_arrays_of_every_layout_have_the_same_values(name, identity, tmp_path):
     frames = (np.arange(6 * 16).reshape(6, 4, 4) % 2).astype("float32")
     array = ARRAYS[name](frames)
     np.save(tmp_path / "a.npy", array)
     np.save(tmp_path / "b.npy", np.ascontiguousarray(array, dtype="float32"))
     assert torch.equal(trained_on(tmp_path / "a.npy"), trained_on(tmp_path / "b.npy"))
-    found = [forecast(identity, tmp_path / f"{n}.npy", tmp_path / "out.npy") for n in "ab"]
-    assert np.array_equal(*found)
+    result = [forecast(identity, tmp_path / f"{n}.npy", tmp_path / "out.npy") for n in "ab"]
+    assert np.array_equal(*result)
     model = create_model("convgru_forecaster.rain", pretrained=True)
     there = model.forecast(np.ascontiguousarray(array, dtype="float32"), 1)
     assert np.array_equal(model.forecast(array, 1), there)
 
 
-def test_what_is_under_a_mask_is_no_value(tmp_path):
+def test_masked_values_are_missing(tmp_path):
     frames = np.ma.masked_less(np.where(np.eye(4) > 0, -9999.0, 1.0)[None].repeat(6, 0), 0)
     model = create_model("convgru_forecaster.rain", pretrained=True)
     there = model.forecast(frames.filled(np.nan), 1)
@@ -265,8 +265,8 @@ def test_an_archive_of_rain_and_times_is_forecast(identity, tmp_path):
     np.save(tmp_path / "a.npy", frames)
     objects = np.array([{"a": 1}, None], dtype=object)  # not read
     np.savez(tmp_path / "a.npz", rain=frames, time=np.arange(6) * 5, note=objects)
-    found = [forecast(identity, tmp_path / f"a.{s}", tmp_path / "out.npy") for s in ("npy", "npz")]
-    assert np.array_equal(*found)
+    result = [forecast(identity, tmp_path / f"a.{s}", tmp_path / "out.npy") for s in ("npy", "npz")]
+    assert np.array_equal(*result)
     assert torch.equal(trained_on(tmp_path / "a.npz"), trained_on(tmp_path / "a.npy"))
 
 
@@ -282,7 +282,7 @@ def test_knmi_attributes_may_be_text(tmp_path):
     run("predict", "convgru_forecaster.rain", tmp_path, "-o", tmp_path / "out.npy")
 
 
-def test_a_dataset_does_not_change_with_what_is_done_to_a_sequence(tmp_path):
+def test_changing_a_sequence_does_not_change_the_dataset(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((6, 4, 4), "float32"))
     clips = ArrayFrames(name="a").load(tmp_path / "a.npy", "train", 1, 1)
     clips[0].frames.zero_()

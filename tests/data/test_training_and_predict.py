@@ -1,4 +1,4 @@
-"""What a recipe says of reading files holds in training and in `predict`, and bad data are found before training."""
+"""Options of a recipe for reading files apply in training and in `predict`; bad data are reported before training."""
 
 import dataclasses
 
@@ -9,8 +9,7 @@ from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, VideoFrames
 from tests.command_line import run
-
-from .own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
+from tests.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
 
 
 def train(directory, recipe, data, name="run", **kwargs):
@@ -24,33 +23,33 @@ def predicted(directory, file, *args):
     return np.load(directory / "out.npy")
 
 
-# ---- what is stored with the model -------------------------------------------------------------------------------
+# ---- options stored with the model -------------------------------------------------------------------------------
 def test_numbers_that_mark_missing_values_are_missing_in_predict(tmp_path):
     frames = blobs()
     marked = np.nan_to_num(frames, nan=-999)
     np.save(tmp_path / "a.npy", marked)
     np.save(tmp_path / "nan.npy", frames)
     train(tmp_path, RADAR + "fill_value = -999\n", tmp_path / "a.npy")
-    found = [predicted(tmp_path, tmp_path / name) for name in ("a.npy", "nan.npy")]
-    np.testing.assert_array_equal(*found)
-    assert np.isnan(found[0][:, :3, :3]).all()
+    result = [predicted(tmp_path, tmp_path / name) for name in ("a.npy", "nan.npy")]
+    np.testing.assert_array_equal(*result)
+    assert np.isnan(result[0][:, :3, :3]).all()
 
 
 def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
     frames = (blobs(18, 40, 56, missing=False) * 15).clip(0, 255).astype("uint8")
-    first, *rest = map(Image.fromarray, frames)
-    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    first, *others = map(Image.fromarray, frames)
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
     train(tmp_path, VIDEO + "size = [24, 32]\n", tmp_path / "a.gif")
     assert predicted(tmp_path, tmp_path / "a.gif").shape == (4, 24, 32)
 
 
-def test_the_array_of_a_file_of_several_is_the_one_that_was_trained_on(tmp_path):
+def test_predict_reads_the_variable_of_the_recipe(tmp_path):
     frames = blobs()
     np.savez(tmp_path / "a.npz", rate=frames, x=frames * 0)
     np.save(tmp_path / "a.npy", frames)
     train(tmp_path, RADAR + 'variable = "rate"\n', tmp_path / "a.npz")
-    found = [predicted(tmp_path, tmp_path / name) for name in ("a.npz", "a.npy")]
-    np.testing.assert_array_equal(*found)
+    result = [predicted(tmp_path, tmp_path / name) for name in ("a.npz", "a.npy")]
+    np.testing.assert_array_equal(*result)
 
 
 # ---- hidden files, and those of runs --------------------------------------------------------------------------------
@@ -60,7 +59,7 @@ def write_images(folder, count=12, level=10):
         Image.fromarray(np.full((16, 16), level + i, "uint8")).save(folder / f"{i}.png")
 
 
-def test_hidden_files_and_folders_are_no_data(tmp_path):
+def test_hidden_files_and_folders_are_ignored(tmp_path):
     write_images(tmp_path / "film")
     for hidden in (".ipynb_checkpoints", "__MACOSX", "film/.thumbs"):
         write_images(tmp_path / hidden, level=200)
@@ -73,7 +72,7 @@ def test_hidden_files_and_folders_are_no_data(tmp_path):
     assert ArrayFrames(name="a").load(tmp_path, "train", 2, 1).fixed(99).unique().tolist() == [1]
 
 
-def test_the_figures_of_a_run_are_no_data_of_the_next(tmp_path):
+def test_figures_of_a_run_are_not_read_as_data(tmp_path):
     write_images(tmp_path / "film", 20)
     recipe = VIDEO.replace("crop = 16\n", "") + 'split = "time"\n'
     train(tmp_path, recipe, tmp_path)
@@ -95,11 +94,11 @@ def test_rain_rates_of_other_units_are_converted_in_training_and_predict(unit, t
     read = ArrayFrames(name="a", unit="mm/h", variable="rate").load(tmp_path / "a.nc", "train", 3, 4)
     torch.testing.assert_close(read[0].frames[:, 0], torch.from_numpy(frames[:7]), rtol=1e-4, atol=1e-4)
     np.save(tmp_path / "a.npy", frames)
-    found = []
+    result = []
     for name in ("a.npy", "a.nc"):
         run("predict", "convgru_forecaster.rain", tmp_path / name, "-o", tmp_path / "out.npy")
-        found.append(np.load(tmp_path / "out.npy"))
-    np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-3)
+        result.append(np.load(tmp_path / "out.npy"))
+    np.testing.assert_allclose(*result, rtol=1e-3, atol=1e-3)
 
 
 def test_temperatures_are_converted(tmp_path):
@@ -143,7 +142,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_values_are_found_before_training_with_the_key_that_mends_it(name, tmp_path):
+def test_invalid_values_are_reported_before_training_with_the_key_to_change(name, tmp_path):
     frames, recipe, key = BAD[name]
     np.save(tmp_path / "a.npy", frames)
     text = train(tmp_path, recipe, tmp_path / "a.npy", code=1)
@@ -154,14 +153,14 @@ def test_bad_values_are_found_before_training_with_the_key_that_mends_it(name, t
 
 
 def test_a_store_is_checked_before_training(tmp_path):
-    from .own_data import write_zarr
+    from tests.data.own_data import write_zarr
 
     pytest.importorskip("zarr", reason="the extra zarr")
     write_zarr(tmp_path / "a.zarr", spoilt(value=-999))
     assert "fill_value = -999" in train(tmp_path, RADAR, tmp_path / "a.zarr", code=1)
 
 
-def test_heavy_rain_is_read_where_the_recipe_says_so(tmp_path):
+def test_heavy_rain_is_valid_with_valid_max(tmp_path):
     frames = 20 + blobs(missing=False)
     np.save(tmp_path / "a.npy", frames)
     kind = ArrayFrames(name="a", unit="mm/h")
@@ -171,7 +170,7 @@ def test_heavy_rain_is_read_where_the_recipe_says_so(tmp_path):
 
 
 # ---- splits, windows ---------------------------------------------------------------------------------------------
-def test_the_last_third_of_a_file_is_the_test_whatever_gaps_it_has(tmp_path):
+def test_the_test_split_is_the_last_third_of_a_file_with_gaps(tmp_path):
     times = np.arange(18) * 5
     times[3:] += 30
     np.savez(tmp_path / "a.npz", x=np.arange(18)[:, None, None] * np.ones((1, 4, 4)), time=times)
@@ -181,13 +180,13 @@ def test_the_last_third_of_a_file_is_the_test_whatever_gaps_it_has(tmp_path):
     assert test.fixed(99)[:, 1].min() == 12
 
 
-def test_a_task_that_a_recipe_states_stays():
+def test_an_explicit_task_is_kept():
     assert ArrayFrames(name="a", unit="mm/h", task="video prediction").task == "video prediction"
     assert ArrayFrames(name="a", unit="mm/h").task == "precipitation nowcasting"
     assert ArrayFrames(name="a").task == "video prediction"
 
 
-def test_wet_pixels_are_counted_in_the_unit_of_the_data(tmp_path):
+def test_wet_pixels_are_counted_from_the_lowest_threshold(tmp_path):
     np.save(tmp_path / "a.npy", 280 + blobs(missing=False))
     with pytest.raises(ValueError, match=r"data\.thresholds"):
         ArrayFrames(name="a", unit="K", min_wet_fraction=0.5)
@@ -197,7 +196,7 @@ def test_wet_pixels_are_counted_in_the_unit_of_the_data(tmp_path):
 
 
 def test_stores_of_a_folder_are_read_lazily(tmp_path):
-    from .own_data import write_zarr
+    from tests.data.own_data import write_zarr
 
     pytest.importorskip("zarr", reason="the extra zarr")
     for name in "ab":
@@ -207,9 +206,9 @@ def test_stores_of_a_folder_are_read_lazily(tmp_path):
     assert len(clips) == 2 * 6
 
 
-def test_windows_are_columns_by_name(tmp_path):
+def test_columns_of_windows_are_read_by_name(tmp_path):
     """Other programs read t, x and y by their order; here they are read by their names."""
-    from .own_data import write_zarr
+    from tests.data.own_data import write_zarr
 
     pytest.importorskip("zarr", reason="the extra zarr")
     write_zarr(tmp_path / "a.zarr", blobs(30, 24, 40))
@@ -226,7 +225,7 @@ def test_windows_are_columns_by_name(tmp_path):
     assert torch.equal(clips.fixed(9).nan_to_num(0), again.fixed(9).nan_to_num(0))
 
 
-def test_a_transposed_array_and_netcdf_3_are_told(tmp_path):
+def test_transposed_arrays_and_netcdf_3_are_reported(tmp_path):
     import h5py
 
     with h5py.File(tmp_path / "a.nc", "w") as file:

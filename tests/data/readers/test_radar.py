@@ -31,12 +31,12 @@ def test_fmi_bytes_are_half_decibels(tmp_path):
     assert rate[1, 1] < 0.03  # 0 dBZ
 
 
-def test_coarser_pixels_are_means_and_unknown_where_a_part_is(tmp_path):
+def test_coarse_pixels_are_means_and_missing_if_a_part_is(tmp_path):
     path = write_knmi(tmp_path, NOON, np.array([[0, 100, 65535, 5], [100, 0, 5, 5]]))
     torch.testing.assert_close(read_composite(path, 2), torch.tensor([[6.0, math.nan]]), equal_nan=True)
 
 
-def test_a_gap_in_time_divides_events(tmp_path):
+def test_gaps_in_time_separate_events(tmp_path):
     for i in (0, 1, 3, 4, 5):
         write_knmi(tmp_path, NOON + i * timedelta(minutes=5), np.zeros((4, 4)))
     events = read_events(tmp_path)
@@ -52,7 +52,7 @@ def test_the_test_split_forecasts_only_the_last_third(rain):
         assert test.datetimes[-1] == event.datetimes[-1]
 
 
-def test_crops_are_in_range_rainy_and_where_they_say(rain):
+def test_crops_have_rain_and_no_missing_values(rain):
     clips = FRAME_DATASETS["rain"]().load(rain, "test", 4, 6)
     places = clips.places
     assert set(places[:, 0].tolist()) == {0, 1}
@@ -73,7 +73,7 @@ def test_crops_are_in_range_rainy_and_where_they_say(rain):
     assert clips[0].mask.all()
 
 
-def test_crops_to_train_on_are_drawn_and_turned(rain):
+def test_training_crops_are_random_and_flipped(rain):
     train = FRAME_DATASETS["rain"]().load(rain, "train", 4, 2)
     drawn = train.draw(64)
     known = [clip.frames[:, 0] for clip in train]
@@ -87,7 +87,7 @@ def test_crops_to_train_on_are_drawn_and_turned(rain):
     assert torch.equal(train.draw(3), again)
 
 
-def test_rain_and_its_scale_are_inverse():
+def test_decode_inverts_encode():
     rate = torch.tensor([0.0, 0.05, 0.5, 7, 99])
     values = FRAME_DATASETS["rain"]().preprocessing(None, 4, 12)
     torch.testing.assert_close(values.decode(values.encode(rate)), rate)
@@ -101,7 +101,7 @@ def bad(path):
 
 
 def cut(write):
-    """What makes a whole file and cuts it in the middle."""
+    """Returns a function that writes a file and truncates it in the middle."""
 
     def make(path):
         whole = write(path.parent, read_time(path), np.arange(2500).reshape(50, 50) % 200)
@@ -124,7 +124,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_files_that_will_not_do_are_named(name, tmp_path):
+def test_damaged_files_are_named(name, tmp_path):
     make, message = BAD[name]
     make(tmp_path / name)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
@@ -132,7 +132,7 @@ def test_files_that_will_not_do_are_named(name, tmp_path):
     assert name in str(error.value)
 
 
-def test_names_without_a_time_directories_without_radar_and_droughts_are_told(tmp_path, rain):
+def test_names_without_time_missing_radar_files_and_too_long_sequences_are_errors(tmp_path, rain):
     with pytest.raises(ValueError, match="YYYYMMDDhhmm"):
         read_time(tmp_path / "a.h5")
     with pytest.raises(FileNotFoundError, match=r"no file RAD_NL25.*download_pysteps_data"):

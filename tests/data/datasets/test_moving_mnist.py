@@ -1,4 +1,4 @@
-"""The generator moves as the paper's does, and its files are read or refused."""
+"""The generator moves images as the paper describes, and damaged files are errors."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def corners(frames):
     return torch.stack([rows.int().argmax(-1), columns.int().argmax(-1)], -1)
 
 
-def test_one_image_goes_straight_and_bounces_within_the_walls():
+def test_an_image_moves_straight_and_bounces_at_the_walls():
     frames = MovingDigits(DOT, 40, count=1, size=24).draw(50)[:, :, 0]
     assert (frames.sum((-1, -2)) == 16).all()  # whole in every frame
     place = corners(frames)
@@ -34,7 +34,7 @@ def test_one_image_goes_straight_and_bounces_within_the_walls():
     assert speed == pytest.approx(2, abs=0.15)
 
 
-def test_images_lie_on_each_other_by_the_brighter_pixel():
+def test_overlapping_images_show_the_brighter_pixel():
     images = torch.stack([DOT[0] // 2, DOT[0]])
     frames = MovingDigits(images, 5, count=2, size=6).draw(20) * 255
     assert frames.unique().tolist() == [0, 127, 255]
@@ -42,7 +42,7 @@ def test_images_lie_on_each_other_by_the_brighter_pixel():
     assert ((bright == 0) | (bright >= 16)).all()  # the dim image never hides a part of the bright one
 
 
-def test_draws_follow_torchs_seed_and_the_fixed_one_does_not():
+def test_random_sequences_follow_the_seed_and_fixed_ones_do_not():
     images = torch.randint(256, (9, 28, 28), dtype=torch.uint8)
     moving = MovingDigits(images, 8)
     torch.manual_seed(1)
@@ -58,7 +58,7 @@ def test_draws_follow_torchs_seed_and_the_fixed_one_does_not():
 
 
 @pytest.mark.parametrize("name", [n for n, s in FRAME_DATASETS.items() if issubclass(s, MovingMNIST)])
-def test_packed_files_are_read_and_missing_ones_told(name, digits, tmp_path):
+def test_compressed_files_are_read_and_missing_ones_reported(name, digits, tmp_path):
     data = FRAME_DATASETS[name]()
     assert data.load(digits, "test", 1, 2).draw(2).shape == (2, 3, 1, 64, 64)
     with pytest.raises(FileNotFoundError, match=r"train-images.* is in .*; get the .*idx files from http"):
@@ -68,7 +68,7 @@ def test_packed_files_are_read_and_missing_ones_told(name, digits, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_files_that_are_not_whole_are_refused(tmp_path, suffix):
+def test_incomplete_files_are_an_error(tmp_path, suffix):
     path = tmp_path / f"{FILES['test']}{suffix}"
     images = np.arange(3 * 28 * 28).reshape(3, 28, 28)
     write_idx(path, images)
@@ -82,6 +82,6 @@ def test_files_that_are_not_whole_are_refused(tmp_path, suffix):
         read_idx(path)
 
 
-def test_images_too_large_for_the_frame_are_refused():
+def test_images_larger_than_the_frame_are_an_error():
     with pytest.raises(ValueError, match="at most 3×3"):
         MovingDigits(DOT, size=3)

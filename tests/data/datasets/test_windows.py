@@ -15,8 +15,7 @@ from convrnn_zoo.data.datasets.windows import list_windows, read_windows
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train import forecast as training
 from tests.command_line import run
-
-from .own_data import RADAR, blobs, write_zarr
+from tests.data.own_data import RADAR, blobs, write_zarr
 
 zarr = pytest.importorskip("zarr", reason="the extra zarr")
 KIND = ArrayFrames(name="blobs", unit="mm/h", step=5, crop=16, stride=4)
@@ -27,30 +26,30 @@ def listed(path, sampling, sizes=SIZES):
     return torch.cat(list(list_windows(open_frames(path), sizes, sampling)))
 
 
-def test_windows_are_where_enough_is_known_and_time_goes_on(tmp_path):
+def test_windows_have_enough_present_values_and_no_gaps(tmp_path):
     frames = blobs(20, 24, 32)
     frames[5] = np.nan
     write_zarr(tmp_path / "a.zarr", frames)
     zarr.open_group(str(tmp_path / "a.zarr"))["time"][12:] = np.arange(12, 20) * 5 + 60
-    found = listed(tmp_path / "a.zarr", Sampling())
-    assert found[:, 0].unique().tolist() == [12, 13]  # neither over the empty frame nor over the gap
-    assert found[:, 1].unique().tolist() == [0, 4, 8]
-    assert found[:, 2].unique().tolist() == [0, 4, 8, 12, 16]
+    result = listed(tmp_path / "a.zarr", Sampling())
+    assert result[:, 0].unique().tolist() == [12, 13]  # neither over the empty frame nor over the gap
+    assert result[:, 1].unique().tolist() == [0, 4, 8]
+    assert result[:, 2].unique().tolist() == [0, 4, 8, 12, 16]
 
 
-def test_windows_with_rain_are_drawn_more_often_as_the_rule_says(tmp_path):
+def test_windows_are_sampled_by_importance(tmp_path):
     frames = np.zeros((40, 40, 40), dtype="float32")
     frames[:, :, 20:] = 1.0
     write_zarr(tmp_path / "a.zarr", frames)
     sizes = Window(length=1, height=4, width=4, stride=4)
-    found = listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes)
-    dry, wet = ((found[:, 2] >= 20).eq(rains).sum().item() / 2000 for rains in (False, True))
+    result = listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes)
+    dry, wet = ((result[:, 2] >= 20).eq(rains).sum().item() / 2000 for rains in (False, True))
     assert dry == pytest.approx(0.1, abs=0.03)
     assert wet == pytest.approx(0.1 + 0.5 * (1 - np.exp(-1)), abs=0.04)
-    assert torch.equal(found, listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes))
+    assert torch.equal(result, listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes))
 
 
-def test_the_command_lists_them_and_training_reads_them(tmp_path):
+def test_training_reads_the_windows_of_the_command(tmp_path):
     frames = blobs(30, 24, 32)
     write_zarr(tmp_path / "a.zarr", frames)
     recipe, table = tmp_path / "r.toml", tmp_path / "w.csv"
@@ -86,7 +85,7 @@ def test_the_command_lists_them_and_training_reads_them(tmp_path):
             kind.load(tmp_path / "a.zarr", "train", 3, 4)
 
 
-def test_a_store_that_is_too_large_for_every_window_says_so(tmp_path, monkeypatch):
+def test_stores_with_too_many_windows_need_a_list(tmp_path, monkeypatch):
     write_zarr(tmp_path / "a.zarr", blobs())
     monkeypatch.setattr("convrnn_zoo.data.datasets.frame_files.MAX_WINDOWS", 20)
     with pytest.raises(ValueError, match="more than 20 windows; list them once with `convrnn-zoo windows"):
@@ -102,8 +101,8 @@ array[0] = array[steps - 1] = np.random.default_rng(0).random((1024, 1024), dtyp
 from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.windows import list_windows, write_windows
 from pathlib import Path
-found = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), Sampling(base=0.02, scale=0.1))
-count = write_windows(found, Path(path).with_name("w.csv"))
+result = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), Sampling(base=0.02, scale=0.1))
+count = write_windows(result, Path(path).with_name("w.csv"))
 clips = ArrayFrames(name="a", crop=256, windows="w.csv").load(Path(path), "train", 4, 12)
 for _ in range(20):
     assert clips.draw(4).shape == (4, 16, 1, 256, 256)

@@ -1,4 +1,4 @@
-"""Frames of one's own, of every kind of file, come as clips in the unit of the data with a time and a mask."""
+"""Frames in files of every format become sequences in the unit of the data."""
 
 import base64
 import dataclasses
@@ -13,18 +13,17 @@ from PIL import Image
 from convrnn_zoo.data import ArrayFrames, CustomSequences, VideoFrames, read_frame_dataset
 from convrnn_zoo.data.readers import READERS
 from convrnn_zoo.data.readers.cf import decode_times
-
-from .own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
+from tests.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
 
 FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
 
 
-def test_there_is_a_writer_for_every_kind_that_is_read():
+def test_every_format_has_a_writer():
     assert {*WRITERS, ".hdf5", ".nc4"} == set(READERS)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_every_kind_of_file_gives_the_same_clips(suffix, tmp_path):
+def test_every_format_gives_the_same_sequences(suffix, tmp_path):
     frames = blobs()
     WRITERS[suffix](tmp_path / f"a{suffix}", frames)
     key = "rate" if suffix in (".npz", ".h5", ".nc", ".zarr") else ""
@@ -42,7 +41,7 @@ def test_every_kind_of_file_gives_the_same_clips(suffix, tmp_path):
     torch.testing.assert_close(test[0].frames[3:, 0], torch.from_numpy(frames[12:16]), equal_nan=True)
 
 
-def test_a_loader_of_torchs_takes_them(tmp_path):
+def test_a_data_loader_batches_sequences(tmp_path):
     np.save(tmp_path / "a.npy", blobs(missing=False))
     clips = FRAMES.load(tmp_path, "train", 3, 4)
     batch = next(iter(torch.utils.data.DataLoader(clips, batch_size=2)))
@@ -50,7 +49,7 @@ def test_a_loader_of_torchs_takes_them(tmp_path):
     assert batch.time.shape == (2,)
 
 
-def test_crops_of_a_folder_lie_where_enough_is_known(tmp_path):
+def test_crops_have_enough_present_values(tmp_path):
     frames = blobs()
     frames[:, :, 20:] = np.nan
     for i in range(3):
@@ -66,7 +65,7 @@ def test_crops_of_a_folder_lie_where_enough_is_known(tmp_path):
     assert 0 < len(wet) < len(clips)
 
 
-def test_a_list_says_which_files_are_the_test(tmp_path):
+def test_patterns_name_the_test_files(tmp_path):
     for name in ("a", "b", "c"):
         np.save(tmp_path / f"{name}.npy", np.full((8, 4, 4), ord(name), dtype="float32"))
     kind = dataclasses.replace(FRAMES, split=("a.npy", "[x-z].npy"))
@@ -78,7 +77,7 @@ def test_a_list_says_which_files_are_the_test(tmp_path):
     assert "the files a*" in kind.split_words
 
 
-def test_what_a_file_stores_as_other_numbers_comes_in_the_unit_of_the_data(tmp_path):
+def test_scaled_numbers_are_decoded(tmp_path):
     counts = (blobs(missing=False) * 100).astype("int16")
     counts[:, 0] = -1
     write_hdf5(tmp_path / "a.nc", counts, scale_factor=0.01, add_offset=1.0, _FillValue=np.int16(-1))
@@ -92,7 +91,7 @@ def test_what_a_file_stores_as_other_numbers_comes_in_the_unit_of_the_data(tmp_p
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_a_store_as_xarray_writes_it_is_read_as_xarray_reads_it(version, tmp_path):
+def test_zarr_stores_of_xarray_are_decoded(version, tmp_path):
     zarr = pytest.importorskip("zarr", reason="the extra zarr")
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=version)
     filled = {"fill_value": -1} if version == 2 else {"fill_value": 0}
@@ -110,7 +109,7 @@ def test_a_store_as_xarray_writes_it_is_read_as_xarray_reads_it(version, tmp_pat
         assert clip.frames[:, 0, 1, 0].tolist() == [2, 2.5, 3, 3.5]
 
 
-def test_a_gap_in_time_is_told_and_no_clip_reaches_over_it(tmp_path, caplog):
+def test_sequences_do_not_reach_over_gaps_in_time(tmp_path, caplog):
     frames = np.arange(20, dtype="float32")[:, None, None] * np.ones((1, 4, 4), dtype="float32")
     times = np.arange(20) * 5
     times[9:] += 30
@@ -127,14 +126,14 @@ def test_a_gap_in_time_is_told_and_no_clip_reaches_over_it(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("suffix", "channels"), [(".mp4", 1), (".gif", 1), ("", 1), ("", 3), (".mp4", 3)])
-def test_videos_gifs_and_folders_of_pictures_are_brightness(suffix, channels, tmp_path):
+def test_videos_gifs_and_image_folders_are_brightness(suffix, channels, tmp_path):
     frames = (blobs(12, 32, 32, missing=False) * 15).clip(0, 255).astype("uint8")
     path = tmp_path / f"clip{suffix}"
     if suffix == ".mp4":
         write_video(path, frames)
     elif suffix == ".gif":
-        first, *rest = map(Image.fromarray, frames)
-        first.save(path, save_all=True, append_images=rest)
+        first, *others = map(Image.fromarray, frames)
+        first.save(path, save_all=True, append_images=others)
     else:
         path.mkdir()
         for i, frame in enumerate(frames):
@@ -151,14 +150,14 @@ def test_videos_gifs_and_folders_of_pictures_are_brightness(suffix, channels, tm
     assert (values.lowest, values.highest, values.unit) == (0, 1, "")
 
 
-def test_standardize_finds_its_constants_where_something_is_known(tmp_path):
+def test_standardization_ignores_missing_values(tmp_path):
     np.save(tmp_path / "a.npy", blobs())
     kind = dataclasses.replace(FRAMES, encoding="standardize")
     clips = kind.load(tmp_path, "train", 3, 4)
     values = kind.preprocessing(clips, 3, 4)
-    seen = values.encode(clips.fixed(99))
-    assert seen.isfinite().all()
-    known = seen[clips.fixed(99).isfinite()]
+    encoded = values.encode(clips.fixed(99))
+    assert encoded.isfinite().all()
+    known = encoded[clips.fixed(99).isfinite()]
     assert known.mean() == pytest.approx(0, abs=1e-3)
     assert known.std() == pytest.approx(1, abs=1e-3)
     np.save(tmp_path / "a.npy", np.ones((9, 4, 4)))
@@ -166,7 +165,7 @@ def test_standardize_finds_its_constants_where_something_is_known(tmp_path):
         kind.preprocessing(kind.load(tmp_path, "train", 2, 1), 2, 1)
 
 
-def test_a_data_set_made_in_python_is_a_kind_like_the_others():
+def test_custom_datasets_are_sequences():
     clips = CustomSequences([torch.full((4, 1, 2, 2), float(i)) for i in range(5)])
     assert clips.length == 4
     assert clips.fixed(3)[:, 0, 0, 0, 0].tolist() == [0, 2, 4]
@@ -193,7 +192,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_data_that_will_not_do_are_told_in_a_line(name, tmp_path):
+def test_invalid_data_are_reported_in_one_line(name, tmp_path):
     files, entries, message = BAD[name]
     np.save(tmp_path / "a.npy", blobs())
     for file, content in files.items():
@@ -207,7 +206,7 @@ def test_data_that_will_not_do_are_told_in_a_line(name, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_path_that_is_not_there_or_empty_is_told(tmp_path):
+def test_missing_and_empty_paths_are_reported(tmp_path):
     for kind in (FRAMES, VideoFrames(name="film")):
         with pytest.raises(FileNotFoundError, match="pass --data"):
             kind.load(None, "train", 3, 4)
@@ -232,13 +231,13 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_every_entry_is_checked(name):
+def test_every_key_is_checked(name):
     entries, message = ENTRIES[name]
     with pytest.raises(ValueError, match=message):
         read_frame_dataset({"kind": "frames", **entries})
 
 
-def test_a_store_of_another_step_is_refused(tmp_path):
+def test_a_store_with_another_time_step_is_an_error(tmp_path):
     write_zarr(tmp_path / "a.zarr", blobs(), step=10)
     with pytest.raises(ValueError, match=r"10 minutes apart .*data\.step is 5"):
         FRAMES.load(tmp_path / "a.zarr", "train", 3, 4)
