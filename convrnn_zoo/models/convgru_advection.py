@@ -19,21 +19,21 @@ from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
 
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
-"""In mm/h, those whose exceedance a network forecasts."""
+"""Thresholds in mm/h whose exceedance the network forecasts."""
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
-"""The thresholds in mm/h which a forecast rate exceeds where rain that hard is decided for, and the least probability
-for which it is: below, a hit is bought with too many false alarms, and with too large a squared error."""
+"""Thresholds in mm/h at which a forecast decides where rain occurs, with the minimum probability to do so.
+
+At lower probabilities, hits cost too many false alarms and too large a squared error."""
 NEAR, FADES = 6.0, 1 / 6
-"""How much the logarithm of the extrapolated rate adds to the logits that are decided on, at no lead time, and the
-hours in which this fades to 1/e: for a few minutes nothing is surer than that what is there moves on."""
-_TURNS = 6
+"""Weight of the logarithm of the extrapolated rate in the logits of the decision at lead time 0, and the time in hours
+after which it decays to 1/e: extrapolation is the best forecast for a few minutes."""
+_ITERATIONS = 6
 
 
 def mean_rate(probabilities: Tensor) -> Tensor:
-    """The expected rain rate in mm/h of probabilities ``(…, 11, H, W)`` of exceeding :data:`THRESHOLDS`.
+    """Returns the expected rain rate in mm/h from probabilities ``(…, 11, H, W)`` of exceeding :data:`THRESHOLDS`.
 
-    A rate between two thresholds counts as their geometric mean, one below the first as dry, one above the last as
-    50 mm/h.
+    Between two thresholds the rate is their geometric mean; it is 0 below the first and 50 mm/h above the last.
 
     Example:
         >>> p = torch.ones(11, 1, 1)
@@ -47,14 +47,14 @@ def mean_rate(probabilities: Tensor) -> Tensor:
     return (probabilities * weights[:, None, None]).sum(-3)
 
 
-def between(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """Probabilities of exceeding other thresholds, in mm/h, from the logits at :data:`THRESHOLDS`, along log(rate).
+def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """Returns probabilities of exceeding other thresholds by interpolating logits at :data:`THRESHOLDS` over log(rate).
 
-    Below 0.1 and above 40 mm/h the logit goes on as between the nearest two.
+    Below 0.1 and above 40 mm/h the logits are extrapolated linearly.
 
     Args:
         logits: ``(…, 11, H, W)``.
-        thresholds: K of them, above zero.
+        thresholds: K thresholds above 0, in mm/h.
 
     Returns:
         ``(…, K, H, W)``.
@@ -69,15 +69,15 @@ def between(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
     return torch.stack(out, dim=-3).sigmoid()
 
 
-def decide(probability: Tensor, known: Tensor, least: float = 0.2) -> Tensor:
-    """Where to forecast an occurrence so that the expected CSI of the map is greatest.
+def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> Tensor:
+    """Returns where to forecast an occurrence, so that the expected CSI of the map is greatest.
 
-    That map takes the pixels above ``c / (1 + c)``, c being its own expected CSI, found in a few fixed-point turns.
+    The best map takes the pixels above ``c / (1 + c)``, where c is its expected CSI, found by fixed-point iteration.
 
     Args:
         probability: ``(…, H, W)`` of the occurrence.
-        known: the pixels that count, of the same shape or one that broadcasts.
-        least: probability below which a pixel is never taken.
+        known: booleans of the pixels that are evaluated, which broadcast with `probability`.
+        min_probability: probability below which a pixel is never selected.
 
     Returns:
         Booleans ``(…, H, W)``.
@@ -94,60 +94,63 @@ def decide(probability: Tensor, known: Tensor, least: float = 0.2) -> Tensor:
     p = torch.where(known, probability, 0).detach()
     total = p.sum((-2, -1), keepdim=True)
     threshold = torch.full_like(total, 1 / 3)
-    for _ in range(_TURNS):
-        chosen = p > threshold
-        hits, area = (p * chosen).sum((-2, -1), keepdim=True), chosen.sum((-2, -1), keepdim=True)
+    for _ in range(_ITERATIONS):
+        occurs = p > threshold
+        hits, area = (p * occurs).sum((-2, -1), keepdim=True), occurs.sum((-2, -1), keepdim=True)
         csi = hits / (area + total - hits).clamp_min(1e-9)
-        threshold = (csi / (1 + csi)).clamp_min(least)
+        threshold = (csi / (1 + csi)).clamp_min(min_probability)
     return probability > threshold
 
 
 class Exceedance(NamedTuple):
-    """A nowcast before anything is decided."""
+    """A probabilistic nowcast."""
 
     logits: Tensor
-    """``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`, which fall with the threshold."""
+    """Logits ``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`, not increasing along them."""
     known: Tensor
-    """Where the last frame was known ``(N, 1, 1, H, W)``."""
-    moved: Tensor
-    """The logarithm of the extrapolated rate in mm/h ``(N, horizon, C, H, W)``."""
+    """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
+    log_rate: Tensor
+    """Logarithm of the extrapolated rate in mm/h, ``(N, horizon, C, H, W)``."""
     hours: Tensor
-    """The lead times ``(horizon,)``."""
+    """Lead times in hours, ``(horizon,)``."""
 
     def rates(self) -> Tensor:
-        """The mean rates ``(N, horizon, C, H, W)`` in mm/h, raised or cut at each threshold of :data:`DECIDED` so that
-        they exceed it where :func:`decide` says so, of the probabilities with a part of extrapolation."""
+        """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
+
+        At each threshold of :data:`DECIDED` they are raised or lowered, so that they exceed it exactly where
+        :func:`decide` forecasts it.
+        """
         rate = mean_rate(self.logits.sigmoid())
         near = (NEAR * (-self.hours / FADES).exp())[:, None, None, None]
-        for threshold, least in DECIDED.items():
-            logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.moved - math.log(threshold))
-            chosen = decide(logits.sigmoid(), self.known, least)
-            rate = torch.where(chosen, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
+        for threshold, min_probability in DECIDED.items():
+            logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.log_rate - math.log(threshold))
+            occurs = decide(logits.sigmoid(), self.known, min_probability)
+            rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
         return rate
 
 
-class Carried(NamedTuple):
-    """Frames carried to the place of the last one, and what carries that one on; all in full precision."""
+class AdvectedFrames(NamedTuple):
+    """Frames advected to the time of the last one, with the motion; all in full precision."""
 
     rate: Tensor
-    """Of the last frame ``(N, C, H, W)`` in mm/h; what is unknown is filled in."""
+    """Rain rate of the last frame ``(N, C, H, W)`` in mm/h; unknown pixels are filled."""
     known: Tensor
-    """Of the last frame ``(N, 1, H, W)``."""
+    """1 where the last frame is known, else 0, ``(N, 1, H, W)``."""
     amount: Tensor
-    """Of every frame at the last one's place ``(N, T, C, H, W)``, scaled."""
-    seen: Tensor
-    """Whether that is known ``(N, T, 1, H, W)``."""
+    """Scaled rates of all frames, advected to the time of the last one, ``(N, T, C, H, W)``."""
+    amount_known: Tensor
+    """Share of known pixels in `amount`, ``(N, T, 1, H, W)``."""
     motion: Tensor
-    """``(N, 2, H, W)`` in pixels a step."""
-    ahead: Tensor
-    """Where what is forecast comes from ``(N, horizon, 2, H, W)``."""
+    """Motion ``(N, 2, H, W)`` in pixels per step."""
+    origins: Tensor
+    """Displacements to the origin of the forecast pixels, ``(N, horizon, 2, H, W)``."""
 
 
-def carry(x: Tensor, horizon: int) -> Carried:
-    """Frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, carried to the place of the last one.
+def advect(x: Tensor, horizon: int) -> AdvectedFrames:
+    """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last one.
 
     Example:
-        >>> carry(torch.ones(1, 3, 1, 8, 8), horizon=2).ahead.shape
+        >>> advect(torch.ones(1, 3, 1, 8, 8), horizon=2).origins.shape
         torch.Size([1, 2, 2, 8, 8])
     """
     steps = x.shape[1]
@@ -158,29 +161,31 @@ def carry(x: Tensor, horizon: int) -> Carried:
         rate = torch.where(finite, x, 0).clamp_min(0)
         motion = estimate_motion(torch.where(finite, rate, torch.nan).sum(2))
         rate = fill_unknown(rate.flatten(0, 1), known.flatten(0, 1)).unflatten(0, known.shape[:2])
-        behind = trajectories(motion, max(steps - 1, 1))
-        amount, seen = [scaled(rate[:, -1])], [known[:, -1]]
+        past = trajectories(motion, max(steps - 1, 1))
+        amount, amount_known = [scaled(rate[:, -1])], [known[:, -1]]
         for k in range(steps - 1):  # from the last but one to the first
-            amount.insert(0, sample(scaled(rate[:, -2 - k]), behind[:, k]))
-            seen.insert(0, sample(known[:, -2 - k], behind[:, k], "zeros"))
-        ahead = trajectories(motion, horizon)
-        return Carried(rate[:, -1], known[:, -1], torch.stack(amount, 1), torch.stack(seen, 1), motion, ahead)
+            amount.insert(0, sample(scaled(rate[:, -2 - k]), past[:, k]))
+            amount_known.insert(0, sample(known[:, -2 - k], past[:, k], "zeros"))
+        origins = trajectories(motion, horizon)
+        return AdvectedFrames(
+            rate[:, -1], known[:, -1], torch.stack(amount, 1), torch.stack(amount_known, 1), motion, origins
+        )
 
 
-def extrapolated(c: Carried, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What comes to each pixel at lead time k, counted from 0.
+def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Extrapolates the last frame to lead time k, counted from 0.
 
     Returns:
-        The logarithm of the rate that moves there and of that which was there last, each plus `floor`, ``(N, C, H,
-        W)``; and how sure it is that the former was seen ``(N, 1, H, W)``, smoothed so that no edge shows on the map.
+        The logarithms of the advected and of the last rate, each plus `floor`, ``(N, C, H, W)``; and the share of known
+        origins ``(N, 1, H, W)``, smoothed so that no edge is visible.
     """
-    there = c.ahead[:, k]
-    came = smooth(sample(c.known, there, "zeros"), 9)
-    return (sample(c.rate, there) + floor).log(), (c.rate + floor).log(), came
+    origins = c.origins[:, k]
+    known = smooth(sample(c.known, origins, "zeros"), 9)
+    return (sample(c.rate, origins) + floor).log(), (c.rate + floor).log(), known
 
 
-def told_of_motion(motion: Tensor, minutes: float) -> Tensor:
-    """Maps ``(N, 5, H, W)``: x, y, speed and divergence in pixels a minute, and the minutes of a step in tens."""
+def motion_features(motion: Tensor, minutes: float) -> Tensor:
+    """Returns x, y, speed and divergence in pixels per minute, and the step in tens of minutes, ``(N, 5, H, W)``."""
     p = F.pad(motion, (1, 1, 1, 1), mode="replicate")
     spread = p[:, :1, 1:-1, 2:] - p[:, :1, 1:-1, :-2] + p[:, 1:, 2:, 1:-1] - p[:, 1:, :-2, 1:-1]
     speed = motion.square().sum(1, keepdim=True).add(1e-6).sqrt()
@@ -188,27 +193,30 @@ def told_of_motion(motion: Tensor, minutes: float) -> Tensor:
     return torch.cat([motion / minutes, speed / minutes, spread * (5 / minutes), pace], 1)
 
 
-def lead_times(horizon: int, minutes: float, like: Tensor) -> Tensor:
-    """``(horizon, 1, 2, 1, 1)``: 1 plus half the logarithm of the hours, and the hours."""
+def lead_time_features(horizon: int, minutes: float, like: Tensor) -> Tensor:
+    """Returns 1 plus half the logarithm of the hours, and the hours, ``(horizon, 1, 2, 1, 1)``."""
     hours = torch.arange(1, horizon + 1, device=like.device, dtype=like.dtype) * (minutes / 60)
     return torch.stack([1 + hours.log() / 2, hours], 1)[:, None, :, None, None]
 
 
 def scaled(rate: Tensor) -> Tensor:
-    """A rain rate in mm/h on a logarithmic scale: 0 where dry, 1 at 5.4 mm/h."""
+    """Converts a rain rate in mm/h to a logarithmic scale: 0 where dry, 1 at 5.4 mm/h."""
     return (rate / 0.1).log1p() / 4
 
 
-def details_of(amount: Tensor) -> Tensor:
-    """Scaled frames ``(N, T, C, H, W)`` to maps ``(N, 7·C, H, W)``: the last, its mean with the one before, the mean of
-    all, and the last smoothed, as an amount and as the share of wet pixels."""
+def detail_maps(amount: Tensor) -> Tensor:
+    """Returns summaries ``(N, 7·C, H, W)`` of scaled frames ``(N, T, C, H, W)``.
+
+    They are the last frame, its mean with the one before, the mean of all, and the last frame smoothed at two scales,
+    as an amount and as a share of wet pixels.
+    """
     last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
     wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
     return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
 
 
 def smooth(x: Tensor, size: int) -> Tensor:
-    """Means over squares of an odd number of pixels a side, of what of them lies on the map.
+    """Returns means over squares of `size` pixels, an odd number, without the part beyond the edge.
 
     Example:
         >>> smooth(torch.tensor([[[[0.0, 3.0, 3.0]]]]), 3).flatten().tolist()
@@ -219,26 +227,26 @@ def smooth(x: Tensor, size: int) -> Tensor:
 
 
 PATCH, STRIDE = 2, 4
-"""Pixels of a frame a side that are one of the fine maps, and of these one of the coarse maps."""
+"""Ratios of the resolutions of frames and fine maps, and of fine and coarse maps."""
 MINUTES = 5.0
-"""From one frame to the next when the call does not say."""
+"""Default time between frames."""
 LEVELS = len(THRESHOLDS)
 RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=MINUTES, inputs=4, horizon=12)
-"""What goes in and comes out: rain rates as they are."""
+"""Default preprocessing: rain rates in mm/h, without encoding."""
 FLOOR = 0.01
-"""In mm/h, what a dry pixel counts as in the logits of extrapolation."""
+"""Rate in mm/h of a dry pixel in the logits of extrapolation."""
 DETAIL = 8
-"""Channels of what the fine layers say of each pixel."""
+"""Channels of the output of the fine layers for each pixel."""
 
 
 class ConvGRUAdvection(Forecaster):
-    """Probabilities of rain by motion, and by ConvGRU layers in coordinates that move with the rain.
+    """Probabilities of rain from estimated motion, and from ConvGRU layers in coordinates that move with the rain.
 
-    The motion of the input frames is estimated, not learned. The frames are carried to the place of the last one, so
-    that the recurrent layers see what changes and not what moves: a fine one on patches of 2×2 pixels, which holds
-    small showers, and a coarse one on 8×8, which sees what grows and decays around. The forecaster's layers start
-    from the encoder's states and are told the lead time. What they make is added to the logits that extrapolation
-    alone has, and goes along the motion with it. The weights start near extrapolation.
+    The motion of the input frames is estimated, not learned. The frames are advected to the time of the last one, so
+    that the recurrent layers read growth and decay instead of motion: a fine layer on patches of 2×2 pixels, for small
+    showers, and a coarse layer on 8×8, for their surroundings. The layers of the forecaster start from the states of
+    the encoder and read the lead time. Their output is advected with the motion and added to the logits of
+    extrapolation. With initial weights the forecast is close to extrapolation.
 
     Args:
         in_chans: channels of a frame, each a rain rate.
@@ -267,18 +275,18 @@ class ConvGRUAdvection(Forecaster):
         super().__init__(in_chans, horizon, PATCH * STRIDE, num_classes)
         fine, coarse = check.widths("hidden_channels", hidden_channels, num_layers=2)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        told, clock = 5, 2
+        motion_chs, clock_chs = 5, 2
         self.stem = nn.Sequential(
             Unshuffle(PATCH),
             nn.Conv2d((2 * in_chans + 1) * PATCH**2, fine, 3, padding=1, **factory),
             nn.LeakyReLU(NEGATIVE_SLOPE),
         )
-        self.encoder = Conv2dGRU(fine + told, fine, 3, **factory)
+        self.encoder = Conv2dGRU(fine + motion_chs, fine, 3, **factory)
         self.down = nn.Sequential(nn.Conv2d(fine, coarse, STRIDE, STRIDE, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
         self.coarse_encoder = Conv2dGRU(coarse, coarse, 3, **factory)
-        self.coarse_forecaster = Conv2dGRU(told + clock, coarse, 3, **factory)
+        self.coarse_forecaster = Conv2dGRU(motion_chs + clock_chs, coarse, 3, **factory)
         self.up = nn.Conv2d(coarse, fine, 1, **factory)
-        self.forecaster = Conv2dGRU(fine + clock, fine, 3, **factory)
+        self.forecaster = Conv2dGRU(fine + clock_chs, fine, 3, **factory)
         self.fold = nn.Sequential(nn.Conv2d(fine, DETAIL * PATCH**2, 1, **factory), Shuffle(PATCH))
         self.details = nn.Conv2d(7 * in_chans, 2 * DETAIL, 3, padding=1, **factory)
         self.mix = nn.Conv2d(DETAIL, 2 * DETAIL, 3, padding=1, **factory)
@@ -290,7 +298,7 @@ class ConvGRUAdvection(Forecaster):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Starts near extrapolation, with logits that grow less sure with the lead time."""
+        """Initializes the weights near extrapolation, with logits that become less certain with the lead time."""
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         for parameter, values in ((self.trust, (0.7, -0.5)), (self.unseen, (0.4, 0.3, -0.3))):
@@ -308,67 +316,70 @@ class ConvGRUAdvection(Forecaster):
         }
 
     def forward(self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES) -> Tensor:
-        """Rain rates ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``, in mm/h, of frames `minutes` apart.
+        """Returns rain rates ``(N, horizon, C, H, W)`` in mm/h for ``(N, T, C, H, W)``, of frames `minutes` apart.
 
-        NaN in `x` is what is not known. The rates are those of :meth:`forecast`.
+        Unknown values of `x` are NaN. The rates are those of :meth:`forecast`.
         """
         minutes = check.number("minutes", minutes, positive=True)
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
     def exceedance(
-        self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES, chosen: Sequence[int] | None = None
+        self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES, steps: Sequence[int] | None = None
     ) -> Exceedance:
-        """How likely thresholds are exceeded; where given, of the `chosen` lead times alone, counted from 0."""
+        """Returns probabilities of exceeding thresholds, for all lead times or those of `steps`, counted from 0."""
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
-        dtype, n, steps = x.dtype, x.shape[0], x.shape[1]
-        c = carry(x, horizon)
-        told, clock = told_of_motion(c.motion, minutes), lead_times(horizon, minutes, c.motion)
-        details = self.details(details_of(c.amount).to(dtype))
+        dtype, n, length = x.dtype, x.shape[0], x.shape[1]
+        c = advect(x, horizon)
+        motion, clock = motion_features(c.motion, minutes), lead_time_features(horizon, minutes, c.motion)
+        details = self.details(detail_maps(c.amount).to(dtype))
 
         change = c.amount - c.amount[:, -1:]
-        hidden = framewise(self.stem, torch.cat([c.amount, change, c.seen], 2).to(dtype).transpose(0, 1))
-        fine = F.avg_pool2d(told, PATCH).to(hidden.dtype)
-        hidden, state = self.encoder(torch.cat([hidden, fine.expand(steps, *fine.shape)], 2))
+        hidden = framewise(self.stem, torch.cat([c.amount, change, c.amount_known], 2).to(dtype).transpose(0, 1))
+        fine = F.avg_pool2d(motion, PATCH).to(hidden.dtype)
+        hidden, state = self.encoder(torch.cat([hidden, fine.expand(length, *fine.shape)], 2))
         _, low_state = self.coarse_encoder(framewise(self.down, hidden))
 
-        low = F.avg_pool2d(told, self.reduction)
+        low = F.avg_pool2d(motion, self.reduction)
         low = torch.cat([low.expand(horizon, *low.shape), clock.expand(-1, n, -1, *low.shape[-2:])], 2)
         y, _ = self.coarse_forecaster(low.to(dtype), low_state)
         y = F.interpolate(framewise(self.up, y).flatten(0, 1), scale_factor=STRIDE, mode="bilinear")
         y = y.unflatten(0, (horizon, n))
         y, _ = self.forecaster(torch.cat([y, clock.expand(-1, n, -1, *y.shape[-2:]).to(y.dtype)], 2), state)
 
-        chosen = range(horizon) if chosen is None else chosen
+        steps = range(horizon) if steps is None else steps
         out = []
-        for k in chosen:
+        for k in steps:
             residual = self.head(F.leaky_relu(self.mix(self.fold(y[k])) + details, NEGATIVE_SLOPE))
-            out.append(self.forth(residual, c, k, clock[k].flatten()))
-        logits, moved = (torch.stack(part, 1) for part in zip(*out, strict=True))
-        return Exceedance(logits, c.known[:, None] > 0, moved, clock[list(chosen), 0, 1, 0, 0])
+            out.append(self.advect_logits(residual, c, k, clock[k].flatten()))
+        logits, log_rate = (torch.stack(part, 1) for part in zip(*out, strict=True))
+        return Exceedance(logits, c.known[:, None] > 0, log_rate, clock[list(steps), 0, 1, 0, 0])
 
-    def forth(self, residual: Tensor, c: Carried, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(N, C, 11, H, W)`` of a lead time, of the extrapolated rate with what the network adds to them; and
-        the logarithm of that rate ``(N, C, H, W)``."""
+    def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
+
+        The logits are those of the extrapolated rate, plus the advected output of the network, `residual`.
+        """
         with full_precision(residual):
-            moved, still, came = (t.unsqueeze(2) for t in extrapolated(c, k, FLOOR))
+            moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))
             levels = torch.tensor(THRESHOLDS, device=moved.device, dtype=moved.dtype).log()[:, None, None]
-            sure, fade = (p.to(moved.dtype)[:, None, None] for p in self.trust)
-            blown, stays, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
-            slope = (sure + fade * clock[0].to(moved.dtype)).exp()
-            above, stayed = moved - levels, still - levels
-            logits = slope * (came * above + (1 - came) * (blown * above + stays * stayed + bias))
-            added = sample(residual.to(moved.dtype), c.ahead[:, k]).unflatten(1, (-1, LEVELS))
-            falling = list((logits + added).unbind(2))
-            for i in range(1, LEVELS):  # a harder rain is never likelier
-                falling[i] = torch.minimum(falling[i], falling[i - 1])
-            return torch.stack(falling, 2), moved.squeeze(2)
+            slope, decay = (p.to(moved.dtype)[:, None, None] for p in self.trust)
+            moved_weight, still_weight, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
+            slope = (slope + decay * clock[0].to(moved.dtype)).exp()
+            moved_excess, still_excess = moved - levels, still - levels
+            unknown = moved_weight * moved_excess + still_weight * still_excess + bias
+            logits = slope * (known * moved_excess + (1 - known) * unknown)
+            added = sample(residual.to(moved.dtype), c.origins[:, k]).unflatten(1, (-1, LEVELS))
+            maps = list((logits + added).unbind(2))
+            for i in range(1, LEVELS):  # a higher threshold is never more likely to be exceeded
+                maps[i] = torch.minimum(maps[i], maps[i - 1])
+            return torch.stack(maps, 2), moved.squeeze(2)
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Returns rain rates ``(…, C, H, W)`` in mm/h as the network takes them: as they are, NaN where unknown."""
+        """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged: unknown values are NaN for the network as well."""
         values = self._values()
         if values.encoding != "none" or values.unit != "mm/h":
             raise ValueError(
-                f"{type(self).__name__} reads and forecasts rain rates in mm/h as they are; set model.preprocessing to "
+                f"{type(self).__name__} reads and forecasts rain rates in mm/h; set model.preprocessing to "
                 f'Preprocessing(unit="mm/h"), got encoding={values.encoding!r}, unit={values.unit!r}'
             )
         return frames
@@ -430,7 +441,8 @@ class ConvGRUAdvection(Forecaster):
         minutes = self._minutes(minutes)
         return self._in_unit(
             frames, horizon, inputs, batch_size,
-            lambda x, horizon: between(self.exceedance(x, horizon, minutes).logits, rates), decode=False, inner=1,
+            lambda x, horizon: interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates),
+            decode=False, inner=1,
         )  # fmt: skip
 
     def _minutes(self, minutes: float | None) -> float:
@@ -441,11 +453,11 @@ class ConvGRUAdvection(Forecaster):
 
 @register_model(cfg=FRAME_CFG)
 def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvection:
-    """Rain nowcasts: estimated motion carries the rain, ConvGRU layers let it grow and decay: 504,962 parameters.
+    """Rain nowcasts by estimated motion and ConvGRU layers for growth and decay: 504,962 parameters.
 
     Rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``, height and width
-    multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` tells how likely a threshold is exceeded.
-    Semi-Lagrangian extrapolation carries the rain, as with Ritvanen et al. 2023,
+    multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` returns exceedance probabilities.
+    Rain is advected by semi-Lagrangian extrapolation, as by Ritvanen et al. 2023,
     https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023, https://doi.org/10.1038/s41586-023-06184-4; the
     layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 

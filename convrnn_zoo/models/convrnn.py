@@ -31,14 +31,14 @@ class ConvRNNModel(Classifier):
     """A convolutional RNN with an optional classifier, on batch-first sequences.
 
     Args:
-        layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
+        layer: class of the layer, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
         in_chans: channels of the input.
-        hidden_channels: channels of the state, or a list of one a layer.
-        kernel_size: kernel of every convolution: an int, one an axis, or a list of one tuple a layer.
+        hidden_channels: channels of the state, or a list with one number per layer.
+        kernel_size: kernel of every convolution: an int, one per axis, or a list with one tuple per layer.
         num_classes: outputs of the classifier; 0 for none.
-        global_pool: ``"avg"``, ``"max"`` or ``"last"`` pools over the steps and pixels that there are, never over
-            padding; ``""`` keeps every step and pixel. None, the default, is ``"avg"`` with a classifier and, as in
-            timm's image models, for lone frames; ``""`` for sequences without a classifier.
+        global_pool: ``"avg"``, ``"max"`` or ``"last"`` pools over valid steps and pixels, without padding;
+            ``""`` keeps every step and pixel. None, the default, is ``"avg"`` with a classifier and, as in timm's
+            image models, for single frames; ``""`` for sequences without a classifier.
         drop_rate: dropout before the classifier.
         device, dtype: of the parameters.
         **layer_args: options of the layer: `num_layers`, `bidirectional`, `hidden_kernel_size`, `padding_mode`, …
@@ -103,14 +103,14 @@ class ConvRNNModel(Classifier):
         return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """A linear layer."""
+        """Returns a linear layer."""
         like = next(self.rnn.parameters())
         return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drops the layers above the highest of `indices`, and the classifier with `prune_head`."""
+        """Removes the layers after the last of `indices`, and the classifier if `prune_head` is set."""
         take = chosen_layers(self.rnn.num_layers, indices)
         features = self.num_features
         self.rnn.keep_layers(max(take) + 1)
@@ -121,7 +121,7 @@ class ConvRNNModel(Classifier):
         return take
 
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
-        """Pools features and classifies them; with `pre_logits` the features alone, pooled."""
+        """Pools features and classifies them; with `pre_logits`, returns the pooled features."""
         packed = isinstance(x, PackedSequence)
         frame = not packed and x.dim() == self.rnn.ndim + 2
         if kind := self.resolve_pool(frame):
@@ -134,7 +134,7 @@ class ConvRNNModel(Classifier):
         return self._classify(x, axis=1 if frame else 2)
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits of pooled features ``(N, num_features)``; with `pre_logits` these."""
+        """Returns logits of pooled features ``(N, num_features)``; with `pre_logits`, the features."""
         return pooled if pre_logits else self.head(self.head_drop(pooled))
 
     def _classify(self, x: Tensor, axis: int) -> Tensor:

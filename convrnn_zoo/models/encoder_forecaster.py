@@ -18,21 +18,22 @@ from .base.forecaster import FRAME_CFG, Forecaster
 
 
 class ConvRNNForecaster(Forecaster):
-    """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or behind strided convolutions.
+    """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or after strided convolutions.
 
-    The encoder's layers read the input frames. The forecaster's layers, as many and as wide, each start from the
-    state of the encoder's layer of that level and go on for `horizon` steps; the first of them has no input. A 1×1
-    convolution over the states of all of them makes the frames.
+    The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the
+    encoder's layer at its level and runs for `horizon` steps; the first has no input. A 1×1 convolution over the states
+    of all of them gives the frames.
 
     Args:
         layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
         in_chans: channels of a frame.
-        hidden_channels: channels of the state, or a list of one a layer.
-        kernel_size: input-to-state kernel: an int, one an axis, or a list of one tuple a layer.
+        hidden_channels: channels of the state, or a list with one number per layer.
+        kernel_size: input-to-state kernel: an int, one per axis, or a list with one tuple per layer.
         num_layers: layers of the encoder and of the forecaster.
         hidden_kernel_size: state-to-state kernel, likewise; `kernel_size` by default.
-        patch_size: edge of the patches that frames are folded into, without weights, and unfolded from.
-        strides: of convolutions in front of the encoder, with transposed ones behind the forecaster; none by default.
+        patch_size: edge of the patches that frames are folded into.
+        strides: strides of convolutions before the encoder, and of transposed ones after the forecaster; none by
+            default.
         stem_channels: width of those convolutions; that of the first layer by default.
         horizon: frames to forecast by default.
         num_classes: 0.
@@ -86,17 +87,17 @@ class ConvRNNForecaster(Forecaster):
 
         down: list[nn.Module] = [Unshuffle(patch_size)]
         up: list[nn.Module] = []
-        below, above = folded, sum(widths)
-        for stride in strides:  # a kernel of stride + 2, padded by one, divides and multiplies the size exactly
-            down += [nn.Conv2d(below, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
-            below = stem
+        in_chs, out_chs = folded, sum(widths)
+        for stride in strides:  # with a kernel of stride + 2 and padding 1, sizes divide exactly
+            down += [nn.Conv2d(in_chs, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            in_chs = stem
         for stride in reversed(strides):
-            up += [nn.ConvTranspose2d(above, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
-            above = stem
-        self.num_features = above
+            up += [nn.ConvTranspose2d(out_chs, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            out_chs = stem
+        self.num_features = out_chs
         self.stem = nn.Sequential(*down)
         self.encoder = layer(
-            below, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **factory, **layer_args
+            in_chs, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **factory, **layer_args
         )
         single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
         self.first = layer(
@@ -108,7 +109,7 @@ class ConvRNNForecaster(Forecaster):
                 widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
                 **factory, **(layer_args if num_layers > 2 else single),
             )  # fmt: skip
-        self.head = nn.Sequential(*up, nn.Conv2d(above, folded, 1, **factory), Shuffle(patch_size))
+        self.head = nn.Sequential(*up, nn.Conv2d(out_chs, folded, 1, **factory), Shuffle(patch_size))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Groups parameters by depth, for layer-wise learning rates: the encoder, then the forecaster."""
@@ -121,22 +122,22 @@ class ConvRNNForecaster(Forecaster):
         }
 
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
-        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
+        """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
         return self.decode(self.encode(x), horizon)
 
     def encode(self, x: Tensor, state: Any = None) -> Any:
-        """The encoder's state after the frames ``(N, T, C, H, W)``, from that after the frames before them."""
+        """Returns the encoder's state after the frames ``(N, T, C, H, W)``, starting from `state`."""
         return self.encoder(framewise(self.stem, self.check_frames("x", x).transpose(0, 1)), state)[1]
 
     def decode(self, state: Any, horizon: int | None = None) -> Tensor:
-        """The forecast ``(N, horizon, C, H, W)`` from an encoder's state."""
+        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
         horizon, names = self.check_horizon(horizon), len(self.encoder.states)
         parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
         several = isinstance(parts, tuple | list) and all(isinstance(part, tuple | list) for part in parts)
         if not several or [len(part) for part in parts] != [self.encoder.num_layers] * names:
             raise ValueError(
                 f"{type(self).__name__} expected the state that encode returns, got {check.describe(state)}; pass it "
-                "on as it is"
+                "unchanged"
             )
         begin, go_on = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
         y, _ = self.first(constant_input(parts[0][0][0], horizon), begin if names > 1 else begin[0])
@@ -144,8 +145,8 @@ class ConvRNNForecaster(Forecaster):
         if self.rest is not None:
             if self.encoder.dropout:
                 y = F.dropout(y, self.encoder.dropout, self.training)
-            above, _ = self.rest.forward_layers(y, go_on if names > 1 else go_on[0])
-            outputs += above
+            others, _ = self.rest.forward_layers(y, go_on if names > 1 else go_on[0])
+            outputs += others
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
 
 

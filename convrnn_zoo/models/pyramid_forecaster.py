@@ -19,21 +19,21 @@ from .base.sequences import split_state
 
 
 class PyramidForecaster(Forecaster):
-    """An encoder that goes down in resolution layer by layer, and a forecaster that goes up again.
+    """An encoder that lowers the resolution layer by layer, and a forecaster that raises it again.
 
-    Each layer of the forecaster starts from the state of the encoder's at its resolution. The lowest comes first and
-    has no input: where things move as a whole guides where details go (Shi et al. 2017, section 3.1).
+    Each layer of the forecaster starts from the state of the encoder's layer at its resolution. The lowest resolution
+    is the first and has no input: global motion guides the details (Shi et al. 2017, section 3.1).
 
     Args:
         in_chans, horizon, reduction, num_classes: see :class:`~convrnn_zoo.models.base.forecaster.Forecaster`.
-        downs: modules of single frames, one in front of each layer of the encoder.
+        downs: modules of single frames, one before each layer of the encoder.
         encoder: layers, called as ``output, state = layer(input, None)`` on ``(T, N, C, H, W)``.
-        forecaster: as many, the lowest first, called as ``layer(input, state)``; the first is fed ones, of one channel.
-        ups: modules of single frames, one behind each layer of the forecaster.
-        num_features: channels that the last convolution reads.
+        forecaster: layers, the lowest resolution first; the input of the first is one channel of ones.
+        ups: modules of single frames, one after each layer of the forecaster.
+        num_features: input channels of the last convolution.
 
-    The architectures make it by functions that take also `hidden_channels`, three widths, from the highest resolution
-    down, or one for all, `stem_channels`, the width of the first and the last convolutions, and `device` and `dtype`.
+    The architectures are built by functions that also take `hidden_channels`, three widths from the highest resolution
+    down or one number, `stem_channels`, the width of the first and the last convolutions, and `device` and `dtype`.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class PyramidForecaster(Forecaster):
         return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}
 
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
-        """The forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
+        """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
         return self.decode(self.encode(x), horizon)
 
     def encode(self, x: Tensor, state: Any = None) -> tuple[Any, ...]:
-        """The state of each layer of the encoder after the frames ``(N, T, C, H, W)``, from that before them."""
+        """Returns the states of the encoder's layers after the frames ``(N, T, C, H, W)``, starting from `state`."""
         y = self.check_frames("x", x).transpose(0, 1)
         states = []
         for down, layer, before in zip(self.downs, self.encoder, split_state(state, len(self.downs)), strict=True):
@@ -71,7 +71,7 @@ class PyramidForecaster(Forecaster):
         return tuple(states)
 
     def decode(self, state: Any, horizon: int | None = None) -> Tensor:
-        """The forecast ``(N, horizon, C, H, W)`` from an encoder's states."""
+        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's states."""
         state = split_state(() if state is None else state, len(self.ups))
         h = state[-1] if isinstance(state[-1], Tensor) else state[-1][0]
         y = constant_input(h.flatten(0, -4), self.check_horizon(horizon))
@@ -91,7 +91,7 @@ def encoder_forecaster(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> PyramidForecaster:
-    """Three resolutions, each half the one above, of cells whose gates are normed.
+    """Builds a forecaster with three resolutions, each half the previous one, of cells with normed gates.
 
     Args:
         cell: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTMCell` or the GRU's.
@@ -118,8 +118,8 @@ def encoder_forecaster(
             stage(nn.Conv2d, middle, middle, 3, 2, 1, **factory),
         ],
         encoder=[
-            Unroll(cell(below, width, kernel_size, **factory))
-            for below, width in zip((stem_channels, high, middle), (high, middle, low), strict=True)
+            Unroll(cell(in_chs, width, kernel_size, **factory))
+            for in_chs, width in zip((stem_channels, high, middle), (high, middle, low), strict=True)
         ],
         forecaster=[
             top,
@@ -184,12 +184,12 @@ def convgru_ef(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
 
 
 def convgru_layers(
-    below: Sequence[int], widths: Sequence[int], **factory: Any
+    in_chs: Sequence[int], widths: Sequence[int], **factory: Any
 ) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The benchmark's ConvGRU, state-to-state kernels 5, 5, 3 down and the same at each resolution up."""
+    """Returns the benchmark's ConvGRUs of encoder and forecaster, with state-to-state kernels 5, 5 and 3."""
     hidden = (5, 5, 3)
     down = [
-        Conv2dLeakyGRU(i, w, 3, hidden_kernel_size=k, **factory) for i, w, k in zip(below, widths, hidden, strict=True)
+        Conv2dLeakyGRU(i, w, 3, hidden_kernel_size=k, **factory) for i, w, k in zip(in_chs, widths, hidden, strict=True)
     ]
     top = Conv2dLeakyGRU(1, widths[2], 1, bias=False, hidden_kernel_size=hidden[2], **factory)
     up = [Conv2dLeakyGRU(widths[i], widths[i], 3, hidden_kernel_size=hidden[i], **factory) for i in (1, 0)]
@@ -197,11 +197,11 @@ def convgru_layers(
 
 
 def trajgru_layers(
-    below: Sequence[int], widths: Sequence[int], **factory: Any
+    in_chs: Sequence[int], widths: Sequence[int], **factory: Any
 ) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The benchmark's TrajGRU, 13, 13 and 9 links in the order in which the layers are run, down and up."""
+    """Returns the benchmark's TrajGRUs of encoder and forecaster, with 13, 13 and 9 links in the order of layers."""
     links = (13, 13, 9)
-    down = [Unroll(TrajGRUCell(i, w, 3, n, **factory)) for i, w, n in zip(below, widths, links, strict=True)]
+    down = [Unroll(TrajGRUCell(i, w, 3, n, **factory)) for i, w, n in zip(in_chs, widths, links, strict=True)]
     top = Unroll(TrajGRUStateCell(widths[2], links[0], **factory))
     up = [Unroll(TrajGRUCell(widths[i], widths[i], 3, n, **factory)) for i, n in zip((1, 0), links[1:], strict=True)]
     return list(down), [top, *up]
@@ -217,7 +217,7 @@ def hko7(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> PyramidForecaster:
-    """The encoder–forecaster of the HKO-7 benchmark, of the layers that ``layers(below, widths, …)`` makes.
+    """Builds the encoder–forecaster of the HKO-7 benchmark with the layers of ``layers(in_chs, widths, …)``.
 
     Args:
         layers: :func:`convgru_layers` or :func:`trajgru_layers`.

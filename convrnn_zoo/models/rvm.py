@@ -1,4 +1,4 @@
-"""A recurrent decoder in the manner of Robust Video Matting: ConvGRUs on half of the channels of every scale."""
+"""The recurrent decoder of Robust Video Matting: ConvGRUs on half of the channels at every scale."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,32 +20,32 @@ from .base.sequences import Lengths, check_clips, run_lengths, split_state, vali
 from .video import encoder_cfg
 
 
-def normed(below: int, above: int, kernel: int = 3) -> nn.Sequential:
+def normed(in_chs: int, out_chs: int, kernel: int = 3) -> nn.Sequential:
     """A convolution without bias, a batch norm and ReLU."""
     return nn.Sequential(
-        nn.Conv2d(below, above, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(above), nn.ReLU()
+        nn.Conv2d(in_chs, out_chs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(out_chs), nn.ReLU()
     )
 
 
 class LiteASPP(nn.Module):
-    """LR-ASPP of MobileNetV3: a 1×1 convolution of the map, weighed by one of its mean.
+    """LR-ASPP of MobileNetV3: a 1×1 convolution of the map, weighted by one of its mean.
 
     Reference:
         Howard, A. et al. (2019). Searching for MobileNetV3, section 6.4. https://arxiv.org/abs/1905.02244
     """
 
-    def __init__(self, below: int, above: int) -> None:
+    def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
-        self.map = normed(below, above, 1)
-        self.weight = nn.Conv2d(below, above, 1, bias=False)
+        self.map = normed(in_chs, out_chs, 1)
+        self.weight = nn.Conv2d(in_chs, out_chs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``map(x) · sigmoid(weight(mean of x))``."""
+        """Returns ``map(x) · sigmoid(weight(mean of x))``."""
         return self.map(x) * self.weight(F.adaptive_avg_pool2d(x, 1)).sigmoid()
 
 
 class HalfGRU(nn.Module):
-    """A ConvGRU on the second half of the channels; the first passes by it."""
+    """A ConvGRU on the second half of the channels; the first half is not changed."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,29 +53,29 @@ class HalfGRU(nn.Module):
         self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, reset_after=False)
 
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Clips ``(N, T, C, H, W)`` of the same shape, and the state."""
+        """Maps clips ``(N, T, C, H, W)`` to clips of the same shape and the state."""
         still, moving = x.chunk(2, dim=2)
         moving, state = self.rnn(moving, hx) if lengths is None else run_lengths(self.rnn, moving, hx, lengths)
         return torch.cat([still, moving], dim=2), state
 
 
 def doubled(x: Tensor, like: Tensor) -> Tensor:
-    """A map of twice the size, bilinear, cut to that of `like`."""
+    """Upsamples a map by 2, bilinearly, and crops it to the size of `like`."""
     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     return x[..., : like.shape[-2], : like.shape[-1]]
 
 
 class RecurrentDecoderModel(DenseModel):
-    """An image model of timm's on every frame, and a decoder that remembers: an answer for every pixel of every frame.
+    """An image model of timm on every frame, and a recurrent decoder with an output for every pixel of every frame.
 
-    Behind LR-ASPP, at 1/16, 1/8, 1/4 and 1/2 of the size, a ConvGRU reads half of the channels. Each scale but the
-    first reads the map of the scale below, enlarged, the encoder's map and the frame, averaged down; two convolutions
-    at full size make the features.
+    After LR-ASPP, at 1/16, 1/8, 1/4 and 1/2 of the size, a ConvGRU reads half of the channels. Each scale but the
+    first reads the upsampled map of the previous scale, the encoder's map, and the frame averaged to its size. Two
+    convolutions at full size give the features.
 
     Args:
-        encoder: an image model of timm's whose maps of 1/2, 1/4 and 1/8 are its levels 0, 1 and 2.
+        encoder: an image model of timm whose levels 0, 1 and 2 have 1/2, 1/4 and 1/8 of the size.
         in_chans: channels of a frame.
-        num_classes: outputs a pixel: 4 for a foreground and its alpha, 1 for a mask, or classes; 0 for features.
+        num_classes: outputs per pixel: 4 for a foreground and its alpha, 1 for a mask, or classes; 0 for features.
         aspp_channels: channels of LR-ASPP.
         widths: channels of the decoder at 1/8, 1/4, 1/2 and at full size.
         encoder_pretrained: whether timm loads the encoder's weights; it is not saved with the model.
@@ -84,7 +84,7 @@ class RecurrentDecoderModel(DenseModel):
 
     Shapes:
         clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
-        ``(N, K, H, W)``. With `lengths` ``(N,)`` the state is that of each clip's end, and features behind it are 0.
+        ``(N, K, H, W)``. With `lengths` ``(N,)`` the state is that at the end of each clip, and padded features are 0.
 
     Reference:
         Lin, S. et al. (2022). Robust High-Resolution Video Matting with Temporal Guidance, section 3.
@@ -128,9 +128,9 @@ class RecurrentDecoderModel(DenseModel):
                 )
             *skips, top = self.encoder.widths
             self.aspp = LiteASPP(top, sizes[0])
-            below = zip(sizes, [*reversed(skips), 0], strict=False)
+            inputs = zip(sizes, [*reversed(skips), 0], strict=False)
             self.joins = nn.ModuleList(
-                normed(size + skip + in_chans, above) for (size, skip), above in zip(below, sizes[1:], strict=True)
+                normed(size + skip + in_chans, out_chs) for (size, skip), out_chs in zip(inputs, sizes[1:], strict=True)
             )
             self.grus = nn.ModuleList(HalfGRU(size) for size in sizes[:4])
             self.last = normed(sizes[-1], sizes[-1])
@@ -144,20 +144,20 @@ class RecurrentDecoderModel(DenseModel):
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 
     def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Outputs of every pixel; `hx` is the state that :meth:`forward_sequence` gave."""
+        """Returns the outputs of every pixel; `hx` is the state that :meth:`forward_sequence` returned."""
         return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
 
     def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Features of every pixel."""
+        """Returns the features of every pixel."""
         return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """``(features, state)``: give the state back with the next chunk and the chunks equal the whole.
+        """Returns ``(features, state)``; pass the state with the next chunk to continue the sequence.
 
         Raises:
-            ValueError: no clips or frames, frames that are too small, or a state of another size.
+            ValueError: `x` are no clips or frames, frames are too small, or the state has another size.
         """
         if isinstance(x, PackedSequence):
             raise ValueError("RecurrentDecoderModel expected clips (N, T, C, H, W), got a PackedSequence; pad them")
@@ -175,8 +175,8 @@ class RecurrentDecoderModel(DenseModel):
             y, state = self.grus[i](y, before[i], lengths)
             states.append(state)
             frame = frames[3 - i]
-            beside = [skips[2 - i], frame] if i < 3 else [frame]
-            y = framewise(lambda y, *maps, join=join: join(torch.cat([doubled(y, maps[-1]), *maps], 1)), y, *beside)
+            others = [skips[2 - i], frame] if i < 3 else [frame]
+            y = framewise(lambda y, *maps, join=join: join(torch.cat([doubled(y, maps[-1]), *maps], 1)), y, *others)
         y = framewise(self.last, y)
         return (y if lengths is None else torch.where(valid_steps(y, lengths), y, 0)), states
 

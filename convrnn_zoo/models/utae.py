@@ -21,18 +21,18 @@ from .base.sequences import Lengths, check_lengths, in_graph, pack, run_masked, 
 
 
 class PackedSeries(NamedTuple):
-    """Dates as torch packs them: those that there are, and no others."""
+    """The dates of series without padding, as in a PackedSequence."""
 
     packing: PackedSequence
 
     def last_state(self, rnn: ConvRNNBase, dates: Tensor) -> Any:
-        """The state of a layer behind the last date of each series."""
+        """Returns the state of a layer after the last date of each series."""
         return rnn(PackedSequence(dates, *self.packing[1:]))[1]
 
     def mean(self, dates: Tensor) -> Tensor:
-        """The mean of the dates of each series; unlike torch's unpacking it needs no values, as on the meta device."""
+        """Returns the mean of the dates of each series; unlike torch's unpacking, it works on the meta device."""
         _, sizes, _, order = self.packing
-        series = int(sizes[0])  # how many have a first date; the longest stand in front
+        series = int(sizes[0])  # number of series; the longest are first
         padded = [F.pad(part, (*(0, 0) * 3, 0, series - len(part))) for part in dates.split(sizes.tolist())]
         lengths = (sizes.unsqueeze(1) > torch.arange(series, device=sizes.device)).sum(0)
         mean = sum(padded[1:], padded[0]) / lengths.to(dates).reshape(-1, 1, 1, 1)
@@ -40,17 +40,17 @@ class PackedSeries(NamedTuple):
 
 
 class MaskedSeries(NamedTuple):
-    """The same in a graph, in which no size may depend on how many dates there are: all of them, and a mask."""
+    """All dates of series with a mask, for graphs, in which no size may depend on the number of dates."""
 
     mask: Tensor
     """Booleans ``(N, T)``."""
 
     def last_state(self, rnn: ConvRNNBase, dates: Tensor) -> Any:
-        """The state of a layer, which stays as it is where there is no date."""
+        """Returns the state of a layer, which does not change at missing dates."""
         return run_masked(rnn, dates.unflatten(0, self.mask.shape), None, self.mask)[1]
 
     def mean(self, dates: Tensor) -> Tensor:
-        """The mean of the dates of each series."""
+        """Returns the mean of the dates of each series."""
         series = dates.unflatten(0, self.mask.shape)
         there = valid_steps(series, self.mask)
         return torch.where(there, series, 0).sum(1) / there.to(series.dtype).sum(1)
@@ -60,10 +60,10 @@ Series = PackedSeries | MaskedSeries
 
 
 class ImageSeriesModel(DenseModel):
-    """An image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``, whatever the number of dates.
+    """Base class of models from image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``.
 
-    A subclass gives ``forward_dates``, from all dates in a row ``(B, C, H, W)`` and a :data:`Series`, which knows whose
-    they are, to features ``(N, F, H, W)``, and ``make_head``.
+    A subclass defines ``make_head`` and ``forward_dates``, from all dates ``(B, C, H, W)`` and a :data:`Series`, which
+    assigns them to series, to features ``(N, F, H, W)``.
 
     Args:
         in_chans: channels of an image.
@@ -78,12 +78,12 @@ class ImageSeriesModel(DenseModel):
         self.reduction = reduction
 
     def forward(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
-        """Logits ``(N, K, H, W)``, or features where there are no classes.
+        """Returns logits ``(N, K, H, W)``, or features without classes.
 
         Args:
             x: ``(N, T, C, H, W)``, or one date each ``(N, C, H, W)``.
-            lengths: how many dates each series has, where those that are missing stand at its end.
-            mask: booleans ``(N, T)``, true where there is a date, wherever those that are missing stand.
+            lengths: number of dates of each series, if missing dates are at its end.
+            mask: booleans ``(N, T)``, false for missing dates.
 
         Raises:
             ValueError: images, lengths or mask of another shape, a series without a date, or both lengths and mask.
@@ -91,10 +91,10 @@ class ImageSeriesModel(DenseModel):
         return self.forward_head(self.forward_features(x, lengths, mask))
 
     def forward_features(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
-        """Features ``(N, F, H, W)``; dates that are missing are never read."""
+        """Returns features ``(N, F, H, W)``; missing dates are not read."""
         x = self._check_images(x)
         if mask is not None and lengths is not None:
-            raise ValueError("lengths and mask both say which dates there are; pass one of the two")
+            raise ValueError("lengths and mask both describe the missing dates; pass one of the two")
         is_mask = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape[:2]
         if mask is not None and not (is_mask and (in_graph() or mask.any(1).all())):
             raise ValueError(
@@ -103,12 +103,12 @@ class ImageSeriesModel(DenseModel):
             )
         if x.shape[0] == 0:
             return x.new_zeros(0, self.num_features, *x.shape[-2:])
-        taken = check_lengths(torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths, *x.shape[:2])
+        counts = check_lengths(torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths, *x.shape[:2])
         if in_graph():
-            there = valid_steps(x, taken).flatten(1) if mask is None else mask
+            there = valid_steps(x, counts).flatten(1) if mask is None else mask
             return self.forward_dates(x.flatten(0, 1), MaskedSeries(there))
         if mask is None:
-            packed = pack(x, taken)
+            packed = pack(x, counts)
         else:
             packed = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
         return self.forward_dates(packed.data, PackedSeries(packed))
@@ -137,7 +137,7 @@ class ImageSeriesModel(DenseModel):
 
 
 GROUPS = 4
-"""Of the group norms of the U-Net's encoder."""
+"""Groups of the norms of the U-Net's encoder."""
 
 
 def last_memory(rnn: ConvRNNBase, dates: Tensor, series: Series) -> Tensor:
@@ -149,12 +149,12 @@ def last_memory(rnn: ConvRNNBase, dates: Tensor, series: Series) -> Tensor:
 
 
 class SeriesRNN(ImageSeriesModel):
-    """A recurrent layer over the dates, and a 3×3 convolution of its last state.
+    """A recurrent layer over the dates and a 3×3 convolution of its last state.
 
     Args:
-        layer: the layer's class, with one bias a gate.
+        layer: class of the layer, with one bias per gate.
         in_chans, num_classes: channels of an image, and classes of a pixel.
-        hidden_channels: channels of the state, or a list of one a layer.
+        hidden_channels: channels of the state, or a list with one number per layer.
         device, dtype: of the parameters.
         **layer_args: options of the layer, such as `num_layers` and `bidirectional`.
 
@@ -185,50 +185,50 @@ class SeriesRNN(ImageSeriesModel):
         return {"stem": r"^rnn", "blocks": r"^head"}
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """A 3×3 convolution."""
+        """Returns a 3×3 convolution."""
         return nn.Conv2d(self.num_features, num_classes, 3, padding=1)
 
     def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
-        """The last state of each series."""
+        """Returns the last state of each series."""
         return last_memory(self.rnn, dates, series)
 
 
-def grouped(below: int, above: int, **convolution: Any) -> nn.Sequential:
-    """A convolution, a group norm and ReLU."""
+def grouped(in_chs: int, out_chs: int, **convolution: Any) -> nn.Sequential:
+    """Returns a convolution, a group norm and ReLU."""
     options = {"kernel_size": 3, "padding": 1, **convolution}
-    return nn.Sequential(nn.Conv2d(below, above, **options), nn.GroupNorm(GROUPS, above), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(in_chs, out_chs, **options), nn.GroupNorm(GROUPS, out_chs), nn.ReLU())
 
 
-def batched(below: int, above: int, kind: type[nn.Module] = nn.Conv2d, **convolution: Any) -> nn.Sequential:
-    """A convolution, a batch norm and ReLU."""
+def batched(in_chs: int, out_chs: int, kind: type[nn.Module] = nn.Conv2d, **convolution: Any) -> nn.Sequential:
+    """Returns a convolution, a batch norm and ReLU."""
     options = {"kernel_size": 3, "padding": 1, **convolution}
-    return nn.Sequential(kind(below, above, **options), nn.BatchNorm2d(above), nn.ReLU())
+    return nn.Sequential(kind(in_chs, out_chs, **options), nn.BatchNorm2d(out_chs), nn.ReLU())
 
 
 class Residual(nn.Module):
-    """A block, and one behind it whose output is added to its own."""
+    """A block followed by a residual block."""
 
-    def __init__(self, below: int, above: int) -> None:
+    def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
-        self.first, self.second = grouped(below, above), grouped(above, above)
+        self.first, self.second = grouped(in_chs, out_chs), grouped(out_chs, out_chs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``a + second(a)`` with ``a = first(x)``."""
+        """Returns ``a + second(a)`` with ``a = first(x)``."""
         a = self.first(x)
         return a + self.second(a)
 
 
 class RecurrentUNet(ImageSeriesModel):
-    """A U-Net over every date, a ConvLSTM over the lowest maps, and the mean of the others over the dates.
+    """A U-Net on every date, a ConvLSTM over the dates of the lowest maps, and means over the dates of the others.
 
-    Its classifier ends in ReLU, as the original's does, so that no logit is negative.
+    As in the original, the classifier ends in ReLU, so that no logit is negative.
 
     Args:
         in_chans, num_classes: channels of an image, and classes of a pixel.
         widths: channels of the encoder's maps, the highest resolution first.
-        up_widths: those of the decoder's.
+        up_widths: channels of the decoder's maps.
         hidden_channels: channels of the ConvLSTM's state.
-        bidirectional: whether it also reads the dates backward.
+        bidirectional: whether the ConvLSTM also reads the dates backward.
         device, dtype: of the parameters.
 
     Example:
@@ -257,35 +257,35 @@ class RecurrentUNet(ImageSeriesModel):
                 grouped(in_chans, down[0], padding_mode="reflect"), grouped(down[0], down[0], padding_mode="reflect")
             )
             self.downs = nn.ModuleList(
-                nn.Sequential(grouped(below, below, **strided), Residual(below, above))
-                for below, above in pairwise(down)
+                nn.Sequential(grouped(in_chs, in_chs, **strided), Residual(in_chs, out_chs))
+                for in_chs, out_chs in pairwise(down)
             )
             self.rnn = Conv2dOneBiasLSTM(down[-1], hidden_channels, 3, batch_first=True, bidirectional=bidirectional)
             self.out = nn.Conv2d(hidden_channels * self.rnn.num_directions, up[-1], 3, padding=1)
             self.ups = nn.ModuleList(
-                batched(below, above, nn.ConvTranspose2d, **strided) for above, below in pairwise(up)
+                batched(in_chs, out_chs, nn.ConvTranspose2d, **strided) for out_chs, in_chs in pairwise(up)
             )
             self.skips = nn.ModuleList(batched(width, width, kernel_size=1, padding=0) for width in down[:-1])
             self.joins = nn.ModuleList(
-                Residual(above + skip, above) for above, skip in zip(up, down[:-1], strict=False)
+                Residual(out_chs + skip, out_chs) for out_chs, skip in zip(up, down[:-1], strict=False)
             )
             self.neck = batched(up[0], up[0])
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates: down, over the dates, and up again."""
+        """Groups parameters by depth, for layer-wise learning rates: encoder, recurrent layer, decoder."""
         depth = len(self.downs)
         ups = [(rf"^(?:ups|skips|joins)\.{i}\.", (2 * depth - i,)) for i in range(depth)]
-        behind = [(r"^(?:rnn|out)", (depth,)), *ups, (r"^neck", (2 * depth + 1,))]
-        return {"stem": r"^stem", "blocks": [(r"^downs\.(\d+)", None), *behind]}
+        later = [(r"^(?:rnn|out)", (depth,)), *ups, (r"^neck", (2 * depth + 1,))]
+        return {"stem": r"^stem", "blocks": [(r"^downs\.(\d+)", None), *later]}
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """A 3×3 convolution with its batch norm and ReLU."""
+        """Returns a 3×3 convolution with batch norm and ReLU."""
         return batched(self.num_features, num_classes)
 
     def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
-        """The map in front of the classifier's last convolution."""
+        """Returns the input of the classifier's last convolution."""
         maps = [self.stem(dates)]
         for down in self.downs:
             maps.append(down(maps[-1]))

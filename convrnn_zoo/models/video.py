@@ -35,27 +35,29 @@ from .base.sequences import (
 
 
 class VideoModel(Classifier):
-    """An image model of timm's on every frame, a convolutional RNN on each chosen level of its maps, a classifier.
+    """An image model of timm on every frame, a convolutional RNN on each selected level of its maps, and a classifier.
 
-    Frames of padding are never encoded. Several levels have a recurrent layer and a classifier each; their
-    probabilities are averaged, and the logits given are the logarithm of that average.
+    Padding is not encoded. With several levels, each has a recurrent layer and a classifier; the logits are the
+    logarithm of their mean probabilities.
 
     Args:
-        encoder: an image model of timm's that offers feature maps, such as ``"resnet18"``.
+        encoder: an image model of timm with feature maps, such as ``"resnet18"``.
         rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"`` or ``"convgru"``.
-        levels: which maps, by timm's ``out_indices``; as the last perhaps ``"pre_logits"``, the features in front of
-            the encoder's own classifier.
-        level_pool: edge of a max pooling behind each map.
-        hidden_channels: channels of the state, or a list of one a level.
+        levels: maps to read, by timm's ``out_indices``; the last may be ``"pre_logits"``, the features before the
+            encoder's classifier.
+        level_pool: edge of a max pooling after each map.
+        hidden_channels: channels of the state, or a list with one number per level.
         kernel_size, num_layers, bidirectional: of every recurrent layer; on ``"pre_logits"`` the kernel is 1.
-        post_conv: channels of a 3×3 convolution behind the recurrent layers, followed by ReLU; 0 for none.
-        head_widths: widths of hidden layers, followed by ReLU, in front of the classifier.
+        post_conv: channels of a 3×3 convolution after the recurrent layers, followed by ReLU; 0 for none.
+        head_widths: widths of hidden layers, followed by ReLU, before the classifier.
         in_chans, num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
-        encoder_pretrained: whether timm loads the encoder's weights; not saved with the model, whose own hold them.
-        freeze_encoder: whether the encoder stays as it is.
-        chunk_size: frames encoded at once, which bounds the memory of inference, and of training where the encoder is
-            frozen or ``set_grad_checkpointing`` is on. Only batch norms in training see which frames come together.
-        device, dtype, **layer_args: of the parameters, and options of the recurrent layer, such as `padding_mode`.
+        encoder_pretrained: whether timm loads the encoder's weights; not saved with the model, whose weights include
+            them.
+        freeze_encoder: whether the encoder is not trained.
+        chunk_size: frames encoded at once, which limits the memory of inference, and of training if the encoder is
+            frozen or gradient checkpointing is on. It affects results only through batch norms in training.
+        device, dtype: of the parameters.
+        **layer_args: options of the recurrent layer, such as `padding_mode`.
 
     Shapes:
         input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence, with `lengths` and with the
@@ -105,10 +107,10 @@ class VideoModel(Classifier):
         place: Any = {"device": device, "dtype": dtype}
         self.rnns = nn.ModuleList(
             KINDS[rnn][2](
-                below, width, 1 if level == PRE_LOGITS else kernel_size, num_layers, batch_first=True,
+                in_chs, width, 1 if level == PRE_LOGITS else kernel_size, num_layers, batch_first=True,
                 bidirectional=bidirectional, **place, **layer_args,
             )
-            for below, width, level in zip(self.encoder.widths, widths, levels, strict=True)
+            for in_chs, width, level in zip(self.encoder.widths, widths, levels, strict=True)
         )  # fmt: skip
         outs = [w * (2 if bidirectional else 1) for w in widths]
         post_conv = post_conv and check.positive_int("post_conv", post_conv)
@@ -130,17 +132,17 @@ class VideoModel(Classifier):
 
     @property
     def num_features(self) -> int:
-        """Channels of the pooled features: of all levels, beside each other."""
+        """Channels of the pooled features, concatenated over the levels."""
         return sum(self.widths)
 
     @property
     def head_hidden_size(self) -> int:
-        """Channels that the classifiers read: `num_features`, or those of the last of `head_widths`."""
+        """Channels that the classifiers read: `num_features`, or the last of `head_widths` for each level."""
         return sum(self.hidden)
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of each level's output."""
+        """Channels and reduction of the output of each level."""
         pairs = zip(self.widths, self.encoder.reductions, strict=False)
         return [{"num_chs": w, "reduction": r, "module": f"rnns.{i}", "index": i} for i, (w, r) in enumerate(pairs)]
 
@@ -149,17 +151,17 @@ class VideoModel(Classifier):
         return self.encoder.group_matcher([("rnns", "posts"), ("necks",)], coarse)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that should not decay, beyond the biases."""
+        """Returns the names of parameters without weight decay, other than biases."""
         prefix, trunk = self.encoder.trunk()
         return {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Switches gradient checkpointing: training then recomputes chunks of frames and segments of time."""
+        """Enables gradient checkpointing, which recomputes chunks of frames and segments of time."""
         for module in (self.encoder, *self.rnns):
             module.grad_checkpointing = enable
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """A linear layer, or a list of one a level where there are several."""
+        """Returns a linear layer, or a list of one per level."""
         like = next(self.rnns.parameters())
         heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
         return heads[0] if len(heads) == 1 else nn.ModuleList(heads)
@@ -167,9 +169,9 @@ class VideoModel(Classifier):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drops the levels above the highest of `indices`, and with `prune_head` the classifier and its hidden layers.
+        """Removes the levels after the last of `indices`, and with `prune_head` the classifier and its hidden layers.
 
-        What of the encoder only those levels read goes as well, where timm can cut it.
+        Layers of the encoder that only those levels need are removed as well, if timm can prune them.
         """
         count = max(take := chosen_layers(len(self.rnns), indices)) + 1
         for name in ("rnns", "posts", "necks", "widths", "hidden"):
@@ -185,10 +187,10 @@ class VideoModel(Classifier):
         return take
 
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
-        """Pools features and classifies them; with `pre_logits` what the classifiers read, levels beside each other.
+        """Pools features and classifies them; with `pre_logits`, returns the concatenated inputs of the classifiers.
 
         Raises:
-            ValueError: logits of every pixel are asked for, of several levels, which have no common map.
+            ValueError: without a pool, if there are several levels, which have no common map.
         """
         levels = x if isinstance(x, list) else [x]
         packed = isinstance(levels[0], PackedSequence)
@@ -198,15 +200,15 @@ class VideoModel(Classifier):
         if self.hidden == self.widths and (pre_logits or not self.num_classes):
             return x
         if len(levels) > 1:
-            able = ", ".join(map(repr, POOLS))
-            raise ValueError(f"{len(levels)} levels have no logits of every pixel; choose a global_pool of {able}")
+            pools = ", ".join(map(repr, POOLS))
+            raise ValueError(f"{len(levels)} levels have no logits of every pixel; choose a global_pool of {pools}")
         data = levels[0].data if packed else levels[0]
         hidden = self.necks[0](data.movedim(-3, -1))
         out = (hidden if pre_logits or not self.num_classes else self._classify([hidden])).movedim(-1, -3)
         return PackedSequence(out, *levels[0][1:]) if packed else out
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits of pooled features ``(N, num_features)``; with `pre_logits` what the classifiers read."""
+        """Returns logits of pooled features ``(N, num_features)``; with `pre_logits`, the inputs of the classifiers."""
         levels = [neck(y) for neck, y in zip(self.necks, pooled.split(self.widths, 1), strict=True)]
         return torch.cat(levels, dim=1) if pre_logits or not self.num_classes else self._classify(levels)
 

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models.convgru_advection import DECIDED, THRESHOLDS, between, carry, decide, extrapolated, mean_rate
+from convrnn_zoo.models.convgru_advection import (
+    DECIDED,
+    THRESHOLDS,
+    advect,
+    decide,
+    extrapolate,
+    interpolate_logits,
+    mean_rate,
+)
 from tests.forecast.test_motion import moving
 
 
@@ -37,8 +45,8 @@ def test_the_mean_is_that_of_the_bins():
 
 def test_other_thresholds_lie_between_and_those_known_are_kept():
     p = probabilities()
-    torch.testing.assert_close(between(p.logit(), THRESHOLDS), p, rtol=1e-3, atol=1e-5)
-    made = between(p.logit(), (0.05, 0.7, 3.0, 60.0))
+    torch.testing.assert_close(interpolate_logits(p.logit(), THRESHOLDS), p, rtol=1e-3, atol=1e-5)
+    made = interpolate_logits(p.logit(), (0.05, 0.7, 3.0, 60.0))
     assert (made[:, 1] <= p[:, 2]).all()
     assert (made[:, 1] >= p[:, 3]).all()
     assert (made[:, 0] >= p[:, 0] - 1e-5).all()
@@ -79,7 +87,7 @@ def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(mod
     for threshold, least in DECIDED.items():
         p = made.logits[..., THRESHOLDS.index(threshold), :, :].sigmoid()
         agree = ((rates > threshold) == decide(p, made.known, least)).float().mean((2, 3, 4))[0]
-        moved = ((rates > threshold) == (made.moved.exp() > threshold)).float().mean((2, 3, 4))[0]
+        moved = ((rates > threshold) == (made.log_rate.exp() > threshold)).float().mean((2, 3, 4))[0]
         assert agree[-1] > 0.99  # an hour ahead extrapolation has no say
         assert moved[0] > 0.98  # in five minutes it has most of it
         assert agree[-1] > moved[-1]
@@ -87,11 +95,11 @@ def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(mod
 
 def test_fresh_weights_extrapolate(model, frames):
     """Where the carried rain is above a threshold, its probability is above a half."""
-    c = carry(frames[None, :, None], 6)
+    c = advect(frames[None, :, None], 6)
     probable = model.probabilities(frames, [0.5], horizon=6)[:, 0] > 0.5
     for k in range(6):
-        wet = extrapolated(c, k, 0.0)[0][0, 0].exp() > 0.5
-        sure = extrapolated(c, k, 0.0)[2][0, 0] > 0.99
+        wet = extrapolate(c, k, 0.0)[0][0, 0].exp() > 0.5
+        sure = extrapolate(c, k, 0.0)[2][0, 0] > 0.99
         assert ((probable[k] == wet) | ~sure).float().mean() > 0.97
 
 
@@ -213,6 +221,6 @@ def test_the_latest_four_frames_are_read(model, frames):
 
 def test_chosen_lead_times_are_those_of_all(model, frames):
     x = frames[None, :, None]
-    every, some = model.exceedance(x, 5), model.exceedance(x, 5, chosen=[0, 3])
+    every, some = model.exceedance(x, 5), model.exceedance(x, 5, steps=[0, 3])
     torch.testing.assert_close(some.logits, every.logits[:, [0, 3]])
     torch.testing.assert_close(some.hours, every.hours[[0, 3]])
