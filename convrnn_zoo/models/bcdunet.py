@@ -151,11 +151,5 @@ def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (3), num_classes (1), widths (64, 128, 256, 512), dense_blocks (3), drop_rate (0.5).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("bcdunet_d3", in_chans=1, widths=(4, 8, 8)).eval()
-        >>> tuple(model(torch.rand(2, 1, 8, 12)).shape)
-        (2, 1, 8, 12)
     """
     return build_model(BCDUNet, "bcdunet_d3", pretrained, **kwargs)

@@ -464,11 +464,5 @@ def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvecti
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((32, 64)), horizon (12).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convgru_advection", hidden_channels=(4, 6))
-        >>> tuple(model(torch.rand(1, 4, 1, 16, 24), horizon=3, minutes=10).shape)
-        (1, 3, 1, 16, 24)
     """
     return build_model(ConvGRUAdvection, "convgru_advection", pretrained, **kwargs)

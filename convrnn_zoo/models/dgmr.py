@@ -279,11 +279,5 @@ def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1).eval()
-        >>> tuple(model(torch.rand(1, 4, 1, 32, 32), horizon=2).shape)
-        (1, 2, 1, 32, 32)
     """
     return build_model(DGMR, "dgmr", pretrained, **kwargs)

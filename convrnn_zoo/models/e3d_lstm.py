@@ -147,11 +147,5 @@ def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
         max_memories (None), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("e3d_lstm", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(E3DLSTM, "e3d_lstm", pretrained, **kwargs)

@@ -162,12 +162,6 @@ def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
         strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.Conv2dGRU`.
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=[4, 8], kernel_size=3, patch_size=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     constructor = partial(ConvRNNForecaster, Conv2dGRU, patch_size=4)
     return build_model(constructor, "convgru_forecaster", pretrained, **kwargs)
@@ -244,12 +238,6 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convlstm_shi2015_mnist_5x5_256", hidden_channels=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     constructor = _shi2015([256], 5, 5)
     return build_model(constructor, "convlstm_shi2015_mnist_5x5_256", pretrained, **kwargs)

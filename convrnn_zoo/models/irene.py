@@ -116,11 +116,5 @@ def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), num_blocks (5), kernel_size (3), horizon (12).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convgru_irene", num_blocks=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(ConvGRUEnsemble, "convgru_irene", pretrained, **kwargs)

@@ -124,11 +124,5 @@ def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),
         img_size (64), residual (False), recall (False), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("mau", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(MAU, "mau", pretrained, **kwargs)

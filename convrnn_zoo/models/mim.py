@@ -140,11 +140,5 @@ def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (64), carry_memory (False), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("mim", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(MIM, "mim", pretrained, **kwargs)

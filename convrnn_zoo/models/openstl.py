@@ -55,12 +55,6 @@ def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (None: 64 with norms), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convlstm_openstl_s", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     constructor = partial(OpenSTLConvLSTM, hidden_channels=128)
     return build_model(constructor, "convlstm_openstl_s", pretrained, **kwargs)
@@ -79,12 +73,6 @@ def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (192), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (None: 64 with norms), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convlstm_openstl_l", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     constructor = partial(OpenSTLConvLSTM, hidden_channels=192)
     return build_model(constructor, "convlstm_openstl_l", pretrained, **kwargs)

@@ -149,11 +149,5 @@ def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((128, 128, 64)), num_layers (3), kernel_size (3), patch_size (4), stem_channels
         (32), filters (49), filter_size (7), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("phydnet", hidden_channels=8, num_layers=2, stem_channels=8)
-        >>> tuple(model(torch.rand(1, 3, 1, 16, 16), horizon=2).shape)
-        (1, 2, 1, 16, 16)
     """
     return build_model(PhyDNet, "phydnet", pretrained, **kwargs)

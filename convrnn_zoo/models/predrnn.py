@@ -103,12 +103,6 @@ def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (None: 64 with norms), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("predrnn", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(PredRNN, "predrnn", pretrained, **kwargs)
 
@@ -124,12 +118,6 @@ def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (None: 64 with norms), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("predrnn_v2", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(PredRNNv2, "predrnn_v2", pretrained, **kwargs)
 
@@ -196,11 +184,5 @@ def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("predrnn_pp", hidden_channels=4, num_layers=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(PredRNNPP, "predrnn_pp", pretrained, **kwargs)

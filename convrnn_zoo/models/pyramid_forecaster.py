@@ -151,12 +151,6 @@ def convlstm_ef(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convlstm_ef", hidden_channels=(2, 3, 4))
-        >>> tuple(model(torch.rand(1, 2, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(partial(encoder_forecaster, Conv2dGroupNormLSTMCell), "convlstm_ef", pretrained, **kwargs)
 
@@ -173,12 +167,6 @@ def convgru_ef(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convgru_ef", hidden_channels=(2, 3, 4))
-        >>> tuple(model(torch.rand(1, 2, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
     return build_model(partial(encoder_forecaster, Conv2dGroupNormGRUCell), "convgru_ef", pretrained, **kwargs)
 
@@ -260,12 +248,6 @@ def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convgru_hko7", hidden_channels=(2, 3, 4))
-        >>> tuple(model(torch.rand(1, 2, 1, 30, 30), horizon=2).shape)
-        (1, 2, 1, 30, 30)
     """
     return build_model(partial(hko7, convgru_layers), "convgru_hko7", pretrained, **kwargs)
 
@@ -282,11 +264,5 @@ def trajgru_hko7(pretrained: bool = False, **kwargs: Any) -> PyramidForecaster:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("trajgru_hko7", hidden_channels=(2, 3, 4))
-        >>> tuple(model(torch.rand(1, 2, 1, 30, 30), horizon=2).shape)
-        (1, 2, 1, 30, 30)
     """
     return build_model(partial(hko7, trajgru_layers), "trajgru_hko7", pretrained, **kwargs)

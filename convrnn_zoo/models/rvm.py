@@ -193,12 +193,6 @@ def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: 
         pretrained: load the weights of the name's tag, or its default.
         in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True
         loads the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("mobilenetv3_large_100_recurrent_decoder", num_classes=4, device="meta")
-        >>> tuple(model(torch.rand(1, 2, 3, 64, 96, device="meta")).shape)
-        (1, 2, 4, 64, 96)
     """
     return build_model(
         partial(RecurrentDecoderModel, "mobilenetv3_large_100"),

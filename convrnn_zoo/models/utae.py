@@ -312,12 +312,6 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (10), hidden_channels (160), num_classes (20).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("utae_convlstm", in_chans=3, num_classes=4, hidden_channels=4).eval()
-        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
-        (2, 4, 16, 16)
     """
     constructor = partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160)
     return build_model(constructor, "utae_convlstm", pretrained, **kwargs)
@@ -335,12 +329,6 @@ def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (10), hidden_channels (180), num_classes (20).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("utae_convgru", in_chans=3, num_classes=4, hidden_channels=4).eval()
-        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
-        (2, 4, 16, 16)
     """
     constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
     return build_model(constructor, "utae_convgru", pretrained, **kwargs)
@@ -358,12 +346,6 @@ def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (10), hidden_channels (64), widths, up_widths, num_classes (20).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("utae_uconvlstm", in_chans=3, num_classes=4, hidden_channels=4).eval()
-        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
-        (2, 4, 16, 16)
     """
     return build_model(RecurrentUNet, "utae_uconvlstm", pretrained, **kwargs)
 
@@ -381,12 +363,6 @@ def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     Args:
         pretrained: load the weights of the name's tag, or its default.
         in_chans (10), hidden_channels (30), widths, up_widths, num_classes (20).
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("utae_buconvlstm", in_chans=3, num_classes=4, hidden_channels=4).eval()
-        >>> tuple(model(torch.rand(2, 5, 3, 16, 16), lengths=[5, 3]).shape)
-        (2, 4, 16, 16)
     """
     constructor = partial(RecurrentUNet, hidden_channels=30, bidirectional=True)
     return build_model(constructor, "utae_buconvlstm", pretrained, **kwargs)

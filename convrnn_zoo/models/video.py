@@ -281,12 +281,6 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
             in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True
             loads the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the
             recurrent layer.
-
-        Example:
-            >>> import convrnn_zoo
-            >>> model = convrnn_zoo.create_model("gru_rcn_vgg16", num_classes=4, device="meta")
-            >>> tuple(model(torch.rand(2, 3, 3, 64, 64, device="meta")).shape), model.num_features
-            ((2, 4), 1216)
         """
         constructor = partial(
             VideoModel, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2, reset_after=False,
@@ -310,12 +304,6 @@ def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
         in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
         the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
         layer.
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("biconvlstm_vgg13", num_classes=4, device="meta")
-        >>> tuple(model(torch.rand(2, 3, 3, 64, 64, device="meta")).shape), model.num_features
-        ((2, 4), 512)
     """
     constructor = partial(
         VideoModel, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512, bidirectional=True, post_conv=512,
@@ -336,12 +324,6 @@ def resnet18_convlstm2d_bi(pretrained: bool = False, **kwargs: Any) -> VideoMode
         in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
         the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
         layer.
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("resnet18_convlstm2d_bi", num_classes=4, device="meta")
-        >>> tuple(model(torch.rand(2, 3, 3, 64, 64, device="meta")).shape), model.num_features
-        ((2, 4), 512)
     """
     constructor = partial(VideoModel, "resnet18", "convlstm", bidirectional=True)
     return build_model(constructor, "resnet18_convlstm2d_bi", pretrained, **kwargs)
@@ -359,12 +341,6 @@ def resnet18_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
         in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
         the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
         layer.
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("resnet18_convgru2d", num_classes=4, device="meta")
-        >>> tuple(model(torch.rand(2, 3, 3, 64, 64, device="meta")).shape), model.num_features
-        ((2, 4), 256)
     """
     constructor = partial(VideoModel, "resnet18", "convgru")
     return build_model(constructor, "resnet18_convgru2d", pretrained, **kwargs)
@@ -382,12 +358,6 @@ def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> 
         in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
         the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
         layer.
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("mobilenetv3_small_100_convgru2d", num_classes=4, device="meta")
-        >>> tuple(model(torch.rand(2, 3, 3, 64, 64, device="meta")).shape), model.num_features
-        ((2, 4), 128)
     """
     constructor = partial(VideoModel, "mobilenetv3_small_100", "convgru", hidden_channels=128)
     return build_model(constructor, "mobilenetv3_small_100_convgru2d", pretrained, **kwargs)
@@ -405,12 +375,6 @@ def video_convrnn(pretrained: bool = False, **kwargs: Any) -> VideoModel:
         in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
         the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
         layer.
-
-    Example:
-        >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("video_convrnn", num_classes=4, device="meta")
-        >>> tuple(model(torch.rand(2, 3, 3, 64, 64, device="meta")).shape), model.num_features
-        ((2, 4), 256)
     """
     constructor = partial(VideoModel, encoder="resnet18")
     return build_model(constructor, "video_convrnn", pretrained, **kwargs)
