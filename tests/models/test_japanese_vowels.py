@@ -1,4 +1,4 @@
-"""The claims of the JapaneseVowels weights, recomputed from the files and the data."""
+"""The metrics of the JapaneseVowels weights, recomputed from the weights and the data."""
 
 import pytest
 
@@ -35,15 +35,15 @@ def test_the_split_is_the_official_one(test_split):
 @every_record
 def test_accuracy_is_what_the_record_states(test_split, record):
     model = convrnn_zoo.create_model(record.name, pretrained=True)
-    told, withheld, *_ = record.metrics
-    assert round(100 * accuracy(model, test_split), 2) == told.value
+    with_lengths, withheld, *_ = record.metrics
+    assert round(100 * accuracy(model, test_split), 2) == with_lengths.value
     assert round(100 * accuracy(model, WithoutLengths(*test_split)), 2) == withheld.value
-    # told the lengths, the answer does not depend on the batch
+    # with lengths the prediction does not depend on the batch
     assert accuracy(model, test_split, batch_size=37) == accuracy(model, test_split)
 
 
 @every_record
 def test_figures_are_of_five_seeds_and_padding_costs(record):
-    told, withheld, *_ = record.metrics
+    with_lengths, withheld, *_ = record.metrics
     assert {m.runs for m in record.metrics} == {5}
-    assert withheld.mean < told.mean
+    assert withheld.mean < with_lengths.mean

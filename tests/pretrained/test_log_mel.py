@@ -1,4 +1,4 @@
-"""The front end of sound: against the law written out in numpy, piece by piece, stored, and refused with a word."""
+"""The log-mel front end: against its equations in NumPy, in pieces, stored, and with invalid arguments and sound."""
 
 import json
 import math
@@ -14,85 +14,87 @@ import convrnn_zoo
 from convrnn_zoo import LogMel
 from convrnn_zoo.hub import save_pretrained
 
-EARS = [
+FRONT_ENDS = [
     LogMel(rate=8000),
     LogMel(rate=16000, window=0.025, hop=0.01, bands=23, lowest=20.0, highest=7000.0),
     LogMel(rate=44100, bands=64, floor=1e-8),
 ]
 
 
-def by_the_law(ear, wave):
-    """Step by step and band by band, with the sums of the law."""
-    points = 2 ** (math.ceil(math.log2(ear.size)) + 1)
+def reference(front_end, wave):
+    """Step by step and band by band, by the sums of the equations."""
+    points = 2 ** (math.ceil(math.log2(front_end.size)) + 1)
     mel = lambda f: 2595 * math.log10(1 + f / 700)  # noqa: E731
-    low, high = mel(ear.lowest), mel(ear.highest or ear.rate / 2)
-    edges = [700 * (10 ** ((low + i * (high - low) / (ear.bands + 1)) / 2595) - 1) for i in range(ear.bands + 2)]
-    frequencies = np.arange(points // 2 + 1) * ear.rate / points
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(ear.size) / ear.size)
+    low, high = mel(front_end.lowest), mel(front_end.highest or front_end.rate / 2)
+    mels = np.linspace(low, high, front_end.bands + 2)
+    edges = [700 * (10 ** (m / 2595) - 1) for m in mels]
+    frequencies = np.arange(points // 2 + 1) * front_end.rate / points
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(front_end.size) / front_end.size)
     rows = []
-    for start in range(0, len(wave) - ear.size + 1, ear.step):
-        power = np.abs(np.fft.rfft(wave[start : start + ear.size] * hann, points)) ** 2
+    for start in range(0, len(wave) - front_end.size + 1, front_end.step):
+        power = np.abs(np.fft.rfft(wave[start : start + front_end.size] * hann, points)) ** 2
         row = []
         for left, middle, right in zip(edges, edges[1:], edges[2:], strict=False):
             weights = np.interp(frequencies, [left, middle, right], [0, 1, 0])
-            row.append(math.log(max(ear.floor, float(weights @ power / weights.sum()))))
+            row.append(math.log(max(front_end.floor, float(weights @ power / weights.sum()))))
         rows.append(row)
     return np.array(rows)
 
 
-@pytest.mark.parametrize("ear", EARS, ids=lambda e: str(e.rate))
-def test_the_law(ear):
-    wave = np.random.default_rng(0).normal(0, 0.1, ear.rate // 3)
-    found = ear.encode(torch.from_numpy(wave), ear.rate)
-    assert found.shape[1:] == (ear.bands, 1)
-    np.testing.assert_allclose(found[..., 0].numpy(), by_the_law(ear, wave), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(ear.encode(torch.from_numpy(wave).float(), ear.rate), found, rtol=0, atol=1e-3)
+@pytest.mark.parametrize("front_end", FRONT_ENDS, ids=lambda e: str(e.rate))
+def test_equations(front_end):
+    wave = np.random.default_rng(0).normal(0, 0.1, front_end.rate // 3)
+    steps = front_end.encode(torch.from_numpy(wave), front_end.rate)
+    assert steps.shape[1:] == (front_end.bands, 1)
+    np.testing.assert_allclose(steps[..., 0].numpy(), reference(front_end, wave), rtol=0, atol=1e-6)
+    single = front_end.encode(torch.from_numpy(wave).float(), front_end.rate)
+    np.testing.assert_allclose(single, steps, rtol=0, atol=1e-3)
 
 
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=9))
-def test_piece_by_piece_is_the_whole(pieces):
-    ear = EARS[0]
+def test_pieces_give_the_same_steps(pieces):
+    front_end = FRONT_ENDS[0]
     wave = torch.from_numpy(np.random.default_rng(1).normal(0, 0.1, sum(pieces)))
-    rest, found = wave[:0], []
+    remainder, steps = wave[:0], []
     for piece in wave.split(pieces):
-        steps, rest = ear.encode_piece(torch.cat([rest, piece]), ear.rate)
-        found.append(steps)
-        assert len(rest) < ear.size
-    whole = ear.encode(wave, ear.rate)
-    if len(wave) < ear.size:  # no window was whole; alone, it is filled with silence
-        assert (len(torch.cat(found)), len(whole)) == (0, 1)
+        new, remainder = front_end.encode_piece(torch.cat([remainder, piece]), front_end.rate)
+        steps.append(new)
+        assert len(remainder) < front_end.size
+    expected = front_end.encode(wave, front_end.rate)
+    if len(wave) < front_end.size:  # no window was complete; the recording is padded with silence
+        assert (len(torch.cat(steps)), len(expected)) == (0, 1)
     else:
-        assert torch.equal(torch.cat(found), whole) or torch.allclose(torch.cat(found), whole, atol=1e-9)
+        assert torch.equal(torch.cat(steps), expected) or torch.allclose(torch.cat(steps), expected, atol=1e-9)
 
 
 def test_silence_is_the_floor_and_a_pure_tone_its_band():
-    ear = EARS[0]
-    assert torch.equal(ear.encode(torch.zeros(1), 8000), torch.full((1, 40, 1), math.log(ear.floor)))
+    front_end = FRONT_ENDS[0]
+    assert torch.equal(front_end.encode(torch.zeros(1), 8000), torch.full((1, 40, 1), math.log(front_end.floor)))
     loudest = [
-        int(ear.encode(torch.sin(torch.arange(2000) * 2 * math.pi * f / 8000), 8000).mean(0).argmax())
+        int(front_end.encode(torch.sin(torch.arange(2000) * 2 * math.pi * f / 8000), 8000).mean(0).argmax())
         for f in (200, 700, 1500, 3500)
     ]
     assert loudest == sorted(set(loudest))
 
 
 def test_stored_and_read_again():
-    for ear in EARS:
-        assert LogMel.from_json(json.loads(json.dumps(ear.to_json()))) == ear
+    for front_end in FRONT_ENDS:
+        assert LogMel.from_json(json.loads(json.dumps(front_end.to_json()))) == front_end
 
 
-def test_a_model_keeps_it_by_every_road(tmp_path):
+def test_a_model_is_saved_with_its_front_end(tmp_path):
     torch.manual_seed(0)
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=40, hidden_channels=4, kernel_size=1, num_classes=2)
     with pytest.raises(ValueError, match=r"recording 0 is sound, .* set model\.front_end"):
         model.classify_sound([torch.zeros(100)], 8000)
-    model.front_end = EARS[0]
+    model.front_end = FRONT_ENDS[0]
     waves = [0.1 * torch.randn(n) for n in (100, 4000, 900)]
-    found = model.classify_sound(waves, 8000)
-    assert model.classify_sound([wave.double().numpy() for wave in waves], 8000) == found
-    assert found == model.classify([EARS[0].encode(w, 8000) for w in waves])
+    predictions = model.classify_sound(waves, 8000)
+    assert model.classify_sound([wave.double().numpy() for wave in waves], 8000) == predictions
+    assert predictions == model.classify([FRONT_ENDS[0].encode(w, 8000) for w in waves])
     again = convrnn_zoo.from_pretrained(save_pretrained(model, tmp_path))
-    assert again.front_end == EARS[0]
-    assert again.classify_sound(waves, 8000) == found
+    assert again.front_end == FRONT_ENDS[0]
+    assert again.classify_sound(waves, 8000) == predictions
     other = convrnn_zoo.from_pretrained(tmp_path, in_chans=12)
     assert other.front_end is None
     config = json.loads((tmp_path / "config.json").read_text())
@@ -132,9 +134,9 @@ def test_streaming_never_gives_other_steps_than_the_whole(window, hop):
         front_end = LogMel(rate=8000, window=window, hop=hop, bands=10)
     except ValueError:  # a hop beyond the window would need to remember how many samples to skip
         return
-    wave, rest, steps = 0.1 * torch.randn(4000), torch.zeros(0), []
+    wave, remainder, steps = 0.1 * torch.randn(4000), torch.zeros(0), []
     for piece in wave.split(100):
-        new, rest = front_end.encode_piece(torch.cat([rest, piece]), 8000)
+        new, remainder = front_end.encode_piece(torch.cat([remainder, piece]), 8000)
         steps.append(new)
     assert len(torch.cat(steps)) == len(front_end.encode(wave, 8000))
 
@@ -154,7 +156,7 @@ def test_streaming_never_gives_other_steps_than_the_whole(window, hop):
         ({"encoding": "mfcc"}, "encoding must be log_mel"),
     ],
 )
-def test_entries_out_of_range(change, message):
+def test_arguments_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         LogMel(**{"rate": 8000, **change})
 
@@ -177,6 +179,6 @@ def test_entries_out_of_range(change, message):
         (torch.tensor([0.0, math.inf]), 8000, "NaN or Inf"),
     ],
 )
-def test_sound_that_cannot_be_right(wave, rate, message):
+def test_invalid_sound_is_rejected(wave, rate, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        EARS[0].encode(wave, rate)
+        FRONT_ENDS[0].encode(wave, rate)

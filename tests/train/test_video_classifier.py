@@ -1,4 +1,4 @@
-"""Video models are trained on clips in folders: by the encoder's mean and std, resting, resumed, and used."""
+"""Training video models on clips in folders: statistics of the encoder, freezing, resuming, prediction."""
 
 import csv
 import dataclasses
@@ -24,59 +24,59 @@ MEAN = timm.get_pretrained_cfg("test_resnet").mean
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def trained(tmp_path_factory):
     """Clips, the recipe, and the repository of a run."""
-    root = tmp_path_factory.mktemp("made")
+    root = tmp_path_factory.mktemp("trained")
     write_clips(root / "clips")
     (root / "light.toml").write_text(CLIPS)
-    told = run("train", root / "light.toml", "--data", root / "clips", "-o", root / "run", "--quiet")
-    assert "lights, a third of every class (4)" in told
+    text = run("train", root / "light.toml", "--data", root / "clips", "-o", root / "run", "--quiet")
+    assert "lights, a third of every class (4)" in text
     return root
 
 
 @pytest.fixture(scope="module")
-def splits(made):
+def splits(trained):
     source = classifier.read_labelled_dataset(RECIPE.data)
-    return [classifier.load_split(source, RECIPE, made / "clips", part) for part in ("train", "test")]
+    return [classifier.load_split(source, RECIPE, trained / "clips", part) for part in ("train", "test")]
 
 
-def test_a_run_is_a_repository_that_tells_what_it_is(made):
-    model = convrnn_zoo.from_pretrained(made / "run")
+def test_a_run_is_a_repository_with_metadata(trained):
+    model = convrnn_zoo.from_pretrained(trained / "run")
     assert model.record.task == "video classification"
     assert model.record.label_names == ("dark", "light")
     assert tuple(model.pretrained_cfg["mean"]) == MEAN == model.record.mean
     assert model.record.input_shape == ("T", 3, 16, 16)
-    assert "encoder_pretrained" not in (made / "run" / "config.json").read_text()
-    info = run("info", made / "run")
+    assert "encoder_pretrained" not in (trained / "run" / "config.json").read_text()
+    info = run("info", trained / "run")
     for fact in ("lights (CC0 1.0)", "dark, light", "Tells dark from light."):
         assert fact in info
-    timms = timm.create_model(f"local-dir:{made / 'run'}", pretrained=True).eval()
+    timms = timm.create_model(f"local-dir:{trained / 'run'}", pretrained=True).eval()
     x = torch.rand(2, 3, 3, 16, 16)
     assert torch.equal(timms(x, lengths=[3, 1]), model.eval()(x, lengths=[3, 1]))
 
 
-def test_predict_reads_every_form_of_clip_as_the_recipe_says(made, tmp_path):
-    found = json.loads(run("predict", made / "run", made / "clips" / "light", "--json"))
+def test_predict_reads_every_form_of_clip_as_the_recipe_says(trained, tmp_path):
+    rows = json.loads(run("predict", trained / "run", trained / "clips" / "light", "--json"))
     clips = [
-        made / "clips" / "light" / name for name in ("01.gif", "02", "04.gif", "05")
-    ]  # of a folder what is no array
-    assert [row["file"] for row in found] == [str(clip) for clip in clips]
-    assert {row["prediction"] for row in found} == {"light"}
+        trained / "clips" / "light" / name for name in ("01.gif", "02", "04.gif", "05")
+    ]  # folders are searched for clips, not for arrays
+    assert [row["file"] for row in rows] == [str(clip) for clip in clips]
+    assert {row["prediction"] for row in rows} == {"light"}
     clip = np.full((2, 3, 20, 40), 200, dtype="uint8")
     clip[1] = 220  # a GIF has no two frames that are alike
     np.save(tmp_path / "a.npy", clip)
     write_gif(tmp_path / "a.gif", clip.transpose(0, 2, 3, 1))
-    array, gif = json.loads(run("predict", made / "run", tmp_path / "a.npy", tmp_path / "a.gif", "--json"))
-    model = convrnn_zoo.from_pretrained(made / "run")
+    array, gif = json.loads(run("predict", trained / "run", tmp_path / "a.npy", tmp_path / "a.gif", "--json"))
+    model = convrnn_zoo.from_pretrained(trained / "run")
     (expected,) = model.classify([torch.from_numpy(clip[..., :16, :16] / 255)])
     assert array["probabilities"] == pytest.approx(expected.probabilities, rel=1e-4)
     assert gif["probabilities"] == pytest.approx(expected.probabilities, rel=1e-2)
-    assert "a.npy" in run("predict", made / "run", tmp_path / "a.npy")
+    assert "a.npy" in run("predict", trained / "run", tmp_path / "a.npy")
     convrnn_zoo.save_pretrained(
         convrnn_zoo.create_model("video_convrnn", num_classes=2, **RECIPE.model), tmp_path / "b"
     )
     plain = convrnn_zoo.from_pretrained(tmp_path / "b")
-    (expected,) = plain.classify([torch.from_numpy(clip / 255)])  # no recipe: the clip as it is
+    (expected,) = plain.classify([torch.from_numpy(clip / 255)])  # without a recipe clips are not resized
     assert f"{expected.probability:.3f}" in run("predict", tmp_path / "b", tmp_path / "a.npy")
     np.savez(tmp_path / "a.npz", x=clip[None] / 255, lengths=[2])
     assert "a.npz:0" in run("predict", tmp_path / "b", tmp_path / "a.npz")
@@ -91,19 +91,19 @@ def test_predict_reads_every_form_of_clip_as_the_recipe_says(made, tmp_path):
         ("no.gif", None, "no.gif"),
     ],
 )
-def test_predict_refuses_what_is_no_clip(made, tmp_path, name, content, words):
+def test_predict_names_files_that_are_no_clips(trained, tmp_path, name, content, words):
     if content is None:
         (tmp_path / "a").mkdir()
     else:
         (tmp_path / name).write_bytes(content)
-    text = run("predict", made / "run", tmp_path / name, code=1)
+    text = run("predict", trained / "run", tmp_path / name, code=1)
     assert words in text
     assert len(text.splitlines()) == 1
 
 
-def test_eval_tells_which_classes_were_taken_for_which(made, tmp_path):
-    args = ("eval", made / "run", "--data", made / "clips")
-    told = run(*args, "-o", tmp_path / "a.json", "-o", tmp_path / "a.csv")
+def test_eval_writes_the_confusion_matrix(trained, tmp_path):
+    args = ("eval", trained / "run", "--data", trained / "clips")
+    text = run(*args, "-o", tmp_path / "a.json", "-o", tmp_path / "a.csv")
     assert json.loads(run(*args, "--json")) == json.loads((tmp_path / "a.json").read_text())
     scores = json.loads((tmp_path / "a.json").read_text())
     counts = np.array(scores["confusion"]["counts"])
@@ -111,8 +111,8 @@ def test_eval_tells_which_classes_were_taken_for_which(made, tmp_path):
     assert scores["confusion"]["classes"] == ["dark", "light"]
     assert scores["prediction"]["accuracy"] == pytest.approx([100 * counts.trace() / counts.sum()])
     assert list(scores["recall"].values()) == pytest.approx(100 * counts.diagonal() / counts.sum(1))
-    assert f"{scores['prediction']['accuracy'][0]:.2f} %" in told
-    assert convrnn_zoo.from_pretrained(made / "run").record.metrics[0].value == scores["prediction"]["accuracy"][0]
+    assert f"{scores['prediction']['accuracy'][0]:.2f} %" in text
+    assert convrnn_zoo.from_pretrained(trained / "run").record.metrics[0].value == scores["prediction"]["accuracy"][0]
     with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["true class", "dark", "light"]
@@ -129,7 +129,7 @@ def test_a_forecaster_has_no_confusion_matrix(tmp_path):
 
 def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
     recipe = dataclasses.replace(RECIPE, epochs=3, freeze=1, layer_decay=0.7)
-    whole = classifier.train_one(recipe, 0, *splits, progress=False).model
+    expected = classifier.train_one(recipe, 0, *splits, progress=False).model
     for saves in (1, 2):
         path = tmp_path / f"{saves}.ckpt"
 
@@ -137,11 +137,11 @@ def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
             return classifier.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
 
         interrupted(again, saves)
-        assert same(again(), whole)
+        assert same(again(), expected)
 
 
-def test_the_encoder_rests_while_it_is_frozen(splits, monkeypatch):
-    seen = []
+def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
+    changes_by_epoch = []
 
     def fit_and_see(model, batches, loss, *args, fit=fit.fit, **kwargs):
         kwargs["checkpoint"] = None
@@ -150,35 +150,35 @@ def test_the_encoder_rests_while_it_is_frozen(splits, monkeypatch):
         def watched(done):
             yield from batches(done)
             changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
-            seen.append({k.partition(".")[0] for k in changed})
+            changes_by_epoch.append({k.partition(".")[0] for k in changed})
 
         return fit(model, watched, loss, *args, **kwargs)
 
     monkeypatch.setattr(classifier, "fit", fit_and_see)
     model = classifier.train_one(dataclasses.replace(RECIPE, epochs=2, freeze=1), 0, *splits, progress=False).model
-    assert seen == [{"rnns", "head"}, {"encoder", "rnns", "head"}]
+    assert changes_by_epoch == [{"rnns", "head"}, {"encoder", "rnns", "head"}]
     assert not model.encoder.frozen
     held = {**RECIPE.model, "freeze_encoder": True}
-    seen.clear()
+    changes_by_epoch.clear()
     model = classifier.train_one(
         dataclasses.replace(RECIPE, epochs=2, freeze=1, model=held), 0, *splits, progress=False
     )
-    assert seen == [{"rnns", "head"}] * 2
+    assert changes_by_epoch == [{"rnns", "head"}] * 2
     assert model.model.encoder.frozen
 
 
-def test_a_run_starts_from_another_with_other_classes(made, splits, caplog):
+def test_a_run_starts_from_another_with_other_classes(trained, splits, caplog):
     data = [s._replace(label_names=("a", "b", "c")) for s in splits]
-    recipe = dataclasses.replace(RECIPE, start=str(made / "run"), freeze=1, epochs=1)
+    recipe = dataclasses.replace(RECIPE, start=str(trained / "run"), freeze=1, epochs=1)
     model = classifier.train_one(recipe, 0, *data, progress=False).model
     assert "its head is random" in caplog.text
-    old = convrnn_zoo.from_pretrained(made / "run").state_dict()
-    kept = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
-    assert all(torch.equal(v, old[k]) for k, v in kept.items())
-    assert len(kept) > 20
+    old = convrnn_zoo.from_pretrained(trained / "run").state_dict()
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
+    assert all(torch.equal(v, old[k]) for k, v in state.items())
+    assert len(state) > 20
 
 
-def test_the_encoders_own_weights_are_asked_of_timm(splits, monkeypatch):
+def test_the_weights_of_the_encoder_are_loaded_by_timm(splits, monkeypatch):
     asked = []
 
     def create(name, pretrained=False, create=timm.create_model, **kwargs):
@@ -198,35 +198,35 @@ def test_the_data_have_their_own_mean_where_the_encoder_has_none_for_them(splits
     grey = train._replace(sequences=[x[:, :1] for x in clips])
     assert normalization_cfg(RECIPE, grey)["mean"] == compute_statistics(grey)[0] != MEAN[:1]
     layers = dataclasses.replace(RECIPE, weights="convgru2d_1layer.a", model={})
-    for found, all_at_once in zip(
+    for streamed, expected in zip(
         compute_statistics(train), compute_statistics(train._replace(sequences=clips)), strict=True
     ):
-        assert found == pytest.approx(all_at_once, rel=1e-4)
+        assert streamed == pytest.approx(expected, rel=1e-4)
     assert normalization_cfg(layers, train)["mean"] == compute_statistics(train)[0]
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data": {**RECIPE.data, "size": 3}}, "test_resnet makes one pixel of 4: expected frames of at least 4×4"),
+        ({"data": {**RECIPE.data, "size": 3}}, r"test_resnet.*at least 4×4"),
         ({"weights": "convgru1d_1layer.a", "model": {}}, r"takes sequences \(T, C, L\), or \(T, C\); got \(1, 3, 16,"),
         ({"weights": "utae_convgru.a", "model": {}}, "utae_convgru"),
         ({"model": {"encoder": "no_such_net"}}, "timm has no model 'no_such_net'"),
         ({"model": {"encoders": "resnet18"}}, "the recipe's model: .*'encoders'"),
     ],
 )  # fmt: skip
-def test_recipes_that_will_not_do_are_told(made, tmp_path, changes, words):
+def test_invalid_recipes_are_named(trained, tmp_path, changes, words):
     recipe = dataclasses.replace(RECIPE, epochs=1, **changes)
     with pytest.raises(ValueError, match=words):
-        train(recipe, data=made / "clips", out=tmp_path, progress=False)
+        train(recipe, data=trained / "clips", out=tmp_path, progress=False)
 
 
-def test_layers_alone_learn_from_clips_too(made, tmp_path):
+def test_layers_alone_learn_from_clips_too(trained, tmp_path):
     layers = {"hidden_channels": 2, "kernel_size": 3, "global_pool": "last"}
     recipe = dataclasses.replace(RECIPE, weights="convgru2d_1layer.light", model=layers, epochs=1)
-    train(recipe, data=made / "clips", out=tmp_path, progress=False)
-    assert "dark" in run("predict", tmp_path, made / "clips" / "dark" / "01.gif", "--json")
-    assert "commonest class" in run("eval", tmp_path, "--data", made / "clips")
+    train(recipe, data=trained / "clips", out=tmp_path, progress=False)
+    assert "dark" in run("predict", tmp_path, trained / "clips" / "dark" / "01.gif", "--json")
+    assert "commonest class" in run("eval", tmp_path, "--data", trained / "clips")
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_a_video_model_learns_where_something_moves(tmp_path):
     """No frame alone tells the class; 90 % was reached in a run, and a guess has 25 %."""
     write_clips(tmp_path / "clips", moving_squares, count=45)
     model = {"levels": [2], "hidden_channels": 16, "global_pool": "last"}
-    data = {"kind": "clips", "name": "made-up directions", "license": "CC0 1.0"}
+    data = {"kind": "clips", "name": "synthetic directions", "license": "CC0 1.0"}
     recipe = dataclasses.replace(
         RECIPE, weights="mobilenetv3_small_100_convgru2d.directions", model=model, data=data, epochs=12, batch_size=8,
         lr=0.005,
