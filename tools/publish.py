@@ -14,8 +14,8 @@ from huggingface_hub import HfApi
 from torch import Tensor, nn
 
 from convrnn_zoo.hub import card_text
-from convrnn_zoo.hub._files import config_text, model_config
-from convrnn_zoo.hub._push import api_of, upload
+from convrnn_zoo.hub.push import hub_api, upload
+from convrnn_zoo.hub.save import config_text, model_config
 from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from convrnn_zoo.pretrained.download import HubFile, download, hub_errors
@@ -54,7 +54,7 @@ def publish(
     shipped = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
     if only is not None and only not in shipped:
         raise WeightsError(f"the package contains no weights {only!r}; expected one of: {', '.join(shipped) or 'none'}")
-    api = api_of(token)
+    api = hub_api(token)
     for name, record in shipped.items():
         if only in (None, name):
             yield _publish(api, dataclasses.replace(record, hub_id=f"{namespace}/{name}"), cards)

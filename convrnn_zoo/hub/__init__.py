@@ -1,9 +1,9 @@
-"""The Hugging Face Hub: models saved and pushed, with their cards. Loading is in ``models``."""
+"""The Hugging Face Hub: saving and pushing models, and their cards. Loading is in ``convrnn_zoo.pretrained``."""
 
 from ..models import from_pretrained
-from ._cards import card_text, check_card, model_card
-from ._files import save_pretrained
-from ._push import push_to_hub
+from .cards import card_text, check_card, model_card
+from .push import push_to_hub
+from .save import save_pretrained
 
 __all__ = [
     "card_text",

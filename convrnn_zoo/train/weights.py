@@ -6,7 +6,7 @@ from typing import Any
 
 from .._atomic import write_text
 from ..hub import save_pretrained
-from ..hub._files import model_config
+from ..hub.save import model_config
 from ..models import Metric, Weights, ZooModel
 from ..pretrained.config import WEIGHTS_FILE
 from ..pretrained.state_dict import write_safetensors

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Metric, WeightsError
 from convrnn_zoo.hub import card_text, check_card, model_card
-from convrnn_zoo.hub._cards import BEGIN, END
+from convrnn_zoo.hub.cards import BEGIN, END
 
 from .examples import make, representatives
 from .records import example_record

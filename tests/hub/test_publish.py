@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
-from convrnn_zoo.hub._cards import END
+from convrnn_zoo.hub.cards import END
 from tools.publish import GOLDEN, publish
 
 from .examples import assert_same

@@ -9,7 +9,7 @@ import timm
 import torch
 
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, push_to_hub, save_pretrained
-from convrnn_zoo.hub._cards import END
+from convrnn_zoo.hub.cards import END
 from tests.command_line import run
 
 REPO = "alice/mine"

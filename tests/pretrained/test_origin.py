@@ -10,7 +10,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
-from convrnn_zoo.hub._cards import BEGIN, END
+from convrnn_zoo.hub.cards import BEGIN, END
 from convrnn_zoo.pretrained.registry import default_of
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
@@ -219,7 +219,7 @@ def test_names_that_are_nothing_say_what_they_could_be(tmp_path):
 def test_a_record_that_no_reader_would_take_is_not_saved(tmp_path):
     model = create_model(RAIN, pretrained=True)
     model.record = dataclasses.replace(model.record, description="\x1b[31mred")
-    with pytest.raises(WeightsError, match="cannot be saved: the record: description must be plain words"):
+    with pytest.raises(WeightsError, match=r"cannot be saved: .*description"):
         save_pretrained(model, tmp_path)
     assert not (tmp_path / "config.json").exists()
 

@@ -15,9 +15,8 @@ from .._version import __version__
 from ..models import HubAccessError, Weights, WeightsError
 from ..pretrained.config import CARD, CONFIG, MAX_TEXT, read_config, read_text
 from ..pretrained.download import HubFile, download, hub_errors, retry
-from ._cards import check_card, model_card
-from ._files import save_pretrained
-from ._records import card_of
+from .cards import check_card, model_card, updated_card
+from .save import save_pretrained
 
 
 def push_to_hub(
@@ -62,30 +61,31 @@ def push_to_hub(
         validate_repo_id(repo_id)
     with TemporaryDirectory() as directory:
         folder = save_pretrained(model, directory)
-        record = read_config(folder / CONFIG, repo_id).record
-        api = api_of(token)
+        weights = read_config(folder / CONFIG, repo_id).record
+        api = hub_api(token)
         with hub_errors(HubFile(repo_id, revision=revision)):
             repo_id = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
             has_card = retry(lambda: api.file_exists(repo_id, CARD, revision=revision))
         if card is None and has_card:
             file = HubFile(repo_id, CARD, revision, token=api.token)
-            card = card_of(model, record, read_text(download(file, max_bytes=MAX_TEXT), str(file)), repo_id, repo_id)
+            existing = read_text(download(file, max_bytes=MAX_TEXT), str(file))
+            card = updated_card(model, weights, existing, repo_id, repo_id)
         (folder / CARD).unlink(missing_ok=True)
         if card is not None or not has_card:
-            (folder / CARD).write_text(str(_card_of(model, repo_id, card, record)), encoding="utf-8")
+            (folder / CARD).write_text(str(_make_card(model, repo_id, card, weights)), encoding="utf-8")
         message = f"{model.pretrained_cfg['architecture']} by convrnn_zoo {__version__}"  # type: ignore[index]
         return upload(
             api, repo_id, folder, message=message, private=private, revision=revision, create_pr=create_pr
         )  # fmt: skip
 
 
-def _card_of(
-    model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None, record: Weights | None
+def _make_card(
+    model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None, weights: Weights | None
 ) -> ModelCard:
     if isinstance(card, ModelCard):
         return check_card(card)
-    if isinstance(card, str) or (card is None and record is not None):
-        text = card_of(model, record, card, repo_id, repo_id)
+    if isinstance(card, str) or (card is None and weights is not None):
+        text = updated_card(model, weights, card, repo_id, repo_id)
         return check_card(ModelCard(text or str(card)))
     accepted = inspect.signature(model_card).parameters
     if unknown := [key for key in card or {} if key not in accepted]:
@@ -93,7 +93,7 @@ def _card_of(
     return model_card(model, repo_id, **(card or {}))
 
 
-def api_of(token: str | None) -> HfApi:
+def hub_api(token: str | None) -> HfApi:
     """Returns the Hub's API for an account that may write to it."""
     if not token and not get_token():
         raise HubAccessError(f"pushing to {constants.ENDPOINT} needs a token; `hf auth login`, or pass token=")

@@ -1,0 +1,149 @@
+"""Saving a model to a directory: model.safetensors, config.json and, for weights with metadata, README.md."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import filter_pretrained_cfg
+from torch import Tensor, nn
+
+from .._atomic import write_text
+from ..models import Weights, WeightsError
+from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE
+from ..pretrained.meta import build_on_meta, check_arguments
+from ..pretrained.registry import entry_points
+from ..pretrained.state_dict import FLOATS, not_finite, write_safetensors
+from .cards import updated_card, valid_metadata
+
+
+def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
+    """Saves a model's weights and the arguments that it was built with, in the format of timm and the Hub.
+
+    ``model.preprocessing`` is saved with them. So are the metadata of the weights (``model.record``) and their card, if
+    they still apply: after further training, with other arguments or with another head, the tag, description, dataset
+    and metrics are left out.
+
+    Each file is written atomically. The config holds the checksum of the weights, so that files of two interrupted
+    saves are never loaded together.
+
+    Args:
+        model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
+        directory: created if it does not exist. Its ``model.safetensors`` and ``config.json`` are replaced. A
+            ``README.md`` is updated between its markers if this package generated it, and left alone otherwise.
+        dtype: dtype of the saved weights, such as ``torch.bfloat16`` for half the size; by default that of the model,
+            which does not change. A model is loaded in the dtype of the file by default.
+
+    Returns:
+        The directory.
+
+    Raises:
+        WeightsError: the model was not built by its name, or its weights hold NaN or Inf or exceed `dtype`.
+        OSError: the directory cannot be written.
+
+    Example:
+        >>> import convrnn_zoo, tempfile
+        >>> model = convrnn_zoo.create_model("convgru1d_1layer", hidden_channels=4, num_classes=2)
+        >>> with tempfile.TemporaryDirectory() as d:
+        ...     same = convrnn_zoo.from_pretrained(convrnn_zoo.save_pretrained(model, d))
+        >>> torch.equal(model.head.weight, same.head.weight)
+        True
+    """
+    directory, state = Path(directory).expanduser(), saved_state(model)
+    if broken := not_finite(state):
+        raise WeightsError(f"{', '.join(broken)} hold NaN or Inf and cannot be saved; load an earlier checkpoint")
+    if dtype is not None:
+        if dtype not in FLOATS:
+            raise TypeError(f"dtype must be one of {', '.join(map(str, FLOATS))}, got {dtype!r}")
+        state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+        if broken := not_finite(state):
+            raise WeightsError(f"{', '.join(broken)} hold values beyond the range of {dtype}; use torch.bfloat16")
+    config, path = model_config(model), directory / CARD
+    sha256 = write_safetensors(state, directory / WEIGHTS_FILE)
+    weights = valid_metadata(model, {**config, "weights_sha256": sha256})
+    existing = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    card = updated_card(model, weights, existing, str(directory))
+    write_text(directory / CONFIG, config_text(config, sha256, weights))
+    if card is not None:
+        write_text(path, card)
+    return directory
+
+
+def saved_state(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the state dict of a model with all its keys; ``timm.utils.freeze`` drops the counters of batch norms."""
+    state = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "running_mean", None), Tensor) and not hasattr(module, "num_batches_tracked"):
+            state[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+    return state
+
+
+def config_text(config: Mapping[str, Any], sha256: str, weights: Weights | None = None) -> str:
+    """Returns the text of config.json.
+
+    Args:
+        config: :func:`model_config` of the model.
+        sha256: checksum of the weights.
+        weights: their metadata, if they apply.
+
+    Raises:
+        WeightsError: the metadata hold a value that no reader would accept.
+    """
+    config = {**config, "weights_sha256": sha256}
+    if weights is not None:
+        config["record"] = weights.plain()
+        try:
+            Weights.from_plain(json.loads(json.dumps(config["record"])))
+        except ValueError as e:
+            raise WeightsError(f"{weights.name} cannot be saved: {e}; correct its metadata") from e
+    elif "tag" in config["pretrained_cfg"]:
+        config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in WEIGHTS_CFG_KEYS}
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def model_config(model: nn.Module) -> dict[str, Any]:
+    """Returns the config of a model, from which its architecture builds it again.
+
+    Raises:
+        WeightsError: the model was not built by its name, or was changed so that its arguments no longer build it.
+    """
+    cfg: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
+    built_with: Mapping[str, Any] | None = getattr(model, "model_args", None)
+    if not cfg or built_with is None or cfg.get("architecture") not in entry_points():
+        raise WeightsError(
+            f"this {type(model).__name__} was not built by a name of the zoo, so no config could build it again; build "
+            "it with convrnn_zoo.create_model(name, ...) and load its weights with load_state_dict"
+        )
+    name = cfg["architecture"]
+    args = {**built_with, "num_classes": model.num_classes, "in_chans": model.in_chans}
+    if getattr(model, "global_pool", None) is not None:
+        args["global_pool"] = model.global_pool
+    try:
+        args = check_arguments(json.loads(json.dumps(args)), name)
+    except TypeError as e:
+        raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
+    again = build_on_meta(entry_points()[name], args, name)
+    if getattr(model, "horizon", None) != getattr(again, "horizon", None):  # training sets it after building
+        args["horizon"] = model.horizon
+    if {k: v.shape for k, v in again.state_dict().items()} != {k: v.shape for k, v in saved_state(model).items()}:
+        raise WeightsError(
+            f"{name}: the model was changed after it was built, so {args} would not build it again; build one with the "
+            "new arguments and load its weights with load_state_dict"
+        )
+    saved_cfg = filter_pretrained_cfg(dict(cfg), remove_source=True, remove_null=True)
+    for key in ("architecture", "state_dict", "custom_load", "label_offset"):
+        saved_cfg.pop(key, None)
+    labels = saved_cfg.pop("label_names", None) if cfg.get("num_classes") == model.num_classes else None
+    saved_cfg.update(num_classes=model.num_classes, input_size=[model.in_chans, *saved_cfg["input_size"][1:]])
+    values = {k: v.to_json() for k in ("preprocessing", "front_end") if (v := getattr(model, k, None)) is not None}
+    return {
+        "architecture": name,
+        "num_classes": model.num_classes,
+        "num_features": model.num_features,
+        **({"label_names": list(labels)} if labels else {}),
+        "model_args": args,
+        **values,
+        "pretrained_cfg": saved_cfg,
+    }
