@@ -4,7 +4,6 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -118,17 +117,15 @@ class MovingDigits(FrameSequences):
 class MovingMNIST(FrameDataset):
     """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST."""
 
-    title: ClassVar[str] = "Moving MNIST"
-    task: ClassVar[str] = "video prediction"
-    url: ClassVar[str] = "http://yann.lecun.com/exdb/mnist/"
-    license: ClassVar[str] = "CC BY-SA 3.0"
-    split_words: ClassVar[str] = (
-        "fixed sample from the 10,000 test images; same generator as the published test file, other sample"
-    )
-    valid_min: ClassVar[float] = 0.0
-    valid_max: ClassVar[float] = 1.0
-    summed_over: ClassVar[int] = 64 * 64
-    hint: ClassVar[str] = (
+    title = "Moving MNIST"
+    task = "video prediction"
+    url = "http://yann.lecun.com/exdb/mnist/"
+    license = "CC BY-SA 3.0"
+    split_words = "fixed sample from the 10,000 test images; same generator as the published test file, other sample"
+    valid_min = 0.0
+    valid_max = 1.0
+    summed_over = 64 * 64
+    hint = (
         "get the four idx files from https://ossci-datasets.s3.amazonaws.com/mnist/ (train-images-idx3-ubyte.gz and "
         "t10k-images-idx3-ubyte.gz are read)"
     )
@@ -152,9 +149,7 @@ class MovingMNIST(FrameDataset):
 class MovingFashionMNIST(MovingMNIST):
     """``kind = "moving_fashion_mnist"``: the same with the images of Fashion-MNIST."""
 
-    title: ClassVar[str] = "Moving Fashion-MNIST"
-    url: ClassVar[str] = "https://github.com/zalandoresearch/fashion-mnist"
-    license: ClassVar[str] = "MIT"
-    hint: ClassVar[str] = (
-        "get the idx files from https://github.com/zalandoresearch/fashion-mnist/tree/master/data/fashion"
-    )
+    title = "Moving Fashion-MNIST"
+    url = "https://github.com/zalandoresearch/fashion-mnist"
+    license = "MIT"
+    hint = "get the idx files from https://github.com/zalandoresearch/fashion-mnist/tree/master/data/fashion"

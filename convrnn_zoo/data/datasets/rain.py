@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from ..readers.base import ReadOptions
 from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
@@ -14,19 +13,19 @@ from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 class RainComposites(FrameDataset):
     """``kind = "rain"``: the radar composites of KNMI and FMI in pysteps' example data, at 2 km."""
 
-    title: ClassVar[str] = "radar composites of KNMI (2010-08-26) and FMI (2016-09-28)"
-    task: ClassVar[str] = "precipitation nowcasting"
-    url: ClassVar[str] = "https://github.com/pySTEPS/pysteps-data"
-    license: ClassVar[str] = "CC BY 4.0"
-    split_words: ClassVar[str] = "crops of 128×128 km at 2 km from the last third of each event in time"
-    unit: ClassVar[str] = "mm/h"
-    step: ClassVar[float] = 5.0
-    encoding: ClassVar[str] = "log"
-    thresholds: ClassVar[tuple[float, ...]] = RAIN_THRESHOLDS
-    valid_min: ClassVar[float] = 0.0
-    valid_max: ClassVar[float] = 300.0
-    summed_over: ClassVar[int] = 64 * 64
-    hint: ClassVar[str] = (
+    title = "radar composites of KNMI (2010-08-26) and FMI (2016-09-28)"
+    task = "precipitation nowcasting"
+    url = "https://github.com/pySTEPS/pysteps-data"
+    license = "CC BY 4.0"
+    split_words = "crops of 128×128 km at 2 km from the last third of each event in time"
+    unit = "mm/h"
+    step = 5.0
+    encoding = "log"
+    thresholds = RAIN_THRESHOLDS
+    valid_min = 0.0
+    valid_max = 300.0
+    summed_over = 64 * 64
+    hint = (
         "pysteps.datasets.download_pysteps_data(DIR) downloads them, or clone https://github.com/pySTEPS/pysteps-data"
     )
 

@@ -39,11 +39,13 @@ def read_knmi(path: Path) -> Tensor:
         calibration = file["image1/calibration"].attrs
         formula = str(scalar(calibration["calibration_formulas"]))
         outside = number(calibration["calibration_out_of_image"])
+        if outside is None:
+            raise FileError(f"{path}: expected the calibration to state the count out of the image")
         terms = re.fullmatch(r"GEO\s*=\s*([\d.eE+-]+?)\s*\*\s*PV\s*\+\s*([\d.eE+-]+)", formula.strip())
         if terms is None:
             raise FileError(f"{path}: expected a calibration GEO=a*PV+b, got {formula!r}")
         millimetres = counts * float(terms[1]) + float(terms[2])
-    return (millimetres * (timedelta(hours=1) / STEP)).masked_fill(counts == outside, torch.nan)
+    return (millimetres * (timedelta(hours=1) / STEP)).masked_fill(counts.eq(outside), torch.nan)
 
 
 def read_fmi(path: Path) -> Tensor:
