@@ -195,8 +195,8 @@ def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = No
     logits = []
     for indices in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
         x, lengths, _ = data.batch(indices.tolist())
-        x = model.normalize(x).to(next(model.parameters()).dtype)  # type: ignore[operator]
-        logits.append(model(x, lengths=lengths))
+        x = model.normalize(x).to(next(model.parameters()))  # type: ignore[operator]
+        logits.append(model(x, lengths=lengths).cpu())
     return torch.cat(logits)
 
 

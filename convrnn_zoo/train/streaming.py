@@ -30,8 +30,8 @@ def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, T
     """
     steps, front_end = model.encode_sound("the sound", wave, rate), model.front_end
     with evaluating(model):
-        stream = Stream(model)
-        probabilities = [stream(model.normalize(step)).softmax(1) for step in steps[:, None, None]]
+        stream, parameter = Stream(model), next(model.parameters())
+        probabilities = [stream(model.normalize(step).to(parameter)).softmax(1).cpu() for step in steps[:, None, None]]
     return (torch.arange(len(steps)) * front_end.step + front_end.size) / rate, torch.cat(probabilities)
 
 

@@ -24,7 +24,7 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
     Several channels are averaged. All formats of soundfile are read: wav, flac, ogg, mp3 and others.
 
     Args:
-        path: the file.
+        path: path of the file.
         rate: sample rate in Hz to resample to, with soxr; that of the file by default.
 
     Raises:
@@ -32,9 +32,9 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
         ValueError: the file is damaged, is not an audio file, or contains no sound.
         ImportError: soundfile is not installed, or soxr, which resamples; with the command that installs them.
     """
-    numpy = need("numpy", "cli")
+    numpy, path = need("numpy", "cli"), Path(path)
     blocks = []
-    with _opened(path) as file:
+    with _open(path) as file:
         while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
             blocks.append(block.mean(1))
         source_rate = int(file.samplerate)
@@ -61,14 +61,13 @@ def sample_rate(path: Path) -> int:
         FileNotFoundError: the file does not exist.
         ValueError: the file is damaged, or is not an audio file.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         return int(file.samplerate)
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[Any]:
     """Opens an audio file with soundfile."""
-    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     with reading(path, "audio file"), need("soundfile", "sound").SoundFile(str(path)) as file:

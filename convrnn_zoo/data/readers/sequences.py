@@ -79,9 +79,10 @@ def read_npz(
         FileError: the file is damaged, its arrays do not belong together, or the layout is ambiguous.
     """
     arrays = read_arrays(path)
-    x = next((k for k in X if k in arrays), None)
-    packed = x is not None and ("lengths" in arrays or not arrays.keys() - {x, *LABELS, "groups"})
-    label_key = next((k for k in (LABELS if packed else LABELS[:1]) if k in arrays), "")
+    x = next((k for k in X if k in arrays), "")
+    packed = x != "" and ("lengths" in arrays or not arrays.keys() - {x, *LABELS, "groups"})
+    count = len(arrays) - 1 - ("groups" in arrays)  # of recordings, if each has an array
+    label_key = next((k for k in LABELS if k in arrays and (packed or k == "labels" or arrays[k].size == count)), "")
     labels, groups = arrays.pop(label_key, None), arrays.pop("groups", None)
     if packed and "lengths" not in arrays:
         shape = arrays[x].shape

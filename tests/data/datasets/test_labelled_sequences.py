@@ -216,6 +216,11 @@ def test_labels_may_be_a_column(tmp_path, shape):
     assert make().load(tmp_path / "a.npz", "train").labels.tolist() == [0, 1, 0, 1]
 
 
+def test_labels_may_be_called_y(tmp_path):
+    np.savez(tmp_path / "a.npz", **ramps(6)[0], y=[0, 1] * 3)
+    assert make().load(tmp_path / "a.npz", "train").label_names == ("0", "1")
+
+
 def test_duplicate_label_names_are_rejected():
     with pytest.raises(ValueError, match=r"data\.label_names.*left"):
         make(label_names=("left", "right", "left"))
