@@ -62,7 +62,7 @@ train: $(VENV)/.installed-dev
 	$(MAKE) docs
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks --compile-peers --steps --profile --new-sizes --errors --out runs/bench
+	$(BIN)/python -m benchmarks --compile-peers --steps --profile --new-sizes --errors -o runs/bench
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist runs site *.egg-info

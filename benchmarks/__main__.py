@@ -75,7 +75,13 @@ def write(result: dict[str, Any], out: Path) -> None:
     help="Another implementation: DIR contains convrnn_peer.py (see benchmarks.peers) or is another checkout of this "
     'project, whose layers are called "ours of NAME".',
 )  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory for bench.json, .md and .png.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for bench.json, .md and .png.",
+)
 def bench(
     names: tuple[str, ...], selected: tuple[str, ...], rounds: int, threads: int | None, clock: str,
     compile_peers: bool, memory: bool, over_steps: bool, profile: bool, new_sizes: bool, precision: bool,

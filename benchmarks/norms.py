@@ -34,7 +34,9 @@ IMPLEMENTATIONS: dict[str, Any] = {
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1), help="Runs of each layer.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
 @click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True, help="See benchmarks.")
-@click.option("--out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option(
+    "-o", "--output", "out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File to write."
+)
 def main(rounds: int, threads: int | None, clock: str, out: Path) -> None:
     """Time layers with norms against layers without."""
     if threads:

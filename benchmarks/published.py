@@ -1,6 +1,6 @@
 """Published networks at their published widths, compared with the original code where a checkout is passed.
 
-``python -m benchmarks.published --original convgru_irene=DIR --original dgmr=DIR --out benchmarks/published.json``
+``python -m benchmarks.published --original convgru_irene=DIR --original dgmr=DIR -o benchmarks/published.json``
 
 The original has random weights. Our converter reads them, and the outputs are compared before anything is timed.
 """
@@ -151,7 +151,9 @@ def measured(name: str, directory: Path | None, rounds: int, clock: str) -> dict
 @click.option("--rounds", default=3, show_default=True, help="Runs of each network.")
 @click.option("--threads", default=1, show_default=True, help="Threads of torch.")
 @click.option("--clock", default="cpu", show_default=True, type=click.Choice(list(CLOCKS)), help="Clock of the timing.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; the figures are also printed.")
+@click.option(
+    "-o", "--output", "out", type=click.Path(path_type=Path), help="File to write; the figures are also printed."
+)
 def main(
     original: tuple[str, ...], names: tuple[str, ...], rounds: int, threads: int, clock: str, out: Path | None
 ) -> None:

@@ -1,6 +1,6 @@
 """Further measurements of shipped classifiers: the value of lengths, and speakers that training never included.
 
-``python -m references.classifiers fsdd_convgru1d_2layer --data DIR --out run --groups`` trains the recipe as
+``python -m references.classifiers RECIPE --data DIR -o run --weights-dir weights --groups`` trains RECIPE as
 ``convrnn-zoo train`` does, then one model without each group of the data, and adds their accuracies to the metadata.
 ``--padding`` adds those of models that read padding as data. Any recipe of a classifier can be measured; the groups of
 custom data are those of ``group_pattern`` or of the array ``groups``.
@@ -105,8 +105,21 @@ def measure_groups(recipe: ClassifierRecipe, data: Any, out: Path, progress: boo
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the runs.")
-@click.option("--into", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of weights.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Directory of the runs.",
+)
+@click.option(
+    "--weights-dir",
+    "into",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Directory of weights.",
+)
 @click.option("--padding", is_flag=True, help="Measure models that read padding as data.")
 @click.option("--groups", is_flag=True, help="Measure models that were trained without one group of the data.")
 def main(recipe: str, data: Path | None, out: Path, into: Path, padding: bool, groups: bool) -> None:

@@ -145,7 +145,9 @@ def measured(names: list[str], data: Mapping[str, Path]) -> dict[str, list[Row]]
 
 @click.command()
 @click.option("--data", multiple=True, metavar="TAG=DIR", help="Data directory of the weights with this tag.")
-@click.option("--out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option(
+    "-o", "--output", "out", default=MEASURED, type=click.Path(path_type=Path, dir_okay=False), help="File to write."
+)
 def main(data: tuple[str, ...], out: Path) -> None:
     """Measure the shipped weights in every precision and write the results."""
     directories = {tag: Path(directory) for tag, _, directory in (entry.partition("=") for entry in data)}

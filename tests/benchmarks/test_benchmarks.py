@@ -53,7 +53,7 @@ def test_a_run_writes_numbers_table_and_chart(tmp_path):
         "twice",
         "--peer",
         f"twice={peer}",
-        "--out",
+        "-o",
         tmp_path / "out",
     )
     assert done.exit_code == 0, done.output
@@ -68,7 +68,7 @@ def test_a_run_writes_numbers_table_and_chart(tmp_path):
 
 def test_a_profile_splits_the_time(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.shares.SPAN", 0.05)
-    done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours", "--profile", "--out", tmp_path)
+    done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours", "--profile", "-o", tmp_path)
     assert done.exit_code == 0, done.output
     (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
     for task in ("inference", "training"):
@@ -98,7 +98,7 @@ def test_operations_are_classified():
 def test_peaks_are_measured_for_every_implementation_that_supports_the_case(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.__main__.CASES", [Case("gru", "GRU", 10, 4, 16, 32, (16, 16), 3)])
     done = CliRunner().invoke(
-        bench, ["--case", "gru", "--rounds", "1", "--implementation", "one convolution", "--out", str(tmp_path)]
+        bench, ["--case", "gru", "--rounds", "1", "--implementation", "one convolution", "-o", str(tmp_path)]
     )
     assert done.exit_code == 0, done.output
     (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]

@@ -47,7 +47,7 @@ def test_no_precision_loses_accuracy_or_a_hundredth_of_an_error():
 
 def test_the_command_times_norms(tmp_path, monkeypatch):
     monkeypatch.setattr(norms, "NAMES", ("tiny",))
-    done = CliRunner().invoke(norms.main, ["--rounds", "1", "--out", str(tmp_path / "norms.json")])
+    done = CliRunner().invoke(norms.main, ["--rounds", "1", "-o", str(tmp_path / "norms.json")])
     assert done.exit_code == 0, done.output
     (case,) = json.loads((tmp_path / "norms.json").read_text())["cases"]
     assert case["training"].keys() == norms.IMPLEMENTATIONS.keys()

@@ -47,7 +47,16 @@ def test_data_without_groups_are_rejected_before_training(tmp_path):
     write_ramps(tmp_path / "a.npz")
     recipe = tmp_path / "a.toml"
     recipe.write_text(RAMPS)
-    args = [recipe, "--data", tmp_path / "a.npz", "--out", tmp_path / "run", "--into", tmp_path / "into", "--groups"]
+    args = [
+        recipe,
+        "--data",
+        tmp_path / "a.npz",
+        "-o",
+        tmp_path / "run",
+        "--weights-dir",
+        tmp_path / "into",
+        "--groups",
+    ]
     result = CliRunner().invoke(main, [str(a) for a in args])
     assert isinstance(result.exception, ValueError)
     assert "group_pattern" in str(result.exception)
@@ -57,7 +66,7 @@ def test_data_without_groups_are_rejected_before_training(tmp_path):
 def test_metrics_are_added_to_the_metadata(data, tmp_path):
     recipe = tmp_path / "a.toml"
     recipe.write_text(RAMPS.replace("epochs = 8", "epochs = 1"))
-    args = [recipe, "--data", data, "--out", tmp_path / "run", "--into", tmp_path / "into", "--groups", "--padding"]
+    args = [recipe, "--data", data, "-o", tmp_path / "run", "--weights-dir", tmp_path / "into", "--groups", "--padding"]
     result = CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
     assert result.exit_code == 0
     (file,) = (tmp_path / "into").glob("*.json")
