@@ -5,7 +5,7 @@ import torch
 
 import convrnn_zoo
 
-from .helpers import tiny
+from .forecasters import tiny
 
 TIED = ("mim", "mau", "e3d_lstm")
 """Those with a weight for each pixel."""

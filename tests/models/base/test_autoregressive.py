@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .helpers import AUTOREGRESSIVE, FULL, tiny
+from ..forecasters import AUTOREGRESSIVE, FULL, tiny
 
 EVERY = pytest.mark.parametrize("name", AUTOREGRESSIVE)
 

@@ -12,7 +12,7 @@ from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
 from convrnn_zoo.pretrained.published import unread_parameters
 from convrnn_zoo.pretrained.registry import entry_points
 
-from .helpers import FULL, NAMES, count
+from .forecasters import FULL, NAMES, count
 
 REFERENCE = Path(__file__).parent / "reference"
 OPENSTL = Path(__file__).parents[1] / "interop" / "reference"

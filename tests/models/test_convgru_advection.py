@@ -18,7 +18,7 @@ from convrnn_zoo.models.convgru_advection import (
     interpolate_logits,
     mean_rate,
 )
-from tests.forecast.test_motion import moving
+from tests.models.base.test_motion import moving
 
 
 @pytest.fixture(scope="module")

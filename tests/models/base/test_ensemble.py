@@ -9,7 +9,7 @@ from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 from convrnn_zoo.pretrained.published import PUBLISHED, unread_parameters
 from convrnn_zoo.pretrained.registry import entry_points
 
-from .helpers import FULL, NAMES, tiny
+from ..forecasters import FULL, NAMES, tiny
 
 NOISY = [n for n in NAMES if isinstance(FULL[n], EnsembleForecaster)]
 EVERY = pytest.mark.parametrize("name", NOISY)

@@ -10,7 +10,7 @@ import convrnn_zoo
 from convrnn_zoo.layers.onebias import Conv2dOneBiasGRU
 
 DECODER, BCDUNET = "mobilenetv3_large_100_recurrent_decoder", "bcdunet_d3"
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 
 def count(module):

@@ -13,7 +13,7 @@ import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase
 from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 
-from .helpers import FULL, NAMES, SMALL, tiny
+from ..forecasters import FULL, NAMES, SMALL, tiny
 
 EVERY = pytest.mark.parametrize("name", NAMES)
 
