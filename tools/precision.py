@@ -24,8 +24,8 @@ from convrnn_zoo.data import open_frames, read_frame_dataset, read_labelled_data
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.classifier import accuracy
+from convrnn_zoo.train.metrics import Occurrences, mean_of
 from convrnn_zoo.train.recipe import Recipe
-from convrnn_zoo.train.scores import Occurrences, mean_of
 
 MEASURED = Path(__file__).with_name("precision.json")
 SEQUENCES = 50

@@ -16,7 +16,6 @@ from .predict import predict
 from .pull import pull
 from .push import push
 from .train import train
-from .verify import verify_weights
 from .windows import windows
 
 
@@ -62,6 +61,6 @@ def cli(debug: bool) -> None:
 
 
 for command in (
-    list_names, info, demo, predict, train, eval_weights, windows, verify_weights, convert, export, push, pull,
+    list_names, info, demo, predict, train, eval_weights, windows, convert, export, push, pull,
 ):  # fmt: skip
     cli.add_command(command)

@@ -13,8 +13,9 @@ from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
 from ..train.classifier import evaluate_classifier
 from ..train.confusion import write_confusion
-from ..train.forecast import split_of
-from ..train.scores import Scores, better, curves, evaluate, mean_of, to_json
+from ..train.figures import curves
+from ..train.forecaster import load_split
+from ..train.metrics import Scores, better, evaluate, mean_of
 from ._options import WEIGHTS_EPILOG, device_option, json_option
 from ._text import columns
 
@@ -31,6 +32,10 @@ _FIGURES = (".png", ".svg")
     help="File to write; repeatable. Scores: .json. Figure of the scores by lead time, or of the confusion matrix of a "
     "classifier: .png, .svg. Counts of the confusion matrix: .csv.",
 )  # fmt: skip
+@click.option("--members", type=click.IntRange(min=0),
+              help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
+              "20 for a nowcast by probabilities].")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Seed of the ensemble members.")
 @json_option
 @device_option
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
@@ -40,6 +45,8 @@ def eval_weights(
     recipe: str | None,
     sequences: int | None,
     outputs: tuple[Path, ...],
+    members: int | None,
+    seed: int,
     as_json: bool,
     device: torch.device,
     quiet: bool,
@@ -48,7 +55,8 @@ def eval_weights(
 
     The printed scores of a forecaster are means over pixels and lead times; the files and --json have one value per
     lead time. Rain is also forecast by the extrapolation of pysteps, if it is installed: pip install
-    'convrnn-zoo[nowcast]'. The scores of a classifier are its accuracy, the recall of each class and the confusion
+    'convrnn-zoo[nowcast]'. Models that forecast probabilities or ensembles also get their CRPS, Brier scores and
+    reliability. The scores of a classifier are its accuracy, the recall of each class and the confusion
     matrix.
 
     \b
@@ -64,8 +72,8 @@ def eval_weights(
     if settings.architecture != architecture:
         raise ValueError(f"the recipe trains {settings.weights}, but {weights} is a {architecture}; pass its recipe")
     if isinstance(settings, ClassifierRecipe):
-        if sequences is not None:
-            raise ValueError(f"--sequences: only valid for forecasters; {weights} is a classifier")
+        if (sequences, members) != (None, None):
+            raise ValueError(f"--sequences, --members: only valid for forecasters; {weights} is a classifier")
         scores, text = _evaluate_classifier(model, settings, data, outputs)
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
         scores, text = _evaluate_forecaster(model, settings, data, sequences, outputs, not quiet)
@@ -95,16 +103,18 @@ def _evaluate_forecaster(
     sequences: int | None,
     outputs: tuple[Path, ...],
     progress: bool,
+    **ensemble: int | None,
 ) -> tuple[str, str]:
     """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
     for output in outputs:
         check_suffix(output, (".json", *_FIGURES))
     source = read_frame_dataset(recipe.data)
-    scores = evaluate(model, recipe, split_of(source, recipe, data, "test"), sequences, progress=progress)
+    test = load_split(source, recipe, data, "test")
+    evaluation = evaluate(model, recipe, test, sequences, progress=progress, **ensemble)
     for output in outputs:
         if output.suffix in _FIGURES:
-            curves(scores, output, f"{recipe.weights} on {source.title}")
-    return to_json(scores), format_scores(scores)
+            curves(evaluation, output, f"{recipe.weights} on {source.title}")
+    return evaluation.to_json(), format_scores(evaluation.scores)
 
 
 def resolve_recipe(model: ZooModel, name: str, recipe: str | None) -> Recipe:

@@ -21,8 +21,8 @@ from ..data.readers.audio import AUDIO
 from ..models import EnsembleForecaster, Forecaster, Preprocessing, ZooModel, from_pretrained
 from ..train import ForecasterRecipe, Recipe
 from ..train._values import finite
-from ..train.apply import preprocessing_of, read_options_of
 from ..train.classifier import read_inputs
+from ..train.forecaster import read_options_of
 from ._options import WEIGHTS_EPILOG, Choice, device_option, json_option
 from ._text import columns, plural, warnings_to_stderr
 
@@ -77,7 +77,7 @@ def predict(
     the ones that follow those read from --start on, and the forecast is compared with them.
 
     With --members, a model that reads noise forecasts an ensemble (members, horizon, H, W). A .png then shows its mean,
-    its spread and the probability that --threshold is exceeded. --compare prints its CRPS by pysteps.
+    its spread and the probability that --threshold is exceeded. --compare prints its CRPS.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
@@ -182,7 +182,7 @@ def _forecast(
         )
         return
     click.echo(summary(result, output))
-    if members and result.observed is not None and importlib.util.find_spec("pysteps"):
+    if members and result.observed is not None:
         click.echo(crps_table(result))
 
 
@@ -232,9 +232,9 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = Non
         settings = Recipe.read(recipe)
         if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
-        if model.preprocessing not in (None, preprocessing_of(settings)):
+        if model.preprocessing not in (None, settings.preprocessing()):
             raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
-        model.preprocessing = preprocessing_of(settings)
+        model.preprocessing = settings.preprocessing()
     if model.preprocessing is None:
         raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
     return model.preprocessing
@@ -437,12 +437,12 @@ def summary(result: Forecast, output: Path) -> str:
 def crps_table(result: Forecast) -> str:
     """Returns the CRPS by lead time of an ensemble, of the last frame and, for rain, of pysteps' extrapolation."""
     from ..train.baselines import extrapolation
-    from ..train.ensembles import ensemble_scores
+    from ..train.metrics import ensemble_scores
 
     inputs, observed, unit = result.inputs, result.observed, result.preprocessing.unit
     count = len(observed)
     methods = {"ensemble": result.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
-    if unit == "mm/h" and len(inputs) > 1 and importlib.util.find_spec("cv2"):
+    if unit == "mm/h" and len(inputs) > 1 and all(map(importlib.util.find_spec, ("pysteps", "cv2"))):
         methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
     scores = {method: ensemble_scores(frames, observed)["CRPS"] for method, frames in methods.items()}
     rows = [(f"+{t + 1}", *(f"{values[t]:.4g}" for values in scores.values())) for t in range(count)]
@@ -482,8 +482,7 @@ def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> No
     if output.suffix in _WRITERS:
         _WRITERS[output.suffix](result, output)
         return
-    from ..train.ensembles import ensemble_strip
-    from ..train.pictures import Panels, motion, save, strip
+    from ..train.figures import Panels, ensemble_strip, motion, save, strip
 
     heading, scale, observed = f"{result.model}: {result.file}", result.preprocessing, result.observed
     if result.members:

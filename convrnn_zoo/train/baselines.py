@@ -1,21 +1,43 @@
-"""Forecasts without a model, which a trained one has to beat."""
+"""Forecasts without a model, to compare a trained model with."""
 
-import math
-from collections.abc import Callable, Mapping
+import contextlib
+import importlib
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.rain_events import quiet, quiet_pysteps
+from .._extras import need
 
-DRY, DRIEST = -15.0, 0.1
-"""What dry pixels are in dB, and the rate in mm/h from which on rain is rain: those of pysteps' examples."""
 Baseline = Callable[[Tensor, int], Tensor]
-"""Makes frames ``(N, horizon, C, H, W)`` of input frames ``(N, T, C, H, W)``, both in the unit of the data."""
+"""Forecasts frames ``(N, horizon, C, H, W)`` from frames ``(N, T, C, H, W)``, both in the unit of the data."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Suppresses output and warnings: pysteps prints its settings when it is imported."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def quiet_pysteps(module: str = "") -> Any:
+    """Imports pysteps, or a module of it by name, without its output.
+
+    Raises:
+        ImportError: pysteps or OpenCV is not installed.
+    """
+    with quiet():
+        pysteps = need("pysteps", "nowcast")
+        need("cv2", "nowcast")
+        return importlib.import_module(f"pysteps.{module}") if module else pysteps
 
 
 def last_frame(inputs: Tensor, horizon: int) -> Tensor:
-    """The last input frame, repeated.
+    """Repeats the last input frame.
 
     Example:
         >>> last_frame(torch.arange(3.0).reshape(1, 3, 1, 1, 1), 2).flatten().tolist()
@@ -25,16 +47,16 @@ def last_frame(inputs: Tensor, horizon: int) -> Tensor:
 
 
 def zero(inputs: Tensor, horizon: int) -> Tensor:
-    """Frames of zeros."""
+    """Returns frames of zeros."""
     return torch.zeros_like(inputs[:, :1]).expand(-1, horizon, -1, -1, -1)
 
 
 def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
-    """Extrapolation of rain in mm/h by pysteps: the last input frame moves on as the input frames did.
+    """Extrapolates rain in mm/h with pysteps: the last input frame moves on as the input frames did.
 
-    The motion is estimated by Lucas and Kanade's method, and the advection follows it backwards (semi-Lagrangian). A
-    pixel whose value would come from outside the frame keeps that of the last input frame: by every error that is
-    better than to call it dry.
+    The motion is estimated by the Lucas-Kanade method, and the advection follows it backwards (semi-Lagrangian). A
+    pixel whose value would come from outside the frame keeps that of the last input frame, which has a lower error than
+    no rain.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.
@@ -45,48 +67,12 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     """
     pysteps = quiet_pysteps()
     with quiet():
-        motion_of, drift = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
+        motion_of, extrapolate = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
         frames = inputs.double().movedim(2, 1).flatten(0, 1).numpy()  # (N·C, T, H, W)
-        made = torch.stack([torch.from_numpy(drift(x[-1], motion_of(x), horizon)) for x in frames])
-    made = made.unflatten(0, (inputs.shape[0], inputs.shape[2])).movedim(1, 2).to(inputs.dtype)
-    return torch.where(made.isnan(), last_frame(inputs, horizon), made)
-
-
-def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
-    """An ensemble of nowcasts by pysteps' STEPS as its examples set it up: ``(members, horizon, H, W)`` in mm/h.
-
-    It is the field's stochastic nowcast: what probabilities of rain are compared with. It reads three or more frames
-    ``(T, H, W)`` in mm/h, five minutes apart and with pixels of 2 km; what is not known is read as dry.
-
-    Raises:
-        ImportError: pysteps or OpenCV is not installed.
-
-    Reference:
-        Bowler, N. E. et al. (2006). STEPS: A probabilistic precipitation forecasting scheme which merges an
-        extrapolation nowcast with downscaled NWP. https://doi.org/10.1256/qj.04.100
-    """
-    pysteps = quiet_pysteps()
-    to_db = pysteps.utils.transformation.dB_transform
-    with quiet():
-        rate, _ = to_db(frames.nan_to_num(0).double().numpy(), threshold=DRIEST, zerovalue=DRY)
-        threshold = 10 * math.log10(DRIEST)
-        made = pysteps.nowcasts.get_method("steps")(
-            rate[-3:],
-            pysteps.motion.get_method("LK")(rate),
-            horizon,
-            n_ens_members=members,
-            n_cascade_levels=6,
-            precip_thr=threshold,
-            kmperpixel=2.0,
-            timestep=5.0,
-            noise_method="nonparametric",
-            vel_pert_method="bps",
-            mask_method="incremental",
-            seed=0,
-        )
-        made, _ = to_db(made, threshold=threshold, inverse=True)
-    return torch.as_tensor(made, dtype=torch.float32)
+        forecast = torch.stack([torch.from_numpy(extrapolate(x[-1], motion_of(x), horizon)) for x in frames])
+    forecast = forecast.unflatten(0, (inputs.shape[0], inputs.shape[2])).movedim(1, 2).to(inputs.dtype)
+    return torch.where(forecast.isnan(), last_frame(inputs, horizon), forecast)
 
 
 BASELINES: Mapping[str, Baseline] = {"last frame": last_frame, "zero": zero, "extrapolation": extrapolation}
-"""By their names; one whose package is not installed is left out of an evaluation."""
+"""Baselines by name; an evaluation leaves out those whose package is not installed."""

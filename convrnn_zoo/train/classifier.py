@@ -19,10 +19,10 @@ from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
 from ..models.video import encoder_cfg
 from .confusion import Confusion, count_confusions
-from .fit import checksum, fingerprint, fit
-from .launch import launched
+from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights, scale_lr
+from .launch import launch
+from .loop import checksum, fingerprint, fit
 from .recipe import ClassifierRecipe, Recipe
-from .start import falling, rest, started, waiting
 from .weights import check_writable, write_weights
 
 log = logging.getLogger(__name__)
@@ -102,23 +102,23 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
     Raises:
         ValueError: the recipe describes another front end than those weights have.
     """
-    front_end = from_pretrained(recipe.start).front_end if recipe.start else None
+    front_end = from_pretrained(recipe.init_from).front_end if recipe.init_from else None
     fields = recipe.data.get("front_end")
     if front_end is not None and fields and LogMel(**{"rate": front_end.rate, **fields}) != front_end:
         raise ValueError(
-            f"the recipe's data.front_end differs from that of {recipe.start}; remove it, or write "
+            f"the recipe's data.front_end differs from that of {recipe.init_from}; remove it, or write "
             f"{front_end.to_json()}"
         )
     return front_end
 
 
 def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe) -> Iterator[list[int]]:
-    """Yields the batches of an epoch: random, or with the recipe's `bucket` of sequences of similar length."""
+    """Yields the batches of an epoch: random, or with the recipe's `bucket_batches` of sequences of similar length."""
     order, size = torch.randperm(len(lengths)), recipe.batch_size
-    if not recipe.bucket:
+    if not recipe.bucket_batches:
         yield from (batch.tolist() for batch in order.split(size))
         return
-    for pool in order.split(recipe.bucket * size):
+    for pool in order.split(recipe.bucket_batches * size):
         batches = pool[torch.tensor(lengths)[pool].argsort(stable=True)].split(size)
         yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
 
@@ -284,8 +284,8 @@ def train_one(
     if getattr(model, "global_pool", None) == "":
         raise ValueError('[model] global_pool must be "avg", "max" or "last" to classify sequences, got ""; change it')
     model.front_end = train.front_end
-    if recipe.start:
-        started(model, recipe)
+    if recipe.init_from:
+        load_initial_weights(model, recipe)
     decay: Any = {"weight_decay": recipe.weight_decay}
     if recipe.layer_decay == 1:
         optimizer = create_optimizer_v2(model.parameters(), "adamw", lr=recipe.lr, **decay)
@@ -293,17 +293,17 @@ def train_one(
         optimizer = create_optimizer_v2(model, "adamw", lr=recipe.lr, layer_decay=recipe.layer_decay, **decay)
     batches_per_epoch = -(-len(train.labels) // recipe.batch_size)
     steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, falling(optimizer), total_steps=steps)
-    frozen = waiting(model, recipe) if recipe.freeze else []
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, scale_lr(optimizer), total_steps=steps)
+    frozen = frozen_parameters(model, recipe) if recipe.freeze else []
 
     in_memory = train.sequences if isinstance(train.sequences, list) else ()
     trained_on = {"classes": list(train.label_names), "checksum": checksum(train.labels, *in_memory)}
     augment, mean = recipe.augmentation(), torch.tensor(cfg["mean"])
-    lengths = [len(x) for x in train.sequences] if recipe.bucket else [0] * len(train.labels)
+    lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
     change = (lambda x: augment(x, mean)) if augment is not None else (lambda x: x)
 
     def batches(done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        rest(model, done < frozen_steps)
+        freeze_encoder(model, done < frozen_steps)
         for indices in sample_batches(lengths, recipe):
             yield train.batch(indices, change)
 
@@ -315,15 +315,15 @@ def train_one(
 
     fit(
         model, batches, loss, optimizer, scheduler,
-        updates=steps,
-        clip=recipe.clip,
+        max_steps=steps,
+        clip_grad_norm=recipe.clip_grad_norm,
         run=fingerprint(recipe, seed=seed, name=name, trained_on=trained_on),
         checkpoint=checkpoint,
         title=f"seed {seed}" + (name and f", {name}"),
         progress=progress,
         frozen=lambda step: frozen if step < frozen_steps else (),
     )  # fmt: skip
-    rest(model, False)
+    freeze_encoder(model, False)
     return Run(model, accuracy(model, test, eval_batch_size(test, recipe)))
 
 
@@ -333,7 +333,7 @@ def train_classifier(
     """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
     dataset = read_labelled_dataset(recipe.data)
     train, test = load_splits(dataset, recipe, data, initial_front_end(recipe))
-    with launched() as accelerator:
+    with launch() as accelerator:
         if accelerator.num_processes > 1:
             raise ValueError(
                 "a classifier is trained in one process: start it without accelerate's or torch's launcher"

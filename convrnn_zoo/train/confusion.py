@@ -9,7 +9,7 @@ from torch import Tensor
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
 from ._values import finite
-from .pictures import DRAWN, new_figure, save_figure
+from .figures import DRAWN, new_figure, save_figure
 
 SUFFIXES = (*DRAWN, ".csv")
 """Suffixes of the files that a confusion matrix is written to."""

@@ -1,4 +1,4 @@
-"""Training in the processes that accelerate's launcher or torchrun started, or in this one alone."""
+"""Training in the processes that accelerate's launcher or torchrun started, or in a single one."""
 
 import atexit
 from collections.abc import Iterator
@@ -11,21 +11,21 @@ import torch
 from .._extras import need
 
 _joined: list[Any] = []
-"""The Accelerator of this process, where there are several."""
-PATIENCE = timedelta(days=1)
-"""For how long processes wait for one that evaluates."""
+"""The Accelerator of this process, if there are several processes."""
+TIMEOUT = timedelta(days=1)
+"""How long processes wait for one that evaluates."""
 
 
 @contextmanager
-def launched() -> Iterator[Any]:
-    """accelerate's Accelerator; a process may train one recipe after the other.
+def launch() -> Iterator[Any]:
+    """Yields accelerate's Accelerator; a process may train several recipes one after the other.
 
-    All wait for each other at the end, unless an error ends one, and the launcher then ends the others. They part when
-    they end, and not before: a process that ends while still joined may be aborted by its threads, and one that parted
-    cannot join for the next training.
+    All processes wait for each other at the end, unless one fails and the launcher ends the others. They leave the
+    group when they exit, not before: a process that exits while it is joined may be aborted by its threads, and one
+    that left cannot join again.
     """
     accelerate = need("accelerate", "train")
-    patient = accelerate.InitProcessGroupKwargs(timeout=PATIENCE)
+    patient = accelerate.InitProcessGroupKwargs(timeout=TIMEOUT)
     accelerator = accelerate.Accelerator(
         cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient]
     )

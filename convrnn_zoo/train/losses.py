@@ -1,4 +1,4 @@
-"""Losses of a forecast, with the name of the activation that turns a model's output into frames."""
+"""Losses of forecasts, with the activation that converts the output of a model to frames."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,14 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.convgru_advection import THRESHOLDS
+
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
-"""From a rain rate in mm/h on, the weight of a pixel; 1 below."""
+"""Weights of a pixel from a rain rate in mm/h on; 1 for less rain."""
 LIGHT = ((0.5, 3.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
-"""The same from light rain on: where an hour ahead rain is as likely as not, rain is then forecast."""
+"""Weights from light rain on, with which rain is forecast an hour ahead where it is as likely as not."""
+EXCEEDANCE_WEIGHTS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
+"""Weights of the cross-entropy at each threshold of a nowcast: heavy rain is rare."""
 
 
 def cross_entropy(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
-    """The mean binary cross-entropy of logits against a truth in [0, 1].
+    """Returns the mean binary cross-entropy of logits against a truth in [0, 1].
 
     Reference:
         Shi, X. et al. (2015), section 4.1. https://arxiv.org/abs/1506.04214
@@ -24,7 +28,7 @@ def cross_entropy(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
 
 
 def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tuple[float, float]] = BALANCE) -> Tensor:
-    """Squared plus absolute error, both weighted by the rain that fell: heavy rain is rare and matters most.
+    """Returns squared plus absolute error, weighted by the observed rain: heavy rain is rare and matters most.
 
     Reference:
         Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model, section 4.2.
@@ -43,10 +47,10 @@ def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tu
 
 
 def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
-    """The continuous ranked probability score of members ``(M, *S)`` against a truth ``(*S)``, the fair one.
+    """Returns the fair continuous ranked probability score of members ``(M, *S)`` against a truth ``(*S)``.
 
-    It is the mean distance of a member from the truth, less half of that of two members from each other; as many
-    members as there are, its expectation is the same. Of one forecast, without an axis of members, it is the mean
+    The score is the mean distance of a member from the truth, minus half the mean distance of two members. Its
+    expectation does not depend on the number of members. For one forecast, without an axis of members, it is the mean
     absolute error.
 
     References:
@@ -62,16 +66,30 @@ def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     if output.dim() == truth.dim() or count == 1:
         return error
     ranks = torch.arange(1 - count, count, 2, device=output.device, dtype=output.dtype)
-    apart = (output.sort(0).values.movedim(0, -1) @ ranks) / (count * (count - 1))  # half the mean distance
-    return error - apart.mean()
+    half_distance = (output.sort(0).values.movedim(0, -1) @ ranks) / (count * (count - 1))
+    return error - half_distance.mean()
+
+
+def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
+    """Returns the cross-entropy of logits ``(…, 11, H, W)`` of exceeding thresholds, where the truth is known.
+
+    The thresholds are those of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection`; the truth ``(…, H, W)``
+    is a rain rate in mm/h.
+    """
+    known = truth.isfinite().unsqueeze(-3)
+    levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
+    weights = torch.tensor(EXCEEDANCE_WEIGHTS, device=truth.device)[:, None, None] * known
+    exceeds = (truth.nan_to_num(0).unsqueeze(-3) >= levels).to(logits.dtype)
+    total = F.binary_cross_entropy_with_logits(logits, exceeds, weight=weights, reduction="sum")
+    return total / known.sum().clamp_min(1)
 
 
 class Loss(NamedTuple):
-    """A loss ``of(output, truth, amount)``, amount being the truth in the data's unit."""
+    """A loss ``of(output, truth, amount)`` of encoded frames; `amount` is the truth in the unit of the data."""
 
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
     activation: Literal["none", "sigmoid"] = "none"
-    """The name of what turns a model's output into frames, as :class:`~convrnn_zoo.Preprocessing` knows it."""
+    """Activation of :class:`~convrnn_zoo.Preprocessing` that converts the output of the model to frames."""
 
 
 LOSSES = {
@@ -81,14 +99,16 @@ LOSSES = {
     "crps": Loss(crps),
     "balanced": Loss(balanced),
     "balanced_light": Loss(partial(balanced, weights=LIGHT)),
+    "exceedance": Loss(lambda output, truth, amount: exceedance(output, amount)),
 }
+"""Losses by the names that a recipe uses."""
 
 
 def partial_derivatives(moments: Tensor) -> Tensor:
-    """How far PhyDNet's filters are from partial derivatives: the squared distance of their moments, map by map.
+    """Returns the squared distance of the moments of PhyDNet's filters from those of partial derivatives.
 
-    Filter n is to be the derivative of order ``n // K`` down and ``n % K`` to the right. The mean over the filters
-    and the K·K moments of each is summed over the maps that the filters read.
+    The target of filter n is the derivative of order ``n // K`` down and ``n % K`` to the right. The mean over the
+    filters and their K·K moments is summed over the maps that the filters read.
 
     Args:
         moments: ``(filters, maps, K, K)``, as :meth:`~convrnn_zoo.models.phydnet.PhyDNet.moments` gives them.
@@ -101,12 +121,12 @@ def partial_derivatives(moments: Tensor) -> Tensor:
         0.0
     """
     filters, _, size, _ = moments.shape
-    meant = torch.eye(filters, size**2).to(moments).reshape(filters, 1, size, size)
-    return (moments - meant).square().mean(dim=(0, 2, 3)).sum()
+    target = torch.eye(filters, size**2).to(moments).reshape(filters, 1, size, size)
+    return (moments - target).square().mean(dim=(0, 2, 3)).sum()
 
 
 def decoupling(deltas: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """How similar PredRNN v2's additions to its two memories are: the mean |cosine| of each channel's two maps.
+    """Returns the mean absolute cosine similarity of PredRNN v2's additions to its two memories, by channel.
 
     Reference:
         Wang, Y. et al. (2023), section 3.3. https://arxiv.org/abs/2103.09504

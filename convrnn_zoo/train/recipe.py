@@ -1,4 +1,4 @@
-"""Recipes: everything that made a set of weights, in one TOML file."""
+"""Recipes: everything that determines a set of weights, in one TOML file."""
 
 import dataclasses
 import re
@@ -12,36 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from .. import pretrained
-from ..data import read_frame_dataset, read_labelled_dataset, schema
+from ..data import FrameSequences, read_frame_dataset, read_labelled_dataset, schema
 from ..data.schema import field
 from ..layers import _checks as checks
-from ..models import ZooModel, create_model
+from ..models import Preprocessing, ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
 from ._values import toml
 from .augment import Augment
+from .losses import LOSSES
+from .optim import OPTIMIZERS, SCHEDULES
 from .sampling import read_sampling
 
-RECIPES: dict[str, Path] = {p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml"))}
-"""The recipes of the package by name."""
-
-
-def choose(entry: str, name: str, table: Mapping[str, Any]) -> Any:
-    """The entry of a table that a recipe names, or an error that lists the names.
-
-    Example:
-        >>> choose("loss", "msa", {"mse": 1, "mae": 2})
-        Traceback (most recent call last):
-        ValueError: the recipe's loss must be one of mse, mae, got 'msa'
-    """
-    if name not in table:
-        raise ValueError(f"the recipe's {entry} must be one of {', '.join(table)}, got {name!r}")
-    return table[name]
-
-
+RECIPES: dict[str, Path] = {
+    p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml")) if not p.stem.startswith("_")
+}
+"""The recipes of the package by name; files that start with ``_`` are bases of others."""
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
-"""Arguments of ``create_model`` and timm that a recipe cannot set; weights are named by `start`."""
+"""Arguments of ``create_model`` and timm that a recipe cannot set; weights are named by `init_from`."""
 BYTES_PER_PARAMETER_BYTE = 4
 """Training holds the weights, their gradient and two moments of the optimizer."""
 
@@ -64,17 +53,23 @@ def arguments_of_the_recipe() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What every recipe holds; a subclass adds how its kind of model is trained.
+    """Fields of every recipe; a subclass adds how its type of model is trained.
 
-    `weights` is the ``architecture.tag`` that the run makes, `model` the arguments of the architecture, and `data` the
-    table of the data: its `kind`, and what that takes (:mod:`convrnn_zoo.data`); a name alone is a kind that takes
-    nothing. `lr` is the highest learning rate; gradients are clipped to the norm `clip`. With `layer_decay` the rate
-    falls by that factor a layer towards the input. `start` are the weights that the run begins with: a name of the zoo,
-    a directory, a record or an address of the Hub. `freeze` keeps everything but the last layer as it is for so many
-    epochs or updates. `description`, `remarks`, `license` and `citation` are what the record says.
+    Args:
+        weights: name ``architecture.tag`` of the weights that the run makes.
+        data: table of the data: its type and that type's keys (:mod:`convrnn_zoo.data`). A string is a type without
+            keys.
+        description, remarks, license, citation: texts of the metadata and the card.
+        batch_size: sequences per update.
+        lr: highest learning rate.
+        clip_grad_norm: maximum norm of the gradient.
+        init_from: weights to fine-tune: a name of the zoo, a directory, a metadata file or an address of the Hub.
+        layer_decay: factor of the learning rate for each layer towards the input.
+        freeze: number of epochs (of a classifier) or updates (of a forecaster) in which only the last layer is trained.
+        model: arguments of the architecture.
 
     Raises:
-        ValueError: a line for each entry that is of another type or out of its range.
+        ValueError: a line for each field that has another type or is out of its range.
     """
 
     weights: str = field(nonempty=True)
@@ -83,10 +78,10 @@ class Recipe:
     license: str = field(nonempty=True)
     batch_size: int = field(ge=1)
     lr: float = field(gt=0)
-    clip: float = field(1.0, gt=0)
+    clip_grad_norm: float = field(1.0, gt=0)
     citation: str = field("")
     remarks: str = field("")
-    start: str = field("")
+    init_from: str = field("")
     layer_decay: float = field(1.0, gt=0, le=1)
     freeze: int = field(0, ge=0)
     model: Mapping[str, Any] = field(factory=dict)
@@ -118,22 +113,22 @@ class Recipe:
 
     @property
     def architecture(self) -> str:
-        """The registered name of the network."""
+        """Registered name of the model."""
         return self.weights.partition(".")[0]
 
     @property
     def name(self) -> str:
-        """What it is called in the package, or else the name of its weights."""
+        """Name in the package, or else the name of the weights."""
         return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
 
     def create_model(self, **kwargs: Any) -> ZooModel:
-        """The network, without weights, from the recipe's `model` and what the data give.
+        """Builds the model, without weights, from the recipe's `model` and the arguments that the data determine.
 
         Raises:
-            ValueError: there is no such network, or `model` has an entry that it does not take.
+            ValueError: there is no such architecture, it does not accept an argument, or the model is too large.
         """
-        if twice := ", ".join(sorted(self.model.keys() & kwargs)):
-            raise ValueError(f"the recipe's model: {twice} must be left out, since the data and the recipe decide it")
+        if both := ", ".join(sorted(self.model.keys() & kwargs)):
+            raise ValueError(f"the recipe's model: {both} is determined by the data and the recipe; leave it out")
         with arguments_of_the_recipe():
             if kwargs.get("device") != "meta":  # before memory is allocated
                 with size_limit(limit() // BYTES_PER_PARAMETER_BYTE):
@@ -142,43 +137,42 @@ class Recipe:
 
     @staticmethod
     def read(source: str | Path) -> "Recipe":
-        """A recipe by its name in the package, or from a TOML file.
+        """Reads a recipe by its name in the package, or from a TOML file.
+
+        A file with ``extends = "other.toml"`` overrides keys of that file, which is in the same directory.
 
         Raises:
             FileNotFoundError: neither a file nor a recipe of the package.
-            ValueError: the file is no TOML, is of no known kind, or lacks an entry, or has one too many.
+            ValueError: the file is not valid TOML, or a key is missing, unknown or invalid.
         """
         path = RECIPES.get(str(source), Path(source))
         if not path.is_file():
             raise FileNotFoundError(f"no recipe {str(source)!r}; pass a .toml file or one of: {', '.join(RECIPES)}")
+        table = _read_toml(path)
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as e:
-            raise ValueError(f"{path} is not valid TOML: {e}") from e
-        try:
-            return Recipe.of(raw)
+            return Recipe.of(table)
         except ValueError as e:
             raise ValueError("\n".join(f"{path}: {line}" for line in str(e).splitlines())) from e
 
     @staticmethod
-    def of(raw: Mapping[str, Any]) -> "Recipe":
-        """A recipe from its entries, as TOML gives them.
+    def of(table: Mapping[str, Any]) -> "Recipe":
+        """Builds a recipe from a table as TOML gives it.
 
         Raises:
-            ValueError: it is of no known kind, lacks an entry, has one too many, or one that will not do.
+            ValueError: a key is missing, unknown or invalid.
         """
-        entries = dict(raw)
-        kind = entries.pop("kind", None)
+        fields = dict(table)
+        kind = fields.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        return schema.read(KINDS[kind], entries)
+        return schema.read(KINDS[kind], fields)
 
     @staticmethod
     def parse(text: str) -> "Recipe":
-        """A recipe by its name in the package, or from the text of a TOML file, as a record has it.
+        """Parses a recipe from its name in the package, or from the text of a TOML file, as metadata contains it.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: the text is neither.
         """
         if text in RECIPES:
             return Recipe.read(text)
@@ -210,15 +204,38 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
 
+def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
+    """Reads a TOML file and the one that it extends."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path} is not valid TOML: {e}") from e
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if not isinstance(base, str) or not (file := path.parent / base).is_file() or depth > 4:
+        raise ValueError(f"{path}: extends must name a .toml file next to it that does not extend it, got {base!r}")
+    merged = _read_toml(file, depth + 1)
+    for key, value in table.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecipe(Recipe):
-    """How a classifier of sequences was trained.
+    """How a classifier of sequences is trained.
 
-    The weights of the first of `seeds` are kept, whatever the others reach. `noise` is the standard deviation of the
-    noise added to the standardised input. `freeze` counts epochs; of a video model without `start` the encoder alone
-    waits, the rest being new. `augment` has the entries of
-    :class:`~convrnn_zoo.train.augment.Augment`. So many batches as `bucket` says are drawn at once and divided by
-    length, so that less is padded; 0 draws each by itself.
+    Args:
+        seeds: one run each; the weights of the first are saved, whatever the others reach.
+        epochs: number of epochs.
+        weight_decay, label_smoothing: as in torch.
+        noise: standard deviation of the noise added to the standardized input.
+        augment: table of :class:`~convrnn_zoo.train.augment.Augment`.
+        bucket_batches: number of batches that are sampled at once and divided by length, for less padding; 0 samples
+            each by itself.
+
+    A video model without `init_from` is frozen in its encoder only, since the rest is new.
     """
 
     seeds: tuple[int, ...] = field((0,), ge=0)
@@ -227,7 +244,7 @@ class ClassifierRecipe(Recipe):
     label_smoothing: float = field(0.0, ge=0, le=1)
     noise: float = field(0.0, ge=0)
     augment: Mapping[str, Any] = field(factory=dict)
-    bucket: int = field(0, ge=0)
+    bucket_batches: int = field(0, ge=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -241,38 +258,48 @@ class ClassifierRecipe(Recipe):
             object.__setattr__(self, "augment", dataclasses.asdict(augment))
 
     def augmentation(self) -> Augment | None:
-        """What the table `augment` says, if it says anything."""
+        """Returns the augmentation of the table `augment`; None if it is empty."""
         return schema.read(Augment, self.augment, "augment.") if self.augment else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForecasterRecipe(Recipe):
-    """How a forecaster of frames was trained.
+    """How a forecaster of frames is trained.
 
-    It reads `inputs` frames and forecasts `horizon`, for `updates` batches, with a checkpoint and a picture every
-    `checkpoint_every`. `loss`, `optimizer`, `schedule` and the `name` in `sampling` are names of
-    :data:`~convrnn_zoo.train.losses.LOSSES`, :data:`~convrnn_zoo.train.optimizers.OPTIMIZERS`,
-    :data:`~convrnn_zoo.train.optimizers.SCHEDULES` and :data:`~convrnn_zoo.train.sampling.SAMPLINGS`; the other entries
-    of `sampling` are the arguments of the one named. With the loss ``crps`` a model that reads noise makes `members`
-    forecasts of each sequence. `warmup` is the part of a cycle in which one-cycle's rate rises, and `cycles` are the
-    lengths of several, which add up to `updates`. `decoupling` weighs PredRNN v2's loss of that name, and `moments`
-    PhyDNet's on its filters. `bf16` trains under autocast to bfloat16. `test_sequences` are evaluated at the end.
-    `freeze` counts updates. Without `start` the initial weights come from `seed`.
+    Args:
+        inputs, horizon: number of frames that the model reads and forecasts.
+        max_steps: number of updates, with a checkpoint and a figure every `checkpoint_every`.
+        loss: name in :data:`~convrnn_zoo.train.losses.LOSSES`. ``exceedance`` trains the probabilities of a nowcast,
+            on rain rates in mm/h as they are, whatever the encoding of the data.
+        seed: seed of the initial weights, if there is no `init_from`.
+        optimizer: name in :data:`~convrnn_zoo.train.optim.OPTIMIZERS`.
+        schedule: name in :data:`~convrnn_zoo.train.optim.SCHEDULES`.
+        warmup: fraction of a cycle in which the learning rate of ``one_cycle`` rises.
+        cycles: lengths of several cycles, which add up to `max_steps`.
+        sampling: table of scheduled sampling: a `name` in :data:`~convrnn_zoo.train.sampling.SAMPLINGS` and its
+            arguments.
+        decoupling: weight of PredRNN v2's decoupling loss.
+        moments: weight of PhyDNet's loss on the moments of its filters.
+        ensemble_size: number of forecasts of each sequence for the loss ``crps``, of a model that reads noise.
+        lead_times: number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.
+        bf16: whether to train under autocast to bfloat16.
+        test_sequences: number of sequences of the final evaluation.
     """
 
     inputs: int = field(ge=1, le=10_000)
     horizon: int = field(ge=1, le=10_000)
-    updates: int = field(ge=1)
-    loss: str = field()
+    max_steps: int = field(ge=1)
+    loss: str = field(choices=tuple(LOSSES))
     seed: int = field(0, ge=0)
-    optimizer: str = field("adam")
-    schedule: str = field("one_cycle")
+    optimizer: str = field("adam", choices=tuple(OPTIMIZERS))
+    schedule: str = field("one_cycle", choices=tuple(SCHEDULES))
     warmup: float = field(0.3, ge=0, le=1)
     cycles: tuple[int, ...] = field((), ge=1)
     sampling: Mapping[str, Any] = field(factory=dict)
     decoupling: float = field(0.0, ge=0)
     moments: float = field(0.0, ge=0)
-    members: int = field(0, ge=0)
+    ensemble_size: int = field(0, ge=0)
+    lead_times: int = field(0, ge=0)
     bf16: bool = field(False)
     checkpoint_every: int = field(100, ge=1)
     test_sequences: int = field(1000, ge=1)
@@ -284,30 +311,20 @@ class ForecasterRecipe(Recipe):
             resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}
             object.__setattr__(self, "sampling", resolved)
 
+    def preprocessing(self, train: FrameSequences | None = None) -> Preprocessing:
+        """Returns how the model encodes frames of the data, and what its outputs mean.
 
-@dataclass(frozen=True, kw_only=True)
-class NowcastRecipe(ForecasterRecipe):
-    """How a nowcast of rain by probabilities was trained: by the cross-entropy of exceeding thresholds.
-
-    The crops have `size` pixels a side, `from_mrms` of the batches are of MRMS, and at each update `lead_times` of the
-    frames to forecast count. Entries that have no part in it, such as `loss` and `start`, are refused.
-    """
-
-    loss: str = field("exceedance")
-    size: int = field(128, ge=1)
-    from_mrms: float = field(0.7, ge=0, le=1)
-    lead_times: int = field(3, ge=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        told = [k for k in ("start", "freeze", "sampling", "decoupling", "moments", "members") if getattr(self, k)]
-        if told := told + ["loss"] * (self.loss != "exceedance"):
-            raise ValueError(f"the recipe of a nowcast takes no {', '.join(told)}; leave that out")
+        The constants of the encoding ``standardize`` are computed from `train`, the training split.
+        """
+        activation = LOSSES[self.loss].activation
+        values = read_frame_dataset(self.data).preprocessing(train, self.inputs, self.horizon, activation)
+        if self.loss == "exceedance":
+            return dataclasses.replace(values, encoding="none", floor=None, top=None, mean=(), std=())
+        return values
 
 
 KINDS: dict[str, type[Recipe]] = {
     "classifier": ClassifierRecipe,
     "forecaster": ForecasterRecipe,
-    "nowcast": NowcastRecipe,
 }
-"""The recipes by what stands as `kind` in the file."""
+"""Recipe classes by the `kind` of a file."""

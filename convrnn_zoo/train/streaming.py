@@ -9,7 +9,7 @@ from torch import Tensor
 from .._atomic import check_suffix
 from ..models import Stream
 from ..models.base.model import evaluating
-from .pictures import DRAWN, new_figure, save_figure
+from .figures import DRAWN, new_figure, save_figure
 
 MIN_NAMED = 0.15
 """Classes whose probability stays lower are drawn in grey, without a name."""

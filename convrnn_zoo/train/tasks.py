@@ -6,14 +6,12 @@ from typing import Any
 
 from ..models import Weights
 from .classifier import train_classifier
-from .forecast import train_forecaster
-from .nowcast import train_nowcast
-from .recipe import ClassifierRecipe, ForecasterRecipe, NowcastRecipe, Recipe
+from .forecaster import train_forecaster
+from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe
 
 TASKS: dict[type[Recipe], Callable[..., Weights | None]] = {
     ClassifierRecipe: train_classifier,
     ForecasterRecipe: train_forecaster,
-    NowcastRecipe: train_nowcast,
 }
 
 
@@ -56,7 +54,7 @@ def train(
         >>> directory = getfixture("tmp_path")
         >>> recipe = Recipe.of({
         ...     "kind": "forecaster", "weights": "convgru_forecaster.noise", "description": "Noise.", "license": "mit",
-        ...     "data": {"kind": "frames", "name": "noise"}, "inputs": 2, "horizon": 1, "updates": 1, "batch_size": 1,
+        ...     "data": {"kind": "frames", "name": "noise"}, "inputs": 2, "horizon": 1, "max_steps": 1, "batch_size": 1,
         ...     "lr": 0.01, "loss": "mse", "model": {"hidden_channels": [2, 2], "kernel_size": 3},
         ... })
         >>> clips = [torch.rand(3, 1, 8, 8) for _ in range(4)]

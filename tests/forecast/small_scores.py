@@ -9,7 +9,7 @@ from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo.data import CroppedSequences, Frames, Sampling, read_frame_dataset
 from convrnn_zoo.models import Forecaster
 from convrnn_zoo.train import load_forecaster
-from convrnn_zoo.train.scores import Scores, evaluate
+from convrnn_zoo.train.metrics import Scores, evaluate
 
 HERE = Path(__file__).parent / "small"
 DEMO = Path(__file__).parents[2] / "convrnn_zoo" / "demo"
@@ -28,7 +28,7 @@ def small_scores(name: str) -> Scores:
     model, recipe, _ = load_forecaster(name)
     sizes, kind = (recipe.inputs, recipe.horizon), recipe.data["kind"]
     clips = rain(sum(sizes)) if kind == "rain" else read_frame_dataset(recipe.data).load(HERE / kind, "test", *sizes)
-    return evaluate(model, recipe, clips, 16)
+    return evaluate(model, recipe, clips, 16, ensemble_size=0).scores
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.train import RECIPES, load_forecaster
-from convrnn_zoo.train.scores import mean_of
+from convrnn_zoo.train.metrics import mean_of
 
 from .small_scores import FORECASTERS, SCORES, small_scores
 
@@ -53,4 +53,4 @@ def test_files_are_small_and_come_from_a_recipe_of_the_package(name):
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_any_size_and_horizon(name):
     forecaster = load_forecaster(name)
-    assert forecaster(torch.rand(1, 3, 1, 37, 50), horizon=2).shape == (1, 2, 1, 37, 50)
+    assert forecaster(torch.rand(1, 10, 1, 37, 50), horizon=2).shape == (1, 2, 1, 37, 50)

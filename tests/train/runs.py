@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from convrnn_zoo.train import fit
+from convrnn_zoo.train import loop as fit
 
 
 def same(a, b):

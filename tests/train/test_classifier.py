@@ -19,7 +19,7 @@ RECIPE = dataclasses.replace(
     seeds=(0,),
     epochs=2,
     batch_size=4,
-    bucket=2,
+    bucket_batches=2,
     model={"hidden_channels": 3, "kernel_size": 1, "global_pool": "avg"},
 )
 
@@ -28,7 +28,7 @@ RECIPE = dataclasses.replace(
 def test_an_epoch_has_every_recording_once(bucket):
     lengths = torch.randint(1, 50, (50,), generator=torch.Generator().manual_seed(0)).tolist()
     torch.manual_seed(1)
-    epochs = [list(sample_batches(lengths, dataclasses.replace(RECIPE, bucket=bucket))) for _ in range(2)]
+    epochs = [list(sample_batches(lengths, dataclasses.replace(RECIPE, bucket_batches=bucket))) for _ in range(2)]
     assert epochs[0] != epochs[1]
     for batches in epochs:
         assert sorted(i for batch in batches for i in batch) == list(range(50))
@@ -120,7 +120,7 @@ def test_fine_tuning_keeps_the_front_end_of_the_weights(spoken, trained, tmp_pat
         for file in (spoken / "recordings").glob(f"{digit}_*.wav"):
             (tmp_path / "own" / label / file.name).write_bytes(file.read_bytes())
     own = {"kind": "sequences", "name": "tones"}
-    recipe = dataclasses.replace(RECIPE, weights="convgru1d_bi_2layer.tones", data=own, start=str(trained[0]))
+    recipe = dataclasses.replace(RECIPE, weights="convgru1d_bi_2layer.tones", data=own, init_from=str(trained[0]))
     record = train(recipe, data=tmp_path / "own", out=tmp_path / "run", progress=False)
     assert record.front_end == LogMel(rate=8000)
     other = dataclasses.replace(recipe, data={**own, "front_end": {"hop": 0.01}})

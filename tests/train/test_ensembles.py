@@ -9,10 +9,11 @@ import torch
 from convrnn_zoo import EnsembleForecaster, Preprocessing
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import ForecasterRecipe
-from convrnn_zoo.train import forecast as training
+from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.baselines import extrapolation
-from convrnn_zoo.train.ensembles import ensemble_rows, ensemble_scores, ensemble_strip
+from convrnn_zoo.train.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.train.losses import crps
+from convrnn_zoo.train.metrics import ensemble_scores
 from tests.train.runs import interrupted, same
 
 RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
@@ -23,11 +24,11 @@ RECIPE = ForecasterRecipe(
     license="mit",
     inputs=3,
     horizon=3,
-    updates=6,
+    max_steps=6,
     batch_size=2,
     lr=0.01,
     loss="crps",
-    members=3,
+    ensemble_size=3,
     checkpoint_every=2,
     test_sequences=4,
     model={"num_blocks": 2},
@@ -127,7 +128,7 @@ def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, t
     {"loss": "mse"}, {"weights": "convgru_forecaster.tiny", "model": {"hidden_channels": [2, 2], "kernel_size": 3}}
 ])  # fmt: skip
 def test_members_are_for_the_score_and_for_models_that_read_noise(clips, entries):
-    with pytest.raises(ValueError, match=r"members=3 are for the loss crps and a model that reads noise"):
+    with pytest.raises(ValueError, match=r"ensemble_size=3 is for the loss crps and a model that reads noise"):
         training.train_model(dataclasses.replace(RECIPE, **entries), clips, progress=False)
 
 
@@ -144,7 +145,7 @@ def test_each_learns_by_a_recipe(name, members):
     edge = 64 if name == "dgmr" else 16
     clips = MovingDigits(torch.full((3, edge // 2, edge // 2), 255, dtype=torch.uint8), length=6, size=edge)
     recipe = dataclasses.replace(
-        RECIPE, weights=f"{name}.tiny", model=SMALL[name], members=members, updates=300, checkpoint_every=100,
+        RECIPE, weights=f"{name}.tiny", model=SMALL[name], ensemble_size=members, max_steps=300, checkpoint_every=100,
         bf16=True,
     )  # fmt: skip
     model, history = training.train_model(recipe, clips, progress=False)

@@ -10,9 +10,9 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.train import Recipe, classifier, train
-from convrnn_zoo.train import forecast as training
-from convrnn_zoo.train.optimizers import adam, muon
-from convrnn_zoo.train.start import falling, trunk_of
+from convrnn_zoo.train import forecaster as training
+from convrnn_zoo.train.finetuning import scale_lr, trunk_of
+from convrnn_zoo.train.optim import adam, muon
 from tests.data.own_data import FRAMES, RAMPS, blobs, write_ramps
 
 from .runs import same
@@ -32,7 +32,7 @@ def split(channels, classes, count=12):
 
 
 def test_another_head_and_other_channels_keep_what_fits(run, caplog):
-    recipe = dataclasses.replace(Recipe.parse(RAMPS), start=str(run), epochs=1, lr=1e-12)
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run), epochs=1, lr=1e-12)
     old = convrnn_zoo.from_pretrained(run).state_dict()
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         model = classifier.train_one(recipe, 0, split(5, 3), split(5, 3), progress=False).model
@@ -46,7 +46,7 @@ def test_another_head_and_other_channels_keep_what_fits(run, caplog):
 
 
 def test_the_trunk_waits_for_the_head(run):
-    recipe = dataclasses.replace(Recipe.parse(RAMPS), start=str(run), epochs=2, freeze=2)
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run), epochs=2, freeze=2)
     old = convrnn_zoo.from_pretrained(run).state_dict()
 
     def trained(**changes):
@@ -73,11 +73,11 @@ def test_learning_rates_fall_with_depth():
     assert of["rnn.weight_ih_l0"] <= layers[0]
     with pytest.raises(ValueError, match='layer_decay is for optimizer = "adam"'):
         muon(model, 0.1, layer_decay=0.5)
-    assert falling(adam(model, 0.1)) == [0.1]
+    assert scale_lr(adam(model, 0.1)) == [0.1]
 
 
 def test_a_schedule_keeps_the_rates_of_depth_apart(run):
-    recipe = dataclasses.replace(Recipe.parse(RAMPS), start=str(run), layer_decay=0.1, epochs=4)
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run), layer_decay=0.1, epochs=4)
     old = convrnn_zoo.from_pretrained(run).state_dict()
     data = split(3, 2)
     slow, fast = (
@@ -96,22 +96,24 @@ def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_p
     train(recipe, data=tmp_path / "a.npy", out=tmp_path / "run", progress=False)
     old = convrnn_zoo.from_pretrained(tmp_path / "run")
     for start in ("run", "run/record.json"):
-        assert same(training.build(dataclasses.replace(recipe, start=str(tmp_path / start)), 1), old)
+        assert same(training.build(dataclasses.replace(recipe, init_from=str(tmp_path / start)), 1), old)
     with caplog.at_level(logging.WARNING):
-        wider = training.build(dataclasses.replace(recipe, start=str(tmp_path / "run")), 2)
+        wider = training.build(dataclasses.replace(recipe, init_from=str(tmp_path / "run")), 2)
     assert "for 2 channels" in caplog.text
     kept = [k for k, v in wider.state_dict().items() if v.shape == old.state_dict()[k].shape]
     assert all(torch.equal(wider.state_dict()[k], old.state_dict()[k]) for k in kept)
     assert 3 < len(kept) < len(old.state_dict())
-    wide = dataclasses.replace(recipe, start=str(tmp_path / "run"), model={"hidden_channels": [3, 3], "kernel_size": 3})
+    wide = dataclasses.replace(
+        recipe, init_from=str(tmp_path / "run"), model={"hidden_channels": [3, 3], "kernel_size": 3}
+    )
     with pytest.raises(ValueError, match="does not fit"):
         training.build(wide, 1)
-    frozen = dataclasses.replace(recipe, start=str(tmp_path / "run"), freeze=3)
+    frozen = dataclasses.replace(recipe, init_from=str(tmp_path / "run"), freeze=3)
     record = train(frozen, data=tmp_path / "a.npy", out=tmp_path / "next", progress=False)
     now = convrnn_zoo.from_pretrained(tmp_path / "next").state_dict()
     moved = {k for k, v in now.items() if not torch.equal(v, old.state_dict()[k])}
     assert moved == {k for k in now if k.startswith("head.")}
-    assert f'start = "{tmp_path / "run"}"' in record.recipe
+    assert f'init_from = "{tmp_path / "run"}"' in record.recipe
 
 
 @pytest.mark.parametrize("name", convrnn_zoo.list_models("*_*_1layer") + convrnn_zoo.list_models("*[!r]"))

@@ -80,7 +80,7 @@ def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(tmp_path, spli
 @pytest.mark.slow
 def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
     recipe = tmp_path / "short.toml"
-    text = RECIPES["japanese_vowels"].read_text(encoding="utf-8")
+    text = Recipe.read("japanese_vowels").to_toml()
     recipe.write_text(text.replace("epochs = 40", "epochs = 4").replace("[0, 1, 2, 3, 4]", "[0]"), encoding="utf-8")
 
     def command(name):
@@ -115,12 +115,12 @@ def test_checkpoints_of_another_run_or_broken_are_refused(tmp_path, splits):
     with pytest.raises(ValueError, match="checkpoint of another run"):
         classifier.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="not a whole checkpoint"):
+    with pytest.raises(ValueError, match="damaged checkpoint"):
         classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(splits):
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="lr"):
         classifier.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
 
 
@@ -181,7 +181,7 @@ def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="not valid TOML"):
         Recipe.read(file)
     file.write_text("epochs = 1")
-    with pytest.raises(ValueError, match="kind must be one of classifier, forecaster, nowcast, got None"):
+    with pytest.raises(ValueError, match="kind must be one of classifier, forecaster, got None"):
         Recipe.read(file)
     file.write_text("kind = 'classifier'\nepochs = 1\nepoch = 2")
     with pytest.raises(ValueError, match=r"(?s)\bepoch\b.*\bepochs\b.*\bweights\b"):

@@ -15,8 +15,8 @@ from torch import nn
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import ClassifierRecipe, Recipe, classifier, train
-from convrnn_zoo.train import fit as loop
-from convrnn_zoo.train import forecast as training
+from convrnn_zoo.train import forecaster as training
+from convrnn_zoo.train import loop as loop
 from tests.command_line import run
 from tests.data.own_data import FRAMES, blobs
 from tests.forecast.recipes import TINY
@@ -46,7 +46,7 @@ def fitted(losses, checkpoint, lr=0.1):
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     loop.fit(
         model, lambda *_: [0], lambda model, _: left.pop(0)(model.w), optimizer, scheduler,
-        updates=len(losses), clip=1.0, run="{}", checkpoint=checkpoint, progress=False,
+        max_steps=len(losses), clip_grad_norm=1.0, run="{}", checkpoint=checkpoint, progress=False,
     )  # fmt: skip
     return model
 
@@ -108,7 +108,7 @@ def pressing_ctrl_c(function, call):
 @pytest.mark.parametrize("call", [1, 4, 6, 9])
 @pytest.mark.parametrize("bucket", [0, 2])
 def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(bucket, call, tmp_path, monkeypatch):
-    recipe = dataclasses.replace(CLASSIFIER, bucket=bucket)
+    recipe = dataclasses.replace(CLASSIFIER, bucket_batches=bucket)
     expected = classifier.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
     path = tmp_path / "seed0.ckpt"
     with monkeypatch.context() as patched:
@@ -211,7 +211,7 @@ def test_a_saved_recipe_states_every_value(radar, tmp_path):
     recipe = Recipe.parse(FRAMES)
     train(recipe, data=radar, out=tmp_path / "run", progress=False)
     saved = (tmp_path / "run" / "recipe.toml").read_text()
-    for line in ("clip = 1.0", 'optimizer = "adam"', "warmup = 0.3", 'split = "time"', "seed = 0"):
+    for line in ("clip_grad_norm = 1.0", 'optimizer = "adam"', "warmup = 0.3", 'split = "time"', "seed = 0"):
         assert line in saved
     assert Recipe.parse(saved) == recipe
 

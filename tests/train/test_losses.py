@@ -12,7 +12,7 @@ from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled,
 from tests.forecast.recipes import SAMPLING_ARGS
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"exceedance"}))
 def test_a_loss_is_least_where_the_activated_output_is_the_truth(name):
     loss = LOSSES[name]
     truth = torch.rand(2, 3) * 0.8 + 0.1

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import convrnn_zoo
-from convrnn_zoo.train.optimizers import ADAM_LR, DECAY, OPTIMIZERS, SCHEDULES, adam, is_kernel, muon, one_cycle
+from convrnn_zoo.train.optim import ADAM_LR, DECAY, OPTIMIZERS, SCHEDULES, adam, is_kernel, muon, one_cycle
 from tests.forecast.recipes import PLAIN
 
 HAS_MUON = tuple(map(int, timm.__version__.split(".")[:3])) >= (1, 0, 31)
@@ -70,7 +70,7 @@ class PlainAdam:
 @needs_muon
 def test_muon_is_its_formula_on_kernels_and_adams_on_the_rest_at_every_rate_of_a_schedule(model):
     optimizer = muon(model, lr=0.01)
-    scheduler = one_cycle(optimizer, dataclasses.replace(PLAIN, updates=6))
+    scheduler = one_cycle(optimizer, dataclasses.replace(PLAIN, max_steps=6))
     plain = {n: (PlainMuon if is_kernel(p) else PlainAdam)(p) for n, p in model.named_parameters()}
     assert sum(isinstance(f, PlainMuon) for f in plain.values()) == 7
     for update in range(6):
@@ -171,7 +171,7 @@ def test_a_timm_whose_muon_lacks_what_is_needed_says_so(model, monkeypatch):
     def refuse(*args, **kwargs):
         raise TypeError("unexpected keyword argument 'fallback_lr_scale'")
 
-    monkeypatch.setattr("convrnn_zoo.train.optimizers.create_optimizer_v2", refuse)
+    monkeypatch.setattr("convrnn_zoo.train.optim.create_optimizer_v2", refuse)
     with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.31 \(unexpected .* pip install"):
         muon(model, 0.01)
 
@@ -181,7 +181,7 @@ def rates(recipe, make=one_cycle):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     scheduler = make(optimizer, recipe)
     found = []
-    for _ in range(recipe.updates):
+    for _ in range(recipe.max_steps):
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -189,7 +189,7 @@ def rates(recipe, make=one_cycle):
 
 
 def test_one_cycle_rises_and_falls_along_half_a_cosine_each():
-    found = rates(dataclasses.replace(PLAIN, updates=100, warmup=0.1))
+    found = rates(dataclasses.replace(PLAIN, max_steps=100, warmup=0.1))
     for update, rate in enumerate(found):
         rise, fall = math.cos(math.pi * update / 10), math.cos(math.pi * (update - 10) / 90)
         plain = (1 + 1 / 25 - (1 - 1 / 25) * rise) / 2 if update < 10 else (1 + 1e-4 + (1 - 1e-4) * fall) / 2
@@ -197,7 +197,7 @@ def test_one_cycle_rises_and_falls_along_half_a_cosine_each():
 
 
 def test_one_cycle_is_torchs():
-    recipe = dataclasses.replace(PLAIN, updates=500, warmup=0.3)
+    recipe = dataclasses.replace(PLAIN, max_steps=500, warmup=0.3)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2.0, total_steps=500, cycle_momentum=False)
     for rate in rates(recipe):
@@ -207,15 +207,15 @@ def test_one_cycle_is_torchs():
 
 
 def test_cycles_follow_each_other_half_as_high():
-    found = rates(dataclasses.replace(PLAIN, updates=60, cycles=(40, 20), warmup=0.25))
+    found = rates(dataclasses.replace(PLAIN, max_steps=60, cycles=(40, 20), warmup=0.25))
     assert (found[10], found[45]) == (2.0, 1.0)
     assert max(found[:40]) == 2.0
     assert max(found[40:]) == 1.0
     assert found[39] < 0.02 > found[59]
-    with pytest.raises(ValueError, match="add up to its 60 updates, got \\[40, 10\\]"):
-        rates(dataclasses.replace(PLAIN, updates=60, cycles=(40, 10)))
+    with pytest.raises(ValueError, match="add up to its max_steps, 60, got \\[40, 10\\]"):
+        rates(dataclasses.replace(PLAIN, max_steps=60, cycles=(40, 10)))
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_ends_low(name):
-    assert rates(dataclasses.replace(PLAIN, updates=200), SCHEDULES[name])[-1] < 0.01
+    assert rates(dataclasses.replace(PLAIN, max_steps=200), SCHEDULES[name])[-1] < 0.01

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.train.pictures import DIFFERENCE, side_by_side
+from convrnn_zoo.train.figures import DIFFERENCE, side_by_side
 
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")

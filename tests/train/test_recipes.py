@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from convrnn_zoo.train import RECIPES, Recipe, train
-from convrnn_zoo.train.fit import only_run
+from convrnn_zoo.train.loop import only_run
 from tests.command_line import run
 from tests.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
 from tests.forecast.recipes import TINY
@@ -24,14 +24,14 @@ FORECASTER, CLASSIFIER = (
     {"kind": k, "weights": "convgru_forecaster.a", "data": {"kind": "frames", "name": "a"}, "description": "d",
      "license": "mit", "batch_size": 1, "lr": 0.1, **more}
     for k, more in (
-        ("forecaster", {"inputs": 1, "horizon": 1, "updates": 1, "loss": "mse"}), ("classifier", {"epochs": 1}),
+        ("forecaster", {"inputs": 1, "horizon": 1, "max_steps": 1, "loss": "mse"}), ("classifier", {"epochs": 1}),
     )
 )  # fmt: skip
 BAD = {
-    "updates": ("many", "updates must be a whole number, got 'many'"),
+    "max_steps": ("many", "max_steps must be a whole number, got 'many'"),
     "batch_size": (0, "batch_size must be at least 1, got 0"),
     "lr": (-1.0, "lr must be above 0, got -1.0"),
-    "clip": (float("inf"), "clip must be finite, got inf"),
+    "clip_grad_norm": (float("inf"), "clip_grad_norm must be finite, got inf"),
     "horizon": (2.5, "horizon must be a whole number, got 2.5"),
     "bf16": (1, "bf16 must be true or false, got 1"),
     "warmup": (2, "warmup must be at most 1, got 2"),
@@ -40,7 +40,7 @@ BAD = {
     "weights": ("convgru_forecaster", "weights must be architecture.tag"),
     "WEIGHTS": ("convgru_forecaster.x/../../up", "weights must be architecture.tag, of letters"),
     "description": (" ", "description must not be empty"),
-    "start": (3, "start must be words, got 3"),
+    "init_from": (3, "init_from must be words, got 3"),
     "layer_decay": (0, "layer_decay must be above 0"),
     "freeze": (True, "freeze must be a whole number, got True"),
 }
@@ -63,11 +63,11 @@ def test_every_entry_refuses_another_type(entries):
 
 def test_all_faults_are_told_at_once_each_with_the_file(tmp_path):
     file = tmp_path / "r.toml"
-    file.write_text(RADAR.replace("updates = 3", 'updates = "many"').replace("batch_size = 2", "batch_size = 0"))
+    file.write_text(RADAR.replace("max_steps = 3", 'max_steps = "many"').replace("batch_size = 2", "batch_size = 0"))
     lines = run("train", file, "--data", tmp_path, code=1).splitlines()
     assert [line.removeprefix("Error: ") for line in lines] == [
         f"{file}: the recipe's batch_size must be at least 1, got 0",
-        f"{file}: the recipe's updates must be a whole number, got 'many'",
+        f"{file}: the recipe's max_steps must be a whole number, got 'many'",
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
     interrupted(lambda: train(Recipe.read(file), data=radar, out=tmp_path / "run", progress=False), saves=1)
     file.write_text(FRAMES.replace("lr = 0.01", "lr = 0.02").replace("crop = 16", "crop = 12"))
     told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
-    assert "another run; what differs: data.crop (16 there, 12 here), lr (0.01 there, 0.02 here), trained_on" in told
+    assert "data.crop (16 there, 12 here), lr (0.01 there, 0.02 here), trained_on" in told
     assert len(told.splitlines()) == 1
 
 
@@ -121,7 +121,8 @@ def test_a_run_on_other_data_is_not_gone_on_with(change, radar, tmp_path):
     assert run(*command) == run(*command)  # of the same data it is
     np.save(radar / ("2.npy" if change == "another file" else "0.npy"), blobs(seed=7))
     told = run(*command, code=1)
-    assert "another run; what differs: trained_on." in told
+    assert "another run" in told
+    assert "trained_on." in told
 
 
 def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
@@ -141,16 +142,16 @@ def test_what_is_no_recipe_is_refused(tmp_path):
 
 def test_a_loss_that_is_no_longer_finite_is_told_in_a_line(radar, tmp_path):
     file = tmp_path / "r.toml"
-    file.write_text(FRAMES.replace("lr = 0.01", "lr = 1e38\nclip = 1e38"))
+    file.write_text(FRAMES.replace("lr = 0.01", "lr = 1e38\nclip_grad_norm = 1e38"))
     told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
     assert told.startswith("Error: the loss is ")
-    assert "lower the learning rate (lr)" in told
+    assert "lower lr" in told
     assert len(told.splitlines()) == 1
 
 
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
     file, out = tmp_path / "my recipe.toml", tmp_path / "run"
-    file.write_text(FRAMES.replace("updates = 3", "updates = 100000"))
+    file.write_text(FRAMES.replace("max_steps = 3", "max_steps = 100000"))
     arguments = ["train", str(file), "--data", str(radar), "-o", str(out), "--quiet"]
     process = subprocess.Popen(
         [sys.executable, "-m", "convrnn_zoo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

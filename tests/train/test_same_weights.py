@@ -39,7 +39,7 @@ def test_rain_from_arrays_of_ones_own_is_rain_from_composites(rain, tmp_path):
         np.savez(
             tmp_path / f"{i}.npz", x=event.read()[:, 0].numpy(), time=np.array(event.datetimes, dtype="datetime64[m]")
         )
-    recipe = dataclasses.replace(PLAIN, data={"kind": "rain"}, loss="balanced_light", updates=2, test_sequences=4)
+    recipe = dataclasses.replace(PLAIN, data={"kind": "rain"}, loss="balanced_light", max_steps=2, test_sequences=4)
     shipped = train(recipe, data=rain, out=tmp_path / "shipped", progress=False)
     own = train(dataclasses.replace(recipe, data=AS_RAIN), data=tmp_path, out=tmp_path / "own", progress=False)
     assert own.sha256 == shipped.sha256 == sha256(tmp_path / "own" / "model.safetensors")

@@ -10,9 +10,9 @@ import torch
 
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import FRAME_DATASETS
-from convrnn_zoo.train import ForecasterRecipe, Recipe, train
+from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train.baselines import BASELINES, extrapolation, last_frame, zero
-from convrnn_zoo.train.scores import better, metrics_of, usable
+from convrnn_zoo.train.metrics import available, better, metrics_of
 
 RAIN = FRAME_DATASETS["rain"]()
 needs_pysteps = pytest.mark.skipif(
@@ -55,7 +55,7 @@ def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monk
     monkeypatch.setitem(sys.modules, "cv2", torch)  # there, whether it is installed or not
     monkeypatch.setitem(sys.modules, missing, None)
     with caplog.at_level(logging.WARNING):
-        found = usable({name: BASELINES[name] for name in RAIN.baselines}, shower(4))
+        found = available({name: BASELINES[name] for name in RAIN.baselines}, shower(4))
     assert found == {"last frame": last_frame, "zero": zero}
     (line,) = [r.getMessage() for r in caplog.records]
     assert line.startswith("the extrapolation is left out")
@@ -132,7 +132,7 @@ description = "Forecasts temperatures."
 license = "mit"
 inputs = 3
 horizon = 3
-{steps} = 2
+max_steps = 2
 batch_size = 2
 lr = 0.001
 loss = "mse"
@@ -145,7 +145,7 @@ kernel_size = 3
 kind = "frames"
 name = "temperatures"
 unit = "K"
-{encoding} = "{value}"
+encoding = "{value}"
 """
 
 
@@ -156,8 +156,7 @@ def kelvin(seed):
 
 @pytest.mark.parametrize("value", ["none", "standardize"])
 def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
-    steps, encoding = ("updates", "encoding") if "updates" in ForecasterRecipe.__dataclass_fields__ else KEYS
-    recipe = Recipe.parse(KELVIN.format(steps=steps, encoding=encoding, value=value))
+    recipe = Recipe.parse(KELVIN.format(value=value))
     metadata = train(recipe, data={"train": kelvin(0), "test": kelvin(1)}, out=tmp_path, progress=False)
     found = {m.name: m for m in metadata.metrics}
     for score, most in (("SSIM", 0.5), ("PSNR", 20)):
@@ -166,12 +165,9 @@ def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
         assert values
 
 
-KEYS = ("max_steps", "encoding")
-
-
 def test_one_value_everywhere_has_no_ssim_and_psnr():
     from convrnn_zoo.train._values import value_range_of
-    from convrnn_zoo.train.scores import frame_scores
+    from convrnn_zoo.train.metrics import frame_scores
 
     assert value_range_of(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None
     assert set(frame_scores(torch.zeros(1, 1, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8), None)) == {"MSE", "MAE"}
@@ -186,7 +182,7 @@ def test_declared_bounds_are_the_range_whatever_the_frames():
 
 
 def test_temperatures_are_drawn_over_their_range():
-    from convrnn_zoo.train.pictures import Panels, figure_of, range_of
+    from convrnn_zoo.train.figures import Panels, figure_of, range_of
 
     frames = 280 + 10 * torch.rand(6, 8, 8)
     panels, scale = Panels(frames[:3], frames[3:], frames[3:]), Preprocessing(unit="K")

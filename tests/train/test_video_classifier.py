@@ -11,7 +11,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.models.base import encoder as _encoder
-from convrnn_zoo.train import Recipe, classifier, fit, train
+from convrnn_zoo.train import Recipe, classifier, loop, train
 from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
 from tests.command_line import run
 from tests.data.own_data import CLIPS, moving_squares, write_clips, write_gif
@@ -143,7 +143,7 @@ def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
 def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
     changes_by_epoch = []
 
-    def fit_and_see(model, batches, loss, *args, fit=fit.fit, **kwargs):
+    def fit_and_see(model, batches, loss, *args, fit=loop.fit, **kwargs):
         kwargs["checkpoint"] = None
         before = {k: v.clone() for k, v in model.state_dict().items()}
 
@@ -169,7 +169,7 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
 
 def test_a_run_starts_from_another_with_other_classes(trained, splits, caplog):
     data = [s._replace(label_names=("a", "b", "c")) for s in splits]
-    recipe = dataclasses.replace(RECIPE, start=str(trained / "run"), freeze=1, epochs=1)
+    recipe = dataclasses.replace(RECIPE, init_from=str(trained / "run"), freeze=1, epochs=1)
     model = classifier.train_one(recipe, 0, *data, progress=False).model
     assert "its head is random" in caplog.text
     old = convrnn_zoo.from_pretrained(trained / "run").state_dict()

@@ -13,7 +13,7 @@ import torch
 from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.windows import list_windows, read_windows
 from convrnn_zoo.train import Recipe
-from convrnn_zoo.train import forecast as training
+from convrnn_zoo.train import forecaster as training
 from tests.command_line import run
 from tests.data.own_data import RADAR, blobs, write_zarr
 

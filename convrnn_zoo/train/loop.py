@@ -1,4 +1,4 @@
-"""The loop: updates with a progress bar and a checkpoint from which a killed run goes on to the same weights."""
+"""The training loop: updates, a progress bar and checkpoints, from which a run resumes to the same weights."""
 
 import dataclasses
 import hashlib
@@ -22,12 +22,12 @@ from .recipe import Recipe
 
 
 def fingerprint(recipe: Recipe, **others: Any) -> str:
-    """All that decides which weights a run makes, as JSON: the entries of its recipe, and others by their names."""
+    """Returns everything that determines the weights of a run as JSON: the fields of its recipe, and others by name."""
     return json.dumps({**dataclasses.asdict(recipe), **others}, sort_keys=True)
 
 
 def checksum(*values: Tensor) -> str:
-    """A short checksum of numbers of any dtype, by which a run knows its data again.
+    """Returns a short checksum of numbers of any dtype, by which a run recognizes its data.
 
     Example:
         >>> checksum(torch.zeros(2)) == checksum(torch.zeros(1), torch.zeros(1).bfloat16()) != checksum(torch.ones(2))
@@ -40,7 +40,7 @@ def checksum(*values: Tensor) -> str:
 
 
 def differences(found: str, run: str) -> list[str]:
-    """What differs between two fingerprints, an entry each.
+    """Lists the fields that differ between two fingerprints.
 
     Example:
         >>> differences('{"lr": 0.1, "model": {"bias": true}}', '{"lr": 0.2, "model": {}}')
@@ -55,7 +55,7 @@ def differences(found: str, run: str) -> list[str]:
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The entries of a table and of the tables in it, by their names with dots."""
+    """Returns the fields of a table and of the tables in it, by names with dots."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -63,13 +63,13 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
-    """click's progress bar on standard error; `options` are those of ``click.progressbar``."""
+    """Returns click's progress bar on standard error; `options` are those of ``click.progressbar``."""
     return need("click", "train").progressbar(label=title, hidden=not show, file=sys.stderr, **options)
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """torch.save, whole or not at all: a run that is killed, or whose disk is full, leaves the last whole one."""
-    # In memory first: torch's own writer of files tells neither that the disk is full nor which file it was.
+    """Calls torch.save atomically: if the run is killed or the disk is full, the previous checkpoint is kept."""
+    # In memory first: the errors of torch's own file writer name neither the file nor the reason.
     content_bytes = io.BytesIO()
     torch.save(content, content_bytes)
     with atomic_write(path) as temporary:
@@ -77,31 +77,31 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path, run: str) -> dict[str, Any]:
-    """What :func:`save_checkpoint` wrote for the run of this fingerprint.
+    """Loads what :func:`save_checkpoint` wrote for the run of this fingerprint.
 
     Raises:
-        ValueError: the checkpoint is of another run, or broken.
+        ValueError: the checkpoint belongs to another run or is damaged.
     """
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
         found = content["run"]
     except Exception as e:  # torch raises whatever its unpickler met
-        raise ValueError(f"{path} is not a whole checkpoint ({e}); remove it to start the run anew") from e
+        raise ValueError(f"{path} is a damaged checkpoint ({e}); remove it to restart the run") from e
     if found != run:
         try:
-            what = ", ".join(differences(found, run)) or "nothing that is told"
-        except (ValueError, AttributeError, TypeError):  # one of a version that told no entries
-            what = "it is of an earlier version of this package"
+            fields = ", ".join(differences(found, run)) or "nothing"
+        except (ValueError, AttributeError, TypeError):  # of a version without fields
+            fields = "it is of an earlier version of this package"
         raise ValueError(
-            f"{path} is a checkpoint of another run; what differs: {what}. Undo that, remove the checkpoint, or choose "
-            "another -o"
+            f"{path} is a checkpoint of another run, with other values of: {fields}. Restore them, remove it, or "
+            "choose another -o"
         )
     return content
 
 
 @contextmanager
 def only_run(checkpoint: Path | None) -> Iterator[None]:
-    """Of two runs at once that would write one checkpoint, refuses the second; None is no checkpoint.
+    """Locks a checkpoint, so that two runs never write it at the same time.
 
     Raises:
         ValueError: another run, of this or another process, is writing it.
@@ -113,12 +113,12 @@ def only_run(checkpoint: Path | None) -> Iterator[None]:
         Traceback (most recent call last):
         ValueError: another run is writing ...last.ckpt; wait for its end, or choose another -o
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if checkpoint is not None:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             filelock = need("filelock", "train")
-            try:  # the system opens the lock of a run that was killed
-                held.enter_context(filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"), timeout=0))
+            try:  # the system releases the lock of a killed run
+                stack.enter_context(filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"), timeout=0))
             except filelock.Timeout as e:
                 raise ValueError(f"another run is writing {checkpoint}; wait for its end, or choose another -o") from e
         yield
@@ -162,10 +162,7 @@ def check_finite(model: nn.Module) -> None:
 
 def diverged(problem: str) -> FloatingPointError:
     """Returns the error of a run that diverged, with a hint."""
-    return FloatingPointError(
-        f"{problem}: lower the learning rate (lr) or the clipping norm (clip) of the recipe, and train into another "
-        "directory"
-    )
+    return FloatingPointError(f"{problem}: lower lr or clip_grad_norm in the recipe, and train into another directory")
 
 
 def fit(
@@ -175,8 +172,8 @@ def fit(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     *,
-    updates: int,
-    clip: float,
+    max_steps: int,
+    clip_grad_norm: float,
     run: str,
     checkpoint: Path | None = None,
     title: str = "",
@@ -193,8 +190,8 @@ def fit(
             generator.
         loss: computes the loss of the model on one batch.
         optimizer, scheduler: stepped once a batch.
-        updates: number of batches in total, a whole number of rounds.
-        clip: maximum norm of the gradient.
+        max_steps: number of batches in total, a whole number of rounds.
+        clip_grad_norm: maximum norm of the gradient.
         run: the :func:`fingerprint` of the run; a checkpoint of another run is rejected.
         checkpoint: file written after every round and on Ctrl-C, and read at the start. It holds the states of torch's
             generator, so that a resumed run ends with the same bits as an uninterrupted one.
@@ -232,12 +229,12 @@ def fit(
     bar = progress_bar(
         title,
         progress and is_main,
-        length=updates,
+        length=max_steps,
         item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
     )
     with bar, only_run(checkpoint if is_main else None), catch_interrupt() as is_interrupted:
         bar.update(scheduler.last_epoch)
-        while scheduler.last_epoch < updates:
+        while scheduler.last_epoch < max_steps:
             interrupted = 0.0
             model.train()
             remaining = iter(batches(scheduler.last_epoch - len(losses)))
@@ -261,7 +258,7 @@ def fit(
                 value.backward()
                 for parameter in frozen(scheduler.last_epoch):
                     parameter.grad = None
-                norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+                norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad_norm)
                 if not math.isfinite(norm.item()):
                     raise diverged(f"the norm of the gradient is {norm.item()}")
                 optimizer.step()
@@ -269,7 +266,7 @@ def fit(
                 losses.append(mean)
                 states.append(state)
                 bar.update(1, sum(losses) / len(losses))
-                if interrupted and scheduler.last_epoch < updates:
+                if interrupted and scheduler.last_epoch < max_steps:
                     save()
                     raise KeyboardInterrupt
             history.append(sum(losses) / len(losses))
@@ -281,7 +278,8 @@ def fit(
                 continue
             if progress and not sys.stderr.isatty():
                 print(
-                    f"{title}: {scheduler.last_epoch:,} of {updates:,} updates, loss {history[-1]:.4g}", file=sys.stderr
+                    f"{title}: {scheduler.last_epoch:,} of {max_steps:,} updates, loss {history[-1]:.4g}",
+                    file=sys.stderr,
                 )
             if after_round is not None:
                 after_round(scheduler.last_epoch)

@@ -1,4 +1,4 @@
-"""Frames as pictures: strips of input, truth, forecast and difference over time, and the same in motion."""
+"""Figures: strips and animations of input, truth, forecast and difference, ensembles, and scores by lead time."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -12,23 +12,24 @@ from .._atomic import atomic_write, check_suffix
 from .._extras import need
 from ..models import Preprocessing
 from ._values import value_range_of
+from .metrics import Evaluation
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
 HEAVIEST, DRY, UNKNOWN, DPI = "#800060", "#ffffff", "#c8c8c8", 100
 WIDTH, MOTION_WIDTH = 12.0, 7.2
-"""Of a strip and of pictures in motion, in inches."""
+"""Widths of strips and of animations in inches."""
 HEADING = 11
-"""The size of its letters, in points."""
+"""Font size of the title in points."""
 DIFFERENCE = "forecast − truth"
 DRAWN = (".png", ".svg")
-"""What the file of a figure may be."""
+"""Suffixes of figures."""
 
 
 class Panels(NamedTuple):
-    """One sequence: its input, its forecast, and its truth where that is known.
+    """One sequence: its input, its forecast, and its truth if it is known.
 
-    Frames are ``(T, H, W)`` in the unit of the data; `labels` stand above the frames of input and forecast.
+    Frames are ``(T, H, W)`` in the unit of the data; `labels` are the titles of the frames of input and forecast.
     """
 
     inputs: Tensor
@@ -37,27 +38,27 @@ class Panels(NamedTuple):
     labels: Sequence[str] | None = None
 
     def label(self, i: int) -> str:
-        """Of the i-th frame: its label, or its number, the last input being 0."""
+        """Returns the label of a frame, or its number, counted from the last input as 0."""
         if self.labels and i < len(self.labels):
             return self.labels[i]
         return f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
 
 
 def new_figure(width: float, height: float, heading: str = "", dpi: int = DPI) -> Any:
-    """An empty figure of matplotlib's, in inches."""
+    """Returns an empty matplotlib figure; sizes are in inches."""
     figure = need("matplotlib.figure", "draw").Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     figure.suptitle(heading, fontsize=HEADING)
     return figure
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Writes a figure as the name says, whole or not at all."""
+    """Writes a figure atomically, in the format of the suffix."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip("."))
 
 
 class Paint(NamedTuple):
-    """Colours of frames, and what their legend says; where that is no more, a few ticks will do."""
+    """Colors of frames and their legend."""
 
     image: dict[str, Any]
     label: str
@@ -94,7 +95,7 @@ def range_of(panels: Panels, scale: Preprocessing) -> tuple[float, float] | None
 
 
 def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
-    """Title and frames of each row, by time: 0 is the first input."""
+    """Returns the title and the frames of each row, by time from the first input as 0."""
     known = len(panels.inputs)
     horizon = len(panels.forecast)
     rows = [("input", dict(enumerate(panels.inputs)))]
@@ -116,9 +117,9 @@ def figure_of(
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
 ) -> Any:
-    """A figure of rows of frames: column k of row r shows time ``columns[r][k]``; a legend stands below its frames.
+    """Returns a figure of rows of frames: column k of row r shows time ``columns[r][k]``; legends are at the bottom.
 
-    A frame is a difference where the title of its row, or its title, says so.
+    A frame is a difference if its title or the title of its row is :data:`DIFFERENCE`.
     """
     paints = paints_of(scale, value_range)
     count = max(map(len, columns))
@@ -150,7 +151,7 @@ def figure_of(
             if paint.ticks:
                 bar.set_ticks(list(paint.ticks), labels=list(paint.ticks.values()))
             elif paint is paints[True]:
-                bar.locator = need("matplotlib.ticker", "draw").MaxNLocator(4)  # it is short where few frames stand
+                bar.locator = need("matplotlib.ticker", "draw").MaxNLocator(4)
                 bar.update_ticks()
             bar.set_label(paint.label, fontsize=9)
             bar.ax.tick_params(labelsize=8)
@@ -158,14 +159,14 @@ def figure_of(
 
 
 def pixels_of(figure: Any) -> Any:
-    """A figure as Pillow's image."""
+    """Converts a figure to Pillow's image."""
     canvas = need("matplotlib.backends.backend_agg", "draw").FigureCanvasAgg(figure)
     canvas.draw()
     return need("PIL.Image", "draw").fromarray(need("numpy", "train").asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 12) -> Any:
-    """One picture: the rows of :func:`rows_of`, a frame a column; of long sequences `most` frames, evenly chosen."""
+    """Plots the rows of :func:`rows_of` as one image, with at most `most` frames, evenly spaced."""
     rows = rows_of(panels)
     columns = []
     for _, frames in rows:
@@ -176,7 +177,7 @@ def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 1
 
 
 def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]:
-    """A picture for each time: input and truth on the left, input and forecast on the right, the difference behind."""
+    """Plots one image for each time: truth, forecast and difference side by side."""
     rows = rows_of(panels)
     seen = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
     made = {**rows[0][1], **dict(rows)["forecast"]}
@@ -192,9 +193,9 @@ def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]
         title = f"{heading}  {panels.label(t)}".strip()
         if figure is None:
             figure = side_by_side(parts, scale, title, range_of(panels, scale))
-        else:  # all stays where it was in the first: to place it is most of the work
+        else:  # the layout stays, since computing it takes most of the time
             figure.suptitle(title, fontsize=HEADING)
-            for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # behind them stand the legends
+            for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # further axes are legends
                 axis.title.set_text(name)
                 axis.images[0].set_data(frame.numpy())
         pictures.append(pixels_of(figure))
@@ -214,7 +215,7 @@ def side_by_side(
 
 
 def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
-    """Writes pictures of one size as an MP4, by H.264 where PyAV brings it."""
+    """Writes images of one size as an MP4, with H.264 if PyAV includes it."""
     av = need("av", "video")
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     width, height = (size - size % 2 for size in pictures[0].size)  # half as many colours as pixels, along each axis
@@ -227,10 +228,10 @@ def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
 
 
 def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
-    """Writes a PNG of the first picture, or a GIF or MP4 of all; whole or not at all.
+    """Writes a PNG of the first image, or a GIF or MP4 of all, atomically.
 
     Raises:
-        ValueError: the name ends otherwise.
+        ValueError: another suffix.
         ImportError: the extra `video` is not installed, for an MP4.
     """
     check_suffix(path, (".png", ".gif", ".mp4"))
@@ -242,3 +243,86 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
             first.save(temporary, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
         else:
             first.save(temporary, "PNG")
+
+
+def curves(evaluation: Evaluation, path: Path, heading: str) -> None:
+    """Plots every metric by lead time, with a line for each method, and reliability diagrams; the file is atomic."""
+    scores, reliability = evaluation.scores, evaluation.reliability
+    names = list(scores["forecast"])
+    count = len(names) + len(reliability)
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    figure = new_figure(3.6 * columns, 2.8 * rows, heading)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis, name in zip(axes, names, strict=False):
+        for method, by in scores.items():
+            axis.plot(range(1, len(by[name]) + 1), by[name], marker=".", label=method)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("lead time in frames", fontsize=8)
+    for axis, (threshold, diagram) in zip(axes[len(names) :], reliability.items(), strict=False):
+        axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
+        axis.plot(diagram["forecast"], diagram["observed"], marker=".")
+        axis.set_title(f"reliability, > {threshold}", fontsize=10)
+        axis.set_xlabel("forecast probability", fontsize=8)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    axes[0].legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
+    """Returns the rows of a figure of an ensemble by their titles: ``(T, H, W)`` each.
+
+    Example:
+        >>> rows = ensemble_rows(torch.tensor([0.0, 2.0, 4.0]).reshape(3, 1, 1, 1), 1.0, None, "mm/h")
+        >>> {title: round(float(frames), 3) for title, frames in rows.items()}
+        {'mean': 2.0, 'spread': 2.0, 'P(over 1 mm/h)': 0.667}
+    """
+    exceeded = (members > threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
+    spread = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
+    rows = {"mean": members.mean(0), "spread": spread, f"P(over {threshold:g} {unit})".replace(" )", ")"): exceeded}
+    return rows if truth is None else {"truth": truth, **rows}
+
+
+def ensemble_strip(
+    members: Tensor,
+    scale: Preprocessing,
+    *,
+    threshold: float,
+    truth: Tensor | None = None,
+    heading: str = "",
+    most: int = 6,
+) -> Any:
+    """Plots an ensemble over time as Pillow's image: its mean, its spread and the probability to exceed a threshold.
+
+    Args:
+        members: ``(M, T, H, W)`` in the unit of the data.
+        scale: the model's `preprocessing`, for the unit.
+        threshold: in the unit of the data, such as 1 mm/h.
+        truth: ``(T, H, W)``, if it is known.
+        heading: title of the figure.
+        most: number of lead times to show, evenly spaced.
+    """
+    rows = ensemble_rows(members, threshold, truth, scale.unit)
+    length = members.shape[1]
+    times = torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
+    values, _ = paints_of(scale, value_range_of(scale, members if truth is None else truth))
+    values = values._replace(label=scale.unit or "brightness")
+    viridis = need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN)
+    probability = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "")
+    edge = WIDTH / max(len(times), 4)
+    height = edge * members.shape[-2] / members.shape[-1]
+    figure = new_figure(edge * len(times) + 1.6, len(rows) * (height + 0.3) + 0.6, heading)
+    axes = figure.subplots(len(rows), len(times), squeeze=False)
+    for (title, frames), line in zip(rows.items(), axes, strict=True):
+        paint = probability if title.startswith("P(") else values
+        for axis, t in zip(line, times, strict=True):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.imshow(frames[t].numpy(), interpolation="nearest", **paint.image)
+            axis.set_title(f"+{t + 1}", fontsize=8, pad=2)
+        line[0].set_ylabel(title, fontsize=10)
+        bar = figure.colorbar(line[0].images[0], ax=list(line), fraction=0.04, extend=paint.extend)
+        bar.set_label(paint.label, fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+    return pixels_of(figure)

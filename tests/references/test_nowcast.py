@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
-from convrnn_zoo.data.rain_events import EVENTS, TEST_DAYS, load_event, time_of_mch
 from convrnn_zoo.models.convgru_advection import THRESHOLDS
-from convrnn_zoo.train.nowcast import PLACES, Crops, cross_entropy, load_archives, train_on
-from convrnn_zoo.train.recipe import RECIPES, NowcastRecipe, Recipe
+from convrnn_zoo.train import ForecasterRecipe, Recipe
+from convrnn_zoo.train.losses import exceedance as cross_entropy
+from references.nowcast.events import EVENTS, TEST_DAYS, load_event, time_of_mch
+from references.nowcast.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
+from references.nowcast.train import PLACES, Crops, load_archives, train_on
 from tests.made_data import write_fmi
+from tests.train.runs import interrupted, same
 
-from .runs import interrupted, same
-
-RECIPE = NowcastRecipe(
+RECIPE = ForecasterRecipe(
     weights="convgru_advection.test", data="rain", description="Forecasts rain.", license="mit",
     model={"hidden_channels": (3, 4)},
-    inputs=3, horizon=4, updates=4, checkpoint_every=2, batch_size=2, lr=0.003, size=16, from_mrms=0.5, bf16=True,
+    inputs=3, horizon=4, max_steps=4, checkpoint_every=2, batch_size=2, lr=0.003, bf16=True, loss="exceedance",
+    optimizer="adam", lead_times=3,
 )  # fmt: skip
 needs_pysteps = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
@@ -112,14 +113,14 @@ def test_the_loss_is_that_of_each_threshold_and_blind_to_the_unknown():
 
 
 def test_an_interrupted_run_ends_where_the_whole_one_does(crops, tmp_path):
-    whole = train_on(crops, RECIPE, tmp_path / "whole", progress=False)
-    interrupted(lambda: train_on(crops, RECIPE, tmp_path / "cut", progress=False), saves=1)
-    assert same(train_on(crops, RECIPE, tmp_path / "cut", progress=False), whole)
+    whole = train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "whole", progress=False)
+    interrupted(lambda: train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "cut", progress=False), saves=1)
+    assert same(train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "cut", progress=False), whole)
     assert len(list((tmp_path / "whole").glob("update*.safetensors"))) == 2
 
 
 def test_it_learns(crops, tmp_path):
-    recipe = dataclasses.replace(RECIPE, updates=30, checkpoint_every=30, from_mrms=0.0, bf16=False)
+    recipe = dataclasses.replace(RECIPE, max_steps=30, checkpoint_every=30, bf16=False)
     torch.manual_seed(1)
     frames, minutes = crops.draw(8, 0.0)
 
@@ -128,22 +129,18 @@ def test_it_learns(crops, tmp_path):
             made = model.exceedance(frames[:, :3], frames.shape[1] - 3, minutes)
         return cross_entropy(made.logits, frames[:, 3:])
 
-    fresh = train_on(crops, dataclasses.replace(recipe, updates=1, lr=1e-9), tmp_path / "fresh", progress=False)
-    assert loss(train_on(crops, recipe, tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
+    fresh = train_on(
+        crops, dataclasses.replace(recipe, max_steps=1, lr=1e-9), tmp_path / "fresh", from_mrms=0.0, progress=False
+    )
+    assert loss(train_on(crops, recipe, from_mrms=0.0, out=tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
 
 
-@pytest.mark.parametrize(("entry", "value"), [("start", "convgru_advection.nowcast"), ("freeze", 3), ("loss", "mse")])
-def test_entries_without_a_part_in_it_are_refused(entry, value):
-    with pytest.raises(ValueError, match=f"the recipe of a nowcast takes no {entry}; leave that out"):
-        dataclasses.replace(RECIPE, **{entry: value})
-
-
-@pytest.mark.parametrize("name", [n for n in RECIPES if isinstance(Recipe.read(n), NowcastRecipe)])
+@pytest.mark.parametrize("name", ["nowcast"])
 def test_recipes_of_nowcasts_build_their_model(name):
     recipe = Recipe.read(name)
     model = recipe.create_model(horizon=recipe.horizon, device="meta")
     assert model.horizon == recipe.horizon
-    assert sum(recipe.cycles or (recipe.updates,)) == recipe.updates
+    assert sum(recipe.cycles or (recipe.max_steps,)) == recipe.max_steps
 
 
 def test_times_and_gaps_of_events(tmp_path):
@@ -160,7 +157,7 @@ def test_times_and_gaps_of_events(tmp_path):
 
 @needs_pysteps
 def test_scores_are_those_counted_by_hand():
-    from convrnn_zoo.train.verify import last_frame, verify, verify_ensembles
+    from references.nowcast.verification import last_frame, verify, verify_ensembles
 
     frames = torch.rand(16, 9, 8, generator=torch.Generator().manual_seed(0)) ** 4 * 8
     frames[:, 0] = math.nan
@@ -185,13 +182,3 @@ def test_scores_are_those_counted_by_hand():
     sure = (made > 2) & known
     assert members["reliability 2"]["forecast"][-1] == 1
     assert members["reliability 2"]["observed"][-1] == pytest.approx(float((truth > 2)[sure].float().mean()))
-
-
-def test_equally_likely_rates_stand_for_the_probabilities():
-    from convrnn_zoo.train.nowcast_scores import MEMBERS, quantiles
-
-    levels = (0.1, 1.0, 10.0, 20.0)
-    p = torch.tensor([0.8, 0.5, 0.1, 0.0]).reshape(1, 4, 1, 1)
-    rates = quantiles(lambda frames, thresholds, horizon: p, levels)(torch.zeros(4, 1, 1), 1).flatten()
-    assert len(rates) == MEMBERS
-    assert [int((rates > t).sum()) for t in levels] == [16, 10, 2, 0]

@@ -1,5 +1,6 @@
-"""Nowcasts of rain as probabilities: from a recipe and radar archives to weights."""
+"""Trains ``convgru_advection.nowcast``: ``python -m references.nowcast.train DATA RUN``."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import split_in_time
-from ..data.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
-from ..data.rain_events import EVENTS, TEST_DAYS, load_event
-from ..data.readers.radar import COARSEN, STEP, read_events
-from ..models import Weights
-from ..models.convgru_advection import THRESHOLDS
-from ..pretrained.state_dict import write_safetensors
-from .fit import fingerprint
-from .nowcast_scores import SPLIT, metrics_of, score_nowcast
-from .optimizers import fit_updates
-from .recipe import NowcastRecipe
-from .weights import check_writable, write_weights
+from convrnn_zoo.data import split_in_time
+from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_events
+from convrnn_zoo.models import Weights
+from convrnn_zoo.pretrained.state_dict import write_safetensors
+from convrnn_zoo.train import ForecasterRecipe, Recipe
+from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
+from convrnn_zoo.train.loop import fingerprint, fit
+from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
+from convrnn_zoo.train.weights import check_writable, write_weights
+
+from .events import EVENTS, TEST_DAYS, load_event
+from .mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
+from .scores import SPLIT, metrics_of, score_nowcast
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
 """Columns of the map of MRMS from which windows are cut: what is learnt and what is validated on lie apart."""
@@ -37,8 +39,8 @@ class ARCHIVES:
     split_words = SPLIT
 
 
-WEIGHTS_OF_LEVELS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
-"""Of the cross-entropy at each threshold: hard rain is rare."""
+SIZE, FROM_MRMS = 128, 0.7
+"""Edge of the crops in pixels, and the share of the batches that are from MRMS."""
 SEEN = 0.5
 """Share of a crop that must be known."""
 
@@ -122,53 +124,58 @@ class Crops:
         return (frames - lost).clamp_min(0)
 
 
-def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-    """The mean binary cross-entropy of logits ``(…, 11, H, W)`` of exceeding the thresholds, where the truth
-    ``(…, H, W)`` is known."""
-    known = truth.isfinite().unsqueeze(-3)
-    levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
-    weights = torch.tensor(WEIGHTS_OF_LEVELS, device=truth.device)[:, None, None] * known
-    exceeds = (truth.nan_to_num(0).unsqueeze(-3) >= levels).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, exceeds, weight=weights, reduction="sum") / known.sum().clamp_min(
-        1
-    )
+def train(data: Path, out: Path, into: Path | None = None, progress: bool = True) -> Weights:
+    """Trains the recipe ``nowcast`` on the archives and writes its weights with their metadata.
 
-
-def train_nowcast(recipe: NowcastRecipe, *, data: Any, out: Path, into: Path | None, progress: bool) -> Weights:
-    """Trains a nowcast and writes its weights with their record; see :func:`~convrnn_zoo.train.tasks.train`.
-
-    Below `data` lie the archives to learn from and the events of the test, which are scored once, at the end. Weights
-    are also written after every round, into `out`, so that rounds can be compared on what is neither.
+    Args:
+        data: directory that contains the archives to train on and the events of the test, which are scored once, at
+            the end.
+        out: directory of the run. It also receives the weights after every round, to compare rounds on other data.
+        into: directory for weights and metadata, as the package stores them; by default `out` becomes a repository.
+        progress: whether to show a progress bar.
     """
-    if not isinstance(data, Path):
-        raise FileNotFoundError(f"expected a directory of the data, got {data!r}; pass --data DIR: {ARCHIVES.where}")
+    recipe: Any = Recipe.read("nowcast")
     check_writable(into or out, recipe)
-    crops = Crops(load_archives(data, "train", recipe.inputs), recipe.size, recipe.inputs, recipe.horizon)
+    crops = Crops(load_archives(data, "train", recipe.inputs), SIZE, recipe.inputs, recipe.horizon)
     rain = [load_event(data, event) for event in EVENTS]  # before hours of training
-    model = train_on(crops, recipe, out, progress)
-    scores = score_nowcast(model.eval(), rain)
-    return write_weights(recipe, model, ARCHIVES, metrics_of(scores), out, into, input_shape=("T", 1, "H", "W"))
+    model = train_on(crops, recipe, out, progress=progress)
+    metrics = metrics_of(score_nowcast(model.eval(), rain))
+    return write_weights(recipe, model, ARCHIVES, metrics, out, into, input_shape=("T", 1, "H", "W"))
 
 
-def train_on(crops: Crops, recipe: NowcastRecipe, out: Path, progress: bool = True) -> Any:
-    """The model of a recipe trained on crops; an interrupted run goes on from its checkpoint in `out`."""
+def train_on(
+    crops: Crops, recipe: ForecasterRecipe, out: Path, *, from_mrms: float = FROM_MRMS, progress: bool = True
+) -> Any:
+    """Trains a recipe on crops; an interrupted run continues from its checkpoint in `out`."""
     torch.manual_seed(recipe.seed)
     model: Any = recipe.create_model(horizon=recipe.horizon).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.preprocessing = replace(model.preprocessing, inputs=recipe.inputs, horizon=recipe.horizon)
+    network = NowcastLogits(model)
 
-    def batches(updates: range) -> Iterator[Batch]:
-        return (crops.draw(recipe.batch_size, recipe.from_mrms) for _ in updates)
+    def batches(done: int) -> Iterator[Batch]:
+        steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
+        return (crops.draw(recipe.batch_size, from_mrms) for _ in steps)
 
     def loss(_: nn.Module, batch: Batch) -> Tensor:
-        horizon = batch.frames.shape[1] - recipe.inputs
-        chosen = torch.randperm(horizon)[: recipe.lead_times].sort().values.tolist()
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            made = model.exceedance(batch.frames[:, : recipe.inputs], horizon, batch.minutes, chosen)
-        return cross_entropy(made.logits.float(), batch.frames[:, recipe.inputs :][:, chosen])
+            return exceedance_loss(recipe, model, network, (batch.frames, batch.frames), batch.minutes)
 
-    def keep(updates: int) -> None:
-        write_safetensors(model.state_dict(), out / f"update{updates:07d}.safetensors")
+    def save(done: int) -> None:
+        write_safetensors(model.state_dict(), out / f"update{done:07d}.safetensors")
 
-    run, checkpoint = fingerprint(recipe), out / "last.ckpt"
-    fit_updates(model, recipe, batches, loss, run=run, checkpoint=checkpoint, progress=progress, after_round=keep)
+    optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
+    fit(
+        model, batches, loss, optimizer, SCHEDULES[recipe.schedule](optimizer, recipe),
+        max_steps=recipe.max_steps,
+        clip_grad_norm=recipe.clip_grad_norm,
+        run=fingerprint(recipe),
+        checkpoint=out / "last.ckpt",
+        title=recipe.weights,
+        progress=progress,
+        after_round=save,
+    )  # fmt: skip
     return model
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), Path(sys.argv[2]))

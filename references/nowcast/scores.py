@@ -1,19 +1,22 @@
 """What a nowcast reaches on the events of the test, as tables and as the metrics of its record."""
 
+import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.rain_events import Rain
-from ..models import Metric
-from .baselines import extrapolation, steps
-from .verify import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
+from convrnn_zoo.models import Metric
+from convrnn_zoo.train.baselines import extrapolation, quiet, quiet_pysteps
+from convrnn_zoo.train.metrics import LEVELS, quantiles
 
-MEMBERS = 20
-"""Equally likely rates that stand for a pixel's probabilities where they are scored as an ensemble."""
+from .events import Rain
+from .verification import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
+
+DRY, DRIEST = -15.0, 0.1
+"""Value of dry pixels in dB, and the lowest rain rate in mm/h, as in pysteps' examples."""
 TESTED_ON = "four events of pysteps' example data"
 SPLIT = "mean of Finland 2017-05-09 and Switzerland 2015-05-15, 2016-07-11 and 2017-01-31, windows every 30 minutes"
 
@@ -23,28 +26,40 @@ def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
     return extrapolation(frames[None, :, None], horizon)[0, :, 0]
 
 
-def quantiles(exceedance: Callable[[Tensor, Sequence[float], int], Tensor], levels: Sequence[float]) -> Any:
-    """An ensemble of the equally likely rates that probabilities of exceeding `levels` stand for.
+def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
+    """An ensemble of nowcasts by pysteps' STEPS as its examples set it up: ``(members, horizon, H, W)`` in mm/h.
 
-    Between two levels the probability falls in a straight line, and beyond the last there is no rain.
+    It is the field's stochastic nowcast: what probabilities of rain are compared with. It reads three or more frames
+    ``(T, H, W)`` in mm/h, five minutes apart and with pixels of 2 km; what is not known is read as dry.
+
+    Raises:
+        ImportError: pysteps or OpenCV is not installed.
+
+    Reference:
+        Bowler, N. E. et al. (2006). STEPS: A probabilistic precipitation forecasting scheme which merges an
+        extrapolation nowcast with downscaled NWP. https://doi.org/10.1256/qj.04.100
     """
-
-    def members(frames: Tensor, horizon: int) -> Tensor:
-        p = exceedance(frames, levels, horizon)  # (horizon, K, H, W)
-        out = []
-        for i in range(MEMBERS):
-            q = 1 - (i + 0.5) / MEMBERS  # the rate that is exceeded with this probability
-            rate = torch.zeros_like(p[:, 0])
-            for k in range(len(levels) - 1):
-                upper, lower = p[:, k], p[:, k + 1]
-                part = ((upper - q) / (upper - lower).clamp_min(1e-6)).clamp(0, 1)
-                rate = torch.where(
-                    upper > q, torch.lerp(torch.tensor(levels[k]), torch.tensor(levels[k + 1]), part), rate
-                )
-            out.append(rate.masked_fill(p[:, 0].isnan(), torch.nan))
-        return torch.stack(out)
-
-    return members
+    pysteps = quiet_pysteps()
+    to_db = pysteps.utils.transformation.dB_transform
+    with quiet():
+        rate, _ = to_db(frames.nan_to_num(0).double().numpy(), threshold=DRIEST, zerovalue=DRY)
+        threshold = 10 * math.log10(DRIEST)
+        made = pysteps.nowcasts.get_method("steps")(
+            rate[-3:],
+            pysteps.motion.get_method("LK")(rate),
+            horizon,
+            n_ens_members=members,
+            n_cascade_levels=6,
+            precip_thr=threshold,
+            kmperpixel=2.0,
+            timestep=5.0,
+            noise_method="nonparametric",
+            vel_pert_method="bps",
+            mask_method="incremental",
+            seed=0,
+        )
+        made, _ = to_db(made, threshold=threshold, inverse=True)
+    return torch.as_tensor(made, dtype=torch.float32)
 
 
 def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int = 6) -> dict[str, Any]:
@@ -57,10 +72,9 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int
         every: frames from the begin of a window to that of the next; ensembles are scored on every second window.
 
     Returns:
-        By event the results of :func:`~convrnn_zoo.train.verify.verify` as ``"forecast"``, ``"last frame"`` and
-        ``"extrapolation"``, and of :func:`~convrnn_zoo.train.verify.verify_ensembles` as ``"ensembles"``.
+        By event the results of :func:`~references.nowcast.verification.verify` as ``"forecast"``, ``"last frame"`` and
+        ``"extrapolation"``, and of :func:`~references.nowcast.verification.verify_ensembles` as ``"ensembles"``.
     """
-    levels = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
     methods = {"forecast": model.forecast, "last frame": last_frame, "extrapolation": pysteps_extrapolation}
     out: dict[str, Any] = {}
     for event in rain:
@@ -70,7 +84,7 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int
         }
         if members:
             ensembles = {
-                "forecast": quantiles(model.probabilities, levels),
+                "forecast": lambda x, horizon: quantiles(model.probabilities(x, LEVELS, horizon)),
                 "STEPS": lambda x, horizon: steps(x, horizon, members=members),
                 "extrapolation": lambda x, horizon: pysteps_extrapolation(x, horizon)[None],
             }

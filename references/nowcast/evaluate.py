@@ -1,4 +1,4 @@
-"""``convrnn-zoo verify``."""
+"""Evaluates weights of a nowcast on four rain events: ``python -m references.nowcast.evaluate NAME --data DIR``."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,18 @@ from typing import Any
 
 import click
 
-from .._atomic import write_text
-from ..data.rain_events import EVENTS, load_event
-from ..models import create_model
-from ..train.nowcast_pictures import draw_beside, draw_ensembles, draw_scores
-from ..train.nowcast_scores import pysteps_extrapolation, score_nowcast, table
-from ..train.verify import windows
-from ._options import Choice
-from ._text import columns
+from convrnn_zoo._atomic import write_text
+from convrnn_zoo.cli._options import Choice
+from convrnn_zoo.cli._text import columns
+from convrnn_zoo.models import create_model
+
+from .events import EVENTS, load_event
+from .figures import draw_beside, draw_ensembles, draw_scores
+from .scores import pysteps_extrapolation, score_nowcast, table
+from .verification import windows
 
 
-@click.command("verify")
+@click.command()
 @click.argument("name")
 @click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="pysteps' example data.")
 @click.option("--members", type=click.IntRange(min=0), default=0, help="Members of pysteps' STEPS; 0 leaves it out.")
@@ -25,7 +26,7 @@ from ._text import columns
 )
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Directory for pictures.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
-def verify_weights(
+def evaluate(
     name: str, data: Path, members: int, names: tuple[str, ...], pictures: Path | None, json_file: Path | None
 ) -> None:
     """Verify the nowcast weights NAME on rain that they have not seen, beside pysteps' extrapolation.
@@ -35,7 +36,7 @@ def verify_weights(
     an event.
 
     \b
-    convrnn-zoo verify convgru_advection.nowcast --data pysteps-data
+    python -m references.nowcast.evaluate convgru_advection.nowcast --data pysteps-data
     """
     model: Any = create_model(name, pretrained=True).eval()
     rain = [load_event(data, event) for event in EVENTS if not names or event.name in names]
@@ -55,3 +56,7 @@ def verify_weights(
             draw_ensembles(scores, pictures / "ensembles.png")
     header, rows = table(scores)
     click.echo(columns(rows, header=header))
+
+
+if __name__ == "__main__":
+    evaluate()

@@ -1,41 +1,16 @@
 """Rain events that nowcasts are tested on and that no weights of this package have seen: of pysteps' example data."""
 
-import contextlib
-import importlib
-import io
 import re
-import warnings
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._extras import need
-from .readers.radar import COARSEN, STEP, check_steps, read_fmi, read_time
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing is printed and nobody warned: pysteps prints its settings when imported, and warns where it copes."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def quiet_pysteps(module: str = "") -> Any:
-    """pysteps, or a module of it by name; its settings are not printed.
-
-    Raises:
-        ImportError: pysteps or OpenCV is not installed.
-    """
-    with quiet():
-        pysteps = need("pysteps", "nowcast")
-        need("cv2", "nowcast")
-        return importlib.import_module(f"pysteps.{module}") if module else pysteps
+from convrnn_zoo.data.readers.radar import COARSEN, STEP, check_steps, read_fmi, read_time
+from convrnn_zoo.train.baselines import quiet_pysteps
 
 
 def read_mch(path: Path) -> Tensor:

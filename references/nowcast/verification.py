@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._extras import need
-from ..data.rain_events import quiet_pysteps
-from ._values import finite
+from convrnn_zoo._extras import need
+from convrnn_zoo.train._values import finite
+
+from .events import quiet_pysteps
 
 Nowcast = Callable[[Tensor, int], Tensor]
 """Frames ``(T, H, W)`` in mm/h to rates ``(horizon, H, W)``."""

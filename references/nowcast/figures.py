@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models import Preprocessing
-from .pictures import figure_of, new_figure, pixels_of, save, save_figure, side_by_side
-from .verify import THRESHOLDS, Window
+from convrnn_zoo.models import Preprocessing
+from convrnn_zoo.train.figures import figure_of, new_figure, pixels_of, save, save_figure, side_by_side
+
+from .verification import THRESHOLDS, Window
 
 RATES = Preprocessing(unit="mm/h", lowest=0.0)
 SHOWN = (0, 2, 5, 8, 11)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._extras import need
-from .rain_events import quiet_pysteps
-from .readers.numpy import read_arrays
+from convrnn_zoo._extras import need
+from convrnn_zoo.data.readers.numpy import read_arrays
+
+from .events import quiet_pysteps
 
 DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
 """The least rate that a byte tells, how many times as much the most is, and the byte that means unknown."""

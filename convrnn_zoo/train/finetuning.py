@@ -1,0 +1,94 @@
+"""Fine-tuning: the initial weights of a run, and the parameters that are frozen at first."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+from timm.models import group_parameters
+from torch import nn
+
+from ..models import Forecaster, VideoModel, ZooModel, from_pretrained
+from ..pretrained.state_dict import adapt_state_dict, check_state_dict
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def load_initial_weights(model: ZooModel, recipe: "Recipe") -> None:
+    """Loads the weights that a recipe fine-tunes into its model.
+
+    A classifier may have another head or other input channels than the weights: the head is then random, and the
+    weights of the input are adapted by timm's rule. A forecaster may have other channels: the parameters that read or
+    make frames are then random. The log lists them.
+
+    Raises:
+        ValueError: the weights are of another architecture, or differ in other sizes.
+    """
+    source = from_pretrained(recipe.init_from)
+    architecture = source.pretrained_cfg["architecture"]
+    if architecture != recipe.architecture:
+        raise ValueError(
+            f"the recipe's init_from must be weights of {recipe.architecture}, got {recipe.init_from!r} of "
+            f"{architecture}"
+        )
+    initial = model.state_dict()
+    cfg, channels_and_classes = model.pretrained_cfg, (source.in_chans, source.num_classes)
+    state = adapt_state_dict(source.state_dict(), model, cfg, *channels_and_classes, recipe.init_from)
+    if isinstance(model, Forecaster) and source.in_chans != model.in_chans:
+        new = [k for k, v in initial.items() if k not in state or state[k].shape != v.shape]
+        log.warning("%s: %s are new, for %d channels", recipe.init_from, ", ".join(new), model.in_chans)
+        state |= {k: initial[k] for k in new}
+    check_state_dict(state, model, recipe.init_from)
+    model.load_state_dict(state)
+
+
+def trunk_of(model: ZooModel) -> list[nn.Parameter]:
+    """Returns the parameters before the last of timm's groups of a model, which is its head if it has one.
+
+    Example:
+        >>> import convrnn_zoo
+        >>> len(trunk_of(convrnn_zoo.create_model("convgru1d_1layer", num_classes=2)))
+        4
+    """
+    depth = group_parameters(model, model.group_matcher(), reverse=True)
+    return [p for name, p in model.named_parameters() if depth[name] < max(depth.values())]
+
+
+def frozen_parameters(model: ZooModel, recipe: "Recipe") -> list[nn.Parameter]:
+    """Returns what `freeze` freezes: :func:`trunk_of` a model, or the encoder of a video model that is otherwise new.
+
+    Example:
+        >>> from convrnn_zoo.train.recipe import Recipe
+        >>> recipe = Recipe(weights="video_convrnn.a", data="b", description="c", license="mit", batch_size=1, lr=1)
+        >>> model = VideoModel("resnet18", num_classes=2, device="meta")
+        >>> len(frozen_parameters(model, recipe)) == len(list(model.encoder.parameters()))
+        True
+    """
+    if isinstance(model, VideoModel) and not recipe.init_from:
+        return list(model.encoder.parameters())
+    return trunk_of(model)
+
+
+def freeze_encoder(model: ZooModel, freeze: bool) -> None:
+    """Freezes or unfreezes the encoder of a video model: no gradients, and its norms keep their statistics.
+
+    Other models do not change, nor does an encoder that was built frozen.
+    """
+    if isinstance(model, VideoModel):
+        model.encoder.frozen = freeze or bool(model.model_args.get("freeze_encoder"))
+        model.encoder.train(model.training)
+
+
+def scale_lr(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Multiplies the learning rate of each of timm's groups by its scale, and returns the learning rates.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr_scale": 0.5}], lr=0.1)
+        >>> scale_lr(optimizer)
+        [0.05]
+    """
+    for group in optimizer.param_groups:
+        group["lr"] *= group.get("lr_scale", 1.0)
+    return [group["lr"] for group in optimizer.param_groups]

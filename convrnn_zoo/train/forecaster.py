@@ -1,0 +1,337 @@
+"""Training of forecasters of frames: from a recipe to weights with the metadata of their scores."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .._extras import need
+from ..data import CustomSequences, FrameSequences, ReadOptions, read_frame_dataset
+from ..data.datasets.checks import check_values
+from ..data.datasets.frame_files import FrameDataset
+from ..data.datasets.moving_mnist import MovingDigits
+from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, from_pretrained
+from ..pretrained.meta import limit
+from .figures import Panels, save, strip
+from .finetuning import load_initial_weights, trunk_of
+from .launch import launch
+from .loop import checksum, fingerprint, fit
+from .losses import LOSSES, decoupling, exceedance, partial_derivatives
+from .metrics import evaluate, metrics_of
+from .optim import OPTIMIZERS, SCHEDULES
+from .recipe import ForecasterRecipe, Recipe
+from .sampling import read_sampling
+from .weights import check_writable, write_weights
+
+Batch = tuple[Tensor, Tensor]
+"""Frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask of scheduled sampling."""
+Objective = Callable[[nn.Module, Batch], Tensor]
+
+
+def train_forecaster(
+    recipe: ForecasterRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
+) -> Weights | None:
+    """Trains a forecaster, in as many processes as were launched, and writes its weights with their metadata.
+
+    See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
+    """
+    source = read_frame_dataset(recipe.data)
+    with launch() as accelerator:
+        train, test = (load_split(source, recipe, data, split) for split in ("train", "test"))
+        channels, others = (part.fixed(1).shape[2] for part in (train, test))
+        if channels != others:
+            raise ValueError(f"the frames have {channels} channels in the train split and {others} in the test split")
+        check_writable(into or out, recipe)
+        model, _ = train_model(recipe, train, out=out, progress=progress, accelerator=accelerator)
+        if not accelerator.is_main_process:
+            return None
+        metrics = metrics_of(evaluate(model, recipe, test).scores, source)
+        return write_weights(recipe, model, source, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
+
+
+def load_split(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
+    """Returns the sequences of a split, from a path, or from Python's datasets by the names of the splits.
+
+    Raises:
+        ValueError: a split is missing, or its sequences are of another length than the recipe's.
+    """
+    if not isinstance(data, Mapping):
+        return source.load(data, split, recipe.inputs, recipe.horizon)
+    if split not in data:
+        raise ValueError(f"data must have the splits 'train' and 'test', got {', '.join(map(repr, data)) or 'none'}")
+    clips = data[split] if isinstance(data[split], FrameSequences) else CustomSequences(data[split], f"data[{split!r}]")
+    if clips.length != recipe.inputs + recipe.horizon:
+        raise ValueError(
+            f"data[{split!r}] must have sequences of {recipe.inputs} + {recipe.horizon} frames, as the recipe's inputs "
+            f"and horizon say; got {clips.length}"
+        )
+    check_values(clips.fixed(8), f"data[{split!r}]", source.unit, source.valid_min, source.valid_max)
+    return clips
+
+
+def train_model(
+    recipe: ForecasterRecipe,
+    clips: FrameSequences,
+    *,
+    out: Path | None = None,
+    progress: bool = True,
+    accelerator: Any = None,
+) -> tuple[Forecaster, list[float]]:
+    """Trains a recipe on sequences, and returns the model and the mean loss of each round.
+
+    With `out`, the checkpoint is written there, and after every round a figure of one sequence, always the same. With
+    an `accelerator`, all its processes sample the same batch and each reads its shard, so that training depends on the
+    size of the whole batch and not on how many processes share it.
+    """
+    if out is not None:  # for the figures: an error now, not after the first round
+        need("matplotlib.figure", "draw")
+        need("matplotlib.backends.backend_agg", "draw")
+    shown = clips.fixed(1)
+    some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample anew each time
+    trained_on = {"sequences": len(clips), "checksum": checksum(*some)}
+    model = build(recipe, shown.shape[2], clips)
+    for p in model.parameters():
+        if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
+            p.data = p.data.to(memory_format=torch.channels_last)
+    objective, sampling = objective_of(recipe, model), read_sampling(recipe.sampling)
+    rank, world_size, device = 0, 1, torch.device("cpu")
+    network = NowcastLogits(model) if recipe.loss == "exceedance" else model
+    if accelerator is not None:
+        rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+        network = accelerator.prepare(network)
+    total = recipe.batch_size * world_size
+    check_memory(recipe, clips, shown)
+
+    def sample(step: int) -> Batch:
+        sampled = clips.sample(total)
+        mask = sampling.mask(step, total, recipe.inputs, recipe.horizon)
+        return sampled[rank::world_size], mask[rank::world_size]
+
+    def batches(done: int) -> Iterator[list[Tensor]]:
+        steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
+        for frames, mask in prefetch(clips, map(sample, steps)):
+            yield [x.to(device) for x in (frames, mask)]
+
+    def loss(_: nn.Module, batch: Any) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            return objective(network, batch)
+
+    def plot(done: int) -> None:
+        forecast = model.forecast(shown[:, : recipe.inputs])
+        panels = Panels(shown[0, : recipe.inputs, 0], forecast[0, :, 0], shown[0, recipe.inputs :, 0])
+        figure = strip(panels, model.preprocessing, f"{recipe.weights} after {done:,} updates")  # type: ignore[arg-type]
+        save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
+
+    optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
+    trunk = trunk_of(model) if recipe.freeze else []
+    return model, fit(
+        model, batches, loss, optimizer, SCHEDULES[recipe.schedule](optimizer, recipe),
+        max_steps=recipe.max_steps,
+        clip_grad_norm=recipe.clip_grad_norm,
+        title=recipe.weights,
+        run=fingerprint(recipe, processes=world_size, trained_on=trained_on),
+        checkpoint=out / "last.ckpt" if out else None,
+        progress=progress,
+        accelerator=accelerator,
+        after_round=plot if out else None,
+        frozen=lambda step: trunk if step < recipe.freeze else (),
+    )  # fmt: skip
+
+
+def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
+    """Builds the network of a recipe, with the weights that it fine-tunes or with random ones from its seed.
+
+    Raises:
+        ValueError: the architecture is not a forecaster or does not accept the recipe's `model`; or the weights to
+            fine-tune are of another architecture or size.
+    """
+    torch.manual_seed(recipe.seed)
+    model = recipe.create_model(in_chans=channels)
+    if not isinstance(model, Forecaster):
+        raise ValueError(f"{recipe.architecture} is not a forecaster; choose one, such as predrnn")
+    if recipe.init_from:
+        load_initial_weights(model, recipe)
+    model.horizon = recipe.horizon
+    model.preprocessing = recipe.preprocessing(train)
+    return model
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------
+def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
+    """Returns the loss of a network on a batch; unknown pixels (NaN) do not count.
+
+    An autoregressive model forecasts every frame from the second on, the others those after the inputs.
+
+    Raises:
+        ValueError: the recipe has `sampling`, `decoupling`, `moments`, `ensemble_size`, `lead_times` or a loss that the
+            model does not support.
+    """
+    name, is_autoregressive = recipe.architecture, isinstance(model, AutoregressiveForecaster)
+    is_nowcast = hasattr(model, "exceedance")
+    if recipe.moments and not hasattr(model, "moments"):
+        raise ValueError(f"{name} has no filters whose moments a loss could read: leave moments out")
+    if not is_autoregressive and (recipe.sampling or recipe.decoupling):
+        raise ValueError(f"{name} never reads its own frames: leave sampling and decoupling out")
+    if recipe.ensemble_size and not (recipe.loss == "crps" and isinstance(model, EnsembleForecaster)):
+        raise ValueError(
+            f"ensemble_size={recipe.ensemble_size} is for the loss crps and a model that reads noise, such as "
+            f"convgru_irene; the recipe has {recipe.loss} and {name}: leave ensemble_size out"
+        )
+    if recipe.loss == "exceedance" and not is_nowcast:
+        raise ValueError(f"{name} forecasts no probabilities for the loss exceedance; choose convgru_advection")
+    if recipe.loss == "exceedance":
+        return partial(exceedance_loss, recipe, model)
+    if recipe.lead_times:
+        raise ValueError(f"lead_times={recipe.lead_times} is for the loss exceedance: leave lead_times out")
+    return partial(_autoregressive_loss if is_autoregressive else _direct_loss, recipe, model)
+
+
+def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
+    loss, known = LOSSES[recipe.loss], torch.isfinite(truth)
+    if known.all():
+        return loss.of(output, x, truth)
+    if not known.any():
+        return output.sum() * 0
+    # Every known pixel has the same weight, in whichever process it is.
+    return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
+
+
+def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: Batch) -> Tensor:
+    frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
+    x, horizon = model.preprocess(frames), recipe.horizon
+    if isinstance(model, EnsembleForecaster) and recipe.ensemble_size:
+        noise = [model.draw_noise(x, horizon) for _ in range(recipe.ensemble_size)]
+        output = torch.stack([network(x, horizon=horizon, noise=n) for n in noise])
+    else:
+        output = network(x, horizon=horizon)
+    return _known_loss(recipe, output.float(), model.preprocessing.encode(truth), truth)  # type: ignore[union-attr]
+
+
+def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch) -> Tensor:
+    frames, mask = batch
+    x = model.preprocess(frames)
+    result = network(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True)
+    output = torch.cat([result.warmup, result.forecast], dim=1)
+    loss = _known_loss(recipe, output.float(), x[:, 1:], frames[:, 1:])
+    if recipe.decoupling:
+        loss = loss + recipe.decoupling * decoupling(result.deltas)
+    return loss + recipe.moments * partial_derivatives(model.moments()) if recipe.moments else loss
+
+
+class NowcastLogits(nn.Module):
+    """Gives the logits of a nowcast by ``forward``, which is what training in several processes calls."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, horizon: int, minutes: float, lead_times: list[int]) -> Tensor:
+        """Returns logits ``(N, len(lead_times), C, 11, H, W)``; lead times are counted from 0."""
+        return self.model.exceedance(x, horizon, minutes, lead_times).logits
+
+
+def exceedance_loss(
+    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
+) -> Tensor:
+    """Returns the cross-entropy of a nowcast's probabilities, at some lead times that are sampled each time."""
+    frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
+    horizon = truth.shape[1]
+    chosen = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
+    minutes = minutes or model.preprocessing.step or 5.0
+    return exceedance(network(model.preprocess(frames), horizon, minutes, chosen).float(), truth[:, chosen])
+
+
+# ---- data ------------------------------------------------------------------------------------------------------
+def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
+    """Checks the size of a batch and of the test sequences before they are allocated.
+
+    Raises:
+        ValueError: one of them is larger than the limit of :func:`~convrnn_zoo.size_limit`.
+    """
+    for key, count in {"batch_size": recipe.batch_size, "test_sequences": recipe.test_sequences}.items():
+        if key == "test_sequences" and not isinstance(clips, MovingDigits):
+            continue  # there are no more than the split has
+        size = count * sequence.numel() * sequence.element_size()
+        if size > limit():
+            raise ValueError(
+                f"the recipe's {key} = {count} takes {size / 2**30:,.0f} GiB for frames only; lower it, or raise the "
+                f"limit of {limit() / 2**30:,.0f} GiB with convrnn_zoo.size_limit"
+            )
+
+
+def prefetch(clips: FrameSequences, sampled: Iterator[Batch]) -> Iterator[Batch]:
+    """Reads the sequences of batches; with data that are slow to read, one batch ahead in a thread."""
+    if not clips.slow:
+        yield from ((clips.read(which), mask) for which, mask in sampled)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        started: Iterator[Any] = ((pool.submit(clips.read, which), mask) for which, mask in sampled)
+        for (read, mask), _ in itertools.pairwise(itertools.chain(started, [None])):  # the next one has started as well
+            yield read.result(), mask
+
+
+# ---- trained forecasters ---------------------------------------------------------------------------------------
+def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions:
+    """Returns how files are read for a forecaster: as its training read them.
+
+    Args:
+        model: a forecaster with preprocessing.
+        recipe: name or file of its recipe; by default the recipe in its metadata, if it has any.
+    """
+    values = model.preprocessing
+    options = ReadOptions(unit=None if values is None else values.unit)
+    text = model.record.recipe if model.record else ""
+    chosen = Recipe.read(recipe) if recipe else Recipe.parse(text) if text else None
+    if isinstance(chosen, ForecasterRecipe):
+        options = read_frame_dataset(chosen.data).read_options()
+        options = dataclasses.replace(options, unit=None if values is None else values.unit, variable_optional=True)
+    return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
+
+
+class Trained(NamedTuple):
+    """A trained forecaster with its recipe and its metadata.
+
+    Calling it forecasts frames in the unit of its data and of any size: see
+    :meth:`~convrnn_zoo.Forecaster.forecast`.
+    """
+
+    model: Forecaster
+    recipe: ForecasterRecipe
+    record: Weights
+
+    def __call__(self, frames: Tensor, horizon: int | None = None) -> Tensor:
+        """Forecasts ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; the model's horizon by default."""
+        return self.model.forecast(frames, horizon)
+
+
+def load_forecaster(name: str, recipe: str | None = None) -> Trained:
+    """Loads a trained forecaster with its recipe, by whatever :func:`~convrnn_zoo.from_pretrained` accepts.
+
+    Args:
+        name: weights of the zoo, a directory, a metadata file, or the address of a repository.
+        recipe: name or file of the recipe; by default the one in the metadata.
+
+    Raises:
+        ValueError: there are no such weights, they are not a forecaster's, or without metadata.
+        FileNotFoundError: there is no such file or recipe.
+    """
+    model = from_pretrained(name)
+    if not isinstance(model, Forecaster):
+        raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
+    metadata = model.record
+    if metadata is None:
+        raise ValueError(
+            f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
+        )
+    chosen = Recipe.read(recipe) if recipe else Recipe.parse(metadata.recipe)
+    if not isinstance(chosen, ForecasterRecipe):
+        raise ValueError(f"the recipe of {chosen.weights} does not train a forecaster; pass another")
+    if chosen.weights != metadata.name:
+        raise ValueError(f"the recipe trains {chosen.weights}, and these weights are {metadata.name}; pass theirs")
+    return Trained(model.eval(), chosen, metadata)

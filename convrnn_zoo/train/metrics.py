@@ -1,0 +1,417 @@
+"""Scores of forecasts by lead time, compared with baselines."""
+
+import json
+import logging
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._extras import need
+from ..data import FrameSequences, read_frame_dataset
+from ..data.datasets.frame_files import FrameDataset
+from ..models import EnsembleForecaster, Forecaster, Metric
+from ._values import finite, value_range_of
+from .baselines import BASELINES, Baseline
+from .loop import progress_bar
+from .recipe import ForecasterRecipe
+
+Scores = dict[str, dict[str, list[float]]]
+"""By method and metric, the value at every lead time from the first frame on."""
+LESS_IS_BETTER = {"MSE", "MAE", "FAR", "CRPS", "Brier"}
+"""Metrics, by the first word of their name, of which a lower value is better."""
+SSIM_WINDOW = 7
+"""Edge of the window of SSIM in pixels; smaller frames have no SSIM."""
+FSS_WINDOW = 9
+"""Edge of the neighbourhood of the fractions skill score in pixels."""
+MEMBERS = 20
+"""Default number of members that represent the probabilities of a nowcast."""
+LEVELS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
+"""Rain rates in mm/h between which :func:`quantiles` interpolates probabilities."""
+BINS = 10
+"""Number of bins of a reliability diagram."""
+log = logging.getLogger(__name__)
+
+
+# ---- scores of frames --------------------------------------------------------------------------------------------
+def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, float] | None) -> dict[str, Tensor]:
+    """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
+
+    The errors are means over the pixels whose truth is known. SSIM uses a flat window of 7×7 pixels. SSIM and PSNR are
+    computed on values clipped to `value_range`, counted from its lower end; without one they are left out.
+
+    References:
+        Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
+
+    Example:
+        >>> frames = torch.rand(2, 3, 1, 8, 8)
+        >>> scores = frame_scores(frames * 0, frames * 0 + 0.5, (0.0, 1.0))
+        >>> scores["MSE"][0, 0].item(), scores["MAE"][0, 0].item()
+        (0.25, 0.5)
+    """
+    image = need("torchmetrics.functional.image", "eval")
+    known = torch.isfinite(truth)
+    share = known.float().mean((2, 3, 4))
+    forecast, truth = (torch.where(known, x, 0).nan_to_num(0) for x in (forecast, truth))
+    error = forecast - truth
+    scores = {"MSE": error.square().mean((2, 3, 4)) / share, "MAE": error.abs().mean((2, 3, 4)) / share}
+    if value_range is None:
+        return scores
+    low, high = value_range
+    flat = [torch.where(known, x.clamp(low, high) - low, 0).flatten(0, 1) for x in (forecast, truth)]
+    if min(error.shape[-2:]) >= SSIM_WINDOW:
+        ssim = image.structural_similarity_index_measure(
+            *flat, gaussian_kernel=False, kernel_size=SSIM_WINDOW, data_range=high - low, reduction="none"
+        )
+        scores["SSIM"] = ssim.reshape(error.shape[:2])
+    psnr = image.peak_signal_noise_ratio(*flat, data_range=high - low, reduction="none", dim=(1, 2, 3))
+    scores["PSNR"] = psnr.reshape(error.shape[:2]) + 10 * share.log10()
+    return scores
+
+
+class Occurrences:
+    """CSI, POD, FAR and FSS of a threshold at every lead time, over all pixels of all sequences.
+
+    With hits H, misses M and false alarms F: CSI = H / (H + M + F), POD = H / (H + M), FAR = F / (H + F). The fractions
+    skill score compares the fractions of pixels above the threshold in neighbourhoods of 9×9 pixels. A score is NaN
+    where its denominator is 0.
+
+    References:
+        Shi, X. et al. (2015), section 4.2. https://arxiv.org/abs/1506.04214
+        Roberts, N. M. and Lean, H. W. (2008). Scale-selective verification of rainfall accumulations.
+        https://doi.org/10.1175/2007MWR2123.1
+
+    Example:
+        >>> occurrences = Occurrences(0.5, horizon=1)
+        >>> forecast, truth = torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]).reshape(2, 1, 1, 1, 1, 4)
+        >>> occurrences.add(forecast, truth)
+        >>> {k: [round(v, 3) for v in values] for k, values in occurrences.scores().items()}
+        {'CSI': [0.333], 'POD': [0.5], 'FAR': [0.5], 'FSS': [1.0]}
+    """
+
+    def __init__(self, threshold: float, horizon: int) -> None:
+        index = need("torchmetrics.regression", "eval").CriticalSuccessIndex
+        self.threshold, self.at = threshold, [index(threshold) for _ in range(horizon)]
+        self.error, self.reference = torch.zeros(2, horizon, dtype=torch.float64)
+
+    def add(self, forecast: Tensor, truth: Tensor) -> None:
+        """Counts frames ``(N, T, C, H, W)``."""
+        both = [x.nan_to_num(0) for x in (forecast, truth)]
+        for i, index in enumerate(self.at):
+            index.update(*(x[:, i] for x in both))
+        above = [(x >= self.threshold).float().flatten(0, 2)[:, None] for x in both]
+        pooled = [F.avg_pool2d(x, FSS_WINDOW, 1, FSS_WINDOW // 2, count_include_pad=False) for x in above]
+        f, o = (x.reshape(forecast.shape).double() for x in pooled)
+        self.error += (f - o).square().sum((0, 2, 3, 4))
+        self.reference += (f.square() + o.square()).sum((0, 2, 3, 4))
+
+    def scores(self) -> dict[str, list[float]]:
+        """Returns each score by lead time."""
+        counts = [[float(x) for x in (i.hits, i.misses, i.false_alarms)] for i in self.at]
+        hits, missed, false = torch.tensor(counts, dtype=torch.float64).unbind(1)
+        scores = {
+            "CSI": hits / (hits + missed + false), "POD": hits / (hits + missed), "FAR": false / (hits + false),
+            "FSS": 1 - self.error / self.reference,
+        }  # fmt: skip
+        return {name: values.tolist() for name, values in scores.items()}
+
+
+# ---- scores of ensembles -----------------------------------------------------------------------------------------
+def pixel_crps(members: Tensor, truth: Tensor) -> Tensor:
+    """Returns the continuous ranked probability score of members ``(M, …)`` at every pixel of a truth ``(…)``.
+
+    The score is in the unit of the data, and less is better; with one member it is the absolute error.
+
+    References:
+        Hersbach, H. (2000). Decomposition of the continuous ranked probability score for ensemble prediction systems.
+        https://doi.org/10.1175/1520-0434(2000)015<0559:DOTCRP>2.0.CO;2
+
+    Example:
+        >>> pixel_crps(torch.tensor([[0.0], [2.0]]), torch.tensor([1.0])).tolist()
+        [0.5]
+    """
+    count = len(members)
+    ranks = torch.arange(1 - count, count, 2, dtype=members.dtype).reshape(-1, *[1] * truth.dim()) / count**2
+    return (members - truth).abs().mean(0) - (members.sort(0).values * ranks).sum(0)
+
+
+def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
+    """Returns the CRPS, the root mean square error of the mean and the spread of an ensemble, by lead time.
+
+    In a good ensemble, the spread is as large as the error of the mean.
+
+    Args:
+        members: ``(M, T, H, W)`` in the unit of the data, such as ``model.forecast(frames, members=20, seed=0)``.
+        truth: ``(T, H, W)``; pixels that are unknown (NaN) in either are left out.
+
+    Raises:
+        ValueError: members and truth differ in their shape.
+    """
+    if members.dim() < 2 or members.shape[1:] != truth.shape or not len(members):
+        raise ValueError(
+            f"expected members (M, T, H, W) of truth (T, H, W), got {tuple(members.shape)} and {tuple(truth.shape)}"
+        )
+    members, truth = members.double(), truth.double()
+    crps, error = pixel_crps(members, truth), (members.mean(0) - truth).square()
+    variance = members.var(0) if len(members) > 1 else torch.zeros_like(truth)
+    variance = variance.masked_fill(error.isnan(), torch.nan)
+    return {
+        "CRPS": crps.flatten(1).nanmean(1).tolist(),
+        "RMSE of the mean": error.flatten(1).nanmean(1).sqrt().tolist(),
+        "spread": variance.flatten(1).nanmean(1).sqrt().tolist(),
+    }
+
+
+def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: int = MEMBERS) -> Tensor:
+    """Returns equally likely rates ``(count, …, H, W)`` of probabilities ``(…, K, H, W)`` of exceeding K levels.
+
+    Between two levels the probability decreases linearly, and beyond the last there is no rain.
+
+    Example:
+        >>> p = torch.tensor([0.8, 0.5, 0.0]).reshape(3, 1, 1)
+        >>> [int((quantiles(p, (0.1, 1.0, 2.0)) > level).sum()) for level in (0.1, 1.0, 2.0)]
+        [16, 10, 0]
+    """
+    members = []
+    for i in range(count):
+        q = 1 - (i + 0.5) / count  # the rate that is exceeded with this probability
+        rate = torch.zeros_like(probabilities[..., 0, :, :])
+        for k in range(len(levels) - 1):
+            upper, lower = probabilities[..., k, :, :], probabilities[..., k + 1, :, :]
+            part = ((upper - q) / (upper - lower).clamp_min(1e-6)).clamp(0, 1)
+            rate = torch.where(upper > q, levels[k] + (levels[k + 1] - levels[k]) * part, rate)
+        members.append(rate.masked_fill(probabilities[..., 0, :, :].isnan(), torch.nan))
+    return torch.stack(members)
+
+
+class ProbabilityScores:
+    """CRPS and Brier scores by lead time, and reliability diagrams, of ensembles.
+
+    Example:
+        >>> scores = ProbabilityScores((1.0,), horizon=1)
+        >>> scores.add(torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1) * 3)
+        >>> scores.scores(""), scores.reliability("")["1"]["observed"][5]
+        ({'CRPS': [1.5], 'Brier 1': [0.25]}, 1.0)
+    """
+
+    def __init__(self, thresholds: Iterable[float], horizon: int) -> None:
+        self.crps = torch.zeros(2, horizon, dtype=torch.float64)  # sum, count
+        self.brier = {t: torch.zeros(horizon, dtype=torch.float64) for t in thresholds}
+        self.bins = {t: torch.zeros(3, BINS, dtype=torch.float64) for t in thresholds}  # count, forecast, observed
+
+    def add(self, members: Tensor, truth: Tensor) -> None:
+        """Counts members ``(M, N, T, C, H, W)`` of frames ``(N, T, C, H, W)`` where all are known."""
+        known = truth.isfinite() & members.isfinite().all(0)
+        pixels = (0, 2, 3, 4)
+        score = pixel_crps(members.nan_to_num(0).float(), truth.nan_to_num(0))
+        self.crps += torch.stack([torch.where(known, score, 0).double().sum(pixels), known.double().sum(pixels)])
+        for threshold, brier in self.brier.items():
+            probability = (members > threshold).double().mean(0)
+            occurred = (truth > threshold).double()
+            brier += torch.where(known, (probability - occurred).square(), 0).sum(pixels)
+            numbers = (probability * BINS).long().clamp_max(BINS - 1)[known]
+            for total, values in zip(self.bins[threshold], (torch.ones(()), probability, occurred), strict=True):
+                total += torch.bincount(numbers, values.expand_as(probability)[known], BINS)
+
+    def scores(self, unit: str) -> dict[str, list[float]]:
+        """Returns each score by lead time."""
+        total, count = self.crps
+        briers = {f"Brier {t:g} {unit}".rstrip(): (b / count).tolist() for t, b in self.brier.items()}
+        return {"CRPS": (total / count).tolist(), **briers}
+
+    def reliability(self, unit: str) -> dict[str, dict[str, list[float]]]:
+        """Returns by threshold, for bins of the forecast probability, its mean, the observed frequency and a count."""
+        return {
+            f"{t:g} {unit}".rstrip(): {
+                "forecast": (forecast / count).tolist(), "observed": (observed / count).tolist(),
+                "count": count.tolist(),
+            }
+            for t, (count, forecast, observed) in self.bins.items()
+        }  # fmt: skip
+
+
+def forecast_ensemble(model: Any, x: Tensor, horizon: int, count: int, seed: int, batch_size: int) -> Tensor:
+    """Returns members ``(count, N, horizon, C, H, W)``: of a model's noise, or equally likely rates of a nowcast."""
+    if isinstance(model, EnsembleForecaster):
+        return model.forecast(x, horizon, members=count, seed=seed, batch_size=batch_size)
+    return quantiles(model.probabilities(x, LEVELS, horizon, batch_size=batch_size), LEVELS, count)
+
+
+# ---- evaluation --------------------------------------------------------------------------------------------------
+class Evaluation(NamedTuple):
+    """Scores by method, and of a model that forecasts probabilities, how reliable they are by threshold."""
+
+    scores: Scores
+    reliability: dict[str, dict[str, list[float]]]
+
+    def to_json(self) -> str:
+        """Returns the scores as JSON, with null for values that are not finite."""
+        extra = {"reliability": self.reliability} if self.reliability else {}
+        return json.dumps(finite({**self.scores, **extra}), indent=2) + "\n"
+
+
+def available(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Baseline]:
+    """Returns the baselines whose packages are installed; the log tells how to install the others."""
+    found = {}
+    for name, baseline in baselines.items():
+        try:
+            baseline(sample, 1)
+        except ImportError as e:
+            log.warning("the %s is left out: %s", name, e)
+        else:
+            found[name] = baseline
+    return found
+
+
+def evaluate(
+    model: Forecaster,
+    recipe: ForecasterRecipe,
+    clips: FrameSequences,
+    sequences: int | None = None,
+    *,
+    ensemble_size: int | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> Evaluation:
+    """Scores a model (``"forecast"``) and the baselines of its data on the fixed sequences of a split.
+
+    Args:
+        model: the forecaster.
+        recipe: its recipe.
+        clips: the test split.
+        sequences: number of sequences; by default the recipe's.
+        ensemble_size: number of members for the CRPS, the Brier scores and the reliability of a model that forecasts
+            probabilities; by default 20 for a nowcast by probabilities, and the recipe's for a model that reads noise.
+            0 leaves these scores out.
+        seed: seed of the noise of the members.
+        batch_size: sequences per batch.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: an `ensemble_size` for a model without probabilities.
+    """
+    data, values = read_frame_dataset(recipe.data), model.preprocessing or recipe.preprocessing()
+    can = isinstance(model, EnsembleForecaster) or hasattr(model, "probabilities")
+    if ensemble_size and not can:
+        raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")
+    if ensemble_size is None:
+        ensemble_size = recipe.ensemble_size if isinstance(model, EnsembleForecaster) else MEMBERS * can
+    frames = clips.fixed(sequences or recipe.test_sequences)
+    value_range = value_range_of(values, frames[:, recipe.inputs :])
+    methods: dict[str, Baseline] = {
+        "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),
+        **available({name: BASELINES[name] for name in data.baselines}, frames[:1, : recipe.inputs]),
+    }
+    by_frame: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
+    occurrences = {m: {t: Occurrences(t, recipe.horizon) for t in data.thresholds} for m in methods}
+    probable = {m: ProbabilityScores(data.thresholds, recipe.horizon) for m in methods} if ensemble_size else {}
+    with progress_bar("evaluation", progress, iterable=frames.split(batch_size)) as parts:
+        for x, truth in ((part[:, : recipe.inputs], part[:, recipe.inputs :]) for part in parts):
+            truth = truth.masked_fill(x[:, -1:].isnan(), torch.nan)  # unknown in the last input: not scored
+            for name, method in methods.items():
+                forecast = torch.where(truth.isnan(), 0, method(x, recipe.horizon))
+                by_frame[name].append(frame_scores(forecast, truth, value_range))
+                for counter in occurrences[name].values():
+                    counter.add(forecast, truth)
+                if ensemble_size:
+                    members = forecast[None]
+                    if name == "forecast":
+                        members = forecast_ensemble(model, x, recipe.horizon, ensemble_size, seed, batch_size)
+                    probable[name].add(members, truth)
+    scores = {
+        name: {
+            **{k: torch.cat([s[k] for s in each]).double().nanmean(0).tolist() for k in each[0]},
+            **{
+                f"{k} {threshold:g} {data.unit}".rstrip(): values
+                for threshold, counter in occurrences[name].items()
+                for k, values in counter.scores().items()
+            },
+            **(probable[name].scores(data.unit) if ensemble_size else {}),
+        }
+        for name, each in by_frame.items()
+    }
+    return Evaluation(scores, probable["forecast"].reliability(data.unit) if ensemble_size else {})
+
+
+class Mean(NamedTuple):
+    """A mean over lead times, and over how many of them: a score is undefined where its denominator is 0."""
+
+    value: float
+    count: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g}" + ("" if self.count in (0, self.total) else f" ({self.count} of {self.total})")
+
+
+def mean_of(values: Sequence[float], like: Sequence[float] | None = None) -> Mean:
+    """Returns the mean over the lead times that have a finite value, in `like` as well if that is passed.
+
+    Example:
+        >>> str(mean_of([1.0, float("nan"), 3.0]))
+        '2 (2 of 3)'
+    """
+    there = [v for v, w in zip(values, like or values, strict=True) if math.isfinite(v) and math.isfinite(w)]
+    return Mean(statistics.fmean(there) if there else math.nan, len(there), len(values))
+
+
+def better(scores: Scores, metric: str, baseline: str) -> str:
+    """Describes at which lead times the forecast is better than a baseline; those without a value do not count.
+
+    Example:
+        >>> better({"forecast": {"MSE": [3, 2, 2]}, "zero": {"MSE": [2, 3, 4]}}, "MSE", "zero")
+        'from frame 2 on'
+    """
+    sign = -1 if metric.partition(" ")[0] in LESS_IS_BETTER else 1
+    pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
+    wins = {i: sign * a > sign * b for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
+    lost = [i for i, won in wins.items() if not won]
+    won_last = [i for i in wins if i > max(lost, default=0)]
+    if not any(wins.values()):
+        return "at no lead time"
+    if not lost:
+        return "at every lead time"
+    if len(won_last) == sum(wins.values()):
+        return f"from frame {won_last[0]} on"
+    return f"at {sum(wins.values())} of {len(wins)} lead times"
+
+
+def metrics_of(scores: Scores, data: FrameDataset) -> tuple[Metric, ...]:
+    """Returns the metrics for the metadata of weights: means over all lead times, and what the baselines reach.
+
+    A score that is undefined at some lead times states how many it is the mean of. A baseline is compared on the lead
+    times of the forecast; one that lacks some of them is described in the note only, on those that both have.
+    """
+    units = {"MSE": f"({data.unit})²" if data.unit else "", "MAE": data.unit, "PSNR": "dB", "CRPS": data.unit}
+
+    def metric(name: str, values: list[float]) -> Metric:
+        mean = mean_of(values)
+        baselines, notes = {}, []
+        for baseline, by in scores.items():
+            theirs, ours = mean_of(by[name], values), mean_of(values, by[name])
+            if baseline == "forecast" or not theirs.count:
+                continue
+            if theirs.count == mean.count:
+                baselines[baseline] = float(f"{theirs.value:.4g}")
+                notes.append(f"{baseline} ({theirs.value:.4g}) {better(scores, name, baseline)}")
+            else:
+                on = f"{theirs.value:.4g} to {ours.value:.4g} on {theirs.count} of {theirs.total} frames"
+                notes.append(f"{baseline} ({on}) {better(scores, name, baseline)}")
+        over = f"{mean.count} of {mean.total}" if mean.count < mean.total else f"{mean.total}"
+        return Metric(
+            name,
+            float(f"{mean.value:.6g}"),
+            data.title,
+            data.split_words,
+            unit=units.get(name, ""),
+            note=f"mean over {over} frames" + (f"; better than {', '.join(notes)}" if notes else ""),
+            baselines=baselines,
+            summed_over=data.summed_over if name in ("MSE", "MAE") else None,
+        )
+
+    return tuple(metric(name, values) for name, values in scores["forecast"].items() if mean_of(values).count)

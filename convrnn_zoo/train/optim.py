@@ -1,0 +1,131 @@
+"""Optimizers and learning rate schedules by the names that a recipe uses."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
+
+from .finetuning import scale_lr
+
+if TYPE_CHECKING:
+    from .recipe import ForecasterRecipe
+
+ADAM_LR = 3e-3
+"""Learning rate of the parameters that Muon leaves to Adam."""
+DECAY = 0.1
+"""Weight decay of the kernels: all steps of Muon have one length, and without decay the weights would grow."""
+START, END = 1 / 25, 1e-4
+"""Fractions of the highest learning rate at the start and at the end of a cycle."""
+
+
+def is_kernel(parameter: Tensor) -> bool:
+    """Whether Muon trains a parameter: a 2-d or 3-d kernel larger than 1×1, which is at least 16×16 as a matrix.
+
+    Adam trains biases, peepholes and 1×1 convolutions, as the author of Muon advises for first and last layers.
+    """
+    return parameter.dim() > 3 and parameter[0, 0].numel() > 1 and min(len(parameter), parameter[0].numel()) >= 16
+
+
+def adam(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.Optimizer:
+    """Returns Adam for all parameters, with a learning rate that decreases by `layer_decay` per layer to the input.
+
+    The layers are timm's groups of the model, by its ``group_matcher``.
+    """
+    if layer_decay == 1:
+        return create_optimizer_v2(model.parameters(), "adam", lr=lr)
+    optimizer = create_optimizer_v2(model, "adam", lr=lr, layer_decay=layer_decay)
+    scale_lr(optimizer)
+    return optimizer
+
+
+def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.Optimizer:
+    """Returns timm's Muon for the kernels of a model, as matrices ``(out, in·taps)``, and Adam for the others.
+
+    Muon makes the step of every kernel orthogonal, and as long as a step of Adam. In short runs of equal time, a
+    forecaster of Moving MNIST reached an MSE of 114 with Muon and 127 with Adam.
+
+    Args:
+        model: the model to train.
+        layer_decay: must be 1; only Adam supports others.
+        lr: learning rate of the kernels; start with 0.005. With 0.01, the kernels of a longer run diverge.
+
+    Raises:
+        ValueError: another `layer_decay`.
+        ImportError: timm is older than 1.0.31, whose Muon does not schedule the learning rate of Adam's parameters.
+
+    References:
+        Jordan, K. et al. (2024). Muon: An optimizer for hidden layers in neural networks.
+        https://kellerjordan.github.io/posts/muon/
+        Liu, J. et al. (2025). Muon is Scalable for LLM Training. https://arxiv.org/abs/2502.16982
+
+    Example:
+        >>> optimizer = muon(nn.Conv2d(16, 16, 3), lr=0.01)
+        >>> [(len(g["params"]), g["lr"]) for g in optimizer.param_groups]  # the kernel, and the bias
+        [(1, 0.01), (1, 0.003)]
+    """
+    if layer_decay != 1:
+        raise ValueError('the recipe\'s layer_decay is for optimizer = "adam"; omit it with muon')
+    others: dict[str, Any] = {
+        "params": [p for p in model.parameters() if not is_kernel(p)], "use_fallback": True,
+        "lr": ADAM_LR, "weight_decay": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8,
+    }  # fmt: skip
+    kernels: dict[str, Any] = {"params": [p for p in model.parameters() if is_kernel(p)]}
+    rule = {"ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0}
+    try:
+        return create_optimizer_v2([kernels, others], "nmuon", lr, DECAY, momentum=0.95, **rule)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as e:
+        raise ImportError(f"the optimizer muon needs timm 1.0.31 ({e}); run: pip install 'convrnn-zoo[train]'") from e
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "muon": muon}
+"""``(model, lr, layer_decay)`` to an optimizer."""
+
+
+def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> float:
+    """Returns the fraction of the highest learning rate at an update: every cycle rises and falls along half a cosine.
+
+    The rate rises for the fraction `warmup` of a cycle and then falls to nearly 0. Each cycle is half as high as the
+    one before.
+
+    Example:
+        >>> [one_cycle_factor(update, 0.5, (4, 4)) for update in (0, 2, 6)]
+        [0.04, 1.0, 0.5]
+    """
+    height = 1.0
+    for length in lengths:
+        if update < length:
+            break
+        update, height = update - length, height / 2
+    else:  # the scheduler also calls it after the last update
+        return END
+    rise = warmup * length
+    low, part = (START, 1 - update / rise) if update < rise else (END, (update - rise) / (length - rise))
+    return height * (low + (1 - low) * (1 + math.cos(math.pi * part)) / 2)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, recipe: "ForecasterRecipe") -> LRScheduler:
+    """Returns a scheduler of one cycle of :func:`one_cycle_factor`, or of the recipe's several.
+
+    Raises:
+        ValueError: the recipe's `cycles` do not add up to its `max_steps`.
+
+    Reference:
+        Smith, L. and Topin, N. (2019). Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
+        Rates. https://arxiv.org/abs/1708.07120
+    """
+    lengths = recipe.cycles or (recipe.max_steps,)
+    if sum(lengths) != recipe.max_steps or min(lengths) < 1:
+        raise ValueError(f"the recipe's cycles must add up to its max_steps, {recipe.max_steps}, got {list(lengths)}")
+    return LambdaLR(optimizer, partial(one_cycle_factor, warmup=recipe.warmup, lengths=lengths))
+
+
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, "ForecasterRecipe"], LRScheduler]] = {
+    "one_cycle": one_cycle,
+    "cosine": lambda optimizer, recipe: CosineAnnealingLR(optimizer, recipe.max_steps),
+}
+"""``(optimizer, recipe)`` to a scheduler."""

@@ -1,0 +1,1 @@
+"""Programs that made the shipped weights, as torchvision's references; they are not installed."""
