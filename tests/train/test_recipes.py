@@ -40,7 +40,7 @@ BAD = {
     "weights": ("convgru_forecaster", "weights must be architecture.tag"),
     "WEIGHTS": ("convgru_forecaster.x/../../up", "weights must be architecture.tag, of letters"),
     "description": (" ", "description must not be empty"),
-    "init_from": (3, "init_from must be words, got 3"),
+    "init_from": (3, "init_from must be a string, got 3"),
     "layer_decay": (0, "layer_decay must be above 0"),
     "freeze": (True, "freeze must be a whole number, got True"),
 }
