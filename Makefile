@@ -9,11 +9,12 @@ python = $(firstword $(foreach n,$(1),$(shell python3.$(n) -c 'import ensurepip,
 OLDEST ?= $(call python,11 12 13)
 NEWEST ?= $(call python,20 19 18 17 16 15 14 13 12)
 # What runs at both ends: everything that torch, timm or the Hub's client could break.
-BOTH_ENDS := tests/layers tests/engine tests/pretrained tests/models tests/hub tests/interop tests/test_hubconf.py \
+BOTH_ENDS := tests/layers tests/pretrained tests/models tests/hub tests/interop tests/test_hubconf.py \
 	$(addprefix convrnn_zoo/,layers pretrained models hub interop)
 # What of that runs at the newest end before every change lands: the files that say most in three minutes.
-SELECTION := tests/engine tests/test_hubconf.py \
-	$(addprefix tests/layers/test_,ancestor.py autocast.py equations.py module_contract.py sequence_interface.py) \
+SELECTION := tests/test_hubconf.py \
+	$(addprefix tests/layers/test_,ancestor.py autocast.py equations.py in_place.py lifetime.py memory.py module_contract.py no_sync.py) \
+	$(addprefix tests/layers/test_,precision.py same_as_reference.py sequence_interface.py transforms.py) \
 	tests/pretrained/test_loading.py tests/models/base/test_sequences.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
 .PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-timm lint docs site pictures train bench clean

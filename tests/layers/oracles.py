@@ -1,4 +1,4 @@
-"""What the tests of the layers share: the classes, found by introspection, and small builders."""
+"""Classes of the core family, listed by introspection, and small builders for tests."""
 
 import itertools
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ SEQUENCES = [cls for cls in CLASSES if issubclass(cls, ConvRNNBase)]
 
 
 def variants(cls: type) -> list[dict[str, Any]]:
-    """Every combination of the options that only this kind of cell has, the default one first.
+    """Returns every combination of the options of a cell, the default one first.
 
-    Of the norms the layer norm stands for both: on a few channels the group norm is the same.
+    Of the norms only the layer norm is included: on a few channels the group norm is the same.
     """
     every = [dict(zip(cls.options, values, strict=True)) for values in itertools.product(*cls.options.values())]
     return [{k: v for k, v in one.items() if v is not None} for one in every if one.get("norm") != "group"]
@@ -29,7 +29,7 @@ def over_variants(classes: list[type]) -> list[tuple[type, dict[str, Any]]]:
 
 
 def case_id(value: object) -> str | None:
-    """Test ids: classes by their name, options by their values."""
+    """Returns test ids: classes by their name, options by their values."""
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, dict):

@@ -19,11 +19,11 @@ FILES = sorted((Path(__file__).parent / "reference").glob("*.safetensors"))
 
 
 def cases() -> list[tuple[Path, str]]:
-    found = []
+    cases = []
     for file in FILES:
         with safe_open(file, "pt") as f:
-            found += [(file, case) for case in sorted(f.metadata())]
-    return found
+            cases += [(file, case) for case in sorted(f.metadata())]
+    return cases
 
 
 def test_every_class_has_reference_values() -> None:

@@ -1,4 +1,4 @@
-"""Hyper-parameters that cannot be: refused when a layer is built, in words that say what to do about it."""
+"""Invalid hyper-parameters are rejected when a layer is built, with a message that names a fix."""
 
 import inspect
 import re
@@ -19,7 +19,7 @@ from convrnn_zoo.layers.stlstm import STLSTMCell
 NAN = float("nan")
 GOOD = {"in_channels": 4, "out_channels": 4, "kernel_size": 3}
 
-# what is passed, the error, and what its message must tell: the parameter and what it takes, what came, the cure
+# arguments, exception, and parts of the message: parameter and expectation, value, fix
 CASES: list[tuple[dict[str, Any], type[Exception], str, str, str]] = [
     ({"in_channels": NAN}, TypeError, "in_channels must be a positive int", "got nan (float)", "whole number"),
     (

@@ -1,4 +1,4 @@
-"""Inputs that cannot be: refused at the door, in words that say what to do about it."""
+"""Invalid inputs are rejected, with a message that names a fix."""
 
 import re
 from collections.abc import Callable
@@ -28,7 +28,7 @@ INPUTS: dict[str, Case] = {
     "double": (lambda x: x.double(), TypeError, "works in torch.float32", "is torch.float64", ".to(torch.float32)"),
     "complex": (lambda x: x + 0j, TypeError, "works in torch.float32", "is torch.complex64", ".to(torch.float32)"),
     "device": (lambda x: x.to("meta"), ValueError, "is on cpu", "input is on meta", "move one"),
-    "empty last axis": (lambda x: x[..., :0], ValueError, "map of at least one pixel", ", 0)", "drop empty maps"),
+    "empty last axis": (lambda x: x[..., :0], ValueError, "map of at min_size one pixel", ", 0)", "drop empty maps"),
 }
 
 ROWS = 6  # of the data of a packed sequence
@@ -58,7 +58,7 @@ PACKED: dict[str, Case] = {
     "rank": (lambda d: sized(3, 3)(d[..., 0]), ValueError, "packed (ΣT, C,", "-D (6, 2", "add or drop an axis"),
     "integers": (lambda d: sized(3, 3)(d.long()), TypeError, "works in torch.float32", "is torch.int64", ".to(torch."),
     "device": (lambda d: sized(3, 3)(d.to("meta")), ValueError, "is on cpu", "input is on meta", "move one"),
-    "no pixels": (lambda d: sized(3, 3)(d[..., :0]), ValueError, "at least one pixel", ", 0)", "drop empty maps"),
+    "no pixels": (lambda d: sized(3, 3)(d[..., :0]), ValueError, "at min_size one pixel", ", 0)", "drop empty maps"),
 }  # fmt: skip
 
 
@@ -119,14 +119,14 @@ def test_no_time_steps(cls: type, batch_first: bool) -> None:
     rnn = cls(2, 3, 3, batch_first=batch_first)
     shape = (2, 0) if batch_first else (0, 2)
     for lead in (shape, (0,)):
-        with pytest.raises(ValueError, match=r"expected at least one time step, got \(.*; drop empty sequences"):
+        with pytest.raises(ValueError, match=r"expected at min_size one time step, got \(.*; drop empty sequences"):
             rnn(torch.zeros(*lead, 2, *space(cls)))
 
 
 @pytest.mark.parametrize("mode", PADDING_MODES)
 @pytest.mark.parametrize(("cls", "options"), over_variants(CLASSES), ids=case_id)
 def test_an_empty_batch_is_an_empty_result(cls: type, options: dict, mode: str) -> None:
-    """As in torch.nn; the state may be given too, and the gradient is zero."""
+    """Compares with torch.nn; a state may be passed too, and the gradient is zero."""
     module = cls(2, 3, 3, padding_mode=mode, **options)
     x = example(cls, 2, batch=0)
     out = module(x)
@@ -137,7 +137,7 @@ def test_an_empty_batch_is_an_empty_result(cls: type, options: dict, mode: str) 
 
 
 @pytest.mark.parametrize(
-    ("mode", "kernel", "least"),
+    ("mode", "kernel", "min_size"),
     [
         ("reflect", 3, 2), ("reflect", 4, 3), ("reflect", 5, 3), ("reflect", 6, 4),
         ("circular", 4, 2), ("circular", 5, 2), ("circular", 6, 3), ("circular", 7, 3),
@@ -145,14 +145,14 @@ def test_an_empty_batch_is_an_empty_result(cls: type, options: dict, mode: str) 
 )  # fmt: skip
 @pytest.mark.parametrize("which", ["kernel_size", "hidden_kernel_size"])
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
-def test_a_map_too_small_for_its_padding(cls: type, which: str, mode: str, kernel: int, least: int) -> None:
+def test_a_map_too_small_for_its_padding(cls: type, which: str, mode: str, kernel: int, min_size: int) -> None:
     kwargs = {"kernel_size": 1, which: (1,) * (cls.ndim - 1) + (kernel,)}
     module = cls(2, 3, padding_mode=mode, **kwargs)
-    fits = example(cls, 2, size=least)[..., :least]
-    assert next(tensors(module(fits))).shape[-1] == least
+    fits = example(cls, 2, size=min_size)[..., :min_size]
+    assert next(tensors(module(fits))).shape[-1] == min_size
     message = (
-        rf"with kernel .*{kernel},?\) and padding_mode='{mode}' expected a map of at least {least} pixels along axis "
-        rf"{cls.ndim - 1}, got {least - 1}; use padding_mode='zeros'"
+        rf"with kernel .*{kernel},?\) and padding_mode='{mode}' expected a map of at least {min_size} pixels along "
+        rf"axis {cls.ndim - 1}, got {min_size - 1}; use padding_mode='zeros'"
     )
     with pytest.raises(ValueError, match=message):
         module(fits[..., 1:])

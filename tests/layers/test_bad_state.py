@@ -1,4 +1,4 @@
-"""States that cannot be: refused at the door, in words that say what to do about it."""
+"""Invalid states are rejected, with a message that names a fix."""
 
 import re
 from typing import Any
@@ -45,12 +45,12 @@ PAIRS: dict[str, tuple[Any, type[Exception], str, str]] = {
 }
 
 
-def state_of(module: nn.Module, x: Tensor) -> Any:
+def make_state(module: nn.Module, x: Tensor) -> Any:
     out = module(x)
     return mapped(Tensor.detach, out[1] if type(module) in SEQUENCES else out)
 
 
-def assert_refused(module: nn.Module, x: Tensor, hx: Any, error: type[Exception], *parts: str) -> None:
+def assert_rejected(module: nn.Module, x: Tensor, hx: Any, error: type[Exception], *parts: str) -> None:
     with pytest.raises(error) as caught:
         module(x, hx)
     message = str(caught.value)
@@ -62,24 +62,24 @@ def assert_refused(module: nn.Module, x: Tensor, hx: Any, error: type[Exception]
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
 def test_a_tensor_of_the_state(cls: type, spoil: Any, error: type[Exception], got: str, cure: str) -> None:
     module, x = cls(2, 3, 3), example(cls, 2)
-    state, name = state_of(module, x), cls.states[-1] + ("" if cls in CELLS else "_0")
+    state, name = make_state(module, x), cls.states[-1] + ("" if cls in CELLS else "_0")
     hx = (state[0], spoil(state[1])) if cls in TWO_STATES else spoil(state)
-    assert_refused(module, x, hx, error, name, got, cure)
+    assert_rejected(module, x, hx, error, name, got, cure)
 
 
 @pytest.mark.parametrize(("spoil", "error", "got", "cure"), PAIRS.values(), ids=PAIRS)
 @pytest.mark.parametrize("cls", TWO_STATES, ids=case_id)
 def test_the_pair_of_states(cls: type, spoil: Any, error: type[Exception], got: str, cure: str) -> None:
     module, x = cls(2, 3, 3), example(cls, 2)
-    assert_refused(module, x, spoil(state_of(module, x)), error, "expected", got, cure)
+    assert_rejected(module, x, spoil(make_state(module, x)), error, "expected", got, cure)
 
 
 @pytest.mark.parametrize("wrap", [tuple, list])
 @pytest.mark.parametrize("cls", ONE_STATE, ids=case_id)
 def test_a_single_state_comes_bare(cls: type, wrap: type) -> None:
     module, x = cls(2, 3, 3), example(cls, 2)
-    hx = wrap([state_of(module, x)])
-    assert_refused(module, x, hx, TypeError, "to be a tensor of shape (", f"got a {wrap.__name__} of 1", LEAVE)
+    hx = wrap([make_state(module, x)])
+    assert_rejected(module, x, hx, TypeError, "to be a tensor of shape (", f"got a {wrap.__name__} of 1", LEAVE)
 
 
 LAYERED: dict[str, tuple[Any, type[Exception], str, str, str]] = {
@@ -104,13 +104,13 @@ LAYERED: dict[str, tuple[Any, type[Exception], str, str, str]] = {
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
 def test_states_by_layer(cls: type, spoil: Any, error: type[Exception], expected: str, got: str, cure: str) -> None:
     rnn, x = cls(2, [3, 4], 3, num_layers=2, bidirectional=True), example(cls, 2)
-    state = state_of(rnn, x)
+    state = make_state(rnn, x)
     hx = (state[0], spoil(state[1])) if cls in TWO_STATES else spoil(state)
-    assert_refused(rnn, x, hx, error, cls.states[-1], expected, got, cure)
+    assert_rejected(rnn, x, hx, error, cls.states[-1], expected, got, cure)
 
 
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
 def test_batched_states_for_an_unbatched_input_and_the_other_way(cls: type) -> None:
     rnn, x = cls(2, 3, 3), example(cls, 2)
-    assert_refused(rnn, x[:, 0], state_of(rnn, x), ValueError, "of shape (1, 3, ", "got (1, 2, 3, ", SHAPE)
-    assert_refused(rnn, x, state_of(rnn, x[:, 0]), ValueError, "of shape (1, 2, 3, ", "got (1, 3, ", SHAPE)
+    assert_rejected(rnn, x[:, 0], make_state(rnn, x), ValueError, "of shape (1, 3, ", "got (1, 2, 3, ", SHAPE)
+    assert_rejected(rnn, x, make_state(rnn, x[:, 0]), ValueError, "of shape (1, 2, 3, ", "got (1, 3, ", SHAPE)

@@ -21,7 +21,7 @@ def geometry(ndim: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, 
     return Geometry((stride,) * ndim, (dilation,) * ndim, groups, mode)
 
 
-# torch pads an even kernel at the cost of a copy, and says so
+# torch copies the input to pad an even kernel, and warns
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("mode", PADDING_MODES)
 @pytest.mark.parametrize("groups", [1, 2])

@@ -31,7 +31,7 @@ def convolution(weight: Tensor, bias: Tensor | None = None, mode: str = "zeros")
     return conv
 
 
-def drawn(cell: nn.Module, channels: int) -> Tensor:
+def random_maps(cell: nn.Module, channels: int) -> Tensor:
     return torch.randn(2, channels, *space(cell), dtype=torch.float64)
 
 
@@ -39,7 +39,7 @@ def drawn(cell: nn.Module, channels: int) -> Tensor:
 @pytest.mark.parametrize("bias", [True, False])
 def test_gru_that_resets_the_state_before_its_convolution(cls: type, bias: bool) -> None:
     cell = cls(2, 3, 3, bias=bias, reset_after=False, **DOUBLE)
-    x, h = drawn(cell, 2), drawn(cell, 3)
+    x, h = random_maps(cell, 2), random_maps(cell, 3)
     w_ir, w_iz, w_in = cell.weight_ih.chunk(3)
     w_hr, w_hz, w_hn = cell.weight_hh.chunk(3)
     b_ir, b_iz, b_in = cell.bias_ih.chunk(3) if bias else [None] * 3
@@ -54,7 +54,7 @@ def test_gru_that_resets_the_state_before_its_convolution(cls: type, bias: bool)
 @pytest.mark.parametrize("peephole", ["conv", "channel"])
 def test_peepholes(cls: type, peephole: str) -> None:
     cell = cls(2, 3, 3, peephole=peephole, **DOUBLE)
-    x, h, c = drawn(cell, 2), drawn(cell, 3), drawn(cell, 3)
+    x, h, c = random_maps(cell, 2), random_maps(cell, 3), random_maps(cell, 3)
 
     def look(weight: Tensor, state: Tensor) -> Tensor:
         return weight * state if peephole == "channel" else convolution(weight)(state)
@@ -80,14 +80,14 @@ def test_kernels_of_input_and_state_and_the_padding_mode(cls: type, mode: str) -
     cell = cls(2, 3, 3, hidden_kernel_size=5, padding_mode=mode, **DOUBLE)
     assert cell.weight_ih.shape[2:] == (3,) * cls.ndim
     assert cell.weight_hh.shape[2:] == (5,) * cls.ndim
-    x, h = drawn(cell, 2), drawn(cell, 3)
+    x, h = random_maps(cell, 2), random_maps(cell, 3)
     gates = convolution(cell.weight_ih, cell.bias_ih, mode)(x) + convolution(cell.weight_hh, cell.bias_hh, mode)(h)
     assert_close(cell(x, h), gates.tanh(), 1e-12)
 
 
 @pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
 def test_a_layer_steps_its_cell(cls: type, options: dict) -> None:
-    """The equations stand in the cell; a layer is that cell, step after step."""
+    """Compares a layer with its cell, step by step."""
     (cell_class,) = (cell for cell in CELLS if cell.__name__ == cls.__name__ + "Cell")
     kwargs = {**options, **DOUBLE, "padding_mode": "reflect", "hidden_kernel_size": 2}
     rnn, cell = cls(2, 4, 3, groups=2, **kwargs), cell_class(2, 4, 3, groups=2, **kwargs)

@@ -31,8 +31,8 @@ def draw(*shape: int) -> Tensor:
 def check(module: nn.Module, x: Tensor, hx: list[Tensor], wrap: Any = lambda x: x) -> bool:
     names, weights = zip(*module.named_parameters(), strict=True)
 
-    def function(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        state, parameters = rest[: len(hx)], dict(zip(names, rest[len(hx) :], strict=True))
+    def function(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        state, parameters = others[: len(hx)], dict(zip(names, others[len(hx) :], strict=True))
         out = functional_call(module, parameters, (wrap(x), state if len(state) > 1 else state[0]))
         return tuple(tensors((out[0].data, out[1]) if isinstance(out[0], PackedSequence) else out))
 

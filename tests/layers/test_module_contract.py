@@ -1,4 +1,4 @@
-"""What every nn.Module owes: pickling, copying, printing, dtypes, the meta device, checkpoints."""
+"""Contract of every nn.Module: pickling, copying, printing, dtypes, the meta device, checkpoints."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Norms of gates and cell state: against torch's own, on maps of any size, packed, reversed, in chunks."""
+"""Norms of gates and cell state equal torch's, on maps of any size, packed, reversed and in chunks."""
 
 import inspect
 from typing import Any
@@ -41,7 +41,7 @@ def randomized(module: Any) -> Any:
     return module
 
 
-def torchs_own(norm: str, channels: int, size: tuple[int, ...], weight: Tensor, bias: Tensor) -> nn.Module:
+def torch_norm(norm: str, channels: int, size: tuple[int, ...], weight: Tensor, bias: Tensor) -> nn.Module:
     """torch.nn.LayerNorm over channels and map, or torch.nn.GroupNorm of 16 channels."""
     if norm == "group":
         module: Any = nn.GroupNorm(channels // 16, channels)
@@ -54,17 +54,17 @@ def torchs_own(norm: str, channels: int, size: tuple[int, ...], weight: Tensor, 
     return module
 
 
-def norms_of(cell: Any, norm: str) -> list[nn.Module]:
+def torch_norms(cell: Any, norm: str) -> list[nn.Module]:
     rows = zip(cell.weight_norm.split(32), cell.bias_norm.split(32), strict=True)
-    return [torchs_own(norm, 32, (4, 5), *row) for row in rows]
+    return [torch_norm(norm, 32, (4, 5), *row) for row in rows]
 
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
-def test_the_lstm_by_torchs_own_norms(norm: str) -> None:
+def test_the_lstm_by_torch_norm_norms(norm: str) -> None:
     cell, c0 = randomized(Conv2dLSTMCell(3, 32, 3, norm=norm)), torch.randn(2, 32, 4, 5)
     x, h0 = torch.randn(2, 3, 4, 5), torch.randn(2, 32, 4, 5)
     sums = F.conv2d(x, cell.weight_ih, cell.bias_ih, padding=1) + F.conv2d(h0, cell.weight_hh, cell.bias_hh, padding=1)
-    rows = norms_of(cell, norm)
+    rows = torch_norms(cell, norm)
     i, f, g, o = (n(part) for n, part in zip(rows, sums.split(32, 1), strict=False))
     c = f.sigmoid() * c0 + i.sigmoid() * g.tanh()
     assert_close(cell(x, (h0, c0)), (o.sigmoid() * rows[4](c).tanh(), c), 1e-5)
@@ -72,10 +72,10 @@ def test_the_lstm_by_torchs_own_norms(norm: str) -> None:
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
 @pytest.mark.parametrize("reset_after", [True, False])
-def test_the_gru_by_torchs_own_norms(norm: str, reset_after: bool) -> None:
+def test_the_gru_by_torch_norm_norms(norm: str, reset_after: bool) -> None:
     cell: Any = randomized(Conv2dGRUCell(3, 32, 3, norm=norm, reset_after=reset_after))
     x, h0 = torch.randn(2, 3, 4, 5), torch.randn(2, 32, 4, 5)
-    rows = norms_of(cell, norm)
+    rows = torch_norms(cell, norm)
     assert len(rows) == (4 if reset_after else 3)
     ir, iz, i_n = F.conv2d(x, cell.weight_ih, cell.bias_ih, padding=1).split(32, 1)
     hr, hz, hn = F.conv2d(h0, cell.weight_hh, cell.bias_hh, padding=1).split(32, 1)
@@ -106,14 +106,14 @@ def test_chunks_equal_the_whole_and_maps_may_be_of_any_size(cls: type, options: 
         x = torch.randn(7, 2, 2, *size)
         first, state = rnn(x[:4])
         second, state = rnn(x[4:], state)
-        whole, last = rnn(x)
-        assert_close(torch.cat([first, second]), whole, 1e-5)
+        full, last = rnn(x)
+        assert_close(torch.cat([first, second]), full, 1e-5)
         assert_close(state, last, 1e-5)
 
 
 @of_two_dimensions
 def test_the_scale_of_the_input_does_not_matter(cls: type, options: dict) -> None:
-    """What the norm is for; without biases, which do not grow with the input."""
+    """Uses no biases, which do not grow with the input."""
     rnn = cls(2, 32, 3, bias=False, dtype=torch.float64, **options)
     x = torch.randn(1, 2, 2, 6, 5, dtype=torch.float64)  # one step: the state does not grow either
     assert_close(rnn(1000 * x)[0], rnn(x)[0], 1e-3)
@@ -127,14 +127,14 @@ def test_recomputing_gives_the_same_gradients(cls: type, options: dict) -> None:
     assert_close(torch.autograd.grad(rnn(x)[0].square().sum(), list(rnn.parameters())), expected, 1e-5)
 
 
-def test_a_norm_starts_as_one_and_is_counted() -> None:
+def test_a_norm_starts_with_scale_one_and_shift_zero() -> None:
     lstm, gru = Conv2dLSTM(2, 32, 3, norm="layer"), Conv2dGRU(2, 32, 3, norm="group", reset_after=False)
     assert torch.equal(lstm.weight_norm_l0, torch.ones(5 * 32))
     assert torch.equal(gru.bias_norm_l0, torch.zeros(3 * 32))
     assert not torch.equal(lstm.bias_hh_l0, torch.zeros(4 * 32))
 
 
-def test_only_who_has_a_norm_leaves_the_fast_way() -> None:
+def test_only_a_norm_turns_the_fused_path_off() -> None:
     assert Conv2dLSTM(1, 2, 3).in_place is LSTMInPlace is Conv2dLSTM.in_place
     assert Conv2dGRU(1, 2, 3).in_place is GRUInPlace is Conv2dGRU.in_place
     assert Conv2dLSTM(1, 2, 3, norm="layer").in_place is None
@@ -206,7 +206,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_normed_is_refused(case: str) -> None:
+def test_unsupported_norms_are_rejected(case: str) -> None:
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
@@ -214,8 +214,8 @@ def test_what_cannot_be_normed_is_refused(case: str) -> None:
 
 @pytest.mark.parametrize("source", [name for name, source in SOURCES.items() if source.export])
 @pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU])
-def test_no_other_project_is_said_to_have_it(source: str, cls: type) -> None:
-    with pytest.raises(ValueError, match=r"norm='layer', and it knows no norms|it knows \w+ .*alone"):
+def test_layers_with_norms_are_not_exported_to_other_projects(source: str, cls: type) -> None:
+    with pytest.raises(ValueError, match=r"norm=.layer.|only has"):
         SOURCES[source].export(cls(1, 4, 3, norm="layer"))
 
 

@@ -111,7 +111,7 @@ def test_the_batch_keeps_the_callers_order(cls: type, options: dict) -> None:
     def reordered(h: Tensor) -> Tensor:
         return h[:, order]
 
-    sorted_input = pack_padded_sequence(x[:, order], lengths[order])  # torch refuses it if it is not sorted
+    sorted_input = pack_padded_sequence(x[:, order], lengths[order])  # torch raises if it is not sorted
     sorted_output, sorted_state = rnn(sorted_input, mapped(reordered, hx))
     assert_close(pad_packed_sequence(output)[0][:, order], pad_packed_sequence(sorted_output)[0], 1e-12)
     assert_close(mapped(reordered, state), sorted_state, 1e-12)
@@ -123,5 +123,5 @@ def test_the_output_keeps_the_packing(cls: type) -> None:
     given_input = packed(rnn, padded(rnn, [2, 3, 1]), [2, 3, 1])
     output, _ = rnn(given_input)
     assert isinstance(output, PackedSequence)
-    for kept, came in zip(output[1:], given_input[1:], strict=True):
-        assert torch.equal(kept, came)
+    for order, came in zip(output[1:], given_input[1:], strict=True):
+        assert torch.equal(order, came)

@@ -1,4 +1,4 @@
-"""The cells of RAFT, RVT and DGMR: recorded outputs of the originals, and what they come down to."""
+"""Cells of RAFT, RVT and DGMR against recorded outputs of the originals, and against simpler cells."""
 
 from pathlib import Path
 
@@ -79,9 +79,9 @@ def test_rvts_lstm(name, edge):
     if edge:
         state |= {"weight_d": w["conv3x3_dws.weight"], "bias_d": w["conv3x3_dws.bias"]}
     cell.load_state_dict(state)
-    made = unrolled(cell, values["x.input"], (values["x.h0"], values["x.c0"]))
-    assert_agree(torch.stack([h for h, _ in made]), values["y.h"])
-    assert_agree(torch.stack([c for _, c in made]), values["y.c"])
+    result = unrolled(cell, values["x.input"], (values["x.h0"], values["x.c0"]))
+    assert_agree(torch.stack([h for h, _ in result]), values["y.h"])
+    assert_agree(torch.stack([c for _, c in result]), values["y.c"])
     assert_agree(torch.stack([h for h, _ in unrolled(cell, values["x.input"], None)]), values["y.h_zero_state"])
 
 

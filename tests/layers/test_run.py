@@ -22,7 +22,7 @@ def build(cls: type = Conv2dLSTM, **kwargs: Any) -> Any:
     return cls(2, 3, 3, **{"num_layers": 2, "bidirectional": True, **kwargs})
 
 
-def mask_of(lengths: Tensor) -> Tensor:
+def make_mask(lengths: Tensor) -> Tensor:
     """Returns booleans ``(T, N)``."""
     return torch.arange(int(lengths.max())).unsqueeze(1) < lengths
 
@@ -34,18 +34,18 @@ def test_a_mask_equals_a_packed_sequence(cls: type, checkpointed: bool) -> None:
     rnn.grad_checkpointing = checkpointed
     packed, expected_state = rnn(pack_padded_sequence(x, LENGTHS, enforce_sorted=False))
     expected, _ = pad_packed_sequence(packed)
-    outputs, state = rnn.forward_layers(x, mask=mask_of(LENGTHS))
+    outputs, state = rnn.forward_layers(x, mask=make_mask(LENGTHS))
     assert_close((outputs[-1], state), (expected, expected_state), 1e-5)
     sources = [x, *rnn.parameters()]
-    wanted = torch.autograd.grad(expected.square().sum(), sources)
-    assert_close(torch.autograd.grad(outputs[-1].square().sum(), sources), wanted, 1e-4)
+    expected_grads = torch.autograd.grad(expected.square().sum(), sources)
+    assert_close(torch.autograd.grad(outputs[-1].square().sum(), sources), expected_grads, 1e-4)
 
 
 def test_a_mask_is_batch_first_like_the_input() -> None:
     rnn = build()
     other = build(batch_first=True)
     other.load_state_dict(rnn.state_dict())
-    x, mask = torch.randn(5, 3, 2, 4, 5), mask_of(LENGTHS)
+    x, mask = torch.randn(5, 3, 2, 4, 5), make_mask(LENGTHS)
     outputs, state = rnn.forward_layers(x, mask=mask)
     transposed, other_state = other.forward_layers(x.transpose(0, 1), mask=mask.transpose(0, 1))
     assert_close(([y.transpose(0, 1) for y in transposed], other_state), (outputs, state), 1e-6)
@@ -67,7 +67,7 @@ def test_masks_are_checked(mask: Any, error: type[Exception]) -> None:
 
 
 def test_a_packed_or_unbatched_input_takes_no_mask() -> None:
-    rnn, x, mask = build(), torch.randn(5, 3, 2, 4, 5), mask_of(LENGTHS)
+    rnn, x, mask = build(), torch.randn(5, 3, 2, 4, 5), make_mask(LENGTHS)
     for other in (x[:, 0], pack_padded_sequence(x, LENGTHS, enforce_sorted=False)):
         with pytest.raises(ValueError, match="mask"):
             rnn.forward_layers(other, mask=mask)
@@ -84,7 +84,7 @@ def test_the_loop_over_time_can_be_replaced(cls: type, options: dict, masked: bo
         return torch.stack(ys), state
 
     rnn, x = build(cls, **options), torch.randn(5, 3, 2, 4, 5)
-    mask = mask_of(LENGTHS) if masked else None
+    mask = make_mask(LENGTHS) if masked else None
     expected = rnn.forward_layers(x, mask=mask)
     rnn.scan = stacked_scan
     assert_close(rnn.forward_layers(x, mask=mask), expected, 1e-5)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convrnn_zoo.layers._run import scan, scan_packed
 
-lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(lambda found: sorted(found, reverse=True))
+lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(lambda values: sorted(values, reverse=True))
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 
 

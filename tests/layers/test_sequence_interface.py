@@ -14,7 +14,7 @@ IN_TORCH = [cls for cls in CLASSES if hasattr(nn, cls.__name__[len("Conv1d") :])
 
 @pytest.mark.parametrize("cls", IN_TORCH, ids=case_id)
 def test_with_one_tap_the_initial_weights_are_torchs(cls: type) -> None:
-    """One seed draws the same numbers in both, so law and order are the same."""
+    """Compares samples of one seed, so distribution and order are equal."""
     options = {} if cls in CELLS else {"num_layers": 2, "bidirectional": True}
     torch.manual_seed(3)
     theirs = getattr(nn, cls.__name__[len("Conv1d") :])(2, 5, **options)
@@ -70,13 +70,13 @@ def test_forward_layers_gives_every_layers_output(cls: type, options: dict) -> N
     outputs, state = rnn.forward_layers(x)
     assert [y.shape[2] for y in outputs] == [6, 8, 4]
     assert_close((outputs[-1], state), rnn(x), 0)
-    below = x
-    for layer, width in enumerate([3, 4, 2]):  # each layer is a layer of its own on the output below it
-        single = cls(below.shape[2], width, 3, bidirectional=True, **options)
+    layer_input = x
+    for layer, width in enumerate([3, 4, 2]):  # each layer is a layer of its own on the output layer_input it
+        single = cls(layer_input.shape[2], width, 3, bidirectional=True, **options)
         parameters = {k: v for k, v in rnn.state_dict().items() if f"_l{layer}" in k}
         single.load_state_dict({k.replace(f"_l{layer}", "_l0"): v for k, v in parameters.items()})
-        below = single(below)[0]
-        assert_close(outputs[layer], below, 1e-6)
+        layer_input = single(layer_input)[0]
+        assert_close(outputs[layer], layer_input, 1e-6)
 
 
 @EVERY_LAYER
@@ -94,10 +94,10 @@ def test_forward_layers_of_a_packed_sequence(cls: type, options: dict) -> None:
 @EVERY_LAYER
 def test_forward_layers_to_a_depth_is_a_layer_cut_there(cls: type, options: dict, depth: int) -> None:
     rnn, x = cls(2, [3, 4, 2], 3, num_layers=3, bidirectional=True, **options), example(cls, 2)
-    whole, _ = rnn.forward_layers(x)
+    full, _ = rnn.forward_layers(x)
     outputs, state = rnn.forward_layers(x, depth=depth)
     rnn.keep_layers(depth)
-    assert_close((outputs, state), (whole[:depth], rnn(x)[1]), 0)
+    assert_close((outputs, state), (full[:depth], rnn(x)[1]), 0)
 
 
 @EVERY_LAYER
@@ -122,21 +122,21 @@ def test_keep_layers_drops_the_rest(cls: type, options: dict, widths: int | list
     rnn = cls(2, widths, 3, num_layers=3, bidirectional=True, **options)
     x = example(cls, 2)
     outputs, state = rnn.forward_layers(x)
-    for kept in (3, 2, 1):
-        rnn.keep_layers(kept)
-        same = cls(2, widths if isinstance(widths, int) else widths[:kept], 3, num_layers=kept, bidirectional=True,
+    for depth in (3, 2, 1):
+        rnn.keep_layers(depth)
+        same = cls(2, widths if isinstance(widths, int) else widths[:depth], 3, num_layers=depth, bidirectional=True,
                    **options)  # fmt: skip
         assert repr(rnn) == repr(same)
         assert list(rnn.state_dict()) == list(same.state_dict())
         y, h = rnn(x)
-        assert_close(y, outputs[kept - 1], 0)
-        for whole, part in zip(state, h, strict=True) if len(cls.states) > 1 else [(state, h)]:
-            assert_close(whole[: len(part)], part, 0)
+        assert_close(y, outputs[depth - 1], 0)
+        for full, part in zip(state, h, strict=True) if len(cls.states) > 1 else [(state, h)]:
+            assert_close(full[: len(part)], part, 0)
 
 
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_dropout_acts_between_layers_alone(cls: type) -> None:
-    """With everything dropped, the layer above reads zeros; nothing else changes."""
+def test_dropout_acts_between_layers_only(cls: type) -> None:
+    """With a dropout of 1, the next layer reads zeros; nothing else changes."""
     rnn, plain = cls(2, 3, 3, num_layers=2, dropout=1.0), cls(2, 3, 3, num_layers=2)
     plain.load_state_dict(rnn.state_dict())
     x = example(cls, 2)

@@ -83,8 +83,8 @@ def test_sequence_layers(
         return parts if len(parts) > 1 else parts[0]
 
     def run(m: nn.Module, lifted: Callable[[Tensor], Tensor], with_state: bool) -> Any:
-        given = [state(lifted)] if with_state else []
-        return results(m, lambda: m(arrange(lifted(x)), *given), [x, *hx] if with_state else [x])
+        states = [state(lifted)] if with_state else []
+        return results(m, lambda: m(arrange(lifted(x)), *states), [x, *hx] if with_state else [x])
 
     for with_state in (True, False):
         assert_same_numbers(run(module, lift, with_state), run(reference, unchanged, with_state), dtype)
@@ -103,8 +103,8 @@ def test_cells(ours: type, theirs: type, options: dict, batch: tuple, bias: bool
 
     def run(m: nn.Module, lifted: Callable[[Tensor], Tensor], with_state: bool) -> Any:
         parts = tuple(map(lifted, hx))
-        given = [parts if len(parts) > 1 else parts[0]] if with_state else []
-        return results(m, lambda: m(lifted(x), *given), [x, *hx] if with_state else [x])
+        states = [parts if len(parts) > 1 else parts[0]] if with_state else []
+        return results(m, lambda: m(lifted(x), *states), [x, *hx] if with_state else [x])
 
     for with_state in (True, False):
         assert_same_numbers(run(module, lift, with_state), run(reference, unchanged, with_state), dtype)

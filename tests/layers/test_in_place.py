@@ -1,4 +1,4 @@
-"""A step and a derivative written down in place are those of the equations; whatever has none runs by its equations."""
+"""In-place steps and derivatives equal the equations; cells without them run by their equations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
+from comparison import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
 from torch import Tensor, nn
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _fused
@@ -32,7 +32,7 @@ def test_the_step_and_its_derivative(cls: type, options: dict, n: int) -> None:
 
     expected = rnn.step(gates, state, w.extra)
     extra = [p for p in w.extra if p.requires_grad]
-    wanted = torch.autograd.grad(expected, [gates, *state, *extra], grads, allow_unused=True)
+    expected_grads = torch.autograd.grad(expected, [gates, *state, *extra], grads, allow_unused=True)
 
     step = rnn.in_place(rnn, tuple(p.detach() for p in w.extra), buffers, True)
     step.extra_grads = [torch.zeros_like(p) for p in w.extra]
@@ -41,8 +41,8 @@ def test_the_step_and_its_derivative(cls: type, options: dict, n: int) -> None:
     torch.testing.assert_close(new, tuple(e.detach() for e in expected))
     into = [torch.full_like(part, torch.nan) for part in parts]
     to_state = step.backward(parts if step.saves_parts else (), old, new, tuple(g.clone() for g in grads), into)
-    found = [torch.cat(into, 1), *to_state, *step.extra_grads]
-    for f, e in zip(found, wanted, strict=True):
+    result = [torch.cat(into, 1), *to_state, *step.extra_grads]
+    for f, e in zip(result, expected_grads, strict=True):
         torch.testing.assert_close(torch.zeros_like(e) if f is None and e is not None else f, e)
 
 
@@ -58,7 +58,7 @@ def test_a_backward_pass_does_not_run_the_forward_pass_again(
     assert all(p.grad is not None for p in rnn.parameters())
 
 
-def test_every_layer_of_the_core_family_is_written_down() -> None:
+def test_every_layer_of_the_core_family_has_an_in_place_step() -> None:
     assert all(cls.in_place is not None for cls in SEQUENCES)
 
 
@@ -75,7 +75,7 @@ def test_an_error_in_a_backward_step_is_raised(message: str) -> None:
 
 
 class Sloped(ConvRNNBase):
-    """A cell of one's own that reads what it likes."""
+    """A custom cell that reads an attribute in its step."""
 
     ndim, gates, states = 2, 1, ("h",)
     slope: Any
@@ -88,7 +88,7 @@ class Sloped(ConvRNNBase):
         return (F.leaky_relu(gates, 0.2) * self.slope,)
 
 
-def test_a_cell_of_ones_own_reads_its_attributes_at_every_call() -> None:
+def test_a_custom_cell_reads_its_attributes_at_every_call() -> None:
     one, other = Sloped(1, 2, 3), Sloped(1, 2, 3)
     other.load_state_dict(one.state_dict())
     x = torch.randn(3, 1, 1, 5, 5)
@@ -123,7 +123,7 @@ def test_dropout_within_a_step_follows_train_and_its_own_mask(recompute: bool) -
     rnn.train()
     y, _ = rnn(x)
     assert 0.3 < (y == 0).float().mean() < 0.7
-    (grad,) = torch.autograd.grad(y[-1].sum(), x)  # through the masks that were drawn, to the last input exactly
+    (grad,) = torch.autograd.grad(y[-1].sum(), x)  # through the sampled masks, to the last input
     weight = rnn.weight_ih_l0
     of_gates = torch.where(y[-1] == 0, 0.0, 2 * (1 - (y[-1] / 2).square()))
     expected = torch.nn.grad.conv2d_input(x[-1].shape, weight, of_gates, padding=1)
@@ -188,7 +188,7 @@ def test_joined_convolutions_use_the_methods_of_a_subclass() -> None:
         assert_same(*outcomes(rnn, [3, 3], packed=False, with_state=True), tolerance=1e-10)
 
 
-def test_a_cell_without_equations_says_so() -> None:
+def test_a_cell_without_a_step_raises() -> None:
     class Empty(ConvRNNCellBase):
         ndim, gates, states = 1, 1, ("h",)
 

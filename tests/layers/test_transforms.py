@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference import VARIANTS, case_id, space
+from comparison import VARIANTS, case_id, space
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
@@ -26,7 +26,7 @@ BY_TORCH = pytest.mark.filterwarnings(
 
 
 @BY_TORCH
-@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("recompute", [False, True], ids=["copies", "recomputed"])
 @pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_gradients_can_be_differentiated(cls: type, options: dict, recompute: bool) -> None:
     rnn = cls(1, 1, 3, dtype=torch.float64, **options)
@@ -120,9 +120,9 @@ def test_inference_does_not_hand_out_its_buffers() -> None:
     rnn, x = Conv2dLSTM(2, 3, 3), torch.randn(4, 2, 2, 5, 5)
     with torch.no_grad():
         y, (h, c) = rnn(x)
-        kept = y.clone(), h.clone(), c.clone()
+        copies = y.clone(), h.clone(), c.clone()
         rnn(x + 1, (h, c))
-    for now, before in zip((y, h, c), kept, strict=True):
+    for now, before in zip((y, h, c), copies, strict=True):
         assert torch.equal(now, before)
 
 
@@ -143,12 +143,12 @@ def test_jacobians_by_every_road(cls: type, options: dict) -> None:
         return rnn(x)[0]
 
     expected = torch.autograd.functional.jacobian(output, x)
-    for found in (
+    for result in (
         jacrev(output)(x),
         jacfwd(output)(x),
         torch.autograd.functional.jacobian(output, x, vectorize=True),
     ):
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(result, expected)
     second = torch.autograd.functional.hessian(lambda x: output(x).square().sum(), x)
     torch.testing.assert_close(hessian(lambda x: output(x).square().sum())(x), second)
 
@@ -159,9 +159,9 @@ def test_vmap_over_the_input(cls: type, options: dict, grad_mode: bool) -> None:
     rnn, x = layer(cls, options, bidirectional=True)
     xs = torch.stack([x, x + 1], 1)
     with torch.set_grad_enabled(grad_mode):
-        found = vmap(lambda x: rnn(x)[0], in_dims=1)(xs)
+        result = vmap(lambda x: rnn(x)[0], in_dims=1)(xs)
     for i in (0, 1):
-        torch.testing.assert_close(found[i], rnn(xs[:, i])[0])
+        torch.testing.assert_close(result[i], rnn(xs[:, i])[0])
 
 
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)

@@ -1,4 +1,4 @@
-"""Memory: what a backward pass keeps, what recomputing saves, and that inference and streaming stay flat."""
+"""Memory of training with and without checkpointing, and constant memory of inference and streaming."""
 
 import gc
 from collections.abc import Callable
@@ -30,14 +30,14 @@ def saved(run: Callable[[], Tensor]) -> int:
     return sum(held.values())
 
 
-def test_a_training_step_keeps_less_than_the_plain_scan() -> None:
+def test_a_training_step_saves_less_than_the_plain_scan() -> None:
     rnn, x = Conv2dLSTM(8, 8, 3), torch.randn(12, 2, 8, 8, 8)
     plain = Plain(rnn)
-    both = x.untyped_storage().nbytes()  # hold the input itself
-    assert saved(lambda: rnn(x)[0]) - both < 0.9 * (saved(lambda: plain(x)) - both)
+    input_size = x.untyped_storage().nbytes()  # saved by both
+    assert saved(lambda: rnn(x)[0]) - input_size < 0.9 * (saved(lambda: plain(x)) - input_size)
 
 
-def test_recomputing_keeps_the_ends_of_segments_alone() -> None:
+def test_checkpointing_saves_only_the_ends_of_segments() -> None:
     rnn, x = Conv2dLSTM(8, 8, 3), torch.randn(100, 2, 8, 8, 8)
     everything = saved(lambda: rnn(x)[0])
     rnn.grad_checkpointing = True
@@ -45,7 +45,7 @@ def test_recomputing_keeps_the_ends_of_segments_alone() -> None:
 
 
 @pytest.mark.slow
-def test_peak_of_a_training_step_beside_the_plain_scan() -> None:
+def test_peak_of_a_training_step_is_below_that_of_the_plain_scan() -> None:
     ours, plain = (peak_of(CASE, scheme) for scheme in ("ours", "two convolutions"))
     assert ours is not None
     assert plain is not None
@@ -53,7 +53,7 @@ def test_peak_of_a_training_step_beside_the_plain_scan() -> None:
 
 
 @pytest.mark.slow
-def test_peak_with_recomputing_over_200_steps() -> None:
+def test_peak_with_checkpointing_over_200_steps() -> None:
     long = CASE._replace(steps=200)
     ours, plain = (peak_of(long, scheme) for scheme in ("ours recomputing", "two convolutions"))
     assert ours is not None

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference import VARIANTS, case_id, plain, space, weights
+from comparison import VARIANTS, case_id, plain, space, weights
 from torch import Tensor
 
 from convrnn_zoo import layers
@@ -13,7 +13,7 @@ SCALES = [10.0**-k for k in range(8)]
 
 
 def errors(rnn: Any, x: Tensor) -> tuple[list[float], list[float]]:
-    """Of output and gradient, relative to their size in double precision: the layer's, and the plain scheme's."""
+    """Returns relative errors of output and gradient, of the layer and of the reference."""
     exact = type(rnn)(rnn.in_channels, rnn.out_channels, 3, bias=False, dtype=torch.float64, **_options(rnn))
     exact.load_state_dict(rnn.state_dict())
 
@@ -44,8 +44,8 @@ def test_at_most_twice_the_plain_schemes_error(cls: type, options: dict, dtype: 
         pairs = list(zip(*errors(rnn, x), strict=True))
         if "relu" in options.values() and dtype != torch.float32:
             del pairs[1]  # where a pre-activation rounds across zero, a whole derivative comes or goes in either scheme
-        for found, by_plain in pairs:
-            assert found <= max(2 * by_plain, step), f"{found:.2e} for {by_plain:.2e} at {scale:g}"
+        for error, by_plain in pairs:
+            assert error <= max(2 * by_plain, step), f"{error:.2e} for {by_plain:.2e} at {scale:g}"
 
 
 def test_a_small_value_comes_through() -> None:

@@ -1,4 +1,4 @@
-"""Weights and inputs die with their owners, and threads do not disturb each other."""
+"""Weights and inputs are freed with their owners, and threads do not disturb each other."""
 
 import gc
 import subprocess
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from reference import VARIANTS, case_id, space
+from comparison import VARIANTS, case_id, space
 
 from tests.registry import two_dimensions_first
 
 
 @pytest.fixture
 def collect() -> Iterator[Callable[[], int]]:
-    """Collects what the test left, and does not look at all that was there before it, which takes long."""
+    """Collects garbage of the test only, since collecting older objects is slow."""
     gc.freeze()
     yield gc.collect
     gc.unfreeze()
@@ -69,9 +69,7 @@ def test_eight_threads_from_a_cold_start(cls: type, options: dict) -> None:
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_a_module_dies_when_it_is_deleted(
-    cls: type, options: dict, recompute: bool, collect: Callable[[], int]
-) -> None:
+def test_a_deleted_module_is_freed(cls: type, options: dict, recompute: bool, collect: Callable[[], int]) -> None:
     gone = []
     for size in range(4, 9):
         rnn: Any = cls(2, 3, 3, **options)
@@ -88,7 +86,7 @@ def test_a_module_dies_when_it_is_deleted(
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_the_input_dies_after_backward_though_the_loss_is_held(
+def test_the_input_is_freed_after_backward_while_the_loss_exists(
     cls: type, options: dict, recompute: bool, collect: Callable[[], int]
 ) -> None:
     rnn: Any = cls(2, 3, 3, bidirectional=True, **options)

@@ -1,4 +1,4 @@
-"""The oracle: the same layer step after step under ordinary autograd, and small builders around it."""
+"""Reference: the same layer step by step under ordinary autograd, and small builders."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ VARIANTS = [
     for name, values in ({k: v for k, v in cls.options.items() if k != "norm"} or {"": (None,)}).items()
     for value in values
 ]
-"""Layers with a step in place: a norm takes it away, and leaves what the oracle does."""
+"""Layers with an in-place step, which a norm has not."""
 
 
 def case_id(value: object) -> str | None:
@@ -91,14 +91,14 @@ def plain(
     """
     sizes = x.batch_sizes.tolist() if isinstance(x, PackedSequence) else None
     x = x.data if isinstance(x, PackedSequence) else x
-    below, outputs, last = x, [], []
+    layer_input, outputs, last = x, [], []
     for index, (depth, suffix) in enumerate(rnn._suffixes()):
         if index % rnn.num_directions == 0:
-            below, outputs = x, []
+            layer_input, outputs = x, []
         n, w = sizes[0] if sizes else x.shape[1], rnn._weights(suffix, rnn.widths[depth])
         zero = x.new_zeros(n, rnn.widths[depth], *x.shape[-rnn.ndim :])
         state = states[index] if states else (zero,) * len(rnn.states)
-        over, steps = (scan_packed, below.split(sizes)) if sizes else (scan, below.unbind(0))
+        over, steps = (scan_packed, layer_input.split(sizes)) if sizes else (scan, layer_input.unbind(0))
         ys, state = over(lambda x, s, w=w: rnn.advance(x, s, w), steps, state, reverse=suffix.endswith("reverse"))
         outputs.append(torch.cat(ys) if sizes else torch.stack(ys))
         last.append(state)
@@ -119,7 +119,7 @@ def assert_close(a: Tensor, e: Tensor) -> None:
 
 
 def assert_same(ours: Outcome, oracle: Outcome, tolerance: float) -> None:
-    """Largest error below `tolerance` times the largest value, or one."""
+    """Largest error layer_input `tolerance` times the largest value, or one."""
     pairs = zip(
         [ours.output, *ours.state, *ours.gradients], [oracle.output, *oracle.state, *oracle.gradients], strict=True
     )

@@ -1,10 +1,10 @@
-"""Nothing in the loop over time asks for a number from the device, so that a CUDA graph can record it."""
+"""The loop over time never waits for the device, so that a CUDA graph can record it."""
 
 from typing import Any
 
 import pytest
 import torch
-from reference import VARIANTS, case_id, space
+from comparison import VARIANTS, case_id, space
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -13,7 +13,7 @@ ASKS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 class NoSync(TorchDispatchMode):
-    """Refuses operations whose result the host has to wait for, but of a tensor that lies on the host by contract."""
+    """Rejects operations whose result the host waits for, except on a tensor that is on the host by contract."""
 
     def __init__(self, on_host: Tensor | None = None) -> None:
         super().__init__()
@@ -43,6 +43,6 @@ def test_the_host_waits_for_nothing(cls: type, options: dict, packed: bool) -> N
         step()
 
 
-def test_waiting_is_found() -> None:
+def test_waiting_is_detected() -> None:
     with NoSync(), pytest.raises(AssertionError, match="waits for the device"):
         torch.ones(1).item()
