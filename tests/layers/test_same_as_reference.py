@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from comparison import SEQUENCES, VARIANTS, assert_same, built, case_id, lengths_of_sequences, outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from comparison import SEQUENCES, VARIANTS, assert_same, built, case_id, lengths_of_sequences, outcomes
 
 PROPERTY = settings(max_examples=30, deadline=None, derandomize=True)
 
