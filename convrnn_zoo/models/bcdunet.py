@@ -112,17 +112,7 @@ class BCDUNet(DenseModel):
         Raises:
             ValueError: `x` are no images, or have another size or number of channels than the model supports.
         """
-        if not isinstance(x, Tensor) or x.dim() not in (4, 5) or x.shape[-3] != self.in_chans:
-            raise ValueError(
-                f"BCDUNet expected images (N, {self.in_chans}, H, W) or series of them (N, T, {self.in_chans}, H, W), "
-                f"got {check.describe(x)}; permute or build with in_chans of its channels"
-            )
-        if any(size % self.reduction for size in x.shape[-2:]):
-            raise ValueError(
-                f"BCDUNet expected height and width that are multiples of {self.reduction}, got "
-                f"{tuple(x.shape[-2:])}; pad or crop the images"
-            )
-        check.device_and_dtype("BCDUNet", "x", x, next(self.parameters()))
+        x = self.check_images(x)
         if x.dim() == 5:
             return framewise(self.forward_features, x)
         maps = []

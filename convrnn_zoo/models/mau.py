@@ -12,7 +12,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
-from .base.blocks import feature_size, stage, unused_weights
+from .base.blocks import feature_size, layer_widths, stage, unused_weights
 from .base.forecaster import FRAME_CFG
 
 
@@ -59,9 +59,7 @@ class MAU(AutoregressiveForecaster):
         if downsampling != 2**halvings:
             raise ValueError(f"downsampling must be a power of two, got {downsampling}")
         super().__init__(in_chans, horizon, patch_size * downsampling, num_classes, patch_size)
-        if isinstance(hidden_channels, int):
-            hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
-        widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
+        widths = layer_widths(hidden_channels, num_layers)
         if len(set(widths)) != 1:
             raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}

@@ -13,7 +13,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.openstl_releases import release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
-from .base.blocks import NEGATIVE_SLOPE
+from .base.blocks import NEGATIVE_SLOPE, layer_widths
 from .base.forecaster import FRAME_CFG
 
 GROUPS = 16
@@ -69,9 +69,7 @@ class PhyDNet(AutoregressiveForecaster):
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, check.choice("patch_size", patch_size, (2, 4)), num_classes, patch_size=1)
-        if isinstance(hidden_channels, int):
-            hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
-        widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
+        widths = layer_widths(hidden_channels, num_layers)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2
         self.physics = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **factory)

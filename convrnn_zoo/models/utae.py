@@ -92,7 +92,8 @@ class ImageSeriesModel(DenseModel):
 
     def forward_features(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns features ``(N, F, H, W)``; missing dates are not read."""
-        x = self._check_images(x)
+        x = self.check_images(x)
+        x = x.unsqueeze(1) if x.dim() == 4 else x
         if mask is not None and lengths is not None:
             raise ValueError("lengths and mask both describe the missing dates; pass one of the two")
         is_mask = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape[:2]
@@ -112,28 +113,6 @@ class ImageSeriesModel(DenseModel):
         else:
             packed = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
         return self.forward_dates(packed.data, PackedSeries(packed))
-
-    def _check_images(self, x: object) -> Tensor:
-        owner = type(self).__name__
-        if not isinstance(x, Tensor) or x.dim() not in (4, 5):
-            raise ValueError(
-                f"{owner} expected image series (N, T, C, H, W) or one date each (N, C, H, W), got "
-                f"{check.describe(x)}; add the missing axes, first N, then T"
-            )
-        if x.shape[-3] != self.in_chans:
-            raise ValueError(
-                f"{owner} expected {self.in_chans} channels at axis -3, got {tuple(x.shape)}; permute it, or build "
-                f"with in_chans={x.shape[-3]}"
-            )
-        if x.dim() == 5 and not x.shape[1]:
-            raise ValueError(f"{owner} expected at least one date a series, got {tuple(x.shape)}; drop empty series")
-        if any(not size or size % self.reduction for size in x.shape[-2:]):
-            raise ValueError(
-                f"{owner} expected height and width that are multiples of {self.reduction}, got {tuple(x.shape[-2:])}; "
-                "pad or crop the images"
-            )
-        check.device_and_dtype(owner, "x", x, next(self.parameters()))
-        return x.unsqueeze(1) if x.dim() == 4 else x
 
 
 GROUPS = 4

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
-from .blocks import Shuffle, Unshuffle, feature_size
+from .blocks import Shuffle, Unshuffle, feature_size, layer_widths
 from .forecaster import Forecaster
 
 State = tuple[Tensor, ...]
@@ -245,11 +245,7 @@ class StackedCells(AutoregressiveForecaster):
             layer_args["norm_size"] = feature_size(64 if img_size is None else img_size, patch_size)
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
-        if isinstance(hidden_channels, int):
-            hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
-        widths = [check.positive_int("hidden_channels", width) for width in hidden_channels]
-        if not widths:
-            raise ValueError("hidden_channels must have at least one width, got none")
+        widths = layer_widths(hidden_channels, num_layers)
         folded = in_chans * patch_size**2
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList(

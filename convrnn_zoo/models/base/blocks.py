@@ -66,6 +66,20 @@ def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, in
     return height // reduction, width // reduction
 
 
+def layer_widths(hidden_channels: int | Sequence[int], num_layers: int) -> list[int]:
+    """Returns the width of each layer, from a list of widths or from one width for all `num_layers`.
+
+    Example:
+        >>> layer_widths(8, num_layers=2)
+        [8, 8]
+    """
+    if isinstance(hidden_channels, int):
+        hidden_channels = [hidden_channels] * check.positive_int("num_layers", num_layers)
+    if not hidden_channels:
+        raise ValueError("hidden_channels must have at least one width, got none")
+    return [check.positive_int("hidden_channels", width) for width in hidden_channels]
+
+
 def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:
     """Returns zeros of these shapes as unused parameters; see :func:`~convrnn_zoo.pretrained.published.unread`."""
     return unread(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))

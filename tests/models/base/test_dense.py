@@ -120,7 +120,7 @@ def test_registered_saved_and_loaded(name, tmp_path):
         (lambda: decoder(widths=(7, 4, 4, 4)), "must be even"),
         (lambda: convrnn_zoo.models.rvm.RecurrentDecoderModel("vgg11", device="meta"), "vgg11"),
         (lambda: bcdunet()(clips(channels=2, size=(6, 8))), "multiples of 4"),
-        (lambda: bcdunet()(clips(channels=1)), "expected images"),
+        (lambda: bcdunet()(clips(channels=1)), "channels at axis -3"),
         (lambda: bcdunet(widths=(4,)), "widths must be two or more"),
     ],
 )
