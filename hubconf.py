@@ -1,9 +1,9 @@
 """torch.hub: ``torch.hub.load(repo, name, pretrained=False, **kwargs)`` builds what ``convrnn_zoo.create_model`` does.
 
-One entry point a registered name; ``torch.hub.list`` shows them and ``torch.hub.help`` tells what each takes.
+Every registered name is an entry point; ``torch.hub.list`` lists them and ``torch.hub.help`` prints their arguments.
 """
 
-# torch.hub takes every public callable here for an entry point: what is not one goes by a private name.
+# torch.hub treats every public callable of this file as an entry point, so the others have private names.
 from convrnn_zoo.models import create_model as _create_model
 from convrnn_zoo.pretrained.registry import entry_points as _entry_points
 

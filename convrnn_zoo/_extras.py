@@ -1,11 +1,11 @@
-"""Optional packages: there, or an error that says which `pip install` brings them."""
+"""Optional dependencies."""
 
 import importlib
 from typing import Any
 
 
 def need(module: str, extra: str) -> Any:
-    """The module, or an ImportError that names the extra that has it.
+    """Imports a module of an optional dependency; an ImportError states the command that installs it.
 
     Example:
         >>> need("json", "cli").dumps([1])
@@ -16,4 +16,4 @@ def need(module: str, extra: str) -> Any:
     except ModuleNotFoundError as e:
         if e.name is None or not module.startswith(e.name.partition(".")[0]):
             raise
-        raise ImportError(f"{module} is needed here and not installed; run: pip install 'convrnn-zoo[{extra}]'") from e
+        raise ImportError(f"{module} is not installed; run: pip install 'convrnn-zoo[{extra}]'") from e

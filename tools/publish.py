@@ -19,7 +19,7 @@ from convrnn_zoo.hub.save import config_text, model_config
 from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from convrnn_zoo.pretrained.download import HubFile, download, hub_errors
-from convrnn_zoo.pretrained.state_dict import read_safetensors, sha256_of
+from convrnn_zoo.pretrained.state_dict import file_sha256, read_safetensors
 
 GOLDEN = "golden.safetensors"
 
@@ -62,7 +62,7 @@ def publish(
 
 def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
     hub_id = str(record.hub_id)
-    if sha256_of(record.file) != record.sha256:
+    if file_sha256(record.file) != record.sha256:
         raise WeightsError(
             f"{record.file}: the file does not match its metadata (sha256 {record.sha256}); restore the file"
         )

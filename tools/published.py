@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from convrnn_zoo.models import create_model
-from convrnn_zoo.pretrained.published import PUBLISHED, unread_parameters
+from convrnn_zoo.pretrained.published import PUBLISHED, count_unused_params
 
 from .tables import markdown
 
@@ -18,7 +18,7 @@ def elsewhere(page: str) -> str:
     rows = []
     for name, record in sorted(PUBLISHED.items()):
         model: Any = create_model(name, device="meta")
-        size, unread = f"{sum(p.numel() for p in model.parameters()):,}", unread_parameters(model)
+        size, unread = f"{sum(p.numel() for p in model.parameters()):,}", count_unused_params(model)
         size += f" ({unread:,} of them unused)" if unread else ""
         rows.append((f"`{name}`", size, f"<{record.where}>", record.license, record.form, f"`{record.command}`"))
     return markdown(("name", "parameters", "address of the weights", "licence", "form", "to convert the file"), rows)

@@ -11,8 +11,8 @@ import torch
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model
 from ..pretrained.factory import build_from_source, split_address
-from ..pretrained.published import PUBLISHED, unread_parameters
-from ..pretrained.registry import default_of
+from ..pretrained.published import PUBLISHED, count_unused_params
+from ..pretrained.registry import default_weights
 from ..pretrained.source import SOURCES
 from ._options import json_option
 from ._text import columns, format_metric
@@ -89,7 +89,7 @@ def describe(name: str) -> dict[str, Any]:
         "classes": getattr(model, "num_classes", None),
         "licence": record.license if record else cfg.get("license"),
     }
-    if unused := unread_parameters(model):
+    if unused := count_unused_params(model):
         metadata["unused parameters"] = unused
     if getattr(model, "preprocessing", None) is not None:
         metadata["values"] = model.preprocessing.to_json()
@@ -98,10 +98,10 @@ def describe(name: str) -> dict[str, Any]:
     if record is None:
         metadata["architecture"] = cfg["architecture"]
         metadata["weights"] = [w.name for w in weights]
-        metadata["default weights"] = default_of(weights).name if weights else None
+        metadata["default weights"] = default_weights(weights).name if weights else None
         metadata["labels"] = list(cfg.get("label_names") or ())
         metadata["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
-        metadata |= PUBLISHED[name].facts() if name in PUBLISHED else {}
+        metadata |= PUBLISHED[name].describe() if name in PUBLISHED else {}
     else:
         metadata |= {
             "trained on": record.trained_on,

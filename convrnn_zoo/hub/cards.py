@@ -164,8 +164,8 @@ def is_generated(card: str) -> bool:
 
 def _around_markers(text: str) -> tuple[str, str]:
     """Returns the text before and after the generated part."""
-    before, _, rest = text.partition(BEGIN)
-    return before.lstrip("\n"), rest.partition(END)[2]
+    before, _, marked = text.partition(BEGIN)
+    return before.lstrip("\n"), marked.partition(END)[2]
 
 
 def _describe_weights(weights: Weights, address: str | None) -> str:

@@ -19,7 +19,7 @@ from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..models import ConvRNNModel, create_model, list_models
 from ..pretrained.errors import WeightsError
-from ..pretrained.state_dict import sha256_of
+from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
 from ._key_map import OptionError, Recognition, Source
 from .dgmr import DGMR
@@ -281,7 +281,7 @@ def _card(model: nn.Module, name: str, source: Source, file: Path | None, option
     """Returns a model card with the source of the weights."""
     parts = [f"Converted from a checkpoint of {source.title}"]
     if file:
-        parts.append(f"the file `{file.name}` with sha256 `{sha256_of(file)}`")
+        parts.append(f"the file `{file.name}` with sha256 `{file_sha256(file)}`")
     if options:
         listed = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
         parts.append(f"with {listed}, which its weights do not contain")

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ..layers import _checks as check
 from ..layers.relugru import Conv2dReLUGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import Published, unread
+from ..pretrained.published import Published, mark_unused
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
@@ -79,7 +79,7 @@ class Residual(nn.Module):
         self.norm1, self.norm2 = nn.BatchNorm2d(channels, **factory), nn.BatchNorm2d(channels, **factory)
         # The published code builds this convolution at the same width as well, and does not use it.
         beside = nn.Conv2d(channels, out, 1, **factory)
-        self.beside = beside if self.up else unread(beside)
+        self.beside = beside if self.up else mark_unused(beside)
         self.first = nn.Conv2d(channels, channels, 3, padding=1, **factory)
         self.last = nn.Conv2d(channels, out, 3, padding=1, **factory)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.openstl_releases import release
+from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
 from .base.blocks import feature_size, unused_weights
@@ -128,7 +128,7 @@ class E3DLSTM(StackedCells):
 
 @register_model(
     cfg=FRAME_CFG,
-    published=release(
+    published=openstl_release(
         "e3dlstm",
         remarks="a memory that stays zero and an attention that mixes pixels and channels are the original's",
     ),

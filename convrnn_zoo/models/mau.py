@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.mau import MAUCell
 from ..pretrained.builder import build_model
-from ..pretrained.openstl_releases import release
+from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
 from .base.blocks import feature_size, layer_widths, stage, unused_weights
@@ -108,7 +108,7 @@ class MAU(AutoregressiveForecaster):
 _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
 
 
-@register_model(cfg=FRAME_CFG, published=release("mau", 1, options=_CONFIGURATION))
+@register_model(cfg=FRAME_CFG, published=openstl_release("mau", 1, options=_CONFIGURATION))
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.
 

@@ -10,7 +10,7 @@ from ..layers import _checks as check
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.openstl_releases import release
+from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, State
 from .base.blocks import feature_size, unused_weights
@@ -121,7 +121,7 @@ class MIM(PredRNN):
 
 @register_model(
     cfg=FRAME_CFG,
-    published=release(
+    published=openstl_release(
         "mim",
         remarks="its figures were made with memories that go on from batch to batch; a call here starts them at zero",
     ),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..layers.mapnorm import Conv2dMapNormLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.openstl_releases import release
+from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
 from .base.forecaster import FRAME_CFG
@@ -42,7 +42,7 @@ class OpenSTLConvLSTM(StackedCells):
 _UNUSED = "convert drops the weights that are never used"
 
 
-@register_model(cfg=FRAME_CFG, published=release("convlstm", remarks=_UNUSED))
+@register_model(cfg=FRAME_CFG, published=openstl_release("convlstm", remarks=_UNUSED))
 def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
     """OpenSTL's ConvLSTM-S: four ConvLSTM layers of 128 on patches of 4×4, 11,675,648 parameters.
 
@@ -60,7 +60,7 @@ def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
     return build_model(constructor, "convlstm_openstl_s", pretrained, **kwargs)
 
 
-@register_model(cfg=FRAME_CFG, published=release("convlstm_l", epochs=(200,), remarks=_UNUSED))
+@register_model(cfg=FRAME_CFG, published=openstl_release("convlstm_l", epochs=(200,), remarks=_UNUSED))
 def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
     """OpenSTL's ConvLSTM-L: four ConvLSTM layers of 192 on patches of 4×4, 26,115,072 parameters.
 

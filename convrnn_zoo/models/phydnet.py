@@ -10,7 +10,7 @@ from ..layers import _checks as check
 from ..layers.onebias import Conv2dOneBiasLSTMCell
 from ..layers.phycell import PhyCell, moments
 from ..pretrained.builder import build_model
-from ..pretrained.openstl_releases import release
+from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
 from .base.blocks import NEGATIVE_SLOPE, layer_widths
@@ -134,7 +134,7 @@ class PhyDNet(AutoregressiveForecaster):
         return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
 
 
-@register_model(cfg=FRAME_CFG, published=release("phydnet"))
+@register_model(cfg=FRAME_CFG, published=openstl_release("phydnet"))
 def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     """PhyDNet: a physical cell and three ConvLSTM layers on maps a quarter of a frame, 3,091,732 parameters.
 

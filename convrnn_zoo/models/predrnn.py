@@ -9,7 +9,7 @@ from ..layers import ConvRNNCellBase
 from ..layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.openstl_releases import release
+from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
 from .base.blocks import unused_weights
@@ -90,7 +90,7 @@ class PredRNNv2(PredRNN):
         return [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
 
 
-@register_model(cfg=FRAME_CFG, published=release("predrnn"))
+@register_model(cfg=FRAME_CFG, published=openstl_release("predrnn"))
 def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     """PredRNN: four ST-LSTM layers of 128 on patches of 4×4, 23,838,720 parameters as in OpenSTL.
 
@@ -107,7 +107,7 @@ def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     return build_model(PredRNN, "predrnn", pretrained, **kwargs)
 
 
-@register_model(cfg=FRAME_CFG, published=release("predrnnv2"))
+@register_model(cfg=FRAME_CFG, published=openstl_release("predrnnv2"))
 def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
     """PredRNN v2, with an adapter for the decoupling loss: four ST-LSTM layers of 128, 23,855,104 parameters.
 
@@ -172,7 +172,7 @@ class PredRNNPP(PredRNN):
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 
 
-@register_model(cfg=FRAME_CFG, published=release("predrnnpp"))
+@register_model(cfg=FRAME_CFG, published=openstl_release("predrnnpp"))
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     """PredRNN++: four causal LSTM layers of 128 and a gradient highway on patches of 4×4, 38,584,320 parameters.
 

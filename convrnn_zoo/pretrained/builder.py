@@ -14,7 +14,7 @@ from ..layers import KINDS
 from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
 from .errors import WeightsError
 from .meta import build_on_meta
-from .registry import architecture, default_of, weights_of
+from .registry import architecture, default_weights, find_weights
 from .source import SOURCES, Source, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_finite, check_state_dict, float_dtype, load_state_dict
 from .weights import WEIGHTS
@@ -52,7 +52,7 @@ def build_model(
         source: the source of the weights, if it is already open.
         features_only: whether to wrap the model in timm's feature extractor.
         out_indices: layers whose features are extracted; all by default.
-        pretrained_model_args: ignored; timm passes what it read from a config, which is read again here.
+        pretrained_model_args: ignored; timm passes the arguments of a config, which is read again here.
         **kwargs: arguments of the network. They override those of the source's config.
 
     Raises:
@@ -61,8 +61,8 @@ def build_model(
     """
     cfg = resolve_cfg(name, pretrained, pretrained_cfg, pretrained_cfg_overlay)
     pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES
-    if source or not has_config:  # otherwise timm passes what it read from a config
-        check_arguments_of(constructor, name, kwargs)
+    if source or not has_config:  # otherwise timm passes the arguments of a config
+        check_kwargs(constructor, name, kwargs)
 
     # 1. Resolve the source, which gives the arguments of the network.
     if source is None and (pretrained or has_config or f"{name}.{cfg.get('tag')}" in WEIGHTS):
@@ -117,7 +117,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None
     """
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
-    tags = [w.name.partition(".")[2] for w in weights_of(name)]
+    tags = [w.name.partition(".")[2] for w in find_weights(name)]
     if isinstance(pretrained, str) and pretrained_cfg not in (None, "", pretrained):
         other = repr(pretrained_cfg) if isinstance(pretrained_cfg, str) else "a source with its own weights"
         raise WeightsError(f"{name}: got pretrained={pretrained!r} and {other}; pass one of them")
@@ -126,7 +126,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None
         hint = suggest(tag, tags) if tags else f"weights exist for {', '.join(WEIGHTS)}"
         raise WeightsError(f"{name} has no weights {tag!r}; {hint}")
     if not tag and pretrained and not pretrained_cfg and len(tags) > 1:
-        tag = default_of(weights_of(name)).name.partition(".")[2]
+        tag = default_weights(find_weights(name)).name.partition(".")[2]
         others = ", ".join(f"pretrained={other!r}" for other in tags if other != tag)
         logger.info("%s: loading its default weights, %s; others: %s", name, tag, others)
     return tag or pretrained_cfg
@@ -161,7 +161,7 @@ def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Modul
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
-def check_arguments_of(constructor: Callable[..., nn.Module], name: str, kwargs: Iterable[str]) -> None:
+def check_kwargs(constructor: Callable[..., nn.Module], name: str, kwargs: Iterable[str]) -> None:
     """Raises TypeError for an argument that a constructor does not accept, with the name that was probably meant."""
     accepted = accepted_arguments(constructor)
     for key in kwargs:
@@ -186,11 +186,11 @@ def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | Non
     for cls in (c for c in constructor.__mro__ if "__init__" in vars(c)):
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
-        if rest == "layer_args":
+        var_keyword = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        if var_keyword == "layer_args":
             cells = [constructor.cell] if hasattr(constructor, "cell") else [kind[2] for kind in KINDS.values()]
             layers = [a for a in bound if isinstance(a, type)] or cells
             names += [n for layer in layers for n in inspect.signature(layer).parameters if n not in _SET_BY_MODELS]
-        if rest != "kwargs":
+        if var_keyword != "kwargs":
             break
     return list(dict.fromkeys(names[len(bound) :]))

@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
 from .._version import __version__
 from .errors import ConvRNNHubError, HubAccessError, WeightsError
 from .meta import check_size
-from .state_dict import sha256_of
+from .state_dict import file_sha256
 
 logger = logging.getLogger("convrnn_zoo")
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def is_commit(revision: str | None) -> bool:
     return bool(re.fullmatch("[0-9a-f]{40}", revision or ""))
 
 
-def commit_of(path: Path) -> str:
+def get_commit(path: Path) -> str:
     """Returns the commit of a file in the cache."""
     return path.parent.name
 
@@ -108,7 +108,7 @@ def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | Non
         logger.log(level, "%s. The copy in the cache is used", hub_error(e, file))
         return path, None
     check_size(metadata.size or 0, str(file), max_bytes)
-    current = path is not None and commit_of(path) == metadata.commit_hash
+    current = path is not None and get_commit(path) == metadata.commit_hash
     return path if path and current else _fetch(file), metadata.etag
 
 
@@ -145,7 +145,7 @@ def _replace_damaged(file: HubFile, path: Path, expected: str) -> Path:
 def _matches(path: Path, expected: str) -> bool:
     """Compares a file with a sha256, or with git's sha1, which the Hub gives for small files."""
     if len(expected) == 64:
-        return sha256_of(path) == expected
+        return file_sha256(path) == expected
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == expected
 
@@ -172,21 +172,21 @@ _ERRNO_HINTS = {
 }
 
 
-def status_of(error: BaseException) -> int | None:
+def get_status(error: BaseException) -> int | None:
     """Returns the HTTP status of an error, if it has one."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def root_of(error: BaseException) -> BaseException:
+def find_root(error: BaseException) -> BaseException:
     """Returns the error that the client wrapped in one of its cache or of an upload."""
     wraps = isinstance(error, LocalEntryNotFoundError | ValueError | RuntimeError)
     cause = error.__cause__ if wraps and not isinstance(error, HfHubHTTPError) else None
-    return root_of(cause) if isinstance(cause, OSError | HTTP_ERROR) else error
+    return find_root(cause) if isinstance(cause, OSError | HTTP_ERROR) else error
 
 
 def hub_error(error: BaseException, file: HubFile) -> ConvRNNHubError:
     """Returns the error of this package for one of the client: the file, the client's reason, and what to do."""
-    root, status = root_of(error), status_of(root_of(error))
+    root, status = find_root(error), get_status(find_root(error))
     reason = " ".join(str(root).split())[:300] or type(root).__name__
     if status is not None and str(status) not in reason:
         reason += f" (status {status})"
@@ -224,7 +224,7 @@ def retry(act: Callable[[], T]) -> T:
         try:
             return act()
         except CLIENT_ERRORS as e:
-            root, status = root_of(e), status_of(root_of(e))
+            root, status = find_root(e), get_status(find_root(e))
             transient = isinstance(root, HTTP_ERROR) if status is None else status >= 500
             incomplete = isinstance(root, OSError) and "Consistency check failed" in str(root)
             if attempt == _ATTEMPTS or time.monotonic() - start > _MAX_SECONDS or not (transient or incomplete):

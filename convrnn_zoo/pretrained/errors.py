@@ -1,11 +1,11 @@
-"""The one family of errors about weights and where they come from."""
+"""Errors of weights and their sources."""
 
 
 class ConvRNNHubError(Exception):
-    """Weights or a repository that cannot be had, read, saved or pushed.
+    """Base class of errors in loading, saving and pushing weights.
 
-    Two kinds: :class:`WeightsError`, also a ValueError, for what was had and is wrong, and
-    :class:`HubAccessError`, also an OSError, for what could not be had or written.
+    :class:`WeightsError`, also a ValueError, is raised for invalid files, and :class:`HubAccessError`, also an OSError,
+    for files that cannot be read, downloaded or pushed.
 
     Example:
         >>> issubclass(WeightsError, ValueError), issubclass(HubAccessError, OSError)
@@ -14,8 +14,8 @@ class ConvRNNHubError(Exception):
 
 
 class WeightsError(ConvRNNHubError, RuntimeError, ValueError):
-    """Weights, a config or a card that are missing, broken, or not of this model."""
+    """Weights, a config or a card are missing, damaged, or not those of the model."""
 
 
 class HubAccessError(ConvRNNHubError, OSError):
-    """A repository, revision or file that could not be reached, read or written."""
+    """A repository, revision or file cannot be reached, read or written."""

@@ -56,8 +56,8 @@ def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> An
         return load_weights(create_model(name, pretrained, **kwargs), checkpoint)
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     if ":" in name and (address := split_address(name))[0]:
-        scheme, rest = address
-        source = SOURCES[scheme](rest, kwargs.get("cache_dir"), kwargs.get("token"))
+        scheme, location = address
+        source = SOURCES[scheme](location, kwargs.get("cache_dir"), kwargs.get("token"))
         return build_from_source(source, pretrained, **kwargs)
     architecture, _, tag = name.partition(".")
     functions = entry_points()
@@ -110,7 +110,7 @@ def from_pretrained(
         token: a token of the Hub; by default that of ``hf auth login``; False for none.
         cache_dir: directory to use in place of the Hub's cache.
         max_bytes: size limit of the model and its files; 4 GiB by default.
-        **kwargs: arguments in place of the stored ones: another `num_classes` gives a random head (a warning says so),
+        **kwargs: arguments in place of the stored ones: another `num_classes` gives a random head (with a warning),
             another `in_chans` adapts the first layer; also `dtype`, which is otherwise that of the weights, `device`,
             and `features_only`, with which the model is wrapped in timm's feature extractor.
 
@@ -160,9 +160,9 @@ def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
         (('local-dir', 'runs/rain.json'), ('', 'predrnn'))
     """
     text = os.fspath(name)
-    scheme, colon, rest = text.partition(":")
+    scheme, colon, location = text.partition(":")
     if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES:
-        return scheme, rest
+        return scheme, location
     is_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
     if is_path or (text and Path(text).is_dir()):
         return "local-dir", text

@@ -1,4 +1,4 @@
-"""Building on the meta device, which costs no memory, within a limit, from untrusted arguments."""
+"""Building a model on the meta device from untrusted arguments, within a size limit."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,12 +25,15 @@ _LONGEST_HORIZON = 4096
 
 @contextmanager
 def size_limit(max_bytes: int | None) -> Iterator[None]:
-    """Within it, models and files of weights may have up to `max_bytes` bytes; outside, up to 4 GiB.
+    """Context manager that sets the size limit of models and their files, 4 GiB by default.
 
-    Larger ones raise :class:`~convrnn_zoo.WeightsError` before they are read. None leaves the limit as it is.
+    Larger ones raise :class:`~convrnn_zoo.WeightsError` before they are read.
+
+    Args:
+        max_bytes: the limit; None does not change it.
 
     Raises:
-        ValueError: `max_bytes` is no positive whole number.
+        ValueError: `max_bytes` is not a positive whole number.
 
     Example:
         >>> with size_limit(2**20):
@@ -50,7 +53,7 @@ def size_limit(max_bytes: int | None) -> Iterator[None]:
 
 
 def limit() -> int:
-    """The most bytes that a model or a file may have now."""
+    """Returns the current size limit in bytes."""
     return _LIMIT.get()
 
 
@@ -107,9 +110,13 @@ def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what
 
 
 def check_arguments(args: object, what: str) -> dict[str, Any]:
-    """Arguments as a config.json may hold them: names with numbers, words and short lists, none of them vast."""
+    """Checks and returns the untrusted arguments of a config.json: numbers, short strings and short lists.
+
+    Raises:
+        WeightsError: an argument has another type, or a value that no model of the zoo accepts.
+    """
     if not isinstance(args, Mapping):
-        raise WeightsError(f"{what}: model_args must be names with values, got {type(args).__name__}; save it anew")
+        raise WeightsError(f"{what}: model_args must be names with values, got {type(args).__name__}; save it again")
     for name, value in args.items():
         if name in ("device", "dtype", "encoder_pretrained"):
             raise WeightsError(f"{what}: model_args holds {name!r}, which is the caller's to choose; remove it")

@@ -1,4 +1,4 @@
-"""From frames in the unit of their data to what a forecaster sees, and back: what a forecast needs beside weights."""
+"""Conversion of frames between the unit of the data and the values of a forecaster."""
 
 import math
 import warnings
@@ -9,24 +9,25 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from .._hints import suggest
 from ..layers import _checks as check
 from .typed import Entries, check_number
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 _NO_ECHO = 1e-16
-"""Added to what a logarithm is taken of."""
+"""Added to the argument of a logarithm."""
 _HEADROOM = 1.2
-"""So far above the logarithm's top a forecast of it may go."""
+"""Upper limit of forecasts, relative to `top`, in the logarithmic encoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing(Entries):
-    """What a forecaster's weights were trained to see, and what its outputs mean.
+    """Encoding of the frames that a forecaster was trained on, and the meaning of its outputs.
 
-    The encodings, of a value v in the unit of the data:
+    The encodings of a value v in the unit of the data:
 
     ===============  ==========================================  ===================================
-    encoding         what the model sees                         its constants
+    encoding         value of the model                          constants
     ===============  ==========================================  ===================================
     ``none``         v
     ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
@@ -34,22 +35,23 @@ class Preprocessing(Entries):
     ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
     ===============  ==========================================  ===================================
 
-    What is not known (NaN) is seen as 0; with ``dbz`` as no rain. The way back is the inverse, after `activation`: with
-    ``log`` nothing is below 0 or far above `top`; with ``dbz``, which is IRENE's reflectivity by the law of Marshall
-    and Palmer, nothing is cut, and -1 comes back as 0.0365 mm/h; otherwise values are cut to `lowest` and `highest`.
+    Missing values (NaN) are encoded as 0, and with ``dbz`` as no rain. Decoding applies `activation` and then the
+    inverse. With ``log``, values are limited to between 0 and a little above `top`. With ``dbz``, which is IRENE's
+    reflectivity by the relation of Marshall and Palmer, nothing is limited, and -1 is decoded as 0.0365 mm/h.
+    Otherwise values are limited to between `lowest` and `highest`.
 
     Args:
-        encoding: of the table.
-        unit: of the data, such as ``"mm/h"``; ``""`` for brightness.
-        step: minutes from frame to frame; None where it has no meaning.
-        inputs: frames that the weights were trained to read.
-        horizon: frames that they were trained to forecast.
-        activation: ``"sigmoid"`` where the model's outputs are logits.
-        lowest, highest: of values that make sense; None where there is no such bound.
+        encoding: one of the table.
+        unit: unit of the data, such as ``"mm/h"``; ``""`` for brightness.
+        step: minutes between frames; None if time has no meaning.
+        inputs: number of input frames in training.
+        horizon: number of forecast frames in training.
+        activation: ``"sigmoid"`` if the outputs of the model are logits.
+        lowest, highest: bounds of valid values; None for no bound.
         floor, top, mean, std: constants of the encoding.
 
     Raises:
-        ValueError: an entry out of its range, or a constant that is missing or not of the encoding.
+        ValueError: a field is out of range, or a constant is missing or not one of the encoding.
 
     Example:
         >>> rain = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
@@ -76,12 +78,12 @@ class Preprocessing(Entries):
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, given, known in (
+        for name, value, valid in (
             ("encoding", self.encoding, ("none", "log", "standardize", "dbz")),
             ("activation", self.activation, tuple(ACTIVATIONS)),
         ):
-            if given not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
+            if value not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}; {suggest(value, valid)}")
         for name in ("inputs", "horizon"):
             if getattr(self, name) is not None:
                 check.positive_int(name, getattr(self, name))
@@ -91,18 +93,18 @@ class Preprocessing(Entries):
         if None not in (self.lowest, self.highest) and not self.lowest < self.highest:  # type: ignore[operator]
             raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
         constants = {"floor": self.floor, "top": self.top, "mean": self.mean, "std": self.std}
-        wanted = {"log": {"floor", "top"}, "standardize": {"mean", "std"}}.get(self.encoding, set())
-        if wrong := [k for k, v in constants.items() if (v not in (None, ())) != (k in wanted)]:
-            takes = " and ".join(sorted(wanted)) or "no constants"
+        required = {"log": {"floor", "top"}, "standardize": {"mean", "std"}}.get(self.encoding, set())
+        if wrong := [k for k, v in constants.items() if (v not in (None, ())) != (k in required)]:
+            takes = " and ".join(sorted(required)) or "no constants"
             raise ValueError(f"the encoding {self.encoding!r} takes {takes}; correct {', '.join(wrong)}")
         if len(self.mean) != len(self.std) or not all(map(math.isfinite, (*self.mean, *self.std))):
             raise ValueError(f"mean and std must be finite numbers, as many of each, got {self.mean} and {self.std}")
         if any(s <= 0 for s in self.std):
             raise ValueError(f"std must be above 0, got {self.std}")
 
-    # ---- there and back ----------------------------------------------------------------------------------------
+    # ---- encoding ----------------------------------------------------------------------------------------------
     def encode(self, frames: Tensor) -> Tensor:
-        """What the model sees of ``(…, C, H, W)`` in the unit of the data; what is not known (NaN) is 0."""
+        """Encodes frames ``(…, C, H, W)`` in the unit of the data; missing values (NaN) become 0."""
         if self.encoding == "log":
             floor, span = self._log
             return (frames.nan_to_num(0).clamp_min(0) / floor).log1p() / span
@@ -114,7 +116,7 @@ class Preprocessing(Entries):
         return frames.nan_to_num(0)
 
     def decode(self, output: Tensor) -> Tensor:
-        """The outputs of the model, ``(…, C, H, W)``, in the unit of the data."""
+        """Decodes outputs of the model, ``(…, C, H, W)``, to the unit of the data."""
         output = ACTIVATIONS[self.activation](output)
         if self.encoding == "log":
             floor, span = self._log
@@ -128,7 +130,7 @@ class Preprocessing(Entries):
 
     @property
     def _log(self) -> tuple[float, float]:
-        """The floor, and the logarithm at the top."""
+        """The floor, and the logarithm of the top."""
         floor, top = float(self.floor or 0), float(self.top or 0)
         return floor, math.log1p(top / floor)
 
@@ -137,7 +139,7 @@ class Preprocessing(Entries):
 
     @property
     def brightest(self) -> float:
-        """A value of the data, in its unit, that pictures show as the brightest and PSNR takes for the peak."""
+        """Value of the data, in its unit, that figures show as the brightest and PSNR uses as the peak."""
         if self.encoding == "log":
             return float(self.top)  # type: ignore[arg-type]
         if self.highest is not None:
@@ -146,15 +148,15 @@ class Preprocessing(Entries):
             return 100.0
         return max((m + 3 * s for m, s in zip(self.mean, self.std, strict=True)), default=1.0)
 
-    # ---- what cannot be right ----------------------------------------------------------------------------------
+    # ---- checks ------------------------------------------------------------------------------------------------
     def check(self, frames: Tensor) -> None:
-        """Looks at frames that are said to be in the unit of the data.
+        """Checks that frames are plausible values in the unit of the data.
 
-        Values beyond `lowest` and `highest`, and bytes where the data have a unit, are warned of: they are most often
-        of another unit, or stand for what is missing.
+        Values beyond `lowest` and `highest`, and bytes if the data have a unit, raise a warning: they usually have
+        another unit, or mark missing values.
 
         Raises:
-            ValueError: no value is known, one is infinite, or bytes came for brightness from 0 to 1.
+            ValueError: all values are missing, one is infinite, or bytes were passed for brightness from 0 to 1.
         """
         unit = self.unit or "brightness"
         if frames.dtype == torch.uint8 and not self.unit and (self.highest or 256) <= 1:
@@ -164,17 +166,17 @@ class Preprocessing(Entries):
         values = frames.float()
         known = values[~values.isnan()]
         if not known.numel():
-            raise ValueError(f"expected values in {unit}, got NaN alone; nothing can be forecast of what is not known")
+            raise ValueError(f"expected values in {unit}, got only NaN; a forecast needs at least one known value")
         low, high = known.min().item(), known.max().item()
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError(f"expected finite values in {unit}, got {low:g} to {high:g}; set what is missing to NaN")
+            raise ValueError(f"expected finite values in {unit}, got {low:g} to {high:g}; set missing values to NaN")
         lowest, highest = (-math.inf if b is None else b for b in (self.lowest, self.highest))
         highest = math.inf if self.highest is None else highest
         slack = 1e-3 * (highest - lowest) if math.isfinite(highest - lowest) else 0.0
         if low < lowest - slack or high > highest + slack:
             expected = f"from {lowest:g} to {highest:g}".replace("-inf", "anything").replace("inf", "anything")
             warnings.warn(
-                f"expected {unit} {expected}, got values from {low:g} to {high:g}; check the unit, and set what is "
-                "missing to NaN",
+                f"expected {unit} {expected}, got values from {low:g} to {high:g}; check the unit, and set "
+                "missing values to NaN",
                 stacklevel=3,
             )

@@ -1,80 +1,96 @@
-"""Weights that their owners publish elsewhere: what is known of them, beside the architecture that they are for."""
+"""Weights that other projects publish for architectures of the zoo, and parameters that published code never uses."""
 
 from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["PUBLISHED", "Published", "unread", "unread_parameters"]
+__all__ = ["PUBLISHED", "Published", "count_unused_params", "mark_unused", "openstl_release"]
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where others publish weights for an architecture, and what of that was seen.
+    """Location of weights that others publish for an architecture, and what has been verified about them.
 
-    Nothing stands here that was not read or run: what was not is told in `unchecked`, in words.
+    Every field states what was read or run. `unchecked` states what was not.
 
     Example:
-        >>> record = Published("https://example.org/w", "w.ckpt, a Lightning checkpoint", "MIT", "irene w.ckpt", "", "")
-        >>> record.command
+        >>> weights = Published("https://example.org/w", "w.ckpt, of Lightning", "MIT", "irene w.ckpt", "", "")
+        >>> weights.command
         'convrnn-zoo convert irene w.ckpt -o converted'
     """
 
     where: str
-    """The address of the page or file."""
+    """URL of the page or file."""
     form: str
-    """The file's name and kind."""
+    """Name and format of the file."""
     license: str
-    """Of these weights, and who says so."""
+    """Licence of the weights, and its source."""
     convert: str
-    """Source, file and options of ``convrnn-zoo convert``, for the file that a user brings."""
+    """Source, file and options of ``convrnn-zoo convert``."""
     checked: str
-    """What was compared with the original."""
+    """Comparisons with the original that were made."""
     unchecked: str
-    """What was not seen."""
+    """Aspects that were not verified."""
     remarks: str = ""
-    """What to beware of before the weights are used."""
+    """Limitations of the weights."""
 
     @property
     def command(self) -> str:
-        """The line that makes a model of the zoo of the file."""
+        """Command that converts the file to a model of the zoo."""
         source_and_file, _, options = self.convert.partition(" --")
         return f"convrnn-zoo convert {source_and_file} -o converted" + (f" --{options}" if options else "")
 
-    def facts(self) -> dict[str, str]:
-        """The record as ``convrnn-zoo info`` tells it."""
-        facts = {
+    def describe(self) -> dict[str, str]:
+        """Returns the fields that ``convrnn-zoo info`` prints."""
+        fields = {
             "published elsewhere": self.where,
             "their form": self.form,
             "their licence": self.license,
             "to convert them": self.command,
             "checked": self.checked,
             "not checked": self.unchecked,
-            "beware": self.remarks,
+            "limitations": self.remarks,
         }
-        return {name: words for name, words in facts.items() if words}
+        return {name: text for name, text in fields.items() if text}
 
     def hint(self) -> str:
-        """The record in one line, for an error."""
-        return f"its weights are published at {self.where} ({self.license}): fetch the file, then `{self.command}`"
+        """Returns one line for an error message."""
+        return f"its weights are published at {self.where} ({self.license}): download the file, then `{self.command}`"
 
 
 PUBLISHED: dict[str, Published] = {}
-"""By the name of the architecture; :func:`~convrnn_zoo.pretrained.registry.register` fills it."""
+"""Published weights by architecture. :func:`~convrnn_zoo.pretrained.registry.register_model` fills it."""
 
 
-def unread(module: nn.Module) -> nn.Module:
-    """Marks a module that published code builds and never reads: kept, so that the sizes are the published ones.
+def openstl_release(
+    stem: str, patch_size: int = 4, *, epochs: tuple[int, ...] = (200, 2000), remarks: str = "", options: str = ""
+) -> Published:
+    """Returns the entry of the files ``mmnist_STEM_one_epN.pth`` that OpenSTL's benchmark page links to."""
+    files = [f"mmnist_{stem}_one_ep{n}.pth" for n in epochs]
+    return Published(
+        where="https://github.com/chengtan9907/OpenSTL/releases/tag/mmnist-weights",
+        form=f"{' and '.join(files)}, state dicts, trained on Moving MNIST for as many epochs as the name says",
+        license="Apache-2.0, that of OpenSTL's repository",
+        convert=f"openstl {files[0]} --set patch_size={patch_size}{options}",
+        checked="the network: outputs of a small one with random weights, against those of the original",
+        unchecked="the files themselves, which were not seen: their keys, their figures",
+        remarks=remarks,
+    )
 
-    Its parameters are frozen, so that no optimizer, and no training in several processes, waits for their gradients.
+
+def mark_unused(module: nn.Module) -> nn.Module:
+    """Freezes and returns a module that published code builds but never uses, so that parameter counts agree.
+
+    Its parameters need no gradients, so that neither optimizers nor distributed training wait for them.
     """
     return module.requires_grad_(False)
 
 
-def unread_parameters(model: nn.Module) -> int:
-    """How many parameters of a freshly built model nothing reads: those of its :func:`unread` modules.
+def count_unused_params(model: nn.Module) -> int:
+    """Returns the number of parameters of a new model that are unused, which are those of its frozen modules.
 
     Example:
-        >>> unread_parameters(nn.Sequential(nn.Linear(2, 2), unread(nn.Linear(3, 1))))
+        >>> count_unused_params(nn.Sequential(nn.Linear(2, 2), mark_unused(nn.Linear(3, 1))))
         4
     """
     return sum(p.numel() for p in model.parameters() if not p.requires_grad)

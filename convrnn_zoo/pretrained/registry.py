@@ -64,7 +64,7 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
         full_cfg = {**defaults, "first_conv": (), "classifier": "head", **cfg}
         if published:
             PUBLISHED[name] = published
-        weights = sorted(weights_of(name), key=lambda w: not w.default)  # timm takes the first one as the default
+        weights = sorted(find_weights(name), key=lambda w: not w.default)  # timm takes the first one as the default
         cfgs: dict[str, Any] = {name: full_cfg, **{w.name: {**full_cfg, **w.cfg()} for w in weights}}
         home: Any = sys.modules[module]
         home.default_cfgs = {**getattr(home, "default_cfgs", {}), **generate_default_cfgs(cfgs)}
@@ -103,11 +103,11 @@ def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
     return [n for n in names if fnmatch.fnmatch(n, filter or "*")]
 
 
-def weights_of(name: str) -> list[Weights]:
+def find_weights(name: str) -> list[Weights]:
     """Returns the registered weights of an architecture."""
     return [w for w in WEIGHTS.values() if w.architecture == name]
 
 
-def default_of(weights: Sequence[Weights]) -> Weights:
+def default_weights(weights: Sequence[Weights]) -> Weights:
     """Returns those weights of one architecture that ``pretrained=True`` loads."""
     return next((w for w in weights if w.default), weights[0])

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .config import CONFIG, MAX_TEXT, WEIGHTS_FILE, Config, read_config, read_text
-from .download import HubFile, commit_of, download, is_commit
+from .download import HubFile, download, get_commit, is_commit
 from .errors import HubAccessError, WeightsError
 from .published import PUBLISHED
 from .state_dict import read_safetensors
@@ -52,7 +52,7 @@ def open_repository(name: str, cache_dir: Any = None, token: str | bool | None =
     path = download(file, max_bytes=MAX_TEXT)
     config = read_config(path, str(file))
     # The weights are of the config's commit, even if the branch moves in between.
-    weights = HubFile(repo_id, WEIGHTS_FILE, commit_of(path), cache_dir, token)
+    weights = HubFile(repo_id, WEIGHTS_FILE, get_commit(path), cache_dir, token)
     config.cfg.update(source="hf-hub", hf_hub_id=f"{repo_id}@{weights.revision}")
     return Source(str(weights), config, remote=weights)
 

@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Returns the checksum of a file."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
@@ -49,7 +49,7 @@ def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[s
         raise WeightsError(f"{name}: no such file of weights; correct the path, or install or download it again")
     try:
         check_size(path.stat().st_size, name)
-        if sha256 is not None and (actual := sha256_of(path)) != sha256:
+        if sha256 is not None and (actual := file_sha256(path)) != sha256:
             raise WeightsError(
                 f"{name}: the sha256 is {actual}, expected {sha256}; the file is damaged or another one: download it "
                 "again"
@@ -97,7 +97,7 @@ def adapt_state_dict(
     """
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
-        for key in _keys_of(cfg.get("first_conv"), target):
+        for key in _match_keys(cfg.get("first_conv"), target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
                 continue
@@ -109,7 +109,7 @@ def adapt_state_dict(
             state[key] = new.to(old.dtype)
             logger.info("%s: %s adapted from %d to %d input channels", name, key, old_chs, new_chs)
     if num_classes != model.num_classes:
-        heads = tuple({f"{module.partition('.')[0]}." for module in _names_of(cfg.get("classifier"))})
+        heads = tuple({f"{module.partition('.')[0]}." for module in _as_names(cfg.get("classifier"))})
         state = {k: v for k, v in state.items() if not k.startswith(heads)}
         state |= {k: v for k, v in target.items() if k.startswith(heads)}
         if model.num_classes:
@@ -120,13 +120,13 @@ def adapt_state_dict(
     return state
 
 
-def _names_of(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+def _as_names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
-def _keys_of(value: str | tuple[str, ...] | None, state: Mapping[str, Tensor]) -> list[str]:
-    """Returns the keys that the names of modules or parameters stand for."""
-    return [key for name in _names_of(value) for key in (name, f"{name}.weight") if key in state]
+def _match_keys(value: str | tuple[str, ...] | None, state: Mapping[str, Tensor]) -> list[str]:
+    """Returns the keys of the parameters that names of parameters or modules refer to."""
+    return [key for name in _as_names(value) for key in (name, f"{name}.weight") if key in state]
 
 
 def check_state_dict(
@@ -145,7 +145,7 @@ def check_state_dict(
         WeightsError: lists every difference.
     """
     target = model.state_dict()
-    both = [(k, state[k], v) for k, v in target.items() if k in state]
+    pairs = [(k, state[k], v) for k, v in target.items() if k in state]
 
     def fits(value: Tensor, like: Tensor) -> bool:
         into = dtype or like.dtype
@@ -156,8 +156,8 @@ def check_state_dict(
     differences = {
         "missing": [k for k in target if k not in state],
         "unexpected": [k for k in state if k not in target],
-        "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in both if s.shape != v.shape],
-        "of another dtype": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in both if not fits(s, v)],
+        "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in pairs if s.shape != v.shape],
+        "of another dtype": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in pairs if not fits(s, v)],
     }
     if any(differences.values()):
         listed = "; ".join(f"{what}: {', '.join(map(str, keys))}" for what, keys in differences.items() if keys)
@@ -186,7 +186,7 @@ def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:
 
 # ---- loading -------------------------------------------------------------------------------------------------------
 def load_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads checked weights into a model, strictly. A tensor on the meta device stands for the model's own."""
+    """Loads checked weights into a model, strictly. For a tensor on the meta device, the model keeps its own."""
     current = model.state_dict()
     model.load_state_dict({k: current[k] if v.is_meta else v for k, v in state.items()}, strict=True)
 

@@ -1,4 +1,4 @@
-"""A dataclass from JSON that may be a stranger's: every entry of the type that its field states, or one line on it."""
+"""Dataclasses from untrusted JSON. Every field is checked by its type; an error is one line."""
 
 import dataclasses
 import math
@@ -7,50 +7,55 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from .._hints import suggest
+
 _LONGEST, _MOST, _LARGEST = 2**16, 2**16, 2**53
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # terminals interpret these
 T = TypeVar("T")
 
 
 class Entries:
-    """Of a dataclass: its entries as an object of JSON, and back."""
+    """Base class of dataclasses that are stored as JSON objects."""
 
     json_name: ClassVar[str]
-    """What errors call such an object."""
+    """Name of the object in error messages."""
 
     def to_json(self) -> dict[str, Any]:
-        """The entries that are set, as plain JSON."""
-        entries = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in entries if v not in (None, ())}
+        """Returns the fields that are set, as plain JSON."""
+        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values if v not in (None, ())}
 
     @classmethod
-    def from_json(cls, raw: object, what: str = "") -> Self:
-        """From an object of JSON, which may be a stranger's; errors call it `what`.
+    def from_json(cls, raw: object, name: str = "") -> Self:
+        """Reads an untrusted JSON object.
+
+        Args:
+            raw: the object.
+            name: its name in error messages.
 
         Raises:
-            ValueError: it is no object, an entry is not known or of another type, or what the class refuses.
+            ValueError: it is not an object, or a field is unknown or invalid.
         """
-        return read(cls, raw, what or cls.json_name)
+        return read(cls, raw, name or cls.json_name)
 
 
 def check_number(name: str, value: float, positive: bool = False) -> None:
-    """Refuses a number that is not finite, or not above 0 where it has to be `positive`."""
+    """Raises ValueError for a number that is not finite, or, if `positive`, not above 0."""
     if not (math.isfinite(value) and (value > 0 or not positive)):
         raise ValueError(f"{name} must be a finite number{' above 0' if positive else ''}, got {value}")
 
 
-def read(cls: type[T], raw: object, what: str) -> T:
-    """The dataclass that an object of JSON holds: lists become tuples, whole numbers may stand for others.
+def read(cls: type[T], raw: object, name: str) -> T:
+    """Reads a dataclass from a JSON object. Lists become tuples, and whole numbers are valid floats.
 
     Args:
-        cls: the dataclass; a field may be of a number, words, a truth value, a ``Literal``, a tuple or a mapping of
-            such, of another dataclass, or optional.
-        raw: what :func:`json.loads` gave.
-        what: words for what it is.
+        cls: the dataclass; a field is a number, string, bool, ``Literal``, dataclass, tuple or mapping, or optional.
+        raw: the object, as :func:`json.loads` returns it.
+        name: its name in error messages.
 
     Raises:
-        ValueError: it is no object, lacks an entry, has one that is not known, or one of another type; a number is not
-            finite; a text or list is very long, or a text holds control characters.
+        ValueError: it is not an object; a field is missing, unknown or of another type; a number is not finite; a
+            string or list is very long, or a string holds control characters.
 
     Example:
         >>> @dataclasses.dataclass
@@ -64,69 +69,72 @@ def read(cls: type[T], raw: object, what: str) -> T:
         ValueError: a point: at[1] must be a finite number, got '2'
     """
     if not isinstance(raw, Mapping):
-        raise ValueError(f"{what} must be an object, got {type(raw).__name__}")
+        raise ValueError(f"{name} must be an object, got {type(raw).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    missing = dataclasses.MISSING
-    lacking = [n for n, f in fields.items() if f.default is missing and f.default_factory is missing and n not in raw]
+    none = dataclasses.MISSING
+    missing = [n for n, f in fields.items() if f.default is none and f.default_factory is none and n not in raw]
     if unknown := [str(k) for k in raw if k not in fields]:
-        raise ValueError(f"{what} has entries that are not known: {', '.join(unknown)[:200]}")
-    if lacking:
-        raise ValueError(f"{what} lacks {', '.join(lacking)}")
+        raise ValueError(f"{name} has unknown fields: {', '.join(unknown)[:200]}; {suggest(unknown[0], fields)}")
+    if missing:
+        raise ValueError(f"{name} lacks {', '.join(missing)}")
     hints = get_type_hints(cls)
-    values = {k: _value(hints[k], v, f"{what}: {k}") for k, v in raw.items()}
+    values = {k: _value(hints[k], v, f"{name}: {k}") for k, v in raw.items()}
     try:
         return cls(**values)
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"{what}: {e}") from e
+    except (TypeError, ValueError, OverflowError) as e:
+        raise ValueError(f"{name}: {e}") from e
 
 
-def _value(kind: Any, value: object, what: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if kind is Any:
+def _value(expected: Any, value: object, name: str) -> Any:
+    generic, args = get_origin(expected), get_args(expected)
+    if expected is Any:
         return value
-    if origin in (Union, UnionType):
-        return _either(args, value, what)
-    if dataclasses.is_dataclass(kind):
-        return read(kind, value, what)  # type: ignore[arg-type]
-    if origin is tuple:
-        return tuple(_value(args[0], v, f"{what}[{i}]") for i, v in enumerate(_short(value, list, what)))
-    if origin is not None and origin is not Literal:
+    if generic in (Union, UnionType):
+        return _union(args, value, name)
+    if dataclasses.is_dataclass(expected):
+        return read(expected, value, name)  # type: ignore[arg-type]
+    if generic is tuple:
+        return tuple(_value(args[0], v, f"{name}[{i}]") for i, v in enumerate(_short(value, list, name)))
+    if generic is not None and generic is not Literal:
         return {
-            _value(str, k, what): _value(args[1], v, f"{what}[{k!r}]") for k, v in _short(value, dict, what).items()
+            _value(str, k, name): _value(args[1], v, f"{name}[{k!r}]") for k, v in _short(value, dict, name).items()
         }
-    if origin is Literal and value in args:
+    if generic is Literal and value in args:
         return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _finite(value):
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
-    if kind in (int, bool) and type(value) is kind and abs(value) <= _LARGEST:  # type: ignore[arg-type]
+    if expected is bool and isinstance(value, bool):
         return value
-    if kind is str and isinstance(value, str) and len(value) <= _LONGEST and not _CONTROL.search(value):
+    if expected is int and type(value) is int and abs(value) <= _LARGEST:
         return value
-    words = {float: "a finite number", int: "a whole number", bool: "true or false", str: "plain words"}
-    wanted = f"one of {', '.join(map(repr, args))}" if args else words.get(kind, str(kind))
-    raise ValueError(f"{what} must be {wanted}, got {repr(value)[:80]}")
+    if expected is str and isinstance(value, str) and len(value) <= _LONGEST and not _CONTROL.search(value):
+        return value
+    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "plain words"}
+    valid = f"one of {', '.join(map(repr, args))}" if args else names.get(expected, str(expected))
+    hint = f"; {suggest(value, args)}" if args and isinstance(value, str) else ""
+    raise ValueError(f"{name} must be {valid}, got {repr(value)[:80]}{hint}")
 
 
-def _either(kinds: tuple[Any, ...], value: object, what: str) -> Any:
-    if value is None and type(None) in kinds:
+def _union(types: tuple[Any, ...], value: object, name: str) -> Any:
+    if value is None and type(None) in types:
         return None
     errors = []
-    for kind in (k for k in kinds if k is not type(None)):
+    for expected in (t for t in types if t is not type(None)):
         try:
-            return _value(kind, value, what)
+            return _value(expected, value, name)
         except ValueError as e:
             errors.append(e)
     raise errors[0]
 
 
-def _short(value: object, kind: type, what: str) -> Any:
-    if not isinstance(value, kind) or len(value) > _MOST:  # type: ignore[arg-type]
-        raise ValueError(f"{what} must be a short {'list' if kind is list else 'object'}, got {repr(value)[:80]}")
+def _short(value: object, expected: type, name: str) -> Any:
+    if not isinstance(value, expected) or len(value) > _MOST:  # type: ignore[arg-type]
+        raise ValueError(f"{name} must be a short {'list' if expected is list else 'object'}, got {repr(value)[:80]}")
     return value
 
 
-def _finite(value: float) -> bool:
+def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
+    except OverflowError:  # an integer beyond every float
         return False

@@ -1,4 +1,4 @@
-"""The record of a set of weights: every claim about it, once. Cards, tables and timm's cfg are drawn from it."""
+"""Metadata of sets of weights. Model cards, tables and timm's cfgs are generated from them."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._atomic import atomic_write
+from .._atomic import write_text
 from .log_mel import LogMel
 from .meta import check_arguments
 from .preprocessing import Preprocessing
@@ -18,15 +18,15 @@ DIRECTORY = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured figure: on which data, over how many runs, with which spread.
+    """One measured metric.
 
-    `value` is that of the weights themselves, in `unit`; `mean` and `std` are over `runs` trainings, which differ in
-    their seed. `split` says in words which part of `dataset` was measured.
+    `value` is the metric of these weights in `unit`. `mean` and `std` are over `runs` trainings with different seeds.
+    `split` describes the part of `dataset` that was used.
     """
 
     name: str
     value: float
-    """Of errors of frames, the mean over their pixels."""
+    """Errors of frames are means over their pixels."""
     dataset: str
     split: str
     mean: float | None = None
@@ -35,30 +35,30 @@ class Metric:
     note: str = ""
     unit: str = "%"
     baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What other methods reach on the same data, by their names."""
+    """Values of other methods on the same data, by name."""
     summed_over: int | None = None
-    """The pixels of a frame, where others state the sum over them: this figure times so many."""
+    """Number of pixels of a frame, for errors that others state as the sum over pixels."""
 
     @property
     def summed(self) -> float | None:
-        """The figure as others state it, summed over the pixels of a frame."""
+        """Value summed over the pixels of a frame, as others state it."""
         return None if self.summed_over is None else self.value * self.summed_over
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A set of weights, ``architecture.tag``, and what is claimed of it.
+    """Metadata of a set of weights, ``architecture.tag``.
 
-    The record lies as JSON beside its safetensors file; a new set of weights is these two files and nothing else.
+    They are stored as JSON next to the safetensors file. To add a set of weights, add these two files.
     """
 
     name: str
     sha256: str
     model_args: Mapping[str, Any]
-    """What the architecture is built with beyond `in_chans` and `num_classes`."""
+    """Arguments of the architecture other than `in_chans` and `num_classes`."""
     num_params: int
     input_shape: tuple[int | str, ...]
-    """Shape of one sequence, ``("T", C, *S)``; names stand for what is free."""
+    """Shape of one sequence, ``("T", C, *S)``; a name is an axis of any size."""
     in_chans: int
     num_classes: int
     label_names: tuple[str, ...]
@@ -66,51 +66,51 @@ class Weights:
     std: tuple[float, ...]
     task: str
     dataset: str
-    """The name of the data that they were trained on."""
+    """Name of the training data."""
     dataset_url: str
     metrics: tuple[Metric, ...]
     recipe: str
-    """The name of a recipe of the package, or the text of its TOML file."""
+    """Name of a recipe of the package, or the text of a recipe."""
     license: str
     description: str
     citation: str = ""
     remarks: str = ""
-    """What the figures do not tell: how much the weights have seen, and what they may be compared with."""
+    """Limitations of the weights and of comparisons with their metrics."""
     hub_id: str | None = None
     hub_commit: str | None = None
     dataset_license: str = ""
     split: str = ""
-    """What the test split is, in words."""
+    """Description of the test split."""
     default: bool = False
-    """Whether ``pretrained=True`` takes these where the architecture has several."""
+    """Whether ``pretrained=True`` loads these weights if the architecture has several."""
     preprocessing: Preprocessing | None = None
-    """Of a forecaster: from frames in the unit of the data to what it sees, and back."""
+    """Preprocessing of a forecaster."""
     front_end: LogMel | None = None
-    """Of a classifier of sound: from samples to what it sees."""
+    """Front end of a classifier of audio."""
 
     @property
     def trained_on(self) -> str:
-        """The name of the data with its licence."""
+        """Name of the training data with its licence."""
         return f"{self.dataset} ({self.dataset_license})" if self.dataset_license else self.dataset
 
     @property
     def architecture(self) -> str:
-        """The registered name that builds the network."""
+        """Name of the architecture."""
         return self.name.partition(".")[0]
 
     @property
     def file(self) -> Path:
-        """The safetensors file inside the package."""
+        """Path of the safetensors file in the package."""
         return DIRECTORY / f"{self.name}.safetensors"
 
     def source(self) -> dict[str, str]:
-        """Where the weights lie: in the package, or where it no longer carries them, at a commit of the Hub."""
+        """Returns timm's keys of the location: the file in the package, or else a commit on the Hub."""
         if self.hub_id and self.hub_commit and not self.file.is_file():
             return {"hf_hub_id": f"{self.hub_id}@{self.hub_commit}"}
         return {"file": str(self.file)}
 
     def cfg(self) -> dict[str, Any]:
-        """The part of the record that timm's ``PretrainedCfg`` holds."""
+        """Returns the fields of timm's ``PretrainedCfg``."""
         return {
             **self.source(),
             "input_size": (self.in_chans, *plain_size(self.input_shape[2:])),
@@ -125,11 +125,11 @@ class Weights:
 
     @property
     def args(self) -> dict[str, Any]:
-        """Every argument that builds the network."""
+        """All arguments of the architecture."""
         return {"in_chans": self.in_chans, "num_classes": self.num_classes, **self.model_args}
 
     def plain(self) -> dict[str, Any]:
-        """The record as plain JSON: data set and split stand once, and not again beside each of its metrics."""
+        """Returns the metadata as plain JSON. Metrics omit a dataset and split equal to those of the weights."""
         raw = dataclasses.asdict(self)
         for metric in raw["metrics"]:
             for key in ("dataset", "split"):
@@ -140,38 +140,41 @@ class Weights:
         return {k: v for k, v in raw.items() if v is not None}
 
     def to_json(self) -> str:
-        """The record as it lies on disk."""
+        """Returns the text of the JSON file."""
         return json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_plain(cls, raw: object, what: str = "the record") -> "Weights":
-        """The record of an object of JSON, which may be a stranger's.
+    def from_plain(cls, raw: object, name: str = "the weights metadata") -> "Weights":
+        """Reads an untrusted JSON object.
+
+        Args:
+            raw: the object.
+            name: its name in error messages.
 
         Raises:
-            ValueError: an entry is missing, not known, or of another type.
+            ValueError: a field is missing, unknown or of another type.
         """
         if isinstance(raw, Mapping) and isinstance(raw.get("metrics"), list):
-            said = {k: raw[k] for k in ("dataset", "split") if k in raw}
-            raw = {**raw, "metrics": [{**said, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}
-        record = read(cls, raw, what)
-        check_arguments(record.model_args, what)
-        return record
+            shared = {k: raw[k] for k in ("dataset", "split") if k in raw}
+            raw = {**raw, "metrics": [{**shared, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}
+        weights = read(cls, raw, name)
+        check_arguments(weights.model_args, name)
+        return weights
 
     @classmethod
     def from_json(cls, text: str) -> "Weights":
-        """The record of a file; what it should not hold is a ValueError."""
+        """Reads the text of a JSON file; see :meth:`from_plain`."""
         return cls.from_plain(json.loads(text))
 
     def save(self, directory: Path = DIRECTORY) -> Path:
-        """Writes the record beside its weights, whole or not at all."""
+        """Writes the JSON file, atomically, and returns its path."""
         path = directory / f"{self.name}.json"
-        with atomic_write(path) as temporary:
-            temporary.write_text(self.to_json(), encoding="utf-8")
+        write_text(path, self.to_json())
         return path
 
 
 def plain_size(space: tuple[int | str, ...], free: int = 32) -> tuple[int, int]:
-    """timm's ``(H, W)`` of a map of any dimension; an axis that is free counts `free` pixels."""
+    """Returns timm's ``(H, W)`` for a map of any dimension, with `free` pixels for an axis of any size."""
     sizes = [s if isinstance(s, int) else free for s in space]
     return (1, sizes[0]) if len(sizes) == 1 else (sizes[-2], sizes[-1])
 
@@ -179,4 +182,4 @@ def plain_size(space: tuple[int | str, ...], free: int = 32) -> tuple[int, int]:
 WEIGHTS: dict[str, Weights] = {
     w.name: w for w in (Weights.from_json(p.read_text(encoding="utf-8")) for p in sorted(DIRECTORY.glob("*.json")))
 }
-"""The sets of weights that the package knows, by their names ``"architecture.tag"``."""
+"""Registered sets of weights by name, ``"architecture.tag"``."""

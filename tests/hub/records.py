@@ -11,7 +11,7 @@ from timm.models import PretrainedCfg
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Metric, Weights
 from convrnn_zoo.pretrained import weights as _weights
-from convrnn_zoo.pretrained.state_dict import sha256_of
+from convrnn_zoo.pretrained.state_dict import file_sha256
 
 NAME = "convgru1d_bi_2layer.example"
 
@@ -50,6 +50,6 @@ def carry(directory: Path, monkeypatch) -> dict[str, Weights]:
     model = convrnn_zoo.create_model(NAME.split(".")[0], in_chans=2, num_classes=3, **example_record().model_args)
     path = directory / f"{NAME}.safetensors"
     safetensors.torch.save_file(model.state_dict(), path, {"format": "pt"})
-    example = example_record(sha256=sha256_of(path), num_params=sum(p.numel() for p in model.parameters()))
+    example = example_record(sha256=file_sha256(path), num_params=sum(p.numel() for p in model.parameters()))
     example = Weights.from_json(json.dumps(json.loads(example.to_json())))  # as it comes from its file
     return {r.name: hold(r, monkeypatch) for r in [*own, example]}

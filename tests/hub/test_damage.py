@@ -50,7 +50,7 @@ WRONG = {
 CONFIGS = {
     "broken": (b"{", ["is not JSON"]),
     "deep": (b"[" * 100_000, ["is not JSON"]),
-    "a list": (b"[]", ["not an object"]),
+    "a list": (b"[]", ["must be an object"]),
     "no architecture": ({"architecture": None}, ["names no architecture"]),
     "another's": ({"architecture": "resnet18"}, ["'resnet18' is not one of this zoo"]),
     "unknown field": ({"pretrained_cfg": {"num_frames": 3}}, ["fields that timm does not know: num_frames"]),

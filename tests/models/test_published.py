@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from convrnn_zoo.models.openstl import OpenSTLConvLSTM
 from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
-from convrnn_zoo.pretrained.published import unread_parameters
+from convrnn_zoo.pretrained.published import count_unused_params
 from convrnn_zoo.pretrained.registry import entry_points
 
 from .forecasters import FULL, NAMES, count
@@ -47,9 +47,9 @@ def test_docstrings_state_the_count(name):
     assert f"{count(FULL[name]):,} parameters" in entry_points()[name].__doc__
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if unread_parameters(FULL[n])])
+@pytest.mark.parametrize("name", [n for n in NAMES if count_unused_params(FULL[n])])
 def test_docstrings_tell_how_many_of_them_are_live(name):
-    unread, doc = unread_parameters(FULL[name]), " ".join(entry_points()[name].__doc__.split())
+    unread, doc = count_unused_params(FULL[name]), " ".join(entry_points()[name].__doc__.split())
     assert f"{unread:,} are unused" in doc or f"{count(FULL[name]) - unread:,} are live" in doc
 
 

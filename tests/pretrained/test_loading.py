@@ -12,7 +12,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models.convgru_advection import ConvGRUAdvection
 from convrnn_zoo.pretrained import weights as _weights
-from convrnn_zoo.pretrained.state_dict import sha256_of
+from convrnn_zoo.pretrained.state_dict import file_sha256
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 CLASSIFIERS = pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def tampered(tmp_path, monkeypatch):
         state = safetensors.torch.load_file(record.file)
         monkeypatch.setattr(_weights, "DIRECTORY", tmp_path)
         safetensors.torch.save_file(change(state), tmp_path / f"{record.name}.safetensors")
-        new = dataclasses.replace(record, sha256=sha256_of(record.file) if resign else record.sha256)
+        new = dataclasses.replace(record, sha256=file_sha256(record.file) if resign else record.sha256)
         monkeypatch.setitem(_weights.WEIGHTS, record.name, new)
         return new, {"pretrained_cfg_overlay": {"file": str(new.file)}}
 
@@ -57,7 +57,7 @@ def tampered(tmp_path, monkeypatch):
 @RECORDS
 def test_records_state_what_the_files_hold(record):
     assert record.architecture in convrnn_zoo.list_models()
-    assert sha256_of(record.file) == record.sha256
+    assert file_sha256(record.file) == record.sha256
     model = load(record)
     assert sum(p.numel() for p in model.parameters()) == record.num_params
     assert (model.in_chans, model.num_classes) == (record.in_chans, record.num_classes)

@@ -99,9 +99,9 @@ def test_a_model_is_saved_with_its_front_end(tmp_path):
     assert other.front_end is None
     config = json.loads((tmp_path / "config.json").read_text())
     for change, message in (
-        ({"bands": 12}, "40 channels, and 12 bands of sound"),
+        ({"bands": 12}, "40 channels, and 12 bands"),
         ({"rate": "8000"}, "rate must be a whole number"),
-        ({"ears": 2}, "entries that are not known: ears"),
+        ({"ears": 2}, "unknown fields: ears"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, "front_end": {**config["front_end"], **change}}))
         with pytest.raises(convrnn_zoo.WeightsError, match=message):

@@ -11,7 +11,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.hub.cards import BEGIN, END
-from convrnn_zoo.pretrained.registry import default_of
+from convrnn_zoo.pretrained.registry import default_weights
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
@@ -120,7 +120,7 @@ CLAIMS = {
     "of another network": (lambda r: r.update(name="predrnn.rain"), "its record is of another model"),
     "of other sizes": (lambda r: r["model_args"].update(horizon=99), "its record is of another model"),
     "of another unit": (lambda r: r["preprocessing"].update(unit="K"), "its record is of another model"),
-    "an entry too many": (lambda r: r.update(evil=1), "entries that are not known: evil"),
+    "an entry too many": (lambda r: r.update(evil=1), "unknown fields: evil"),
     "an entry too few": (lambda r: r.pop("license"), "lacks license"),
     "a metric of NaN": (lambda r: r["metrics"][0].update(value=float("nan")), "value must be a finite number"),
     "a terminal's orders": (lambda r: r.update(description="\x1b]0;x\x07"), "description must be plain words"),
@@ -166,7 +166,7 @@ def test_records_say_data_and_split_once_and_which_is_the_default(record):
     assert any("dataset" in m for m in raw["metrics"]) == (dataset != record.dataset) == (record.recipe == "nowcast")
     own = [w for w in WEIGHTS.values() if w.architecture == record.architecture]
     assert sum(w.default for w in own) == (len(own) > 1)
-    assert default_of(own).default or len(own) == 1
+    assert default_weights(own).default or len(own) == 1
     assert (record.preprocessing is None) == bool(record.num_classes)
 
 
@@ -197,7 +197,7 @@ def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_said(tmp_path, ca
     with caplog.at_level(logging.WARNING, "convrnn_zoo"):
         model = from_pretrained(tmp_path / "old.json")
     assert model.record == Weights.from_json(json.dumps(raw))
-    with pytest.raises(ValueError, match="does not say what its values mean"):
+    with pytest.raises(ValueError, match="preprocessing"):
         model.forecast(torch.zeros(4, 8, 8))
 
 

@@ -60,7 +60,7 @@ def test_pictures_have_a_brightest_value():
 BAD = {
     "encoding": ({"encoding": "root"}, "encoding must be one of 'none', 'log', 'standardize', 'dbz', got 'root'"),
     "activation": ({"activation": "tanh"}, "activation must be one of"),
-    "unknown": ({"offset": 3}, "entries that are not known: offset"),
+    "unknown": ({"offset": 3}, "unknown fields: offset"),
     "unit": ({"unit": 3}, "unit must be plain words, got 3"),
     "escape": ({"unit": "\x1b[31m"}, "unit must be plain words"),
     "step": ({"step": -5}, "step must be a finite number above 0"),
@@ -102,7 +102,7 @@ def frames(value, **kwargs):
 @pytest.mark.parametrize(
     ("values", "given", "words"),
     [
-        (RAIN, frames(math.nan), "expected values in mm/h, got NaN alone"),
+        (RAIN, frames(math.nan), "expected values in mm/h, got only NaN"),
         (RAIN, frames(math.inf), "expected finite values in mm/h"),
         (BRIGHTNESS, frames(200, dtype=torch.uint8), "got bytes; divide them by 255"),
     ],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...layers import _checks as check
-from ...pretrained.published import unread
+from ...pretrained.published import mark_unused
 
 NEGATIVE_SLOPE = 0.2
 """Slope of the leaky ReLUs after convolutions of frames."""
@@ -81,8 +81,8 @@ def layer_widths(hidden_channels: int | Sequence[int], num_layers: int) -> list[
 
 
 def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:
-    """Returns zeros of these shapes as unused parameters; see :func:`~convrnn_zoo.pretrained.published.unread`."""
-    return unread(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))
+    """Returns zeros of these shapes as unused parameters; see :func:`~convrnn_zoo.pretrained.published.mark_unused`."""
+    return mark_unused(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))
 
 
 def constant_input(like: Tensor, horizon: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.models.base.forecaster import EnsembleForecaster
-from convrnn_zoo.pretrained.published import PUBLISHED, unread_parameters
+from convrnn_zoo.pretrained.published import PUBLISHED, count_unused_params
 from convrnn_zoo.pretrained.registry import entry_points
 
 from ..forecasters import FULL, NAMES, tiny
@@ -105,7 +105,7 @@ def test_a_name_says_where_its_weights_lie(name):
     assert record.license in told
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if unread_parameters(FULL[n])])
+@pytest.mark.parametrize("name", [n for n in NAMES if count_unused_params(FULL[n])])
 def test_what_nothing_reads_changes_nothing(name):
     model = tiny(name).eval()
     x = torch.rand(1, model.input_frames or 3, 1, model.reduction, model.reduction)
@@ -115,7 +115,7 @@ def test_what_nothing_reads_changes_nothing(name):
             if not p.requires_grad:
                 p.fill_(torch.nan)
     assert torch.equal(model(x, 2), before)
-    unread = unread_parameters(FULL[name])
+    unread = count_unused_params(FULL[name])
     live = sum(p.numel() for p in FULL[name].parameters()) - unread
     doc = " ".join(entry_points()[name].__doc__.split())
     assert f"{unread:,} are unused" in doc or f"{live:,} are live" in doc

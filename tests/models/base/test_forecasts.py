@@ -220,7 +220,7 @@ BAD = {
     "horizon of a float": (lambda m, x: m.forecast(x, 2.0), TypeError, "horizon must be"),
     "horizon of a word": (lambda m, x: m.forecast(x, "2"), TypeError, "horizon must be"),
     "horizon": (lambda m, x: m.forecast(x, 0), ValueError, "horizon must be at least 1, got 0"),
-    "all NaN": (lambda m, x: m.forecast(x * torch.nan), ValueError, "got NaN alone"),
+    "all NaN": (lambda m, x: m.forecast(x * torch.nan), ValueError, "got only NaN"),
     "axes": (lambda m, x: m.forecast(x[0]), ValueError, r"expected frames \(T, H, W\), \(T, 1, H, W\) or"),
     "channels": (lambda m, x: m.forecast(x[:, None].repeat(1, 3, 1, 1)), ValueError, "expected frames"),
     "nothing": (lambda m, x: m.forecast(x[:0]), ValueError, "no axis of 0"),
