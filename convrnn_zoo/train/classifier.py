@@ -281,16 +281,13 @@ def train_one(
     model = recipe.create_model(
         in_chans=len(cfg["mean"]), num_classes=len(train.label_names), pretrained_cfg_overlay=cfg
     )
-    if getattr(model, "global_pool", None) == "":
-        raise ValueError('[model] global_pool must be "avg", "max" or "last" to classify sequences, got ""; change it')
     model.front_end = train.front_end
     if recipe.init_from:
         load_initial_weights(model, recipe)
-    decay: Any = {"weight_decay": recipe.weight_decay}
-    if recipe.layer_decay == 1:
-        optimizer = create_optimizer_v2(model.parameters(), "adamw", lr=recipe.lr, **decay)
-    else:
-        optimizer = create_optimizer_v2(model, "adamw", lr=recipe.lr, layer_decay=recipe.layer_decay, **decay)
+    options: Any = {} if recipe.layer_decay == 1 else {"layer_decay": recipe.layer_decay}
+    optimizer = create_optimizer_v2(
+        model if options else model.parameters(), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, **options
+    )
     batches_per_epoch = -(-len(train.labels) // recipe.batch_size)
     steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, scale_lr(optimizer), total_steps=steps)
