@@ -44,7 +44,7 @@ PRECISIONS = ROOT / "tools" / "precision.json"
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
-"""What ``convrnn-zoo verify --members 20 --json`` wrote of the shipped nowcast, by event of the test."""
+"""Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
 SPOKEN = "convgru1d_bi_2layer.fsdd"
 """Weights for spoken digits that README shows."""
 CARDS = {"README.md": "model_cards"}

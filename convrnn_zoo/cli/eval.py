@@ -56,8 +56,7 @@ def eval_weights(
     The printed scores of a forecaster are means over pixels and lead times; the files and --json have one value per
     lead time. Rain is also forecast by the extrapolation of pysteps, if it is installed: pip install
     'convrnn-zoo[nowcast]'. Models that forecast probabilities or ensembles also get their CRPS, Brier scores and
-    reliability. The scores of a classifier are its accuracy, the recall of each class and the confusion
-    matrix.
+    reliability. The scores of a classifier are its accuracy, the recall of each class and the confusion matrix.
 
     \b
     convrnn-zoo eval run --data radar
@@ -76,7 +75,8 @@ def eval_weights(
             raise ValueError(f"--sequences, --members: only valid for forecasters; {weights} is a classifier")
         scores, text = _evaluate_classifier(model, settings, data, outputs)
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
-        scores, text = _evaluate_forecaster(model, settings, data, sequences, outputs, not quiet)
+        options = {"sequences": sequences, "ensemble_size": members, "seed": seed, "progress": not quiet}
+        scores, text = _evaluate_forecaster(model, settings, data, outputs, **options)
     else:
         raise ValueError(f"{weights} is not the forecaster or classifier of its recipe; pass another with --recipe")
     for output in outputs:
@@ -97,20 +97,14 @@ def _evaluate_classifier(model: Any, recipe: ClassifierRecipe, data: Any, output
 
 
 def _evaluate_forecaster(
-    model: Forecaster,
-    recipe: ForecasterRecipe,
-    data: Any,
-    sequences: int | None,
-    outputs: tuple[Path, ...],
-    progress: bool,
-    **ensemble: int | None,
+    model: Forecaster, recipe: ForecasterRecipe, data: Any, outputs: tuple[Path, ...], **options: Any
 ) -> tuple[str, str]:
     """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
     for output in outputs:
         check_suffix(output, (".json", *_FIGURES))
     source = read_frame_dataset(recipe.data)
     test = load_split(source, recipe, data, "test")
-    evaluation = evaluate(model, recipe, test, sequences, progress=progress, **ensemble)
+    evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:
         if output.suffix in _FIGURES:
             curves(evaluation, output, f"{recipe.weights} on {source.title}")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from convrnn_zoo._atomic import write_text
-from convrnn_zoo.cli._options import Choice
+from convrnn_zoo.cli._options import Choice, json_option
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.models import create_model
 
@@ -24,16 +24,16 @@ from .verification import windows
 @click.option(
     "--event", "names", multiple=True, type=Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
 )
-@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Directory for pictures.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for all scores.")
-def evaluate(
-    name: str, data: Path, members: int, names: tuple[str, ...], pictures: Path | None, json_file: Path | None
-) -> None:
-    """Verify the nowcast weights NAME on rain that they have not seen, beside pysteps' extrapolation.
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Directory for scores.json and figures."
+)
+@json_option
+def evaluate(name: str, data: Path, members: int, names: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+    """Evaluate the nowcast weights NAME on four rain events, and compare them with pysteps' extrapolation.
 
-    The events are of pysteps' example data, three hours each; --data is its directory, or the folder radar in it.
-    Scores are those of pysteps.verification. With --members 20 its ensemble STEPS is run as well, which takes minutes
-    an event.
+    The events are three hours each of pysteps' example data; --data is its directory, or the folder radar in it. The
+    scores are those of pysteps.verification. With --members 20, its ensemble STEPS is run as well, which takes minutes
+    per event.
 
     \b
     python -m references.nowcast.evaluate convgru_advection.nowcast --data pysteps-data
@@ -41,21 +41,21 @@ def evaluate(
     model: Any = create_model(name, pretrained=True).eval()
     rain = [load_event(data, event) for event in EVENTS if not names or event.name in names]
     scores = score_nowcast(model, rain, members)
-    if json_file is not None:
-        write_text(json_file, json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
-    if pictures is not None:
+    text = json.dumps(scores, indent=1, ensure_ascii=False)
+    if output is not None:
+        write_text(output / "scores.json", text + "\n")
         for event in rain:
             window = list(windows(event.frames))[-1]
-            made = {
+            forecasts = {
                 "forecast": model.forecast(window.inputs),
                 "extrapolation": pysteps_extrapolation(window.inputs, 12),
             }
-            draw_beside(window, made, f"{event.event.title}, {event.event.day}", pictures / event.event.name)
-        draw_scores(scores, pictures / "scores.png")
+            draw_beside(window, forecasts, f"{event.event.title}, {event.event.day}", output / event.event.name)
+        draw_scores(scores, output / "scores.png")
         if members:
-            draw_ensembles(scores, pictures / "ensembles.png")
+            draw_ensembles(scores, output / "ensembles.png")
     header, rows = table(scores)
-    click.echo(columns(rows, header=header))
+    click.echo(text if as_json else columns(rows, header=header))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ def test_eval_recomputes_the_record_and_writes_json_and_curve(trained, tmp_path)
         assert np.mean(values) == pytest.approx(value, rel=0.01, abs=1e-4)
     assert picture(where[1])[0][0] > 1000
     fewer = run("eval", record, "--data", directory, "--recipe", recipe, "--quiet", "--sequences", 2)
+    args = ("eval", record, "--data", directory, "--recipe", recipe, "--quiet", "--sequences", 2)
+    assert "ensemble of 7" in run(*args, "--members", 7, code=1)
+    assert run(*args, "--members", 0) == fewer
     assert fewer != text
 
 
