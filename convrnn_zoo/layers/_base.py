@@ -449,7 +449,7 @@ class ConvRNNBase(Equations):
         steps = None if mask is None else self._unpack_mask(mask, input)
         states = self._unpack_state(hx, x, packed, unbatched)
         outputs: list[Any] = []
-        finals = LayerStates()
+        finals: list[Maps] = []
         for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
             first, width = layer * self.num_directions, self.widths[layer]
             weights = [self._weights(f"_l{layer}{end}", width) for end in ("", "_reverse")[: self.num_directions]]
@@ -467,7 +467,9 @@ class ConvRNNBase(Equations):
             outputs = [y.squeeze(1) for y in outputs]
         elif self.batch_first:
             outputs = [y.transpose(0, 1) for y in outputs]
-        return outputs, finals if isinstance(hx, LayerStates) else self._pack_state(finals, packed, unbatched)
+        if isinstance(hx, LayerStates):
+            return outputs, LayerStates(finals)
+        return outputs, self._pack_state(finals, packed, unbatched)
 
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
         """Returns data ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``, the batch sizes, and whether N was missing."""
@@ -506,7 +508,7 @@ class ConvRNNBase(Equations):
         mask = mask.transpose(0, 1) if self.batch_first else mask
         return mask.reshape(*mask.shape, *(1,) * (self.ndim + 1))
 
-    def _unpack_state(self, hx: Any, x: Tensor, packed: PackedSequence | None, unbatched: bool) -> LayerStates:
+    def _unpack_state(self, hx: Any, x: Tensor, packed: PackedSequence | None, unbatched: bool) -> list[Maps]:
         """Returns the caller's `hx` as one tuple per layer and direction, in packed order."""
         if isinstance(hx, LayerStates):
             return hx
@@ -515,7 +517,7 @@ class ConvRNNBase(Equations):
         shapes = [(batch, width, *x.shape[-self.ndim :]) for width in self.widths]
         if hx is None:
             zeros = [x.new_zeros(()).expand(shape) for shape in shapes]
-            return LayerStates((zero,) * len(names) for zero in zeros for _ in range(directions))
+            return [(zero,) * len(names) for zero in zeros for _ in range(directions)]
         # As the caller stores it: with an axis of directions, without one of a missing batch.
         stored = [(directions, *(shape[1:] if unbatched else shape)) for shape in shapes]
         parts = []
@@ -534,9 +536,9 @@ class ConvRNNBase(Equations):
             if packed is not None and packed.sorted_indices is not None:
                 layers = [s.index_select(1, packed.sorted_indices) for s in layers]
             parts.append([direction for layer in layers for direction in layer.unbind(0)])
-        return LayerStates(zip(*parts, strict=True))
+        return list(zip(*parts, strict=True))
 
-    def _pack_state(self, finals: LayerStates, packed: PackedSequence | None, unbatched: bool) -> Any:
+    def _pack_state(self, finals: Sequence[Maps], packed: PackedSequence | None, unbatched: bool) -> Any:
         """Returns a tensor, or a tuple of one per layer, for each state, in the caller's batch order."""
         stacked, parts = check.is_int(self.out_channels), []
         for tensors in zip(*finals, strict=True):
