@@ -14,7 +14,7 @@ from typing import Any
 import click
 import torch
 
-from convrnn_zoo.data import Labelled, read_labelled_dataset
+from convrnn_zoo.data import Labelled
 from convrnn_zoo.models import Metric
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import accuracy, accuracy_metric, load_splits, percent, train_one
@@ -46,7 +46,7 @@ def group_names(data: Labelled) -> list[str]:
 
 def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
     """Measures models without lengths: those of the recipe, and others trained with padding as data."""
-    dataset = read_labelled_dataset(recipe.data)
+    dataset = recipe.data
     parts = load_splits(dataset, recipe, data)
     padded = [WithoutLengths(*part) for part in parts]
     with_lengths = [
@@ -80,7 +80,7 @@ def measure_groups(recipe: ClassifierRecipe, data: Any, out: Path, progress: boo
     Raises:
         ValueError: the data have fewer than two groups.
     """
-    dataset = read_labelled_dataset(recipe.data)
+    dataset = recipe.data
     train_part, test_part = load_splits(dataset, recipe, data)
     values, metrics = [], []
     for name in group_names(train_part):
@@ -128,7 +128,7 @@ def main(recipe: str, data: Path | None, out: Path, into: Path, padding: bool, g
     if not isinstance(loaded, ClassifierRecipe):
         raise click.UsageError(f"{recipe} is not the recipe of a classifier")
     if groups:
-        group_names(load_splits(read_labelled_dataset(loaded.data), loaded, data)[0])  # raises before training
+        group_names(load_splits(loaded.data, loaded, data)[0])  # raises before training
     metadata = train(loaded, data=data, out=out, into=into)
     metrics = [*metadata.metrics]  # type: ignore[union-attr]
     if padding:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from convrnn_zoo.cli._text import columns
+from convrnn_zoo.data import to_table
 from convrnn_zoo.models import WEIGHTS, create_model
 from convrnn_zoo.train.classifier import evaluate_classifier
 from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
@@ -30,7 +31,10 @@ def main(data: tuple[str, ...]) -> None:
         try:
             model = create_model(name, pretrained=True).eval()
             accuracy = round(
-                evaluate_classifier(model, recipe, directories.get(recipe.data["kind"])).accuracies["prediction"], 2
+                evaluate_classifier(model, recipe, directories.get(to_table(recipe.data)["kind"])).accuracies[
+                    "prediction"
+                ],
+                2,
             )
         except FileNotFoundError as e:
             rows.append((name, f"{claimed:g} %", "–", str(e)))

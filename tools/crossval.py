@@ -15,7 +15,7 @@ from typing import Any
 import click
 import torch
 
-from convrnn_zoo.data import Labelled, read_labelled_dataset
+from convrnn_zoo.data import Labelled
 from convrnn_zoo.train.classifier import load_split, train_one
 from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
@@ -48,7 +48,7 @@ def folds(data: Labelled, count: int) -> Iterator[tuple[Labelled, Labelled]]:
 
 def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], count: int, seeds: int) -> list[Any]:
     """Returns the mean and standard deviation of the accuracy in per cent for each combination of settings."""
-    source, rows = read_labelled_dataset(recipe.data), []
+    source, rows = recipe.data, []
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         candidate = changed(recipe, settings)

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from convrnn_zoo.cli.demo import SAMPLE
-from convrnn_zoo.data import open_frames, read_frame_dataset, read_labelled_dataset
+from convrnn_zoo.data import open_frames
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.classifier import accuracy
@@ -78,7 +78,7 @@ def reduced_model(name: str, precision: str) -> tuple[Any, int]:
 
 def measure_classifier(name: str, data: Path | None) -> list[Row]:
     """Returns the accuracy on the test split in per cent for each precision."""
-    test = read_labelled_dataset(Recipe.read(WEIGHTS[name].recipe).data).load(data, "test")
+    test = Recipe.read(WEIGHTS[name].recipe).data.load(data, "test")
     rows = []
     for precision in PRECISIONS:
         model, size = reduced_model(name, precision)
@@ -92,7 +92,7 @@ def measure_forecaster(name: str, data: Path | None) -> list[Row]:
     sample = open_frames(SAMPLE.with_name(f"{name.partition('.')[2]}.npz")).read()[None]
     test_frames = None
     if data is not None:
-        clips = read_frame_dataset(recipe.data).load(data, "test", recipe.inputs, recipe.horizon)
+        clips = recipe.data.load(data, "test", recipe.inputs, recipe.horizon)
         test_frames = clips.fixed(SEQUENCES)
     rows: list[Row] = []
     exact: Tensor | None = None
@@ -110,7 +110,7 @@ def measure_forecaster(name: str, data: Path | None) -> list[Row]:
             "mse": _short((forecast - truth).square().nanmean()),
         }
         if test_frames is not None:
-            row["test"] = scores(model, test_frames, recipe.inputs, read_frame_dataset(recipe.data).thresholds)
+            row["test"] = scores(model, test_frames, recipe.inputs, recipe.data.thresholds)
         rows.append(row)
     return rows
 

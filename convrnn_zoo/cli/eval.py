@@ -8,7 +8,6 @@ import click
 import torch
 
 from .._atomic import check_suffix, write_text
-from ..data import read_frame_dataset
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
 from ..train.classifier import evaluate_classifier
@@ -102,7 +101,7 @@ def _evaluate_forecaster(
     """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
     for output in outputs:
         check_suffix(output, (".json", *_FIGURES))
-    source = read_frame_dataset(recipe.data)
+    source = recipe.data
     test = load_split(source, recipe, data, "test")
     evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from ..data import read_frame_dataset
 from ..data.datasets.frame_files import ArrayFrames
 from ..data.datasets.windows import IMPORTANCE, list_windows, write_windows
 from ..data.readers import STORE
@@ -41,7 +40,7 @@ def windows(
     convrnn-zoo windows radar.toml --data radar.zarr -o radar.csv
     """
     settings = Recipe.read(recipe)
-    kind = read_frame_dataset(settings.data) if isinstance(settings, ForecasterRecipe) else None
+    kind = settings.data if isinstance(settings, ForecasterRecipe) else None
     if not isinstance(kind, ArrayFrames) or data.suffix != STORE:
         raise ValueError(f'{recipe}: windows need a {STORE} store and a recipe with kind = "frames" under [data]')
     if output is None and not kind.windows:

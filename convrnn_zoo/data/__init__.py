@@ -21,7 +21,7 @@ from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequ
 from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
-from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_frame_dataset, read_labelled_dataset
+from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_frame_dataset, read_labelled_dataset, to_table
 
 __all__ = [
     "FRAME_DATASETS",
@@ -48,4 +48,5 @@ __all__ = [
     "read_sound",
     "split_at_gaps",
     "split_in_time",
+    "to_table",
 ]

@@ -1,5 +1,6 @@
 """Datasets by their names in recipes."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,18 @@ FRAME_DATASETS: dict[str, type[FrameDataset]] = {
 LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
     "sequences": LabelledSequences, "clips": VideoFolder, "fsdd": FSDD, "japanese_vowels": JapaneseVowels,
 }  # fmt: skip
+
+
+def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
+    """Returns the table ``[data]`` that describes a dataset, with every key that is set.
+
+    Example:
+        >>> to_table(MovingMNIST()), to_table(VideoFrames(name="street"))["channels"]
+        ({'kind': 'moving_mnist'}, 1)
+    """
+    kind = next(k for k, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items() if cls is type(dataset))
+    values = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}  # type: ignore[arg-type]
+    return {"kind": kind, **{k: v for k, v in values.items() if v is not None}}
 
 
 def read_frame_dataset(table: Mapping[str, Any]) -> FrameDataset:

@@ -73,7 +73,7 @@ def find_problem(name: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> 
     if not is_instance(value, kind):
         return f"{name} must be {describe_type(kind)}, got {value!r}"
     if isinstance(value, str) and rules.get("choices") and value not in rules["choices"]:
-        return f"{name} must be one of {', '.join(rules['choices'])}, got {value!r}; {suggest(value, rules['choices'])}"
+        return f"{name} must be one of {', '.join(rules['choices'])}, got {value!r}"
     if isinstance(value, str) and rules.get("nonempty") and not value.strip():
         return f"{name} must not be empty"
     for number in value if isinstance(value, tuple) else (value,):
@@ -138,7 +138,5 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Table]]) 
     keys = dict(table)
     kind = keys.pop("kind", None)
     if not isinstance(kind, str) or kind not in datasets:
-        raise ValueError(
-            f"the recipe's data.kind must be one of {', '.join(datasets)}, got {kind!r}; {suggest(kind, datasets)}"
-        )
+        raise ValueError(f"the recipe's data.kind must be one of {', '.join(datasets)}, got {kind!r}")
     return read(datasets[kind], keys, "data.")

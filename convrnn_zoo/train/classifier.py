@@ -12,7 +12,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from .._extras import need
-from ..data import Labelled, LabelledDataset, VideoFolder, read_labelled_dataset
+from ..data import Labelled, LabelledDataset, VideoFolder
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..data.readers.sequences import Recording, read_recordings
 from ..layers._base import SPACE
@@ -103,7 +103,7 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
         ValueError: the recipe describes another front end than those weights have.
     """
     front_end = from_pretrained(recipe.init_from).front_end if recipe.init_from else None
-    fields = recipe.data.get("front_end")
+    fields = getattr(recipe.data, "front_end", {})
     if front_end is not None and fields and LogMel(**{"rate": front_end.rate, **fields}) != front_end:
         raise ValueError(
             f"the recipe's data.front_end differs from that of {recipe.init_from}; remove it, or write "
@@ -168,7 +168,7 @@ def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recordi
         ValueError: a file is damaged, of an unknown format, or contains no recording.
     """
     recipe = None if model.record is None else Recipe.parse(model.record.recipe)
-    dataset = read_labelled_dataset(recipe.data) if isinstance(recipe, ClassifierRecipe) else None
+    dataset = recipe.data if isinstance(recipe, ClassifierRecipe) else None
     archives = all(file.suffix.lower() == ".npz" for file in files)
     if recipe is None and isinstance(model, VideoModel) and not archives:
         dataset = VideoFolder(name="clips")
@@ -235,7 +235,7 @@ def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any) ->
     Raises:
         ValueError: the data are invalid, or have other classes than the model.
     """
-    train, test = load_splits(read_labelled_dataset(recipe.data), recipe, data, model.front_end)
+    train, test = load_splits(recipe.data, recipe, data, model.front_end)
     names = model.pretrained_cfg.get("label_names") or test.label_names
     if tuple(names) != test.label_names or model.num_classes != len(names):
         raise ValueError(
@@ -328,7 +328,7 @@ def train_classifier(
     recipe: ClassifierRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
 ) -> Weights | None:
     """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
-    dataset = read_labelled_dataset(recipe.data)
+    dataset = recipe.data
     train, test = load_splits(dataset, recipe, data, initial_front_end(recipe))
     with launch() as accelerator:
         if accelerator.num_processes > 1:

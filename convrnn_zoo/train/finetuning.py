@@ -61,7 +61,8 @@ def frozen_parameters(model: ZooModel, recipe: "Recipe") -> list[nn.Parameter]:
 
     Example:
         >>> from convrnn_zoo.train.recipe import Recipe
-        >>> recipe = Recipe(weights="video_convrnn.a", data="b", description="c", license="mit", batch_size=1, lr=1)
+        >>> fields = {"weights": "video_convrnn.a", "data": "moving_mnist", "description": "c", "license": "mit"}
+        >>> recipe = Recipe(**fields, batch_size=1, lr=1)
         >>> model = VideoModel("resnet18", num_classes=2, device="meta")
         >>> len(frozen_parameters(model, recipe)) == len(list(model.encoder.parameters()))
         True

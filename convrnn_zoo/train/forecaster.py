@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from ..data import CustomSequences, FrameSequences, ReadOptions, read_frame_dataset
+from ..data import CustomSequences, FrameSequences, ReadOptions
 from ..data.datasets.checks import check_values
 from ..data.datasets.frame_files import FrameDataset
 from ..data.datasets.moving_mnist import MovingDigits
@@ -41,7 +41,7 @@ def train_forecaster(
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
-    source = read_frame_dataset(recipe.data)
+    source = recipe.data
     with launch() as accelerator:
         train, test = (load_split(source, recipe, data, split) for split in ("train", "test"))
         channels, others = (part.fixed(1).shape[2] for part in (train, test))
@@ -289,7 +289,7 @@ def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions
     text = model.record.recipe if model.record else ""
     chosen = Recipe.read(recipe) if recipe else Recipe.parse(text) if text else None
     if isinstance(chosen, ForecasterRecipe):
-        options = read_frame_dataset(chosen.data).read_options()
+        options = chosen.data.read_options()
         options = dataclasses.replace(options, unit=None if values is None else values.unit, variable_optional=True)
     return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
 

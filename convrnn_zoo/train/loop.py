@@ -1,6 +1,5 @@
 """The training loop: updates, a progress bar and checkpoints, from which a run resumes to the same weights."""
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -23,7 +22,7 @@ from .recipe import Recipe
 
 def fingerprint(recipe: Recipe, **others: Any) -> str:
     """Returns everything that determines the weights of a run as JSON: the fields of its recipe, and others by name."""
-    return json.dumps({**dataclasses.asdict(recipe), **others}, sort_keys=True)
+    return json.dumps({**recipe.to_table(), **others}, sort_keys=True)
 
 
 def checksum(*values: Tensor) -> str:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
-from ..data import FrameSequences, read_frame_dataset
+from ..data import FrameSequences
 from ..data.datasets.frame_files import FrameDataset
 from ..models import EnsembleForecaster, Forecaster, Metric
 from ._values import finite, value_range_of
@@ -295,7 +295,7 @@ def evaluate(
     Raises:
         ValueError: an `ensemble_size` for a model without probabilities.
     """
-    data, values = read_frame_dataset(recipe.data), model.preprocessing or recipe.preprocessing()
+    data, values = recipe.data, model.preprocessing or recipe.preprocessing()
     can = isinstance(model, EnsembleForecaster) or hasattr(model, "probabilities")
     if ensemble_size and not can:
         raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")

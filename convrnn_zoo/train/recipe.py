@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import pretrained
-from ..data import FrameSequences, read_frame_dataset, read_labelled_dataset, schema
+from ..data import FRAME_DATASETS, LABELLED_DATASETS, FrameDataset, FrameSequences, LabelledDataset, schema, to_table
 from ..data.schema import field
 from ..layers import _checks as checks
 from ..models import Preprocessing, ZooModel, create_model
@@ -57,8 +57,8 @@ class Recipe:
 
     Args:
         weights: name ``architecture.tag`` of the weights that the run makes.
-        data: table of the data: its type and that type's keys (:mod:`convrnn_zoo.data`). A string is a type without
-            keys.
+        data: the dataset, or the table that describes it: its `kind` and the keys of that kind
+            (:mod:`convrnn_zoo.data`). A string is a kind without keys.
         description, remarks, license, citation: texts of the metadata and the card.
         batch_size: sequences per update.
         lr: highest learning rate.
@@ -72,8 +72,9 @@ class Recipe:
         ValueError: a line for each field that has another type or is out of its range.
     """
 
+    datasets: ClassVar[Mapping[str, type]] = {**FRAME_DATASETS, **LABELLED_DATASETS}
     weights: str = field(nonempty=True)
-    data: Mapping[str, Any] = field()
+    data: FrameDataset | LabelledDataset
     description: str = field(nonempty=True)
     license: str = field(nonempty=True)
     batch_size: int = field(ge=1)
@@ -87,13 +88,10 @@ class Recipe:
     model: Mapping[str, Any] = field(factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, str):
-            object.__setattr__(self, "data", {"kind": self.data})
-        elif isinstance(self.data, Mapping):
-            data = {k: tuple(v) if isinstance(v, list) else v for k, v in self.data.items()}
-            object.__setattr__(self, "data", data)
+        data: Any = {"kind": self.data} if isinstance(self.data, str) else self.data
+        if isinstance(data, Mapping):
+            object.__setattr__(self, "data", schema.read_dataset(data, self.datasets))
         schema.check(self)
-        object.__setattr__(self, "data", self._resolve_data())
         if reserved := ", ".join(sorted(RESERVED & self.model.keys())):
             raise ValueError(f"the recipe's model: {reserved} is not an argument of a recipe; leave it out")
         check_arguments({k: v for k, v in self.model.items() if k != "encoder_pretrained"}, "the recipe's model")
@@ -101,15 +99,6 @@ class Recipe:
             raise ValueError(
                 f"the recipe's weights must be architecture.tag, of letters, digits, _, - and ., got {self.weights!r}"
             )
-
-    def _resolve_data(self) -> Mapping[str, Any]:
-        """Returns the table `data` with the defaults of its kind filled in; an invalid table is returned as it is."""
-        try:
-            source = (read_labelled_dataset if isinstance(self, ClassifierRecipe) else read_frame_dataset)(self.data)
-        except ValueError:  # raised again, with the whole message, when the data are read
-            return self.data
-        resolved = {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}  # type: ignore[arg-type]
-        return {"kind": self.data["kind"], **{k: v for k, v in resolved.items() if v is not None}}
 
     @property
     def architecture(self) -> str:
@@ -181,6 +170,10 @@ class Recipe:
         except tomllib.TOMLDecodeError as e:
             raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
 
+    def to_table(self) -> dict[str, Any]:
+        """Returns the values of all fields; the dataset is a table."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"data": to_table(self.data)}
+
     def to_toml(self) -> str:
         """Returns the recipe as TOML, with the value of every field, from which :meth:`read` restores it.
 
@@ -195,7 +188,7 @@ class Recipe:
             True
         """
         kind = next(k for k, cls in KINDS.items() if cls is type(self))
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields = self.to_table()
         tables = {k: v for k, v in fields.items() if isinstance(v, Mapping)}
         lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if k not in tables]
         for table, values in tables.items():
@@ -238,6 +231,8 @@ class ClassifierRecipe(Recipe):
     A video model without `init_from` is frozen in its encoder only, since the rest is new.
     """
 
+    datasets: ClassVar[Mapping[str, type]] = LABELLED_DATASETS
+    data: LabelledDataset
     seeds: tuple[int, ...] = field((0,), ge=0)
     epochs: int = field(ge=1)
     weight_decay: float = field(0.0, ge=0)
@@ -286,6 +281,8 @@ class ForecasterRecipe(Recipe):
         test_sequences: number of sequences of the final evaluation.
     """
 
+    datasets: ClassVar[Mapping[str, type]] = FRAME_DATASETS
+    data: FrameDataset
     inputs: int = field(ge=1, le=10_000)
     horizon: int = field(ge=1, le=10_000)
     max_steps: int = field(ge=1)
@@ -317,7 +314,7 @@ class ForecasterRecipe(Recipe):
         The constants of the encoding ``standardize`` are computed from `train`, the training split.
         """
         activation = LOSSES[self.loss].activation
-        values = read_frame_dataset(self.data).preprocessing(train, self.inputs, self.horizon, activation)
+        values = self.data.preprocessing(train, self.inputs, self.horizon, activation)
         if self.loss == "exceedance":
             return dataclasses.replace(values, encoding="none", floor=None, top=None, mean=(), std=())
         return values

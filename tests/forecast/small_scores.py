@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from convrnn_zoo import WEIGHTS, create_model
-from convrnn_zoo.data import CroppedSequences, Frames, Sampling, read_frame_dataset
+from convrnn_zoo.data import CroppedSequences, Frames, Sampling, Window, to_table
 from convrnn_zoo.models import Forecaster
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.metrics import Scores, evaluate
@@ -20,14 +20,14 @@ FORECASTERS = [n for n in WEIGHTS if isinstance(create_model(n, device="meta"), 
 def rain(length: int) -> CroppedSequences:
     """Crops of the sample of rain that the demo carries."""
     frames = Frames(path=DEMO / "rain.npz", array=np.load(DEMO / "rain.npz")["x"].astype("float32"))
-    return CroppedSequences.search([frames], length, 64, 8, Sampling(min_valid=1.0, min_wet=0.05))
+    return CroppedSequences.search([frames], Window(length, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05))
 
 
 def small_scores(name: str) -> Scores:
     """Of every method, each metric by lead time."""
     model, recipe, _ = load_forecaster(name)
-    sizes, kind = (recipe.inputs, recipe.horizon), recipe.data["kind"]
-    clips = rain(sum(sizes)) if kind == "rain" else read_frame_dataset(recipe.data).load(HERE / kind, "test", *sizes)
+    sizes, kind = (recipe.inputs, recipe.horizon), to_table(recipe.data)["kind"]
+    clips = rain(sum(sizes)) if kind == "rain" else recipe.data.load(HERE / kind, "test", *sizes)
     return evaluate(model, recipe, clips, 16, ensemble_size=0).scores
 
 

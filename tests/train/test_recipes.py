@@ -24,7 +24,8 @@ FORECASTER, CLASSIFIER = (
     {"kind": k, "weights": "convgru_forecaster.a", "data": {"kind": "frames", "name": "a"}, "description": "d",
      "license": "mit", "batch_size": 1, "lr": 0.1, **more}
     for k, more in (
-        ("forecaster", {"inputs": 1, "horizon": 1, "max_steps": 1, "loss": "mse"}), ("classifier", {"epochs": 1}),
+        ("forecaster", {"inputs": 1, "horizon": 1, "max_steps": 1, "loss": "mse"}),
+        ("classifier", {"epochs": 1, "data": {"kind": "sequences", "name": "a"}}),
     )
 )  # fmt: skip
 BAD = {

@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(trained):
-    source = classifier.read_labelled_dataset(RECIPE.data)
+    source = RECIPE.data
     return [classifier.load_split(source, RECIPE, trained / "clips", part) for part in ("train", "test")]
 
 
@@ -208,7 +208,7 @@ def test_the_data_have_their_own_mean_where_the_encoder_has_none_for_them(splits
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data": {**RECIPE.data, "size": 3}}, r"test_resnet.*at least 4×4"),
+        ({"data": dataclasses.replace(RECIPE.data, size=3)}, r"test_resnet.*at least 4×4"),
         ({"weights": "convgru1d_1layer.a", "model": {}}, r"takes sequences \(T, C, L\), or \(T, C\); got \(1, 3, 16,"),
         ({"weights": "utae_convgru.a", "model": {}}, "utae_convgru"),
         ({"model": {"encoder": "no_such_net"}}, "timm has no model 'no_such_net'"),
