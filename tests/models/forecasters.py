@@ -1,4 +1,4 @@
-"""What the tests of the forecasters share: their names, found in the registry, and small versions of each."""
+"""Names of all forecasters in the registry, and small versions of each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ FULL = {
     )
     if isinstance(model, Forecaster)
 }
-"""Every forecaster as it is published, without memory for its weights."""
+"""Every forecaster at its defaults, on the meta device."""
 
 NAMES = sorted(FULL)
 AUTOREGRESSIVE = [n for n in NAMES if isinstance(FULL[n], AutoregressiveForecaster)]

@@ -1,4 +1,4 @@
-"""The nowcast by motion and ConvGRU layers: its probabilities, its decisions, and what it takes."""
+"""The nowcast by motion and ConvGRU layers: probabilities, decisions and input."""
 
 import dataclasses
 import itertools
@@ -46,30 +46,30 @@ def test_the_mean_is_that_of_the_bins():
 def test_other_thresholds_lie_between_and_those_known_are_kept():
     p = probabilities()
     torch.testing.assert_close(interpolate_logits(p.logit(), THRESHOLDS), p, rtol=1e-3, atol=1e-5)
-    made = interpolate_logits(p.logit(), (0.05, 0.7, 3.0, 60.0))
-    assert (made[:, 1] <= p[:, 2]).all()
-    assert (made[:, 1] >= p[:, 3]).all()
-    assert (made[:, 0] >= p[:, 0] - 1e-5).all()
-    assert (made[:, 3] <= p[:, -1] + 1e-5).all()
+    actual = interpolate_logits(p.logit(), (0.05, 0.7, 3.0, 60.0))
+    assert (actual[:, 1] <= p[:, 2]).all()
+    assert (actual[:, 1] >= p[:, 3]).all()
+    assert (actual[:, 0] >= p[:, 0] - 1e-5).all()
+    assert (actual[:, 3] <= p[:, -1] + 1e-5).all()
 
 
-def expected_csi(p, chosen):
-    """By all outcomes of a few independent pixels."""
+def expected_csi(p, selected):
+    """Returns the expected CSI over all outcomes of a few independent pixels."""
     total = 0.0
     for outcome in itertools.product((0, 1), repeat=len(p)):
         o = torch.tensor(outcome)
         chance = torch.where(o > 0, p, 1 - p).prod()
-        either = ((o > 0) | chosen).sum()
-        total += float(chance * (((o > 0) & chosen).sum() / either if either else 1.0))
+        either = ((o > 0) | selected).sum()
+        total += float(chance * (((o > 0) & selected).sum() / either if either else 1.0))
     return total
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_decision_is_near_the_best_map(seed):
     p = 0.25 + 0.7 * torch.rand(5, generator=torch.Generator().manual_seed(seed))
-    chosen = decide(p.reshape(1, 5), torch.ones(1, 5, dtype=torch.bool))[0]
+    selected = decide(p.reshape(1, 5), torch.ones(1, 5, dtype=torch.bool))[0]
     best = max(expected_csi(p, torch.tensor(c)) for c in itertools.product((False, True), repeat=5))
-    assert expected_csi(p, chosen) > best - 0.03
+    assert expected_csi(p, selected) > best - 0.03
 
 
 def test_a_decision_reads_only_what_is_known():
@@ -81,13 +81,13 @@ def test_a_decision_reads_only_what_is_known():
 
 
 def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(model, frames):
-    made = model.exceedance(frames[None, :, None], 12)
-    rates = made.rates()
+    actual = model.exceedance(frames[None, :, None], 12)
+    rates = actual.rates()
     assert rates.shape == (1, 12, 1, *frames.shape[1:])
-    for threshold, least in DECIDED.items():
-        p = made.logits[..., THRESHOLDS.index(threshold), :, :].sigmoid()
-        agree = ((rates > threshold) == decide(p, made.known, least)).float().mean((2, 3, 4))[0]
-        moved = ((rates > threshold) == (made.log_rate.exp() > threshold)).float().mean((2, 3, 4))[0]
+    for threshold, min_probability in DECIDED.items():
+        p = actual.logits[..., THRESHOLDS.index(threshold), :, :].sigmoid()
+        agree = ((rates > threshold) == decide(p, actual.known, min_probability)).float().mean((2, 3, 4))[0]
+        moved = ((rates > threshold) == (actual.log_rate.exp() > threshold)).float().mean((2, 3, 4))[0]
         assert agree[-1] > 0.99  # an hour ahead extrapolation has no say
         assert moved[0] > 0.98  # in five minutes it has most of it
         assert agree[-1] > moved[-1]
@@ -115,9 +115,9 @@ def test_what_was_outside_the_last_frame_is_nan_and_nothing_else(model, frames):
     holed = frames.clone()
     holed[:, :20, :30] = math.nan
     holed[1, 60:, 60:] = math.nan
-    made = model.forecast(holed, 3)
-    assert torch.equal(made.isnan(), holed[-1].isnan().expand(3, -1, -1))
-    assert torch.equal(model.probabilities(holed, [1.0], 3).isnan()[:, 0], made.isnan())
+    actual = model.forecast(holed, 3)
+    assert torch.equal(actual.isnan(), holed[-1].isnan().expand(3, -1, -1))
+    assert torch.equal(model.probabilities(holed, [1.0], 3).isnan()[:, 0], actual.isnan())
 
 
 def test_a_last_frame_that_is_missing_is_refused_and_an_earlier_one_is_not(model, frames):
@@ -131,16 +131,16 @@ def test_a_last_frame_that_is_missing_is_refused_and_an_earlier_one_is_not(model
 
 @pytest.mark.parametrize("shape", [(4, 9, 11), (2, 1, 17, 24), (3, 2, 1, 8, 13)])
 def test_maps_of_any_size_come_back_as_they_came(model, shape):
-    made = model.forecast(torch.rand(shape) * 5, horizon=2, inputs="all")
+    actual = model.forecast(torch.rand(shape) * 5, horizon=2, inputs="all")
     steps = len(shape) - (3 if shape[-3] != 1 else 4)
-    assert made.shape == (*shape[:steps], 2, *shape[steps + 1 :])
+    assert actual.shape == (*shape[:steps], 2, *shape[steps + 1 :])
 
 
 def test_padding_does_not_show(model, frames):
     """A map of 112×128 alone, and the same with a column less, agree away from that edge."""
-    whole, cut = model.forecast(frames, 4), model.forecast(frames[..., :-1], 4)
-    difference = (whole[..., :-1] - cut).abs()[..., :100]
-    assert difference.mean() < 0.02 * whole.mean()
+    complete, cut = model.forecast(frames, 4), model.forecast(frames[..., :-1], 4)
+    difference = (complete[..., :-1] - cut).abs()[..., :100]
+    assert difference.mean() < 0.02 * complete.mean()
 
 
 def test_the_step_length_is_heeded(model, frames):

@@ -60,7 +60,7 @@ def test_pools_never_read_padding(lengths, pool, bidirectional, kind):
     torch.testing.assert_close(model(packed), alone, atol=1e-5, rtol=1e-5)
     features = model.forward_features(dirty, lengths=lengths)
     assert all((features[i, n:] == 0).all() for i, n in enumerate(lengths))
-    features = torch.where(features == 0, torch.nan, features)  # what is behind an end may be anything
+    features = torch.where(features == 0, torch.nan, features)  # padded features may have any value
     torch.testing.assert_close(model.forward_head(features, lengths=lengths), alone, atol=1e-5, rtol=1e-5)
 
 
@@ -91,8 +91,8 @@ def test_chunks_with_carried_state_equal_the_whole(kind, ndim):
     for chunk in x.split([3, 1, 3], dim=1):
         y, state = model.forward_sequence(chunk, state)
         parts.append(y)
-    whole, last = model.forward_sequence(x)
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+    complete, last = model.forward_sequence(x)
+    torch.testing.assert_close(torch.cat(parts, dim=1), complete)
     torch.testing.assert_close(state, last)
 
 
@@ -156,7 +156,7 @@ BAD = {
     "rank": (lambda m: m(torch.randn(2, 2)), ValueError, "expected sequences .* got .2, 2."),
     "no tensor": (lambda m: m([1, 2]), ValueError, "got <class 'list'>"),
     "channels": (lambda m: m(torch.randn(2, 5, 3, 4, 4)), ValueError, "expected 2 input channels"),
-    "lengths beside packed": (
+    "lengths with a PackedSequence": (
         lambda m: m(pack_padded_sequence(X, [5, 5], batch_first=True), lengths=[5, 5]),
         ValueError,
         "which has its own",

@@ -53,7 +53,7 @@ def test_docstrings_tell_how_many_of_them_are_live(name):
     assert f"{unread:,} are unused" in doc or f"{count(FULL[name]) - unread:,} are live" in doc
 
 
-def test_every_published_count_is_told_of():
+def test_docstrings_state_every_published_count():
     assert PUBLISHED.keys() <= {n for n in NAMES if " parameters" in (entry_points()[n].__doc__ or "")}
 
 
@@ -149,7 +149,7 @@ def test_autoregressive_models_agree_with_openstl(file, kind, args, length):
     expected = torch.pixel_shuffle(tensors["y"].movedim(-1, 2), args["patch_size"])
     forecast, warmup, _ = model(frames[:, :length], horizon=expected.shape[1] - length + 1, return_aux=True)
     torch.testing.assert_close(torch.cat([warmup, forecast], dim=1), expected, rtol=1e-5, atol=1e-5)
-    # What is read when the mask says so is the true frame: the same network, one step ahead, all along.
+    # With an all-true mask, true frames are read: one-step forecasts throughout.
     taught = model(frames[:, :length], teacher=frames[:, length:])
     torch.testing.assert_close(taught[:, 0], forecast[:, 0])
     assert not torch.allclose(taught[:, 1], forecast[:, 1])

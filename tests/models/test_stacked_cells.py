@@ -1,4 +1,4 @@
-"""What OpenSTL's recurrent models promise beyond what every forecaster does."""
+"""OpenSTL's recurrent models: weights per pixel, norms, memories and options."""
 
 import pytest
 import torch
@@ -62,8 +62,8 @@ def test_norms_are_trained_with_checkpointing_and_without_and_saved(name, tmp_pa
     for checkpointing in (False, True):
         model.set_grad_checkpointing(checkpointing)
         model.zero_grad()
-        made = model(x, horizon=2, return_aux=True)
-        (made.forecast.square().sum() + sum((c * m).sum() for c, m in made.deltas)).backward()
+        actual = model(x, horizon=2, return_aux=True)
+        (actual.forecast.square().sum() + sum((c * m).sum() for c, m in actual.deltas)).backward()
         grads.append({key: p.grad for key, p in model.named_parameters() if p.requires_grad})
     for key, grad in grads[0].items():
         assert grad.abs().max() > 0, key
@@ -81,9 +81,9 @@ def test_others_have_no_norms_to_choose(name):
 
 
 def test_networks_with_norms_have_no_export(tmp_path):
-    for made in (drawn("predrnn"), drawn("predrnn").layers[0]):
+    for actual in (drawn("predrnn"), drawn("predrnn").layers[0]):
         with pytest.raises(convrnn_zoo.ExportError, match="with norms of one map's size has no export yet"):
-            convrnn_zoo.export(made, tmp_path / "a.onnx", "step")
+            convrnn_zoo.export(actual, tmp_path / "a.onnx", "step")
 
 
 @pytest.mark.parametrize("name", ["predrnn_pp", "mim"])
@@ -131,8 +131,8 @@ def test_an_eidetic_memory_reaches_back_to_the_first_frame():
     assert len(cells) == 4  # of zeros, and one a frame
     assert torch.equal(cells[-1], torch.zeros_like(h))
     changed = [*cells[:2], cells[2] + 1, cells[3]]
-    made = [model.advance(torch.ones(1, 16, 2, 2), (before, h, *past))[0] for past in (cells, changed)]
-    assert not torch.allclose(*made)
+    actual = [model.advance(torch.ones(1, 16, 2, 2), (before, h, *past))[0] for past in (cells, changed)]
+    assert not torch.allclose(*actual)
 
 
 def test_carried_memories_have_no_gradient_and_no_place_in_a_state_dict():
@@ -149,23 +149,23 @@ def test_carried_memories_have_no_gradient_and_no_place_in_a_state_dict():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["predrnn_pp", "mim", "mau", "phydnet", "e3d_lstm"])
 def test_a_training_step_of_the_published_size_recomputes_with_less_memory(name):
-    """By what the graph keeps between the passes: the tensors that autograd saves, each counted once."""
+    """Compares the tensors that autograd saves, each counted once."""
 
-    def kept(checkpointing):
+    def unchanged(checkpointing):
         torch.manual_seed(0)
         model = convrnn_zoo.create_model(name)
         model.set_grad_checkpointing(checkpointing)
-        weights, found = {p.data_ptr() for p in model.parameters()}, {}
+        weights, observed = {p.data_ptr() for p in model.parameters()}, {}
 
         def pack(t):
             if t.data_ptr() not in weights:
-                found[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+                observed[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
             return t
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             out = model(torch.rand(1, 3, 1, 64, 64), horizon=2)
-        total = sum(found.values())
+        total = sum(observed.values())
         out.sum().backward()
         return total
 
-    assert kept(True) < kept(False) / 2
+    assert unchanged(True) < unchanged(False) / 2

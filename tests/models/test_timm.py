@@ -151,9 +151,9 @@ def order_of_depths(model, depths):
 
     for name, module in model.named_modules():
         # The model itself is no step; and one of the two branches of PhyDNet is run behind the other.
-        own = [f"{name}.{n}" for n, _ in module.named_parameters(recurse=False)]
-        if name and own and "physics" not in name:
-            module.register_forward_pre_hook(partial(note, name, min(depths[n] for n in own)))
+        options_of_model = [f"{name}.{n}" for n, _ in module.named_parameters(recurse=False)]
+        if name and options_of_model and "physics" not in name:
+            module.register_forward_pre_hook(partial(note, name, min(depths[n] for n in options_of_model)))
     run(model.eval())
     assert len(first) > 1
     return list(first.values())
@@ -161,15 +161,15 @@ def order_of_depths(model, depths):
 
 @pytest.mark.parametrize("name", READERS)
 def test_recomputing_gives_the_same_outputs_and_gradients(name):
-    model, made = small(name).double().eval(), []
+    model, actual = small(name).double().eval(), []
     for enable in (False, True):
         model.zero_grad()
         model.set_grad_checkpointing(enable)
         assert {m.grad_checkpointing for m in model.modules() if hasattr(m, "grad_checkpointing")} >= {enable}
         out = run(model)
         out.square().sum().backward()
-        made.append([out, *(p.grad.clone() for p in model.parameters())])
-    torch.testing.assert_close(*made)
+        actual.append([out, *(p.grad.clone() for p in model.parameters())])
+    torch.testing.assert_close(*actual)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -191,7 +191,7 @@ def test_a_moving_average_is_the_mean_and_loads(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_frozen_stays_is_saved_and_learns_again(name, tmp_path):
     model = small(name)
-    part = next(n for n, child in model.named_children() if list(child.parameters()))  # an encoder, or what is first
+    part = next(n for n, child in model.named_children() if list(child.parameters()))  # the encoder or first module
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     freeze(model, [part])
     before = copy.deepcopy(model.get_submodule(part).state_dict())

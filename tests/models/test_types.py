@@ -1,4 +1,4 @@
-"""A user's file passes mypy and pyright: what the package's functions return has the types that users rely on."""
+"""Types that users' type checkers infer."""
 
 import importlib.util
 import json
@@ -86,7 +86,7 @@ def run(directory: Path, module: str, *args: str) -> str:
 
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="the extra dev")
 def test_mypy_accepts_what_users_write_and_refuses_what_is_wrong(files):
-    # The package as it is installed: its own settings do not reach a user, nor do errors inside it.
+    # As for an installed package, whose settings and internal errors do not affect users.
     (files / "mypy.ini").write_text(f"[mypy]\nstrict = True\nmypy_path = {ROOT}\nfollow_imports = silent\n")
     names = sorted(file.name for file in files.glob("*.py"))
     output = run(files, "mypy", "--config-file", "mypy.ini", *names)
@@ -98,8 +98,8 @@ def test_pyright_accepts_what_users_write_and_refuses_what_is_wrong(files):
     pytest.importorskip("basedpyright", reason="the extra dev")  # pyright, with all that it runs on
     settings = {"typeCheckingMode": "standard", "include": ["*.py"], "extraPaths": [str(ROOT)]}
     (files / "pyrightconfig.json").write_text(json.dumps(settings))
-    found = json.loads(run(files, "basedpyright", "--outputjson", "--pythonpath", sys.executable))
-    assert found["summary"]["filesAnalyzed"] == len(README) + 2
+    observed = json.loads(run(files, "basedpyright", "--outputjson", "--pythonpath", sys.executable))
+    assert observed["summary"]["filesAnalyzed"] == len(README) + 2
     errors = [(Path(d["file"]).name, d["range"]["start"]["line"] + 1, d["message"])
-              for d in found["generalDiagnostics"] if d["severity"] == "error"]  # fmt: skip
+              for d in observed["generalDiagnostics"] if d["severity"] == "error"]  # fmt: skip
     assert [error[:2] for error in errors] == [("wrong.py", line) for line in (3, 4, 5)], errors

@@ -47,11 +47,11 @@ def read(name):
 def recurrent(weight, bias, in_channels, suffix=""):
     """A joined convolution of [x, h] with gates i, f, o, g as an LSTM's of one bias with gates i, f, g, o."""
     i, f, o, g = (torch.cat([weight, bias.reshape(-1, 1, 1, 1).expand(-1, 1, 3, 3)], dim=1)).chunk(4)
-    both = torch.cat([i, f, g, o])
+    pair = torch.cat([i, f, g, o])
     return {
-        f"rnn.weight_ih_l0{suffix}": both[:, :in_channels],
-        f"rnn.weight_hh_l0{suffix}": both[:, in_channels:-1],
-        f"rnn.bias_ih_l0{suffix}": both[:, -1, 0, 0],
+        f"rnn.weight_ih_l0{suffix}": pair[:, :in_channels],
+        f"rnn.weight_hh_l0{suffix}": pair[:, in_channels:-1],
+        f"rnn.bias_ih_l0{suffix}": pair[:, -1, 0, 0],
     }
 
 
@@ -75,7 +75,7 @@ def test_a_convgru_gives_the_originals_numbers():
     cell = {k.rpartition("cell_list.0.")[2]: v for k, v in tensors.items() if "cell_list" in k}
     z, r = cell["in_conv.weight"].chunk(2)
     bz, br = cell["in_conv.bias"].chunk(2)
-    weight = torch.cat([r, -z, cell["out_conv.weight"]])  # its z keeps what is new, ours what is old
+    weight = torch.cat([r, -z, cell["out_conv.weight"]])  # its z weights the new state, ours the old one
     state = {
         **head,
         "rnn.weight_ih_l0": weight[:, :4],

@@ -58,7 +58,7 @@ def test_a_name_is_there_where_timm_can_build_it():
     assert ("gru_rcn_vgg16" in convrnn_zoo.list_models()) == VGG_HAS_MAPS
 
 
-@pytest.mark.skipif(not VGG_HAS_MAPS, reason="this timm's VGG gives no maps beside the features of its classifier")
+@pytest.mark.skipif(not VGG_HAS_MAPS, reason="this timm's VGG has no forward_intermediates")
 def test_the_papers_architectures_are_as_they_say():
     gru_rcn = convrnn_zoo.create_model("gru_rcn_vgg16", device="meta")
     assert gru_rcn.encoder.widths == [128, 256, 512, 512, 4096]  # pool2 to pool5 and fc7
@@ -126,8 +126,8 @@ def test_chunks_with_carried_state_equal_the_whole(rnn, levels):
     for chunk in x.split((1, 2, 3), dim=1):
         y, state = model.forward_sequence(chunk, state)
         parts.append(y if isinstance(y, list) else [y])
-    whole = model.forward_features(x)
-    for i, y in enumerate(whole if isinstance(whole, list) else [whole]):
+    complete = model.forward_features(x)
+    for i, y in enumerate(complete if isinstance(complete, list) else [complete]):
         torch.testing.assert_close(torch.cat([p[i] for p in parts], 1), y, atol=1e-5, rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""What training says to an autoregressive forecaster: which frames to read, and what it gets to see."""
+"""Teacher frames and masks of autoregressive forecasters."""
 
 import pytest
 import torch
@@ -37,10 +37,10 @@ def test_each_column_chooses_for_its_own_frame_and_sequence(name, truth):
     model = tiny(name)
     mask = torch.tensor([[False, True, False, True], [True, False, True, False]])
     out = model(truth[:, :3], teacher=truth[:, 3:], mask=mask, return_aux=True)
-    made = torch.cat([out.warmup, out.forecast], dim=1)  # of frames 1 to 5
-    read = torch.where(mask[:, :, None, None, None], truth[:, 1:5], made[:, :4])  # feeding it plainly does the same
+    actual = torch.cat([out.warmup, out.forecast], dim=1)  # of frames 1 to 5
+    read = torch.where(mask[:, :, None, None, None], truth[:, 1:5], actual[:, :4])  # feeding it plainly does the same
     again = model(torch.cat([truth[:, :1], read], dim=1), horizon=1, return_aux=True)
-    torch.testing.assert_close(torch.cat([again.warmup, again.forecast], dim=1), made)
+    torch.testing.assert_close(torch.cat([again.warmup, again.forecast], dim=1), actual)
 
 
 @EVERY

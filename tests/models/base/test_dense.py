@@ -43,7 +43,7 @@ def test_its_gru_gives_the_originals_numbers():
     values = load_file(REFERENCE / "rvm_convgru.safetensors")
     r, z = values["w.ih.0.weight"].chunk(2)
     br, bz = values["w.ih.0.bias"].chunk(2)
-    weight = torch.cat([r, -z, values["w.hh.0.weight"]])  # its z keeps what is new, ours what is old
+    weight = torch.cat([r, -z, values["w.hh.0.weight"]])  # its z weights the new state, ours the old one
     gru = Conv2dOneBiasGRU(6, 6, 3, batch_first=True, reset_after=False)
     gru.load_state_dict(
         {
@@ -61,14 +61,14 @@ def test_its_gru_gives_the_originals_numbers():
 @pytest.mark.parametrize("size", [(32, 32), (37, 50)])
 def test_the_decoder_streams_and_reads_frames(size):
     model, x = decoder(), clips(size=size)
-    whole, state, parts = model(x), None, []
-    assert whole.shape == (2, 4, 2, *size)
+    complete, state, parts = model(x), None, []
+    assert complete.shape == (2, 4, 2, *size)
     for chunk in x.split((1, 3), dim=1):
         features, state = model.forward_sequence(chunk, state)
         parts.append(model.forward_head(features))
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(model(x[:, 0]), whole[:, 0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(model(x[:, :2]), whole[:, :2], atol=1e-5, rtol=1e-5)  # what comes later is not read
+    torch.testing.assert_close(torch.cat(parts, 1), complete, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(x[:, 0]), complete[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(x[:, :2]), complete[:, :2], atol=1e-5, rtol=1e-5)  # what comes later is not read
 
 
 def test_the_decoder_remembers():

@@ -1,4 +1,4 @@
-"""Forecasters that read noise: what a member is, and what it does not depend on."""
+"""Ensembles: noise, seeds, members, and weights that others publish."""
 
 import pytest
 import torch
@@ -63,22 +63,22 @@ def test_members_are_forecast_in_the_unit_of_the_data(name, kind):
     model.preprocessing = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")
     rain = 5 * x[0, :, 0, :-3, :-2]
     rain[:, 1, 1] = float("nan")
-    given = rain if kind == "tensor" else rain.numpy()
-    made = model.forecast(given, 3, members=4, seed=2)
-    assert type(made) is type(given)
-    assert made.shape == (4, 3, *rain.shape[1:])
-    made = torch.as_tensor(made)
-    assert made[..., 1, 1].isnan().all()
-    assert int(made.isnan().sum()) == 12
+    provided = rain if kind == "tensor" else rain.numpy()
+    actual = model.forecast(provided, 3, members=4, seed=2)
+    assert type(actual) is type(provided)
+    assert actual.shape == (4, 3, *rain.shape[1:])
+    actual = torch.as_tensor(actual)
+    assert actual[..., 1, 1].isnan().all()
+    assert int(actual.isnan().sum()) == 12
     batched = model.forecast(rain[None, :, None].repeat(3, 1, 1, 1, 1), 3, members=4, seed=2, batch_size=2)
     assert batched.shape == (4, 3, 3, 1, *rain.shape[1:])
-    torch.testing.assert_close(batched[:, 2, :, 0], made, rtol=1e-3, atol=1e-4, equal_nan=True)
-    single = model.forecast(given, 3)
-    assert single.shape == made.shape[1:]
+    torch.testing.assert_close(batched[:, 2, :, 0], actual, rtol=1e-3, atol=1e-4, equal_nan=True)
+    single = model.forecast(provided, 3)
+    assert single.shape == actual.shape[1:]
     with pytest.raises(ValueError, match="seed"):
-        model.forecast(given, 3, seed=1)
+        model.forecast(provided, 3, seed=1)
     with pytest.raises(ValueError, match="members must be"):
-        model.forecast(given, 3, members=0)
+        model.forecast(provided, 3, members=0)
 
 
 @EVERY
@@ -98,11 +98,11 @@ def test_a_name_says_where_its_weights_lie(name):
     record = PUBLISHED[name]
     with pytest.raises(convrnn_zoo.WeightsError, match="no pretrained weights") as caught:
         convrnn_zoo.create_model(name, pretrained=True)
-    told = str(caught.value)
-    assert "\n" not in told
-    assert record.where in told
-    assert record.command in told
-    assert record.license in told
+    message = str(caught.value)
+    assert "\n" not in message
+    assert record.where in message
+    assert record.command in message
+    assert record.license in message
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if count_unused_params(FULL[n])])

@@ -1,4 +1,4 @@
-"""What every forecaster keeps: shapes, horizons, sizes, errors, training, saving, devices."""
+"""Every forecaster: shapes, horizons, sizes, errors, training, saving and devices."""
 
 import math
 
@@ -31,7 +31,7 @@ def drawn(model, x, horizon=None):
     return {"noise": model.draw_noise(x, horizon, torch.Generator(x.device).manual_seed(3))}
 
 
-def made(model, x, **kwargs):
+def actual(model, x, **kwargs):
     """The forecast, one of many where there is noise, and for autoregressive models all else that training reads."""
     more = {"return_aux": True} if hasattr(model, "advance") else {}
     noise = {} if "noise" in kwargs else drawn(model, x, kwargs.get("horizon"))
@@ -77,8 +77,8 @@ def test_default_horizon_is_the_architectures_and_can_be_another(name):
 @EVERY
 def test_an_empty_batch_gives_an_empty_forecast(name):
     model = tiny(name)
-    outputs = made(model, frames(model, steps=3, batch=0, height=2), horizon=2)
-    for out, of_one in zip(outputs, made(model, frames(model, steps=3, batch=1, height=2), horizon=2), strict=True):
+    outputs = actual(model, frames(model, steps=3, batch=0, height=2), horizon=2)
+    for out, of_one in zip(outputs, actual(model, frames(model, steps=3, batch=1, height=2), horizon=2), strict=True):
         assert out.shape == (0, *of_one.shape[1:])
     sum(out.sum() for out in outputs).backward()
     assert all((p.grad == 0).all() for p in model.parameters() if p.requires_grad)
@@ -123,14 +123,14 @@ def test_construction_refuses_what_it_does_not_know(name):
 def test_every_parameter_gets_a_gradient_with_checkpointing_and_without(name):
     model = tiny(name, dtype=torch.float64)
     for p in model.parameters():
-        if p.requires_grad and not p.any():  # a gain that starts at zero hides what it weighs
+        if p.requires_grad and not p.any():  # a gain of zero would hide its input
             nn.init.constant_(p, 0.5)
     x = frames(model, height=2, width=2, dtype=torch.float64)
     grads = []
     for checkpointing in (False, True):
         model.set_grad_checkpointing(checkpointing)
         model.zero_grad()
-        sum(t.square().sum() for t in made(model, x, horizon=3)).backward()
+        sum(t.square().sum() for t in actual(model, x, horizon=3)).backward()
         grads.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
     for n in grads[0]:
         assert grads[0][n] is not None, n
@@ -183,12 +183,12 @@ def test_device_and_dtype_place_every_tensor(name):
 def test_half_precision_and_autocast_are_near_the_whole(name):
     model = tiny(name).eval()
     x = frames(model)
-    whole = model(x, horizon=2)
+    complete = model(x, horizon=2)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(model(x, horizon=2).float(), whole, rtol=0.1, atol=0.05)
+        torch.testing.assert_close(model(x, horizon=2).float(), complete, rtol=0.1, atol=0.05)
     half = model.bfloat16()(x.bfloat16(), horizon=2)
     assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), whole, rtol=0.1, atol=0.05)
+    torch.testing.assert_close(half.float(), complete, rtol=0.1, atol=0.05)
 
 
 @EVERY
@@ -253,8 +253,8 @@ def check_compiled(name, backend):
     model = tiny(name, dtype=kind)
     x = frames(model, steps=2, dtype=kind)
     noise = drawn(model, x, 2)
-    expected = made(model, x, horizon=2, **noise)
-    compiled = torch.compile(lambda x: made(model, x, horizon=2, **noise), fullgraph=True, backend=backend)
+    expected = actual(model, x, horizon=2, **noise)
+    compiled = torch.compile(lambda x: actual(model, x, horizon=2, **noise), fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
     sum(t.square().sum() for t in compiled(x)).backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)

@@ -28,8 +28,8 @@ def sample(record, *shape):
 
 
 @every_forecaster
-def test_every_road_gives_the_same_in_the_unit_of_the_data(record, tmp_path):
-    """What a user loads, however it is named, forecasts the very numbers that the weights' own name does."""
+def test_all_ways_to_load_give_the_same_forecast(record, tmp_path):
+    """All ways to load the same weights give identical forecasts."""
     model, tag = create_model(record.name, pretrained=True), record.name.partition(".")[2]
     frames = sample(record, record.preprocessing.inputs, 18, 22)
     expected = model.forecast(frames, 3)
@@ -55,21 +55,21 @@ def test_every_road_gives_the_same_in_the_unit_of_the_data(record, tmp_path):
 
 
 def test_five_millimetres_an_hour_stay_about_five(rain):
-    made = rain.forecast(torch.full((4, 64, 64), 5.0))
-    assert made.shape == (12, 64, 64)
-    assert made[0, 16:48, 16:48].mean() == pytest.approx(5, rel=0.25)
+    actual = rain.forecast(torch.full((4, 64, 64), 5.0))
+    assert actual.shape == (12, 64, 64)
+    assert actual[0, 16:48, 16:48].mean() == pytest.approx(5, rel=0.25)
 
 
 def test_forms_of_frames(rain):
     frames = sample(WEIGHTS[RAIN], 2, 4, 1, 12, 9)
-    whole = rain.forecast(frames, 2)
-    assert whole.shape == (2, 2, 1, 12, 9)
-    torch.testing.assert_close(rain.forecast(frames[0], 2), whole[0])
-    torch.testing.assert_close(rain.forecast(frames[0, :, 0], 2), whole[0, :, 0])
-    torch.testing.assert_close(rain.forecast(frames, 2, batch_size=1), whole)
-    made = rain.forecast(frames[0, :, 0].double().numpy(), 2)
-    assert isinstance(made, np.ndarray)
-    torch.testing.assert_close(torch.from_numpy(made), whole[0, :, 0])
+    complete = rain.forecast(frames, 2)
+    assert complete.shape == (2, 2, 1, 12, 9)
+    torch.testing.assert_close(rain.forecast(frames[0], 2), complete[0])
+    torch.testing.assert_close(rain.forecast(frames[0, :, 0], 2), complete[0, :, 0])
+    torch.testing.assert_close(rain.forecast(frames, 2, batch_size=1), complete)
+    actual = rain.forecast(frames[0, :, 0].double().numpy(), 2)
+    assert isinstance(actual, np.ndarray)
+    torch.testing.assert_close(torch.from_numpy(actual), complete[0, :, 0])
     assert rain.forecast(frames[0]).shape[0] == rain.horizon == 12
 
 
@@ -77,12 +77,12 @@ def test_what_is_unknown_in_every_frame_is_nan_and_a_mask_says_the_same(rain):
     frames = sample(WEIGHTS[RAIN], 4, 16, 16)
     frames[:, :4] = torch.nan
     frames[3] = torch.nan  # a scan that is missing altogether
-    made = rain.forecast(frames, 2)
-    assert made[:, :4].isnan().all()
-    assert made[:, 4:].isfinite().all()
+    actual = rain.forecast(frames, 2)
+    assert actual[:, :4].isnan().all()
+    assert actual[:, 4:].isfinite().all()
     masked = np.ma.masked_invalid(frames.numpy())
     masked.data[masked.mask] = 77.0
-    np.testing.assert_array_equal(rain.forecast(masked, 2), made.numpy())
+    np.testing.assert_array_equal(rain.forecast(masked, 2), actual.numpy())
 
 
 # ---- how many frames are read --------------------------------------------------------------------------------------
@@ -112,9 +112,9 @@ def test_the_latest_frames_are_read_as_many_as_in_training():
 def test_fewer_frames_than_in_training_are_warned_of_unless_they_are_meant():
     model, frames = small(4, patch_size=2), 5 * torch.rand(3, 8, 8)
     with pytest.warns(UserWarning, match=r"3 frames.* 4"):
-        made = model.forecast(frames, 2)
+        actual = model.forecast(frames, 2)
     for inputs in ("all", 3):
-        torch.testing.assert_close(model.forecast(frames, 2, inputs=inputs), made)
+        torch.testing.assert_close(model.forecast(frames, 2, inputs=inputs), actual)
     with pytest.raises(ValueError, match="4 frames"):
         model.forecast(frames, 2, inputs=4)
     for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("3", TypeError), (True, TypeError)):
@@ -169,9 +169,9 @@ SAME = {
 def test_arrays_of_any_dtype_and_layout_are_read_as_they_are(kind):
     model = small(4, patch_size=2)
     expected = model.forecast(torch.from_numpy(A), 2)
-    made = model.forecast(SAME[kind], 2)
-    assert isinstance(made, np.ndarray)
-    torch.testing.assert_close(torch.from_numpy(made), expected)
+    actual = model.forecast(SAME[kind], 2)
+    assert isinstance(actual, np.ndarray)
+    torch.testing.assert_close(torch.from_numpy(actual), expected)
 
 
 @pytest.mark.parametrize("dtype", ["i2", "i8", ">f4", "f8"])
@@ -235,7 +235,7 @@ def test_what_will_not_do_is_refused(name, rain):
         act(rain, sample(WEIGHTS[RAIN], 4, 8, 8))
 
 
-def test_nonsense_is_warned_of(rain):
+def test_values_out_of_range_give_a_warning(rain):
     with pytest.warns(UserWarning, match="expected mm/h from 0 to 300, got values from -50"):
         rain.forecast(torch.full((4, 8, 8), -50.0), 1)
     with pytest.warns(UserWarning, match="bytes came for mm/h"):
@@ -259,15 +259,15 @@ def test_the_mode_of_each_part_is_kept_and_threads_may_share_a_model(rain):
     assert rain.training
     assert not rain.head.training
     rain.eval()
-    made = [None] * 4
+    actual = [None] * 4
     threads = [
-        threading.Thread(target=lambda i=i: made.__setitem__(i, rain.forecast(frames, 2))) for i in range(len(made))
+        threading.Thread(target=lambda i=i: actual.__setitem__(i, rain.forecast(frames, 2))) for i in range(len(actual))
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(torch.equal(m, expected) for m in made)
+    assert all(torch.equal(m, expected) for m in actual)
 
 
 # ---- classifiers ---------------------------------------------------------------------------------------------------
@@ -276,11 +276,12 @@ def test_recordings_are_classified_as_each_alone_with_the_weights_labels():
     model = create_model(record.name, pretrained=True)
     recordings = [torch.randn(n, 12) for n in (7, 29, 12)]
     together = model.classify(recordings)
-    for found, x in zip(together, recordings, strict=True):
+    for observed, x in zip(together, recordings, strict=True):
         (alone,) = model.classify([x.numpy()[..., None]])
-        assert found.label == alone.label in record.label_names
-        assert found.probability == pytest.approx(alone.probability, abs=1e-5) == max(found.probabilities.values())
-        assert sum(found.probabilities.values()) == pytest.approx(1)
+        assert observed.label == alone.label in record.label_names
+        assert observed.probability == pytest.approx(alone.probability, abs=1e-5)
+        assert observed.probability == max(observed.probabilities.values())
+        assert sum(observed.probabilities.values()) == pytest.approx(1)
     logits = model.eval()(model.normalize(recordings[0][None, ..., None]))
     assert record.label_names[logits.argmax()] == together[0].label
     with pytest.raises(ValueError, match=r"recording 1: expected a sequence \(T, 12, L\), got \(5, 3\)"):

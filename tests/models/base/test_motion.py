@@ -1,4 +1,4 @@
-"""Motion is found to a tenth of a pixel, and what it carries arrives where pysteps carries it."""
+"""Estimated motion is accurate to a tenth of a pixel, and advection agrees with pysteps."""
 
 import importlib.util
 import math
@@ -61,17 +61,17 @@ def errors(motion, truth, frames, margin=16):
 )
 def test_made_up_motion_is_found_to_a_tenth_of_a_pixel(kind, amount):
     frames, truth = moving(kind, amount)
-    found = errors(estimate_motion(frames[None])[0], truth, frames)
-    assert found.mean() < 0.05
-    assert found.quantile(0.95) < 0.1
+    observed = errors(estimate_motion(frames[None])[0], truth, frames)
+    assert observed.mean() < 0.05
+    assert observed.quantile(0.95) < 0.1
 
 
 def test_what_is_unknown_has_no_motion_of_its_own():
     frames, truth = moving("shift", (2.0, -1.0))
     frames[:, 40:60, 50:90] = torch.nan  # stands still while the rain moves
     frames[2, 70:80, 20:40] = torch.nan
-    found = errors(estimate_motion(frames[None])[0], truth, frames)
-    assert found.quantile(0.95) < 0.1
+    observed = errors(estimate_motion(frames[None])[0], truth, frames)
+    assert observed.quantile(0.95) < 0.1
 
 
 def test_rain_that_grows_a_little_moves_as_it_did():
@@ -82,9 +82,9 @@ def test_rain_that_grows_a_little_moves_as_it_did():
 
 def test_each_sequence_has_its_own_motion_and_any_number_of_frames_will_do():
     frames, truth = moving("shift", (1.5, 0.5))
-    both = estimate_motion(torch.stack([frames, frames.flip(0)]))
-    torch.testing.assert_close(both[0], estimate_motion(frames[None])[0], rtol=1e-4, atol=1e-4)
-    assert errors(both[1], -truth, frames).mean() < 0.05
+    pair = estimate_motion(torch.stack([frames, frames.flip(0)]))
+    torch.testing.assert_close(pair[0], estimate_motion(frames[None])[0], rtol=1e-4, atol=1e-4)
+    assert errors(pair[1], -truth, frames).mean() < 0.05
     assert errors(estimate_motion(frames[None, 1:3])[0], truth, frames).mean() < 0.05
 
 
@@ -146,8 +146,8 @@ def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
     wet = (inputs > 0.5).all(0)
     assert (ours - theirs).norm(dim=0)[wet].mean() < 0.25 * theirs.norm(dim=0)[wet].mean()
 
-    def csi(made):
-        hits, either = ((made > 0.5) & (truth > 0.5)).sum(), ((made > 0.5) | (truth > 0.5)).sum()
+    def csi(actual):
+        hits, either = ((actual > 0.5) & (truth > 0.5)).sum(), ((actual > 0.5) | (truth > 0.5)).sum()
         return float(hits / either)
 
     carried = sample(inputs[-1].nan_to_num(0).expand(12, 1, -1, -1), trajectories(ours[None], 12)[0])[:, 0]

@@ -30,7 +30,7 @@ def build(name, **kwargs):
     return convrnn_zoo.create_model(name, in_chans=1, hidden_channels=SMALL.get(name, 3), **kwargs).eval()
 
 
-def input_of(name, model, batch=2, steps=5):
+def make_input(name, model, batch=2, steps=5):
     if isinstance(model, convrnn_zoo.Forecaster):
         return torch.rand(batch, steps, 1, *(EDGE.get(name, 8),) * 2)
     return torch.randn(batch, steps, 1, *(4, 3, 2)[: model.rnn.ndim])
@@ -52,7 +52,7 @@ def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
         with pytest.raises(ValueError, match=r"in both directions.*take a model of one direction"):
             Stream(model)
         return
-    x = input_of(name, model)
+    x = make_input(name, model)
     stream = Stream(model)
     if isinstance(model, convrnn_zoo.Forecaster):
         for t in range(5):  # frame by frame, each forecast from all frames so far
@@ -60,9 +60,9 @@ def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
             assert not forecast.requires_grad
             torch.testing.assert_close(forecast, model(x[:, : t + 1], horizon=2), atol=1e-5, rtol=1e-5)
     else:
-        found = [stream(piece) for piece in x.split([2, 1, 2], dim=1)]
-        torch.testing.assert_close(torch.cat(found, 1), model(x), atol=1e-5, rtol=1e-5)
-        assert not found[0].requires_grad
+        observed = [stream(piece) for piece in x.split([2, 1, 2], dim=1)]
+        torch.testing.assert_close(torch.cat(observed, 1), model(x), atol=1e-5, rtol=1e-5)
+        assert not observed[0].requires_grad
     assert stream.steps.tolist() == [5, 5]
 
 
@@ -71,9 +71,9 @@ def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
 def test_a_bare_layer(kind, batch_first):
     layer = KINDS[kind][2](1, [3, 4], 3, num_layers=2, batch_first=batch_first).eval()
     x, stream = torch.randn(2, 5, 1, 4, 3), Stream(layer)
-    found = torch.cat([stream(x[:, :3]), stream(x[:, 3]).unsqueeze(1), stream(x[:, 4:])], 1)
-    whole, last = layer(x if batch_first else x.transpose(0, 1))
-    torch.testing.assert_close(found, whole if batch_first else whole.transpose(0, 1))
+    observed = torch.cat([stream(x[:, :3]), stream(x[:, 3]).unsqueeze(1), stream(x[:, 4:])], 1)
+    full, last = layer(x if batch_first else x.transpose(0, 1))
+    torch.testing.assert_close(observed, full if batch_first else full.transpose(0, 1))
     torch.testing.assert_close(stream.state, last)
 
 
@@ -89,7 +89,7 @@ def test_what_is_pooled_over_all_frames_so_far(pool, num_classes):
 
 @pytest.mark.parametrize("pool", ["", "avg", "max", "last"])
 def test_sequences_of_unequal_length_and_those_that_wait(pool):
-    """Every sequence by itself gives what it gives in a batch in which others are ahead, wait or begin anew."""
+    """The output of a sequence does not depend on others that are ahead, skipped or restarted."""
     model = build("convgru2d_2layer", num_classes=3, global_pool=pool)
     x = torch.randn(3, 8, 1, 4, 3)
     stream, alone = Stream(model), [Stream(model) for _ in range(3)]
@@ -102,8 +102,8 @@ def test_sequences_of_unequal_length_and_those_that_wait(pool):
         for i, n in enumerate(lengths):
             if n:
                 expected = alone[i](piece[i : i + 1, :n])
-                found = together[i : i + 1, :n] if pool == "" else together[i : i + 1]
-                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+                observed = together[i : i + 1, :n] if pool == "" else together[i : i + 1]
+                torch.testing.assert_close(observed, expected, atol=1e-5, rtol=1e-5)
             elif pool and not read[i]:
                 assert together[i].isnan().all()  # it has said nothing yet
             read[i] += n
@@ -125,16 +125,16 @@ STREAMING = [
 @pytest.mark.parametrize("name", STREAMING)
 def test_a_restarted_sequence_forgets_and_the_others_do_not(name):
     model = build(name)
-    before, after = input_of(name, model, batch=4, steps=2), input_of(name, model, batch=4, steps=3)
+    before, after = make_input(name, model, batch=4, steps=2), make_input(name, model, batch=4, steps=3)
     stream, undisturbed, new = Stream(model), Stream(model), Stream(model)
     stream(before)
     undisturbed(before)
     stream.reset(torch.tensor([False, True, False, True]))
     for t in range(3):
-        found, kept, fresh = stream(after[:, t]), undisturbed(after[:, t]), new(after[:, t])
-        torch.testing.assert_close(found[[0, 2]], kept[[0, 2]], atol=1e-6, rtol=1e-5)
-        torch.testing.assert_close(found[[1, 3]], fresh[[1, 3]], atol=1e-6, rtol=1e-5)
-        assert t or not torch.allclose(found[[1, 3]], kept[[1, 3]], atol=0, rtol=1e-4)
+        observed, unchanged, fresh = stream(after[:, t]), undisturbed(after[:, t]), new(after[:, t])
+        torch.testing.assert_close(observed[[0, 2]], unchanged[[0, 2]], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(observed[[1, 3]], fresh[[1, 3]], atol=1e-6, rtol=1e-5)
+        assert t or not torch.allclose(observed[[1, 3]], unchanged[[1, 3]], atol=0, rtol=1e-4)
     assert stream.steps.tolist() == [5, 3, 5, 3]
     stream.reset([0])
     torch.testing.assert_close(stream(before)[0], new_from(model, before)[0], atol=1e-6, rtol=1e-5)
@@ -217,8 +217,8 @@ def clip_model(case):
     return convrnn_zoo.video_model("mobilenetv3_small_100", **{"rnn": "convgru", **CLIP_MODELS[case]}).eval()
 
 
-def listed(said):
-    return said if isinstance(said, list) else [said]
+def listed(reported):
+    return reported if isinstance(reported, list) else [reported]
 
 
 @pytest.mark.parametrize("case", CLIP_MODELS)
@@ -227,9 +227,9 @@ def test_clips_in_pieces_equal_the_whole_wait_begin_anew_and_go_on_from_a_file(c
     x, stream = torch.randn(2, 6, 3, 32, 40), Stream(model)
     pieces = [listed(stream(piece)) for piece in (x[:, :2], x[:, 2], x[:, 3:])]
     pieces[1] = [y if y.dim() == 2 else y.unsqueeze(1) for y in pieces[1]]
-    for whole, *found in zip(listed(model(x)), *pieces, strict=True):
-        got = found[-1] if whole.dim() == 2 else torch.cat(found, 1)
-        torch.testing.assert_close(got, whole, atol=1e-5, rtol=1e-5)
+    for full, *observed in zip(listed(model(x)), *pieces, strict=True):
+        got = observed[-1] if full.dim() == 2 else torch.cat(observed, 1)
+        torch.testing.assert_close(got, full, atol=1e-5, rtol=1e-5)
         assert not got.requires_grad
 
     stream.reset([1])  # and the first goes on with one frame while the second reads none, then two
@@ -291,7 +291,7 @@ def test_thousands_of_streams_in_one_batch():
 )
 def test_a_restored_state_goes_on_exactly(name, kwargs, tmp_path):
     model = build(name, **kwargs)
-    x = input_of(name, model).to(kwargs.get("dtype", torch.float32))
+    x = make_input(name, model).to(kwargs.get("dtype", torch.float32))
     stream, other = Stream(model), Stream(model)
     stream(x[:, :3])
     stream.save(tmp_path / "state.safetensors")
