@@ -199,7 +199,8 @@ class ProbabilityScores:
     """
 
     def __init__(self, thresholds: Iterable[float], horizon: int) -> None:
-        self.crps = torch.zeros(2, horizon, dtype=torch.float64)  # sum, count
+        self.crps = torch.zeros(2, horizon, dtype=torch.float64)  # sum and number of frames
+        self.known = torch.zeros(horizon, dtype=torch.float64)  # number of pixels
         self.brier = {t: torch.zeros(horizon, dtype=torch.float64) for t in thresholds}
         self.bins = {t: torch.zeros(3, BINS, dtype=torch.float64) for t in thresholds}  # count, forecast, observed
 
@@ -208,7 +209,9 @@ class ProbabilityScores:
         known = truth.isfinite() & members.isfinite().all(0)
         pixels = (0, 2, 3, 4)
         score = pixel_crps(members.nan_to_num(0).float(), truth.nan_to_num(0))
-        self.crps += torch.stack([torch.where(known, score, 0).double().sum(pixels), known.double().sum(pixels)])
+        by_frame = torch.where(known, score, 0).double().sum((2, 3, 4)) / known.sum((2, 3, 4))  # as the MAE
+        self.crps += torch.stack([by_frame.nansum(0), by_frame.isfinite().double().sum(0)])
+        self.known += known.double().sum(pixels)
         for threshold, brier in self.brier.items():
             probability = (members > threshold).double().mean(0)
             occurred = (truth > threshold).double()
@@ -220,7 +223,7 @@ class ProbabilityScores:
     def scores(self, unit: str) -> dict[str, list[float]]:
         """Returns each score by lead time."""
         total, count = self.crps
-        briers = {f"Brier {t:g} {unit}".rstrip(): (b / count).tolist() for t, b in self.brier.items()}
+        briers = {f"Brier {t:g} {unit}".rstrip(): (b / self.known).tolist() for t, b in self.brier.items()}
         return {"CRPS": (total / count).tolist(), **briers}
 
     def reliability(self, unit: str) -> dict[str, dict[str, list[float]]]:

@@ -1,0 +1,116 @@
+"""A nowcast by probabilities is trained, evaluated and plotted like every forecaster, on a user's radar files."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.train import Recipe, forecaster
+from tests.command_line import run
+from tests.data.own_data import RADAR, blobs
+
+from .runs import interrupted, same
+
+RECIPE = RADAR.replace("convgru_forecaster.blobs", "convgru_advection.blobs").replace("balanced_light", "exceedance")
+RECIPE = RECIPE.replace("hidden_channels = [2, 2]\nkernel_size = 3", "hidden_channels = [3, 4]")
+
+
+@pytest.fixture(scope="module")
+def radar(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("radar")
+    for i in range(2):
+        np.save(directory / f"{i}.npy", blobs(seed=i))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def trained(radar, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    (directory / "r.toml").write_text(RECIPE)
+    run("train", directory / "r.toml", "--data", radar, "-o", directory / "run", "--quiet")
+    return directory / "run"
+
+
+def test_weights_state_what_they_read_and_what_they_reach(trained):
+    model = convrnn_zoo.from_pretrained(trained)
+    assert (model.preprocessing.unit, model.preprocessing.encoding) == ("mm/h", "none")
+    assert (model.preprocessing.step, model.preprocessing.inputs) == (5, 3)
+    metrics = {m.name: m for m in model.record.metrics}
+    assert {"MSE", "CSI 2 mm/h", "FSS 2 mm/h", "CRPS", "Brier 2 mm/h"} <= set(metrics)
+    assert "last frame" in metrics["CRPS"].baselines
+    assert metrics["CRPS"].unit == "mm/h"
+
+
+def test_eval_has_fss_crps_and_reliability_by_lead_time(trained, radar, tmp_path):
+    text = run("eval", trained, "--data", radar, "--quiet", "-o", tmp_path / "s.json", "-o", tmp_path / "s.png")
+    for metric in ("CSI 0.5 mm/h", "FSS 0.5 mm/h", "CRPS", "Brier 0.5 mm/h"):
+        assert metric in text
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert len(scores["forecast"]["CRPS"]) == len(scores["zero"]["CRPS"]) == 4
+    assert scores["zero"]["CRPS"] == pytest.approx(scores["zero"]["MAE"], rel=1e-4)  # of one member
+    diagram = scores["reliability"]["0.5 mm/h"]
+    assert len(diagram["forecast"]) == len(diagram["observed"]) == len(diagram["count"]) == 10
+    assert sum(diagram["count"]) > 0
+    assert (tmp_path / "s.png").stat().st_size > 1000
+    fewer = run("eval", trained, "--data", radar, "--quiet", "--members", 0)
+    assert "CRPS" not in fewer
+
+
+def test_predict_forecasts_with_the_weights(trained, radar, tmp_path):
+    run("predict", trained, radar / "0.npy", "-o", tmp_path / "rain.npy")
+    assert np.load(tmp_path / "rain.npy").shape == (4, 24, 28)
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(radar, tmp_path):
+    recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=4, checkpoint_every=2, lead_times=2)
+    clips = forecaster.load_split(forecaster.read_frame_dataset(recipe.data), recipe, radar, "train")
+    expected, history = forecaster.train_model(recipe, clips, progress=False)
+    interrupted(lambda: forecaster.train_model(recipe, clips, out=tmp_path, progress=False), saves=1)
+    torch.manual_seed(3)
+    model, resumed = forecaster.train_model(recipe, clips, out=tmp_path, progress=False)
+    assert same(model, expected)
+    assert resumed == history
+
+
+def test_training_improves_the_probabilities(radar):
+    recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=30, checkpoint_every=10)
+    clips = forecaster.load_split(forecaster.read_frame_dataset(recipe.data), recipe, radar, "train")
+    _, history = forecaster.train_model(recipe, clips, progress=False)
+    assert history[-1] < 0.95 * history[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("convgru_advection.blobs", "predrnn_v2.blobs", "exceedance"),
+        ('loss = "exceedance"', 'loss = "mse"\nlead_times = 2', "lead_times"),
+        ('loss = "exceedance"', 'loss = "exceedance"\nensemble_size = 2', "ensemble_size"),
+    ],
+)
+def test_keys_that_do_not_apply_are_named(old, new, key, radar, tmp_path):
+    text = RECIPE.replace(old, new).replace("hidden_channels = [3, 4]", "")
+    (tmp_path / "r.toml").write_text(text)
+    message = run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
+    assert key in message
+    assert len(message.splitlines()) == 1
+
+
+def test_an_ensemble_is_rejected_for_a_model_with_one_forecast(radar, tmp_path):
+    (tmp_path / "r.toml").write_text(RADAR)
+    run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run", "--quiet")
+    message = run("eval", tmp_path / "run", "--data", radar, "--quiet", "--members", 5, code=1)
+    assert "5 members" in message
+
+
+def test_a_recipe_extends_another(tmp_path):
+    (tmp_path / "base.toml").write_text(RECIPE)
+    (tmp_path / "r.toml").write_text('extends = "base.toml"\nlr = 0.5\n[data]\ncrop = 8\n')
+    recipe, base = Recipe.read(tmp_path / "r.toml"), Recipe.read(tmp_path / "base.toml")
+    assert (recipe.lr, recipe.data["crop"], recipe.data["name"]) == (0.5, 8, base.data["name"])
+    for text in ('extends = "r.toml"', "extends = 3", 'extends = "missing.toml"'):
+        (tmp_path / "r.toml").write_text(text)
+        with pytest.raises(ValueError, match="extends"):
+            Recipe.read(tmp_path / "r.toml")
