@@ -12,7 +12,7 @@ from convrnn_zoo.cli._text import columns
 from convrnn_zoo.models import create_model
 
 from .events import EVENTS, load_event
-from .figures import draw_beside, draw_ensembles, draw_scores
+from .figures import draw_ensembles, draw_event, draw_scores
 from .scores import pysteps_extrapolation, score_nowcast, table
 from .verification import windows
 
@@ -50,7 +50,7 @@ def evaluate(name: str, data: Path, members: int, names: tuple[str, ...], output
                 "forecast": model.forecast(window.inputs),
                 "extrapolation": pysteps_extrapolation(window.inputs, 12),
             }
-            draw_beside(window, forecasts, f"{event.event.title}, {event.event.day}", output / event.event.name)
+            draw_event(window, forecasts, f"{event.event.title}, {event.event.day}", output / event.event.name)
         draw_scores(scores, output / "scores.png")
         if members:
             draw_ensembles(scores, output / "ensembles.png")

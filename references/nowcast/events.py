@@ -25,7 +25,7 @@ def read_mch(path: Path) -> Tensor:
     try:
         precip, _, _ = importers.import_mch_gif(str(path), product="AQC", unit="mm", accutime=5.0)
     except OSError as e:
-        raise ValueError(f"{path} is not a valid MeteoSwiss composite ({e}); download it anew") from e
+        raise ValueError(f"{path} is not a valid MeteoSwiss composite ({e}); download it again") from e
     return torch.as_tensor(precip, dtype=torch.float32) * (timedelta(hours=1) / STEP)
 
 

@@ -1,4 +1,4 @@
-"""Nowcasts drawn beside extrapolation and what came, and their scores over lead time."""
+"""Figures of nowcasts next to extrapolation and the observed rain, and of their scores by lead time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ SHOWN = (0, 2, 5, 8, 11)
 """Frames of a strip, counted from 0."""
 
 
-def draw_beside(
-    window: Window, made: Mapping[str, Tensor], heading: str, out: Path, minutes: float = 5.0
+def draw_event(
+    window: Window, nowcasts: Mapping[str, Tensor], heading: str, out: Path, minutes: float = 5.0
 ) -> list[Path]:
-    """A strip (.png) and a film (.gif) of what came and of each nowcast of it, at ``out`` with these endings."""
+    """Writes an image (.png) and an animation (.gif) of the observed rain and each nowcast next to ``out``."""
     unknown = ~window.inputs[-1].isfinite()
-    rows = {k: frames.masked_fill(unknown, torch.nan) for k, frames in {"truth": window.truth, **made}.items()}
+    rows = {k: frames.masked_fill(unknown, torch.nan) for k, frames in {"truth": window.truth, **nowcasts}.items()}
 
     def title(k: int) -> str:
         return f"+{(k + 1) * minutes:g} min"
@@ -41,7 +41,7 @@ def draw_beside(
 
 
 def draw_scores(scores: Mapping[str, Any], path: Path, minutes: float = 5.0) -> None:
-    """CSI, MSE and bias over lead time, a row an event and a line a method; written whole or not at all."""
+    """Plots CSI, MSE and bias by lead time, with a row per event and a line per method. Writes atomically."""
     metrics = [*(f"CSI {t:g} by frame" for t in THRESHOLDS), "MSE by frame", "bias by frame"]
     figure = _figure(len(metrics), len(scores))
     for line, event in zip(figure.subplots(len(scores), len(metrics), squeeze=False), scores.values(), strict=True):
@@ -56,7 +56,7 @@ def draw_scores(scores: Mapping[str, Any], path: Path, minutes: float = 5.0) -> 
 
 
 def draw_ensembles(scores: Mapping[str, Any], path: Path, minutes: float = 5.0) -> None:
-    """Reliability, CRPS and Brier scores of the events that have them; written whole or not at all."""
+    """Plots reliability, CRPS and Brier scores of the events that have them. Writes atomically."""
     figure = _figure(5, len(scores))
     for line, event in zip(figure.subplots(len(scores), 5, squeeze=False), scores.values(), strict=True):
         for method, of in event["ensembles"].items():

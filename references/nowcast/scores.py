@@ -1,4 +1,4 @@
-"""What a nowcast reaches on the events of the test, as tables and as the metrics of its record."""
+"""Scores of a nowcast on the test events, as tables and as the metrics of its metadata."""
 
 import math
 import statistics
@@ -22,15 +22,15 @@ SPLIT = "mean of Finland 2017-05-09 and Switzerland 2015-05-15, 2016-07-11 and 2
 
 
 def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
-    """pysteps' extrapolation of one sequence ``(T, H, W)``."""
+    """Returns pysteps' extrapolation of one sequence ``(T, H, W)``."""
     return extrapolation(frames[None, :, None], horizon)[0, :, 0]
 
 
 def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
-    """An ensemble of nowcasts by pysteps' STEPS as its examples set it up: ``(members, horizon, H, W)`` in mm/h.
+    """Returns an ensemble of nowcasts by pysteps' STEPS, ``(members, horizon, H, W)`` in mm/h.
 
-    It is the field's stochastic nowcast: what probabilities of rain are compared with. It reads three or more frames
-    ``(T, H, W)`` in mm/h, five minutes apart and with pixels of 2 km; what is not known is read as dry.
+    STEPS is the usual baseline for probabilities of rain; its options are those of pysteps' examples. It reads three or
+    more frames ``(T, H, W)`` in mm/h, five minutes apart and with pixels of 2 km. Unknown values are read as dry.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.
@@ -44,7 +44,7 @@ def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
     with quiet():
         rate, _ = to_db(frames.nan_to_num(0).double().numpy(), threshold=DRIEST, zerovalue=DRY)
         threshold = 10 * math.log10(DRIEST)
-        made = pysteps.nowcasts.get_method("steps")(
+        forecast = pysteps.nowcasts.get_method("steps")(
             rate[-3:],
             pysteps.motion.get_method("LK")(rate),
             horizon,
@@ -58,15 +58,15 @@ def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
             mask_method="incremental",
             seed=0,
         )
-        made, _ = to_db(made, threshold=threshold, inverse=True)
-    return torch.as_tensor(made, dtype=torch.float32)
+        forecast, _ = to_db(forecast, threshold=threshold, inverse=True)
+    return torch.as_tensor(forecast, dtype=torch.float32)
 
 
 def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int = 6) -> dict[str, Any]:
-    """The scores of a model of the kind of ``convgru_advection``, of the last frame and of pysteps' extrapolation.
+    """Scores a model like ``convgru_advection``, the last frame and pysteps' extrapolation.
 
     Args:
-        model: has ``forecast`` and ``probabilities``.
+        model: a model with ``forecast`` and ``probabilities``.
         rain: the events.
         members: of pysteps' STEPS; 0 leaves ensembles out.
         every: frames from the begin of a window to that of the next; ensembles are scored on every second window.
@@ -93,7 +93,7 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int
 
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Header and rows of CSI by event and group, and of the MSE as a part of extrapolation's."""
+    """Returns header and rows of CSI by event and group, and of the MSE relative to extrapolation."""
     groups = list(GROUPS)
     rows = []
     for event in scores.values():
@@ -107,8 +107,8 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
-    """The record's metrics, each the mean of the events: CSI by group of lead times, the MSE as a part of
-    extrapolation's, and of ensembles the CRPS and Brier scores."""
+    """Returns the metrics of the metadata, each the mean over the events: CSI by group of lead times, the MSE relative
+    to extrapolation, and for ensembles the CRPS and Brier scores."""
     events = list(scores.values())
     out = []
 

@@ -25,11 +25,11 @@ from .mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
 from .scores import SPLIT, metrics_of, score_nowcast
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
-"""Columns of the map of MRMS from which windows are cut: what is learnt and what is validated on lie apart."""
+"""Columns of the MRMS map for training and validation, which do not overlap."""
 
 
 class ARCHIVES:
-    """What the record tells of the data."""
+    """Description of the data for the metadata."""
 
     title = "MRMS (2019-06-10), KNMI (2010-08-26) and FMI (2016-09-28)"
     task = "precipitation nowcasting"
@@ -42,7 +42,7 @@ class ARCHIVES:
 SIZE, FROM_MRMS = 128, 0.7
 """Edge of the crops in pixels, and the share of the batches that are from MRMS."""
 SEEN = 0.5
-"""Share of a crop that must be known."""
+"""Minimum fraction of a crop that is known."""
 
 
 class Batch(NamedTuple):
@@ -53,14 +53,15 @@ class Batch(NamedTuple):
 
 
 def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[CodedEvent]]:
-    """MRMS, KNMI and FMI below a directory, at 2 km: of MRMS a part of the map, of the others a part in time
-    (:func:`~convrnn_zoo.data.split_in_time`); the days of the test are left out.
+    """Reads MRMS, KNMI and FMI data in a directory, at 2 km, without the days of the test events.
+
+    MRMS is split by parts of the map, the others in time (:func:`~convrnn_zoo.data.split_in_time`).
 
     Raises:
         FileNotFoundError: neither is there.
     """
     left, right = PLACES[split]
-    found = {
+    archives = {
         "mrms": [CodedEvent(codes[..., left:right].contiguous(), minutes) for codes, minutes in read_mrms(directory)],
         "europe": [
             CodedEvent(code_of_rate(split_in_time(event, split, inputs).read()[:, 0]), STEP.total_seconds() / 60)
@@ -68,13 +69,13 @@ def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[Co
             if not {f"{time:%Y-%m-%d}" for time in event.datetimes or []} & {day.isoformat() for day in TEST_DAYS}
         ],
     }
-    if not any(found.values()):
+    if not any(archives.values()):
         raise FileNotFoundError(f"no archive of MRMS, KNMI or FMI below {directory}")
-    return {name: events for name, events in found.items() if events}
+    return {name: events for name, events in archives.items() if events}
 
 
 class Crops:
-    """Crops of archives, as training draws them.
+    """Random crops of archives for training.
 
     A batch comes from one event, every one, two or three frames of it. A crop has at least so much rain as is drawn
     for it, from a few pixels to a fifth of all. Crops of MRMS are also seen from afar (means of 2×2 or 3×3 pixels),

@@ -1,4 +1,4 @@
-"""Nowcasts verified on rain events by the field's own scores, those of pysteps, by lead time and by window."""
+"""Verification of nowcasts on rain events with the scores of pysteps, by lead time and by window."""
 
 import copy
 import functools
@@ -20,24 +20,24 @@ Ensemble = Callable[[Tensor, int], Tensor]
 
 THRESHOLDS = (0.5, 2.0, 5.0)
 GROUPS = {"5–15 min": slice(0, 3), "20–30 min": slice(3, 6), "35–60 min": slice(6, 12)}
-"""Lead times that are counted together, of frames five minutes apart."""
+"""Groups of lead times, for frames five minutes apart."""
 SCALES = {"4–16 km": (4, 16), "16–64 km": (16, 64)}
-"""Wavelengths over which the power spectrum is compared with the truth's."""
+"""Wavelengths over which the power spectra of forecast and observation are compared."""
 SPECTRA = (5, 11)
-"""Of these frames, counted from 0."""
+"""Frames whose spectra are compared, counted from 0."""
 
 np: Any = need("numpy", "cli")
 
 
 class Window(NamedTuple):
-    """What a nowcast reads, and what then came: ``(T, H, W)`` in mm/h."""
+    """Input frames and the observed frames that follow, ``(T, H, W)`` in mm/h."""
 
     inputs: Tensor
     truth: Tensor
 
 
 def windows(frames: Tensor, inputs: int = 4, horizon: int = 12, every: int = 6) -> Iterator[Window]:
-    """The windows of an event that begin every so many frames.
+    """Yields the windows of an event, one every `every` frames.
 
     Example:
         >>> [float(w.inputs[0, 0, 0]) for w in windows(torch.arange(30.0).reshape(30, 1, 1))]
@@ -49,15 +49,15 @@ def windows(frames: Tensor, inputs: int = 4, horizon: int = 12, every: int = 6) 
 
 
 def last_frame(frames: Tensor, horizon: int) -> Tensor:
-    """The last frame, which stays."""
+    """Repeats the last frame."""
     return frames[-1:].expand(horizon, -1, -1)
 
 
 def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> dict[str, Any]:
-    """The scores of nowcasts of one event.
+    """Scores nowcasts of one event.
 
-    A pixel counts where the truth and the last frame that was seen are known; what a method leaves unknown there is
-    dry. CSI and frequency bias are over all pixels of all windows together, and CSI also of each window.
+    A pixel is scored if the observation and the last input frame are known. Pixels that a method leaves unknown there
+    are taken as dry. CSI and frequency bias are over all pixels of all windows, and CSI also of each window.
 
     Returns:
         Of each method a dictionary: ``"CSI 0.5"`` and so on by group of lead times, ``"CSI 0.5 by window"`` a list of
@@ -76,16 +76,16 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
         spectra = [k for k in SPECTRA if k < horizon]
         power["truth"].append([spectrum(spectral, truth[k]) for k in spectra])
         for name, method in methods.items():
-            made = np.where(np.isnan(truth), np.nan, method(window.inputs, horizon).nan_to_num(0).double().numpy())
+            predicted = np.where(np.isnan(truth), np.nan, method(window.inputs, horizon).nan_to_num(0).double().numpy())
             counted = {t: [cat.det_cat_fct_init(t) for _ in range(horizon)] for t in THRESHOLDS}
             erred = [cont.det_cont_fct_init() for _ in range(horizon)]
             for k in range(horizon):
-                cont.det_cont_fct_accum(erred[k], made[k], truth[k])
+                cont.det_cont_fct_accum(erred[k], predicted[k], truth[k])
                 for t in THRESHOLDS:
-                    cat.det_cat_fct_accum(counted[t][k], made[k], truth[k])
+                    cat.det_cat_fct_accum(counted[t][k], predicted[k], truth[k])
             tables[name].append(counted)
             errors[name].append(erred)
-            power[name].append([spectrum(spectral, made[k]) for k in spectra])
+            power[name].append([spectrum(spectral, predicted[k]) for k in spectra])
     of_truth = np.array(power["truth"]).mean(0)  # (frame, band)
     return {
         name: {
@@ -121,13 +121,13 @@ def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> 
 def _errors(cont: Any, erred: Sequence[Sequence[Any]]) -> dict[str, Any]:
     n = np.array([[e["n"] for e in w] for w in erred], dtype=float)
     mse = np.array([[float(cont.det_cont_fct_compute(e, "MSE")["MSE"]) for e in w] for w in erred])
-    made = np.array([[float(e["mpred"]) for e in w] for w in erred])
+    predicted = np.array([[float(e["mpred"]) for e in w] for w in erred])
     came = np.array([[float(e["mobs"]) for e in w] for w in erred])
     return {
         "MSE": float((mse * n).sum() / n.sum()),
         "MSE by window": _numbers((mse * n).sum(1) / n.sum(1)),
         "MSE by frame": _numbers((mse * n).sum(0) / n.sum(0)),
-        "bias by frame": _numbers((made * n).sum(0) / (came * n).sum(0)),
+        "bias by frame": _numbers((predicted * n).sum(0) / (came * n).sum(0)),
     }
 
 
@@ -150,11 +150,11 @@ def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int
     diagrams: dict[tuple[str, float], Any] = {}
     for window in windows(frames, every=every):
         horizon = len(window.truth)
-        made = {name: method(window.inputs, horizon) for name, method in methods.items()}
+        predicted = {name: method(window.inputs, horizon) for name, method in methods.items()}
         known = window.truth.isfinite() & window.inputs[-1].isfinite()
-        for members in made.values():
+        for members in predicted.values():
             known = known & members.isfinite().all(0)
-        for name, members in made.items():
+        for name, members in predicted.items():
             scores = crps.setdefault(name, [prob.CRPS_init() for _ in range(horizon)])
             for k in range(horizon):
                 x = members[:, k][:, known[k]].double().numpy()
@@ -178,5 +178,5 @@ def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int
 
 
 def _numbers(values: Any) -> Any:
-    """As JSON may hold them: NaN is null."""
+    """Converts numbers for JSON, with None for NaN."""
     return finite(np.asarray(values, dtype=float).tolist())
