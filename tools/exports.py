@@ -14,8 +14,8 @@ from typing import Any
 
 from convrnn_zoo import ExportError, create_model, list_models
 from convrnn_zoo.layers._base import Equations
-from convrnn_zoo.onnx import _export
-from convrnn_zoo.onnx._sizes import ClipModel
+from convrnn_zoo.onnx.export import SUFFIX, copy_model, trace_all, write
+from convrnn_zoo.onnx.forms import has_encoder, make_spec
 
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
@@ -58,32 +58,30 @@ def attempt(name: str) -> dict[str, str]:
     claims = {way: claimed(name, way) for way in WAYS}
     if all(claims.values()):
         return {way: str(why) for way, why in claims.items()}
-    model = _export.ready(narrow(name), "onnx", None)
+    model = copy_model(narrow(name), "onnx", None)
     results: dict[str, str] = {}
     programs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         for way, (form, format) in WAYS.items():
-            path = Path(directory, "NAME" + _export.SUFFIX[format])
+            path = Path(directory, "NAME" + SUFFIX[format])
             try:
-                plan = _export.plan_of(model, form, False, None, None)
-                programs[form] = programs.get(form) or _export.traced(
-                    plan
-                )  # shared by both formats, since it takes longest
-                files = _export.write(path, format, plan, programs[form], {which: {} for which in plan.parts})
+                spec = make_spec(model, form)
+                programs[form] = programs.get(form) or trace_all(spec)  # shared by both formats: it takes longest
+                files = write(path, format, spec, programs[form], {name: {} for name in spec.graphs})
             except ExportError as e:
                 results[way] = f"error: {e}"
             else:
                 results[way] = " and ".join(file.name for file in files)
-                if "frames" in plan.notes:
-                    results[way] += f" (frames {plan.notes['frames']})"
+                if "frames" in spec.metadata:
+                    results[way] += f" (frames {spec.metadata['frames']})"
     return results
 
 
 def claimed(name: str, way: str) -> str | None:
     """Returns the reason why the package rejects a way without trying, or None."""
     try:
-        large = isinstance(create_model(name, device="meta"), ClipModel)  # the width of an encoder is fixed
-        _export.plan_of(narrow(name, **({"device": "meta"} if large else {})), WAYS[way][0], False, None, None)
+        is_large = has_encoder(create_model(name, device="meta"))  # the width of an encoder is fixed
+        make_spec(narrow(name, **({"device": "meta"} if is_large else {})), WAYS[way][0])
     except ExportError as e:
         return f"error: {e}"
     return None

@@ -468,7 +468,7 @@ class ConvRNNBase(Equations):
         elif self.batch_first:
             outputs = [y.transpose(0, 1) for y in outputs]
         if isinstance(hx, LayerStates):
-            return outputs, LayerStates(finals)
+            return outputs, _reorder(finals, None if packed is None else packed.unsorted_indices)
         return outputs, self._pack_state(finals, packed, unbatched)
 
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
@@ -511,7 +511,7 @@ class ConvRNNBase(Equations):
     def _unpack_state(self, hx: Any, x: Tensor, packed: PackedSequence | None, unbatched: bool) -> list[Maps]:
         """Returns the caller's `hx` as one tuple per layer and direction, in packed order."""
         if isinstance(hx, LayerStates):
-            return hx
+            return _reorder(hx, None if packed is None else packed.sorted_indices)
         owner, names, directions = type(self).__name__, self.states, self.num_directions
         batch = x.shape[-self.ndim - 2] if packed is None else int(packed.batch_sizes[0])
         shapes = [(batch, width, *x.shape[-self.ndim :]) for width in self.widths]
@@ -550,6 +550,11 @@ class ConvRNNBase(Equations):
                 layers = [s.squeeze(1) for s in layers]
             parts.append(layers[0] if stacked else tuple(layers))
         return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
+    """Returns the states of the sequences in another order, if there is one."""
+    return LayerStates(maps if order is None else tuple(s.index_select(0, order) for s in maps) for maps in states)
 
 
 def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:

@@ -56,7 +56,7 @@ def run_layer(
     ]
     spec = ScanSpec(
         cell=cell,
-        batch_sizes=batch_sizes or [xs.shape[1]] * xs.shape[0],
+        batch_sizes=batch_sizes or ([] if cell.scan is not None else [xs.shape[1]] * xs.shape[0]),
         packed=batch_sizes is not None,
         num_directions=len(weights),
         zero_state=zero_state,

@@ -263,6 +263,8 @@ class ConvGRUAdvection(Forecaster):
         Shi, X. et al. (2015). Convolutional LSTM Network, section 3.3. https://arxiv.org/abs/1506.04214
     """
 
+    export_forms = ()
+
     def __init__(
         self,
         in_chans: int = 1,

@@ -42,6 +42,7 @@ class E3DLSTM(StackedCells):
     """
 
     cell = E3DLSTMCell
+    export_forms = ()
     depth = 2
 
     def __init__(

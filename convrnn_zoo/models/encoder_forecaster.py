@@ -51,6 +51,8 @@ class ConvRNNForecaster(Forecaster):
         (2, 3, 1, 16, 24)
     """
 
+    export_forms = ("sequence", "step")
+
     def __init__(
         self,
         layer: type[ConvRNNBase],

@@ -42,6 +42,8 @@ class MIM(PredRNN):
         (1, 2, 1, 8, 8)
     """
 
+    export_forms = ()
+
     def __init__(
         self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, carry_memory: bool = False,
         **kwargs: Any,

@@ -62,6 +62,8 @@ class PhyDNet(AutoregressiveForecaster):
         (1, 2, 1, 16, 16)
     """
 
+    export_forms = ()
+
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (128, 128, 64), num_layers: int = 3,
         kernel_size: int = 3, patch_size: int = 4, stem_channels: int = 32, filters: int = 49, filter_size: int = 7,

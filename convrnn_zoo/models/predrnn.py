@@ -140,6 +140,7 @@ class PredRNNPP(PredRNN):
     """
 
     cell = CausalLSTMCell
+    export_forms = ("sequence",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

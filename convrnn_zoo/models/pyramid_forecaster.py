@@ -36,6 +36,8 @@ class PyramidForecaster(Forecaster):
     down or one number, `stem_channels`, the width of the first and the last convolutions, and `device` and `dtype`.
     """
 
+    export_forms = ("sequence", "step")
+
     def __init__(
         self,
         in_chans: int,

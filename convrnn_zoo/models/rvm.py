@@ -98,6 +98,9 @@ class RecurrentDecoderModel(DenseModel):
     """
 
     unsaved_args = frozenset({"encoder_pretrained"})
+    export_forms = ("sequence", "step")
+    recurrent_levels = (3, 2, 1, 0)
+    """Level of the encoder that each recurrent layer reads."""
 
     def __init__(
         self,

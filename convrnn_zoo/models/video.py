@@ -131,6 +131,11 @@ class VideoModel(Classifier):
     unsaved_args = frozenset({"encoder_pretrained"})
 
     @property
+    def recurrent_levels(self) -> tuple[int, ...]:
+        """Level of the encoder that each recurrent layer reads."""
+        return tuple(range(len(self.rnns)))
+
+    @property
     def num_features(self) -> int:
         """Channels of the pooled features, concatenated over the levels."""
         return sum(self.widths)

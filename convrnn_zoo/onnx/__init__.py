@@ -1,9 +1,9 @@
-"""What leaves PyTorch: models and layers as ONNX files and as programs of torch.export.
+"""Export of models and layers as ONNX files and as programs of ``torch.export``.
 
 The function is :func:`convrnn_zoo.export`.
 """
 
-from ._errors import ExportError
-from ._export import export
+from .export import export
+from .spec import ExportError
 
 __all__ = ["ExportError", "export"]

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
+from ...layers._run import Scan
 from .blocks import Shuffle, Unshuffle, feature_size, layer_widths
 from .forecaster import Forecaster
 
@@ -39,6 +40,9 @@ class AutoregressiveForecaster(Forecaster):
         in_chans, horizon, reduction, num_classes: as for :class:`Forecaster`.
         patch_size: edge of a patch in pixels; `reduction` by default.
     """
+
+    scan: Scan | None = None
+    """Replacement of the loop over time, set on a copy for export."""
 
     def __init__(
         self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0, patch_size: int | None = None
@@ -102,6 +106,8 @@ class AutoregressiveForecaster(Forecaster):
         patches = self.unshuffle(x)
 
         state = self.start(patches[:, 0])
+        if self.scan is not None:
+            return self.shuffle(self._scan_steps(patches, length + horizon - 1, state)[length - 1 :].transpose(0, 1))
         forecasts, state, deltas = self._unroll(patches, length + horizon - 1, state, mask=mask, keep_deltas=return_aux)
         self.finish(state)
         frames = self.shuffle(torch.stack(forecasts if return_aux else forecasts[length - 1 :], dim=1))
@@ -162,6 +168,19 @@ class AutoregressiveForecaster(Forecaster):
                 deltas += self.expose(delta)
         return forecasts, state, deltas
 
+    def _scan_steps(self, patches: Tensor, steps: int, state: State) -> Tensor:
+        """Returns the forecast of each step as :meth:`_unroll` does, by :attr:`scan`, for any number of steps."""
+        xs = patches.transpose(0, 1)
+        length = xs.shape[0]
+        is_input = torch.arange(steps) < length
+        xs = torch.cat([xs, xs.new_zeros(steps - length, *xs.shape[1:])])
+
+        def step(x: State, carried: State) -> State:
+            y, state, _ = self.advance(torch.where(x[1], x[0], carried[0]), carried[1:])
+            return (y, *state)
+
+        return self.scan(step, (xs, is_input), (torch.zeros_like(xs[0]), *state))[0]  # type: ignore[misc]
+
     def _check_state(self, state: Any) -> State:
         """Returns the state of :meth:`encode` if it has as many tensors as there should be."""
         tensors = isinstance(state, tuple | list) and bool(state) and all(isinstance(s, Tensor) for s in state)
@@ -216,6 +235,7 @@ class StackedCells(AutoregressiveForecaster):
         **layer_args: further arguments of :meth:`layer`.
     """
 
+    export_forms = ("sequence", "step")
     cell: ClassVar[type[ConvRNNCellBase]]
     """Class of the layers, unless :meth:`layer` returns another."""
     depth: ClassVar[int] = 1
@@ -243,6 +263,7 @@ class StackedCells(AutoregressiveForecaster):
             if not issubclass(self.cell, MapNormed):
                 raise ValueError(f"{type(self).__name__} has no layer norms; leave layer_norm out")
             layer_args["norm_size"] = feature_size(64 if img_size is None else img_size, patch_size)
+            self.export_forms = ()  # type: ignore[misc]
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
         widths = layer_widths(hidden_channels, num_layers)

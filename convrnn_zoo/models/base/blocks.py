@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...layers import _checks as check
+from ...layers._fused import run_layer
+from ...layers._run import LayerStates
 from ...pretrained.published import mark_unused
 
 NEGATIVE_SLOPE = 0.2
@@ -107,7 +109,12 @@ class Unroll(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        """Returns all h and the last state."""
+        """Returns all h and the last state, which is a :class:`LayerStates` if `hx` is one."""
+        if isinstance(hx, LayerStates):
+            ys, last = self(xs, hx[0] if len(hx[0]) > 1 else hx[0][0])
+            return ys, LayerStates([last if isinstance(last, tuple) else (last,)])
+        if self.cell.scan is not None:
+            return self._scan(xs, hx)
         ys = []
         for x in xs.unbind(0):
             if self.grad_checkpointing and torch.is_grad_enabled():
@@ -116,3 +123,13 @@ class Unroll(nn.Module):
                 hx = self.cell(x, hx)
             ys.append(hx if isinstance(hx, Tensor) else hx[0])
         return torch.stack(ys), hx
+
+    def _scan(self, xs: Tensor, hx: Any) -> tuple[Tensor, Any]:
+        """Runs the cell's replacement of the loop over time."""
+        cell: Any = self.cell
+        if hx is None:
+            shape = (xs.shape[1], cell.out_channels, *xs.shape[-cell.ndim :])
+            hx = tuple(xs.new_zeros(shape) for _ in cell.states)
+        state = hx if isinstance(hx, tuple) else (hx,)
+        ys, [last] = run_layer(cell, xs, [state], [cell._weights("", cell.out_channels)])
+        return ys, last if len(last) > 1 else last[0]

@@ -33,6 +33,7 @@ class Classifier(HeadedModel):
     state, and ``_features``, what of these outputs are the features.
     """
 
+    export_forms = ("sequence", "step")
     ndim: int
     """Dimensions of a map."""
 

@@ -19,6 +19,7 @@ class DenseModel(HeadedModel):
     """
 
     ndim = 2
+    export_forms = ("sequence",)
     normalize = Classifier.normalize
     num_features: int
     reduction: int = 1

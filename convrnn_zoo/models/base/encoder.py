@@ -97,7 +97,8 @@ class FrameEncoder(nn.Module):
                 f"{list(levels)!r}"
             )
         self.name, self.frozen = name, check.boolean("frozen", frozen)
-        self.chunk_size, self.pool = check.positive_int("chunk_size", chunk_size), check.positive_int("pool", pool)
+        self.chunk_size: int | None = check.positive_int("chunk_size", chunk_size)
+        self.pool = check.positive_int("pool", pool)
         self.has_pre_logits = len(maps) < len(levels)
         self.grad_checkpointing = False
         if not isinstance(name, str) or not timm.is_model(name):
@@ -179,6 +180,8 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """Returns a map for each level."""
+        if self.chunk_size is None:  # in an exported graph, which takes any number of frames
+            return self.encode(frames)
         smallest = max(self.reductions)
         if min(frames.shape[-2:]) < smallest:
             raise ValueError(
@@ -187,6 +190,15 @@ class FrameEncoder(nn.Module):
             )
         parts = [self._chunk(part) for part in frames.tensor_split(max(1, -(-len(frames) // self.chunk_size)))]
         return [torch.cat(maps) if len(parts) > 1 else maps[0] for maps in zip(*parts, strict=True)]
+
+    @property
+    def fixed_size_reason(self) -> str | None:
+        """Why an exported graph only takes frames of one size; None if it takes any."""
+        if self.has_pre_logits:
+            return "the encoder's fully connected layers read maps of one size"
+        if any(type(m).__name__.endswith("2dSame") for m in self.modules()):
+            return "the encoder pads by what the size of the map is"
+        return None
 
     def _chunk(self, frames: Tensor) -> list[Tensor]:
         if self.frozen:

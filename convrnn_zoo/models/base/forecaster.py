@@ -53,6 +53,7 @@ class Forecaster(ZooModel):
     """
 
     num_classes = 0
+    export_forms = ("sequence",)
     num_features: int
     """Channels of the input of the last convolution."""
     input_frames: int | None = None
@@ -275,6 +276,8 @@ class Forecaster(ZooModel):
 
     def check_horizon(self, horizon: int | None) -> int:
         """Returns the horizon of a call, by default that of the model."""
+        if isinstance(horizon, torch.SymInt):  # while the model is exported
+            return horizon  # type: ignore[return-value]
         return self.horizon if horizon is None else check.count("horizon", horizon)
 
 
@@ -284,6 +287,8 @@ class EnsembleForecaster(Forecaster):
     The noise is an input, so that the same noise gives the same forecast. A subclass defines the part that all members
     share, :meth:`read`, the forecast of a member, :meth:`make`, and the shape of its noise, :meth:`noise_shape`.
     """
+
+    export_forms = ()
 
     def read(self, x: Tensor) -> Any:
         """Returns the part that all members share, which depends only on the frames."""

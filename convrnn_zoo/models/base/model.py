@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
@@ -27,6 +27,8 @@ class ZooModel(nn.Module):
         True
     """
 
+    export_forms: ClassVar[tuple[str, ...]] = ()
+    """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none."""
     in_chans: int
     """Channels of the input."""
     num_classes: int

@@ -136,12 +136,8 @@ def run_masked(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor, depth: int
     """Runs ``rnn.forward_layers`` on padded sequences ``(N, T, …)`` without packing them.
 
     All steps are computed for all sequences; at padded steps states do not change and outputs are zero. No length is
-    read, so that a recorded graph is valid for any lengths. `lengths` may also be booleans ``(N, T)``. A layer that
-    has its own ``run_masked`` runs that.
+    read, so that a recorded graph is valid for any lengths. `lengths` may also be booleans ``(N, T)``.
     """
-    run = getattr(rnn, "run_masked", None)
-    if run is not None:
-        return run(x, hx, lengths)
     return rnn.forward_layers(x, hx, depth, mask=step_mask(x, lengths))
 
 

@@ -6,8 +6,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
-from tests.export.agreement import largest_difference, multiple_of
-from tests.export.test_export import driven
+from tests.onnx.agreement import largest_difference, multiple_of
+from tests.onnx.test_export import driven
 from tools import exports
 
 RECORD = exports.recorded()
@@ -22,7 +22,7 @@ def test_the_record_is_of_the_names_that_there_are():
 def test_what_is_refused_without_trying_is_what_the_record_says(name):
     for way, found in RECORD[name].items():
         why = exports.claimed(name, way)
-        tried = ("NAME.", "error: what was exported does not run")  # which is found out by running it alone
+        tried = ("NAME.", "error: the exported file does not run")  # which is found out by running it alone
         assert found == why if why else found.startswith(tried)
 
 

@@ -1,0 +1,237 @@
+"""Graphs as programs of torch.export and as ONNX files, and their comparison with the model."""
+
+import inspect
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from .._extras import need
+from .spec import Axis, ExportError, ExportSpec, GraphSpec, Run, Sizes
+
+OPSET = 18
+"""The exporter's own version; for another one it converts the graph and loses the content of loops."""
+MAX_SIZE = 2**31 - 1
+"""Upper bound of a size; torch 2.6 requires one."""
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""The largest accepted difference, as a fraction of the largest value."""
+TRACED_SIZES = {"batch": 2, "time": 4, "horizon": 3, "length": 3, "depth": 3, "height": 4, "width": 5}
+CHECKED_SIZES = (
+    {"batch": 3, "time": 5, "horizon": 4, "length": 5, "depth": 4, "height": 3, "width": 6},
+    {"batch": 4, "time": 3, "horizon": 5, "length": 7, "depth": 5, "height": 6, "width": 3},
+)
+SINGLE_SIZES = {"batch": 1, "time": 1, "horizon": 1, "length": 4, "depth": 3, "height": 3, "width": 4}
+"""Sizes of one sequence of one step, which a program of torch.export may reject, since torch specializes on 1."""
+_EXPORT_LOCK = threading.Lock()  # torch's exporters are not thread-safe
+
+
+# ---- export ----------------------------------------------------------------------------------------------------
+class _NamedArguments(nn.Module):
+    """A graph's module whose parameters are named as its inputs, which torch reads from the signature."""
+
+    def __init__(self, graph: GraphSpec) -> None:
+        super().__init__()
+        self.module = graph.module
+        parameters = [inspect.Parameter(t.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for t in graph.inputs]
+        signature = inspect.Signature(parameters)
+
+        def forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+            return self.module(**signature.bind(*args, **kwargs).arguments)
+
+        forward.__signature__ = signature  # type: ignore[attr-defined]
+        self.forward = forward
+
+
+def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
+    """Exports a graph as a program in which every size that its inputs name is dynamic.
+
+    Raises:
+        ExportError: torch cannot export it, with its reason.
+    """
+    dims = {name: Dim(name, min=min_size.get(name, 1), max=MAX_SIZE) for name in sizes}
+    values: dict[str, Any] = {t.name: t.sample(sizes) for t in graph.inputs}
+    shapes: dict[str, Any] = {}
+    for tensor in graph.inputs:
+        shapes[tensor.name] = {
+            i: Dim.DYNAMIC if a.inferred else dims[a.size] if a.factor == 1 else a.factor * dims[a.size]
+            for i, a in enumerate(tensor.axes)
+            if isinstance(a, Axis)
+        }
+        if tensor.name == "horizon":  # a number and no tensor, so that it can be a size
+            values["horizon"], shapes["horizon"] = sizes["horizon"], Dim.DYNAMIC
+    with _EXPORT_LOCK, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch warns of its own modules
+        try:
+            return torch.export.export(_NamedArguments(graph).eval(), (), values, dynamic_shapes=shapes, strict=False)
+        except Exception as e:
+            raise ExportError(f"torch.export cannot export this model: {_first_line(e)}") from e
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:400] if lines else ''}"
+
+
+def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, str]) -> Any:
+    """Converts a program to an ONNX model.
+
+    Raises:
+        ExportError: the exporter cannot convert it, with its reason.
+    """
+    onnx = need("onnx", "onnx")
+    with _EXPORT_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            exported = torch.onnx.export(
+                program,
+                (),
+                input_names=[t.name for t in graph.inputs],
+                output_names=[t.name for t in graph.outputs],
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+            assert exported is not None
+            model = exported.model_proto
+        except Exception as e:
+            raise ExportError(f"the ONNX exporter of torch cannot export this model: {_first_line(e)}") from e
+    _clean(model)
+    values = [*model.graph.input, *model.graph.output]
+    for value, tensor in zip(values, [*graph.inputs, *graph.outputs], strict=True):
+        if value.name != tensor.name:
+            raise ExportError(f"the ONNX exporter of torch named {tensor.name} {value.name}; upgrade torch")
+        shape = value.type.tensor_type.shape
+        shape.Clear()
+        for name in tensor.axis_names:
+            axis = shape.dim.add()
+            if isinstance(name, str):
+                axis.dim_param = name
+            else:
+                axis.dim_value = name
+    onnx.helper.set_model_props(model, dict(metadata))
+    model.producer_name, model.producer_version = "convrnn_zoo", ""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as e:
+        raise ExportError(f"the ONNX exporter of torch wrote an invalid graph: {_first_line(e)}") from e
+    return model
+
+
+def _subgraphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _subgraphs(attribute.g)
+
+
+def _clean(model: Any) -> None:
+    """Removes information about the machine, inferred sizes and unused constants."""
+    graphs = list(_subgraphs(model.graph))
+    used = {name for g in graphs for node in g.node for name in node.input} | {o.name for g in graphs for o in g.output}
+    for graph in graphs:
+        del graph.value_info[:]
+        graph.doc_string = ""
+        for item in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+            del item.metadata_props[:]
+            item.doc_string = ""
+        constants = [i for i in graph.initializer if i.name in used]
+        del graph.initializer[:]
+        graph.initializer.extend(constants)
+    for function in model.functions:
+        del function.metadata_props[:]
+
+
+# ---- run -------------------------------------------------------------------------------------------------------
+def load_program(path: Path, graph: GraphSpec) -> Run:
+    """Returns the program in a file as a function of its inputs by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.export.load(io.BytesIO(path.read_bytes())).module()
+    return _by_name(graph, lambda values: module(**values))
+
+
+def load_onnx(path: Path, graph: GraphSpec) -> Run:
+    """Returns an ONNX file as a function of its inputs by name."""
+    onnxruntime = need("onnxruntime", "onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as e:
+        raise ExportError(f"onnxruntime rejects the file, which was removed: {_first_line(e)}") from e
+
+    def call(values: dict[str, Any]) -> list[Tensor]:
+        arrays = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in values.items()}
+        if "horizon" in arrays:
+            arrays["horizon"] = torch.tensor(arrays["horizon"]).numpy()
+        return [torch.from_numpy(y) for y in session.run(None, arrays)]
+
+    return _by_name(graph, call)
+
+
+def _by_name(graph: GraphSpec, call: Callable[[dict[str, Any]], Any]) -> Run:
+    def run(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        inputs = {t.name: values[t.name].item() if t.name == "horizon" else values[t.name] for t in graph.inputs}
+        with torch.no_grad():
+            return {t.name: y for t, y in zip(graph.outputs, call(inputs), strict=True)}
+
+    return run
+
+
+# ---- check -----------------------------------------------------------------------------------------------------
+def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]:
+    """Returns the sizes that a specification has as variables, at least the smallest that it accepts."""
+    tensors = [t for graph in spec.graphs.values() for t in graph.inputs]
+    names = {a.size for t in tensors for a in t.axes if isinstance(a, Axis)}
+    names |= {t.name for t in tensors if t.name == "horizon"}
+    return {n: values[n] + max(0, spec.min_size.get(n, 1) - 3) for n in values if n in names}
+
+
+def check(spec: ExportSpec, runs: Mapping[str, Run], dtype: torch.dtype, *, single: bool) -> float:
+    """Compares files with the model at other sizes than those of the export.
+
+    With `single`, one step of one sequence is compared as well.
+
+    Returns:
+        The largest difference, as a fraction of the largest value.
+
+    Raises:
+        ExportError: the difference is more than rounding, or the file rejects a size.
+    """
+    largest = 0.0
+    for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
+        sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
+        try:
+            with torch.no_grad():
+                comparisons = list(spec.check_run(runs, sizes))
+        except ExportError:
+            raise
+        except Exception as e:
+            raise ExportError(f"the exported file does not run at {sizes}; {type(e).__name__}: {str(e)[:300]}") from e
+        for name, actual, expected in comparisons:
+            largest = max(largest, _difference(name, actual, expected, dtype, sizes))
+    return largest
+
+
+def _difference(name: str, actual: Tensor, expected: Tensor, dtype: torch.dtype, sizes: Sizes) -> float:
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        raise ExportError(
+            f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the model "
+            f"{tuple(expected.shape)} {expected.dtype}"
+        )
+    scale = max(float(expected.abs().max()), 1e-3)
+    difference = float((actual.double() - expected.double()).abs().max()) / scale
+    if not difference <= TOLERANCES[dtype]:
+        raise ExportError(
+            f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at {sizes}, "
+            f"more than {TOLERANCES[dtype]:.0e}"
+        )
+    return difference

@@ -1,0 +1,218 @@
+"""Exports a model or a layer to a file that requires neither this package nor, for ONNX, torch."""
+
+import copy
+import io
+import json
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from .._atomic import atomic_write
+from .._extras import need
+from .._version import __version__
+from ..layers._checks import choice
+from .backend import TRACED_SIZES, check, dynamic_sizes, load_onnx, load_program, to_onnx, trace
+from .forms import make_spec
+from .spec import ExportError, ExportSpec, GraphSpec
+
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
+DTYPES = {
+    "onnx": (torch.float32, torch.float16, torch.float64),
+    "torch": (torch.float32, torch.float16, torch.float64, torch.bfloat16),
+}
+
+
+def export(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    form: Literal["sequence", "step"] = "sequence",
+    format: Literal["onnx", "torch"] = "onnx",
+    *,
+    dtype: torch.dtype | None = None,
+    state: bool = False,
+    lengths: bool | None = None,
+    mask: bool = False,
+    horizon: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> tuple[Path, ...]:
+    """Exports a model to a file that other programs run: ONNX, or a program of ``torch.export``.
+
+    The file is first run at other sizes than those of the export (ONNX files in onnxruntime) and compared with the
+    model. It is only written if they agree. The model does not change; it is exported in evaluation mode on the CPU.
+
+    Args:
+        model: a model of this package, or a layer or cell of ``convrnn_zoo.layers``.
+        path: the file to write, ``.onnx`` or ``.pt2``.
+        form: ``"sequence"`` for complete sequences, with the loop over time in the file; or ``"step"`` for one frame,
+            with the states as inputs and outputs and no loop. The step form of an encoder-forecaster is two files,
+            ``NAME.encoder.onnx`` and ``NAME.forecaster.onnx``. The second starts from the last state of the first.
+        format: ``"onnx"``, or ``"torch"`` for a program that :func:`torch.export.load` reads.
+        dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default that of the model.
+        state: whether the sequence form has the states as inputs and outputs. By default they start at zero.
+        lengths: whether the sequence form has the lengths of the sequences as an input; by default if the model takes
+            them.
+        mask: whether a model of image series has a mask of its dates as an input, in place of lengths.
+        horizon: fixed horizon of a forecaster's sequence form. By default it is an input, a whole number.
+        size: fixed height and width of the frames of a model with an image encoder. By default they are dynamic. If
+            the encoder does not support that, they are those of its ``pretrained_cfg``, and the metadata contain the
+            reason.
+
+    Shapes:
+        Batch, steps, height and width are dynamic (the latter in multiples of the model's ``reduction``, if any). The
+        sequence form has ``input`` ``(N, T, C, *S)``, ``lengths`` ``(N,)`` of int64 or ``mask`` ``(N, T)`` of
+        booleans, ``horizon`` of int64 and ``output`` with the shape of the model's output. Unpooled features of several
+        levels are ``output_0``, ``output_1``, …. The step form has ``input`` ``(N, C, *S)`` and ``output``. States are
+        the inputs ``h_l0_in``, ``c_l0_in``, … and the outputs ``h_l0_out``, …, with ``_l0_reverse`` for the second
+        direction, ``(N, C_l, *S_l)``, numbered consecutively over the levels. They start at zero; the metadata contain
+        their sizes.
+
+    Returns:
+        The files.
+
+    Raises:
+        ExportError: (a ValueError) the model has no such export, or the file would not agree with it.
+        ImportError: onnx, onnxscript or onnxruntime are missing; with the command that installs them.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import convrnn_zoo, tempfile
+        >>> model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=1, hidden_channels=4, num_classes=2)
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     [file] = convrnn_zoo.export(model, f"{directory}/gru.onnx", form="step")
+        >>> file.name
+        'gru.onnx'
+    """
+    choice("form", form, ("sequence", "step"))
+    choice("format", format, tuple(SUFFIX))
+    path = Path(path)
+    if path.suffix != SUFFIX[format]:
+        raise ExportError(f"format={format!r} expected a path that ends in {SUFFIX[format]}, got {path.name!r}")
+    if format == "onnx":
+        need("onnx", "onnx")
+        need("onnxscript", "onnx")  # which torch's exporter requires
+        need("onnxruntime", "onnx")
+    spec = make_spec(
+        copy_model(model, format, dtype), form, state=state, lengths=lengths, mask=mask, horizon=horizon, size=size
+    )
+    metadata = {name: make_metadata(model, spec, name, form) for name in spec.graphs}
+    return write(path, format, spec, trace_all(spec), metadata)
+
+
+def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:
+    """Returns a copy on the CPU in evaluation mode, in the dtype of the export."""
+    dtypes = {p.dtype for p in model.parameters()}
+    if len(dtypes) != 1:
+        raise ExportError(f"expected a model with parameters of one dtype, got {sorted(map(str, dtypes)) or 'none'}")
+    if any(p.device.type == "meta" for p in model.parameters()):
+        raise ExportError("the model is on the meta device and has no weights; load some first")
+    target = dtype or dtypes.pop()
+    if target not in DTYPES[format]:
+        allowed = ", ".join(map(str, DTYPES[format]))
+        reason = "; onnxruntime has no bfloat16 on a CPU, so that a file could not be checked" * (format == "onnx")
+        raise ExportError(f"format={format!r} takes {allowed}, got {target}{reason}")
+    return copy.deepcopy(model).to("cpu", target).eval().requires_grad_(False)
+
+
+def trace_all(spec: ExportSpec) -> dict[str, ExportedProgram]:
+    """Exports every graph of a specification as a program.
+
+    Raises:
+        ExportError: torch cannot export one.
+    """
+    sizes = dynamic_sizes(spec, TRACED_SIZES)
+    return {name: trace(graph, sizes, spec.min_size) for name, graph in spec.graphs.items()}
+
+
+def write(
+    path: Path, format: str, spec: ExportSpec, programs: Mapping[str, ExportedProgram],
+    metadata: Mapping[str, Mapping[str, str]],
+) -> tuple[Path, ...]:  # fmt: skip
+    """Writes all files of a specification and checks them together before they get their names.
+
+    Raises:
+        ExportError: the exporter cannot convert a program, or a file does not agree with the model.
+        OSError: a file cannot be written.
+    """
+    files = {name: path.with_suffix(f".{name}{path.suffix}") if name else path for name in spec.graphs}
+    dtype = next(t.dtype for graph in spec.graphs.values() for t in graph.outputs)
+    with ExitStack() as stack:
+        temporary = {name: stack.enter_context(atomic_write(file)) for name, file in files.items()}
+        for name, graph in spec.graphs.items():
+            if format == "torch":
+                buffer = io.BytesIO()
+                torch.export.save(programs[name], buffer, extra_files={"metadata.json": json.dumps(metadata[name])})
+                temporary[name].write_bytes(buffer.getvalue())
+            else:
+                need("onnx", "onnx").save(to_onnx(programs[name], graph, metadata[name]), temporary[name])
+        load = load_program if format == "torch" else load_onnx
+        runs = {name: load(temporary[name], graph) for name, graph in spec.graphs.items()}
+        check(spec, runs, dtype, single=format == "onnx")
+    return tuple(files.values())
+
+
+# ---- metadata --------------------------------------------------------------------------------------------------
+def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[str, str]:
+    """Returns the metadata of a file; values that are no strings are JSON.
+
+    ``name``, ``description``, ``licence`` and ``data`` of the weights; ``classes``, the labels in order, or their
+    number; ``mean`` and ``std`` of the input's channels, if it is to be standardised; ``encoding``, ``unit`` and
+    ``step`` of a forecaster's frames, and all of its ``preprocessing``; ``front_end`` of a classifier of sound;
+    ``form``, ``part``, ``output`` and ``state`` of the file.
+    """
+    cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    weights, preprocessing = getattr(model, "record", None), getattr(model, "preprocessing", None)
+    front_end = getattr(model, "front_end", None)
+    metadata: dict[str, Any] = {
+        "name": weights.name if weights else cfg.get("architecture", type(model).__name__),
+        "description": weights.description if weights else None,
+        "licence": weights.license if weights else None,
+        "data": weights.trained_on if weights else None,
+        "classes": _classes(model, cfg),
+        **_standardisation(model, cfg),
+        "form": form,
+        "part": name,
+        **spec.metadata,
+        "state": _describe_states(spec.graphs[name]),
+        "made_by": f"convrnn_zoo {__version__}",
+    }
+    if preprocessing is not None:
+        metadata |= {name: getattr(preprocessing, name) for name in ("encoding", "unit", "step")}
+        metadata["preprocessing"] = preprocessing.to_json()
+    if front_end is not None:
+        metadata["front_end"] = front_end.to_json()
+    return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in metadata.items() if v}
+
+
+def _classes(model: Any, cfg: Mapping[str, Any]) -> list[str] | int | None:
+    count = getattr(model, "num_classes", 0)
+    labels = cfg.get("label_names")
+    return list(labels) if labels and len(labels) == count else count or None
+
+
+def _standardisation(model: Any, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns mean and std of the input's channels, unless they are 0 and 1."""
+    channels = getattr(model, "in_chans", None)
+    mean, std = cfg.get("mean"), cfg.get("std")
+    if not mean or not std or len(mean) != channels or (set(mean) == {0.0} and set(std) == {1.0}):
+        return {}
+    return {"mean": list(mean), "std": list(std)}
+
+
+def _describe_states(graph: GraphSpec) -> list[dict[str, Any]]:
+    """Returns names, dtypes, initial values and sizes of the states, the latter by the names of the input's axes."""
+    return [
+        {
+            "name": t.name.removesuffix("_in"),
+            "shape": t.axis_names,
+            "dtype": str(t.dtype).removeprefix("torch."),
+            "first": 0,
+        }
+        for t in graph.inputs
+        if t.name.endswith("_in")
+    ]

@@ -1,0 +1,496 @@
+"""Specifications of the forms of an export: complete sequences, and single steps."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers._conv import same_padding
+from ..layers._run import LayerStates, Maps
+from ..models import ConvRNNForecaster, Forecaster, ZooModel
+from ..models.base.autoregressive import StackedCells
+from ..models.base.blocks import Unroll, constant_input
+from ..models.base.dense import DenseModel
+from ..models.base.encoder import FrameEncoder
+from ..models.base.sequences import POOLS
+from .graph import Recurrent, advance, check_version, num_directions, prepare_model, run_one_step, scan, state_widths
+from .graph import state_names as layer_state_names
+from .spec import (
+    BATCH,
+    TIME,
+    Axis,
+    Comparisons,
+    ExportError,
+    ExportSpec,
+    GraphSpec,
+    Runs,
+    Sizes,
+    TensorSpec,
+    next_states,
+    space,
+    state_specs,
+)
+
+Axes = list[Axis | int]
+Size = tuple[int, int]
+
+
+def make_spec(
+    model: Any, form: str, *, state: bool = False, lengths: bool | None = None, mask: bool = False,
+    horizon: int | None = None, size: Size | None = None,
+) -> ExportSpec:  # fmt: skip
+    """Returns the specification of a form; see :func:`convrnn_zoo.export` for the options.
+
+    Raises:
+        ExportError: the model has no such form, or not with these options.
+    """
+    owner = type(model).__name__
+    is_cell, is_layer = isinstance(model, ConvRNNCellBase), isinstance(model, ConvRNNBase | ConvRNNCellBase)
+    if not isinstance(model, ZooModel) and not is_layer:
+        raise ExportError(f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}")
+    forms = ("sequence", "step") if is_layer else model.export_forms
+    if not forms or getattr(model, "norm_size", None):
+        raise ExportError(f"{owner} has no export yet; run it in PyTorch")
+    if size is not None and not has_encoder(model):
+        raise ExportError(f"size is for models with an image encoder, and this is a {owner}; leave it out")
+    accepted = {} if is_layer else inspect.signature(type(model).forward).parameters
+    if mask and (isinstance(model, Forecaster) or "mask" not in accepted):
+        raise ExportError(f"mask is for models of image series, and this is a {owner}; leave it out")
+    if horizon is not None and not isinstance(model, Forecaster):
+        raise ExportError(f"horizon is for forecasters, and this is a {owner}; leave it out")
+    if form == "step":
+        if lengths or mask or horizon is not None:
+            raise ExportError(
+                "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
+            )
+        if form not in forms:
+            raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
+        return _forecaster_steps(model) if isinstance(model, Forecaster) else _recurrent_step(model, size)
+    check_version()
+    if is_cell:
+        raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
+    if isinstance(model, Forecaster):
+        return _forecaster_sequence(model, state, lengths, horizon)
+    if is_layer or hasattr(model, "forward_sequence"):
+        return _recurrent_sequence(model, state, lengths, size)
+    return _image_sequence(model, state, lengths, mask, "lengths" in accepted)
+
+
+def has_encoder(model: nn.Module) -> bool:
+    """Returns whether an image encoder reads the frames."""
+    return isinstance(getattr(model, "encoder", None), FrameEncoder)
+
+
+class _Calls(nn.Module):
+    """Calls a model on complete sequences; `fixed` are arguments that are no inputs."""
+
+    def __init__(self, model: nn.Module, **fixed: Any) -> None:
+        super().__init__()
+        self.model, self.fixed = prepare_model(model), fixed
+
+    def forward(self, input: Tensor, **inputs: Any) -> tuple[Tensor]:
+        return (self.model(input, **self.fixed, **inputs),)
+
+
+# ---- models of images and image series -------------------------------------------------------------------------
+def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, is_series: bool) -> ExportSpec:
+    owner, dtype = type(model).__name__, next(model.parameters()).dtype
+    if state:
+        raise ExportError(f"a {owner} reads its input as a whole and has no state")
+    if not is_series and (lengths or mask):
+        raise ExportError(f"a {owner} reads single images, which have no lengths and no mask")
+    if lengths and mask:
+        raise ExportError("lengths and mask both select dates; pass one of the two")
+    frame = space(2, model.reduction)
+    inputs = [TensorSpec("input", [BATCH, *[TIME] * is_series, model.in_chans, *frame], dtype)]
+    if mask:
+        inputs.append(TensorSpec("mask", [BATCH, TIME], torch.bool))
+    elif is_series and lengths is not False:
+        inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
+    outputs = [TensorSpec("output", [BATCH, model.num_classes or model.num_features, *frame], dtype)]
+
+    def reference(input: Tensor, **dates: Tensor) -> list[Tensor]:
+        return [model(input, **dates)]
+
+    return ExportSpec.for_sequences(GraphSpec(_Calls(model), inputs, outputs), reference)
+
+
+# ---- models of recurrent layers, layers and cells --------------------------------------------------------------
+class MapAxes(NamedTuple):
+    """Axes of a frame and of each layer's map, the smallest map, and why sizes are fixed, if they are."""
+
+    frame: Axes
+    maps: list[Axes]
+    min_size: dict[str, int]
+    fixed_reason: str | None
+
+
+def map_axes(model: Any, size: Size | None) -> MapAxes:
+    """Returns the axes of a model's frames and maps; `size` fixes the frames of an image encoder."""
+    if not has_encoder(model):
+        axes: Axes = [*space(model.ndim)]
+        return MapAxes(axes, [axes], min_map_size(model.rnn), None)
+    encoder, reductions = model.encoder, model.encoder.reductions
+    reason = "as asked" if size else encoder.fixed_size_reason
+    largest = max(reductions)
+    example = (4 * largest - 1, 3 * largest + 1)  # distinguishes sizes that are rounded up from those rounded down
+    height, width = size or (model.pretrained_cfg["input_size"][-2:] if reason else example)
+    with torch.no_grad():
+        zeros = next(model.parameters()).new_zeros(1, model.in_chans, height, width)
+        shapes = [tuple(m.shape[-2:]) for m in encoder.encode(zeros)]
+    if reason:
+        frame, maps, smallest = [height, width], [list(shape) for shape in shapes], 1
+    else:
+        rounds_up = all(m == (-(-height // r), -(-width // r)) for m, r in zip(shapes, reductions, strict=True))
+        rounds_down = all(m == (height // r, width // r) for m, r in zip(shapes, reductions, strict=True))
+        is_regular = rounds_up or rounds_down
+        frame = [a._replace(inferred=is_regular) for a in space(2, 1 if is_regular else largest)]
+        maps = [[_divide(axis, r, rounds_up) for axis in frame] for r in reductions]
+        smallest = 2 * largest if is_regular else 2  # torch.export supports no map of one pixel
+    return MapAxes(frame, [maps[i] for i in model.recurrent_levels], {"height": smallest, "width": smallest}, reason)
+
+
+def _divide(axis: Any, reduction: int, round_up: bool) -> Axis:
+    sign = "/" if round_up or not axis.inferred else "//"  # rounded up or exact, or rounded down
+    return axis._replace(name=f"{axis.name}{sign}{reduction}", divisor=reduction, round_up=round_up)
+
+
+def min_map_size(layer: Any) -> dict[str, int]:
+    """Returns the smallest map that a layer or cell can pad."""
+    layer = layer.cell if isinstance(layer, Unroll) else layer
+    if isinstance(layer, ConvRNNBase):
+        kernels = [*layer.kernels, *layer.hidden_kernels]
+    else:
+        kernels = [layer.kernel_size, layer.hidden_kernel_size]
+    extra = {"reflect": 1, "circular": 0}.get(layer.padding_mode)
+    if extra is None:
+        return {}
+    pads = [same_padding((1,) * layer.ndim, kernel, *layer.geometry[:2]) for kernel in kernels]
+    return {a.size: max(max(p[i]) for p in pads) + extra for i, a in enumerate(space(layer.ndim))}
+
+
+class _LayerModel(nn.Module):
+    """A layer or a cell with the interface of a model."""
+
+    num_classes, global_pool = 0, ""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.rnn: Any = Unroll(layer) if isinstance(layer, ConvRNNCellBase) else layer
+        self.in_chans, self.ndim = layer.in_channels, layer.ndim
+
+    def forward_sequence(self, x: Tensor, hx: Any = None, lengths: None = None) -> tuple[Tensor, Any]:
+        return self.rnn(x, hx)
+
+    def forward_head(self, features: Tensor, lengths: None = None) -> Tensor:
+        return features
+
+
+class _Network(nn.Module):
+    """A copy of a model with its recurrent layers, and the names and axes of its inputs, outputs and states."""
+
+    def __init__(self, model: Any, size: Size | None, loop: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model: Any = prepare_model(model, loop)
+        self.layers = [m for m in self.model.modules() if isinstance(m, Recurrent)]
+        self.time_axis = int(not isinstance(model, _LayerModel) or getattr(model.rnn, "batch_first", False))
+        self.pool: str | None = getattr(model, "global_pool", "")
+        if self.pool is None:
+            self.pool = "avg" if model.num_classes else ""
+        self.frame, self.maps, self.min_size, self.fixed_reason = map_axes(model, size)
+        self.dtype = next(model.parameters()).dtype
+        self.state_names: list[list[list[str]]] = []
+        """Names of the states of each recurrent layer's layers and directions."""
+        axes: dict[str, Sequence[Axis | int]] = {}
+        depth = 0
+        for layer, map_ in zip(self.layers, self.maps, strict=True):
+            self.state_names.append(layer_state_names(layer, depth))
+            for i, names in enumerate(self.state_names[-1]):
+                width = state_widths(layer)[i // num_directions(layer)]
+                axes |= {name: [BATCH, width, *map_] for name in names}
+            depth += len(state_widths(layer))
+        self.state_inputs, self.state_outputs = state_specs(axes, self.dtype)
+
+    def read_states(self, inputs: Mapping[str, Tensor]) -> Any:
+        """Returns the input states as the model takes them."""
+        states = [LayerStates(tuple(inputs[f"{s}_in"] for s in names) for names in layer) for layer in self.state_names]
+        return states[0] if len(states) == 1 else states
+
+    def list_states(self, states: Any) -> list[Tensor]:
+        """Returns the model's states in the order of their names."""
+        layers = [states] if len(self.layers) == 1 else states
+        return [s.clone() for layer in layers for maps in layer for s in maps]
+
+    def outputs(self, leading: Sequence[Axis]) -> list[TensorSpec]:
+        """Returns the outputs, whose axes are `leading`, channels and map if they are not pooled."""
+        model, classes = self.model, self.model.num_classes
+        if self.pool:
+            axes: list[Any] = [[BATCH, classes or model.head_hidden_size]]
+        elif not has_encoder(model) or isinstance(model, DenseModel):
+            features = getattr(
+                model, "num_features", state_widths(self.layers[-1])[-1] * num_directions(self.layers[-1])
+            )
+            axes = [[*leading, classes or features, *self.frame]]
+        elif len(self.maps) > 1 and (classes or model.hidden != model.widths):
+            raise ExportError("several levels have no output for every pixel; choose a global_pool")
+        else:
+            axes = [[*leading, classes or width, *m] for width, m in zip(model.hidden, self.maps, strict=True)]
+        names = ["output"] if len(axes) == 1 else [f"output_{i}" for i in range(len(axes))]
+        return [TensorSpec(name, a, self.dtype) for name, a in zip(names, axes, strict=True)]
+
+    def metadata(self, **metadata: str) -> dict[str, str]:
+        """Returns metadata, with the reason if the frames have a fixed size."""
+        if self.fixed_reason:
+            metadata["frames"] = f"of {self.frame[0]}×{self.frame[1]}: {self.fixed_reason}"
+        return metadata
+
+
+def _as_model(module: Any) -> Any:
+    return _LayerModel(module) if isinstance(module, ConvRNNBase | ConvRNNCellBase) else module
+
+
+def _head(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tensor]:
+    """Returns the outputs of a model's head; that of a dense model reads each frame separately."""
+    dense = isinstance(model, DenseModel)
+    outputs = model.forward_head(features) if dense else model.forward_head(features, lengths=lengths)
+    return outputs if isinstance(outputs, list) else [outputs]
+
+
+class _SequenceNetwork(_Network):
+    """A network on complete sequences."""
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.run_model(self.model, inputs))
+
+    def run_model(self, model: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Returns the outputs of a model, then the states if the inputs contain states."""
+        lengths, has_state = inputs.get("lengths"), f"{self.state_names[0][0][0]}_in" in inputs
+        hx = self.read_states(inputs) if has_state else None
+        features, state = model.forward_sequence(inputs["input"], hx, lengths)
+        return _head(model, features, lengths) + (self.list_states(state) if has_state else [])
+
+
+def _recurrent_sequence(module: Any, state: bool, lengths: bool | None, size: Size | None) -> ExportSpec:
+    net = _SequenceNetwork(model := _as_model(module), size, scan)
+    is_layer = isinstance(model, _LayerModel)
+    if lengths and is_layer:
+        raise ExportError("a single layer takes no lengths but packed sequences, which no exported graph supports")
+    time = TIME._replace(inferred=has_encoder(model))  # torch cannot prove its guards for maps of one pixel
+    leading = (BATCH, time) if net.time_axis else (time, BATCH)
+    inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
+    if not is_layer and lengths is not False:
+        inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
+    outputs = net.outputs(leading)
+    if state:
+        inputs, outputs = inputs + net.state_inputs, outputs + net.state_outputs
+
+    def reference(**values: Tensor) -> list[Tensor]:
+        return net.run_model(model, values)
+
+    return ExportSpec.for_sequences(GraphSpec(net, inputs, outputs), reference, net.min_size, net.metadata())
+
+
+class _StepNetwork(_Network):
+    """A network on one frame. Pools continue over the frames so far."""
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        x, hx, classes = inputs["input"], self.read_states(inputs), self.model.num_classes
+        if has_encoder(self.model):
+            # As a clip of one frame, because the head pools a single frame that it does not pool in a clip.
+            features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
+            outputs = [] if self.pool else [y.squeeze(1) for y in _head(self.model, features)]
+        else:  # without the axis of time, which would cost a small layer a tenth of its time
+            states = advance(self.layers[0], x, hx)
+            y = states[-1][0]
+            features, outputs = y.unsqueeze(1), [self.model.forward_head(y) if classes and not self.pool else y]
+        states = self.list_states(states)
+        if not self.pool:
+            return (*(y.clone() for y in outputs), *states)
+        levels = features if isinstance(features, list) else [features]
+        pooled = torch.cat([POOLS[self.pool](y, None, 1) for y in levels], 1)
+        pooled, pool_states = self.update_pool(pooled, inputs)
+        return (self.model.classify_pooled(pooled), *states, *pool_states)
+
+    def update_pool(self, pooled: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Returns the pool over all frames so far from that of this frame ``(N, F)``, and its states."""
+        if self.pool == "last":
+            return pooled, ()
+        previous, steps = inputs["pool_in"], inputs["steps_in"].unsqueeze(1)
+        if self.pool == "avg":
+            pooled = pooled + previous
+            return pooled / (steps + 1), (pooled, (steps + 1).squeeze(1))
+        pooled = torch.where(steps > 0, torch.maximum(pooled, previous), pooled)
+        return pooled, (pooled.clone(), (steps + 1).squeeze(1))
+
+
+def _recurrent_step(module: Any, size: Size | None) -> ExportSpec:
+    net = _StepNetwork(model := _as_model(module), size, run_one_step)
+    if any(num_directions(layer) > 1 for layer in net.layers):
+        raise ExportError(
+            "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
+        )
+    frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
+    outputs = net.outputs((BATCH,))
+    pool_axes: dict[str, Any] = {}
+    if net.pool in ("avg", "max"):
+        pool_axes = {"pool": [BATCH, model.num_features], "steps": [BATCH]}
+    pool_inputs, pool_outputs = state_specs(pool_axes, net.dtype)
+    inputs = [frame, *net.state_inputs, *pool_inputs]
+    graph = GraphSpec(net, inputs, [*outputs, *net.state_outputs, *pool_outputs])
+
+    def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+        states = graph.zero_states(sizes)
+        frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
+        for t, x in enumerate(frames):
+            result = runs[""]({"input": x, **states})
+            states = next_states(result)
+            features, _ = model.forward_sequence(torch.stack(frames[: t + 1], net.time_axis))
+            for tensor, y in zip(outputs, _head(model, features), strict=True):
+                expected = y if net.pool else y.select(net.time_axis, t)
+                yield f"{tensor.name} of step {t}", result[tensor.name], expected
+
+    metadata = net.metadata(output="of all steps so far" if net.pool else "of this step")
+    return ExportSpec({"": graph}, check_run, net.min_size, metadata)
+
+
+# ---- forecasters -----------------------------------------------------------------------------------------------
+def _forecaster_sequence(model: Forecaster, state: bool, lengths: bool | None, horizon: int | None) -> ExportSpec:
+    if state or lengths:
+        raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
+    dtype = next(model.parameters()).dtype
+    frame: Axes = [model.in_chans, *space(2, model.reduction)]
+    inputs, fixed = [TensorSpec("input", [BATCH, TIME, *frame], dtype)], {}
+    steps: Axis | int = Axis("horizon", "horizon")
+    if horizon is None:
+        inputs.append(TensorSpec("horizon", [], torch.int64))
+    else:
+        fixed["horizon"] = steps = model.check_horizon(horizon)
+
+    def reference(input: Tensor, horizon: Any = horizon) -> list[Tensor]:
+        return [model(input, horizon=int(horizon))]
+
+    outputs = [TensorSpec("output", [BATCH, steps, *frame], dtype)]
+    return ExportSpec.for_sequences(GraphSpec(_Calls(model, **fixed), inputs, outputs), reference)
+
+
+class _StepFunction(nn.Module):
+    """A function of states, and of a frame if it has one as input, to a frame if it has one as output, and states."""
+
+    def __init__(self, run: Callable[..., list[Any]], names: list[list[str]], *modules: nn.Module) -> None:
+        super().__init__()
+        self.run, self.names, self.modules_of_run = run, names, nn.ModuleList(modules)
+
+    def forward(self, input: Tensor | None = None, **states: Tensor) -> tuple[Tensor, ...]:
+        hx = [tuple(states[f"{name}_in"] for name in layer) for layer in self.names]
+        return tuple(x.clone() for x in self.run(hx, *([] if input is None else [input])))
+
+
+def _forecaster_steps(model: Any) -> ExportSpec:
+    return _autoregressive_step(model) if isinstance(model, StackedCells) else _encoder_forecaster_steps(model)
+
+
+def _autoregressive_step(model: StackedCells) -> ExportSpec:
+    dtype = next(model.parameters()).dtype
+    start = model.start(torch.zeros(1, model.in_chans * model.reduction**2, 1, 1, dtype=dtype))
+    names = [f"{s}_l{i}" for i in range(len(model.widths)) for s in ("h", "c")]
+    names += ["m"] * (len(start) - len(names))  # PredRNN's memory, which passes through all layers
+    frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, model.reduction)], dtype)
+    axes = space(2, divisor=model.reduction)
+    state_axes = {name: [BATCH, s.shape[1], *axes] for name, s in zip(names, start, strict=True)}
+    inputs, outputs = state_specs(state_axes, dtype)
+    copied = prepare_model(model, run_one_step)
+
+    def run(states: list[Maps], frame: Tensor) -> list[Tensor]:
+        y, state, _ = copied.advance(copied.unshuffle(frame), states[0])
+        return [copied.shuffle(y), *state]
+
+    module = _StepFunction(run, [names], copied)
+    graph = GraphSpec(module, [frame, *inputs], [TensorSpec("output", frame.axes, dtype), *outputs])
+
+    def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+        states, horizon = graph.zero_states(sizes), sizes["horizon"]
+        frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
+        expected = model(torch.stack(frames, 1), horizon=horizon)
+        forecast: list[Tensor] = []
+        for t in range(len(frames) + horizon - 1):
+            result = runs[""]({"input": frames[t] if t < len(frames) else forecast[-1], **states})
+            states = next_states(result)
+            forecast.append(result["output"])
+        yield "forecast", torch.stack(forecast[-horizon:], 1), expected
+
+    metadata = {"output": "the next frame, which is the input of the steps after the last input frame"}
+    return ExportSpec({"": graph}, check_run, metadata=metadata)
+
+
+def _encoder_forecaster_steps(model: Any) -> ExportSpec:
+    dtype = next(model.parameters()).dtype
+    copied = prepare_model(model, run_one_step)
+    levels: list[tuple[Any, Any]]
+    if isinstance(model, ConvRNNForecaster):
+        levels, forecast_step = [(copied.stem, copied.encoder)], _stack_step
+        second = [copied.first, copied.rest, copied.head]
+    else:
+        levels, forecast_step = list(zip(copied.downs, copied.encoder, strict=True)), _pyramid_step
+        second = [copied.forecaster, copied.ups]
+    names: list[list[str]] = []
+    axes: dict[str, Sequence[Axis | int]] = {}
+    reduction = edge = model.reduction
+    channels = model.in_chans
+    for down, layer in levels:
+        edge = down(torch.zeros(1, channels, edge, edge, dtype=dtype)).shape[-1]
+        for channels, layer_names in zip(state_widths(layer), layer_state_names(layer, len(names)), strict=True):
+            names.append(layer_names)
+            axes |= {name: [BATCH, channels, *space(2, edge, reduction // edge)] for name in layer_names}
+    inputs, outputs = state_specs(axes, dtype)
+    frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
+    first = _StepFunction(partial(_encoder_step, levels), names, *(module for level in levels for module in level))
+    then = _StepFunction(partial(forecast_step, copied), names, *(module for module in second if module is not None))
+    encoder = GraphSpec(first, [frame, *inputs], outputs)
+    forecaster = GraphSpec(then, inputs, [TensorSpec("output", frame.axes, dtype), *outputs])
+
+    def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+        states = encoder.zero_states(sizes)
+        frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
+        for x in frames:
+            states = next_states(runs["encoder"]({"input": x, **states}))
+        forecast = []
+        for _ in range(sizes["horizon"]):
+            result = runs["forecaster"](states)
+            states = next_states(result)
+            forecast.append(result["output"])
+        yield "forecast", torch.stack(forecast, 1), model(torch.stack(frames, 1), horizon=sizes["horizon"])
+
+    metadata = {"output": "a frame of the forecast; the forecaster's initial state is the encoder's last state"}
+    return ExportSpec({"encoder": encoder, "forecaster": forecaster}, check_run, metadata=metadata)
+
+
+def _encoder_step(levels: list[tuple[Any, Any]], states: list[Maps], x: Tensor) -> list[Tensor]:
+    """Computes the encoder's next states from an input frame."""
+    tensors: list[Tensor] = []
+    remaining: Iterator[Maps] = iter(states)
+    for down, layer in levels:
+        new = advance(layer, down(x), [next(remaining) for _ in state_widths(layer)])
+        x = new[-1][0]
+        tensors += [s for state in new for s in state]
+    return tensors
+
+
+def _stack_step(model: Any, states: list[Maps]) -> list[Tensor]:
+    """Computes the next frame and states of a :class:`ConvRNNForecaster`."""
+    new = advance(model.first, constant_input(states[0][0], 1)[0], states[:1])
+    if model.rest is not None:
+        new += advance(model.rest, new[0][0], states[1:])
+    return [model.head(torch.cat([s[0] for s in new], 1)), *(s for state in new for s in state)]
+
+
+def _pyramid_step(model: Any, states: list[Maps]) -> list[Tensor]:
+    """Computes the next frame and states of a :class:`PyramidForecaster`, the lowest level first."""
+    x, new = constant_input(states[-1][0], 1)[0], []
+    for layer, up, state in zip(model.forecaster, model.ups, reversed(states), strict=True):
+        new += advance(layer, x, [state])
+        x = up(new[-1][0])
+    return [x, *(s for state in reversed(new) for s in state)]

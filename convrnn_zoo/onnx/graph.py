@@ -1,0 +1,200 @@
+"""Models as an exported graph contains them: a copy whose loops over time are torch's higher-order scan.
+
+torch calls it a prototype, and its module is private. Only this file uses it.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from ..layers import ConvRNNBase
+from ..layers._base import Equations
+from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
+from ..models import AutoregressiveForecaster
+from ..models.base.blocks import Unroll
+from ..models.base.encoder import FrameEncoder
+from .spec import ExportError
+
+Recurrent = ConvRNNBase | Unroll
+"""Modules that loop over time."""
+MIN_TORCH = (2, 13)
+"""The first tested version of torch. Some earlier exporters may support loops as well; 2.6 does not."""
+
+
+def check_version() -> None:
+    """Raises ExportError for a version of torch that cannot export a loop."""
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < MIN_TORCH:
+        required = ".".join(map(str, MIN_TORCH))
+        raise ExportError(
+            f"a loop over time is exported by torch {required} or newer, and this is {torch.__version__}; upgrade "
+            "torch, or export the step form, which has no loop"
+        )
+
+
+# ---- time ------------------------------------------------------------------------------------------------------
+def scan(step: Callable[[Maps, Maps], Maps], xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
+    """Runs ``state = step(x, state)`` for each x of the tensors `xs` along axis 0.
+
+    The operator takes all that its body reads as inputs. ``torch._higher_order_ops.scan.scan`` would find what the step
+    reads besides by compiling it, which fills and obeys the caches of the user's process. Here a first step outside the
+    loop records it.
+
+    Returns:
+        The first tensor of each state, stacked along axis 0, and the last state.
+    """
+    from torch._higher_order_ops.scan import scan_op
+
+    xs = tuple(_owned(x.flip(0) if reverse else x) for x in xs)
+    first = tuple(map(_owned, first))
+    example = tuple(x[0] for x in xs)
+    with _RecordReads([*example, *first]) as record:
+        step(example, first)  # dead code in the graph
+
+    def body(*values: Tensor) -> list[Tensor]:
+        state, x, reads = values[: len(first)], values[len(first) :][: len(xs)], values[len(first) + len(xs) :]
+        with _Replace(dict(zip(map(id, record.reads), reads, strict=True))):
+            new = [_owned(s) for s in step(x, state)]
+        return [*new, new[0].clone()]
+
+    *last, ys = scan_op(body, list(first), list(xs), additional_inputs=tuple(record.reads))
+    return ys.flip(0) if reverse else ys, tuple(last)
+
+
+class _RecordReads(TorchFunctionMode):
+    """Lists the tensors that functions of torch read, except the `known` ones and those computed meanwhile."""
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.known = {id(tensor): tensor for tensor in known}  # kept, so that no id is given twice
+        self.reads: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor) and id(value) not in self.known:
+                self.known[id(value)] = value
+                self.reads.append(value)
+        result = func(*args, **(kwargs or {}))
+        self.known.update((id(value), value) for value in tree_leaves(result) if isinstance(value, Tensor))
+        return result
+
+
+class _Replace(TorchFunctionMode):
+    """Passes other tensors to functions of torch, by the ids of the tensors that they replace."""
+
+    def __init__(self, replacements: Mapping[int, Tensor]) -> None:
+        super().__init__()
+        self.replacements = replacements
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map(lambda value: self.replacements.get(id(value), value), (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def _owned(x: Tensor) -> Tensor:
+    """Returns a copy: tensors of a loop must not share memory, and must have one layout before and after a step."""
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def run_one_step(
+    step: Callable[[Maps, Maps], Maps], xs: Maps, first: Maps, *, reverse: bool = False
+) -> tuple[Tensor, Maps]:
+    """Runs a step on sequences of one step, without a loop."""
+    new = step(tuple(x.squeeze(0) for x in xs), first)
+    return new[0].unsqueeze(0), new
+
+
+# ---- models ----------------------------------------------------------------------------------------------------
+def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
+    """Returns a copy of a model that torch can export.
+
+    Its loops over time are `loop`, strided convolutions divide sizes without rounding, and an image encoder reads all
+    frames at once, whose number is unknown.
+    """
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, Equations | AutoregressiveForecaster):
+            module.scan = loop
+        if isinstance(module, Equations) and max(module.stride) > 1:
+            module.geometry = module.geometry._replace(explicit_padding=True)
+        if isinstance(module, FrameEncoder):
+            module.chunk_size = None
+    _replace_strided(model)
+    return model
+
+
+def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
+    """Computes the next states of a layer in one direction after one frame ``(N, C, *S)``."""
+    cell = layer.cell if isinstance(layer, Unroll) else layer
+    new = LayerStates()
+    for suffix, width, state in zip(state_suffixes(layer), state_widths(layer), states, strict=True):
+        w = prepare_weights(cell, x, cell._weights("" if isinstance(layer, Unroll) else suffix, width))
+        new.append(reference_step(cell, x, state, w))
+        x = new[-1][0]
+    return new
+
+
+def state_widths(layer: Any) -> list[int]:
+    """Returns the channels of each layer's state."""
+    return [layer.cell.out_channels] if isinstance(layer, Unroll) else layer.widths
+
+
+def num_directions(layer: Any) -> int:
+    """Returns 2 for a bidirectional layer, else 1."""
+    return 1 if isinstance(layer, Unroll) else layer.num_directions
+
+
+def state_suffixes(layer: Any, first: int = 0) -> list[str]:
+    """Returns the suffix of each layer and direction in torch's order; layers are numbered from `first`."""
+    ends = ("", "_reverse")[: num_directions(layer)]
+    return [f"_l{first + i}{end}" for i in range(len(state_widths(layer))) for end in ends]
+
+
+def state_names(layer: Any, first: int = 0) -> list[list[str]]:
+    """Returns the names of the states of each layer and direction."""
+    states = (layer.cell if isinstance(layer, Unroll) else layer).states
+    return [[name + suffix for name in states] for suffix in state_suffixes(layer, first)]
+
+
+class _DividingConv2d(nn.Module):
+    """A strided convolution that does not pad pixels that it never reads.
+
+    So its output size is the input size over the stride. Otherwise every later size contains a rounded division, about
+    which torch reasons for minutes.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.pads: list[int] = []
+        for kernel, stride, pad in reversed(_axes(conv)):
+            self.pads += [pad, kernel - stride - pad]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, self.pads), self.conv.weight, self.conv.bias, self.conv.stride)
+
+
+def _replace_strided(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.Conv2d) and max(child.stride) > 1 and _divides(child):
+            setattr(module, name, _DividingConv2d(child))
+        elif not isinstance(child, FrameEncoder | Equations):
+            _replace_strided(child)
+
+
+def _divides(conv: nn.Conv2d) -> bool:
+    """Returns whether a convolution divides sizes that are multiples of its stride exactly."""
+    is_plain = conv.padding_mode == "zeros" and set(conv.dilation) == {1} and conv.groups == 1
+    return is_plain and all(k - s <= 2 * p < k for k, s, p in _axes(conv))
+
+
+def _axes(conv: nn.Conv2d) -> list[tuple[int, int, int]]:
+    """Returns kernel, stride and padding of each axis."""
+    pads = (0, 0) if isinstance(conv.padding, str) else conv.padding  # torch takes no string with a stride
+    return list(zip(conv.kernel_size, conv.stride, pads, strict=True))

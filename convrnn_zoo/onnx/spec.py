@@ -1,0 +1,149 @@
+"""Specification of an export: its files with their inputs and outputs by name, and how they are checked."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..models.base.sequences import valid_steps
+
+
+class ExportError(ValueError):
+    """The model cannot be exported in this way, or the exported file does not agree with it. No file was written."""
+
+
+Values = Mapping[str, Tensor]
+Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+Runs = Mapping[str, Run]
+"""The files of an export as functions, by the suffix of their names."""
+Comparisons = Iterator[tuple[str, Tensor, Tensor]]
+"""Name of an output, the file's value and the model's value."""
+Sizes = Mapping[str, int]
+
+SPACE = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+"""Names of the spatial axes."""
+
+
+class Axis(NamedTuple):
+    """A dynamic axis: its name in the file, and its size as a multiple of a variable size."""
+
+    name: str
+    size: str
+    factor: int = 1
+    divisor: int = 1
+    """Divisor of the multiple."""
+    round_up: bool = False
+    """Whether the division rounds up, and not down."""
+    inferred: bool = False
+    """Whether torch infers the range of this size, as for frames before an image encoder."""
+
+    def at(self, sizes: Sizes) -> int:
+        """Returns the size for given variable sizes."""
+        size = self.factor * sizes[self.size]
+        return -(-size // self.divisor) if self.round_up else size // self.divisor
+
+
+BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
+
+
+def space(ndim: int, factor: int = 1, divisor: int = 1) -> list[Axis]:
+    """Returns the axes of a map of `factor` times the variable sizes, named after the input's axes over `divisor`.
+
+    Example:
+        >>> [axis.name for axis in space(2, divisor=4)]
+        ['height/4', 'width/4']
+    """
+    end = f"/{divisor}" if divisor > 1 else ""
+    return [Axis(name + end, name, factor) for name in SPACE[ndim]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, axes and dtype of an input or output."""
+
+    name: str
+    axes: Sequence[Axis | int]
+    dtype: torch.dtype
+
+    def shape(self, sizes: Sizes) -> list[int]:
+        """Returns the shape for given variable sizes."""
+        return [a.at(sizes) if isinstance(a, Axis) else a for a in self.axes]
+
+    @property
+    def axis_names(self) -> list[str | int]:
+        """Names of the axes in the file, or their fixed sizes."""
+        return [a.name if isinstance(a, Axis) else a for a in self.axes]
+
+    def sample(self, sizes: Sizes, seed: int = 0) -> Tensor:
+        """Returns a random value."""
+        if self.name == "horizon":
+            return torch.tensor(sizes["horizon"])
+        generator = torch.Generator().manual_seed(seed)
+        if self.name == "lengths":
+            lengths = torch.randint(1, sizes["time"] + 1, self.shape(sizes), generator=generator)
+            lengths[-1] = sizes["time"]
+            return lengths
+        if self.dtype == torch.bool:
+            mask = torch.rand(self.shape(sizes), generator=generator) < 0.6
+            mask[:, -1] = True  # each sequence has a date
+            return mask
+        return torch.randn(self.shape(sizes), generator=generator).to(self.dtype)
+
+
+def state_specs(
+    axes: Mapping[str, Sequence[Axis | int]], dtype: torch.dtype
+) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Returns the inputs ``NAME_in`` and the outputs ``NAME_out`` of states, from their names and axes."""
+    inputs, outputs = ([TensorSpec(f"{name}_{end}", a, dtype) for name, a in axes.items()] for end in ("in", "out"))
+    return inputs, outputs
+
+
+def next_states(outputs: Values) -> dict[str, Tensor]:
+    """Returns the output states as the inputs of the next step."""
+    return {name.removesuffix("_out") + "_in": x for name, x in outputs.items() if name.endswith("_out")}
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One file: a module that takes its inputs by name and returns its outputs in order."""
+
+    module: nn.Module
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+
+    def zero_states(self, sizes: Sizes) -> dict[str, Tensor]:
+        """Returns zero states."""
+        return {t.name: torch.zeros(t.shape(sizes), dtype=t.dtype) for t in self.inputs if t.name.endswith("_in")}
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """The files of an export by the suffix of their names, and a run that compares them with the model."""
+
+    graphs: Mapping[str, GraphSpec]
+    check_run: Callable[[Runs, Sizes], Comparisons]
+    """Runs the files with given variable sizes, and yields what to compare."""
+    min_size: Sizes = field(default_factory=dict)
+    """The smallest map."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata in addition to names and sizes."""
+
+    @classmethod
+    def for_sequences(
+        cls, graph: GraphSpec, reference: Callable[..., Iterable[Tensor]], min_size: Sizes | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> "ExportSpec":  # fmt: skip
+        """Returns the specification of one file that reads complete sequences; `reference` is the model's answer."""
+
+        def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+            values = {t.name: t.sample(sizes, i) for i, t in enumerate(graph.inputs)}
+            steps = values.get("lengths", values.get("mask"))
+            if steps is not None:  # padding must not be read
+                values["input"] = torch.where(valid_steps(values["input"], steps), values["input"], 1e4)
+            outputs = runs[""](values)
+            for tensor, expected in zip(graph.outputs, reference(**values), strict=True):
+                yield tensor.name, outputs[tensor.name], expected
+
+        return cls({"": graph}, check_run, min_size or {}, metadata or {})
