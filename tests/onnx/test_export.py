@@ -253,7 +253,7 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
         (GRU, "a.onnx", {"size": (8, 8)}, "size is for models with an image encoder"),
         (GRU, "a.onnx", {"mask": True}, "mask is for models of image series"),
         (SERIES, "a.onnx", {"form": "step"}, "has no step form"),
-        (SERIES, "a.onnx", {"state": True}, "no state to take"),
+        (SERIES, "a.onnx", {"state": True}, "has no state"),
         (SERIES, "a.onnx", {"mask": True, "lengths": True}, "one of the two"),
         (create_model("bcdunet_d3", widths=(4, 4)), "a.onnx", {"lengths": True}, "single images"),
         (layers.Conv1dGRUCell(1, 2, 3), "a.onnx", {}, "export a cell in the step form"),
