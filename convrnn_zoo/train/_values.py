@@ -55,12 +55,14 @@ def value_range_of(values: Preprocessing, frames: Tensor) -> tuple[float, float]
     if values.encoding == "log":
         return 0.0, float(values.top)  # type: ignore[arg-type]
     known = frames[torch.isfinite(frames)]
-    found = (known.min().item(), known.max().item()) if len(known) else (0.0, 0.0)
-    low, high = (f if declared is None else declared for f, declared in zip(found, bounds_of(values), strict=True))
+    observed = (known.min().item(), known.max().item()) if len(known) else (0.0, 0.0)
+    low, high = (
+        f if declared is None else declared for f, declared in zip(observed, declared_bounds(values), strict=True)
+    )
     return (low, high) if low < high else None
 
 
-def bounds_of(values: Preprocessing) -> tuple[float | None, float | None]:
+def declared_bounds(values: Preprocessing) -> tuple[float | None, float | None]:
     """Returns the declared lowest and highest value; None where there is none."""
     low, high = values.lowest, values.highest
     return (0.0, high or 100.0) if values.encoding == "dbz" else (low, high)

@@ -66,7 +66,7 @@ class Paint(NamedTuple):
     extend: str = "neither"
 
 
-def paints_of(scale: Preprocessing, value_range: tuple[float, float] | None = None) -> tuple[Paint, Paint]:
+def paints_for(scale: Preprocessing, value_range: tuple[float, float] | None = None) -> tuple[Paint, Paint]:
     """Returns colors of values and of differences in the unit of the data: steps for rain, else greys over a range."""
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
@@ -88,7 +88,7 @@ def paints_of(scale: Preprocessing, value_range: tuple[float, float] | None = No
     )
 
 
-def range_of(panels: Panels, scale: Preprocessing) -> tuple[float, float] | None:
+def color_range(panels: Panels, scale: Preprocessing) -> tuple[float, float] | None:
     """Returns the range of the colors of one sequence."""
     known = (panels.inputs, panels.forecast if panels.truth is None else panels.truth)
     return value_range_of(scale, torch.cat([x.flatten() for x in known]))
@@ -121,7 +121,7 @@ def figure_of(
 
     A frame is a difference if its title or the title of its row is :data:`DIFFERENCE`.
     """
-    paints = paints_of(scale, value_range)
+    paints = paints_for(scale, value_range)
     count = max(map(len, columns))
     first = next(iter(rows[0][1].values()))
     edge = width / max(count, 4)
@@ -171,28 +171,28 @@ def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 1
     columns = []
     for _, frames in rows:
         times = sorted(frames)
-        chosen = torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()
-        columns.append([times[i] for i in chosen])
-    return pixels_of(figure_of(rows, columns, panels.label, scale, heading, value_range=range_of(panels, scale)))
+        indices = torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()
+        columns.append([times[i] for i in indices])
+    return pixels_of(figure_of(rows, columns, panels.label, scale, heading, value_range=color_range(panels, scale)))
 
 
 def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]:
     """Plots one image for each time: truth, forecast and difference side by side."""
     rows = rows_of(panels)
-    seen = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
-    made = {**rows[0][1], **dict(rows)["forecast"]}
+    known_frames = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
+    forecast_frames = {**rows[0][1], **dict(rows)["forecast"]}
     pictures, figure = [], None
-    for t in sorted(made):
+    for t in sorted(forecast_frames):
         known = t < len(panels.inputs)
-        parts = [("input" if known else "forecast", made[t])]
+        parts = [("input" if known else "forecast", forecast_frames[t])]
         if panels.truth is not None:
-            blank = torch.zeros_like(made[t])
+            blank = torch.zeros_like(forecast_frames[t])
             later = dict(rows)[DIFFERENCE].get(t, torch.full_like(blank, torch.nan))
-            parts = [("input" if known else "truth", seen.get(t, torch.full_like(blank, torch.nan))), *parts]
+            parts = [("input" if known else "truth", known_frames.get(t, torch.full_like(blank, torch.nan))), *parts]
             parts.append((DIFFERENCE, blank if known else later))
         title = f"{heading}  {panels.label(t)}".strip()
         if figure is None:
-            figure = side_by_side(parts, scale, title, range_of(panels, scale))
+            figure = side_by_side(parts, scale, title, color_range(panels, scale))
         else:  # the layout stays, since computing it takes most of the time
             figure.suptitle(title, fontsize=HEADING)
             for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # further axes are legends
@@ -306,7 +306,7 @@ def ensemble_strip(
     rows = ensemble_rows(members, threshold, truth, scale.unit)
     length = members.shape[1]
     times = torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
-    values, _ = paints_of(scale, value_range_of(scale, members if truth is None else truth))
+    values, _ = paints_for(scale, value_range_of(scale, members if truth is None else truth))
     values = values._replace(label=scale.unit or "brightness")
     viridis = need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN)
     probability = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "")

@@ -93,7 +93,7 @@ def train_model(
         need("matplotlib.figure", "draw")
         need("matplotlib.backends.backend_agg", "draw")
     shown = clips.fixed(1)
-    some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample anew each time
+    some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample at random
     trained_on = {"sequences": len(clips), "checksum": checksum(*some)}
     model = build(recipe, shown.shape[2], clips)
     for p in model.parameters():
@@ -242,9 +242,9 @@ def exceedance_loss(
     """Returns the cross-entropy of a nowcast's probabilities, at some lead times that are sampled each time."""
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
-    chosen = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
+    steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step or 5.0
-    return exceedance(network(model.preprocess(frames), horizon, minutes, chosen).float(), truth[:, chosen])
+    return exceedance(network(model.preprocess(frames), horizon, minutes, steps).float(), truth[:, steps])
 
 
 # ---- data ------------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tens
     """
     for key, count in {"batch_size": recipe.batch_size, "test_sequences": recipe.test_sequences}.items():
         if key == "test_sequences" and not isinstance(clips, MovingDigits):
-            continue  # there are no more than the split has
+            continue  # a split on disk bounds their number
         size = count * sequence.numel() * sequence.element_size()
         if size > limit():
             raise ValueError(
@@ -271,8 +271,8 @@ def prefetch(clips: FrameSequences, sampled: Iterator[Batch]) -> Iterator[Batch]
         yield from ((clips.read(which), mask) for which, mask in sampled)
         return
     with ThreadPoolExecutor(1) as pool:
-        started: Iterator[Any] = ((pool.submit(clips.read, which), mask) for which, mask in sampled)
-        for (read, mask), _ in itertools.pairwise(itertools.chain(started, [None])):  # the next one has started as well
+        pending: Iterator[Any] = ((pool.submit(clips.read, which), mask) for which, mask in sampled)
+        for (read, mask), _ in itertools.pairwise(itertools.chain(pending, [None])):  # the next one has pending as well
             yield read.result(), mask
 
 
@@ -287,9 +287,9 @@ def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions
     values = model.preprocessing
     options = ReadOptions(unit=None if values is None else values.unit)
     text = model.record.recipe if model.record else ""
-    chosen = Recipe.read(recipe) if recipe else Recipe.parse(text) if text else None
-    if isinstance(chosen, ForecasterRecipe):
-        options = chosen.data.read_options()
+    settings = Recipe.read(recipe) if recipe else Recipe.parse(text) if text else None
+    if isinstance(settings, ForecasterRecipe):
+        options = settings.data.read_options()
         options = dataclasses.replace(options, unit=None if values is None else values.unit, variable_optional=True)
     return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
 
@@ -329,9 +329,9 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
         raise ValueError(
             f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
         )
-    chosen = Recipe.read(recipe) if recipe else Recipe.parse(metadata.recipe)
-    if not isinstance(chosen, ForecasterRecipe):
-        raise ValueError(f"the recipe of {chosen.weights} does not train a forecaster; pass another")
-    if chosen.weights != metadata.name:
-        raise ValueError(f"the recipe trains {chosen.weights}, and these weights are {metadata.name}; pass theirs")
-    return Trained(model.eval(), chosen, metadata)
+    settings = Recipe.read(recipe) if recipe else Recipe.parse(metadata.recipe)
+    if not isinstance(settings, ForecasterRecipe):
+        raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
+    if settings.weights != metadata.name:
+        raise ValueError(f"the recipe trains {settings.weights}, and these weights are {metadata.name}; pass theirs")
+    return Trained(model.eval(), settings, metadata)

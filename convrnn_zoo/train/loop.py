@@ -38,27 +38,27 @@ def checksum(*values: Tensor) -> str:
     return digest.hexdigest()[:12]
 
 
-def differences(found: str, run: str) -> list[str]:
+def differences(saved: str, run: str) -> list[str]:
     """Lists the fields that differ between two fingerprints.
 
     Example:
         >>> differences('{"lr": 0.1, "model": {"bias": true}}', '{"lr": 0.2, "model": {}}')
         ['lr (0.1 there, 0.2 here)', 'model.bias (true there, none here)']
     """
-    there, here = (flat(json.loads(text)) for text in (found, run))
-    told = {
+    there, here = (flat(json.loads(text)) for text in (saved, run))
+    values = {
         k: [json.dumps(table[k]) if k in table else "none" for table in (there, here)]
         for k in dict.fromkeys([*there, *here])
     }
-    return [f"{k} ({a} there, {b} here)" for k, (a, b) in told.items() if a != b]
+    return [f"{k} ({a} there, {b} here)" for k, (a, b) in values.items() if a != b]
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the fields of a table and of the tables in it, by names with dots."""
-    found: dict[str, Any] = {}
+    saved: dict[str, Any] = {}
     for key, value in table.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        saved |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return saved
 
 
 def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
@@ -83,12 +83,12 @@ def load_checkpoint(path: Path, run: str) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-        found = content["run"]
+        saved = content["run"]
     except Exception as e:  # torch raises whatever its unpickler met
         raise ValueError(f"{path} is a damaged checkpoint ({e}); remove it to restart the run") from e
-    if found != run:
+    if saved != run:
         try:
-            fields = ", ".join(differences(found, run)) or "nothing"
+            fields = ", ".join(differences(saved, run)) or "nothing"
         except (ValueError, AttributeError, TypeError):  # of a version without fields
             fields = "it is of an earlier version of this package"
         raise ValueError(

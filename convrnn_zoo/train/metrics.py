@@ -100,11 +100,11 @@ class Occurrences:
 
     def add(self, forecast: Tensor, truth: Tensor) -> None:
         """Counts frames ``(N, T, C, H, W)``."""
-        both = [x.nan_to_num(0) for x in (forecast, truth)]
+        pair = [x.nan_to_num(0) for x in (forecast, truth)]
         for i, index in enumerate(self.at):
-            index.update(*(x[:, i] for x in both))
-        above = [(x >= self.threshold).float().flatten(0, 2)[:, None] for x in both]
-        pooled = [F.avg_pool2d(x, FSS_WINDOW, 1, FSS_WINDOW // 2, count_include_pad=False) for x in above]
+            index.update(*(x[:, i] for x in pair))
+        occurs = [(x >= self.threshold).float().flatten(0, 2)[:, None] for x in pair]
+        pooled = [F.avg_pool2d(x, FSS_WINDOW, 1, FSS_WINDOW // 2, count_include_pad=False) for x in occurs]
         f, o = (x.reshape(forecast.shape).double() for x in pooled)
         self.error += (f - o).square().sum((0, 2, 3, 4))
         self.reference += (f.square() + o.square()).sum((0, 2, 3, 4))
@@ -259,15 +259,15 @@ class Evaluation(NamedTuple):
 
 def available(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Baseline]:
     """Returns the baselines whose packages are installed; the log tells how to install the others."""
-    found = {}
+    usable = {}
     for name, baseline in baselines.items():
         try:
             baseline(sample, 1)
         except ImportError as e:
             log.warning("the %s is left out: %s", name, e)
         else:
-            found[name] = baseline
-    return found
+            usable[name] = baseline
+    return usable
 
 
 def evaluate(
@@ -385,7 +385,7 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
 
 
 def metrics_of(scores: Scores, data: FrameDataset) -> tuple[Metric, ...]:
-    """Returns the metrics for the metadata of weights: means over all lead times, and what the baselines reach.
+    """Returns the metrics for the metadata of weights: means over all lead times, and of the baselines.
 
     A score that is undefined at some lead times states how many it is the mean of. A baseline is compared on the lead
     times of the forecast; one that lacks some of them is described in the note only, on those that both have.

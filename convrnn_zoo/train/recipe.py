@@ -116,8 +116,8 @@ class Recipe:
         Raises:
             ValueError: there is no such architecture, it does not accept an argument, or the model is too large.
         """
-        if both := ", ".join(sorted(self.model.keys() & kwargs)):
-            raise ValueError(f"the recipe's model: {both} is determined by the data and the recipe; leave it out")
+        if fixed := ", ".join(sorted(self.model.keys() & kwargs)):
+            raise ValueError(f"the recipe's model: {fixed} is determined by the data and the recipe; leave it out")
         with arguments_of_the_recipe():
             if kwargs.get("device") != "meta":  # before memory is allocated
                 with size_limit(limit() // BYTES_PER_PARAMETER_BYTE):
@@ -210,14 +210,14 @@ def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
         raise ValueError(f"{path}: extends must name a .toml file next to it that does not extend it, got {base!r}")
     merged = _read_toml(file, depth + 1)
     for key, value in table.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if both else value
+        is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if is_table else value
     return merged
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecipe(Recipe):
-    """How a classifier of sequences is trained.
+    """Recipe of a classifier of sequences.
 
     Args:
         seeds: one run each; the weights of the first are saved, whatever the others reach.
@@ -259,7 +259,7 @@ class ClassifierRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ForecasterRecipe(Recipe):
-    """How a forecaster of frames is trained.
+    """Recipe of a forecaster of frames.
 
     Args:
         inputs, horizon: number of frames that the model reads and forecasts.

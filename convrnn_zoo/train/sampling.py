@@ -21,8 +21,8 @@ class FreeRunning:
 
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
         """Booleans ``(n, inputs + horizon - 2)``: whether the true frame is read, from the second frame on."""
-        given, ahead = self.chances(update)
-        chance = torch.cat([torch.full((inputs - 1,), given), torch.full((horizon - 1,), ahead)])
+        inputs_chance, ahead = self.chances(update)
+        chance = torch.cat([torch.full((inputs - 1,), inputs_chance), torch.full((horizon - 1,), ahead)])
         return torch.rand(n, len(chance)) < chance
 
     def chances(self, update: int) -> tuple[float, float]:

@@ -36,7 +36,7 @@ def train(
             :class:`~convrnn_zoo.data.FrameSequence`; for a classifier
             :class:`~convrnn_zoo.data.Labelled`. The recipe's table ``[data]`` then describes them as it
             describes files.
-        out: directory of the checkpoints; an interrupted run goes on from them.
+        out: directory of the checkpoints; an interrupted run resumes from them.
         into: directory of the weights and the record alone, by the name of the weights, as the zoo carries them;
             by default `out` becomes a repository.
         progress: whether to show bars.
@@ -46,7 +46,7 @@ def train(
 
     Raises:
         TypeError: `recipe` is no :class:`Recipe`.
-        ValueError: the recipe or the data will not do, or `out` holds the checkpoint of another run.
+        ValueError: the recipe or the data are invalid, or `out` holds the checkpoint of another run.
         FileNotFoundError: the data are not there.
         FloatingPointError: the loss is no longer finite.
 

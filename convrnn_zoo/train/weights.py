@@ -13,13 +13,13 @@ from ..pretrained.state_dict import write_safetensors
 from .recipe import RECIPES, Recipe
 
 RECORD, RECIPE = "record.json", "recipe.toml"
-"""What a run's directory holds beside what every repository does."""
+"""Files of a run's directory that other repositories lack."""
 
 
 def check_writable(directory: Path, recipe: Recipe) -> None:
     """Makes a directory and checks that the weights of a recipe can be written to it, before hours of training.
 
-    A ``recipe.toml`` in it is the user's or that of an earlier run: it is left as it is, and must state this recipe.
+    A ``recipe.toml`` in it is the user's or that of an earlier run: it is not changed, and must state this recipe.
 
     Raises:
         OSError: the directory cannot be made or written to.
@@ -42,17 +42,17 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
 
 
 def write_weights(
-    recipe: Recipe, model: ZooModel, data: Any, metrics: tuple[Metric, ...], out: Path, into: Path | None, **facts: Any
+    recipe: Recipe, model: ZooModel, data: Any, metrics: tuple[Metric, ...], out: Path, into: Path | None, **fields: Any
 ) -> Weights:
-    """Writes the weights with their record, each file whole or not at all.
+    """Writes the weights with their record, each file atomically.
 
     The directory `out` becomes a repository: what :func:`~convrnn_zoo.hub.save_pretrained` writes, with a card, the
     record and the recipe. Where `into` is given, there are two files in it instead, by the name of the weights, as the
     zoo carries them. The weights come first, and their checksum is in what follows: files of two runs are never taken
     for one.
 
-    `facts` are what else the record holds, by the names of :class:`~convrnn_zoo.Weights`; without a mean and a standard
-    deviation the model reads its input as it is.
+    `fields` are further fields of :class:`~convrnn_zoo.Weights`. Without a mean and a standard deviation, the input is
+    not standardized.
     """
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text
@@ -79,7 +79,7 @@ def write_weights(
         model_args=args,
         **{
             "split": data.split_words, "label_names": (), "mean": (0.0,) * model.in_chans,
-            "std": (1.0,) * model.in_chans, **facts,
+            "std": (1.0,) * model.in_chans, **fields,
         },
     )  # fmt: skip
     if into:

@@ -182,11 +182,11 @@ def test_declared_bounds_are_the_range_whatever_the_frames():
 
 
 def test_temperatures_are_drawn_over_their_range():
-    from convrnn_zoo.train.figures import Panels, figure_of, range_of
+    from convrnn_zoo.train.figures import Panels, color_range, figure_of
 
     frames = 280 + 10 * torch.rand(6, 8, 8)
     panels, scale = Panels(frames[:3], frames[3:], frames[3:]), Preprocessing(unit="K")
-    low, high = range_of(panels, scale)
+    low, high = color_range(panels, scale)
     figure = figure_of([("input", dict(enumerate(frames)))], [[0, 1]], str, scale, "", value_range=(low, high))
     assert figure.axes[0].images[0].get_clim() == (low, high)
     assert 280 <= low < high <= 290
