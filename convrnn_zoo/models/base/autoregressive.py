@@ -133,7 +133,7 @@ class AutoregressiveForecaster(Forecaster):
         return self.shuffle(torch.stack([y, *forecasts], dim=1))
 
     def _unroll(
-        self, patches: Tensor | None, steps: int, state: State, y: Tensor | None = None, *, mask: Tensor | None = None,
+        self, patches: Tensor | None, steps: int, state: State, y: Any = None, *, mask: Tensor | None = None,
         keep_deltas: bool = False,
     ) -> tuple[list[Tensor], State, list[Delta]]:  # fmt: skip
         """Runs the network for some steps.
@@ -156,14 +156,14 @@ class AutoregressiveForecaster(Forecaster):
             if patches is not None and t < available:
                 fed = patches[:, t]
                 if mask is not None and t:
-                    fed = torch.where(mask[:, t - 1, None, None, None], fed, forecasts[-1])
+                    fed = torch.where(mask[:, t - 1, None, None, None], fed, y)
             else:
-                fed = forecasts[-1] if forecasts else y
+                fed = y
             if self.grad_checkpointing and torch.is_grad_enabled():
                 y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
             else:
-                y, state, delta = self.advance(fed, state)  # type: ignore[arg-type]
-            forecasts.append(y)  # type: ignore[arg-type]
+                y, state, delta = self.advance(fed, state)
+            forecasts.append(y)
             if keep_deltas:
                 deltas += self.expose(delta)
         return forecasts, state, deltas

@@ -268,8 +268,8 @@ class Stream:
         if not selected.any():
             return
         self.steps = self.steps.masked_fill(selected, 0)
-        if self._is_forecaster and hasattr(self.model, "reset_state"):
-            self.state = self.model.reset_state(self.state, selected)
+        if reset_state := getattr(self.model, "reset_state", None):
+            self.state = reset_state(self.state, selected)
             return
 
         def without(state: Tensor) -> Tensor:
