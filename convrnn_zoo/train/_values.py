@@ -41,15 +41,15 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def value_range_of(values: Preprocessing, frames: Tensor) -> tuple[float, float] | None:
+def find_value_range(values: Preprocessing, frames: Tensor) -> tuple[float, float] | None:
     """Returns the range of values that SSIM, PSNR and figures refer to: the declared one, or else that of `frames`.
 
     None if the frames have one value only, for which both scores are undefined.
 
     Example:
-        >>> value_range_of(Preprocessing(unit="K"), torch.tensor([265.0, float("nan"), 290.0]))
+        >>> find_value_range(Preprocessing(unit="K"), torch.tensor([265.0, float("nan"), 290.0]))
         (265.0, 290.0)
-        >>> value_range_of(Preprocessing(lowest=0.0, highest=1.0), torch.zeros(1))
+        >>> find_value_range(Preprocessing(lowest=0.0, highest=1.0), torch.zeros(1))
         (0.0, 1.0)
     """
     if values.encoding == "log":

@@ -11,7 +11,7 @@ from torch import Tensor
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
 from ..models import Preprocessing
-from ._values import value_range_of
+from ._values import find_value_range
 from .metrics import Evaluation
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -91,7 +91,7 @@ def paints_for(scale: Preprocessing, value_range: tuple[float, float] | None = N
 def color_range(panels: Panels, scale: Preprocessing) -> tuple[float, float] | None:
     """Returns the range of the colors of one sequence."""
     known = (panels.inputs, panels.forecast if panels.truth is None else panels.truth)
-    return value_range_of(scale, torch.cat([x.flatten() for x in known]))
+    return find_value_range(scale, torch.cat([x.flatten() for x in known]))
 
 
 def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
@@ -306,7 +306,7 @@ def ensemble_strip(
     rows = ensemble_rows(members, threshold, truth, scale.unit)
     length = members.shape[1]
     times = torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
-    values, _ = paints_for(scale, value_range_of(scale, members if truth is None else truth))
+    values, _ = paints_for(scale, find_value_range(scale, members if truth is None else truth))
     values = values._replace(label=scale.unit or "brightness")
     viridis = need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN)
     probability = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "")

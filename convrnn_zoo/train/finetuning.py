@@ -44,12 +44,12 @@ def load_initial_weights(model: ZooModel, recipe: "Recipe") -> None:
     model.load_state_dict(state)
 
 
-def trunk_of(model: ZooModel) -> list[nn.Parameter]:
+def trunk_parameters(model: ZooModel) -> list[nn.Parameter]:
     """Returns the parameters before the last of timm's groups of a model, which is its head if it has one.
 
     Example:
         >>> import convrnn_zoo
-        >>> len(trunk_of(convrnn_zoo.create_model("convgru1d_1layer", num_classes=2)))
+        >>> len(trunk_parameters(convrnn_zoo.create_model("convgru1d_1layer", num_classes=2)))
         4
     """
     depth = group_parameters(model, model.group_matcher(), reverse=True)
@@ -57,7 +57,7 @@ def trunk_of(model: ZooModel) -> list[nn.Parameter]:
 
 
 def frozen_parameters(model: ZooModel, recipe: "Recipe") -> list[nn.Parameter]:
-    """Returns what `freeze` freezes: :func:`trunk_of` a model, or the encoder of a video model that is otherwise new.
+    """Returns the parameters that `freeze` freezes: the trunk, or the encoder of a video model that is otherwise new.
 
     Example:
         >>> from convrnn_zoo.train.recipe import Recipe
@@ -69,7 +69,7 @@ def frozen_parameters(model: ZooModel, recipe: "Recipe") -> list[nn.Parameter]:
     """
     if isinstance(model, VideoModel) and not recipe.init_from:
         return list(model.encoder.parameters())
-    return trunk_of(model)
+    return trunk_parameters(model)
 
 
 def freeze_encoder(model: ZooModel, freeze: bool) -> None:

@@ -19,7 +19,7 @@ from ..data.datasets.moving_mnist import MovingDigits
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, from_pretrained
 from ..pretrained.meta import limit
 from .figures import Panels, save, strip
-from .finetuning import load_initial_weights, trunk_of
+from .finetuning import load_initial_weights, trunk_parameters
 from .launch import launch
 from .loop import checksum, fingerprint, fit
 from .losses import LOSSES, decoupling, exceedance, partial_derivatives
@@ -129,7 +129,7 @@ def train_model(
         save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
-    trunk = trunk_of(model) if recipe.freeze else []
+    trunk = trunk_parameters(model) if recipe.freeze else []
     return model, fit(
         model, batches, loss, optimizer, SCHEDULES[recipe.schedule](optimizer, recipe),
         max_steps=recipe.max_steps,

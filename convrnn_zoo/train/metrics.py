@@ -15,7 +15,7 @@ from .._extras import need
 from ..data import FrameSequences
 from ..data.datasets.frame_files import FrameDataset
 from ..models import EnsembleForecaster, Forecaster, Metric
-from ._values import finite, value_range_of
+from ._values import find_value_range, finite
 from .baselines import BASELINES, Baseline
 from .loop import progress_bar
 from .recipe import ForecasterRecipe
@@ -305,7 +305,7 @@ def evaluate(
     if ensemble_size is None:
         ensemble_size = recipe.ensemble_size if isinstance(model, EnsembleForecaster) else MEMBERS * can
     frames = clips.fixed(sequences or recipe.test_sequences)
-    value_range = value_range_of(values, frames[:, recipe.inputs :])
+    value_range = find_value_range(values, frames[:, recipe.inputs :])
     methods: dict[str, Baseline] = {
         "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),
         **available({name: BASELINES[name] for name in data.baselines}, frames[:1, : recipe.inputs]),

@@ -24,7 +24,7 @@ START, END = 1 / 25, 1e-4
 
 
 def is_kernel(parameter: Tensor) -> bool:
-    """Whether Muon trains a parameter: a 2-d or 3-d kernel larger than 1×1, which is at least 16×16 as a matrix.
+    """Returns whether Muon trains a parameter: a kernel larger than 1×1 that is at least 16×16 as a matrix.
 
     Adam trains biases, peepholes and 1×1 convolutions, as the author of Muon advises for first and last layers.
     """

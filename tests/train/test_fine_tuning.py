@@ -11,7 +11,7 @@ import convrnn_zoo
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.train import Recipe, classifier, train
 from convrnn_zoo.train import forecaster as training
-from convrnn_zoo.train.finetuning import scale_lr, trunk_of
+from convrnn_zoo.train.finetuning import scale_lr, trunk_parameters
 from convrnn_zoo.train.optim import adam, muon
 from tests.data.own_data import FRAMES, RAMPS, blobs, write_ramps
 
@@ -121,7 +121,7 @@ def test_there_is_something_to_train_alone_in_every_network(name):
     model = convrnn_zoo.create_model(name, device="meta")
     if not isinstance(model, convrnn_zoo.Forecaster):
         model.reset_classifier(2)
-    kept, names = {id(p) for p in trunk_of(model)}, {n: id(p) for n, p in model.named_parameters()}
+    kept, names = {id(p) for p in trunk_parameters(model)}, {n: id(p) for n, p in model.named_parameters()}
     alone = {n for n, p in model.named_parameters() if id(p) not in kept and p.requires_grad}
     assert alone
     assert kept

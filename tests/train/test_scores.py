@@ -166,19 +166,19 @@ def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
 
 
 def test_one_value_everywhere_has_no_ssim_and_psnr():
-    from convrnn_zoo.train._values import value_range_of
+    from convrnn_zoo.train._values import find_value_range
     from convrnn_zoo.train.metrics import frame_scores
 
-    assert value_range_of(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None
+    assert find_value_range(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None
     assert set(frame_scores(torch.zeros(1, 1, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8), None)) == {"MSE", "MAE"}
 
 
 def test_declared_bounds_are_the_range_whatever_the_frames():
-    from convrnn_zoo.train._values import value_range_of
+    from convrnn_zoo.train._values import find_value_range
 
     frames = torch.rand(1, 2, 1, 8, 8)
-    assert value_range_of(Preprocessing(lowest=0.0, highest=1.0), frames / 2) == (0, 1)
-    assert value_range_of(Preprocessing(encoding="log", floor=0.1, top=100.0), frames) == (0, 100)
+    assert find_value_range(Preprocessing(lowest=0.0, highest=1.0), frames / 2) == (0, 1)
+    assert find_value_range(Preprocessing(encoding="log", floor=0.1, top=100.0), frames) == (0, 100)
 
 
 def test_temperatures_are_drawn_over_their_range():
