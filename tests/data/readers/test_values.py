@@ -56,7 +56,7 @@ def test_windows_of_a_store_of_bytes_are_sampled_where_it_is_bright(tmp_path):
     assert trained_on(tmp_path / "a.zarr")[..., 8:].unique().tolist() == [pytest.approx(200 / 255)]
     (tmp_path / "r.toml").write_text(
         'kind = "forecaster"\nweights = "convgru_forecaster.a"\ndescription = "a"\nlicense = "mit"\ninputs = 1\n'
-        'horizon = 1\nupdates = 1\nbatch_size = 1\nlr = 0.1\nloss = "mse"\n[data]\nkind = "frames"\nname = "a"\n'
+        'horizon = 1\nmax_steps = 1\nbatch_size = 1\nlr = 0.1\nloss = "mse"\n[data]\nkind = "frames"\nname = "a"\n'
         "crop = 4\nstride = 4\n"
     )
     args = ("windows", tmp_path / "r.toml", "--data", tmp_path / "a.zarr", "-o", tmp_path / "w.csv")
