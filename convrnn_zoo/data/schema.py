@@ -79,6 +79,8 @@ def find_problem(name: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> 
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
+        if isinstance(number, int) and abs(number) >= 2**63:
+            return f"{name} must have at most 64 bits, got {number.bit_length()}"
         if math.isinf(number) or (math.isnan(number) and any(rules.get(key) is not None for key in _BOUNDS)):
             return f"{name} must be finite, got {number}"
         for key, (words, holds) in _BOUNDS.items():

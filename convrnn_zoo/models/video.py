@@ -95,7 +95,9 @@ class VideoModel(Classifier):
         **layer_args: Any,
     ) -> None:
         super().__init__()
-        if rnn not in KINDS:
+        if isinstance(levels, str) or not isinstance(levels, Sequence):
+            raise ValueError(f"levels must be a list of whole numbers, got {levels!r}")
+        if not isinstance(rnn, str) or rnn not in KINDS:
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}")
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
