@@ -53,8 +53,10 @@ def make_spec(
     if not isinstance(model, ZooModel) and not is_layer:
         raise ExportError(f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}")
     forms = ("sequence", "step") if is_layer else model.export_forms
-    if not forms or getattr(model, "norm_size", None):
-        raise ExportError(f"{owner} has no export yet; run it in PyTorch")
+    has_map_norms = getattr(model, "norm_size", None) or getattr(model, "layer_norm", False)
+    if not forms or has_map_norms:
+        detail = " with norms of one map's size" if has_map_norms else ""
+        raise ExportError(f"{owner}{detail} has no export yet; run it in PyTorch")
     if size is not None and not has_encoder(model):
         raise ExportError(f"size is for models with an image encoder, and this is a {owner}; leave it out")
     accepted = {} if is_layer else inspect.signature(type(model).forward).parameters
