@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import time
 
 from huggingface_hub import ModelCard
 
@@ -57,15 +56,6 @@ def create(handler):
     return send(handler, {"url": url, "name": repo_id})
 
 
-@route("DELETE", "/api/repos/delete")
-def delete(handler):
-    asked = json.loads(handler.sent)
-    repo_id = f"{asked['organization']}/{asked['name']}"
-    if handler.repo(repo_id, write=True):
-        del handler.hub.store.repos[repo_id]
-        send(handler, {})
-
-
 @route("POST", "/api/validate-yaml")
 def validate(handler):
     """As the Hub does: it refuses a licence that it does not know, and only warns of a pipeline tag."""
@@ -88,7 +78,7 @@ def info(handler, repo_id, revision="main"):
         return
     send(handler, {
         "id": repo_id, "sha": commit, "private": repo.private, "gated": repo.gated, "tags": [], "downloads": 0,
-        "likes": 0, "xetEnabled": bool(handler.hub.xet_store),
+        "likes": 0, "xetEnabled": False,
         "siblings": [{"rfilename": path} for path in repo.commits[commit]],
     })  # fmt: skip
 
@@ -157,16 +147,6 @@ def batch(handler, repo_id):
 
     if handler.repo(repo_id):
         send(handler, {"transfer": "basic", "objects": [describe(e) for e in json.loads(handler.sent)["objects"]]})
-
-
-@route("GET", "/api/models/{id}/xet-(?P<kind>read|write)-token/(?P<revision>.+)")
-def xet_token(handler, repo_id, kind, revision):
-    """Where the content-addressed store is; here a directory, which the client's native part takes for one."""
-    if handler.repo(repo_id, write=kind == "write"):
-        url, end = f"local://{handler.hub.xet_store}", int(time.time()) + 3600
-        headers = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": "t", "X-Xet-Token-Expiration": str(end)}
-        body = json.dumps({"casUrl": url, "accessToken": "t", "exp": end}).encode()
-        handler.reply(200, body, {"Content-Type": "application/json", **headers})
 
 
 @route("POST", "/verify")

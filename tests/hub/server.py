@@ -117,9 +117,6 @@ class HubHandler(Handler):
             content, headers = repo.commits[commit][path], {"X-Repo-Commit": commit}
             if is_lfs(path):
                 oid = sha256(content)
-                if oid in self.hub.xet_hashes:
-                    headers["X-Xet-Hash"] = self.hub.xet_hashes[oid]
-                    headers["X-Xet-Refresh-Route"] = f"{self.hub.url}/api/models/{repo_id}/xet-read-token/{commit}"
                 self.reply(302, b"", {
                     **headers, "Location": f"{self.hub.storage_url}/{oid}", "ETag": f'"{oid[:32]}"',
                     "X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(content)),
@@ -154,7 +151,6 @@ class Hub:
     """The two servers, what they keep, what they were asked, and what they are to get wrong."""
 
     def __init__(self) -> None:
-        self.xet_store, self.xet_hashes = "", {}  # set by a test that uses the content-addressed store
         self.store, self.log, self.rules, self.lock = Store(), [], [], threading.Lock()
         self.servers = [Server(("127.0.0.1", 0), h) for h in (HubHandler, StorageHandler)]
         self.url, self.storage_url = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
