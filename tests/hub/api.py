@@ -58,13 +58,13 @@ def create(handler):
 
 @route("POST", "/api/validate-yaml")
 def validate(handler):
-    """As the Hub does: it refuses a licence that it does not know, and only warns of a pipeline tag."""
+    """Rejects an unknown licence and warns about an unknown pipeline tag, as the Hub does."""
     data = ModelCard(json.loads(handler.sent)["content"], ignore_metadata_errors=True).data
     errors = [] if data.license in LICENSES else [f'"license" must be one of {LICENSES}']
     known = data.pipeline_tag in (None, *PIPELINES)
     warnings = [] if known else [f'The pipeline tag "{data.pipeline_tag}" is not in the official list']
-    found = {"errors": [{"message": e} for e in errors], "warnings": [{"message": w} for w in warnings]}
-    send(handler, found, 400 if errors else 200)
+    response = {"errors": [{"message": e} for e in errors], "warnings": [{"message": w} for w in warnings]}
+    send(handler, response, 400 if errors else 200)
 
 
 @route("GET", "/api/models/{id}(/revision/(?P<revision>.+))?")

@@ -1,4 +1,4 @@
-"""What differs between the clients that the package runs with: on requests below 1.0, on httpx or httpx2 since."""
+"""Differences between versions of the client, which use requests below 1.0 and httpx or httpx2 since."""
 
 import huggingface_hub
 from huggingface_hub import utils

@@ -14,11 +14,11 @@ import convrnn_zoo
 
 from .client import KEEPS_PARTS, MAJOR, close_session
 from .examples import files, make
-from .roads import BIG, REPO
+from .loaders import BIG, REPO
 from .server import Hub
 
 ROOT = Path(convrnn_zoo.__file__).parents[1]
-OLD_CALL = "Use 'content=<...>' to upload raw bytes/text content."  # huggingface_hub's own, of its HTTP client
+OLD_CALL = "Use 'content=<...>' to upload raw bytes/text content."  # huggingface_hub's values, of its HTTP client
 
 
 def pytest_collection_modifyitems(items):
@@ -44,13 +44,13 @@ def loopback_only(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    """What is tried again is tried again soon."""
+    """Shortens the wait between attempts."""
     monkeypatch.setattr(convrnn_zoo.pretrained.download, "_WAIT", 0.01)
 
 
 @pytest.fixture
 def settings(tmp_path):
-    """The client's settings for a home of its own, by the names of its environment variables."""
+    """The client's settings for a home of its values, by the names of its environment variables."""
     home = tmp_path / "hf"
     return {
         "HF_HOME": str(home),
@@ -68,8 +68,8 @@ def hub(settings, monkeypatch):
     server = Hub()
     # The client reads its settings once, on import; here it is other tests' as well, so its constants change.
     template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    own = {name: True if value == "1" else value for name, value in settings.items()}
-    for name, value in {**own, "ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": template}.items():
+    values = {name: True if value == "1" else value for name, value in settings.items()}
+    for name, value in {**values, "ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": template}.items():
         for module in (constants, file_download):  # below 1.0, the latter holds a copy of some
             if module is constants or hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
@@ -112,9 +112,9 @@ def offline(monkeypatch):
 @pytest.fixture
 def environment(hub, settings):
     """The environment in which another process uses the same Hub and cache."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGINGFACE_"))}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGINGFACE_"))}
     return {
-        **kept, **settings, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_alice", "PYTHONPATH": str(ROOT),
+        **variables, **settings, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_alice", "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         # Of the client, of its store's newest part with an old client, and of torch 2.6 as a process ends.
         "PYTHONWARNINGS": f"error,ignore:{OLD_CALL}:DeprecationWarning,ignore:hf_xet.:DeprecationWarning,"
@@ -124,7 +124,7 @@ def environment(hub, settings):
 
 @pytest.fixture
 def python(environment):
-    """Runs lines of Python in a process of their own and gives what they print; how long it may take, pytest says."""
+    """Runs Python code in a new process and returns the completed process."""
 
     def run(code: str, *args: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
         done = subprocess.run(
@@ -138,7 +138,7 @@ def python(environment):
 
 
 def tree(path: Path) -> dict[str, bytes]:
-    """Every file under a directory that is content: what a failure must leave as it was."""
+    """Returns the content of every file under a directory, except for locks and partial downloads."""
     return {
         str(p.relative_to(path)): p.read_bytes()
         for p in sorted(path.rglob("*"))

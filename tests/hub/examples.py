@@ -28,12 +28,12 @@ DENSE = {
 
 
 def is_core(name: str) -> bool:
-    """Whether a name is of the core family."""
+    """Returns whether a name is of the core family."""
     return isinstance(on_meta(name), convrnn_zoo.ConvRNNModel)
 
 
 def classifies(name: str) -> bool:
-    """Whether a model has classes, of a sequence or of each pixel; the others forecast."""
+    """Returns whether a model classifies sequences or pixels; the others are forecasters."""
     return not isinstance(on_meta(name), convrnn_zoo.Forecaster)
 
 
@@ -43,8 +43,8 @@ def sizes(name: str) -> dict:
         return {"in_chans": 2, "num_classes": 3, **DENSE.get(name, {"hidden_channels": 4, "drop_rate": 0.25})}
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
-        own = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm")
-        small = name.endswith("_forecaster") or name.startswith(own)
+        prefixes = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm")
+        small = name.endswith("_forecaster") or name.startswith(prefixes)
         layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
         return {"in_chans": 2, "horizon": 3, **layers}
     layers = int(name[-len("1layer")])

@@ -1,4 +1,4 @@
-"""What can go wrong with an answer, on demand."""
+"""Faults of responses, on demand."""
 
 import re
 import socket
@@ -9,14 +9,14 @@ from http.server import BaseHTTPRequestHandler
 
 
 class Fault:
-    """Spoils an answer; without `body` it stands in place of one."""
+    """Changes a response or replaces it."""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> bool:
-        """Whether the request has been answered here."""
+        """Answers the request itself, if the fault replaces the response, and returns whether it did."""
         return False
 
     def body(self, content: bytes) -> bytes:
-        """What is sent in place of the content, under headers that tell of it."""
+        """Returns the body to send in place of the content, with the headers of the content."""
         return content
 
     def send(self, handler: BaseHTTPRequestHandler, content: bytes) -> None:
@@ -50,7 +50,7 @@ class Cut(Fault):
 
 @dataclass
 class Reset(Cut):
-    """Breaks the connection in mid-body, so that the client's system tells of a reset."""
+    """Breaks the connection in mid-body, so that the client's system reports a reset."""
 
     def send(self, handler, content):
         handler.wfile.write(content[: self.after])
@@ -101,7 +101,7 @@ class Slow(Fault):
 
 @dataclass
 class Rule:
-    """A fault for the requests that match, so many times."""
+    """A response to the requests that match, a number of times."""
 
     method: str
     pattern: str

@@ -1,4 +1,4 @@
-"""Records of weights as the package carries them: its own, and one made for the tests."""
+"""Records of weights as the package carries them: its shipped, and one made for the tests."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ NAME = "convgru1d_bi_2layer.example"
 
 def example_record(**changes) -> Weights:
     """Facts such as a real record states."""
-    facts = {
+    fields = {
         "name": NAME, "sha256": "f" * 64, "model_args": {"hidden_channels": [3, 4], "kernel_size": 3},
         "num_params": 1234, "input_shape": ("T", 2, "L"), "in_chans": 2, "num_classes": 3,
         "label_names": ("ah", "ee", "oh"), "mean": (0.5, 1.0), "std": (1.0, 2.0), "task": "audio classification",
@@ -29,7 +29,7 @@ def example_record(**changes) -> Weights:
         ),
         "recipe": "vowels", "license": "mit", "description": "Tells three vowels apart.",
     }  # fmt: skip
-    return Weights(**facts | changes)
+    return Weights(**fields | changes)
 
 
 def hold(record: Weights, monkeypatch) -> Weights:
@@ -42,9 +42,9 @@ def hold(record: Weights, monkeypatch) -> Weights:
 
 
 def carry(directory: Path, monkeypatch) -> dict[str, Weights]:
-    """A directory of weights in place of the package's: a copy of its own, and the example."""
-    own = list(WEIGHTS.values())
-    for record in own:
+    """A directory of weights in place of the package's: a copy of its shipped, and the example."""
+    shipped = list(WEIGHTS.values())
+    for record in shipped:
         shutil.copy(record.file, directory)
     monkeypatch.setattr(_weights, "DIRECTORY", directory)
     model = convrnn_zoo.create_model(NAME.split(".")[0], in_chans=2, num_classes=3, **example_record().model_args)
@@ -52,4 +52,4 @@ def carry(directory: Path, monkeypatch) -> dict[str, Weights]:
     safetensors.torch.save_file(model.state_dict(), path, {"format": "pt"})
     example = example_record(sha256=file_sha256(path), num_params=sum(p.numel() for p in model.parameters()))
     example = Weights.from_json(json.dumps(json.loads(example.to_json())))  # as it comes from its file
-    return {r.name: hold(r, monkeypatch) for r in [*own, example]}
+    return {r.name: hold(r, monkeypatch) for r in [*shipped, example]}

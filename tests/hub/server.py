@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             self.fault.send(self, body)
 
     def send_file(self, content: bytes, headers: dict[str, str]) -> None:
-        """Content, or the rest of it that a Range asks for."""
+        """Content, or the path_at_revision of it that a Range asks for."""
         if part := self.headers.get("Range"):
             start = int(part.removeprefix("bytes=").split("-")[0])
             span = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -76,8 +76,8 @@ class HubHandler(Handler):
                 act(self, **match.groupdict())
                 return
         if self.command in ("GET", "HEAD") and "/resolve/" in self.route:
-            repo_id, _, rest = self.route[1:].partition("/resolve/")
-            self.resolve(repo_id, *rest.split("/", 1))
+            repo_id, _, path_at_revision = self.route[1:].partition("/resolve/")
+            self.resolve(repo_id, *path_at_revision.split("/", 1))
         else:
             self.refuse(404, "", f"no route {self.command} {self.route}")
 
@@ -90,7 +90,7 @@ class HubHandler(Handler):
         return self.hub.store.users[token] if token else None
 
     def repo(self, repo_id: str, write: bool = False) -> Repo | None:
-        """The repository if who asks may see, or write to, it; else the request has been refused."""
+        """Returns the repository if the account has access; otherwise answers the request with an error."""
         repo = self.hub.store.repos.get(repo_id)
         try:
             user = self.user()
@@ -148,7 +148,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Hub:
-    """The two servers, what they keep, what they were asked, and what they are to get wrong."""
+    """The two servers with their store, the log of requests and the faults to inject."""
 
     def __init__(self) -> None:
         self.store, self.log, self.rules, self.lock = Store(), [], [], threading.Lock()
@@ -166,7 +166,7 @@ class Hub:
     def fail(self, fault: Fault, method: str = "GET", path: str = ".", times: int = 10**6) -> None:
         self.rules.append(Rule(method, path, fault, times))
 
-    def mended(self) -> None:
+    def recover(self) -> None:
         self.rules.clear()
 
     @contextlib.contextmanager

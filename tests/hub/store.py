@@ -1,4 +1,4 @@
-"""What the small Hub keeps: repositories, their commits and files, and who may see them."""
+"""Storage of the small Hub: repositories, their commits and files, and their visibility."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""What a repository could try on those who load from it."""
+"""Malicious repositories."""
 
 import json
 import os
@@ -19,12 +19,12 @@ from convrnn_zoo.pretrained.source import open_repository
 
 from .examples import files, make
 
-ROADS = {
+LOADERS = {
     "from_pretrained": lambda repo, **k: from_pretrained(repo, **k),
     "create_model": lambda repo, **k: convrnn_zoo.create_model(f"hf-hub:{repo}", pretrained=True, **k),
     "timm": lambda repo, **k: timm.create_model(f"hf-hub:{repo}", pretrained=True, **k),
 }
-every_road = pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+every_loader = pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
 
 
 class Payload:
@@ -45,10 +45,10 @@ def changed(saved, **config):
     return {**saved, "config.json": json.dumps(raw).encode()}
 
 
-@every_road
+@every_loader
 @pytest.mark.parametrize("weights", ["missing", "broken", "sound"])
-def test_a_pickle_beside_the_weights_is_never_opened(road, weights, hub, saved, tmp_path):
-    mark = tmp_path / "opened"
+def test_a_pickle_beside_the_weights_is_never_opened(loader, weights, hub, saved, tmp_path):
+    mark = tmp_path / "source"
     evil = pickle.dumps(Payload(mark))
     repo = hub.store.create("bob/evil", {**saved, "pytorch_model.bin": evil, "model.pt": evil, "model.pth": evil})
     if weights == "missing":
@@ -56,10 +56,10 @@ def test_a_pickle_beside_the_weights_is_never_opened(road, weights, hub, saved, 
     if weights == "broken":
         repo.commit({"model.safetensors": evil})
     if weights == "sound":
-        road("bob/evil")
+        loader("bob/evil")
     else:
         with pytest.raises((WeightsError, OSError), match="bob/evil"):
-            road("bob/evil")
+            loader("bob/evil")
     assert not hub.asked("model.pt")
     assert not hub.asked("pytorch_model")
     assert not mark.exists()
@@ -68,12 +68,12 @@ def test_a_pickle_beside_the_weights_is_never_opened(road, weights, hub, saved, 
 
 
 def test_a_pickle_in_a_directory_or_as_a_checkpoint_is_never_opened(saved, tmp_path):
-    mark, directory = tmp_path / "opened", tmp_path / "evil"
+    mark, directory = tmp_path / "source", tmp_path / "evil"
     directory.mkdir()
     (directory / "config.json").write_bytes(saved["config.json"])
     for name in ("pytorch_model.bin", "model.pth"):
         (directory / name).write_bytes(pickle.dumps(Payload(mark)))
-        for road in (
+        for loader in (
             lambda: timm.create_model(f"local-dir:{directory}", pretrained=True),
             lambda: from_pretrained(directory),
             lambda path=directory / name: convrnn_zoo.create_model("convlstm1d_1layer", checkpoint_path=path),
@@ -82,16 +82,16 @@ def test_a_pickle_in_a_directory_or_as_a_checkpoint_is_never_opened(saved, tmp_p
             ),
         ):
             with pytest.raises(WeightsError, match=r"safetensors"):
-                road()
+                loader()
     assert not mark.exists()
 
 
-@every_road
+@every_loader
 @pytest.mark.parametrize("numbers", [{"std": [0.0]}, {"mean": [float("nan")]}, {"std": [1, "2"]}, {"mean": 3}])
-def test_a_scale_that_makes_nan_of_every_input(numbers, road, hub, saved):
+def test_a_scale_that_makes_nan_of_every_input(numbers, loader, hub, saved):
     hub.store.create("bob/evil", changed(saved, pretrained_cfg=numbers))
     with pytest.raises(WeightsError, match=f"{next(iter(numbers))} must be a list of finite numbers"):
-        road("bob/evil")
+        loader("bob/evil")
 
 
 ARGUMENTS = {
@@ -105,31 +105,31 @@ ARGUMENTS = {
 }
 
 
-@every_road
+@every_loader
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
-def test_arguments_that_are_not_the_models(arguments, road, hub, saved):
+def test_arguments_that_are_not_the_models(arguments, loader, hub, saved):
     evil = changed(saved, model_args=arguments)
     evil["model.safetensors"] = safetensors.torch.save({"nothing": torch.zeros(1)})
     hub.store.create("bob/evil", evil)
     with pytest.raises(WeightsError, match=f"bob/evil.*{next(iter(arguments))}"):
-        road("bob/evil")
+        loader("bob/evil")
 
 
-@every_road
-def test_wrong_weights_are_refused_whatever_the_config_says(road, hub, saved):
+@every_loader
+def test_wrong_weights_are_rejected_whatever_the_config_says(loader, hub, saved):
     evil = {**changed(saved, weights_sha256=None), "model.safetensors": safetensors.torch.save({"x": torch.zeros(1)})}
     hub.store.create("bob/evil", evil)
     with pytest.raises(WeightsError, match=r"bob/evil.* missing: .*unexpected: x"):
-        road("bob/evil")
+        loader("bob/evil")
 
 
-@every_road
-@pytest.mark.parametrize("both", [False, True], ids=["in one place", "in both"])
-def test_another_number_of_classes_gives_no_random_head(road, both, hub, saved):
-    args = {"model_args": {"num_classes": 7}} if both else {}
+@every_loader
+@pytest.mark.parametrize("twice", [False, True], ids=["in one place", "in twice"])
+def test_another_number_of_classes_gives_no_random_head(loader, twice, hub, saved):
+    args = {"model_args": {"num_classes": 7}} if twice else {}
     hub.store.create("bob/evil", changed(saved, num_classes=7, **args))
     with pytest.raises(WeightsError, match=r"bob/evil.*(contradicts itself|of another shape: head)"):
-        road("bob/evil")
+        loader("bob/evil")
 
 
 DETOURS = {
@@ -140,12 +140,12 @@ DETOURS = {
 }
 
 
-@every_road
+@every_loader
 @pytest.mark.parametrize("detour", DETOURS.values(), ids=DETOURS)
-def test_no_config_leads_elsewhere(detour, road, hub, saved):
+def test_no_config_leads_elsewhere(detour, loader, hub, saved):
     hub.store.create("bob/evil", changed(saved, pretrained_cfg=detour) | {"other.safetensors": b"", "other.bin": b""})
     with pytest.raises(WeightsError, match=f"bob/evil.*{next(iter(detour))}"):
-        road("bob/evil")
+        loader("bob/evil")
     assert not hub.asked("other")
 
 
@@ -155,9 +155,9 @@ def test_a_config_cannot_name_a_file_of_the_users(hub, saved, tmp_path):
     evil = changed(saved, pretrained_cfg={"file": str(other)})
     evil["model.safetensors"] = safetensors.torch.save({"x": torch.zeros(1)})
     hub.store.create("bob/evil", changed(evil, weights_sha256=None))
-    for road in ROADS.values():
+    for loader in LOADERS.values():
         with pytest.raises(WeightsError, match="unexpected: x"):
-            road("bob/evil")
+            loader("bob/evil")
 
 
 SIZES = {
@@ -173,23 +173,23 @@ SIZES = {
 }
 
 
-@every_road
+@every_loader
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_vast_sizes_are_refused_before_anything_is_allocated(sizes, pretrained, road, hub, saved):
+def test_vast_sizes_are_rejected_before_anything_is_allocated(sizes, pretrained, loader, hub, saved):
     evil = changed(saved, model_args=sizes, **({"num_classes": 60_000} if "num_classes" in sizes else {}))
     hub.store.create("bob/evil", evil)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     if not pretrained:
-        road = lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=False)  # noqa: E731
+        loader = lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=False)  # noqa: E731
     with pytest.raises(WeightsError, match="bob/evil"):
-        road("bob/evil")
+        loader("bob/evil")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
     assert time.monotonic() - start < 20
     assert not hub.asked("model.safetensors")
 
 
-def test_a_vast_file_is_refused_before_it_is_had(hub, saved, tmp_path):
+def test_a_vast_file_is_rejected_before_it_is_had(hub, saved, tmp_path):
     hub.store.create("bob/large", saved | {"model.safetensors": bytes(400_000)})
     words = r"bob/large.*, model.safetensors has 400,000 bytes, more than the limit of 300,000; .*max_bytes"
     with pytest.raises(WeightsError, match=words):
@@ -207,14 +207,14 @@ def test_a_vast_file_is_refused_before_it_is_had(hub, saved, tmp_path):
 @pytest.mark.parametrize("architecture", ["resnet18", "vit_giant_patch14_224", "os.system", "../x", 3, None, []])
 def test_only_architectures_of_this_zoo(architecture, hub, saved):
     hub.store.create("bob/evil", changed(saved, architecture=architecture))
-    for name in ("from_pretrained", "create_model"):  # timm's own road builds what timm registers, without our code
+    for name in ("from_pretrained", "create_model"):  # timm's own loader builds what timm registers, without our code
         with pytest.raises(WeightsError, match=r"bob/evil.*architecture"):
-            ROADS[name]("bob/evil")
+            LOADERS[name]("bob/evil")
 
 
 def test_no_architecture_reads_pickles_through_timm(saved, tmp_path):
     """timm's loader, which falls back to them, is reached by no name of the zoo."""
-    mark = tmp_path / "opened"
+    mark = tmp_path / "source"
     (tmp_path / "w.bin").write_bytes(pickle.dumps(Payload(mark)))
     for name in entry_points():
         with pytest.raises(WeightsError):
@@ -226,6 +226,6 @@ def test_no_architecture_reads_pickles_through_timm(saved, tmp_path):
 
 def test_a_branch_that_moves_between_config_and_weights_is_not_mixed(hub, saved, tmp_path):
     repo = hub.store.create("alice/moving", saved)
-    opened = open_repository("alice/moving")
+    source = open_repository("alice/moving")
     repo.commit(files(make(num_classes=4), tmp_path / "other"))
-    assert build_from_source(opened).num_classes == 3
+    assert build_from_source(source).num_classes == 3

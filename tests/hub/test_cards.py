@@ -1,4 +1,4 @@
-"""Cards say what the record says, put the import first, and hold nothing that the Hub would refuse."""
+"""Cards contain the metadata, put the import first, and are valid on the Hub."""
 
 import dataclasses
 import re
@@ -24,16 +24,16 @@ every_record = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
 def test_a_record_card_tells_all_of_the_record(record):
     text = card_text(record)
     card = check_card(ModelCard(text))
-    facts = text[text.index(BEGIN) : text.index(END)]
-    assert f'convrnn_zoo.create_model("{record.name}", pretrained=True)' in facts
+    generated = text[text.index(BEGIN) : text.index(END)]
+    assert f'convrnn_zoo.create_model("{record.name}", pretrained=True)' in generated
     for value in (
         f"{record.num_params:,}", record.sha256, record.dataset, record.dataset_url, record.license,
         record.description, record.recipe, *record.label_names,
     ):  # fmt: skip
-        assert value in facts
+        assert value in generated
     for metric in record.metrics:
         named = re.compile(rf"\| {re.escape(metric.name)}(?: per pixel.*| \(.*|:.*)?")
-        (row,) = (line for line in facts.splitlines() if named.fullmatch(line.partition(" | ")[0]))
+        (row,) = (line for line in generated.splitlines() if named.fullmatch(line.partition(" | ")[0]))
         assert f"| {metric.value:.4g}" in row
         assert all(f"| {value:.4g} |" in row for value in metric.baselines.values())
         assert ("summed over" in row) == bool(metric.summed_over)
@@ -60,14 +60,14 @@ def test_ids_are_the_hubs_or_not_there(record):
 
 
 @every_record
-def test_the_import_stands_before_everything_else_in_the_code(record):
+def test_the_import_comes_before_everything_else_in_the_code(record):
     code = card_text(dataclasses.replace(record, hub_id="owner/name")).split("```python\n")[1].split("```")[0]
     assert code.startswith("import convrnn_zoo\nmodel = convrnn_zoo.create_model(")
     assert 'timm.create_model("hf-hub:owner/name", pretrained=True)' in code
 
 
 @every_record
-def test_words_outside_the_markers_are_kept_and_facts_are_drawn_anew(record):
+def test_words_outside_the_markers_are_kept_and_facts_are_generated_again(record):
     text = card_text(record)
     assert card_text(record, text) == text
     edited = text.replace(END, f"{END}\n\n## Limits\n\nNoise.").replace(record.sha256, "0" * 64)
@@ -129,7 +129,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("data", "words"), FAULTS.values(), ids=FAULTS)
-def test_what_no_hub_would_take_is_refused_offline(data, words):
+def test_what_no_hub_would_take_is_rejected_offline(data, words):
     with pytest.raises(WeightsError, match=words):
         check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n"))
 

@@ -1,4 +1,4 @@
-"""What is damaged or wrong where it lies, in the cache, in the repository or on the disk, is refused or mended."""
+"""Damaged or wrong files in the cache, in the repository or on the disk raise an error or are replaced."""
 
 import json
 
@@ -10,20 +10,20 @@ from convrnn_zoo import HubAccessError, WeightsError, from_pretrained
 from .conftest import tree
 from .examples import assert_same, make
 from .faults import Corrupt
-from .roads import BIG, OURS, REPO, ROADS, WEIGHTS, refused
+from .loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
 
 
 # ---- in the cache ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
 @pytest.mark.parametrize("at", [3, 30, -5], ids=["length", "header", "payload"])
-def test_a_damaged_copy_in_the_cache_is_fetched_anew(road, at, hub, repo, cache, offline):
-    road(REPO)
+def test_a_damaged_copy_in_the_cache_is_downloaded_again(loader, at, hub, repo, cache, offline):
+    loader(REPO)
     blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
     blob.write_bytes(Corrupt(at).body(blob.read_bytes()))
     offline()
-    refused(road, ValueError, "copy in the cache is damaged", "HF_HUB_OFFLINE")
+    assert_rejected(loader, ValueError, "copy in the cache is damaged", "HF_HUB_OFFLINE")
     offline(False)
-    assert_same(make(**BIG), road(REPO))
+    assert_same(make(**BIG), loader(REPO))
     assert blob.read_bytes() == repo.files()[WEIGHTS]
 
 
@@ -32,7 +32,7 @@ def test_a_copy_that_stays_damaged_is_reported_and_removed(hub, repo, cache):
     blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
     blob.write_bytes(Corrupt().body(blob.read_bytes()))
     hub.fail(Corrupt(-9), "GET", "/[0-9a-f]{64}")
-    refused(from_pretrained, ValueError, "expected checksum", "removed from the cache")
+    assert_rejected(from_pretrained, ValueError, "expected checksum", "removed from the cache")
     assert set(tree(cache).values()) == {repo.files()["config.json"]}
 
 
@@ -58,23 +58,23 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_weights_that_are_wrong_in_the_repository(wrong, road, hub, repo, saved):
+def test_weights_that_are_wrong_in_the_repository(wrong, loader, hub, repo, saved):
     changes, words = wrong
     repo.commit({k: v and v(saved[k]) for k, v in changes.items()} | {"config.json": without_checksum(saved)})
-    refused(road, (ValueError, OSError), *words)
+    assert_rejected(loader, (ValueError, OSError), *words)
     assert not hub.asked("pytorch_model")
 
 
-@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
+@pytest.mark.parametrize("loader", OURS.values(), ids=OURS)
 @pytest.mark.parametrize("wrong", CONFIGS.values(), ids=CONFIGS)
-def test_configs_that_are_wrong_in_the_repository(wrong, road, hub, repo, saved):
+def test_configs_that_are_wrong_in_the_repository(wrong, loader, hub, repo, saved):
     change, words = wrong
     if isinstance(change, dict):
         change = json.dumps(json.loads(saved["config.json"]) | change).encode()
     repo.commit({"config.json": change})
-    refused(road, (ValueError, OSError), *words)
+    assert_rejected(loader, (ValueError, OSError), *words)
     assert not hub.asked(WEIGHTS)
 
 
@@ -85,7 +85,7 @@ def without_checksum(saved: dict[str, bytes]) -> bytes:
 
 # ---- the disk --------------------------------------------------------------------------------------------------------
 def test_a_full_disk(hub, repo, python, cache):
-    """A limit on the size of files stands in for a disk without space: the system refuses the same write."""
+    """A limit on the size of files has the same effect as a full disk."""
     code = """
 import resource, signal, convrnn_zoo
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -102,14 +102,14 @@ except convrnn_zoo.HubAccessError as e:
     assert_same(make(**BIG), from_pretrained(REPO))
 
 
-@pytest.mark.parametrize("road", ["from_pretrained", "create_model"])
-def test_a_cache_that_cannot_be_written(road, hub, repo):
+@pytest.mark.parametrize("loader", ["from_pretrained", "create_model"])
+def test_a_cache_that_cannot_be_written(loader, hub, repo):
     """No one may make directories under /sys, not even the superuser."""
     call = {
         "from_pretrained": lambda r: from_pretrained(r, cache_dir="/sys/cache"),
         "create_model": lambda r: convrnn_zoo.create_model(f"hf-hub:{r}", pretrained=True, cache_dir="/sys/cache"),
-    }[road]
-    refused(call, OSError, "/sys/cache", "HF_HOME", "cache_dir=")
+    }[loader]
+    assert_rejected(call, OSError, "/sys/cache", "HF_HOME", "cache_dir=")
 
 
 def test_a_directory_that_cannot_be_written_or_is_not_there(tmp_path):

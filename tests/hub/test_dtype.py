@@ -22,16 +22,16 @@ def test_the_file_has_the_dtype_and_the_model_keeps_its_own(dtype, tmp_path):
     x = torch.randn(2, 3, model.in_chans, 6, 5)
     tolerance = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float64: 1e-6}[dtype]
     for one in (saved, again):
-        found = one(x.to(next(one.parameters()).dtype)).float()
-        torch.testing.assert_close(found, model(x), atol=tolerance, rtol=tolerance)
+        output = one(x.to(next(one.parameters()).dtype)).float()
+        torch.testing.assert_close(output, model(x), atol=tolerance, rtol=tolerance)
 
 
 def test_half_the_bytes(tmp_path):
     model = create_model("convlstm2d_2layer", in_chans=1)
-    for name, dtype in (("whole", None), ("half", torch.bfloat16)):
+    for name, dtype in (("full", None), ("half", torch.bfloat16)):
         save_pretrained(model, tmp_path / name, dtype=dtype)
-    whole, half = ((tmp_path / n / "model.safetensors").stat().st_size for n in ("whole", "half"))
-    assert whole == pytest.approx(2 * half, rel=0.01)
+    full, half = ((tmp_path / n / "model.safetensors").stat().st_size for n in ("full", "half"))
+    assert full == pytest.approx(2 * half, rel=0.01)
 
 
 def test_rounded_weights_have_no_claim_of_the_record(tmp_path):
@@ -43,7 +43,7 @@ def test_rounded_weights_have_no_claim_of_the_record(tmp_path):
     assert from_pretrained(tmp_path / "half").record is None
 
 
-def test_what_does_not_fit_is_refused_and_nothing_written(tmp_path):
+def test_what_does_not_fit_is_rejected_and_nothing_written(tmp_path):
     model = make()
     with torch.no_grad():
         model.rnn.weight_hh_l0[0] = 1e5

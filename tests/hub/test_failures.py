@@ -1,4 +1,4 @@
-"""What a user meets when something is wrong: an error that names it and says what to do, and nothing left behind."""
+"""Failures name the file and what to do, leave nothing behind, and the next attempt succeeds."""
 
 import time
 
@@ -10,58 +10,58 @@ from .client import close_session
 from .conftest import tree
 from .examples import assert_same, make
 from .faults import Corrupt, Cut, Reset, Short, Slow, Status
-from .roads import BIG, OURS, REPO, ROADS, WEIGHTS, refused
+from .loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
 
 
 # ---- before anything is there ------------------------------------------------------------------------------------
-@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
-def test_server_down_without_cache_says_so_at_once(road, hub, repo, cache):
+@pytest.mark.parametrize("loader", OURS.values(), ids=OURS)
+def test_server_down_without_cache_says_so_at_once(loader, hub, repo, cache):
     hub.close()
     start = time.monotonic()
-    refused(road, OSError, "config.json", "HF_ENDPOINT")
+    assert_rejected(loader, OSError, "config.json", "HF_ENDPOINT")
     assert time.monotonic() - start < 5
     assert not tree(cache)
 
 
-@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
-def test_offline_without_cache(road, hub, repo, cache, offline):
+@pytest.mark.parametrize("loader", OURS.values(), ids=OURS)
+def test_offline_without_cache(loader, hub, repo, cache, offline):
     offline()
     with hub.quiet():
-        refused(road, OSError, "unset HF_HUB_OFFLINE")
+        assert_rejected(loader, OSError, "unset HF_HUB_OFFLINE")
     assert not tree(cache)
 
 
-@pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
-def test_server_down_or_offline_with_cache_loads(road, hub, repo, offline):
-    model = road(REPO)
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
+def test_server_down_or_offline_with_cache_loads(loader, hub, repo, offline):
+    model = loader(REPO)
     offline()
     with hub.quiet():
-        assert_same(model, road(REPO))
+        assert_same(model, loader(REPO))
     offline(False)
     hub.close()
     close_session()
-    assert_same(model, road(REPO))
+    assert_same(model, loader(REPO))
 
 
-@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
-def test_missing_private_gated_and_wrong_revision(road, hub, repo, saved, cache):
+@pytest.mark.parametrize("loader", OURS.values(), ids=OURS)
+def test_missing_private_gated_and_wrong_revision(loader, hub, repo, saved, cache):
     hub.store.create("bob/private", saved, private=True)
     hub.store.create("bob/gated", saved, gated=True)
     for name in ("alice/missing", "bob/private"):
-        refused(road, OSError, "check the spelling", "hf auth login", repo=name)
-    refused(road, OSError, f"ask for access at {hub.url}/bob/gated", repo="bob/gated")
-    refused(road, OSError, "@nope", "commits/main", repo=f"{REPO}@nope")
-    refused(road, ValueError, "owner/name", repo="a/b/c")
+        assert_rejected(loader, OSError, "check the spelling", "hf auth login", repo=name)
+    assert_rejected(loader, OSError, f"ask for access at {hub.url}/bob/gated", repo="bob/gated")
+    assert_rejected(loader, OSError, "@nope", "commits/main", repo=f"{REPO}@nope")
+    assert_rejected(loader, ValueError, "owner/name", repo="a/b/c")
     assert not tree(cache)
 
 
-@pytest.mark.parametrize("road", OURS.values(), ids=OURS)
-def test_a_stale_token_on_a_public_repository(road, hub, repo, cache, monkeypatch):
+@pytest.mark.parametrize("loader", OURS.values(), ids=OURS)
+def test_a_stale_token_on_a_public_repository(loader, hub, repo, cache, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
-    refused(road, OSError, "401", "hf auth login", "unset HF_TOKEN")
+    assert_rejected(loader, OSError, "401", "hf auth login", "unset HF_TOKEN")
     assert not tree(cache)
     monkeypatch.setenv("HF_TOKEN", "")
-    road(REPO)
+    loader(REPO)
 
 
 def test_a_token_is_for_the_call_alone(hub, saved):
@@ -90,25 +90,25 @@ WAYS = {
 }  # fmt: skip
 
 
-LONG = ("cut", "429 on the content")  # in which the client itself waits: one road of the three, which meet here
+LONG = ("cut", "429 on the content")  # in which the client itself waits: one loader of the three, which meet here
 
 
 @pytest.mark.parametrize(
-    ("way", "road"),
+    ("way", "loader"),
     [
-        pytest.param(WAYS[way], ROADS[road], id=f"{way}-{road}", marks=pytest.mark.slow if way in LONG else ())
+        pytest.param(WAYS[way], LOADERS[loader], id=f"{way}-{loader}", marks=pytest.mark.slow if way in LONG else ())
         for way in WAYS
-        for road in (["timm"] if way in LONG else ROADS)
+        for loader in (["timm"] if way in LONG else LOADERS)
     ],
 )
-def test_what_breaks_on_the_way_leaves_nothing_and_the_next_run_succeeds(way, road, hub, repo, cache, tmp_path):
+def test_what_breaks_on_the_way_leaves_nothing_and_the_next_run_succeeds(way, loader, hub, repo, cache, tmp_path):
     fault, method, path, *words = way
     hub.fail(fault, method, path)
-    refused(road, (OSError, ValueError), WEIGHTS, *words)
+    assert_rejected(loader, (OSError, ValueError), WEIGHTS, *words)
     left = tree(cache)
     assert set(left.values()) == {repo.files()["config.json"]}, f"left behind: {list(left)}"
-    hub.mended()
-    assert_same(make(**BIG), road(REPO))
+    hub.recover()
+    assert_same(make(**BIG), loader(REPO))
 
 
 @pytest.mark.parametrize("fault", [Status(500), Cut(2000), Reset(2000), Short(), Corrupt()], ids=lambda f: repr(f))

@@ -67,19 +67,19 @@ print(sum(outcomes.values()), len(outcomes), grown)
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 11))])
-def test_mutated_weights_are_refused_or_load_exactly(seed, tmp_path, python):
+def test_mutated_weights_are_rejected_or_load_exactly(seed, tmp_path, python):
     """In a process of its own, which would crash or grow alone."""
     files(make(), tmp_path)
     tests = str(Path(__file__).parents[1])
     child = f"import sys; sys.path.insert(0, {tests!r})\n{CHILD}"
     count, kinds, grown = map(int, python(child, tmp_path, 650, seed).stdout.split())
     assert count == 650
-    assert kinds > len(MUTATIONS)  # some of them both refused and loaded
+    assert kinds > len(MUTATIONS)  # some of them are rejected and loaded
     assert grown < 100 * 1024, f"grew by {grown} KiB"
 
 
-def test_with_a_checksum_every_change_is_refused(tmp_path):
-    """As saved by this package: nothing that differs by a bit is loaded, whatever it would have meant."""
+def test_with_a_checksum_every_change_is_rejected(tmp_path):
+    """Weights with a checksum are not loaded if a bit differs."""
     files(make(), tmp_path)
     path = tmp_path / "model.safetensors"
     content = path.read_bytes()
@@ -95,7 +95,7 @@ def test_with_a_checksum_every_change_is_refused(tmp_path):
     from_pretrained(tmp_path)
 
 
-def test_a_changed_config_is_refused_or_means_the_same(tmp_path):
+def test_a_changed_config_is_rejected_or_means_the_same(tmp_path):
     """Bytes of config.json flipped: an error of this package, or the model as it was."""
     files(make(), tmp_path)
     path, expected = tmp_path / "config.json", make().state_dict()

@@ -13,7 +13,7 @@ from convrnn_zoo import WeightsError, from_pretrained, save_pretrained
 from .conftest import tree
 from .examples import assert_same, make
 from .faults import Slow
-from .roads import BIG
+from .loaders import BIG
 from .store import sha256
 
 PULL = "import convrnn_zoo; print('ready', flush=True); convrnn_zoo.from_pretrained('alice/model')"
@@ -47,8 +47,8 @@ def wait_for(condition):
 @pytest.mark.slow
 def test_two_processes_pull_at_once(hub, repo, start):
     hub.fail(Slow(1.0), "GET", "/[0-9a-f]{64}")
-    both = [start(PULL), start(PULL)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    processes = [start(PULL), start(PULL)]
+    assert [process.wait(60) for process in processes] == [0, 0]
     weights = sha256(repo.files()["model.safetensors"])
     assert len(hub.asked(weights)) == 1, "one of them waits for the other's download"
     assert_same(make(**BIG), from_pretrained("alice/model"))
@@ -80,7 +80,7 @@ while True:
 
 @pytest.mark.parametrize("times", [pytest.param(times, marks=pytest.mark.slow) for times in (4, 40)])
 def test_killed_in_mid_save(times, start, tmp_path):
-    """Two models take turns in one directory until the process is killed; what lies there is one of them or refused."""
+    """Two models are saved to one directory in turn until the process is killed; one of them loads, or none."""
     chance = random.Random(0)
     for turn in range(times):
         directory = tmp_path / str(turn)

@@ -59,8 +59,8 @@ def test_a_golden_pair_is_kept_while_it_holds(hub, carried):
     repo = hub.store.repos[done.hub_id]
     pair = load(repo.files()[GOLDEN])
     nearly = {"input": pair["input"], "output": pair["output"] + 1e-6}  # another processor's last bits
-    kept = save(nearly)
-    repo.commit({GOLDEN: kept})
+    saved = save(nearly)
+    repo.commit({GOLDEN: saved})
     assert not next(publish("alice", NAME)).changed
     repo.commit({GOLDEN: save({**pair, "output": pair["output"] + 1})})
     assert next(publish("alice", NAME)).changed
@@ -94,8 +94,8 @@ def test_pretrained_moves_from_the_package_to_the_hub(name, hub, carried, offlin
     with pytest.raises(WeightsError, match="no such file of weights"):
         create_model(name, pretrained=True)
     hold(dataclasses.replace(carried[name], hub_id=done.hub_id, hub_commit=done.hub_commit), monkeypatch)
-    for road in (create_model, timm.create_model):
-        assert_same(expected, road(name, pretrained=True))
+    for loader in (create_model, timm.create_model):
+        assert_same(expected, loader(name, pretrained=True))
     with hub.quiet():
         assert_same(expected, create_model(name, pretrained=True))
     offline()
@@ -103,7 +103,7 @@ def test_pretrained_moves_from_the_package_to_the_hub(name, hub, carried, offlin
 
 
 @every_name
-def test_a_pinned_file_that_is_another_is_refused(name, hub, carried, monkeypatch, cache):
+def test_a_pinned_file_that_is_another_is_rejected(name, hub, carried, monkeypatch, cache):
     (done,) = publish("alice", name)
     carried[name].file.unlink()
     pinned = hold(dataclasses.replace(carried[name], hub_id=done.hub_id, hub_commit=done.hub_commit), monkeypatch)
@@ -111,9 +111,9 @@ def test_a_pinned_file_that_is_another_is_refused(name, hub, carried, monkeypatc
     sound = files["model.safetensors"]
     files["model.safetensors"] = Corrupt().body(sound)  # the Hub itself vouches for it, the record does not
     hub.store.large.update({convrnn_zoo.pretrained.state_dict.hashlib.sha256(v).hexdigest(): v for v in files.values()})
-    for road in (create_model, timm.create_model):
+    for loader in (create_model, timm.create_model):
         with pytest.raises(WeightsError, match=f"{done.hub_commit}.*{pinned.sha256}.*removed from the cache"):
-            road(name, pretrained=True)
+            loader(name, pretrained=True)
         assert not list(cache.rglob("snapshots/*/model.safetensors"))
     files["model.safetensors"] = sound
     create_model(name, pretrained=True)

@@ -29,7 +29,7 @@ def pruned():
 
 UNFIT = {
     "NaN": (nan, "head.bias hold NaN or Inf"),
-    "built by hand": (lambda: ConvRNNModel(Conv1dGRU, 2, 3), "not built by a name of the zoo"),
+    "built without a name": (lambda: ConvRNNModel(Conv1dGRU, 2, 3), "not built by a name of the zoo"),
     "changed since": (pruned, "changed after it was built"),
 }
 CARDS = {
@@ -73,7 +73,7 @@ def test_who_may_not_push(hub, monkeypatch):
 BREAKS = {
     "storage": (Status(403), "PUT", "/[0-9a-f]{64}", "403"),
     "verify": (Status(422), "POST", "/verify", "422"),
-    "commit refused": (Status(400), "POST", "/commit/", "400"),
+    "commit rejected": (Status(400), "POST", "/commit/", "400"),
     "commit conflict": (Status(412), "POST", "/commit/", "changed meanwhile"),
     "commit fails": (Status(500), "POST", "/commit/", "500"),
     "preupload": (Status(400), "POST", "/preupload/", "400"),
@@ -90,7 +90,7 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was_or_empty(way, there, 
     hub.fail(fault, method, path)
     with pytest.raises(HubAccessError, match=f"alice/half.*{words}"):
         push_to_hub(make(), "alice/half")
-    hub.mended()
+    hub.recover()
     if there:
         assert hub.store.repos["alice/half"].commits == before
     else:

@@ -1,4 +1,4 @@
-"""Records, cards and units of runs of one's own, through the Hub and back."""
+"""Metadata, cards and units of training runs, through the Hub and back."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ REPO = "alice/mine"
 
 @pytest.fixture
 def directory(tmp_path):
-    """What a training run leaves: model, record, and a card with words of its own."""
+    """Directory of a training run: model, metadata, and a card with additional text."""
     torch.manual_seed(1)
     args = {"hidden_channels": 2, "kernel_size": 3, "patch_size": 2, "horizon": 3}
     model = create_model("convgru_forecaster", **args)
@@ -38,7 +38,7 @@ def directory(tmp_path):
     return plain
 
 
-def test_a_run_is_pushed_with_record_and_card_loads_by_every_road_and_is_pulled_back(hub, directory, tmp_path):
+def test_a_run_is_pushed_with_record_and_card_loads_by_every_loader_and_is_pulled_back(hub, directory, tmp_path):
     run("push", directory, REPO)
     held = hub.store.repos[REPO].files()
     assert set(held) == {".gitattributes", "config.json", "model.safetensors", "README.md"}

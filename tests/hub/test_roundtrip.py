@@ -1,4 +1,4 @@
-"""What is pushed or saved comes back bit for bit, by every road."""
+"""Pushed and saved models are loaded bit for bit, by every loader."""
 
 import importlib.util
 import json
@@ -34,12 +34,12 @@ def test_every_family_comes_back_from_the_hub(name, hub, offline):
     HfApi().create_tag(repo, tag="v1")
     push_to_hub(make(name, **changed(name)), repo)  # main has moved on
     for revision in ("v1", commit):
-        road = f"hf-hub:{repo}@{revision}"
+        loader = f"hf-hub:{repo}@{revision}"
         for mode in (False, True):
             offline(mode)
             assert_same(model, from_pretrained(repo, revision=revision))
-            assert_same(model, timm.create_model(road, pretrained=True))
-            assert_same(model, create_model(road, pretrained=True))
+            assert_same(model, timm.create_model(loader, pretrained=True))
+            assert_same(model, create_model(loader, pretrained=True))
         offline(False)
     for moved in (timm.create_model(f"hf-hub:{repo}", pretrained=True), from_pretrained(f"{repo}@main")):
         assert {k: getattr(moved, k) for k in changed(name)} == changed(name)
@@ -52,9 +52,9 @@ def test_a_repository_is_read_and_compared_once(hub, monkeypatch):
     for module, name, calls in ((source, "read_config", read), (builder, "build_on_meta", on_meta)):
         original = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, f=original, calls=calls: calls.append(args) or f(*args))
-    for road in (from_pretrained, lambda repo: create_model(f"hf-hub:{repo}", pretrained=True)):
+    for loader in (from_pretrained, lambda repo: create_model(f"hf-hub:{repo}", pretrained=True)):
         before = len(hub.log)
-        road("alice/once")
+        loader("alice/once")
         assert (len(read), len(on_meta)) == (1, 1)
         assert [entry[1].rpartition("/")[2] for entry in hub.log[before:]] == ["config.json"]  # whether it is current
         read.clear(), on_meta.clear()
@@ -105,13 +105,13 @@ def test_branches_pull_requests_and_visibility(hub):
 
 
 def test_what_timm_pushes_loads_here(hub):
-    # Older ones write down only those arguments that they are given.
+    # Older ones write down only those arguments that they are options.
     timm_knows_them = importlib.util.find_spec("timm.models._input") is not None
-    for both in (True, "both"):
+    for safe in (True, "both"):
         model = make("convgru2d_bi_2layer", drop_rate=0.0)  # which timm does not write down
-        given = {} if timm_knows_them else {"model_args": model.model_args}
+        options = {} if timm_knows_them else {"model_args": model.model_args}
         timm.models.push_to_hf_hub(
-            model, "alice/timm", safe_serialization=both, task_name="video-classification", **given
+            model, "alice/timm", safe_serialization=safe, task_name="video-classification", **options
         )
         assert_same(model, from_pretrained("alice/timm"))
         assert_same(model, timm.create_model("hf-hub:alice/timm", pretrained=True))

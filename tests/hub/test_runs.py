@@ -43,11 +43,11 @@ FORECASTS = {"npy": radar, "mp4": video, "zarr": store}
 @pytest.mark.parametrize("kind", FORECASTS)
 def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tmp_path, hub):
     text, data = FORECASTS[kind](tmp_path)
-    recipe, out, made = tmp_path / "own.toml", tmp_path / "run", tmp_path / "out.npy"
+    recipe, out, forecast_file = tmp_path / "own.toml", tmp_path / "run", tmp_path / "out.npy"
     recipe.write_text(text)
-    told = run("train", recipe, "--data", data, "-o", out, "--quiet")
-    assert "MSE" in told
-    assert "drifting blobs" in told
+    output = run("train", recipe, "--data", data, "-o", out, "--quiet")
+    assert "MSE" in output
+    assert "drifting blobs" in output
     assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
         ".last.ckpt.lock", "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "record.json",
     }  # fmt: skip
@@ -71,14 +71,14 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
         if name in claimed:
             assert np.mean([v for v in values if v is not None]) == pytest.approx(claimed[name], rel=1e-4)
 
-    run("predict", out, tmp_path / "input.npy", "-o", made)
-    forecast, frames = np.load(made), np.load(tmp_path / "input.npy")
+    run("predict", out, tmp_path / "input.npy", "-o", forecast_file)
+    forecast, frames = np.load(forecast_file), np.load(tmp_path / "input.npy")
     assert forecast.shape == (4, *frames.shape[1:])
     assert np.isnan(forecast[:, :3, :3]).all() == (kind != "mp4")
 
     run("push", out, "alice/own")
     assert "alice/own" in run("pull", "alice/own", "-o", tmp_path / "pulled")
-    roads = {
+    loaders = {
         "directory": convrnn_zoo.from_pretrained(out),
         "hub": convrnn_zoo.from_pretrained("alice/own"),
         "pulled": convrnn_zoo.from_pretrained(tmp_path / "pulled"),
@@ -86,9 +86,9 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
         "timm, hub": timm.create_model("hf-hub:alice/own", pretrained=True),
         "load_forecaster": load_forecaster(str(out)).model,
     }
-    for road, model in roads.items():
-        assert np.array_equal(model.eval().forecast(frames), forecast, equal_nan=True), road
-        assert model.record == record, road
+    for loader, model in loaders.items():
+        assert np.array_equal(model.eval().forecast(frames), forecast, equal_nan=True), loader
+        assert model.record == record, loader
     assert "drifting blobs" in run("info", "hf-hub:alice/own")
     assert run("eval", "hf-hub:alice/own", "--data", data, "--quiet") == run("eval", out, "--data", data, "--quiet")
 
@@ -102,11 +102,11 @@ def test_own_recordings_likewise(tmp_path, hub):
     assert "falling, rising" in run("info", out)
     arrays = {k: v for k, v in np.load(data).items() if k != "labels"}
     np.savez(tmp_path / "new.npz", **arrays)
-    found = json.loads(run("predict", out, tmp_path / "new.npz", "--json"))
-    assert len(found) == 24
-    assert {"prediction", "probability"} <= found[0].keys()
-    assert {"file", "recording"} & found[0].keys()
-    assert sum(p["prediction"] == label for p, label in zip(found, np.load(data)["labels"], strict=True)) >= 20
+    predictions = json.loads(run("predict", out, tmp_path / "new.npz", "--json"))
+    assert len(predictions) == 24
+    assert {"prediction", "probability"} <= predictions[0].keys()
+    assert {"file", "recording"} & predictions[0].keys()
+    assert sum(p["prediction"] == label for p, label in zip(predictions, np.load(data)["labels"], strict=True)) >= 20
 
     run("push", out, "alice/ramps")
     model = convrnn_zoo.from_pretrained("alice/ramps").eval()

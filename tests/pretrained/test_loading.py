@@ -1,4 +1,4 @@
-"""Loading weights: checksum, strictness, adaptation, and what is refused."""
+"""Loading weights: checksum, strictness, adaptation and errors."""
 
 import dataclasses
 import functools
@@ -89,21 +89,21 @@ def test_weights_are_loaded_whole_and_the_same_every_time(record):
 @RECORDS
 @pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
 def test_the_untagged_name_takes_the_weights_that_are_declared_the_default(record, create, caplog):
-    own = [w for w in convrnn_zoo.WEIGHTS.values() if w.architecture == record.architecture]
-    (default,) = [w for w in own if w.default or len(own) == 1]
+    of_architecture = [w for w in convrnn_zoo.WEIGHTS.values() if w.architecture == record.architecture]
+    (default,) = [w for w in of_architecture if w.default or len(of_architecture) == 1]
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         model = create(record.architecture, pretrained=True)
     assert model.record == default
     for a, b in zip(model.state_dict().values(), load(default).state_dict().values(), strict=True):
         assert torch.equal(a, b)
-    said = [r.getMessage() for r in caplog.records if "default weights" in r.getMessage()]
-    assert len(said) == (len(own) > 1)
-    assert all(default.name.partition(".")[2] in line for line in said)
+    messages = [r.getMessage() for r in caplog.records if "default weights" in r.getMessage()]
+    assert len(messages) == (len(of_architecture) > 1)
+    assert all(default.name.partition(".")[2] in line for line in messages)
 
 
 @RECORDS
 @pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
-def test_a_tag_in_place_of_true_names_the_weights_or_is_refused(record, create):
+def test_a_tag_in_place_of_true_names_the_weights_or_is_rejected(record, create):
     tag = record.name.partition(".")[2]
     assert create(record.architecture, pretrained=tag).record == record
     assert create(record.name, pretrained=tag).record == record
@@ -135,10 +135,10 @@ def test_fewer_in_chans_adapt_in_both_directions(record):
 @CLASSIFIERS
 def test_another_num_classes_renews_the_head_alone_and_says_so(record, caplog):
     with caplog.at_level(logging.WARNING, "convrnn_zoo"):
-        model, whole = load(record, num_classes=record.num_classes + 2), load(record)
+        model, original = load(record, num_classes=record.num_classes + 2), load(record)
     (message,) = [r.getMessage() for r in caplog.records]
     assert f"{record.num_classes} classes and the model {record.num_classes + 2}" in message
-    for key, value in whole.state_dict().items():
+    for key, value in original.state_dict().items():
         if not key.startswith("head."):
             assert torch.equal(model.state_dict()[key], value)
 
@@ -152,7 +152,7 @@ def test_no_classes_drops_the_head_in_silence(record, caplog):
 
 
 @RECORDS
-def test_a_damaged_file_is_refused_by_its_checksum(record, tampered):
+def test_a_damaged_file_is_rejected_by_its_checksum(record, tampered):
     def flip(state):
         next(iter(state.values())).view(-1)[0] += 1e-3
         return state

@@ -1,4 +1,4 @@
-"""What is claimed of weights goes along while it is true of them, and no longer."""
+"""Metadata of weights are unchanged while they apply, and no longer."""
 
 import dataclasses
 import json
@@ -21,18 +21,18 @@ def config(directory):
     return json.loads((directory / "config.json").read_text(encoding="utf-8"))
 
 
-def said(model):
-    """What a model's cfg still says of weights and data."""
+def stated_keys(model):
+    """Returns the keys of a model's cfg that describe weights and data."""
     return {k for k in ("tag", "description", "origin_url", "label_names") if model.pretrained_cfg.get(k)}
 
 
 @every_record
-def test_untouched_weights_carry_their_record_and_card_wherever_they_go(record, tmp_path):
+def test_untouched_weights_keep_their_record_and_card_wherever_they_go(record, tmp_path):
     save_pretrained(create_model(record.name, pretrained=True), tmp_path / "a")
     save_pretrained(from_pretrained(tmp_path / "a"), tmp_path / "b")
     loaded = from_pretrained(tmp_path / "b")
     assert loaded.record == record
-    assert {"tag", "description", "origin_url"} <= said(loaded)
+    assert {"tag", "description", "origin_url"} <= stated_keys(loaded)
     for name in ("config.json", "README.md", "model.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert record.sha256 in (tmp_path / "b" / "README.md").read_text(encoding="utf-8")
@@ -56,13 +56,13 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_model_claims_nothing_of_the_weights_it_came_from(name, tmp_path):
-    weights, args, change, kept = CHANGES[name]
+    weights, args, change, unchanged = CHANGES[name]
     record = WEIGHTS[weights]
     save_pretrained(create_model(weights, pretrained=True), tmp_path)  # with its card, which must not stay
     for i, model in enumerate((create_model(weights, pretrained=True, **args), from_pretrained(tmp_path, **args))):
         if change is None:
             assert model.record is None
-            assert said(model) <= kept
+            assert stated_keys(model) <= unchanged
         else:
             change(model)
         directory = save_pretrained(model, tmp_path / str(i))
@@ -71,11 +71,11 @@ def test_a_changed_model_claims_nothing_of_the_weights_it_came_from(name, tmp_pa
         for claim in (record.description, record.dataset_url, record.dataset, '"record"', '"tag"'):
             assert claim not in text
         again = from_pretrained(directory)
-        assert (again.record, said(again) - kept) == (None, set())
-        assert ("label_names" in said(again)) == (bool(record.label_names) and "label_names" in kept)
+        assert (again.record, stated_keys(again) - unchanged) == (None, set())
+        assert ("label_names" in stated_keys(again)) == (bool(record.label_names) and "label_names" in unchanged)
 
 
-def test_a_card_that_is_no_longer_true_is_drawn_anew_around_the_words_of_its_author(tmp_path):
+def test_a_card_that_is_no_longer_true_is_generated_again_around_the_words_of_its_author(tmp_path):
     model = create_model(VOWELS, pretrained=True)
     save_pretrained(model, tmp_path)
     card = tmp_path / "README.md"
@@ -91,13 +91,13 @@ def test_a_card_that_is_no_longer_true_is_drawn_anew_around_the_words_of_its_aut
     assert "## Mine\n\nWords." in text
     assert BEGIN in text
     assert f'from_pretrained("{tmp_path}")' in text
-    card.write_text("A stranger's.\n", encoding="utf-8")
+    card.write_text("Somebody else's.\n", encoding="utf-8")
     save_pretrained(model, tmp_path)
-    assert card.read_text(encoding="utf-8") == "A stranger's.\n"
+    assert card.read_text(encoding="utf-8") == "Somebody else's.\n"
 
 
 def test_a_run_of_ones_own_carries_its_record(tmp_path):
-    """As training writes it: the record is the model's, by the checksum of the weights."""
+    """Training stores the metadata with the checksum of the weights."""
     model = create_model("convgru_forecaster", hidden_channels=2, patch_size=2, horizon=3)
     model.preprocessing = Preprocessing(unit="K", step=15.0, inputs=4, horizon=3)
     sha256 = config(save_pretrained(model, tmp_path))["weights_sha256"]
@@ -130,7 +130,7 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_strangers_record_is_of_the_model_or_refused_in_one_line(name, tmp_path):
+def test_a_untrusted_record_is_of_the_model_or_refused_in_one_line(name, tmp_path):
     change, words = CLAIMS[name]
     save_pretrained(create_model(RAIN, pretrained=True), tmp_path)
     raw = config(tmp_path)
@@ -141,7 +141,7 @@ def test_a_strangers_record_is_of_the_model_or_refused_in_one_line(name, tmp_pat
     assert "\n" not in str(caught.value)
 
 
-def test_preprocessing_of_a_stranger_is_refused_in_one_line(tmp_path):
+def test_preprocessing_of_untrusted_origin_is_rejected_in_one_line(tmp_path):
     save_pretrained(create_model("convgru_forecaster", hidden_channels=2, patch_size=2), tmp_path)
     for entry, words in (
         ({"encoding": "exec"}, "encoding must be one of"), ("log", "must be an object"), ({"top": 3}, "no constants"),
@@ -164,9 +164,9 @@ def test_records_say_data_and_split_once_and_which_is_the_default(record):
     # Weights that are tested on other data than they were trained on say so with every figure, and only they.
     assert [m.get("dataset", record.dataset) for m in raw["metrics"]] == [dataset] * len(raw["metrics"])
     assert any("dataset" in m for m in raw["metrics"]) == (dataset != record.dataset) == (record.recipe == "nowcast")
-    own = [w for w in WEIGHTS.values() if w.architecture == record.architecture]
-    assert sum(w.default for w in own) == (len(own) > 1)
-    assert default_weights(own).default or len(own) == 1
+    of_architecture = [w for w in WEIGHTS.values() if w.architecture == record.architecture]
+    assert sum(w.default for w in of_architecture) == (len(of_architecture) > 1)
+    assert default_weights(of_architecture).default or len(of_architecture) == 1
     assert (record.preprocessing is None) == bool(record.num_classes)
 
 
@@ -184,10 +184,10 @@ def test_other_claims_than_a_records_are_left_to_their_author(tmp_path):
     model = create_model("convgru1d_1layer", hidden_channels=2, num_classes=2, **words)
     assert from_pretrained(save_pretrained(model, tmp_path)).pretrained_cfg["description"] == "Mine."
     fitted = from_pretrained(tmp_path, num_classes=3)
-    assert said(fitted) == set()
+    assert stated_keys(fitted) == set()
 
 
-def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_said(tmp_path, caplog):
+def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_stated(tmp_path, caplog):
     record = WEIGHTS[RAIN]
     raw = {k: v for k, v in dataclasses.asdict(record).items() if k not in ("preprocessing", "split", "default")}
     raw |= {"dataset": record.trained_on}

@@ -1,4 +1,4 @@
-"""What a model's values mean: the encodings there and back, what is refused, and what is warned of."""
+"""Preprocessing: encodings and their inverses, errors and warnings."""
 
 import dataclasses
 import json
@@ -36,8 +36,8 @@ def test_the_law_of_rain_is_a_logarithm_from_a_tenth_to_a_hundred():
     expected = torch.log1p(rate / 0.1) / math.log1p(1000)
     assert torch.equal(RAIN.encode(rate), expected)
     assert RAIN.encode(torch.tensor([-3.0])) == 0
-    made = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.2, 7.0])
-    assert torch.equal(RAIN.decode(made), torch.expm1(made.clamp(0, 1.2) * math.log1p(1000)) * 0.1)
+    encoded = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.2, 7.0])
+    assert torch.equal(RAIN.decode(encoded), torch.expm1(encoded.clamp(0, 1.2) * math.log1p(1000)) * 0.1)
 
 
 def test_each_channel_is_standardised_by_its_own():
@@ -87,7 +87,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("raw", "words"), BAD.values(), ids=BAD)
-def test_what_a_strangers_json_may_not_hold_is_refused_in_one_line(raw, words):
+def test_what_a_untrusted_json_may_not_hold_is_rejected_in_one_line(raw, words):
     with pytest.raises(ValueError, match="preprocessing") as caught:
         Preprocessing.from_json(raw)
     assert words in str(caught.value)
@@ -100,20 +100,20 @@ def frames(value, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("values", "given", "words"),
+    ("values", "values_of_data", "words"),
     [
         (RAIN, frames(math.nan), "expected values in mm/h, got only NaN"),
         (RAIN, frames(math.inf), "expected finite values in mm/h"),
         (BRIGHTNESS, frames(200, dtype=torch.uint8), "got bytes; divide them by 255"),
     ],
 )
-def test_what_tells_nothing_is_refused(values, given, words):
+def test_unusable_values_are_rejected(values, values_of_data, words):
     with pytest.raises(ValueError, match=words):
-        values.check(given)
+        values.check(values_of_data)
 
 
 @pytest.mark.parametrize(
-    ("values", "given", "words"),
+    ("values", "values_of_data", "words"),
     [
         (RAIN, frames(-50.0), "expected mm/h from 0 to 300, got values from -50 to -50; check the unit"),
         (RAIN, frames(-1.0), "got values from -1 to -1"),
@@ -123,11 +123,11 @@ def test_what_tells_nothing_is_refused(values, given, words):
         (dataclasses.replace(RAIN, highest=None), frames(-50.0), "expected mm/h from 0 to anything"),
     ],
 )
-def test_what_cannot_be_right_is_warned_of(values, given, words):
+def test_implausible_values_raise_a_warning(values, values_of_data, words):
     with pytest.warns(UserWarning, match=words):
-        values.check(given)
+        values.check(values_of_data)
 
 
-@pytest.mark.parametrize("given", [frames(0.0), frames(299.0), frames(-1e-6), frames(5, dtype=torch.int64)])
-def test_what_may_be_right_passes_in_silence(given):
-    RAIN.check(given)
+@pytest.mark.parametrize("values_of_data", [frames(0.0), frames(299.0), frames(-1e-6), frames(5, dtype=torch.int64)])
+def test_plausible_values_raise_no_warning(values_of_data):
+    RAIN.check(values_of_data)

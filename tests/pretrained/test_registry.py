@@ -39,9 +39,9 @@ def test_builds_runs_and_trains_padded_and_packed(name):
     model = convrnn_zoo.create_model(name, **SMALL, num_classes=3)
     x = small_input(model)
     packed = pack_padded_sequence(x, torch.tensor([2, 3]), batch_first=True, enforce_sorted=False)
-    for given in (x, packed):
+    for batch_input in (x, packed):
         model.zero_grad()
-        out = model(given)
+        out = model(batch_input)
         assert out.shape == (2, 3)
         out.square().sum().backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
@@ -111,7 +111,7 @@ def test_a_name_that_is_not_there_suggests_one_that_is():
         convrnn_zoo.create_model("efficientnet_b0")
 
 
-def test_a_taken_name_is_refused_and_stays_its_owners():
+def test_a_taken_name_is_rejected_and_stays_its_owners():
     before = timm.models.model_entrypoint("resnet18")
     for name, owner in (("resnet18", "timm.models.resnet"), ("convlstm2d_1layer", "convrnn_zoo.models.convrnn")):
 
@@ -140,8 +140,8 @@ def test_an_architecture_does_not_take_on_the_sizes_of_its_weights():
 def test_importing_is_silent_and_touches_neither_network_nor_weights():
     code = """
 import builtins, io, socket, sys
-def refuse(*a, **k): raise AssertionError("network")
-socket.socket.connect = refuse
+def fail(*a, **k): raise AssertionError("network")
+socket.socket.connect = fail
 opened, original = [], io.open
 def spy(file, *a, **k):
     opened.append(str(file)); return original(file, *a, **k)

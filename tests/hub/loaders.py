@@ -1,4 +1,4 @@
-"""The roads by which a repository is loaded, and what every refusal has in common."""
+"""The loaders by which a repository is loaded, and what every refusal has in common."""
 
 import re
 import time
@@ -16,15 +16,15 @@ OURS = {
     "from_pretrained": lambda repo: from_pretrained(repo),
     "create_model": lambda repo: convrnn_zoo.create_model(f"hf-hub:{repo}", pretrained=True),
 }
-ROADS = {**OURS, "timm": lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=True)}
+LOADERS = {**OURS, "timm": lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=True)}
 BIG = {"hidden_channels": 40}  # so that a transfer can be cut in the middle
 
 
-def refused(road, error, *words: str, repo: str = REPO) -> str:
+def assert_rejected(loader, error, *words: str, repo: str = REPO) -> str:
     """The message of the error, which names the repository and holds the words; nothing took long."""
     start = time.monotonic()
     with pytest.raises(error) as caught:
-        road(repo)
+        loader(repo)
     assert time.monotonic() - start < PATIENCE
     message = str(caught.value)
     assert isinstance(caught.value, convrnn_zoo.ConvRNNHubError)
