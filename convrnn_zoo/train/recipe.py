@@ -31,8 +31,8 @@ RECIPES: dict[str, Path] = {
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
 """Arguments of ``create_model`` and timm that a recipe cannot set; weights are named by `init_from`."""
-BYTES_PER_PARAMETER_BYTE = 4
-"""Training holds the weights, their gradient and two moments of the optimizer."""
+BYTES_PER_PARAMETER_BYTE = 8
+"""Memory of training per byte of weights: gradient, two moments of the optimizer, and as much for its other tensors."""
 
 
 @contextmanager
