@@ -172,7 +172,7 @@ def cell_class(cls: Any) -> None:
 def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Returns the state that a step has computed, as a tuple, after checking its type, length and channels."""
     names = cls.states if cls.returned is None else cls.states[: cls.returned]
-    if not isinstance(new, tuple | list):
+    if not isinstance(new, (tuple, list)):
         raise TypeError(
             f"a step of {cls.__name__} must return a tuple ({', '.join(names)}{',' * (len(names) == 1)}), "
             f"got {describe(new)}; return a tuple even if it holds one tensor"
@@ -250,7 +250,7 @@ def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like:
 
 def state_list(owner: str, name: str, value: object, num_layers: int) -> None:
     """Checks a state of layers of different widths, which is a tuple of one tensor per layer."""
-    if not isinstance(value, tuple | list):
+    if not isinstance(value, (tuple, list)):
         raise TypeError(
             f"{owner} expected {name} as a tuple of {num_layers} tensors (one per layer, as out_channels is a list), "
             f"got {describe(value)}; pass None for a zero state"

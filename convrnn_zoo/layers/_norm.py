@@ -77,7 +77,7 @@ class Normed(Equations):
             return shapes
         if self.norm == "group":
             check_group(channels, GROUP, " with norm='group'; change it, or use norm='layer'")
-        return shapes | affine("norm", (self.norm_rows() * channels,))
+        return {**shapes, **affine("norm", (self.norm_rows() * channels,))}
 
     def normalize(self, maps: Tensor, norm: Maps, first: int = 0) -> Tensor:
         """Normalises concatenated maps of C channels, each with its row of scale and shift, from row `first` on.
@@ -98,7 +98,7 @@ class GroupNormed(Equations):
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         check_group(channels, JOINT_GROUP)
-        return super().extra_shapes(channels, kernel) | affine("norm", (self.gates * channels,))
+        return {**super().extra_shapes(channels, kernel), **affine("norm", (self.gates * channels,))}
 
     def normalize_jointly(self, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Applies the group norm to some of the gates, with their rows of scale and shift."""
@@ -152,7 +152,7 @@ class MapNormed(Equations):
         shapes = super().extra_shapes(channels, kernel)
         if self.norm_size is not None:
             for name, gates in self.map_norms.items():
-                shapes |= affine(f"norm_{name}", (gates * channels, *self.norm_size))
+                shapes.update(affine(f"norm_{name}", (gates * channels, *self.norm_size)))
         return shapes
 
     def normalize_map(self, name: str, maps: Tensor) -> Tensor:

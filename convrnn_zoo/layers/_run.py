@@ -192,7 +192,8 @@ def prepare_weights(cell: Any, xs: Tensor, w: DirectionWeights) -> DirectionWeig
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
     if cell.sums_all_gates and can_join(xs.shape[-cell.ndim :], w.ih, w.hh, cell.geometry):
-        w = DirectionWeights(*w[:5], torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh))
+        joint = torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh)
+        w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, *joint)
     return w
 
 

@@ -71,7 +71,7 @@ class E3DLSTMCell(ConvRNNCellBase):
 
     def state_names(self, hx: Any) -> Sequence[str]:
         """Returns h, c, and a name for each earlier cell state."""
-        earlier = len(hx) - 2 if isinstance(hx, tuple | list) else 0
+        earlier = len(hx) - 2 if isinstance(hx, (tuple, list)) else 0
         return [*self.states, *(f"c₋{k}" for k in range(1, earlier + 1))]
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:

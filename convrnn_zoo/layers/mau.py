@@ -74,7 +74,7 @@ class MAUCell(ConvRNNCellBase):
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         """Returns the shapes of the norms' scales and shifts."""
         shape = (self.gates * channels, *self.map_size)
-        return affine("norm_ih", shape) | affine("norm_hh", shape)
+        return {**affine("norm_ih", shape), **affine("norm_hh", shape)}
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """Computes the s for the next layer, and the next state."""
