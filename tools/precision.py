@@ -78,7 +78,8 @@ def reduced_model(name: str, precision: str) -> tuple[Any, int]:
 
 def measure_classifier(name: str, data: Path | None) -> list[Row]:
     """Returns the accuracy on the test split in per cent for each precision."""
-    test = Recipe.read(WEIGHTS[name].recipe).data.load(data, "test")
+    recipe: Any = Recipe.read(WEIGHTS[name].recipe)
+    test = recipe.data.load(data, "test")
     rows = []
     for precision in PRECISIONS:
         model, size = reduced_model(name, precision)

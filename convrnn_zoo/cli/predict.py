@@ -172,7 +172,7 @@ def _forecast(
         raise ValueError(f"--members: {name} reads no noise and makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
-    ensemble = {"members": members, "seed": seed or 0} if members else {}
+    ensemble: dict[str, Any] = {"members": members, "seed": seed or 0} if members else {}
     result = make_forecast(model, name, files, **options, **ensemble)
     if output is not None:
         write_forecast(result, output, 1.0 if threshold is None else threshold)
@@ -181,6 +181,7 @@ def _forecast(
             to_json(result) if output is None else json.dumps({**metadata(result), "output": str(output)}, indent=2)
         )
         return
+    assert output is not None
     click.echo(summary(result, output))
     if members and result.observed is not None:
         click.echo(crps_table(result))
@@ -440,6 +441,7 @@ def crps_table(result: Forecast) -> str:
     from ..train.metrics import ensemble_scores
 
     inputs, observed, unit = result.inputs, result.observed, result.preprocessing.unit
+    assert observed is not None
     count = len(observed)
     methods = {"ensemble": result.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
     if unit == "mm/h" and len(inputs) > 1 and all(map(importlib.util.find_spec, ("pysteps", "cv2"))):
@@ -493,8 +495,10 @@ def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> No
         )
         save([figure], output)
         return
-    frames = [x[:, 0] if x is not None and x.dim() == 4 else x for x in (result.inputs, result.forecast, observed)]
-    panels = Panels(*frames, result.labels)
+    frames: list[Any] = [
+        x[:, 0] if x is not None and x.dim() == 4 else x for x in (result.inputs, result.forecast, observed)
+    ]
+    panels = Panels(frames[0], frames[1], frames[2], result.labels)
     if output.suffix == ".png":
         save([strip(panels, scale, heading)], output)
     else:

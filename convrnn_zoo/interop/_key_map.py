@@ -267,8 +267,8 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
     for target, values in parts.items():
         value = torch.cat(values) if len(values) > 1 else values[0]
         names = _split_name(target)
-        columns = value.split([shapes[name][1] for name in names], 1) if len(names) > 1 else (value,)
-        state |= dict(zip(names, columns, strict=True))
+        slices: Any = value.split([shapes[name][1] for name in names], 1) if len(names) > 1 else (value,)
+        state |= dict(zip(names, slices, strict=True))
     return state
 
 

@@ -96,7 +96,8 @@ def _normed_keys(checkpoint: ForeignCheckpoint, name: str) -> list[str]:
 
 def _shapes(checkpoint: ForeignCheckpoint, name: str, module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Returns the shapes that the entries of a module must have."""
-    convs = {name: tuple(module.weight.shape)} if _is_normed(name, module) else {}
+    weight: Any = getattr(module, "weight", None)
+    convs = {name: tuple(weight.shape)} if _is_normed(name, module) else {}
     if isinstance(module, Conv2dReLUGRU):
         width = module.widths[0]
         convs = {f"{name}.{gate}": (width, module.in_channels + width, *module.kernels[0]) for gate in GATES}
@@ -118,7 +119,7 @@ def module_parameters(checkpoint: ForeignCheckpoint, name: str, module: nn.Modul
     if _is_normed(name, module):
         return dict(zip(("weight", "bias"), _folded(checkpoint, name), strict=True))
     counter = {"num_batches_tracked": torch.tensor(0)}
-    return {key: checkpoint.state.get(f"{name}.{key}", counter.get(key)) for key in module.state_dict()}  # type: ignore[misc]
+    return {key: checkpoint.state.get(f"{name}.{key}", counter.get(key)) for key in module.state_dict()}  # type: ignore[arg-type]
 
 
 def _folded(checkpoint: ForeignCheckpoint, name: str) -> tuple[Tensor, Tensor]:

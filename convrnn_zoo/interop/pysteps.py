@@ -84,7 +84,7 @@ def _lead_steps(timesteps: Timesteps) -> list[int]:
     """Returns the requested lead times, in steps from 1."""
     if getattr(timesteps, "ndim", None) == 0 or not hasattr(timesteps, "__iter__"):
         return list(range(1, whole_number("timesteps", timesteps) + 1))
-    steps = [whole_number("timesteps", step) for step in timesteps]  # type: ignore[union-attr]
+    steps = [whole_number("timesteps", step) for step in timesteps]
     if not steps or sorted(set(steps)) != steps:
         raise ValueError(f"timesteps must be a number, or a list of whole numbers that increase, got {timesteps!r}")
     return steps

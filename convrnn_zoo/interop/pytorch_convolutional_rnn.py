@@ -72,8 +72,8 @@ def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int
     widths: list[int] = []
     kernels: list[tuple[int, ...]] = []
     for layer in range(num_layers):
-        ends = suffixes[layer * directions : (layer + 1) * directions]
-        weights = [f"weight_{part}{suffix}" for suffix in ends for part in ("hh", "ih")]
+        layer_ends = suffixes[layer * directions : (layer + 1) * directions]
+        weights = [f"weight_{part}{suffix}" for suffix in layer_ends for part in ("hh", "ih")]
         biases = [key.replace("weight", "bias") for key in weights]
         rows = entries.rows([*weights, *biases], gates) or gates
         widths.append(rows // gates)

@@ -402,7 +402,9 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
     names += ["m"] * (len(start) - len(names))  # PredRNN's memory, which passes through all layers
     frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, model.reduction)], dtype)
     axes = space(2, divisor=model.reduction)
-    state_axes = {name: [BATCH, s.shape[1], *axes] for name, s in zip(names, start, strict=True)}
+    state_axes: dict[str, Sequence[Axis | int]] = {
+        name: [BATCH, s.shape[1], *axes] for name, s in zip(names, start, strict=True)
+    }
     inputs, outputs = state_specs(state_axes, dtype)
     copied = prepare_model(model, run_one_step)
 
@@ -491,7 +493,8 @@ def _stack_step(model: Any, states: list[Maps]) -> list[Tensor]:
 
 def _pyramid_step(model: Any, states: list[Maps]) -> list[Tensor]:
     """Computes the next frame and states of a :class:`PyramidForecaster`, the lowest level first."""
-    x, new = constant_input(states[-1][0], 1)[0], []
+    x = constant_input(states[-1][0], 1)[0]
+    new: list[Any] = []
     for layer, up, state in zip(model.forecaster, model.ups, reversed(states), strict=True):
         new += advance(layer, x, [state])
         x = up(new[-1][0])

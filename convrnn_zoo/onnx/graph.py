@@ -131,7 +131,7 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
 
 def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
     """Computes the next states of a layer in one direction after one frame ``(N, C, *S)``."""
-    cell = layer.cell if isinstance(layer, Unroll) else layer
+    cell: Any = layer.cell if isinstance(layer, Unroll) else layer
     new = LayerStates()
     for suffix, width, state in zip(state_suffixes(layer), state_widths(layer), states, strict=True):
         w = prepare_weights(cell, x, cell._weights("" if isinstance(layer, Unroll) else suffix, width))
@@ -142,7 +142,8 @@ def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
 
 def state_widths(layer: Any) -> list[int]:
     """Returns the channels of each layer's state."""
-    return [layer.cell.out_channels] if isinstance(layer, Unroll) else layer.widths
+    cell: Any = layer.cell if isinstance(layer, Unroll) else None
+    return [cell.out_channels] if cell is not None else layer.widths
 
 
 def num_directions(layer: Any) -> int:
@@ -158,8 +159,8 @@ def state_suffixes(layer: Any, first: int = 0) -> list[str]:
 
 def state_names(layer: Any, first: int = 0) -> list[list[str]]:
     """Returns the names of the states of each layer and direction."""
-    states = (layer.cell if isinstance(layer, Unroll) else layer).states
-    return [[name + suffix for name in states] for suffix in state_suffixes(layer, first)]
+    cell: Any = layer.cell if isinstance(layer, Unroll) else layer
+    return [[name + suffix for name in cell.states] for suffix in state_suffixes(layer, first)]
 
 
 class _DividingConv2d(nn.Module):

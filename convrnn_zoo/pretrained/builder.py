@@ -103,7 +103,7 @@ def resolve_cfg(name: str, pretrained: bool | str, pretrained_cfg: Any, overlay:
     pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
     if pretrained is False and not pretrained_cfg:
         pretrained_cfg = architecture(name).cfg  # without the sizes of the default weights
-    cfg = resolve_pretrained_cfg(name, pretrained_cfg, overlay).to_dict()
+    cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(overlay) if overlay else None).to_dict()
     check_pretrained_cfg(cfg, name)
     return cfg
 

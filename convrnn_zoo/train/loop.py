@@ -221,7 +221,7 @@ def fit(
         check_finite(model)
         if checkpoint is None or not is_main:
             return
-        content = {"run": run, "history": history, "losses": losses, "states": states}
+        content: dict[str, Any] = {"run": run, "history": history, "losses": losses, "states": states}
         content |= {"generator": torch.get_rng_state(), **{name: part.state_dict() for name, part in parts.items()}}
         save_checkpoint(content, checkpoint)
 

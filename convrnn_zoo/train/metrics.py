@@ -345,7 +345,7 @@ class Mean(NamedTuple):
     """A mean over lead times, and over how many of them: a score is undefined where its denominator is 0."""
 
     value: float
-    count: int
+    count: int  # type: ignore[assignment]
     total: int
 
     def __str__(self) -> str:

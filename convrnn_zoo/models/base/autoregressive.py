@@ -235,7 +235,7 @@ class StackedCells(AutoregressiveForecaster):
         **layer_args: further arguments of :meth:`layer`.
     """
 
-    export_forms = ("sequence", "step")
+    export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
     cell: ClassVar[type[ConvRNNCellBase]]
     """Class of the layers, unless :meth:`layer` returns another."""
     depth: ClassVar[int] = 1

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Classifier(HeadedModel):
     state, and ``_features``, what of these outputs are the features.
     """
 
-    export_forms = ("sequence", "step")
+    export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
     ndim: int
     """Dimensions of a map."""
 

@@ -1,6 +1,6 @@
 """Base class of models with an output for every pixel."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ class DenseModel(HeadedModel):
     """
 
     ndim = 2
-    export_forms = ("sequence",)
+    export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
     normalize = Classifier.normalize
     num_features: int
     reduction: int = 1

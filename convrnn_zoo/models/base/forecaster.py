@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,7 @@ class Forecaster(ZooModel):
     """
 
     num_classes = 0
-    export_forms = ("sequence",)
+    export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
     num_features: int
     """Channels of the input of the last convolution."""
     input_frames: int | None = None
@@ -277,7 +277,7 @@ class Forecaster(ZooModel):
     def check_horizon(self, horizon: int | None) -> int:
         """Returns the horizon of a call, by default that of the model."""
         if isinstance(horizon, torch.SymInt):  # while the model is exported
-            return horizon  # type: ignore[return-value]
+            return horizon
         return self.horizon if horizon is None else check.count("horizon", horizon)
 
 
