@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._extras import need
 from ..layers import _checks as check
 from ..models import Forecaster
 
@@ -64,8 +65,7 @@ def _as_images(precip: Any) -> Any:
     """Returns radar images as a plain array, with NaN where they are masked, whatever is stored under the mask."""
     images = precip
     if not isinstance(precip, Tensor):
-        import numpy
-
+        numpy = need("numpy", "cli")
         images = numpy.ma.asarray(precip)
         if images.dtype.kind not in "iuf":
             raise ValueError(

@@ -1,7 +1,7 @@
 """Fine-tuning: the initial weights of a run, and the parameters that are frozen at first."""
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from timm.models import group_parameters
@@ -10,13 +10,10 @@ from torch import nn
 from ..models import Forecaster, VideoModel, ZooModel, from_pretrained
 from ..pretrained.state_dict import adapt_state_dict, check_state_dict
 
-if TYPE_CHECKING:
-    from .recipe import Recipe
-
 log = logging.getLogger(__name__)
 
 
-def load_initial_weights(model: ZooModel, recipe: "Recipe") -> None:
+def load_initial_weights(model: ZooModel, recipe: Any) -> None:
     """Loads the weights that a recipe fine-tunes into its model.
 
     A classifier may have another head or other input channels than the weights: the head is then random, and the
@@ -56,7 +53,7 @@ def trunk_parameters(model: ZooModel) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if depth[name] < max(depth.values())]
 
 
-def frozen_parameters(model: ZooModel, recipe: "Recipe") -> list[nn.Parameter]:
+def frozen_parameters(model: ZooModel, recipe: Any) -> list[nn.Parameter]:
     """Returns the parameters that `freeze` freezes: the trunk, or the encoder of a video model that is otherwise new.
 
     Example:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -11,9 +11,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 from .finetuning import scale_lr
-
-if TYPE_CHECKING:
-    from .recipe import ForecasterRecipe
 
 ADAM_LR = 3e-3
 """Learning rate of the parameters that Muon leaves to Adam."""
@@ -108,7 +105,7 @@ def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> fl
     return height * (low + (1 - low) * (1 + math.cos(math.pi * part)) / 2)
 
 
-def one_cycle(optimizer: torch.optim.Optimizer, recipe: "ForecasterRecipe") -> LRScheduler:
+def one_cycle(optimizer: torch.optim.Optimizer, recipe: Any) -> LRScheduler:
     """Returns a scheduler of one cycle of :func:`one_cycle_factor`, or of the recipe's several.
 
     Raises:
@@ -124,7 +121,7 @@ def one_cycle(optimizer: torch.optim.Optimizer, recipe: "ForecasterRecipe") -> L
     return LambdaLR(optimizer, partial(one_cycle_factor, warmup=recipe.warmup, lengths=lengths))
 
 
-SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, "ForecasterRecipe"], LRScheduler]] = {
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, Any], LRScheduler]] = {
     "one_cycle": one_cycle,
     "cosine": lambda optimizer, recipe: CosineAnnealingLR(optimizer, recipe.max_steps),
 }

@@ -96,7 +96,7 @@ def test_a_weight_without_a_norm_is_refused() -> None:
 
 def test_it_says_how_many_frames_it_reads_and_when_training_needs_more() -> None:
     model = create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1)
-    with pytest.raises(ValueError, match=r"expected 4 frames in x, as many as its weights mix, got 5; pass the last 4"):
+    with pytest.raises(ValueError, match=r"expected 4 frames in x, as its weights require, got 5; pass the last 4"):
         model(torch.rand(1, 5, 1, 32, 32))
     with pytest.raises(ValueError, match=r"two values for its batch norms in training.*\.eval\(\)"):
         model(torch.rand(1, 4, 1, 32, 32), horizon=1)

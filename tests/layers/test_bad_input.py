@@ -28,7 +28,7 @@ INPUTS: dict[str, Case] = {
     "double": (lambda x: x.double(), TypeError, "works in torch.float32", "is torch.float64", ".to(torch.float32)"),
     "complex": (lambda x: x + 0j, TypeError, "works in torch.float32", "is torch.complex64", ".to(torch.float32)"),
     "device": (lambda x: x.to("meta"), ValueError, "is on cpu", "input is on meta", "move one"),
-    "empty last axis": (lambda x: x[..., :0], ValueError, "map of at min_size one pixel", ", 0)", "drop empty maps"),
+    "empty last axis": (lambda x: x[..., :0], ValueError, "map of at least one pixel", ", 0)", "drop empty maps"),
 }
 
 ROWS = 6  # of the data of a packed sequence
@@ -58,7 +58,7 @@ PACKED: dict[str, Case] = {
     "rank": (lambda d: sized(3, 3)(d[..., 0]), ValueError, "packed (ΣT, C,", "-D (6, 2", "add or drop an axis"),
     "integers": (lambda d: sized(3, 3)(d.long()), TypeError, "works in torch.float32", "is torch.int64", ".to(torch."),
     "device": (lambda d: sized(3, 3)(d.to("meta")), ValueError, "is on cpu", "input is on meta", "move one"),
-    "no pixels": (lambda d: sized(3, 3)(d[..., :0]), ValueError, "at min_size one pixel", ", 0)", "drop empty maps"),
+    "no pixels": (lambda d: sized(3, 3)(d[..., :0]), ValueError, "at least one pixel", ", 0)", "drop empty maps"),
 }  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_no_time_steps(cls: type, batch_first: bool) -> None:
     rnn = cls(2, 3, 3, batch_first=batch_first)
     shape = (2, 0) if batch_first else (0, 2)
     for lead in (shape, (0,)):
-        with pytest.raises(ValueError, match=r"expected at min_size one time step, got \(.*; drop empty sequences"):
+        with pytest.raises(ValueError, match=r"expected at least one time step, got \(.*; drop empty sequences"):
             rnn(torch.zeros(*lead, 2, *space(cls)))
 
 
