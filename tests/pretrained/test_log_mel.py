@@ -180,5 +180,5 @@ def test_arguments_out_of_range(change, message):
     ],
 )
 def test_invalid_sound_is_rejected(wave, rate, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(TypeError if message == "real numbers" else ValueError, match=message):
         FRONT_ENDS[0].encode(wave, rate)
