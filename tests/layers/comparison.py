@@ -119,7 +119,7 @@ def assert_close(a: Tensor, e: Tensor) -> None:
 
 
 def assert_same(ours: Outcome, oracle: Outcome, tolerance: float) -> None:
-    """Largest error layer_input `tolerance` times the largest value, or one."""
+    """Largest error below `tolerance` times the largest value, or one."""
     pairs = zip(
         [ours.output, *ours.state, *ours.gradients], [oracle.output, *oracle.state, *oracle.gradients], strict=True
     )

@@ -71,7 +71,7 @@ def test_forward_layers_gives_every_layers_output(cls: type, options: dict) -> N
     assert [y.shape[2] for y in outputs] == [6, 8, 4]
     assert_close((outputs[-1], state), rnn(x), 0)
     layer_input = x
-    for layer, width in enumerate([3, 4, 2]):  # each layer is a layer of its own on the output layer_input it
+    for layer, width in enumerate([3, 4, 2]):  # each layer is a layer of its own on the output below it
         single = cls(layer_input.shape[2], width, 3, bidirectional=True, **options)
         parameters = {k: v for k, v in rnn.state_dict().items() if f"_l{layer}" in k}
         single.load_state_dict({k.replace(f"_l{layer}", "_l0"): v for k, v in parameters.items()})

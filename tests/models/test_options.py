@@ -192,3 +192,10 @@ def test_models_that_choose_their_own_features_are_read_as_well():
 def test_preprocessing_is_stated_by_no_other_architecture():
     stated = {n for n in FULL if isinstance(FULL[n].preprocessing, Preprocessing)}
     assert stated == {"convgru_advection"}
+
+
+@pytest.mark.parametrize("name", ["predrnn_v2", "mim", "convlstm_openstl_s", "convgru_forecaster", "convlstm_ef"])
+@pytest.mark.parametrize("width", [1e-30, 8.0, "8"])
+def test_a_width_that_is_no_integer_is_an_error_by_name(name, width):
+    with pytest.raises((TypeError, ValueError), match="hidden_channels"):
+        convrnn_zoo.create_model(name, hidden_channels=width, device="meta")
