@@ -46,18 +46,19 @@ def rise(step: Callable[[], None]) -> int:
     """Returns the largest growth of this process's resident memory during `step`, in bytes."""
     before = _resident()
     step()
-    return max(0, _highest() - before)
+    return max(0, peak_memory() - before)
 
 
 def _resident() -> int:
-    """Returns the resident bytes and resets the peak that :func:`_highest` reads, where the system allows it."""
+    """Returns the resident bytes and resets the peak that :func:`peak_memory` reads, where the system allows it."""
     mark = Path("/proc/self/clear_refs")
     if mark.exists():
         mark.write_text("5")
     return _status("VmRSS")
 
 
-def _highest() -> int:
+def peak_memory() -> int:
+    """Returns the peak of this process's resident memory in bytes, without that of the process that started it."""
     return _status("VmHWM")
 
 

@@ -3,13 +3,13 @@
 import copy
 import multiprocessing
 import random
-import resource
 import tomllib
 import warnings
 
 import numpy as np
 import pytest
 
+from benchmarks.memory import peak_memory
 from convrnn_zoo.train._values import toml
 from tests.command_line import CliRunner, cli
 from tests.data.own_data import CLIPS, FRAMES, RADAR, RAMPS, blobs, write_clips, write_ramps
@@ -115,7 +115,7 @@ def check(seed, data, directory):
         assert "Traceback" not in done.output, trace
 
 
-GIB = 2**20  # ru_maxrss is in KiB
+GIB = 2**30
 
 
 def run_in_fresh_process(seeds, data, directory):
@@ -123,7 +123,7 @@ def run_in_fresh_process(seeds, data, directory):
     warnings.simplefilter("error")
     for seed in seeds:
         check(seed, data, directory)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory()
 
 
 @pytest.mark.parametrize("begin", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(8, 3000, 44))])
