@@ -6,6 +6,7 @@ type. The text around them is preserved. ``--check`` lists stale files, writes n
 
 import inspect
 import json
+import os.path
 import re
 import sys
 import tomllib
@@ -47,8 +48,6 @@ NOWCASTS = ROOT / "tools" / "nowcasts.json"
 """Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
 SPOKEN = "convgru1d_bi_2layer.fsdd"
 """Weights for spoken digits that README shows."""
-CARDS = {"README.md": "model_cards"}
-"""Path from a page to the cards. Pages of the site use ``weights/``."""
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
@@ -87,7 +86,7 @@ def forecasters(page: str) -> str:
         height = model.pretrained_cfg["input_size"][-1]
         published = _PUBLISHED.findall(" ".join(str(entry_points()[name].__doc__).split()))
         links = ", ".join(f"[{w.name.partition('.')[2]}]({_card(w, page)})" for w in ours) or "none"
-        links += "; [others' weights](published.md)" if name in PUBLISHED else ""
+        links += f"; [others' weights]({_link('docs/models/published.md', page)})" if name in PUBLISHED else ""
         read = "–" if model.input_frames else f"{_a_frame_more(model):.2f}"
         ahead = f"{_a_frame_ahead(model):.2f}"
         rows.append((f"`{name}`", sizes, f"{height}²", read, ahead, " ".join(published) or "–", links))
@@ -352,7 +351,13 @@ def _recorded(file: Path) -> Any:
 
 
 def _card(record: Weights, page: str) -> str:
-    return f"{CARDS.get(page, 'weights')}/{record.name}.md"
+    cards = "model_cards" if page == "README.md" else "docs/models/weights"  # the site reads them through a link
+    return _link(f"{cards}/{record.name}.md", page)
+
+
+def _link(target: str, page: str) -> str:
+    """Returns the path of a file relative to a page; both are given relative to the repository."""
+    return os.path.relpath(target, os.path.dirname(page))
 
 
 def _with_baselines(metric: Metric) -> str:
@@ -427,7 +432,8 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
     updates = {}
     for path in pages(root):
         text = path.read_text(encoding="utf-8") if path.exists() else None
-        new = card_text(WEIGHTS[path.stem], text) if path.stem in WEIGHTS else fill(text or "", path.name)
+        page = path.relative_to(root).as_posix()
+        new = card_text(WEIGHTS[path.stem], text) if path.stem in WEIGHTS else fill(text or "", page)
         if new != text:
             updates[path] = new
     return updates

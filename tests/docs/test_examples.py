@@ -136,7 +136,7 @@ def test_a_wrong_command_fails(line: str) -> None:
 
 
 def test_a_converted_checkpoint_is_pushed_with_its_card(directory: Path) -> None:
-    examples = [block for block in blocks(ROOT / "docs" / "interop.md") if block.language == "sh"]
+    examples = [block for block in blocks(ROOT / "docs" / "how-to" / "interop.md") if block.language == "sh"]
     commands = [line for block in examples for line in block.code.splitlines() if line.startswith("convrnn-zoo")]
     convert, push = (shlex.split(line, comments=True)[1:] for line in commands)
     assert CliRunner().invoke(cli, convert).exit_code == 0

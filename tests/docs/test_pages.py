@@ -57,7 +57,7 @@ def test_files_named_in_contributing_exist() -> None:
 
 
 def test_every_source_of_checkpoints_is_listed() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` .* \| (yes|no) \|$", TEXTS["docs/interop.md"], flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` .* \| (yes|no) \|$", TEXTS["docs/how-to/interop.md"], flags=re.MULTILINE))
     assert rows == {source: "yes" if known.export else "no" for source, known in interop.SOURCES.items()}
 
 
@@ -67,11 +67,11 @@ def test_every_extra_is_listed() -> None:
 
 
 def test_names_without_weights_are_marked() -> None:
-    _, _, table = TEXTS["docs/choosing.md"].partition("| weights here |\n")
+    _, _, table = TEXTS["docs/models/choosing.md"].partition("| weights here |\n")
     rows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", table.partition("\n\n")[0], flags=re.MULTILINE))
     forecasters = {w.architecture for w in convrnn_zoo.WEIGHTS.values() if not w.num_classes}
     assert {row for row, weights in rows.items() if not weights.startswith("none")} == forecasters
-    assert "MSE 29.80" in TEXTS["docs/choosing.md"]
+    assert "MSE 29.80" in TEXTS["docs/models/choosing.md"]
 
 
 def test_the_citation_is_of_this_version() -> None:

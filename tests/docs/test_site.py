@@ -29,7 +29,7 @@ QUIET = {"NO_MKDOCS_2_WARNING": "1"}  # a notice of the theme
 
 
 def test_the_reference_has_all_public_names(site: Path) -> None:
-    pages = " ".join(p.read_text(encoding="utf-8") for p in (site / "api").glob("*.html"))
+    pages = " ".join(p.read_text(encoding="utf-8") for p in (site / "reference").glob("*.html"))
     shown = set(re.findall(r'<h\d id="convrnn_zoo\.(\w+)"', pages))
     modules = {"hub", "interop", "layers", "models", "onnx", "WEIGHTS", "__version__"}
     assert set(convrnn_zoo.__all__) - modules <= shown
@@ -39,7 +39,7 @@ def test_the_reference_has_all_public_names(site: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in layers.__all__ if inspect.isclass(getattr(layers, name))])
 def test_the_reference_names_every_argument_of_a_layer(name: str, site: Path) -> None:
-    page = (site / "api" / "layers.html").read_text(encoding="utf-8")
+    page = (site / "reference" / "layers.html").read_text(encoding="utf-8")
     text = html.unescape(re.sub("<[^>]+>", "", page.split(f'id="convrnn_zoo.{name}"')[1].split("</pre>")[0]))
     shown = re.findall(r"^ {4}(\w+)(?:=.+)?,$", text.partition(f"{name}(")[2], re.MULTILINE)
     assert shown == list(inspect.signature(getattr(layers, name)).parameters)
@@ -49,7 +49,7 @@ def test_no_page_shows_unrendered_markup(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = re.sub(r"<(pre|code).*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r":(class|func|meth|data):|\.\. math::|={4,}|\*\*\w", text), page.name
-    assert "<math" in (site / "api" / "layers.html").read_text(encoding="utf-8")
+    assert "<math" in (site / "reference" / "layers.html").read_text(encoding="utf-8")
 
 
 def test_no_page_loads_external_files(site: Path) -> None:
