@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need
+from .._hdf5 import CheckedFile
 from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import not_finite
 
@@ -201,7 +202,8 @@ def _read_pickle(path: Path) -> ForeignCheckpoint:
 
 
 def _read_h5(path: Path) -> ForeignCheckpoint:
-    return _read_hdf5(path, str(path))
+    with path.open("rb") as file:
+        return _read_hdf5(file, str(path))
 
 
 def _read_keras(path: Path) -> ForeignCheckpoint:
@@ -266,14 +268,14 @@ NOT_OF_THE_MODEL = re.compile(r"optimizer(_weights)?|seed_generator(_\d+)?")
 """Groups with the state of training or of a random generator."""
 
 
-def _read_hdf5(file: Path | IO[bytes], origin: str) -> ForeignCheckpoint:
+def _read_hdf5(file: IO[bytes], origin: str) -> ForeignCheckpoint:
     """Reads the arrays of a ``.weights.h5``, old or new, or of a whole model's ``.h5``, by variable path.
 
     Only datasets whose numbers are all stored inside the file are read. So the file can neither read other files nor
     claim more memory than it has bytes.
 
     Args:
-        file: a path, or an open binary file.
+        file: the file, opened for reading.
         origin: the file's name in messages.
 
     Raises:
@@ -281,11 +283,11 @@ def _read_hdf5(file: Path | IO[bytes], origin: str) -> ForeignCheckpoint:
         WeightsError: the file is damaged, or has datasets that Keras does not write.
     """
     h5py = need("h5py", "interop")
-    bytes_left = file.stat().st_size if isinstance(file, Path) else file.seek(0, 2)
+    bytes_left = file.seek(0, io.SEEK_END)
     state: dict[str, Any] = {}
     dropped: list[str] = []
     try:
-        with h5py.File(file, "r") as root:
+        with h5py.File(CheckedFile(file), "r") as root:
             config, version = (_text_attribute(root, name) for name in ("model_config", "keras_version"))
             for path, dataset in _datasets(root, (), {root}, dropped):
                 bytes_left -= dataset.nbytes

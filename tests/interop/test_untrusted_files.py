@@ -254,3 +254,15 @@ def test_options_of_a_wrong_type_are_one_line(source: str, option: str, tmp_path
     result = CliRunner().invoke(cli, ["convert", source, str(tmp_path / "x.pth"), "-o", str(tmp_path / "o"), *options])
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit), result.exception
+
+
+def test_a_damaged_heap_of_strings_ends_in_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        write_layer(file, h5py.Group.__setitem__)
+        file.attrs["model_config"] = "{}"
+    content = path.read_bytes()
+    at = content.index(b"GCOL")
+    path.write_bytes(content[: at + 16] + bytes(64) + content[at + 80 :])  # objects of size 0
+    with pytest.raises(WeightsError, match=r"a\.h5.*heap"):
+        interop.load("keras", path)

@@ -1,0 +1,66 @@
+"""HDF5 files that may be damaged or untrusted."""
+
+import io
+import re
+from typing import IO, Any
+
+METADATA = 2**20
+"""Reads of fewer bytes may be of metadata. Larger ones are of arrays."""
+
+
+class CheckedFile(io.RawIOBase):
+    """Binary file for ``h5py.File`` that raises an error for damage that would keep libhdf5 in an endless loop.
+
+    libhdf5 2.0 and earlier read a global heap, where strings of variable length are stored, object by object. It never
+    ends if an object has size 0. Close the ``h5py.File`` before the file: use both in a ``with`` statement.
+
+    Args:
+        file: the file, opened for reading.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self.file = file
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Moves to a position in bytes, which is returned."""
+        return self.file.seek(offset, whence)
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fills a buffer and returns the number of bytes.
+
+        Raises:
+            OSError: the bytes are those of a damaged global heap.
+        """
+        begin = self.file.tell()
+        content = self.file.read(len(buffer))
+        buffer[: len(content)] = content
+        if len(content) < METADATA:
+            before = min(begin, 3)  # the signature may begin in an earlier read
+            self.file.seek(begin - before)
+            for match in re.finditer(b"GCOL\1", self.file.read(before + len(content) + 4)):
+                self._check_heap(begin - before + match.start())
+            self.file.seek(begin + len(content))
+        return len(content)
+
+    def _check_heap(self, at: int) -> None:
+        """Raises OSError if an object of the global heap at a position has no valid size."""
+        self.file.seek(at + 8)
+        end = at + int.from_bytes(self.file.read(8), "little")
+        at += 16
+        while at + 16 <= end:
+            self.file.seek(at)
+            head = self.file.read(16)
+            index, size = int.from_bytes(head[:2], "little"), int.from_bytes(head[8:], "little")
+            size = size if index == 0 else 16 + (size + 7) // 8 * 8  # index 0 is the free space, with its header
+            if size < 16 or at + size > end:
+                raise OSError(f"its global heap has an object of invalid size at byte {at}")
+            at += size
