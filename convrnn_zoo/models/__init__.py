@@ -18,7 +18,7 @@ from ..pretrained.state_dict import load_weights as load_weights
 from ..pretrained.log_mel import LogMel as LogMel
 from ..pretrained.meta import size_limit as size_limit
 from .convrnn import ConvRNNModel as ConvRNNModel
-from ..pretrained.preprocessing import Preprocessing as Preprocessing
+from ..pretrained.preprocessing import Preprocessing as Preprocessing, Variable as Variable
 from ..pretrained.registry import list_models as list_models
 from .base.stream import Stream as Stream
 from .video import VideoModel as VideoModel

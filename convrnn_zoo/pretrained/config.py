@@ -127,8 +127,14 @@ def read_config(path: Path, name: str) -> Config:
         record = Weights.from_plain(raw["record"]) if raw.get("record") is not None else None
     except ValueError as e:
         raise error(f"{CONFIG}: {e}") from e
-    if preprocessing is not None and len(preprocessing.mean) not in (0, 1, args["in_chans"]):
-        raise error(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {len(preprocessing.mean)} means")
+    if preprocessing is not None:
+        in_chans = args["in_chans"]
+        try:
+            preprocessing.check_channels(
+                in_chans, args.get("out_chans", in_chans), args.get("static_chans", 0), args.get("future_chans", 0)
+            )
+        except ValueError as e:
+            raise error(f"{CONFIG} contradicts itself: {e}") from e
     if front_end is not None and front_end.bands != args["in_chans"]:
         raise error(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {front_end.bands} bands of audio")
     if record is not None:

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -21,55 +21,12 @@ _HEADROOM = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing(Entries):
-    """Encoding of the frames that a forecaster was trained on, and the meaning of its outputs.
+class Encoding(Entries):
+    """Encoding of values in the unit of the data as values of a network; see :class:`Preprocessing`."""
 
-    The encodings of a value v in the unit of the data:
-
-    ===============  ==========================================  ===================================
-    encoding         value of the model                          constants
-    ===============  ==========================================  ===================================
-    ``none``         v
-    ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
-    ``standardize``  (v - mean) / std                            `mean`, `std`, of one or each channel
-    ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
-    ===============  ==========================================  ===================================
-
-    Missing values (NaN) are encoded as 0, and with ``dbz`` as no rain. Decoding applies `activation` and then the
-    inverse. With ``log``, values are limited to between 0 and a little above `top`. With ``dbz``, which is IRENE's
-    reflectivity by the relation of Marshall and Palmer, nothing is limited, and -1 is decoded as 0.0365 mm/h.
-    Otherwise values are limited to between `lowest` and `highest`.
-
-    Args:
-        encoding: one of the table.
-        unit: unit of the data, such as ``"mm/h"``; ``""`` for brightness.
-        step: minutes between frames; None if time has no meaning.
-        inputs: number of input frames in training.
-        horizon: number of forecast frames in training.
-        activation: ``"sigmoid"`` if the outputs of the model are logits.
-        lowest, highest: bounds of valid values; None for no bound.
-        floor, top, mean, std: constants of the encoding.
-
-    Raises:
-        ValueError: a field is out of range, or a constant is missing or not one of the encoding.
-
-    Example:
-        >>> rain = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
-        >>> rain.encode(torch.tensor([0.0, float("nan"), 100.0])).tolist()
-        [0.0, 0.0, 1.0]
-        >>> rain.decode(torch.tensor([-0.2, 0.0, 1.0])).round(decimals=3).tolist()
-        [0.0, 0.0, 100.0]
-        >>> Preprocessing.from_json(rain.to_json()) == rain
-        True
-    """
-
-    json_name: ClassVar = "preprocessing"
+    json_name: ClassVar = "encoding"
     encoding: Literal["none", "log", "standardize", "dbz"] = "none"
     unit: str = ""
-    step: float | None = None
-    inputs: int | None = None
-    horizon: int | None = None
-    activation: Literal["none", "sigmoid"] = "none"
     lowest: float | None = None
     highest: float | None = None
     floor: float | None = None
@@ -78,18 +35,10 @@ class Preprocessing(Entries):
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, value, valid in (
-            ("encoding", self.encoding, ("none", "log", "standardize", "dbz")),
-            ("activation", self.activation, tuple(ACTIVATIONS)),
-        ):
-            if value not in valid:
-                raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}; {suggest(value, valid)}")
-        for name in ("inputs", "horizon"):
-            if getattr(self, name) is not None:
-                check.positive_int(name, getattr(self, name))
-        for name in ("step", "floor", "top", "lowest", "highest"):
+        check.choice("encoding", self.encoding, ("none", "log", "standardize", "dbz"))
+        for name in ("floor", "top", "lowest", "highest"):
             if (value := getattr(self, name)) is not None:
-                check_number(name, value, positive=name in ("step", "floor", "top"))
+                check_number(name, value, positive=name in ("floor", "top"))
         if None not in (self.lowest, self.highest) and not self.lowest < self.highest:  # type: ignore[operator]
             raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
         constants = {"floor": self.floor, "top": self.top, "mean": self.mean, "std": self.std}
@@ -102,7 +51,6 @@ class Preprocessing(Entries):
         if any(s <= 0 for s in self.std):
             raise ValueError(f"std must be above 0, got {self.std}")
 
-    # ---- encoding ----------------------------------------------------------------------------------------------
     def encode(self, frames: Tensor) -> Tensor:
         """Encodes frames ``(…, C, H, W)`` in the unit of the data; missing values (NaN) become 0."""
         if self.encoding == "log":
@@ -117,7 +65,6 @@ class Preprocessing(Entries):
 
     def decode(self, output: Tensor) -> Tensor:
         """Decodes outputs of the model, ``(…, C, H, W)``, to the unit of the data."""
-        output = ACTIVATIONS[self.activation](output)
         if self.encoding == "log":
             floor, span = self._log
             return (output.clamp(0, _HEADROOM) * span).expm1() * floor
@@ -148,7 +95,10 @@ class Preprocessing(Entries):
             return 100.0
         return max((m + 3 * s for m, s in zip(self.mean, self.std, strict=True)), default=1.0)
 
-    # ---- checks ------------------------------------------------------------------------------------------------
+    @property
+    def _label(self) -> str:
+        return self.unit or "brightness"
+
     def check(self, frames: Tensor) -> None:
         """Checks that frames are plausible values in the unit of the data.
 
@@ -158,11 +108,11 @@ class Preprocessing(Entries):
         Raises:
             ValueError: all values are missing, one is infinite, or bytes were passed for brightness from 0 to 1.
         """
-        unit = self.unit or "brightness"
+        unit = self._label
         if frames.dtype == torch.uint8 and not self.unit and (self.highest or 256) <= 1:
             raise ValueError("expected brightness from 0 to 1, got bytes; divide them by 255")
         if frames.dtype == torch.uint8 and self.unit:
-            warnings.warn(f"bytes came for {unit}; if they are counts or brightness, convert them first", stacklevel=3)
+            warnings.warn(f"bytes came for {unit}; if they are counts or brightness, convert them first", stacklevel=4)
         values = frames.float()
         known = values[~values.isnan()]
         if not known.numel():
@@ -170,13 +120,189 @@ class Preprocessing(Entries):
         low, high = known.min().item(), known.max().item()
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"expected finite values in {unit}, got {low:g} to {high:g}; set missing values to NaN")
-        lowest, highest = (-math.inf if b is None else b for b in (self.lowest, self.highest))
-        highest = math.inf if self.highest is None else highest
+        lowest = -math.inf if self.lowest is None else self.lowest
+        highest = math.inf if self.highest is None else self.highest
         slack = 1e-3 * (highest - lowest) if math.isfinite(highest - lowest) else 0.0
         if low < lowest - slack or high > highest + slack:
             expected = f"from {lowest:g} to {highest:g}".replace("-inf", "anything").replace("inf", "anything")
             warnings.warn(
                 f"expected {unit} {expected}, got values from {low:g} to {high:g}; check the unit, and set "
                 "missing values to NaN",
-                stacklevel=3,
+                stacklevel=4,
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable(Encoding):
+    """A variable of the data with its own unit and encoding; `mean` and `std` are tuples of one number."""
+
+    json_name: ClassVar = "variable"
+    name: str
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name must be the name of the variable, got ''")
+        super().__post_init__()
+        if len(self.mean) > 1:
+            raise ValueError(f"mean and std of {self.name} must be one number each, got {len(self.mean)}")
+
+    @property
+    def _label(self) -> str:
+        return f"{self.name} in {self.unit}" if self.unit else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing(Encoding):
+    """Encoding of the frames that a forecaster was trained on, and the meaning of its outputs.
+
+    The encodings of a value v in the unit of the data:
+
+    ===============  ==========================================  ===================================
+    encoding         value of the model                          constants
+    ===============  ==========================================  ===================================
+    ``none``         v
+    ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
+    ``standardize``  (v - mean) / std                            `mean`, `std`, of one or each channel
+    ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
+    ===============  ==========================================  ===================================
+
+    Missing values (NaN) are encoded as 0, and with ``dbz`` as no rain. Decoding applies `activation` and then the
+    inverse. With ``log``, values are limited to between 0 and a little above `top`. With ``dbz``, which is IRENE's
+    reflectivity by the relation of Marshall and Palmer, nothing is limited, and -1 is decoded as 0.0365 mm/h.
+    Otherwise values are limited to between `lowest` and `highest`.
+
+    With `variables`, each channel has its own unit, encoding and bounds, and those of the object keep their defaults.
+
+    Args:
+        encoding: one of the table.
+        unit: unit of the data, such as ``"mm/h"``; ``""`` for brightness.
+        step: minutes between frames; None if time has no meaning.
+        inputs: number of input frames in training.
+        horizon: number of forecast frames in training.
+        activation: ``"sigmoid"`` if the outputs of the model are logits.
+        lowest, highest: bounds of valid values; None for no bound.
+        floor, top, mean, std: constants of the encoding.
+        variables: variables that the model reads, in the order of the channels; none if one encoding is that of all.
+        targets: names of the variables that it forecasts, in the order of its outputs; all by default.
+        static: variables of the static maps.
+        future: variables of the inputs that are known for the forecast frames as well.
+
+    Raises:
+        ValueError: a field is out of range, or a constant is missing or not one of the encoding; a name occurs twice,
+            or a target is not one of the variables.
+
+    Example:
+        >>> rain = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
+        >>> rain.encode(torch.tensor([0.0, float("nan"), 100.0])).tolist()
+        [0.0, 0.0, 1.0]
+        >>> rain.decode(torch.tensor([-0.2, 0.0, 1.0])).round(decimals=3).tolist()
+        [0.0, 0.0, 100.0]
+        >>> Preprocessing.from_json(rain.to_json()) == rain
+        True
+        >>> air = Variable(name="t2m", unit="K", encoding="standardize", mean=(280.0,), std=(10.0,))
+        >>> weather = Preprocessing(variables=(Variable(name="rain", unit="mm/h"), air), targets=("t2m",))
+        >>> weather.encode(torch.full((2, 1, 1), 290.0)).flatten().tolist(), weather.target_channels
+        ([290.0, 1.0], [1])
+    """
+
+    json_name: ClassVar = "preprocessing"
+    step: float | None = None
+    inputs: int | None = None
+    horizon: int | None = None
+    activation: Literal["none", "sigmoid"] = "none"
+    variables: tuple[Variable, ...] = ()
+    targets: tuple[str, ...] = ()
+    static: tuple[Variable, ...] = ()
+    future: tuple[Variable, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.choice("activation", self.activation, tuple(ACTIVATIONS))
+        for name in ("inputs", "horizon"):
+            if getattr(self, name) is not None:
+                check.positive_int(name, getattr(self, name))
+        if self.step is not None:
+            check_number("step", self.step, positive=True)
+        if self.variables and (own := [f.name for f in fields(Encoding) if getattr(self, f.name) != f.default]):
+            raise ValueError(f"{', '.join(own)}: each of the variables has its own; set them there")
+        names = [v.name for v in (*self.variables, *self.static, *self.future)]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"variables, static and future must have unique names, got {', '.join(repeated)} twice")
+        variables = [v.name for v in self.variables]
+        if unknown := [t for t in self.targets if t not in variables]:
+            raise ValueError(
+                f"targets must be names of variables, got {unknown[0]!r}; {suggest(unknown[0], variables)}"
+            )
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"targets must be unique, got {', '.join(self.targets)}")
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Encodes frames ``(…, C, H, W)`` in the unit of the data; missing values (NaN) become 0."""
+        return _by_variable(Encoding.encode, self.variables, frames) if self.variables else super().encode(frames)
+
+    def encode_static(self, maps: Tensor) -> Tensor:
+        """Encodes static maps ``(…, S, H, W)``, without `static` as they are; missing values (NaN) become 0."""
+        return _by_variable(Encoding.encode, self.static, maps) if self.static else maps.nan_to_num(0)
+
+    def encode_future(self, inputs: Tensor) -> Tensor:
+        """Encodes known inputs ``(…, F, H, W)``, without `future` as they are; missing values (NaN) become 0."""
+        return _by_variable(Encoding.encode, self.future, inputs) if self.future else inputs.nan_to_num(0)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Decodes outputs of the model, ``(…, C, H, W)``, to the units of the targets."""
+        output = ACTIVATIONS[self.activation](output)
+        if self.variables:
+            return _by_variable(Encoding.decode, self.target_variables, output)
+        return super().decode(output)
+
+    @property
+    def target_channels(self) -> list[int] | None:
+        """Indices of the targets among the variables; None without variables."""
+        names = [v.name for v in self.variables]
+        return [names.index(t) for t in self.targets or names] if names else None
+
+    @property
+    def target_variables(self) -> tuple[Encoding, ...]:
+        """The variable of each output; without variables, this object as the encoding of all."""
+        return tuple(self.variables[i] for i in self.target_channels) if self.target_channels else (self,)
+
+    @property
+    def brightest(self) -> float:
+        """Value of the data, in its unit, that figures show as the brightest and PSNR uses as the peak.
+
+        With several targets it is that of the first.
+        """
+        return self.target_variables[0].brightest if self.variables else super().brightest
+
+    def check(self, frames: Tensor) -> None:
+        """Checks that frames ``(…, C, H, W)`` are plausible values in the unit of the data; see :class:`Variable`."""
+        if self.variables:
+            for variable, values in zip(self.variables, frames.unbind(-3), strict=True):
+                variable.check(values)
+        else:
+            super().check(frames)
+
+    def check_channels(self, in_chans: int, out_chans: int, static_chans: int, future_chans: int) -> None:
+        """Raises ValueError unless the numbers of variables are those of a model's channels."""
+        for name, variables, channels in (
+            ("variables", self.variables, in_chans),
+            ("static", self.static, static_chans),
+            ("future", self.future, future_chans),
+            ("targets", self.target_variables if self.variables else (), out_chans),
+        ):
+            if variables and len(variables) != channels:
+                raise ValueError(f"the preprocessing has {len(variables)} {name}, and the model {channels} channels")
+        if len(self.mean) not in (0, 1, in_chans):
+            raise ValueError(f"the preprocessing has {len(self.mean)} means, and the model {in_chans} channels")
+        if len(self.mean) > 1 and out_chans != in_chans:
+            raise ValueError(
+                f"the model reads {in_chans} channels and forecasts {out_chans}: state which, by variables and targets"
+            )
+
+
+def _by_variable(
+    function: Callable[[Encoding, Tensor], Tensor], variables: Sequence[Encoding], frames: Tensor
+) -> Tensor:
+    """Applies a function to each variable and its channel of ``(…, C, H, W)``."""
+    channels = zip(variables, frames.split(1, dim=-3), strict=True)
+    return torch.cat([function(variable, values) for variable, values in channels], dim=-3)

@@ -23,7 +23,7 @@ class Entries:
     def to_json(self) -> dict[str, Any]:
         """Returns the fields that are set, as plain JSON."""
         values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values if v not in (None, ())}
+        return {k: _plain(v) for k, v in values if v not in (None, ())}
 
     @classmethod
     def from_json(cls, raw: object, name: str = "") -> Self:
@@ -37,6 +37,12 @@ class Entries:
             ValueError: it is not an object, or a field is unknown or invalid.
         """
         return read(cls, raw, name or cls.json_name)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.to_json() if isinstance(value, Entries) else value
 
 
 def check_number(name: str, value: float, positive: bool = False) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from convrnn_zoo import WEIGHTS, Preprocessing
+from convrnn_zoo import WEIGHTS, Preprocessing, Variable
 
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0, highest=300.0)
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
@@ -131,3 +131,56 @@ def test_implausible_values_raise_a_warning(values, values_of_data, words):
 @pytest.mark.parametrize("values_of_data", [frames(0.0), frames(299.0), frames(-1e-6), frames(5, dtype=torch.int64)])
 def test_plausible_values_raise_no_warning(values_of_data):
     RAIN.check(values_of_data)
+
+
+AIR = Variable(name="t2m", unit="K", encoding="standardize", mean=(280.0,), std=(10.0,))
+SHOWERS = Variable(name="rain", unit="mm/h", encoding="log", floor=0.1, top=100.0, lowest=0.0)
+HEIGHT = Variable(name="height", unit="m", encoding="standardize", mean=(300.0,), std=(100.0,))
+WEATHER = Preprocessing(
+    variables=(SHOWERS, AIR), targets=("t2m",), static=(HEIGHT,), future=(Variable(name="hour"),), step=60.0
+)
+
+
+def test_each_variable_has_its_own_unit_and_targets_are_decoded_by_theirs():
+    data = torch.tensor([100.0, 290.0]).reshape(2, 1, 1)
+    assert WEATHER.encode(data).flatten().tolist() == pytest.approx([1.0, 1.0])
+    assert WEATHER.decode(torch.ones(3, 1, 2, 2)).unique().tolist() == [290.0]
+    assert WEATHER.encode_static(torch.full((1, 2, 2), 400.0)).unique().tolist() == [1.0]
+    assert WEATHER.encode_future(torch.full((4, 1, 1, 1), 0.5)).unique().tolist() == [0.5]
+    assert WEATHER.target_channels == [1]
+    assert WEATHER.target_variables == (AIR,)
+    every = dataclasses.replace(WEATHER, targets=())
+    torch.testing.assert_close(every.decode(every.encode(data)), data)
+    assert every.brightest == SHOWERS.brightest
+    assert Preprocessing.from_json(json.loads(json.dumps(WEATHER.to_json()))) == WEATHER
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"targets": ("wind",)}, "'wind'"),
+        ({"targets": ("t2m", "t2m")}, "targets must be unique"),
+        ({"static": (AIR,)}, "t2m"),
+        ({"unit": "K"}, "unit"),
+        ({"encoding": "dbz"}, "encoding"),
+    ],
+    ids=str,
+)
+def test_contradictory_variables_are_rejected(fields, words):
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(WEATHER, **fields)
+
+
+def test_a_variable_is_checked_by_its_name():
+    frames = torch.tensor([-5.0, 290.0]).reshape(1, 2, 1, 1)
+    with pytest.warns(UserWarning, match="rain in mm/h"):
+        WEATHER.check(frames)
+    frames[:, 1] = math.nan
+    with pytest.raises(ValueError, match="t2m in K"):
+        WEATHER.check(frames.clamp_min(0))
+    with pytest.raises(ValueError, match="2 variables, and the model 3"):
+        WEATHER.check_channels(3, 1, 1, 1)
+    with pytest.raises(ValueError, match="1 targets, and the model 2"):
+        WEATHER.check_channels(2, 2, 1, 1)
+    with pytest.raises(ValueError, match="1 static, and the model 0"):
+        WEATHER.check_channels(2, 1, 0, 1)
