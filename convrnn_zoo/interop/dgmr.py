@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers.relugru import Conv2dReLUGRU
+from ..layers.variants import Conv2dReLUGRU
 from ..models import WeightsError, create_model
 from ._checkpoint import ForeignCheckpoint, some
 from ._key_map import Entries, Source, load_weights, meta_model

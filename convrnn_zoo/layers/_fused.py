@@ -18,10 +18,9 @@ from torch import Tensor
 from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
 from ._run import DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
 
-# Derivatives of activations from their results, written into `grad_input`. That of the ReLU takes a threshold.
+# Derivatives from the results, written into `grad_input`.
 sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
-threshold_backward: Callable[..., Tensor] = torch.ops.aten.threshold_backward.grad_input
 
 # Size of the gate gradients collected for one weight gradient: enough steps to use all cores, few enough for a cache.
 GATES_BYTES = 8 << 20

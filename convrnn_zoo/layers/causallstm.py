@@ -47,7 +47,6 @@ class CausalLSTMCell(ConvRNNCellBase):
     gates, states = 7, ("h", "c", "m")
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the memories' contributions to the gates and to h."""
         return {
             "weight_ch": (3 * channels, channels, *kernel),
             "weight_cs": (4 * channels, channels, *kernel),
@@ -56,7 +55,6 @@ class CausalLSTMCell(ConvRNNCellBase):
         }
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes the next h, c, m."""
         (h, c, m), (w_ch, w_cs, w_mo, w_cm) = state, w.extra
         rows = len(w.hh) // self.gates * 4
         w_hh, w_mm = w.hh.split((rows, len(w.hh) - rows))  # the gradients of a split are joined, not padded and summed
@@ -97,7 +95,6 @@ class GradientHighwayCell(ConvRNNCellBase):
     gates, states = 2, ("z",)
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        """Computes the next z."""
         p, s = gates.chunk(2, dim=1)
         s = s.sigmoid()
         return (s * p.tanh() + (1 - s) * state[0],)

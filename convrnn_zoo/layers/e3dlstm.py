@@ -70,12 +70,10 @@ class E3DLSTMCell(ConvRNNCellBase):
         super().__init__(in_channels, out_channels, kernel_size, bias=False, device=device, dtype=dtype)
 
     def state_names(self, hx: Any) -> Sequence[str]:
-        """Returns h, c, and a name for each earlier cell state."""
         earlier = len(hx) - 2 if isinstance(hx, (tuple, list)) else 0
         return [*self.states, *(f"c₋{k}" for k in range(1, earlier + 1))]
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the weights of m, c and h, and of the norm."""
         return {
             "weight_mx": (2 * channels, self.in_channels, *kernel),
             "weight_co": (channels, channels, *kernel),
@@ -100,7 +98,6 @@ class E3DLSTMCell(ConvRNNCellBase):
         return y.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes the next h and c, and returns them with all earlier cell states."""
         (h, *cells), (w_mx, w_co, w_mo, w_cm, scale, shift) = state, w.extra
         i, g, r, o = (self.conv(x, w.ih) + self.conv(h, w.hh)).chunk(4, dim=1)
         c = map_norm(cells[0] + attend(r.sigmoid(), cells), scale, shift) + i.sigmoid() * g.tanh()

@@ -8,20 +8,15 @@ from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase
 from ._conv import bias_gradient, conv_gradients
-from ._fused import InPlaceStep, sigmoid_backward, tanh_backward
+from ._fused import InPlaceStep, sigmoid_backward
+from ._nonlinearities import NONLINEARITIES
 from ._norm import NORMS, Normed
 from ._run import DirectionWeights, Maps
 
 __all__ = [
-    "Conv1dGRU",
-    "Conv1dGRUCell",
-    "Conv2dGRU",
-    "Conv2dGRUCell",
-    "Conv3dGRU",
-    "Conv3dGRUCell",
-    "ConvGRU",
+    "Conv1dGRU", "Conv1dGRUCell", "Conv2dGRU", "Conv2dGRUCell", "Conv3dGRU", "Conv3dGRUCell", "ConvGRU",
     "ConvGRUCell",
-]
+]  # fmt: skip
 
 
 class GRUInPlace(InPlaceStep):
@@ -34,7 +29,7 @@ class GRUInPlace(InPlaceStep):
             n.addcmul_(r, hn[0])
         else:
             n.add_(self.cell.conv(torch.mul(r, h, out=self.scratch("reset h", h.shape[0])), *self.extra))
-        self.activate(n)
+        NONLINEARITIES[self.cell.nonlinearity].write(n, out=n)
         torch.lerp(n, h, z, out=h_next)
 
     def backward(
@@ -45,7 +40,7 @@ class GRUInPlace(InPlaceStep):
         torch.sub(h, n, out=dz).mul_(dh)
         dh_direct = torch.mul(dh, z, out=self.scratch("dh", h.shape[0]))
         torch.sub(dh, dh_direct, out=d_n)
-        self.activation_gradient(d_n, n)
+        NONLINEARITIES[self.cell.nonlinearity].gradient(d_n, n, grad_input=d_n)
         if hn:
             torch.mul(d_n, hn[0], out=dr)
             torch.mul(d_n, r, out=d_hn[0])
@@ -59,14 +54,6 @@ class GRUInPlace(InPlaceStep):
                 self.extra_grads[1].add_(bias_gradient(d_n))
         sigmoid_backward(d_rz, rz, grad_input=d_rz)
         return (dh_direct,)
-
-    def activate(self, n: Tensor) -> None:
-        """Applies the activation of the candidate, in place."""
-        n.tanh_()
-
-    def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
-        """Replaces `grad` by the gradient of the activation, from its result n."""
-        tanh_backward(grad, n, grad_input=grad)
 
 
 class GRUEquations(Normed):
@@ -97,6 +84,8 @@ class GRUEquations(Normed):
     gates, summed, states, norms = 3, 2, ("h",), 4
     options: ClassVar = {"reset_after": (True, False), "norm": NORMS}
     reset_after: bool
+    nonlinearity: ClassVar[str] = "tanh"
+    """Function of the candidate n, a key of :data:`NONLINEARITIES`."""
     in_place: ClassVar[type[InPlaceStep] | None] = GRUInPlace
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
@@ -104,13 +93,14 @@ class GRUEquations(Normed):
         norm, kernel = (extra[:2], extra[2:]) if self.norm else ((), extra)
         if self.reset_after:
             r, z, n, hn = self.normalize(gates, norm).chunk(4, dim=1)
-            n = (n + r.sigmoid() * hn).tanh()
+            n = n + r.sigmoid() * hn
         else:
             rz, n = gates.split((2 * h.shape[1], h.shape[1]), dim=1)
             if norm:  # under vmap, torch treats a slice of a batch of one as contiguous, and then rejects it
                 rz = rz.clone()
             r, z = self.normalize(rz, norm).chunk(2, dim=1)
-            n = self.normalize(n + self.conv(r.sigmoid() * h, *kernel), norm, first=2).tanh()
+            n = self.normalize(n + self.conv(r.sigmoid() * h, *kernel), norm, first=2)
+        n = NONLINEARITIES[self.nonlinearity].function(n)
         return (n + z.sigmoid() * (h - n),)
 
     def norm_rows(self) -> int:

@@ -68,11 +68,9 @@ class MAUCell(ConvRNNCellBase):
         super().__init__(channels, channels, kernel_size, device=device, dtype=dtype)
 
     def state_names(self, hx: Any) -> Sequence[str]:
-        """Returns the names of the t of the last steps, then of the s."""
         return [f"{name}{k}" for name in self.states for k in range(1, self.tau + 1)]
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the norms' scales and shifts."""
         shape = (self.gates * channels, *self.map_size)
         return {**affine("norm_ih", shape), **affine("norm_hh", shape)}
 
@@ -82,7 +80,6 @@ class MAUCell(ConvRNNCellBase):
         return up, tuple(state)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes the s for the next layer, the last t, and the last s."""
         ts, ss, c = state[: self.tau], state[self.tau :], x.shape[1]
         scale_s, shift_s, scale_t, shift_t = (resize_weight(p, x.shape[-2:]) for p in w.extra)
         ih = self.conv(x, w.ih, w.b_ih)

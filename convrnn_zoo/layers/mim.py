@@ -52,12 +52,10 @@ class MIMCell(MapNormed, ConvRNNCellBase):
         super().__init__(in_channels, out_channels, kernel_size, **kwargs)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the peepholes and of the norms."""
         peepholes = {f"weight_p{gate}": (channels, *self.map_size) for gate in "ifo"}
         return {**peepholes, **super().extra_shapes(channels, kernel)}
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        """Computes the next h and c."""
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
         pi, pf, po = (resize_weight(p, c.shape[-2:]) for p in extra[:3])
@@ -114,12 +112,10 @@ class MIMBlockCell(MapNormed, ConvRNNCellBase):
         self.stationary = MIMCell(out_channels, out_channels, kernel_size, map_size=map_size, **kwargs)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the contributions of h to the gates and of the memories to h, and of the norms."""
         shapes = {"weight_th": (3 * channels, channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
         return {**shapes, **super().extra_shapes(channels, kernel)}
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes the next h, c, m, s."""
         (h, c, m, s, d), (w_th, w_cm, *_) = state, w.extra
         xi, xf, xg, xo = self.normalize_map("ih", self.conv(x, w.ih, w.b_ih)).chunk(4, dim=1)
         mi, mf, mg, mo = self.normalize_map("hh", self.conv(m, w.hh, w.b_hh)).chunk(4, dim=1)

@@ -12,15 +12,9 @@ from ._fused import InPlaceStep, sigmoid_backward, tanh_backward
 from ._run import Maps
 
 __all__ = [
-    "Conv1dPeepholeLSTM",
-    "Conv1dPeepholeLSTMCell",
-    "Conv2dPeepholeLSTM",
-    "Conv2dPeepholeLSTMCell",
-    "Conv3dPeepholeLSTM",
-    "Conv3dPeepholeLSTMCell",
-    "ConvPeepholeLSTM",
-    "ConvPeepholeLSTMCell",
-]
+    "Conv1dPeepholeLSTM", "Conv1dPeepholeLSTMCell", "Conv2dPeepholeLSTM", "Conv2dPeepholeLSTMCell",
+    "Conv3dPeepholeLSTM", "Conv3dPeepholeLSTMCell", "ConvPeepholeLSTM", "ConvPeepholeLSTMCell",
+]  # fmt: skip
 
 
 class PeepholeLSTMInPlace(InPlaceStep):

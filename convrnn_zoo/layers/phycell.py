@@ -10,7 +10,7 @@ from . import _checks as check
 from ._base import ConvRNNCellBase, Size
 from ._norm import affine, group_norm
 from ._run import DirectionWeights, Maps
-from .onebias import OneBias
+from .variants import OneBias
 
 GROUPS = 7
 """Number of groups of the norm after the filters."""
@@ -61,7 +61,6 @@ class PhyCell(OneBias, ConvRNNCellBase):
         super().__init__(channels, channels, kernel_size, device=device, dtype=dtype)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the filters, their norm, and the weights of their outputs."""
         n = self.filters
         return {
             "weight_f": (n, channels, *self.filter_size), "bias_f": (n,), **affine("norm", (n,)),
@@ -69,7 +68,6 @@ class PhyCell(OneBias, ConvRNNCellBase):
         }  # fmt: skip
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes the next h."""
         (h,), (w_f, b_f, scale, shift, w_p, b_p) = state, w.extra
         groups = GROUPS if self.filters % GROUPS == 0 else 1
         filtered = group_norm(self.conv(h, w_f, b_f), groups, scale, shift)

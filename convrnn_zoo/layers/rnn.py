@@ -3,23 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase, Equations
-from ._fused import InPlaceStep, tanh_backward, threshold_backward
+from ._fused import InPlaceStep
+from ._nonlinearities import NONLINEARITIES
 from ._run import Maps
 
 __all__ = [
-    "Conv1dRNN",
-    "Conv1dRNNCell",
-    "Conv2dRNN",
-    "Conv2dRNNCell",
-    "Conv3dRNN",
-    "Conv3dRNNCell",
-    "ConvRNN",
+    "Conv1dRNN", "Conv1dRNNCell", "Conv2dRNN", "Conv2dRNNCell", "Conv3dRNN", "Conv3dRNNCell", "ConvRNN",
     "ConvRNNCell",
-]
+]  # fmt: skip
 
 
 class RNNInPlace(InPlaceStep):
@@ -28,20 +22,12 @@ class RNNInPlace(InPlaceStep):
     saves_parts = False
 
     def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
-        (gates,), (h_next,) = parts, new
-        if self.cell.nonlinearity == "tanh":
-            torch.tanh(gates, out=h_next)
-        else:
-            torch.clamp_min(gates, 0, out=h_next)
+        NONLINEARITIES[self.cell.nonlinearity].write(parts[0], out=new[0])
 
     def backward(
         self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
     ) -> Sequence[Any]:
-        (h_next,), (dh,), (d_gates,) = new, grads, into
-        if self.cell.nonlinearity == "tanh":
-            tanh_backward(dh, h_next, grad_input=d_gates)
-        else:
-            threshold_backward(dh, h_next, 0, grad_input=d_gates)
+        NONLINEARITIES[self.cell.nonlinearity].gradient(grads[0], new[0], grad_input=into[0])
         return (None,)
 
 
@@ -70,7 +56,7 @@ class RNNEquations(Equations):
         super().__init__(in_channels, out_channels, kernel_size, *args, nonlinearity=nonlinearity, **kwargs)
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        return (gates.tanh() if self.nonlinearity == "tanh" else gates.relu(),)
+        return (NONLINEARITIES[self.nonlinearity].function(gates),)
 
 
 class ConvRNNCell(RNNEquations, ConvRNNCellBase):

@@ -61,7 +61,6 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
     map_norms: ClassVar = {"ih": 7, "hh": 4, "hm": 3, "po": 1}
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the memories' contributions to the output gate and to h, and of the norms."""
         memories = {"weight_po": (channels, 2 * channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
         return {**memories, **super().extra_shapes(channels, kernel)}
 
@@ -81,7 +80,6 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         return DirectionWeights(w.ih, w.hh, constant if w.b_ih is None else w.b_ih + constant, w.b_hh, w.extra)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes one complete step. Four gates read h and three read m."""
         parts, rows = [], len(w.hh) // self.gates * 4
         sizes = (rows, len(w.hh) - rows)
         biases = (None, None) if w.b_hh is None else w.b_hh.split(sizes)
@@ -92,7 +90,6 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         return self.step(self.join(ih, torch.cat(parts, dim=1)), state, w.extra)
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        """Computes the next h, c, m, and the increments of c and m."""
         (_, c, m), (w_po, w_cm, *_) = state, extra
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
         if self.norm_size is not None:

@@ -1,6 +1,6 @@
-"""Trajectory GRU, and the GRU with leaky units that it extends."""
+"""Trajectory GRU."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,53 +8,9 @@ from torch import Tensor
 
 from . import _checks as check
 from ._base import ConvRNNCellBase
-from ._fused import InPlaceStep
+from ._nonlinearities import NEGATIVE_SLOPE
 from ._run import DirectionWeights, Maps
-from .gru import Conv2dGRU, GRUEquations, GRUInPlace
-
-SLOPE = 0.2
-leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
-
-
-class LeakyGRUInPlace(GRUInPlace):
-    """In-place version of :meth:`LeakyGRUEquations.step`."""
-
-    def activate(self, n: Tensor) -> None:
-        """Applies the leaky ReLU, in place."""
-        F.leaky_relu_(n, SLOPE)
-
-    def activation_gradient(self, grad: Tensor, n: Tensor) -> None:
-        """Replaces `grad` by the gradient of the leaky ReLU, from its result n."""
-        leaky_relu_backward(grad, n, SLOPE, True, grad_input=grad)
-
-
-class LeakyGRUEquations(GRUEquations):
-    """Equations of a GRU, reset after the convolution, with a leaky ReLU of slope 0.2 in place of tanh."""
-
-    options: ClassVar = {"reset_after": (True,)}
-    reset_after = True
-    in_place: ClassVar[type[InPlaceStep] | None] = LeakyGRUInPlace
-
-    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        """Computes the next state, which the activation does not bound."""
-        (h,) = state
-        r, z, n, hn = gates.chunk(4, dim=1)
-        n = F.leaky_relu(n + r.sigmoid() * hn, SLOPE)
-        return (n + z.sigmoid() * (h - n),)
-
-
-class Conv2dLeakyGRU(LeakyGRUEquations, Conv2dGRU):
-    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with a leaky ReLU of slope 0.2 in place of tanh.
-
-    References:
-        Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model.
-        https://arxiv.org/abs/1706.03458
-
-    Example:
-        >>> output, h_n = Conv2dLeakyGRU(2, 4, kernel_size=3, hidden_kernel_size=5)(torch.randn(5, 1, 2, 8, 8))
-        >>> tuple(output.shape)
-        (5, 1, 4, 8, 8)
-    """
+from .variants import LeakyGRU
 
 
 def warp(h: Tensor, flows: Tensor) -> Tensor:
@@ -86,7 +42,7 @@ def warp(h: Tensor, flows: Tensor) -> Tensor:
     return sampled.to(h.dtype).reshape(n, c, flows.shape[1], height, width)
 
 
-class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
+class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
     r"""One step of the trajectory GRU on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
     A convolution reads the state at fixed offsets. This cell reads it at `links` places per pixel along flows, which it
@@ -128,18 +84,10 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
     in_place = None
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 3,
-        links: int = 5,
-        bias: bool = True,
-        *,
-        flow_channels: int = 32,
-        flow_kernel_size: int = 5,
-        device: torch.device | str | None = None,
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, links: int = 5, bias: bool = True, *,
+        flow_channels: int = 32, flow_kernel_size: int = 5, device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.links = check.positive_int("links", links)
         self.flow_channels = check.positive_int("flow_channels", flow_channels)
         self.flow_kernel_size = check.ntuple("flow_kernel_size", flow_kernel_size, self.ndim)
@@ -148,7 +96,6 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
         )
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the weights and biases of the flow network."""
         sizes = {"xf": (self.flow_channels, self.in_channels), "hf": (self.flow_channels, channels)}
         sizes["f"] = (2 * self.links, self.flow_channels)
         shapes = {f"weight_{k}": (*size, *self.flow_kernel_size) for k, size in sizes.items()}
@@ -156,11 +103,10 @@ class TrajGRUCell(LeakyGRUEquations, ConvRNNCellBase):
 
     def flows(self, x: Tensor, h: Tensor) -> Tensor:
         """Computes the displacements ``(N, links, 2, H, W)`` along which the state is read, in pixels."""
-        hidden = F.leaky_relu(self._flow_input(x) + self._flow_conv(h, "hf"), SLOPE)
+        hidden = F.leaky_relu(self._flow_input(x) + self._flow_conv(h, "hf"), NEGATIVE_SLOPE)
         return self._flow_conv(hidden, "f").unflatten(1, (self.links, 2))
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes one complete step: samples the state along the flows, then applies the GRU."""
         (h,) = state
         warped = warp(h, self.flows(x, h)).flatten(1, 2)
         hh = F.conv2d(warped, w.hh.reshape(len(w.hh), -1, 1, 1), w.b_hh)
@@ -188,23 +134,15 @@ class TrajGRUStateCell(TrajGRUCell):
     """
 
     def __init__(
-        self,
-        out_channels: int,
-        links: int = 5,
-        bias: bool = True,
-        *,
-        flow_channels: int = 32,
-        flow_kernel_size: int = 5,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, out_channels: int, links: int = 5, bias: bool = True, *, flow_channels: int = 32,
+        flow_kernel_size: int = 5, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(
             1, out_channels, 1, links, bias,
             flow_channels=flow_channels, flow_kernel_size=flow_kernel_size, device=device, dtype=dtype,
         )  # fmt: skip
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns the shapes of the flow network without those of an input."""
         return {k: v for k, v in super().extra_shapes(channels, kernel).items() if not k.endswith("_xf")}
 
     def _add_parameters(self, *args: Any) -> None:

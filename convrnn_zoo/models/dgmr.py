@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
-from ..layers.relugru import Conv2dReLUGRU
+from ..layers.variants import Conv2dReLUGRU
 from ..pretrained.builder import build_model
 from ..pretrained.published import Published, mark_unused
 from ..pretrained.registry import register_model

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU, Conv2dLSTM, Conv2dPeepholeLSTM, Conv2dRNN, ConvRNNBase
 from ..layers import _checks as check
-from ..layers.onebias import Conv2dOneBiasPeepholeLSTM
+from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
-from ..layers.onebias import Conv2dOneBiasGRU
+from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.published import Published
 from ..pretrained.registry import register_model

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..layers.mapnorm import Conv2dMapNormLSTMCell
+from ..layers.variants import Conv2dMapNormLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
-from ..layers.onebias import Conv2dOneBiasLSTMCell
 from ..layers.phycell import PhyCell, moments
+from ..layers.variants import Conv2dOneBiasLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..layers import ConvRNNCellBase
 from ..layers import _checks as check
-from ..layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell
-from ..layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell
+from ..layers.trajgru import TrajGRUCell, TrajGRUStateCell
+from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dLeakyGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Unroll, constant_input, framewise, stage
@@ -96,7 +96,7 @@ def encoder_forecaster(
     """Builds a forecaster with three resolutions, each half the previous one, of cells with normed gates.
 
     Args:
-        cell: :class:`~convrnn_zoo.layers.onebias.Conv2dGroupNormLSTMCell` or the GRU's.
+        cell: :class:`~convrnn_zoo.layers.variants.Conv2dGroupNormLSTMCell` or the GRU's.
         hidden_channels: multiples of 32, or at most 32.
         kernel_size: kernel of the recurrent layers.
         …: as for :class:`~convrnn_zoo.models.pyramid_forecaster.PyramidForecaster`.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
-from ..layers.onebias import Conv2dOneBiasGRU
+from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import framewise, on_device

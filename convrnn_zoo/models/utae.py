@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
-from ..layers.onebias import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
+from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import on_device

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from convrnn_zoo import create_model
 from convrnn_zoo.interop.dgmr import GATES, MODULES, UNNORMED
-from convrnn_zoo.layers.relugru import Conv2dReLUGRU
+from convrnn_zoo.layers.variants import Conv2dReLUGRU
 
 
 def normed(name: str, weight: Tensor, bias: Tensor, norm: float = 2.0) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from convrnn_zoo import WeightsError, create_model, interop
 from convrnn_zoo.interop._checkpoint import read_checkpoint
 from convrnn_zoo.interop.dgmr import module_parameters
-from convrnn_zoo.layers.relugru import Conv2dReLUGRU
+from convrnn_zoo.layers.variants import Conv2dReLUGRU
 
 from . import dgmr_states
 from .recorded import recorded

@@ -8,20 +8,24 @@ from convrnn_zoo.layers import Conv2dGRUCell, Conv2dLSTMCell, Conv2dPeepholeLSTM
 from convrnn_zoo.layers._norm import resize_weight
 from convrnn_zoo.layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from convrnn_zoo.layers.e3dlstm import E3DLSTMCell, attend
-from convrnn_zoo.layers.gru import GRUEquations
-from convrnn_zoo.layers.mapnorm import Conv2dMapNormLSTMCell
 from convrnn_zoo.layers.mau import MAUCell
 from convrnn_zoo.layers.mim import MIMBlockCell, MIMCell
-from convrnn_zoo.layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dOneBiasPeepholeLSTM
 from convrnn_zoo.layers.phycell import PhyCell, moments
 from convrnn_zoo.layers.stlstm import STLSTMCell
-from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU, TrajGRUCell, TrajGRUStateCell, warp
+from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell, warp
+from convrnn_zoo.layers.variants import (
+    Conv2dGroupNormGRUCell,
+    Conv2dGroupNormLSTMCell,
+    Conv2dLeakyGRU,
+    Conv2dMapNormLSTMCell,
+    Conv2dOneBiasPeepholeLSTM,
+)
 
 
 class TanhTrajGRUCell(TrajGRUCell):
-    """The flows of a TrajGRU and the step of a GRU: what is left to compare is how the state is gathered."""
+    """The flows of a TrajGRU and the step of a GRU, to compare how the state is gathered."""
 
-    step = GRUEquations.step
+    nonlinearity = "tanh"
 
 
 def still(cell, offsets):

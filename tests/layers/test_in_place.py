@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _fused
 from convrnn_zoo.layers._fused import Buffers
 from convrnn_zoo.layers.rnn import RNNInPlace
-from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
+from convrnn_zoo.layers.variants import Conv2dLeakyGRU
 
 WRITTEN = [*VARIANTS, (Conv2dLeakyGRU, {})]
 

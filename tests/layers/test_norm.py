@@ -14,10 +14,14 @@ from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import Conv2dGRU, Conv2dGRUCell, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM
 from convrnn_zoo.layers.gru import GRUInPlace
 from convrnn_zoo.layers.lstm import LSTMInPlace
-from convrnn_zoo.layers.mapnorm import Conv2dMapNormLSTMCell
-from convrnn_zoo.layers.onebias import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dOneBiasGRU
 from convrnn_zoo.layers.phycell import PhyCell
-from convrnn_zoo.layers.trajgru import Conv2dLeakyGRU
+from convrnn_zoo.layers.variants import (
+    Conv2dGroupNormGRUCell,
+    Conv2dGroupNormLSTMCell,
+    Conv2dLeakyGRU,
+    Conv2dMapNormLSTMCell,
+    Conv2dOneBiasGRU,
+)
 
 OVER_OPTIONS = [
     (cls, {"norm": norm, **more})

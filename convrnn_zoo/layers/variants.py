@@ -1,0 +1,151 @@
+"""Core cells as published architectures change them: one bias per gate, other norms, other nonlinearities."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from ._base import Equations
+from ._norm import GroupNormed, MapNormed
+from ._run import Maps
+from .gru import Conv2dGRU, Conv2dGRUCell, GRUEquations
+from .lstm import Conv2dLSTM, Conv2dLSTMCell
+from .peephole import Conv2dPeepholeLSTM
+
+
+# ---- one bias --------------------------------------------------------------------------------------------------
+class OneBias(Equations):
+    """Base of cells whose gates have the bias ``bias_ih`` and no ``bias_hh``, as in the equations of papers."""
+
+    biases = ("bias_ih",)
+
+
+class Conv2dOneBiasLSTMCell(OneBias, Conv2dLSTMCell):
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with one bias per gate.
+
+    Example:
+        >>> cell = Conv2dOneBiasLSTMCell(1, 4, kernel_size=3)
+        >>> sum(p.numel() for p in cell.parameters()) == 16 * (1 + 4) * 9 + 16
+        True
+    """
+
+
+class Conv2dOneBiasLSTM(OneBias, Conv2dLSTM):
+    """2-d :class:`ConvLSTM` over ``(T, N, C, H, W)`` with one bias per gate."""
+
+
+class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
+    """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)`` with one bias per gate."""
+
+
+class Conv2dOneBiasGRU(OneBias, Conv2dGRU):
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias per gate, reset before the convolution by default."""
+
+    options: ClassVar = {**Conv2dGRU.options, "reset_after": (False, True)}
+
+
+# ---- other nonlinearities --------------------------------------------------------------------------------------
+class Conv2dReLUGRU(OneBias, Conv2dGRU):
+    r"""A GRU over ``(T, N, C, H, W)`` with a ReLU candidate: ``output, h_n = rnn(input, h_0)``.
+
+    .. math::
+        r, z &= σ(W_{i·} * x + W_{h·} * h + b_{·}) \\
+        n &= \max(0, W_{in} * x + W_{hn} * (r ⊙ h) + b_n) \\
+        h' &= n + z ⊙ (h - n)
+
+    with one bias per gate, and the state reset before its convolution. The state has no upper bound, and a
+    non-negative state stays non-negative. DGMR divides each weight by its largest singular value (spectral norm); the
+    weights here are the quotients.
+
+    References:
+        Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
+        https://arxiv.org/abs/2104.00954
+
+    Example:
+        >>> output, h_n = Conv2dReLUGRU(2, 4, kernel_size=3)(torch.randn(5, 1, 2, 8, 8))
+        >>> tuple(output.shape), bool((output >= 0).all())
+        ((5, 1, 4, 8, 8), True)
+    """
+
+    options: ClassVar = {"reset_after": (False,)}
+    nonlinearity = "relu"
+
+
+class LeakyGRU(GRUEquations):
+    """Base of GRUs that reset after the convolution, with a leaky ReLU of slope 0.2 in place of tanh."""
+
+    options: ClassVar = {"reset_after": (True,)}
+    nonlinearity = "leaky_relu"
+
+
+class Conv2dLeakyGRU(LeakyGRU, Conv2dGRU):
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with a leaky ReLU of slope 0.2 in place of tanh.
+
+    References:
+        Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model.
+        https://arxiv.org/abs/1706.03458
+    """
+
+
+# ---- other norms -----------------------------------------------------------------------------------------------
+class Conv2dGroupNormLSTMCell(GroupNormed, OneBias, Conv2dLSTMCell):
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with a group norm over its four gates.
+
+    Example:
+        >>> h, c = Conv2dGroupNormLSTMCell(1, 4, kernel_size=5)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+    options: ClassVar = {}
+    in_place = None
+
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        return super().step(self.normalize_jointly(gates, *extra), state, ())
+
+
+class Conv2dGroupNormGRUCell(GroupNormed, OneBias, Conv2dGRUCell):
+    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)``, reset before the convolution, with group norms.
+
+    One norm is applied to r and z, and one to the candidate.
+    """
+
+    options: ClassVar = {"reset_after": (False,)}
+    in_place = None
+
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        (h,), (weight, bias, *candidate) = state, extra
+        both = 2 * h.shape[1]
+        rz = gates[:, :both].clone()  # under vmap, torch treats a slice of a batch of one as contiguous
+        r, z = self.normalize_jointly(rz, weight[:both], bias[:both]).chunk(2, dim=1)
+        n = gates[:, both:] + self.conv(r.sigmoid() * h, *candidate)
+        n = self.normalize_jointly(n, weight[both:], bias[both:]).tanh()
+        return (n + z.sigmoid() * (h - n),)
+
+
+class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
+    r"""One step of a convolutional LSTM with a layer norm after each convolution: ``h, c = cell(x, (h, c))``.
+
+    N is a layer norm over channels and map, ``*`` a convolution, ``⊙`` an element-wise product:
+
+    .. math::
+        i, f, g, o &= σ, σ, \tanh, σ(N(W_{i·} * x) + N(W_{h·} * h)) \\
+        c' &= f ⊙ c + i ⊙ g \\
+        h' &= o ⊙ \tanh(c')
+
+    All four gates share the norm of a convolution. Its scale and shift, ``weight_norm_ih`` and so on, are
+    ``(4C, H, W)`` for maps of `norm_size`, and are resized bilinearly to others. This is OpenSTL's ``layer_norm=1``. A
+    :class:`~convrnn_zoo.Conv2dLSTM` with ``norm="layer"`` normalises the sum of each gate instead, with one scale per
+    channel.
+
+    Args:
+        in_channels, out_channels, kernel_size, …: as for every cell.
+        norm_size: height and width of the map, or `None` for no norms.
+
+    References:
+        Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450
+
+    Example:
+        >>> h, c = Conv2dMapNormLSTMCell(1, 4, 5, norm_size=8, bias=False)(torch.randn(2, 1, 8, 8))
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
