@@ -21,7 +21,14 @@ from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequ
 from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
-from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_frame_dataset, read_labelled_dataset, to_table
+from .registry import (
+    FRAME_DATASETS,
+    LABELLED_DATASETS,
+    read_dataset,
+    read_frame_dataset,
+    read_labelled_dataset,
+    to_table,
+)
 
 __all__ = [
     "FRAME_DATASETS",
@@ -43,6 +50,7 @@ __all__ = [
     "VideoFrames",
     "Window",
     "open_frames",
+    "read_dataset",
     "read_frame_dataset",
     "read_labelled_dataset",
     "read_sound",

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from . import schema
+from .._hints import suggest
+from ..pretrained.typed import read
 from .datasets.frame_files import ArrayFrames, FrameDataset, VideoFrames
 from .datasets.labelled_sequences import LabelledDataset, LabelledSequences
 from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
@@ -12,6 +13,7 @@ from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.video_folder import VideoFolder
 
+Dataset = TypeVar("Dataset")
 FRAME_DATASETS: dict[str, type[FrameDataset]] = {
     "frames": ArrayFrames, "video": VideoFrames, "moving_mnist": MovingMNIST,
     "moving_fashion_mnist": MovingFashionMNIST, "rain": RainComposites,
@@ -33,27 +35,30 @@ def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
     return {"kind": kind, **{k: v for k, v in values.items() if v is not None}}
 
 
-def read_frame_dataset(table: Mapping[str, Any]) -> FrameDataset:
-    """Returns the dataset of frames that the table ``[data]`` of a recipe describes.
+def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Dataset]]) -> Dataset:
+    """Returns the dataset that the table ``[data]`` of a recipe describes; its `kind` is a name in `datasets`.
 
     Raises:
-        ValueError: its kind is unknown, or a key is missing, unknown or invalid.
+        ValueError: the kind is unknown, or a key is missing, unknown or invalid.
 
     Example:
-        >>> read_frame_dataset({"kind": "moving_mnist"}).title
+        >>> read_dataset({"kind": "moving_mnist"}, FRAME_DATASETS).title
         'Moving MNIST'
     """
-    return schema.read_dataset(table, FRAME_DATASETS)
+    keys = dict(table)
+    kind = keys.pop("kind", None)
+    if not isinstance(kind, str) or kind not in datasets:
+        hint = suggest(kind, datasets)
+        hint = f"; {hint}" if hint.startswith("did") else ""
+        raise ValueError(f"the recipe's data.kind must be one of {', '.join(datasets)}, got {kind!r}{hint}")
+    return read(datasets[kind], keys, where="data.")
+
+
+def read_frame_dataset(table: Mapping[str, Any]) -> FrameDataset:
+    """Returns the dataset of frames that the table ``[data]`` of a recipe describes; see :func:`read_dataset`."""
+    return read_dataset(table, FRAME_DATASETS)
 
 
 def read_labelled_dataset(table: Mapping[str, Any]) -> LabelledDataset:
-    """Returns the dataset of labelled sequences that the table ``[data]`` of a recipe describes.
-
-    Raises:
-        ValueError: its kind is unknown, or a key is missing, unknown or invalid.
-
-    Example:
-        >>> read_labelled_dataset({"kind": "japanese_vowels"}).title
-        'JapaneseVowels'
-    """
-    return schema.read_dataset(table, LABELLED_DATASETS)
+    """Returns the labelled sequences that the table ``[data]`` of a recipe describes; see :func:`read_dataset`."""
+    return read_dataset(table, LABELLED_DATASETS)

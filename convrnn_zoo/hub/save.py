@@ -16,6 +16,7 @@ from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE
 from ..pretrained.meta import build_on_meta, check_arguments
 from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import FLOATS, not_finite, write_safetensors
+from ..pretrained.typed import one_line
 from .cards import updated_card, valid_metadata
 
 
@@ -97,7 +98,7 @@ def config_text(config: Mapping[str, Any], sha256: str, weights: Weights | None 
         try:
             Weights.from_plain(json.loads(json.dumps(config["record"])))
         except ValueError as e:
-            raise WeightsError(f"{weights.name} cannot be saved: {e}; correct its metadata") from e
+            raise WeightsError(f"{weights.name} cannot be saved: {one_line(e)}; correct its metadata") from e
     elif "tag" in config["pretrained_cfg"]:
         config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in WEIGHTS_CFG_KEYS}
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -12,6 +12,7 @@ from .errors import WeightsError
 from .log_mel import LogMel
 from .meta import check_arguments
 from .preprocessing import Preprocessing
+from .typed import one_line
 from .weights import Weights
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")
@@ -126,7 +127,7 @@ def read_config(path: Path, name: str) -> Config:
         front_end = LogMel.from_json(raw["front_end"]) if raw.get("front_end") is not None else None
         record = Weights.from_plain(raw["record"]) if raw.get("record") is not None else None
     except ValueError as e:
-        raise error(f"{CONFIG}: {e}") from e
+        raise error(f"{CONFIG}: {one_line(e)}") from e
     if preprocessing is not None:
         in_chans = args["in_chans"]
         try:

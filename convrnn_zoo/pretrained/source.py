@@ -12,6 +12,7 @@ from .download import HubFile, download, get_commit, is_commit
 from .errors import HubAccessError, WeightsError
 from .published import PUBLISHED
 from .state_dict import read_safetensors
+from .typed import one_line
 from .weights import WEIGHTS, Weights
 
 
@@ -81,7 +82,9 @@ def _open_metadata(path: Path) -> Source:
     except WeightsError:
         raise
     except ValueError as e:
-        raise WeightsError(f"{path} is not the metadata of weights ({e}); `convrnn-zoo train` writes such files") from e
+        raise WeightsError(
+            f"{path} is not the metadata of weights ({one_line(e)}); `convrnn-zoo train` writes such files"
+        ) from e
     named, plain = (path.with_name(name) for name in (f"{weights.name}.safetensors", WEIGHTS_FILE))
     file = named if named.is_file() or not plain.is_file() else plain
     config = Config.of(weights, tag=weights.name.partition(".")[2], source="local-dir", file=str(path))

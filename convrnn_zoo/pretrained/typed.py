@@ -1,16 +1,22 @@
-"""Dataclasses from untrusted JSON. Every field is checked by its type; an error is one line."""
+"""Dataclasses from the tables of a recipe and from untrusted JSON: every field is checked by its type and range."""
 
 import dataclasses
 import math
+import operator
 import re
-from collections.abc import Mapping
-from types import UnionType
+from collections.abc import Mapping, Sequence
+from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .._hints import suggest
 
-_LONGEST, _MOST, _LARGEST = 2**16, 2**16, 2**53
+MAX_TEXT, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
+"""Largest length of a string, of a list or table, and size of a whole number."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # terminals interpret these
+_TYPES: dict[Any, str] = {
+    int: "a whole number", float: "a finite number", bool: "true or false", str: "a string", NoneType: "nothing",
+}  # fmt: skip
+_BOUNDS = {"ge": ("at least", operator.ge), "gt": ("above", operator.gt), "le": ("at most", operator.le)}
 T = TypeVar("T")
 
 
@@ -45,23 +51,48 @@ def _plain(value: Any) -> Any:
     return value.to_json() if isinstance(value, Entries) else value
 
 
+def field(
+    default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
+    choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
+) -> Any:  # fmt: skip
+    """Declares a field of a dataclass, with the range of its values.
+
+    Args:
+        default: the default; without one, the field is required.
+        ge, gt, le: bounds of a number, or of each number of a list: at least, greater than, at most.
+        choices: the strings that are valid; lists of strings may hold others.
+        nonempty: whether an empty string is invalid.
+        factory: a function that returns the default.
+    """
+    rules = {"ge": ge, "gt": gt, "le": le, "choices": tuple(choices), "nonempty": nonempty}
+    return dataclasses.field(default=default, default_factory=factory, metadata=rules)
+
+
+def one_line(error: Exception) -> str:
+    """Returns the message of :func:`read` on one line."""
+    return str(error).replace("\n", "; ")
+
+
 def check_number(name: str, value: float, positive: bool = False) -> None:
     """Raises ValueError for a number that is not finite, or, if `positive`, not above 0."""
     if not (math.isfinite(value) and (value > 0 or not positive)):
         raise ValueError(f"{name} must be a finite number{' above 0' if positive else ''}, got {value}")
 
 
-def read(cls: type[T], raw: object, name: str) -> T:
-    """Reads a dataclass from a JSON object. Lists become tuples, and whole numbers are valid floats.
+def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -> T:
+    """Reads a dataclass from a table of TOML or an object of JSON.
+
+    Lists become tuples, and whole numbers are valid floats.
 
     Args:
         cls: the dataclass; a field is a number, string, bool, ``Literal``, dataclass, tuple or mapping, or optional.
-        raw: the object, as :func:`json.loads` returns it.
+        raw: the table, as ``tomllib`` or ``json`` return it.
         name: its name in error messages.
+        where: the path of the table in what `name` is, such as ``"data."``.
 
     Raises:
-        ValueError: it is not an object; a field is missing, unknown or of another type; a number is not finite; a
-            string or list is very long, or a string holds control characters.
+        ValueError: it is not a table; or a field is missing, unknown, of another type or out of its range. A number
+            must be finite, and a string free of control characters. The message has a line for each field.
 
     Example:
         >>> @dataclasses.dataclass
@@ -72,75 +103,133 @@ def read(cls: type[T], raw: object, name: str) -> T:
         Point(at=(1.0, 2.5), unit='m')
         >>> read(Point, {"at": [1, "2"]}, "a point")
         Traceback (most recent call last):
-        ValueError: a point: at[1] must be a finite number, got '2'
+        ValueError: a point's at[1] must be a finite number, got '2'
     """
     if not isinstance(raw, Mapping):
-        raise ValueError(f"{name} must be an object, got {type(raw).__name__}")
+        raise ValueError(f"{name}{f': {where[:-1]}' if where else ''} must be an object, got {type(raw).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     none = dataclasses.MISSING
-    missing = [n for n, f in fields.items() if f.default is none and f.default_factory is none and n not in raw]
-    if unknown := [str(k) for k in raw if k not in fields]:
-        raise ValueError(f"{name} has unknown fields: {', '.join(unknown)[:200]}; {suggest(unknown[0], fields)}")
-    if missing:
-        raise ValueError(f"{name} lacks {', '.join(missing)}")
-    hints = get_type_hints(cls)
-    values = {k: _value(hints[k], v, f"{name}: {k}") for k, v in raw.items()}
+    lines = [f"{name} has an unknown key {where}{str(k)[:80]}; {suggest(k, fields)}" for k in raw if k not in fields]
+    required = [n for n, f in fields.items() if f.default is none and f.default_factory is none]
+    if missing := [f"{where}{n}" for n in required if n not in raw]:
+        lines.append(f"{name} lacks the key{'s' if missing[1:] else ''} {', '.join(missing)}")
+    values = _convert(fields, {k: raw[k] for k in fields if k in raw}, cls, name, where, lines)
     try:
         return cls(**values)
-    except (TypeError, ValueError, OverflowError) as e:
-        raise ValueError(f"{name}: {e}") from e
+    except (ValueError, OverflowError) as e:
+        if str(e).startswith(name):
+            raise
+        raise ValueError(f"{name}: {where}{e}") from e
 
 
-def _value(expected: Any, value: object, name: str) -> Any:
+def check_fields(table: Any, where: str = "") -> None:
+    """Checks and converts the fields of a dataclass of a recipe, as :func:`read` does.
+
+    Raises:
+        ValueError: fields are invalid; the message has a line for each.
+    """
+    fields = {f.name: f for f in dataclasses.fields(table)}
+    values = _convert(fields, {k: getattr(table, k) for k in fields}, type(table), "the recipe", where, [])
+    for key, value in values.items():
+        object.__setattr__(table, key, value)
+
+
+def _convert(
+    fields: Mapping[str, Any], raw: Mapping[str, Any], cls: type, name: str, where: str, lines: list[str]
+) -> dict[str, Any]:
+    hints, values = get_type_hints(cls), {}
+    for key, value in raw.items():
+        try:
+            values[key] = _value(hints[key], value, name, f"{where}{key}", fields[key].metadata)
+        except ValueError as e:
+            lines.append(str(e))
+    if lines:
+        raise ValueError("\n".join(lines))
+    return values
+
+
+def describe_type(kind: Any) -> str:
+    """Describes the type of a field for users.
+
+    Example:
+        >>> describe_type(int | tuple[str, ...])
+        'a whole number or a list of strings'
+    """
+    generic, args = get_origin(kind), get_args(kind)
+    if generic is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if generic in (Union, UnionType):
+        return " or ".join(describe_type(a) for a in args if a is not NoneType)
+    if generic is tuple:
+        return f"a list of {describe_type(args[0]).removeprefix('a ')}s"
+    return _TYPES.get(kind, "a table")
+
+
+def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, Any]) -> Any:
+    """Returns a value as the type of its field, or raises ValueError; dataclasses and lists are read recursively."""
     generic, args = get_origin(expected), get_args(expected)
+    label = f"{name}'s {path}"
     if expected is Any:
         return value
     if generic in (Union, UnionType):
-        return _union(args, value, name)
-    if dataclasses.is_dataclass(expected):
-        return read(expected, value, name)  # type: ignore[arg-type]
-    if generic is tuple:
-        return tuple(_value(args[0], v, f"{name}[{i}]") for i, v in enumerate(_short(value, list, name)))
-    if generic is not None and generic is not Literal:
-        return {
-            _value(str, k, name): _value(args[1], v, f"{name}[{k!r}]") for k, v in _short(value, dict, name).items()
-        }
-    if generic is Literal and value in args:
-        return value
-    if expected is float and isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
-        return float(value)
-    if expected is bool and isinstance(value, bool):
-        return value
-    if expected is int and type(value) is int and abs(value) <= _LARGEST:
-        return value
-    if expected is str and isinstance(value, str) and len(value) <= _LONGEST and not _CONTROL.search(value):
-        return value
-    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "plain words"}
-    valid = f"one of {', '.join(map(repr, args))}" if args else names.get(expected, str(expected))
-    hint = f"; {suggest(value, args)}" if args and isinstance(value, str) else ""
-    raise ValueError(f"{name} must be {valid}, got {repr(value)[:80]}{hint}")
+        return _union(expected, value, name, path, rules)
+    if dataclasses.is_dataclass(expected) and not isinstance(value, expected):  # type: ignore[arg-type]
+        return read(expected, value, name, f"{path}.")  # type: ignore[arg-type]
+    if isinstance(value, list | tuple | Mapping) and len(value) > MAX_VALUES:
+        raise ValueError(f"{label} must have at most {MAX_VALUES:,} values, got {len(value):,}")
+    if generic is tuple and isinstance(value, list | tuple):
+        inner = {**rules, "choices": ()}
+        return tuple(_value(args[0], v, name, f"{path}[{i}]", inner) for i, v in enumerate(value))
+    if generic not in (None, tuple, Literal) and isinstance(value, Mapping):
+        return {_scalar(str, k, label, {}): _value(args[1], v, name, f"{path}[{k!r}]", {}) for k, v in value.items()}
+    if generic is Literal or expected in _TYPES:
+        return _scalar(expected, value, label, rules)
+    if generic is None and isinstance(value, expected | Mapping | str):
+        return value  # a table that the dataclass itself reads
+    raise ValueError(f"{label} must be {describe_type(expected)}, got {repr(value)[:80]}")
 
 
-def _union(types: tuple[Any, ...], value: object, name: str) -> Any:
-    if value is None and type(None) in types:
+def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> Any:
+    """Returns a string, bool or number of the type of its field, or raises ValueError."""
+    choices = get_args(expected) or rules.get("choices", ())
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    types: Any = {int: int, float: int | float, bool: bool, NoneType: NoneType}.get(expected, str)
+    if not isinstance(value, types) or (expected in (int, float) and not is_number):
+        raise ValueError(f"{label} must be {describe_type(expected)}, got {repr(value)[:80]}")
+    if isinstance(value, str):
+        if choices and value not in choices:
+            hint = suggest(value, choices)
+            hint = f"; {hint}" if hint.startswith("did") else ""
+            raise ValueError(f"{label} must be one of {', '.join(choices)}, got {value[:80]!r}{hint}")
+        if len(value) > MAX_TEXT or _CONTROL.search(value):
+            raise ValueError(f"{label} must be a short string without control characters, got {value[:80]!r}")
+        if rules.get("nonempty") and not value.strip():
+            raise ValueError(f"{label} must not be empty")
+    if not is_number:
+        return value
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise ValueError(
+            f"{label} must be {describe_type(expected)} of at most {MAX_BITS} bits, got {value.bit_length()}"
+        )
+    if not math.isfinite(value):
+        raise ValueError(f"{label} must be a finite number, got {value}")
+    for key, (words, holds) in _BOUNDS.items():
+        bound = rules.get(key)
+        if bound is not None and not holds(value, bound):
+            raise ValueError(f"{label} must be {words} {bound:g}, got {value!r}")
+    return expected(value)
+
+
+def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, Any]) -> Any:
+    types = [kind for kind in get_args(expected) if kind is not NoneType]
+    if value is None and len(types) < len(get_args(expected)):
         return None
     errors = []
-    for expected in (t for t in types if t is not type(None)):
+    for kind in types:
         try:
-            return _value(expected, value, name)
+            return _value(kind, value, name, path, rules)
         except ValueError as e:
             errors.append(e)
-    raise errors[0]
-
-
-def _short(value: object, expected: type, name: str) -> Any:
-    if not isinstance(value, expected) or len(value) > _MOST:  # type: ignore[arg-type]
-        raise ValueError(f"{name} must be a short {'list' if expected is list else 'object'}, got {repr(value)[:80]}")
-    return value
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False
+    if len(types) == 1 or isinstance(value, str):
+        raise errors[0]
+    raise ValueError(f"{name}'s {path} must be {describe_type(expected)}, got {repr(value)[:80]}")

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data import schema
-from ..data.schema import field
+from ..pretrained.typed import check_fields, field
 
 DECIBEL = math.log(10) / 10
 """One decibel as a difference of natural logarithms of power."""
@@ -56,7 +55,7 @@ class Augment:
     bands: int = field(0, ge=0)
 
     def __post_init__(self) -> None:
-        schema.check(self, "augment.")
+        check_fields(self, "augment.")
 
     @property
     def audio_fields(self) -> list[str]:

@@ -12,12 +12,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import pretrained
-from ..data import FRAME_DATASETS, LABELLED_DATASETS, FrameDataset, FrameSequences, LabelledDataset, schema, to_table
-from ..data.schema import field
+from ..data import (
+    FRAME_DATASETS,
+    LABELLED_DATASETS,
+    FrameDataset,
+    FrameSequences,
+    LabelledDataset,
+    read_dataset,
+    to_table,
+)
 from ..layers import _checks as checks
 from ..models import Preprocessing, ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
+from ..pretrained.typed import check_fields, field, read
 from ._values import toml
 from .augment import Augment
 from .losses import LOSSES
@@ -90,8 +98,8 @@ class Recipe:
     def __post_init__(self) -> None:
         data: Any = {"kind": self.data} if isinstance(self.data, str) else self.data
         if isinstance(data, Mapping):
-            object.__setattr__(self, "data", schema.read_dataset(data, self.datasets))
-        schema.check(self)
+            object.__setattr__(self, "data", read_dataset(data, self.datasets))
+        check_fields(self)
         if reserved := ", ".join(sorted(RESERVED & self.model.keys())):
             raise ValueError(f"the recipe's model: {reserved} is not an argument of a recipe; leave it out")
         check_arguments({k: v for k, v in self.model.items() if k != "encoder_pretrained"}, "the recipe's model")
@@ -154,7 +162,7 @@ class Recipe:
         kind = fields.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        return schema.read(KINDS[kind], fields)
+        return read(KINDS[kind], fields)
 
     @staticmethod
     def parse(text: str) -> "Recipe":
@@ -254,7 +262,7 @@ class ClassifierRecipe(Recipe):
 
     def augmentation(self) -> Augment | None:
         """Returns the augmentation of the table `augment`; None if it is empty."""
-        return schema.read(Augment, self.augment, "augment.") if self.augment else None
+        return read(Augment, self.augment, where="augment.") if self.augment else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import schema
-from ..data.schema import field
+from ..pretrained.typed import check_fields, field, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class FreeRunning:
     """The true input frames, then the model's forecasts, as in use."""
 
     def __post_init__(self) -> None:
-        schema.check(self, "sampling.")
+        check_fields(self, "sampling.")
 
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
         """Booleans ``(n, inputs + horizon - 2)``: whether the true frame is read, from the second frame on."""
@@ -108,4 +107,4 @@ def read_sampling(table: Mapping[str, Any]) -> FreeRunning:
     name = args.pop("name")
     if not isinstance(name, str) or name not in SAMPLINGS:
         raise ValueError(f"the recipe's sampling.name must be one of {', '.join(SAMPLINGS)}, got {name!r}")
-    return schema.read(SAMPLINGS[name], args, "sampling.")
+    return read(SAMPLINGS[name], args, where="sampling.")

@@ -101,7 +101,7 @@ def test_a_model_is_saved_with_its_front_end(tmp_path):
     for change, message in (
         ({"bands": 12}, "40 channels, and 12 bands"),
         ({"rate": "8000"}, "rate must be a whole number"),
-        ({"ears": 2}, "unknown fields: ears"),
+        ({"ears": 2}, "unknown key ears"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, "front_end": {**config["front_end"], **change}}))
         with pytest.raises(convrnn_zoo.WeightsError, match=message):

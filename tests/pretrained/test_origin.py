@@ -120,11 +120,11 @@ CLAIMS = {
     "of another network": (lambda r: r.update(name="predrnn.rain"), "its record is of another model"),
     "of other sizes": (lambda r: r["model_args"].update(horizon=99), "its record is of another model"),
     "of another unit": (lambda r: r["preprocessing"].update(unit="K"), "its record is of another model"),
-    "an entry too many": (lambda r: r.update(evil=1), "unknown fields: evil"),
-    "an entry too few": (lambda r: r.pop("license"), "lacks license"),
+    "an entry too many": (lambda r: r.update(evil=1), "unknown key evil"),
+    "an entry too few": (lambda r: r.pop("license"), "lacks the key license"),
     "a metric of NaN": (lambda r: r["metrics"][0].update(value=float("nan")), "value must be a finite number"),
-    "a terminal's orders": (lambda r: r.update(description="\x1b]0;x\x07"), "description must be plain words"),
-    "no object": (lambda r: r.clear(), "lacks name"),
+    "a terminal's orders": (lambda r: r.update(description="\x1b]0;x\x07"), "description must be a short string"),
+    "no object": (lambda r: r.clear(), "lacks the keys name"),
     "vast arguments": (lambda r: r["model_args"].update(horizon=10**9), "model_args"),
 }
 

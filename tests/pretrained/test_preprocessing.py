@@ -58,11 +58,11 @@ def test_pictures_have_a_brightest_value():
 
 
 BAD = {
-    "encoding": ({"encoding": "root"}, "encoding must be one of 'none', 'log', 'standardize', 'dbz', got 'root'"),
+    "encoding": ({"encoding": "root"}, "encoding must be one of none, log, standardize, dbz, got 'root'"),
     "activation": ({"activation": "tanh"}, "activation must be one of"),
-    "unknown": ({"offset": 3}, "unknown fields: offset"),
-    "unit": ({"unit": 3}, "unit must be plain words, got 3"),
-    "escape": ({"unit": "\x1b[31m"}, "unit must be plain words"),
+    "unknown": ({"offset": 3}, "unknown key offset"),
+    "unit": ({"unit": 3}, "unit must be a string, got 3"),
+    "escape": ({"unit": "\x1b[31m"}, "unit must be a short string"),
     "step": ({"step": -5}, "step must be a finite number above 0"),
     "step's kind": ({"step": True}, "step must be a finite number, got True"),
     "NaN": ({"lowest": math.nan}, "lowest must be a finite number, got nan"),
@@ -80,8 +80,14 @@ BAD = {
     ),
     "std": ({"encoding": "standardize", "mean": [1.0], "std": [0.0]}, "std must be above 0"),
     "as many": ({"encoding": "standardize", "mean": [1.0], "std": [1.0, 2.0]}, "as many of each"),
-    "a word for a list": ({"encoding": "standardize", "mean": "1", "std": [1.0]}, "mean must be a short list"),
-    "long": ({"encoding": "standardize", "mean": [0.0] * (2**16 + 1), "std": [1.0]}, "mean must be a short list"),
+    "a word for a list": (
+        {"encoding": "standardize", "mean": "1", "std": [1.0]},
+        "mean must be a list of finite numbers",
+    ),
+    "long": (
+        {"encoding": "standardize", "mean": [0.0] * (2**16 + 1), "std": [1.0]},
+        "mean must have at most 65,536 values",
+    ),
     "no object": ([1], "preprocessing must be an object, got list"),
 }
 

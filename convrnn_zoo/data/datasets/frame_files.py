@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from ...models import Preprocessing
-from .. import schema
+from ...pretrained.typed import check_fields, field
 from ..readers import READERS, STORE, Frames, ReadOptions, list_files, open_frames
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from ..readers.units import is_rain
-from ..schema import field
 from .checks import check_files
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_at_gaps, split_in_time
 from .splits import resolve_path, split_names
@@ -158,7 +157,7 @@ class FrameFiles(FrameDataset):
     thresholds: tuple[float, ...] = field((), gt=0)
 
     def __post_init__(self) -> None:
-        schema.check(self, "data.")
+        check_fields(self, "data.")
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)

@@ -14,11 +14,10 @@ from torch.utils.data import Subset
 
 from ..._tensors import to_tensor
 from ...models import LogMel
-from .. import schema
+from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from ..schema import field
 from .splits import resolve_path, split_names
 
 log = logging.getLogger(__name__)
@@ -224,9 +223,9 @@ class LabelledSequences(LabelledDataset):
     group_pattern: str = field("")
 
     def __post_init__(self) -> None:
-        schema.check(self, "data.")
+        check_fields(self, "data.")
         if self.front_end:
-            LogMel.from_json(self.front_end, "the recipe's data.front_end")
+            read(LogMel, self.front_end, where="data.front_end.")
         if duplicates := sorted({n for n in self.label_names if self.label_names.count(n) > 1}):
             raise ValueError(
                 f"the recipe's data.label_names must differ from each other, got {', '.join(duplicates)} more than once"

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..._extras import need
 from ...models import LogMel
+from ...pretrained.typed import field
 from ..readers.files import FileError, list_dir, reading
 from ..readers.images import ALL, IMAGES, VIDEO_READERS, find_clips, read_folder, resize_and_crop
 from ..readers.sequences import Recording
-from ..schema import field
 from .labelled_sequences import LabelledSequences
 
 CLIPS = (*VIDEO_READERS, ".npy")

@@ -120,7 +120,7 @@ def test_how_sound_is_heard_is_said_in_the_recipe(tones):
     assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
     given = LogMel(rate=8000, hop=0.01)
     assert kind.load(tones, "test", given).front_end == given
-    with pytest.raises(ValueError, match=r"the recipe's data\.front_end: rate must be a whole number|rate"):
+    with pytest.raises(ValueError, match=r"the recipe's data\.front_end\.rate must be a whole number"):
         read_labelled_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
 
 
