@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RELEASE := $(VENV)-release
+SBOM := $(VENV)-sbom
 
 # The ends of the versions that are promised: the oldest Python here with the lower bounds of pyproject.toml, and the
 # newest Python here with the newest of everything.
@@ -17,7 +19,8 @@ SELECTION := tests/test_hubconf.py \
 	$(addprefix tests/layers/test_,precision.py same_as_reference.py sequence_interface.py transforms.py) \
 	tests/pretrained/test_loading.py tests/models/base/test_sequences.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
-.PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-timm lint docs site pictures train bench clean
+.PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-timm lint docs \
+	site pictures train bench dist release-check audit sbom fuzz clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -64,8 +67,38 @@ train: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks --compile-peers --steps --profile --new-sizes --errors -o runs/bench
 
+# Wheel and source distribution, from what git tracks.
+dist: $(RELEASE)/.installed
+	rm -rf dist build/lib
+	$(RELEASE)/bin/python -m build --no-isolation --outdir dist .
+
+# Checks of the metadata, the distributions and the workflows. After the tools are installed it needs no network.
+release-check: dist
+	$(RELEASE)/bin/validate-pyproject pyproject.toml
+	$(RELEASE)/bin/twine check --strict dist/*
+	$(RELEASE)/bin/cffconvert --validate --infile CITATION.cff
+	$(RELEASE)/bin/pre-commit validate-config
+	$(RELEASE)/bin/zizmor --offline --persona pedantic .github
+	if command -v actionlint; then actionlint; else echo "actionlint is not installed, and was left out"; fi
+
+# Known vulnerabilities of all that the extras bring, by the database OSV. Needs the network, and fails without it.
+audit: $(RELEASE)/.installed $(VENV)/.installed-dev
+	$(RELEASE)/bin/pip-audit --vulnerability-service osv --skip-editable --path $(wildcard $(VENV)/lib/python3*/site-packages)
+
+# Software bill of materials of the same, as CycloneDX.
+sbom: $(SBOM)/.installed $(VENV)/.installed-dev
+	mkdir -p build
+	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.cdx.json $(BIN)/python
+
+# Feeds mutated files to the readers of untrusted input, for SECONDS each. CONTRIBUTING.md says what to do with a finding.
+SECONDS ?= 150
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet 'atheris>=3'
+	for target in config safetensors keras recipe; do \
+		$(BIN)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist runs site *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(RELEASE) $(SBOM) build dist runs site *.egg-info
 
 $(VENV)/.installed-demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +108,16 @@ $(VENV)/.installed-demo: pyproject.toml
 $(VENV)/.installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(RELEASE)/.installed: .github/release-tools.txt
+	$(PYTHON) -m venv --clear $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --requirement .github/release-tools.txt
+	touch $@
+
+$(SBOM)/.installed: .github/sbom-tools.txt
+	$(PYTHON) -m venv --clear $(SBOM)
+	$(SBOM)/bin/python -m pip install --quiet --requirement .github/sbom-tools.txt
 	touch $@
 
 $(VENV)-oldest/.installed: pyproject.toml

@@ -1,0 +1,114 @@
+"""Metadata, workflows and templates of a release agree with each other, and jobs have the least rights."""
+
+import datetime
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import convrnn_zoo
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+WORKFLOWS = {p.name: p for p in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
+ALLOWED = {("site.yml", "deploy"): {"pages", "id-token"}, ("publish.yml", "publish"): {"id-token"}}
+"""The jobs with rights to write, and these rights."""
+
+
+def jobs(workflow: str) -> dict[str, Any]:
+    return yaml.safe_load(WORKFLOWS[workflow].read_text(encoding="utf-8"))["jobs"]
+
+
+JOBS = [(workflow, job) for workflow in WORKFLOWS for job in jobs(workflow)]
+
+
+def test_one_address_everywhere() -> None:
+    urls = PROJECT["urls"]
+    assert urls["Issues"] == urls["Source"] + "/issues"
+    assert urls["Changelog"].startswith(urls["Source"])
+    assert (CITATION["repository-code"], CITATION["url"]) == (urls["Source"], urls["Documentation"])
+    assert urls["Source"] in (ROOT / "docs/upstream/huggingface.js.patch").read_text(encoding="utf-8")
+
+
+def test_the_date_of_a_released_version_is_that_of_the_changelog() -> None:
+    assert isinstance(CITATION["date-released"], datetime.date)
+    heading = rf"^## {re.escape(convrnn_zoo.__version__)} \((.+)\)$"
+    (stated,) = re.findall(heading, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert stated in ("unreleased", str(CITATION["date-released"]))
+
+
+def test_every_python_of_the_classifiers_is_tested() -> None:
+    stated = {c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", c)}
+    matrix = jobs("tests.yml")["tests"]["strategy"]["matrix"]["include"]
+    assert {entry["python"] for entry in matrix} == stated
+    assert min(stated) == PROJECT["requires-python"].removeprefix(">=")
+    lowest = next(r.removeprefix("torch>=") for r in PROJECT["dependencies"] if r.startswith("torch>="))
+    assert f"{lowest}.*" in {entry["torch"] for entry in matrix}
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_actions_are_pinned_by_commit_with_their_version(workflow: str) -> None:
+    text = WORKFLOWS[workflow].read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.+)", text)
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+    assert text.count("actions/checkout@") == text.count("persist-credentials: false")
+    everywhere = {a for path in WORKFLOWS.values() for a in re.findall(r"uses: (.+)", path.read_text(encoding="utf-8"))}
+    assert len({a.partition("@")[0] for a in everywhere}) == len(everywhere), "two versions of an action"
+
+
+@pytest.mark.parametrize(("workflow", "job"), JOBS)
+def test_jobs_have_no_rights_beyond_their_purpose(workflow: str, job: str) -> None:
+    assert yaml.safe_load(WORKFLOWS[workflow].read_text(encoding="utf-8"))["permissions"] == {}
+    rights = jobs(workflow)[job]["permissions"]
+    assert {right for right, access in rights.items() if access == "write"} == ALLOWED.get((workflow, job), set())
+    if (workflow, job) in ALLOWED:
+        steps = jobs(workflow)[job]["steps"]
+        assert not any("run" in step or "checkout" in step.get("uses", "") for step in steps), "runs code with rights"
+
+
+@pytest.mark.parametrize(("workflow", "job"), JOBS)
+def test_make_targets_of_workflows_exist(workflow: str, job: str) -> None:
+    for step in jobs(workflow)[job]["steps"]:
+        for targets in re.findall(r"\bmake ([a-z][\w -]*)", step.get("run", "")):
+            for target in targets.split():
+                assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_pre_commit_runs_the_linters_of_make_lint() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    run = {hook["entry"].removeprefix(".venv/bin/").removesuffix(" --fix") for hook in hooks}
+    recipe = re.search(r"^lint:.*\n((?:\t.+\n)+)", MAKEFILE, re.MULTILINE)
+    assert recipe is not None
+    linters = re.findall(r"\$\(BIN\)/(.+)", recipe[1])
+    assert run == {re.sub(r" --check| \.$", "", linter).removesuffix(" .") for linter in linters}
+
+
+@pytest.mark.parametrize("form", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=lambda p: p.stem)
+def test_issue_forms_have_what_github_requires(form: Path) -> None:
+    content = yaml.safe_load(form.read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= content.keys()
+    inputs = [part for part in content["body"] if part["type"] != "markdown"]
+    assert len({part["id"] for part in inputs}) == len(inputs) > 0
+
+
+@pytest.mark.parametrize("name", ["huggingface.js", "pysteps", "timm"])
+def test_patches_for_other_projects_are_complete(name: str) -> None:
+    text = (ROOT / "docs/upstream" / f"{name}.patch").read_text(encoding="utf-8")
+    assert re.search(r"^Subject: \[PATCH\] \w.+\n", text, re.MULTILINE)
+    for header, body in re.findall(r"^@@ (.+?) @@.*\n((?:[ +-].*\n|\n)+)", text, re.MULTILINE):
+        old, new = (int(n) for n in re.findall(r"[-+]\d+(?:,(\d+))?", header))
+        lines = body.splitlines()
+        assert sum(not line.startswith("+") for line in lines) == old, header
+        assert sum(not line.startswith("-") for line in lines) == new, header
+
+
+def test_the_package_is_typed() -> None:
+    assert "Typing :: Typed" in PROJECT["classifiers"]
+    assert (ROOT / "convrnn_zoo" / "py.typed").is_file()
