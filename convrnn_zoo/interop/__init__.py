@@ -19,6 +19,7 @@ from ._key_map import OptionError, Recognition, Source
 from .keras_layers import ActivatedConvLSTM, ResizingConvLSTM
 from .mlcast import MLCastNetwork
 from .pysteps import nowcast_method
+from .torchgeo import TorchGeoConvLSTM
 
 __all__ = [
     "SOURCES",
@@ -29,6 +30,7 @@ __all__ = [
     "Recognition",
     "ResizingConvLSTM",
     "Source",
+    "TorchGeoConvLSTM",
     "convert",
     "export",
     "load",

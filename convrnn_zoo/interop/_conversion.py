@@ -30,11 +30,12 @@ from .ndrplz import NDRPLZ
 from .openstl import OPENSTL
 from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN
 from .torch import TORCH
+from .torchgeo import TORCHGEO
 
 logger = logging.getLogger("convrnn_zoo")
 
 SOURCES: dict[str, Source] = {
-    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, TORCH)
+    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, TORCHGEO, TORCH)
 }
 """The projects whose checkpoints are read, by name."""
 AUTO = "auto"
@@ -123,10 +124,13 @@ def _source(name: str) -> Source:
 def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
     """Returns the source that has one of the checkpoint's keys, after the shortest prefix."""
     matches = []
-    for source in SOURCES.values():
+    for source in sorted(SOURCES.values(), key=lambda source: not source.second_key):
         for key, value in content.state.items():
             m = re.fullmatch(f"(?P<prefix>.*?){source.key}", key)
-            if m and value.dim() in source.ranks:
+            if not m or value.dim() not in source.ranks:
+                continue
+            second = re.escape(m["prefix"]) + source.second_key
+            if not source.second_key or any(re.fullmatch(second, other) for other in content.state):
                 reason = f"{key} {tuple(value.shape)} is {source.key_description}"
                 matches.append(Recognition(source, reason, m["prefix"]))
     return min(matches, key=lambda r: len(r.prefix), default=None)
@@ -161,7 +165,7 @@ def _check_text(name: str, value: Any) -> None:
 
 OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("patch_size", "horizon", "tau", "ndim", "groups"), check.positive_int),
-    **dict.fromkeys(("batch_first", "go_backwards"), check.boolean),
+    **dict.fromkeys(("batch_first", "go_backwards", "return_sequence"), check.boolean),
     **dict.fromkeys(("stride", "dilation", "strides", "dilation_rate"), _check_sizes),
     "dropout": check.probability,
     "keras_version": lambda name, value: _check_text(name, str(value)),

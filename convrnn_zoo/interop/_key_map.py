@@ -40,6 +40,8 @@ class Source:
     """Options that the weights do not contain, by the source's own names, with a description of each."""
     export: Callable[..., Mapping[str, Any]] | None = None
     """``export(module, **options)``: the state dict, or arrays by variable path."""
+    second_key: str = ""
+    """Regular expression of another key that only this source has next to the first one."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class Entries:
         self.left = dict(checkpoint.state)
         self.errors: dict[str, list[str]] = {}
 
+    def dtype(self) -> torch.dtype:
+        """Returns the floating dtype that all entries have."""
+        return self.checkpoint.dtype()
+
     def add_error(self, kind: str, text: str) -> None:
         """Adds an error for :meth:`finish` to report."""
         self.errors.setdefault(kind, []).append(text)
@@ -90,7 +96,7 @@ class Entries:
 
         Sizes are None if no entry has that rank.
         """
-        shapes = [tuple(v.shape) for v in (self.left.get(key) for key in keys) if v is not None and v.dim() == rank]
+        shapes = [tuple(v.shape) for v in map(self.left.get, keys) if v is not None and v.dim() == rank]
         return statistics.mode(shapes) if shapes else (None,) * rank
 
     def axis_size(self, keys: Iterable[str], axis: int, rank: int = 4) -> int:
@@ -98,11 +104,11 @@ class Entries:
         sizes = [v.shape[axis] for v in map(self.left.get, keys) if v is not None and v.dim() == rank]
         return statistics.mode(sizes) if sizes else 0
 
-    def rows(self, keys: Iterable[str], gates: int) -> int | None:
-        """Returns the most common size of axis 0 among these entries that is a multiple of `gates`."""
-        sizes = [v.shape[0] for v in (self.left.get(key) for key in keys) if v is not None and v.dim()]
-        multiples = [size for size in sizes if size and size % gates == 0]
-        return statistics.mode(multiples) if multiples else None
+    def width(self, gates: Mapping[str, int]) -> int:
+        """Returns the most common number of channels of entries with so many gates each, or 1 if there is none."""
+        values = [(self.left.get(key), n) for key, n in gates.items()]
+        widths = [len(v) // n for v, n in values if v is not None and v.dim() and len(v) and len(v) % n == 0]
+        return statistics.mode(widths) if widths else 1
 
     def take(self, key: str, shape: Shape) -> Tensor:
         """Takes the entry of that name and shape, in which None is any size.
@@ -199,9 +205,7 @@ def _gate_counts(maps: Iterable[KeyMap]) -> Counter[str]:
 def layer_width(entries: Entries, maps: Sequence[KeyMap], *targets: str) -> int:
     """Returns the most common width of the entries for parameters whose names begin with one of `targets`."""
     counts = _gate_counts(maps)
-    values = [(entries.left.get(m.source), counts[m.source]) for m in maps if m.target.startswith(targets)]
-    widths = [v.shape[0] // n for v, n in values if v is not None and v.dim() and v.shape[0] and v.shape[0] % n == 0]
-    return statistics.mode(widths) if widths else 1
+    return entries.width({m.source: counts[m.source] for m in maps if m.target.startswith(targets)})
 
 
 def map_size(entries: Entries, maps: Iterable[KeyMap], rank: int = 3) -> list[int]:
@@ -272,6 +276,18 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
     return state
 
 
+def scatter(maps: Iterable[KeyMap], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the entries of a checkpoint from our parameters: the inverse of :func:`gather`."""
+    counts, used = _gate_counts(maps), Counter[str]()
+    parts: dict[str, dict[int, Tensor]] = {}
+    for source, target, gates in maps:
+        value = torch.cat([state[name] for name in _split_name(target)], 1) if "_xh" in target else state[target]
+        rows = value.chunk(counts[target])[used[target] :]
+        parts.setdefault(source, {}).update(zip(gates, rows, strict=False))
+        used[target] += len(gates)
+    return {source: torch.cat([gates[i] for i in sorted(gates)]) for source, gates in parts.items()}
+
+
 def _split_name(target: str) -> list[str]:
     return [target.replace("_xh", end) for end in ("_ih", "_hh")] if "_xh" in target else [target]
 
@@ -285,17 +301,6 @@ def unpatchify(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int
 
 
 # ---- tensors and layers ----------------------------------------------------------------------------------------
-def reorder(value: Tensor, order: Sequence[int]) -> Tensor:
-    """Reorders the gates along axis 0: position j gets gate ``order[j]``.
-
-    Example:
-        >>> reorder(torch.tensor([1, 2, 3, 4]), (0, 1, 3, 2)).tolist()
-        [1, 2, 4, 3]
-    """
-    gates = value.chunk(len(order))
-    return torch.cat([gates[j] for j in order])
-
-
 def sum_biases(b_ih: Tensor, b_hh: Tensor) -> Tensor:
     """Returns the sum of the two biases of a gate, bit for bit the first where the second is zero."""
     return torch.where(b_hh == 0, b_ih, b_ih + b_hh)

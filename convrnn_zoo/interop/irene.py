@@ -4,8 +4,6 @@ Its update gate u has the opposite meaning, ``h' = (1 - u) h + u n``. Our z is `
 convolution with the other sign. https://github.com/DSIP-FBK/ConvGRU-Ensemble; mlcast's ConvGruModel has the same keys.
 """
 
-import statistics
-
 from torch import nn
 
 from ..models import Preprocessing, create_model
@@ -30,17 +28,15 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
     scales = {f"encoder.{block}.": 4**block for block in range(blocks)}
     scales |= {f"decoder.{block}.": 4 ** (blocks - block) for block in range(blocks)}
     maps: list[KeyMap] = []
-    channel_counts: list[float] = []  # of which the most common counts, so that one wrong entry is found
+    rows: dict[str, int] = {}
     for cell, scale in scales.items():
         for end, name in (("weight", "weight_xh_l0"), ("bias", "bias_ih_l0")):
             for conv, gates in GATES.items():
                 key = f"{cell.replace('.', '.blocks.', 1)}convgru.cell.{conv}.{end}"
-                value = entries.left.get(key)
-                channel_counts += [len(value) / (len(gates) * scale)] if value is not None and value.dim() else []
                 maps.append(KeyMap(key, cell + name, gates))
-    channels = max(1, int(statistics.mode(channel_counts or [1])))
+                rows[key] = len(gates) * scale
     kernel = [entries.axis_size([m.source for m in maps], axis) or 1 for axis in (-2, -1)]
-    sizes = {"in_chans": channels, "num_blocks": blocks, "kernel_size": same_or_list(kernel), "horizon": horizon}
+    sizes = {"in_chans": entries.width(rows), "num_blocks": blocks, "kernel_size": same_or_list(kernel), "horizon": horizon}
     state = gather(entries, maps, parameter_shapes(entries, "convgru_irene", sizes, kernel))
     for value in state.values():
         _, update, _ = value.chunk(3)

@@ -10,8 +10,8 @@ from ._key_map import Source
 from .ndrplz import JointConvs
 
 LAYOUT = JointConvs(
-    "kimmel", Conv2dGRU, "ConvGRUCell_{:02d}.", {"reset_gate": (0,), "update_gate": (1,), "out_gate": (2,)},
-    negated=("update_gate",), always_bias=True, options={"reset_after": False},
+    "kimmel", Conv2dGRU, "ConvGRUCell_{:02d}.", {"reset_gate": (0,), "update_gate": (0,), "out_gate": (0,)},
+    negated=1, always_bias=True, options={"reset_after": False},
 )  # fmt: skip
 KIMMEL = Source(
     name="kimmel",

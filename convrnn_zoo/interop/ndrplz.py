@@ -15,15 +15,18 @@ from ..layers import Conv2dLSTM, ConvRNNBase
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import (
     Entries,
+    KeyMap,
     Source,
     check_exportable,
     check_odd,
     differences,
     even_kernels,
     expect_layer,
+    gather,
+    layer_width,
     load_weights,
-    reorder,
     same_or_list,
+    scatter,
     sum_biases,
 )
 
@@ -41,62 +44,56 @@ class JointConvs:
     cell: str
     """Prefix of a layer's keys, to be formatted with its number."""
     convs: Mapping[str, tuple[int, ...]]
-    """Its convolutions, all of the same size, and which of our gates their rows are."""
-    negated: tuple[str, ...] = ()
-    """Convolutions whose sign is changed."""
+    """Its convolutions, and where our gates are in each; see :class:`KeyMap`."""
+    negated: int | None = None
+    """Number of our gate that has the other sign."""
     always_bias: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of our layer with which it computes the same."""
 
-    @property
-    def order(self) -> list[int]:
-        """Our gates in the order of the source."""
-        return [gate for gates in self.convs.values() for gate in gates]
-
-    def prefixes(self, layer: int) -> dict[str, int]:
-        """Returns the prefixes of a layer's convolutions, and the sign of each."""
-        return {self.cell.format(layer) + conv: -1 if conv in self.negated else 1 for conv in self.convs}
+    def maps(self, num_layers: int, bias: bool) -> list[KeyMap]:
+        """Returns the maps of all layers."""
+        ends = {"weight": "weight_xh_l{}", **({"bias": "bias_ih_l{}"} if bias else {})}
+        return [
+            KeyMap(f"{self.cell.format(layer)}{conv}.{end}", target.format(layer), gates)
+            for layer in range(num_layers)
+            for conv, gates in self.convs.items()
+            for end, target in ends.items()
+        ]
 
     def load(self, checkpoint: ForeignCheckpoint, *, batch_first: bool = False) -> Any:
         """Builds our layer with the weights of the source; `batch_first` is our layer's."""
-        entries = Entries(checkpoint, self.source)
-        pattern = re.sub(r"\\\{.*\\\}", r"(\\d+)", re.escape(self.cell)) + f"(?:{'|'.join(self.convs)})"
-        num_layers = entries.count(rf"{pattern}\.(?:weight|bias)", f"{next(iter(self.prefixes(0)))}.weight, …")
-        bias = self.always_bias or bool(entries.matches(rf"{pattern}\.bias"))
-        gates = len(self.order) // len(self.convs)
-        weights: list[list[Tensor]] = []
-        biases: list[list[Tensor]] = []
-        widths: list[int] = []
-        for layer in range(num_layers):
-            keys = list(self.prefixes(layer))
-            rows = entries.rows([f"{key}.{end}" for key in keys for end in ("weight", "bias")], gates) or gates
-            width = rows // gates
-            _, columns, *kernel = entries.shape([f"{key}.weight" for key in keys], 4)
-            shape = (rows, widths[-1] + width if layer else columns, *kernel)
-            weights.append([entries.take(f"{key}.weight", shape) for key in keys])
-            biases.append([entries.take(f"{key}.bias", (rows,)) for key in keys] if bias else [])
-            widths.append(width)
-        in_channels = weights[0][0].shape[1] - widths[0]
-        if in_channels < 1 and not entries.errors:
-            entries.add_error("of another shape", f"layer 0: {widths[0]} channels of h and none of x")
-        entries.finish()
-        kernels = [tuple(convs[0].shape[2:]) for convs in weights]
-        check_odd(checkpoint.origin, kernels)
-        state: dict[str, Tensor] = {}
-        for layer, width in enumerate(widths):
-            weight = self._join(layer, weights[layer])
-            state |= {f"weight_ih_l{layer}": weight[:, :-width], f"weight_hh_l{layer}": weight[:, -width:]}
-            if bias:
-                value = self._join(layer, biases[layer])
-                state |= {f"bias_ih_l{layer}": value, f"bias_hh_l{layer}": torch.zeros_like(value)}
-        args: dict[str, Any] = {"batch_first": batch_first, "dtype": checkpoint.dtype(), **self.options}
-        return load_weights(self.cls(in_channels, same_or_list(widths), kernels, num_layers, bias, **args), state)
+        return self.build(Entries(checkpoint, self.source), batch_first)
 
-    def _join(self, layer: int, values: list[Tensor]) -> Tensor:
-        """Concatenates the convolutions of a layer in our order of gates."""
-        order = sorted(range(len(self.order)), key=self.order.__getitem__)
-        signs = self.prefixes(layer).values()
-        return reorder(torch.cat([sign * value for sign, value in zip(signs, values, strict=True)]), order)
+    def build(self, entries: Entries, batch_first: bool) -> Any:
+        """Builds our layer with the entries of the source, none of which may be left over."""
+        pattern = re.sub(r"\\\{.*\\\}", r"(\\d+)", re.escape(self.cell)) + f"(?:{'|'.join(self.convs)})"
+        n = entries.count(rf"{pattern}\.(?:weight|bias)", f"{self.cell.format(0)}{next(iter(self.convs))}.weight, …")
+        bias = self.always_bias or bool(entries.matches(rf"{pattern}\.bias"))
+        maps = self.maps(n, bias)
+        by_layer = [[m for m in maps if m.target.endswith(f"_l{layer}")] for layer in range(n)]
+        widths = [layer_width(entries, ours, "weight", "bias") for ours in by_layer]
+        shapes = [entries.shape([m.source for m in ours], 4) for ours in by_layer]
+        kernels = [tuple(size or 1 for size in shape[2:]) for shape in shapes]
+        check_odd(entries.origin, kernels)
+        in_channels = max(1, (shapes[0][1] or 1) - widths[0])
+
+        def build(**factory_kwargs: Any) -> ConvRNNBase:
+            sizes = (in_channels, same_or_list(widths), kernels, n, bias)
+            return self.cls(*sizes, batch_first=batch_first, **self.options, **factory_kwargs)
+
+        ours = {key: tuple(value.shape) for key, value in build(device="meta").state_dict().items()}
+        state = self._signed(gather(entries, maps, ours))
+        state |= {key: torch.zeros(shape, dtype=entries.dtype()) for key, shape in ours.items() if key not in state}
+        return load_weights(build(dtype=entries.dtype()), state)
+
+    def _signed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns parameters of our layer with the sign of the negated gate changed."""
+        gates = sum(map(len, self.convs.values()))
+        return {
+            key: torch.cat([-rows if i == self.negated else rows for i, rows in enumerate(value.chunk(gates))])
+            for key, value in state.items()
+        }
 
     def export(self, module: nn.Module) -> dict[str, Tensor]:
         """Returns the source's state dict, in which the two biases of our gates are one."""
@@ -104,18 +101,13 @@ class JointConvs:
         reasons = differences(layer, **self.options, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1,
                               padding_mode="zeros", hidden_kernels=layer.kernels)  # fmt: skip
         check_exportable(self.source, module, reasons + even_kernels(layer.kernels))
-        ours, out = layer.state_dict(), {}
-        for n in range(layer.num_layers):
-            values = {"weight": torch.cat([ours[f"weight_ih_l{n}"], ours[f"weight_hh_l{n}"]], dim=1)}
+        state = {key: value.detach() for key, value in layer.state_dict().items()}
+        for n, width in enumerate(layer.widths):
             if layer.bias:
-                values["bias"] = sum_biases(ours[f"bias_ih_l{n}"], ours[f"bias_hh_l{n}"])
+                state[f"bias_ih_l{n}"] = sum_biases(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"])
             elif self.always_bias:
-                values["bias"] = values["weight"].new_zeros(len(values["weight"]))
-            for end, value in values.items():
-                convs = reorder(value, self.order).chunk(len(self.convs))
-                for (key, sign), conv in zip(self.prefixes(n).items(), convs, strict=True):
-                    out[f"{key}.{end}"] = sign * conv
-        return out
+                state[f"bias_ih_l{n}"] = state[f"weight_ih_l{n}"].new_zeros(len(state[f"weight_ih_l{n}"]))
+        return scatter(self.maps(layer.num_layers, layer.bias or self.always_bias), self._signed(state))
 
 
 LAYOUT = JointConvs("ndrplz", Conv2dLSTM, "cell_list.{}.", {"conv": (0, 1, 3, 2)})

@@ -75,8 +75,7 @@ def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int
         layer_ends = suffixes[layer * directions : (layer + 1) * directions]
         weights = [f"weight_{part}{suffix}" for suffix in layer_ends for part in ("hh", "ih")]
         biases = [key.replace("weight", "bias") for key in weights]
-        rows = entries.rows([*weights, *biases], gates) or gates
-        widths.append(rows // gates)
+        widths.append(entries.width(dict.fromkeys([*weights, *biases], gates)))
         kernel = [size or 1 for size in entries.shape(weights, 2 + axes)[2:]]
         kernels.append((*kernel, *(1,) * (ndim - axes)))
     in_channels = (entries.shape([f"weight_ih{s}" for s in suffixes[:directions]], 2 + axes)[1] or 1) * groups

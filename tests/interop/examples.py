@@ -21,5 +21,6 @@ STATES: dict[str, Example] = {
     "openstl": Example(recorded("openstl_predrnn").state, {"patch_size": 2}),
     "irene": Example(recorded("irene").state, {}),
     "dgmr": Example(dgmr_states.state(), {}),
+    "torchgeo": Example(recorded("torchgeo_conv3dlstm").state, {}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }

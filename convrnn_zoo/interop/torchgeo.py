@@ -1,0 +1,142 @@
+"""ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10: layers as those of ``ndrplz``, and since 0.10 a segmentation head.
+
+https://torchgeo.readthedocs.io/en/stable/api/models.html
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import Conv2dLSTM
+from ..layers import _checks as check
+from ..pretrained.errors import WeightsError
+from ._checkpoint import ForeignCheckpoint
+from ._key_map import Entries, OptionError, Source, expect_layer, load_weights
+from .ndrplz import JointConvs
+
+LAYOUT = JointConvs("torchgeo", Conv2dLSTM, "cell_list.{}.", {"conv": (0, 1, 3, 2)})
+MODULES = {"input_projection": "projection", "head": "head"}
+"""Convolutions around the layers: their names in TorchGeo and in :class:`TorchGeoConvLSTM`."""
+
+
+class TorchGeoConvLSTM(nn.Module):
+    """TorchGeo's ConvLSTM with its head, and its Conv3dLSTM: a class per pixel or image from an image series.
+
+    Args:
+        rnn: the layers, batch-first.
+        head: convolution of their output.
+        projection: 3-d convolution ``(C, T, H, W)`` of the input, in a Conv3dLSTM.
+        output_mode: ``"pixel"`` for maps, ``"chip"`` for their `pooling`, ``"avg"`` or ``"max"``.
+        return_sequence: whether to return an output for every date.
+
+    Shapes:
+        x ``(N, T, C, H, W)`` gives ``(N, K, H, W)``, or ``(N, K)`` with ``output_mode="chip"``; with `return_sequence`,
+        ``(N, T, K, …)``.
+
+    Example:
+        >>> model = TorchGeoConvLSTM(Conv2dLSTM(4, 8, 3, batch_first=True), nn.Conv2d(8, 3, 1))
+        >>> tuple(model(torch.rand(2, 5, 4, 16, 16), lengths=torch.tensor([5, 2])).shape)
+        (2, 3, 16, 16)
+    """
+
+    def __init__(
+        self,
+        rnn: Conv2dLSTM,
+        head: nn.Conv2d,
+        projection: nn.Conv3d | None = None,
+        *,
+        output_mode: str = "pixel",
+        return_sequence: bool = False,
+        pooling: str = "avg",
+    ) -> None:
+        super().__init__()
+        self.output_mode = check.choice("output_mode", output_mode, ("pixel", "chip"))
+        self.pooling = check.choice("pooling", pooling, ("avg", "max"))
+        self.return_sequence = check.boolean("return_sequence", return_sequence)
+        self.projection, self.rnn, self.head = projection, rnn, head
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, hx: Any = None) -> Tensor:
+        """Returns the output for the last date of each series, the one before `lengths` if given."""
+        if self.projection is not None:
+            x = self.projection(x.transpose(1, 2)).transpose(1, 2)
+        output: Tensor = self.rnn(x, hx)[0]
+        if not self.return_sequence:
+            last = torch.full((len(x),), x.shape[1], device=x.device) if lengths is None else lengths.to(x.device)
+            output = output[torch.arange(len(x), device=x.device), last.long().clamp(1, x.shape[1]) - 1]
+        maps = self.head(output.flatten(0, -4))
+        if self.output_mode == "chip":
+            maps = maps.amax((-2, -1)) if self.pooling == "max" else maps.mean((-2, -1))
+        return maps.unflatten(0, output.shape[:-3])
+
+
+def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
+    """Loads a ConvLSTM of TorchGeo 0.8 or 0.9 as a batch-first layer, later ones and Conv3dLSTM with their head.
+
+    Args:
+        checkpoint: the entries.
+        **options: `output_mode`, `return_sequence` and `pooling` of a Conv3dLSTM.
+    """
+    entries = Entries(checkpoint, "torchgeo")
+    names = [name for name in MODULES if entries.matches(rf"{name}\.(?:weight|bias)")]
+    if options and "input_projection" not in names:
+        raise OptionError(f"{', '.join(options)}: for a Conv3dLSTM, and {entries.origin} is none; leave them out")
+    if names:
+        names = list(dict.fromkeys([*names, "head"]))
+    taken = {name: _take_conv(entries, name) for name in names}
+    rnn = LAYOUT.build(entries, batch_first=True)
+    if not names:
+        return rnn
+    parts: dict[str, Any] = {}
+    for name, state in taken.items():
+        rows, columns, *kernel = state["weight"].shape
+        expected = {"head": (rows, rnn.widths[-1]), "input_projection": (rnn.in_channels, columns)}[name]
+        if (rows, columns) != expected:
+            raise WeightsError(
+                f"{entries.origin}: {name}.weight has {rows} output and {columns} input channels, which do not fit "
+                f"cell_list; expected {expected[0]} and {expected[1]}"
+            )
+        conv: Any = nn.Conv2d if name == "head" else nn.Conv3d
+        padding = tuple(k // 2 for k in kernel)
+        module = conv(columns, rows, tuple(kernel), padding=padding, bias="bias" in state, dtype=entries.dtype())
+        parts[MODULES[name]] = load_weights(module, state)
+    return TorchGeoConvLSTM(rnn, **parts, **options)
+
+
+def _take_conv(entries: Entries, name: str) -> dict[str, Tensor]:
+    """Takes the weight and bias of a convolution."""
+    rank = 4 if name == "head" else 5
+    rows = max(entries.axis_size([f"{name}.weight"], 0, rank), entries.axis_size([f"{name}.bias"], 0, 1)) or None
+    state = {"weight": entries.take(f"{name}.weight", (rows, *(None,) * (rank - 1)))}
+    if name == "head" or entries.matches(rf"{name}\.bias") or entries.matches(r"cell_list\.\d+\.conv\.bias"):
+        state["bias"] = entries.take(f"{name}.bias", (rows,))
+    return state
+
+
+def export(module: nn.Module) -> dict[str, Tensor]:
+    """Returns TorchGeo's state dict."""
+    layer = expect_layer("torchgeo", module, Conv2dLSTM, TorchGeoConvLSTM)
+    if isinstance(layer, Conv2dLSTM):
+        return LAYOUT.export(layer)
+    state = LAYOUT.export(layer.rnn)
+    for name, ours in MODULES.items():
+        if (part := getattr(layer, ours)) is not None:
+            state |= {f"{name}.{key}": value.detach().clone() for key, value in part.state_dict().items()}
+    return state
+
+
+TORCHGEO = Source(
+    name="torchgeo",
+    title="TorchGeo's ConvLSTM and Conv3dLSTM, https://torchgeo.readthedocs.io/en/stable/api/models.html",
+    key=r"cell_list\.\d+\.conv\.weight",
+    ranks=(4,),
+    key_description="the joint convolution of a layer, with a head",
+    second_key=r"head\.(?:weight|bias)",
+    load=load,
+    options={
+        "output_mode": "'pixel' or 'chip', of a Conv3dLSTM ('pixel')",
+        "return_sequence": "whether a Conv3dLSTM returns every date (false)",
+        "pooling": "'avg' or 'max', of a Conv3dLSTM ('avg')",
+    },
+    export=export,
+)

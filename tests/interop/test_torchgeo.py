@@ -1,0 +1,104 @@
+"""TorchGeo's ConvLSTM and Conv3dLSTM: recorded outputs, the way back, and its trainer with a model of the zoo."""
+
+import warnings
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import WeightsError, interop
+from convrnn_zoo.layers import Conv2dLSTM
+
+from .recorded import assert_close, assert_identical, recorded
+
+
+def test_a_convlstm_of_torchgeo_0_8_is_a_layer():
+    known = recorded("torchgeo_convlstm")
+    layer = interop.load("torchgeo", known.state)
+    assert type(layer) is Conv2dLSTM
+    assert layer.batch_first
+    outputs, (h, c) = layer.forward_layers(known.values["x"])
+    for i, y in enumerate(outputs):
+        assert_close(y, known.values[f"y.{i}"])
+        assert_close(h[i][0], known.values[f"h.{i}"])
+        assert_close(c[i][0], known.values[f"c.{i}"])
+    assert_identical(interop.export(layer, "torchgeo"), known.state)
+
+
+@pytest.mark.parametrize("name", ["torchgeo_convlstm_head", "torchgeo_conv3dlstm"])
+def test_models_with_a_head(name):
+    known = recorded(name)
+    model = interop.load("auto", known.state)
+    x = known.values["x"]
+    assert_close(model(x), known.values["y"])
+    assert_close(model(x, known.values["lengths"]), known.values["y.lengths"])
+    assert_identical(interop.export(model, "torchgeo"), known.state)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+@pytest.mark.parametrize("sequence", [False, True])
+@pytest.mark.parametrize("mode", ["pixel", "chip"])
+def test_output_modes_of_a_conv3dlstm(mode, sequence, pooling):
+    known = recorded("torchgeo_conv3dlstm")
+    options = {"output_mode": mode, "return_sequence": sequence, "pooling": pooling}
+    y = interop.load("torchgeo", known.state, **options)(known.values["x"])
+    assert_close(y, known.values[f"y.{mode}.{int(sequence)}.{pooling}"])
+
+
+def test_models_without_biases_go_back_as_well():
+    state = {k: v for k, v in recorded("torchgeo_conv3dlstm").state.items() if k.startswith("head") or "bias" not in k}
+    assert_identical(interop.export(interop.load("torchgeo", state), "torchgeo"), state)
+
+
+def test_checkpoints_of_its_trainer_are_read(tmp_path):
+    state = recorded("torchgeo_conv3dlstm").state
+    torch.save({"epoch": 1, "state_dict": {f"model.{k}": v for k, v in state.items()}}, tmp_path / "last.ckpt")
+    assert_identical(interop.export(interop.load("torchgeo", tmp_path / "last.ckpt"), "torchgeo"), state)
+
+
+def test_wrong_options_and_sizes_are_named(tmp_path):
+    plain, deep = recorded("torchgeo_convlstm_head").state, recorded("torchgeo_conv3dlstm").state
+    with pytest.raises(ValueError, match="output_mode"):
+        interop.load("torchgeo", plain, output_mode="chip")
+    with pytest.raises(ValueError, match="output_mode"):
+        interop.load("torchgeo", deep, output_mode="image")
+    with pytest.raises(WeightsError, match=r"head\.weight.*expected 2 and 5"):
+        interop.load("torchgeo", {**deep, "head.weight": torch.zeros(2, 6, 1, 1)})
+    with pytest.raises(WeightsError, match=r"input_projection\.weight.*expected 4 and 3"):
+        wider = {"input_projection.weight": torch.zeros(5, 3, 3, 1, 3), "input_projection.bias": torch.zeros(5)}
+        interop.load("torchgeo", {**deep, **wider})
+    with pytest.raises(ValueError, match="TorchGeoConvLSTM"):
+        interop.convert("torchgeo", deep, tmp_path / "out")
+    with pytest.raises(ValueError, match="torchgeo.*groups"):
+        interop.export(Conv2dLSTM(2, 2, 3, groups=2), "torchgeo")
+
+
+def test_a_model_of_the_zoo_in_its_segmentation_task():
+    """One step of training on two series, of which one lacks a date."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as torchgeo's dependencies are imported
+        pytest.importorskip("torchgeo", reason="TorchGeo is not installed")
+        try:
+            from torchgeo.tasks import SpatioTemporalSegmentation as Task
+        except ImportError:  # before 0.10
+            from torchgeo.trainers import SemanticSegmentationTask as Task
+
+    class SeriesSegmentation(Task):
+        def configure_models(self):
+            self.model = convrnn_zoo.create_model("utae_convlstm", in_chans=3, num_classes=4, hidden_channels=8)
+
+        def forward(self, x, **kwargs):
+            return self.model(x, mask=(x != 0).flatten(2).any(2))
+
+    torch.manual_seed(0)
+    task = SeriesSegmentation(in_channels=3, num_classes=4)
+    task.log = task.log_dict = lambda *args, **kwargs: None
+    batch = {"image": torch.rand(2, 5, 3, 8, 8), "mask": torch.randint(4, (2, 8, 8))}
+    batch["image"][1, 3] = 0
+    present = batch["image"][1:, [0, 1, 2, 4]]
+    torch.testing.assert_close(task(batch["image"])[1:], task.model(present))
+    loss = task.training_step(batch, 0)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None for p in task.model.parameters())
+
