@@ -46,7 +46,7 @@ def settings(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("asked", ["named", "auto"])
-@pytest.mark.parametrize("source", STATES)
+@pytest.mark.parametrize("source", ARCHITECTURES)
 def test_the_command_writes_what_every_road_loads(
     source: str, asked: str, files: dict[str, Path], tmp_path: Path
 ) -> None:
