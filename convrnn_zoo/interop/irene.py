@@ -36,7 +36,12 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
                 maps.append(KeyMap(key, cell + name, gates))
                 rows[key] = len(gates) * scale
     kernel = [entries.axis_size([m.source for m in maps], axis) or 1 for axis in (-2, -1)]
-    sizes = {"in_chans": entries.width(rows), "num_blocks": blocks, "kernel_size": same_or_list(kernel), "horizon": horizon}
+    sizes = {
+        "in_chans": entries.width(rows),
+        "num_blocks": blocks,
+        "kernel_size": same_or_list(kernel),
+        "horizon": horizon,
+    }
     state = gather(entries, maps, parameter_shapes(entries, "convgru_irene", sizes, kernel))
     for value in state.values():
         _, update, _ = value.chunk(3)

@@ -102,7 +102,7 @@ class JointConvs:
                               padding_mode="zeros", hidden_kernels=layer.kernels)  # fmt: skip
         check_exportable(self.source, module, reasons + even_kernels(layer.kernels))
         state = {key: value.detach() for key, value in layer.state_dict().items()}
-        for n, width in enumerate(layer.widths):
+        for n, _width in enumerate(layer.widths):
             if layer.bias:
                 state[f"bias_ih_l{n}"] = sum_biases(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"])
             elif self.always_bias:

@@ -9,18 +9,25 @@ from torch import Tensor, nn
 
 from .._extras import need
 from ..layers import _checks as check
-from ..models import Forecaster
+from ..models import EnsembleForecaster, Forecaster
 
 Timesteps = int | Sequence[float]
 
 
-def nowcast_method(model: nn.Module) -> Callable[[Any, Timesteps], Any]:
-    """Returns a function ``forecast(precip, timesteps)`` with the interface of :mod:`pysteps.nowcasts`.
+def nowcast_method(model: nn.Module) -> Callable[..., Any]:
+    """Returns a function ``forecast(precip, velocity, timesteps)`` with the interface of :mod:`pysteps.nowcasts`.
 
     The function maps `precip`, the latest radar images ``(T, m, n)``, to a forecast ``(timesteps, m, n)``. Both are in
     the unit of the model's data (mm/h for rain), one time step of the model apart. It reads as many images as in
-    training, the latest ones, and unlike the methods of pysteps no motion field. `timesteps` is a number of steps, or
-    an increasing list of whole numbers. Pixels that are NaN or masked in every image are NaN in the forecast.
+    training, the latest ones. The motion field `velocity` is not used and may be left out. `timesteps` is a number of
+    steps, or an increasing list of whole numbers. Pixels that are NaN or masked in every image are NaN in the forecast.
+
+    Keyword arguments:
+
+    * `n_ens_members`: number of members. There is then a first axis of members. A deterministic model has only one.
+    * `seed`: seed of the members' noise.
+    * `with_latest`: whether the latest image precedes the forecast, as ``precip_nowcast`` of
+      :func:`pysteps.blending.steps.forecast` requires.
 
     ``pysteps.nowcasts.get_method`` has a fixed table of methods and cannot return this one. Call the function where you
     would call the result of ``get_method``.
@@ -35,8 +42,11 @@ def nowcast_method(model: nn.Module) -> Callable[[Any, Timesteps], Any]:
     Example:
         >>> import numpy, convrnn_zoo
         >>> forecast = nowcast_method(convrnn_zoo.create_model("convgru_forecaster.rain", pretrained=True))
-        >>> forecast(numpy.full((4, 60, 50), 2.0), 3).shape  # 5, 10 and 15 minutes ahead, in mm/h
+        >>> images = numpy.full((4, 60, 50), 2.0)
+        >>> forecast(images, 3).shape  # 5, 10 and 15 minutes ahead, in mm/h
         (3, 60, 50)
+        >>> forecast(images, 3, n_ens_members=1, with_latest=True).shape  # precip_nowcast of pysteps' blending
+        (1, 4, 60, 50)
     """
     if not isinstance(model, Forecaster) or model.in_chans != 1:
         raise ValueError(f"pysteps expects a forecaster of one channel, got {type(model).__name__}; take another model")
@@ -47,16 +57,43 @@ def nowcast_method(model: nn.Module) -> Callable[[Any, Timesteps], Any]:
             "model.preprocessing = convrnn_zoo.Preprocessing(...)"
         )
 
-    def forecast(precip: Any, timesteps: Timesteps) -> Any:
+    def forecast(
+        precip: Any,
+        velocity: Any = None,
+        timesteps: Timesteps | None = None,
+        *,
+        n_ens_members: int | None = None,
+        seed: int | None = None,
+        with_latest: bool = False,
+    ) -> Any:
         """Forecasts radar images ``(T, m, n)``; see :func:`convrnn_zoo.interop.nowcast_method`."""
+        if timesteps is None:
+            velocity, timesteps = None, velocity  # called as forecast(precip, timesteps)
         images, lead_steps = _as_images(precip), _lead_steps(timesteps)
+        if velocity is not None and tuple(getattr(velocity, "shape", ())) != (2, *images.shape[1:]):
+            raise ValueError(f"velocity must be a motion field (2, m, n), got {check.describe(velocity)}; leave it out")
         lowest = torch.as_tensor(images).nan_to_num(0).min()
         if values.lowest is not None and lowest < values.lowest:
             raise ValueError(
                 f"expected {values.unit} from {values.lowest:g}, got {lowest:g}; if the images are in dB, convert them "
                 "with pysteps.utils.transformation.dB_transform(precip, inverse=True), and set missing values to NaN"
             )
-        return model.forecast(images, max(lead_steps))[[step - 1 for step in lead_steps]]
+        ensemble: dict[str, Any] = {}
+        if n_ens_members is not None and isinstance(model, EnsembleForecaster):
+            ensemble = {"members": whole_number("n_ens_members", n_ens_members), "seed": seed}
+        elif n_ens_members not in (None, 1) or seed is not None:
+            raise ValueError(
+                f"n_ens_members={n_ens_members!r}, seed={seed!r}: {type(model).__name__} is deterministic; pass "
+                "n_ens_members=1 and no seed. pysteps' blending repeats the forecast for its members"
+            )
+        rain = model.forecast(images, max(lead_steps), **ensemble)
+        rain = rain[None] if n_ens_members is not None and not ensemble else rain
+        rain = rain[..., [step - 1 for step in lead_steps], :, :]
+        if not with_latest:
+            return rain
+        start = torch.as_tensor(images[-1:]).to(torch.as_tensor(rain).dtype).expand(*rain.shape[:-3], -1, -1, -1)
+        both = torch.cat([start, torch.as_tensor(rain)], -3)
+        return both if isinstance(precip, Tensor) else both.numpy()
 
     return forecast
 
@@ -80,11 +117,11 @@ def _as_images(precip: Any) -> Any:
     return images
 
 
-def _lead_steps(timesteps: Timesteps) -> list[int]:
+def _lead_steps(timesteps: Timesteps | None) -> list[int]:
     """Returns the requested lead times, in steps from 1."""
     if getattr(timesteps, "ndim", None) == 0 or not hasattr(timesteps, "__iter__"):
         return list(range(1, whole_number("timesteps", timesteps) + 1))
-    steps = [whole_number("timesteps", step) for step in timesteps]
+    steps = [whole_number("timesteps", step) for step in timesteps]  # type: ignore[union-attr]
     if not steps or sorted(set(steps)) != steps:
         raise ValueError(f"timesteps must be a number, or a list of whole numbers that increase, got {timesteps!r}")
     return steps

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import warnings
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -24,6 +25,15 @@ def images():
     """A shower that moves to the right, mm/h, of a size that the model cannot divide."""
     y, x = np.mgrid[:42, :50]
     return np.stack([8 * np.exp(-((x - 12 - 3 * t) ** 2 + (y - 20) ** 2) / 60) for t in range(8)])
+
+
+@pytest.fixture
+def irene():
+    """IRENE's network of small size; its encoding of a dry pixel is -1."""
+    torch.manual_seed(0)
+    model = convrnn_zoo.create_model("convgru_irene", num_blocks=2).eval()
+    model.preprocessing = convrnn_zoo.Preprocessing(encoding="dbz", unit="mm/h", step=5.0, lowest=0.0)
+    return model
 
 
 # ---- pysteps -------------------------------------------------------------------------------------------------------
@@ -99,6 +109,65 @@ def test_in_place_of_a_method_of_pysteps(model, images):
     assert scores["extrapolation"] > 0.5
 
 
+def test_the_signature_of_pysteps(model, images):
+    forecast, velocity = nowcast_method(model), np.zeros((2, 42, 50))
+    expected = forecast(images[:4], 3)
+    np.testing.assert_array_equal(forecast(images[:4], velocity, 3), expected)
+    np.testing.assert_array_equal(forecast(precip=images[:4], velocity=velocity, timesteps=3), expected)
+    np.testing.assert_array_equal(forecast(images[:4], timesteps=[1, 3]), expected[[0, 2]])
+
+
+def test_the_latest_image_precedes_the_forecast_for_blending(model, images):
+    expected = nowcast_method(model)(images[:4], 3)
+    for precip in (images[:4], torch.from_numpy(images[:4])):
+        nowcast = nowcast_method(model)(precip, 3, n_ens_members=1, with_latest=True)
+        assert type(nowcast) is type(precip)
+        assert nowcast.shape == (1, 4, 42, 50)
+        np.testing.assert_allclose(nowcast[0, 0], images[3], rtol=1e-6)
+        np.testing.assert_array_equal(nowcast[0, 1:], expected)
+
+
+def test_members_of_an_ensemble_nowcast(irene, images):
+    forecast = nowcast_method(irene)
+    members = forecast(images[:6], 2, n_ens_members=3, seed=1)
+    assert members.shape == (3, 2, 42, 50)
+    assert members.std(0).max() > 0
+    np.testing.assert_array_equal(members, forecast(images[:6], 2, n_ens_members=3, seed=1))
+    np.testing.assert_array_equal(members, irene.forecast(images[:6], 2, members=3, seed=1))
+    with_latest = forecast(images[:6], 2, n_ens_members=3, seed=1, with_latest=True)
+    np.testing.assert_array_equal(with_latest[:, 1:], members)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["deterministic", "ensemble"])
+def test_a_blend_with_a_weather_model(kind, model, irene, tmp_path):
+    """pysteps blends the nowcast with one synthetic run of a weather model; 0.1 mm/h is its threshold of rain."""
+    pytest.importorskip("cv2", reason="the extra nowcast")
+    y, x = np.mgrid[:64, :64]
+    rain = np.stack([8 * np.exp(-((x - 12 - 2 * t) ** 2 + (y - 30) ** 2) / 80) for t in range(12)])
+    rain *= np.random.default_rng(0).gamma(8, 1 / 8, rain.shape)  # otherwise advection explains all of it
+    members = 1 if kind == "deterministic" else 2
+    nowcast = nowcast_method(model if members == 1 else irene)(
+        rain[:6], 3, n_ens_members=members, seed=None if members == 1 else 0, with_latest=True
+    )
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pysteps = pytest.importorskip("pysteps", reason="the extra nowcast")
+        to_db = pysteps.utils.transformation.dB_transform
+        arrays = {"precip": rain[3:6], "precip_models": 1.5 * rain[None, 5:9], "precip_nowcast": nowcast}
+        arrays = {name: to_db(a.astype(float), threshold=0.1, zerovalue=-15.0)[0] for name, a in arrays.items()}
+        velocity = np.stack([np.full((64, 64), 2.0), np.zeros((64, 64))])
+        blend = pysteps.blending.steps.forecast(
+            **arrays, velocity=velocity, velocity_models=np.broadcast_to(velocity, (1, 4, 2, 64, 64)).copy(),
+            timesteps=3, timestep=5.0, issuetime=datetime(2026, 1, 1), n_ens_members=2, n_cascade_levels=4,
+            precip_thr=-10.0, kmperpixel=2.0, nowcasting_method="external_nowcast", vel_pert_method=None,
+            noise_method="nonparametric" if members == 1 else None, outdir_path_skill=str(tmp_path), seed=1,
+        )  # fmt: skip
+    assert blend.shape == (2, 3, 64, 64)
+    assert np.isfinite(blend).all()
+    assert blend.max() > 5  # dB: the shower is in it
+
+
 def small(name, **kwargs):
     return convrnn_zoo.create_model(name, hidden_channels=2, **kwargs)
 
@@ -113,6 +182,9 @@ BAD = {
     "a word": (lambda m, x: nowcast_method(m)(x, "3"), "timesteps must be a whole number"),
     "no number": (lambda m, x: nowcast_method(m)(x, None), "timesteps must be a whole number"),
     "NaN": (lambda m, x: nowcast_method(m)(x, [np.nan]), "timesteps must be a whole number"),
+    "no motion": (lambda m, x: nowcast_method(m)(x, x, 1), "velocity must be a motion field"),
+    "members of one": (lambda m, x: nowcast_method(m)(x, 1, n_ens_members=3), "n_ens_members=3.*deterministic"),
+    "a seed of none": (lambda m, x: nowcast_method(m)(x, 1, seed=3), "seed=3.*deterministic"),
     "a truth": (lambda m, x: nowcast_method(m)(x, True), "timesteps must be a whole number"),
     "words for images": (lambda m, x: nowcast_method(m)(x.astype(str), 1), "radar images of numbers"),
     "no images": (lambda m, x: nowcast_method(m)(None, 1), "radar images of numbers"),
@@ -179,15 +251,6 @@ def test_a_trained_one_can_be_trained_further(model):
     grads = torch.autograd.grad(made.sum(), list(model.parameters()))
     assert all(g.isfinite().all() for g in grads)
     assert any(g.any() for g in grads)
-
-
-@pytest.fixture
-def irene():
-    """IRENE's network of small size; its encoding of a dry pixel is -1."""
-    torch.manual_seed(0)
-    model = convrnn_zoo.create_model("convgru_irene", num_blocks=2).eval()
-    model.preprocessing = convrnn_zoo.Preprocessing(encoding="dbz", unit="mm/h", step=5.0, lowest=0.0)
-    return model
 
 
 @torch.no_grad()

@@ -64,12 +64,12 @@ def test_wrong_options_and_sizes_are_named(tmp_path):
         interop.load("torchgeo", deep, output_mode="image")
     with pytest.raises(WeightsError, match=r"head\.weight.*expected 2 and 5"):
         interop.load("torchgeo", {**deep, "head.weight": torch.zeros(2, 6, 1, 1)})
+    wider = {"input_projection.weight": torch.zeros(5, 3, 3, 1, 3), "input_projection.bias": torch.zeros(5)}
     with pytest.raises(WeightsError, match=r"input_projection\.weight.*expected 4 and 3"):
-        wider = {"input_projection.weight": torch.zeros(5, 3, 3, 1, 3), "input_projection.bias": torch.zeros(5)}
         interop.load("torchgeo", {**deep, **wider})
     with pytest.raises(ValueError, match="TorchGeoConvLSTM"):
         interop.convert("torchgeo", deep, tmp_path / "out")
-    with pytest.raises(ValueError, match="torchgeo.*groups"):
+    with pytest.raises(ValueError, match=r"torchgeo.*groups"):
         interop.export(Conv2dLSTM(2, 2, 3, groups=2), "torchgeo")
 
 
@@ -101,4 +101,3 @@ def test_a_model_of_the_zoo_in_its_segmentation_task():
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is not None for p in task.model.parameters())
-
