@@ -79,8 +79,8 @@ class JointConvs:
         in_channels = max(1, (shapes[0][1] or 1) - widths[0])
 
         def build(**factory_kwargs: Any) -> ConvRNNBase:
-            sizes = (in_channels, same_or_list(widths), kernels, n, bias)
-            return self.cls(*sizes, batch_first=batch_first, **self.options, **factory_kwargs)
+            args: dict[str, Any] = {"batch_first": batch_first, **self.options, **factory_kwargs}
+            return self.cls(in_channels, same_or_list(widths), kernels, n, bias, **args)
 
         ours = {key: tuple(value.shape) for key, value in build(device="meta").state_dict().items()}
         state = self._signed(gather(entries, maps, ours))
