@@ -9,111 +9,44 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import layers, models
 from ._version import __version__
-from .layers import *  # noqa: F403
-from .layers.causallstm import CausalLSTMCell, GradientHighwayCell
-from .layers.e3dlstm import E3DLSTMCell
-from .layers.mau import MAUCell
-from .layers.mim import MIMBlockCell, MIMCell
-from .layers.phycell import PhyCell
-from .layers.stlstm import STLSTMCell
-from .layers.trajgru import TrajGRUCell
-from .models import (
-    WEIGHTS,
-    AutoregressiveForecaster,
-    ConvRNNForecaster,
-    ConvRNNHubError,
-    ConvRNNModel,
-    EnsembleForecaster,
-    Forecaster,
-    HubAccessError,
-    LogMel,
-    Metric,
-    Prediction,
-    Preprocessing,
-    Rollout,
-    Stream,
-    Variable,
-    VideoModel,
-    Weights,
-    WeightsError,
-    ZooModel,
-    create_model,
-    from_pretrained,
-    list_models,
-    load_weights,
-    size_limit,
-    video_model,
-)
+
+_SUBMODULES = ("data", "hub", "interop", "layers", "models", "onnx")
+_HOMES = {"push_to_hub": ".hub", "save_pretrained": ".hub", "ExportError": ".onnx", "export": ".onnx"}
+# torch and timm take seconds to import, so the command line leaves them to the command that runs.
+_IS_COMMAND_LINE = Path(*sys.argv[:1]).stem == "convrnn-zoo" or sys.orig_argv[1:3] == ["-m", "convrnn_zoo"]
+
+if TYPE_CHECKING or not _IS_COMMAND_LINE:
+    from . import _public
+    from ._public import *  # noqa: F403
+    from .layers import *  # noqa: F403
+
+    __all__ = [
+        *_public.__all__,  # type: ignore[has-type]
+        "ExportError", "__version__", "export", "hub", "interop", "onnx", "push_to_hub",
+        "save_pretrained",
+    ]  # fmt: skip
 
 if TYPE_CHECKING:
     from . import data as data
     from . import hub, interop, onnx
     from .hub import push_to_hub, save_pretrained
     from .onnx import ExportError, export
-
-__all__ = [
-    *layers.__all__,  # type: ignore[attr-defined]
-    "WEIGHTS",
-    "AutoregressiveForecaster",
-    "CausalLSTMCell",
-    "ConvRNNForecaster",
-    "ConvRNNModel",
-    "E3DLSTMCell",
-    "EnsembleForecaster",
-    "ExportError",
-    "Forecaster",
-    "GradientHighwayCell",
-    "ConvRNNHubError",
-    "HubAccessError",
-    "MAUCell",
-    "MIMBlockCell",
-    "MIMCell",
-    "LogMel",
-    "Metric",
-    "PhyCell",
-    "Prediction",
-    "Preprocessing",
-    "Rollout",
-    "STLSTMCell",
-    "Stream",
-    "TrajGRUCell",
-    "Variable",
-    "VideoModel",
-    "Weights",
-    "WeightsError",
-    "ZooModel",
-    "__version__",
-    "create_model",
-    "export",
-    "from_pretrained",
-    "hub",
-    "interop",
-    "layers",
-    "list_models",
-    "load_weights",
-    "models",
-    "onnx",
-    "push_to_hub",
-    "save_pretrained",
-    "size_limit",
-    "video_model",
-]
-
-if not TYPE_CHECKING:
+else:
 
     def __getattr__(name: str) -> Any:
-        """What is imported when it is first used."""
-        if name in ("data", "hub", "interop", "onnx"):
+        """Imports what was not imported with the package."""
+        if name in _SUBMODULES:
             return import_module(f".{name}", __name__)
-        homes = {"push_to_hub": ".hub", "save_pretrained": ".hub", "ExportError": ".onnx", "export": ".onnx"}
-        if name in homes:
-            return getattr(import_module(homes[name], __name__), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(_HOMES.get(name, "._public"), __name__)
+        if name not in module.__all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(module, name)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *globals().get("__all__", ())})

@@ -21,9 +21,10 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from convrnn_zoo.cli._group import cli
+from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
+from convrnn_zoo.cli.list import NAMES
 from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
@@ -205,8 +206,7 @@ def sources(page: str) -> str:
 
 def commands(page: str) -> str:
     """Lists the commands of the command line."""
-    rows = [(f"`convrnn-zoo {name}`", command.get_short_help_str(200)) for name, command in cli.commands.items()]
-    return markdown(("command", "description"), sorted(rows))
+    return markdown(("command", "description"), [(f"`convrnn-zoo {n}`", text) for n, (_, text) in COMMANDS.items()])
 
 
 def exports(page: str) -> str:
@@ -427,6 +427,15 @@ def pages(root: Path = ROOT) -> list[Path]:
     return [p for p in written if _PART.search(p.read_text(encoding="utf-8"))] + cards
 
 
+def names() -> str:
+    """Returns the table that ``convrnn-zoo list`` reads, as JSON."""
+    rows: dict[str, list[tuple[str, ...]]] = {
+        "architectures": [(name,) for name in list_models()],
+        "weights": [(w.name, w.trained_on, format_metric(w.metrics[0])) for w in WEIGHTS.values()],
+    }
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
 def stale(root: Path = ROOT) -> dict[Path, str]:
     """Returns the stale files with their new text."""
     updates = {}
@@ -436,6 +445,9 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
         new = card_text(WEIGHTS[path.stem], text) if path.stem in WEIGHTS else fill(text or "", page)
         if new != text:
             updates[path] = new
+    table = root / NAMES.relative_to(ROOT)
+    if not table.exists() or table.read_text(encoding="utf-8") != names():
+        updates[table] = names()
     return updates
 
 

@@ -9,7 +9,6 @@ def main() -> None:
     """Runs the command line, or prints how to install its dependencies."""
     try:
         need("click", "cli")
-        need("numpy", "cli")
     except ImportError as e:
         sys.exit(str(e))
     from ._group import cli

@@ -1,26 +1,50 @@
 """The group of all commands."""
 
+from importlib import import_module
 from typing import Any
 
 import click
 
 from .._hints import suggest
 from .._version import __version__
-from .convert import convert
-from .demo import demo
-from .eval import eval_weights
-from .export import export
-from .info import info
-from .list import list_names
-from .predict import predict
-from .pull import pull
-from .push import push
-from .train import train
-from .windows import windows
+
+COMMANDS = {
+    "convert": ("convert", "Convert the checkpoint FILE of another project into a model of the zoo."),
+    "demo": ("demo", "Run pretrained models on the recordings, digits and radar images of the package."),
+    "eval": ("eval_weights", "Evaluate WEIGHTS on the test split of their data, and compare them with baselines."),
+    "export": ("export", "Export a model to ONNX, or to a program of torch.export."),
+    "info": ("info", "Describe a model: parameters, input, unit of its values, metrics, source and licence."),
+    "list": ("list_names", "List the names of the zoo."),
+    "predict": ("predict", "Classify the sequences in FILEs, or forecast the frames that follow those in FILE."),
+    "pull": ("pull", "Download a model from the Hugging Face Hub and check it."),
+    "push": ("push", "Push a model to the Hugging Face Hub, in one commit."),
+    "train": ("train", "Train the weights of RECIPE, a .toml file or a recipe of the package."),
+    "windows": (
+        "windows",
+        "Sample the windows of a Zarr store that RECIPE is trained on, and write them as CSV of t, x and y.",
+    ),
+}
+"""Function and short help of each command. The function is in the module of the command's name."""
 
 
 class Group(click.Group):
-    """Group that reports the errors of users in one line, and bugs with a traceback."""
+    """Group that imports a command when it runs, and reports errors of users in one line and bugs with a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of the commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __package__), COMMANDS[cmd_name][0])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command and converts the exceptions that the package raises on purpose."""
@@ -37,7 +61,7 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command, or suggests names of commands."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise click.UsageError(f"no command {args[0]!r}; {suggest(args[0], self.list_commands(ctx))}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -58,9 +82,3 @@ def cli(debug: bool) -> None:
     convrnn-zoo predict WEIGHTS FILE.npy   run a pretrained model on your data
     convrnn-zoo train RECIPE --data DIR    train your own weights
     """
-
-
-for command in (
-    list_names, info, demo, predict, train, eval_weights, windows, convert, export, push, pull,
-):  # fmt: skip
-    cli.add_command(command)

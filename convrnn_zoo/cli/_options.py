@@ -1,11 +1,13 @@
 """Options that several commands share, and their types."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
 from .._hints import suggest
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Choice(click.Choice[str]):
@@ -16,13 +18,15 @@ class Choice(click.Choice[str]):
         return f"{value!r} is not a valid choice; {suggest(str(value), map(str, self.choices))}"
 
 
-class Device(click.ParamType[torch.device]):
+class Device(click.ParamType["torch.device"]):
     """Device of torch that this machine has, such as ``cpu`` or ``cuda:1``."""
 
     name = "device"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> torch.device:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "torch.device":
         """Returns the device, or raises a usage error."""
+        import torch  # not needed by commands without this option
+
         try:
             device = torch.device(value)
             if device.type == "meta":

@@ -1,13 +1,17 @@
 """``convrnn-zoo list``."""
 
+import fnmatch
 import json
+from pathlib import Path
 
 import click
 
 from .._hints import suggest
-from ..models import WEIGHTS, list_models
 from ._options import json_option
-from ._text import columns, format_metric
+from ._text import columns
+
+NAMES = Path(__file__).with_name("names.json")
+"""Names of all architectures, and a row per set of weights. ``make docs`` writes it; `list` runs without torch."""
 
 
 @click.command("list")
@@ -19,14 +23,12 @@ def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
 
     PATTERN is a shell pattern in quotes, such as 'convgru2d*'.
     """
-    names = list_models(pattern, pretrained=pretrained)
-    if not names:
-        hint = suggest(pattern, list_models(pretrained=pretrained), 5)
+    table = json.loads(NAMES.read_text(encoding="utf-8"))["weights" if pretrained else "architectures"]
+    rows = [row for row in table if fnmatch.fnmatch(row[0], pattern or "*")]
+    if not rows:
+        hint = suggest(pattern, (row[0] for row in table), 5)
         raise click.ClickException(f"no name matches {pattern!r}; {hint} Quote patterns such as 'conv*2d*'.")
     if as_json:
-        click.echo(json.dumps(names, indent=2))
-    elif pretrained:
-        rows = [(n, WEIGHTS[n].trained_on, format_metric(WEIGHTS[n].metrics[0])) for n in names]
-        click.echo(columns(rows, header=("weights", "data", "metric")))
+        click.echo(json.dumps([row[0] for row in rows], indent=2))
     else:
-        click.echo("\n".join(names))
+        click.echo(columns(rows, header=("weights", "data", "metric") if pretrained else ()))

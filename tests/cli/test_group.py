@@ -1,9 +1,11 @@
 """Tests of the group of commands: help, suggestions, errors."""
 
+import os
 import re
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -12,18 +14,28 @@ from convrnn_zoo import _extras
 from convrnn_zoo.cli import _group, main
 from tests.command_line import run
 
+CONTEXT = click.Context(_group.cli)
 
-@pytest.mark.parametrize("command", _group.cli.commands)
+
+@pytest.mark.parametrize("command", _group.COMMANDS)
 def test_every_command_and_option_has_help(command):
     text = run(command, "--help")
-    params = [p for p in _group.cli.commands[command].params if p.param_type_name == "option"]
+    params = [p for p in _group.cli.get_command(CONTEXT, command).params if p.param_type_name == "option"]
     assert len(text.splitlines()) > 5
     assert all(getattr(p, "help", None) for p in params)
 
 
+@pytest.mark.parametrize("command", _group.COMMANDS)
+def test_the_help_of_the_group_is_that_of_the_command(command):
+    function, text = _group.COMMANDS[command]
+    imported = _group.cli.get_command(CONTEXT, command)
+    assert imported.get_short_help_str(200) == text
+    assert (imported.name, imported.callback.__name__) == (command, function)
+
+
 def test_the_help_lists_all_commands():
     text = run("--help")
-    assert all(name in text for name in _group.cli.commands)
+    assert all(name in text for name in _group.COMMANDS)
     assert convrnn_zoo.__version__ in run("--version")
 
 
@@ -55,6 +67,32 @@ def test_the_package_runs_as_a_module():
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["list"], ["list", "--pretrained"]], ids=" ".join)
+@pytest.mark.parametrize("start", ["script", "module"])
+def test_help_and_lists_do_not_import_torch(words, start, tmp_path):
+    script = tmp_path / "convrnn-zoo"  # as pip writes it
+    script.write_text("import sys\nfrom convrnn_zoo.cli import main\nsys.exit(main())\n")
+    program = [str(script)] if start == "script" else ["-m", "convrnn_zoo"]
+    done = subprocess.run(
+        [sys.executable, *program, *words], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "convrnn_zoo.cli._group" in imported
+    assert not imported & {"torch", "timm", "torchvision", "huggingface_hub", "numpy"}
+
+
+def test_everything_is_there_for_a_command_that_is_not_imported_yet():
+    code = (
+        "import sys; sys.argv = ['convrnn-zoo']; import convrnn_zoo; assert 'torch' not in sys.modules\n"
+        "from convrnn_zoo import create_model, hub, layers, push_to_hub\n"
+        "import timm; assert timm.is_model('convlstm2d_1layer') and convrnn_zoo.Conv2dLSTM is layers.Conv2dLSTM\n"
+        "try: convrnn_zoo.nothing\nexcept AttributeError as e: print(e)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'nothing'" in done.stdout
+
+
 def test_a_missing_extra_is_an_error_with_its_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "click", None)
     with pytest.raises(SystemExit, match=r"click.*pip install 'convrnn-zoo\[cli\]'"):
@@ -64,9 +102,9 @@ def test_a_missing_extra_is_an_error_with_its_install_command(monkeypatch):
         _extras.need("a_package_that_is_not_there", "train")
 
 
-@pytest.mark.parametrize("command", _group.cli.commands)
+@pytest.mark.parametrize("command", _group.COMMANDS)
 def test_options_have_the_same_names_in_every_command(command):
-    options = {o: p for p in _group.cli.commands[command].params for o in p.opts}
+    options = {o: p for p in _group.cli.get_command(CONTEXT, command).params for o in p.opts}
     assert not {"--out", "--into", "--file", "--dir"} & options.keys()
     assert ("-o" in options) == ("--output" in options)
     assert options["--json"].is_flag if "--json" in options else True

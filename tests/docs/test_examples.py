@@ -81,7 +81,9 @@ def run_shell(block: Block) -> None:
 def parse(words: list[str]) -> click.Context:
     """Parses a command and checks its arguments, including paths that must exist."""
     with click.Context(cli) as context:
-        return cli.commands[words[0]].make_context(words[0], words[1:], parent=context)
+        command = cli.get_command(context, words[0])
+        assert command is not None, words[0]
+        return command.make_context(words[0], words[1:], parent=context)
 
 
 @pytest.mark.parametrize(
