@@ -244,8 +244,8 @@ def _entries(names: Iterable[str]) -> str:
     parts = []
     for name in names:
         about, _, rest = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")
-        takes = " ".join(rest.partition("\n\n")[0].partition("its default.")[2].split())
-        parts.append(f"### {name}\n\n{reference.markdown(about).strip()}\n\nTakes {reference.markdown(takes)}")
+        takes = reference.markdown(" ".join(rest.partition("\n\n")[0].split()))
+        parts.append(f"### {name}\n\n{reference.markdown(about).strip()}" + (f"\n\nTakes {takes}" if takes else ""))
     return "\n\n".join(parts)
 
 

@@ -139,7 +139,6 @@ def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
     :class:`~convrnn_zoo.models.bcdunet.BCDUNet`. After Azad, R. et al. (2019), https://arxiv.org/abs/1909.00166.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (3), num_classes (1), widths (64, 128, 256, 512), dense_blocks (3), drop_rate (0.5).
     """
     return build_model(BCDUNet, "bcdunet_d3", pretrained, **kwargs)

@@ -393,7 +393,7 @@ class ConvGRUAdvection(Forecaster):
         return ~known
 
     @torch.no_grad()
-    def forecast(
+    def forecast(  # type: ignore[override]
         self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, inputs: Inputs = None,
         batch_size: int = 1,
     ) -> Any:  # fmt: skip
@@ -464,7 +464,6 @@ def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvecti
     layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((32, 64)), horizon (12).
     """
     return build_model(ConvGRUAdvection, "convgru_advection", pretrained, **kwargs)

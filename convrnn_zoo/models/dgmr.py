@@ -277,7 +277,6 @@ def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     including the confused axes of its attention.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).
     """
     return build_model(DGMR, "dgmr", pretrained, **kwargs)

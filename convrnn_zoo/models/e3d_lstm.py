@@ -145,7 +145,6 @@ def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
         max_memories (None), horizon (10).
     """

@@ -1,6 +1,6 @@
 """Encoder–forecasters of Shi et al. 2015, with any layer: ``…_forecaster`` and ``convlstm_shi2015_…``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,16 @@ from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, constant_input, framewise
-from .base.forecaster import FRAME_CFG, Forecaster
+from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
+from .base.forecaster import FRAME_CFG, EncoderForecaster
 
 
-class ConvRNNForecaster(Forecaster):
+class ConvRNNForecaster(EncoderForecaster):
     """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or after strided convolutions.
 
     The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the
-    encoder's layer at its level and runs for `horizon` steps; the first has no input. A 1×1 convolution over the states
-    of all of them gives the frames.
+    encoder's layer at its level and runs for `horizon` steps; the first has no input but the known inputs, if there are
+    some. A 1×1 convolution over the states of all of them gives the frames.
 
     Args:
         layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
@@ -36,7 +36,7 @@ class ConvRNNForecaster(Forecaster):
             default.
         stem_channels: width of those convolutions; that of the first layer by default.
         horizon: frames to forecast by default.
-        num_classes: 0.
+        num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
         **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`.
 
@@ -50,8 +50,6 @@ class ConvRNNForecaster(Forecaster):
         >>> tuple(model(torch.rand(2, 5, 1, 16, 24), horizon=3).shape)
         (2, 3, 1, 16, 24)
     """
-
-    export_forms = ("sequence", "step")
 
     def __init__(
         self,
@@ -68,6 +66,9 @@ class ConvRNNForecaster(Forecaster):
         num_classes: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        out_chans: int | None = None,
+        static_chans: int = 0,
+        future_chans: int = 0,
         **layer_args: Any,
     ) -> None:
         for option in ("bidirectional", "batch_first"):
@@ -76,7 +77,7 @@ class ConvRNNForecaster(Forecaster):
         reduction = check.positive_int("patch_size", patch_size)
         for i, stride in enumerate(strides):
             reduction *= check.positive_int(f"strides[{i}]", stride)
-        super().__init__(in_chans, horizon, reduction, num_classes)
+        super().__init__(in_chans, horizon, reduction, num_classes, out_chans, static_chans, future_chans)
         num_layers = check.positive_int("num_layers", num_layers)
         widths = check.widths("hidden_channels", hidden_channels, num_layers)
         kernels = check.kernels("kernel_size", kernel_size, 2, num_layers)
@@ -85,11 +86,10 @@ class ConvRNNForecaster(Forecaster):
             hidden = check.kernels("hidden_kernel_size", hidden_kernel_size, 2, num_layers)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem = widths[0] if stem_channels is None else check.positive_int("stem_channels", stem_channels)
-        folded = in_chans * patch_size**2
 
         down: list[nn.Module] = [Unshuffle(patch_size)]
         up: list[nn.Module] = []
-        in_chs, out_chs = folded, sum(widths)
+        in_chs, out_chs = (in_chans + self.known_chans) * patch_size**2, sum(widths)
         for stride in strides:  # with a kernel of stride + 2 and padding 1, sizes divide exactly
             down += [nn.Conv2d(in_chs, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
             in_chs = stem
@@ -103,15 +103,18 @@ class ConvRNNForecaster(Forecaster):
         )
         single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
         self.first = layer(
-            1, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory, **{**single, "bias": False}
-        )
+            1 + self.known_chans * reduction**2, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory,
+            **{**single, "bias": False},
+        )  # fmt: skip
         self.rest = None
         if num_layers > 1:
             self.rest = layer(
                 widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
                 **factory, **(layer_args if num_layers > 2 else single),
             )  # fmt: skip
-        self.head = nn.Sequential(*up, nn.Conv2d(out_chs, folded, 1, **factory), Shuffle(patch_size))
+        self.head = nn.Sequential(
+            *up, nn.Conv2d(out_chs, self.out_chans * patch_size**2, 1, **factory), Shuffle(patch_size)
+        )
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Groups parameters by depth, for layer-wise learning rates: the encoder, then the forecaster."""
@@ -123,15 +126,11 @@ class ConvRNNForecaster(Forecaster):
             "head": r"^head",
         }
 
-    def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``."""
-        return self.decode(self.encode(x), horizon)
-
-    def encode(self, x: Tensor, state: Any = None) -> Any:
+    def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
         """Returns the encoder's state after the frames ``(N, T, C, H, W)``, starting from `state`."""
-        return self.encoder(framewise(self.stem, self.check_frames("x", x).transpose(0, 1)), state)[1]
+        return self.encoder(framewise(self.stem, self.join_known(x, known).transpose(0, 1)), state)[1]
 
-    def decode(self, state: Any, horizon: int | None = None) -> Tensor:
+    def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
         horizon, names = self.check_horizon(horizon), len(self.encoder.states)
         parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
@@ -142,7 +141,7 @@ class ConvRNNForecaster(Forecaster):
                 "unchanged"
             )
         begin, go_on = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
-        y, _ = self.first(constant_input(parts[0][0][0], horizon), begin if names > 1 else begin[0])
+        y, _ = self.first(self.first_input(parts[0][0][0], horizon, known), begin if names > 1 else begin[0])
         outputs = [y]
         if self.rest is not None:
             if self.encoder.dropout:
@@ -150,6 +149,14 @@ class ConvRNNForecaster(Forecaster):
             others, _ = self.rest.forward_layers(y, go_on if names > 1 else go_on[0])
             outputs += others
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
+
+
+def _build(
+    name: str, layer: type[ConvRNNBase], pretrained: bool, sizes: Mapping[str, Any] | None = None, /, **kwargs: Any
+) -> ConvRNNForecaster:
+    """Builds a registered network of a layer, on patches of 4×4 unless `sizes` say otherwise."""
+    constructor = partial(ConvRNNForecaster, layer, **{"patch_size": 4, **(sizes or {})})
+    return build_model(constructor, name, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
@@ -161,166 +168,101 @@ def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
     https://arxiv.org/abs/1506.04214.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
-        strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.Conv2dGRU`.
+        strides (()), stem_channels (None), horizon (10), out_chans (None), static_chans (0), future_chans (0), and the
+        options of :class:`~convrnn_zoo.layers.Conv2dGRU`.
     """
-    constructor = partial(ConvRNNForecaster, Conv2dGRU, patch_size=4)
-    return build_model(constructor, "convgru_forecaster", pretrained, **kwargs)
+    return _build("convgru_forecaster", Conv2dGRU, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """An encoder–forecaster of Conv2dLSTM layers of any widths and kernels, on patches or strided convolutions.
-
-    As :func:`convgru_forecaster`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
-        strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.Conv2dLSTM`.
-    """
-    constructor = partial(ConvRNNForecaster, Conv2dLSTM, patch_size=4)
-    return build_model(constructor, "convlstm_forecaster", pretrained, **kwargs)
+    """:func:`convgru_forecaster` with Conv2dLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
+    return _build("convlstm_forecaster", Conv2dLSTM, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convpeepholelstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """An encoder–forecaster of Conv2dPeepholeLSTM layers of any widths and kernels, on patches or strided convolutions.
-
-    As :func:`convgru_forecaster`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
-        strides (()), stem_channels (None), horizon (10), and the options of
-        :class:`~convrnn_zoo.layers.Conv2dPeepholeLSTM`.
-    """
-    constructor = partial(ConvRNNForecaster, Conv2dPeepholeLSTM, patch_size=4)
-    return build_model(constructor, "convpeepholelstm_forecaster", pretrained, **kwargs)
+    """:func:`convgru_forecaster` with Conv2dPeepholeLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
+    return _build("convpeepholelstm_forecaster", Conv2dPeepholeLSTM, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convrnn_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """An encoder–forecaster of Conv2dRNN layers of any widths and kernels, on patches or strided convolutions.
-
-    As :func:`convgru_forecaster`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
-        strides (()), stem_channels (None), horizon (10), and the options of :class:`~convrnn_zoo.layers.Conv2dRNN`.
-    """
-    constructor = partial(ConvRNNForecaster, Conv2dRNN, patch_size=4)
-    return build_model(constructor, "convrnn_forecaster", pretrained, **kwargs)
+    """:func:`convgru_forecaster` with Conv2dRNN layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
+    return _build("convrnn_forecaster", Conv2dRNN, pretrained, **kwargs)
 
 
-def _shi2015(
-    widths: list[int], kernel: int, hidden_kernel: int, patch_size: int = 4, horizon: int = 10
-) -> Callable[..., ConvRNNForecaster]:
-    """Returns the constructor of a network of Shi et al. 2015."""
-    return partial(
-        ConvRNNForecaster, Conv2dOneBiasPeepholeLSTM, hidden_channels=widths, kernel_size=kernel,
-        hidden_kernel_size=hidden_kernel, num_layers=len(widths), patch_size=patch_size, horizon=horizon,
-        peephole="channel",
-    )  # fmt: skip
+# ---- the networks of Shi et al. 2015 ---------------------------------------------------------------------------
+def _shi2015(name: str, pretrained: bool, kwargs: dict[str, Any], **sizes: Any) -> ConvRNNForecaster:
+    """Builds a network of Shi et al. 2015: one bias per gate, one peephole weight per channel."""
+    sizes = {"num_layers": len(sizes["hidden_channels"]), "peephole": "channel", **sizes}
+    return _build(name, Conv2dOneBiasPeepholeLSTM, pretrained, sizes, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 5x5-256.
+    """The encoder–forecaster of Shi et al. 2015, table 1, Moving MNIST, 5x5-256: 13,524,496 parameters.
 
-    ConvLSTM layers with one peephole weight per channel, 256 wide, with a 5×5 input-to-state and a 5×5 state-to-state
-    kernel, on patches of 4×4: 13,524,496 parameters. Each layer of the forecaster starts from the state of the
-    encoder's layer at its level; the first has no input. A 1×1 convolution over the states of all layers makes the
-    frames. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; they are
-    logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy
-    3887.94 a sequence.
+    ConvLSTM layers with one peephole weight per channel on patches of 4×4. The name has the input-to-state kernel and
+    the widths; the state-to-state kernel is 5×5, or 1×1 in the networks of 9×9. Each layer of the forecaster starts
+    from the state of the encoder's layer at its level; the first has no input. A 1×1 convolution over the states of all
+    layers makes the frames. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the
+    patch; they are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214. Published, 10 frames to 10:
+    cross-entropy 3887.94 a sequence.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
+        those of :func:`convgru_forecaster`; hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size
+        (4) and horizon (10) are the network's.
     """
-    constructor = _shi2015([256], 5, 5)
-    return build_model(constructor, "convlstm_shi2015_mnist_5x5_256", pretrained, **kwargs)
+    return _shi2015("convlstm_shi2015_mnist_5x5_256", pretrained, kwargs, hidden_channels=[256])
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 5x5-128-128.
+    """Shi et al. 2015, table 1, 5x5-128-128: 10,042,896 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    ConvLSTM layers with one peephole weight per channel, 128 and 128 wide, with a 5×5 input-to-state and a 5×5
-    state-to-state kernel, on patches of 4×4: 10,042,896 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
     https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3733.56 a sequence.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
     """
-    constructor = _shi2015([128, 128], 5, 5)
-    return build_model(constructor, "convlstm_shi2015_mnist_5x5_128_128", pretrained, **kwargs)
+    return _shi2015("convlstm_shi2015_mnist_5x5_128_128", pretrained, kwargs, hidden_channels=[128, 128])
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 5x5-128-64-64.
+    """Shi et al. 2015, table 1, 5x5-128-64-64: 7,585,296 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    ConvLSTM layers with one peephole weight per channel, 128 and 64 and 64 wide, with a 5×5 input-to-state and a 5×5
-    state-to-state kernel, on patches of 4×4: 7,585,296 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
     https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3670.85 a sequence.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
     """
-    constructor = _shi2015([128, 64, 64], 5, 5)
-    return build_model(constructor, "convlstm_shi2015_mnist_5x5_128_64_64", pretrained, **kwargs)
+    return _shi2015("convlstm_shi2015_mnist_5x5_128_64_64", pretrained, kwargs, hidden_channels=[128, 64, 64])
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 9x9-128-128.
+    """Shi et al. 2015, table 1, 9x9-128-128: 11,550,224 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    ConvLSTM layers with one peephole weight per channel, 128 and 128 wide, with a 9×9 input-to-state and a 1×1
-    state-to-state kernel, on patches of 4×4: 11,550,224 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
     https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4782.84 a sequence.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
     """
-    constructor = _shi2015([128, 128], 9, 1)
-    return build_model(constructor, "convlstm_shi2015_mnist_9x9_128_128", pretrained, **kwargs)
+    sizes: Any = {"hidden_channels": [128, 128], "kernel_size": 9, "hidden_kernel_size": 1}
+    return _shi2015("convlstm_shi2015_mnist_9x9_128_128", pretrained, kwargs, **sizes)
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """The encoder–forecaster of Shi et al. 2015: table 1, Moving MNIST, 9x9-128-64-64.
+    """Shi et al. 2015, table 1, 9x9-128-64-64: 8,830,480 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    ConvLSTM layers with one peephole weight per channel, 128 and 64 and 64 wide, with a 9×9 input-to-state and a 1×1
-    state-to-state kernel, on patches of 4×4: 8,830,480 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
     https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4231.50 a sequence.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (4), horizon (10).
     """
-    constructor = _shi2015([128, 64, 64], 9, 1)
-    return build_model(constructor, "convlstm_shi2015_mnist_9x9_128_64_64", pretrained, **kwargs)
+    sizes: Any = {"hidden_channels": [128, 64, 64], "kernel_size": 9, "hidden_kernel_size": 1}
+    return _shi2015("convlstm_shi2015_mnist_9x9_128_64_64", pretrained, kwargs, **sizes)
 
 
 @register_model(cfg={**FRAME_CFG, "input_size": (1, 100, 100)})
 def convlstm_shi2015_radar(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """The encoder–forecaster of Shi et al. 2015: table 2, radar echoes over Hong Kong, 3x3-64-3x3-64.
+    """Shi et al. 2015, table 2, radar echoes over Hong Kong, 3x3-64-3x3-64: 896,260 parameters.
 
-    ConvLSTM layers with one peephole weight per channel, 64 and 64 wide, with a 3×3 input-to-state and a 3×3
-    state-to-state kernel, on patches of 2×2: 896,260 parameters. See :func:`convlstm_shi2015_mnist_5x5_256` and
+    As :func:`convlstm_shi2015_mnist_5x5_256` with kernels of 3×3, on patches of 2×2, with a horizon of 15.
     https://arxiv.org/abs/1506.04214. Published, 5 frames to 15, 6 minutes apart: Rainfall-MSE 1.420, CSI .577, FAR
     .195, POD .660, correlation .908.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size (2), horizon (15).
     """
-    constructor = _shi2015([64, 64], 3, 3, patch_size=2, horizon=15)
-    return build_model(constructor, "convlstm_shi2015_radar", pretrained, **kwargs)
+    sizes: Any = {"hidden_channels": [64, 64], "kernel_size": 3, "patch_size": 2, "horizon": 15}
+    return _shi2015("convlstm_shi2015_radar", pretrained, kwargs, **sizes)

@@ -114,7 +114,6 @@ def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     https://arxiv.org/abs/1511.06432.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), num_blocks (5), kernel_size (3), horizon (12).
     """
     return build_model(ConvGRUEnsemble, "convgru_irene", pretrained, **kwargs)

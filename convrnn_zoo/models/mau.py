@@ -24,7 +24,6 @@ class MAU(AutoregressiveForecaster):
     biases of two convolutions (``merge`` and ``conv_last_sr``) that OpenSTL's code builds and does not use.
 
     Args:
-        in_chans: channels of a frame.
         hidden_channels: channels of every map.
         kernel_size: kernel of the units' convolutions; the encoder's and decoder's are 3×3.
         num_layers: units on top of each other.
@@ -34,8 +33,7 @@ class MAU(AutoregressiveForecaster):
         img_size: height and width of the frames that the norms are made for, or one number for both.
         residual: whether each unit adds its input to its spatial state; OpenSTL's ``cell_mode="residual"``.
         recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
-        horizon: frames to forecast by default.
-        num_classes: 0.
+        in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
     References:
@@ -53,21 +51,21 @@ class MAU(AutoregressiveForecaster):
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, num_layers: int = 4,
         patch_size: int = 1, downsampling: int = 4, tau: int = 5, img_size: int | Sequence[int] = 64,
-        residual: bool = False, recall: bool = False, horizon: int = 10, num_classes: int = 0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        residual: bool = False, recall: bool = False, horizon: int = 10,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         check.positive_int("patch_size", patch_size)
         halvings = check.positive_int("downsampling", downsampling).bit_length() - 1
         if downsampling != 2**halvings:
             raise ValueError(f"downsampling must be a power of two, got {downsampling}")
-        super().__init__(in_chans, horizon, patch_size * downsampling, num_classes, patch_size)
+        super().__init__(in_chans, horizon, patch_size * downsampling, patch_size=patch_size, **kwargs)
         widths = layer_widths(hidden_channels, num_layers)
         if len(set(widths)) != 1:
             raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        width, folded, size = widths[0], in_chans * patch_size**2, feature_size(img_size, self.reduction)
+        width, folded, size = widths[0], self.folded_out, feature_size(img_size, self.reduction)
         self.num_features, self.recall = width, check.boolean("recall", recall)
-        self.stem = stage(nn.Conv2d, folded, width, 1, 1, 0, **factory)
+        self.stem = stage(nn.Conv2d, self.folded_in, width, 1, 1, 0, **factory)
         self.downs = nn.ModuleList(stage(nn.Conv2d, width, width, 3, 2, 1, **factory) for _ in range(halvings))
         self.layers = nn.ModuleList(
             MAUCell(width, kernel_size, tau=tau, map_size=size, residual=residual, **factory) for _ in widths
@@ -121,7 +119,6 @@ def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),
         img_size (64), residual (False), recall (False), horizon (10).
     """

@@ -139,7 +139,6 @@ def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     of other sizes.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (64), carry_memory (False), horizon (10).
     """

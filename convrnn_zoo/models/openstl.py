@@ -52,27 +52,18 @@ def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
     15.0 million); 3,407,872 of them are never used and are left out.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (None: 64 with norms), horizon (10).
     """
-    constructor = partial(OpenSTLConvLSTM, hidden_channels=128)
-    return build_model(constructor, "convlstm_openstl_s", pretrained, **kwargs)
+    return build_model(OpenSTLConvLSTM, "convlstm_openstl_s", pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("convlstm_l", epochs=(200,), remarks=_UNUSED))
 def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
-    """OpenSTL's ConvLSTM-L: four ConvLSTM layers of 192 on patches of 4×4, 26,115,072 parameters.
+    """OpenSTL's ConvLSTM-L: layers of 192, 26,115,072 parameters; otherwise as :func:`convlstm_openstl_s`.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
-    forecast. Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE 27.78, SSIM .9343.
+    Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE 27.78, SSIM .9343.
     Tan et al. 2023, https://arxiv.org/abs/2306.11249. OpenSTL's code builds 33,782,784 parameters (published as
     33.8 million); 7,667,712 of them are never used and are left out.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels (192), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-        img_size (None: 64 with norms), horizon (10).
     """
-    constructor = partial(OpenSTLConvLSTM, hidden_channels=192)
-    return build_model(constructor, "convlstm_openstl_l", pretrained, **kwargs)
+    return build_model(partial(OpenSTLConvLSTM, hidden_channels=192), "convlstm_openstl_l", pretrained, **kwargs)

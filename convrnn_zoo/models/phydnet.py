@@ -40,7 +40,6 @@ class PhyDNet(AutoregressiveForecaster):
     ``moments()`` to those of partial derivatives.
 
     Args:
-        in_chans: channels of a frame.
         hidden_channels: width of each ConvLSTM layer; the last is also that of the physical cell. One number is the
             width of all `num_layers` layers.
         num_layers: ConvLSTM layers, if `hidden_channels` is one number.
@@ -48,8 +47,7 @@ class PhyDNet(AutoregressiveForecaster):
         patch_size: ratio of the sizes of frame and maps, 2 or 4, by strides of the encoder.
         stem_channels: channels at half the frame's size.
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
-        horizon: frames to forecast by default.
-        num_classes: 0.
+        in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
     References:
@@ -67,10 +65,9 @@ class PhyDNet(AutoregressiveForecaster):
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (128, 128, 64), num_layers: int = 3,
         kernel_size: int = 3, patch_size: int = 4, stem_channels: int = 32, filters: int = 49, filter_size: int = 7,
-        horizon: int = 10, num_classes: int = 0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        horizon: int = 10, device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(in_chans, horizon, check.choice("patch_size", patch_size, (2, 4)), num_classes, patch_size=1)
+        super().__init__(in_chans, horizon, check.choice("patch_size", patch_size, (2, 4)), patch_size=1, **kwargs)
         widths = layer_widths(hidden_channels, num_layers)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2
@@ -90,7 +87,9 @@ class PhyDNet(AutoregressiveForecaster):
         self.encoders = nn.ModuleDict({branch: encoder for branch, (encoder, _) in ends.items()})
         self.decoders = nn.ModuleDict({branch: decoder for branch, (_, decoder) in ends.items()})
         self.stem = nn.Sequential(
-            block(in_chans, stem, 2, **factory), block(stem, stem, **factory), block(stem, 2 * stem, last, **factory)
+            block(self.folded_in, stem, 2, **factory),
+            block(stem, stem, **factory),
+            block(stem, 2 * stem, last, **factory),
         )
         self.image = nn.Sequential(
             block(2 * stem, stem, 2, up=True, **factory),
@@ -146,7 +145,6 @@ def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     .9559. See :class:`~convrnn_zoo.models.phydnet.PhyDNet` for what its loss adds.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels ((128, 128, 64)), num_layers (3), kernel_size (3), patch_size (4), stem_channels
         (32), filters (49), filter_size (7), horizon (10).
     """

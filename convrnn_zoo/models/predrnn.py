@@ -100,7 +100,6 @@ def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     10: MSE 23.97.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
         img_size (None: 64 with norms), horizon (10).
     """
@@ -113,11 +112,6 @@ def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
 
     As :func:`predrnn`. Wang et al. 2023, https://arxiv.org/abs/2103.09504. See
     :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for its loss.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-        img_size (None: 64 with norms), horizon (10).
     """
     return build_model(PredRNNv2, "predrnn_v2", pretrained, **kwargs)
 
@@ -183,7 +177,6 @@ def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     22.06, MAE 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
     """
     return build_model(PredRNNPP, "predrnn_pp", pretrained, **kwargs)

@@ -193,7 +193,6 @@ def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: 
     the authors' code and weights, under the GPL, are not part of this.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True
         loads the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
     """

@@ -289,7 +289,6 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     layer over missing dates; here they are not read.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (10), hidden_channels (160), num_classes (20).
     """
     constructor = partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160)
@@ -298,32 +297,16 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
 
 @register_model(cfg=_RNN_CFG)
 def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
-    """A ConvGRU over the dates.
-
-    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
-    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
-    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
-    layer over missing dates; here they are not read.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (10), hidden_channels (180), num_classes (20).
-    """
+    """A ConvGRU of 180 over the dates; as :func:`utae_convlstm`."""
     constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
     return build_model(constructor, "utae_convgru", pretrained, **kwargs)
 
 
 @register_model(cfg=_UNET_CFG)
 def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
-    """A U-Net with a ConvLSTM at its bottom.
-
-    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
-    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
-    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
-    layer over missing dates; here they are not read.
+    """A U-Net with a ConvLSTM at its bottom; as :func:`utae_convlstm`.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (10), hidden_channels (64), widths, up_widths, num_classes (20).
     """
     return build_model(RecurrentUNet, "utae_uconvlstm", pretrained, **kwargs)
@@ -331,17 +314,10 @@ def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
 
 @register_model(cfg=_UNET_CFG)
 def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
-    """A U-Net with a bidirectional ConvLSTM at its bottom.
+    """A U-Net with a bidirectional ConvLSTM of 30 at its bottom; as :func:`utae_uconvlstm`.
 
-    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
-    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
-    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
-    layer over missing dates; here they are not read. Their configuration of this name builds one direction, 1,209,508
-    parameters; this one builds both, as intended.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (10), hidden_channels (30), widths, up_widths, num_classes (20).
+    The authors' configuration of this name builds one direction, 1,209,508 parameters; this one builds both, as
+    intended.
     """
     constructor = partial(RecurrentUNet, hidden_channels=30, bidirectional=True)
     return build_model(constructor, "utae_buconvlstm", pretrained, **kwargs)

@@ -270,6 +270,11 @@ def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
     return {**cfg, "pool_size": tuple(-(-size // reduction) for size in cfg["input_size"][1:])}
 
 
+def _build(name: str, pretrained: bool, kwargs: dict[str, Any], *parts: Any, **options: Any) -> VideoModel:
+    """Builds a registered model of an encoder and a recurrent layer, `parts`, with `options` unless `kwargs` differ."""
+    return build_model(partial(VideoModel, *parts, **options), name, pretrained, **kwargs)
+
+
 _FIVE_HEADS = {"pool_size": None, "classifier": tuple(f"head.{i}" for i in range(5))}
 
 if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
@@ -278,96 +283,46 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
     def gru_rcn_vgg16(pretrained: bool = False, **kwargs: Any) -> VideoModel:
         """GRU-RCN: ConvGRUs on pool2 to pool5 and fc7 of a VGG-16, with five classifiers that are averaged.
 
-        Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
-        :class:`~convrnn_zoo.models.video.VideoModel` for the output and all options. After
-        Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video Representations.
-        https://arxiv.org/abs/1511.06432
-
-        Args:
-            pretrained: load the weights of the name's tag, or its default.
-            in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True
-            loads the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the
-            recurrent layer.
+        As :func:`video_convrnn`. After Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for
+        Learning Video Representations. https://arxiv.org/abs/1511.06432
         """
-        constructor = partial(
-            VideoModel, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2, reset_after=False,
-            hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
+        return _build(
+            "gru_rcn_vgg16", pretrained, kwargs, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2,
+            reset_after=False, hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
         )  # fmt: skip
-        return build_model(constructor, "gru_rcn_vgg16", pretrained, **kwargs)
 
 
 @register_model(cfg=_single_level_cfg("vgg13_bn", 16))
 def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """A bidirectional ConvLSTM of 512 on the last maps of a VGG-13, a 3×3 convolution, and the maximum over time.
 
-    Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
-    :class:`~convrnn_zoo.models.video.VideoModel` for the output and all options. After
-    Hanson, A. et al. (2018). Bidirectional Convolutional LSTM for the Detection of Violence in Videos.
-    https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads every pixel of 14×14, this one their
-    maximum, so that frames may have any size.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
-        the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
-        layer.
+    As :func:`video_convrnn`. After Hanson, A. et al. (2018). Bidirectional Convolutional LSTM for the Detection of
+    Violence in Videos. https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads every pixel of 14×14,
+    this one their maximum, so that frames may have any size.
     """
-    constructor = partial(
-        VideoModel, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512, bidirectional=True, post_conv=512,
-        global_pool="max", head_widths=(1000, 256, 10),
+    return _build(
+        "biconvlstm_vgg13", pretrained, kwargs, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512,
+        bidirectional=True, post_conv=512, global_pool="max", head_widths=(1000, 256, 10),
     )  # fmt: skip
-    return build_model(constructor, "biconvlstm_vgg13", pretrained, **kwargs)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convlstm2d_bi(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A bidirectional ConvLSTM of 256 on the last maps of a ResNet-18.
-
-    Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
-    :class:`~convrnn_zoo.models.video.VideoModel` for the output and all options.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
-        the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
-        layer.
-    """
-    constructor = partial(VideoModel, "resnet18", "convlstm", bidirectional=True)
-    return build_model(constructor, "resnet18_convlstm2d_bi", pretrained, **kwargs)
+    """A bidirectional ConvLSTM of 256 on the last maps of a ResNet-18; as :func:`video_convrnn`."""
+    return _build("resnet18_convlstm2d_bi", pretrained, kwargs, "resnet18", "convlstm", bidirectional=True)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A ConvGRU of 256 on the last maps of a ResNet-18.
-
-    Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
-    :class:`~convrnn_zoo.models.video.VideoModel` for the output and all options.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
-        the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
-        layer.
-    """
-    constructor = partial(VideoModel, "resnet18", "convgru")
-    return build_model(constructor, "resnet18_convgru2d", pretrained, **kwargs)
+    """A ConvGRU of 256 on the last maps of a ResNet-18; as :func:`video_convrnn`."""
+    return _build("resnet18_convgru2d", pretrained, kwargs, "resnet18", "convgru")
 
 
 @register_model(cfg=_single_level_cfg("mobilenetv3_small_100"))
 def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A ConvGRU of 128 on the last maps of a MobileNetV3-Small: the smallest video model.
-
-    Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
-    :class:`~convrnn_zoo.models.video.VideoModel` for the output and all options.
-
-    Args:
-        pretrained: load the weights of the name's tag, or its default.
-        in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
-        the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
-        layer.
-    """
-    constructor = partial(VideoModel, "mobilenetv3_small_100", "convgru", hidden_channels=128)
-    return build_model(constructor, "mobilenetv3_small_100_convgru2d", pretrained, **kwargs)
+    """A ConvGRU of 128 on the last maps of a MobileNetV3-Small, the smallest video model; as :func:`video_convrnn`."""
+    parts = ("mobilenetv3_small_100", "convgru")
+    return _build("mobilenetv3_small_100_convgru2d", pretrained, kwargs, *parts, hidden_channels=128)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
@@ -378,13 +333,11 @@ def video_convrnn(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     :class:`~convrnn_zoo.models.video.VideoModel` for the output and all options.
 
     Args:
-        pretrained: load the weights of the name's tag, or its default.
         in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
         the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
         layer.
     """
-    constructor = partial(VideoModel, encoder="resnet18")
-    return build_model(constructor, "video_convrnn", pretrained, **kwargs)
+    return _build("video_convrnn", pretrained, kwargs, encoder="resnet18")
 
 
 def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:

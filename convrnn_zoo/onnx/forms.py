@@ -13,7 +13,7 @@ from ..layers._conv import same_padding
 from ..layers._run import LayerStates, Maps
 from ..models import ConvRNNForecaster, Forecaster, ZooModel
 from ..models.base.autoregressive import StackedCells
-from ..models.base.blocks import Unroll, constant_input
+from ..models.base.blocks import Unroll
 from ..models.base.dense import DenseModel
 from ..models.base.encoder import FrameEncoder
 from ..models.base.sequences import POOLS
@@ -71,6 +71,8 @@ def make_spec(
             )
         if form not in forms:
             raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
+        if getattr(model, "known_chans", 0):
+            raise ExportError("static and future inputs are for the sequence form; export that")
         return _forecaster_steps(model) if isinstance(model, Forecaster) else _recurrent_step(model, size)
     check_version()
     if is_cell:
@@ -485,7 +487,7 @@ def _encoder_step(levels: list[tuple[Any, Any]], states: list[Maps], x: Tensor) 
 
 def _stack_step(model: Any, states: list[Maps]) -> list[Tensor]:
     """Computes the next frame and states of a :class:`ConvRNNForecaster`."""
-    new = advance(model.first, constant_input(states[0][0], 1)[0], states[:1])
+    new = advance(model.first, model.first_input(states[0][0], 1)[0], states[:1])
     if model.rest is not None:
         new += advance(model.rest, new[0][0], states[1:])
     return [model.head(torch.cat([s[0] for s in new], 1)), *(s for state in new for s in state)]
@@ -493,7 +495,7 @@ def _stack_step(model: Any, states: list[Maps]) -> list[Tensor]:
 
 def _pyramid_step(model: Any, states: list[Maps]) -> list[Tensor]:
     """Computes the next frame and states of a :class:`PyramidForecaster`, the lowest level first."""
-    x = constant_input(states[-1][0], 1)[0]
+    x = model.first_input(states[-1][0], 1)[0]
     new: list[Any] = []
     for layer, up, state in zip(model.forecaster, model.ups, reversed(states), strict=True):
         new += advance(layer, x, [state])

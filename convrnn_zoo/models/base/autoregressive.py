@@ -35,21 +35,32 @@ class AutoregressiveForecaster(Forecaster):
 
     A subclass defines the initial state, :meth:`start`, and a step, :meth:`advance`, on frames folded into patches.
     Scheduled sampling and its reverse belong to training, which passes `teacher` and `mask`; see :meth:`forward`.
+    A step reads a frame and the known inputs of the next one, which it forecasts.
 
     Args:
-        in_chans, horizon, reduction, num_classes: as for :class:`Forecaster`.
+        in_chans, horizon, reduction: as for :class:`Forecaster`.
         patch_size: edge of a patch in pixels; `reduction` by default.
+        **kwargs: arguments of :class:`Forecaster`.
+
+    Raises:
+        ValueError: `out_chans` is not `in_chans`: such a model forecasts every variable that it reads.
     """
 
     scan: Scan | None = None
     """Replacement of the loop over time, set on a copy for export."""
 
     def __init__(
-        self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0, patch_size: int | None = None
+        self, in_chans: int, horizon: int, reduction: int, *, patch_size: int | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(in_chans, horizon, reduction, num_classes)
+        super().__init__(in_chans, horizon, reduction, **kwargs)
+        if self.out_chans != self.in_chans:
+            raise ValueError(
+                f"out_chans must be in_chans={in_chans} for {type(self).__name__}, which reads its own forecast, got "
+                f"{self.out_chans}; pass variables that are known as future inputs, or take a convlstm_forecaster"
+            )
         edge = self.reduction if patch_size is None else patch_size
         self.unshuffle, self.shuffle = Unshuffle(edge), Shuffle(edge)
+        self.folded_in, self.folded_out = (in_chans + self.known_chans) * edge**2, in_chans * edge**2
 
     def start(self, x: Tensor) -> State:
         """Returns the state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
@@ -75,6 +86,8 @@ class AutoregressiveForecaster(Forecaster):
         x: Tensor,
         horizon: int | None = None,
         *,
+        static: Tensor | None = None,
+        future: Tensor | None = None,
         teacher: Tensor | None = None,
         mask: Tensor | None = None,
         return_aux: bool = False,
@@ -84,6 +97,7 @@ class AutoregressiveForecaster(Forecaster):
         Args:
             x: the input frames.
             horizon: frames to forecast; by default the length of `teacher`, or the model's own.
+            static, future: known inputs, see :class:`Forecaster`.
             teacher: the true frames after `x`, ``(N, horizon, C, H, W)``, which are read in place of forecasts.
             mask: booleans ``(N, T + horizon - 2)``, one for each frame from the second to the last but one: whether
                 to read the true frame or the forecast of it. All are true by default. Scheduled sampling samples the
@@ -91,7 +105,7 @@ class AutoregressiveForecaster(Forecaster):
             return_aux: return a :class:`Rollout` instead of the forecast.
 
         Raises:
-            ValueError: frames, teacher or mask of another shape; a mask without a teacher.
+            ValueError: frames, known inputs, teacher or mask of another shape; a mask without a teacher.
         """
         x = self.check_frames("x", x)
         length = x.shape[1]
@@ -102,13 +116,15 @@ class AutoregressiveForecaster(Forecaster):
         else:
             horizon = self._check_teacher(x, teacher, horizon)
             mask = self._check_mask(mask, x, horizon)
-            x = torch.cat([x, teacher], dim=1)
-        patches = self.unshuffle(x)
+        known = self.known_inputs(x, horizon, static, future)
+        known = None if known is None else self.unshuffle(known[:, 1:])
+        patches = self.unshuffle(x if teacher is None else torch.cat([x, teacher], dim=1))
 
-        state = self.start(patches[:, 0])
+        state = self.start(patches[:, 0] if known is None else torch.cat([patches[:, 0], known[:, 0]], 1))
+        steps = length + horizon - 1
         if self.scan is not None:
-            return self.shuffle(self._scan_steps(patches, length + horizon - 1, state)[length - 1 :].transpose(0, 1))
-        forecasts, state, deltas = self._unroll(patches, length + horizon - 1, state, mask=mask, keep_deltas=return_aux)
+            return self.shuffle(self._scan_steps(patches, steps, state, known)[length - 1 :].transpose(0, 1))
+        forecasts, state, deltas = self._unroll(patches, steps, state, known=known, mask=mask, keep_deltas=return_aux)
         self.finish(state)
         frames = self.shuffle(torch.stack(forecasts if return_aux else forecasts[length - 1 :], dim=1))
         if not return_aux:
@@ -118,7 +134,7 @@ class AutoregressiveForecaster(Forecaster):
     def encode(self, x: Tensor, state: State | None = None) -> State:
         """Returns the state after the frames ``(N, T, C, H, W)``, from that after the frames before them.
 
-        The state's first entry is the forecast of the next frame, as patches.
+        The state's first entry is the forecast of the next frame, as patches. Only for models without known inputs.
         """
         patches = self.unshuffle(self.check_frames("x", x))
         held = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]
@@ -133,8 +149,8 @@ class AutoregressiveForecaster(Forecaster):
         return self.shuffle(torch.stack([y, *forecasts], dim=1))
 
     def _unroll(
-        self, patches: Tensor | None, steps: int, state: State, y: Any = None, *, mask: Tensor | None = None,
-        keep_deltas: bool = False,
+        self, patches: Tensor | None, steps: int, state: State, y: Any = None, *, known: Tensor | None = None,
+        mask: Tensor | None = None, keep_deltas: bool = False,
     ) -> tuple[list[Tensor], State, list[Delta]]:  # fmt: skip
         """Runs the network for some steps.
 
@@ -143,6 +159,7 @@ class AutoregressiveForecaster(Forecaster):
             steps: how many.
             state: the state before the first step.
             y: the forecast before the first step, which it reads if there are no `patches`.
+            known: patches of the known inputs of each step.
             mask: booleans ``(N, steps - 1)``: whether a step from the second on reads its frame or the forecast of it.
             keep_deltas: whether to return the deltas.
 
@@ -159,6 +176,7 @@ class AutoregressiveForecaster(Forecaster):
                     fed = torch.where(mask[:, t - 1, None, None, None], fed, y)
             else:
                 fed = y
+            fed = fed if known is None else torch.cat([fed, known[:, t]], 1)
             if self.grad_checkpointing and torch.is_grad_enabled():
                 y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
             else:
@@ -168,7 +186,7 @@ class AutoregressiveForecaster(Forecaster):
                 deltas += self.expose(delta)
         return forecasts, state, deltas
 
-    def _scan_steps(self, patches: Tensor, steps: int, state: State) -> Tensor:
+    def _scan_steps(self, patches: Tensor, steps: int, state: State, known: Tensor | None) -> Tensor:
         """Returns the forecast of each step as :meth:`_unroll` does, by :attr:`scan`, for any number of steps."""
         xs = patches.transpose(0, 1)
         length = xs.shape[0]
@@ -176,10 +194,12 @@ class AutoregressiveForecaster(Forecaster):
         xs = torch.cat([xs, xs.new_zeros(steps - length, *xs.shape[1:])])
 
         def step(x: State, carried: State) -> State:
-            y, state, _ = self.advance(torch.where(x[1], x[0], carried[0]), carried[1:])
+            fed = torch.where(x[1], x[0], carried[0])
+            y, state, _ = self.advance(fed if known is None else torch.cat([fed, x[2]], 1), carried[1:])
             return (y, *state)
 
-        return self.scan(step, (xs, is_input), (torch.zeros_like(xs[0]), *state))[0]  # type: ignore[misc]
+        inputs = (xs, is_input) if known is None else (xs, is_input, known.transpose(0, 1))
+        return self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))[0]  # type: ignore[misc]
 
     def _check_state(self, state: Any) -> State:
         """Returns the state of :meth:`encode` if it has as many tensors as there should be."""
@@ -226,7 +246,8 @@ class StackedCells(AutoregressiveForecaster):
         num_layers: number of layers, if `hidden_channels` is one number.
         patch_size: edge of a patch in pixels; a patch becomes one pixel of in_chans · patch_size² channels.
         horizon: frames to forecast by default.
-        num_classes: 0.
+        num_classes, out_chans, static_chans, future_chans: as for
+            :class:`~convrnn_zoo.models.base.forecaster.Forecaster`.
         device, dtype: of the parameters.
         layer_norm: whether each convolution in a cell is followed by a layer norm over its channels and the map, as
             with OpenSTL's ``layer_norm=1``; not every network supports it. A norm has a scale and a shift for each
@@ -253,11 +274,17 @@ class StackedCells(AutoregressiveForecaster):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
+        out_chans: int | None = None,
+        static_chans: int = 0,
+        future_chans: int = 0,
         layer_norm: bool = False,
         img_size: int | Sequence[int] | None = None,
         **layer_args: Any,
     ) -> None:
-        super().__init__(in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes)
+        super().__init__(
+            in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes=num_classes,
+            out_chans=out_chans, static_chans=static_chans, future_chans=future_chans,
+        )  # fmt: skip
         self.layer_norm = check.boolean("layer_norm", layer_norm)
         if layer_norm:
             if not issubclass(self.cell, MapNormed):
@@ -267,14 +294,13 @@ class StackedCells(AutoregressiveForecaster):
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
         widths = layer_widths(hidden_channels, num_layers)
-        folded = in_chans * patch_size**2
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList(
             self.layer(i, in_chs, width, kernel_size, **layer_args, **factory)
-            for i, (in_chs, width) in enumerate(zip([folded, *widths], widths, strict=False))
+            for i, (in_chs, width) in enumerate(zip([self.folded_in, *widths], widths, strict=False))
         )
         self.widths, self.num_features = widths, widths[-1] * self.depth
-        self.head = nn.Conv2d(self.num_features, folded, 1, bias=False, **factory)
+        self.head = nn.Conv2d(self.num_features, self.folded_out, 1, bias=False, **factory)
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         """Returns the cell of one layer."""

@@ -89,14 +89,6 @@ def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module
     return mark_unused(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))
 
 
-def constant_input(like: Tensor, horizon: int) -> Tensor:
-    """Returns ones ``(horizon, N, 1, H, W)`` for a map ``(N, C, H, W)``.
-
-    They are the input of a forecaster's first layer, which has no other: its 1×1 input weights act as biases.
-    """
-    return like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
-
-
 def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Sequential:
     """Returns a convolution of sizes (in, out, kernel, stride, padding) and a leaky ReLU."""
     return nn.Sequential(convolution(*sizes, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
+from .blocks import Unshuffle
 from .model import ZooModel, evaluating
 
 Inputs = int | Literal["all"] | None
@@ -45,11 +46,22 @@ class Forecaster(ZooModel):
     multiples of `reduction`. Called, a model gives what its weights were trained to give, such as logits for a loss of
     cross-entropy; :meth:`forecast` takes and gives frames in the unit of the data.
 
+    A model may read more than frames, if it declares it: `static_chans` maps that do not change, such as elevation, and
+    `future_chans` inputs that are known for the forecast frames as well, such as the time of day::
+
+        model(x, horizon, static=static, future=future)
+
+    with `static` ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``, the input frames first. N may be 1 for
+    all sequences, and H and W may be 1 for values without a map.
+
     Args:
-        in_chans: channels of a frame, going in and coming out.
+        in_chans: channels of an input frame.
         horizon: how many frames to forecast by default.
         reduction: pixels of a frame's edge for one of the recurrent layers' maps.
         num_classes: must be 0: a forecaster classifies nothing, and timm hands the argument to every model.
+        out_chans: channels of a forecast frame; `in_chans` by default.
+        static_chans: number of static maps.
+        future_chans: number of known inputs.
     """
 
     num_classes = 0
@@ -59,10 +71,23 @@ class Forecaster(ZooModel):
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
 
-    def __init__(self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0) -> None:
+    def __init__(
+        self,
+        in_chans: int,
+        horizon: int,
+        reduction: int,
+        num_classes: int = 0,
+        out_chans: int | None = None,
+        static_chans: int = 0,
+        future_chans: int = 0,
+    ) -> None:
         super().__init__()
         check_no_classes(num_classes)
         self.in_chans = check.positive_int("in_chans", in_chans)
+        self.out_chans = in_chans if out_chans is None else check.positive_int("out_chans", out_chans)
+        self.static_chans = static_chans and check.positive_int("static_chans", static_chans)
+        self.future_chans = future_chans and check.positive_int("future_chans", future_chans)
+        self.known_chans = self.static_chans + self.future_chans
         self.horizon = check.positive_int("horizon", horizon)
         self.reduction = check.positive_int("reduction", reduction)
         self.grad_checkpointing = False
@@ -104,16 +129,22 @@ class Forecaster(ZooModel):
         """Returns the names of parameters without weight decay, other than biases: peepholes per channel."""
         return {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
 
+    # ---- forecasts in the unit of the data ---------------------------------------------------------------------
     @overload
     def forecast(
-        self, frames: Tensor, horizon: int | None = None, *, inputs: Inputs = None, batch_size: int = 16
-    ) -> Tensor: ...
+        self, frames: Tensor, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Tensor: ...  # fmt: skip
     @overload
     def forecast(
-        self, frames: Any, horizon: int | None = None, *, inputs: Inputs = None, batch_size: int = 16
-    ) -> Any: ...
+        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Any: ...  # fmt: skip
     @torch.no_grad()
-    def forecast(self, frames: Any, horizon: int | None = None, *, inputs: Inputs = None, batch_size: int = 16) -> Any:
+    def forecast(
+        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None, inputs: Inputs = None,
+        batch_size: int = 16,
+    ) -> Any:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
         A model reads as many frames as its weights were trained on (``preprocessing.inputs``): the latest of those
@@ -128,6 +159,9 @@ class Forecaster(ZooModel):
         Args:
             frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor or NumPy array.
             horizon: frames to forecast; the model's own by default.
+            static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads some.
+            future: known inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, those of the T frames
+                first, if the model reads some. Their H and W, and those of `static`, may be 1.
             inputs: number of frames to read, the latest ones, or ``"all"``; by default as many as in training.
             batch_size: sequences per batch.
 
@@ -136,7 +170,8 @@ class Forecaster(ZooModel):
 
         Raises:
             ValueError: the model has no preprocessing; the frames have another shape, are all unknown or infinite, or
-                are fewer than `inputs`. Values out of the expected range give a warning.
+                are fewer than `inputs`; known inputs are missing or of another shape. Values out of the expected range
+                give a warning.
             TypeError: `frames` is no tensor or NumPy array, such as an ``xarray.DataArray``: pass its ``.values``.
 
         Example:
@@ -146,7 +181,7 @@ class Forecaster(ZooModel):
             >>> tuple(rain.shape), bool(4 < rain[0].mean() < 6)
             ((12, 50, 60), True)
         """
-        return self._in_unit(frames, horizon, inputs, batch_size, self)
+        return self._in_unit(frames, horizon, inputs, batch_size, self, static=static, future=future)
 
     def select_inputs(self, x: Tensor, inputs: Inputs = None) -> Tensor:
         """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads.
@@ -186,39 +221,56 @@ class Forecaster(ZooModel):
 
     def _unknown(self, x: Tensor) -> Tensor:
         """Returns which pixels of the input ``(N, T, C, H, W)`` are NaN in the forecast, ``(N, 1, C or 1, H, W)``."""
-        return x.isnan().all(1, keepdim=True)
+        unknown, targets = x.isnan().all(1, keepdim=True), self._values().target_channels
+        if targets is not None:
+            return unknown[:, :, targets]
+        return unknown if self.out_chans == self.in_chans else unknown.all(2, keepdim=True)
 
     def _in_unit(
-        self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[[Tensor, int], Tensor],
-        decode: bool = True, inner: int = 0,
+        self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[..., Tensor],
+        decode: bool = True, inner: int = 0, static: Any = None, future: Any = None,
     ) -> Any:  # fmt: skip
         """Runs a forecast in the unit of the data.
 
         Args:
-            frames, horizon, inputs, batch_size: as of :meth:`forecast`.
-            run: maps inputs of the model ``(N, T, C, H, W)`` and the horizon to ``(…, N, horizon, C, …, H, W)``.
+            frames, horizon, inputs, batch_size, static, future: as of :meth:`forecast`.
+            run: maps inputs of the model ``(N, T, C, H, W)``, the horizon, and the known inputs by name if the model
+                reads some, to ``(…, N, horizon, C, …, H, W)``.
             decode: whether `run` returns outputs of the model, which are converted to the unit of the data.
             inner: number of axes of its result between C and H.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
+        values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
         x, axes = self._sequences(frames)
+        steps = x.shape[1]
         x = self.select_inputs(x, inputs)
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
+        known: dict[str, Tensor] = {}
+        if static is not None or self.static_chans:
+            known["static"] = values.encode_static(self._known("static", static, (), x))
+        if future is not None or self.future_chans:
+            every = self._known("future", future, (steps + horizon,), x)
+            known["future"] = values.encode_future(every[:, steps - x.shape[1] :])
+        for name, v in known.items():
+            pads = [edge if v.shape[-1 - i // 2] == (width, height)[i // 2] else 0 for i, edge in enumerate(edges)]
+            known[name] = F.pad(v, pads).to(like)
         outputs = []
         with evaluating(self):
-            for part in x.split(check.count("batch_size", batch_size)):
-                padded = self.preprocess(F.pad(part, edges, value=torch.nan))
-                y = run(padded.to(like.device, like.dtype), horizon).float()[..., :height, :width].to(x.device)
+            for i in range(0, len(x), check.count("batch_size", batch_size)):
+                part = slice(i, i + batch_size)
+                padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like.device, like.dtype)
+                others = {k: v if len(v) == 1 else v[part] for k, v in known.items()}
+                y = run(padded, horizon, **others).float()[..., :height, :width].to(x.device)
                 outputs.append(values.decode(y) if decode else y)
         y = torch.cat(outputs, dim=-5 - inner)
         y = y.masked_fill(unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
         if axes < 5:
             y = y.squeeze(-5 - inner)
-        if axes < 4:
+        if axes < 4 and self.out_chans == 1:
             y = y.squeeze(-3 - inner)
         return y if isinstance(frames, Tensor) else y.numpy()
 
@@ -238,6 +290,20 @@ class Forecaster(ZooModel):
             )
         return x, axes
 
+    def _known(self, name: str, values: Any, steps: tuple[int, ...], x: Tensor) -> Tensor:
+        """Converts static maps or known inputs in the unit of the data to ``(N or 1, [steps,] channels, H, W)``."""
+        known = None if values is None else to_tensor(name, values).float()
+        axes = 4 + len(steps)
+        if known is not None and known.dim() == axes - 2 and getattr(self, f"{name}_chans") == 1:
+            known = known.unsqueeze(-3)
+        known = self._check_known(
+            name, known[None] if known is not None and known.dim() == axes - 1 else known, steps, x
+        )
+        if known.isinf().any() or known.isnan().all():
+            raise ValueError(f"{name} must be finite, or NaN where it is unknown; it has infinite values or only NaN")
+        return known
+
+    # ---- checks ------------------------------------------------------------------------------------------------
     def check_frames(self, name: str, x: object) -> Tensor:
         """Returns `x` if it is a tensor of frames that the model supports, and raises an error otherwise."""
         owner, like = type(self).__name__, next(self.parameters())
@@ -280,6 +346,80 @@ class Forecaster(ZooModel):
             return horizon
         return self.horizon if horizon is None else check.count("horizon", horizon)
 
+    def known_inputs(
+        self, x: Tensor, horizon: int, static: Tensor | None = None, future: Tensor | None = None
+    ) -> Tensor | None:
+        """Returns the static maps and the known inputs of all frames, ``(N, T + horizon, S + F, H, W)``.
+
+        Returns:
+            None if the model reads neither.
+
+        Raises:
+            ValueError: one that the model reads is missing or of another shape, or it does not read one that came.
+        """
+        steps, parts = x.shape[1] + horizon, []
+        if static is not None or self.static_chans:
+            parts.append(self._check_known("static", static, (), x).unsqueeze(1))
+        if future is not None or self.future_chans:
+            parts.append(self._check_known("future", future, (steps,), x))
+        for part in parts:
+            check.device_and_dtype(type(self).__name__, "static and future", part, x)
+        expanded = [part.expand(len(x), steps, -1, *x.shape[-2:]) for part in parts]
+        return torch.cat(expanded, dim=2) if parts else None
+
+    def _check_known(self, name: str, value: object, steps: tuple[int, ...], x: Tensor) -> Tensor:
+        """Returns `value` if it is ``(N or 1, [steps,] channels, H or 1, W or 1)``, as many channels as declared."""
+        owner, chans = type(self).__name__, getattr(self, f"{name}_chans")
+        if not chans:
+            raise ValueError(f"{owner} reads no {name} inputs; leave {name} out, or build it with {name}_chans")
+        axes = [{1, len(x)}, *({n} for n in (*steps, chans)), *({1, size} for size in x.shape[-2:])]
+        is_map = isinstance(value, Tensor) and value.dim() == len(axes)
+        if is_map and all(size in sizes for size, sizes in zip(value.shape, axes, strict=True)):  # type: ignore[attr-defined]
+            return value  # type: ignore[return-value]
+        expected = f"(N, T + horizon = {steps[0]}, {chans}, H, W)" if steps else f"(N, {chans}, H, W)"
+        raise ValueError(
+            f"{owner} expected {name} {expected} for frames {tuple(x.shape)}, got {check.describe(value)}; N, H and W "
+            "may be 1"
+        )
+
+
+class EncoderForecaster(Forecaster):
+    """Base class of encoder–forecasters: ``encode`` reads the frames, and ``decode`` forecasts from its state.
+
+    The first layer of the forecaster has no input but ones, for which its 1×1 input weights are biases, and the known
+    inputs, folded to the resolution of its map.
+    """
+
+    export_forms = ("sequence", "step")
+
+    def forward(
+        self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None
+    ) -> Tensor:
+        """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``, and of the known inputs."""
+        horizon = self.check_horizon(horizon)
+        known = self.known_inputs(self.check_frames("x", x), horizon, static, future)
+        if known is None:
+            return self.decode(self.encode(x), horizon)
+        return self.decode(self.encode(x, known=known[:, : x.shape[1]]), horizon, known[:, x.shape[1] :])
+
+    def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
+        """Returns the encoder's state after the frames ``(N, T, C, H, W)`` and their known inputs."""
+        raise NotImplementedError(f"{type(self).__name__} must define encode")
+
+    def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
+        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
+        raise NotImplementedError(f"{type(self).__name__} must define decode")
+
+    def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
+        """Returns the frames, after their check, with the known inputs as further channels."""
+        x = self.check_frames("x", x)
+        return x if known is None else torch.cat([x, known], dim=2)
+
+    def first_input(self, like: Tensor, horizon: int, known: Tensor | None = None) -> Tensor:
+        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer, for a map ``(N, …, H, W)``."""
+        ones = like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
+        return ones if known is None else torch.cat([ones, Unshuffle(self.reduction)(known.transpose(0, 1))], dim=2)
+
 
 class EnsembleForecaster(Forecaster):
     """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
@@ -305,8 +445,7 @@ class EnsembleForecaster(Forecaster):
     def draw_noise(self, x: Tensor, horizon: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Samples standard normal noise for one member of ``x``, by default from torch's global generator.
 
-        It is sampled on the generator's device, the CPU by default, so that a seed gives the same member on every
-        device.
+        It is sampled on the generator's device, so that a seed gives the same member on every device.
         """
         shape = self.noise_shape(x, self.check_horizon(horizon))
         device = generator.device if generator is not None else "meta" if x.is_meta else "cpu"
@@ -328,7 +467,7 @@ class EnsembleForecaster(Forecaster):
         return self.make(self.read(x), horizon, self._check_noise(noise, x, horizon))
 
     @torch.no_grad()
-    def forecast(
+    def forecast(  # type: ignore[override]
         self,
         frames: Any,
         horizon: int | None = None,

@@ -110,6 +110,11 @@ class Stream:
             )
         if model.training:
             raise ValueError(f"{owner} is in training mode, in which dropout acts; call model.eval() first")
+        if getattr(model, "known_chans", 0):
+            raise ValueError(
+                f"{owner} reads static or future inputs, which a stream does not pass on; collect the frames and call "
+                "forecast"
+            )
         if getattr(model, "carry_memory", False):
             raise ValueError(
                 f"{owner} was built with carry_memory=True, which hands memories from call to call, and streams would "
