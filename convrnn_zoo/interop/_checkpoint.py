@@ -318,6 +318,8 @@ def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: lis
         if hasattr(child, "items"):
             name = _text_attribute(_child(child, "vars"), "name") if "vars" in child else None
             yield from _datasets(child, (*path, name or key), visited, dropped)
+        elif not hasattr(child, "nbytes"):
+            raise OSError(f"{child.name} is a {type(child).__name__}, which Keras never writes")
         elif group.name.endswith("/cell/vars") and key in CELL_VARIABLES:
             yield "/".join((*path[:-1], CELL_VARIABLES[key])), child
         else:

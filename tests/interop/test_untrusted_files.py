@@ -89,7 +89,22 @@ def compressed(group: Any, name: str, array: np.ndarray) -> None:
     group.create_dataset(name, data=np.zeros((2**13, 2**13), "f4"), chunks=(2**13, 2**13), compression="gzip")
 
 
-HOSTILE = [external, virtual, external_link, soft_link, hard_link, unwritten, unwritten_contiguous, compressed]
+def data_type(group: Any, name: str, array: np.ndarray) -> None:
+    """A stored type, which is neither a group nor a dataset."""
+    group[name] = array.dtype
+
+
+HOSTILE = [
+    data_type,
+    external,
+    virtual,
+    external_link,
+    soft_link,
+    hard_link,
+    unwritten,
+    unwritten_contiguous,
+    compressed,
+]
 
 
 @pytest.mark.parametrize("write", HOSTILE)
