@@ -16,7 +16,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # terminals interpret t
 _TYPES: dict[Any, str] = {
     int: "a whole number", float: "a finite number", bool: "true or false", str: "a string", NoneType: "nothing",
 }  # fmt: skip
-_BOUNDS = {"ge": ("at least", operator.ge), "gt": ("above", operator.gt), "le": ("at most", operator.le)}
+_BOUNDS = {
+    "ge": ("at least", operator.ge), "gt": ("above", operator.gt), "le": ("at most", operator.le),
+    "lt": ("below", operator.lt),
+}  # fmt: skip
 T = TypeVar("T")
 
 
@@ -53,18 +56,19 @@ def _plain(value: Any) -> Any:
 
 def field(
     default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
+    lt: float | None = None,
     choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
 ) -> Any:  # fmt: skip
     """Declares a field of a dataclass, with the range of its values.
 
     Args:
         default: the default; without one, the field is required.
-        ge, gt, le: bounds of a number, or of each number of a list: at least, greater than, at most.
+        ge, gt, le, lt: bounds of a number, or of each number of a list: at least, greater than, at most, less than.
         choices: the strings that are valid; lists of strings may hold others.
         nonempty: whether an empty string is invalid.
         factory: a function that returns the default.
     """
-    rules = {"ge": ge, "gt": gt, "le": le, "choices": tuple(choices), "nonempty": nonempty}
+    rules = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     return dataclasses.field(default=default, default_factory=factory, metadata=rules)
 
 

@@ -22,10 +22,14 @@ from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights, scale_lr
 from .launch import launch
 from .loop import checksum, fingerprint, fit
-from .recipe import ClassifierRecipe, Recipe
+from .recipe import ClassifierRecipe, Recipe, splits_of
 from .weights import check_writable, write_weights
 
 log = logging.getLogger(__name__)
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Sequences ``(N, T, C, *S)`` padded with zeros, their lengths and their labels."""
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------
@@ -38,7 +42,7 @@ def load_split(
         dataset: reads files.
         recipe: the recipe.
         data: a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split.
-        split: ``"train"`` or ``"test"``.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
         front_end: reads audio files; by default that of the dataset.
 
     Raises:
@@ -46,7 +50,7 @@ def load_split(
     """
     names: tuple[str, ...] = getattr(dataset, "label_names", ())
     if isinstance(data, Mapping):
-        if missing := [s for s in ("train", "test") if s not in data]:
+        if missing := [s for s in ("train", "test", split) if s not in data]:
             raise ValueError(f"data must have the splits 'train' and 'test', got no {' and no '.join(missing)}")
         labelled, train = (check_labelled(data[s], s) for s in (split, "train"))
         names = labelled.label_names or train.label_names or names
@@ -77,23 +81,25 @@ def load_split(
 
 
 def load_splits(
-    dataset: LabelledDataset, recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None
-) -> tuple[Labelled, Labelled]:
-    """Returns the training and the test part, which have the same classes and channels.
+    dataset: LabelledDataset, recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None,
+    splits: Sequence[str] = ("train", "test"),
+) -> tuple[Labelled, ...]:  # fmt: skip
+    """Returns the parts of the data, by default training and test, which have the same classes and channels.
 
     Raises:
         ValueError: the data are invalid, or the parts do not belong together.
     """
-    train, test = (load_split(dataset, recipe, data, split, front_end) for split in ("train", "test"))
-    if train.label_names != test.label_names:
-        raise ValueError(
-            f"the classes of the parts differ: train has {', '.join(train.label_names)}, test has "
-            f"{', '.join(test.label_names)}; give both the same label_names"
-        )
-    channels = [part.sequences[0].shape[1] for part in (train, test)]
-    if channels[0] != channels[1]:
-        raise ValueError(f"the sequences of train have {channels[0]} channels, those of test {channels[1]}")
-    return train, test
+    train, *others = parts = [load_split(dataset, recipe, data, split, front_end) for split in splits]
+    channels = [part.sequences[0].shape[1] for part in parts]
+    for split, part, count in zip(splits[1:], others, channels[1:], strict=True):
+        if train.label_names != part.label_names:
+            raise ValueError(
+                f"the classes of the parts differ: train has {', '.join(train.label_names)}, {split} has "
+                f"{', '.join(part.label_names)}; give both the same label_names"
+            )
+        if channels[0] != count:
+            raise ValueError(f"the sequences of train have {channels[0]} channels, those of {split} {count}")
+    return tuple(parts)
 
 
 def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
@@ -113,14 +119,28 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
 
 
 def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe) -> Iterator[list[int]]:
-    """Yields the batches of an epoch: random, or with the recipe's `bucket_batches` of sequences of similar length."""
-    order, size = torch.randperm(len(lengths)), recipe.batch_size
+    """Yields the sequences of each update of an epoch: random, or of similar length with `bucket_batches`."""
+    order, size = torch.randperm(len(lengths)), recipe.batch_size * recipe.grad_accum_steps
     if not recipe.bucket_batches:
         yield from (batch.tolist() for batch in order.split(size))
         return
     for pool in order.split(recipe.bucket_batches * size):
         batches = pool[torch.tensor(lengths)[pool].argsort(stable=True)].split(size)
         yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
+
+
+def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
+    """Returns the weight of each class in the loss; None if all weigh the same.
+
+    Raises:
+        ValueError: there are more or fewer weights than classes.
+    """
+    weights, count = recipe.class_weights, len(train.label_names)
+    if weights == "balanced":
+        return len(train.labels) / (count * torch.bincount(train.labels, minlength=count).clamp_min(1))
+    if len(weights) not in (0, count):
+        raise ValueError(f"the recipe's class_weights must be one for each of {count} classes, got {len(weights)}")
+    return torch.tensor(weights) if weights else None
 
 
 def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -261,6 +281,7 @@ def train_one(
     seed: int,
     train: Labelled,
     test: Labelled,
+    validation: Labelled | None = None,
     *,
     name: str = "",
     checkpoint: Path | None = None,
@@ -271,7 +292,7 @@ def train_one(
     Args:
         recipe: the recipe.
         seed: seed of the initial weights and of the batches.
-        train, test: the parts of the data.
+        train, test, validation: the parts of the data.
         name: describes a variant of the run, so that checkpoints of different variants are not confused.
         checkpoint: file to save to after every epoch and to resume from.
         progress: whether to show a progress bar.
@@ -288,7 +309,7 @@ def train_one(
     optimizer = create_optimizer_v2(
         model if options else model.parameters(), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, **options
     )
-    batches_per_epoch = -(-len(train.labels) // recipe.batch_size)
+    batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps))
     steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, scale_lr(optimizer), total_steps=steps)
     frozen = frozen_parameters(model, recipe) if recipe.freeze else []
@@ -299,16 +320,28 @@ def train_one(
     lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
     change = (lambda x: augment(x, mean)) if augment is not None else (lambda x: x)
 
-    def batches(done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    weights = class_weights(recipe, train)
+
+    def batches(done: int) -> Iterator[list[Batch]]:
         freeze_encoder(model, done < frozen_steps)
         for indices in sample_batches(lengths, recipe):
-            yield train.batch(indices, change)
+            parts = [indices[i : i + recipe.batch_size] for i in range(0, len(indices), recipe.batch_size)]
+            yield [train.batch(part, change) for part in parts]
 
-    def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def microbatches(parts: list[Batch]) -> Iterator[tuple[float, Batch]]:
+        amounts = [float(len(labels) if weights is None else weights[labels].sum()) for _, _, labels in parts]
+        yield from ((amount / sum(amounts), part) for amount, part in zip(amounts, parts, strict=True))
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
         x, lengths, labels = batch
         x = model.normalize(x)  # type: ignore[operator]
         x = x + recipe.noise * torch.randn_like(x)
-        return F.cross_entropy(model(x, lengths=lengths), labels, label_smoothing=recipe.label_smoothing)
+        smoothing = recipe.label_smoothing
+        return F.cross_entropy(model(x, lengths=lengths), labels, weights, label_smoothing=smoothing)
+
+    def validate(model: nn.Module) -> float:
+        logits = compute_logits(model, validation, eval_batch_size(validation, recipe))  # type: ignore[arg-type]
+        return F.cross_entropy(logits, validation.labels, weights).item()  # type: ignore[union-attr]
 
     fit(
         model, batches, loss, optimizer, scheduler,
@@ -319,6 +352,11 @@ def train_one(
         title=f"seed {seed}" + (name and f", {name}"),
         progress=progress,
         frozen=lambda step: frozen if step < frozen_steps else (),
+        microbatches=microbatches,
+        ema=recipe.ema,
+        validate=None if validation is None else validate,
+        patience=recipe.patience,
+        keep_best=recipe.keep_best,
     )  # fmt: skip
     freeze_encoder(model, False)
     return Run(model, accuracy(model, test, eval_batch_size(test, recipe)))
@@ -329,7 +367,7 @@ def train_classifier(
 ) -> Weights | None:
     """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
     dataset = recipe.data
-    train, test = load_splits(dataset, recipe, data, initial_front_end(recipe))
+    train, test, *validation = load_splits(dataset, recipe, data, initial_front_end(recipe), splits_of(recipe, data))
     with launch() as accelerator:
         if accelerator.num_processes > 1:
             raise ValueError(
@@ -337,7 +375,7 @@ def train_classifier(
             )
     check_writable(into or out, recipe)
     runs = [
-        train_one(recipe, seed, train, test, checkpoint=out / f"seed{seed}.ckpt", progress=progress)
+        train_one(recipe, seed, train, test, *validation, checkpoint=out / f"seed{seed}.ckpt", progress=progress)
         for seed in recipe.seeds
     ]
     split = f"{dataset.split_words} ({len(test.labels)})"

@@ -22,10 +22,10 @@ from .figures import Panels, save, strip
 from .finetuning import load_initial_weights, trunk_parameters
 from .launch import launch
 from .loop import checksum, fingerprint, fit
-from .losses import LOSSES, decoupling, exceedance, partial_derivatives
+from .losses import decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, metrics_of
 from .optim import OPTIMIZERS, SCHEDULES
-from .recipe import ForecasterRecipe, Recipe
+from .recipe import ForecasterRecipe, Recipe, splits_of
 from .sampling import read_sampling
 from .weights import check_writable, write_weights
 
@@ -43,12 +43,13 @@ def train_forecaster(
     """
     source = recipe.data
     with launch() as accelerator:
-        train, test = (load_split(source, recipe, data, split) for split in ("train", "test"))
-        channels, others = (part.fixed(1).shape[2] for part in (train, test))
-        if channels != others:
-            raise ValueError(f"the frames have {channels} channels in the train split and {others} in the test split")
+        splits = {split: load_split(source, recipe, data, split) for split in splits_of(recipe, data)}
+        channels = {split: part.fixed(1).shape[2] for split, part in splits.items()}
+        if len(set(channels.values())) > 1:
+            raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
         check_writable(into or out, recipe)
-        model, _ = train_model(recipe, train, out=out, progress=progress, accelerator=accelerator)
+        train, test, validation = splits["train"], splits["test"], splits.get("validation")
+        model, _ = train_model(recipe, train, validation, out=out, progress=progress, accelerator=accelerator)
         if not accelerator.is_main_process:
             return None
         metrics = metrics_of(evaluate(model, recipe, test).scores, source)
@@ -64,7 +65,7 @@ def load_split(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split:
     if not isinstance(data, Mapping):
         return source.load(data, split, recipe.inputs, recipe.horizon)
     if split not in data:
-        raise ValueError(f"data must have the splits 'train' and 'test', got {', '.join(map(repr, data)) or 'none'}")
+        raise ValueError(f"data must have the split {split!r}, got {', '.join(map(repr, data)) or 'none'}")
     clips = data[split] if isinstance(data[split], FrameSequences) else CustomSequences(data[split], f"data[{split!r}]")
     if clips.length != recipe.inputs + recipe.horizon:
         raise ValueError(
@@ -78,6 +79,7 @@ def load_split(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split:
 def train_model(
     recipe: ForecasterRecipe,
     clips: FrameSequences,
+    validation: FrameSequences | None = None,
     *,
     out: Path | None = None,
     progress: bool = True,
@@ -87,7 +89,8 @@ def train_model(
 
     With `out`, the checkpoint is written there, and after every round a figure of one sequence, always the same. With
     an `accelerator`, all its processes sample the same batch and each reads its shard, so that training depends on the
-    size of the whole batch and not on how many processes share it.
+    size of the whole batch and not on how many processes share it. With sequences for `validation`, the weights of the
+    lowest loss on them are kept.
     """
     if out is not None:  # for the figures: an error now, not after the first round
         need("matplotlib.figure", "draw")
@@ -105,7 +108,7 @@ def train_model(
     if accelerator is not None:
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         network = accelerator.prepare(network)
-    total = recipe.batch_size * world_size
+    total = recipe.batch_size * world_size * recipe.grad_accum_steps
     check_memory(recipe, clips, shown)
 
     def sample(step: int) -> Batch:
@@ -122,8 +125,12 @@ def train_model(
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
             return objective(network, batch)
 
-    def plot(done: int) -> None:
-        forecast = model.forecast(shown[:, : recipe.inputs])
+    def microbatches(batch: list[Tensor]) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
+        for part in zip(*(x.split(recipe.batch_size) for x in batch), strict=True):
+            yield 1 / recipe.grad_accum_steps, part
+
+    def plot(done: int, evaluated: Any) -> None:
+        forecast = evaluated.forecast(shown[:, : recipe.inputs])
         panels = Panels(shown[0, : recipe.inputs, 0], forecast[0, :, 0], shown[0, recipe.inputs :, 0])
         figure = strip(panels, model.preprocessing, f"{recipe.weights} after {done:,} updates")  # type: ignore[arg-type]
         save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
@@ -141,7 +148,36 @@ def train_model(
         accelerator=accelerator,
         after_round=plot if out else None,
         frozen=lambda step: trunk if step < recipe.freeze else (),
+        microbatches=microbatches,
+        ema=recipe.ema,
+        validate=None if validation is None else partial(validation_loss, recipe, validation, accelerator=accelerator),
+        patience=recipe.patience,
+        keep_best=recipe.keep_best,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def validation_loss(recipe: ForecasterRecipe, clips: FrameSequences, model: Any, accelerator: Any = None) -> float:
+    """Returns the loss of the forecasts of the validation sequences, each process scoring its share of them.
+
+    The model forecasts as in use: without scheduled sampling, from its own frames, at all lead times. The noise of an
+    ensemble is always the same.
+    """
+    torch.manual_seed(recipe.seed)
+    model.eval()
+    rank, world_size, device = 0, 1, torch.device("cpu")
+    if accelerator is not None:
+        rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    total = torch.zeros(2, device=device)
+    for numbers in clips.fixed_samples(recipe.validation_sequences)[rank::world_size].split(recipe.batch_size):
+        frames = clips.read(numbers).to(device)
+        if recipe.loss == "exceedance":
+            loss = exceedance_loss(recipe, model, NowcastLogits(model), (frames, frames), lead_times=0)
+        else:
+            loss = _direct_loss(recipe, model, model, (frames, frames))
+        total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=device)])
+    summed, count = (total if accelerator is None else accelerator.reduce(total)).tolist()
+    return summed / count
 
 
 def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
@@ -193,11 +229,13 @@ def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
 
 
 def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
-    loss, known = LOSSES[recipe.loss], torch.isfinite(truth)
+    loss, known = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth)
     if known.all():
         return loss.of(output, x, truth)
     if not known.any():
         return output.sum() * 0
+    if not loss.is_pixelwise:
+        return loss.of(torch.where(known, output, x), x, truth.nan_to_num(0))
     # Every known pixel has the same weight, in whichever process it is.
     return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
 
@@ -237,12 +275,17 @@ class NowcastLogits(nn.Module):
 
 
 def exceedance_loss(
-    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
-) -> Tensor:
-    """Returns the cross-entropy of a nowcast's probabilities, at some lead times that are sampled each time."""
+    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None,
+    lead_times: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Returns the cross-entropy of a nowcast's probabilities, at some lead times that are sampled each time.
+
+    `lead_times` is their number, 0 for all; by default the recipe's.
+    """
+    count = recipe.lead_times if lead_times is None else lead_times
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
-    steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
+    steps = torch.randperm(horizon)[: count or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step or 5.0
     return exceedance(network(model.preprocess(frames), horizon, minutes, steps).float(), truth[:, steps])
 

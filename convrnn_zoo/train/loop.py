@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from .._atomic import atomic_write
@@ -164,6 +165,16 @@ def diverged(problem: str) -> FloatingPointError:
     return FloatingPointError(f"{problem}: lower lr or clip_grad_norm in the recipe, and train into another directory")
 
 
+def stopped_early(validation: list[float], patience: int) -> bool:
+    """Returns whether the last `patience` validation losses are no lower than an earlier one; 0 never stops.
+
+    Example:
+        >>> [stopped_early([3.0, 2.0, 2.5], patience) for patience in (0, 1, 2)]
+        [False, True, False]
+    """
+    return patience > 0 and len(validation) > validation.index(min(validation)) + patience if validation else False
+
+
 def fit(
     model: nn.Module,
     batches: Callable[[int], Iterable[Any]],
@@ -178,8 +189,13 @@ def fit(
     title: str = "",
     progress: bool = True,
     accelerator: Any = None,
-    after_round: Callable[[int], None] | None = None,
+    after_round: Callable[[int, nn.Module], None] | None = None,
     frozen: Callable[[int], Iterable[nn.Parameter]] = lambda update: (),
+    microbatches: Callable[[Any], Iterable[tuple[float, Any]]] = lambda batch: [(1.0, batch)],
+    ema: float = 0.0,
+    validate: Callable[[nn.Module], float] | None = None,
+    patience: int = 0,
+    keep_best: bool = True,
 ) -> list[float]:
     """Trains `model` in place and returns the mean loss of each round.
 
@@ -197,8 +213,17 @@ def fit(
         title: label of the progress bar.
         progress: whether to show a progress bar, or one line a round if standard error is not a terminal.
         accelerator: accelerate's Accelerator if several processes train together; the main one writes the checkpoint.
-        after_round: called by the main process with the number of updates done; must not use torch's generator.
+        after_round: called by the main process with the number of updates done and the model as it would be saved.
         frozen: returns the parameters that an update, given by its number, leaves unchanged.
+        microbatches: divides a batch into parts, each with its share of the loss, whose gradients are added.
+        ema: decay of an exponential moving average of the weights, by timm's ModelEmaV3 with its warm-up: the decay
+            rises to `ema` as ``1 - (1 + update) ** (-2 / 3)``. The model ends with the averaged weights. 0 does not
+            average.
+        validate: returns the validation loss of a model, after every round.
+        patience: number of rounds without a lower validation loss after which training stops; 0 never stops early.
+        keep_best: whether the model ends with the weights of the lowest validation loss, or else with the last ones.
+
+    Torch's generator is restored after `validate` and `after_round`, so that neither changes training.
 
     Raises:
         ValueError: the checkpoint belongs to another run or is broken, or another run is writing it.
@@ -206,7 +231,13 @@ def fit(
         KeyboardInterrupt: Ctrl-C was pressed; the checkpoint then holds all updates done.
     """
     history: list[float] = []
+    validation: list[float] = []
+    best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    average = ModelEmaV3(model, ema, use_warmup=True) if ema else None
+    if average is not None:
+        parts["average"] = average.module
+    evaluated: nn.Module = model if average is None else average.module
     losses: list[float] = []  # of the current round
     states: list[Tensor] = []  # of the generator, before each batch of the current round
     if checkpoint is not None and checkpoint.is_file():
@@ -214,7 +245,8 @@ def fit(
         for name, part in parts.items():
             part.load_state_dict(content[name])
         torch.set_rng_state(content["generator"])
-        history, losses, states = content["history"], content.get("losses", []), content.get("states", [])
+        history, losses, states = content["history"], content["losses"], content["states"]
+        validation, best = content["validation"], content["best"]
     is_main = accelerator is None or accelerator.is_main_process
 
     def save() -> None:
@@ -222,8 +254,8 @@ def fit(
         if checkpoint is None or not is_main:
             return
         content: dict[str, Any] = {"run": run, "history": history, "losses": losses, "states": states}
-        content |= {"generator": torch.get_rng_state(), **{name: part.state_dict() for name, part in parts.items()}}
-        save_checkpoint(content, checkpoint)
+        content |= {"validation": validation, "best": best, "generator": torch.get_rng_state()}
+        save_checkpoint(content | {name: part.state_dict() for name, part in parts.items()}, checkpoint)
 
     bar = progress_bar(
         title,
@@ -233,7 +265,7 @@ def fit(
     )
     with bar, only_run(checkpoint if is_main else None), catch_interrupt() as is_interrupted:
         bar.update(scheduler.last_epoch)
-        while scheduler.last_epoch < max_steps:
+        while scheduler.last_epoch < max_steps and not stopped_early(validation, patience):
             interrupted = 0.0
             model.train()
             remaining = iter(batches(scheduler.last_epoch - len(losses)))
@@ -246,15 +278,18 @@ def fit(
                 state = torch.get_rng_state()
                 if (batch := next(remaining, None)) is None:
                     break
-                value = loss(model, batch)
-                shared = torch.stack([value.detach().float(), torch.tensor(float(is_interrupted())).to(value.device)])
+                optimizer.zero_grad()
+                values = []
+                for share, part in microbatches(batch):
+                    values.append(share * loss(model, part))
+                    values[-1].backward()
+                value = torch.stack([v.detach().float() for v in values]).sum()
+                shared = torch.stack([value, torch.tensor(float(is_interrupted())).to(value.device)])
                 if accelerator is not None:  # the mean of all processes, so that they stop together
                     shared = accelerator.reduce(shared, "mean")
                 mean, interrupted = shared.tolist()
                 if not math.isfinite(mean):
                     raise diverged(f"the loss is {mean}")
-                optimizer.zero_grad()
-                value.backward()
                 for parameter in frozen(scheduler.last_epoch):
                     parameter.grad = None
                 norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad_norm)
@@ -262,6 +297,8 @@ def fit(
                     raise diverged(f"the norm of the gradient is {norm.item()}")
                 optimizer.step()
                 scheduler.step()
+                if average is not None:
+                    average.update(model, step=scheduler.last_epoch)
                 losses.append(mean)
                 states.append(state)
                 bar.update(1, sum(losses) / len(losses))
@@ -270,16 +307,29 @@ def fit(
                     raise KeyboardInterrupt
             history.append(sum(losses) / len(losses))
             losses, states = [], []
+            report = f"loss {history[-1]:.4g}"
+            if validate is not None:
+                generator = torch.get_rng_state()
+                validation.append(validate(evaluated))
+                torch.set_rng_state(generator)
+                if not math.isfinite(validation[-1]):
+                    raise diverged(f"the validation loss is {validation[-1]}")
+                if validation[-1] < min(validation[:-1], default=math.inf):
+                    best = {name: value.clone() for name, value in evaluated.state_dict().items()}
+                report += f", validation loss {validation[-1]:.4g}"
             save()
             if interrupted:
                 raise KeyboardInterrupt
             if not is_main:
                 continue
             if progress and not sys.stderr.isatty():
-                print(
-                    f"{title}: {scheduler.last_epoch:,} of {max_steps:,} updates, loss {history[-1]:.4g}",
-                    file=sys.stderr,
-                )
+                print(f"{title}: {scheduler.last_epoch:,} of {max_steps:,} updates, {report}", file=sys.stderr)
             if after_round is not None:
-                after_round(scheduler.last_epoch)
+                generator = torch.get_rng_state()
+                after_round(scheduler.last_epoch, evaluated)
+                torch.set_rng_state(generator)
+    if best and keep_best:
+        model.load_state_dict(best)
+    elif average is not None:
+        model.load_state_dict(average.module.state_dict())
     return history

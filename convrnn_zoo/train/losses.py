@@ -8,12 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._extras import need
 from ..models.convgru_advection import THRESHOLDS
 
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
 """Weights of a pixel from a rain rate in mm/h on; 1 for less rain."""
 LIGHT = ((0.5, 3.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
 """Weights from light rain on, with which rain is forecast an hour ahead where it is as likely as not."""
+SSIM_WINDOW = 7
+"""Edge of the window of SSIM in pixels."""
 EXCEEDANCE_WEIGHTS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
 """Weights of the cross-entropy at each threshold of a nowcast: heavy rain is rare."""
 
@@ -70,6 +73,39 @@ def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     return error - half_distance.mean()
 
 
+def ssim(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
+    """Returns 1 minus the mean structural similarity of encoded frames ``(…, H, W)``, with a range of 1.
+
+    Its windows are flat and of 7×7 pixels, as in the evaluation, and smaller for smaller frames.
+
+    Reference:
+        Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
+
+    Example:
+        >>> frames = torch.rand(2, 1, 8, 8)
+        >>> abs(float(ssim(frames, frames, frames))) < 1e-6 < float(ssim(frames, 1 - frames, frames))
+        True
+    """
+    structural_similarity = need("torchmetrics.functional.image", "train").structural_similarity_index_measure
+    edge = min(SSIM_WINDOW, *truth.shape[-2:])
+    x, y = (z.reshape(-1, 1, *z.shape[-2:]) for z in (output, truth))
+    return 1 - structural_similarity(x, y, gaussian_kernel=False, kernel_size=edge - (edge + 1) % 2, data_range=1.0)
+
+
+def quantile(output: Tensor, truth: Tensor, amount: Tensor, probability: float = 0.5) -> Tensor:
+    """Returns the pinball loss, which is lowest where the truth is below the output with this probability.
+
+    Reference:
+        Koenker, R. and Bassett, G. (1978). Regression quantiles. https://doi.org/10.2307/1913643
+
+    Example:
+        >>> float(quantile(torch.zeros(2), torch.tensor([1.0, -1.0]), torch.zeros(2), 0.75))  # (0.75 + 0.25) / 2
+        0.5
+    """
+    error = truth - output
+    return torch.maximum(probability * error, (probability - 1) * error).mean()
+
+
 def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
     """Returns the cross-entropy of logits ``(…, 11, H, W)`` of exceeding thresholds, where the truth is known.
 
@@ -90,6 +126,8 @@ class Loss(NamedTuple):
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
     activation: Literal["none", "sigmoid"] = "none"
     """Activation of :class:`~convrnn_zoo.Preprocessing` that converts the output of the model to frames."""
+    is_pixelwise: bool = True
+    """Whether pixels count separately, so that unknown ones can be left out."""
 
 
 LOSSES = {
@@ -97,11 +135,47 @@ LOSSES = {
     "mae": Loss(lambda output, truth, amount: F.l1_loss(output, truth)),
     "cross_entropy": Loss(cross_entropy, "sigmoid"),
     "crps": Loss(crps),
+    "ssim": Loss(ssim, is_pixelwise=False),
+    "quantile": Loss(quantile),
     "balanced": Loss(balanced),
     "balanced_light": Loss(partial(balanced, weights=LIGHT)),
     "exceedance": Loss(lambda output, truth, amount: exceedance(output, amount)),
 }
 """Losses by the names that a recipe uses."""
+
+
+def find_loss(name: str, probability: float = 0.5) -> Loss:
+    """Returns the loss of that name, or the sum of several such as ``mse+mae``.
+
+    Args:
+        name: names in :data:`LOSSES`, joined by ``+``.
+        probability: the probability of the loss ``quantile``.
+
+    Raises:
+        ValueError: a name is unknown, or the losses cannot be added: ``exceedance`` to any, or two that differ in the
+            activation of the model's outputs.
+
+    Example:
+        >>> zeros = torch.zeros(1)
+        >>> float(find_loss("mse+mae").of(zeros + 2, zeros, zeros))
+        6.0
+    """
+    names = name.split("+")
+    if any(n not in LOSSES for n in names):
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or several joined by +; got {name!r}")
+    losses = [
+        LOSSES[n]._replace(of=partial(quantile, probability=probability)) if n == "quantile" else LOSSES[n]
+        for n in names
+    ]
+    if len(losses) == 1:
+        return losses[0]
+    if "exceedance" in names or len({loss.activation for loss in losses}) > 1:
+        raise ValueError(f"loss {name!r}: these losses are of different outputs of a model and cannot be added")
+
+    def total(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
+        return torch.stack([loss.of(output, truth, amount) for loss in losses]).sum()
+
+    return Loss(total, losses[0].activation, all(loss.is_pixelwise for loss in losses))
 
 
 def partial_derivatives(moments: Tensor) -> Tensor:

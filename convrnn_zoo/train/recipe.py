@@ -28,7 +28,7 @@ from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
 from ..pretrained.typed import check_fields, field, read
 from ._values import toml
 from .augment import Augment
-from .losses import LOSSES
+from .losses import find_loss
 from .optim import OPTIMIZERS, SCHEDULES
 from .sampling import read_sampling
 
@@ -74,6 +74,13 @@ class Recipe:
         init_from: weights to fine-tune: a name of the zoo, a directory, a metadata file or an address of the Hub.
         layer_decay: factor of the learning rate for each layer towards the input.
         freeze: number of epochs (of a classifier) or updates (of a forecaster) in which only the last layer is trained.
+        grad_accum_steps: number of batches of `batch_size` whose gradients are added for one update.
+        ema: decay of an exponential moving average of the weights, such as 0.999; the averaged weights are evaluated
+            and saved. 0 does not average. In the first updates the decay is smaller:
+            ``1 - (1 + update) ** (-2 / 3)``.
+        patience: number of validations without a lower loss after which training stops; 0 trains to the end.
+        keep_best: whether the weights of the lowest validation loss are saved, or else the last ones. Only with a
+            validation part, which the key `validation` of ``[data]`` sets aside.
         model: arguments of the architecture.
 
     Raises:
@@ -93,6 +100,10 @@ class Recipe:
     init_from: str = field("")
     layer_decay: float = field(1.0, gt=0, le=1)
     freeze: int = field(0, ge=0)
+    grad_accum_steps: int = field(1, ge=1)
+    ema: float = field(0.0, ge=0, lt=1)
+    patience: int = field(0, ge=0)
+    keep_best: bool = field(True)
     model: Mapping[str, Any] = field(factory=dict)
 
     def __post_init__(self) -> None:
@@ -232,6 +243,8 @@ class ClassifierRecipe(Recipe):
         epochs: number of epochs.
         weight_decay, label_smoothing: as in torch.
         noise: standard deviation of the noise added to the standardized input.
+        class_weights: weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely
+            proportional to the number of training sequences of the class.
         augment: table of :class:`~convrnn_zoo.train.augment.Augment`.
         bucket_batches: number of batches that are sampled at once and divided by length, for less padding; 0 samples
             each by itself.
@@ -246,6 +259,7 @@ class ClassifierRecipe(Recipe):
     weight_decay: float = field(0.0, ge=0)
     label_smoothing: float = field(0.0, ge=0, le=1)
     noise: float = field(0.0, ge=0)
+    class_weights: str | tuple[float, ...] = field((), gt=0, choices=("balanced",))
     augment: Mapping[str, Any] = field(factory=dict)
     bucket_batches: int = field(0, ge=0)
 
@@ -272,8 +286,9 @@ class ForecasterRecipe(Recipe):
     Args:
         inputs, horizon: number of frames that the model reads and forecasts.
         max_steps: number of updates, with a checkpoint and a figure every `checkpoint_every`.
-        loss: name in :data:`~convrnn_zoo.train.losses.LOSSES`. ``exceedance`` trains the probabilities of a nowcast,
-            on rain rates in mm/h as they are, whatever the encoding of the data.
+        loss: name in :data:`~convrnn_zoo.train.losses.LOSSES`, or a sum of several, such as ``mse+mae``.
+            ``exceedance`` trains the probabilities of a nowcast, on rain rates in mm/h as they are, whatever the
+            encoding of the data.
         seed: seed of the initial weights, if there is no `init_from`.
         optimizer: name in :data:`~convrnn_zoo.train.optim.OPTIMIZERS`.
         schedule: name in :data:`~convrnn_zoo.train.optim.SCHEDULES`.
@@ -284,9 +299,11 @@ class ForecasterRecipe(Recipe):
         decoupling: weight of PredRNN v2's decoupling loss.
         moments: weight of PhyDNet's loss on the moments of its filters.
         ensemble_size: number of forecasts of each sequence for the loss ``crps``, of a model that reads noise.
+        quantile: probability of the loss ``quantile``: 0.9 forecasts what the truth exceeds in one of ten cases.
         lead_times: number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.
         bf16: whether to train under autocast to bfloat16.
         test_sequences: number of sequences of the final evaluation.
+        validation_sequences: number of sequences of a validation.
     """
 
     datasets: ClassVar[Mapping[str, type]] = FRAME_DATASETS
@@ -294,7 +311,7 @@ class ForecasterRecipe(Recipe):
     inputs: int = field(ge=1, le=10_000)
     horizon: int = field(ge=1, le=10_000)
     max_steps: int = field(ge=1)
-    loss: str = field(choices=tuple(LOSSES))
+    loss: str = field()
     seed: int = field(0, ge=0)
     optimizer: str = field("adam", choices=tuple(OPTIMIZERS))
     schedule: str = field("one_cycle", choices=tuple(SCHEDULES))
@@ -304,13 +321,19 @@ class ForecasterRecipe(Recipe):
     decoupling: float = field(0.0, ge=0)
     moments: float = field(0.0, ge=0)
     ensemble_size: int = field(0, ge=0)
+    quantile: float = field(0.5, gt=0, lt=1)
     lead_times: int = field(0, ge=0)
     bf16: bool = field(False)
     checkpoint_every: int = field(100, ge=1)
     test_sequences: int = field(1000, ge=1)
+    validation_sequences: int = field(256, ge=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        try:
+            find_loss(self.loss)
+        except ValueError as e:
+            raise ValueError(f"the recipe's {e}") from None
         sampling = read_sampling(self.sampling)
         if self.sampling:
             resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}
@@ -321,7 +344,7 @@ class ForecasterRecipe(Recipe):
 
         The constants of the encoding ``standardize`` are computed from `train`, the training split.
         """
-        activation = LOSSES[self.loss].activation
+        activation = find_loss(self.loss).activation
         values = self.data.preprocessing(train, self.inputs, self.horizon, activation)
         if self.loss == "exceedance":
             return dataclasses.replace(values, encoding="none", floor=None, top=None, mean=(), std=())
@@ -333,3 +356,19 @@ KINDS: dict[str, type[Recipe]] = {
     "forecaster": ForecasterRecipe,
 }
 """Recipe classes by the `kind` of a file."""
+
+
+def splits_of(recipe: Recipe, data: Any) -> tuple[str, ...]:
+    """Returns the splits that training reads: ``"validation"`` if the recipe or Python data have it.
+
+    Raises:
+        ValueError: the recipe's `patience` needs a validation split, and there is none.
+    """
+    if recipe.data.validation or (isinstance(data, Mapping) and "validation" in data):
+        return "train", "test", "validation"
+    if recipe.patience:
+        raise ValueError(
+            f"patience = {recipe.patience} needs validation: set data.validation to a fraction such as 0.1, or pass "
+            "data['validation']"
+        )
+    return "train", "test"

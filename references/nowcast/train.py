@@ -161,7 +161,7 @@ def train_on(
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             return exceedance_loss(recipe, model, network, (batch.frames, batch.frames), batch.minutes)
 
-    def save(done: int) -> None:
+    def save(done: int, _: nn.Module) -> None:
         write_safetensors(model.state_dict(), out / f"update{done:07d}.safetensors")
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)

@@ -17,7 +17,15 @@ from ..readers import READERS, STORE, Frames, ReadOptions, list_files, open_fram
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from ..readers.units import is_rain
 from .checks import check_files
-from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_at_gaps, split_in_time
+from .frame_sequences import (
+    CroppedSequences,
+    FrameSequences,
+    Sampling,
+    Window,
+    split_at_gaps,
+    split_in_time,
+    time_bounds,
+)
 from .splits import resolve_path, split_names
 from .windows import MAX_WINDOWS, read_windows
 
@@ -53,6 +61,8 @@ class FrameDataset:
     valid_max: float | None = None
     thresholds: tuple[float, ...] = ()
     """Values from which a pixel counts as an event, for CSI, POD and FAR."""
+    validation: float = 0.0
+    """Fraction of the training part that is set aside for validation."""
     summed_over: int | None = None
     """Pixels of a frame, if publications state errors as sums over them."""
 
@@ -61,7 +71,10 @@ class FrameDataset:
         return ReadOptions(unit=self.unit)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """Returns the sequences of ``"train"`` or ``"test"``, of `inputs` frames to read and `horizon` to forecast."""
+        """Returns the sequences of ``"train"``, ``"validation"`` or ``"test"``.
+
+        Each has `inputs` frames to read and `horizon` to forecast. No frame to forecast is in two of the parts.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement load")
 
     @property
@@ -132,6 +145,8 @@ class FrameFiles(FrameDataset):
         flip: whether crops are mirrored and transposed at random.
         split: the test part: ``"time"`` for the last third of each file, ``"file"`` for the last third of the files in
             order of their names, or a list of patterns of file names.
+        validation: fraction of the training part that is set aside for validation: the last frames of each file, or the
+            last files, as `split` says.
         thresholds: values at which CSI, POD and FAR are computed; by default those of rain if the unit is mm/h.
     """
 
@@ -154,6 +169,7 @@ class FrameFiles(FrameDataset):
     min_wet_fraction: float = field(0.0, ge=0, le=1)
     flip: bool = field(False)
     split: str | tuple[str, ...] = field("time", choices=("time", "file"))
+    validation: float = field(0.0, ge=0, lt=1)
     thresholds: tuple[float, ...] = field((), gt=0)
 
     def __post_init__(self) -> None:
@@ -253,14 +269,15 @@ class FrameFiles(FrameDataset):
         slow = any(f.path.suffix.lower() == STORE for f in files)
         options = {"flip": self.flip and split == "train", "step": self.step, "slow": slow}
         if self.split != "time":
+            names = [f.name for f in files]
             try:
-                files = [files[i] for i in split_names([f.name for f in files], self.split, split)]
+                files = [files[i] for i in split_names(names, self.split, split, validation=self.validation)]
             except ValueError as e:
                 raise ValueError(f"{path}: {e}") from e
         elif windows := getattr(self, "windows", ""):
             return self.load_windows(files, path.parent / windows, window, split, inputs, options)
         else:
-            files = [split_in_time(f, split, inputs) for f in files]
+            files = [split_in_time(f, split, inputs, self.validation) for f in files]
         series = []
         for frames in files:
             parts = split_at_gaps(frames, self.step)
@@ -288,8 +305,13 @@ class FrameFiles(FrameDataset):
                 f"{path}: windows of {window.length} frames of {window.height}×{window.width} pixels reach "
                 f"beyond the store, {tuple(frames.array.shape)}; list them again with this recipe"
             )
-        cut, t = round(len(frames) * 2 / 3), places[:, 0]
-        places = places[t + window.length <= cut] if split == "train" else places[t + inputs >= cut]
+        (begin, cut), t = time_bounds(len(frames), self.validation), places[:, 0]
+        parts = {
+            "train": t + window.length <= begin,
+            "validation": (t + inputs >= begin) & (t + window.length <= cut),
+            "test": t + inputs >= cut,
+        }
+        places = places[parts[split]]
         if not len(places):
             raise ValueError(
                 f"{path}: no window of {window.length} frames is in the {split} part, before or after frame {cut}; "

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from ..._tensors import to_tensor
 from ..readers import Frames
+from .splits import train_count
 
 log = logging.getLogger(__name__)
 
@@ -158,13 +159,27 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
 
 
-def split_in_time(frames: Frames, split: str, inputs: int = 0) -> Frames:
+def time_bounds(count: int, validation: float = 0.0) -> tuple[int, int]:
+    """Returns the number of the first frame of validation, and of the first of the test, of `count` frames in time.
+
+    The test part is the last third; a fraction of the frames before it, the last ones, are for validation.
+    """
+    cut = round(count * 2 / 3)
+    return train_count(cut, validation), cut
+
+
+def split_in_time(frames: Frames, split: str, inputs: int = 0, validation: float = 0.0) -> Frames:
     """Returns the first two thirds of frames in time (``"train"``), or the last (``"test"``).
 
-    The test part includes the `inputs` frames before it, which a forecast of its first frame reads.
+    A fraction `validation` of the first two thirds, the last frames of them, is the part ``"validation"``. It and the
+    test part include the `inputs` frames before them, which a forecast of their first frame reads.
     """
-    cut = round(len(frames) * 2 / 3)
-    return frames.between(0, cut) if split == "train" else frames.between(max(0, cut - inputs))
+    begin, cut = time_bounds(len(frames), validation)
+    if split == "train":
+        return frames.between(0, begin)
+    if split == "validation":
+        return frames.between(max(0, begin - inputs), cut)
+    return frames.between(max(0, cut - inputs))
 
 
 class Sampling(NamedTuple):

@@ -165,14 +165,29 @@ class LabelledDataset:
     license: str
     split_words: str
     """Description of the test part."""
+    validation: float = 0.0
+    """Fraction of the training part that is set aside for validation."""
     label_names: tuple[str, ...]
+
+    def validation_count(self, count: int) -> int:
+        """Returns how many of the training examples of a class are for validation."""
+        return min(max(1, round(count * self.validation)), count - 1) if self.validation else 0
+
+    def without_validation(self, data: Labelled, split: str) -> Labelled:
+        """Returns ``"train"`` or ``"validation"`` of training data: a part of every class, with a fixed seed."""
+        generator, held_out = torch.Generator().manual_seed(0), torch.zeros(len(data.labels), dtype=torch.bool)
+        for label in data.labels.unique():
+            members = (data.labels == label).nonzero().flatten()
+            order = torch.randperm(len(members), generator=generator)
+            held_out[members[order][: self.validation_count(len(members))]] = True
+        return data.subset((held_out == (split == "validation")).nonzero().flatten().tolist())
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads the recordings of a part.
 
         Args:
             path: file or directory of the data.
-            split: ``"train"`` or ``"test"``.
+            split: ``"train"``, ``"validation"`` or ``"test"``.
             front_end: reads audio files; by default that of the dataset.
 
         Raises:
@@ -203,6 +218,7 @@ class LabelledSequences(LabelledDataset):
             means fewer steps than channels.
         group_pattern: regular expression that finds the group of a recording, such as its speaker, in the path of its
             file below the data; its first parenthesis is the group. ``.npz`` files may have an array ``groups``.
+        validation: fraction of the training part that is set aside for validation, chosen as `split` says.
 
     Raises:
         ValueError: a field has another type or is out of its range.
@@ -221,6 +237,7 @@ class LabelledSequences(LabelledDataset):
     front_end: Mapping[str, Any] = field(factory=dict)
     layout: str = field("", choices=("", "NTC", "NCT"))
     group_pattern: str = field("")
+    validation: float = field(0.0, ge=0, lt=1)
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
@@ -339,7 +356,7 @@ class LabelledSequences(LabelledDataset):
         return [r.values for r in recordings]
 
     def part(self, recordings: Sequence[Recording], split: str) -> list[int]:
-        """Returns the numbers of the recordings that belong to ``"train"`` or ``"test"``.
+        """Returns the numbers of the recordings that belong to ``"train"``, ``"validation"`` or ``"test"``.
 
         Raises:
             ValueError: a part would be empty, or a pattern matches nothing.
@@ -347,28 +364,36 @@ class LabelledSequences(LabelledDataset):
         files = list(dict.fromkeys(r.file for r in recordings))
         single_class = len({(r.file, r.label) for r in recordings}) == len(files)
         if self.split == "random" or (self.split == "file" and (single_class or len(files) == 1)):
-            test = self._test_of_every_class(recordings)
+            test = self._part_of_every_class(recordings, lambda count: count // 3)
             if not test:
                 raise ValueError("no class has three recordings, one of which could be tested; add more")
-            return [i for i in range(len(recordings)) if (i in test) == (split == "test")]
+            if split == "test":
+                return sorted(test)
+            others = [i for i in range(len(recordings)) if i not in test]
+            held_out = self._part_of_every_class([recordings[i] for i in others], self.validation_count)
+            return [i for k, i in enumerate(others) if (k in held_out) == (split == "validation")]
+        options: Any = {"alternative": "random", "validation": self.validation}
         if isinstance(self.split, tuple) and len(files) == 1:
-            return split_names([r.key or r.file for r in recordings], self.split, split, alternative="random")
-        in_split = {files[i] for i in split_names(files, self.split, split, alternative="random")}
+            return split_names([r.key or r.file for r in recordings], self.split, split, **options)
+        in_split = {files[i] for i in split_names(files, self.split, split, **options)}
         return [i for i, r in enumerate(recordings) if r.file in in_split]
 
-    def _test_of_every_class(self, recordings: Sequence[Recording]) -> set[int]:
-        """Returns a third of every class: sampled, or the last files, or the last recordings of fewer than 3 files."""
+    def _part_of_every_class(self, recordings: Sequence[Recording], count_of: Callable[[int], int]) -> set[int]:
+        """Returns a part of every class: sampled, or the last files, or the last recordings of fewer than 3 files.
+
+        `count_of` returns the number of recordings or files in the part, of those that there are.
+        """
         generator, test = torch.Generator().manual_seed(0), set()
         for label in sorted({r.label for r in recordings}):
             members = torch.tensor([i for i, r in enumerate(recordings) if r.label == label])
             files = list(dict.fromkeys(recordings[i].file for i in members))
             order = torch.randperm(len(members), generator=generator)
             if self.split == "random":
-                test |= set(members[order][: len(members) // 3].tolist())
+                test |= set(members[order][: count_of(len(members))].tolist())
             elif len(files) < 3:
-                test |= set(members[len(members) - len(members) // 3 :].tolist())
+                test |= set(members[len(members) - count_of(len(members)) :].tolist())
             else:
-                last = files[-(len(files) // 3) :]
+                last = files[len(files) - count_of(len(files)) :]
                 test |= {int(i) for i in members if recordings[i].file in last}
         return test
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...pretrained.typed import check_fields, field
 from ..readers.files import FileError, read_unpacked
 from .frame_files import FrameDataset
 from .frame_sequences import FrameSequence, FrameSequences
+from .splits import train_count
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-TEST_SEED, TEST_SEQUENCES = 0, 10_000
+TEST_SEED, VALIDATION_SEED, TEST_SEQUENCES = 0, 1, 10_000
 
 
 def read_idx(path: Path) -> Tensor:
@@ -48,6 +50,7 @@ class MovingDigits(FrameSequences):
         count: images in a sequence.
         size: edge of a frame in pixels.
         step: length of a step, as a fraction of that range.
+        seed: seed of the fixed sequences that evaluations use.
 
     Reference:
         Srivastava, N., Mansimov, E. and Salakhutdinov, R. (2015). Unsupervised Learning of Video Representations
@@ -59,10 +62,14 @@ class MovingDigits(FrameSequences):
         (2, 20, 1, 64, 64)
     """
 
-    def __init__(self, images: Tensor, length: int = 20, count: int = 2, size: int = 64, step: float = 0.1) -> None:
+    def __init__(
+        self, images: Tensor, length: int = 20, count: int = 2, size: int = 64, step: float = 0.1,
+        seed: int = TEST_SEED,
+    ) -> None:  # fmt: skip
         if images.dim() != 3 or not len(images) or max(images.shape[1:]) > size:
             raise ValueError(f"expected images (N, h, w) of at most {size}×{size} pixels, got {tuple(images.shape)}")
         self.images, self.length, self.count, self.size, self.step = images, length, count, size, step
+        self.seed = seed
         self._test: Tensor | None = None
 
     def __len__(self) -> int:
@@ -99,7 +106,7 @@ class MovingDigits(FrameSequences):
     def fixed_samples(self, n: int) -> Tensor:
         """Returns the parameters of the first `n` sequences of the fixed evaluation set."""
         if self._test is None:
-            self._test = self.sample(TEST_SEQUENCES, torch.Generator().manual_seed(TEST_SEED))
+            self._test = self.sample(TEST_SEQUENCES, torch.Generator().manual_seed(self.seed))
         return self._test[:n]
 
     def _path(self, place: Tensor, speed: Tensor, length: int) -> Tensor:
@@ -115,7 +122,11 @@ class MovingDigits(FrameSequences):
 
 @dataclass(frozen=True, kw_only=True)
 class MovingMNIST(FrameDataset):
-    """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST."""
+    """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST.
+
+    Args:
+        validation: fraction of the training images that only the sequences of validation show.
+    """
 
     title = "Moving MNIST"
     task = "video prediction"
@@ -129,6 +140,10 @@ class MovingMNIST(FrameDataset):
         "get the four idx files from https://ossci-datasets.s3.amazonaws.com/mnist/ (train-images-idx3-ubyte.gz and "
         "t10k-images-idx3-ubyte.gz are read)"
     )
+    validation: float = field(0.0, ge=0, lt=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> MovingDigits:
         """Returns the generator of sequences of the images of a split.
@@ -139,10 +154,15 @@ class MovingMNIST(FrameDataset):
         """
         if path is None:
             raise FileNotFoundError(f"no directory of the data; pass --data DIR: {self.hint}")
-        for name in (FILES[split], f"{FILES[split]}.gz"):
-            if (path / name).is_file():
-                return MovingDigits(read_idx(path / name), inputs + horizon)
-        raise FileNotFoundError(f"neither {FILES[split]} nor {FILES[split]}.gz is in {path}; {self.hint}")
+        file = FILES["test" if split == "test" else "train"]
+        found = [path / name for name in (file, f"{file}.gz") if (path / name).is_file()]
+        if not found:
+            raise FileNotFoundError(f"neither {file} nor {file}.gz is in {path}; {self.hint}")
+        images = read_idx(found[0])
+        cut = train_count(len(images), self.validation)
+        if split == "validation":
+            return MovingDigits(images[cut:], inputs + horizon, seed=VALIDATION_SEED)
+        return MovingDigits(images[:cut] if split == "train" else images, inputs + horizon)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...pretrained.typed import check_fields, field
 from ..readers.base import ReadOptions
 from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
 from .frame_files import RAIN_THRESHOLDS, FrameDataset
@@ -11,7 +12,11 @@ from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 
 @dataclass(frozen=True, kw_only=True)
 class RainComposites(FrameDataset):
-    """``kind = "rain"``: the radar composites of KNMI and FMI in pysteps' example data, at 2 km."""
+    """``kind = "rain"``: the radar composites of KNMI and FMI in pysteps' example data, at 2 km.
+
+    Args:
+        validation: fraction of the first two thirds of each event, the last frames of them, for validation.
+    """
 
     title = "radar composites of KNMI (2010-08-26) and FMI (2016-09-28)"
     task = "precipitation nowcasting"
@@ -28,6 +33,10 @@ class RainComposites(FrameDataset):
     hint = (
         "pysteps.datasets.download_pysteps_data(DIR) downloads them, or clone https://github.com/pySTEPS/pysteps-data"
     )
+    validation: float = field(0.0, ge=0, lt=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
 
     def read_options(self) -> ReadOptions:
         """Returns how files are read, in training and in use."""
@@ -46,6 +55,6 @@ class RainComposites(FrameDataset):
         if not events:
             patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
             raise FileNotFoundError(f"no file {patterns} below {path}; {self.hint}")
-        parts = [split_in_time(e, split, inputs) for e in events]
+        parts = [split_in_time(e, split, inputs, self.validation) for e in events]
         window, sampling = Window(inputs + horizon, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05)
         return CroppedSequences.search(parts, window, sampling, flip=split == "train")

@@ -8,6 +8,7 @@ import torch
 
 from ..._extras import need
 from ...models import LogMel
+from ...pretrained.typed import check_fields, field
 from ..readers.audio import read_sound
 from ..readers.files import list_dir
 from ..readers.sequences import read_ts
@@ -19,6 +20,9 @@ class JapaneseVowels(LabelledDataset):
     """JapaneseVowels: 12 cepstral coefficients per step as a map of one pixel ``(T, 12, 1)``, T from 7 to 29.
 
     The splits are the official ones: 270 recordings for training and 370 for the test, by nine speakers.
+
+    Args:
+        validation: fraction of the training part that is set aside for validation, of every class.
     """
 
     title = "JapaneseVowels"
@@ -27,6 +31,10 @@ class JapaneseVowels(LabelledDataset):
     license = "CC BY 4.0"
     split_words = "official test split"
     label_names = tuple(f"speaker {i}" for i in range(1, 10))
+    validation: float = field(0.0, ge=0, lt=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in a directory; None for the copy in aeon.
@@ -34,7 +42,7 @@ class JapaneseVowels(LabelledDataset):
         Raises:
             FileNotFoundError: the directory does not contain the file.
         """
-        name = f"JapaneseVowels_{split.upper()}.ts"
+        name = f"JapaneseVowels_{'TEST' if split == 'test' else 'TRAIN'}.ts"
         if path is None:
             path = Path(need("aeon.datasets", "data").__path__[0], "data", "JapaneseVowels")
         if not (path / name).is_file():
@@ -44,7 +52,8 @@ class JapaneseVowels(LabelledDataset):
             )
         recordings = read_ts(path / name)
         sequences = [r.values.unsqueeze(-1) for r in recordings]
-        return Labelled(sequences, torch.tensor([int(r.label) - 1 for r in recordings]), self.label_names)
+        data = Labelled(sequences, torch.tensor([int(r.label) - 1 for r in recordings]), self.label_names)
+        return data if split == "test" or not self.validation else self.without_validation(data, split)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,9 @@ class FSDD(LabelledDataset):
 
     The test split are the first five recordings of each digit by each speaker (300); the others are for training
     (2,700). Groups are the speakers.
+
+    Args:
+        validation: fraction of the training part that is set aside for validation, of every class.
     """
 
     title = "FSDD"
@@ -61,6 +73,10 @@ class FSDD(LabelledDataset):
     license = "CC BY-SA 4.0"
     split_words = "official test split"
     label_names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    validation: float = field(0.0, ge=0, lt=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads ``7_george_12.wav`` and 2,999 other files of a directory, or of the folder ``recordings`` in it.
@@ -79,10 +95,11 @@ class FSDD(LabelledDataset):
         if not names:
             raise FileNotFoundError(f"{folder} contains no file such as 7_george_12.wav; {hint}")
         front_end = front_end or LogMel(rate=8000)
-        return Labelled(
+        data = Labelled(
             [front_end.encode(*read_sound(file, rate=front_end.rate)) for _, file in names],
             torch.tensor([int(m[1]) for m, _ in names]),
             self.label_names,
             tuple(m[2] for m, _ in names),
             front_end,
         )
+        return data if split == "test" or not self.validation else self.without_validation(data, split)

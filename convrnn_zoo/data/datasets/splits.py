@@ -18,14 +18,37 @@ def resolve_path(path: Path | None, name: str) -> Path:
     return path
 
 
-def split_names(names: Sequence[str], split: str | tuple[str, ...], part: str, alternative: str = "time") -> list[int]:
+def train_count(count: int, validation: float) -> int:
+    """Returns how many of the training examples are trained on, after the last ones are set aside for validation.
+
+    Args:
+        count: number of training examples.
+        validation: fraction of them to set aside; at least one if it is above 0.
+
+    Raises:
+        ValueError: none would be left.
+
+    Example:
+        >>> train_count(10, 0.0), train_count(10, 0.25), train_count(10, 0.01)
+        (10, 8, 9)
+    """
+    held_out = max(1, round(count * validation)) if validation else 0
+    if held_out and held_out >= count:
+        raise ValueError(f"the recipe's data.validation = {validation:g} leaves none of {count} examples to train on")
+    return count - held_out
+
+
+def split_names(
+    names: Sequence[str], split: str | tuple[str, ...], part: str, alternative: str = "time", validation: float = 0.0
+) -> list[int]:
     """Returns the positions of the names in one part of a split.
 
     Args:
         names: names of files or recordings, in order.
         split: patterns of the names of the test part; a string means the last third.
-        part: ``"train"`` or ``"test"``.
+        part: ``"train"``, ``"validation"`` or ``"test"``.
         alternative: value of data.split that errors recommend.
+        validation: fraction of the names that are not of the test part, the last ones, for validation.
 
     Raises:
         ValueError: a part would be empty, or a pattern matches no name.
@@ -47,4 +70,8 @@ def split_names(names: Sequence[str], split: str | tuple[str, ...], part: str, a
             f"the recipe's data.split leaves no {'test' if not test else 'train'}ing part of {', '.join(names)}; use "
             f'two files or more, or split = "{alternative}"'
         )
-    return [i for i in range(len(names)) if (i in test) == (part == "test")]
+    if part == "test":
+        return sorted(test)
+    others = [i for i in range(len(names)) if i not in test]
+    cut = train_count(len(others), validation)
+    return others[cut:] if part == "validation" else others[:cut]

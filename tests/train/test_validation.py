@@ -1,0 +1,255 @@
+"""Averaged weights, accumulated gradients, and the selection of weights by a validation part."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo.data import FRAME_DATASETS, Labelled
+from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
+from convrnn_zoo.train import Recipe, classifier, forecaster, train
+from convrnn_zoo.train import loop as loop
+from tests.data.own_data import RADAR, blobs
+from tests.forecast.recipes import PLAIN, TINY
+
+from .runs import interrupted, same
+from .test_loop import CLASSIFIER, Weight, ramps
+
+
+def moving(seed=0):
+    images = torch.randint(256, (3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return MovingDigits(images, 6, size=16, seed=seed)
+
+
+ALL = dataclasses.replace(PLAIN, ema=0.9, grad_accum_steps=2, patience=5, validation_sequences=3, max_steps=8)
+
+
+# ---- averaging -------------------------------------------------------------------------------------------------
+def steps_down(steps, **options):
+    """Trains one weight by gradients of 1 with a rate of 1, from 1 down."""
+    model = Weight()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    history = loop.fit(
+        model, lambda done: [0], lambda model, _: model.w, optimizer, scheduler, max_steps=steps, clip_grad_norm=1e9,
+        run="{}", progress=False, **options,
+    )  # fmt: skip
+    return model.w.item(), history
+
+
+def test_the_average_follows_the_weights_with_a_decay_that_rises_to_that_of_the_recipe():
+    expected, weight = 1.0, 1.0
+    for update in range(1, 7):
+        weight -= 1
+        decay = min(0.5, 1 - update ** (-2 / 3)) if update > 1 else 0.0
+        expected += (1 - decay) * (weight - expected)
+    assert steps_down(6, ema=0.5)[0] == pytest.approx(expected)
+    assert steps_down(6)[0] == -5
+
+
+def test_the_averaged_weights_are_validated_reported_and_kept():
+    seen = []
+    final, _ = steps_down(3, ema=0.5, validate=lambda model: seen.append(model.w.item()) or 0.0, keep_best=False,
+                          after_round=lambda done, model: seen.append(model.w.item()))  # fmt: skip
+    assert seen[0] == seen[1] == 0.0
+    assert seen[-2] == seen[-1] == final > -2
+
+
+# ---- validation ------------------------------------------------------------------------------------------------
+def test_the_weights_of_the_lowest_validation_loss_are_kept():
+    losses = [3.0, 1.0, 2.0, 1.0]
+    assert steps_down(4, validate=lambda model: losses[-int(model.w)])[0] == -1  # the first of two lowest
+    assert steps_down(4, validate=lambda model: losses[-int(model.w)], keep_best=False)[0] == -3
+
+
+def test_training_stops_when_the_validation_loss_has_not_fallen_for_as_many_rounds():
+    losses = [3.0, 1.0, 2.0, 1.5, 0.0]
+    weight, history = steps_down(5, validate=lambda model: losses[-int(model.w)], patience=2)
+    assert (len(history), weight) == (4, -1)
+    assert len(steps_down(5, validate=lambda model: losses[-int(model.w)], patience=3)[1]) == 5
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run():
+    with pytest.raises(FloatingPointError, match="validation loss is nan"):
+        steps_down(1, validate=lambda model: float("nan"))
+
+
+def test_validation_does_not_change_training():
+    recipe = dataclasses.replace(TINY, keep_best=False)
+    without, _ = forecaster.train_model(recipe, moving(), progress=False)
+    validated, _ = forecaster.train_model(recipe, moving(), moving(1), progress=False)
+    assert same(without, validated)
+
+
+def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
+    recipe = dataclasses.replace(PLAIN, lr=10.0, patience=1, max_steps=20)  # gets worse
+    model, history = forecaster.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
+    assert len(history) < 10
+    again, same_history = forecaster.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
+    assert same(again, model)
+    assert same_history == history
+
+
+# ---- accumulation ----------------------------------------------------------------------------------------------
+def test_a_forecaster_learns_the_same_from_two_batches_as_from_one_twice_as_large():
+    small = dataclasses.replace(PLAIN, batch_size=2, grad_accum_steps=2)
+    a, b = (
+        forecaster.train_model(r, moving(), progress=False) for r in (small, dataclasses.replace(PLAIN, batch_size=4))
+    )
+    assert a[1] == pytest.approx(b[1], rel=1e-5)
+    for x, y in zip(a[0].parameters(), b[0].parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(), "balanced", (1.0, 3.0)])
+def test_parts_of_unequal_size_have_their_share_of_a_classifiers_loss(weights, tmp_path):
+    recipe = dataclasses.replace(
+        CLASSIFIER, epochs=1, noise=0.0, augment={}, model={**CLASSIFIER.model, "drop_rate": 0.0}, class_weights=weights
+    )
+    data = ramps(0).subset([0, 1, 2, 3, 4, 6, 8, 10, 12])
+    losses = []
+    for size, steps in ((9, 1), (4, 3)):
+        r, path = dataclasses.replace(recipe, batch_size=size, grad_accum_steps=steps), tmp_path / f"{size}.ckpt"
+        classifier.train_one(r, 0, data, ramps(1), checkpoint=path, progress=False)
+        losses.append(torch.load(path, weights_only=True)["history"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# ---- resuming --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_forecaster_with_all_of_it_resumes_to_the_same_weights(stop, tmp_path):
+    def run(out=None):
+        return forecaster.train_model(ALL, moving(), moving(1), out=out, progress=False)
+
+    expected, history = run()
+    interrupted(lambda: run(tmp_path), saves=stop)
+    torch.manual_seed(9)
+    model, resumed = run(tmp_path)
+    assert same(model, expected)
+    assert resumed == history
+
+
+def test_a_classifier_with_all_of_it_resumes_to_the_same_weights(tmp_path):
+    recipe = dataclasses.replace(CLASSIFIER, ema=0.9, grad_accum_steps=2, patience=3, epochs=4, bucket_batches=2)
+
+    def run(path=None):
+        splits = ramps(0), ramps(1), ramps(2)
+        return classifier.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
+
+    expected = run()
+    interrupted(lambda: run(tmp_path / "a.ckpt"), saves=2)
+    assert same(run(tmp_path / "a.ckpt"), expected)
+
+
+# ---- the parts -------------------------------------------------------------------------------------------------
+def test_generated_sequences_are_validated_on_training_images_that_are_not_trained_on(digits):
+    dataset = FRAME_DATASETS["moving_mnist"](validation=0.25)
+    whole = FRAME_DATASETS["moving_mnist"]().load(digits, "train", 2, 2).images
+    parts = {split: dataset.load(digits, split, 2, 2) for split in ("train", "validation", "test")}
+    torch.testing.assert_close(torch.cat([parts["train"].images, parts["validation"].images]), whole)
+    assert len(parts["validation"].images) == round(len(whole) / 4)
+    assert not torch.equal(parts["validation"].fixed_samples(3), parts["test"].fixed_samples(3))
+    assert torch.equal(parts["test"].images, FRAME_DATASETS["moving_mnist"]().load(digits, "test", 2, 2).images)
+
+
+def test_frames_in_time_are_in_one_part_only(tmp_path):
+    frames = np.broadcast_to(np.arange(30, dtype="float32")[:, None, None], (30, 8, 8))
+    np.save(tmp_path / "a.npy", frames)
+    dataset = FRAME_DATASETS["frames"](name="a", validation=0.25)
+    forecast = {
+        split: set(np.concatenate([c.frames[2:, 0, 0, 0] for c in dataset.load(tmp_path, split, 2, 3)]).tolist())
+        for split in ("train", "validation", "test")
+    }
+    assert forecast == {
+        "train": set(range(2, 15)), "validation": set(range(15, 20)), "test": set(range(20, 30)),
+    }  # fmt: skip
+
+
+def test_files_are_in_one_part_only(tmp_path):
+    for i in range(6):
+        np.save(tmp_path / f"{i}.npy", np.full((5, 8, 8), float(i), dtype="float32"))
+    for split in ("file", ["4*", "5*"]):
+        dataset = FRAME_DATASETS["frames"](
+            name="a", validation=0.25, split=tuple(split) if isinstance(split, list) else split
+        )
+        files = [
+            {float(c.frames[0, 0, 0, 0]) for c in dataset.load(tmp_path, part, 2, 3)}
+            for part in ("train", "validation", "test")
+        ]
+        assert files == [{0, 1, 2}, {3}, {4, 5}]
+
+
+@pytest.mark.parametrize("split", ["random", "file"])
+def test_recordings_of_every_class_are_in_one_part_only(split, tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(9):
+            np.save(tmp_path / label / f"{i}.npy", np.full((4, 1), i, dtype="float32"))
+    from convrnn_zoo.data import LABELLED_DATASETS
+
+    dataset = LABELLED_DATASETS["sequences"](name="a", split=split, validation=0.34)
+    parts = [dataset.load(tmp_path, part) for part in ("train", "validation", "test")]
+    assert [len(p.labels) for p in parts] == [8, 4, 6]
+    assert all(set(p.labels.tolist()) == {0, 1} for p in parts)
+    numbers = [[(int(x[0, 0]), int(y)) for x, y in zip(p.sequences, p.labels, strict=True)] for p in parts]
+    assert len({pair for part in numbers for pair in part}) == 18
+
+
+def test_official_training_parts_are_divided_by_class():
+    from convrnn_zoo.data import LABELLED_DATASETS
+
+    parts = {s: LABELLED_DATASETS["japanese_vowels"](validation=0.2).load(None, s) for s in ("train", "validation")}
+    assert torch.bincount(parts["validation"].labels).tolist() == [6] * 9
+    assert torch.bincount(parts["train"].labels).tolist() == [24] * 9
+
+
+def test_a_recipe_with_validation_trains_from_files(tmp_path):
+    (tmp_path / "radar").mkdir()
+    for i in range(2):
+        np.save(tmp_path / "radar" / f"{i}.npy", blobs(40, seed=i))
+    table = Recipe.read(write(tmp_path / "r.toml", RADAR)).to_table()
+    recipe = Recipe.of({
+        **table, "kind": "forecaster", "ema": 0.9, "patience": 3, "grad_accum_steps": 2, "loss": "mse+mae",
+        "data": {**table["data"], "validation": 0.3},
+    })  # fmt: skip
+    record = train(recipe, data=tmp_path / "radar", out=tmp_path / "run", progress=False)
+    assert Recipe.parse(record.recipe) == recipe
+    assert len(torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["validation"]) > 0
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_the_validation_part_of_python_data_is_used(tmp_path):
+    clips = [torch.rand(6, 1, 8, 8) for _ in range(4)]
+    recipe = dataclasses.replace(PLAIN, data={"kind": "frames", "name": "noise"}, patience=1)
+    with pytest.raises(ValueError, match=r"patience.*data\.validation.*data\['validation'\]"):
+        train(recipe, data={"train": clips, "test": clips}, out=tmp_path / "a", progress=False)
+    data = {"train": clips, "test": clips, "validation": clips[:2]}
+    assert train(recipe, data=data, out=tmp_path / "b", progress=False) is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"ema": 1.0}, "ema"), ({"ema": -0.1}, "ema"), ({"grad_accum_steps": 0}, "grad_accum_steps"),
+        ({"loss": "mse+exceedance"}, "loss"), ({"loss": "mse+"}, "loss"), ({"loss": "mse+cross_entropy"}, "loss"),
+        ({"quantile": 1.0}, "quantile"), ({"data": {"kind": "moving_mnist", "validation": 1.0}}, "data.validation"),
+    ],
+)  # fmt: skip
+def test_invalid_values_are_rejected_by_name(fields, name):
+    with pytest.raises(ValueError, match=f"the recipe's {name}"):
+        dataclasses.replace(PLAIN, **fields)
+
+
+def test_class_weights_are_one_for_each_class():
+    data = Labelled([torch.zeros(1, 1, 1)] * 4, torch.tensor([0, 0, 0, 1]), ("a", "b"))
+    balanced = dataclasses.replace(CLASSIFIER, class_weights="balanced")
+    torch.testing.assert_close(classifier.class_weights(balanced, data), torch.tensor([4 / 6, 2.0]))
+    with pytest.raises(ValueError, match="class_weights must be one for each of 2 classes, got 3"):
+        classifier.class_weights(dataclasses.replace(CLASSIFIER, class_weights=(1.0, 1.0, 1.0)), data)
+    with pytest.raises(ValueError, match="class_weights"):
+        dataclasses.replace(CLASSIFIER, class_weights="even")
