@@ -56,8 +56,7 @@ def _plain(value: Any) -> Any:
 
 def field(
     default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
-    lt: float | None = None,
-    choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
+    lt: float | None = None, choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
 ) -> Any:  # fmt: skip
     """Declares a field of a dataclass, with the range of its values.
 
