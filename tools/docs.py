@@ -34,7 +34,7 @@ from convrnn_zoo.pretrained.registry import entry_points
 
 from . import docstrings as reference
 from . import exports as exports_tool
-from .published import elsewhere, published_speed
+from .published import elsewhere, openstl_scores, paper_scores, published_speed
 from .tables import markdown
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,6 @@ SPOKEN = "convgru1d_bi_2layer.fsdd"
 """Weights for spoken digits that README shows."""
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
 
 
 # ---- tables from the registry and the metadata ----------------------------------------------------------------
@@ -77,7 +76,7 @@ def layer_costs(page: str) -> str:
 
 
 def forecasters(page: str) -> str:
-    """Lists the forecasters with size, cost, published scores and available weights."""
+    """Lists the forecasters with size, cost and available weights."""
     rows = []
     for name, model in _forecasters():
         ours = [w for w in WEIGHTS.values() if w.architecture == name]
@@ -85,14 +84,13 @@ def forecasters(page: str) -> str:
         if ours and {w.num_params for w in ours} != {_parameters(model)}:
             sizes += f" (with weights: {', '.join(sorted({f'{w.num_params:,}' for w in ours}))})"
         height = model.pretrained_cfg["input_size"][-1]
-        published = _PUBLISHED.findall(" ".join(str(entry_points()[name].__doc__).split()))
         links = ", ".join(f"[{w.name.partition('.')[2]}]({_card(w, page)})" for w in ours) or "none"
         links += f"; [others' weights]({_link('docs/models/published.md', page)})" if name in PUBLISHED else ""
         read = "–" if model.input_frames else f"{_a_frame_more(model):.2f}"
         ahead = f"{_a_frame_ahead(model):.2f}"
-        rows.append((f"`{name}`", sizes, f"{height}²", read, ahead, " ".join(published) or "–", links))
+        rows.append((f"`{name}`", sizes, f"{height}²", read, ahead, links))
     costs = ("cost to read one", "cost to forecast one")
-    return markdown(("name", "parameters", "frames", *costs, "published elsewhere", "weights here"), rows)
+    return markdown(("name", "parameters", "frames", *costs, "weights here"), rows)
 
 
 def weights(page: str) -> str:
@@ -406,7 +404,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, ensembles, padding, demo, sources,
         commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
-        published_speed, networks, digits, vowels,
+        published_speed, networks, digits, vowels, openstl_scores, paper_scores,
     )
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Tests that generated parts of pages are current, and that links and names exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import yaml
 
 import convrnn_zoo
 from convrnn_zoo import interop
+from convrnn_zoo.pretrained.registry import entry_points
 from tools import docs
+from tools.published import OPENSTL
 
 from .pages import CARDS, PAGES, ROOT, name
 
@@ -72,7 +75,20 @@ def test_names_without_weights_are_marked() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", table.partition("\n\n")[0], flags=re.MULTILINE))
     forecasters = {w.architecture for w in convrnn_zoo.WEIGHTS.values() if not w.num_classes}
     assert {row for row, weights in rows.items() if not weights.startswith("none")} == forecasters
-    assert "MSE 29.80" in TEXTS["docs/models/choosing.md"]
+
+
+def test_published_scores_agree_with_the_documentation_of_the_networks() -> None:
+    published = json.loads(OPENSTL.read_text(encoding="utf-8"))
+    score = re.compile(
+        r"after (200|2000) epochs(?:, 10 frames to 10)?: MSE (\d+\.\d+)(?:, MAE [\d.]+)?(?:, SSIM (\.\d+))?"
+    )
+    stated = 0
+    for network in published["200"]:
+        for epochs, mse, ssim in score.findall(" ".join(str(entry_points()[network].__doc__).split())):
+            assert float(mse) == published[epochs][network]["MSE"], network
+            assert not ssim or float(ssim) == published[epochs][network]["SSIM"], network
+            stated += 1
+    assert stated >= 13
 
 
 def test_the_citation_is_of_this_version() -> None:
