@@ -304,7 +304,7 @@ def train_one(
     )
     model.front_end = train.front_end
     if recipe.init_from:
-        load_initial_weights(model, recipe)
+        load_initial_weights(model, recipe.architecture, recipe.init_from)
     options: Any = {} if recipe.layer_decay == 1 else {"layer_decay": recipe.layer_decay}
     optimizer = create_optimizer_v2(
         model if options else model.parameters(), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, **options
@@ -312,7 +312,7 @@ def train_one(
     batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps))
     steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, scale_lr(optimizer), total_steps=steps)
-    frozen = frozen_parameters(model, recipe) if recipe.freeze else []
+    frozen = frozen_parameters(model, recipe.init_from) if recipe.freeze else []
 
     in_memory = train.sequences if isinstance(train.sequences, list) else ()
     trained_on = {"classes": list(train.label_names), "checksum": checksum(train.labels, *in_memory)}

@@ -1,7 +1,6 @@
 """Fine-tuning: the initial weights of a run, and the parameters that are frozen at first."""
 
 import logging
-from typing import Any
 
 import torch
 from timm.models import group_parameters
@@ -13,8 +12,8 @@ from ..pretrained.state_dict import adapt_state_dict, check_state_dict
 log = logging.getLogger(__name__)
 
 
-def load_initial_weights(model: ZooModel, recipe: Any) -> None:
-    """Loads the weights that a recipe fine-tunes into its model.
+def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> None:
+    """Loads the weights `init_from` into a model of `architecture`, which a recipe fine-tunes.
 
     A classifier may have another head or other input channels than the weights: the head is then random, and the
     weights of the input are adapted by timm's rule. A forecaster may have other channels: the parameters that read or
@@ -23,21 +22,20 @@ def load_initial_weights(model: ZooModel, recipe: Any) -> None:
     Raises:
         ValueError: the weights are of another architecture, or differ in other sizes.
     """
-    source = from_pretrained(recipe.init_from)
-    architecture = source.pretrained_cfg["architecture"]
-    if architecture != recipe.architecture:
+    source = from_pretrained(init_from)
+    if source.pretrained_cfg["architecture"] != architecture:
         raise ValueError(
-            f"the recipe's init_from must be weights of {recipe.architecture}, got {recipe.init_from!r} of "
-            f"{architecture}"
+            f"the recipe's init_from must be weights of {architecture}, got {init_from!r} of "
+            f"{source.pretrained_cfg['architecture']}"
         )
     initial = model.state_dict()
     cfg, channels_and_classes = model.pretrained_cfg, (source.in_chans, source.num_classes)
-    state = adapt_state_dict(source.state_dict(), model, cfg, *channels_and_classes, recipe.init_from)
+    state = adapt_state_dict(source.state_dict(), model, cfg, *channels_and_classes, init_from)
     if isinstance(model, Forecaster) and source.in_chans != model.in_chans:
         new = [k for k, v in initial.items() if k not in state or state[k].shape != v.shape]
-        log.warning("%s: %s are new, for %d channels", recipe.init_from, ", ".join(new), model.in_chans)
+        log.warning("%s: %s are new, for %d channels", init_from, ", ".join(new), model.in_chans)
         state |= {k: initial[k] for k in new}
-    check_state_dict(state, model, recipe.init_from)
+    check_state_dict(state, model, init_from)
     model.load_state_dict(state)
 
 
@@ -53,18 +51,15 @@ def trunk_parameters(model: ZooModel) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if depth[name] < max(depth.values())]
 
 
-def frozen_parameters(model: ZooModel, recipe: Any) -> list[nn.Parameter]:
+def frozen_parameters(model: ZooModel, init_from: str = "") -> list[nn.Parameter]:
     """Returns the parameters that `freeze` freezes: the trunk, or the encoder of a video model that is otherwise new.
 
     Example:
-        >>> from convrnn_zoo.train.recipe import Recipe
-        >>> fields = {"weights": "video_convrnn.a", "data": "moving_mnist", "description": "c", "license": "mit"}
-        >>> recipe = Recipe(**fields, batch_size=1, lr=1)
         >>> model = VideoModel("resnet18", num_classes=2, device="meta")
-        >>> len(frozen_parameters(model, recipe)) == len(list(model.encoder.parameters()))
+        >>> len(frozen_parameters(model)) == len(list(model.encoder.parameters()))
         True
     """
-    if isinstance(model, VideoModel) and not recipe.init_from:
+    if isinstance(model, VideoModel) and not init_from:
         return list(model.encoder.parameters())
     return trunk_parameters(model)
 

@@ -24,7 +24,7 @@ from .launch import launch
 from .loop import checksum, fingerprint, fit
 from .losses import decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, metrics_of
-from .optim import OPTIMIZERS, SCHEDULES
+from .optim import OPTIMIZERS
 from .recipe import ForecasterRecipe, Recipe, splits_of
 from .sampling import read_sampling
 from .weights import check_writable, write_weights
@@ -138,7 +138,7 @@ def train_model(
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
     trunk = trunk_parameters(model) if recipe.freeze else []
     return model, fit(
-        model, batches, loss, optimizer, SCHEDULES[recipe.schedule](optimizer, recipe),
+        model, batches, loss, optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
         clip_grad_norm=recipe.clip_grad_norm,
         title=recipe.weights,
@@ -192,7 +192,7 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is not a forecaster; choose one, such as predrnn")
     if recipe.init_from:
-        load_initial_weights(model, recipe)
+        load_initial_weights(model, recipe.architecture, recipe.init_from)
     model.horizon = recipe.horizon
     model.preprocessing = recipe.preprocessing(train)
     return model

@@ -105,24 +105,33 @@ def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> fl
     return height * (low + (1 - low) * (1 + math.cos(math.pi * part)) / 2)
 
 
-def one_cycle(optimizer: torch.optim.Optimizer, recipe: Any) -> LRScheduler:
-    """Returns a scheduler of one cycle of :func:`one_cycle_factor`, or of the recipe's several.
+def one_cycle(
+    optimizer: torch.optim.Optimizer, max_steps: int, warmup: float, cycles: tuple[int, ...] = ()
+) -> LRScheduler:
+    """Returns a scheduler of one cycle of :func:`one_cycle_factor`, or of several that add up to `max_steps`.
 
     Raises:
-        ValueError: the recipe's `cycles` do not add up to its `max_steps`.
+        ValueError: the cycles do not add up to `max_steps`.
 
     Reference:
         Smith, L. and Topin, N. (2019). Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
         Rates. https://arxiv.org/abs/1708.07120
     """
-    lengths = recipe.cycles or (recipe.max_steps,)
-    if sum(lengths) != recipe.max_steps or min(lengths) < 1:
-        raise ValueError(f"the recipe's cycles must add up to its max_steps, {recipe.max_steps}, got {list(lengths)}")
-    return LambdaLR(optimizer, partial(one_cycle_factor, warmup=recipe.warmup, lengths=lengths))
+    lengths = cycles or (max_steps,)
+    if sum(lengths) != max_steps or min(lengths) < 1:
+        raise ValueError(f"the recipe's cycles must add up to its max_steps, {max_steps}, got {list(lengths)}")
+    return LambdaLR(optimizer, partial(one_cycle_factor, warmup=warmup, lengths=lengths))
 
 
-SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, Any], LRScheduler]] = {
+def cosine(
+    optimizer: torch.optim.Optimizer, max_steps: int, warmup: float = 0.0, cycles: tuple[int, ...] = ()
+) -> LRScheduler:
+    """Returns a scheduler of torch that falls along half a cosine, without warm-up or cycles."""
+    return CosineAnnealingLR(optimizer, max_steps)
+
+
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int, float, tuple[int, ...]], LRScheduler]] = {
     "one_cycle": one_cycle,
-    "cosine": lambda optimizer, recipe: CosineAnnealingLR(optimizer, recipe.max_steps),
+    "cosine": cosine,
 }
-"""``(optimizer, recipe)`` to a scheduler."""
+"""``(optimizer, max_steps, warmup, cycles)`` to a scheduler."""

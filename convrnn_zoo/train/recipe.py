@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
 from .. import pretrained
 from ..data import (
     FRAME_DATASETS,
@@ -338,6 +341,14 @@ class ForecasterRecipe(Recipe):
         if self.sampling:
             resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}
             object.__setattr__(self, "sampling", resolved)
+
+    def create_schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """Builds the schedule of the learning rate.
+
+        Raises:
+            ValueError: `cycles` do not add up to `max_steps`.
+        """
+        return SCHEDULES[self.schedule](optimizer, self.max_steps, self.warmup, self.cycles)
 
     def preprocessing(self, train: FrameSequences | None = None) -> Preprocessing:
         """Returns how the model encodes frames of the data, and what its outputs mean.

@@ -17,7 +17,7 @@ from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import fingerprint, fit
-from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
+from convrnn_zoo.train.optim import OPTIMIZERS
 from convrnn_zoo.train.weights import check_writable, write_weights
 
 from .events import EVENTS, TEST_DAYS, load_event
@@ -166,7 +166,7 @@ def train_on(
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
     fit(
-        model, batches, loss, optimizer, SCHEDULES[recipe.schedule](optimizer, recipe),
+        model, batches, loss, optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
         clip_grad_norm=recipe.clip_grad_norm,
         run=fingerprint(recipe),

@@ -1,6 +1,7 @@
 """What the tests of training share: comparing models, and runs that are interrupted."""
 
 import hashlib
+import socket
 import subprocess
 import time
 
@@ -42,3 +43,18 @@ def killed(command, checkpoint):
         time.sleep(0.02)
     process.kill()
     process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+LAUNCHERS = {
+    "torch.distributed.run": ["--nproc_per_node=2", "--master_addr=127.0.0.1", "--master_port={port}"],
+    "accelerate.commands.launch": [
+        "--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no",
+        "--main_process_port={port}",
+    ],
+}  # fmt: skip

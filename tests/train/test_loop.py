@@ -19,9 +19,9 @@ from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train import loop as loop
 from tests.command_line import run
 from tests.data.own_data import FRAMES, blobs
-from tests.forecast.recipes import TINY
 
 from .runs import same, sha256
+from .tiny_recipes import TINY
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from convrnn_zoo.pretrained.preprocessing import ACTIVATIONS
 from convrnn_zoo.train.losses import LOSSES, decoupling
 from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
-from tests.forecast.recipes import SAMPLING_ARGS
+
+from .tiny_recipes import SAMPLING_ARGS
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"exceedance"}))

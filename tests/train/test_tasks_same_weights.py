@@ -9,9 +9,9 @@ import torch
 from convrnn_zoo.data import FRAME_DATASETS
 from convrnn_zoo.data.readers.radar import COARSEN, read_events
 from convrnn_zoo.train import Recipe, train
-from tests.forecast.recipes import PLAIN
 
 from .runs import sha256
+from .tiny_recipes import PLAIN
 
 AS_RAIN = {
     "kind": "frames", "name": "rain", "unit": "mm/h", "step": 5, "encoding": "log", "crop": 64, "stride": 8,

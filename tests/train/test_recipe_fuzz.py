@@ -13,7 +13,8 @@ from benchmarks.memory import peak_memory
 from convrnn_zoo.train._values import toml
 from tests.command_line import CliRunner, cli
 from tests.data.own_data import CLIPS, FRAMES, RADAR, RAMPS, blobs, write_clips, write_ramps
-from tests.forecast.recipes import TINY
+
+from .tiny_recipes import TINY
 
 SAMPLED = TINY.to_toml()
 BASES = {"frames": FRAMES, "radar": RADAR, "digits": SAMPLED, "ramps": RAMPS, "clips": CLIPS}

@@ -10,7 +10,8 @@ from torch import nn
 
 import convrnn_zoo
 from convrnn_zoo.train.optim import ADAM_LR, DECAY, OPTIMIZERS, SCHEDULES, adam, is_kernel, muon, one_cycle
-from tests.forecast.recipes import PLAIN
+
+from .tiny_recipes import PLAIN
 
 HAS_MUON = tuple(map(int, timm.__version__.split(".")[:3])) >= (1, 0, 31)
 needs_muon = pytest.mark.skipif(not HAS_MUON, reason="timm's Muon follows a schedule from 1.0.31 on")
@@ -70,7 +71,7 @@ class PlainAdam:
 @needs_muon
 def test_muon_is_its_formula_on_kernels_and_adams_on_the_rest_at_every_rate_of_a_schedule(model):
     optimizer = muon(model, lr=0.01)
-    scheduler = one_cycle(optimizer, dataclasses.replace(PLAIN, max_steps=6))
+    scheduler = one_cycle(optimizer, 6, 0.3)
     plain = {n: (PlainMuon if is_kernel(p) else PlainAdam)(p) for n, p in model.named_parameters()}
     assert sum(isinstance(f, PlainMuon) for f in plain.values()) == 7
     for update in range(6):
@@ -177,9 +178,9 @@ def test_a_timm_whose_muon_lacks_what_is_needed_says_so(model, monkeypatch):
 
 
 # ---- learning rates --------------------------------------------------------------------------------------------
-def rates(recipe, make=one_cycle):
+def rates(recipe):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = make(optimizer, recipe)
+    scheduler = recipe.create_schedule(optimizer)
     found = []
     for _ in range(recipe.max_steps):
         found.append(optimizer.param_groups[0]["lr"])
@@ -218,4 +219,4 @@ def test_cycles_follow_each_other_half_as_high():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_ends_low(name):
-    assert rates(dataclasses.replace(PLAIN, max_steps=200), SCHEDULES[name])[-1] < 0.01
+    assert rates(dataclasses.replace(PLAIN, max_steps=200, schedule=name))[-1] < 0.01

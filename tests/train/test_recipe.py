@@ -16,9 +16,9 @@ from convrnn_zoo.train import RECIPES, Recipe, train
 from convrnn_zoo.train.loop import only_run
 from tests.command_line import run
 from tests.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
-from tests.forecast.recipes import TINY
 
 from .runs import interrupted
+from .tiny_recipes import TINY
 
 FORECASTER, CLASSIFIER = (
     {"kind": k, "weights": "convgru_forecaster.a", "data": {"kind": "frames", "name": "a"}, "description": "d",

@@ -11,10 +11,10 @@ from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import Recipe, classifier, forecaster, train
 from convrnn_zoo.train import loop as loop
 from tests.data.own_data import RADAR, blobs
-from tests.forecast.recipes import PLAIN, TINY
 
 from .runs import interrupted, same
 from .test_loop import CLASSIFIER, Weight, ramps
+from .tiny_recipes import PLAIN, TINY
 
 
 def moving(seed=0):

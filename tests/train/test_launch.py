@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from tests.data.own_data import RADAR, blobs, write_zarr
-from tests.forecast.recipes import train_command
-from tests.forecast.test_training import LAUNCHERS, free_port
 
-from .runs import sha256
+from .runs import LAUNCHERS, free_port, sha256
+from .tiny_recipes import train_command
 
 TWICE = """
 import sys

@@ -6,9 +6,9 @@ import torch
 
 from convrnn_zoo.data import FrameSequence
 from convrnn_zoo.train import train
-from tests.forecast.recipes import PLAIN
 
 from .runs import sha256
+from .tiny_recipes import PLAIN
 
 
 def sequences(count=4, seed=0):

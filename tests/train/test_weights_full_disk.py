@@ -12,9 +12,9 @@ from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train import loop as fit
 from convrnn_zoo.train.figures import curves, save
 from convrnn_zoo.train.metrics import Evaluation
-from tests.forecast.recipes import FILE, train_command
 
 from .runs import interrupted, sha256
+from .tiny_recipes import FILE, train_command
 
 resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
 image = pytest.importorskip("PIL.Image", reason="the extra train")

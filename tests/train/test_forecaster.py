@@ -1,7 +1,6 @@
 """Training of forecasters: resumed, refused, in two processes, and end to end from a recipe to a record."""
 
 import dataclasses
-import socket
 import subprocess
 
 import pytest
@@ -14,9 +13,9 @@ from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.losses import LOSSES, partial_derivatives
 from convrnn_zoo.train.optim import SCHEDULES
 from convrnn_zoo.train.sampling import SAMPLINGS
-from tests.train.runs import interrupted, killed, same, sha256
 
-from .recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
+from .runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
+from .tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
 
 
 @pytest.fixture
@@ -191,21 +190,6 @@ def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(tmp_path, digits
     assert model.record == record
     assert sum(p.numel() for p in model.parameters()) == record.num_params
     assert model(torch.rand(1, 3, 1, 8, 8)).shape == (1, 3, 1, 8, 8)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-LAUNCHERS = {
-    "torch.distributed.run": ["--nproc_per_node=2", "--master_addr=127.0.0.1", "--master_port={port}"],
-    "accelerate.commands.launch": [
-        "--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no",
-        "--main_process_port={port}",
-    ],
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("launcher", ["torch.distributed.run", "accelerate.commands.launch"])

@@ -14,7 +14,8 @@ from convrnn_zoo.train.baselines import extrapolation
 from convrnn_zoo.train.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.train.losses import crps
 from convrnn_zoo.train.metrics import ensemble_scores
-from tests.train.runs import interrupted, same
+
+from .runs import interrupted, same
 
 RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
 RECIPE = ForecasterRecipe(
