@@ -1,7 +1,7 @@
 """Writes the generated parts of README, pages and model cards: ``python -m tools.docs``.
 
-A generated part is enclosed by ``<!-- generated: NAME -->`` and ``<!-- end -->``; model cards have markers of their
-type. The text around them is preserved. ``--check`` lists stale files, writes nothing and fails if there are any.
+A generated part is enclosed by ``<!-- generated: NAME -->`` and ``<!-- end -->``. The text around it is preserved.
+:mod:`tools.cards` writes the model cards. ``--check`` lists stale files, writes nothing and fails if there are any.
 """
 
 import inspect
@@ -25,7 +25,6 @@ from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
 from convrnn_zoo.cli.list import NAMES
-from convrnn_zoo.hub import card_text
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.models import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
@@ -34,6 +33,7 @@ from convrnn_zoo.pretrained.registry import entry_points
 
 from . import docstrings as reference
 from . import exports as exports_tool
+from .cards import shipped_card
 from .published import elsewhere, openstl_scores, paper_scores, published_speed
 from .tables import markdown
 
@@ -440,7 +440,7 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
     for path in pages(root):
         text = path.read_text(encoding="utf-8") if path.exists() else None
         page = path.relative_to(root).as_posix()
-        new = card_text(WEIGHTS[path.stem], text) if path.stem in WEIGHTS else fill(text or "", page)
+        new = shipped_card(WEIGHTS[path.stem], text or "") if path.stem in WEIGHTS else fill(text or "", page)
         if new != text:
             updates[path] = new
     table = root / NAMES.relative_to(ROOT)

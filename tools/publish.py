@@ -13,13 +13,14 @@ import torch
 from huggingface_hub import HfApi
 from torch import Tensor, nn
 
-from convrnn_zoo.hub import card_text
 from convrnn_zoo.hub.push import hub_api, upload
 from convrnn_zoo.hub.save import config_text, model_config
 from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from convrnn_zoo.pretrained.download import HubFile, download, hub_errors
 from convrnn_zoo.pretrained.state_dict import file_sha256, read_safetensors
+
+from .cards import shipped_card
 
 GOLDEN = "golden.safetensors"
 
@@ -69,7 +70,7 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
     model = create_model(record.name, pretrained=True).eval()
     config = config_text(model_config(model), record.sha256, record)
     words = cards / f"{record.name}.md" if cards else None
-    card = card_text(record, words.read_text(encoding="utf-8") if words and words.is_file() else None)
+    card = shipped_card(record, words.read_text(encoding="utf-8") if words and words.is_file() else "")
     files = {WEIGHTS_FILE: record.file.read_bytes(), CONFIG: config.encode()}
     for link in set(re.findall(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)", card)) if cards else ():
         files[Path(link).name] = (cards / link).read_bytes()  # an image next to the card

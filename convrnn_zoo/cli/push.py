@@ -1,5 +1,6 @@
 """``convrnn-zoo push``."""
 
+import re
 from pathlib import Path
 
 import click
@@ -25,10 +26,8 @@ def push(
     """
     model = from_pretrained(weights)
     own_card = Path(weights).expanduser() / CARD
-    if card is None and own_card.is_file():
-        card = own_card
-    commit = push_to_hub(
-        model, repo_id, private=private, revision=revision, create_pr=create_pr,
-        card=card.read_text(encoding="utf-8") if card else None,
-    )  # fmt: skip
+    text = card.read_text(encoding="utf-8") if card else None
+    if card is None and own_card.is_file():  # its example loads the directory, which others do not have
+        text = re.sub(r'(?<=from_pretrained\()"[^"]*"', f'"{repo_id}"', own_card.read_text(encoding="utf-8"), count=1)
+    commit = push_to_hub(model, repo_id, private=private, revision=revision, create_pr=create_pr, card=text)
     click.echo(commit.pr_url or commit.commit_url)

@@ -1,23 +1,23 @@
-"""Model cards. Their tables are generated from the metadata of the weights, or from the model."""
+"""Model cards, from the metadata of weights or from a model."""
 
-import dataclasses
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
-from ..models import WEIGHTS, Metric, Weights, WeightsError
+from ..models import Metric, Weights, WeightsError
 
-BEGIN, END = "<!-- facts: generated, edits between the markers are lost -->", "<!-- /facts -->"
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
 # Ids of tasks, metrics and datasets on the Hub. Others are given in the tags and in the text only.
 _PIPELINES = {
     "audio-classification": "audio-classification",
     "next-frame-prediction": "video-to-video",
+    "precipitation-nowcasting": "video-to-video",
     "time-series-forecasting": "time-series-forecasting",
     "video-classification": "video-classification",
     "video-prediction": "video-to-video",
@@ -73,13 +73,12 @@ def check_card(card: ModelCard) -> ModelCard:
     return card
 
 
-# ---- cards of weights with metadata --------------------------------------------------------------------------------
-def card_text(weights: Weights, existing: str | None = None, address: str | None = None) -> str:
+# ---- cards ---------------------------------------------------------------------------------------------------------
+def card_text(weights: Weights, address: str | None = None) -> str:
     """Returns the card of a set of weights.
 
     Args:
         weights: the metadata.
-        existing: the present card, whose text outside the markers is kept.
         address: directory or repository of weights that are not the zoo's, for the example.
 
     Example:
@@ -93,127 +92,30 @@ def card_text(weights: Weights, existing: str | None = None, address: str | None
         predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences
         <BLANKLINE>
     """
-    generated = f"{BEGIN}\n{_describe_weights(weights, address)}\n{END}"
-    if existing is None:
-        body = f"# {weights.name}\n\n{generated}\n"
-    else:
-        if not is_generated(existing):
-            raise WeightsError(
-                f"the card of {weights.name} has lost its markers; put {BEGIN} and {END} around its generated part"
-            )
-        before, after = _around_markers(ModelCard(existing, ignore_metadata_errors=True).text)
-        body = before + generated + after
-    dataset = _DATASETS.get(weights.dataset)
-    data = ModelCardData(
-        license=weights.license, library_name="convrnn_zoo", pipeline_tag=_PIPELINES.get(slug(weights.task)),
-        datasets=[dataset] if dataset else None, metrics=_ids(weights.metrics),
-        tags=[*_TAGS, slug(weights.task), weights.architecture],
-    )  # fmt: skip
-    return str(_card(data, body)).rstrip("\n") + "\n"
-
-
-def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> Weights | None:
-    """Returns the weights metadata of a model if it still applies: the same network, weights and labels as `config`."""
-    weights: Weights | None = getattr(model, "record", None)
-    if weights is None:
-        return None
-    expected = {
-        "architecture": weights.architecture,
-        "model_args": weights.args,
-        "weights_sha256": weights.sha256,
-        "label_names": list(weights.label_names) or None,
-        "preprocessing": weights.preprocessing and weights.preprocessing.to_json(),
-        "front_end": weights.front_end and weights.front_end.to_json(),
-    }
-    same = json.loads(json.dumps(expected)) == {key: config.get(key) for key in expected}
-    return weights if same else None
-
-
-def updated_card(
-    model: nn.Module, weights: Weights | None, existing: str | None, address: str, hub_id: str | None = None
-) -> str | None:
-    """Returns the card of a model, or None if there is nothing to write.
-
-    A card that this package did not generate is never changed. If the metadata no longer apply, the generated part of
-    an existing card describes the model only.
-
-    Args:
-        model: the model.
-        weights: the metadata that apply to its weights.
-        existing: the present card.
-        address: directory or repository of the model.
-        hub_id: its repository.
-    """
-    if weights is not None and (existing is None or is_generated(existing)):
-        weights = dataclasses.replace(weights, hub_id=hub_id or weights.hub_id)
-        return card_text(weights, existing, None if weights.name in WEIGHTS else address)
-    if existing is None or not is_generated(existing):
-        return None
-    old = ModelCard(existing, ignore_metadata_errors=True)
-    license_fields = {key: value for key in ("license", "license_name") if (value := old.data.get(key))}
-    new = model_card(model, address, **license_fields)
-    before, after = _around_markers(old.text)
-    generated = new.text[new.text.index("```python") :].strip()
-    return f"---\n{new.data.to_yaml()}\n---\n\n{before}{BEGIN}\n{generated}\n{END}{after}"
-
-
-def is_generated(card: str) -> bool:
-    """Returns whether a card has the markers of its generated part."""
-    return BEGIN in card and END in card.partition(BEGIN)[2]
-
-
-def _around_markers(text: str) -> tuple[str, str]:
-    """Returns the text before and after the generated part."""
-    before, _, marked = text.partition(BEGIN)
-    return before.lstrip("\n"), marked.partition(END)[2]
-
-
-def _describe_weights(weights: Weights, address: str | None) -> str:
     shape = f"(N, {', '.join(map(str, weights.input_shape))})"
     has_recipe = "\n" in weights.recipe  # otherwise the name of a recipe of the package
-    points = [
-        f"{_describe_network(weights.architecture, weights.model_args, weights.num_params)}; input `{shape}`.",
-        f"Trained on {_link_dataset(weights)} by the recipe {'below' if has_recipe else f'`{weights.recipe}`'}.",
-        f"Licence {weights.license}; sha256 of the weights `{weights.sha256}`.",
-    ]
+    network = _describe_network(weights.architecture, weights.model_args, weights.num_params)
+    points = [f"{network}; input `{shape}`.", f"sha256 of the weights: `{weights.sha256}`."]
     if weights.label_names:
         points.append(f"Classes: {', '.join(weights.label_names)}.")
+    trained_on = f"[{weights.trained_on}]({weights.dataset_url})" if weights.dataset_url else weights.trained_on
+    stated = "" if weights.dataset_license else " (licence not stated)"
     call = f'from_pretrained("{address}")' if address else f'create_model("{weights.name}", pretrained=True)'
-    parts = [
-        weights.description,
-        _usage(call, _example(weights, shape), weights.hub_id),
-        *_results(weights.metrics, weights.model_args.get("horizon")),
-        "## Limitations",
-        weights.remarks,
-        "\n".join(f"- {point}" for point in points),
-        weights.citation,
-        f"## Recipe\n\n```toml\n{weights.recipe.strip()}\n```" if has_recipe else "",
-    ]
-    return "\n\n".join(p for p in parts if p)
+    dataset = _DATASETS.get(weights.dataset)
+    end = [f"## Citation\n\n{weights.citation}"] if weights.citation else []
+    end += [f"## Recipe\n\n```toml\n{weights.recipe.strip()}\n```"] if has_recipe else []
+    return str(
+        _card(
+            weights.name, weights.architecture, weights.description, weights.metrics, weights.task, weights.license,
+            usage=_usage(call, _example(weights, shape), weights.hub_id), datasets=[dataset] if dataset else [],
+            limitations=[weights.remarks, "\n".join(f"- {point}" for point in points)],
+            training=f"{trained_on}{stated}, with the recipe {'below' if has_recipe else f'`{weights.recipe}`'}.",
+            horizon=weights.model_args.get("horizon"),
+            end=end,
+        )
+    )  # fmt: skip
 
 
-def _link_dataset(weights: Weights) -> str:
-    """Returns the dataset with its licence, and a link if its URL is known."""
-    name = f"[{weights.trained_on}]({weights.dataset_url})" if weights.dataset_url else weights.trained_on
-    return name if weights.dataset_license else f"{name} (licence not stated)"
-
-
-def _example(weights: Weights, shape: str) -> list[str]:
-    """Returns lines of code that apply the model to data in their unit."""
-    if weights.front_end is not None:
-        read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={weights.front_end.rate})'
-        return [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
-    if weights.num_classes:
-        call = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"
-        return [call, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]
-    if (values := weights.preprocessing) is None:
-        return []
-    unit, horizon = values.unit or "brightness from 0 to 1", weights.model_args.get("horizon", values.horizon)
-    interval = f" every {values.step:g} minutes" if values.step else ""
-    return [f"y = model.forecast(x)  # x: {shape} of any size, in {unit}{interval}; y: (N, {horizon}, ...)"]
-
-
-# ---- cards of other models -----------------------------------------------------------------------------------------
 def model_card(
     model: nn.Module,
     repo_id: str,
@@ -236,45 +138,126 @@ def model_card(
         description: purpose of the model, in a sentence or two.
         task: such as "video classification"; becomes the pipeline tag if the Hub has one of that name.
         datasets: ids of datasets on the Hub.
-        metrics: measured metrics. Those that the Hub knows become its results on the first of the `datasets`.
+        metrics: measured metrics. They become the results on the first of the `datasets`.
         tags: additional tags.
 
     Raises:
         WeightsError: the card is invalid.
     """
     cfg: Any = model.pretrained_cfg
-    name, metrics, datasets = repo_id.split("/")[-1], list(metrics), list(datasets)
-    results = [
-        EvalResult(
-            task_type=_PIPELINES.get(slug(task)) or slug(task) or "other", dataset_type=datasets[0],
-            dataset_name=m.dataset, dataset_split=m.split, metric_type=id, metric_name=m.name, metric_value=m.value,
-        )
-        for m in metrics if datasets and (id := _METRICS.get(slug(m.name)))
-    ]  # fmt: skip
-    data = ModelCardData(
-        license=license, license_name=(license_name or "unstated") if license == "other" else None,
-        library_name="convrnn_zoo", pipeline_tag=_PIPELINES.get(slug(task)), datasets=datasets or None,
-        tags=[*_TAGS, *([slug(task)] if task else []), cfg["architecture"], *tags], metrics=_ids(metrics),
-        model_name=name, eval_results=results or None,
-    )  # fmt: skip
     args: Any = getattr(model, "model_args", {})
     network = _describe_network(cfg["architecture"], args, sum(p.numel() for p in model.parameters()))
-    parts = [
-        f"# {name}", description, _usage(f'from_pretrained("{repo_id}")', [], repo_id), *_results(metrics),
-        "## Limitations",
-        f"{network}; {model.in_chans} channels of input, {model.num_classes} classes.",
+    datasets = list(datasets)
+    return _card(
+        repo_id.split("/")[-1], cfg["architecture"], description, list(metrics), task, license, license_name, tags,
+        usage=_usage(f'from_pretrained("{repo_id}")', [], repo_id), datasets=datasets,
+        limitations=[f"{network}; {model.in_chans} channels of input, {model.num_classes} classes."],
+        training=f"{', '.join(datasets) or 'Not stated'}.",
+    )  # fmt: skip
+
+
+def _card(
+    name: str,
+    architecture: str,
+    description: str,
+    metrics: Sequence[Metric],
+    task: str,
+    license: str,
+    license_name: str | None = None,
+    tags: Iterable[str] = (),
+    *,
+    usage: str,
+    datasets: list[str],
+    limitations: list[str],
+    training: str,
+    horizon: int | None = None,
+    end: Iterable[str] = (),
+) -> ModelCard:
+    pipeline, name_of_license = _PIPELINES.get(slug(task)), (license_name or "unstated") if license == "other" else None
+    results = [
+        EvalResult(
+            task_type=pipeline or slug(task) or "other",
+            # Frames that are generated from a dataset of the Hub give no results on that dataset.
+            dataset_type=slug(m.dataset) if m.dataset in _DATASETS or not datasets else datasets[0],
+            dataset_name=m.dataset, dataset_split=m.split, metric_name=f"{m.name} ({m.unit})" if m.unit else m.name,
+            metric_type=_METRICS.get(key := slug(re.split(r",| \d", m.name)[0]), key), metric_value=m.value,
+        )
+        for m in metrics
     ]  # fmt: skip
-    return _card(data, "\n\n".join(p for p in parts if p) + "\n")
+    data = ModelCardData(
+        license=license, license_name=name_of_license, library_name="convrnn_zoo", pipeline_tag=pipeline,
+        datasets=datasets or None, metrics=sorted({_METRICS[slug(m.name)] for m in metrics if slug(m.name) in _METRICS})
+        or None, tags=[*_TAGS, *([slug(task)] if task else []), architecture, *tags],
+        model_name=name, eval_results=results or None,
+    )  # fmt: skip
+    parts = [
+        f"# {name}", description, usage, "## Intended uses and limitations", *limitations,
+        "## Training data", training, *_results(metrics, horizon),
+        f"## License: {name_of_license or license.upper()}", "The weights are released under this license.", *end,
+    ]  # fmt: skip
+    return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(p for p in parts if p) + "\n"))
+
+
+def eval_results_text(entries: Iterable[Any]) -> str:
+    """Returns the content of a file ``.eval_results/NAME.yaml``, from which the Hub fills a dataset's leaderboard.
+
+    Args:
+        entries: ``huggingface_hub.EvalResultEntry`` objects.
+
+    Raises:
+        ImportError: the installed client has no such entries.
+        WeightsError: a value is not a finite number.
+    """
+    to_plain = getattr(huggingface_hub, "eval_result_entries_to_yaml", None)
+    if to_plain is None:
+        raise ImportError(
+            f"huggingface-hub {huggingface_hub.__version__} has no EvalResultEntry; run: pip install -U huggingface-hub"
+        )
+    plain = to_plain(list(entries))
+    for entry in plain:
+        if isinstance(entry["value"], bool | str) or not math.isfinite(entry["value"]):
+            raise WeightsError(f"{entry['dataset']['id']}: its value is {entry['value']!r}, expected a finite number")
+    return json.dumps(plain, indent=2) + "\n"  # JSON is valid YAML
+
+
+# ---- existing cards ------------------------------------------------------------------------------------------------
+def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> Weights | None:
+    """Returns the weights metadata of a model if it still applies: the same network, weights and labels as `config`."""
+    weights: Weights | None = getattr(model, "record", None)
+    if weights is None:
+        return None
+    expected = {
+        "architecture": weights.architecture,
+        "model_args": weights.args,
+        "weights_sha256": weights.sha256,
+        "label_names": list(weights.label_names) or None,
+        "preprocessing": weights.preprocessing and weights.preprocessing.to_json(),
+        "front_end": weights.front_end and weights.front_end.to_json(),
+    }
+    same = json.loads(json.dumps(expected)) == {key: config.get(key) for key in expected}
+    return weights if same else None
+
+
+def describes_other_weights(card: str, sha256: str) -> bool:
+    """Returns whether a card states the checksum of other weights."""
+    stated = re.search(r"sha256 of the weights\W+([0-9a-f]{64})", card)
+    return stated is not None and stated[1] != sha256
 
 
 # ---- parts ---------------------------------------------------------------------------------------------------------
-def _card(data: ModelCardData, body: str) -> ModelCard:
-    return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
-
-
-def _ids(metrics: Iterable[Metric]) -> list[str] | None:
-    """Returns the ids of those metrics that the Hub knows."""
-    return sorted({_METRICS[slug(m.name)] for m in metrics if slug(m.name) in _METRICS}) or None
+def _example(weights: Weights, shape: str) -> list[str]:
+    """Returns lines of code that apply the model to data in their unit."""
+    if weights.front_end is not None:
+        read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={weights.front_end.rate})'
+        return [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
+    if weights.num_classes:
+        call = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"
+        return [call, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]
+    if (values := weights.preprocessing) is None:
+        return []
+    unit, horizon = values.unit or "brightness from 0 to 1", weights.model_args.get("horizon", values.horizon)
+    interval = f" every {values.step:g} minutes" if values.step else ""
+    return [f"y = model.forecast(x)  # x: {shape} of any size, in {unit}{interval}; y: (N, {horizon}, ...)"]
 
 
 def _usage(call: str, example: Sequence[str], hub_id: str | None) -> str:
@@ -293,7 +276,7 @@ def _describe_network(architecture: str, args: Mapping[str, Any], parameters: in
 def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]:
     """Returns a heading, the dataset, and a table with one row per metric and one column per method."""
     if not metrics:
-        return []
+        return ["## Evaluation", "Not measured."]
     if broken := [m for m in metrics if not math.isfinite(m.value)]:
         raise WeightsError(f"metric {broken[0].name!r} is {broken[0].value}; leave out what was not measured")
     data = list(dict.fromkeys(f"{m.dataset}, {m.split}" for m in metrics))
@@ -315,4 +298,4 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
         rows.append([cell.replace("|", "\\|") for cell in row])
     table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
     measured = f"Measured on {data[0]}" if len(data) == 1 else "Measured"
-    return ["## Results", f"{measured}{f', mean over {horizon} forecast frames' if horizon else ''}.", table]
+    return ["## Evaluation", f"{measured}{f', mean over {horizon} forecast frames' if horizon else ''}.", table]

@@ -1,7 +1,9 @@
 """Pushing models to the Hub."""
 
+import dataclasses
 import inspect
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,11 +14,13 @@ from torch import nn
 
 from .._hints import suggest
 from .._version import __version__
-from ..models import HubAccessError, Weights, WeightsError
+from ..models import WEIGHTS, HubAccessError, Weights, WeightsError
 from ..pretrained.config import CARD, CONFIG, MAX_TEXT, read_config, read_text
 from ..pretrained.download import HubFile, download, hub_errors, retry
-from .cards import check_card, model_card, updated_card
+from .cards import card_text, check_card, describes_other_weights, eval_results_text, model_card
 from .save import save_pretrained
+
+logger = logging.getLogger("convrnn_zoo")
 
 
 def push_to_hub(
@@ -28,6 +32,7 @@ def push_to_hub(
     revision: str | None = None,
     create_pr: bool = False,
     card: ModelCard | str | Mapping[str, Any] | None = None,
+    eval_results: Sequence[Any] = (),
 ) -> CommitInfo:
     """Pushes a model: weights as safetensors, config and card, in one commit. Unchanged files make no commit.
 
@@ -43,8 +48,9 @@ def push_to_hub(
         revision: the branch, created if it does not exist; ``main`` by default.
         create_pr: whether to open a pull request instead, also on repositories of others.
         card: the card as text or ModelCard, or a mapping with the arguments of
-            :func:`~convrnn_zoo.hub.model_card`. By default the card of the repository is kept, and the facts in one
-            that this package made are updated; if there is none, one is made from the model.
+            :func:`~convrnn_zoo.hub.model_card`. By default the card of the repository is kept. If there is none, one is
+            made from the metadata of the weights or from the model.
+        eval_results: ``huggingface_hub.EvalResultEntry`` objects: results on datasets of the Hub with a leaderboard.
 
     Returns:
         The commit.
@@ -61,18 +67,23 @@ def push_to_hub(
         validate_repo_id(repo_id)
     with TemporaryDirectory() as directory:
         folder = save_pretrained(model, directory)
-        weights = read_config(folder / CONFIG, repo_id).record
+        config = read_config(folder / CONFIG, repo_id)
+        (folder / CARD).unlink(missing_ok=True)
         api = hub_api(token)
         with hub_errors(HubFile(repo_id, revision=revision)):
             repo_id = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
             has_card = retry(lambda: api.file_exists(repo_id, CARD, revision=revision))
         if card is None and has_card:
             file = HubFile(repo_id, CARD, revision, token=api.token)
-            existing = read_text(download(file, max_bytes=MAX_TEXT), str(file))
-            card = updated_card(model, weights, existing, repo_id, repo_id)
-        (folder / CARD).unlink(missing_ok=True)
-        if card is not None or not has_card:
-            (folder / CARD).write_text(str(_make_card(model, repo_id, card, weights)), encoding="utf-8")
+            text = read_text(download(file, max_bytes=MAX_TEXT), str(file))
+        else:
+            text = str(_make_card(model, repo_id, card, config.record))
+            (folder / CARD).write_text(text, encoding="utf-8")
+        if describes_other_weights(text, str(config.sha256)):
+            logger.warning("%s: the card describes other weights; pass card= to replace it", repo_id)
+        if eval_results:
+            (folder / ".eval_results").mkdir()
+            (folder / ".eval_results" / "convrnn_zoo.yaml").write_text(eval_results_text(eval_results))
         message = f"{model.pretrained_cfg['architecture']} by convrnn_zoo {__version__}"  # type: ignore[index]
         return upload(
             api, repo_id, folder, message=message, private=private, revision=revision, create_pr=create_pr
@@ -82,11 +93,11 @@ def push_to_hub(
 def _make_card(
     model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None, weights: Weights | None
 ) -> ModelCard:
-    if isinstance(card, ModelCard):
-        return check_card(card)
-    if isinstance(card, str) or (card is None and weights is not None):
-        text = updated_card(model, weights, card, repo_id, repo_id)
-        return check_card(ModelCard(text or str(card)))
+    if isinstance(card, ModelCard | str):
+        return check_card(ModelCard(str(card)))
+    if card is None and weights is not None:
+        weights = dataclasses.replace(weights, hub_id=repo_id)
+        return ModelCard(card_text(weights, None if weights.name in WEIGHTS else repo_id))
     accepted = inspect.signature(model_card).parameters
     if unknown := [key for key in card or {} if key not in accepted]:
         raise WeightsError(f"{repo_id}: the card has no {unknown[0]!r}; {suggest(unknown[0], list(accepted)[2:])}")

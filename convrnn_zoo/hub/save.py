@@ -1,6 +1,7 @@
 """Saving a model to a directory: model.safetensors, config.json and, for weights with metadata, README.md."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +12,15 @@ from timm.models import filter_pretrained_cfg
 from torch import Tensor, nn
 
 from .._atomic import write_text
-from ..models import Weights, WeightsError
+from ..models import WEIGHTS, Weights, WeightsError
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE
 from ..pretrained.meta import build_on_meta, check_arguments
 from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import FLOATS, not_finite, write_safetensors
 from ..pretrained.typed import one_line
-from .cards import updated_card, valid_metadata
+from .cards import card_text, describes_other_weights, valid_metadata
+
+logger = logging.getLogger("convrnn_zoo")
 
 
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
@@ -32,8 +35,8 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
 
     Args:
         model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
-        directory: created if it does not exist. Its ``model.safetensors`` and ``config.json`` are replaced. A
-            ``README.md`` is updated between its markers if this package generated it, and left alone otherwise.
+        directory: created if it does not exist. Its ``model.safetensors`` and ``config.json`` are replaced. An
+            existing ``README.md`` is kept, with a warning if it describes other weights.
         dtype: dtype of the saved weights, such as ``torch.bfloat16`` for half the size; by default that of the model,
             which does not change. A model is loaded in the dtype of the file by default.
 
@@ -64,11 +67,12 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
     config, path = model_config(model), directory / CARD
     sha256 = write_safetensors(state, directory / WEIGHTS_FILE)
     weights = valid_metadata(model, {**config, "weights_sha256": sha256})
-    existing = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    card = updated_card(model, weights, existing, str(directory))
     write_text(directory / CONFIG, config_text(config, sha256, weights))
-    if card is not None:
-        write_text(path, card)
+    if path.is_file():
+        if describes_other_weights(path.read_text(encoding="utf-8", errors="replace"), sha256):
+            logger.warning("%s describes other weights and is kept; correct it, or remove it and save again", path)
+    elif weights is not None:
+        write_text(path, card_text(weights, None if weights.name in WEIGHTS else str(directory)))
     return directory
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
-from convrnn_zoo.hub.cards import END
+from tools.cards import NOT_GENERATED
 from tools.publish import GOLDEN, publish
 
 from .examples import assert_same
@@ -68,7 +68,7 @@ def test_a_golden_pair_is_kept_while_it_holds(hub, carried):
 
 
 def test_words_of_a_card_are_published_with_it(hub, carried, tmp_path):
-    text = convrnn_zoo.hub.card_text(carried[NAME]).replace(END, f"{END}\n\nOf limited use.")
+    text = convrnn_zoo.hub.card_text(carried[NAME]) + f"\n{NOT_GENERATED}\n\nOf limited use.\n"
     (tmp_path / f"{NAME}.md").write_text(text)
     (done,) = publish("alice", NAME, cards=tmp_path)
     assert b"Of limited use." in hub.store.repos[done.hub_id].files()["README.md"]
@@ -77,7 +77,8 @@ def test_words_of_a_card_are_published_with_it(hub, carried, tmp_path):
 def test_pictures_of_a_card_are_published_beside_it(hub, carried, tmp_path):
     (tmp_path / "cards").mkdir()
     (tmp_path / "rain.gif").write_bytes(b"GIF89a")
-    card = convrnn_zoo.hub.card_text(carried[NAME]).replace("# ", "![rain](../rain.gif) ![x](https://x.org/x.png) ", 1)
+    text, title = convrnn_zoo.hub.card_text(carried[NAME]), f"# {NAME}\n\n"
+    card = text.replace(title, f"{title}![rain](../rain.gif) ![x](https://x.org/x.png)\n\n")
     (tmp_path / "cards" / f"{NAME}.md").write_text(card)
     (done,) = publish("alice", NAME, cards=tmp_path / "cards")
     held = hub.store.repos[done.hub_id].files()

@@ -9,7 +9,7 @@ import timm
 import torch
 
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, push_to_hub, save_pretrained
-from convrnn_zoo.hub.cards import END
+from convrnn_zoo.hub import card_text
 from tests.command_line import run
 
 REPO = "alice/mine"
@@ -34,7 +34,7 @@ def directory(tmp_path):
     )  # fmt: skip
     save_pretrained(model, plain)
     card = plain / "README.md"
-    card.write_text(card.read_text(encoding="utf-8").replace(END, f"{END}\n\n## Recipe\n\nslowly"), encoding="utf-8")
+    card.write_text(card.read_text(encoding="utf-8") + "\n## Recipe\n\nslowly\n", encoding="utf-8")
     return plain
 
 
@@ -44,7 +44,6 @@ def test_a_run_is_pushed_with_record_and_card_loads_by_every_loader_and_is_pulle
     assert set(held) == {".gitattributes", "config.json", "model.safetensors", "README.md"}
     card = held["README.md"].decode()
     assert f'convrnn_zoo.from_pretrained("{REPO}")' in card
-    assert f'timm.create_model("hf-hub:{REPO}"' in card
     assert "[my radar (CC0 1.0)](https://example.org/radar)" in card
     assert "## Recipe\n\nslowly" in card
     model = from_pretrained(directory)
@@ -69,17 +68,37 @@ def test_a_run_is_pushed_with_record_and_card_loads_by_every_loader_and_is_pulle
     assert len(hub.store.repos[REPO].commits) == 2  # nothing changed
 
 
-def test_what_is_trained_on_loses_the_claims_of_the_card_on_the_hub(hub, directory):
+def test_a_card_of_other_weights_is_kept_with_a_warning_until_it_is_replaced(hub, directory, caplog):
     run("push", directory, REPO)
     model = from_pretrained(REPO)
+    assert not caplog.messages
     with torch.no_grad():
         next(model.parameters()).add_(1)
     push_to_hub(model, REPO)
+    (warning,) = caplog.messages
+    assert REPO in warning
+    assert "card=" in warning
     held = hub.store.repos[REPO].files()
-    text = held["README.md"].decode()
-    for claim in ("my radar", "Forecasts my rain.", "MSE", model.record.sha256):
-        assert claim not in text
-        assert claim not in held["config.json"].decode()
-    assert "## Recipe\n\nslowly" in text
+    claims = ("my radar", "Forecasts my rain.", "MSE", model.record.sha256)
+    assert not any(claim in held["config.json"].decode() for claim in claims)
+    assert "## Recipe\n\nslowly" in held["README.md"].decode()
     assert from_pretrained(REPO).record is None
     assert from_pretrained(REPO).preprocessing == model.preprocessing
+    push_to_hub(model, REPO, card={})
+    text = hub.store.repos[REPO].files()["README.md"].decode()
+    assert not any(claim in text for claim in claims)
+
+
+def test_a_new_card_is_pushed_if_it_is_passed(hub, directory):
+    run("push", directory, REPO)
+    model = from_pretrained(directory)
+    push_to_hub(model, REPO, card=card_text(model.record, REPO))
+    assert "slowly" not in hub.store.repos[REPO].files()["README.md"].decode()
+
+
+def test_results_for_a_leaderboard_are_pushed(hub, directory):
+    client = pytest.importorskip("huggingface_hub", minversion="1.4", reason="EvalResultEntry")
+    entry = client.EvalResultEntry(dataset_id="owner/rain", task_id="csi", value=0.5)
+    push_to_hub(from_pretrained(directory), REPO, eval_results=[entry])
+    content = hub.store.repos[REPO].files()[".eval_results/convrnn_zoo.yaml"].decode()
+    assert json.loads(content) == [{"dataset": {"id": "owner/rain", "task_id": "csi"}, "value": 0.5}]

@@ -10,7 +10,6 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
-from convrnn_zoo.hub.cards import BEGIN, END
 from convrnn_zoo.pretrained.registry import default_weights
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
@@ -75,25 +74,21 @@ def test_a_changed_model_claims_nothing_of_the_weights_it_came_from(name, tmp_pa
         assert ("label_names" in stated_keys(again)) == (bool(record.label_names) and "label_names" in unchanged)
 
 
-def test_a_card_that_is_no_longer_true_is_generated_again_around_the_words_of_its_author(tmp_path):
-    model = create_model(VOWELS, pretrained=True)
-    save_pretrained(model, tmp_path)
-    card = tmp_path / "README.md"
-    card.write_text(card.read_text(encoding="utf-8").replace(END, f"{END}\n\n## Mine\n\nWords.") + "", encoding="utf-8")
+def test_an_existing_card_is_kept_with_a_warning_if_it_describes_other_weights(tmp_path, caplog):
+    model, card = create_model(VOWELS, pretrained=True), tmp_path / "README.md"
     save_pretrained(model, tmp_path)
     assert WEIGHTS[VOWELS].sha256 in card.read_text(encoding="utf-8")
-    assert card.read_text(encoding="utf-8").endswith("## Mine\n\nWords.\n")
+    text = card.read_text(encoding="utf-8") + "\n## Mine\n\nWords.\n"
+    card.write_text(text, encoding="utf-8")
+    save_pretrained(model, tmp_path)
+    assert not caplog.messages
     retrain(model)
     save_pretrained(model, tmp_path)
-    text = card.read_text(encoding="utf-8")
-    for claim in (WEIGHTS[VOWELS].description, WEIGHTS[VOWELS].dataset, WEIGHTS[VOWELS].sha256, "98.9"):
-        assert claim not in text
-    assert "## Mine\n\nWords." in text
-    assert BEGIN in text
-    assert f'from_pretrained("{tmp_path}")' in text
-    card.write_text("Somebody else's.\n", encoding="utf-8")
+    assert card.read_text(encoding="utf-8") == text
+    assert [str(card) in message for message in caplog.messages] == [True]
+    card.unlink()
     save_pretrained(model, tmp_path)
-    assert card.read_text(encoding="utf-8") == "Somebody else's.\n"
+    assert not card.exists()
 
 
 def test_a_run_of_ones_own_carries_its_record(tmp_path):
@@ -112,7 +107,7 @@ def test_a_run_of_ones_own_carries_its_record(tmp_path):
         assert loaded.record.trained_on == "my weather (CC0 1.0)"
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f'from_pretrained("{tmp_path}")' in text
-    assert "KNMI" not in text.split("## Limitations")[1].split("- `convgru")[1]
+    assert "KNMI" not in text.split("## Intended uses")[1].split("- `convgru")[1]
 
 
 CLAIMS = {
@@ -145,7 +140,7 @@ def test_preprocessing_of_untrusted_origin_is_rejected_in_one_line(tmp_path):
     save_pretrained(create_model("convgru_forecaster", hidden_channels=2, patch_size=2), tmp_path)
     for entry, words in (
         ({"encoding": "exec"}, "encoding must be one of"), ("log", "must be an object"), ({"top": 3}, "no constants"),
-        ({"encoding": "standardize", "mean": [0, 0], "std": [1, 1]}, "contradicts itself: 1 channels, and 2 means"),
+        ({"encoding": "standardize", "mean": [0, 0], "std": [1, 1]}, "contradicts itself: .* 2 means"),
     ):  # fmt: skip
         (tmp_path / "config.json").write_text(json.dumps({**config(tmp_path), "preprocessing": entry}))
         with pytest.raises(WeightsError, match=words) as caught:
