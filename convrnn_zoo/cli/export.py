@@ -1,5 +1,6 @@
 """``convrnn-zoo export``."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def export(
     """
     if output.suffix not in _FORMATS:
         raise click.BadParameter(f"expected the suffix .onnx or .pt2, got {output.name!r}", param_hint="--output")
+    # torch's exporter warns of its own use of a name, which no user can change.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     files = export_model(
         from_pretrained(weights), output, form, _FORMATS[output.suffix],  # type: ignore[arg-type]
         dtype=getattr(torch, dtype) if dtype else None, state=state, lengths=lengths, mask=mask, size=size,

@@ -14,7 +14,7 @@ from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
-from .base.forecaster import FRAME_CFG, EncoderForecaster
+from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
 
 
 class ConvRNNForecaster(EncoderForecaster):
@@ -149,6 +149,17 @@ class ConvRNNForecaster(EncoderForecaster):
             others, _ = self.rest.forward_layers(y, go_on if names > 1 else go_on[0])
             outputs += others
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
+
+    def levels(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Returns the stem and the encoder."""
+        return [(self.stem, self.encoder)]
+
+    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
+        """Returns the next frame and state from the state of each layer."""
+        new = advance(self.first, self.first_input(states[0][0], 1)[0], states[:1])
+        if self.rest is not None:
+            new += advance(self.rest, new[0][0], states[1:])
+        return self.head(torch.cat([state[0] for state in new], 1)), new
 
 
 def _build(

@@ -42,6 +42,10 @@ class PredRNN(StackedCells):
                 "the layers has one width; pass one number and num_layers"
             )
 
+    def state_names(self) -> list[str]:
+        """Returns the names of the states; the memory ``m`` passes through all layers."""
+        return [*super().state_names(), "m"]
+
     def start(self, x: Tensor) -> State:
         """Returns zeros: ``h`` and ``c`` of each layer, and ``m``."""
         state = super().start(x)

@@ -14,7 +14,7 @@ from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, C
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Unroll, framewise, stage
-from .base.forecaster import FRAME_CFG, EncoderForecaster
+from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
 from .base.sequences import split_state
 
 
@@ -72,6 +72,18 @@ class PyramidForecaster(EncoderForecaster):
         for layer, up, before in zip(self.forecaster, self.ups, reversed(state), strict=True):
             y = framewise(up, layer(y, before)[0])
         return y.transpose(0, 1)
+
+    def levels(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Returns the layers of the encoder, each with the convolution before it."""
+        return list(zip(self.downs, self.encoder, strict=True))
+
+    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
+        """Returns the next frame and state from the state of each layer, the highest resolution first."""
+        y, new = self.first_input(states[-1][0], 1)[0], []
+        for layer, up, state in zip(self.forecaster, self.ups, reversed(states), strict=True):
+            new += advance(layer, y, [state])
+            y = up(new[-1][0])
+        return y, new[::-1]
 
 
 class NormedForecaster(PyramidForecaster):

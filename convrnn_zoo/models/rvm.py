@@ -99,6 +99,8 @@ class RecurrentDecoderModel(DenseModel):
 
     unsaved_args = frozenset({"encoder_pretrained"})
     export_forms = ("sequence", "step")
+    export_inputs = ("state", "lengths")
+    has_frame_encoder = True
     recurrent_levels = (3, 2, 1, 0)
     """Level of the encoder that each recurrent layer reads."""
 

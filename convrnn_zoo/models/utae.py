@@ -71,6 +71,8 @@ class ImageSeriesModel(DenseModel):
         reduction: height and width must be multiples of it.
     """
 
+    export_inputs = ("lengths", "mask")
+
     def __init__(self, in_chans: int, num_features: int, reduction: int = 1) -> None:
         super().__init__()
         self.in_chans = check.positive_int("in_chans", in_chans)

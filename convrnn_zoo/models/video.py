@@ -70,6 +70,7 @@ class VideoModel(Classifier):
     """
 
     ndim = 2
+    has_frame_encoder = True
 
     def __init__(
         self,

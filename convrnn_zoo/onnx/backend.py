@@ -3,7 +3,6 @@
 import inspect
 import io
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,7 @@ def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
         }
         if tensor.name == "horizon":  # a number and no tensor, so that it can be a size
             values["horizon"], shapes["horizon"] = sizes["horizon"], Dim.DYNAMIC
-    with _EXPORT_LOCK, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch warns of its own modules
+    with _EXPORT_LOCK, torch.no_grad():
         try:
             return torch.export.export(_NamedArguments(graph).eval(), (), values, dynamic_shapes=shapes, strict=False)
         except Exception as e:
@@ -85,8 +83,7 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, s
         ExportError: the exporter cannot convert it, with its reason.
     """
     onnx = need("onnx", "onnx")
-    with _EXPORT_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _EXPORT_LOCK:
         try:
             exported = torch.onnx.export(
                 program,
@@ -151,9 +148,7 @@ def _clean(model: Any) -> None:
 # ---- run -------------------------------------------------------------------------------------------------------
 def load_program(path: Path, graph: GraphSpec) -> Run:
     """Returns the program in a file as a function of its inputs by name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = torch.export.load(io.BytesIO(path.read_bytes())).module()
+    module = torch.export.load(io.BytesIO(path.read_bytes())).module()
     return _by_name(graph, lambda values: module(**values))
 
 
@@ -190,7 +185,7 @@ def _by_name(graph: GraphSpec, call: Callable[[dict[str, Any]], Any]) -> Run:
 def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]:
     """Returns the sizes that a specification has as variables, at least the smallest that it accepts."""
     tensors = [t for graph in spec.graphs.values() for t in graph.inputs]
-    names = {a.size for t in tensors for a in t.axes if isinstance(a, Axis)}
+    names = {size for t in tensors for a in t.axes if isinstance(a, Axis) for size in (a.size, a.plus)}
     names |= {t.name for t in tensors if t.name == "horizon"}
     return {n: values[n] + max(0, spec.min_size.get(n, 1) - 3) for n in values if n in names}
 

@@ -1,8 +1,6 @@
 """Specifications of the forms of an export: complete sequences, and single steps."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,11 +9,10 @@ from torch import Tensor, nn
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..layers._conv import same_padding
 from ..layers._run import LayerStates, Maps
-from ..models import ConvRNNForecaster, Forecaster, ZooModel
+from ..models import Forecaster, ZooModel
 from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll
-from ..models.base.dense import DenseModel
-from ..models.base.encoder import FrameEncoder
+from ..models.base.forecaster import EncoderForecaster
 from ..models.base.sequences import POOLS
 from .graph import Recurrent, advance, check_version, num_directions, prepare_model, run_one_step, scan, state_widths
 from .graph import state_names as layer_state_names
@@ -59,10 +56,10 @@ def make_spec(
         raise ExportError(f"{owner}{detail} has no export yet; run it in PyTorch")
     if size is not None and not has_encoder(model):
         raise ExportError(f"size is for models with an image encoder, and this is a {owner}; leave it out")
-    accepted = {} if is_layer else inspect.signature(type(model).forward).parameters
-    if mask and (isinstance(model, Forecaster) or "mask" not in accepted):
+    inputs = ("state",) if is_layer else model.export_inputs
+    if mask and "mask" not in inputs:
         raise ExportError(f"mask is for models of image series, and this is a {owner}; leave it out")
-    if horizon is not None and not isinstance(model, Forecaster):
+    if horizon is not None and "horizon" not in inputs:
         raise ExportError(f"horizon is for forecasters, and this is a {owner}; leave it out")
     if form == "step":
         if lengths or mask or horizon is not None:
@@ -73,30 +70,37 @@ def make_spec(
             raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
         if getattr(model, "known_chans", 0):
             raise ExportError("static and future inputs are for the sequence form; export that")
-        return _forecaster_steps(model) if isinstance(model, Forecaster) else _recurrent_step(model, size)
+        if "horizon" not in inputs:
+            return _recurrent_step(model, size)
+        return _autoregressive_step(model) if model.num_step_parts == 1 else _encoder_forecaster_steps(model)
     check_version()
     if is_cell:
         raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
-    if isinstance(model, Forecaster):
+    if "horizon" in inputs:
         return _forecaster_sequence(model, state, lengths, horizon)
-    if is_layer or hasattr(model, "forward_sequence"):
+    if "state" in inputs:
         return _recurrent_sequence(model, state, lengths, size)
-    return _image_sequence(model, state, lengths, mask, "lengths" in accepted)
+    return _image_sequence(model, state, lengths, mask, "lengths" in inputs)
 
 
 def has_encoder(model: nn.Module) -> bool:
     """Returns whether an image encoder reads the frames."""
-    return isinstance(getattr(model, "encoder", None), FrameEncoder)
+    return bool(getattr(model, "has_frame_encoder", False))
 
 
 class _Calls(nn.Module):
-    """Calls a model on complete sequences; `fixed` are arguments that are no inputs."""
+    """Calls a model on complete sequences; `fixed` are arguments that are no inputs.
+
+    The horizon of a forecaster with future inputs is their number beyond the input frames.
+    """
 
     def __init__(self, model: nn.Module, **fixed: Any) -> None:
         super().__init__()
         self.model, self.fixed = prepare_model(model), fixed
 
     def forward(self, input: Tensor, **inputs: Any) -> tuple[Tensor]:
+        if "future" in inputs:
+            inputs["horizon"] = inputs["future"].shape[1] - input.shape[1]
         return (self.model(input, **self.fixed, **inputs),)
 
 
@@ -234,7 +238,7 @@ class _Network(nn.Module):
         model, classes = self.model, self.model.num_classes
         if self.pool:
             axes: list[Any] = [[BATCH, classes or model.head_hidden_size]]
-        elif not has_encoder(model) or isinstance(model, DenseModel):
+        elif all(level["reduction"] == 1 for level in getattr(model, "feature_info", ())):
             features = getattr(
                 model, "num_features", state_widths(self.layers[-1])[-1] * num_directions(self.layers[-1])
             )
@@ -258,9 +262,8 @@ def _as_model(module: Any) -> Any:
 
 
 def _head(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tensor]:
-    """Returns the outputs of a model's head; that of a dense model reads each frame separately."""
-    dense = isinstance(model, DenseModel)
-    outputs = model.forward_head(features) if dense else model.forward_head(features, lengths=lengths)
+    """Returns the outputs of a model's head."""
+    outputs = model.forward_head(features, lengths=lengths)
     return outputs if isinstance(outputs, list) else [outputs]
 
 
@@ -365,19 +368,26 @@ def _recurrent_step(module: Any, size: Size | None) -> ExportSpec:
 def _forecaster_sequence(model: Forecaster, state: bool, lengths: bool | None, horizon: int | None) -> ExportSpec:
     if state or lengths:
         raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
-    dtype = next(model.parameters()).dtype
-    frame: Axes = [model.in_chans, *space(2, model.reduction)]
-    inputs, fixed = [TensorSpec("input", [BATCH, TIME, *frame], dtype)], {}
+    dtype, space_axes = next(model.parameters()).dtype, space(2, model.reduction)
+    inputs, fixed = [TensorSpec("input", [BATCH, TIME, model.in_chans, *space_axes], dtype)], {}
     steps: Axis | int = Axis("horizon", "horizon")
-    if horizon is None:
+    if model.static_chans:
+        inputs.append(TensorSpec("static", [BATCH, model.static_chans, *space_axes], dtype))
+    if model.future_chans:
+        if horizon is not None:
+            raise ExportError("the horizon of a model with future inputs is their number; leave horizon out")
+        every = Axis("time+horizon", "time", plus="horizon", inferred=True)
+        inputs.append(TensorSpec("future", [BATCH, every, model.future_chans, *space_axes], dtype))
+    elif horizon is None:
         inputs.append(TensorSpec("horizon", [], torch.int64))
     else:
         fixed["horizon"] = steps = model.check_horizon(horizon)
 
-    def reference(input: Tensor, horizon: Any = horizon) -> list[Tensor]:
-        return [model(input, horizon=int(horizon))]
+    def reference(input: Tensor, horizon: Any = horizon, **known: Tensor) -> list[Tensor]:
+        horizon = known["future"].shape[1] - input.shape[1] if "future" in known else int(horizon)
+        return [model(input, horizon=horizon, **known)]
 
-    outputs = [TensorSpec("output", [BATCH, steps, *frame], dtype)]
+    outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *space_axes], dtype)]
     return ExportSpec.for_sequences(GraphSpec(_Calls(model, **fixed), inputs, outputs), reference)
 
 
@@ -393,21 +403,14 @@ class _StepFunction(nn.Module):
         return tuple(x.clone() for x in self.run(hx, *([] if input is None else [input])))
 
 
-def _forecaster_steps(model: Any) -> ExportSpec:
-    return _autoregressive_step(model) if isinstance(model, StackedCells) else _encoder_forecaster_steps(model)
-
-
 def _autoregressive_step(model: StackedCells) -> ExportSpec:
-    dtype = next(model.parameters()).dtype
-    start = model.start(torch.zeros(1, model.in_chans * model.reduction**2, 1, 1, dtype=dtype))
-    names = [f"{s}_l{i}" for i in range(len(model.widths)) for s in ("h", "c")]
-    names += ["m"] * (len(start) - len(names))  # PredRNN's memory, which passes through all layers
+    dtype, axes = next(model.parameters()).dtype, space(2, divisor=model.reduction)
+    start = model.start(torch.zeros(1, model.folded_in, 1, 1, dtype=dtype))
+    names = model.state_names()
     frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, model.reduction)], dtype)
-    axes = space(2, divisor=model.reduction)
-    state_axes: dict[str, Sequence[Axis | int]] = {
-        name: [BATCH, s.shape[1], *axes] for name, s in zip(names, start, strict=True)
-    }
-    inputs, outputs = state_specs(state_axes, dtype)
+    inputs, outputs = state_specs(
+        {name: [BATCH, s.shape[1], *axes] for name, s in zip(names, start, strict=True)}, dtype
+    )
     copied = prepare_model(model, run_one_step)
 
     def run(states: list[Maps], frame: Tensor) -> list[Tensor]:
@@ -432,72 +435,50 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
     return ExportSpec({"": graph}, check_run, metadata=metadata)
 
 
-def _encoder_forecaster_steps(model: Any) -> ExportSpec:
-    dtype = next(model.parameters()).dtype
-    copied = prepare_model(model, run_one_step)
-    levels: list[tuple[Any, Any]]
-    if isinstance(model, ConvRNNForecaster):
-        levels, forecast_step = [(copied.stem, copied.encoder)], _stack_step
-        second = [copied.first, copied.rest, copied.head]
-    else:
-        levels, forecast_step = list(zip(copied.downs, copied.encoder, strict=True)), _pyramid_step
-        second = [copied.forecaster, copied.ups]
+def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
+    dtype, reduction = next(model.parameters()).dtype, model.reduction
+    copied: EncoderForecaster = prepare_model(model, run_one_step)
     names: list[list[str]] = []
     axes: dict[str, Sequence[Axis | int]] = {}
-    reduction = edge = model.reduction
-    channels = model.in_chans
-    for down, layer in levels:
+    channels, edge = model.in_chans, reduction
+    for down, layer in copied.levels():
         edge = down(torch.zeros(1, channels, edge, edge, dtype=dtype)).shape[-1]
         for channels, layer_names in zip(state_widths(layer), layer_state_names(layer, len(names)), strict=True):
             names.append(layer_names)
             axes |= {name: [BATCH, channels, *space(2, edge, reduction // edge)] for name in layer_names}
     inputs, outputs = state_specs(axes, dtype)
     frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
-    first = _StepFunction(partial(_encoder_step, levels), names, *(module for level in levels for module in level))
-    then = _StepFunction(partial(forecast_step, copied), names, *(module for module in second if module is not None))
-    encoder = GraphSpec(first, [frame, *inputs], outputs)
-    forecaster = GraphSpec(then, inputs, [TensorSpec("output", frame.axes, dtype), *outputs])
+    output = TensorSpec("output", [BATCH, model.out_chans, *space(2, reduction)], dtype)
+
+    def encode(states: list[Maps], x: Tensor) -> list[Tensor]:
+        tensors: list[Tensor] = []
+        remaining: Iterator[Maps] = iter(states)
+        for down, layer in copied.levels():
+            new = advance(layer, down(x), [next(remaining) for _ in state_widths(layer)])
+            x = new[-1][0]
+            tensors += [s for state in new for s in state]
+        return tensors
+
+    def forecast(states: list[Maps]) -> list[Tensor]:
+        y, new = copied.forecast_step(states, advance)
+        return [y, *(s for state in new for s in state)]
+
+    of_encoder = [module for level in copied.levels() for module in level]
+    others = [m for m in copied.children() if not any(part is module for part in m.modules() for module in of_encoder)]
+    first, then = _StepFunction(encode, names, *of_encoder), _StepFunction(forecast, names, *others)
+    encoder, forecaster = GraphSpec(first, [frame, *inputs], outputs), GraphSpec(then, inputs, [output, *outputs])
 
     def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
         states = encoder.zero_states(sizes)
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
         for x in frames:
             states = next_states(runs["encoder"]({"input": x, **states}))
-        forecast = []
+        made = []
         for _ in range(sizes["horizon"]):
             result = runs["forecaster"](states)
             states = next_states(result)
-            forecast.append(result["output"])
-        yield "forecast", torch.stack(forecast, 1), model(torch.stack(frames, 1), horizon=sizes["horizon"])
+            made.append(result["output"])
+        yield "forecast", torch.stack(made, 1), model(torch.stack(frames, 1), horizon=sizes["horizon"])
 
     metadata = {"output": "a frame of the forecast; the forecaster's initial state is the encoder's last state"}
     return ExportSpec({"encoder": encoder, "forecaster": forecaster}, check_run, metadata=metadata)
-
-
-def _encoder_step(levels: list[tuple[Any, Any]], states: list[Maps], x: Tensor) -> list[Tensor]:
-    """Computes the encoder's next states from an input frame."""
-    tensors: list[Tensor] = []
-    remaining: Iterator[Maps] = iter(states)
-    for down, layer in levels:
-        new = advance(layer, down(x), [next(remaining) for _ in state_widths(layer)])
-        x = new[-1][0]
-        tensors += [s for state in new for s in state]
-    return tensors
-
-
-def _stack_step(model: Any, states: list[Maps]) -> list[Tensor]:
-    """Computes the next frame and states of a :class:`ConvRNNForecaster`."""
-    new = advance(model.first, model.first_input(states[0][0], 1)[0], states[:1])
-    if model.rest is not None:
-        new += advance(model.rest, new[0][0], states[1:])
-    return [model.head(torch.cat([s[0] for s in new], 1)), *(s for state in new for s in state)]
-
-
-def _pyramid_step(model: Any, states: list[Maps]) -> list[Tensor]:
-    """Computes the next frame and states of a :class:`PyramidForecaster`, the lowest level first."""
-    x = model.first_input(states[-1][0], 1)[0]
-    new: list[Any] = []
-    for layer, up, state in zip(model.forecaster, model.ups, reversed(states), strict=True):
-        new += advance(layer, x, [state])
-        x = up(new[-1][0])
-    return [x, *(s for state in reversed(new) for s in state)]

@@ -16,7 +16,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ..layers import ConvRNNBase
 from ..layers._base import Equations
 from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
-from ..models import AutoregressiveForecaster
 from ..models.base.blocks import Unroll
 from ..models.base.encoder import FrameEncoder
 from .spec import ExportError
@@ -119,8 +118,8 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
     """
     model = copy.deepcopy(model)
     for module in model.modules():
-        if isinstance(module, Equations | AutoregressiveForecaster):
-            module.scan = loop
+        if hasattr(module, "scan"):
+            module.scan = loop  # type: ignore[assignment]
         if isinstance(module, Equations) and max(module.stride) > 1:
             module.geometry = module.geometry._replace(explicit_padding=True)
         if isinstance(module, FrameEncoder):

@@ -36,12 +36,14 @@ class Axis(NamedTuple):
     """Divisor of the multiple."""
     round_up: bool = False
     """Whether the division rounds up, and not down."""
+    plus: str = ""
+    """Another variable size that is added."""
     inferred: bool = False
     """Whether torch infers the range of this size, as for frames before an image encoder."""
 
     def at(self, sizes: Sizes) -> int:
         """Returns the size for given variable sizes."""
-        size = self.factor * sizes[self.size]
+        size = self.factor * sizes[self.size] + (sizes[self.plus] if self.plus else 0)
         return -(-size // self.divisor) if self.round_up else size // self.divisor
 
 

@@ -306,6 +306,10 @@ class StackedCells(AutoregressiveForecaster):
         """Returns the cell of one layer."""
         return self.cell(in_channels, channels, kernel_size, bias=False, **factory)
 
+    def state_names(self) -> list[str]:
+        """Returns the names of the states in the order of :meth:`start`."""
+        return [f"{name}_l{i}" for i in range(len(self.widths)) for name in ("h", "c")]
+
     def start(self, x: Tensor) -> State:
         """Returns zeros: ``h`` and ``c`` of each layer."""
         return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in range(2))

@@ -34,6 +34,7 @@ class Classifier(HeadedModel):
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
+    export_inputs = ("state", "lengths")
     ndim: int
     """Dimensions of a map."""
 

@@ -107,8 +107,8 @@ class DenseModel(HeadedModel):
         intermediates = [features for _ in take]
         return intermediates if intermediates_only else (features, intermediates)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns the outputs for features ``(…, F, H, W)``."""
+    def forward_head(self, x: Tensor, pre_logits: bool = False, lengths: Any = None) -> Tensor:
+        """Returns the outputs for features ``(…, F, H, W)``; every frame has its own, whatever the `lengths`."""
         if pre_logits or not self.num_classes:
             return x
         return self.head(x) if x.dim() == 4 else framewise(self.head, x)

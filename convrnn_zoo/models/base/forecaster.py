@@ -1,7 +1,7 @@
 """Base classes of forecasters: input checks, forecasts in the unit of the data, ensembles."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, overload
 
 import torch
@@ -14,6 +14,8 @@ from ...pretrained.preprocessing import Preprocessing
 from .blocks import Unshuffle
 from .model import ZooModel, evaluating
 
+Advance = Callable[[nn.Module, Tensor, Sequence[Any]], list[Any]]
+"""Function of a recurrent layer, a frame ``(N, C, H, W)`` and its states that returns the next states, h first."""
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 
@@ -66,8 +68,11 @@ class Forecaster(ZooModel):
 
     num_classes = 0
     export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
+    export_inputs = ("horizon",)
     num_features: int
     """Channels of the input of the last convolution."""
+    num_step_parts: ClassVar[int] = 1
+    """Files of the exported step form: 2 for an encoder and a forecaster."""
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
 
@@ -364,7 +369,7 @@ class Forecaster(ZooModel):
             parts.append(self._check_known("future", future, (steps,), x))
         for part in parts:
             check.device_and_dtype(type(self).__name__, "static and future", part, x)
-        expanded = [part.expand(len(x), steps, -1, *x.shape[-2:]) for part in parts]
+        expanded = [part.expand(x.shape[0], steps, -1, *x.shape[-2:]) for part in parts]
         return torch.cat(expanded, dim=2) if parts else None
 
     def _check_known(self, name: str, value: object, steps: tuple[int, ...], x: Tensor) -> Tensor:
@@ -372,7 +377,7 @@ class Forecaster(ZooModel):
         owner, chans = type(self).__name__, getattr(self, f"{name}_chans")
         if not chans:
             raise ValueError(f"{owner} reads no {name} inputs; leave {name} out, or build it with {name}_chans")
-        axes = [{1, len(x)}, *({n} for n in (*steps, chans)), *({1, size} for size in x.shape[-2:])]
+        axes = [(x.shape[0], 1), *((n,) for n in (*steps, chans)), *((size, 1) for size in x.shape[-2:])]
         is_map = isinstance(value, Tensor) and value.dim() == len(axes)
         if is_map and all(size in sizes for size, sizes in zip(value.shape, axes, strict=True)):  # type: ignore[attr-defined]
             return value  # type: ignore[return-value]
@@ -391,6 +396,7 @@ class EncoderForecaster(Forecaster):
     """
 
     export_forms = ("sequence", "step")
+    num_step_parts = 2
 
     def forward(
         self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None
@@ -409,6 +415,14 @@ class EncoderForecaster(Forecaster):
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
         raise NotImplementedError(f"{type(self).__name__} must define decode")
+
+    def levels(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Returns the encoder's layers, each with the module of single frames before it."""
+        raise NotImplementedError(f"{type(self).__name__} must define levels")
+
+    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
+        """Returns the next frame ``(N, C, H, W)`` and state from the state of each layer; `advance` runs layers."""
+        raise NotImplementedError(f"{type(self).__name__} must define forecast_step")
 
     def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
         """Returns the frames, after their check, with the known inputs as further channels."""

@@ -29,6 +29,10 @@ class ZooModel(nn.Module):
 
     export_forms: ClassVar[tuple[str, ...]] = ()
     """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none."""
+    export_inputs: ClassVar[tuple[str, ...]] = ()
+    """Inputs that the exported sequence form may have: ``"state"``, ``"lengths"``, ``"mask"`` or ``"horizon"``."""
+    has_frame_encoder: ClassVar[bool] = False
+    """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
     in_chans: int
     """Channels of the input."""
     num_classes: int
