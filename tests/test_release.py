@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,10 @@ def test_patches_for_other_projects_are_complete(name: str) -> None:
 def test_the_package_is_typed() -> None:
     assert "Typing :: Typed" in PROJECT["classifiers"]
     assert (ROOT / "convrnn_zoo" / "py.typed").is_file()
+
+
+def test_the_files_of_the_version_tests_exist() -> None:
+    show = ["make", "--eval=show: ; @echo $(BOTH_ENDS) $(SELECTION)", "show"]
+    files = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert len(files) > 10
+    assert not [file for file in files if not (ROOT / file).exists()]

@@ -30,6 +30,7 @@ from convrnn_zoo.layers import KINDS
 from convrnn_zoo.models import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
+from references.nowcast.intervals import compare
 
 from . import docstrings as reference
 from . import exports as exports_tool
@@ -169,6 +170,20 @@ def nowcasts(page: str) -> str:
             rows.append((event["title"], group, *csi, "" if i else f"{ours['MSE'] / theirs['MSE']:.2f}"))
     csi_of = [f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")]
     return markdown(("event", "lead time", *csi_of, "MSE / extrapolation's"), rows)
+
+
+def intervals(page: str) -> str:
+    """Lists the differences of the nowcast's CSI to extrapolation's with their intervals, and those within noise."""
+    by_row: dict[tuple[str, str], list[str]] = {}
+    unclear = []
+    for c in compare(_recorded(NOWCASTS)):
+        if c.score.startswith("CSI"):
+            by_row.setdefault((c.event, c.group), []).append(str(c.difference).replace("-", "−"))
+            if not c.difference.is_distinguishable:
+                unclear.append(f"* {c.event}, {c.group}, {c.score.removeprefix('CSI ')} mm/h")
+    header = ("event", "lead time", *(f"CSI {t} mm/h" for t in ("0.5", "2", "5")))
+    table = markdown(header, [(*key, *cells) for key, cells in sorted(by_row.items(), key=lambda row: row[0][0])])
+    return f"{table}\n\nNot distinguishable from zero:\n\n" + "\n".join(unclear)
 
 
 def ensembles(page: str) -> str:
@@ -402,7 +417,8 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, ensembles, padding, demo, sources,
+        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, ensembles, padding, demo,
+        sources,
         commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
         published_speed, networks, digits, vowels, openstl_scores, paper_scores,
     )

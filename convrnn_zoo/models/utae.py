@@ -299,7 +299,7 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
 
 @register_model(cfg=_RNN_CFG)
 def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
-    """A ConvGRU of 180 over the dates; as :func:`utae_convlstm`."""
+    """A ConvGRU with 180 channels over the dates; otherwise as :func:`utae_convlstm`."""
     constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
     return build_model(constructor, "utae_convgru", pretrained, **kwargs)
 

@@ -13,6 +13,7 @@ from convrnn_zoo.models import create_model
 
 from .events import EVENTS, load_event
 from .figures import draw_ensembles, draw_event, draw_scores
+from .intervals import interval_table
 from .scores import pysteps_extrapolation, score_nowcast, table
 from .verification import windows
 
@@ -33,7 +34,7 @@ def evaluate(name: str, data: Path, members: int, names: tuple[str, ...], output
 
     The events are three hours each of pysteps' example data; --data is its directory, or the folder radar in it. The
     scores are those of pysteps.verification. With --members 20, its ensemble STEPS is run as well, which takes minutes
-    per event.
+    per event. The second table gives the differences to extrapolation and STEPS with 95 % intervals.
 
     \b
     python -m references.nowcast.evaluate convgru_advection.nowcast --data pysteps-data
@@ -54,8 +55,12 @@ def evaluate(name: str, data: Path, members: int, names: tuple[str, ...], output
         draw_scores(scores, output / "scores.png")
         if members:
             draw_ensembles(scores, output / "ensembles.png")
+    if as_json:
+        click.echo(text)
+        return
     header, rows = table(scores)
-    click.echo(text if as_json else columns(rows, header=header))
+    click.echo(columns(rows, header=header))
+    click.echo("\n" + interval_table(scores))
 
 
 if __name__ == "__main__":

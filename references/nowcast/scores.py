@@ -13,6 +13,7 @@ from convrnn_zoo.train.baselines import extrapolation, quiet, quiet_pysteps
 from convrnn_zoo.train.metrics import LEVELS, quantiles
 
 from .events import Rain
+from .intervals import ALL, compare
 from .verification import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
 
 DRY, DRIEST = -15.0, 0.1
@@ -112,7 +113,16 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
     events = list(scores.values())
     out = []
 
-    def add(name: str, unit: str, of: Sequence[Mapping[str, float]]) -> None:
+    differences = {(c.score, c.group): c for c in compare(scores) if c.event == ALL}
+
+    def interval(score: str, group: str = "") -> str:
+        c = differences.get((score, group))
+        if c is None:
+            return ""
+        clear = "" if c.difference.is_distinguishable else ", not distinguishable from zero"
+        return f"; minus {c.reference}: {c.difference}, 95 % interval{clear}"
+
+    def add(name: str, unit: str, of: Sequence[Mapping[str, float]], interval: str = "") -> None:
         means = {method: statistics.fmean(event[method] for event in of) for method in of[0]}
         value = means.pop("forecast")
         least, most = min(event["forecast"] for event in of), max(event["forecast"] for event in of)
@@ -124,7 +134,7 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
                 TESTED_ON,
                 SPLIT,
                 unit=unit,
-                note=f"compared with {note}; from {least:.4g} to {most:.4g} by event",
+                note=f"compared with {note}; from {least:.4g} to {most:.4g} by event{interval}",
                 baselines={method: float(f"{v:.4g}") for method, v in means.items()},
             )
         )
@@ -132,7 +142,8 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
     methods = ("forecast", "last frame", "extrapolation")
     for t in THRESHOLDS:
         for group in GROUPS:
-            add(f"CSI {t:g} mm/h, {group}", "", [{m: e[m][f"CSI {t:g}"][group] for m in methods} for e in events])
+            of = [{m: e[m][f"CSI {t:g}"][group] for m in methods} for e in events]
+            add(f"CSI {t:g} mm/h, {group}", "", of, interval(f"CSI {t:g}", group))
     add(
         "MSE relative to extrapolation",
         "",
@@ -141,5 +152,5 @@ def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
     for key, unit in (("CRPS", "mm/h"), ("Brier 0.5", ""), ("Brier 2", "")):
         if all("ensembles" in e for e in events):
             each = [{m: statistics.fmean(of[f"{key} by frame"]) for m, of in e["ensembles"].items()} for e in events]
-            add(key if unit else f"{key} mm/h", unit, each)
+            add(key if unit else f"{key} mm/h", unit, each, interval(key))
     return tuple(out)

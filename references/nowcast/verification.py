@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ GROUPS = {"5–15 min": slice(0, 3), "20–30 min": slice(3, 6), "35–60 min": 
 """Groups of lead times, for frames five minutes apart."""
 SCALES = {"4–16 km": (4, 16), "16–64 km": (16, 64)}
 """Wavelengths over which the power spectra of forecast and observation are compared."""
+FRACTIONS = {"2 km": 1, "10 km": 5, "20 km": 10}
+"""Edges of the squares of the fractions skill score (FSS), in pixels of 2 km."""
 SPECTRA = (5, 11)
 """Frames whose spectra are compared, counted from 0."""
 
@@ -61,12 +64,14 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
 
     Returns:
         Of each method a dictionary: ``"CSI 0.5"`` and so on by group of lead times, ``"CSI 0.5 by window"`` a list of
-        such, ``"CSI 0.5 by frame"``, ``"frequency bias 0.5 by frame"``, ``"MSE"``, and by frame, ``"bias by frame"``
-        (mean forecast over mean truth), and the power at scales as a part of the truth's, ``"power 4–16 km at …"``.
+        such, ``"FSS 0.5, 10 km by window"`` likewise, ``"CSI 0.5 by frame"``, ``"frequency bias 0.5 by frame"``,
+        ``"MSE"``, and by frame, ``"bias by frame"`` (mean forecast over mean truth), and the power at scales as a part
+        of the truth's, ``"power 4–16 km at …"``.
     """
     cat, cont = quiet_pysteps("verification.detcatscores"), quiet_pysteps("verification.detcontscores")
-    spectral = quiet_pysteps("utils.spectral")
+    spatial, spectral = quiet_pysteps("verification.spatialscores"), quiet_pysteps("utils.spectral")
     tables: dict[str, list[Any]] = {name: [] for name in methods}
+    fractions: dict[str, list[Any]] = {name: [] for name in methods}
     errors: dict[str, list[Any]] = {name: [] for name in methods}
     power: dict[str, list[Any]] = {name: [] for name in (*methods, "truth")}
     for window in windows(frames, every=every):
@@ -84,6 +89,7 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
                 for t in THRESHOLDS:
                     cat.det_cat_fct_accum(counted[t][k], predicted[k], truth[k])
             tables[name].append(counted)
+            fractions[name].append(_fractions(spatial, predicted, truth))
             errors[name].append(erred)
             power[name].append([spectrum(spectral, predicted[k]) for k in spectra])
     of_truth = np.array(power["truth"]).mean(0)  # (frame, band)
@@ -91,6 +97,7 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
         name: {
             **_occurrences(cat, tables[name]),
             **_errors(cont, errors[name]),
+            **{f"FSS {score} by window": [w[score] for w in fractions[name]] for score in fractions[name][0]},
             **{
                 f"power {band} at frames 6 and 12": _numbers(np.array(power[name]).mean(0)[:, i] / of_truth[:, i])
                 for i, band in enumerate(SCALES)
@@ -104,8 +111,12 @@ def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> 
     def merged(tables: Sequence[Any]) -> Any:  # merging changes the first
         return functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))
 
+    def score(tables: Sequence[Any], name: str) -> float:
+        with np.errstate(invalid="ignore", divide="ignore"):  # nothing was forecast or observed
+            return float(cat.det_cat_fct_compute(merged(tables), name)[name])
+
     def csi(tables: Sequence[Any]) -> float:
-        return float(cat.det_cat_fct_compute(merged(tables), "CSI")["CSI"])
+        return score(tables, "CSI")
 
     out: dict[str, Any] = {}
     for t in THRESHOLDS:
@@ -113,8 +124,20 @@ def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> 
         out[f"CSI {t:g}"] = {g: csi([table for frame in frames[part] for table in frame]) for g, part in GROUPS.items()}
         out[f"CSI {t:g} by window"] = [{g: csi(list(w[t][part])) for g, part in GROUPS.items()} for w in counted]
         out[f"CSI {t:g} by frame"] = [csi(f) for f in frames]
-        bias = [float(cat.det_cat_fct_compute(merged(f), "BIAS")["BIAS"]) for f in frames]
-        out[f"frequency bias {t:g} by frame"] = _numbers(bias)
+        out[f"frequency bias {t:g} by frame"] = _numbers([score(f, "BIAS") for f in frames])
+    return out
+
+
+def _fractions(spatial: Any, predicted: Any, truth: Any) -> dict[str, dict[str, float | None]]:
+    """Returns the FSS of one window by threshold and scale, and by group of lead times; None if nothing exceeds it."""
+    out: dict[str, dict[str, float | None]] = {}
+    for t, (name, pixels) in itertools.product(THRESHOLDS, FRACTIONS.items()):
+        for group, part in GROUPS.items():
+            score = spatial.fss_init(t, pixels)
+            for frame, observed in zip(predicted[part], truth[part], strict=True):
+                spatial.fss_accum(score, frame, observed)
+            is_dry = score["sum_fct_sq"] + score["sum_obs_sq"] == 0
+            out.setdefault(f"{t:g}, {name}", {})[group] = None if is_dry else float(spatial.fss_compute(score))
     return out
 
 
@@ -123,11 +146,13 @@ def _errors(cont: Any, erred: Sequence[Sequence[Any]]) -> dict[str, Any]:
     mse = np.array([[float(cont.det_cont_fct_compute(e, "MSE")["MSE"]) for e in w] for w in erred])
     predicted = np.array([[float(e["mpred"]) for e in w] for w in erred])
     came = np.array([[float(e["mobs"]) for e in w] for w in erred])
+    with np.errstate(invalid="ignore", divide="ignore"):  # without rain
+        bias = (predicted * n).sum(0) / (came * n).sum(0)
     return {
         "MSE": float((mse * n).sum() / n.sum()),
         "MSE by window": _numbers((mse * n).sum(1) / n.sum(1)),
         "MSE by frame": _numbers((mse * n).sum(0) / n.sum(0)),
-        "bias by frame": _numbers((predicted * n).sum(0) / (came * n).sum(0)),
+        "bias by frame": _numbers(bias),
     }
 
 
@@ -140,14 +165,20 @@ def spectrum(spectral: Any, frame: Any) -> list[float]:
 
 
 def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int = 6) -> dict[str, Any]:
-    """CRPS in mm/h and Brier scores by frame, and reliability, of ensembles of equally likely rates.
+    """Scores ensembles of equally likely rates.
 
-    A pixel counts where the truth is known and every member of every method.
+    A pixel is scored if the truth and every member of every method are known.
+
+    Returns:
+        Of each method a dictionary: ``"CRPS by frame"`` in mm/h and ``"CRPS by window"``, the same for ``"Brier 0.5"``
+        and so on, ``"reliability 0.5"`` with the mean forecast and the observed frequency of ten classes of
+        probability, and ``"reliability error 0.5 by window"``, the mean squared difference of the two.
     """
     prob = quiet_pysteps("verification.probscores")
-    crps: dict[str, list[Any]] = {}
+    crps: dict[str, list[list[Any]]] = {name: [] for name in methods}  # windows of frames, as is the next
     brier: dict[tuple[str, float], list[list[float]]] = {}
     diagrams: dict[tuple[str, float], Any] = {}
+    errors: dict[tuple[str, float], list[float]] = {}
     for window in windows(frames, every=every):
         horizon = len(window.truth)
         predicted = {name: method(window.inputs, horizon) for name, method in methods.items()}
@@ -155,26 +186,49 @@ def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int
         for members in predicted.values():
             known = known & members.isfinite().all(0)
         for name, members in predicted.items():
-            scores = crps.setdefault(name, [prob.CRPS_init() for _ in range(horizon)])
-            for k in range(horizon):
-                x = members[:, k][:, known[k]].double().numpy()
-                truth = window.truth[k][known[k]].double().numpy()
-                prob.CRPS_accum(scores[k], x, truth)
-                for t in THRESHOLDS:
-                    p = (x > t).mean(0)
-                    error = float(((p - (truth > t)) ** 2).mean())
-                    brier.setdefault((name, t), [[] for _ in range(horizon)])[k].append(error)
-                    diagram = diagrams.setdefault((name, t), prob.reldiag_init(t, n_bins=10, min_count=10))
+            pairs = [
+                (members[:, k][:, known[k]].double().numpy(), window.truth[k][known[k]].double().numpy())
+                for k in range(horizon)
+            ]
+            scores = [prob.CRPS_init() for _ in pairs]
+            for score, (x, truth) in zip(scores, pairs, strict=True):
+                prob.CRPS_accum(score, x, truth)
+            crps[name].append(scores)
+            for t in THRESHOLDS:
+                chances = [((x > t).mean(0), truth > t) for x, truth in pairs]
+                brier.setdefault((name, t), []).append([float(((p - wet) ** 2).mean()) for p, wet in chances])
+                diagram = diagrams.setdefault((name, t), prob.reldiag_init(t, n_bins=10, min_count=10))
+                for (p, _), (_, truth) in zip(chances, pairs, strict=True):
                     prob.reldiag_accum(diagram, p, truth)
+                errors.setdefault((name, t), []).append(_reliability_error(*_joined(chances)))
     out: dict[str, Any] = {}
     for name in methods:
-        out[name] = {"CRPS by frame": [float(prob.CRPS_compute(c)) for c in crps[name]]}
+        sums = np.array([[[score["CRPS_sum"], score["n"]] for score in scores] for scores in crps[name]])
+        out[name] = {
+            "CRPS by frame": _numbers(sums.sum(0)[:, 0] / sums.sum(0)[:, 1]),
+            "CRPS by window": _numbers(sums.sum(1)[:, 0] / sums.sum(1)[:, 1]),
+        }
         for t in THRESHOLDS:
-            out[name][f"Brier {t:g} by frame"] = [float(np.mean(b)) for b in brier[name, t]]
+            out[name][f"Brier {t:g} by frame"] = _numbers(np.mean(brier[name, t], 0))
+            out[name][f"Brier {t:g} by window"] = _numbers(np.mean(brier[name, t], 1))
             with np.errstate(invalid="ignore", divide="ignore"):
                 forecast, observed = prob.reldiag_compute(diagrams[name, t])
             out[name][f"reliability {t:g}"] = {"forecast": _numbers(forecast), "observed": _numbers(observed)}
+            out[name][f"reliability error {t:g} by window"] = errors[name, t]
     return out
+
+
+def _joined(pairs: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Returns the first arrays of pairs as one, and the second."""
+    first, second = zip(*pairs, strict=True)
+    return np.concatenate(first), np.concatenate(second)
+
+
+def _reliability_error(p: Any, wet: Any, classes: int = 10) -> float:
+    """Returns the mean squared difference between probability and observed frequency, in classes of probability."""
+    index = np.minimum((p * classes).astype(int), classes - 1)
+    counts, forecast, observed = (np.bincount(index, values, classes) for values in (None, p, wet))
+    return float(((forecast - observed) ** 2 / np.maximum(counts, 1)).sum() / len(p))
 
 
 def _numbers(values: Any) -> Any:

@@ -182,3 +182,27 @@ def test_scores_are_those_counted_by_hand():
     sure = (made > 2) & known
     assert members["reliability 2"]["forecast"][-1] == 1
     assert members["reliability 2"]["observed"][-1] == pytest.approx(float((truth > 2)[sure].float().mean()))
+
+
+@needs_pysteps
+def test_fractions_and_scores_by_window_are_those_computed_by_hand():
+    from references.nowcast.verification import _reliability_error, last_frame, verify, verify_ensembles
+
+    frames = torch.rand(22, 12, 12, generator=torch.Generator().manual_seed(1)) ** 4 * 8
+    scores = verify({"last frame": last_frame}, frames)["last frame"]
+    for window, start in enumerate((0, 6)):
+        truth, made = (frames[start + 4 : start + 7] >= 2).float(), (frames[start + 3] >= 2).float()
+        error = float((truth - made).square().sum() / (truth.square().sum() + 3 * made.square().sum()))
+        assert scores["FSS 2, 2 km by window"][window]["5–15 min"] == pytest.approx(1 - error)
+    assert scores["FSS 2, 20 km by window"][0]["5–15 min"] > scores["FSS 2, 2 km by window"][0]["5–15 min"]
+    assert verify({"last frame": last_frame}, frames * 0)["last frame"]["FSS 2, 2 km by window"][0] == dict.fromkeys(
+        ("5–15 min", "20–30 min", "35–60 min")
+    )
+    members = verify_ensembles({"still": lambda x, h: last_frame(x, h)[None]}, frames)["still"]
+    for window, start in enumerate((0, 6)):
+        truth, made = frames[start + 4 : start + 16], frames[start + 3]
+        assert members["CRPS by window"][window] == pytest.approx(float((truth - made).abs().mean()), rel=1e-4)
+        wrong = float(((truth > 2) != (made > 2)).float().mean())
+        assert members["Brier 2 by window"][window] == pytest.approx(wrong)
+    chances, wet = np.array([0.05, 0.05, 1.0, 1.0]), np.array([False, True, True, True])
+    assert _reliability_error(chances, wet) == pytest.approx((2 * 0.45**2 + 2 * 0) / 4)

@@ -1,0 +1,73 @@
+"""Intervals cover the true difference as often as they claim to, and differences within noise are named as such."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from references.nowcast.intervals import ALL, bootstrap, compare, intervals
+from tools.docs import NOWCASTS, _recorded
+
+
+def event(gain, windows=5, **more):
+    """Scores of an event on which the forecast is better by these gains."""
+    csi = {"extrapolation": [0.3 + 0.01 * i for i in range(windows)]}
+    csi["forecast"] = [value + g for value, g in zip(csi["extrapolation"], gain, strict=True)]
+    methods = {m: {"CSI 2 by window": [{"5–15 min": v} for v in values]} for m, values in csi.items()}
+    return {"title": f"event of {gain[0]}", **methods, **more}
+
+
+def test_intervals_cover_the_mean_of_many_windows():
+    generator = torch.Generator().manual_seed(0)
+    covered = 0
+    for seed in range(100):
+        values = (0.3 + torch.randn(40, generator=generator)).tolist()
+        difference = bootstrap([values], samples=500, seed=seed)
+        assert difference.low < difference.mean < difference.high
+        covered += difference.low <= 0.3 <= difference.high
+    assert 88 <= covered <= 99
+
+
+def test_differences_between_events_widen_the_interval_of_all():
+    narrow = bootstrap([[0.1, 0.11, 0.09]] * 4)
+    wide = bootstrap([[v, v + 0.01, v - 0.01] for v in (0.0, 0.05, 0.15, 0.2)])
+    assert narrow.mean == pytest.approx(wide.mean)
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_every_event_has_the_weight_of_its_mean():
+    assert bootstrap([[1.0], [0.0] * 9]).mean == pytest.approx(0.5)
+
+
+def test_gains_are_told_from_noise():
+    scores = {"clear": event([0.05, 0.06, 0.04, 0.05, 0.05]), "noise": event([0.05, -0.06, 0.02, -0.03, 0.01])}
+    clear, noise, both = compare(scores)
+    assert clear.difference.is_distinguishable
+    assert clear.difference.mean == pytest.approx(0.05)
+    assert not noise.difference.is_distinguishable
+    assert (both.event, both.reference, both.group) == (ALL, "extrapolation", "5–15 min")
+    assert both.difference.mean == pytest.approx((0.05 - 0.002) / 2)
+
+
+def test_windows_without_a_score_are_left_out():
+    scores = event([0.1] * 5)
+    scores["forecast"]["CSI 2 by window"][2]["5–15 min"] = None
+    scores["extrapolation"]["CSI 2 by window"][3]["5–15 min"] = float("nan")
+    (comparison,) = compare({"a": scores})
+    assert comparison.difference == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_ensembles_are_compared_with_steps():
+    ensembles = {"forecast": {"CRPS by window": [0.1, 0.2]}, "STEPS": {"CRPS by window": [0.2, 0.3]}}
+    *_, comparison = compare({"a": event([0.1] * 5, ensembles=ensembles)})
+    assert comparison[:4] == ("CRPS", "", "event of 0.1", "STEPS")
+    assert comparison.difference.mean == pytest.approx(-0.1)
+
+
+def test_the_command_prints_the_recorded_scores():
+    done = CliRunner().invoke(intervals, [str(NOWCASTS)])
+    assert done.exit_code == 0
+    lines = [line for line in done.output.splitlines() if line.startswith("all events")]
+    assert len(lines) == 10  # CSI of three thresholds and three groups, and the MSE
+    assert json.loads(NOWCASTS.read_text(encoding="utf-8")) == _recorded(NOWCASTS)
