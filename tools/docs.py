@@ -456,7 +456,7 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
     for path in pages(root):
         text = path.read_text(encoding="utf-8") if path.exists() else None
         page = path.relative_to(root).as_posix()
-        new = shipped_card(WEIGHTS[path.stem], text or "") if path.stem in WEIGHTS else fill(text or "", page)
+        new = fill(shipped_card(WEIGHTS[path.stem], text or "") if path.stem in WEIGHTS else text or "", page)
         if new != text:
             updates[path] = new
     table = root / NAMES.relative_to(ROOT)
