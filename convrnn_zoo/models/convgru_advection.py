@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
+from ..layers._nonlinearities import NEGATIVE_SLOPE
 from ..pretrained.builder import build_model
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.registry import register_model
-from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
+from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
 
@@ -228,10 +229,9 @@ def smooth(x: Tensor, size: int) -> Tensor:
 
 PATCH, STRIDE = 2, 4
 """Ratios of the resolutions of frames and fine maps, and of fine and coarse maps."""
-MINUTES = 5.0
+DEFAULT_MINUTES = 5.0
 """Default time between frames."""
-LEVELS = len(THRESHOLDS)
-RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=MINUTES, inputs=4, horizon=12)
+RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUTES, inputs=4, horizon=12)
 """Default preprocessing: rain rates in mm/h, without encoding."""
 FLOOR = 0.01
 """Rate in mm/h of a dry pixel in the logits of extrapolation."""
@@ -292,9 +292,9 @@ class ConvGRUAdvection(Forecaster):
         self.fold = nn.Sequential(nn.Conv2d(fine, DETAIL * PATCH**2, 1, **factory), Shuffle(PATCH))
         self.details = nn.Conv2d(7 * in_chans, 2 * DETAIL, 3, padding=1, **factory)
         self.mix = nn.Conv2d(DETAIL, 2 * DETAIL, 3, padding=1, **factory)
-        self.head = nn.Conv2d(2 * DETAIL, LEVELS * in_chans, 3, padding=1, **factory)
-        self.trust = nn.Parameter(torch.empty(2, LEVELS, **factory))
-        self.unseen = nn.Parameter(torch.empty(3, LEVELS, **factory))
+        self.head = nn.Conv2d(2 * DETAIL, len(THRESHOLDS) * in_chans, 3, padding=1, **factory)
+        self.trust = nn.Parameter(torch.empty(2, len(THRESHOLDS), **factory))
+        self.unseen = nn.Parameter(torch.empty(3, len(THRESHOLDS), **factory))
         self.num_features = 2 * DETAIL
         self.preprocessing = RATES
         self.reset_parameters()
@@ -317,7 +317,7 @@ class ConvGRUAdvection(Forecaster):
             "head": r"^head",
         }
 
-    def forward(self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES) -> Tensor:
+    def forward(self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES) -> Tensor:
         """Returns rain rates ``(N, horizon, C, H, W)`` in mm/h for ``(N, T, C, H, W)``, of frames `minutes` apart.
 
         Unknown values of `x` are NaN. The rates are those of :meth:`forecast`.
@@ -326,7 +326,11 @@ class ConvGRUAdvection(Forecaster):
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
     def exceedance(
-        self, x: Tensor, horizon: int | None = None, minutes: float = MINUTES, steps: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        horizon: int | None = None,
+        minutes: float = DEFAULT_MINUTES,
+        steps: Sequence[int] | None = None,
     ) -> Exceedance:
         """Returns probabilities of exceeding thresholds, for all lead times or those of `steps`, counted from 0."""
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
@@ -370,9 +374,9 @@ class ConvGRUAdvection(Forecaster):
             moved_excess, still_excess = moved - levels, still - levels
             unknown = moved_weight * moved_excess + still_weight * still_excess + bias
             logits = slope * (known * moved_excess + (1 - known) * unknown)
-            added = sample(residual.to(moved.dtype), c.origins[:, k]).unflatten(1, (-1, LEVELS))
+            added = sample(residual.to(moved.dtype), c.origins[:, k]).unflatten(1, (-1, len(THRESHOLDS)))
             maps = list((logits + added).unbind(2))
-            for i in range(1, LEVELS):  # a higher threshold is never more likely to be exceeded
+            for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be exceeded
                 maps[i] = torch.minimum(maps[i], maps[i - 1])
             return torch.stack(maps, 2), moved.squeeze(2)
 
@@ -449,7 +453,7 @@ class ConvGRUAdvection(Forecaster):
 
     def _minutes(self, minutes: float | None) -> float:
         if minutes is None:
-            return self._values().step or MINUTES
+            return self._values().step or DEFAULT_MINUTES
         return check.number("minutes", minutes, positive=True)
 
 

@@ -14,7 +14,7 @@ from ..layers._base import SPACE
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
-from .base.sequences import (
+from .base.lengths import (
     Lengths,
     check_lengths,
     check_pool,

@@ -70,7 +70,7 @@ class MixedAttention(nn.Module):
         return x + self.gamma * self.last(attended.unflatten(1, (-1, x.shape[2])))
 
 
-class Residual(nn.Module):
+class GBlock(nn.Module):
     """Two 3×3 convolutions after batch norms, at the same or twice the resolution (a "G block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
@@ -150,8 +150,8 @@ class Sampler(nn.Module):
         parts = [1, 2, 4, 8]
         self.grus = nn.ModuleList(Conv2dReLUGRU(latent // n, context // n, 3, **factory) for n in parts)
         self.widen = nn.ModuleList(nn.Conv2d(context // n, latent // n, 1, **factory) for n in parts)
-        self.same = nn.ModuleList(Residual(latent // n, latent // n, **factory) for n in parts)
-        self.up = nn.ModuleList(Residual(latent // n, latent // n // 2, **factory) for n in parts)
+        self.same = nn.ModuleList(GBlock(latent // n, latent // n, **factory) for n in parts)
+        self.up = nn.ModuleList(GBlock(latent // n, latent // n // 2, **factory) for n in parts)
         self.norm = nn.BatchNorm2d(latent // 16, **factory)
         self.head = nn.Conv2d(latent // 16, 4 * in_chans, 1, **factory)
         self.shuffle = Shuffle(2)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU, Conv2dLSTM, Conv2dPeepholeLSTM, Conv2dRNN, ConvRNNBase
 from ..layers import _checks as check
+from ..layers._nonlinearities import NEGATIVE_SLOPE
 from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import NEGATIVE_SLOPE, Shuffle, Unshuffle, framewise
+from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
 
 
@@ -162,7 +163,7 @@ class ConvRNNForecaster(EncoderForecaster):
         return self.head(torch.cat([state[0] for state in new], 1)), new
 
 
-def _build(
+def _forecaster(
     name: str, layer: type[ConvRNNBase], pretrained: bool, sizes: Mapping[str, Any] | None = None, /, **kwargs: Any
 ) -> ConvRNNForecaster:
     """Builds a registered network of a layer, on patches of 4×4 unless `sizes` say otherwise."""
@@ -183,32 +184,32 @@ def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
         strides (()), stem_channels (None), horizon (10), out_chans (None), static_chans (0), future_chans (0), and the
         options of :class:`~convrnn_zoo.layers.Conv2dGRU`.
     """
-    return _build("convgru_forecaster", Conv2dGRU, pretrained, **kwargs)
+    return _forecaster("convgru_forecaster", Conv2dGRU, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    return _build("convlstm_forecaster", Conv2dLSTM, pretrained, **kwargs)
+    return _forecaster("convlstm_forecaster", Conv2dLSTM, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convpeepholelstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dPeepholeLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    return _build("convpeepholelstm_forecaster", Conv2dPeepholeLSTM, pretrained, **kwargs)
+    return _forecaster("convpeepholelstm_forecaster", Conv2dPeepholeLSTM, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convrnn_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dRNN layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    return _build("convrnn_forecaster", Conv2dRNN, pretrained, **kwargs)
+    return _forecaster("convrnn_forecaster", Conv2dRNN, pretrained, **kwargs)
 
 
 # ---- the networks of Shi et al. 2015 ---------------------------------------------------------------------------
 def _shi2015(name: str, pretrained: bool, kwargs: dict[str, Any], **sizes: Any) -> ConvRNNForecaster:
     """Builds a network of Shi et al. 2015: one bias per gate, one peephole weight per channel."""
     sizes = {"num_layers": len(sizes["hidden_channels"]), "peephole": "channel", **sizes}
-    return _build(name, Conv2dOneBiasPeepholeLSTM, pretrained, sizes, **kwargs)
+    return _forecaster(name, Conv2dOneBiasPeepholeLSTM, pretrained, sizes, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
+from ..layers._nonlinearities import NEGATIVE_SLOPE
 from ..layers.phycell import PhyCell, moments
 from ..layers.variants import Conv2dOneBiasLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta, State
-from .base.blocks import NEGATIVE_SLOPE, layer_widths
+from .base.blocks import layer_widths
 from .base.forecaster import FRAME_CFG
 
-GROUPS = 16
+NORM_GROUPS = 16
 """Groups of the norms, where they divide the channels; otherwise one."""
 
 
@@ -26,7 +27,7 @@ def block(in_chs: int, channels: int, stride: int = 1, up: bool = False, **facto
     convolution: Any = nn.ConvTranspose2d if up else nn.Conv2d
     return nn.Sequential(
         convolution(in_chs, channels, 3, stride, 1, **more, **factory),
-        nn.GroupNorm(GROUPS if channels % GROUPS == 0 else 1, channels, **factory),
+        nn.GroupNorm(NORM_GROUPS if channels % NORM_GROUPS == 0 else 1, channels, **factory),
         nn.LeakyReLU(NEGATIVE_SLOPE),
     )
 

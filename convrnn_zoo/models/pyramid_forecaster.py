@@ -15,7 +15,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Unroll, framewise, stage
 from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
-from .base.sequences import split_state
+from .base.lengths import split_state
 
 
 class PyramidForecaster(EncoderForecaster):

@@ -16,7 +16,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
-from .base.sequences import Lengths, check_clips, run_lengths, split_state, valid_steps
+from .base.lengths import Lengths, check_clips, run_lengths, split_state, valid_steps
 from .video import encoder_cfg
 
 

@@ -17,7 +17,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.dense import DenseModel
-from .base.sequences import Lengths, check_lengths, in_graph, pack, run_masked, valid_steps
+from .base.lengths import Lengths, check_lengths, in_graph, pack, run_masked, valid_steps
 
 
 class PackedSeries(NamedTuple):
@@ -117,7 +117,7 @@ class ImageSeriesModel(DenseModel):
         return self.forward_dates(packed.data, PackedSeries(packed))
 
 
-GROUPS = 4
+UNET_GROUPS = 4
 """Groups of the norms of the U-Net's encoder."""
 
 
@@ -177,7 +177,7 @@ class SeriesRNN(ImageSeriesModel):
 def grouped(in_chs: int, out_chs: int, **convolution: Any) -> nn.Sequential:
     """Returns a convolution, a group norm and ReLU."""
     options = {"kernel_size": 3, "padding": 1, **convolution}
-    return nn.Sequential(nn.Conv2d(in_chs, out_chs, **options), nn.GroupNorm(GROUPS, out_chs), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(in_chs, out_chs, **options), nn.GroupNorm(UNET_GROUPS, out_chs), nn.ReLU())
 
 
 def batched(in_chs: int, out_chs: int, kind: type[nn.Module] = nn.Conv2d, **convolution: Any) -> nn.Sequential:

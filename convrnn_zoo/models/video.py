@@ -17,8 +17,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
-from .base.model import ZooModel
-from .base.sequences import (
+from .base.lengths import (
     POOLS,
     Lengths,
     check_clips,
@@ -32,6 +31,7 @@ from .base.sequences import (
     run_levels,
     unpack,
 )
+from .base.model import ZooModel
 
 
 class VideoModel(Classifier):
@@ -271,7 +271,7 @@ def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
     return {**cfg, "pool_size": tuple(-(-size // reduction) for size in cfg["input_size"][1:])}
 
 
-def _build(name: str, pretrained: bool, kwargs: dict[str, Any], *parts: Any, **options: Any) -> VideoModel:
+def _video(name: str, pretrained: bool, kwargs: dict[str, Any], *parts: Any, **options: Any) -> VideoModel:
     """Builds a registered model of an encoder and a recurrent layer, `parts`, with `options` unless `kwargs` differ."""
     return build_model(partial(VideoModel, *parts, **options), name, pretrained, **kwargs)
 
@@ -287,7 +287,7 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
         As :func:`video_convrnn`. After Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for
         Learning Video Representations. https://arxiv.org/abs/1511.06432
         """
-        return _build(
+        return _video(
             "gru_rcn_vgg16", pretrained, kwargs, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2,
             reset_after=False, hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
         )  # fmt: skip
@@ -301,7 +301,7 @@ def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     Violence in Videos. https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads every pixel of 14×14,
     this one their maximum, so that frames may have any size.
     """
-    return _build(
+    return _video(
         "biconvlstm_vgg13", pretrained, kwargs, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512,
         bidirectional=True, post_conv=512, global_pool="max", head_widths=(1000, 256, 10),
     )  # fmt: skip
@@ -310,20 +310,20 @@ def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convlstm2d_bi(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """A bidirectional ConvLSTM of 256 on the last maps of a ResNet-18; as :func:`video_convrnn`."""
-    return _build("resnet18_convlstm2d_bi", pretrained, kwargs, "resnet18", "convlstm", bidirectional=True)
+    return _video("resnet18_convlstm2d_bi", pretrained, kwargs, "resnet18", "convlstm", bidirectional=True)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """A ConvGRU of 256 on the last maps of a ResNet-18; as :func:`video_convrnn`."""
-    return _build("resnet18_convgru2d", pretrained, kwargs, "resnet18", "convgru")
+    return _video("resnet18_convgru2d", pretrained, kwargs, "resnet18", "convgru")
 
 
 @register_model(cfg=_single_level_cfg("mobilenetv3_small_100"))
 def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """A ConvGRU of 128 on the last maps of a MobileNetV3-Small, the smallest video model; as :func:`video_convrnn`."""
     parts = ("mobilenetv3_small_100", "convgru")
-    return _build("mobilenetv3_small_100_convgru2d", pretrained, kwargs, *parts, hidden_channels=128)
+    return _video("mobilenetv3_small_100_convgru2d", pretrained, kwargs, *parts, hidden_channels=128)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
@@ -338,7 +338,7 @@ def video_convrnn(pretrained: bool = False, **kwargs: Any) -> VideoModel:
         the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
         layer.
     """
-    return _build("video_convrnn", pretrained, kwargs, encoder="resnet18")
+    return _video("video_convrnn", pretrained, kwargs, encoder="resnet18")
 
 
 def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:

@@ -190,7 +190,7 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
     return {n: values[n] + max(0, spec.min_size.get(n, 1) - 3) for n in values if n in names}
 
 
-def check(spec: ExportSpec, runs: Mapping[str, Run], dtype: torch.dtype, *, single: bool) -> float:
+def check_files(spec: ExportSpec, runs: Mapping[str, Run], dtype: torch.dtype, *, single: bool) -> float:
     """Compares files with the model at other sizes than those of the export.
 
     With `single`, one step of one sequence is compared as well.

@@ -17,7 +17,7 @@ from .._atomic import atomic_write
 from .._extras import need
 from .._version import __version__
 from ..layers._checks import choice
-from .backend import TRACED_SIZES, check, dynamic_sizes, load_onnx, load_program, to_onnx, trace
+from .backend import TRACED_SIZES, check_files, dynamic_sizes, load_onnx, load_program, to_onnx, trace
 from .forms import make_spec
 from .spec import ExportError, ExportSpec, GraphSpec
 
@@ -152,7 +152,7 @@ def write(
                 need("onnx", "onnx").save(to_onnx(programs[name], graph, metadata[name]), temporary[name])
         load = load_program if format == "torch" else load_onnx
         runs = {name: load(temporary[name], graph) for name, graph in spec.graphs.items()}
-        check(spec, runs, dtype, single=format == "onnx")
+        check_files(spec, runs, dtype, single=format == "onnx")
     return tuple(files.values())
 
 

@@ -13,7 +13,7 @@ from ..models import Forecaster, ZooModel
 from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll
 from ..models.base.forecaster import EncoderForecaster
-from ..models.base.sequences import POOLS
+from ..models.base.lengths import POOLS
 from .graph import Recurrent, advance, check_version, num_directions, prepare_model, run_one_step, scan, state_widths
 from .graph import state_names as layer_state_names
 from .spec import (
@@ -33,12 +33,12 @@ from .spec import (
 )
 
 Axes = list[Axis | int]
-Size = tuple[int, int]
+FrameSize = tuple[int, int]
 
 
 def make_spec(
     model: Any, form: str, *, state: bool = False, lengths: bool | None = None, mask: bool = False,
-    horizon: int | None = None, size: Size | None = None,
+    horizon: int | None = None, size: FrameSize | None = None,
 ) -> ExportSpec:  # fmt: skip
     """Returns the specification of a form; see :func:`convrnn_zoo.export` for the options.
 
@@ -137,7 +137,7 @@ class MapAxes(NamedTuple):
     fixed_reason: str | None
 
 
-def map_axes(model: Any, size: Size | None) -> MapAxes:
+def map_axes(model: Any, size: FrameSize | None) -> MapAxes:
     """Returns the axes of a model's frames and maps; `size` fixes the frames of an image encoder."""
     if not has_encoder(model):
         axes: Axes = [*space(model.ndim)]
@@ -201,7 +201,7 @@ class _LayerModel(nn.Module):
 class _Network(nn.Module):
     """A copy of a model with its recurrent layers, and the names and axes of its inputs, outputs and states."""
 
-    def __init__(self, model: Any, size: Size | None, loop: Callable[..., Any]) -> None:
+    def __init__(self, model: Any, size: FrameSize | None, loop: Callable[..., Any]) -> None:
         super().__init__()
         self.model: Any = prepare_model(model, loop)
         self.layers = [m for m in self.model.modules() if isinstance(m, Recurrent)]
@@ -281,7 +281,7 @@ class _SequenceNetwork(_Network):
         return _head(model, features, lengths) + (self.list_states(state) if has_state else [])
 
 
-def _recurrent_sequence(module: Any, state: bool, lengths: bool | None, size: Size | None) -> ExportSpec:
+def _recurrent_sequence(module: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
     net = _SequenceNetwork(model := _as_model(module), size, scan)
     is_layer = isinstance(model, _LayerModel)
     if lengths and is_layer:
@@ -334,7 +334,7 @@ class _StepNetwork(_Network):
         return pooled, (pooled.clone(), (steps + 1).squeeze(1))
 
 
-def _recurrent_step(module: Any, size: Size | None) -> ExportSpec:
+def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
     net = _StepNetwork(model := _as_model(module), size, run_one_step)
     if any(num_directions(layer) > 1 for layer in net.layers):
         raise ExportError(

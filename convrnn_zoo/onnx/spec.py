@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..models.base.sequences import valid_steps
+from ..models.base.lengths import valid_steps
 
 
 class ExportError(ValueError):
@@ -22,7 +22,7 @@ Comparisons = Iterator[tuple[str, Tensor, Tensor]]
 """Name of an output, the file's value and the model's value."""
 Sizes = Mapping[str, int]
 
-SPACE = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+SPACE_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """Names of the spatial axes."""
 
 
@@ -58,7 +58,7 @@ def space(ndim: int, factor: int = 1, divisor: int = 1) -> list[Axis]:
         ['height/4', 'width/4']
     """
     end = f"/{divisor}" if divisor > 1 else ""
-    return [Axis(name + end, name, factor) for name in SPACE[ndim]]
+    return [Axis(name + end, name, factor) for name in SPACE_AXES[ndim]]
 
 
 @dataclass(frozen=True)

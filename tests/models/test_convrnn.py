@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import convrnn_zoo
-from convrnn_zoo.models.base.sequences import POOLS
+from convrnn_zoo.models.base.lengths import POOLS
 
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
 SPACE = {1: (5,), 2: (5, 4), 3: (4, 3, 2)}

@@ -10,11 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ...layers import _checks as check
 from ...layers._fused import run_layer
+from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers._run import LayerStates
 from ...pretrained.published import mark_unused
-
-NEGATIVE_SLOPE = 0.2
-"""Slope of the leaky ReLUs after convolutions of frames."""
 
 
 def on_device(device: Any) -> AbstractContextManager[Any]:

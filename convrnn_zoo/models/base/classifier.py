@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...layers._base import SPACE
+from .lengths import Lengths, check_format, chosen_layers
 from .model import HeadedModel, evaluating
-from .sequences import Lengths, check_format, chosen_layers
 
 FAR = 100.0
 """Standard deviations from the mean of the training data beyond which values are taken for those of another unit."""

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from ...layers import _checks as check
 from .blocks import framewise
 from .classifier import Classifier
+from .lengths import check_format, chosen_layers
 from .model import HeadedModel
-from .sequences import check_format, chosen_layers
 
 
 class DenseModel(HeadedModel):

@@ -11,7 +11,7 @@ from ...pretrained.config import HEAD_CFG_KEYS
 from ...pretrained.log_mel import LogMel
 from ...pretrained.preprocessing import Preprocessing
 from ...pretrained.weights import Weights
-from .sequences import check_pool
+from .lengths import check_pool
 
 
 class ZooModel(nn.Module):

@@ -17,20 +17,20 @@ from ...pretrained.errors import WeightsError
 from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
 from .classifier import Classifier
 from .dense import DenseModel
-from .sequences import RUNNING_POOLS, Lengths
+from .lengths import RUNNING_POOLS, Lengths
 
-State = Any
+StreamState = Any
 """A tensor, or a tuple of states; every tensor is a map ``(…, N, C, *S)``."""
 
 
-def map_state(function: Callable[..., Tensor], *states: State) -> State:
+def map_state(function: Callable[..., Tensor], *states: StreamState) -> StreamState:
     """Applies a function to every tensor of a state, or to the corresponding tensors of several states."""
     if isinstance(states[0], Tensor):
         return function(*states)
     return tuple(map_state(function, *parts) for parts in zip(*states, strict=True))
 
 
-def named_tensors(state: State, name: str = "") -> Iterator[tuple[str, Tensor]]:
+def named_tensors(state: StreamState, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yields the tensors of a state by position: ``.0.1`` is the second of the first; a lone tensor has no name."""
     if isinstance(state, Tensor):
         yield name, state
@@ -39,7 +39,7 @@ def named_tensors(state: State, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from named_tensors(part, f"{name}.{i}")
 
 
-def nest_tensors(tensors: dict[str, Tensor]) -> State:
+def nest_tensors(tensors: dict[str, Tensor]) -> StreamState:
     """Restores a state from the tensors of :func:`named_tensors`.
 
     Example:
@@ -133,7 +133,7 @@ class Stream:
             raise ValueError(
                 f"Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got {owner}"
             )
-        self.state: State = None
+        self.state: StreamState = None
         """State of the model after the frames so far; None before the first frame."""
         self.steps: Tensor = torch.zeros(0, dtype=torch.int64)
         """Number of frames of each sequence since it was started, ``(N,)``."""
@@ -192,7 +192,7 @@ class Stream:
         self._update(model.encode(x, self.state), len(x), x.shape[1], None)
         return model.decode(self.state, horizon)
 
-    def _features(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor | list[Tensor], State]:
+    def _features(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor | list[Tensor], StreamState]:
         model: Any = self.model
         if not self._is_layer:
             return model.forward_sequence(x, self.state, lengths)
@@ -219,7 +219,7 @@ class Stream:
         output = model.classify_pooled(self._pooled.to(y.dtype))
         return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device), torch.nan)
 
-    def _update(self, state: State, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
+    def _update(self, state: StreamState, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
         """Stores the new state, except for skipped sequences, and counts the frames."""
         if skipped is not None:
             old = map_state(torch.zeros_like, state) if self.state is None else self.state

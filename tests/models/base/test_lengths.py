@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convrnn_zoo
-from convrnn_zoo.models.base.sequences import POOLS, pack, run_masked, unpack
+from convrnn_zoo.models.base.lengths import POOLS, pack, run_masked, unpack
 
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
 STEPS = 5

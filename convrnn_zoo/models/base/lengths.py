@@ -160,7 +160,7 @@ def run_levels(
         posts: modules that are applied to each frame, one per layer.
         maps: ``(N, T, C_l, H_l, W_l)`` or packed, one per level.
         hx: the state of the layer, or a list of the states of several; None for zeros.
-        lengths: lengths of padded maps, in a graph; see :func:`~convrnn_zoo.models.base.sequences.run_masked`.
+        lengths: lengths of padded maps, in a graph; see :func:`~convrnn_zoo.models.base.lengths.run_masked`.
     """
     outputs: list[Any] = []
     states = []
@@ -223,7 +223,7 @@ def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, l
 def pool_levels(
     levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int, ndim: int = 2
 ) -> list[Tensor]:
-    """Pools each level to ``(N, F_l)``, by a pool of :data:`~convrnn_zoo.models.base.sequences.POOLS`.
+    """Pools each level to ``(N, F_l)``, by a pool of :data:`~convrnn_zoo.models.base.lengths.POOLS`.
 
     A level is ``(N, T, F_l, *S_l)`` with maps of `ndim` dimensions, one frame each ``(N, F_l, *S_l)``, or packed.
     """
