@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_not_input, check_suffix, write_text
 from ..data import read_sound
-from ..data.readers import COARSEN, Frames, open_files
+from ..data.readers import COARSEN, GRIDDED, Frames, open_files
 from ..data.readers.audio import AUDIO
 from ..models import EnsembleForecaster, Forecaster, Preprocessing, ZooModel, from_pretrained
 from ..train import ForecasterRecipe, Recipe
@@ -30,7 +30,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 NUMBERS, ANIMATIONS = (".npy", ".npz", ".json"), (".gif", ".mp4")
 SUFFIXES = (*NUMBERS, ".png", *ANIMATIONS)
 """Suffixes of files that a forecast can be written to."""
-NAMED = (".npz", ".h5", ".hdf5", ".nc", ".nc4", ".zarr")
+NAMED = (".npz", *GRIDDED)
 """Suffixes of files that may hold several arrays, by name."""
 
 

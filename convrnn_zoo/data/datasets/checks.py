@@ -93,7 +93,7 @@ def check_files(files: Sequence[Frames], unit: str, valid_min: float | None, val
 
 
 def _parts(frames: Frames) -> Iterator[Tensor]:
-    if hasattr(frames.array, "tobytes"):  # in memory
+    if frames.is_loaded:
         yield from (frames.read(t, t + MAX_READ) for t in range(0, len(frames), MAX_READ))
         return
     numbers = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames))).long().tolist()

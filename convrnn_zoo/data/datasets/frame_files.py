@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -217,7 +217,7 @@ class FrameFiles(FrameDataset):
         raise NotImplementedError(f"{type(self).__name__} must implement find_files")
 
     def open(self, path: Path) -> list[Frames]:
-        """Opens the files at a path. Zarr stores are read when frames are used, other files now.
+        """Opens the files at a path. Zarr stores and large files are read when frames are used, other files now.
 
         Raises:
             FileNotFoundError: there are no files of the format.
@@ -229,7 +229,7 @@ class FrameFiles(FrameDataset):
         frames = [open_frames(file, self.read_options()) for file in files]
         return [
             dataclasses.replace(
-                f if file.suffix.lower() == STORE else f.load(),
+                f if f.is_large or file.suffix.lower() == STORE else f.load(),
                 name=file.name if file == path else str(file.relative_to(path)),
             )
             for file, f in zip(files, frames, strict=True)
@@ -266,7 +266,7 @@ class FrameFiles(FrameDataset):
         files = self.open(path)
         window = self.window(path, files, inputs + horizon)
         check_files(files, self.unit, self.valid_min, self.valid_max)
-        slow = any(f.path.suffix.lower() == STORE for f in files)
+        slow = not all(f.is_loaded for f in files)
         options = {"flip": self.flip and split == "train", "step": self.step, "slow": slow}
         if self.split != "time":
             names = [f.name for f in files]
@@ -320,12 +320,23 @@ class FrameFiles(FrameDataset):
         return CroppedSequences(files, window, torch.cat([torch.zeros(len(places), 1).long(), places], 1), **options)
 
 
+def _plain_dates(value: Any) -> Any:
+    """Returns dates of TOML as text, which JSON and recipes can state."""
+    if isinstance(value, list | tuple):
+        return [_plain_dates(v) for v in value]
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArrayFrames(FrameFiles):
     """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in ``.npy``, ``.npz``, HDF5, NetCDF or Zarr files.
 
     Args:
-        variable: name of the array, in files with several.
+        variable: name of the array, in files with several; ``group/name`` for one in a group.
+        sel: what to read of dimensions, by their names: the value of a coordinate, or ``[from, to]``, such as
+            ``{level = 850, time = ["2020-06", "2020-08"]}``. A dimension without a coordinate has positions from 0.
+        dims: names of the dimensions `time`, `y` and `x`. By default time is called so or has dates, and the last two
+            others are y and x.
         fill_value: number that marks missing values, next to NaN and the numbers that the file states.
         windows: CSV file that ``convrnn-zoo windows`` wrote, for a Zarr store that is too large to be searched at every
             start.
@@ -338,17 +349,29 @@ class ArrayFrames(FrameFiles):
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(READERS)
     variable: str = field("")
+    sel: Mapping[str, Any] = field(factory=dict)
+    dims: Mapping[str, str] = field(factory=dict)
     fill_value: float | None = field(None)
     windows: str = field("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if unknown := sorted(self.dims.keys() - {"time", "y", "x"}):
+            raise ValueError(f"the recipe's data.dims has an unknown key {unknown[0]}; expected time, y or x")
+        dates = {k: _plain_dates(v) for k, v in self.sel.items()}
+        object.__setattr__(self, "sel", dates)
+        for name, value in dates.items():
+            ends = value if isinstance(value, list) and len(value) == 2 else [value]
+            if not all(isinstance(v, str | int | float) for v in ends):
+                raise ValueError(f"the recipe's data.sel.{name} must be a value or [from, to], got {value!r}")
         if self.windows and self.split != "time":
             raise ValueError('the recipe\'s data.windows needs split = "time"')
 
     def read_options(self) -> ReadOptions:
         """See :class:`FrameDataset`."""
-        return ReadOptions(variable=self.variable, fill_value=self.fill_value, unit=self.unit)
+        return ReadOptions(
+            variable=self.variable, fill_value=self.fill_value, unit=self.unit, dims=self.dims, sel=self.sel
+        )
 
     def find_files(self, path: Path) -> list[Path]:
         """See :class:`FrameFiles`."""

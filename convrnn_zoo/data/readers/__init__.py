@@ -6,20 +6,19 @@
 ``(path, options) -> Frames`` and a line in :data:`READERS`.
 """
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .base import Frames, ReadOptions, check_numbers
 from .files import FileError, list_files, natural_key
-from .hdf5 import open_hdf5
+from .gridded import GRIDDED, STORE, is_recognised, open_gridded
 from .images import VIDEO_READERS, find_clips, open_clip
 from .numpy import open_npy, open_npz
 from .radar import COARSEN, find_composites, is_radar, open_composites
-from .zarr import open_zarr
 
-STORE = ".zarr"
 READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
-    ".npy": open_npy, ".npz": open_npz, **dict.fromkeys((".h5", ".hdf5", ".nc", ".nc4"), open_hdf5), STORE: open_zarr,
+    ".npy": open_npy, ".npz": open_npz, **dict.fromkeys(GRIDDED, open_gridded),
 }  # fmt: skip
 """Readers of arrays of frames by the suffix of the file."""
 SUFFIXES = (*READERS, *VIDEO_READERS)
@@ -40,6 +39,8 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
         return open_array(path, options)
     if path in find_clips(path):
         return open_clip(path, options)
+    if path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
+        return open_gridded(path, options)
     raise FileError(f"{path}: unknown format; frames are stored in {', '.join(SUFFIXES)} or a folder of images")
 
 
@@ -66,6 +67,6 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 
 __all__ = [
-    "COARSEN", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "check_numbers", "list_files",
-    "natural_key", "open_files", "open_frames",
+    "COARSEN", "GRIDDED", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "check_numbers",
+    "list_files", "natural_key", "open_files", "open_frames",
 ]  # fmt: skip

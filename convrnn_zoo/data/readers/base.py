@@ -1,7 +1,8 @@
 """Frames of one source, decoded when they are read: the class that every reader returns."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..._extras import need
-from .cf import Packing, decode_times, scalar
-from .files import FileError, reading
+from .files import LARGE, FileError, reading
+from .times import decode_times
 from .units import conversion
 
 
@@ -21,7 +22,9 @@ class ReadOptions:
     """Options that decide which values a file gives. A recipe states them, and training and `predict` use the same.
 
     Args:
-        variable: name of the array in a file of several.
+        variable: name of the array in a file of several; ``group/name`` for one in a group.
+        dims: names of the dimensions `time`, `y` and `x`, in a file that names dimensions in another way.
+        sel: for a dimension, the value of its coordinate to read, or ``[from, to]``.
         variable_optional: whether a file without that array may have another one instead, if it is the only one.
         fill_value: number that marks missing values, next to NaN and the numbers that the file states.
         unit: unit to convert values to; None leaves them in the unit of the file. ``""`` is brightness from 0 to 1.
@@ -31,6 +34,8 @@ class ReadOptions:
     """
 
     variable: str = ""
+    dims: Mapping[str, str] = field(default_factory=dict)
+    sel: Mapping[str, Any] = field(default_factory=dict)
     variable_optional: bool = False
     fill_value: float | None = None
     unit: str | None = None
@@ -50,7 +55,7 @@ class Frames:
         is_dated: whether `times` are counted since 1970 (UTC), and not since an arbitrary beginning.
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
         labels: text for the frames from the first one on, such as times of the day.
-        packing, fill_value: how stored numbers become values.
+        fill_value: stored number that marks missing values.
         is_bytes: whether the stored numbers are brightness from 0 to 255.
         factor, shift: conversion from the unit of the file to `unit`.
         name: short name for messages.
@@ -62,7 +67,6 @@ class Frames:
     is_dated: bool = False
     unit: str | None = None
     labels: tuple[str, ...] = ()
-    packing: Packing = field(default_factory=Packing)
     fill_value: float | None = None
     is_bytes: bool = False
     factor: float = 1.0
@@ -83,6 +87,16 @@ class Frames:
     def size(self) -> tuple[int, int]:
         """Height and width of a frame."""
         return tuple(self.array.shape[-2:])
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the frames are in memory."""
+        return hasattr(self.array, "tobytes")
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the frames need more than a gibibyte of memory."""
+        return 4 * len(self) * math.prod(self.array.shape[1:]) > LARGE
 
     @property
     def datetimes(self) -> list[datetime] | None:
@@ -119,7 +133,7 @@ class Frames:
         middle = (slice(None),) if len(self.array.shape) == 4 else ()
         with reading(self.path, "file of frames"):
             raw = self.array[(time, *middle, rows, columns)]
-            frames = torch.from_numpy(self.packing.decode(raw, self.fill_value))
+            frames = torch.from_numpy(as_floats(raw, () if self.fill_value is None else (self.fill_value,)))
         if self.is_bytes:
             frames = frames / 255
         if self.factor != 1 or self.shift:
@@ -137,9 +151,8 @@ class Frames:
                 array = numpy.array(self.array[time])
             return dataclasses.replace(self, array=array, start=0, stop=None)
         return dataclasses.replace(
-            self, array=self.read().numpy(), start=0, stop=None, packing=Packing(), fill_value=None, is_bytes=False,
-            factor=1.0, shift=0.0,
-        )  # fmt: skip
+            self, array=self.read().numpy(), start=0, stop=None, fill_value=None, is_bytes=False, factor=1.0, shift=0.0
+        )
 
     def to_unit(self, unit: str | None) -> "Frames":
         """Returns the frames in another unit. Frames without a stated unit are taken to be in it.
@@ -194,33 +207,44 @@ def find_times(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
     return next((n for n in known if n in names and len(names[n]) == 1), None)
 
 
-def frames_from(
-    path: Path, array: Any, attrs: Mapping[str, Any], times: Any, time_attrs: Mapping[str, Any], options: ReadOptions,
-    **fields: Any,
-) -> Frames:  # fmt: skip
-    """Returns the frames of an array with its attributes and its times, which may be None.
+def check_times(path: Path, times: Any, attrs: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[Any, bool]:
+    """Returns the times of frames in minutes, and whether they are dates.
 
-    Bytes without attributes and without a unit are brightness: 0 to 255 mean 0 to 1.
+    Raises:
+        FileError: their number is not that of the frames, or they are invalid.
+    """
+    if len(times) != shape[0]:
+        hint = "put time first: transpose the array" if len(times) in shape else "correct the file"
+        raise FileError(f"{path}: {shape[0]} frames and {len(times)} times, in {shape}; {hint}")
+    try:
+        return decode_times(times, attrs)
+    except ValueError as e:
+        raise FileError(f"{path}: time: {e}") from e
+
+
+def as_floats(raw: Any, fills: Sequence[float] = (), valid: tuple[float, float] | None = None) -> Any:
+    """Returns numbers as a new float32 array, NaN where they are one of `fills` or out of the range `valid`."""
+    numpy = need("numpy", "cli")
+    raw = numpy.asarray(raw)
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        values = raw.astype("float32", order="C")
+        for fill in fills:
+            values[raw == (raw.dtype.type(fill) if raw.dtype.kind == "f" else fill)] = numpy.nan
+        if valid is not None:
+            values[(raw < valid[0]) | (raw > valid[1])] = numpy.nan
+    return values
+
+
+def frames_from(path: Path, array: Any, times: Any, options: ReadOptions, **fields: Any) -> Frames:
+    """Returns the frames of a NumPy array with their times, which may be None. Bytes are brightness.
 
     Raises:
         FileError: the array is not of real numbers, or its times are invalid.
     """
     check_numbers(array, path)
-    packing = Packing.from_attrs(attrs, array.dtype)
-    unit = None if scalar(attrs.get("units")) is None else str(scalar(attrs["units"]))
-    if array.dtype == "uint8" and packing == Packing() and unit is None:
-        unit, fields = "", {**fields, "is_bytes": True}
-    is_dated = False
-    if times is not None:
-        if len(times) != array.shape[0]:
-            hint = "put time first: transpose the array" if len(times) in array.shape else "correct the file"
-            raise FileError(f"{path}: {array.shape[0]} frames and {len(times)} times, in {tuple(array.shape)}; {hint}")
-        try:
-            times, is_dated = decode_times(times, time_attrs)
-        except ValueError as e:
-            raise FileError(f"{path}: time: {e}") from e
-    frames = Frames(
-        path=path, array=array, times=times, is_dated=is_dated, unit=unit, packing=packing,
+    is_bytes = array.dtype == "uint8"
+    times, is_dated = (None, False) if times is None else check_times(path, times, {}, array.shape)
+    return Frames(
+        path=path, array=array, times=times, is_dated=is_dated, unit="" if is_bytes else None, is_bytes=is_bytes,
         fill_value=options.fill_value, name=path.name, **fields,
-    )  # fmt: skip
-    return frames.to_unit(options.unit)
+    ).to_unit(options.unit)  # fmt: skip

@@ -17,7 +17,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
         if not isinstance(array, numpy.ndarray):
             raise FileError(f"{path} is not a .npy file; rename it to .npz")
         choose_array(path, {"": array.shape}, options)
-    return frames_from(path, array, {}, None, {}, options)
+    return frames_from(path, array, None, options)
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
@@ -37,7 +37,7 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
             array = arrays[name]
             times = None if times_name is None else arrays[times_name]
             labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
-    return frames_from(path, array, {}, times, {}, options, labels=labels)
+    return frames_from(path, array, times, options, labels=labels)
 
 
 def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._extras import need
+from ..._hdf5 import CheckedFile
 from .base import Frames, ReadOptions
-from .cf import number, scalar, to_minutes
 from .files import FileError, is_hidden, natural_key, read_unpacked, reading
+from .times import number, scalar, to_minutes
 
 STEP = timedelta(minutes=5)
 COARSEN = 2
@@ -32,7 +33,7 @@ def read_knmi(path: Path) -> Tensor:
         FileError: the file is damaged, or of another product.
     """
     h5py = need("h5py", "radar")
-    with reading(path, "KNMI composite"), h5py.File(path) as file:
+    with reading(path, "KNMI composite"), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         counts = torch.from_numpy(file["image1/image_data"][:].astype("int32"))
         if counts.dim() != 2:
             raise FileError(f"{path}: expected an image (H, W), got {tuple(counts.shape)}; download the file again")

@@ -1,9 +1,8 @@
-"""Decodes the CF conventions: scale, missing values, valid range, unit and time of stored numbers."""
+"""Attributes of files by the CF conventions, and times in more units and time zones than xarray reads."""
 
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +15,8 @@ MINUTES = {
     "day": 1440.0,
 }  # fmt: skip
 """Minutes of each unit of time, by its names in the singular."""
-ATTRIBUTES = (
-    "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
-    "units",
-)  # fmt: skip
-"""Attributes that are read; others may be of types that h5py cannot read."""
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+"""Calendars of dates. Times in others, such as years of 360 days, are counted from an arbitrary beginning."""
 _STAMP = re.compile(
     r"(\d{1,4}-\d{1,2}-\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
     r"(Z|UTC|GMT|(?:UTC|GMT)?\s*[+-]\d{1,2}(?::?\d{2})?)?",
@@ -66,74 +62,6 @@ def numbers(value: Any) -> list[float]:
     return [item for item in items if item is not None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Packing:
-    """Attributes by which stored numbers become values: ``value = scale * number + offset``, NaN if missing.
-
-    `fills` and `valid` are compared with the stored numbers, unless `valid_unpacked`. `unsigned` is NetCDF's
-    ``_Unsigned``: whether the numbers of a signed type are meant without sign, or the other way round.
-    """
-
-    scale: float = 1.0
-    offset: float = 0.0
-    fills: tuple[float, ...] = ()
-    valid: tuple[float, float] | None = None
-    valid_unpacked: bool = False
-    unsigned: bool | None = None
-
-    @classmethod
-    def from_attrs(cls, attrs: Mapping[str, Any], dtype: Any) -> "Packing":
-        """Reads the attributes of an array of numbers of type `dtype`."""
-        scale, offset = (number(attrs.get(name)) for name in ("scale_factor", "add_offset"))
-        fills = [f for name in ("_FillValue", "missing_value") for f in numbers(attrs.get(name, []))]
-        low, high = [*numbers(attrs.get("valid_range", [])), None, None][:2]
-        low = number(attrs.get("valid_min")) if low is None else low
-        high = number(attrs.get("valid_max")) if high is None else high
-        unsigned = scalar(attrs.get("_Unsigned"))
-        kinds = {getattr(attrs.get(n), "dtype", dtype).kind for n in ("valid_range", "valid_min", "valid_max")}
-        kinds |= {"f"} if any(b is not None and b % 1 for b in (low, high)) else set()
-        return cls(
-            scale=1.0 if scale is None else scale,
-            offset=0.0 if offset is None else offset,
-            fills=tuple(fills),
-            valid=None if low is None and high is None else (_or(low, -float("inf")), _or(high, float("inf"))),
-            valid_unpacked="f" in kinds and dtype.kind != "f",
-            unsigned=None if unsigned is None else str(unsigned).lower() == "true",
-        )
-
-    def decode(self, raw: Any, fill_value: float | None = None) -> Any:
-        """Returns stored numbers as a new float32 array, NaN where they are missing."""
-        numpy = need("numpy", "cli")
-        if self == Packing() and fill_value is None:
-            with numpy.errstate(over="ignore"):
-                return numpy.asarray(raw).astype("float32", order="C")
-        raw = numpy.ascontiguousarray(raw)
-        raw = raw.astype(raw.dtype.newbyteorder("=")) if not raw.dtype.isnative else raw
-        fills = list(self.fills)
-        if self.unsigned is not None and raw.dtype.kind == ("i" if self.unsigned else "u"):
-            wrap = 2 ** (8 * raw.dtype.itemsize)
-            raw = raw.view(f"{'u' if self.unsigned else 'i'}{raw.dtype.itemsize}")
-            fills = [f % wrap if self.unsigned else (f + wrap // 2) % wrap - wrap // 2 for f in fills]
-            valid = None if self.valid is None else [v % wrap if self.unsigned and v < 0 else v for v in self.valid]
-        else:
-            valid = None if self.valid is None else list(self.valid)
-        missing = numpy.zeros(raw.shape, bool)
-        packed = (self.scale, self.offset) != (1.0, 0.0)
-        with numpy.errstate(over="ignore", invalid="ignore"):
-            for fill in [*fills, *([] if fill_value is None else [fill_value])]:
-                missing |= raw == (raw.dtype.type(fill) if raw.dtype.kind == "f" else fill)
-            values = raw.astype("float64" if packed else "float32")
-            if valid is not None and not self.valid_unpacked:
-                missing |= (raw < valid[0]) | (raw > valid[1])
-            if packed:
-                values = values * self.scale + self.offset
-            if valid is not None and self.valid_unpacked:
-                missing |= (values < valid[0]) | (values > valid[1])
-            values = values.astype("float32", copy=False)
-        values[missing] = numpy.nan
-        return values
-
-
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
@@ -176,10 +104,10 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
         factor = MINUTES.get(name) or MINUTES.get(name.removesuffix("s"))
         if factor is None:
             raise ValueError(f"expected times in a unit such as 'minutes since 2020-01-01', got {unit!r}")
-        is_dated = bool(since)
+        is_dated = bool(since) and str(scalar(attrs.get("calendar")) or "standard").lower() in CALENDARS
         values = values.astype("float64") * _or(number(attrs.get("scale_factor")), 1.0)
         minutes = (values + _or(number(attrs.get("add_offset")), 0.0)) * factor
-        minutes = minutes + (_minutes_of_stamp(since, unit) if since else 0.0)
+        minutes = minutes + (_minutes_of_stamp(since, unit) if is_dated else 0.0)
     if not numpy.isfinite(minutes).all():
         raise ValueError("expected a time for every frame, got NaN")
     if (numpy.diff(minutes) <= 0).any():

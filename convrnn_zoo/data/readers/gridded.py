@@ -1,0 +1,394 @@
+"""Frames of NetCDF, Zarr, HDF5 and GRIB files, through xarray."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..._extras import need
+from ..._hdf5 import CheckedFile
+from ..._hints import suggest
+from .base import Frames, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times
+from .files import LARGE, FileError, check_size, reading
+from .times import decode_times, number, numbers, scalar
+
+logger = logging.getLogger(__name__)
+HDF5, STORE = (".h5", ".hdf5"), ".zarr"
+GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, ".grib", ".grib2", ".grb", ".grb2")
+"""Suffixes of the files; files with others are read if an installed engine of xarray recognises them."""
+TIME_DIMS = ("time", "valid_time", "times", "t", "step")
+"""Names by which the dimension of time is found."""
+ATTRIBUTES = (
+    "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
+    "units", "calendar", "coordinates", "bounds",
+)  # fmt: skip
+"""Attributes that are used; others may be of types that h5py cannot read."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a file: stored numbers, which are read when they are sliced, and their attributes.
+
+    `array` is an ``xarray.Variable``, or one of h5py or Zarr if the file does not name dimensions and `dims` is empty.
+    """
+
+    array: Any
+    attrs: Mapping[str, Any]
+    dims: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(self.array.shape or ())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[index].values if self.dims else self.array[index]
+
+
+class Hdf5Array:
+    """Array of an HDF5 file that opens the file whenever it is sliced."""
+
+    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> None:
+        self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
+
+    def __getitem__(self, index: Any) -> Any:
+        with need("h5py", "netcdf").File(self.path) as file:
+            return file[self.name][index]
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable], Any]:
+    """Returns the variables of a file by name, and the ``xarray.Dataset`` to close, or None if the file names no axes.
+
+    Raises:
+        FileError: the file is unsafe to read, or lacks what `options.sel` selects.
+    """
+    need("xarray", "netcdf")
+    if path.suffix.lower() == STORE:
+        variables, dataset, group = _open_zarr(path, options.variable)
+    elif path.suffix.lower() in HDF5 or _signature(path) == b"\x89HDF\r\n\x1a\n":
+        variables, dataset, group = _open_hdf5(path, options.variable)
+    else:
+        variables, dataset, group = {}, _open_other(path), ""
+    if dataset is None:
+        if options.sel:
+            raise FileError(f"{path} does not name its dimensions, by which data.sel selects; leave data.sel out")
+        return variables, None
+    selected = select(dataset, options.sel, path)
+    names = {f"{group}{name}": v for name, v in selected.variables.items()}
+    attrs = {name: variables[name].attrs if name in variables else v.attrs for name, v in names.items()}
+    named = {n: Variable(v, attrs[n], tuple(map(str, v.dims))) for n, v in names.items()}
+    return variables | named, dataset
+
+
+def _signature(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+def _group(variable: str) -> str:
+    return variable[: variable.rfind("/") + 1]
+
+
+def _open_other(path: Path) -> Any:
+    """Opens NetCDF-3, or a file that another engine of xarray reads."""
+    xarray = need("xarray", "netcdf")
+    if is_netcdf3 := _signature(path)[:3] == b"CDF":
+        need("scipy", "netcdf")
+    elif not is_recognised(path):
+        raise FileError(
+            f"{path}: no installed engine of xarray reads it; replace it, or install one (pip install cfgrib for GRIB)"
+        )
+    return xarray.open_dataset(path, engine="scipy" if is_netcdf3 else None, decode_cf=False, cache=False)
+
+
+def is_recognised(path: Path) -> bool:
+    """Returns whether an installed engine of xarray can open a file."""
+    return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
+
+
+def _open_zarr(path: Path, variable: str) -> tuple[dict[str, Variable], Any, str]:
+    zarr, group = need("zarr", "zarr"), _group(variable)
+    store = zarr.open(str(path), mode="r")
+    arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
+    if group:
+        arrays |= {f"{group}{name}": array for name, array in store[group].arrays()}
+    for name, array in arrays.items():
+        if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
+            raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store {name} in smaller ones")
+    variables = {name: Variable(array, _zarr_attributes(array, path)) for name, array in arrays.items()}
+    dataset = None
+    if "" not in arrays and all(_names_dimensions(a) for n, a in arrays.items() if n.startswith(group)):
+        options = {"consolidated": False, "decode_cf": False, "cache": False, "use_zarr_fill_value_as_mask": False}
+        dataset = need("xarray", "netcdf").open_dataset(path, engine="zarr", group=group or None, **options)
+    return variables, dataset, group
+
+
+def _names_dimensions(array: Any) -> bool:
+    if array.metadata.zarr_format == 2:
+        return "_ARRAY_DIMENSIONS" in array.attrs
+    return array.ndim == 0 or None not in (array.metadata.dimension_names or (None,))
+
+
+def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
+    """Returns the attributes of a Zarr array.
+
+    In version 2 of the format the array's fill value marks missing values, unless it is 0, Zarr's default.
+    """
+    attrs = dict(array.attrs)
+    if array.metadata.zarr_format == 2 and array.fill_value is not None and "_FillValue" not in attrs:
+        if array.fill_value != 0:
+            attrs["_FillValue"] = array.fill_value
+        elif array.ndim > 2 and ("scale_factor" in attrs or "_ARRAY_DIMENSIONS" in attrs):
+            logger.warning(
+                "%s: its fill value 0 is read as the number 0, not as missing; data.fill_value = 0 changes that", path
+            )
+    return attrs
+
+
+def _open_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], Any, str]:
+    h5py, variables, group = need("h5py", "netcdf"), {}, _group(variable)
+    with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
+        items: dict[str, Any] = {}
+        file.visititems(lambda name, item: items.update({name: item}))
+        arrays = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
+        for name, item in arrays.items():
+            if len(item.shape or ()) > 2:
+                check_size(path, item.size * item.dtype.itemsize, max(item.id.get_storage_size(), 1))
+            if item.external or item.is_virtual:
+                raise FileError(f"{path}: {name} is stored in another file; save it in this one")
+            lazy = Hdf5Array(path, name, item.shape or (), item.dtype)
+            variables[name] = Variable(lazy, {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs})
+        is_netcdf = any("DIMENSION_LIST" in item.attrs for item in arrays.values())
+        if is_netcdf:  # xarray reads all of them again, without these checks
+            for item in (file, *items.values()):
+                dict(item.attrs)
+    groups = {_group(name) for name, v in variables.items() if len(v.shape) > 2}
+    group = groups.pop() if not variable and len(groups) == 1 else group
+    if not is_netcdf:
+        return variables, None, ""
+    need("h5netcdf", "netcdf")
+    options = {"engine": "h5netcdf", "group": group or None, "phony_dims": "sort", "decode_cf": False, "cache": False}
+    return variables, need("xarray", "netcdf").open_dataset(path, **options), group
+
+
+# ---- dimensions ----------------------------------------------------------------------------------------------------
+def select(dataset: Any, wanted: Mapping[str, Any], path: Path) -> Any:
+    """Returns what a table selects of a dataset: for a dimension, the value of a coordinate, or ``[from, to]``.
+
+    Coordinates of time are ISO 8601. A dimension without a coordinate is selected by its positions from 0.
+
+    Raises:
+        FileError: there is no such dimension, or nothing at that value.
+    """
+    numpy = need("numpy", "cli")
+    for dim, value in wanted.items():
+        if dim not in dataset.dims:
+            raise FileError(f"{path} has no dimension {dim}, which data.sel names; {suggest(dim, dataset.dims)}")
+        labels = numpy.arange(dataset.sizes[dim])
+        if dim in dataset.variables:
+            coordinate = dataset.variables[dim]
+            labels = coordinate.values
+            if " since " in str(scalar(coordinate.attrs.get("units"))):
+                minutes, is_dated = decode_times(labels, coordinate.attrs)
+                labels = (minutes * 6e7).round().astype("int64").astype("datetime64[us]") if is_dated else labels
+            elif labels.dtype.kind in "iuf":
+                labels = Decoder.of(coordinate.attrs, labels.dtype).decode(labels)
+        dataset = dataset.assign_coords({dim: labels})
+        try:
+            if isinstance(value, list | tuple):
+                is_falling = len(labels) > 1 and labels[0] > labels[-1]
+                dataset = dataset.sel({dim: slice(*(reversed(value) if is_falling else value))})
+            elif labels.dtype.kind in "iuf" and not isinstance(value, str):
+                tolerance = 1e-5 * max(abs(value), 1e-30)
+                dataset = dataset.sel({dim: value}, method="nearest", tolerance=tolerance)
+            else:
+                dataset = dataset.sel({dim: value})
+            if dataset.sizes.get(dim, 1) == 0:
+                raise KeyError(value)
+        except (KeyError, TypeError, ValueError) as e:
+            ends = f"{labels[0]} to {labels[-1]}" if len(labels) else "none"
+            raise FileError(f"{path} has no {dim} at {value}, which data.sel names; it has {ends}") from e
+    return dataset
+
+
+def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequence[str]) -> tuple[str, ...]:
+    """Returns the dimensions of frames in order: time, others such as channels, height and width.
+
+    Height and width are the last two dimensions, unless `named` has `y` and `x`. A map without time is one frame.
+
+    Example:
+        >>> find_order(("lat", "lon", "level", "time"), {"y": "lat", "x": "lon"}, ("time",))
+        ('time', 'level', 'lat', 'lon')
+    """
+    by_name = next((d for d in dims if d in time_dims or d.lower() in TIME_DIMS), dims[0] if len(dims) > 2 else "time")
+    time = named.get("time", by_name)
+    rest = [d for d in dims if d not in (time, named.get("x"), named.get("y"))]
+    x = named["x"] if "x" in named else rest.pop()
+    y = named["y"] if "y" in named else rest.pop()
+    return (time, *rest, y, x)
+
+
+def reorder(array: Any, order: Sequence[str]) -> Any:
+    """Returns an ``xarray.Variable`` with its dimensions in an order; others have length 1 and are dropped."""
+    if order[0] not in array.dims:
+        array = array.set_dims({order[0]: 1, **array.sizes})
+    return array.squeeze([d for d in array.dims if d not in order]).transpose(*order)
+
+
+def find_frames(path: Path, variables: Mapping[str, Variable], options: ReadOptions) -> dict[str, Variable]:
+    """Returns the variables that are frames by their dimensions, which are brought in order.
+
+    Raises:
+        FileError: there are no dimensions as `options.dims` names them.
+    """
+    plain = {n: v for n, v in variables.items() if not v.dims}
+    every = sorted({d for v in variables.values() for d in v.dims})
+    if unknown := [d for d in options.dims.values() if d not in every]:
+        raise FileError(f"{path} has no dimension {unknown[0]}, which data.dims names; {suggest(unknown[0], every)}")
+    auxiliary = " ".join(f"{v.attrs.get('coordinates', '')} {v.attrs.get('bounds', '')}" for v in variables.values())
+    dated = [n for n, v in variables.items() if " since " in str(scalar(v.attrs.get("units")))]
+    frames = {}
+    for least in (3, 2):
+        for name, v in variables.items():
+            is_frames = len(v.dims) >= least and name.rpartition("/")[2] not in auxiliary.split()
+            if is_frames and set(options.dims.values()) <= set(v.dims):
+                order = find_order(v.dims, options.dims, dated)
+                order = (order[0], *(d for d in order[1:-2] if v.array.sizes[d] != 1), *order[-2:])
+                frames[name] = Variable(reorder(v.array, order), v.attrs, order)
+        if frames:
+            break
+    return plain | frames
+
+
+# ---- values --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """Conversion of stored numbers to values by the CF conventions; xarray applies scale, offset and fill value.
+
+    xarray reads one fill value, and no valid range. The others are compared with decoded values.
+    """
+
+    attrs: Mapping[str, Any]
+    fills: tuple[float, ...] = ()
+    valid: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any], dtype: Any, fill_value: float | None = None) -> "Decoder":
+        """Reads the attributes of an array of numbers of type `dtype`.
+
+        Args:
+            attrs: the attributes; empty ones are ignored.
+            dtype: type of the stored numbers.
+            fill_value: a further stored number that marks missing values.
+        """
+        numpy = need("numpy", "cli")
+        packing: dict[str, Any] = {
+            k: v for k in ("scale_factor", "add_offset") if (v := number(attrs.get(k))) is not None
+        }
+        if dtype.kind in "iu" and (unsigned := scalar(attrs.get("_Unsigned"))) is not None:
+            packing["_Unsigned"] = str(unsigned).lower()
+        raw_fills = [f for name in ("_FillValue", "missing_value") for f in numbers(attrs.get(name, []))]
+        raw_fills += [] if fill_value is None else [fill_value]
+        low, high = [*numbers(attrs.get("valid_range", [])), None, None][:2]
+        low = number(attrs.get("valid_min")) if low is None else low
+        high = number(attrs.get("valid_max")) if high is None else high
+        bounds = [-math.inf if low is None else low, math.inf if high is None else high]
+        kinds = {getattr(attrs.get(n), "dtype", dtype).kind for n in ("valid_range", "valid_min", "valid_max")}
+        is_packed = dtype.kind == "f" or not ("f" in kinds or any(b % 1 for b in bounds if math.isfinite(b)))
+        decoder = cls(attrs=packing)
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            fills = [decoder.decode(numpy.array([f]).astype(dtype))[0] for f in raw_fills if _fits(f, dtype)]
+            if is_packed:
+                bounds = [decoder.decode(numpy.array([b]).astype(dtype))[0] if _fits(b, dtype) else b for b in bounds]
+        is_bounded = any(map(math.isfinite, bounds))
+        return cls(attrs=packing, fills=tuple(fills), valid=(min(bounds), max(bounds)) if is_bounded else None)
+
+    def decode(self, raw: Any) -> Any:
+        """Returns values of stored numbers, NaN where they are missing; without attributes the numbers themselves."""
+        if self.attrs:
+            xarray, dims = need("xarray", "netcdf"), [str(i) for i in range(raw.ndim)]
+            raw = xarray.decode_cf(xarray.Dataset({"x": (dims, raw, dict(self.attrs))}), decode_times=False)["x"].values
+        return as_floats(raw, self.fills, self.valid) if self.fills or self.valid else raw
+
+
+def _fits(value: float, dtype: Any) -> bool:
+    """Returns whether a number can be stored as a type; signed and unsigned types are alike, as of ``_Unsigned``."""
+    if dtype.kind == "f":
+        return True
+    return math.isfinite(value) and value % 1 == 0 and abs(value) < 2.0 ** (8 * dtype.itemsize)
+
+
+class GriddedArray:
+    """Decoded frames ``(T, H, W)`` or ``(T, C, H, W)`` of a variable.
+
+    The file is opened by the process that slices the array, since handles of HDF5 do not survive a fork.
+    """
+
+    def __init__(self, path: Path, options: ReadOptions, name: str, variable: Variable, decoder: Decoder) -> None:
+        self.path, self.options, self.name, self.decoder = path, options, name, decoder
+        self.shape, self.dtype, self.order = variable.shape, variable.array.dtype, variable.dims
+        self._opened: tuple[Any, ...] = (None, None, None)
+
+    def __getitem__(self, index: Any) -> Any:
+        process, variable, _ = self._opened
+        if process != os.getpid():
+            variables, dataset = open_variables(self.path, self.options)
+            variable = variables[self.name]
+            if self.order:
+                variable = Variable(reorder(variable.array, self.order), variable.attrs, self.order)
+            self._opened = os.getpid(), variable, dataset
+        return self.decoder.decode(variable[index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": (None, None, None)}
+
+
+def open_gridded(path: Path, options: ReadOptions) -> Frames:
+    """Opens the frames of a NetCDF, Zarr, HDF5 or GRIB file, by the CF conventions.
+
+    Raises:
+        FileError: the file is damaged, has no such variable or dimension, or no axis of time.
+        ImportError: a package is not installed; with the command that installs it.
+    """
+    kinds = {STORE: "Zarr store", **dict.fromkeys(HDF5, "HDF5 file")}
+    with reading(path, kinds.get(path.suffix.lower(), "NetCDF file")):
+        variables, dataset = open_variables(path, options)
+        try:
+            frames = find_frames(path, variables, options)
+            name = choose_array(path, {n: v.shape for n, v in frames.items()}, options)
+            variable = frames[name]
+            check_numbers(variable.array, path)
+            times, is_dated = find_time_values(path, name, variable, variables)
+            dtype, unit = variable.array.dtype, scalar(variable.attrs.get("units"))
+            is_bytes = dtype == "uint8" and unit is None and Decoder.of(variable.attrs, dtype) == Decoder(attrs={})
+            decoder = Decoder.of(variable.attrs, dtype, options.fill_value)
+        finally:
+            if dataset is not None:
+                dataset.close()
+    return Frames(
+        path=path, array=GriddedArray(path, options, name, variable, decoder), times=times, is_dated=is_dated,
+        unit="" if is_bytes else unit and str(unit), is_bytes=is_bytes, name=path.name,
+    ).to_unit(options.unit)  # fmt: skip
+
+
+def find_time_values(path: Path, name: str, variable: Variable, variables: Mapping[str, Variable]) -> tuple[Any, bool]:
+    """Returns the times of frames in minutes, or None, and whether they are dates.
+
+    Raises:
+        FileError: the times are invalid, or those of another axis.
+    """
+    count, group = variable.shape[0], name[: name.rfind("/") + 1]
+    if variable.dims:
+        names = [f"{group}{n}" for n in ("valid_time", variable.dims[0], *TIME_DIMS)]
+        wanted = [(variable.dims[0],), ()] if count == 1 else [(variable.dims[0],)]
+        found = next((n for n in names if n in variables and variables[n].dims in wanted), None)
+    else:
+        found = find_times(name, {n: v.shape for n, v in variables.items()})
+    if found is None:
+        return None, False
+    times = need("numpy", "cli").atleast_1d(variables[found].array[...])
+    return check_times(path, times, variables[found].attrs, variable.shape)

@@ -1,0 +1,244 @@
+"""Files with named dimensions are read through xarray: order of axes, selection, groups, packing, memory."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.memory import in_a_fresh_process, rise
+from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_frame_dataset
+
+xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+STEPS, HEIGHT, WIDTH = 12, 5, 7
+
+
+def rain(seed=0, dtype="float32"):
+    """Rain of 12 steps at 3 levels with coordinates; latitude falls, as in most archives."""
+    values = np.random.default_rng(seed).integers(0, 100, (STEPS, 3, HEIGHT, WIDTH)).astype(dtype) / 8
+    return xarray.DataArray(
+        values,
+        dims=("time", "level", "lat", "lon"),
+        coords={
+            "time": np.datetime64("2020-06-01T00:00", "ns") + np.arange(STEPS) * np.timedelta64(6, "h"),
+            "level": [1000.0, 850.0, 0.1],
+            "lat": np.linspace(60, 50, HEIGHT),
+            "lon": np.linspace(0, 12, WIDTH).astype("float32"),
+            "station": ("level", ["a", "b", "c"]),
+        },
+        attrs={"units": "mm/h"},
+        name="rain",
+    )
+
+
+def write(path, data):
+    """Writes a NetCDF-4, NetCDF-3 or Zarr file by its suffix."""
+    if path.suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
+        data.to_zarr(path, consolidated=False, zarr_format=2 if path.stem == "v2" else 3)
+    else:
+        data.to_netcdf(path, engine="scipy" if path.suffix == ".cdf" else "h5netcdf")
+    return path
+
+
+def read(path, **options):
+    return open_frames(path, ReadOptions(**options)).read().numpy()
+
+
+@pytest.mark.parametrize("name", ["a.nc", "a.cdf", "a.zarr", "v2.zarr"])
+def test_values_times_and_units_are_those_of_xarray(name, tmp_path):
+    data = rain().to_dataset().assign(elevation=(("lat", "lon"), np.ones((HEIGHT, WIDTH))))
+    frames = open_frames(write(tmp_path / name, data.drop_vars("station")))
+    np.testing.assert_array_equal(frames.read(), data.rain)
+    assert frames.unit == "mm/h"
+    assert frames.step == 360
+    assert np.array_equal(np.array(frames.datetimes, "datetime64[ns]"), data.time)
+    np.testing.assert_array_equal(
+        frames.between(4, 9).read(1, 3, slice(1, 4), slice(2, None)), data.rain[5:7, :, 1:4, 2:]
+    )
+
+
+def test_axes_are_ordered_by_their_names(tmp_path):
+    data = rain().isel(level=0, drop=True).drop_vars("time")
+    data["time"] = np.arange(STEPS)
+    turned = write(tmp_path / "a.nc", data.transpose("lat", "lon", "time").to_dataset())
+    np.testing.assert_array_equal(read(turned)[:, 0], data)
+    other = data.rename(time="run", lat="row", lon="column").transpose("column", "run", "row")
+    other = write(tmp_path / "b.nc", other.to_dataset())
+    dims = {"time": "run", "y": "row", "x": "column"}
+    np.testing.assert_array_equal(read(other, dims=dims)[:, 0], data)
+    kind = ArrayFrames(name="a", unit="mm/h", dims=dims)
+    np.testing.assert_array_equal(kind.load(other, "train", 1, 1)[0].frames[:, 0], data[:2])
+    with pytest.raises(ValueError, match=r"b\.nc has no dimension rows, which data\.dims names; did you mean row"):
+        read(other, dims={"y": "rows"})
+    with pytest.raises(ValueError, match=r"data\.dims has an unknown key z"):
+        read_frame_dataset({"kind": "frames", "name": "a", "dims": {"z": "level"}})
+
+
+SELECTIONS = {
+    "value": ({"level": 850}, lambda x: x.sel(level=850)),
+    "small value": ({"level": 0.1}, lambda x: x.sel(level=0.1)),
+    "falling range": ({"lat": [51, 58]}, lambda x: x.sel(lat=slice(58, 51))),
+    "rising range": ({"lon": [3, 9], "level": 1000}, lambda x: x.sel(lon=slice(3, 9), level=1000)),
+    "dates": ({"time": ["2020-06-02", "2020-06-03"]}, lambda x: x.isel(time=slice(4, 12))),
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_a_part_is_selected_by_coordinates(name, suffix, tmp_path):
+    sel, expected = SELECTIONS[name]
+    path, expected = write(tmp_path / f"a{suffix}", rain().drop_vars("station").to_dataset()), expected(rain())
+    frames = open_frames(path, ReadOptions(sel=sel))
+    values = frames.read().numpy()
+    np.testing.assert_array_equal(values[:, 0] if expected.ndim == 3 else values, expected)
+    assert len(frames.times) == len(values)
+    kind = read_frame_dataset({"kind": "frames", "name": "a", "unit": "mm/h", "sel": sel})
+    assert tuple(kind.load(path, "train", 1, 1)[0].frames.shape[1:]) == values.shape[1:]
+
+
+def test_a_dimension_without_a_coordinate_is_selected_by_position(tmp_path):
+    path = write(tmp_path / "a.nc", rain().drop_vars(["station", "level"]).to_dataset())
+    np.testing.assert_array_equal(read(path, sel={"level": 2})[:, 0], rain()[:, 2])
+    np.testing.assert_array_equal(read(path, sel={"level": [0, 1]}), rain()[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("sel", "message"),
+    [
+        ({"levels": 850}, "has no dimension levels, which data.sel names; did you mean level"),
+        ({"level": 840}, "has no level at 840"),
+        ({"level": "high"}, "has no level at high"),
+        ({"lat": [70, 80]}, r"has no lat at \[70, 80\].*60.0 to 50.0"),
+        ({"time": "2021-01-01"}, "has no time at 2021-01-01"),
+    ],
+)
+def test_selections_that_the_file_lacks_are_errors(sel, message, tmp_path):
+    path = write(tmp_path / "a.nc", rain().drop_vars("station").to_dataset())
+    with pytest.raises(ValueError, match=rf"a\.nc.*{message}") as error:
+        read(path, sel=sel)
+    assert "\n" not in str(error.value)
+
+
+def test_selections_in_a_recipe_are_checked():
+    for value in ([1, 2, 3], {"from": 1}, [[1], 2]):
+        with pytest.raises(ValueError, match=r"data\.sel\.level must be a value or \[from, to\]"):
+            read_frame_dataset({"kind": "frames", "name": "a", "sel": {"level": value}})
+
+
+def test_a_selection_of_a_file_without_names_is_an_error(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["rate"] = np.ones((6, 4, 4))
+    with pytest.raises(ValueError, match=r"a\.h5 does not name its dimensions.*data\.sel"):
+        read(tmp_path / "a.h5", sel={"level": 850})
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_packed_values_are_decoded_as_xarray_does(suffix, tmp_path):
+    data = rain().isel(level=0, drop=True).to_dataset()
+    data.rain[3, 1, 2] = np.nan
+    data.rain.attrs["valid_range"] = np.array([0, 80], "int16")  # of stored numbers
+    encoding = {"dtype": "int16", "scale_factor": 0.125, "add_offset": -1.0, "_FillValue": np.int16(-7)}
+    data.rain.encoding = encoding
+    path = write(tmp_path / f"a{suffix}", data)
+    options = {"consolidated": False} if suffix == ".zarr" else {}
+    with xarray.open_dataset(path, **options) as decoded:
+        expected = decoded.rain.values
+    assert np.isnan(expected).sum() == 1
+    stored = (expected + 1) / 0.125
+    expected[stored > 80] = np.nan
+    np.testing.assert_array_equal(read(path)[:, 0], expected)
+    expected[stored == 16] = np.nan
+    assert np.isnan(expected).sum() > 10
+    np.testing.assert_array_equal(read(path, fill_value=16.0)[:, 0], expected)
+
+
+def test_a_group_is_named_with_its_variable(tmp_path):
+    pytest.importorskip("h5netcdf", reason="the extra netcdf")
+    data = rain().isel(level=0, drop=True)
+    data.to_dataset().to_netcdf(tmp_path / "a.nc", group="radar/latest", engine="h5netcdf")
+    (2 * data).to_dataset(name="rain").to_netcdf(tmp_path / "a.nc", group="model", mode="a", engine="h5netcdf")
+    frames = open_frames(tmp_path / "a.nc", ReadOptions(variable="radar/latest/rain"))
+    np.testing.assert_array_equal(frames.read()[:, 0], data)
+    assert frames.step == 360
+    with pytest.raises(ValueError, match=r"expected one array.*radar/latest/rain.*data\.variable"):
+        open_frames(tmp_path / "a.nc")
+
+
+def test_a_file_of_one_map_is_one_frame(tmp_path):
+    data = rain().isel(level=0, time=3).drop_vars(["level", "station"])
+    frames = open_frames(write(tmp_path / "a.nc", data.to_dataset()))
+    assert frames.read().shape == (1, 1, HEIGHT, WIDTH)
+    assert frames.datetimes[0].isoformat() == "2020-06-01T18:00:00"
+
+
+def test_calendars_without_dates_have_steps_only(tmp_path):
+    data = rain().isel(level=0, drop=True).to_dataset().drop_vars("time")
+    data["time"] = ("time", np.arange(STEPS), {"units": "days since 2000-02-27", "calendar": "noleap"})
+    frames = open_frames(write(tmp_path / "a.nc", data))
+    assert frames.step == 1440
+    assert frames.datetimes is None
+
+
+def test_every_file_that_an_engine_recognises_is_read(tmp_path):
+    path = write(tmp_path / "a.cdf", rain().isel(level=0, drop=True).to_dataset())
+    other = path.rename(tmp_path / "archive.dat")
+    np.testing.assert_array_equal(read(other)[:, 0], rain()[:, 0])
+    (tmp_path / "b.grib2").write_bytes(b"GRIB" + bytes(100))
+    with pytest.raises(ValueError, match=r"b\.grib2: no installed engine of xarray reads it.*cfgrib"):
+        open_frames(tmp_path / "b.grib2")
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_frames_are_read_in_another_process_or_thread(suffix, tmp_path):
+    path = write(tmp_path / f"a{suffix}", rain().isel(level=0, drop=True).to_dataset())
+    frames = open_frames(path)
+    assert frames.read(2, 3).shape == (1, 1, HEIGHT, WIDTH)
+    again = pickle.loads(pickle.dumps(frames))
+    assert torch.equal(again.read(), frames.read())
+
+
+def _read_all(path):
+    """Returns the growth of memory while every frame of a large file is read in turn, and their sum."""
+    sums = []
+
+    def work():
+        clips = ArrayFrames(name="a", unit="mm/h", variable="rain").load(path, "test", 2, 2)
+        sums.append(sum(float(clips.read(torch.tensor([i])).sum()) for i in range(0, len(clips), 7)))
+
+    clips = ArrayFrames(name="a", unit="mm/h", variable="rain").open(path)  # imports what reading needs
+    clips[0].read(0, 1)
+    return rise(work), sums[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_large_files_are_read_in_flat_memory(suffix, tmp_path):
+    """The file holds 1.4 GiB of nearly constant frames, which need little space when compressed."""
+    count, edge = 350, 1024
+    if suffix == ".nc":
+        import h5netcdf
+
+        with h5netcdf.File(tmp_path / "a.nc", "w") as file:
+            file.dimensions = {"time": count, "y": edge, "x": edge}
+            file.create_variable("time", ("time",), "int32", data=np.arange(count) * 5)
+            options = {"chunks": (1, edge, edge), "compression": "gzip", "compression_opts": 1}
+            variable = file.create_variable("rain", ("time", "y", "x"), "float32", **options)
+            variable.attrs["units"] = "mm/h"
+            frame = np.ones((edge, edge), "float32")
+            frame[:8] = np.random.default_rng(0).random((8, edge))
+            for i in range(count):
+                variable[i] = frame
+    else:
+        zarr = pytest.importorskip("zarr", reason="the extra zarr")
+        group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+        group.create_array(
+            "rain", shape=(count, edge, edge), chunks=(1, edge, edge), dtype="float32", fill_value=1.0,
+            dimension_names=("time", "y", "x"), attributes={"units": "mm/h"},
+        )  # fmt: skip
+        group.create_array("time", shape=(count,), dtype="int32", dimension_names=("time",))[:] = np.arange(count) * 5
+    growth, total = in_a_fresh_process(_read_all, tmp_path / f"a{suffix}")
+    assert total > 0
+    assert growth < 500 * 2**20
