@@ -1,10 +1,12 @@
 """torch.hub: ``torch.hub.load(repo, name, pretrained=False, **kwargs)`` builds what ``convrnn_zoo.create_model`` does.
 
 Every registered name is an entry point; ``torch.hub.list`` lists them and ``torch.hub.help`` prints their arguments.
+``torch.hub.load(repo, "from_pretrained", "owner/name")`` loads a model from the Hugging Face Hub or a directory.
 """
 
 # torch.hub treats every public callable of this file as an entry point, so the others have private names.
 from convrnn_zoo.models import create_model as _create_model
+from convrnn_zoo.models import from_pretrained as from_pretrained
 from convrnn_zoo.pretrained.registry import entry_points as _entry_points
 
 dependencies = ["torch", "timm", "huggingface_hub", "safetensors"]
