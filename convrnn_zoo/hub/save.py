@@ -26,9 +26,8 @@ logger = logging.getLogger("convrnn_zoo")
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
     """Saves a model's weights and the arguments that it was built with, in the format of timm and the Hub.
 
-    ``model.preprocessing`` is saved with them. So are the metadata of the weights (``model.record``) and their card, if
-    they still apply: after further training, with other arguments or with another head, the tag, description, dataset
-    and metrics are left out.
+    ``model.preprocessing`` is saved with them. The metadata of the weights (``model.record``) and their card are saved
+    if they still apply, which they do not after further training or with other arguments.
 
     Each file is written atomically. The config holds the checksum of the weights, so that files of two interrupted
     saves are never loaded together.
@@ -86,12 +85,7 @@ def saved_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def config_text(config: Mapping[str, Any], sha256: str, weights: Weights | None = None) -> str:
-    """Returns the text of config.json.
-
-    Args:
-        config: :func:`model_config` of the model.
-        sha256: checksum of the weights.
-        weights: their metadata, if they apply.
+    """Returns the text of config.json, from :func:`model_config` and the checksum and valid metadata of the weights.
 
     Raises:
         WeightsError: the metadata hold a value that no reader would accept.

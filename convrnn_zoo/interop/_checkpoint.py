@@ -78,8 +78,11 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
     else:
         content = _read_file(checkpoint)
         max_bytes = MAX_INFLATION * os.stat(checkpoint).st_size
-    origin = content.origin
-    state = _unwrap(content.state, origin)
+    origin, state = content.origin, content.state
+    if wrapper := next((name for name in WRAPPERS if isinstance(state.get(name), Mapping)), None):
+        others = ", ".join(str(k) for k in state if k != wrapper) or "nothing"
+        logger.info("%s: the weights are under %r; left out: %s", origin, wrapper, others)
+        state = state[wrapper]
     if not state:
         raise WeightsError(f"{origin} contains no tensors; save model.state_dict() to it")
     state = _to_tensors(state, origin, max_bytes)
@@ -101,15 +104,6 @@ def some(names: Iterable[str], count: int = 6) -> str:
     """Returns the first few names, for messages."""
     names = list(names)
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
-
-
-def _unwrap(state: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
-    for name in WRAPPERS:
-        if isinstance(state.get(name), Mapping):
-            others = ", ".join(str(k) for k in state if k != name) or "nothing"
-            logger.info("%s: the weights are under %r; left out: %s", origin, name, others)
-            return state[name]
-    return state
 
 
 def _to_tensors(state: Mapping[str, Any], origin: str, max_bytes: int | None) -> dict[str, Tensor]:
@@ -135,11 +129,7 @@ def _to_tensors(state: Mapping[str, Any], origin: str, max_bytes: int | None) ->
 
 
 def _to_tensor(key: object, value: Any) -> Tensor:
-    """Returns an entry as a plain CPU tensor.
-
-    Raises:
-        TypeError: it is neither a dense tensor nor an array of numbers.
-    """
+    """Returns an entry as a plain CPU tensor, or raises TypeError if it is neither a dense tensor nor an array."""
     if not isinstance(key, str):
         raise TypeError("a key must be a string")
     if isinstance(value, Tensor):
@@ -226,7 +216,7 @@ def _read_keras(path: Path) -> ForeignCheckpoint:
 CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".safetensors": _read_safetensors,
     **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _read_pickle),
-    ".h5": _read_h5,
+    ".h5": lambda path: _read_hdf5(path, str(path)),
     ".keras": _read_keras,
 }
 """Readers of files by suffix."""

@@ -331,7 +331,7 @@ def to_model(module: nn.Module) -> nn.Module:
 
 
 def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
-    """Returns the arguments of a model with this layer, as plain values, except the layer's defaults."""
+    """Returns the arguments of a model with this layer, as plain JSON, except the layer's defaults."""
     kernel, one = module.kernel_size, (1,) * module.ndim
     defaults = {
         "hidden_kernel_size": kernel, "bias": True, "dropout": 0.0, "stride": one, "dilation": one, "groups": 1,
@@ -339,8 +339,4 @@ def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
     }  # fmt: skip
     changed = {name: v for name, default in defaults.items() if (v := getattr(module, name, default)) != default}
     args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": kernel, **changed}
-    return {name: _to_lists(value) for name, value in args.items()}
-
-
-def _to_lists(value: Any) -> Any:
-    return [_to_lists(v) for v in value] if isinstance(value, tuple | list) else value
+    return dict(json.loads(json.dumps(args)))

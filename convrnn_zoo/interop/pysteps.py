@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._extras import need
+from .._tensors import to_tensor
 from ..layers import _checks as check
 from ..models import EnsembleForecaster, Forecaster
 
@@ -36,8 +36,9 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         model: a forecaster of one channel with ``model.preprocessing``.
 
     Raises:
-        ValueError: `model` is none, or has no ``preprocessing``. The function raises it for images of another shape or
-            type, for values that the unit does not have, such as dB in place of mm/h, and for invalid `timesteps`.
+        ValueError: `model` is none, or has no ``preprocessing``. The function raises it for images of another shape,
+            for values that the unit does not have, such as dB in place of mm/h, and for invalid `timesteps`, and a
+            TypeError for images that are no numbers.
 
     Example:
         >>> import numpy, convrnn_zoo
@@ -72,7 +73,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         images, lead_steps = _as_images(precip), _lead_steps(timesteps)
         if velocity is not None and tuple(getattr(velocity, "shape", ())) != (2, *images.shape[1:]):
             raise ValueError(f"velocity must be a motion field (2, m, n), got {check.describe(velocity)}; leave it out")
-        lowest = torch.as_tensor(images).nan_to_num(0).min()
+        lowest = images.nan_to_num(0).min()
         if values.lowest is not None and lowest < values.lowest:
             raise ValueError(
                 f"expected {values.unit} from {values.lowest:g}, got {lowest:g}; if the images are in dB, convert them "
@@ -89,32 +90,21 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         rain = model.forecast(images, max(lead_steps), **ensemble)
         rain = rain[None] if n_ens_members is not None and not ensemble else rain
         rain = rain[..., [step - 1 for step in lead_steps], :, :]
-        if not with_latest:
-            return rain
-        start = torch.as_tensor(images[-1:]).to(torch.as_tensor(rain).dtype).expand(*rain.shape[:-3], -1, -1, -1)
-        both = torch.cat([start, torch.as_tensor(rain)], -3)
-        return both if isinstance(precip, Tensor) else both.numpy()
+        if with_latest:
+            rain = torch.cat([images[-1:].to(rain.dtype).expand(*rain.shape[:-3], -1, -1, -1), rain], -3)
+        return rain if isinstance(precip, Tensor) else rain.numpy()
 
     return forecast
 
 
-def _as_images(precip: Any) -> Any:
-    """Returns radar images as a plain array, with NaN where they are masked, whatever is stored under the mask."""
-    images = precip
-    if not isinstance(precip, Tensor):
-        numpy = need("numpy", "cli")
-        images = numpy.ma.asarray(precip)
-        if images.dtype.kind not in "iuf":
-            raise ValueError(
-                f"expected radar images of numbers, got {images.dtype}; convert them with astype('float32')"
-            )
-        kind = "f4" if images.dtype.kind == "f" or images.mask.any() else images.dtype.newbyteorder("=")
-        images = numpy.ascontiguousarray(images.astype(kind).filled(numpy.nan if kind == "f4" else 0))
-    if images.ndim != 3 or 0 in images.shape:
+def _as_images(precip: Any) -> Tensor:
+    """Returns radar images as a tensor, with NaN where they are masked, whatever is stored under the mask."""
+    images = to_tensor("precip", precip)
+    if images.dim() != 3 or not images.numel():
         raise ValueError(
             f"expected the latest radar images (T, m, n), got {tuple(images.shape)}; stack them along a first axis"
         )
-    return images
+    return images.float() if images.is_floating_point() else images
 
 
 def _lead_steps(timesteps: Timesteps | None) -> list[int]:

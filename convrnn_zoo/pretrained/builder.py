@@ -45,13 +45,10 @@ def build_model(
         constructor: builds the network from keyword arguments.
         name: the registered name.
         pretrained: whether to load weights, or the tag of the weights to load.
-        pretrained_cfg: the tag, or a cfg of timm's, in place of the default.
-        pretrained_cfg_overlay: fields to replace in the cfg.
-        cache_dir: directory to use in place of the Hub's cache.
-        token: token of the Hub.
+        pretrained_cfg, pretrained_cfg_overlay: the tag, or a cfg of timm's, in place of the default; fields to replace.
+        cache_dir, token: as in :func:`~convrnn_zoo.from_pretrained`.
         source: the source of the weights, if it is already open.
-        features_only: whether to wrap the model in timm's feature extractor.
-        out_indices: layers whose features are extracted; all by default.
+        features_only, out_indices: whether to wrap the model in timm's feature extractor, and of which layers.
         pretrained_model_args: ignored; timm passes the arguments of a config, which is read again here.
         **kwargs: arguments of the network. They override those of the source's config.
 
@@ -59,7 +56,11 @@ def build_model(
         TypeError: the network does not accept an argument.
         WeightsError: there are no such weights, or they do not fit.
     """
-    cfg = resolve_cfg(name, pretrained, pretrained_cfg, pretrained_cfg_overlay)
+    pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
+    if pretrained is False and not pretrained_cfg:
+        pretrained_cfg = architecture(name).cfg  # without the sizes of the default weights
+    cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {})).to_dict()
+    check_pretrained_cfg(cfg, name)
     pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES
     if source or not has_config:  # otherwise timm passes the arguments of a config
         check_kwargs(constructor, name, kwargs)
@@ -96,16 +97,6 @@ def build_model(
         load_state_dict(model, state)
     describe_model(model, args, config, pretrained)
     return extract_features(model, name, out_indices) if features_only else model
-
-
-def resolve_cfg(name: str, pretrained: bool | str, pretrained_cfg: Any, overlay: Mapping[str, Any] | None) -> dict:
-    """Returns timm's cfg of an architecture, or of those of its weights that `pretrained` or `pretrained_cfg` name."""
-    pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
-    if pretrained is False and not pretrained_cfg:
-        pretrained_cfg = architecture(name).cfg  # without the sizes of the default weights
-    cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(overlay) if overlay else None).to_dict()
-    check_pretrained_cfg(cfg, name)
-    return cfg
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:

@@ -93,34 +93,25 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
     """Returns the path of the current copy in the cache, and the checksum that the Hub announced if it was asked."""
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
-    path = Path(cached) if isinstance(cached, str) else None
-    if path and is_commit(file.revision):
-        return path, None
+    if isinstance(cached, str) and is_commit(file.revision):
+        return Path(cached), None
     url = hf_hub_url(file.repo_id, file.filename, revision=file.revision)
     try:
         metadata = retry(lambda: get_hf_file_metadata(url, token=file.token))
-    except (RevisionNotFoundError, EntryNotFoundError):
-        raise
     except (OSError, HTTP_ERROR) as e:
-        if path is None:
+        if not isinstance(cached, str) or isinstance(e, RevisionNotFoundError | EntryNotFoundError):
             raise
         level = logging.INFO if isinstance(e, OfflineModeIsEnabled) else logging.WARNING
         logger.log(level, "%s. The copy in the cache is used", hub_error(e, file))
-        return path, None
+        return Path(cached), None
     check_size(metadata.size or 0, str(file), max_bytes)
-    current = path is not None and get_commit(path) == metadata.commit_hash
-    return path if path and current else _fetch(file), metadata.etag
+    return _fetch(file), metadata.etag
 
 
 def _fetch(file: HubFile, force: bool = False) -> Path:
-    return retry(
-        lambda: Path(
-            hf_hub_download(
-                file.repo_id, file.filename, revision=file.revision, cache_dir=file.cache_dir, token=file.token,
-                force_download=force, library_name="convrnn_zoo", library_version=__version__,
-            )
-        )
-    )  # fmt: skip
+    location: Any = {"revision": file.revision, "cache_dir": file.cache_dir, "token": file.token}
+    client = {"library_name": "convrnn_zoo", "library_version": __version__}
+    return Path(retry(lambda: hf_hub_download(file.repo_id, file.filename, force_download=force, **location, **client)))
 
 
 def _replace_damaged(file: HubFile, path: Path, expected: str) -> Path:

@@ -16,16 +16,14 @@ from .state_dict import load_weights
 if TYPE_CHECKING:
     from ..models.base.model import ZooModel
 
-Pretrained = bool | str
-
 
 @overload
 def create_model(
-    name: str, pretrained: Pretrained = False, *, features_only: Literal[True], **kwargs: Any
+    name: str, pretrained: bool | str = False, *, features_only: Literal[True], **kwargs: Any
 ) -> nn.Module: ...
 @overload
-def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> "ZooModel": ...
-def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> Any:
+def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> "ZooModel": ...
+def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> Any:
     """Builds a model of the zoo: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
 
     The same as :func:`timm.create_model` for the names of the zoo. The model is in training mode, as timm's are.
@@ -68,14 +66,7 @@ def create_model(name: str, pretrained: Pretrained = False, **kwargs: Any) -> An
 
 @overload
 def from_pretrained(
-    repo_id_or_dir: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    max_bytes: int | None = None,
-    features_only: Literal[True],
-    **kwargs: Any,
+    repo_id_or_dir: str | os.PathLike[str], *, features_only: Literal[True], **kwargs: Any
 ) -> nn.Module: ...
 @overload
 def from_pretrained(
@@ -88,14 +79,9 @@ def from_pretrained(
     **kwargs: Any,
 ) -> "ZooModel": ...
 def from_pretrained(
-    repo_id_or_dir: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    max_bytes: int | None = None,
+    repo_id_or_dir: Any, *, revision: Any = None, token: Any = None, cache_dir: Any = None, max_bytes: Any = None,
     **kwargs: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """Loads a model with its weights, in evaluation mode: call ``model.train()`` before training it.
 
     ``config.json`` and ``model.safetensors`` are read, never a pickle. The architecture must be one of this zoo. The
@@ -136,7 +122,7 @@ def from_pretrained(
     return model.eval()
 
 
-def build_from_source(source: Source, pretrained: Pretrained = True, **kwargs: Any) -> Any:
+def build_from_source(source: Source, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """Builds the model of a repository or directory. `kwargs` override the arguments of its config."""
     architecture, functions = source.config.architecture, entry_points()
     if architecture not in functions:

@@ -88,16 +88,15 @@ def adapt_state_dict(
     replaced by that of `model`.
 
     Args:
-        state: the weights.
+        state: the weights, made for `in_chans` channels and `num_classes` classes.
         model: the model to load them into, which may be on the meta device.
         cfg: timm's cfg; ``first_conv`` and ``classifier`` name the parameters or modules to adapt.
-        in_chans: input channels that the weights were made for.
-        num_classes: classes that the weights were made for.
         name: the source of the weights, for log messages.
     """
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
-        for key in _match_keys(cfg.get("first_conv"), target):
+        names = _as_names(cfg.get("first_conv"))
+        for key in (key for name in names for key in (name, f"{name}.weight") if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
                 continue
@@ -122,11 +121,6 @@ def adapt_state_dict(
 
 def _as_names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
-
-
-def _match_keys(value: str | tuple[str, ...] | None, state: Mapping[str, Tensor]) -> list[str]:
-    """Returns the keys of the parameters that names of parameters or modules refer to."""
-    return [key for name in _as_names(value) for key in (name, f"{name}.weight") if key in state]
 
 
 def check_state_dict(

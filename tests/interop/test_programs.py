@@ -186,8 +186,8 @@ BAD = {
     "members of one": (lambda m, x: nowcast_method(m)(x, 1, n_ens_members=3), "n_ens_members=3.*deterministic"),
     "a seed of none": (lambda m, x: nowcast_method(m)(x, 1, seed=3), "seed=3.*deterministic"),
     "a truth": (lambda m, x: nowcast_method(m)(x, True), "timesteps must be a whole number"),
-    "words for images": (lambda m, x: nowcast_method(m)(x.astype(str), 1), "radar images of numbers"),
-    "no images": (lambda m, x: nowcast_method(m)(None, 1), "radar images of numbers"),
+    "words for images": (lambda m, x: nowcast_method(m)(x.astype(str), 1), "precip must hold real numbers"),
+    "no images": (lambda m, x: nowcast_method(m)(None, 1), "precip must be a tensor or a NumPy array"),
     "empty images": (lambda m, x: nowcast_method(m)(x[:0], 1), r"latest radar images \(T, m, n\)"),
     "mlcast's steps": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), "2"), "steps must be a whole number"),
     "classifier": (lambda m, x: nowcast_method(convrnn_zoo.create_model("convgru2d_1layer")), "forecaster of one"),
@@ -205,7 +205,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_is_refused_with_the_reason(model, images, case):
     call, message = BAD[case]
-    with pytest.raises(ValueError, match=message):
+    error = TypeError if message.startswith("precip") else ValueError
+    with pytest.raises(error, match=message):
         call(model, images[:4])
 
 
