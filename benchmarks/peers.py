@@ -117,6 +117,28 @@ def keras(case: Case) -> Forward | None:
     return Keras()
 
 
+def torchgeo(case: Case) -> Forward | None:
+    """Builds TorchGeo's ConvLSTM on padded input. None where it has no layer: it is 2-d and has one direction."""
+    if case.kind != "LSTM" or len(case.size) != 2 or case.bidirectional:
+        return None
+    try:
+        from torchgeo.models import ConvLSTM  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError:
+        return None
+    model = ConvLSTM(case.in_channels, case.channels, case.kernel, case.num_layers)
+    x, run = case.padded().transpose(0, 1), getattr(model, "forward_features", model)  # with a head since 0.10
+
+    class TorchGeo(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, _: Any) -> Tensor:
+            return run(x)[0][-1]
+
+    return TorchGeo()
+
+
 def compiled(build: Build) -> Build:
     """Wraps an implementation in :func:`torch.compile`, all steps in one graph."""
 
@@ -137,6 +159,7 @@ IMPLEMENTATIONS: dict[str, Build] = {
     "two convolutions": two_convolutions,
     "one convolution": one_convolution,
     "keras": keras,
+    "torchgeo": torchgeo,
 }
 COMPILED: dict[str, Build] = {
     "ours compiled": compiled(ours),
