@@ -78,10 +78,11 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
     else:
         content = _read_file(checkpoint)
         max_bytes = MAX_INFLATION * os.stat(checkpoint).st_size
-    origin, state = content.origin, content.state
+    origin = content.origin
+    state: Mapping[str, Any] = content.state
     if wrapper := next((name for name in WRAPPERS if isinstance(state.get(name), Mapping)), None):
-        others = ", ".join(str(k) for k in state if k != wrapper) or "nothing"
-        logger.info("%s: the weights are under %r; left out: %s", origin, wrapper, others)
+        left_out = ", ".join(str(k) for k in state if k != wrapper) or "nothing"
+        logger.info("%s: the weights are under %r; left out: %s", origin, wrapper, left_out)
         state = state[wrapper]
     if not state:
         raise WeightsError(f"{origin} contains no tensors; save model.state_dict() to it")
@@ -216,7 +217,7 @@ def _read_keras(path: Path) -> ForeignCheckpoint:
 CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".safetensors": _read_safetensors,
     **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _read_pickle),
-    ".h5": lambda path: _read_hdf5(path, str(path)),
+    ".h5": _read_h5,
     ".keras": _read_keras,
 }
 """Readers of files by suffix."""

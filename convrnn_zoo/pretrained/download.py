@@ -109,9 +109,9 @@ def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | Non
 
 
 def _fetch(file: HubFile, force: bool = False) -> Path:
-    location: Any = {"revision": file.revision, "cache_dir": file.cache_dir, "token": file.token}
-    client = {"library_name": "convrnn_zoo", "library_version": __version__}
-    return Path(retry(lambda: hf_hub_download(file.repo_id, file.filename, force_download=force, **location, **client)))
+    options: Any = {"revision": file.revision, "cache_dir": file.cache_dir, "token": file.token}
+    options |= {"force_download": force, "library_name": "convrnn_zoo", "library_version": __version__}
+    return Path(retry(lambda: hf_hub_download(file.repo_id, file.filename, **options)))
 
 
 def _replace_damaged(file: HubFile, path: Path, expected: str) -> Path:
