@@ -31,3 +31,14 @@ def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
     listed = ", ".join(options[:max_listed])
     more = f", … ({len(options)} in all)" if len(options) > max_listed else ""
     return f"expected one of {listed}{more}" if options else "none is available"
+
+
+def similar(name: object, options: Iterable[str]) -> str:
+    """Returns ``"; did you mean X?"``, for the end of a message that lists the options; empty if none is similar.
+
+    Example:
+        >>> similar("mes", ["mse", "mae"]), similar("width", ["mse", "mae"])
+        ('; did you mean mse?', '')
+    """
+    hint = suggest(name, options)
+    return f"; {hint}" if hint.startswith("did") else ""

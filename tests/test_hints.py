@@ -2,7 +2,11 @@
 
 import pytest
 
+from convrnn_zoo import Conv2dGRU, create_model, video_model
 from convrnn_zoo._hints import suggest
+from convrnn_zoo.train import Recipe
+from convrnn_zoo.train.losses import find_loss
+from convrnn_zoo.train.sampling import read_sampling
 
 NAMES = ["convgru2d_1layer", "convgru2d_2layer", "convlstm2d_1layer", "predrnn_v2"]
 
@@ -30,3 +34,21 @@ def test_a_long_list_is_cut():
 
 def test_no_options():
     assert suggest("x", []) == "none is available"
+
+
+@pytest.mark.parametrize(
+    ("build", "suggestion"),
+    [
+        (lambda: find_loss("mes"), "mse"),
+        (lambda: find_loss("mse+mea"), "mae"),
+        (lambda: read_sampling({"name": "schedule"}), "scheduled"),
+        (lambda: Recipe.of({"kind": "forecastr"}), "forecaster"),
+        (lambda: Conv2dGRU(1, 2, 3, padding_mode="circularr"), "circular"),
+        (lambda: Conv2dGRU(1, 2, 3, norm="grup"), "group"),
+        (lambda: create_model("convgru1d_1layer", global_pool="avrg"), "avg"),
+        (lambda: video_model("resnet18", "convgu"), "convgru"),
+    ],
+)
+def test_a_misspelt_value_is_answered_with_a_suggestion(build, suggestion):
+    with pytest.raises(ValueError, match=f"did you mean .*{suggestion}"):
+        build()

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from .._hints import suggest
+from .._hints import similar
 from ..pretrained.typed import read
 from .datasets.frame_files import ArrayFrames, FrameDataset, VideoFrames
 from .datasets.labelled_sequences import LabelledDataset, LabelledSequences
@@ -48,8 +48,7 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Dataset]]
     keys = dict(table)
     kind = keys.pop("kind", None)
     if not isinstance(kind, str) or kind not in datasets:
-        hint = suggest(kind, datasets)
-        hint = f"; {hint}" if hint.startswith("did") else ""
+        hint = similar(kind, datasets)
         raise ValueError(f"the recipe's data.kind must be one of {', '.join(datasets)}, got {kind!r}{hint}")
     return read(datasets[kind], keys, where="data.")
 

@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
+from .._hints import similar
+
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -73,7 +75,8 @@ def probability(name: str, value: object) -> float:
 
 def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
     if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {describe(value)}")
+        hint = similar(value, [a for a in allowed if isinstance(a, str)])
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {describe(value)}{hint}")
     return value
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from .._hints import similar
 from ..layers import KINDS
 from ..layers import _checks as check
 from ..pretrained.builder import build_model
@@ -99,7 +100,7 @@ class VideoModel(Classifier):
         if isinstance(levels, str) or not isinstance(levels, Sequence):
             raise ValueError(f"levels must be a list of whole numbers, got {levels!r}")
         if not isinstance(rnn, str) or rnn not in KINDS:
-            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}")
+            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
         widths = check.widths("hidden_channels", hidden_channels, len(levels))
         self.in_chans = check.positive_int("in_chans", in_chans)
         KINDS[rnn][2](1, 1, 1, num_layers, device="meta", **layer_args)  # rejects unknown options before the encoder

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .._hints import suggest
+from .._hints import similar, suggest
 
 MAX_TEXT, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
 """Largest length of a string, of a list or table, and size of a whole number."""
@@ -201,8 +201,7 @@ def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> 
         raise ValueError(f"{label} must be {describe_type(expected)}, got {repr(value)[:80]}")
     if isinstance(value, str):
         if choices and value not in choices:
-            hint = suggest(value, choices)
-            hint = f"; {hint}" if hint.startswith("did") else ""
+            hint = similar(value, choices)
             raise ValueError(f"{label} must be one of {', '.join(choices)}, got {value[:80]!r}{hint}")
         if len(value) > MAX_TEXT or _CONTROL.search(value):
             raise ValueError(f"{label} must be a short string without control characters, got {value[:80]!r}")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
+from .._hints import similar
 from ..models.convgru_advection import THRESHOLDS
 
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
@@ -161,8 +162,9 @@ def find_loss(name: str, probability: float = 0.5) -> Loss:
         6.0
     """
     names = name.split("+")
-    if any(n not in LOSSES for n in names):
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or several joined by +; got {name!r}")
+    if unknown := [n for n in names if n not in LOSSES]:
+        hint = similar(unknown[0], LOSSES)
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or several joined by +; got {name!r}{hint}")
     losses = [
         LOSSES[n]._replace(of=partial(quantile, probability=probability)) if n == "quantile" else LOSSES[n]
         for n in names

@@ -15,6 +15,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from .. import pretrained
+from .._hints import similar
 from ..data import (
     FRAME_DATASETS,
     LABELLED_DATASETS,
@@ -175,7 +176,7 @@ class Recipe:
         fields = dict(table)
         kind = fields.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}{similar(kind, KINDS)}")
         return read(KINDS[kind], fields)
 
     @staticmethod

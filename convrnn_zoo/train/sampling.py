@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._hints import similar
 from ..pretrained.typed import check_fields, field, read
 
 
@@ -106,5 +107,6 @@ def read_sampling(table: Mapping[str, Any]) -> FreeRunning:
     args = {"name": "own", **table}
     name = args.pop("name")
     if not isinstance(name, str) or name not in SAMPLINGS:
-        raise ValueError(f"the recipe's sampling.name must be one of {', '.join(SAMPLINGS)}, got {name!r}")
+        hint = similar(name, SAMPLINGS)
+        raise ValueError(f"the recipe's sampling.name must be one of {', '.join(SAMPLINGS)}, got {name!r}{hint}")
     return read(SAMPLINGS[name], args, where="sampling.")

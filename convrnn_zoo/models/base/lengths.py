@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from ..._hints import similar
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from .blocks import framewise
@@ -108,7 +109,8 @@ POOLS: dict[str, Callable[[Tensor, Tensor | None, int], Tensor]] = {
 def check_pool(kind: str | None) -> str | None:
     """Returns `kind` if it is a name of :data:`POOLS`, ``""`` for no pool, or None for the default."""
     if kind is not None and kind not in ("", *POOLS):
-        raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}")
+        hint = similar(kind, POOLS)
+        raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}{hint}")
     return kind
 
 
