@@ -24,7 +24,7 @@ class _Conv:
             return torch.randn(n, *case.size, channels).movedim(-1, 1)
 
         one = (1,) * len(case.size)
-        self.geometry, self.x, self.grad = Geometry(one, one, 1, "zeros"), map_(inputs), map_(rows)
+        self.geometry, self.x, self.grad = Geometry(one, one, 1, ("zeros",) * len(one)), map_(inputs), map_(rows)
         self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
         self.conv = prepare_conv(self.weight, None, self.geometry, case.size, True)
         self.to_state = None

@@ -23,6 +23,8 @@ Widths = int | Sequence[int]
 """One number of channels for all layers, or one per layer."""
 Kernels = Size | Sequence[Sequence[int]]
 """One kernel size for all layers, or a list of one tuple per layer."""
+Modes = str | Sequence[str]
+"""One padding mode for all spatial axes, or one per axis."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 """Names of the spatial axes in errors and docstrings, by their number."""
 
@@ -138,7 +140,7 @@ class Equations(nn.Module):
 
     # ---- construction ------------------------------------------------------------------------------------------
     def _configure(
-        self, in_channels: int, bias: bool, stride: Size, dilation: Size, groups: int, padding_mode: str,
+        self, in_channels: int, bias: bool, stride: Size, dilation: Size, groups: int, padding_mode: Modes,
         options: dict[str, Any],
     ) -> None:  # fmt: skip
         check.cell_class(type(self))
@@ -148,10 +150,11 @@ class Equations(nn.Module):
             check.ntuple("stride", stride, self.ndim),
             check.ntuple("dilation", dilation, self.ndim),
             check.positive_int("groups", groups) if self.has_groups else check.one_group(type(self).__name__, groups),
-            check.choice("padding_mode", padding_mode, check.PADDING_MODES),
+            check.padding_modes("padding_mode", padding_mode, self.ndim),
         )
-        self.stride, self.dilation, self.groups, self.padding_mode, _ = self.geometry
-        if padding_mode != "zeros" and any(s > 1 for s in self.stride):
+        self.stride, self.dilation, self.groups, modes, _ = self.geometry
+        self.padding_mode = modes[0] if len({*modes}) == 1 else modes
+        if self.padding_mode != "zeros" and any(s > 1 for s in self.stride):
             raise ValueError(
                 f"stride={self.stride} keeps the size of the map by padding it beyond its own size, which "
                 f"padding_mode={padding_mode!r} cannot; use padding_mode='zeros' or stride=1"
@@ -250,7 +253,8 @@ class ConvRNNCellBase(Equations):
             Groups divide the rows of the gates in the order in which they are stacked: with ``groups=2`` the first
             half of the gates reads the first half of the channels.
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
-        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``, or one of them per axis: on maps
+            ``(H, W)`` of latitude and longitude, ``("zeros", "circular")`` joins the eastern and the western edge.
         device, dtype: of the parameters.
 
     Shapes:
@@ -259,7 +263,7 @@ class ConvRNNCellBase(Equations):
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
-        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: str = "zeros",
+        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: Modes = "zeros",
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -331,7 +335,8 @@ class ConvRNNBase(Equations):
             Groups divide the rows of the gates in the order in which they are stacked: with ``groups=2`` the first
             half of the gates reads the first half of the channels.
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
-        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``, or one of them per axis: on maps
+            ``(H, W)`` of latitude and longitude, ``("zeros", "circular")`` joins the eastern and the western edge.
         device, dtype: of the parameters.
 
     Shapes (``D`` directions, ``*S`` the map, which keeps its size):
@@ -349,7 +354,7 @@ class ConvRNNBase(Equations):
         self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, stride: Size = 1,
         dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Kernels | None = None,
-        padding_mode: str = "zeros", device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        padding_mode: Modes = "zeros", device: torch.device | str | None = None, dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:  # fmt: skip
         super().__init__()

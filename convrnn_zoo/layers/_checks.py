@@ -80,6 +80,17 @@ def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
     return value
 
 
+def padding_modes(name: str, value: object, n: int) -> tuple[str, ...]:
+    """Returns one padding mode per axis, from a sequence or from one mode for all axes."""
+    modes: list[Any] = list(value) if isinstance(value, list | tuple) else [value] * n
+    if len(modes) != n or any(mode not in PADDING_MODES for mode in modes):
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, PADDING_MODES))}, or a sequence of {n} of them (one per "
+            f"spatial axis), got {describe(value)}"
+        )
+    return tuple(modes)
+
+
 def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
     """Returns one positive int per axis, from a sequence or from one int for all axes."""
     if is_int(value):

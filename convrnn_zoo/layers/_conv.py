@@ -1,7 +1,7 @@
 """Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+Pads = list[tuple[int, int]]
 
 
 class Geometry(NamedTuple):
@@ -17,14 +18,28 @@ class Geometry(NamedTuple):
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
-    padding_mode: str
+    padding_modes: tuple[str, ...]
+    """Padding mode of each axis."""
     explicit_padding: bool = False
     """Whether to pad the map before the convolution. Exported graphs need it where the padding depends on the size."""
 
+    def padding(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], Pads]:
+        """Returns the padding of the convolution itself, and the padding of the map before it, which may be empty."""
+        pads = same_padding(size, kernel, self.stride, self.dilation)
+        if (
+            self.explicit_padding
+            or {*self.padding_modes} != {"zeros"}
+            or any(before != after for before, after in pads)
+        ):
+            return [0] * len(pads), pads
+        return [before for before, _ in pads], []
 
-def same_padding(
-    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> list[tuple[int, int]]:
+    def with_height(self) -> "Geometry":
+        """Returns the arguments of a 2-d convolution that computes a 1-d one on maps of height 1."""
+        return Geometry((1, *self.stride), (1, *self.dilation), self.groups, ("zeros", *self.padding_modes))
+
+
+def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Pads:
     """Computes the padding ``(before, after)`` of each axis that keeps the size of the map.
 
     An axis of size n needs ``s (n - 1) + d (k - 1) + 1 - n`` more pixels. If that is odd, the extra pixel is added
@@ -42,43 +57,68 @@ def same_padding(
 
 def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: Geometry) -> None:
     """Rejects a map that is too small to be padded with its own pixels."""
-    if geometry.padding_mode in ("zeros", "replicate"):
-        return
-    spare = 1 if geometry.padding_mode == "reflect" else 0  # a mirror does not repeat the edge pixel
-    for axis, (pads, n) in enumerate(zip(same_padding(size, kernel, *geometry[:2]), size, strict=True)):
-        if max(pads) > n - spare:
+    pads = same_padding(size, kernel, *geometry[:2])
+    for axis, (mode, (before, after), n) in enumerate(zip(geometry.padding_modes, pads, size, strict=True)):
+        if mode in ("zeros", "replicate"):
+            continue
+        min_size = max(before, after) + (mode == "reflect")  # a mirror does not repeat the edge pixel
+        if n < min_size:
             raise ValueError(
-                f"{owner} with kernel {tuple(kernel)} and padding_mode={geometry.padding_mode!r} expected a map of at "
-                f"least {max(pads) + spare} pixels along axis {axis}, got {n}; use padding_mode='zeros' or "
-                "'replicate', a smaller kernel, or a larger map"
+                f"{owner} with kernel {tuple(kernel)} and padding_mode={mode!r} expected a map of at least {min_size} "
+                f"pixels along axis {axis}, got {n}; use padding_mode='zeros' or 'replicate', a smaller kernel, or a "
+                "larger map"
             )
+
+
+def pad_map(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
+    """Pads each axis of a map by its mode."""
+    for mode in dict.fromkeys(modes):
+        here = [pad if m == mode else (0, 0) for pad, m in zip(pads, modes, strict=True)]
+        flat = [p for pair in reversed(here) for p in pair]  # F.pad counts axes from the last
+        x = F.pad(x, flat, "constant" if mode == "zeros" else mode)
+    return x
+
+
+def _pad_in_layout(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
+    """Computes :func:`pad_map` for zeros and circular padding, in the memory format of `x` and without autograd."""
+    x = F.pad(x, [p for pair in reversed(pads) for p in pair])
+    for axis, ((before, after), mode) in enumerate(zip(pads, modes, strict=True), start=2):
+        if mode == "circular":
+            n = x.shape[axis] - before - after
+            x.narrow(axis, 0, before).copy_(x.narrow(axis, n, before))
+            x.narrow(axis, before + n, after).copy_(x.narrow(axis, before, after))
+    return x
+
+
+def _padding_gradient(grad: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
+    """Computes the gradient of a map from that of :func:`_pad_in_layout`."""
+    for axis, ((before, after), mode) in enumerate(zip(pads, modes, strict=True), start=2):
+        n = grad.shape[axis] - before - after
+        inner = grad.narrow(axis, before, n)
+        if mode == "circular":
+            inner.narrow(axis, n - before, before).add_(grad.narrow(axis, 0, before))
+            inner.narrow(axis, 0, after).add_(grad.narrow(axis, before + n, after))
+        grad = inner
+    return grad
 
 
 def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Computes ``weight * x + bias`` on ``(N, C, *S)`` and keeps the size of the map."""
-    stride, dilation, groups, mode, explicit_padding = geometry
-    conv = _CONV[weight.dim() - 2]
-    pads = same_padding(x.shape[2:], weight.shape[2:], stride, dilation)
-    if mode == "zeros" and not explicit_padding and all(before == after for before, after in pads):
-        return conv(x, weight, bias, stride, [before for before, _ in pads], dilation, groups)
-    flat = [p for pair in reversed(pads) for p in pair]  # F.pad counts axes from the last
-    x = F.pad(x, flat, "constant" if mode == "zeros" else mode)
-    return conv(x, weight, bias, stride, 0, dilation, groups)
+    stride, dilation, groups, modes, _ = geometry
+    padding, pads = geometry.padding(x.shape[2:], weight.shape[2:])
+    x = pad_map(x, pads, modes) if pads else x
+    return _CONV[weight.dim() - 2](x, weight, bias, stride, padding, dilation, groups)
 
 
-def can_join(size: Sequence[int], ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
-    """Returns True if one convolution over input and state can replace two.
+def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
+    """Returns True if one convolution over input and state can replace two."""
+    return geometry.groups == 1 and not geometry.explicit_padding and ih.shape[2:] == hh.shape[2:]
 
-    It requires equal kernels, one group, and zero padding of the same size on both sides.
-    """
-    stride, dilation, groups, mode, explicit_padding = geometry
-    return (
-        groups == 1
-        and mode == "zeros"
-        and not explicit_padding
-        and ih.shape[2:] == hh.shape[2:]
-        and all(before == after for before, after in same_padding(size, ih.shape[2:], stride, dilation))
-    )
+
+# ---- without autograd ------------------------------------------------------------------------------------------
+def can_prepare(geometry: Geometry) -> bool:
+    """Returns True if :func:`prepare_conv` and the gradients below support the arguments of a convolution."""
+    return geometry.groups == 1 and {*geometry.stride} == {1} and {*geometry.padding_modes} <= {"zeros", "circular"}
 
 
 def prepare_conv(
@@ -86,80 +126,83 @@ def prepare_conv(
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function that computes ``weight * x + bias``, and prepares the weight once for many calls.
 
-    The function supports maps of one size, symmetric zero padding and one group, and is not differentiable.
-    `channels_last` is the memory format of the maps.
+    The function supports maps of one size and is not differentiable. `channels_last` is the memory format of the maps.
     """
-    stride, dilation, *_ = geometry
-    pads = [before for before, _ in same_padding(size, weight.shape[2:], stride, dilation)]
-    if len(stride) == 1:  # as a 2-d convolution on maps of height 1, since torch has no 1-d channels-last format
-        flat = prepare_conv(
-            weight.unsqueeze(2), bias, Geometry((1, *stride), (1, *dilation), 1, "zeros"), (1, *size), channels_last
-        )
+    if len(size) == 1:  # torch has no 1-d channels-last format
+        flat = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), (1, *size), channels_last)
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
-    if channels_last:
-        if (reordered := _reorder_conv(weight, bias, stride, pads, dilation, size)) is not None:
-            return reordered
-        weight = weight.contiguous(memory_format=_CHANNELS_LAST[len(stride)])
-    else:
-        weight = weight.contiguous()
-    conv = _CONV[len(stride)]
-    return lambda x: conv(x, weight, bias, stride, pads, dilation)
-
-
-def _reorder_conv(
-    weight: Tensor, bias: Tensor | None, stride: Sequence[int], pads: list[int], dilation: Sequence[int],
-    size: Sequence[int],
-) -> Callable[[Tensor], Tensor] | None:  # fmt: skip
-    """Returns a convolution with the weight in oneDNN's memory order, or None where torch does not support it.
-
-    On a CPU torch reorders the weight at every call, which takes 2 to 15 % of the time. No other function uses private
-    parts of torch. The ordinary convolution runs where one of them is missing or fails, and where a dispatch mode is
-    active: a mode that counts or traces operations does not know this one.
-    """
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or type(weight) is not Tensor:
-        return None
-    try:
-        if torch._C._len_torch_dispatch_stack() or not torch._C._get_mkldnn_enabled():
-            return None
-        reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(stride)}d_weight")
-        reordered = reorder(weight.contiguous().to_mkldnn(), pads, stride, dilation, 1, [1, weight.shape[1], *size])
-        call = torch.ops.mkldnn._convolution_pointwise.default
-    except (AttributeError, RuntimeError, TypeError):
-        return None
-    return lambda x: call(x, reordered, bias, pads, stride, dilation, 1, "none", [], "")
+    padding, pads = geometry.padding(size, weight.shape[2:])
+    size = [n + before + after for n, (before, after) in zip(size, pads, strict=True)] if pads else size
+    conv = _prepare(weight, bias, padding, geometry.dilation, size, channels_last)
+    return (lambda x: conv(_pad_in_layout(x, pads, geometry.padding_modes))) if pads else conv
 
 
 def prepare_input_gradient(
     weight: Tensor, geometry: Geometry, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function from the gradient of ``weight * x`` to that of x, with the limits of :func:`prepare_conv`."""
-    if all(s == 1 for s in geometry.stride):  # a convolution with the mirrored kernel
-        mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
-        return prepare_conv(mirrored, None, geometry, size, channels_last)
-    weight = weight.contiguous()
+    if len(size) == 1:
+        flat = prepare_input_gradient(weight.unsqueeze(2), geometry.with_height(), (1, *size), channels_last)
+        return lambda grad: flat(grad.unsqueeze(2)).squeeze(2)
+    padding, pads = geometry.padding(size, weight.shape[2:])
+    mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
+    if not pads:
+        return _prepare(mirrored, None, padding, geometry.dilation, size, channels_last)
+    full = [d * (k - 1) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True)]
+    conv = _prepare(mirrored, None, full, geometry.dilation, size, channels_last)
+    return lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)
 
-    def gradient(grad: Tensor) -> Tensor:
-        like = grad.new_empty(1).expand(grad.shape[0], weight.shape[1], *size)
-        return conv_gradients(grad, like, weight, geometry, to_weight=False)[0]
 
-    return gradient
+def _prepare(
+    weight: Tensor, bias: Tensor | None, padding: list[int], dilation: Sequence[int], size: Sequence[int],
+    channels_last: bool,
+) -> Callable[[Tensor], Tensor]:  # fmt: skip
+    """Returns a convolution of maps of `size` with stride 1 and zero padding."""
+    ndim = len(size)
+    if channels_last and (reordered := _reorder_conv(weight, bias, padding, dilation, size)) is not None:
+        return reordered
+    weight = weight.contiguous(memory_format=_CHANNELS_LAST[ndim] if channels_last else torch.contiguous_format)
+    return lambda x: _CONV[ndim](x, weight, bias, 1, padding, dilation)
+
+
+def _reorder_conv(
+    weight: Tensor, bias: Tensor | None, padding: list[int], dilation: Sequence[int], size: Sequence[int]
+) -> Callable[[Tensor], Tensor] | None:
+    """Returns a convolution with the weight in oneDNN's memory order, or None where torch does not support it.
+
+    On a CPU torch reorders the weight at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than
+    half in 3-d. No other function uses private parts of torch. The ordinary convolution runs where one of them is
+    missing or fails, and under a dispatch mode: a mode that counts or traces operations does not know this one.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or type(weight) is not Tensor:
+        return None
+    one = [1] * len(size)
+    try:
+        if torch._C._len_torch_dispatch_stack() or not torch._C._get_mkldnn_enabled():
+            return None
+        reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(size)}d_weight")
+        reordered = reorder(weight.contiguous().to_mkldnn(), padding, one, dilation, 1, [1, weight.shape[1], *size])
+        call = torch.ops.mkldnn._convolution_pointwise.default
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return lambda x: call(x, reordered, bias, padding, one, dilation, 1, "none", [], "")
 
 
 def conv_gradients(
-    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, *, to_x: bool = True, to_weight: bool = True
-) -> tuple[Any, Any]:
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, *, to_x: bool = True
+) -> tuple[Any, Tensor]:
     """Computes the gradients of ``weight * x`` in x and weight, with the limits of :func:`prepare_conv`."""
-    stride, dilation, *_ = geometry
-    pads = [before for before, _ in same_padding(x.shape[2:], weight.shape[2:], stride, dilation)]
-    if len(stride) == 1:
-        flat = Geometry((1, *stride), (1, *dilation), 1, "zeros")
+    if weight.dim() == 3:
         maps = (grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2))
-        of_x, of_weight = conv_gradients(*maps, flat, to_x=to_x, to_weight=to_weight)
-        return of_x.squeeze(2) if to_x else None, of_weight.squeeze(2) if to_weight else None
+        of_x, of_weight = conv_gradients(*maps, geometry.with_height(), to_x=to_x)
+        return of_x if of_x is None else of_x.squeeze(2), of_weight.squeeze(2)
+    padding, pads = geometry.padding(x.shape[2:], weight.shape[2:])
+    x = _pad_in_layout(x, pads, geometry.padding_modes) if pads else x
+    one, zero = [1] * len(padding), [0] * len(padding)
     of_x, of_weight, _ = torch.ops.aten.convolution_backward.default(
-        grad, x, weight, None, stride, pads, dilation, False, [0] * len(stride), 1, (to_x, to_weight, False)
+        grad, x, weight, None, one, padding, geometry.dilation, False, zero, 1, (to_x, True, False)
     )
-    return of_x, of_weight
+    return _padding_gradient(of_x, pads, geometry.padding_modes) if to_x and pads else of_x, of_weight
 
 
 def bias_gradient(grad: Tensor) -> Tensor:

@@ -15,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
+from ._conv import (
+    Geometry,
+    bias_gradient,
+    can_join,
+    can_prepare,
+    conv_gradients,
+    prepare_conv,
+    prepare_input_gradient,
+    same_conv,
+)
 from ._run import DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
 
 # Derivatives from the results, written into `grad_input`.
@@ -79,7 +88,8 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         and not torch.compiler.is_compiling()  # a compiler needs to see every operation
         and not torch.jit.is_tracing()
         and xs.numel() > 0
-        and all(can_join(xs.shape[-cell.ndim :], w.ih, w.hh, cell.geometry) for w in weights)
+        and can_prepare(cell.geometry)
+        and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)
     )
 
 

@@ -172,7 +172,7 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
     outputs: list[Tensor] = []
     finals: list[Tensor] = []
     for reverse, (state, w) in enumerate(spec.directions(tensors)):
-        w = prepare_weights(spec.cell, xs, w)
+        w = prepare_weights(spec.cell, w)
         if spec.checkpointed and spec.needs_grad:
             y, final = _run_segments(spec, xs, mask, state, w, reverse == 1)
         else:
@@ -186,12 +186,12 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
     return y, *finals
 
 
-def prepare_weights(cell: Any, xs: Tensor, w: DirectionWeights) -> DirectionWeights:
-    """Joins the weights of input and state where one convolution can replace two, for maps of the size of `xs`."""
+def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
+    """Joins the weights of input and state where one convolution can replace two."""
     if cell.scan is not None:  # an exported loop rejects two views of one tensor
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
-    if cell.sums_all_gates and can_join(xs.shape[-cell.ndim :], w.ih, w.hh, cell.geometry):
+    if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
         joint = torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh)
         w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, *joint)
     return w

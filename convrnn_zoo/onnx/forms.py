@@ -174,11 +174,12 @@ def min_map_size(layer: Any) -> dict[str, int]:
         kernels = [*layer.kernels, *layer.hidden_kernels]
     else:
         kernels = [layer.kernel_size, layer.hidden_kernel_size]
-    extra = {"reflect": 1, "circular": 0}.get(layer.padding_mode)
-    if extra is None:
-        return {}
     pads = [same_padding((1,) * layer.ndim, kernel, *layer.geometry[:2]) for kernel in kernels]
-    return {a.size: max(max(p[i]) for p in pads) + extra for i, a in enumerate(space(layer.ndim))}
+    sizes = {}
+    for i, (axis, mode) in enumerate(zip(space(layer.ndim), layer.geometry.padding_modes, strict=True)):
+        if mode in ("reflect", "circular"):
+            sizes[axis.size] = max(max(p[i]) for p in pads) + (mode == "reflect")
+    return sizes
 
 
 class _LayerModel(nn.Module):

@@ -133,7 +133,7 @@ def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
     cell: Any = layer.cell if isinstance(layer, Unroll) else layer
     new = LayerStates()
     for suffix, width, state in zip(state_suffixes(layer), state_widths(layer), states, strict=True):
-        w = prepare_weights(cell, x, cell._weights("" if isinstance(layer, Unroll) else suffix, width))
+        w = prepare_weights(cell, cell._weights("" if isinstance(layer, Unroll) else suffix, width))
         new.append(reference_step(cell, x, state, w))
         x = new[-1][0]
     return new

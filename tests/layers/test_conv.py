@@ -18,7 +18,7 @@ PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def geometry(ndim: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, mode: str = "zeros") -> Geometry:
-    return Geometry((stride,) * ndim, (dilation,) * ndim, groups, mode)
+    return Geometry((stride,) * ndim, (dilation,) * ndim, groups, (mode,) * ndim)
 
 
 # torch copies the input to pad an even kernel, and warns
@@ -54,7 +54,7 @@ def test_the_size_is_kept_and_the_extra_pixel_stands_behind(n: int, k: int, s: i
     assert 0 <= before <= after <= before + 1
     assert (n + before + after - d * (k - 1) - 1) // s + 1 == n  # the size of a convolution's output, by torch's docs
     x, weight = torch.randn(1, 1, n), torch.randn(1, 1, k)
-    assert same_conv(x, weight, None, Geometry((s,), (d,), 1, "zeros")).shape == x.shape
+    assert same_conv(x, weight, None, Geometry((s,), (d,), 1, ("zeros",))).shape == x.shape
 
 
 @PROPERTY
@@ -63,7 +63,7 @@ def test_a_stride_samples_the_dense_convolution_of_the_padded_map(n: int, k: int
     x, weight = torch.randn(2, 1, n, dtype=torch.float64), torch.randn(3, 1, k, dtype=torch.float64)
     [pads] = same_padding((n,), (k,), (s,), (d,))
     dense = F.conv1d(F.pad(x, pads), weight, dilation=d)
-    assert_close(same_conv(x, weight, None, Geometry((s,), (d,), 1, "zeros")), dense[..., ::s], 1e-12)
+    assert_close(same_conv(x, weight, None, Geometry((s,), (d,), 1, ("zeros",))), dense[..., ::s], 1e-12)
 
 
 @pytest.mark.parametrize("mode", PADDING_MODES)

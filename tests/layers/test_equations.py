@@ -115,6 +115,25 @@ def test_on_a_circular_map_a_shift_of_the_input_shifts_the_output(cls: type, opt
     assert not torch.allclose(edged(shifted(x))[0], shifted(edged(x)[0]), atol=1e-3)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=str)
+@pytest.mark.parametrize("circular", [0, 1])
+@pytest.mark.parametrize(
+    ("cls", "options"), over_variants([c for c in SEQUENCES if c.ndim == 2 or c.__name__ == "Conv3dLSTM"]), ids=case_id
+)
+def test_a_shift_along_the_circular_axis_only_shifts_the_output(
+    cls: type, options: dict, circular: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    modes = tuple("circular" if axis == circular else "zeros" for axis in range(cls.ndim))
+    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, padding_mode=modes, dtype=dtype, **options)
+    x = example(cls, 2, dtype=dtype)
+    for axis in range(cls.ndim):
+        shifted, moved = (t.roll(2, axis - cls.ndim) for t in (x, rnn(x)[0]))
+        if axis == circular:
+            assert_close(rnn(shifted)[0], moved, tolerance)
+        else:
+            assert not torch.allclose(rnn(shifted)[0], moved, atol=1e-3)
+
+
 @pytest.mark.parametrize("widths", [3, [3, 4]], ids=["one_width", "a_list"])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)

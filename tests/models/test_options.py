@@ -36,6 +36,7 @@ OPTIONS = [
     {"kernel_size": 2},
     {"kernel_size": (3, 1)},
     {"padding_mode": "circular"},
+    {"padding_mode": ("zeros", "circular")},
     {"bias": False},
     {"layer_norm": True},
     {"norm": "group"},

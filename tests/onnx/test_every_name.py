@@ -69,6 +69,7 @@ def test_steps_equal_the_sequence(name, tmp_path):
 KINDS = {
     "reset before": (layers.Conv2dGRU, {"reset_after": False, "padding_mode": "circular"}),
     "reflect": (layers.Conv2dLSTM, {"padding_mode": "reflect", "num_layers": 2, "batch_first": True}),
+    "per axis": (layers.Conv2dLSTM, {"padding_mode": ("reflect", "circular"), "bidirectional": True}),
     "replicate": (layers.Conv1dLSTM, {"padding_mode": "replicate", "bias": False}),
     "groups and dilation": (layers.Conv2dGRU, {"groups": 2, "dilation": 2, "hidden_kernel_size": 5}),
     "stride": (layers.Conv2dPeepholeLSTM, {"stride": (2, 3), "peephole": "channel"}),
