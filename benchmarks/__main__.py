@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 
 from convrnn_zoo import __version__
 
-from .cases import CASES, LONG
+from .accelerator import describe_device, time_on_device
+from .cases import CASES, LONG, Case
 from .measure import CLOCKS, time_case, time_over_steps
 from .memory import peaks
 from .new_sizes import first_over_third
 from .peers import COMPILED, IMPLEMENTATIONS, load_peer
 from .precision import errors
-from .report import chart, steps_chart, table
+from .report import chart, device_table, steps_chart, table
 from .shares import shares
 
 
@@ -54,6 +56,13 @@ def write(result: dict[str, Any], out: Path) -> None:
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(1), help="Runs of each implementation.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
 @click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="cuda: our layers in float32, tf32 and bfloat16, eager, compiled and as CUDA graphs; writes cuda.json.",
+)
+@click.option(
     "--clock",
     type=click.Choice(list(CLOCKS)),
     default="wall",
@@ -83,13 +92,16 @@ def write(result: dict[str, Any], out: Path) -> None:
     help="Directory for bench.json, .md and .png.",
 )
 def bench(
-    names: tuple[str, ...], selected: tuple[str, ...], rounds: int, threads: int | None, clock: str,
+    names: tuple[str, ...], selected: tuple[str, ...], rounds: int, threads: int | None, device: str, clock: str,
     compile_peers: bool, memory: bool, over_steps: bool, profile: bool, new_sizes: bool, precision: bool,
     peers: tuple[str, ...], out: Path | None,
 ) -> None:  # fmt: skip
     """Time inference and training of the layers against other implementations."""
     if threads:
         torch.set_num_threads(threads)
+    cases = [c for c in [*CASES, LONG] if c.name in names] or CASES
+    if device == "cuda":
+        return bench_device(device, cases, rounds, out)
     implementations = IMPLEMENTATIONS | (COMPILED if compile_peers else {})
     for peer in peers:
         name, sep, directory = peer.partition("=")
@@ -110,7 +122,7 @@ def bench(
     result: dict[str, Any] = {"machine": machine(clock), "rounds": rounds, "cases": []}
     if precision:
         result["errors"] = errors()
-    for case in [c for c in [*CASES, LONG] if c.name in names] or CASES:
+    for case in cases:
         entry: dict[str, Any] = {"name": case.name, "title": case.title}
         for task, times in time_case(case, implementations, rounds, clock):
             entry[task] = {name: [round(t, 7) for t in values] for name, values in times.items()}
@@ -131,6 +143,22 @@ def bench(
     click.echo(table(result))
     if out is not None:
         write(result, out)
+    return None
+
+
+def bench_device(device: str, cases: Sequence[Case], rounds: int, out: Path | None) -> None:
+    """Times our layers on an accelerator and writes the numbers and the table into `out`."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("--device cuda expected a GPU that torch can use; torch.cuda.is_available() is False")
+    result: dict[str, Any] = {"machine": describe_device(device), "rounds": rounds, "rows": []}
+    for case in cases:
+        for row in time_on_device(case, device, rounds):
+            click.echo(json.dumps(row))
+            result["rows"].append(row)
+        if out is not None:  # after every case, since long runs may be interrupted
+            out.mkdir(parents=True, exist_ok=True)
+            (out / f"{device}.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
+    click.echo(device_table(result))
 
 
 if __name__ == "__main__":

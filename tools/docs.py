@@ -21,6 +21,10 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
+from benchmarks.accelerator import MODES
+from benchmarks.accelerator import PRECISIONS as PRECISION_NAMES
+from benchmarks.cases import CASES
+from benchmarks.measure import TASKS
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -41,9 +45,11 @@ from .tables import markdown
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` that the page on speed shows."""
-NORMS = ROOT / "benchmarks" / "norms.json"
+NORMS, MINIMAL = ROOT / "benchmarks" / "norms.json", ROOT / "benchmarks" / "minimal.json"
+CUDA = ROOT / "benchmarks" / "cuda.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
-"""Results of ``python -m benchmarks.norms`` and ``python -m tools.precision``."""
+"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks --device cuda`` and
+``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
@@ -305,14 +311,32 @@ def machine(page: str) -> str:
 
 def norms(page: str) -> str:
     """Lists the time of layers with norms relative to layers without, per shape."""
-    result = _recorded(NORMS)
-    rows = []
-    for case in result["cases"]:
-        ratios = [case[t][n] / case[t]["plain"] for n in ("layer", "group") for t in ("inference", "training")]
-        rows.append((case["title"], *(f"{ratio:.2f}" for ratio in ratios)))
-    header = ("shape", *(f"{norm} norm, {task}" for norm in ("layer", "group") for task in ("inference", "training")))
+    return _relative_times(NORMS, "plain", {"layer": "layer norm", "group": "group norm"})
+
+
+def minimal(page: str) -> str:
+    """Lists the time of minimal layers relative to a GRU, per number of steps."""
+    return _relative_times(MINIMAL, "GRU", {kind: kind for kind in ("MinGRU", "MinLSTM", "MinExpLSTM")})
+
+
+def accelerator(page: str) -> str:
+    """Lists the times on a GPU, or states that there are none."""
+    if CUDA.is_file():
+        return report.device_table(_recorded(CUDA))
+    columns = [f"{precision}, {mode}" for precision in PRECISION_NAMES for mode in MODES]
+    rows = [(case.title, task, *["not measured yet"] * len(columns)) for case in CASES for task in TASKS]
+    return markdown(("case", "task", *columns), rows)
+
+
+def _relative_times(path: Path, base: str, columns: dict[str, str]) -> str:
+    result, tasks = _recorded(path), ("inference", "training")
+    rows = [
+        (case["title"], *(f"{case[task][name] / case[task][base]:.2f}" for name in columns for task in tasks))
+        for case in result["cases"]
+    ]
+    header = ("shape", *(f"{title}, {task}" for title in columns.values() for task in tasks))
     caption = (
-        f"`python -m benchmarks.norms` with torch {result['torch']}, {result['threads']} thread, "
+        f"`python -m benchmarks.{path.stem}` with torch {result['torch']}, {result['threads']} thread, "
         f"{'processor' if result['clock'] == 'cpu' else 'wall'} time; medians of {result['rounds']} runs in turn."
     )
     return f"{markdown(header, rows)}\n\n{caption}"
@@ -418,9 +442,8 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, ensembles, padding, demo,
-        sources,
-        commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, precisions, elsewhere,
-        published_speed, networks, digits, vowels, openstl_scores, paper_scores,
+        sources, commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, minimal,
+        accelerator, precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores,
     )
 }  # fmt: skip
 

@@ -11,9 +11,11 @@ from .rnn import *
 from .lstm import *
 from .peephole import *
 from .gru import *
+from .minimal import *
 
 KINDS: dict[str, dict[int, type[ConvRNNBase]]] = {
-    kind.__name__.lower(): {cls.ndim: cls for cls in kind.__subclasses__()} for kind in ConvRNNBase.__subclasses__()
+    kind.__name__.lower().replace("convmin", "minconv"): {cls.ndim: cls for cls in kind.__subclasses__()}
+    for kind in ConvRNNBase.__subclasses__()
 }
 """Layer class by cell and dimension, such as ``KINDS["convlstm"][2]``."""
 

@@ -59,6 +59,11 @@ class Equations(nn.Module):
     """Keyword arguments of the constructor with their allowed values, the default first."""
     biases: ClassVar[tuple[str, ...]] = ("bias_ih", "bias_hh")
     """Names of the biases of the gates."""
+    is_linear: ClassVar[bool] = False
+    """Whether the gates read the input only, so that a step is ``h' = f ⊙ h + b``, see :meth:`coefficients`.
+
+    There is no state-to-state convolution, and the gates of a sequence are computed at once.
+    """
     has_groups: ClassVar[bool] = True
     """Whether the cell can be built with more than one group."""
     title: ClassVar[str] = ""
@@ -99,6 +104,10 @@ class Equations(nn.Module):
         """Computes the next state from the pre-activations of the gates, the state and the extra parameters."""
         raise NotImplementedError(f"{type(self).__name__} must implement step")
 
+    def coefficients(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes f and b of a linear step from the pre-activations of the gates."""
+        raise NotImplementedError(f"{type(self).__name__} must implement coefficients")
+
     def join(self, ih: Tensor, hh: Tensor) -> Tensor:
         """Combines the input and state contributions to the pre-activations, along axis 1."""
         if self.summed is None:
@@ -113,7 +122,7 @@ class Equations(nn.Module):
     @property
     def sums_all_gates(self) -> bool:
         """True if every gate is the sum of an input and a state contribution."""
-        return self.summed is None and type(self).join is Equations.join
+        return self.summed is None and not self.is_linear and type(self).join is Equations.join
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """Returns the weights as a step uses them: `hh` for the convolution of h, other state weights in `extra`."""
@@ -134,6 +143,8 @@ class Equations(nn.Module):
         """Computes one complete step on ``(N, C, *S)``; `w` is the result of :meth:`split`."""
         if w.xh is not None:
             gates = self.conv(torch.cat([x.to(w.xh.dtype), state[0]], 1), w.xh, w.b_xh)
+        elif self.is_linear:
+            gates = self.conv(x, w.ih, w.b_ih)
         else:
             gates = self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh))
         return self.step(gates, state, w.extra)
@@ -169,6 +180,15 @@ class Equations(nn.Module):
         for name, allowed in self.options.items():
             setattr(self, name, check.choice(name, options.get(name, allowed[0]), allowed))
 
+    def _choose_hidden_kernel(self, kernel_size: Any, hidden_kernel_size: Any) -> Any:
+        """Returns the kernel of the state-to-state convolutions, where there are any."""
+        if hidden_kernel_size is not None and self.is_linear:
+            raise ValueError(
+                f"hidden_kernel_size is not supported by {type(self).__name__}, whose gates do not read the state, got "
+                f"{check.describe(hidden_kernel_size)}; leave it out"
+            )
+        return kernel_size if hidden_kernel_size is None else hidden_kernel_size
+
     @property
     def space(self) -> str:
         """Names of the spatial axes, for messages."""
@@ -181,7 +201,7 @@ class Equations(nn.Module):
         rows, groups = self.gates * channels, self.groups
         shapes: dict[str, Any] = {
             "weight_ih": (rows, in_channels // groups, *kernel),
-            "weight_hh": (rows, channels // groups, *hidden_kernel),
+            **({} if self.is_linear else {"weight_hh": (rows, channels // groups, *hidden_kernel)}),
             **self.extra_shapes(channels, hidden_kernel),
             **(dict.fromkeys(self.biases, (rows,)) if self.bias else {}),
         }
@@ -203,7 +223,8 @@ class Equations(nn.Module):
         """Samples the parameters from U(-k, k), then sets those that start as a constant."""
         # torch.nn.RNN uses k = 1/sqrt(hidden_size), the fan-in of its state-to-state product. The fan-in of the
         # state-to-state convolution is larger by the taps of its kernel.
-        bound = 1 / math.sqrt(channels // self.groups * math.prod(kernel))
+        weight = getattr(self, ("weight_ih" if self.is_linear else "weight_hh") + suffix)
+        bound = 1 / math.sqrt(math.prod(weight.shape[1:]))
         for p in parameters:
             nn.init.uniform_(p, -bound, bound)
         for name, shape in self.extra_shapes(channels, kernel).items():
@@ -236,6 +257,8 @@ def _full_signature(cls: type[Equations]) -> inspect.Signature:
             named |= {name: p for name, p in base.__signature__.parameters.items() if name not in named}
         for name, allowed in cls.options.items():
             named.setdefault(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=allowed[0]))
+    if cls.is_linear:
+        named.pop("hidden_kernel_size", None)
     return inspect.Signature(sorted(named.values(), key=lambda p: p.kind))
 
 
@@ -271,7 +294,7 @@ class ConvRNNCellBase(Equations):
         self.out_channels = check.positive_int("out_channels", out_channels)
         check.divisible(self.groups, in_channels=in_channels, out_channels=out_channels)
         self.kernel_size = check.ntuple("kernel_size", kernel_size, self.ndim)
-        hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
+        hidden = self._choose_hidden_kernel(kernel_size, hidden_kernel_size)
         self.hidden_kernel_size = check.ntuple("hidden_kernel_size", hidden, self.ndim)
         factory_kwargs = check.factory_kwargs(device, dtype)
         self._add_parameters("", in_channels, out_channels, self.kernel_size, self.hidden_kernel_size, factory_kwargs)
@@ -373,7 +396,7 @@ class ConvRNNBase(Equations):
         self.widths = check.widths("out_channels", out_channels, num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
         self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, num_layers)
-        hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
+        hidden = self._choose_hidden_kernel(kernel_size, hidden_kernel_size)
         self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, num_layers)
         check.divisible(
             self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}

@@ -1,7 +1,7 @@
 """Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F

@@ -153,6 +153,46 @@ def scan_packed(
     return ys, tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*reversed(ended), strict=True))
 
 
+def _linear_step(x: Maps, state: Maps) -> Maps:
+    f, b = x
+    return (torch.addcmul(b, f, state[0]),)
+
+
+def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, num_blocks: int = 1) -> list[Tensor]:
+    """Computes ``state = f ⊙ state + b`` along axis 0, and returns every state.
+
+    The sequence is divided into blocks of equal length, padded by steps that change nothing. A block is a linear step
+    itself: the products of its f, and its state from zero, are computed for all blocks at once. With √T blocks there
+    are about 2√T operations in a row instead of T. f must be in [0, 1], so that its products cannot overflow.
+
+    Example:
+        >>> f, b = torch.full((5,), 0.5), torch.ones(5)
+        >>> [y.item() for y in linear_scan(f, b, torch.tensor(4.0), num_blocks=2)]
+        [3.0, 2.5, 2.25, 2.125, 2.0625]
+    """
+    if num_blocks == 1:
+        maps: Maps = (state,)
+        return scan(_linear_step, list(zip(f.unbind(0), b.unbind(0), strict=True)), maps, reverse=reverse)[0]
+    if reverse:
+        return linear_scan(f.flip(0), b.flip(0), state, num_blocks=num_blocks)[::-1]
+    num_steps, length = len(f), -(-len(f) // num_blocks)
+    missing = length * num_blocks - num_steps
+    if missing:
+        f = torch.cat([f, f.new_ones(missing, *f.shape[1:])])
+        b = torch.cat([b, b.new_zeros(missing, *b.shape[1:])])
+    f_at, b_at = (x.unflatten(0, (num_blocks, length)).unbind(1) for x in (f, b))
+    products, sums = [f_at[0]], [b_at[0]]
+    for f_t, b_t in zip(f_at[1:], b_at[1:], strict=True):
+        products.append(f_t * products[-1])
+        sums.append(torch.addcmul(b_t, f_t, sums[-1]))
+    starts = [state]
+    for product, total in zip(products[-1][:-1], sums[-1][:-1], strict=True):
+        starts.append(torch.addcmul(total, product, starts[-1]))
+    start = torch.stack(starts)
+    blocks = [torch.addcmul(total, product, start) for product, total in zip(products, sums, strict=True)]
+    return list(torch.stack(blocks, 1).flatten(0, 1)[:num_steps].unbind(0))
+
+
 # ---- reference implementation ----------------------------------------------------------------------------------
 def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | None = None) -> Maps:
     """Runs a layer step by step under ordinary autograd.
@@ -208,6 +248,8 @@ def _run_steps(
 ) -> tuple[Tensor, Maps]:
     """Runs the steps `ts`, whose input is `xs`, in one direction."""
     cell = spec.cell
+    if cell.is_linear and cell.scan is None:
+        return _run_linear(spec, ts, xs, mask, state, w, reverse)
 
     def step(x: Maps, state: Maps) -> Maps:
         new = reference_step(cell, x[0], state, w)
@@ -222,6 +264,26 @@ def _run_steps(
     steps = list(zip(*(x.unbind(0) if sizes is None else x.split(sizes) for x in inputs), strict=True))
     ys, state = scan(step, steps, state, reverse=reverse, sizes=sizes)
     return torch.cat(ys), state
+
+
+def _run_linear(
+    spec: ScanSpec, ts: range, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
+) -> tuple[Tensor, Maps]:
+    """Computes the gates of all steps `ts` of a linear cell at once, and then the states."""
+    gates = spec.cell.conv(xs if spec.packed else xs.flatten(0, 1), w.ih, w.b_ih)
+    f, b = (x.to(w.ih.dtype) for x in spec.cell.coefficients(gates))
+    if spec.packed:
+        sizes = [spec.batch_sizes[t] for t in ts]
+        steps = list(zip(f.split(sizes), b.split(sizes), strict=True))
+        ys, state = scan_packed(_linear_step, steps, state, reverse=reverse, sizes=sizes)
+        return torch.cat(ys), state
+    f, b = (x.unflatten(0, xs.shape[:2]) for x in (f, b))
+    if mask is not None:
+        f, b = torch.where(mask, f, 1), torch.where(mask, b, 0)
+    # Several blocks take more arithmetic and fewer operations in a row, which only pays on an accelerator.
+    num_blocks = 1 if xs.device.type == "cpu" else math.isqrt(len(xs))
+    ys = linear_scan(f, b, state[0], reverse=reverse, num_blocks=num_blocks)
+    return torch.cat(ys), (ys[0 if reverse else -1],)
 
 
 def _run_segments(

@@ -1,4 +1,7 @@
-"""The core family: ``{convrnn,convlstm,convpeepholelstm,convgru}{1,2,3}d[_bi]_{1,2,3}layer``."""
+"""The core family, such as ``convlstm2d_bi_3layer``.
+
+``{convrnn,convlstm,convpeepholelstm,convgru,minconvgru,minconvlstm,minconvexplstm}{1,2,3}d[_bi]_{1,2,3}layer``
+"""
 
 from collections.abc import Sequence
 from functools import partial

@@ -19,6 +19,7 @@ VARIANTS = [
     for cls in SEQUENCES
     for name, values in ({k: v for k, v in cls.options.items() if k != "norm"} or {"": (None,)}).items()
     for value in values
+    if cls.in_place is not None
 ]
 """Layers with an in-place step, which a norm has not."""
 
@@ -148,7 +149,7 @@ def built(draw: st.DrawFn, cls: type, dtype: torch.dtype = torch.float64) -> Con
         stride=draw(per_axis) if padding_mode == "zeros" else 1,
         dilation=draw(per_axis),
         groups=groups,
-        hidden_kernel_size=draw(st.none() | kernel),
+        hidden_kernel_size=None if cls.is_linear else draw(st.none() | kernel),
         padding_mode=padding_mode,
         dtype=dtype,
         **{option: draw(st.sampled_from(values)) for option, values in cls.options.items()},

@@ -13,6 +13,8 @@ from convrnn_zoo.layers import ConvRNNBase, ConvRNNCellBase
 CLASSES = [v for v in vars(layers).values() if isinstance(v, type) and hasattr(v, "ndim")]
 CELLS = [cls for cls in CLASSES if issubclass(cls, ConvRNNCellBase)]
 SEQUENCES = [cls for cls in CLASSES if issubclass(cls, ConvRNNBase)]
+RECURRENT = [cls for cls in CLASSES if not cls.is_linear]
+"""Classes with a state-to-state convolution."""
 
 
 def variants(cls: type) -> list[dict[str, Any]]:

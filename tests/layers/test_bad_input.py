@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors
+from oracles import CELLS, CLASSES, RECURRENT, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
@@ -143,8 +143,11 @@ def test_an_empty_batch_is_an_empty_result(cls: type, options: dict, mode: str) 
         ("circular", 4, 2), ("circular", 5, 2), ("circular", 6, 3), ("circular", 7, 3),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("which", ["kernel_size", "hidden_kernel_size"])
-@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
+@pytest.mark.parametrize(
+    ("cls", "which"),
+    [*((cls, "kernel_size") for cls in CLASSES), *((cls, "hidden_kernel_size") for cls in RECURRENT)],
+    ids=case_id,
+)
 def test_a_map_too_small_for_its_padding(cls: type, which: str, mode: str, kernel: int, min_size: int) -> None:
     kwargs = {"kernel_size": 1, which: (1,) * (cls.ndim - 1) + (kernel,)}
     module = cls(2, 3, padding_mode=mode, **kwargs)

@@ -89,7 +89,7 @@ def test_kernels_of_input_and_state_and_the_padding_mode(cls: type, mode: str) -
 def test_a_layer_steps_its_cell(cls: type, options: dict) -> None:
     """Compares a layer with its cell, step by step."""
     (cell_class,) = (cell for cell in CELLS if cell.__name__ == cls.__name__ + "Cell")
-    kwargs = {**options, **DOUBLE, "padding_mode": "reflect", "hidden_kernel_size": 2}
+    kwargs = {**options, **DOUBLE, "padding_mode": "reflect", **({} if cls.is_linear else {"hidden_kernel_size": 2})}
     rnn, cell = cls(2, 4, 3, groups=2, **kwargs), cell_class(2, 4, 3, groups=2, **kwargs)
     cell.load_state_dict({key.removesuffix("_l0"): value for key, value in rnn.state_dict().items()})
     x, state, ys = example(cls, 2, **DOUBLE), None, []
@@ -109,7 +109,8 @@ def test_on_a_circular_map_a_shift_of_the_input_shifts_the_output(cls: type, opt
         return v.roll(tuple(range(1, cls.ndim + 1)), axes)
 
     arguments: dict[str, Any] = {"kernel_size": 3, "num_layers": 2, "bidirectional": True, **options, **DOUBLE}
-    rnn = cls(2, 3, padding_mode="circular", dilation=2, hidden_kernel_size=2, **arguments)
+    even = {} if cls.is_linear else {"hidden_kernel_size": 2}
+    rnn = cls(2, 3, padding_mode="circular", dilation=2, **even, **arguments)
     assert_close(rnn(shifted(x)), mapped(shifted, rnn(x)), 1e-12)
     edged = cls(2, 3, padding_mode="zeros", **arguments)  # an edge breaks the symmetry
     assert not torch.allclose(edged(shifted(x))[0], shifted(edged(x)[0]), atol=1e-3)

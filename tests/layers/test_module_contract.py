@@ -19,7 +19,7 @@ from convrnn_zoo import layers
 
 EVERY = pytest.mark.parametrize(("cls", "options"), over_variants(CLASSES), ids=case_id)
 EVERY_LAYER = pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
-KINDS = ("RNN", "LSTM", "PeepholeLSTM", "GRU")
+KINDS = ("RNN", "LSTM", "PeepholeLSTM", "GRU", "MinGRU", "MinLSTM", "MinExpLSTM")
 
 
 def assert_same_function(a: Callable[[Any], Any], b: Callable[[Any], Any], x: torch.Tensor) -> None:
@@ -116,7 +116,7 @@ def test_meta_device_checks_its_input_too(cls: type) -> None:
 @EVERY
 def test_weights_may_be_parametrized_or_pruned(cls: type, options: dict) -> None:
     module, x = cls(2, 3, 3, **options), example(cls, 2)
-    hidden = next(name for name in module.state_dict() if name.startswith("weight_hh"))
+    hidden = next(n for n in module.state_dict() if n.startswith("weight_ih" if cls.is_linear else "weight_hh"))
     state = module(x) if cls in CELLS else module(x)[1]
     expected = module(x, state)
     weight_norm(module, hidden)  # the same function, of a direction and a length
@@ -132,7 +132,7 @@ def test_weights_may_be_parametrized_or_pruned(cls: type, options: dict) -> None
 
 def unusual(cls: type) -> list[dict[str, Any]]:
     """Arguments none of which is the default."""
-    one = {"hidden_kernel_size": 5, "bias": False, "dilation": 2, "groups": 2}
+    one = {"bias": False, "dilation": 2, "groups": 2, **({} if cls.is_linear else {"hidden_kernel_size": 5})}
     one |= {option: values[-1] for option, values in cls.options.items()}
     if cls in CELLS:
         return [{**one, "padding_mode": "replicate"}, {**one, "stride": 2}]

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 import convrnn_zoo
 from convrnn_zoo.models.base.lengths import POOLS
 
-KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
+KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
 SPACE = {1: (5,), 2: (5, 4), 3: (4, 3, 2)}
 
 

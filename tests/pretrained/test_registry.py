@@ -27,11 +27,11 @@ def small_input(model, batch=2, steps=3):
     return torch.randn(batch, steps, 2, *(5, 4, 3)[: model.rnn.ndim])
 
 
-def test_the_core_names_are_the_72_of_the_family():
-    kinds = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
+def test_the_core_names_are_the_126_of_the_family():
+    kinds = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
     expected = {f"{k}{d}d{b}_{n}layer" for k in kinds for d in (1, 2, 3) for b in ("", "_bi") for n in (1, 2, 3)}
     assert set(CORE) == expected
-    assert len(CORE) == 72
+    assert len(CORE) == 126
 
 
 @pytest.mark.parametrize("name", CORE)

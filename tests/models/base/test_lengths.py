@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import convrnn_zoo
 from convrnn_zoo.models.base.lengths import POOLS, pack, run_masked, unpack
 
-KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru")
+KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
 STEPS = 5
 OTHERS = ([5, 2, 1], [1, 1, 1], [3, 4, 5], [5, 5, 5])
 """Lengths that no graph here is made with."""

@@ -1,0 +1,282 @@
+"""Minimal convolutional RNNs, whose gates read the input only: a sequence is trained in parallel over time."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._base import ConvRNNBase, ConvRNNCellBase, Equations
+from ._run import Maps
+
+__all__ = [
+    "Conv1dMinExpLSTM", "Conv1dMinExpLSTMCell", "Conv1dMinGRU", "Conv1dMinGRUCell", "Conv1dMinLSTM",
+    "Conv1dMinLSTMCell", "Conv2dMinExpLSTM", "Conv2dMinExpLSTMCell", "Conv2dMinGRU", "Conv2dMinGRUCell",
+    "Conv2dMinLSTM", "Conv2dMinLSTMCell", "Conv3dMinExpLSTM", "Conv3dMinExpLSTMCell", "Conv3dMinGRU",
+    "Conv3dMinGRUCell", "Conv3dMinLSTM", "Conv3dMinLSTMCell", "ConvMinExpLSTM", "ConvMinExpLSTMCell", "ConvMinGRU",
+    "ConvMinGRUCell", "ConvMinLSTM", "ConvMinLSTMCell",
+]  # fmt: skip
+
+
+_NOTES = """
+    The gates read the input only, so that all steps are convolved at once and h is a linear scan. No convolution reads
+    h: within a layer, a state stays at its pixel. Stack layers, or use :class:`ConvGRU`, where motion matters. The
+    initial state is h itself, zero by default. h is positive if the initial state is.
+
+    References:
+        Horuz, C. C. et al. (2025). Minimal Convolutional RNNs Accelerate Spatiotemporal Learning.
+        https://arxiv.org/abs/2508.03614
+        Feng, L. et al. (2024). Were RNNs All We Needed? https://arxiv.org/abs/2410.01201
+    """
+
+
+class MinimalEquations(Equations):
+    """Base of minimal cells: ``h' = f ⊙ h + (1 - f) ⊙ g(n)``, where f and n read the input only.
+
+    f is the sigmoid of :meth:`forget_logit`. The ratio of two vanishing gates is computed from their logarithms, and
+    1 - f is the sigmoid of the negative, so that no gate loses its digits. f is at most one: products of many steps
+    cannot overflow.
+    """
+
+    states, biases, is_linear = ("h",), ("bias_ih",), True
+
+    def forget_logit(self, *gates: Tensor) -> Tensor:
+        """Returns the logit of f from the pre-activations of the gates, without that of n."""
+        raise NotImplementedError
+
+    def coefficients(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        *gate, n = gates.chunk(self.gates, dim=1)
+        logit = self.forget_logit(*gate)
+        return logit.sigmoid(), (-logit).sigmoid() * torch.where(n >= 0, n + 0.5, n.sigmoid())
+
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        f, b = self.coefficients(gates)
+        return (torch.addcmul(b, f, state[0]),)
+
+
+class MinGRUEquations(MinimalEquations):
+    r"""Minimal GRU of Feng et al. 2024 with convolutions (``*``), as in Horuz et al. 2025.
+
+    .. math::
+        z &= σ(W_{iz} * x + b_{iz}) \\
+        n &= g(W_{in} * x + b_{in}) \\
+        h' &= (1 - z) ⊙ h + z ⊙ n \\
+        g(x) &= x + 1/2 \text{ for } x ≥ 0, \text{ else } σ(x)
+
+    Rows of ``weight_ih`` are z, n.
+    """
+
+    title = "minimal convolutional GRU, without state-to-state convolution (Horuz et al. 2025)"
+    gates = 2
+
+    def forget_logit(self, *gates: Tensor) -> Tensor:
+        return -gates[0]
+
+
+class MinLSTMEquations(MinimalEquations):
+    r"""Minimal LSTM of Feng et al. 2024 with convolutions (``*``), as in Horuz et al. 2025.
+
+    .. math::
+        f, i &= σ(W_{i·} * x + b_{i·}) \\
+        n &= g(W_{in} * x + b_{in}) \\
+        h' &= \frac{f}{f + i} ⊙ h + \frac{i}{f + i} ⊙ n \\
+        g(x) &= x + 1/2 \text{ for } x ≥ 0, \text{ else } σ(x)
+
+    Rows of ``weight_ih`` are f, i, n. There is no cell state.
+    """
+
+    title = "minimal convolutional LSTM, without state-to-state convolution (Horuz et al. 2025)"
+    gates = 3
+
+    def forget_logit(self, *gates: Tensor) -> Tensor:
+        f, i = gates
+        return F.logsigmoid(f) - F.logsigmoid(i)
+
+
+class MinExpLSTMEquations(MinimalEquations):
+    r"""Minimal LSTM with exponential gates of Horuz et al. 2025; ``*`` is a convolution.
+
+    .. math::
+        f, i &= \exp(W_{i·} * x + b_{i·}) \\
+        n &= g(W_{in} * x + b_{in}) \\
+        h' &= \frac{f}{f + i} ⊙ h + \frac{i}{f + i} ⊙ n \\
+        g(x) &= x + 1/2 \text{ for } x ≥ 0, \text{ else } σ(x)
+
+    Rows of ``weight_ih`` are f, i, n. There is no cell state.
+    """
+
+    title = "minimal convolutional LSTM with exponential gates, without state-to-state convolution (Horuz et al. 2025)"
+    gates = 3
+
+    def forget_logit(self, *gates: Tensor) -> Tensor:
+        f, i = gates
+        return f - i
+
+
+class ConvMinGRUCell(MinGRUEquations, ConvRNNCellBase):
+    __doc__ = f"""{MinGRUEquations.__doc__}{_NOTES}{ConvRNNCellBase.__doc__}
+    Example:
+        >>> cell, h = Conv2dMinGRUCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+
+class ConvMinGRU(MinGRUEquations, ConvRNNBase):
+    __doc__ = f"""{MinGRUEquations.__doc__}{_NOTES}{ConvRNNBase.__doc__}
+    Example:
+        >>> rnn = Conv2dMinGRU(3, 8, kernel_size=5, num_layers=2, bidirectional=True)
+        >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
+        >>> tuple(output.shape), tuple(h_n.shape)
+        ((7, 2, 16, 8, 8), (4, 2, 8, 8, 8))
+    """
+
+
+class ConvMinLSTMCell(MinLSTMEquations, ConvRNNCellBase):
+    __doc__ = f"""{MinLSTMEquations.__doc__}{_NOTES}{ConvRNNCellBase.__doc__}
+    Example:
+        >>> cell, h = Conv2dMinLSTMCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+
+class ConvMinLSTM(MinLSTMEquations, ConvRNNBase):
+    __doc__ = f"""{MinLSTMEquations.__doc__}{_NOTES}{ConvRNNBase.__doc__}
+    Example:
+        >>> rnn = Conv2dMinLSTM(3, 8, kernel_size=5, num_layers=2, bidirectional=True)
+        >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
+        >>> tuple(output.shape), tuple(h_n.shape)
+        ((7, 2, 16, 8, 8), (4, 2, 8, 8, 8))
+    """
+
+
+class ConvMinExpLSTMCell(MinExpLSTMEquations, ConvRNNCellBase):
+    __doc__ = f"""{MinExpLSTMEquations.__doc__}{_NOTES}{ConvRNNCellBase.__doc__}
+    Example:
+        >>> cell, h = Conv2dMinExpLSTMCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
+
+
+class ConvMinExpLSTM(MinExpLSTMEquations, ConvRNNBase):
+    __doc__ = f"""{MinExpLSTMEquations.__doc__}{_NOTES}{ConvRNNBase.__doc__}
+    Example:
+        >>> rnn = Conv2dMinExpLSTM(3, 8, kernel_size=5, num_layers=2, bidirectional=True)
+        >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
+        >>> tuple(output.shape), tuple(h_n.shape)
+        ((7, 2, 16, 8, 8), (4, 2, 8, 8, 8))
+    """
+
+
+class Conv1dMinGRUCell(ConvMinGRUCell):
+    """One step of a 1-d :class:`ConvMinGRU` on ``(N, C, L)``: ``h = cell(x, h)``."""
+
+    ndim = 1
+
+
+class Conv1dMinGRU(ConvMinGRU):
+    """1-d :class:`ConvMinGRU` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 1
+
+
+class Conv2dMinGRUCell(ConvMinGRUCell):
+    """One step of a 2-d :class:`ConvMinGRU` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
+
+    ndim = 2
+
+
+class Conv2dMinGRU(ConvMinGRU):
+    """2-d :class:`ConvMinGRU` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 2
+
+
+class Conv3dMinGRUCell(ConvMinGRUCell):
+    """One step of a 3-d :class:`ConvMinGRU` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
+
+    ndim = 3
+
+
+class Conv3dMinGRU(ConvMinGRU):
+    """3-d :class:`ConvMinGRU` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 3
+
+
+class Conv1dMinLSTMCell(ConvMinLSTMCell):
+    """One step of a 1-d :class:`ConvMinLSTM` on ``(N, C, L)``: ``h = cell(x, h)``."""
+
+    ndim = 1
+
+
+class Conv1dMinLSTM(ConvMinLSTM):
+    """1-d :class:`ConvMinLSTM` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 1
+
+
+class Conv2dMinLSTMCell(ConvMinLSTMCell):
+    """One step of a 2-d :class:`ConvMinLSTM` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
+
+    ndim = 2
+
+
+class Conv2dMinLSTM(ConvMinLSTM):
+    """2-d :class:`ConvMinLSTM` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 2
+
+
+class Conv3dMinLSTMCell(ConvMinLSTMCell):
+    """One step of a 3-d :class:`ConvMinLSTM` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
+
+    ndim = 3
+
+
+class Conv3dMinLSTM(ConvMinLSTM):
+    """3-d :class:`ConvMinLSTM` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 3
+
+
+class Conv1dMinExpLSTMCell(ConvMinExpLSTMCell):
+    """One step of a 1-d :class:`ConvMinExpLSTM` on ``(N, C, L)``: ``h = cell(x, h)``."""
+
+    ndim = 1
+
+
+class Conv1dMinExpLSTM(ConvMinExpLSTM):
+    """1-d :class:`ConvMinExpLSTM` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 1
+
+
+class Conv2dMinExpLSTMCell(ConvMinExpLSTMCell):
+    """One step of a 2-d :class:`ConvMinExpLSTM` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
+
+    ndim = 2
+
+
+class Conv2dMinExpLSTM(ConvMinExpLSTM):
+    """2-d :class:`ConvMinExpLSTM` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 2
+
+
+class Conv3dMinExpLSTMCell(ConvMinExpLSTMCell):
+    """One step of a 3-d :class:`ConvMinExpLSTM` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
+
+    ndim = 3
+
+
+class Conv3dMinExpLSTM(ConvMinExpLSTM):
+    """3-d :class:`ConvMinExpLSTM` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
+
+    ndim = 3

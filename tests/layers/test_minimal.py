@@ -1,0 +1,149 @@
+"""Minimal layers: the equations of their paper, a scan that equals the steps, and the outputs of the original code."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import CLASSES, SEQUENCES, case_id
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from convrnn_zoo.layers import Conv2dMinExpLSTM, Conv2dMinGRU, Conv2dMinLSTM, _run
+from convrnn_zoo.layers._run import linear_scan
+
+KINDS = {"minconvgru": Conv2dMinGRU, "minconvlstm": Conv2dMinLSTM, "minconvexplstm": Conv2dMinExpLSTM}
+MINIMAL = [cls for cls in SEQUENCES if cls.is_linear]
+RECORDED = load_file(Path(__file__).parent / "published" / "minimal.safetensors")
+
+
+def steps(rnn: Any, x: Tensor, h: Tensor) -> Tensor:
+    """Returns the states of a layer, one step at a time."""
+    ys = []
+    for frame in x:
+        _, h = rnn(frame[None], h)
+        ys.append(h[0])
+    return torch.stack(ys)
+
+
+# ---- the original ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", KINDS)
+def test_the_outputs_of_the_original_code(name: str) -> None:
+    recorded = {key.removeprefix(name + "."): v for key, v in RECORDED.items() if key.startswith(name + ".")}
+    rnn = KINDS[name](3, 3, 3)
+    rnn.load_state_dict({"weight_ih_l0": recorded["weight"], "bias_ih_l0": recorded["bias"]})
+    torch.testing.assert_close(rnn(recorded["x"])[0], recorded["steps"], rtol=1e-5, atol=1e-6)
+    # In parallel, the original passes its zero state through g.
+    start = torch.full((1, 2, 3, 5, 6), 0.5)
+    torch.testing.assert_close(rnn(recorded["x"], start)[0], recorded["parallel"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cls", "width", "count"),
+    [(Conv2dMinGRU, 49, 173_412), (Conv2dMinLSTM, 40, 173_401), (Conv2dMinExpLSTM, 40, 173_401)],
+    ids=case_id,
+)
+def test_the_published_numbers_of_parameters(cls: type, width: int, count: int) -> None:
+    """Counts four layers between a 1×1 encoder and a 1×1 decoder for Navier-Stokes, without layer norms."""
+    with torch.device("meta"):
+        network = nn.ModuleList([nn.Conv2d(1, width, 1), cls(width, width, 3, num_layers=4), nn.Conv2d(width, 1, 1)])
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+# ---- the scan --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("num_steps", "num_blocks"), [(1, 1), (6, 2), (7, 3), (12, 12), (5, 1)])
+def test_blocks_give_the_states_and_gradients_of_the_loop(num_steps: int, num_blocks: int, reverse: bool) -> None:
+    f, b = torch.rand(2, num_steps, 2, 3, dtype=torch.float64, requires_grad=True).unbind(0)
+    h = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    state, expected = h, []
+    for t in range(num_steps)[:: -1 if reverse else 1]:
+        state = f[t] * state + b[t]
+        expected.append(state)
+    ys = torch.stack(linear_scan(f, b, h, reverse=reverse, num_blocks=num_blocks))
+    loop = torch.stack(expected[:: -1 if reverse else 1])
+    torch.testing.assert_close(ys, loop)
+    for actual, wanted in zip(
+        torch.autograd.grad(ys.square().sum(), (f, b, h)), torch.autograd.grad(loop.square().sum(), (f, b, h)),
+        strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(actual, wanted)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
+def test_a_long_sequence_of_vanishing_and_saturated_gates(
+    cls: type, scale: float, blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compares with single steps in double precision; every value and gradient is finite."""
+    if blocks:
+        monkeypatch.setattr(
+            _run, "linear_scan", lambda *args, num_blocks, **kw: linear_scan(*args, num_blocks=14, **kw)
+        )
+    rnn = cls(2, 3, 3)
+    with torch.no_grad():
+        rnn.weight_ih_l0[: -rnn.widths[0]].mul_(scale)  # the gates, and not the candidate
+    x, h = torch.randn(200, 1, 2, 5, 6, requires_grad=True), torch.rand(1, 1, 3, 5, 6)
+    y, last = rnn(x, h)
+    exact = cls(2, 3, 3, dtype=torch.float64)
+    exact.load_state_dict(rnn.state_dict())
+    with torch.no_grad():
+        expected = steps(exact, x.double(), h.double())
+        single = steps(rnn, x, h)
+    assert (y - single).abs().max() <= 1e-5
+    assert (y - expected).abs().max() <= 1e-5 * max(1.0, scale)  # the gates' own rounding
+    assert torch.equal(last[0], y[-1])
+    y.sum().backward()
+    assert all(t.grad is not None and t.grad.isfinite().all() for t in (x, *rnn.parameters()))
+
+
+def test_two_gates_that_vanish_together_keep_their_ratio() -> None:
+    rnn = Conv2dMinLSTM(1, 1, 1)
+    nn.init.zeros_(rnn.weight_ih_l0)
+    with torch.no_grad():
+        rnn.bias_ih_l0.copy_(torch.tensor([-200.0, -200.0, 0.5]))  # σ is zero in single precision
+    y, _ = rnn(torch.zeros(1, 1, 1, 2, 2), torch.full((1, 1, 1, 2, 2), 3.0))
+    torch.testing.assert_close(y, torch.full_like(y, 0.5 * 3 + 0.5 * 1))
+
+
+@pytest.mark.parametrize("cls", MINIMAL, ids=case_id)
+def test_the_gates_of_all_steps_take_one_convolution(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    rnn, calls = cls(2, 3, 3), []
+    conv = cls.conv
+    monkeypatch.setattr(cls, "conv", lambda self, x, *args: calls.append(len(x)) or conv(self, x, *args))
+    x = torch.randn(5, 2, 2, *(4,) * cls.ndim)
+    rnn(x)
+    rnn(pack_padded_sequence(x, torch.tensor([5, 3])))
+    assert calls == [10, 8]
+
+
+# ---- what they cannot do ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
+def test_a_state_stays_at_its_pixel(cls: type) -> None:
+    rnn, x, h = cls(2, 3, 3), torch.randn(4, 1, 2, 5, 6), torch.rand(1, 1, 3, 5, 6)
+    moved = h.clone()
+    moved[..., 2, 3] += 1
+    changed = (rnn(x, moved)[0] != rnn(x, h)[0]).flatten(0, 2).any(dim=0)
+    assert changed.nonzero().tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if cls.is_linear], ids=case_id)
+def test_a_state_to_state_kernel_is_rejected(cls: type) -> None:
+    with pytest.raises(ValueError, match=rf"hidden_kernel_size is not supported by {cls.__name__}"):
+        cls(2, 3, 3, hidden_kernel_size=3)
+
+
+def test_the_initial_weights_are_those_of_a_convolution() -> None:
+    rnn, conv = Conv2dMinGRU(32, 4, 3), nn.Conv2d(32, 8, 3)
+    bound = conv.weight.abs().max()
+    assert 0.9 * bound < rnn.weight_ih_l0.abs().max() < 1.1 * bound
+
+
+def test_candidates_are_positive_and_continuous() -> None:
+    rnn = Conv2dMinGRU(1, 1, 1)
+    x = torch.linspace(-3, 3, 601)
+    _, b = rnn.coefficients(torch.stack([torch.full_like(x, 50.0), x], 1)[..., None, None])
+    torch.testing.assert_close(b.flatten(), torch.where(x < 0, F.sigmoid(x), x + 0.5))
