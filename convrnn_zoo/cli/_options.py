@@ -1,5 +1,6 @@
 """Options that several commands share, and their types."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,16 +38,20 @@ class Device(click.ParamType["torch.device"]):
         return device
 
 
-def device_option(command: Any) -> Any:
-    """Adds the option ``--device``."""
-    return click.option("--device", type=Device(), default="cpu", show_default=True, help="Device to compute on.")(
-        command
-    )
+device_option = click.option("--device", type=Device(), default="cpu", show_default=True, help="Device to compute on.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars.")
+data_option = click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
 
 
-def json_option(command: Any) -> Any:
-    """Adds the flag ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+def output_file(help: str, **kwargs: Any) -> Any:
+    """Returns the option ``-o/--output`` for a file to write."""
+    return click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help=help, **kwargs)
+
+
+def output_directory(help: str, **kwargs: Any) -> Any:
+    """Returns the option ``-o/--output`` for a directory to write."""
+    return click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help=help, **kwargs)
 
 
 WEIGHTS_EPILOG = (

@@ -9,7 +9,7 @@ import click
 from ..interop import SOURCES
 from ..interop import convert as convert_checkpoint
 from ..interop._conversion import AUTO
-from ._options import Choice
+from ._options import Choice, output_directory
 from ._text import plural
 
 
@@ -32,7 +32,7 @@ def parse_option(text: str) -> tuple[str, Any]:
 @click.command()
 @click.argument("source_and_file", nargs=-1, required=True, metavar="[SOURCE] FILE")
 @click.option("--source", type=Choice([AUTO, *SOURCES]), help="SOURCE as an option [default: auto].")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory to create.")
+@output_directory("Directory to create.", required=True)
 @click.option("--name", help="OWNER/NAME on the Hub, or a title [default: the name of the directory].")
 @click.option("--prefix", default="", help="Prefix of the layer's keys in the checkpoint of a larger model.")
 @click.option(

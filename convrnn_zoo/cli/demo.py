@@ -10,6 +10,7 @@ from ..data import read_sound
 from ..data.readers.sequences import read_recordings
 from ..models import WEIGHTS, create_model
 from ..train.streaming import draw_probabilities
+from ._options import output_directory
 from ._text import columns
 from .predict import make_forecast, summary, write_forecast
 
@@ -41,10 +42,7 @@ def forecasts() -> dict[str, Path]:
 
 
 @click.command()
-@click.option(
-    "-o", "--output", default=Path("demo"), type=click.Path(path_type=Path, file_okay=False), show_default=True,
-    help="Directory of the figures.",
-)  # fmt: skip
+@output_directory("Directory of the figures.", default=Path("demo"), show_default=True)
 def demo(output: Path) -> None:
     """Run pretrained models on the recordings, digits and radar images of the package.
 

@@ -15,7 +15,7 @@ from ..train.confusion import write_confusion
 from ..train.figures import curves
 from ..train.forecaster import load_split
 from ..train.metrics import Scores, better, evaluate, mean_of
-from ._options import WEIGHTS_EPILOG, device_option, json_option
+from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, quiet_option
 from ._text import columns
 
 _FIGURES = (".png", ".svg")
@@ -23,7 +23,7 @@ _FIGURES = (".png", ".svg")
 
 @click.command("eval", epilog=WEIGHTS_EPILOG)
 @click.argument("weights")
-@click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
+@data_option
 @click.option("--recipe", help="Recipe of the weights, by name or as a file [default: the one in their metadata].")
 @click.option("--sequences", type=click.IntRange(min=1), help="Number of test sequences [default: as in the recipe].")
 @click.option(
@@ -37,7 +37,7 @@ _FIGURES = (".png", ".svg")
 @click.option("--seed", default=0, show_default=True, help="Seed of the ensemble members.")
 @json_option
 @device_option
-@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+@quiet_option
 def eval_weights(
     weights: str,
     data: Path | None,

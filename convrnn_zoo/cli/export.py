@@ -9,7 +9,7 @@ import torch
 
 from ..models import from_pretrained
 from ..onnx import export as export_model
-from ._options import WEIGHTS_EPILOG, Choice
+from ._options import WEIGHTS_EPILOG, Choice, output_file
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -17,9 +17,7 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 @click.command(epilog=WEIGHTS_EPILOG)
 @click.argument("weights")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File: .onnx or .pt2."
-)
+@output_file("File: .onnx or .pt2.", required=True)
 @click.option(
     "--form", type=Choice(["sequence", "step"]), default="sequence", show_default=True,
     help="Export the loop over time, or one step with the state as input and output.",

@@ -10,16 +10,14 @@ from ..models import HubAccessError, WeightsError
 from ..pretrained.config import CARD, MAX_TEXT, read_text
 from ..pretrained.download import HubFile, download
 from ..pretrained.factory import split_address
+from ._options import output_directory
 from ._text import plural
 
 
 @click.command()
 @click.argument("repo_id", metavar="OWNER/REPO")
 @click.option("--revision", help="Branch, tag or commit [default: main].")
-@click.option(
-    "-o", "--output", type=click.Path(file_okay=False, path_type=Path),
-    help="Directory to save the model in [default: only the cache].",
-)  # fmt: skip
+@output_directory("Directory to save the model in [default: only the cache].")
 def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
     """Download a model from the Hugging Face Hub and check it.
 

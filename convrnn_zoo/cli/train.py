@@ -9,6 +9,7 @@ import click
 
 from ..train import RECIPES, Recipe
 from ..train import train as train_recipe
+from ._options import data_option, output_directory, quiet_option
 from ._text import format_metric
 
 INTERRUPTED = 130
@@ -17,17 +18,14 @@ INTERRUPTED = 130
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
-@click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path, file_okay=False),
-    help="Directory of the run, which holds the model, its card and checkpoints [default: runs/WEIGHTS].",
-)  # fmt: skip
+@data_option
+@output_directory("Directory of the run, which holds the model, its card and checkpoints [default: runs/WEIGHTS].")
 @click.option(
     "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False),
     help="Write only weights and metadata, to this directory, as the package stores them.",
 )  # fmt: skip
-@click.option("--quiet", is_flag=True, help="Show no progress bars.")
-def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, quiet: bool) -> None:
+@quiet_option
+def train(recipe: str, data: Path | None, output: Path | None, into: Path | None, quiet: bool) -> None:
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
     Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. An
@@ -38,7 +36,7 @@ def train(recipe: str, data: Path | None, out: Path | None, into: Path | None, q
     accelerate launch --num_processes 2 -m convrnn_zoo train radar.toml --data radar -o run
     """
     settings = Recipe.read(recipe)
-    out = out or Path("runs") / settings.weights
+    out = output or Path("runs") / settings.weights
     try:
         record = train_recipe(settings, data=data, out=out, into=into, progress=not quiet)
     except KeyboardInterrupt:

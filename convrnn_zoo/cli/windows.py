@@ -8,6 +8,7 @@ from ..data.datasets.frame_files import ArrayFrames
 from ..data.datasets.windows import IMPORTANCE, list_windows, write_windows
 from ..data.readers import STORE
 from ..train import ForecasterRecipe, Recipe
+from ._options import output_file
 from ._text import plural
 
 DEFAULTS = IMPORTANCE
@@ -16,10 +17,7 @@ DEFAULTS = IMPORTANCE
 @click.command()
 @click.argument("recipe")
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="The .zarr store.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV file [default: data.windows of the recipe, next to the store].",
-)  # fmt: skip
+@output_file("CSV file [default: data.windows of the recipe, next to the store].")
 @click.option("--min-probability", default=DEFAULTS.base, show_default=True, type=click.FloatRange(0, 1),
               help="Probability of a dry window.")  # fmt: skip
 @click.option("--scale", default=DEFAULTS.scale, show_default=True, type=click.FloatRange(0),

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from convrnn_zoo._atomic import write_text
-from convrnn_zoo.cli._options import Choice, json_option
+from convrnn_zoo.cli._options import Choice, json_option, output_directory
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.models import create_model
 
@@ -25,9 +25,7 @@ from .verification import windows
 @click.option(
     "--event", "names", multiple=True, type=Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Directory for scores.json and figures."
-)
+@output_directory("Directory for scores.json and figures.")
 @json_option
 def evaluate(name: str, data: Path, members: int, names: tuple[str, ...], output: Path | None, as_json: bool) -> None:
     """Evaluate the nowcast weights NAME on four rain events, and compare them with pysteps' extrapolation.

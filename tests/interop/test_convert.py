@@ -1,81 +1,17 @@
 """A foreign checkpoint as a directory of the zoo: loadable by every road, whole or not at all."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
-from click.testing import CliRunner
 from torch import nn
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, interop, layers
-from convrnn_zoo.cli._group import cli
 
 from .examples import STATES
 from .recorded import KERAS, assert_identical, recorded_layer
-
-ARCHITECTURES = {
-    "pytorch_convolutional_rnn": "convlstm2d_bi_2layer",
-    "ndrplz": "convlstm2d_2layer",
-    "kimmel": "convgru2d_2layer",
-    "keras": "convlstm2d_bi_1layer",
-    "openstl": "predrnn",
-    "irene": "convgru_irene",
-    "dgmr": "dgmr",
-    "torch": "convgru1d_bi_2layer",
-}
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, Path]:
-    """The example of each source as a .pth."""
-    for source, example in STATES.items():
-        torch.save(example.state, tmp_path / f"{source}.pth")
-    return {source: tmp_path / f"{source}.pth" for source in STATES}
-
-
-def run(*args: object) -> Any:
-    return CliRunner().invoke(cli, [str(a) for a in args])
-
-
-def settings(source: str) -> list[str]:
-    return [part for k, v in STATES[source].options.items() for part in ("--set", f"{k}={v}")]
-
-
-@pytest.mark.parametrize("asked", ["named", "auto"])
-@pytest.mark.parametrize("source", ARCHITECTURES)
-def test_the_command_writes_what_every_road_loads(
-    source: str, asked: str, files: dict[str, Path], tmp_path: Path
-) -> None:
-    out = tmp_path / "new" / "mine"
-    name = source if asked == "named" else "auto"
-    result = run("convert", name, files[source], "-o", out, "--name", "My model", *settings(source))
-    assert result.exit_code == 0, result.output
-    architecture = ARCHITECTURES[source]
-    assert architecture in result.output
-    assert f"source: {source}, because " in result.output
-    assert "was named" not in result.output
-    assert sorted(p.name for p in out.iterdir()) == ["README.md", "config.json", "model.safetensors"]
-    assert [p.name for p in out.parent.iterdir()] == ["mine"]
-
-    config = json.loads((out / "config.json").read_text())
-    assert config["architecture"] == architecture
-    assert "license" not in config["pretrained_cfg"]
-    card = (out / "README.md").read_text()
-    assert "# My model" in card
-    assert interop.SOURCES[source].title in card
-
-    loaded = interop.load(source, files[source], **STATES[source].options)
-    expected = {f"rnn.{k}": v for k, v in loaded.state_dict().items()} if hasattr(loaded, "num_layers") else None
-    for model in (
-        convrnn_zoo.from_pretrained(out),
-        timm.create_model(f"local-dir:{out}", pretrained=True),
-        convrnn_zoo.create_model(f"local-dir:{out}", pretrained=True),
-    ):
-        assert_identical(model.state_dict(), expected or loaded.state_dict())
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "PeepholeLSTM", "GRU"])
@@ -156,36 +92,6 @@ def test_a_directory_that_is_there_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "out" / "mine.txt").unlink()
     interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "out")
     assert (tmp_path / "out" / "config.json").is_file()
-
-
-def test_the_command_tells_errors_in_a_line(files: dict[str, Path], tmp_path: Path) -> None:
-    result = run("convert", "kimmel", files["ndrplz"], "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: ")
-    assert "It looks like ndrplz" in result.output
-    result = run("convert", "openstl", files["openstl"], "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "openstl requires patch_size" in result.output
-    result = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", "--set", "stride=2")
-    assert result.exit_code == 1
-    assert "ndrplz has no option stride" in result.output
-    result = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", "--set", "batch_first")
-    assert result.exit_code == 2
-    assert "expected KEY=VALUE" in result.output
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_source_may_stand_first_or_be_an_option_or_be_left_out(files: dict[str, Path], tmp_path: Path) -> None:
-    file = files["ndrplz"]
-    ways = [["ndrplz", file], [file, "--source", "ndrplz"], [file, "--source", "auto"], ["auto", file], [file]]
-    for i, way in enumerate(ways):
-        result = run("convert", *way, "-o", tmp_path / str(i), *settings("ndrplz"))
-        assert "source: ndrplz" in result.output
-    weights = {(tmp_path / str(i) / "model.safetensors").read_bytes() for i in range(len(ways))}
-    assert len(weights) == 1
-    for way in (["ndrplz", file, "--source", "kimmel"], ["ndrplz", "kimmel", file], []):
-        assert run("convert", *way, "-o", tmp_path / "no").exit_code == 2
-    assert not (tmp_path / "no").exists()
 
 
 def test_a_layer_of_ones_own_goes_into_a_model() -> None:

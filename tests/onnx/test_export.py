@@ -12,7 +12,6 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, create_model, export, layers
-from tests.command_line import run
 from tests.onnx.agreement import session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
@@ -170,15 +169,6 @@ def test_bfloat16_stays_in_torch(tmp_path):
     (path,) = export(layers.Conv2dLSTM(1, 2, 3).eval(), tmp_path / "a.pt2", format="torch", dtype=torch.bfloat16)
     y = torch.export.load(path).module()(input=torch.ones(4, 2, 1, 5, 6).bfloat16())[0]
     assert (y.dtype, y.shape) == (torch.bfloat16, (4, 2, 2, 5, 6))
-
-
-def test_the_command_writes_what_a_directory_holds(tmp_path):
-    model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()
-    convrnn_zoo.save_pretrained(model, tmp_path / "gru")
-    path = tmp_path / "gru.onnx"
-    assert run("export", tmp_path / "gru", "-o", path, "--form", "step").startswith(f"{path}: 0.")
-    assert [i.name for i in session(path).get_inputs()] == ["input", "h_l0_in", "pool_in", "steps_in"]
-    assert ".onnx or .pt2" in run("export", VOWELS, "-o", "a.txt", code=2)
 
 
 # ---- images, clips and series ---------------------------------------------------------------------------------------

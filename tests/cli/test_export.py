@@ -1,0 +1,44 @@
+"""``convrnn-zoo export``."""
+
+import onnxruntime
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.cli._group import cli
+from tests.command_line import run
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A directory with a small model."""
+    model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()
+    convrnn_zoo.save_pretrained(model, tmp_path / "gru")
+    return tmp_path / "gru"
+
+
+def test_the_file_computes_one_step(saved, tmp_path):
+    path = tmp_path / "gru.onnx"
+    assert run("export", saved, "-o", path, "--form", "step").startswith(f"{path}: 0.")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["input", "h_l0_in", "pool_in", "steps_in"]
+
+
+def test_the_suffix_selects_the_format(saved, tmp_path):
+    run("export", saved, "-o", tmp_path / "gru.pt2", "--no-lengths")
+    x = torch.randn(2, 5, 1, 8)
+    expected = convrnn_zoo.from_pretrained(saved)(x)
+    torch.testing.assert_close(torch.export.load(tmp_path / "gru.pt2").module()(input=x)[0], expected)
+    text = run("export", saved, "-o", tmp_path / "gru.txt", code=2)
+    assert ".onnx or .pt2" in text
+    assert "gru.txt" in text
+
+
+def test_an_option_of_another_model_names_itself(saved, tmp_path):
+    assert "horizon" in run("export", saved, "-o", tmp_path / "gru.onnx", "--horizon", 3, code=1)
+    assert not (tmp_path / "gru.onnx").exists()
+
+
+def test_every_option_has_help():
+    command = cli.get_command(None, "export")
+    assert all(option.help for option in command.params if option.param_type_name == "option")
