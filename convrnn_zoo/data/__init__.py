@@ -18,6 +18,7 @@ from .datasets.frame_sequences import (
     split_in_time,
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
+from .datasets.variables import Channels, DataVariable, split_channels
 from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
@@ -34,8 +35,10 @@ __all__ = [
     "FRAME_DATASETS",
     "LABELLED_DATASETS",
     "ArrayFrames",
+    "Channels",
     "CroppedSequences",
     "CustomSequences",
+    "DataVariable",
     "FrameDataset",
     "FrameFiles",
     "FrameSequence",
@@ -55,6 +58,7 @@ __all__ = [
     "read_labelled_dataset",
     "read_sound",
     "split_at_gaps",
+    "split_channels",
     "split_in_time",
     "to_table",
 ]

@@ -28,11 +28,20 @@ def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
 
     Example:
         >>> to_table(MovingMNIST()), to_table(VideoFrames(name="street"))["channels"]
-        ({'kind': 'moving_mnist'}, 1)
+        ({'kind': 'moving_mnist', 'validation': 0.0}, 1)
     """
     kind = next(k for k, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items() if cls is type(dataset))
     values = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}  # type: ignore[arg-type]
-    return {"kind": kind, **{k: v for k, v in values.items() if v is not None}}
+    return {"kind": kind, **{k: _to_plain(v) for k, v in values.items() if v is not None}}
+
+
+def _to_plain(value: Any) -> Any:
+    """Returns dataclasses as tables, without keys that are None, which TOML cannot express."""
+    if isinstance(value, tuple):
+        return tuple(_to_plain(v) for v in value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: v for f in dataclasses.fields(value) if (v := getattr(value, f.name)) is not None}
+    return value
 
 
 def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Dataset]]) -> Dataset:

@@ -226,12 +226,14 @@ def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     types = [kind for kind in get_args(expected) if kind is not NoneType]
     if value is None and len(types) < len(get_args(expected)):
         return None
-    errors = []
+    errors = {}
     for kind in types:
         try:
             return _value(kind, value, name, path, rules)
         except ValueError as e:
-            errors.append(e)
-    if len(types) == 1 or isinstance(value, str):
-        raise errors[0]
+            errors[kind] = e
+    for kind, error in errors.items():  # the error of the type that was meant
+        is_meant = isinstance(value, Mapping) if dataclasses.is_dataclass(kind) else kind is type(value)
+        if len(types) == 1 or is_meant:
+            raise error
     raise ValueError(f"{name}'s {path} must be {describe_type(expected)}, got {repr(value)[:80]}")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,15 +82,33 @@ def check_reflectivity(wet: Tensor, name: str | Path, unit: str) -> None:
         )
 
 
-def check_files(files: Sequence[Frames], unit: str, valid_min: float | None, valid_max: float | None) -> None:
-    """Checks the frames of files by :func:`check_values`, a part at a time."""
+class ValidRange(NamedTuple):
+    """Unit and range of valid values of frames, or of one of their variables, whose name is in errors."""
+
+    unit: str
+    valid_min: float | None
+    valid_max: float | None
+    name: str = ""
+
+
+def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
+    """Checks the frames of files by :func:`check_values`, a part at a time.
+
+    Args:
+        files: the frames.
+        ranges: a range for each channel, or one for all of them.
+    """
     for frames in files:
-        wet = []
-        for values in _parts(frames):
-            check_range(values, frames.path, unit, valid_min, valid_max)
-            wet.append(values[values > WET][::WET_STRIDE])
-        if is_rain(unit) and valid_max is None:
-            check_reflectivity(torch.cat(wet), frames.path, unit)
+        wet: list[list[Tensor]] = [[] for _ in ranges]
+        names = [f"{frames.path}{f': {r.name}' if r.name else ''}" for r in ranges]
+        for part in _parts(frames):
+            for i, (unit, valid_min, valid_max, _) in enumerate(ranges):
+                values = part[:, i] if len(ranges) > 1 else part
+                check_range(values, names[i], unit, valid_min, valid_max)
+                wet[i].append(values[values > WET][::WET_STRIDE] if is_rain(unit) else values.new_empty(0))
+        for name, (unit, _, valid_max, _), parts in zip(names, ranges, wet, strict=True):
+            if is_rain(unit) and valid_max is None:
+                check_reflectivity(torch.cat(parts), name, unit)
 
 
 def _parts(frames: Frames) -> Iterator[Tensor]:

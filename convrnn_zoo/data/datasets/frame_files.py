@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..._hints import suggest
 from ...models import Preprocessing
 from ...pretrained.typed import check_fields, field
 from ..readers import READERS, STORE, Frames, ReadOptions, list_files, open_frames
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from ..readers.units import is_rain
-from .checks import check_files
+from .checks import ValidRange, check_files
 from .frame_sequences import (
     CroppedSequences,
     FrameSequences,
@@ -27,6 +28,7 @@ from .frame_sequences import (
     time_bounds,
 )
 from .splits import resolve_path, split_names
+from .variables import FLOOR, TOP, DataVariable, as_variables
 from .windows import MAX_WINDOWS, read_windows
 
 log = logging.getLogger(__name__)
@@ -34,9 +36,9 @@ RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Rain rates in mm/h at which forecasts are scored."""
 WET = 0.1
 """Value from which a pixel is wet: in mm/h, or of brightness."""
+ROLES = ("variables", "future", "static")
+"""Fields of ``[data]`` that name variables, in the order of the channels."""
 BASELINES = ("last frame", "zero")
-FLOOR, TOP = 0.1, 100.0
-"""Constants of the encoding ``log``, in the unit of the data."""
 
 
 class FrameDataset:
@@ -265,7 +267,7 @@ class FrameFiles(FrameDataset):
         path = resolve_path(path, self.name)
         files = self.open(path)
         window = self.window(path, files, inputs + horizon)
-        check_files(files, self.unit, self.valid_min, self.valid_max)
+        check_files(files, self.ranges(files))
         slow = not all(f.is_loaded for f in files)
         options = {"flip": self.flip and split == "train", "step": self.step, "slow": slow}
         if self.split != "time":
@@ -290,6 +292,10 @@ class FrameFiles(FrameDataset):
             )
         except ValueError as e:
             raise ValueError(f"{path}: the {split} part: {e}") from e
+
+    def ranges(self, files: Sequence[Frames]) -> list[ValidRange]:
+        """Returns the valid range of all channels, or one for each."""
+        return [ValidRange(self.unit, self.valid_min, self.valid_max)]
 
     def load_windows(
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
@@ -333,6 +339,11 @@ class ArrayFrames(FrameFiles):
 
     Args:
         variable: name of the array, in files with several; ``group/name`` for one in a group.
+        variables: several variables of each file that the model reads, as names or tables of :class:`DataVariable`. A
+            ``.npy`` file has a channel for each of `variables`, `future` and `static`, in this order.
+        targets: names of those that it forecasts; by default all.
+        static: maps ``(H, W)`` without time that the model also reads, such as elevation.
+        future: variables that are known for the frames to forecast as well, ``(T, H, W)`` or ``(T,)``.
         sel: what to read of dimensions, by their names: the value of a coordinate, or ``[from, to]``, such as
             ``{level = 850, time = ["2020-06", "2020-08"]}``. A dimension without a coordinate has positions from 0.
         dims: names of the dimensions `time`, `y` and `x`. By default time is called so or has dates, and the last two
@@ -349,6 +360,10 @@ class ArrayFrames(FrameFiles):
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(READERS)
     variable: str = field("")
+    variables: tuple[str | DataVariable, ...] = field(())
+    targets: tuple[str, ...] = field(())
+    static: tuple[str | DataVariable, ...] = field(())
+    future: tuple[str | DataVariable, ...] = field(())
     sel: Mapping[str, Any] = field(factory=dict)
     dims: Mapping[str, str] = field(factory=dict)
     fill_value: float | None = field(None)
@@ -364,14 +379,71 @@ class ArrayFrames(FrameFiles):
             ends = value if isinstance(value, list) and len(value) == 2 else [value]
             if not all(isinstance(v, str | int | float) for v in ends):
                 raise ValueError(f"the recipe's data.sel.{name} must be a value or [from, to], got {value!r}")
+        self._check_variables()
         if self.windows and self.split != "time":
             raise ValueError('the recipe\'s data.windows needs split = "time"')
 
+    def _check_variables(self) -> None:
+        for role in ROLES:
+            object.__setattr__(self, role, as_variables(getattr(self, role)))
+        names = [v.name for v in self.all_variables]
+        if repeated := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"the recipe's data.variables, static and future name {', '.join(repeated)} twice")
+        if (self.static or self.future or self.targets) and not self.variables:
+            raise ValueError("the recipe's data.static, future and targets need data.variables")
+        observed = [v.name for v in self.variables]  # type: ignore[union-attr]
+        if unknown := [t for t in self.targets if t not in observed]:
+            raise ValueError(f"the recipe's data.targets has {unknown[0]!r}; {suggest(unknown[0], observed)}")
+        single = ("variable", "unit", "encoding", "valid_min", "valid_max", "fill_value")
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
+            raise ValueError(
+                f"the recipe's data.{extra[0]} is for a single variable; set it in the tables of data.variables"
+            )
+
+    @property
+    def all_variables(self) -> tuple[DataVariable, ...]:
+        """The variables in the order of the channels; empty if one unit and encoding is that of all channels."""
+        return tuple(v for role in ROLES for v in getattr(self, role))
+
     def read_options(self) -> ReadOptions:
         """See :class:`FrameDataset`."""
-        return ReadOptions(
-            variable=self.variable, fill_value=self.fill_value, unit=self.unit, dims=self.dims, sel=self.sel
-        )
+        options = ReadOptions(dims=self.dims, sel=self.sel)
+        if self.variables:
+            roles: dict[str, Any] = {r: tuple(v.options() for v in getattr(self, r)) for r in ROLES}
+            return dataclasses.replace(options, **roles)
+        return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
+
+    def ranges(self, files: Sequence[Frames]) -> list[ValidRange]:
+        """See :class:`FrameFiles`."""
+        ranges = [
+            ValidRange((unit if v.unit is None else v.unit) or "", v.valid_min, v.valid_max, v.name)
+            for v, unit in zip(self.all_variables, files[0].units, strict=True)
+        ]
+        return ranges or super().ranges(files)
+
+    def preprocessing(
+        self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
+    ) -> Preprocessing:
+        """See :class:`FrameDataset`; each of the variables has its own encoding."""
+        if not self.variables:
+            return super().preprocessing(train, inputs, horizon, activation)
+        count, statistics = len(self.all_variables), None
+        if any(v.encoding == "standardize" for v in self.all_variables):
+            if train is None:
+                raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
+            statistics = mean_and_std(train)
+        mean, std = (x.tolist() for x in statistics) if statistics else ([0.0] * count, [1.0] * count)
+        units = next((f.units for f in getattr(train, "files", [])), ()) or (None,) * count
+        if len(mean) != count:
+            names = ", ".join(v.name for v in self.all_variables)
+            raise ValueError(f"{self.title}: expected {count} channels ({names}), got {len(mean)}")
+        rows = {v.name: v.preprocessing(*row) for v, *row in zip(self.all_variables, units, mean, std, strict=True)}
+        roles: dict[str, Any] = {role: tuple(rows[v.name] for v in getattr(self, role)) for role in ROLES}
+        return Preprocessing(
+            step=self.step, inputs=inputs, horizon=horizon, activation=activation, targets=self.targets,  # type: ignore[arg-type]
+            **roles,
+        )  # fmt: skip
 
     def find_files(self, path: Path) -> list[Path]:
         """See :class:`FrameFiles`."""

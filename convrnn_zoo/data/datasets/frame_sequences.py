@@ -230,7 +230,7 @@ def find_windows(
     recent: deque[list[Tensor]] = deque(maxlen=window.length)
     for t in range(len(frames)):
         frame = frames.read(t, t + 1)[0]
-        maps = [torch.isfinite(frame).all(0)]
+        maps = [torch.isfinite(frame[: frames.observed]).all(0)]
         if sampling.min_wet > 0:
             maps.append((frame >= sampling.threshold).any(0))
         if sampling.scale > 0:

@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .base import Frames, ReadOptions, check_numbers
+from .base import Frames, ReadOptions, VariableOptions, check_numbers
 from .files import FileError, list_files, natural_key
 from .gridded import GRIDDED, STORE, is_recognised, open_gridded
 from .images import VIDEO_READERS, find_clips, open_clip
@@ -67,6 +67,6 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 
 __all__ = [
-    "COARSEN", "GRIDDED", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "check_numbers",
-    "list_files", "natural_key", "open_files", "open_frames",
+    "COARSEN", "GRIDDED", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "VariableOptions",
+    "check_numbers", "list_files", "natural_key", "open_files", "open_frames",
 ]  # fmt: skip

@@ -6,15 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..._extras import need
+from ..._hints import suggest
 from .files import LARGE, FileError, reading
 from .times import decode_times
 from .units import conversion
+
+
+class VariableOptions(NamedTuple):
+    """Name of a variable, the unit to convert it to, if any, and its number for missing values."""
+
+    name: str
+    unit: str | None = None
+    fill_value: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +32,8 @@ class ReadOptions:
 
     Args:
         variable: name of the array in a file of several; ``group/name`` for one in a group.
+        variables, future, static: several variables to read as channels, in this order, in place of `variable` and
+            `unit`. Those of `static` have no time, those of `future` may have no map.
         dims: names of the dimensions `time`, `y` and `x`, in a file that names dimensions in another way.
         sel: for a dimension, the value of its coordinate to read, or ``[from, to]``.
         variable_optional: whether a file without that array may have another one instead, if it is the only one.
@@ -34,6 +45,9 @@ class ReadOptions:
     """
 
     variable: str = ""
+    variables: tuple[VariableOptions, ...] = ()
+    future: tuple[VariableOptions, ...] = ()
+    static: tuple[VariableOptions, ...] = ()
     dims: Mapping[str, str] = field(default_factory=dict)
     sel: Mapping[str, Any] = field(default_factory=dict)
     variable_optional: bool = False
@@ -42,6 +56,11 @@ class ReadOptions:
     channels: int = 1
     size: tuple[int, ...] = ()
     coarsen: int = 1
+
+    @property
+    def all_variables(self) -> tuple[VariableOptions, ...]:
+        """The variables in the order of the channels; empty for frames of one unit."""
+        return (*self.variables, *self.future, *self.static)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +73,8 @@ class Frames:
         times: time of each frame in minutes, a float64 array; None if the file does not state times.
         is_dated: whether `times` are counted since 1970 (UTC), and not since an arbitrary beginning.
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
+        units: unit of each channel, if they are variables of their own.
+        observed: number of leading channels that are observed, if others are static or known in advance.
         labels: text for the frames from the first one on, such as times of the day.
         fill_value: stored number that marks missing values.
         is_bytes: whether the stored numbers are brightness from 0 to 255.
@@ -66,6 +87,8 @@ class Frames:
     times: Any = None
     is_dated: bool = False
     unit: str | None = None
+    units: tuple[str | None, ...] = ()
+    observed: int | None = None
     labels: tuple[str, ...] = ()
     fill_value: float | None = None
     is_bytes: bool = False
@@ -248,3 +271,72 @@ def frames_from(path: Path, array: Any, times: Any, options: ReadOptions, **fiel
         path=path, array=array, times=times, is_dated=is_dated, unit="" if is_bytes else None, is_bytes=is_bytes,
         fill_value=options.fill_value, name=path.name, **fields,
     ).to_unit(options.unit)  # fmt: skip
+
+
+class StackedArray:
+    """Array ``(T, C, H, W)`` of several variables: arrays ``(T, H, W)``, maps ``(H, W)`` and series ``(T,)``."""
+
+    dtype: Any = "float32"
+
+    def __init__(self, arrays: Sequence[Any], fills: Sequence[Any], factors: Sequence[tuple[float, float]]) -> None:
+        self.arrays, self.fills, self.factors = arrays, fills, factors
+        first = next(a for a in arrays if len(a.shape) == 3)
+        self.shape = (first.shape[0], len(arrays), *first.shape[1:])
+
+    def __getitem__(self, index: Any) -> Any:
+        numpy = need("numpy", "cli")
+        time, _, rows, columns = index
+        axes = zip((time, rows, columns), (self.shape[0], *self.shape[2:]), strict=True)
+        sizes = [len(range(*part.indices(n))) for part, n in axes]
+        frames = numpy.empty((sizes[0], len(self.arrays), *sizes[1:]), "float32")
+        for i, (array, fill, (factor, shift)) in enumerate(zip(self.arrays, self.fills, self.factors, strict=True)):
+            key = {1: (time,), 2: (rows, columns), 3: (time, rows, columns)}[len(array.shape)]
+            values = as_floats(array[key], () if fill is None else (fill,)) * factor + shift
+            frames[:, i] = values[:, None, None] if values.ndim == 1 else values
+        return frames
+
+
+def stack(
+    path: Path, variables: Mapping[str, tuple[Any, str | None]], options: ReadOptions, is_decoded: bool, **fields: Any
+) -> Frames:
+    """Returns the frames of several variables of a file, in the units of `options`.
+
+    Args:
+        path: the file, for errors.
+        variables: an array and its unit for each name in the file.
+        options: names the variables.
+        is_decoded: whether the arrays mark missing values by NaN.
+        **fields: fields of :class:`Frames`, such as the times.
+
+    Raises:
+        FileError: a variable is missing, or has another shape or unit than expected.
+    """
+    wanted, arrays, factors, units = options.all_variables, [], [], []
+    if missing := [v.name for v in wanted if v.name not in variables]:
+        raise FileError(f"{path} has no variable {missing[0]}; {suggest(missing[0], variables)}")
+    shape = next((variables[v.name][0].shape for v in options.variables), ())
+    for variable in wanted:
+        array, unit = variables[variable.name]
+        roles = {"static": [shape[1:]], "future": [shape, shape[:1], shape[1:]], "variables": [shape]}
+        role = next(r for r in roles if variable in getattr(options, r))
+        if len(shape) != 3 or 0 in shape or tuple(array.shape) not in roles[role]:
+            axes = {"static": "(H, W)", "future": "(T, H, W) or (T,)", "variables": "(T, H, W)"}[role]
+            raise FileError(
+                f"{path}: expected {variable.name} {axes}, with the sizes of {wanted[0].name} {tuple(shape)}; got "
+                f"{tuple(array.shape)}; select a part with data.sel, or correct data.{role}"
+            )
+        check_numbers(array, f"{path}: {variable.name}")
+        factor = (1.0, 0.0) if None in (unit, variable.unit) else conversion(str(unit), str(variable.unit))
+        if factor is None:
+            raise FileError(
+                f"{path}: {variable.name} is in {unit}, and {variable.unit} is expected, which it cannot be converted "
+                "to; correct its unit in the file or under [data]"
+            )
+        arrays.append(array)
+        factors.append(factor)
+        units.append(unit if variable.unit is None else variable.unit)
+    fills = [None if is_decoded else v.fill_value for v in wanted]
+    return Frames(
+        path=path, array=StackedArray(arrays, fills, factors), units=tuple(units), observed=len(options.variables),
+        name=path.name, **fields,
+    )  # fmt: skip

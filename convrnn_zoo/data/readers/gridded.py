@@ -11,7 +11,7 @@ from typing import Any
 from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..._hints import suggest
-from .base import Frames, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times
+from .base import Frames, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times, stack
 from .files import LARGE, FileError, check_size, reading
 from .times import decode_times, number, numbers, scalar
 
@@ -358,6 +358,8 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
     with reading(path, kinds.get(path.suffix.lower(), "NetCDF file")):
         variables, dataset = open_variables(path, options)
         try:
+            if options.variables:
+                return _open_several(path, variables, options)
             frames = find_frames(path, variables, options)
             name = choose_array(path, {n: v.shape for n, v in frames.items()}, options)
             variable = frames[name]
@@ -373,6 +375,30 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
         path=path, array=GriddedArray(path, options, name, variable, decoder), times=times, is_dated=is_dated,
         unit="" if is_bytes else unit and str(unit), is_bytes=is_bytes, name=path.name,
     ).to_unit(options.unit)  # fmt: skip
+
+
+def _open_several(path: Path, variables: Mapping[str, Variable], options: ReadOptions) -> Frames:
+    """Opens several variables of a file, which share the dimensions of the first; see :func:`stack`."""
+    stacked: dict[str, tuple[Any, str | None]] = dict.fromkeys(variables, (None, None))
+    first: Variable | None = None
+    for wanted in options.all_variables:
+        if wanted.name not in variables:
+            continue
+        variable = variables[wanted.name]
+        if first is None:
+            first = find_frames(path, {**variables, wanted.name: variable}, options).get(wanted.name, variable)
+        if variable.dims:
+            kept = [d for d in first.dims if d in variable.dims]
+            extra = [d for d in variable.dims if d not in kept and variable.array.sizes[d] != 1]
+            order = (*extra, *kept)
+            variable = Variable(reorder(variable.array, order), variable.attrs, order)
+        decoder = Decoder.of(variable.attrs, variable.array.dtype, wanted.fill_value)
+        unit = scalar(variable.attrs.get("units"))
+        array = GriddedArray(path, options, wanted.name, variable, decoder)
+        stacked[wanted.name] = array, None if unit is None else str(unit)
+    name = options.variables[0].name
+    times, is_dated = (None, False) if first is None else find_time_values(path, name, first, variables)
+    return stack(path, stacked, options, is_decoded=True, times=times, is_dated=is_dated)
 
 
 def find_time_values(path: Path, name: str, variable: Variable, variables: Mapping[str, Variable]) -> tuple[Any, bool]:

@@ -1,11 +1,12 @@
 """NumPy's ``.npy`` and ``.npz`` files."""
 
+import dataclasses
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from .base import Frames, ReadOptions, choose_array, find_times, frames_from
+from .base import Frames, ReadOptions, check_times, choose_array, find_times, frames_from, stack
 from .files import FileError, check_size, reading
 
 
@@ -17,6 +18,14 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
         if not isinstance(array, numpy.ndarray):
             raise FileError(f"{path} is not a .npy file; rename it to .npz")
         choose_array(path, {"": array.shape}, options)
+    if wanted := [v.name for v in options.all_variables]:
+        if array.ndim != 4 or array.shape[1] != len(wanted):
+            raise FileError(
+                f"{path}: expected {len(wanted)} channels (T, C, H, W) of {', '.join(wanted)}, got {array.shape}"
+            )
+        count = len(options.variables) + len(options.future)
+        channels = {n: (array[:, i] if i < count else array[0, i], None) for i, n in enumerate(wanted)}
+        return stack(path, channels, options, is_decoded=False)
     return frames_from(path, array, None, options)
 
 
@@ -31,12 +40,18 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
             for member in file.infolist():
                 check_size(path, member.file_size, member.compress_size)
             shapes = {m.removesuffix(".npy"): _shape(file, m) for m in file.namelist() if m.endswith(".npy")}
-        name = choose_array(path, shapes, options)
+        wanted = {v.name for v in options.all_variables} & set(shapes)
+        name = "" if options.variables else choose_array(path, shapes, options)
         times_name = find_times(name, shapes)
         with numpy.load(path, allow_pickle=False) as arrays:
-            array = arrays[name]
+            variables = {n: (arrays[n] if n in wanted else None, None) for n in shapes}
+            array = None if options.variables else arrays[name]
             times = None if times_name is None else arrays[times_name]
             labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
+    if options.variables:
+        frames = stack(path, variables, options, is_decoded=False, labels=labels)
+        times, is_dated = (None, False) if times is None else check_times(path, times, {}, frames.array.shape)
+        return dataclasses.replace(frames, times=times, is_dated=is_dated)
     return frames_from(path, array, times, options, labels=labels)
 
 

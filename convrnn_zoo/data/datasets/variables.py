@@ -1,0 +1,115 @@
+"""Variables of frames: several channels with their own unit and encoding, static maps and known future inputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ...models import Preprocessing
+from ...pretrained.preprocessing import Variable
+from ...pretrained.typed import check_fields, field
+from ..readers import VariableOptions
+
+FLOOR, TOP = 0.1, 100.0
+"""Constants of the encoding ``log``, in the unit of the data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataVariable:
+    """A variable of ``[data]``; the name only is short for a variable with defaults.
+
+    Args:
+        name: name in the files.
+        unit: unit to convert values to; by default that of the training files.
+        encoding: ``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.
+        floor, top: constants of the encoding ``log``.
+        valid_min, valid_max: range of valid values.
+        fill_value: number that marks missing values, next to NaN and the numbers that the file states.
+    """
+
+    name: str = field(nonempty=True)
+    unit: str | None = field(None)
+    encoding: str = field("standardize", choices=("none", "log", "standardize"))
+    floor: float = field(FLOOR, gt=0)
+    top: float = field(TOP, gt=0)
+    valid_min: float | None = field(None)
+    valid_max: float | None = field(None)
+    fill_value: float | None = field(None)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.variables.")
+
+    def options(self) -> VariableOptions:
+        """Returns how the variable is read."""
+        return VariableOptions(self.name, self.unit, self.fill_value)
+
+    def preprocessing(self, unit: str | None, mean: float, std: float) -> Variable:
+        """Returns the encoding of the variable, with the unit of the files and constants of the training split.
+
+        Raises:
+            ValueError: the variable is constant, and cannot be standardized.
+        """
+        constants: dict[str, Any] = {"floor": self.floor, "top": self.top} if self.encoding == "log" else {}
+        if self.encoding == "standardize":
+            if not std > 0:
+                raise ValueError(
+                    f"{self.name} is constant in the training split, and cannot be standardized; use encoding = "
+                    '"none", or leave it out'
+                )
+            constants = {"mean": (mean,), "std": (std,)}
+        lowest = 0.0 if self.encoding == "log" and self.valid_min is None else self.valid_min
+        return Variable(
+            name=self.name, unit=(unit if self.unit is None else self.unit) or "", encoding=self.encoding,  # type: ignore[arg-type]
+            lowest=lowest, highest=self.valid_max, **constants,
+        )  # fmt: skip
+
+
+class Channels(NamedTuple):
+    """Parts of frames ``(…, T, C, H, W)`` by the roles of their channels."""
+
+    frames: Tensor
+    """Variables that are observed, ``(…, T, V, H, W)``."""
+    static: Tensor | None
+    """Static maps ``(…, S, H, W)``."""
+    future: Tensor | None
+    """Inputs that are known for the frames to forecast as well, ``(…, T, F, H, W)``."""
+
+
+def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
+    """Splits the channels of frames of a dataset into variables, static maps and known future inputs.
+
+    Args:
+        frames: ``(…, T, C, H, W)``; channels are the variables, the future inputs and the static maps.
+        values: preprocessing that states them; without variables all channels are observed.
+
+    Raises:
+        ValueError: the frames have another number of channels.
+
+    Example:
+        >>> import torch
+        >>> values = Preprocessing(variables=(Variable(name="rain"),), static=(Variable(name="elevation"),))
+        >>> parts = split_channels(torch.zeros(2, 5, 2, 8, 8), values)
+        >>> tuple(parts.frames.shape), tuple(parts.static.shape), parts.future
+        ((2, 5, 1, 8, 8), (2, 1, 8, 8), None)
+    """
+    if values is None or not values.variables:
+        return Channels(frames, None, None)
+    names = [v.name for v in (*values.variables, *values.future, *values.static)]
+    if frames.shape[-3] != len(names):
+        raise ValueError(f"expected {len(names)} channels ({', '.join(names)}), got {frames.shape[-3]}")
+    observed, future, static = frames.split([len(values.variables), len(values.future), len(values.static)], dim=-3)
+    return Channels(observed, static.select(-4, 0) if values.static else None, future if values.future else None)
+
+
+def options_of(values: Preprocessing) -> dict[str, tuple[VariableOptions, ...]]:
+    """Returns how the variables of a trained model are read, as arguments of :class:`ReadOptions`."""
+    return {
+        role: tuple(VariableOptions(v.name, v.unit) for v in getattr(values, role))
+        for role in ("variables", "future", "static")
+    }
+
+
+def as_variables(entries: Sequence[str | DataVariable]) -> tuple[DataVariable, ...]:
+    """Returns variables, which may be stated by their names."""
+    return tuple(DataVariable(name=e) if isinstance(e, str) else e for e in entries)
