@@ -38,23 +38,23 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
         layer: the layer's name, if the file has several, or other layers with weights.
         **options: see :data:`KERAS`.
     """
-    arrays = find_layer(checkpoint, layer)
-    ndim, directions = len(arrays.kernel), len(arrays.directions)
-    settings = resolve_settings(checkpoint, arrays.name, ndim, directions == 2, options)
+    name, arrays = find_layer(checkpoint, layer)
+    *kernel, in_channels, rows = arrays[0]["kernel"].shape
+    bias, filters, ndim, directions = "bias" in arrays[0], rows // 4, len(kernel), len(arrays)
+    settings = resolve_settings(checkpoint, name, ndim, directions == 2, options)
     is_core = settings.padding == "same" and set(settings.strides + settings.dilation_rate) == {1}
-    args: dict[str, Any] = {"in_channels": arrays.in_channels, "kernel_size": arrays.kernel, "bias": arrays.bias}
+    args: dict[str, Any] = {"in_channels": in_channels, "kernel_size": tuple(kernel), "bias": bias}
     if not is_core:
-        rows = 4 * arrays.filters * directions
-        args = {"in_channels": rows, "kernel_size": 1, "hidden_kernel_size": arrays.kernel, "bias": False}
+        args = {"in_channels": rows * directions, "kernel_size": 1, "hidden_kernel_size": tuple(kernel), "bias": False}
     rnn = (ACTIVATED if settings.activations else KINDS["convlstm"])[ndim](
-        out_channels=arrays.filters, batch_first=True, bidirectional=directions == 2, dtype=arrays.dtype,
+        out_channels=filters, batch_first=True, bidirectional=directions == 2, dtype=arrays[0]["kernel"].dtype,
         **args, **settings.activations,
     )  # fmt: skip
     module: Any = rnn if is_core else ResizingConvLSTM(
-        rnn, arrays.in_channels, arrays.kernel, padding=settings.padding, strides=settings.strides,
-        dilation_rate=settings.dilation_rate, bias=arrays.bias,
+        rnn, in_channels, kernel, padding=settings.padding, strides=settings.strides,
+        dilation_rate=settings.dilation_rate, bias=bias,
     )  # fmt: skip
-    for parameters, variables in zip(_variables(module), arrays.directions, strict=True):
+    for parameters, variables in zip(_variables(module), arrays, strict=True):
         for role, value in variables.items():
             parameters[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
         if "bias_hh" in parameters:
@@ -118,20 +118,8 @@ Direction = tuple[str, dict[str, str]]
 """Path of a direction's variables, and their keys by role."""
 
 
-class LayerArrays(NamedTuple):
-    """The arrays of a layer by direction and role, and what their shapes show."""
-
-    name: str
-    kernel: tuple[int, ...]
-    in_channels: int
-    filters: int
-    bias: bool
-    dtype: torch.dtype
-    directions: list[dict[str, Tensor]]
-
-
-def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> LayerArrays:
-    """Returns the arrays of the layer of that name, or of the only one.
+def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, list[dict[str, Tensor]]]:
+    """Returns the name of a layer, by default the only one, and its arrays by role for each direction.
 
     Raises:
         WeightsError: there is no such layer, or a name is required, or its arrays do not match.
@@ -169,8 +157,8 @@ def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> LayerArrays:
             f"{some(others)}, of layers that are not converted: pass layer={layer!r} to select it",
         )
     entries.finish()
-    *size, inputs, rows = arrays[0]["kernel"].shape
-    return LayerArrays(layer, tuple(size), inputs, rows // 4, bias, entries.checkpoint.dtype(), arrays)
+    entries.dtype()  # one for all
+    return layer, arrays
 
 
 def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Direction]], list[str]]:
