@@ -193,7 +193,8 @@ def _card(
     parts = [
         f"# {name}", description, usage, "## Intended uses and limitations", *limitations,
         "## Training data", training, *_results(metrics, horizon),
-        f"## License: {name_of_license or license.upper()}", "The weights are released under this license.", *end,
+        f"## License: {name_of_license or license.upper()}",
+        "The weights are released under this license." if name_of_license != "unstated" else "It is not stated.", *end,
     ]  # fmt: skip
     return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(p for p in parts if p) + "\n"))
 
@@ -255,9 +256,12 @@ def _example(weights: Weights, shape: str) -> list[str]:
         return [call, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]
     if (values := weights.preprocessing) is None:
         return []
-    unit, horizon = values.unit or "brightness from 0 to 1", weights.model_args.get("horizon", values.horizon)
+    variables = ", ".join(f"{v.name} ({v.unit})" if v.unit else v.name for v in values.variables)
+    unit = variables or values.unit or "brightness from 0 to 1"
+    horizon = weights.model_args.get("horizon", values.horizon)
     interval = f" every {values.step:g} minutes" if values.step else ""
-    return [f"y = model.forecast(x)  # x: {shape} of any size, in {unit}{interval}; y: (N, {horizon}, ...)"]
+    inputs = ", ".join(["x", *(f"{name}={name}" for name in ("static", "future") if getattr(values, name))])
+    return [f"y = model.forecast({inputs})  # x: {shape} of any size, in {unit}{interval}; y: (N, {horizon}, ...)"]
 
 
 def _usage(call: str, example: Sequence[str], hub_id: str | None) -> str:

@@ -45,10 +45,12 @@ class MLCastNetwork(nn.Module):
         super().__init__()
         if not isinstance(model, Forecaster):
             raise ValueError(f"mlcast expects a forecaster, got {type(model).__name__}; take a name such as predrnn")
-        if model.preprocessing is not None and model.preprocessing.unit != "mm/h":
+        values = model.preprocessing
+        units = {v.unit for v in values.variables or (values,)} if values else {"mm/h"}
+        if units != {"mm/h"} or model.known_chans:
             raise ValueError(
-                f"mlcast forecasts rain, and this model's values are in {model.preprocessing.unit or 'brightness'}; "
-                "take weights of rain rates in mm/h, or an untrained model"
+                f"mlcast forecasts rain from rain, and this model reads {', '.join(units) or 'brightness'} and "
+                f"{model.known_chans} other inputs; take weights of rain rates in mm/h, or an untrained model"
             )
         self.model = model
         self.input_channels = model.in_chans

@@ -51,6 +51,8 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
     """
     if not isinstance(model, Forecaster) or model.in_chans != 1:
         raise ValueError(f"pysteps expects a forecaster of one channel, got {type(model).__name__}; take another model")
+    if model.known_chans:
+        raise ValueError(f"pysteps passes radar images only, and this model reads {model.known_chans} other inputs")
     values = model.preprocessing
     if values is None:
         raise ValueError(

@@ -9,9 +9,10 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import convrnn_zoo
-from convrnn_zoo import WEIGHTS, Metric, WeightsError
+from convrnn_zoo import WEIGHTS, Metric, Preprocessing, WeightsError
 from convrnn_zoo.hub import card_text, check_card, eval_results_text, model_card
 from convrnn_zoo.hub.cards import describes_other_weights
+from convrnn_zoo.pretrained.preprocessing import Variable
 from tools.cards import NOT_GENERATED, shipped_card
 
 from .examples import make, representatives
@@ -82,6 +83,15 @@ def test_the_import_comes_before_everything_else_in_the_code(record):
     code = card_text(dataclasses.replace(record, hub_id="owner/name")).split("```python\n")[1].split("```")[0]
     assert code.startswith("import convrnn_zoo\nmodel = convrnn_zoo.create_model(")
     assert 'timm.create_model("hf-hub:owner/name", pretrained=True)' in code
+
+
+def test_the_example_of_several_variables_names_their_units_and_inputs():
+    rain = Variable(name="rain", unit="mm/h")
+    values = Preprocessing(variables=(rain, Variable(name="wind", unit="m/s")), static=(Variable(name="height"),))
+    record = dataclasses.replace(example_record(), num_classes=0, label_names=(), preprocessing=values)
+    code = card_text(record).split("```python\n")[1].split("```")[0]
+    assert "model.forecast(x, static=static)" in code
+    assert "rain (mm/h), wind (m/s)" in code
 
 
 @every_record

@@ -168,6 +168,10 @@ def test_a_blend_with_a_weather_model(kind, model, irene, tmp_path):
     assert blend.max() > 5  # dB: the shower is in it
 
 
+def known_inputs():
+    return convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, num_layers=1, static_chans=2)
+
+
 def small(name, **kwargs):
     return convrnn_zoo.create_model(name, hidden_channels=2, **kwargs)
 
@@ -196,8 +200,10 @@ BAD = {
     "mlcast's classifier": (lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru2d_1layer")), "a forecaster"),
     "mlcast's unit": (
         lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru_forecaster.moving_mnist", pretrained=True)),
-        "values are in brightness",
+        "this model reads brightness",
     ),
+    "known inputs": (lambda m, x: nowcast_method(known_inputs()), "reads 2 other inputs"),
+    "mlcast's known inputs": (lambda m, x: MLCastNetwork(known_inputs()), "2 other inputs"),
     "no member": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), 1, 0), "ensemble_size must be"),
 }  # fmt: skip
 
