@@ -44,8 +44,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        elif os.path.lexists(temporary):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -61,7 +61,18 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
         raise ValueError(f"{path}: expected a name that ends in {others}{suffixes[-1]}")
 
 
-def check_not_input(out: Path | None, inputs: Iterable[Path]) -> None:
-    """Raises ValueError if the file to write is also one of the inputs."""
-    if out is not None and out.resolve() in {file.resolve() for file in inputs}:
+def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
+    """Raises ValueError if the file to write is one of the inputs, would be read among them, or describes the weights.
+
+    Args:
+        out: the file to write.
+        inputs: files and directories that are read.
+        weights: weights of the zoo, or the directory or metadata file of weights.
+    """
+    path, metadata = out.resolve(), [Path(weights, name) for name in ("", "config.json", "record.json")]
+    if path in {file.resolve() for file in (*inputs, *metadata)}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")
+    for folder in inputs:
+        is_data = folder.suffix == ".zarr" or out.suffix in (".png", ".gif", ".mp4")
+        if is_data and folder.is_dir() and folder.resolve() in path.parents:
+            raise ValueError(f"{out} would be read as a part of {folder} the next time; write to another directory")

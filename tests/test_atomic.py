@@ -6,11 +6,7 @@ import os
 import pytest
 
 import convrnn_zoo
-
-try:
-    from convrnn_zoo._atomic import atomic_write
-except ImportError:  # its name before
-    from convrnn_zoo._whole import whole as atomic_write
+from convrnn_zoo._atomic import atomic_write, check_not_input
 
 MODEL = {"hidden_channels": 2, "num_classes": 2, "in_chans": 1}
 
@@ -69,3 +65,27 @@ def test_a_home_directory_is_expanded(tmp_path, monkeypatch):
     convrnn_zoo.create_model("local-dir:~/model", pretrained=True)
     convrnn_zoo.load_weights(model, "~/model/model.safetensors")
     convrnn_zoo.create_model("convgru1d_1layer", **MODEL, checkpoint_path="~/model/model.safetensors")
+
+
+def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for parent in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(OSError, match="file") as caught, atomic_write(parent / "out.txt") as temporary:
+            temporary.write_text("y")
+        assert ".part" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "out", ["a.npy", "link.npy", "images/0.png", "images/new.png", "a.zarr/b.npy", "run/config.json", "run/record.json"]
+)
+def test_what_is_read_cannot_be_written(out, tmp_path):
+    for folder in ("images", "a.zarr", "run"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a.npy").write_text("x")
+    (tmp_path / "link.npy").symlink_to(tmp_path / "a.npy")
+    inputs = [tmp_path / name for name in ("a.npy", "images", "a.zarr")]
+    with pytest.raises(ValueError, match=f"{tmp_path / out} .*read"):
+        check_not_input(tmp_path / out, inputs, str(tmp_path / "run"))
+    for allowed in ("b.npy", "images/a.npy", "images/a.json", "a.png", "run/scores.json"):
+        check_not_input(tmp_path / allowed, inputs, str(tmp_path / "run"))
+    check_not_input(tmp_path / "config.json", [], "convgru_forecaster.rain")

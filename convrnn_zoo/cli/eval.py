@@ -7,7 +7,7 @@ from typing import Any
 import click
 import torch
 
-from .._atomic import check_suffix, write_text
+from .._atomic import check_not_input, check_suffix, write_text
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
 from ..train.classifier import evaluate_classifier
@@ -64,6 +64,7 @@ def eval_weights(
     """
     for output in outputs:
         check_suffix(output, (".json", *_FIGURES, ".csv"))
+        check_not_input(output, () if data is None else [data], weights)
     model = from_pretrained(weights).eval().to(device)
     settings = resolve_recipe(model, weights, recipe)
     architecture = model.pretrained_cfg["architecture"]

@@ -87,7 +87,8 @@ def predict(
     convrnn-zoo predict irene frames.npy --members 20 -o ensemble.png
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
-    check_not_input(output, files)
+    if output is not None:
+        check_not_input(output, files, weights)
     with warnings_to_stderr():
         model = from_pretrained(weights, dtype=dtype and DTYPES[dtype]).to(device)
         if isinstance(model, Forecaster):

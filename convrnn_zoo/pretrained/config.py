@@ -121,6 +121,8 @@ def read_config(path: Path, name: str) -> Config:
     stated = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, name)
     if args.get("num_classes", classes) != classes:
         raise error(f"{CONFIG} contradicts itself: {classes} classes, and model_args {args}")
+    if labels and len(labels) != classes:
+        raise error(f"{CONFIG} contradicts itself: {classes} classes, and {len(labels)} label_names")
     args = {**args, **stated, **args}  # in the order of the file
     try:
         preprocessing = Preprocessing.from_json(raw["preprocessing"]) if raw.get("preprocessing") is not None else None

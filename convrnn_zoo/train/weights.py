@@ -23,7 +23,7 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
 
     Raises:
         OSError: the directory cannot be made or written to.
-        ValueError: its ``recipe.toml`` is another recipe.
+        ValueError: its ``recipe.toml`` is another recipe, or it has weights that no run has written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,8 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
             same = False
         if not same:
             raise ValueError(f"{file} is another recipe and would be overwritten; remove it, or choose another -o")
+    elif (directory / WEIGHTS_FILE).exists() and not any(directory.glob("*.ckpt")):
+        raise ValueError(f"{directory} has the weights of another model, which would be overwritten; choose another -o")
 
 
 def write_weights(

@@ -54,6 +54,7 @@ CONFIGS = {
     "no architecture": ({"architecture": None}, ["names no architecture"]),
     "another's": ({"architecture": "resnet18"}, ["'resnet18' is not one of this zoo"]),
     "unknown field": ({"pretrained_cfg": {"num_frames": 3}}, ["fields that timm does not know: num_frames"]),
+    "too many labels": ({"label_names": ["a"] * 77}, ["77 label_names"]),
     "missing": (None, ["config.json"]),
 }
 

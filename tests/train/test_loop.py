@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import ClassifierRecipe, Recipe, classifier, train
@@ -205,6 +206,16 @@ def test_another_recipe_in_the_output_directory_is_never_overwritten(text, radar
     assert str(out / "recipe.toml") in message
     assert (out / "recipe.toml").read_text() == text
     assert sorted(p.name for p in out.iterdir()) == ["recipe.toml"]
+
+
+def test_weights_of_another_model_are_never_overwritten(radar, tmp_path):
+    model = create_model("convgru_forecaster", hidden_channels=2, num_layers=1)
+    save_pretrained(model, tmp_path / "mine")
+    weights = sha256(tmp_path / "mine" / "model.safetensors")
+    (tmp_path / "r.toml").write_text(FRAMES)
+    message = run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "mine", "--quiet", code=1)
+    assert str(tmp_path / "mine") in message
+    assert sha256(tmp_path / "mine" / "model.safetensors") == weights
 
 
 def test_a_saved_recipe_states_every_value(radar, tmp_path):

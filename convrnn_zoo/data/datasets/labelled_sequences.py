@@ -16,7 +16,7 @@ from ..._tensors import to_tensor
 from ...models import LogMel
 from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
-from ..readers.files import FileError, list_dir
+from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
 from .splits import resolve_path, split_names
 
@@ -300,7 +300,8 @@ class LabelledSequences(LabelledDataset):
             )
         for file in () if archives else list_singles(path):
             if file.suffix.lower() in AUDIO and front_end is not None:
-                x = front_end.encode(*read_sound(file, rate=front_end.rate))
+                with reading(file, "audio file"):
+                    x = front_end.encode(*read_sound(file, rate=front_end.rate))
                 recordings.append(Recording(str(file), "", x, file.parent.name))
             elif file.suffix.lower() not in AUDIO:
                 recordings += [r._replace(label=file.parent.name) for r in READERS[file.suffix.lower()](file)]

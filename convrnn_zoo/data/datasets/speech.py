@@ -10,7 +10,7 @@ from ..._extras import need
 from ...models import LogMel
 from ...pretrained.typed import check_fields, field
 from ..readers.audio import read_sound
-from ..readers.files import list_dir
+from ..readers.files import list_dir, reading
 from ..readers.sequences import read_ts
 from .labelled_sequences import Labelled, LabelledDataset
 
@@ -95,8 +95,12 @@ class FSDD(LabelledDataset):
         if not names:
             raise FileNotFoundError(f"{folder} contains no file such as 7_george_12.wav; {hint}")
         front_end = front_end or LogMel(rate=8000)
+        sequences = []
+        for _, file in names:
+            with reading(file, "audio file"):
+                sequences.append(front_end.encode(*read_sound(file, rate=front_end.rate)))
         data = Labelled(
-            [front_end.encode(*read_sound(file, rate=front_end.rate)) for _, file in names],
+            sequences,
             torch.tensor([int(m[1]) for m, _ in names]),
             self.label_names,
             tuple(m[2] for m, _ in names),

@@ -43,6 +43,8 @@ def _stack(images: list[Any], path: Path) -> Tensor:
 def _pixels(image: Any, channels: int, path: Path) -> Any:
     """Returns an image of Pillow's, turned as its EXIF data say: 8 bits as bytes, 16 bits and floats as 0 to 1."""
     numpy, ops = need("numpy", "cli"), need("PIL.ImageOps", "draw")
+    if image.mode == "I" and image.format == "TIFF":
+        raise FileError(f'{path} has whole numbers of no known range; save them as .npy, for kind = "frames"')
     image = ops.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         pixels = numpy.asarray(image, dtype="float32")

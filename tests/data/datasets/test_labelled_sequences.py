@@ -131,6 +131,7 @@ def test_sound_that_cannot_be_read_is_named(tones):
         (lambda p: p.write_bytes(b""), r"9\.wav"),
         (lambda p: soundfile.write(p, np.zeros(0), 8000), r"9\.wav"),
         (lambda p: soundfile.write(p, np.full(9, np.nan), 8000, subtype="FLOAT"), r"9\.wav.*NaN or Inf"),
+        (lambda p: soundfile.write(p, np.full(9999, 30000.0), 8000, subtype="FLOAT"), r"9\.wav.*30000"),
     ):
         write(tones / "400" / "9.wav")
         with pytest.raises(ValueError, match=message):

@@ -91,6 +91,12 @@ def test_tiff_files_of_floats_keep_their_brightness(tmp_path):
         images(tmp_path)
 
 
+def test_tiff_files_of_32_bit_integers_have_no_known_range(tmp_path):
+    Image.fromarray((gradient() * 255).astype("int32")).save(tmp_path / "0.tif")
+    with pytest.raises(ValueError, match=r"0\.tif.*\.npy"):
+        images(tmp_path)
+
+
 def test_every_page_of_a_tiff_file_is_a_frame(tmp_path):
     pages = [Image.fromarray(np.full((4, 4), 20 * i, "uint8")) for i in range(9)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
