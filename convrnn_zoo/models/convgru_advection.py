@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._labelled import THRESHOLD, is_data_array
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE
@@ -445,11 +446,12 @@ class ConvGRUAdvection(Forecaster):
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
         minutes = self._minutes(minutes)
-        return self._in_unit(
+        result = self._in_unit(
             frames, horizon, inputs, batch_size,
             lambda x, horizon: interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates),
             decode=False, inner=1,
         )  # fmt: skip
+        return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
 
     def _minutes(self, minutes: float | None) -> float:
         if minutes is None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..._labelled import is_data_array, label_like, time_first
 from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
@@ -162,7 +163,8 @@ class Forecaster(ZooModel):
         forecast at once, call ``eval()``.
 
         Args:
-            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor or NumPy array.
+            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy array or
+                an ``xarray.DataArray``, whose dimension `time` may be anywhere.
             horizon: frames to forecast; the model's own by default.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads some.
             future: known inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, those of the T frames
@@ -171,13 +173,14 @@ class Forecaster(ZooModel):
             batch_size: sequences per batch.
 
         Returns:
-            The same with `horizon` in place of T; a tensor for a tensor, on its device, else a NumPy array.
+            The same with `horizon` in place of T: a tensor for a tensor, on its device; a DataArray for a DataArray,
+            with dimensions `lead_time`, and `realization` for an ensemble, and valid times `time`; else a NumPy array.
 
         Raises:
             ValueError: the model has no preprocessing; the frames have another shape, are all unknown or infinite, or
                 are fewer than `inputs`; known inputs are missing or of another shape. Values out of the expected range
                 give a warning.
-            TypeError: `frames` is no tensor or NumPy array, such as an ``xarray.DataArray``: pass its ``.values``.
+            TypeError: `frames` is another object, such as an ``xarray.Dataset``.
 
         Example:
             >>> import convrnn_zoo
@@ -246,6 +249,9 @@ class Forecaster(ZooModel):
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
+        labelled = time_first(frames) if is_data_array(frames) else None
+        frames = frames if labelled is None else labelled.values
+        static, future = (v.values if is_data_array(v) else v for v in (static, future))
         x, axes = self._sequences(frames)
         steps = x.shape[1]
         x = self.select_inputs(x, inputs)
@@ -275,9 +281,17 @@ class Forecaster(ZooModel):
         y = y.masked_fill(unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
         if axes < 5:
             y = y.squeeze(-5 - inner)
-        if axes < 4 and self.out_chans == 1:
-            y = y.squeeze(-3 - inner)
-        return y if isinstance(frames, Tensor) else y.numpy()
+        has_channels = axes > 3 or self.out_chans > 1
+        y = y if has_channels else y.squeeze(-3 - inner)
+        if labelled is None:
+            return y if isinstance(frames, Tensor) else y.numpy()
+        targets = values.target_variables if values.variables else ()
+        names, units = [v.name for v in targets], {v.unit for v in values.target_variables}  # type: ignore[attr-defined]
+        unit = "1" if not decode else units.pop() if len(units) == 1 else ""
+        return label_like(
+            labelled, y.numpy(), step=values.step, unit=unit, names=names, has_channels=has_channels,
+            has_thresholds=bool(inner),
+        )  # fmt: skip
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
         """Converts frames to ``(N, T, C, H, W)``; returns them with the number of axes they came with."""

@@ -1,0 +1,92 @@
+"""Forecasts as arrays of xarray, with coordinates by the CF conventions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._extras import need
+
+LEAD_TIME, MEMBER, THRESHOLD = "lead_time", "realization", "threshold"
+"""Names of the dimensions of forecasts, members of an ensemble, and thresholds of probabilities."""
+_ATTRS = {LEAD_TIME: "forecast_period", MEMBER: "realization", "time": "time"}
+
+
+def is_data_array(x: object) -> bool:
+    """Returns whether an object is an ``xarray.DataArray``, without importing xarray."""
+    return any((c.__module__.partition(".")[0], c.__name__) == ("xarray", "DataArray") for c in type(x).__mro__)
+
+
+def time_first(frames: Any) -> Any:
+    """Returns an ``xarray.DataArray`` of frames whose dimension `time`, if it has one, is the first."""
+    return frames.transpose("time", ...) if "time" in frames.dims and frames.ndim < 5 else frames
+
+
+def label_forecast(
+    values: Any, dims: Sequence[str], *, last: Any = None, step: float | None = None, unit: str = "", name: str = "",
+    coords: Mapping[str, Any] | None = None,
+) -> Any:  # fmt: skip
+    """Returns a forecast as an ``xarray.DataArray``.
+
+    Args:
+        values: the numbers.
+        dims: name of each axis, :data:`LEAD_TIME` among them.
+        last: time of the last frame that was read, as ``datetime64``. The forecast then has valid times `time`.
+        step: minutes between frames; without it lead times are numbers of frames.
+        unit: unit of the values.
+        name: name of the variable.
+        coords: further coordinates, as ``xarray.DataArray`` takes them.
+
+    Example:
+        >>> import numpy
+        >>> rain = label_forecast(numpy.zeros((2, 4, 5)), ("lead_time", "y", "x"), last=numpy.datetime64("2020-01-01"),
+        ...     step=5.0)
+        >>> str(rain.time.values[1])[:16], int(rain.lead_time.values[1] / numpy.timedelta64(1, "m"))
+        ('2020-01-01T00:10', 10)
+    """
+    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    numbers = numpy.arange(1, values.shape[list(dims).index(LEAD_TIME)] + 1)
+    lead = numbers if step is None else (numbers * step * 6e10).round().astype("int64").astype("timedelta64[ns]")
+    labels: dict[str, Any] = {LEAD_TIME: (LEAD_TIME, lead)}
+    if step is not None and last is not None:
+        last = numpy.datetime64(last).astype("datetime64[ns]")
+        labels |= {"time": (LEAD_TIME, last + lead), "forecast_reference_time": ((), last)}
+    if MEMBER in dims:
+        labels[MEMBER] = (MEMBER, numpy.arange(values.shape[list(dims).index(MEMBER)]))
+    array = xarray.DataArray(values, dims=tuple(dims), coords=labels | dict(coords or {}), name=name or None)
+    array.attrs = {"units": unit or "1"}
+    for key in ("forecast_reference_time", *_ATTRS):
+        if key in array.coords:
+            array.coords[key].attrs.setdefault("standard_name", _ATTRS.get(key, key))
+    return array
+
+
+def label_like(
+    frames: Any, values: Any, *, step: float | None, unit: str, names: Sequence[str] = (), has_channels: bool,
+    has_thresholds: bool = False,
+) -> Any:  # fmt: skip
+    """Returns a forecast with the dimensions and coordinates of the frames that were read.
+
+    Args:
+        frames: the frames, an ``xarray.DataArray`` of the axes that a forecaster reads.
+        values: the forecast.
+        step: minutes between frames, if `frames` has no times.
+        unit: unit of the values.
+        names: names of the channels, if they are not those of `frames`.
+        has_channels: whether the forecast has an axis of channels.
+        has_thresholds: whether it has an axis of thresholds, before the last two.
+    """
+    numpy = need("numpy", "cli")
+    *others, y, x = frames.dims
+    time, *channel = others[-1:] if frames.ndim == 3 else others[-2:]
+    batch = others[: len(others) - 1 - len(channel)]
+    dims = [*batch, LEAD_TIME, *((channel or ["channel"]) if has_channels else []), *[THRESHOLD] * has_thresholds, y, x]
+    dims = [*[MEMBER] * (values.ndim - len(dims)), *dims]
+    kept = {n: c for n, c in frames.coords.items() if time not in c.dims and n != time and set(c.dims) <= set(dims)}
+    if names and has_channels:
+        axis = dims[-3 - has_thresholds]
+        kept = {n: c for n, c in kept.items() if axis not in c.dims} | {axis: (axis, list(names))}
+    times = frames.coords[time].values if time in frames.coords else numpy.array([])
+    is_dated = times.dtype.kind == "M" and times.ndim == 1 and len(times) > 0
+    if is_dated and len(times) > 1:
+        step = float((times[-1] - times[-2]) / numpy.timedelta64(1, "ns")) / 6e10
+    last = times[-1] if is_dated else None
+    return label_forecast(values, dims, last=last, step=step, unit=unit, name=str(frames.name or ""), coords=kept)

@@ -1,0 +1,89 @@
+"""Forecasters take arrays of xarray and return them with lead times, valid times and the coordinates of the frames."""
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo import Preprocessing, create_model
+
+xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+MINUTE = np.timedelta64(1, "m")
+
+
+def frames(channels=0, batch=0, minutes=5):
+    axes = {"n": batch, "time": 4, "band": channels, "lat": 6, "lon": 8}
+    axes = {k: v for k, v in axes.items() if v}
+    values = np.random.default_rng(0).random(tuple(axes.values())).astype("float32")
+    coords = {
+        "time": np.datetime64("2020-01-01T12:00", "ns") + np.arange(4) * minutes * MINUTE,
+        "lat": np.linspace(60, 55, 6), "lon": np.arange(8.0), "height": (("lat", "lon"), np.ones((6, 8))),
+        "season": "winter", **({"band": ["a", "b"]} if channels else {}),
+    }  # fmt: skip
+    return xarray.DataArray(values, dims=tuple(axes), coords=coords, name="rain")
+
+
+def model(name="convgru_forecaster", **kwargs):
+    torch.manual_seed(0)
+    net = create_model(name, hidden_channels=2, kernel_size=1, patch_size=1, horizon=3, **kwargs)
+    net.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4)
+    return net.eval()
+
+
+def test_a_forecast_has_the_coordinates_of_its_frames_and_valid_times():
+    data, net = frames(), model()
+    result = net.forecast(data)
+    assert result.dims == ("lead_time", "lat", "lon")
+    np.testing.assert_array_equal(result, net.forecast(data.values))
+    assert (result.lead_time.values / MINUTE).tolist() == [5, 10, 15]
+    assert result.time.values[0] == np.datetime64("2020-01-01T12:20")
+    assert result.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
+    assert result.lead_time.attrs["standard_name"] == "forecast_period"
+    assert (result.name, result.attrs["units"]) == ("rain", "mm/h")
+    assert result.season == "winter"
+    np.testing.assert_array_equal(result.height, data.height)
+    assert float(result.sel(lat=60, lon=7)[0]) == result.values[0, 0, 7]
+
+
+def test_the_dimension_of_time_may_be_anywhere():
+    data, net = frames(), model()
+    xarray.testing.assert_equal(net.forecast(data.transpose("lat", "time", "lon")), net.forecast(data))
+    two = model(in_chans=2)
+    both = two.forecast(frames(channels=2).transpose("band", "lat", "lon", "time").transpose("band", "time", ...))
+    assert both.dims == ("lead_time", "band", "lat", "lon")
+    assert both.band.values.tolist() == ["a", "b"]
+    assert two.forecast(frames(channels=2, batch=3)).dims == ("n", "lead_time", "band", "lat", "lon")
+
+
+def test_steps_are_those_of_the_times_or_else_of_the_training():
+    net = model()
+    assert (net.forecast(frames(minutes=15)).lead_time.values / MINUTE).tolist() == [15, 30, 45]
+    undated = net.forecast(frames().drop_vars("time"))
+    assert (undated.lead_time.values / MINUTE).tolist() == [5, 10, 15]
+    assert "time" not in undated.coords
+    net.preprocessing = Preprocessing(unit="mm/h")
+    assert net.forecast(frames().drop_vars("time")).lead_time.values.tolist() == [1, 2, 3]
+
+
+def test_ensembles_and_probabilities_have_a_dimension_more():
+    irene = create_model("convgru_irene", num_blocks=1, horizon=2)
+    irene.preprocessing = Preprocessing(unit="mm/h", encoding="dbz", step=5.0)
+    result = irene.forecast(frames(), members=3, seed=0)
+    assert result.dims == ("realization", "lead_time", "lat", "lon")
+    assert result.realization.values.tolist() == [0, 1, 2]
+    nowcast = create_model("convgru_advection", hidden_channels=(2, 3))
+    chances = nowcast.probabilities(frames(), [0.5, 5.0], horizon=2)
+    assert chances.dims == ("lead_time", "threshold", "lat", "lon")
+    assert chances.threshold.values.tolist() == [0.5, 5.0]
+    assert chances.attrs["units"] == "1"
+
+
+def test_a_forecast_is_written_to_netcdf_and_read_back(tmp_path):
+    result = model().forecast(frames())
+    result.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with xarray.open_dataset(tmp_path / "a.nc", decode_timedelta=True) as again:
+        xarray.testing.assert_equal(again.rain.load(), result)
+
+
+def test_other_objects_of_xarray_are_errors():
+    with pytest.raises(TypeError, match=r"frames.*Dataset"):
+        model().forecast(frames().to_dataset())
