@@ -25,14 +25,11 @@ from ._conv import (
     prepare_input_gradient,
     same_conv,
 )
-from ._run import DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
+from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
 
 # Derivatives from the results, written into `grad_input`.
 sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
-
-# Size of the gate gradients collected for one weight gradient: enough steps to use all cores, few enough for a cache.
-GATES_BYTES = 8 << 20
 
 
 def run_layer(

@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from . import _checks as check
 from ._conv import can_join
 
+# Size of the gates that are convolved or differentiated at once: enough steps to use all cores, few enough for a cache.
+GATES_BYTES = 8 << 20
 Maps = tuple[Tensor, ...]
 State = TypeVar("State", bound=tuple[Any, ...])
 Step = Callable[[Any, State], State]
@@ -213,10 +215,11 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
     finals: list[Tensor] = []
     for reverse, (state, w) in enumerate(spec.directions(tensors)):
         w = prepare_weights(spec.cell, w)
-        if spec.checkpointed and spec.needs_grad:
-            y, final = _run_segments(spec, xs, mask, state, w, reverse == 1)
+        segments = _segments(spec, xs, w)
+        if len(segments) > 1:
+            y, final = _run_segments(spec, segments, xs, mask, state, w, reverse == 1)
         else:
-            y, final = _run_steps(spec, range(len(spec.batch_sizes)), xs, mask, state, w, reverse == 1)
+            y, final = _run_steps(spec, segments[0], xs, mask, state, w, reverse == 1)
         outputs.append(y)
         finals += final
     channels = -spec.cell.ndim - 1
@@ -224,6 +227,18 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
     if mask is not None:
         y = torch.where(mask if y.dim() == mask.dim() else mask.flatten(0, 1), y, 0)
     return y, *finals
+
+
+def _segments(spec: ScanSpec, xs: Tensor, w: DirectionWeights) -> list[range]:
+    """Divides the steps if the backward pass recomputes them, or if the gates of all steps would leave the caches."""
+    steps, cell = len(spec.batch_sizes), spec.cell
+    if spec.checkpointed and spec.needs_grad:
+        return spec.segments()
+    if not cell.is_linear or cell.scan is not None or xs.device.type != "cpu" or torch.compiler.is_compiling():
+        return [range(steps)]
+    row = len(w.ih) * math.prod(xs.shape[-cell.ndim :]) * w.ih.itemsize
+    length = max(1, GATES_BYTES // max(1, row * spec.batch_sizes[0]))
+    return [range(t, min(t + length, steps)) for t in range(0, steps, length)]
 
 
 def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
@@ -287,9 +302,10 @@ def _run_linear(
 
 
 def _run_segments(
-    spec: ScanSpec, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
-) -> tuple[Tensor, Maps]:
-    """Runs all steps in one direction and keeps only the states between segments for the backward pass."""
+    spec: ScanSpec, segments: Sequence[range], xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights,
+    reverse: bool,
+) -> tuple[Tensor, Maps]:  # fmt: skip
+    """Runs all steps in one direction. If checkpointed, the backward pass keeps only the states between segments."""
     outputs: dict[range, Tensor] = {}
 
     def run_segment(ts: range, *state: Tensor) -> Any:
@@ -299,10 +315,12 @@ def _run_segments(
         return _run_steps(spec, ts, xs[rows], None if mask is None else mask[rows], state, w, reverse)
 
     def segment(ts: range, state: Maps) -> Maps:
-        outputs[ts], state = checkpoint(run_segment, ts, *state, use_reentrant=False)
+        if spec.checkpointed and spec.needs_grad:
+            outputs[ts], state = checkpoint(run_segment, ts, *state, use_reentrant=False)
+        else:
+            outputs[ts], state = run_segment(ts, *state)
         return state
 
-    segments = spec.segments()
     _, state = scan(segment, segments, state, reverse=reverse, sizes=spec.sizes(segments))
     return torch.cat([outputs[ts] for ts in segments]), state
 

@@ -120,6 +120,23 @@ def test_the_gates_of_all_steps_take_one_convolution(cls: type, monkeypatch: pyt
     assert calls == [10, 8]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
+def test_gates_that_leave_the_caches_are_convolved_in_parts(
+    cls: type, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rnn, x = cls(2, 3, 3, bidirectional=True, dtype=torch.float64), torch.randn(7, 2, 2, 4, 5, dtype=torch.float64)
+    batch: Any = pack_padded_sequence(x, torch.tensor([7, 4])) if packed else x
+    results = []
+    for size in (1 << 20, 1):
+        monkeypatch.setattr(_run, "GATES_BYTES", size)
+        y, last = rnn(batch)
+        y = y.data if packed else y
+        results.append((y, last, *torch.autograd.grad(y.square().sum(), list(rnn.parameters()))))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(whole, parts)
+
+
 # ---- what they cannot do ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
 def test_a_state_stays_at_its_pixel(cls: type) -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from comparison import VARIANTS, case_id, space
+from comparison import SEQUENCES, VARIANTS, case_id, space
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from convrnn_zoo.layers._fused import Direction
 
 ASKS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
@@ -26,8 +28,11 @@ class NoSync(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+MINIMAL: list[tuple[type, dict[str, Any]]] = [(cls, {}) for cls in SEQUENCES if cls.is_linear]
+
+
 @pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), VARIANTS + MINIMAL, ids=case_id)
 def test_the_host_waits_for_nothing(cls: type, options: dict, packed: bool) -> None:
     rnn = cls(2, 3, 3, **options)
     x: Any = torch.randn(3, 2, 2, *space(rnn, 3))
@@ -43,6 +48,25 @@ def test_the_host_waits_for_nothing(cls: type, options: dict, packed: bool) -> N
         step()
 
 
+@pytest.mark.parametrize(("cls", "options"), VARIANTS + MINIMAL, ids=case_id)
+def test_no_step_reads_a_value(cls: type, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without data cannot be copied to the host, and no shape can depend on them."""
+    rnn, calls = cls(2, 3, 3, num_layers=2, bidirectional=True, device="meta", **options), []
+    forward = Direction.forward
+    monkeypatch.setattr(Direction, "forward", lambda self, *args: calls.append(1) or forward(self, *args))
+    for rnn.grad_checkpointing in (False, True):
+        y, _ = rnn(torch.empty(5, 2, 2, *space(rnn, 3), device="meta"))
+        y.sum().backward()
+        assert all(p.grad is not None for p in rnn.parameters())
+        with torch.inference_mode():
+            rnn(torch.empty(5, 2, 2, *space(rnn, 3), device="meta"))
+    assert bool(calls) != cls.is_linear  # the fused path ran
+
+
 def test_waiting_is_detected() -> None:
     with NoSync(), pytest.raises(AssertionError, match="waits for the device"):
         torch.ones(1).item()
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        torch.ones(1, device="meta").cpu()
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        torch.ones(1, device="meta").nonzero()
