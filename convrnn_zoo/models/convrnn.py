@@ -25,7 +25,7 @@ from .base.lengths import (
     in_graph,
     pack,
     pool_levels,
-    run_masked,
+    step_mask,
     unpack,
 )
 
@@ -170,7 +170,7 @@ class ConvRNNModel(Classifier):
         if lengths is None or x.shape[0] == 0:
             return self.rnn.forward_layers(x, hx, depth)
         if in_graph():
-            return run_masked(self.rnn, x, hx, lengths, depth)
+            return self.rnn.forward_layers(x, hx, depth, mask=step_mask(x, lengths))
         outputs, state = self.rnn.forward_layers(pack(x, lengths), hx, depth)
         return [unpack(y, x.shape[1])[0] for y in outputs], state
 

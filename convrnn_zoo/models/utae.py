@@ -17,7 +17,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.dense import DenseModel
-from .base.lengths import Lengths, check_lengths, in_graph, pack, run_masked, valid_steps
+from .base.lengths import Lengths, check_lengths, in_graph, pack, valid_steps
 
 
 class PackedSeries(NamedTuple):
@@ -47,7 +47,7 @@ class MaskedSeries(NamedTuple):
 
     def last_state(self, rnn: ConvRNNBase, dates: Tensor) -> Any:
         """Returns the state of a layer, which does not change at missing dates."""
-        return run_masked(rnn, dates.unflatten(0, self.mask.shape), None, self.mask)[1]
+        return rnn.forward_layers(dates.unflatten(0, self.mask.shape), mask=self.mask)[1]
 
     def mean(self, dates: Tensor) -> Tensor:
         """Returns the mean of the dates of each series."""

@@ -1,7 +1,9 @@
 """Video models: an image model of timm's on every frame, and convolutional RNNs on its feature maps."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import timm
@@ -24,9 +26,7 @@ from .base.lengths import (
     check_clips,
     check_pool,
     chosen_layers,
-    hidden_layers,
     in_graph,
-    mean_probability,
     pack,
     pool_levels,
     run_levels,
@@ -124,7 +124,10 @@ class VideoModel(Classifier):
         )
         self.widths = [post_conv or out for out in outs]
         hidden = [check.positive_int(f"head_widths[{i}]", w) for i, w in enumerate(head_widths)]
-        self.necks = nn.ModuleList(hidden_layers([out, *hidden], **place) for out in self.widths)
+        self.necks = nn.ModuleList(
+            nn.Sequential(*(m for pair in pairwise([out, *hidden]) for m in (nn.Linear(*pair, **place), nn.ReLU())))
+            for out in self.widths
+        )
         self.hidden = hidden[-1:] * len(levels) or self.widths
         self.directions = 2 if bidirectional and not post_conv else 1
         self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
@@ -224,7 +227,9 @@ class VideoModel(Classifier):
     def _classify(self, features: list[Tensor]) -> Tensor:
         heads = self.head if isinstance(self.head, nn.ModuleList) else [self.head]
         logits = [head(self.head_drop(y)) for head, y in zip(heads, features, strict=True)]
-        return logits[0] if len(logits) == 1 else mean_probability(logits)
+        if len(logits) == 1:
+            return logits[0]
+        return torch.stack([x.log_softmax(-1) for x in logits]).logsumexp(0) - math.log(len(logits))
 
     def _features(self, outputs: list[Any]) -> Any:
         return outputs[0] if len(outputs) == 1 else outputs

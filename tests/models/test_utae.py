@@ -167,7 +167,7 @@ def test_trains_saves_and_changes_its_head(name, tmp_path):
             r"mask must be .* got a tensor of shape \(2, 3, 8",
         ),
         (torch.rand(2, 3, 3, 8, 8), {"mask": [[True] * 3] * 2}, "mask must be booleans"),
-        (torch.rand(2, 0, 3, 8, 8), {}, r"at least one image.*\(2, 0, 3, 8, 8\)"),
+        (torch.rand(2, 0, 3, 8, 8), {}, r"at least one frame.*\(2, 0, 3, 8, 8\)"),
         (torch.rand(2, 3, 3, 8, 8), {"lengths": [4, 3]}, "lengths must be from 1 to the 3 steps"),
         (torch.rand(2, 3, 3, 0, 8), {}, "multiples of 2"),
         (torch.rand(2, 3, 3, 8, 8), {"mask": torch.zeros(2, 3).bool()}, "at one date of each series"),

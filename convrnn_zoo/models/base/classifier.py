@@ -35,8 +35,6 @@ class Classifier(HeadedModel):
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
     export_inputs = ("state", "lengths")
-    ndim: int
-    """Dimensions of a map."""
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for the forms.
@@ -101,26 +99,6 @@ class Classifier(HeadedModel):
     def resolve_pool(self, frame: bool) -> str:
         """The pool of a sequence, or of one `frame`; empty for none."""
         return ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """`x` with each channel standardised by the mean and std of the data that the weights were trained on.
-
-        Channels stand before the map; a model without weights has mean 0 and std 1.
-
-        Raises:
-            ValueError: the weights are for another number of channels.
-        """
-        cfg = getattr(self, "pretrained_cfg", {})
-        if set(cfg.get("mean") or (0.0,)) == {0.0} and set(cfg.get("std") or (1.0,)) == {1.0}:
-            return x
-        mean, std = (torch.tensor(cfg[k], device=x.device, dtype=x.dtype) for k in ("mean", "std"))
-        if len(mean) != self.in_chans:
-            raise ValueError(
-                f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
-                "std do not apply; standardise the input yourself"
-            )
-        shape = (self.in_chans, *(1,) * self.ndim)
-        return (x - mean.reshape(shape)) / std.reshape(shape)
 
     @torch.no_grad()
     def classify(
@@ -241,19 +219,11 @@ class Classifier(HeadedModel):
             )
         return labels
 
-    def _statistics(self) -> tuple[Tensor, Tensor] | None:
-        """Returns the mean and std of the training data; None if the weights have none for these channels."""
-        cfg = getattr(self, "pretrained_cfg", {})
-        mean, std = (torch.tensor(cfg.get(key) or (default,)).float() for key, default in (("mean", 0.0), ("std", 1.0)))
-        if len(mean) != self.in_chans or (not mean.any() and bool((std == 1).all())):
-            return None
-        return mean, std
-
     def _sequence(self, name: str, recording: Any) -> Tensor:
         """Returns a recording as ``(T, C, *S)``; maps of one pixel may be given as ``(T, C)``."""
         x, ndim = to_tensor(name, recording), self.ndim
         if x.dtype == torch.uint8 and ndim == 2:
-            statistics = self._statistics()
+            statistics = self.statistics()
             if statistics is None or bool((torch.stack(statistics).abs() <= 1).all()):
                 x = x.float() / 255
         x = x.float()
@@ -270,7 +240,7 @@ class Classifier(HeadedModel):
 
     def _warn_of_scale(self, names: Sequence[str], sequences: Sequence[Tensor]) -> None:
         """Warns of values so far from the training data that their unit must be another."""
-        if (statistics := self._statistics()) is None:
+        if (statistics := self.statistics()) is None:
             return
         mean, std = (values.reshape(-1, *(1,) * self.ndim) for values in statistics)
         for name, x in zip(names, sequences, strict=True):

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from ...layers import _checks as check
 from .blocks import framewise
-from .classifier import Classifier
-from .lengths import check_format, chosen_layers
+from .lengths import check_clips, check_format, chosen_layers
 from .model import HeadedModel
 
 
@@ -20,7 +19,6 @@ class DenseModel(HeadedModel):
 
     ndim = 2
     export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
-    normalize = Classifier.normalize
     num_features: int
     reduction: int = 1
     """Height and width of the input must be multiples of it."""
@@ -42,24 +40,14 @@ class DenseModel(HeadedModel):
             ValueError: `x` is no such tensor, or has another number of channels or a size that does not divide.
         """
         owner = type(self).__name__
-        if not isinstance(x, Tensor) or x.dim() not in (4, 5):
-            raise ValueError(
-                f"{owner} expected images (N, C, H, W) or series of them (N, T, C, H, W), got {check.describe(x)}; add "
-                "the missing axes, first N, then T"
-            )
-        if x.shape[-3] != self.in_chans:
-            raise ValueError(
-                f"{owner} expected {self.in_chans} channels at axis -3, got {tuple(x.shape)}; permute it, or build "
-                f"with in_chans={x.shape[-3]}"
-            )
-        if x.dim() == 5 and not x.shape[1]:
-            raise ValueError(f"{owner} expected at least one image per series, got {tuple(x.shape)}; drop empty series")
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{owner} expected a tensor (N, T, C, H, W) or (N, C, H, W), got {check.describe(x)}")
+        check_clips(owner, x, None, self.in_chans, next(self.parameters()))
         if any(not size or size % self.reduction for size in x.shape[-2:]):
             raise ValueError(
                 f"{owner} expected height and width that are multiples of {self.reduction}, got {tuple(x.shape[-2:])}; "
                 "pad or crop the images"
             )
-        check.device_and_dtype(owner, "x", x, next(self.parameters()))
         return x
 
     def make_head(self, num_classes: int) -> nn.Module:

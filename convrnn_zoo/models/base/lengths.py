@@ -1,8 +1,6 @@
 """Sequences of unequal length: checks, packing, masks, pools, and several levels of feature maps."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -134,19 +132,13 @@ def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[
     return [layers[i] for i in selected]
 
 
-def run_masked(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor, depth: int | None = None) -> tuple[Any, Any]:
-    """Runs ``rnn.forward_layers`` on padded sequences ``(N, T, …)`` without packing them.
-
-    All steps are computed for all sequences; at padded steps states do not change and outputs are zero. No length is
-    read, so that a recorded graph is valid for any lengths. `lengths` may also be booleans ``(N, T)``.
-    """
-    return rnn.forward_layers(x, hx, depth, mask=step_mask(x, lengths))
-
-
 def run_lengths(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor) -> tuple[Tensor, Any]:
-    """Returns the output of a layer for ``(N, T, …)``, zero at padded steps, and its state."""
+    """Returns the output of a layer for ``(N, T, …)``, zero at padded steps, and its state.
+
+    In a graph, all steps are computed and no length is read, so that it is valid for any lengths.
+    """
     if in_graph():
-        ys, state = run_masked(rnn, x, hx, lengths)
+        ys, state = rnn.forward_layers(x, hx, mask=step_mask(x, lengths))
         return ys[-1], state
     y, state = rnn(pack(x, lengths), hx)
     return unpack(y, x.shape[1])[0], state
@@ -162,7 +154,7 @@ def run_levels(
         posts: modules that are applied to each frame, one per layer.
         maps: ``(N, T, C_l, H_l, W_l)`` or packed, one per level.
         hx: the state of the layer, or a list of the states of several; None for zeros.
-        lengths: lengths of padded maps, in a graph; see :func:`~convrnn_zoo.models.base.lengths.run_masked`.
+        lengths: lengths of padded maps, in a graph.
     """
     outputs: list[Any] = []
     states = []
@@ -170,7 +162,7 @@ def run_levels(
         if lengths is None:
             y, state = rnn(x, state)
         else:
-            ys, state = run_masked(rnn, x, state, lengths)  # type: ignore[arg-type]
+            ys, state = rnn.forward_layers(x, state, mask=step_mask(x, lengths))  # type: ignore[operator]
             y = ys[-1]
         if isinstance(y, PackedSequence):
             outputs.append(PackedSequence(post(y.data), *y[1:]))
@@ -239,19 +231,6 @@ def pool_levels(
         ends = None if ends is None else check_lengths(ends, *x.shape[:2])
         pooled.append(POOLS[kind](x, ends, directions))
     return pooled
-
-
-def mean_probability(logits: Sequence[Tensor]) -> Tensor:
-    """Returns logits ``(N, K)`` whose softmax is the mean of the softmax of each of `logits`."""
-    return torch.stack([x.log_softmax(-1) for x in logits]).logsumexp(0) - math.log(len(logits))
-
-
-def hidden_layers(widths: Sequence[int], device: Any = None, dtype: torch.dtype | None = None) -> nn.Sequential:
-    """Returns linear layers between successive widths, each followed by ReLU."""
-    layers: list[nn.Module] = []
-    for in_features, out_features in pairwise(widths):
-        layers += [nn.Linear(in_features, out_features, device=device, dtype=dtype), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 RunningPool = Callable[[Tensor | None, Tensor, Tensor, Tensor], Tensor]

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ...layers import _checks as check
 from ...pretrained.config import HEAD_CFG_KEYS
@@ -68,6 +69,8 @@ class HeadedModel(ZooModel):
 
     head: nn.Module
     global_pool: str | None
+    ndim: int
+    """Dimensions of a map."""
 
     def get_classifier(self) -> nn.Module:
         """Returns the head; an identity without classes."""
@@ -83,6 +86,34 @@ class HeadedModel(ZooModel):
         self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
         for key in HEAD_CFG_KEYS:  # they described the outputs of the previous head
             getattr(self, "pretrained_cfg", {}).pop(key, None)
+
+    def statistics(self) -> tuple[Tensor, Tensor] | None:
+        """Returns mean and std of each channel of the data that the weights were trained on; None if they are 0 and 1.
+
+        Raises:
+            ValueError: the weights are for another number of channels.
+        """
+        cfg = getattr(self, "pretrained_cfg", {})
+        mean, std = (torch.tensor(cfg.get(k) or (v,), dtype=torch.float64) for k, v in (("mean", 0.0), ("std", 1.0)))
+        if not mean.any() and bool((std == 1).all()):
+            return None
+        if len(mean) != self.in_chans:
+            raise ValueError(
+                f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
+                "std do not apply; standardise the input yourself"
+            )
+        return mean, std
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Standardises each channel of `x` by :meth:`statistics`; channels are before the map.
+
+        Raises:
+            ValueError: the weights are for another number of channels.
+        """
+        if (statistics := self.statistics()) is None:
+            return x
+        mean, std = (values.to(x.dtype).to(x.device).reshape(-1, *(1,) * self.ndim) for values in statistics)
+        return (x - mean) / std
 
 
 @contextmanager

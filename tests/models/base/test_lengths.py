@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convrnn_zoo
-from convrnn_zoo.models.base.lengths import POOLS, pack, run_masked, unpack
+from convrnn_zoo.models.base.lengths import POOLS, pack, step_mask, unpack
 
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
 STEPS = 5
@@ -37,7 +37,7 @@ def test_masked_is_packed(data):
 
     packed, state = model.rnn.forward_layers(pack(x, lengths), hx, depth)
     outputs = [unpack(y, STEPS)[0] for y in packed]
-    masked = run_masked(model.rnn, x, hx, lengths, depth)
+    masked = model.rnn.forward_layers(x, hx, depth, mask=step_mask(x, lengths))
     torch.testing.assert_close(masked, (outputs, state), atol=1e-5, rtol=1e-5)
     upstream = torch.randn_like(outputs[-1])
     grads = [torch.autograd.grad(y[-1], x, upstream)[0] for y in (masked[0], outputs)]
@@ -48,10 +48,10 @@ def test_masked_is_packed_with_a_width_for_each_layer_in_two_dimensions_and_unde
     model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=2, hidden_channels=[3, 4]).eval()
     x, lengths = torch.randn(3, STEPS, 2, 5, 4), torch.tensor([2, 5, 3])
     expected, state = model.forward_sequence(x, lengths=lengths)
-    masked, masked_state = run_masked(model.rnn, x, None, lengths)
+    masked, masked_state = model.rnn.forward_layers(x, mask=step_mask(x, lengths))
     torch.testing.assert_close((masked[-1], masked_state), (expected, state), atol=1e-5, rtol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
-        ys, _ = run_masked(model.rnn, x, None, lengths)
+        ys, _ = model.rnn.forward_layers(x, mask=step_mask(x, lengths))
     assert ys[-1].dtype == torch.float32
     torch.testing.assert_close(ys[-1], expected, atol=0.02, rtol=0.05)
 
@@ -59,9 +59,9 @@ def test_masked_is_packed_with_a_width_for_each_layer_in_two_dimensions_and_unde
 def test_dropout_between_layers_acts_in_training_alone():
     model = build("convgru", dropout=0.5)
     x, lengths = torch.randn(2, STEPS, 2, 6), torch.tensor([5, 2])
-    calm = run_masked(model.rnn, x, None, lengths)[0]
-    torch.testing.assert_close(run_masked(model.rnn, x, None, lengths)[0], calm)
-    first, second = run_masked(model.rnn.train(), x, None, lengths)[0]
+    calm = model.rnn.forward_layers(x, mask=step_mask(x, lengths))[0]
+    torch.testing.assert_close(model.rnn.forward_layers(x, mask=step_mask(x, lengths))[0], calm)
+    first, second = model.rnn.train().forward_layers(x, mask=step_mask(x, lengths))[0]
     torch.testing.assert_close(first, calm[0])
     assert not torch.allclose(second, calm[1])
     assert (second[1, 2:] == 0).all()
