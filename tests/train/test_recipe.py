@@ -274,3 +274,9 @@ def test_a_bug_in_scheduled_sampling_is_not_reported_as_an_error_of_the_recipe(m
 def test_a_model_that_does_not_fit_is_rejected_before_it_is_built(model):
     with pytest.raises(ValueError, match="model"):
         Recipe.of({**FORECASTER, "model": model}).create_model()
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-30, "file", [1.5], [], True])
+def test_a_width_that_is_no_integer_is_an_error_of_the_recipe(width):
+    with pytest.raises(ValueError, match="hidden_channels"):
+        Recipe.of({**FORECASTER, "weights": "predrnn.a", "model": {"hidden_channels": width}}).create_model()
