@@ -45,6 +45,30 @@ def format_metric(metric: "Metric") -> str:
     return f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 
+def format_metrics(metrics: "Sequence[Metric]") -> str:
+    """Returns a table of metrics, next to those of the baselines, and a line on the data.
+
+    Example:
+        >>> from convrnn_zoo.models import Metric
+        >>> print(format_metrics([Metric("MSE", 0.5, "radar", "last third", unit="mm", baselines={"zero": 2.0})]))
+        test    weights  zero
+        MSE mm  0.5      2
+        radar, last third
+    """
+    baselines = list(dict.fromkeys(name for metric in metrics for name in metric.baselines or {}))
+    rows = []
+    for metric in metrics:
+        value = f"{metric.value:.4g}"
+        if metric.std is not None and metric.runs > 1:
+            value += f" (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
+        others = [f"{metric.baselines[name]:.4g}" if name in (metric.baselines or {}) else "" for name in baselines]
+        rows.append((f"{metric.name} {metric.unit}".rstrip(), value, *others))
+    lines = [columns(rows, header=("test", "weights", *baselines))]
+    data = dict.fromkeys(f"{metric.dataset}, {metric.split}" for metric in metrics)
+    totals = [f"{m.name}: {m.summed:.4g} summed over {m.summed_over:,} pixels" for m in metrics if m.summed is not None]
+    return "\n".join([*lines, *data, *totals])
+
+
 @contextmanager
 def warnings_to_stderr() -> Iterator[None]:
     """Prints warnings as one line each on standard error."""

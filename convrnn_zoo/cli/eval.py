@@ -73,7 +73,7 @@ def eval_weights(
     if isinstance(settings, ClassifierRecipe):
         if (sequences, members) != (None, None):
             raise ValueError(f"--sequences, --members: only valid for forecasters; {weights} is a classifier")
-        scores, text = _evaluate_classifier(model, settings, data, outputs)
+        scores, text = _evaluate_classifier(model, settings, data, outputs, not quiet)
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
         options = {"sequences": sequences, "ensemble_size": members, "seed": seed, "progress": not quiet}
         scores, text = _evaluate_forecaster(model, settings, data, outputs, **options)
@@ -85,9 +85,11 @@ def eval_weights(
     click.echo(scores if as_json else text, nl=not as_json)
 
 
-def _evaluate_classifier(model: Any, recipe: ClassifierRecipe, data: Any, outputs: tuple[Path, ...]) -> tuple[str, str]:
+def _evaluate_classifier(
+    model: Any, recipe: ClassifierRecipe, data: Any, outputs: tuple[Path, ...], progress: bool
+) -> tuple[str, str]:
     """Returns the scores of a classifier as JSON and as a table; writes the confusion matrix."""
-    accuracies, matrix = evaluate_classifier(model, recipe, data)
+    accuracies, matrix = evaluate_classifier(model, recipe, data, progress)
     for output in outputs:
         if output.suffix != ".json":
             write_confusion(matrix, output, f"{recipe.weights}: accuracy {accuracies['prediction']:.1f} %")

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import click
+import torch
 
 from ..train import RECIPES, Recipe
 from ..train import train as train_recipe
-from ._options import data_option, output_directory, quiet_option
-from ._text import format_metric
+from ..train.launch import TRACKERS
+from ._options import Choice, Device, data_option, output_directory, quiet_option
+from ._text import format_metrics
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended."""
@@ -24,12 +26,26 @@ INTERRUPTED = 130
     "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False),
     help="Write only weights and metadata, to this directory, as the package stores them.",
 )  # fmt: skip
+@click.option("--device", type=Device(), help="Device to train on [default: an accelerator, if there is one].")
+@click.option(
+    "--log-with", multiple=True, type=Choice(list(TRACKERS)),
+    help="Tracker that receives losses, learning rates, scores and figures; repeatable.",
+)  # fmt: skip
 @quiet_option
-def train(recipe: str, data: Path | None, output: Path | None, into: Path | None, quiet: bool) -> None:
+def train(
+    recipe: str,
+    data: Path | None,
+    output: Path | None,
+    into: Path | None,
+    device: torch.device | None,
+    log_with: tuple[str, ...],
+    quiet: bool,
+) -> None:
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
     Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. An
-    interrupted run continues from its checkpoints if it is started again with the same -o.
+    interrupted run continues from its checkpoints if it is started again with the same -o. Its directory also gets
+    training.csv with the losses and scores of each round, and a figure of them.
 
     \b
     convrnn-zoo train radar.toml --data radar -o run
@@ -38,11 +54,14 @@ def train(recipe: str, data: Path | None, output: Path | None, into: Path | None
     settings = Recipe.read(recipe)
     out = output or Path("runs") / settings.weights
     try:
-        record = train_recipe(settings, data=data, out=out, into=into, progress=not quiet)
+        record = train_recipe(
+            settings, data=data, out=out, into=into, progress=not quiet, device=device, log_with=log_with
+        )
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":  # one of several processes reports
-            passed = {"--data": data, "-o": out, "--weights-dir": into}
+            passed = {"--data": data, "-o": out, "--weights-dir": into, "--device": device}
             options = [str(x) for name, value in passed.items() if value is not None for x in (name, value)]
+            options += [x for name in log_with for x in ("--log-with", name)]
             command = shlex.join(["convrnn-zoo", "train", recipe, *options, *(["--quiet"] if quiet else [])])
             saved = any(out.glob("*.ckpt")) if out.is_dir() else False
             words = "go on from the last checkpoint" if saved else "nothing was saved yet; start again"
@@ -50,8 +69,8 @@ def train(recipe: str, data: Path | None, output: Path | None, into: Path | None
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # after a signal in code that was text, sys.exit would end CPython by the signal instead
-    for metric in record.metrics if record else ():
-        click.echo("; ".join(filter(None, (format_metric(metric), f"{metric.dataset}, {metric.split}", metric.note))))
+    if record is not None:
+        click.echo(format_metrics(record.metrics))
 
 
 train.epilog = f"Recipes of the package: {', '.join(RECIPES)}"

@@ -41,6 +41,14 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the fields of a table and of the tables in it, by names with dots."""
+    saved: dict[str, Any] = {}
+    for key, value in table.items():
+        saved |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return saved
+
+
 def find_value_range(values: Preprocessing, frames: Tensor) -> tuple[float, float] | None:
     """Returns the range of values that SSIM, PSNR and figures refer to: the declared one, or else that of `frames`.
 

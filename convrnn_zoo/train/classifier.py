@@ -1,8 +1,10 @@
 """Trains and evaluates classifiers of sequences."""
 
 import logging
+import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +20,18 @@ from ..data.readers.sequences import Recording, read_recordings
 from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
 from ..models.video import encoder_cfg
+from ._progress import progress_bar
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights, scale_lr
-from .launch import launch
+from .launch import Processes
+from .loader import as_read, load
 from .loop import checksum, fingerprint, fit
 from .recipe import ClassifierRecipe, Recipe, splits_of
 from .weights import check_writable, write_weights
 
 log = logging.getLogger(__name__)
+OVERFITTING = 0.2
+"""Difference of the accuracies in training and on unseen data from which a warning is logged."""
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -118,15 +124,52 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
     return front_end
 
 
-def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe) -> Iterator[list[int]]:
+def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: int = 1) -> Iterator[list[int]]:
     """Yields the sequences of each update of an epoch: random, or of similar length with `bucket_batches`."""
-    order, size = torch.randperm(len(lengths)), recipe.batch_size * recipe.grad_accum_steps
+    order, size = torch.randperm(len(lengths)), recipe.batch_size * recipe.grad_accum_steps * processes
     if not recipe.bucket_batches:
         yield from (batch.tolist() for batch in order.split(size))
         return
     for pool in order.split(recipe.bucket_batches * size):
         batches = pool[torch.tensor(lengths)[pool].argsort(stable=True)].split(size)
         yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
+
+
+class Share(NamedTuple):
+    """The sequences of a batch that one process reads, and their share of the loss of the update."""
+
+    indices: list[int]
+    weight: float
+
+
+def share_of(
+    indices: list[int], update: list[int], labels: Tensor, weights: Tensor | None, processes: Processes
+) -> Share:
+    """Returns the share of a process in a batch.
+
+    Gradients of processes are averaged, so that all shares of an update add up to the number of processes. A process
+    without a sequence of its own reads the first one, with a share of 0.
+
+    Args:
+        indices: the sequences of the batch.
+        update: all sequences of the update.
+        labels: the classes of all sequences.
+        weights: weight of each class in the loss.
+        processes: the processes.
+
+    Example:
+        >>> share_of([0, 1, 2], [0, 1, 2, 3], torch.tensor([0, 1, 1, 0]), None, Processes())
+        Share(indices=[0, 1, 2], weight=0.75)
+    """
+    own = indices[processes.rank :: processes.count]
+    amounts = torch.ones(len(labels)) if weights is None else weights[labels]
+    weight = float(amounts[own].sum() / amounts[update].sum()) * processes.count
+    return Share(own or indices[:1], weight)
+
+
+def read_shares(data: Labelled, change: Callable[[Tensor], Tensor], shares: list[Share]) -> list[tuple[float, Batch]]:
+    """Reads the batches of an update, with the share of each in the loss; `change` is applied to each sequence."""
+    return [(share.weight, data.batch(share.indices, change)) for share in shares]
 
 
 def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
@@ -203,27 +246,30 @@ def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recordi
 
 # ---- evaluation ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
-def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None) -> Tensor:
-    """Returns the logits of every sequence.
+def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> Tensor:
+    """Returns the logits of every sequence, in memory of the host.
 
     Args:
         model: the classifier.
         data: the sequences.
         batch_size: sequences per batch; all by default.
+        progress: whether to show a progress bar.
     """
     model.eval()
     logits = []
-    for indices in torch.arange(len(data.labels)).split(batch_size or len(data.labels)):
-        x, lengths, _ = data.batch(indices.tolist())
-        x = model.normalize(x).to(next(model.parameters()))  # type: ignore[operator]
-        logits.append(model(x, lengths=lengths).cpu())
+    parts = torch.arange(len(data.labels)).split(batch_size or len(data.labels))
+    with progress_bar("evaluation", progress, iterable=parts) as shown:
+        for indices in shown:
+            x, lengths, _ = data.batch(indices.tolist())
+            x = model.normalize(x).to(next(model.parameters()))  # type: ignore[operator]
+            logits.append(model(x, lengths=lengths).cpu())
     return torch.cat(logits)
 
 
-def accuracy(model: nn.Module, data: Labelled, batch_size: int | None = None) -> float:
+def accuracy(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> float:
     """Returns the fraction of sequences that is classified correctly; see :func:`compute_logits`."""
     score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
-    logits = compute_logits(model, data, batch_size)
+    logits = compute_logits(model, data, batch_size, progress)
     return score(logits, data.labels, logits.shape[1], average="micro").item()
 
 
@@ -249,8 +295,8 @@ class Evaluation(NamedTuple):
     confusion: Confusion
 
 
-def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any) -> Evaluation:
-    """Evaluates a model on the test part of its data.
+def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any, progress: bool = False) -> Evaluation:
+    """Evaluates a model on the test part of its data, with a progress bar if `progress` is set.
 
     Raises:
         ValueError: the data are invalid, or have other classes than the model.
@@ -262,7 +308,7 @@ def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any) ->
             f"the classes of the data are {', '.join(test.label_names)}, and the model has {model.num_classes}: "
             f"{', '.join(names)}; pass the data that it was trained for"
         )
-    logits = compute_logits(model, test, eval_batch_size(test, recipe))
+    logits = compute_logits(model, test, eval_batch_size(test, recipe), progress)
     confusion = count_confusions(logits, test.labels, test.label_names)
     accuracies = {"prediction": 100 * confusion.accuracy, "commonest class": majority_accuracy(train, test)}
     return Evaluation(accuracies, confusion)
@@ -286,6 +332,7 @@ def train_one(
     name: str = "",
     checkpoint: Path | None = None,
     progress: bool = True,
+    processes: Processes | None = None,
 ) -> Run:
     """Trains one seed of a recipe.
 
@@ -296,7 +343,9 @@ def train_one(
         name: describes a variant of the run, so that checkpoints of different variants are not confused.
         checkpoint: file to save to after every epoch and to resume from.
         progress: whether to show a progress bar.
+        processes: the processes that train together, each on its share of a batch; by default a single one.
     """
+    processes = processes or Processes()
     torch.manual_seed(seed)
     cfg = normalization_cfg(recipe, train)
     model = recipe.create_model(
@@ -305,11 +354,12 @@ def train_one(
     model.front_end = train.front_end
     if recipe.init_from:
         load_initial_weights(model, recipe.architecture, recipe.init_from)
+    network = processes.prepare(model)
     options: Any = {} if recipe.layer_decay == 1 else {"layer_decay": recipe.layer_decay}
     optimizer = create_optimizer_v2(
         model if options else model.parameters(), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, **options
     )
-    batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps))
+    batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
     steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, scale_lr(optimizer), total_steps=steps)
     frozen = frozen_parameters(model, recipe.init_from) if recipe.freeze else []
@@ -318,66 +368,90 @@ def train_one(
     trained_on = {"classes": list(train.label_names), "checksum": checksum(train.labels, *in_memory)}
     augment, mean = recipe.augmentation(), torch.tensor(cfg["mean"])
     lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
-    change = (lambda x: augment(x, mean)) if augment is not None else (lambda x: x)
 
     weights = class_weights(recipe, train)
+    weights_on_device = None if weights is None else weights.to(processes.device)
 
-    def batches(done: int) -> Iterator[list[Batch]]:
+    def sample() -> Iterator[list[Share]]:
+        size = recipe.batch_size * processes.count
+        for indices in sample_batches(lengths, recipe, processes.count):
+            parts = [indices[i : i + size] for i in range(0, len(indices), size)]
+            yield [share_of(part, indices, train.labels, weights, processes) for part in parts]
+
+    def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
         freeze_encoder(model, done < frozen_steps)
-        for indices in sample_batches(lengths, recipe):
-            parts = [indices[i : i + recipe.batch_size] for i in range(0, len(indices), recipe.batch_size)]
-            yield [train.batch(part, change) for part in parts]
+        change = as_read if augment is None else partial(augment, mean=mean)
+        read = partial(read_shares, train, change)
+        yield from load(read, sample(), processes, workers=recipe.workers, seed=seed + done)
 
-    def microbatches(parts: list[Batch]) -> Iterator[tuple[float, Batch]]:
-        amounts = [float(len(labels) if weights is None else weights[labels].sum()) for _, _, labels in parts]
-        yield from ((amount / sum(amounts), part) for amount, part in zip(amounts, parts, strict=True))
+    def loss(_: nn.Module, batch: Batch) -> Tensor:
+        x, lengths, labels = (tensor.to(processes.device, non_blocking=True) for tensor in batch)
+        x = model.normalize(x)
+        with processes.own_randomness():
+            x = x + recipe.noise * torch.randn_like(x)
+            logits = network(x, lengths=lengths)
+        correct = (logits.detach().argmax(1) == labels).float().mean()
+        entropy = F.cross_entropy(logits, labels, weights_on_device, label_smoothing=recipe.label_smoothing)
+        return torch.stack([entropy, correct])
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        x, lengths, labels = batch
-        x = model.normalize(x)  # type: ignore[operator]
-        x = x + recipe.noise * torch.randn_like(x)
-        smoothing = recipe.label_smoothing
-        return F.cross_entropy(model(x, lengths=lengths), labels, weights, label_smoothing=smoothing)
+    def validate(model: nn.Module, data: Labelled) -> dict[str, float]:
+        logits = compute_logits(model, data, eval_batch_size(data, recipe))
+        correct = (logits.argmax(1) == data.labels).float().mean().item()
+        return {"loss": F.cross_entropy(logits, data.labels, weights).item(), "accuracy": correct}
 
-    def validate(model: nn.Module) -> float:
-        logits = compute_logits(model, validation, eval_batch_size(validation, recipe))  # type: ignore[arg-type]
-        return F.cross_entropy(logits, validation.labels, weights).item()  # type: ignore[union-attr]
-
-    fit(
+    history = fit(
         model, batches, loss, optimizer, scheduler,
         max_steps=steps,
         clip_grad_norm=recipe.clip_grad_norm,
-        run=fingerprint(recipe, seed=seed, name=name, trained_on=trained_on),
+        run=fingerprint(recipe, seed=seed, name=name, trained_on=trained_on, processes=processes.count),
         checkpoint=checkpoint,
         title=f"seed {seed}" + (name and f", {name}"),
         progress=progress,
         frozen=lambda step: frozen if step < frozen_steps else (),
-        microbatches=microbatches,
+        processes=processes,
+        microbatches=as_read,
+        metrics=("accuracy",),
+        bf16=recipe.bf16,
         ema=recipe.ema,
-        validate=None if validation is None else validate,
+        validate=None if validation is None else partial(validate, data=validation),
         patience=recipe.patience,
         keep_best=recipe.keep_best,
     )  # fmt: skip
     freeze_encoder(model, False)
-    return Run(model, accuracy(model, test, eval_batch_size(test, recipe)))
+    if not processes.is_main:
+        return Run(model, math.nan)
+    result = accuracy(model, test, eval_batch_size(test, recipe), progress)
+    warn_of_overfitting(history, result)
+    return Run(model, result)
+
+
+def warn_of_overfitting(history: Sequence[Mapping[str, float]], test_accuracy: float) -> None:
+    """Warns if the model classifies the training part far better than what it was not trained on."""
+    last = history[-1]
+    split = "validation" if "validation_accuracy" in last else "test"
+    unseen = last.get("validation_accuracy", test_accuracy)
+    if last["accuracy"] - unseen > OVERFITTING:
+        log.warning(
+            "the model overfits: its accuracy is %.1f %% in training and %.1f %% in the %s part; train fewer epochs, "
+            "raise weight_decay or model.drop_rate, use patience with data.validation, or add data",
+            100 * last["accuracy"], 100 * unseen, split,
+        )  # fmt: skip
 
 
 def train_classifier(
-    recipe: ClassifierRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
+    recipe: ClassifierRecipe, processes: Processes, *, data: Any, out: Path, into: Path | None, progress: bool
 ) -> Weights | None:
     """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
     dataset = recipe.data
     train, test, *validation = load_splits(dataset, recipe, data, initial_front_end(recipe), splits_of(recipe, data))
-    with launch() as accelerator:
-        if accelerator.num_processes > 1:
-            raise ValueError(
-                "a classifier is trained in one process: start it without accelerate's or torch's launcher"
-            )
     check_writable(into or out, recipe)
+    options: Any = {"progress": progress, "processes": processes}
     runs = [
-        train_one(recipe, seed, train, test, *validation, checkpoint=out / f"seed{seed}.ckpt", progress=progress)
+        train_one(recipe, seed, train, test, *validation, checkpoint=out / f"seed{seed}.ckpt", **options)
         for seed in recipe.seeds
     ]
+    if not processes.is_main:
+        return None
     split = f"{dataset.split_words} ({len(test.labels)})"
     baselines = {"commonest class": majority_accuracy(train, test)}
     metric = accuracy_metric("accuracy", [run.accuracy for run in runs], dataset.title, split, baselines=baselines)

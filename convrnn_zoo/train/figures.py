@@ -270,6 +270,17 @@ def curves(evaluation: Evaluation, path: Path, heading: str) -> None:
     save_figure(figure, path)
 
 
+def draw_losses(updates: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Plots losses of training by the number of updates; the file is written atomically."""
+    figure = new_figure(6.0, 4.0)
+    axis = figure.subplots()
+    for name, values in losses.items():
+        axis.plot(updates, values, marker=".", label=name)
+    axis.set(xlabel="updates", ylabel="loss")
+    axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
 def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
     """Returns the rows of a figure of an ensemble by their titles: ``(T, H, W)`` each.
 

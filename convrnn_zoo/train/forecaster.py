@@ -1,9 +1,7 @@
 """Training of forecasters of frames: from a recipe to weights with the metadata of their scores."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +18,9 @@ from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, W
 from ..pretrained.meta import limit
 from .figures import Panels, save, strip
 from .finetuning import load_initial_weights, trunk_parameters
-from .launch import launch
-from .loop import checksum, fingerprint, fit
+from .launch import Processes
+from .loader import load
+from .loop import Row, checksum, fingerprint, fit
 from .losses import decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, metrics_of
 from .optim import OPTIMIZERS
@@ -35,25 +34,24 @@ Objective = Callable[[nn.Module, Batch], Tensor]
 
 
 def train_forecaster(
-    recipe: ForecasterRecipe, *, data: Any, out: Path, into: Path | None, progress: bool
+    recipe: ForecasterRecipe, processes: Processes, *, data: Any, out: Path, into: Path | None, progress: bool
 ) -> Weights | None:
-    """Trains a forecaster, in as many processes as were launched, and writes its weights with their metadata.
+    """Trains a forecaster, and writes its weights with their metadata.
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
     source = recipe.data
-    with launch() as accelerator:
-        splits = {split: load_split(source, recipe, data, split) for split in splits_of(recipe, data)}
-        channels = {split: part.fixed(1).shape[2] for split, part in splits.items()}
-        if len(set(channels.values())) > 1:
-            raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
-        check_writable(into or out, recipe)
-        train, test, validation = splits["train"], splits["test"], splits.get("validation")
-        model, _ = train_model(recipe, train, validation, out=out, progress=progress, accelerator=accelerator)
-        if not accelerator.is_main_process:
-            return None
-        metrics = metrics_of(evaluate(model, recipe, test).scores, source)
-        return write_weights(recipe, model, source, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
+    splits = {split: load_split(source, recipe, data, split) for split in splits_of(recipe, data)}
+    channels = {split: part.fixed(1).shape[2] for split, part in splits.items()}
+    if len(set(channels.values())) > 1:
+        raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
+    check_writable(into or out, recipe)
+    train, test, validation = splits["train"], splits["test"], splits.get("validation")
+    model, _ = train_model(recipe, train, validation, out=out, progress=progress, processes=processes)
+    if not processes.is_main:
+        return None
+    metrics = metrics_of(evaluate(model, recipe, test, progress=progress).scores, source)
+    return write_weights(recipe, model, source, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
 
 
 def load_split(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
@@ -83,13 +81,13 @@ def train_model(
     *,
     out: Path | None = None,
     progress: bool = True,
-    accelerator: Any = None,
-) -> tuple[Forecaster, list[float]]:
-    """Trains a recipe on sequences, and returns the model and the mean loss of each round.
+    processes: Processes | None = None,
+) -> tuple[Forecaster, list[Row]]:
+    """Trains a recipe on sequences, and returns the model and the numbers of each round.
 
-    With `out`, the checkpoint is written there, and after every round a figure of one sequence, always the same. With
-    an `accelerator`, all its processes sample the same batch and each reads its shard, so that training depends on the
-    size of the whole batch and not on how many processes share it. With sequences for `validation`, the weights of the
+    With `out`, the checkpoint is written there, and after every round a figure of one sequence, always the same. All
+    `processes` sample the same batch and each reads its shard, so that training depends on the size of the whole batch
+    and not on how many processes share it. With sequences for `validation`, the weights of the
     lowest loss on them are kept.
     """
     if out is not None:  # for the figures: an error now, not after the first round
@@ -102,62 +100,58 @@ def train_model(
     for p in model.parameters():
         if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
             p.data = p.data.to(memory_format=torch.channels_last)
+    processes = processes or Processes()
     objective, sampling = objective_of(recipe, model), read_sampling(recipe.sampling)
-    rank, world_size, device = 0, 1, torch.device("cpu")
-    network = NowcastLogits(model) if recipe.loss == "exceedance" else model
-    if accelerator is not None:
-        rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-        network = accelerator.prepare(network)
-    total = recipe.batch_size * world_size * recipe.grad_accum_steps
+    network = processes.prepare(NowcastLogits(model) if recipe.loss == "exceedance" else model)
+    total = recipe.batch_size * processes.count * recipe.grad_accum_steps
     check_memory(recipe, clips, shown)
 
     def sample(step: int) -> Batch:
         sampled = clips.sample(total)
         mask = sampling.mask(step, total, recipe.inputs, recipe.horizon)
-        return sampled[rank::world_size], mask[rank::world_size]
+        return sampled[processes.rank :: processes.count], mask[processes.rank :: processes.count]
 
     def batches(done: int) -> Iterator[list[Tensor]]:
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
-        for frames, mask in prefetch(clips, map(sample, steps)):
-            yield [x.to(device) for x in (frames, mask)]
-
-    def loss(_: nn.Module, batch: Any) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
-            return objective(network, batch)
+        read = partial(read_batch, clips)
+        for batch in load(read, map(sample, steps), processes, workers=recipe.workers, seed=recipe.seed + done):
+            yield [x.to(processes.device, non_blocking=True) for x in batch]
 
     def microbatches(batch: list[Tensor]) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
         for part in zip(*(x.split(recipe.batch_size) for x in batch), strict=True):
             yield 1 / recipe.grad_accum_steps, part
 
-    def plot(done: int, evaluated: Any) -> None:
+    def plot(done: int, evaluated: Any) -> Any:
         forecast = evaluated.forecast(shown[:, : recipe.inputs])
         panels = Panels(shown[0, : recipe.inputs, 0], forecast[0, :, 0], shown[0, recipe.inputs :, 0])
         figure = strip(panels, model.preprocessing, f"{recipe.weights} after {done:,} updates")  # type: ignore[arg-type]
         save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
+        return need("numpy", "train").asarray(figure)
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
     trunk = trunk_parameters(model) if recipe.freeze else []
     return model, fit(
-        model, batches, loss, optimizer, recipe.create_schedule(optimizer),
+        model, batches, lambda _, batch: objective(network, batch), optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
         clip_grad_norm=recipe.clip_grad_norm,
         title=recipe.weights,
-        run=fingerprint(recipe, processes=world_size, trained_on=trained_on),
+        run=fingerprint(recipe, processes=processes.count, trained_on=trained_on),
         checkpoint=out / "last.ckpt" if out else None,
         progress=progress,
-        accelerator=accelerator,
+        processes=processes,
+        bf16=recipe.bf16,
         after_round=plot if out else None,
         frozen=lambda step: trunk if step < recipe.freeze else (),
         microbatches=microbatches,
         ema=recipe.ema,
-        validate=None if validation is None else partial(validation_loss, recipe, validation, accelerator=accelerator),
+        validate=None if validation is None else partial(validate, recipe, validation, processes),
         patience=recipe.patience,
         keep_best=recipe.keep_best,
     )  # fmt: skip
 
 
 @torch.no_grad()
-def validation_loss(recipe: ForecasterRecipe, clips: FrameSequences, model: Any, accelerator: Any = None) -> float:
+def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Processes, model: Any) -> dict[str, float]:
     """Returns the loss of the forecasts of the validation sequences, each process scoring its share of them.
 
     The model forecasts as in use: without scheduled sampling, from its own frames, at all lead times. The noise of an
@@ -165,19 +159,17 @@ def validation_loss(recipe: ForecasterRecipe, clips: FrameSequences, model: Any,
     """
     torch.manual_seed(recipe.seed)
     model.eval()
-    rank, world_size, device = 0, 1, torch.device("cpu")
-    if accelerator is not None:
-        rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    total = torch.zeros(2, device=device)
-    for numbers in clips.fixed_samples(recipe.validation_sequences)[rank::world_size].split(recipe.batch_size):
-        frames = clips.read(numbers).to(device)
+    total = torch.zeros(2, device=processes.device)
+    samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
+    for numbers in samples.split(recipe.batch_size):
+        frames = clips.read(numbers).to(processes.device)
         if recipe.loss == "exceedance":
             loss = exceedance_loss(recipe, model, NowcastLogits(model), (frames, frames), lead_times=0)
         else:
             loss = _direct_loss(recipe, model, model, (frames, frames))
-        total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=device)])
-    summed, count = (total if accelerator is None else accelerator.reduce(total)).tolist()
-    return summed / count
+        total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=processes.device)])
+    summed, count = processes.reduce(total, "sum").tolist()
+    return {"loss": summed / count}
 
 
 def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
@@ -308,15 +300,10 @@ def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tens
             )
 
 
-def prefetch(clips: FrameSequences, sampled: Iterator[Batch]) -> Iterator[Batch]:
-    """Reads the sequences of batches; with data that are slow to read, one batch ahead in a thread."""
-    if not clips.slow:
-        yield from ((clips.read(which), mask) for which, mask in sampled)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pending: Iterator[Any] = ((pool.submit(clips.read, which), mask) for which, mask in sampled)
-        for (read, mask), _ in itertools.pairwise(itertools.chain(pending, [None])):  # the next one has pending as well
-            yield read.result(), mask
+def read_batch(clips: FrameSequences, batch: Batch) -> Batch:
+    """Reads the sequences of a batch, of which only the parameters were sampled."""
+    sampled, mask = batch
+    return clips.read(sampled), mask
 
 
 # ---- trained forecasters ---------------------------------------------------------------------------------------

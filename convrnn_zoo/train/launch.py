@@ -1,36 +1,154 @@
-"""Training in the processes that accelerate's launcher or torchrun started, or in a single one."""
+"""The processes that train together, their device, and the trackers that they log to."""
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from .._extras import need
+from ._values import flat
 
 _joined: list[Any] = []
 """The Accelerator of this process, if there are several processes."""
 TIMEOUT = timedelta(days=1)
 """How long processes wait for one that evaluates."""
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+"""Modules of the trackers by their names in accelerate."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, as one of them sees them; by default a single one on torch's default device.
+
+    Args:
+        accelerator: accelerate's Accelerator.
+        device: device of this process.
+    """
+
+    accelerator: Any = None
+    device: torch.device = field(default_factory=torch.get_default_device)
+
+    @property
+    def count(self) -> int:
+        """Number of processes."""
+        return 1 if self.accelerator is None else self.accelerator.num_processes
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return 0 if self.accelerator is None else self.accelerator.process_index
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    @property
+    def can_pin(self) -> bool:
+        """Whether batches are copied to the device faster from pinned memory."""
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator == torch.device(self.device.type) and hasattr(getattr(torch, self.device.type), "Stream")
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Moves a model to the device, and returns the module to call in training, which shares its gradients."""
+        model.to(self.device)
+        return model if self.count == 1 else self.accelerator.prepare(model)
+
+    def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
+        """Returns the mean or ``"sum"`` of the values of all processes."""
+        return values if self.count == 1 else self.accelerator.reduce(values, reduction)
+
+    @contextmanager
+    def own_randomness(self) -> Iterator[None]:
+        """Seeds torch's generators differently in each process, where there are several.
+
+        Afterwards the generator of the host continues as before, equal in all processes.
+        """
+        if self.count == 1:
+            yield
+            return
+        seed = int(torch.randint(2**40, ()))
+        state = torch.get_rng_state()
+        torch.manual_seed(seed + self.rank)
+        yield
+        torch.set_rng_state(state)
+
+    def random_states(self) -> dict[str, Tensor]:
+        """Returns the states of torch's generators of the host and of the device."""
+        module = getattr(torch, self.device.type, None)
+        if module is None or not hasattr(module, "get_rng_state"):
+            return {"host": torch.get_rng_state()}
+        return {"host": torch.get_rng_state(), "device": module.get_rng_state()}
+
+    def set_random_states(self, states: Mapping[str, Tensor]) -> None:
+        """Restores the states that :meth:`random_states` returned."""
+        torch.set_rng_state(states["host"])
+        if "device" in states:
+            getattr(torch, self.device.type).set_rng_state(states["device"])
+
+    def log(self, values: Mapping[str, float], step: int, image: Any = None) -> None:
+        """Passes values, and maybe an image ``(H, W, 3)`` of bytes, to the trackers."""
+        if self.accelerator is None or not self.accelerator.trackers:
+            return
+        self.accelerator.log(dict(values), step=step)
+        for tracker in self.accelerator.trackers:
+            if image is not None and hasattr(tracker, "log_images"):
+                options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({"forecast": image[None]}, step=step, **options)
 
 
 @contextmanager
-def launch() -> Iterator[Any]:
-    """Yields accelerate's Accelerator; a process may train several recipes one after the other.
+def launch(
+    device: torch.device | str | None = None,
+    log_with: Sequence[str] = (),
+    directory: Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    find_unused: bool = False,
+) -> Iterator[Processes]:
+    """Yields the processes that accelerate's launcher or torchrun started, or this single one.
 
-    All processes wait for each other at the end, unless one fails and the launcher ends the others. They leave the
-    group when they exit, not before: a process that exits while it is joined may be aborted by its threads, and one
-    that left cannot join again.
+    A process may train several recipes one after the other. All processes wait for each other at the end, unless one
+    fails and the launcher ends the others. They leave the group when they exit, not before: a process that exits while
+    it is joined may be aborted by its threads, and one that left cannot join again.
+
+    Args:
+        device: the device; by default that of accelerate: an accelerator if there is one.
+        log_with: names of :data:`TRACKERS`.
+        directory: directory of the run, where trackers write.
+        config: the settings of the run, for the trackers.
+        find_unused: whether some parameters may have no gradient, such as those of a frozen encoder.
+
+    Raises:
+        ValueError: there are several processes and a `device`, or a tracker is unknown.
+        ImportError: a tracker is not installed.
     """
     accelerate = need("accelerate", "train")
+    for name in log_with:
+        if name not in TRACKERS:
+            raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")
+        need(TRACKERS[name], name)
     patient = accelerate.InitProcessGroupKwargs(timeout=TIMEOUT)
+    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=find_unused)
     accelerator = accelerate.Accelerator(
-        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient]
-    )
-    if accelerator.num_processes > 1 and not _joined:
-        _joined.append(accelerator)
-        atexit.register(accelerator.end_training)
-    yield accelerator
+        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient, unused],
+        log_with=list(log_with) or None, project_dir=directory,
+    )  # fmt: skip
+    if accelerator.num_processes > 1:
+        if device is not None:
+            raise ValueError(f"device {device} is for a single process; the launcher chooses those of several")
+        if not _joined:
+            _joined.append(accelerator)
+            atexit.register(accelerator.end_training)
+    if log_with:
+        settings = {k: v if isinstance(v, int | float | str) else str(v) for k, v in flat(dict(config or {})).items()}
+        accelerator.init_trackers("training", config=settings)
+    yield Processes(accelerator, accelerator.device if device is None else torch.device(device))
+    for tracker in accelerator.trackers:
+        tracker.finish()
     accelerator.wait_for_everyone()

@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,12 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from .._atomic import atomic_write
+from .._atomic import atomic_write, write_text
 from .._extras import need
+from ._progress import progress_bar
+from ._values import flat
+from .figures import draw_losses
+from .launch import Processes
 from .recipe import Recipe
 
 
@@ -52,19 +56,6 @@ def differences(saved: str, run: str) -> list[str]:
         for k in dict.fromkeys([*there, *here])
     }
     return [f"{k} ({a} there, {b} here)" for k, (a, b) in values.items() if a != b]
-
-
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the fields of a table and of the tables in it, by names with dots."""
-    saved: dict[str, Any] = {}
-    for key, value in table.items():
-        saved |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return saved
-
-
-def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
-    """Returns click's progress bar on standard error; `options` are those of ``click.progressbar``."""
-    return need("click", "train").progressbar(label=title, hidden=not show, file=sys.stderr, **options)
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
@@ -165,14 +156,65 @@ def diverged(problem: str) -> FloatingPointError:
     return FloatingPointError(f"{problem}: lower lr or clip_grad_norm in the recipe, and train into another directory")
 
 
-def stopped_early(validation: list[float], patience: int) -> bool:
-    """Returns whether the last `patience` validation losses are no lower than an earlier one; 0 never stops.
+Row = dict[str, float]
+"""Numbers after a round: the updates done, the learning rate, the mean loss of the round, and further scores."""
 
-    Example:
-        >>> [stopped_early([3.0, 2.0, 2.5], patience) for patience in (0, 1, 2)]
-        [False, True, False]
+
+HISTORY = ("history", "values", "samplings", "best")
+"""Attributes of :class:`State` that a checkpoint holds."""
+
+
+class State:
+    """What a checkpoint holds: the modules of a run, its history, and the random states.
+
+    Args:
+        run: the fingerprint of the run.
+        processes: their random states are saved.
+        modules: the model, the optimizer and others with a state, by name.
     """
-    return patience > 0 and len(validation) > validation.index(min(validation)) + patience if validation else False
+
+    def __init__(self, run: str, processes: Processes, modules: dict[str, Any]) -> None:
+        self.run, self.processes, self.modules = run, processes, modules
+        self.history: list[Row] = []
+        self.values: list[list[float]] = []  # the loss and metrics of the updates of the current round
+        self.samplings: list[Tensor] = []  # the generator's state before each batch of the current round
+        self.best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
+
+    def load(self, path: Path) -> None:
+        """Restores a checkpoint; see :func:`load_checkpoint`."""
+        content = load_checkpoint(path, self.run)
+        for name, module in self.modules.items():
+            module.load_state_dict(content[name])
+        self.processes.set_random_states(content["random"])
+        for key in HISTORY:
+            setattr(self, key, content[key])
+
+    def save(self, path: Path | None) -> None:
+        """Writes a checkpoint, from the main process; see :func:`save_checkpoint` and :func:`check_finite`."""
+        check_finite(self.modules["model"])
+        if path is None or not self.processes.is_main:
+            return
+        content: dict[str, Any] = {key: getattr(self, key) for key in ("run", *HISTORY)}
+        content["random"] = self.processes.random_states()
+        save_checkpoint(content | {name: module.state_dict() for name, module in self.modules.items()}, path)
+
+    @property
+    def validation(self) -> list[float]:
+        """The validation loss of every round; empty without validation."""
+        return [row["validation_loss"] for row in self.history if "validation_loss" in row]
+
+    def is_stopped(self, patience: int) -> bool:
+        """Returns whether the last `patience` validation losses are no lower than an earlier one; 0 never stops."""
+        losses = self.validation
+        return bool(patience and losses and len(losses) > losses.index(min(losses)) + patience)
+
+
+@contextmanager
+def restored(processes: Processes) -> Iterator[None]:
+    """Restores the random states at its end, so that what runs in it does not change training."""
+    states = processes.random_states()
+    yield
+    processes.set_random_states(states)
 
 
 def fit(
@@ -188,148 +230,177 @@ def fit(
     checkpoint: Path | None = None,
     title: str = "",
     progress: bool = True,
-    accelerator: Any = None,
-    after_round: Callable[[int, nn.Module], None] | None = None,
+    processes: Processes | None = None,
+    after_round: Callable[[int, nn.Module], Any] | None = None,
     frozen: Callable[[int], Iterable[nn.Parameter]] = lambda update: (),
     microbatches: Callable[[Any], Iterable[tuple[float, Any]]] = lambda batch: [(1.0, batch)],
+    metrics: Sequence[str] = (),
+    bf16: bool = False,
     ema: float = 0.0,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
     patience: int = 0,
     keep_best: bool = True,
-) -> list[float]:
-    """Trains `model` in place and returns the mean loss of each round.
+) -> list[Row]:
+    """Trains `model` in place and returns a row of numbers for each round.
+
+    Next to the checkpoint, the rows are written to ``training.csv``, and at the end their losses are plotted in
+    ``training.png``; see :func:`history_file`.
 
     Args:
-        model: the model to train.
-        batches: called once a round, such as an epoch, with the number of updates done; may draw from torch's global
-            generator.
-        loss: computes the loss of the model on one batch.
+        model: the model to train, on the device of the processes.
+        batches: returns a generator of the batches of a round, such as an epoch; called with the number of updates
+            done. It may draw from torch's global generator, but not before its first batch.
+        loss: computes the loss of the model on one batch, or a tensor of the loss and the `metrics`.
         optimizer, scheduler: stepped once a batch.
         max_steps: number of batches in total, a whole number of rounds.
         clip_grad_norm: maximum norm of the gradient.
         run: the :func:`fingerprint` of the run; a checkpoint of another run is rejected.
         checkpoint: file written after every round and on Ctrl-C, and read at the start. It holds the states of torch's
-            generator, so that a resumed run ends with the same bits as an uninterrupted one.
+            generators, so that a resumed run ends with the same bits as an uninterrupted one.
         title: label of the progress bar.
         progress: whether to show a progress bar, or one line a round if standard error is not a terminal.
-        accelerator: accelerate's Accelerator if several processes train together; the main one writes the checkpoint.
-        after_round: called by the main process with the number of updates done and the model as it would be saved.
+        processes: the processes that train together; the main one writes the checkpoint. By default a single one.
+        after_round: called by the main process with the number of updates done and the model as it would be saved. An
+            image ``(H, W, 3)`` that it returns is passed to the trackers.
         frozen: returns the parameters that an update, given by its number, leaves unchanged.
         microbatches: divides a batch into parts, each with its share of the loss, whose gradients are added.
+        metrics: names of the further numbers that `loss` returns.
+        bf16: whether the loss is computed under autocast to bfloat16.
         ema: decay of an exponential moving average of the weights, by timm's ModelEmaV3 with its warm-up: the decay
             rises to `ema` as ``1 - (1 + update) ** (-2 / 3)``. The model ends with the averaged weights. 0 does not
             average.
-        validate: returns the validation loss of a model, after every round.
+        validate: returns the scores of a model on the validation part, after every round; one of them is ``"loss"``.
         patience: number of rounds without a lower validation loss after which training stops; 0 never stops early.
         keep_best: whether the model ends with the weights of the lowest validation loss, or else with the last ones.
 
-    Torch's generator is restored after `validate` and `after_round`, so that neither changes training.
+    Torch's generators are restored after `validate` and `after_round`, so that neither changes training.
 
     Raises:
         ValueError: the checkpoint belongs to another run or is broken, or another run is writing it.
         FloatingPointError: the loss, the gradient or the weights are no longer finite. The last checkpoint is kept.
         KeyboardInterrupt: Ctrl-C was pressed; the checkpoint then holds all updates done.
     """
-    history: list[float] = []
-    validation: list[float] = []
-    best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    processes = processes or Processes()
     average = ModelEmaV3(model, ema, use_warmup=True) if ema else None
-    if average is not None:
-        parts["average"] = average.module
     evaluated: nn.Module = model if average is None else average.module
-    losses: list[float] = []  # of the current round
-    states: list[Tensor] = []  # of the generator, before each batch of the current round
+    modules = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    state = State(run, processes, modules | ({} if average is None else {"average": average.module}))
     if checkpoint is not None and checkpoint.is_file():
-        content = load_checkpoint(checkpoint, run)
-        for name, part in parts.items():
-            part.load_state_dict(content[name])
-        torch.set_rng_state(content["generator"])
-        history, losses, states = content["history"], content["losses"], content["states"]
-        validation, best = content["validation"], content["best"]
-    is_main = accelerator is None or accelerator.is_main_process
+        state.load(checkpoint)
 
-    def save() -> None:
-        check_finite(model)
-        if checkpoint is None or not is_main:
-            return
-        content: dict[str, Any] = {"run": run, "history": history, "losses": losses, "states": states}
-        content |= {"validation": validation, "best": best, "generator": torch.get_rng_state()}
-        save_checkpoint(content | {name: part.state_dict() for name, part in parts.items()}, checkpoint)
+    def update(batch: Any) -> list[float]:
+        """Makes one update; returns its loss and metrics, and whether a process was interrupted."""
+        optimizer.zero_grad()
+        total = torch.zeros(1 + len(metrics), device=processes.device)
+        for share, part in microbatches(batch):
+            with torch.autocast(processes.device.type, torch.bfloat16, enabled=bf16):
+                values = share * loss(model, part).reshape(-1)
+            values[0].backward()
+            total += values.detach().float()
+        flag = torch.tensor([float(is_interrupted())], device=total.device)
+        # Reduced together, so that all processes stop after the same update.
+        means = processes.reduce(torch.cat([total, flag])).tolist()
+        if not math.isfinite(means[0]):
+            raise diverged(f"the loss is {means[0]}")
+        for parameter in frozen(scheduler.last_epoch):
+            parameter.grad = None
+        norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad_norm)
+        if not math.isfinite(norm.item()):
+            raise diverged(f"the norm of the gradient is {norm.item()}")
+        optimizer.step()
+        scheduler.step()
+        if average is not None:
+            average.update(model, step=scheduler.last_epoch)
+        return means
+
+    def finish_round() -> None:
+        """Adds a row to the history, after validation, and writes the checkpoint."""
+        means = [sum(column) / len(column) for column in zip(*state.values, strict=True)]
+        row: Row = {"updates": scheduler.last_epoch, "learning_rate": float(scheduler.get_last_lr()[0])}
+        row |= dict(zip(("loss", *metrics), means, strict=True))
+        if validate is not None:
+            with restored(processes):
+                row |= {f"validation_{name}": float(score) for name, score in validate(evaluated).items()}
+            if not math.isfinite(row["validation_loss"]):
+                raise diverged(f"the validation loss is {row['validation_loss']}")
+            if row["validation_loss"] < min(state.validation, default=math.inf):
+                state.best = {key: value.clone() for key, value in evaluated.state_dict().items()}
+        state.history.append(row)
+        state.values, state.samplings = [], []
+        state.save(checkpoint)
+
+    def report() -> None:
+        """Shows the last row, and passes it to the trackers."""
+        row, image = state.history[-1], None
+        if progress and not sys.stderr.isatty():
+            scores = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in row.items() if k not in ("updates", "learning_rate")]
+            print(f"{title}: {scheduler.last_epoch:,} of {max_steps:,} updates, {', '.join(scores)}", file=sys.stderr)
+        if after_round is not None:
+            with restored(processes):
+                image = after_round(scheduler.last_epoch, evaluated)
+        if checkpoint is not None:
+            write_history(state.history, history_file(checkpoint))
+        processes.log({k: v for k, v in row.items() if k != "updates"}, scheduler.last_epoch, image)
 
     bar = progress_bar(
         title,
-        progress and is_main,
+        progress and processes.is_main,
         length=max_steps,
         item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
     )
-    with bar, only_run(checkpoint if is_main else None), catch_interrupt() as is_interrupted:
+    with bar, only_run(checkpoint if processes.is_main else None), catch_interrupt() as is_interrupted:
         bar.update(scheduler.last_epoch)
-        while scheduler.last_epoch < max_steps and not stopped_early(validation, patience):
+        while scheduler.last_epoch < max_steps and not state.is_stopped(patience):
             interrupted = 0.0
             model.train()
-            remaining = iter(batches(scheduler.last_epoch - len(losses)))
-            generator = torch.get_rng_state()
-            for state in states:  # replays the sampling of the batches of an interrupted round
-                torch.set_rng_state(state)
+            remaining = iter(batches(scheduler.last_epoch - len(state.values)))
+            now = torch.get_rng_state()
+            for sampling in state.samplings:  # replays the sampling of the batches of an interrupted round
+                torch.set_rng_state(sampling)
                 next(remaining)
-            torch.set_rng_state(generator)
+            torch.set_rng_state(now)
             while True:
-                state = torch.get_rng_state()
+                sampling = torch.get_rng_state()
                 if (batch := next(remaining, None)) is None:
                     break
-                optimizer.zero_grad()
-                values = []
-                for share, part in microbatches(batch):
-                    values.append(share * loss(model, part))
-                    values[-1].backward()
-                value = torch.stack([v.detach().float() for v in values]).sum()
-                shared = torch.stack([value, torch.tensor(float(is_interrupted())).to(value.device)])
-                if accelerator is not None:  # the mean of all processes, so that they stop together
-                    shared = accelerator.reduce(shared, "mean")
-                mean, interrupted = shared.tolist()
-                if not math.isfinite(mean):
-                    raise diverged(f"the loss is {mean}")
-                for parameter in frozen(scheduler.last_epoch):
-                    parameter.grad = None
-                norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad_norm)
-                if not math.isfinite(norm.item()):
-                    raise diverged(f"the norm of the gradient is {norm.item()}")
-                optimizer.step()
-                scheduler.step()
-                if average is not None:
-                    average.update(model, step=scheduler.last_epoch)
-                losses.append(mean)
-                states.append(state)
-                bar.update(1, sum(losses) / len(losses))
+                *values, interrupted = update(batch)
+                state.values.append(values)
+                state.samplings.append(sampling)
+                bar.update(1, sum(v[0] for v in state.values) / len(state.values))
                 if interrupted and scheduler.last_epoch < max_steps:
-                    save()
+                    state.save(checkpoint)
                     raise KeyboardInterrupt
-            history.append(sum(losses) / len(losses))
-            losses, states = [], []
-            report = f"loss {history[-1]:.4g}"
-            if validate is not None:
-                generator = torch.get_rng_state()
-                validation.append(validate(evaluated))
-                torch.set_rng_state(generator)
-                if not math.isfinite(validation[-1]):
-                    raise diverged(f"the validation loss is {validation[-1]}")
-                if validation[-1] < min(validation[:-1], default=math.inf):
-                    best = {name: value.clone() for name, value in evaluated.state_dict().items()}
-                report += f", validation loss {validation[-1]:.4g}"
-            save()
+            finish_round()
             if interrupted:
                 raise KeyboardInterrupt
-            if not is_main:
-                continue
-            if progress and not sys.stderr.isatty():
-                print(f"{title}: {scheduler.last_epoch:,} of {max_steps:,} updates, {report}", file=sys.stderr)
-            if after_round is not None:
-                generator = torch.get_rng_state()
-                after_round(scheduler.last_epoch, evaluated)
-                torch.set_rng_state(generator)
-    if best and keep_best:
-        model.load_state_dict(best)
+            if processes.is_main:
+                report()
+    if state.best and keep_best:
+        model.load_state_dict(state.best)
     elif average is not None:
         model.load_state_dict(average.module.state_dict())
-    return history
+    if checkpoint is not None and processes.is_main:
+        draw_history(state.history, history_file(checkpoint).with_suffix(".png"))
+    return state.history
+
+
+def history_file(checkpoint: Path) -> Path:
+    """Returns the file of the rows of a run: ``training.csv``, or such as ``training_seed1.csv``."""
+    return checkpoint.with_name("training.csv" if checkpoint.stem == "last" else f"training_{checkpoint.stem}.csv")
+
+
+def write_history(history: Sequence[Row], path: Path) -> None:
+    """Writes the rows of a run as a CSV file."""
+    names = list(history[0])
+    lines = [",".join(names), *(",".join(f"{row[k]:.9g}" for k in names) for row in history)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def draw_history(history: Sequence[Row], path: Path) -> None:
+    """Plots the losses of a run."""
+    names = list(history[0])
+    losses = {
+        title: [row[key] for row in history]
+        for key, title in {"loss": "training", "validation_loss": "validation"}.items() if key in names
+    }  # fmt: skip
+    draw_losses([row["updates"] for row in history], losses, path)

@@ -15,9 +15,9 @@ from .._extras import need
 from ..data import FrameSequences
 from ..data.datasets.frame_files import FrameDataset
 from ..models import EnsembleForecaster, Forecaster, Metric
+from ._progress import progress_bar
 from ._values import find_value_range, finite
 from .baselines import BASELINES, Baseline
-from .loop import progress_bar
 from .recipe import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]

@@ -82,6 +82,8 @@ class Recipe:
         ema: decay of an exponential moving average of the weights, such as 0.999; the averaged weights are evaluated
             and saved. 0 does not average. In the first updates the decay is smaller:
             ``1 - (1 + update) ** (-2 / 3)``.
+        bf16: whether to train under autocast to bfloat16.
+        workers: number of processes that read batches ahead; 0 reads each when it is needed.
         patience: number of validations without a lower loss after which training stops; 0 trains to the end.
         keep_best: whether the weights of the lowest validation loss are saved, or else the last ones. Only with a
             validation part, which the key `validation` of ``[data]`` sets aside.
@@ -106,6 +108,8 @@ class Recipe:
     freeze: int = field(0, ge=0)
     grad_accum_steps: int = field(1, ge=1)
     ema: float = field(0.0, ge=0, lt=1)
+    bf16: bool = field(False)
+    workers: int = field(0, ge=0)
     patience: int = field(0, ge=0)
     keep_best: bool = field(True)
     model: Mapping[str, Any] = field(factory=dict)
@@ -305,7 +309,6 @@ class ForecasterRecipe(Recipe):
         ensemble_size: number of forecasts of each sequence for the loss ``crps``, of a model that reads noise.
         quantile: probability of the loss ``quantile``: 0.9 forecasts what the truth exceeds in one of ten cases.
         lead_times: number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.
-        bf16: whether to train under autocast to bfloat16.
         test_sequences: number of sequences of the final evaluation.
         validation_sequences: number of sequences of a validation.
     """
@@ -327,7 +330,6 @@ class ForecasterRecipe(Recipe):
     ensemble_size: int = field(0, ge=0)
     quantile: float = field(0.5, gt=0, lt=1)
     lead_times: int = field(0, ge=0)
-    bf16: bool = field(False)
     checkpoint_every: int = field(100, ge=1)
     test_sequences: int = field(1000, ge=1)
     validation_sequences: int = field(256, ge=1)

@@ -1,12 +1,15 @@
 """The table of tasks: which function trains which kind of recipe."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..models import Weights
 from .classifier import train_classifier
 from .forecaster import train_forecaster
+from .launch import launch
 from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe
 
 TASKS: dict[type[Recipe], Callable[..., Weights | None]] = {
@@ -22,6 +25,8 @@ def train(
     out: Path | str,
     into: Path | str | None = None,
     progress: bool = True,
+    device: torch.device | str | None = None,
+    log_with: Sequence[str] = (),
 ) -> Weights | None:
     """Trains the weights of a recipe and writes them with their record.
 
@@ -40,6 +45,10 @@ def train(
         into: directory of the weights and the record alone, by the name of the weights, as the zoo carries them;
             by default `out` becomes a repository.
         progress: whether to show bars.
+        device: device to train on; by default an accelerator if there is one. Several processes have those that
+            accelerate's launcher chose.
+        log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
+            ``"wandb"`` or ``"mlflow"``.
 
     Returns:
         The record; None in the processes that only helped, where several train together.
@@ -68,4 +77,7 @@ def train(
         data = Path(data)
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
-    return TASKS[type(recipe)](recipe, data=data, out=Path(out), into=into and Path(into), progress=progress)
+    is_video = recipe.architecture.startswith("video")
+    with launch(device, log_with, Path(out), recipe.to_table(), find_unused=is_video) as processes:
+        options: Any = {"data": data, "out": Path(out), "into": into and Path(into), "progress": progress}
+        return TASKS[type(recipe)](recipe, processes, **options)

@@ -1,16 +1,22 @@
 """Several processes that train together: on data of one's own, and one recipe after the other."""
 
+import dataclasses
+import importlib.util
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.data.own_data import RADAR, blobs, write_zarr
+from convrnn_zoo import train as training
+from convrnn_zoo.train.launch import Processes, launch
+from tests.data.own_data import RADAR, blobs, ramps, write_zarr
 
 from .runs import LAUNCHERS, free_port, sha256
-from .tiny_recipes import train_command
+from .tiny_recipes import PLAIN, train_command
 
 TWICE = """
 import sys
@@ -46,6 +52,7 @@ def test_two_processes_train_twice_to_the_loss_of_one_with_the_doubled_batch(kin
     said = launched(tmp_path / "twice.py", tmp_path / "2.toml", data, *outs)
     assert sorted(said.split()) == ["helper", "helper", "main", "main"]
     one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["history"] for n in ("one", "two"))
+    one, two = ([row["loss"] for row in rows] for rows in (one, two))
     assert len(one) == 3
     assert two == pytest.approx(one, rel=1e-4)
     assert sha256(outs[0] / "model.safetensors") == sha256(outs[1] / "model.safetensors")
@@ -60,3 +67,109 @@ def test_an_error_in_one_process_ends_them_all(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
     assert "nothing.npy is not there" in done.stderr
+
+
+CLASSIFIER = """
+kind = "classifier"
+weights = "convgru1d_1layer.ramps"
+description = "Tells rising from falling."
+license = "mit"
+epochs = 2
+batch_size = {batch}
+lr = 0.001
+label_smoothing = 0.1
+[data]
+kind = "sequences"
+name = "ramps"
+[model]
+hidden_channels = 4
+global_pool = "last"
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_classifier_to_the_loss_of_one_with_the_doubled_batch(tmp_path):
+    made, labels = ramps(26)
+    np.savez(tmp_path / "a.npz", **made, labels=labels)
+    for batch in (3, 6):  # the last batch of an epoch is not a multiple of two
+        (tmp_path / f"{batch}.toml").write_text(CLASSIFIER.format(batch=batch))
+    subprocess.run(train_command(tmp_path / "6.toml", tmp_path / "a.npz", tmp_path / "one"), check=True)
+    options = [o.format(port=free_port()) for o in LAUNCHERS["torch.distributed.run"]]
+    command = train_command(
+        tmp_path / "3.toml", tmp_path / "a.npz", tmp_path / "two", "-m", "torch.distributed.run", *options
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / n / "seed0.ckpt", weights_only=True)["history"] for n in ("one", "two"))
+    for a, b in zip(one, two, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
+        assert b["accuracy"] == pytest.approx(a["accuracy"], abs=0.01)
+
+
+# ---- devices and random states ---------------------------------------------------------------------------------
+def test_no_module_of_training_names_a_device():
+    names = re.compile(r"""["'](cpu|cuda|mps|xpu|hpu)["':]|torch\.(cuda|mps|xpu)\b""")
+    found = {
+        f"{file.name}: {line.strip()}"
+        for file in Path(training.__file__).parent.rglob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if names.search(line)
+    }
+    assert found == {
+        'loop.py: content = torch.load(path, weights_only=True, map_location="cpu")'  # of any device
+    }
+
+
+def test_models_and_batches_go_to_the_device_of_the_processes():
+    meta = Processes(device=torch.device("meta"))
+    assert next(meta.prepare(torch.nn.Linear(1, 1)).parameters()).is_meta
+    assert set(meta.random_states()) == {"host"}
+
+
+def test_states_of_the_devices_generator_are_saved_and_restored(monkeypatch):
+    class Module:
+        state = torch.tensor([1])
+
+        def get_rng_state(self):
+            return self.state
+
+        def set_rng_state(self, state):
+            self.state = state
+
+    monkeypatch.setattr(torch, "cuda", Module())
+    there = Processes(device=torch.device("cuda"))
+    states = there.random_states()
+    expected = torch.rand(2)
+    torch.cuda.state = torch.tensor([5])
+    there.set_random_states(states)
+    assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(torch.cuda.state, torch.tensor([1]))
+
+
+def test_a_device_is_for_a_single_process(monkeypatch):
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
+    with pytest.raises(ValueError, match="device meta is for a single process"), launch("meta"):
+        pass
+
+
+# ---- trackers --------------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    clips = [torch.rand(6, 1, 8, 8) for _ in range(4)]
+    recipe = dataclasses.replace(PLAIN, data={"kind": "frames", "name": "noise"})
+    data = {"train": clips, "test": clips, "validation": clips[:2]}
+    training.train(recipe, data=data, out=tmp_path / "run", progress=False, log_with=["tensorboard"])
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "training"))
+    events.Reload()
+    assert {"loss", "learning_rate", "validation_loss"} <= set(events.Tags()["scalars"])
+    assert [e.step for e in events.Scalars("loss")] == [2, 4, 6]
+    assert len(events.Images("forecast")) == 3
+
+
+def test_trackers_are_named_and_installed():
+    with pytest.raises(ValueError, match=r"log_with .*tensorboard.*'comet'"), launch(log_with=["comet"]):
+        pass
+    if importlib.util.find_spec("wandb") is None:
+        with pytest.raises(ImportError, match=r"convrnn-zoo\[wandb\]"), launch(log_with=["wandb"]):
+            pass

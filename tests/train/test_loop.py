@@ -107,9 +107,12 @@ def pressing_ctrl_c(function, call):
 
 
 @pytest.mark.parametrize("call", [1, 4, 6, 9])
-@pytest.mark.parametrize("bucket", [0, 2])
-def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(bucket, call, tmp_path, monkeypatch):
-    recipe = dataclasses.replace(CLASSIFIER, bucket_batches=bucket)
+@pytest.mark.parametrize(("bucket", "workers"), [(0, 0), (2, 0), (2, 2)])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(
+    bucket, workers, call, tmp_path, monkeypatch
+):
+    recipe = dataclasses.replace(CLASSIFIER, bucket_batches=bucket, workers=workers)
     expected = classifier.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
     path = tmp_path / "seed0.ckpt"
     with monkeypatch.context() as patched:
@@ -121,12 +124,12 @@ def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(bu
     assert same(classifier.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False).model, expected)
 
 
-@pytest.mark.parametrize("slow", [False, True], ids=["in memory", "prefetched"])
 @pytest.mark.parametrize("call", [1, 3, 4, 6])
-def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(slow, call, tmp_path, monkeypatch):
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(workers, call, tmp_path, monkeypatch):
     clips = MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), 6, size=16)
-    clips.slow = slow
-    recipe = dataclasses.replace(TINY, checkpoint_every=3)
+    recipe = dataclasses.replace(TINY, checkpoint_every=3, workers=workers)
     expected, history = training.train_model(recipe, clips, progress=False)
     with monkeypatch.context() as patched:
         patched.setattr(training, "objective_of", lambda *args: pressing_ctrl_c(objective_of(*args), call))

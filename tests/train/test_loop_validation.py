@@ -50,29 +50,34 @@ def test_the_average_follows_the_weights_with_a_decay_that_rises_to_that_of_the_
 
 def test_the_averaged_weights_are_validated_reported_and_kept():
     seen = []
-    final, _ = steps_down(3, ema=0.5, validate=lambda model: seen.append(model.w.item()) or 0.0, keep_best=False,
-                          after_round=lambda done, model: seen.append(model.w.item()))  # fmt: skip
+    options = {"validate": lambda model: seen.append(model.w.item()) or {"loss": 0.0}, "keep_best": False}
+    final, _ = steps_down(3, ema=0.5, after_round=lambda done, model: seen.append(model.w.item()), **options)
     assert seen[0] == seen[1] == 0.0
     assert seen[-2] == seen[-1] == final > -2
+
+
+def losses_of(losses):
+    """A validation whose loss depends on the number of updates."""
+    return lambda model: {"loss": losses[-int(model.w)]}
 
 
 # ---- validation ------------------------------------------------------------------------------------------------
 def test_the_weights_of_the_lowest_validation_loss_are_kept():
     losses = [3.0, 1.0, 2.0, 1.0]
-    assert steps_down(4, validate=lambda model: losses[-int(model.w)])[0] == -1  # the first of two lowest
-    assert steps_down(4, validate=lambda model: losses[-int(model.w)], keep_best=False)[0] == -3
+    assert steps_down(4, validate=losses_of(losses))[0] == -1  # the first of two lowest
+    assert steps_down(4, validate=losses_of(losses), keep_best=False)[0] == -3
 
 
 def test_training_stops_when_the_validation_loss_has_not_fallen_for_as_many_rounds():
     losses = [3.0, 1.0, 2.0, 1.5, 0.0]
-    weight, history = steps_down(5, validate=lambda model: losses[-int(model.w)], patience=2)
+    weight, history = steps_down(5, validate=losses_of(losses), patience=2)
     assert (len(history), weight) == (4, -1)
-    assert len(steps_down(5, validate=lambda model: losses[-int(model.w)], patience=3)[1]) == 5
+    assert len(steps_down(5, validate=losses_of(losses), patience=3)[1]) == 5
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run():
     with pytest.raises(FloatingPointError, match="validation loss is nan"):
-        steps_down(1, validate=lambda model: float("nan"))
+        steps_down(1, validate=lambda model: {"loss": float("nan")})
 
 
 def test_validation_does_not_change_training():
@@ -97,7 +102,7 @@ def test_a_forecaster_learns_the_same_from_two_batches_as_from_one_twice_as_larg
     a, b = (
         forecaster.train_model(r, moving(), progress=False) for r in (small, dataclasses.replace(PLAIN, batch_size=4))
     )
-    assert a[1] == pytest.approx(b[1], rel=1e-5)
+    assert [r["loss"] for r in a[1]] == pytest.approx([r["loss"] for r in b[1]], rel=1e-5)
     for x, y in zip(a[0].parameters(), b[0].parameters(), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-5)
 
@@ -112,7 +117,7 @@ def test_parts_of_unequal_size_have_their_share_of_a_classifiers_loss(weights, t
     for size, steps in ((9, 1), (4, 3)):
         r, path = dataclasses.replace(recipe, batch_size=size, grad_accum_steps=steps), tmp_path / f"{size}.ckpt"
         classifier.train_one(r, 0, data, ramps(1), checkpoint=path, progress=False)
-        losses.append(torch.load(path, weights_only=True)["history"])
+        losses.append([row["loss"] for row in torch.load(path, weights_only=True)["history"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -215,7 +220,13 @@ def test_a_recipe_with_validation_trains_from_files(tmp_path):
     })  # fmt: skip
     record = train(recipe, data=tmp_path / "radar", out=tmp_path / "run", progress=False)
     assert Recipe.parse(record.recipe) == recipe
-    assert len(torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["validation"]) > 0
+    assert len(torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["best"]) > 0
+    header, *rows = (tmp_path / "run" / "training.csv").read_text().splitlines()
+    assert header == "updates,learning_rate,loss,validation_loss"
+    assert [int(row.split(",")[0]) for row in rows] == list(
+        range(recipe.checkpoint_every, recipe.max_steps + 1, recipe.checkpoint_every)
+    )
+    assert (tmp_path / "run" / "training.png").stat().st_size > 1000
 
 
 def write(path, text):
