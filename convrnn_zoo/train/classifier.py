@@ -385,7 +385,7 @@ def train_one(
         yield from load(read, sample(), processes, workers=recipe.workers, seed=seed + done)
 
     def loss(_: nn.Module, batch: Batch) -> Tensor:
-        x, lengths, labels = (tensor.to(processes.device, non_blocking=True) for tensor in batch)
+        x, lengths, labels = (None if t is None else t.to(processes.device, non_blocking=True) for t in batch)
         x = model.normalize(x)
         with processes.own_randomness():
             x = x + recipe.noise * torch.randn_like(x)

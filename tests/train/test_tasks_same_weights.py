@@ -50,5 +50,5 @@ def test_rain_from_arrays_of_ones_own_is_rain_from_composites(rain, tmp_path):
 def test_a_recipe_that_names_a_shipped_set_either_way_is_the_same(digits, tmp_path):
     text = PLAIN.to_toml()
     assert '[data]\nkind = "moving_mnist"' in text
-    named = 'data = "moving_mnist"\n' + text.replace('[data]\nkind = "moving_mnist"\n', "")
+    named = 'data = "moving_mnist"\n' + text.replace('[data]\nkind = "moving_mnist"\nvalidation = 0.0\n', "")
     assert Recipe.parse(named) == Recipe.parse(text) == PLAIN
