@@ -1,14 +1,13 @@
 """The Hugging Face Hub: saving and pushing models, and their cards. Loading is in ``convrnn_zoo.pretrained``."""
 
 from ..models import from_pretrained
-from .cards import card_text, check_card, eval_results_text, model_card
+from .cards import card_text, check_card, model_card
 from .push import push_to_hub
 from .save import save_pretrained
 
 __all__ = [
     "card_text",
     "check_card",
-    "eval_results_text",
     "from_pretrained",
     "model_card",
     "push_to_hub",

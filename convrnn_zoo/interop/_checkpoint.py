@@ -53,8 +53,8 @@ class ForeignCheckpoint:
     """Tensors by name, the file they are from, and what else the file states."""
 
     state: Mapping[str, Tensor]
-    origin: str
-    """The file's name, for messages."""
+    name: str
+    """The name of the file, for messages."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Keras's description of the model; empty for files without one."""
     version: str | None = None
@@ -65,7 +65,7 @@ class ForeignCheckpoint:
         dtypes = {v.dtype for v in self.state.values() if v.is_floating_point()}
         if len(dtypes) != 1:
             raise WeightsError(
-                f"{self.origin}: expected tensors of one floating dtype, got {sorted(map(str, dtypes)) or 'none'}; "
+                f"{self.name}: expected tensors of one floating dtype, got {sorted(map(str, dtypes)) or 'none'}; "
                 "convert them with .to(torch.float32)"
             )
         return dtypes.pop()
@@ -78,25 +78,25 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
     else:
         content = _read_file(checkpoint)
         max_bytes = MAX_INFLATION * os.stat(checkpoint).st_size
-    origin = content.origin
+    name = content.name
     state: Mapping[str, Any] = content.state
-    if wrapper := next((name for name in WRAPPERS if isinstance(state.get(name), Mapping)), None):
+    if wrapper := next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None):
         left_out = ", ".join(str(k) for k in state if k != wrapper) or "nothing"
-        logger.info("%s: the weights are under %r; left out: %s", origin, wrapper, left_out)
+        logger.info("%s: the weights are under %r; left out: %s", name, wrapper, left_out)
         state = state[wrapper]
     if not state:
-        raise WeightsError(f"{origin} contains no tensors; save model.state_dict() to it")
-    state = _to_tensors(state, origin, max_bytes)
+        raise WeightsError(f"{name} contains no tensors; save model.state_dict() to it")
+    state = _to_tensors(state, name, max_bytes)
     if prefix:
         others = [k for k in state if not k.startswith(prefix)]
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if not state:
-            raise WeightsError(f"{origin} has no entry under prefix={prefix!r}; it has {some(others)}")
+            raise WeightsError(f"{name} has no entry under prefix={prefix!r}; it has {some(others)}")
         if others:
-            logger.info("%s: left out, not under prefix=%r: %s", origin, prefix, ", ".join(others))
+            logger.info("%s: left out, not under prefix=%r: %s", name, prefix, ", ".join(others))
     for common in KEY_PREFIXES:
         if all(k.startswith(common) for k in state):
-            logger.info("%s: removed %r from the start of every key", origin, common)
+            logger.info("%s: removed %r from the start of every key", name, common)
             state = {k.removeprefix(common): v for k, v in state.items()}
     return replace(content, state=state)
 
@@ -107,7 +107,7 @@ def some(names: Iterable[str], count: int = 6) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
-def _to_tensors(state: Mapping[str, Any], origin: str, max_bytes: int | None) -> dict[str, Tensor]:
+def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:
     """Returns every entry as a finite CPU tensor with a string as its key, or raises WeightsError with a list."""
     tensors: dict[str, Tensor] = {}
     invalid = []
@@ -118,14 +118,14 @@ def _to_tensors(state: Mapping[str, Any], origin: str, max_bytes: int | None) ->
             invalid.append(f"{key!r} ({type(value).__name__})")
     if invalid:
         raise WeightsError(
-            f"{origin}: expected names of tensors and nothing else, got {some(invalid)}; pass the state dict itself"
+            f"{name}: expected names of tensors and nothing else, got {some(invalid)}; pass the state dict itself"
         )
     if max_bytes is not None and sum(v.nbytes for v in tensors.values()) > max_bytes:
         raise WeightsError(
-            f"{origin}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
+            f"{name}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
         )
     if broken := not_finite(tensors):
-        raise WeightsError(f"{origin}: NaN or Inf in {some(broken)}; these weights are unusable, download others")
+        raise WeightsError(f"{name}: NaN or Inf in {some(broken)}; these weights are unusable, download others")
     return tensors
 
 
@@ -242,7 +242,7 @@ def _check_no_buffers(path: Path) -> None:
 
 
 def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:
-    """Parses a JSON object; `name` says in messages which."""
+    """Parses a JSON object; `name` is its name in messages."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as e:
@@ -259,19 +259,11 @@ NOT_OF_THE_MODEL = re.compile(r"optimizer(_weights)?|seed_generator(_\d+)?")
 """Groups with the state of training or of a random generator."""
 
 
-def _read_hdf5(file: IO[bytes], origin: str) -> ForeignCheckpoint:
+def _read_hdf5(file: IO[bytes], name: str) -> ForeignCheckpoint:
     """Reads the arrays of a ``.weights.h5``, old or new, or of a whole model's ``.h5``, by variable path.
 
     Only datasets whose numbers are all stored inside the file are read. So the file can neither read other files nor
     claim more memory than it has bytes.
-
-    Args:
-        file: the file, opened for reading.
-        origin: the file's name in messages.
-
-    Raises:
-        ImportError: h5py is not installed.
-        WeightsError: the file is damaged, or has datasets that Keras does not write.
     """
     h5py = need("h5py", "interop")
     bytes_left = file.seek(0, io.SEEK_END)
@@ -287,13 +279,13 @@ def _read_hdf5(file: IO[bytes], origin: str) -> ForeignCheckpoint:
             is_legacy = "layer_names" in root.attrs or "model_weights" in root
     except READ_ERRORS as e:
         reason = " ".join(str(e.args[0] if e.args else "").split()) or type(e).__name__
-        raise WeightsError(f"{origin} is not a valid HDF5 file ({reason}); download or save it again") from e
+        raise WeightsError(f"{name} is not a valid HDF5 file ({reason}); download or save it again") from e
     if is_legacy:  # each layer has a group, and the paths of its variables are relative to it
         state = {path.removeprefix("model_weights/").partition("/")[2]: value for path, value in state.items()}
     if dropped:
-        logger.info("%s: left out, not part of the model: %s", origin, ", ".join(dropped))
-    description = {} if config is None else _parse_json(config, f"{origin}: its model_config")
-    return ForeignCheckpoint(state, origin, description, version)
+        logger.info("%s: left out, not part of the model: %s", name, ", ".join(dropped))
+    description = {} if config is None else _parse_json(config, f"{name}: its model_config")
+    return ForeignCheckpoint(state, name, description, version)
 
 
 def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: list[str]) -> Iterator[tuple[str, Any]]:

@@ -47,8 +47,8 @@ Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
 def load(source: str, checkpoint: Checkpoint, *, prefix: str = "", **options: Any) -> nn.Module:
     """Loads a checkpoint of another project as a layer or model whose outputs equal those of the original.
 
-    Sizes are read from the weights. What the weights do not contain is an option, by the name that the source has for
-    it: ``convrnn_zoo.interop.SOURCES[source].options`` lists them.
+    Sizes are read from the weights. Properties that weights do not contain are options, by the source's own names.
+    ``convrnn_zoo.interop.SOURCES[source].options`` lists them.
 
     Args:
         source: a name of :data:`SOURCES`, or ``"auto"`` to recognise it by its keys, which the log reports.
@@ -101,7 +101,7 @@ def _load_recognised(
     likely = _likely_source(content)
     if named is None:
         recognition = _recognise(content)
-        logger.info("%s: read as %s: %s", content.origin, recognition.source.name, recognition.reason)
+        logger.info("%s: read as %s: %s", content.name, recognition.source.name, recognition.reason)
     else:
         recognition = likely if likely and likely.source is named else Recognition(named, "it was named", "")
     source = recognition.source
@@ -140,10 +140,10 @@ def _recognise(content: ForeignCheckpoint) -> Recognition:
     likely = _likely_source(content)
     if likely is None:
         raise WeightsError(
-            f"{content.origin}: its keys are those of no known source ({', '.join(SOURCES)}): {some(content.state)}"
+            f"{content.name}: its keys are those of no known source ({', '.join(SOURCES)}): {some(content.state)}"
         )
     if likely.prefix:
-        raise WeightsError(f"{content.origin}: its keys have a prefix. {_hint(likely)}")
+        raise WeightsError(f"{content.name}: its keys have a prefix. {_hint(likely)}")
     return likely
 
 
@@ -297,7 +297,7 @@ def _card(model: nn.Module, name: str, source: Source, file: Path | None, option
 
 
 def to_model(module: nn.Module) -> nn.Module:
-    """Returns a registered model with the weights of a layer or cell; a model is returned as it is.
+    """Returns a registered model with the weights of a layer or cell; a model is returned unchanged.
 
     Raises:
         ValueError: no architecture has such a layer, with the reason.

@@ -68,7 +68,7 @@ class Entries:
     """
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
-        self.checkpoint, self.origin, self.source = checkpoint, checkpoint.origin, source
+        self.checkpoint, self.name, self.source = checkpoint, checkpoint.name, source
         self.left = dict(checkpoint.state)
         self.errors: dict[str, list[str]] = {}
 
@@ -143,7 +143,7 @@ class Entries:
 
     def _raise(self) -> NoReturn:
         listed = "; ".join(f"{kind}: {', '.join(texts)}" for kind, texts in self.errors.items())
-        raise WeightsError(f"{self.origin} is not a valid checkpoint of {self.source}: {listed}")
+        raise WeightsError(f"{self.name} is not a valid checkpoint of {self.source}: {listed}")
 
 
 # ---- key maps --------------------------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ def layer_width(entries: Entries, maps: Sequence[KeyMap], *targets: str) -> int:
     return entries.width({m.source: counts[m.source] for m in maps if m.target.startswith(targets)})
 
 
-def map_size(entries: Entries, maps: Iterable[KeyMap], rank: int = 3) -> list[int]:
-    """Returns height and width of the map to which peepholes and norms apply."""
-    return [s or 1 for s in entries.shape([m.source for m in maps], rank)[-2:]]
+def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
+    """Returns height and width of the frames, whose map for peepholes and norms is smaller by `scale`."""
+    return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
 
 
 def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, rank: int = 4) -> int:
@@ -226,7 +226,7 @@ def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, r
     folded = next(filter(None, sizes), patch_size**2)
     if folded % patch_size**2:
         raise WeightsError(
-            f"{entries.origin}: its frames have {folded} channels when folded, which are not those of patches of "
+            f"{entries.name}: its frames have {folded} channels when folded, which are not those of patches of "
             f"{patch_size}×{patch_size} pixels; pass patch_size= as it was trained with"
         )
     return folded // patch_size**2
@@ -237,14 +237,14 @@ def meta_model(entries: Entries, name: str, sizes: Mapping[str, Any]) -> nn.Modu
     try:
         return create_model(name, **{**sizes, "device": "meta"})
     except (RuntimeError, OverflowError) as e:  # more than any memory
-        raise WeightsError(f"{entries.origin} has the sizes {dict(sizes)}, too large to build; it is damaged") from e
+        raise WeightsError(f"{entries.name} has the sizes {dict(sizes)}, too large to build; it is damaged") from e
 
 
 def parameter_shapes(
     entries: Entries, name: str, sizes: Mapping[str, Any], *kernels: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the parameters of a model, after a check that its kernels are odd."""
-    check_odd(entries.origin, kernels)
+    check_odd(entries.name, kernels)
     return {key: tuple(value.shape) for key, value in meta_model(entries, name, sizes).state_dict().items()}
 
 
@@ -322,11 +322,11 @@ def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:
     return [f"the even kernel {tuple(k)}, which it pads by k // 2" for k in kernels if any(n % 2 == 0 for n in k)]
 
 
-def check_odd(origin: str, kernels: Iterable[Sequence[int]]) -> None:
+def check_odd(name: str, kernels: Iterable[Sequence[int]]) -> None:
     """Raises WeightsError for kernels whose padding of ``k // 2`` would enlarge the map in every step."""
     if even := even_kernels(kernels):
         raise WeightsError(
-            f"{origin} has {'; '.join(even)}: the map grows with every step and its source's own forward fails, so "
+            f"{name} has {'; '.join(even)}: the map grows with every step and its source's own forward fails, so "
             "that there are no outputs to agree with; the file is of another model"
         )
 

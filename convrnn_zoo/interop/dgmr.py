@@ -55,12 +55,7 @@ UNNORMED = re.compile(r"latent_stack\.(?:l_block\d|att_block)\..*")
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
-    """Loads the weights as ``dgmr``, with its spectral norms folded in.
-
-    Args:
-        checkpoint: the entries.
-        horizon: default number of frames to forecast.
-    """
+    """Loads the weights as ``dgmr``, with its spectral norms folded in."""
     entries = Entries(checkpoint, "dgmr")
     _drop_other_modules(entries)
     args: dict[str, Any] = {**_sizes(entries), "horizon": horizon, "dtype": checkpoint.dtype()}
@@ -127,7 +122,7 @@ def _folded(checkpoint: ForeignCheckpoint, name: str) -> tuple[Tensor, Tensor]:
     weight, u, v, bias = (checkpoint.state[key] for key in _normed_keys(checkpoint, name))
     norm = u @ weight.flatten(1) @ v
     if norm == 0 or not norm.isfinite():
-        raise WeightsError(f"{checkpoint.origin} has a spectral norm of {float(norm)} for {name}; download it again")
+        raise WeightsError(f"{checkpoint.name} has a spectral norm of {float(norm)} for {name}; download it again")
     return weight / norm, bias
 
 
@@ -173,7 +168,7 @@ def _drop_other_modules(entries: Entries) -> None:
     for key in dropped:
         del entries.left[key]
     if dropped:
-        logger.info("%s: left out, the discriminator and second copies: %s", entries.origin, some(dropped))
+        logger.info("%s: left out, the discriminator and second copies: %s", entries.name, some(dropped))
 
 
 DGMR = Source(

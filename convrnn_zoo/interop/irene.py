@@ -15,12 +15,7 @@ GATES = {"combined_gates": (1, 0), "out_gate": (0,)}
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
-    """Loads the weights as ``convgru_irene``, whose ``forecast`` takes and returns mm/h as IRENE's wrapper does.
-
-    Args:
-        checkpoint: the entries.
-        horizon: default number of frames to forecast.
-    """
+    """Loads the weights as ``convgru_irene``, whose ``forecast`` takes and returns mm/h as IRENE's wrapper does."""
     entries = Entries(checkpoint, "irene")
     pattern = r"(?:encoder|decoder)\.blocks\.(\d+)\.convgru\.cell\.(?:combined_gates|out_gate)\.(?:weight|bias)"
     blocks = entries.count(pattern, "encoder.blocks.0.convgru.cell.combined_gates.weight, …")

@@ -32,11 +32,6 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
     :class:`ActivatedConvLSTM` for other activations, and a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
     or dilation, which in Keras only apply to the input's convolution. Dropout and regularizers have no effect on
     outputs and are left out.
-
-    Args:
-        checkpoint: the entries.
-        layer: the layer's name, if the file has several, or other layers with weights.
-        **options: see :data:`KERAS`.
     """
     name, arrays = find_layer(checkpoint, layer)
     *kernel, in_channels, rows = arrays[0]["kernel"].shape
@@ -83,10 +78,7 @@ def _variables(module: Any) -> list[dict[str, Tensor]]:
 def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
     """Returns NumPy arrays by variable path, such as ``conv_lstm_cell/kernel``, for a Keras layer of the same options.
 
-    Args:
-        module: the layer.
-        name: the Keras layer's name, which is part of the paths of a Bidirectional; ``conv_lstm2d`` (or 1d, 3d) by
-            default.
+    The `name` of the Keras layer, by default ``conv_lstm2d`` (or 1d, 3d), is part of the paths of a Bidirectional.
     """
     layer: ConvRNNBase | ResizingConvLSTM = expect_layer("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
     rnn = layer.rnn if isinstance(layer, ResizingConvLSTM) else layer
@@ -119,24 +111,20 @@ Direction = tuple[str, dict[str, str]]
 
 
 def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, list[dict[str, Tensor]]]:
-    """Returns the name of a layer, by default the only one, and its arrays by role for each direction.
-
-    Raises:
-        WeightsError: there is no such layer, or a name is required, or its arrays do not match.
-    """
+    """Returns the name of a layer, by default the only one, and its arrays by role for each direction."""
     layers, others = _group_by_layer(checkpoint.state)
     listed = ", ".join(sorted(layers)) or "none"
     if name is None and len(layers) > 1:
-        raise WeightsError(f"{checkpoint.origin} has the layers {listed}; pass layer= with the name of one")
+        raise WeightsError(f"{checkpoint.name} has the layers {listed}; pass layer= with the name of one")
     if name is not None and name not in layers:
-        raise WeightsError(f"{checkpoint.origin} has no ConvLSTM layer {name!r}; it has {listed}")
+        raise WeightsError(f"{checkpoint.name} has no ConvLSTM layer {name!r}; it has {listed}")
     layer = name or next(iter(layers), "conv_lstm")
     directions = layers.pop(layer, [("conv_lstm_cell/", {})])
     if name is not None and (dropped := [*layers, *others]):
-        logger.info("%s: layer %s read, left out: %s", checkpoint.origin, layer, ", ".join(dropped))
+        logger.info("%s: layer %s read, left out: %s", checkpoint.name, layer, ", ".join(dropped))
         others = []
     state = {key: checkpoint.state[key] for _, keys in directions for key in keys.values()}
-    entries = Entries(ForeignCheckpoint(state, checkpoint.origin), "keras")
+    entries = Entries(ForeignCheckpoint(state, checkpoint.name), "keras")
     rank = next((v.dim() for v in state.values() if v.dim() > 2), 4)
     kernels, recurrents = ([keys.get(role, "") for _, keys in directions] for role in ("kernel", "recurrent_kernel"))
     *kernel, _, rows = entries.shape([*recurrents, *kernels], rank)
@@ -231,33 +219,28 @@ class Settings(NamedTuple):
 def resolve_settings(
     checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
 ) -> Settings:
-    """Returns a layer's settings: the caller's options first, then the file's configuration, then Keras's defaults.
-
-    Raises:
-        WeightsError: a required option is missing, or the configuration is invalid.
-        ValueError: an option is not supported.
-    """
+    """Returns a layer's settings: the caller's options first, then the file's configuration, then Keras's defaults."""
     options = dict(options)
     version = options.pop("keras_version", checkpoint.version)
     config = _layer_config(checkpoint, name, ndim)
     values = {**DEFAULTS, **config, **options}
     if missing := [o for o in REQUIRED if o not in values]:
         raise WeightsError(
-            f"{checkpoint.origin} does not contain its layer's configuration: pass "
+            f"{checkpoint.name} does not contain its layer's configuration: pass "
             + " and ".join(f"{o}=" for o in missing)
             + " as the layer had them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', in Keras before 2.3 "
             "'hard_sigmoid' by default), or convert the .keras file, which contains it"
         )
     if not config:
-        logger.info("%s: Keras's defaults are used: %s", checkpoint.origin, {o: values[o] for o in DEFAULTS})
+        logger.info("%s: Keras's defaults are used: %s", checkpoint.name, {o: values[o] for o in DEFAULTS})
     if values["go_backwards"]:
         raise ValueError(
-            f"{checkpoint.origin}: {name} has go_backwards=True, and a single direction here reads forwards; pass "
+            f"{checkpoint.name}: {name} has go_backwards=True, and a single direction here reads forwards; pass "
             "go_backwards=False, flip its input along time before it and its output after it"
         )
     if bidirectional and values["merge_mode"] != "concat":
         raise ValueError(
-            f"{checkpoint.origin}: {name} merges its directions by merge_mode={values['merge_mode']!r}, and here "
+            f"{checkpoint.name}: {name} merges its directions by merge_mode={values['merge_mode']!r}, and here "
             "they are concatenated; pass merge_mode='concat' and merge the halves of the output's channels yourself"
         )
     if values["padding"] not in ("same", "valid"):
@@ -292,16 +275,16 @@ def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[s
             check.ntuple(option, config.get(option, 1), ndim)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise WeightsError(
-            f"{checkpoint.origin}: its description of {name} is not one that Keras writes ({e!r}); save it again with "
+            f"{checkpoint.name}: its description of {name} is not one that Keras writes ({e!r}); save it again with "
             "model.save, or pass its arrays with padding= and recurrent_activation="
         ) from e
     if differing:
         raise ValueError(
-            f"{checkpoint.origin}: the two directions of {name} differ in {', '.join(differing)}, and here they have "
+            f"{checkpoint.name}: the two directions of {name} differ in {', '.join(differing)}, and here they have "
             "the same options; convert each as a layer"
         )
     if in_training:
-        logger.warning("%s: %s has %s, which only acts in training; left out", checkpoint.origin, name, in_training)
+        logger.warning("%s: %s has %s, which only acts in training; left out", checkpoint.name, name, in_training)
     return {o: config[o] for o in (*REQUIRED, *DEFAULTS) if o in config}
 
 

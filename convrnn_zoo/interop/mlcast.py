@@ -20,8 +20,8 @@ class MLCastNetwork(nn.Module):
         x &= \mathrm{clip}(10 \log_{10} a + 10 b \log_{10} R, 0, 60) / 30 - 1
 
     for a rain rate R in mm/h, so that -1 is dry. A forecaster of rain rates receives rates, and its forecast is
-    normalised again. A forecaster without ``preprocessing``, such as an untrained one, receives x as it is: train it in
-    mlcast. Maps whose size is not a multiple of the forecaster's ``reduction`` are padded with dry pixels, and the
+    normalised again. A forecaster without ``preprocessing``, such as an untrained one, receives x unchanged: train it
+    in mlcast. Maps whose size is not a multiple of the forecaster's ``reduction`` are padded with dry pixels, and the
     forecast is cropped.
 
     Args:
@@ -62,8 +62,8 @@ class MLCastNetwork(nn.Module):
         A trained forecaster reads as many frames as in training, the latest ones.
 
         As in mlcast, each member of an :class:`~convrnn_zoo.EnsembleForecaster` has its own random noise, and a single
-        forecast (``ensemble_size=1``) has none. Any other forecaster is deterministic: its members are equal, and a
-        warning says so.
+        forecast (``ensemble_size=1``) has none. Any other forecaster is deterministic: its members are equal, which
+        a warning states.
         """
         steps, ensemble_size = whole_number("steps", steps), whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]

@@ -75,7 +75,7 @@ class JointConvs:
         widths = [layer_width(entries, ours, "weight", "bias") for ours in by_layer]
         shapes = [entries.shape([m.source for m in ours], 4) for ours in by_layer]
         kernels = [tuple(size or 1 for size in shape[2:]) for shape in shapes]
-        check_odd(entries.origin, kernels)
+        check_odd(entries.name, kernels)
         in_channels = max(1, (shapes[0][1] or 1) - widths[0])
 
         def build(**factory_kwargs: Any) -> ConvRNNBase:

@@ -27,9 +27,9 @@ from ._key_map import (
     cell_maps,
     frame_channels,
     gather,
+    image_size,
     layer_width,
     load_weights,
-    map_size,
     parameter_shapes,
     unpatchify,
     weight_and_bias,
@@ -92,8 +92,10 @@ def lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
     """Converts its ConvLSTM, PredRNN or PredRNN v2."""
     n = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
     is_predrnn = bool(entries.matches(r"cell_list\.\d+\.conv_m\.0\.weight"))
-    if not is_predrnn:
-        _drop_unused(entries)
+    unused = [m[0] for m in entries.matches(UNUSED_PARAMS)] if not is_predrnn else []
+    count = sum(entries.left.pop(key).numel() for key in unused)
+    if unused:
+        logger.warning("%s: dropped %d unused parameters: %s", entries.name, count, ", ".join(unused))
     has_norm = bool(entries.matches(NORM))
     maps = [HEAD]
     for i in range(n):
@@ -105,7 +107,7 @@ def lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
     widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
     convlstm = "convlstm_openstl_l" if set(widths) == {192} else "convlstm_openstl_s"
     name = ("predrnn_v2" if has_adapter else "predrnn") if is_predrnn else convlstm
-    norm_sizes = {"layer_norm": True, "img_size": _image_size(entries, maps, patch_size)} if has_norm else {}
+    norm_sizes = {"layer_norm": True, "img_size": image_size(entries, maps, patch_size)} if has_norm else {}
     return _stack(entries, name, maps, patch_size, widths, norm_sizes)
 
 
@@ -136,7 +138,7 @@ def mim(entries: Entries, patch_size: int) -> ConvertedWeights:
         maps += [KeyMap(f"{source}.ct_weight", f"{target}.weight_p{gate}", (j,)) for j, gate in enumerate("if")]
         maps += [KeyMap(f"{source}.oc_weight", f"{target}.weight_po")]
     maps += [KeyMap(f"stlstm_layer_diff.{i}.conv_last.weight", f"unread.{i}") for i in range(n - 1)]
-    sizes = {"img_size": _image_size(entries, maps, patch_size), **({"layer_norm": True} if has_norm else {})}
+    sizes = {"img_size": image_size(entries, maps, patch_size), **({"layer_norm": True} if has_norm else {})}
     return _stack(entries, "mim", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, sizes)
 
 
@@ -153,8 +155,8 @@ def e3d_lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
         maps += [KeyMap(f"{source}.conv_last.conv3d.weight", f"{target}.weight_cm")]
         maps += [KeyMap(f"{source}._norm_c_t.{end}", f"{target}.{end}_norm") for end in ENDS]
     widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
-    image_size = _image_size(entries, [m for m in maps if "_norm" in m.target], patch_size, rank=4)
-    return _stack(entries, "e3d_lstm", maps, patch_size, widths, {"img_size": image_size})
+    sizes = {"img_size": image_size(entries, [m for m in maps if "_norm" in m.target], patch_size, rank=4)}
+    return _stack(entries, "e3d_lstm", maps, patch_size, widths, sizes)
 
 
 def mau(entries: Entries, patch_size: int, **options: Any) -> ConvertedWeights:
@@ -175,7 +177,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> ConvertedWeights:
         "in_chans": frame_channels(entries, {"encoders.0.encoder_t_conv-1.weight": 1, "srcnn.0.weight": 0}, patch_size),
         "hidden_channels": [width] * n, "kernel_size": kernel,
         "patch_size": patch_size, "downsampling": 2**halvings,
-        "img_size": [s * patch_size * 2**halvings for s in map_size(entries, cells)], **options,
+        "img_size": image_size(entries, cells, patch_size * 2**halvings), **options,
     }  # fmt: skip
     state = gather(entries, maps, parameter_shapes(entries, "mau", sizes, (kernel, kernel)))
     patch_axes = {"stem.0.weight": 1, "head.weight": 0, "head.bias": 0}
@@ -185,7 +187,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> ConvertedWeights:
 def phydnet(entries: Entries, patch_size: int) -> ConvertedWeights:
     """Converts PhyDNet, whose files contain the cells under one name or under both."""
     if patch_size not in (2, 4):
-        raise WeightsError(f"{entries.origin}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
+        raise WeightsError(f"{entries.name}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
     for m in entries.matches(CONSTANTS):
         entries.left.pop(m[0])
     for m in entries.matches(SECOND_COPY):
@@ -241,17 +243,6 @@ def _stack(
     return ConvertedWeights(name, sizes, unpatchify(state, patch_size, {"layers.0.weight_ih": 1, "head.weight": 0}))
 
 
-def _image_size(entries: Entries, maps: Sequence[KeyMap], patch_size: int, rank: int = 3) -> list[int]:
-    return [s * patch_size for s in map_size(entries, maps, rank)]
-
-
-def _drop_unused(entries: Entries) -> None:
-    keys = [m[0] for m in entries.matches(UNUSED_PARAMS)]
-    count = sum(entries.left.pop(key).numel() for key in keys)
-    if keys:
-        logger.warning("%s: dropped %d unused parameters: %s", entries.origin, count, ", ".join(keys))
-
-
 # ---- the source ------------------------------------------------------------------------------------------------
 NETWORKS: dict[str, Callable[..., ConvertedWeights]] = {
     r"cell_list\.\d+\.conv_(?:c2m|c|om)\.0\.weight|gradient_highway\..*": predrnn_pp,
@@ -279,12 +270,8 @@ def load(
 ) -> nn.Module:
     """Loads the weights as our model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
 
-    Args:
-        checkpoint: the entries.
-        patch_size: edge of a patch in pixels. The shapes of the weights only give its product with the channels.
-        horizon: default number of frames to forecast; OpenSTL's `aft_seq_length`.
-        tau, cell_mode, model_mode: only for a MAU, which requires all three: its weights have the same names and shapes
-            whatever they are. OpenSTL's configuration for Moving MNIST has 5, ``"normal"`` and ``"normal"``.
+    The shapes of the weights only give the product of `patch_size` and channels. Those of a MAU are the same for all
+    values of `tau`, `cell_mode` and `model_mode`.
     """
     entries = Entries(checkpoint, "openstl")
     convert = next((convert for pattern, convert in NETWORKS.items() if entries.matches(pattern)), lstm)
@@ -292,7 +279,7 @@ def load(
     if convert is mau:
         if missing := [f"{name}=" for name, value in mau_options.items() if value is None]:
             raise WeightsError(
-                f"{checkpoint.origin} is a MAU, whose weights do not show its {', '.join(missing)}; pass what its "
+                f"{checkpoint.name} is a MAU, whose weights do not show its {', '.join(missing)}; pass what its "
                 "configuration has (tau, a number of steps; cell_mode, 'normal' or 'residual'; model_mode, 'normal' or "
                 "'recall')"
             )
@@ -301,15 +288,15 @@ def load(
         modes = {"residual": cell_mode == "residual", "recall": model_mode == "recall"}
         weights = mau(entries, patch_size, tau=tau, **modes)
     elif passed := [name for name, value in mau_options.items() if value is not None]:
-        raise OptionError(f"{', '.join(passed)}: options of a MAU, and {checkpoint.origin} is none; leave them out")
+        raise OptionError(f"{', '.join(passed)}: options of a MAU, and {checkpoint.name} is none; leave them out")
     elif convert in NORM_NOT_SUPPORTED and (norms := entries.matches(NORM)):
         raise WeightsError(
-            f"{checkpoint.origin} has layer norms ({norms[0][0]}, …), which are not supported: "
+            f"{checkpoint.name} has layer norms ({norms[0][0]}, …), which are not supported: "
             f"{NORM_NOT_SUPPORTED[convert]}; train it with layer_norm=0"
         )
     else:
         weights = convert(entries, patch_size)
-    dtype = ForeignCheckpoint(weights.state, checkpoint.origin).dtype()
+    dtype = ForeignCheckpoint(weights.state, checkpoint.name).dtype()
     return load_weights(create_model(weights.name, **weights.sizes, horizon=horizon, dtype=dtype), weights.state)
 
 

@@ -65,7 +65,7 @@ def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int
         raise OptionError(f"{cls.__name__} has no {', '.join(unknown)}; leave it out")
     if name == "RNN" and "nonlinearity" not in options:
         raise WeightsError(
-            f"{checkpoint.origin} is an RNN, whose weights do not contain its nonlinearity: pass nonlinearity='tanh' "
+            f"{checkpoint.name} is an RNN, whose weights do not contain its nonlinearity: pass nonlinearity='tanh' "
             "(the default of its constructor) or 'relu'"
         )
 
@@ -105,7 +105,7 @@ def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> i
             return gates
     known = " or ".join(f"{gates} ({name})" for gates, name in NAMES_BY_GATES.items())
     raise WeightsError(
-        f"{entries.origin}: {keys[0]} has {rows} rows for {columns} columns, and with groups={groups} their ratio "
+        f"{entries.name}: {keys[0]} has {rows} rows for {columns} columns, and with groups={groups} their ratio "
         f"should be {known}, times groups; pass groups= as the layer had it"
     )
 

@@ -71,16 +71,11 @@ class TorchGeoConvLSTM(nn.Module):
 
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
-    """Loads a ConvLSTM of TorchGeo 0.8 or 0.9 as a batch-first layer, later ones and Conv3dLSTM with their head.
-
-    Args:
-        checkpoint: the entries.
-        **options: `output_mode`, `return_sequence` and `pooling` of a Conv3dLSTM.
-    """
+    """Loads a ConvLSTM of TorchGeo 0.8 or 0.9 as a batch-first layer, later ones and Conv3dLSTM with their head."""
     entries = Entries(checkpoint, "torchgeo")
     names = [name for name in MODULES if entries.matches(rf"{name}\.(?:weight|bias)")]
     if options and "input_projection" not in names:
-        raise OptionError(f"{', '.join(options)}: for a Conv3dLSTM, and {entries.origin} is none; leave them out")
+        raise OptionError(f"{', '.join(options)}: for a Conv3dLSTM, and {entries.name} is none; leave them out")
     if names:
         names = list(dict.fromkeys([*names, "head"]))
     taken = {name: _take_conv(entries, name) for name in names}
@@ -93,7 +88,7 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
         expected = {"head": (rows, rnn.widths[-1]), "input_projection": (rnn.in_channels, columns)}[name]
         if (rows, columns) != expected:
             raise WeightsError(
-                f"{entries.origin}: {name}.weight has {rows} output and {columns} input channels, which do not fit "
+                f"{entries.name}: {name}.weight has {rows} output and {columns} input channels, which do not fit "
                 f"cell_list; expected {expected[0]} and {expected[1]}"
             )
         conv: Any = nn.Conv2d if name == "head" else nn.Conv3d

@@ -65,11 +65,7 @@ def read_text(path: Path, name: str) -> str:
 
 
 def read_config(path: Path, name: str) -> Config:
-    """Reads and checks a config.json, as far as that is possible without the model.
-
-    Args:
-        path: the file.
-        name: the directory or repository, for error messages.
+    """Reads and checks the config.json of a directory or repository `name`, as far as is possible without the model.
 
     Raises:
         WeightsError: the file is missing or too large, is not JSON, or holds invalid or contradictory values.
@@ -140,8 +136,7 @@ def read_config(path: Path, name: str) -> Config:
             raise error(f"{CONFIG} contradicts itself: {e}") from e
     if front_end is not None and front_end.bands != args["in_chans"]:
         raise error(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {front_end.bands} bands of audio")
-    if record is not None:
-        described = (record.architecture, record.args, record.sha256, record.preprocessing, record.front_end)
-        if described != (architecture, args, sha256, preprocessing, front_end):
-            raise error(f"{CONFIG} contradicts itself: its record is of another model, {record.name}")
-    return Config(architecture, cfg, args, sha256, preprocessing, front_end, record)
+    config = Config(architecture, cfg, args, sha256, preprocessing, front_end, record)
+    if record is not None and config != dataclasses.replace(Config.of(record), cfg=cfg):
+        raise error(f"{CONFIG} contradicts itself: its record is of another model, {record.name}")
+    return config

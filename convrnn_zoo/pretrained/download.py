@@ -68,12 +68,8 @@ def get_commit(path: Path) -> str:
 def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = None) -> Path:
     """Returns the path of a file in the cache, after downloading it if the cache has no current copy.
 
-    The content is compared with its checksum. A damaged copy is downloaded again, once.
-
-    Args:
-        file: the file.
-        sha256: expected checksum; by default that which the Hub announces.
-        max_bytes: size limit; by default that of :func:`~convrnn_zoo.size_limit`.
+    The content is compared with `sha256`, or else with the checksum that the Hub announces. A damaged copy is
+    downloaded again, once. The default size limit is that of :func:`~convrnn_zoo.size_limit`.
 
     Raises:
         HubAccessError: the file cannot be downloaded. The cache is unchanged.

@@ -87,15 +87,8 @@ class _SizeLimit(TorchFunctionMode):
 def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
     """Builds a model on the meta device, which takes no memory, and stops as soon as it exceeds the size limit.
 
-    Nothing but the calling thread is affected.
-
-    Args:
-        build: the constructor.
-        args: its arguments, which may be untrusted.
-        what: description of the model, for error messages.
-
-    Raises:
-        WeightsError: the arguments are not the model's, or ask for too much memory.
+    Nothing but the calling thread is affected. Arguments that are not the model's or ask for too much memory raise
+    WeightsError, which describes the model by `what`.
     """
     try:
         with torch.device("meta"), _SizeLimit(what):

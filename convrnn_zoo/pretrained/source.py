@@ -124,17 +124,7 @@ def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
 
 
 def resolve_source(cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
-    """Returns the source of the weights that a cfg of timm's refers to.
-
-    Args:
-        cfg: the resolved cfg.
-        name: the architecture.
-        cache_dir: directory to use in place of the Hub's cache.
-        token: token of the Hub.
-
-    Raises:
-        WeightsError: the architecture has no weights.
-    """
+    """Returns the source of the weights of an architecture that its resolved cfg refers to, or raises WeightsError."""
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
     if cfg.get("source") in SOURCES:
         return SOURCES[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)

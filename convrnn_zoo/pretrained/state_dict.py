@@ -27,14 +27,10 @@ def file_sha256(path: Path) -> str:
 
 
 def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[str, Tensor]:
-    """Reads the tensors of a safetensors file after checking its size, its checksum and its header.
+    """Reads the tensors of a safetensors file after checking its size, its checksum if it is known, and its header.
 
-    The tensors are mapped from the file, so their values are read when they are first used.
-
-    Args:
-        path: the file.
-        name: the source of the weights, for error messages.
-        sha256: the expected checksum, if it is known.
+    The tensors are mapped from the file, so their values are read when they are first used. Error messages describe
+    the file by `name`.
 
     Raises:
         WeightsError: the file is missing, too large, damaged or not a safetensors file.
@@ -128,12 +124,8 @@ def check_state_dict(
 ) -> None:
     """Checks that every key, shape and dtype of weights is that of a model, without reading the values.
 
-    Args:
-        state: the weights.
-        model: the model to load them into, which may be on the meta device.
-        name: the source of the weights, for error messages.
-        dtype: dtype of the floating-point tensors of the model, its own by default. It must represent every value of
-            the weights exactly.
+    The model may be on the meta device. `dtype` is that of its floating-point tensors, its own by default, and must
+    represent every value of the weights exactly.
 
     Raises:
         WeightsError: lists every difference.
