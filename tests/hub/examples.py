@@ -48,9 +48,10 @@ def sizes(name: str) -> dict:
         layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
         return {"in_chans": 2, "horizon": 3, **layers}
     layers = int(name[-len("1layer")])
+    hidden = {} if name.startswith("min") else {"hidden_kernel_size": 3}  # those have no convolution of the state
     return {
         "in_chans": 2, "num_classes": 3, "drop_rate": 0.25, "global_pool": "max",
-        "hidden_channels": [4, 6, 2][:layers], "kernel_size": 1, "hidden_kernel_size": 3, "bias": False,
+        "hidden_channels": [4, 6, 2][:layers], "kernel_size": 1, "bias": False, **hidden,
     }  # fmt: skip
 
 
