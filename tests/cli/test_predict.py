@@ -150,6 +150,12 @@ def save_netcdf(path, frames, start="2010-08-26 04:00:00", unit="K", step=15):
         file["time"].attrs["units"] = f"minutes since {start}"
 
 
+def test_one_frame_is_in_the_singular(run_dir, tmp_path):
+    text = predict(run_dir, "-o", tmp_path / "a.npy", "--inputs", 1, "--horizon", 1)
+    assert "1 frame" in text
+    assert "1 frames" not in text
+
+
 def test_the_latest_frames_are_read_by_default(run_dir, expected, tmp_path):
     predict(run_dir, "-o", tmp_path / "a.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)

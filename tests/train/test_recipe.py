@@ -280,3 +280,8 @@ def test_a_model_that_does_not_fit_is_rejected_before_it_is_built(model):
 def test_a_width_that_is_no_integer_is_an_error_of_the_recipe(width):
     with pytest.raises(ValueError, match="hidden_channels"):
         Recipe.of({**FORECASTER, "weights": "predrnn.a", "model": {"hidden_channels": width}}).create_model()
+
+
+def test_training_without_each_group_is_no_key_of_a_recipe():
+    with pytest.raises(ValueError, match="leave_one_out"):
+        Recipe.of({**CLASSIFIER, "weights": "convgru1d_1layer.a", "leave_one_out": True})

@@ -40,6 +40,18 @@ def write_zarr_2(path, frames):
     array.attrs.update({"scale_factor": 2.0, "units": "mm/h"})
 
 
+def write_dimensions(path, frames):
+    """A file whose dimensions have names: NetCDF-4, NetCDF-3 or Zarr, as xarray writes it."""
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    y, x = (np.arange(n, dtype="float32") for n in frames.shape[1:])
+    time = np.datetime64("2020-01-01", "ns") + np.arange(len(frames)) * np.timedelta64(5, "m")
+    rate = xarray.DataArray(frames, {"time": time, "y": y, "x": x}, ("time", "y", "x"), "rate", {"units": "mm/h"})
+    if path.suffix == ".zarr":
+        rate.to_dataset().to_zarr(path, consolidated=False)
+    else:
+        rate.to_netcdf(path, engine="scipy" if path.name.endswith("3.nc") else "h5netcdf")
+
+
 def write_tiff(path, frames):
     from PIL import Image
 
@@ -66,6 +78,9 @@ FORMATS = {
     **WRITERS,
     ".nc": write_xarray,
     "v2.zarr": write_zarr_2,
+    "4.nc": write_dimensions,
+    "3.nc": write_dimensions,
+    "dimensions.zarr": write_dimensions,
     ".gif": lambda path, frames: write_gif(path, as_bytes(frames)),
     ".tif": write_tiff,
     ".avi": lambda path, frames: write_video(path, as_bytes(frames)),
