@@ -94,7 +94,7 @@ def tree(file: str) -> ast.Module:
 PACKAGE = files("convrnn_zoo")
 DEVELOPMENT = files("tests", "tools", "benchmarks")
 NOT_INSTALLED = {"test-models", "torchgeo"}
-"""timm's own tests, which tests/timm_contract/run.py downloads, and a project that is compared with if it is installed."""
+"""timm's own tests, which tests/timm_contract/run.py downloads, and a project that is compared where installed."""
 NEEDS = [
     (file, distribution(module), extra)
     for file in PACKAGE
