@@ -264,7 +264,7 @@ class ConvGRUAdvection(Forecaster):
         Shi, X. et al. (2015). Convolutional LSTM Network, section 3.3. https://arxiv.org/abs/1506.04214
     """
 
-    export_forms = ()
+    unrolled = True
 
     def __init__(
         self,
@@ -390,6 +390,10 @@ class ConvGRUAdvection(Forecaster):
                 f'Preprocessing(unit="mm/h"), got encoding={values.encoding!r}, unit={values.unit!r}'
             )
         return frames
+
+    def fixed_arguments(self, horizon: int) -> dict[str, Any]:
+        """Returns the arguments that an exported file fixes: the horizon and the time between frames."""
+        return {"horizon": horizon, "minutes": self._minutes(None)}
 
     def _unknown(self, x: Tensor) -> Tensor:
         known = x[:, -1:].isfinite().all(2, keepdim=True)

@@ -54,8 +54,8 @@ def make_spec(
     if not forms or has_map_norms:
         detail = " with norms of one map's size" if has_map_norms else ""
         raise ExportError(f"{owner}{detail} has no export yet; run it in PyTorch")
-    if size is not None and not has_encoder(model):
-        raise ExportError(f"size is for models with an image encoder, and this is a {owner}; leave it out")
+    if size is not None and not (has_encoder(model) or getattr(model, "unrolled", False)):
+        raise ExportError(f"size is for models with an image encoder and nowcasts, and this is a {owner}; leave it out")
     inputs = ("state",) if is_layer else model.export_inputs
     if mask and "mask" not in inputs:
         raise ExportError(f"mask is for models of image series, and this is a {owner}; leave it out")
@@ -77,7 +77,7 @@ def make_spec(
     if is_cell:
         raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
     if "horizon" in inputs:
-        return _forecaster_sequence(model, state, lengths, horizon)
+        return _forecaster_sequence(model, state, lengths, horizon, size)
     if "state" in inputs:
         return _recurrent_sequence(model, state, lengths, size)
     return _image_sequence(model, state, lengths, mask, "lengths" in inputs)
@@ -366,29 +366,44 @@ def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
 
 
 # ---- forecasters -----------------------------------------------------------------------------------------------
-def _forecaster_sequence(model: Forecaster, state: bool, lengths: bool | None, horizon: int | None) -> ExportSpec:
+def _forecaster_sequence(
+    model: Forecaster, state: bool, lengths: bool | None, horizon: int | None, size: FrameSize | None
+) -> ExportSpec:
     if state or lengths:
         raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
-    dtype, space_axes = next(model.parameters()).dtype, space(2, model.reduction)
-    inputs, fixed = [TensorSpec("input", [BATCH, TIME, model.in_chans, *space_axes], dtype)], {}
+    dtype = next(model.parameters()).dtype
+    maps: Axes = [*space(2, model.reduction)]
+    frames: Axis | int = TIME
+    if model.unrolled:
+        unit = model.reduction
+        if size is None or any(edge % unit for edge in size):
+            raise ExportError(f"a {type(model).__name__} is exported for one size of maps; pass it as size=(height, "
+                              f"width), multiples of {unit}, got {size}")  # fmt: skip
+        maps, frames = list(size), (model.preprocessing.inputs if model.preprocessing else None) or 4
+        horizon = model.horizon if horizon is None else horizon
+    inputs, fixed = [TensorSpec("input", [BATCH, frames, model.in_chans, *maps], dtype)], {}
     steps: Axis | int = Axis("horizon", "horizon")
     if model.static_chans:
-        inputs.append(TensorSpec("static", [BATCH, model.static_chans, *space_axes], dtype))
+        inputs.append(TensorSpec("static", [BATCH, model.static_chans, *maps], dtype))
     if model.future_chans:
         if horizon is not None:
             raise ExportError("the horizon of a model with future inputs is their number; leave horizon out")
         every = Axis("time+horizon", "time", plus="horizon", inferred=True)
-        inputs.append(TensorSpec("future", [BATCH, every, model.future_chans, *space_axes], dtype))
+        inputs.append(TensorSpec("future", [BATCH, every, model.future_chans, *maps], dtype))
     elif horizon is None:
         inputs.append(TensorSpec("horizon", [], torch.int64))
     else:
-        fixed["horizon"] = steps = model.check_horizon(horizon)
+        steps = model.check_horizon(horizon)
+        fixed = model.fixed_arguments(steps)
 
-    def reference(input: Tensor, horizon: Any = horizon, **known: Tensor) -> list[Tensor]:
-        horizon = known["future"].shape[1] - input.shape[1] if "future" in known else int(horizon)
-        return [model(input, horizon=horizon, **known)]
+    def reference(input: Tensor, **options: Any) -> list[Tensor]:
+        if "future" in options:
+            options["horizon"] = options["future"].shape[1] - input.shape[1]
+        elif "horizon" in options:
+            options["horizon"] = int(options["horizon"])
+        return [model(input, **fixed, **options)]
 
-    outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *space_axes], dtype)]
+    outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *maps], dtype)]
     return ExportSpec.for_sequences(GraphSpec(_Calls(model, **fixed), inputs, outputs), reference)
 
 

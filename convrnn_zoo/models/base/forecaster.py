@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partialmethod
 from typing import Any, ClassVar, Literal, overload
 
 import torch
@@ -72,6 +73,8 @@ class Forecaster(ZooModel):
     export_inputs = ("horizon",)
     num_features: int
     """Channels of the input of the last convolution."""
+    unrolled: ClassVar[bool] = False
+    """Whether an exported file has fixed numbers of input and forecast frames and a fixed map."""
     num_step_parts: ClassVar[int] = 1
     """Files of the exported step form: 2 for an encoder and a forecaster."""
     input_frames: int | None = None
@@ -103,19 +106,14 @@ class Forecaster(ZooModel):
         """List of feature maps for timm: empty, since the maps of a forecaster do not belong to single frames."""
         return []
 
-    def prune_intermediate_layers(self, *args: Any, **kwargs: Any) -> list[int]:
-        """Raises ValueError: forecasters do not support timm's ``features_only=True``."""
-        raise ValueError(self._no_features("features_only"))
-
-    def forward_intermediates(self, *args: Any, **kwargs: Any) -> Any:
+    def forward_intermediates(self, *args: Any, option: str = "forward_intermediates", **kwargs: Any) -> Any:
         """Raises ValueError: forecasters have no feature maps of each level."""
-        raise ValueError(self._no_features("forward_intermediates"))
-
-    def _no_features(self, option: str) -> str:
-        return (
+        raise ValueError(
             f"{option} expected a model that has feature maps, got {type(self).__name__}, a forecaster; use one of the "
             "zoo's sequence models, such as convlstm2d_2layer"
         )
+
+    prune_intermediate_layers = partialmethod(forward_intermediates, option="features_only")
 
     def get_classifier(self) -> nn.Module:
         """Returns an identity: a forecaster has no classifier."""
@@ -358,6 +356,10 @@ class Forecaster(ZooModel):
                 f"pad {name} to {padded} or crop it"
             )
         return x
+
+    def fixed_arguments(self, horizon: int) -> dict[str, Any]:
+        """Returns the arguments of :meth:`forward` that an exported file with this horizon fixes."""
+        return {"horizon": horizon}
 
     def check_horizon(self, horizon: int | None) -> int:
         """Returns the horizon of a call, by default that of the model."""

@@ -50,7 +50,7 @@ def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tens
         ],
         dim=-1,
     )
-    grid = grid.expand(len(x), height, width, 2).to(x.dtype)
+    grid = grid.expand(x.shape[0], height, width, 2).to(x.dtype)
     return F.grid_sample(x, grid, padding_mode=outside, align_corners=False)
 
 
