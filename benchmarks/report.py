@@ -181,18 +181,30 @@ def steps_chart(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+SHOWN = {
+    "two convolutions": "pytorch_convolutional_rnn (two convolutions a step)",
+    "one convolution": "ConvLSTM_pytorch (one convolution a step)",
+}
+"""Implementations in the chart with the projects that compute as they do."""
+
+
 def chart(result: dict[str, Any], path: Path) -> None:
-    """Plots the table as bars and writes a PNG."""
-    figure = Figure(figsize=(12, 4 * len(TASKS)), layout="constrained")
-    for axes, task in zip(figure.subplots(len(TASKS), squeeze=False)[:, 0], TASKS, strict=True):
-        cases = [case for case in result["cases"] if task in case]
-        others = _implementations(result, task)
-        width = 0.8 / max(1, len(others))
-        for i, name in enumerate(others):
-            speeds = [1 / ratios(c[task], "ours")[name] if name in c[task] else 0 for c in cases]
-            axes.bar([x + i * width for x in range(len(cases))], speeds, width, label=name)
-        axes.axhline(1, color="black", linewidth=0.8)
-        axes.set_xticks([x + 0.4 - width / 2 for x in range(len(cases))], [c["name"] for c in cases])
-        axes.set_ylabel(f"{task}: speed, ours = 1")
-        axes.legend(fontsize="small", ncols=3)
+    """Plots the speed-up over two other implementations as bars and writes a PNG."""
+    cases = result["cases"][::-1]
+    figure = Figure(figsize=(12, 0.5 * len(cases) + 2), layout="constrained")
+    panels = figure.subplots(1, len(TASKS), sharey=True, squeeze=False)[0]
+    height = 0.8 / len(SHOWN)
+    for axes, task in zip(panels, TASKS, strict=True):
+        for i, (name, title) in enumerate(reversed(SHOWN.items())):
+            bars = [(y, ratios(c[task], "ours")[name]) for y, c in enumerate(cases) if name in c.get(task, {})]
+            places = [y + (i - (len(SHOWN) - 1) / 2) * height for y, _ in bars]
+            drawn = axes.barh(places, [speed for _, speed in bars], height, label=title)
+            axes.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
+        axes.axvline(1, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(cases)), [c["title"] for c in cases])
+        axes.set_title(task)
+        axes.set_xlabel("their time / ours (above 1: ours is faster)")
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, titles = panels[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], titles[::-1], loc="outside lower center", ncols=len(SHOWN), frameon=False)
     figure.savefig(path, dpi=120)

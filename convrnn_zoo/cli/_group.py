@@ -10,7 +10,7 @@ from .._version import __version__
 
 COMMANDS = {
     "convert": ("convert", "Convert the checkpoint FILE of another project into a model of the zoo."),
-    "demo": ("demo", "Run pretrained models on the recordings, digits and radar images of the package."),
+    "demo": ("demo", "Run pretrained models on the radar images, digits and recordings of the package."),
     "eval": ("eval_weights", "Evaluate WEIGHTS on the test split of their data, and compare them with baselines."),
     "export": ("export", "Export a model to ONNX, or to a program of torch.export."),
     "info": ("info", "Describe a model: parameters, input, unit of its values, metrics, source and licence."),

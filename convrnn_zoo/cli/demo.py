@@ -44,28 +44,29 @@ def forecasts() -> dict[str, Path]:
 @click.command()
 @output_directory("Directory of the figures.", default=Path("demo"), show_default=True)
 def demo(output: Path) -> None:
-    """Run pretrained models on the recordings, digits and radar images of the package.
+    """Run pretrained models on the radar images, digits and recordings of the package.
 
-    Speech is classified over time. Each forecast is plotted next to the observed frames and their difference, as an
-    image (.png) and an animation (.gif).
+    Each forecast is plotted next to the observed frames and their difference, as an image (.png) and an animation
+    (.gif), the nowcast of rain first. Speech is classified over time.
     """
+    need("matplotlib", "draw")  # reported before the first forecast is computed
+    for name, sample in forecasts().items():
+        click.echo(f"{name}: {WEIGHTS[name].description}")
+        model: Any = create_model(name, pretrained=True)
+        result = make_forecast(model, name, [sample], compare=True)
+        for suffix in (".png", ".gif"):
+            write_forecast(result, path := output / f"{sample.stem}{suffix}")
+            click.echo(summary(result, path))
+        click.echo()
+    wave, rate = read_sound(SPOKEN)
+    classifier: Any = create_model(SPEECH_CLASSIFIER, pretrained=True)
+    [prediction] = classifier.classify_sound([wave], rate)
+    draw_probabilities(classifier, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
+    click.echo(f"{SPEECH_CLASSIFIER}: {WEIGHTS[SPEECH_CLASSIFIER].description}")
+    click.echo(f"{path}: {SPOKEN.name} is classified as {prediction.label}, probability {prediction.probability:.3f}\n")
     record = WEIGHTS[CLASSIFIER]
     rows, right = recordings()
     click.echo(f"{CLASSIFIER}: {record.description}\n")
     click.echo(columns(rows, header=HEADER))
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
     click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.trained_on}")
-    need("matplotlib", "draw")  # reported before the first forecast is computed
-    wave, rate = read_sound(SPOKEN)
-    classifier: Any = create_model(SPEECH_CLASSIFIER, pretrained=True)
-    [prediction] = classifier.classify_sound([wave], rate)
-    draw_probabilities(classifier, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
-    click.echo(f"\n{SPEECH_CLASSIFIER}: {WEIGHTS[SPEECH_CLASSIFIER].description}")
-    click.echo(f"{path}: {SPOKEN.name} is classified as {prediction.label}, probability {prediction.probability:.3f}")
-    for name, sample in forecasts().items():
-        click.echo(f"\n{name}: {WEIGHTS[name].description}")
-        model: Any = create_model(name, pretrained=True)
-        result = make_forecast(model, name, [sample], compare=True)
-        for suffix in (".png", ".gif"):
-            write_forecast(result, path := output / f"{sample.stem}{suffix}")
-            click.echo(summary(result, path))

@@ -375,15 +375,18 @@ def make_forecast(
             f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}",
             stacklevel=2,
         )
-    times = reader.datetimes
+    times, step = reader.datetimes, reader.step or preprocessing.step or 0
+    labels = [f"{t:%H:%M}" for t in times] if times else list(reader.labels)
+    if step:
+        before = labels[:count] or [f"{(i + 1 - count) * step:+g} min".replace("+0", "0") for i in range(count)]
+        labels = [*before, *(f"+{(i + 1) * step:g} min" for i in range(horizon))]
     if times:
-        step = timedelta(minutes=reader.step or preprocessing.step or 0)
-        times = times[:count] + [times[count - 1] + (i + 1) * step for i in range(horizon)] if step else None
-    labels = [f"{t:%H:%M}" for t in times] if times else list(reader.labels) or None
+        ahead = [times[count - 1] + timedelta(minutes=(i + 1) * step) for i in range(horizon)]
+        times = times[:count] + ahead if step else None
     forecast = model.forecast(frames[:count], horizon, inputs="all", **options)
     observed = frames[count:] if compare else None
     title = model.record.name if model.record else name
-    return Forecast(title, files[0].name, window, frames[:count], forecast, observed, labels, times, preprocessing)
+    return Forecast(title, files[0].name, window, frames[:count], forecast, observed, labels or None, times, preprocessing)
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from tests.command_line import run
 
 def test_the_demo_prints_truth_prediction_probability_and_accuracy():
     text = run("demo")
+    assert text.index("convgru_advection.nowcast") == 0  # the nowcast comes first
     rows = [line for line in text.splitlines() if line[:1].isdigit() and "speaker" in line]
     assert len(rows) == 45
     right = sum("wrong" not in r for r in rows)
