@@ -505,5 +505,8 @@ def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> No
     panels = Panels(frames[0], frames[1], frames[2], result.labels)
     if output.suffix == ".png":
         save([strip(panels, scale, heading)], output)
-    else:
-        save(motion(panels, scale, heading), output)
+        return
+    images, count = motion(panels, scale, heading), len(result.inputs)
+    if output.suffix == ".gif":  # it starts again at its end, and its first frame is what readers see before it plays
+        images = images[count:] + images[:count]
+    save(images, output)
