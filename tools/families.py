@@ -36,7 +36,7 @@ INPUTS, HORIZON, STEPS = 4, 4, 200
 
 
 def moving_spots(count: int, size: int = 32, frames: int = INPUTS + HORIZON, seed: int = 0) -> Tensor:
-    """Returns sequences ``(N, T, 1, H, W)`` of a round spot that moves at constant speed and bounces off the borders."""
+    """Returns sequences ``(N, T, 1, H, W)`` of a spot that moves at constant speed and bounces off the borders."""
     generator = torch.Generator().manual_seed(seed)
     start, speed = torch.rand(2, count, 1, 2, generator=generator)
     position = start * 2 + 0.3 * (speed - 0.5) * torch.arange(frames)[:, None]

@@ -386,7 +386,8 @@ def make_forecast(
     forecast = model.forecast(frames[:count], horizon, inputs="all", **options)
     observed = frames[count:] if compare else None
     title = model.record.name if model.record else name
-    return Forecast(title, files[0].name, window, frames[:count], forecast, observed, labels or None, times, preprocessing)
+    shown = labels or None
+    return Forecast(title, files[0].name, window, frames[:count], forecast, observed, shown, times, preprocessing)
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
