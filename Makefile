@@ -58,7 +58,7 @@ site: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 
 pictures: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo demo -o docs/pictures
+	$(BIN)/python -m tools.pictures
 
 train: $(VENV)/.installed-dev
 	$(BIN)/convrnn-zoo train japanese_vowels --weights-dir convrnn_zoo/weights

@@ -40,6 +40,7 @@ from . import docstrings as reference
 from . import exports as exports_tool
 from .cards import shipped_card
 from .published import elsewhere, openstl_scores, paper_scores, published_speed
+from .reference import a_to_z, command_line, losses, samplings, schedules
 from .tables import markdown
 
 ROOT = Path(__file__).parent.parent
@@ -273,6 +274,8 @@ def citation(page: str) -> str:
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     authors, title, version = cff["authors"][0]["name"], cff["title"], cff["version"]
     fields = {"author": f"{{{authors}}}", "title": f"{{{title}}}", "version": version}
+    fields["year"] = str(cff["date-released"])[:4]
+    fields |= {key: str(cff[name]) for key, name in (("url", "repository-code"), ("doi", "doi")) if name in cff}
     lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
     words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
     return f"{words}\n\n```bibtex\n@software{{convrnn_zoo,\n{lines}\n}}\n```"
@@ -444,6 +447,7 @@ PARTS: dict[str, Callable[[str], str]] = {
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, ensembles, padding, demo,
         sources, commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, minimal,
         accelerator, precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores,
+        a_to_z, command_line, losses, samplings, schedules,
     )
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Trains a small copy of every family of forecasters on a moving spot and plots the forecasts in one figure.
 
-``python -m tools.families FILE.png`` takes about ten minutes on one core.
+``python -m tools.families FILE.png`` takes some minutes on one core.
 """
 
 import sys
@@ -13,18 +13,18 @@ from torch import Tensor
 
 import convrnn_zoo
 
-NARROW: dict[str, Any] = {"hidden_channels": 24, "num_layers": 2, "patch_size": 2}
+NARROW: dict[str, Any] = {"hidden_channels": 16, "num_layers": 2, "patch_size": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
     "convgru_forecaster": {"hidden_channels": [24, 24], "kernel_size": 3, "patch_size": 2},
     "convlstm_shi2015_radar": {"hidden_channels": [24, 24]},
-    "convlstm_ef": {"hidden_channels": [16, 32, 32]},
+    "convlstm_ef": {"hidden_channels": [8, 16, 16]},
     "trajgru_hko7": {"hidden_channels": [16, 24, 24]},
     "convlstm_openstl_s": NARROW,
     "predrnn_v2": NARROW,
     "predrnn_pp": NARROW,
     "mim": {**NARROW, "img_size": 32},
     "mau": {"hidden_channels": 24, "num_layers": 2, "img_size": 32},
-    "phydnet": {},
+    "phydnet": {"hidden_channels": (32, 32, 16)},
     "e3d_lstm": {"hidden_channels": 16, "num_layers": 2, "img_size": 32},
     "convgru_irene": {"num_blocks": 2},
     "dgmr": {"context_channels": 16, "latent_channels": 32, "noise_channels": 1},
@@ -32,7 +32,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 """One architecture of each family, with arguments that make it small."""
 SIZES = {"trajgru_hko7": 60, "dgmr": 64}
 """Widths of maps in pixels, where the network cannot read 32."""
-INPUTS, HORIZON, STEPS = 4, 4, 200
+INPUTS, HORIZON, STEPS = 4, 4, 120
 
 
 def moving_spots(count: int, size: int = 32, frames: int = INPUTS + HORIZON, seed: int = 0) -> Tensor:
@@ -50,10 +50,10 @@ def train(name: str) -> tuple[Tensor, Tensor, int]:
     """Trains a family; returns a test sequence, the forecast of its last frames and the number of parameters."""
     torch.manual_seed(0)
     model: Any = convrnn_zoo.create_model(name, **FAMILIES[name])
-    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     size = SIZES.get(name, 32)
     for step in range(STEPS):
-        x = moving_spots(8, size, seed=step + 1)
+        x = moving_spots(4, size, seed=step + 1)
         loss = (model(x[:, :INPUTS], horizon=HORIZON) - x[:, INPUTS:]).square().mean()
         optimizer.zero_grad()
         loss.backward()

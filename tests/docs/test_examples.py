@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
 from tests.interop.recorded import recorded
+from tools import pictures
 
 from .pages import CARDS, PAGES, ROOT, Block, blocks, name
 
@@ -23,6 +24,9 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
 SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", re.MULTILINE)
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
+
+SLOW = {"docs/how-to/export.md", "docs/gallery.md"}
+SLOW |= {f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "onnxruntime")}
 
 every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 
@@ -88,7 +92,7 @@ def parse(words: list[str]) -> click.Context:
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(p, marks=pytest.mark.slow if p.name == "export.md" else (), id=name(p)) for p in WITH_BLOCKS],
+    [pytest.param(p, marks=pytest.mark.slow if name(p) in SLOW else (), id=name(p)) for p in WITH_BLOCKS],
 )
 def test_examples_run(page: Path, directory: Path) -> None:
     names: dict[str, Any] = {}
@@ -108,6 +112,8 @@ def test_examples_run(page: Path, directory: Path) -> None:
             compile(block.code, name(page), "exec")
         elif block.language == "python":
             run_python(block, names)
+    if page in pictures.PAGES:
+        assert {file for file in pictures.shown(page) if not Path(file).is_file()} <= {pictures.FAMILIES}
 
 
 @every_page

@@ -12,6 +12,7 @@ import pytest
 
 import convrnn_zoo
 from convrnn_zoo import layers, list_models
+from tools import reference
 
 from .pages import ROOT
 
@@ -29,6 +30,9 @@ QUIET = {"NO_MKDOCS_2_WARNING": "1"}  # a notice of the theme
 
 
 def test_the_reference_has_all_public_names(site: Path) -> None:
+    assert set(reference.public_names()) >= set(convrnn_zoo.__all__)
+    index = re.findall(r"^\| (?:\[)?`(\w+)`", (ROOT / "docs/reference/index.md").read_text(encoding="utf-8"), re.M)
+    assert index == list(reference.public_names())  # every name once
     pages = " ".join(p.read_text(encoding="utf-8") for p in (site / "reference").glob("*.html"))
     shown = set(re.findall(r'<h\d id="convrnn_zoo\.(\w+)"', pages))
     modules = {"hub", "interop", "layers", "models", "onnx", "WEIGHTS", "__version__"}

@@ -1,0 +1,65 @@
+"""Writes the figures of the gallery and the tutorials: ``python -m tools.pictures [PAGE...]``.
+
+The examples of a page run in order in an empty directory. The figures that the page shows are copied from there to
+``docs/pictures``. Without pages, all are written, and the figure of the families of forecasters as well.
+"""
+
+import contextlib
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from convrnn_zoo.cli._group import cli
+
+from . import families
+
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT / "docs" / "pictures"
+PAGES = (ROOT / "docs" / "gallery.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md")))
+FAMILIES = "families.png"
+
+_BLOCK = re.compile(r"(?:<!-- (not run): .+ -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_SHOWN = re.compile(r"!\[[^]]*\]\([./]*pictures/([\w.]+)\)")
+
+
+def shown(page: Path) -> list[str]:
+    """Returns the names of the figures of a page."""
+    return _SHOWN.findall(page.read_text(encoding="utf-8"))
+
+
+def run(page: Path) -> None:
+    """Runs the examples of a page in the current directory."""
+    names: dict[str, Any] = {}
+    for reason, language, code in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "toml":
+            Path(code.split()[1]).write_text(code, encoding="utf-8")
+        elif language == "python" and not reason:
+            exec(compile(code, str(page), "exec"), names)
+        elif language == "sh" and not reason:
+            for line in code.replace("\\\n", "").splitlines():
+                program, *words = shlex.split(line, comments=True)
+                if program == "convrnn-zoo":
+                    cli.main(words, standalone_mode=False)
+
+
+def main(pages: list[Path]) -> None:
+    """Writes the figures of pages, or of all."""
+    matplotlib.use("agg")
+    for page in pages or PAGES:
+        print(page, flush=True)
+        with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+            run(page)
+            for name in set(shown(page)) - {FAMILIES}:
+                shutil.copy(name, PICTURES / name)
+    if not pages:
+        families.main(PICTURES / FAMILIES)
+
+
+if __name__ == "__main__":
+    main([Path(name).resolve() for name in sys.argv[1:]])

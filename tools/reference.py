@@ -1,0 +1,125 @@
+"""Generated parts of the reference: the command line, the index from A to Z, losses, schedules and sampling."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+import convrnn_zoo
+from convrnn_zoo.cli._group import COMMANDS, cli
+from convrnn_zoo.train.losses import LOSSES
+from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
+from convrnn_zoo.train.sampling import SAMPLINGS
+
+from . import docstrings
+from .tables import markdown
+
+PAGES = Path(__file__).parent.parent / "docs" / "reference"
+MODULES = ("data", "hub", "interop", "layers", "models", "onnx", "train")
+_DIRECTIVE = re.compile(r"^::: (convrnn_zoo\.[\w.]+)$", re.MULTILINE)
+
+
+def summary(value: Any) -> str:
+    """Returns the first sentence of a docstring, on one line."""
+    text = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+    return docstrings.markdown(text).replace("|", "\\|")
+
+
+def command_line(page: str) -> str:
+    """Writes a section per command with its usage, text and options, from click."""
+    parts = []
+    with click.Context(cli, info_name="convrnn-zoo") as group:
+        for name in COMMANDS:
+            command: Any = cli.get_command(group, name)
+            context = click.Context(command, info_name=name, parent=group)
+            usage = " ".join(["convrnn-zoo", name, *command.collect_usage_pieces(context)])
+            rows = [_option(p) for p in command.params if isinstance(p, click.Option)]
+            table = markdown(("option", "value", "default", "meaning"), rows) + "\n\n" if rows else ""
+            parts.append(
+                f"## {name}\n\n```\n{usage}\n```\n\n{_text(command.help)}\n\n{table}{_text(command.epilog or '')}"
+            )
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def _text(help_: str) -> str:
+    """Converts click's help to Markdown; paragraphs after a backspace keep their lines."""
+    paragraphs = inspect.cleandoc(help_).split("\n\n")
+    return "\n\n".join(
+        f"```\n{p.partition(chr(10))[2]}\n```" if p.startswith("\b") else " ".join(p.split()) for p in paragraphs
+    )
+
+
+def _option(option: click.Option) -> tuple[str, str, str, str]:
+    kind = "" if option.is_flag else option.make_metavar(click.Context(cli)).strip("[]").replace("|", ", ")
+    default = (
+        "" if option.is_flag or not isinstance(option.default, int | float | str | Path) else f"`{option.default}`"
+    )
+    return ", ".join(f"`{o}`" for o in option.opts), kind, default, str(option.help)
+
+
+def public_names() -> dict[str, str]:
+    """Returns each public name with the path that documents it, or an empty string if no page does."""
+    documented = {
+        path.rpartition(".")[2]: path for p in PAGES.glob("*.md") for path in _DIRECTIVE.findall(p.read_text())
+    }
+    names = {*convrnn_zoo.__all__, *documented}
+    for module in MODULES:
+        names.update(getattr(importlib.import_module(f"convrnn_zoo.{module}"), "__all__", ()))
+    return {name: documented.get(name, "") for name in sorted(names, key=str.lower)}
+
+
+def a_to_z(page: str) -> str:
+    """Lists every public name once, with a link and the first sentence of its documentation."""
+    rows = []
+    for name, path in public_names().items():
+        homes = [convrnn_zoo, *(importlib.import_module(f"convrnn_zoo.{m}") for m in MODULES)]
+        if path:
+            value = getattr(importlib.import_module(path.rpartition(".")[0]), name)
+        else:
+            value = next(getattr(home, name) for home in homes if hasattr(home, name))
+        described = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
+        rows.append(
+            (f"[`{name}`][{path}]" if path else f"`{name}`", summary(value) if described else _VALUES.get(name, ""))
+        )
+    return markdown(("name", "description"), rows)
+
+
+_VALUES = {
+    "FRAME_DATASETS": "Datasets of frames by the `kind` of a recipe's table `[data]`.",
+    "LABELLED_DATASETS": "Datasets of labelled sequences by the `kind` of a recipe's table `[data]`.",
+    "RECIPES": "Recipes of the package by name.",
+    "SOURCES": "Projects whose checkpoints are read, by name.",
+    "WEIGHTS": "Registered sets of weights by name, `architecture.tag`.",
+    "__version__": "Version of the package.",
+}
+
+
+def losses(page: str) -> str:
+    """Lists the losses of recipes with the activation of the output."""
+    known = {"mse": "Mean squared error.", "mae": "Mean absolute error."}
+    rows = []
+    for name, loss in LOSSES.items():
+        function = getattr(loss.of, "func", loss.of)
+        weights = ", ".join(f"{w:g} from {t:g} mm/h" for t, w in getattr(loss.of, "keywords", {}).get("weights", ()))
+        text = known.get(name) or summary(function) + (f" Weights: {weights}." if weights else "")
+        rows.append((f"`{name}`", text, loss.activation, "yes" if loss.is_pixelwise else "no"))
+    return markdown(("loss", "value", "activation", "leaves out unknown pixels"), rows)
+
+
+def schedules(page: str) -> str:
+    """Lists the optimizers and the schedules of recipes."""
+    optimizers = markdown(("optimizer", "description"), [(f"`{n}`", summary(f)) for n, f in OPTIMIZERS.items()])
+    table = markdown(("schedule", "description"), [(f"`{n}`", summary(f)) for n, f in SCHEDULES.items()])
+    return f"{optimizers}\n\n{table}"
+
+
+def samplings(page: str) -> str:
+    """Lists the kinds of scheduled sampling with their arguments."""
+    rows = [
+        (f"`{name}`", ", ".join(f"`{p}`" for p in inspect.signature(kind).parameters) or "–", summary(kind))
+        for name, kind in SAMPLINGS.items()
+    ]
+    return markdown(("name", "arguments", "frames that are read"), rows)
