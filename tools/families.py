@@ -67,7 +67,7 @@ def train(name: str) -> tuple[Tensor, Tensor, int]:
 
 def main(path: Path) -> None:
     """Trains all families and writes the figure."""
-    rows = []
+    rows: list[tuple[str, Tensor]] = []
     for name in FAMILIES:
         test, forecast, parameters = train(name)
         if not rows:
