@@ -271,14 +271,7 @@ class ConvRNNCellBase(Equations):
         out_channels: channels of the state.
         kernel_size: kernel of the input-to-state convolution, an int or one per axis.
         bias: whether the gates have biases.
-        stride, dilation, groups: arguments of every convolution. Padding keeps the size of the map for every stride:
-            with ``stride=s`` the kernel samples every s-th pixel of a map padded to s times its size.
-            Groups divide the rows of the gates in the order in which they are stacked: with ``groups=2`` the first
-            half of the gates reads the first half of the channels.
-        hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
-        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``, or one of them per axis: on maps
-            ``(H, W)`` of latitude and longitude, ``("zeros", "circular")`` joins the eastern and the western edge.
-        device, dtype: of the parameters.
+        stride, dilation, groups, hidden_kernel_size, padding_mode, device, dtype: as for :class:`ConvRNNBase`.
 
     Shapes:
         input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.

@@ -24,7 +24,7 @@ from ._conv import (
     prepare_conv,
     prepare_input_gradient,
     same_conv,
-)
+)  # fmt: skip
 from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
 
 # Derivatives from the results, written into `grad_input`.
