@@ -4,6 +4,7 @@ A generated part is enclosed by ``<!-- generated: NAME -->`` and ``<!-- end -->`
 :mod:`tools.cards` writes the model cards. ``--check`` lists stale files, writes nothing and fails if there are any.
 """
 
+import dataclasses
 import inspect
 import json
 import os.path
@@ -29,11 +30,16 @@ from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
 from convrnn_zoo.cli.list import NAMES
+from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.models import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
+from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe
+from convrnn_zoo.train.augment import Augment
+from convrnn_zoo.train.sampling import SAMPLINGS
+from convrnn_zoo.train.starter import describe_fields
 from references.nowcast.intervals import compare
 
 from . import docstrings as reference
@@ -57,6 +63,16 @@ NOWCASTS = ROOT / "tools" / "nowcasts.json"
 """Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
 SPOKEN = "convgru1d_bi_2layer.fsdd"
 """Weights for spoken digits that README shows."""
+
+RECIPE_UNITS = {
+    "step": "minutes", "floor": "unit of the data", "top": "unit of the data", "valid_min": "unit of the data",
+    "valid_max": "unit of the data", "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
+    "stride": "pixels", "size": "pixels", "inputs": "frames", "horizon": "frames", "lead_times": "frames",
+    "max_frames": "frames", "max_steps": "updates", "checkpoint_every": "updates", "cycles": "updates",
+    "until": "updates", "begin": "updates", "end": "updates", "decay": "updates", "freeze": "epochs or updates",
+    "epochs": "epochs", "patience": "validations", "batch_size": "sequences", "gain": "dB", "color": "dB", "hiss": "dB",
+}  # fmt: skip
+"""Units of the keys of recipes."""
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -227,6 +243,32 @@ def sources(page: str) -> str:
 def commands(page: str) -> str:
     """Lists the commands of the command line."""
     return markdown(("command", "description"), [(f"`convrnn-zoo {n}`", text) for n, (_, text) in COMMANDS.items()])
+
+
+def recipe_keys(page: str) -> str:
+    """Lists the keys of recipes and of their tables, with type, default, unit and meaning."""
+    common = {f.name for f in dataclasses.fields(Recipe)}
+    tables: list[tuple[str, type[Any], set[str]]] = [
+        ("Every recipe", Recipe, set()),
+        ('`kind = "forecaster"`', ForecasterRecipe, common),
+        ('`kind = "classifier"`', ClassifierRecipe, common),
+        *(
+            (f'`[data]` with `kind = "{kind}"`', cls, set())
+            for kind, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items()
+        ),
+        ("`[augment]` of a classifier", Augment, set()),
+        *((f'`[sampling]` with `name = "{name}"`', cls, set()) for name, cls in SAMPLINGS.items()),
+    ]
+    parts = []
+    for title, cls, left_out in tables:
+        rows = [
+            (f"`{f.name}`", f.type, "" if f.default in ("required", "none") else f"`{f.default}`",
+             RECIPE_UNITS.get(f.name, ""), f.meaning + (" Required." if f.default == "required" else ""))
+            for f in describe_fields(cls) if f.name not in left_out
+        ]  # fmt: skip
+        if rows:
+            parts.append(f"## {title}\n\n" + markdown(("key", "type", "default", "unit", "meaning"), rows))
+    return "\n\n".join(parts)
 
 
 def exports(page: str) -> str:
@@ -445,9 +487,9 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, ensembles, padding, demo,
-        sources, commands, exports, versions, entries, citation, speed, speed_summary, machine, norms, minimal,
-        accelerator, precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores,
-        a_to_z, command_line, losses, samplings, schedules,
+        sources, commands, recipe_keys, exports, versions, entries, citation, speed, speed_summary, machine, norms,
+        minimal, accelerator, precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores,
+        paper_scores, a_to_z, command_line, losses, samplings, schedules,
     )
 }  # fmt: skip
 

@@ -295,7 +295,8 @@ class ForecasterRecipe(Recipe):
         inputs, horizon: number of frames that the model reads and forecasts.
         max_steps: number of updates.
         checkpoint_every: number of updates after which a checkpoint and a figure are written, and validation is done.
-        loss: name in :data:`~convrnn_zoo.train.losses.LOSSES`, or a sum of several, such as ``mse+mae``.
+        loss: ``mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, ``balanced_light``, ``crps``,
+            ``exceedance``, as in :mod:`convrnn_zoo.train.losses`, or a sum of several, such as ``mse+mae``.
             ``exceedance`` trains the probabilities of a nowcast, on rain rates in mm/h as they are, whatever the
             encoding of the data.
         seed: seed of the initial weights, if there is no `init_from`.

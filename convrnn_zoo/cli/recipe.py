@@ -1,0 +1,35 @@
+"""``convrnn-zoo recipe``."""
+
+from pathlib import Path
+
+import click
+
+from .._atomic import write_text
+from ..train.starter import starting_recipe
+from ._options import data_option, output_file
+
+
+@click.command()
+@click.argument("name", required=False, default="")
+@data_option
+@click.option("--from", "init_from", default="", help="Weights to fine-tune, with a small learning rate.")
+@output_file("File to write [default: print].")
+def recipe(name: str, data: Path | None, init_from: str, output: Path | None) -> None:
+    """Print a recipe to start from, with a comment on every key.
+
+    NAME is an architecture or a recipe of the package. With --from, the architecture is that of the weights. With
+    --data, the recipe describes these files: their kind, unit, time step, size and classes.
+
+    \b
+    convrnn-zoo recipe convgru_forecaster --data radar -o radar.toml
+    convrnn-zoo recipe --from convgru_advection.nowcast --data radar -o radar.toml
+    """
+    if not name and not init_from:
+        raise click.UsageError("pass the NAME of an architecture, or weights with --from")
+    text = starting_recipe(name, data, init_from)
+    if output is None:
+        click.echo(text, nl=False)
+    elif output.exists():
+        raise ValueError(f"{output} exists; remove it, or pass another -o")
+    else:
+        write_text(output, text)

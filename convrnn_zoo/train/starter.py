@@ -1,0 +1,198 @@
+"""Complete recipes to start from, with a comment on every key, for a model and a user's files."""
+
+import dataclasses
+import inspect
+import re
+import textwrap
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data import (
+    FRAME_DATASETS,
+    LABELLED_DATASETS,
+    ReadOptions,
+    open_frames,
+    read_frame_dataset,
+    read_labelled_dataset,
+)
+from ..data.datasets.frame_sequences import time_bounds
+from ..data.readers.units import is_rain
+from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
+from ..pretrained.typed import describe_type
+from ._values import toml
+from .recipe import KINDS, RECIPES, ClassifierRecipe, Recipe
+
+FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_every": 50, "cycles": ()}
+"""Settings that change trained weights little: a rate of 0.02 would destroy them in a few updates."""
+WIDTH = 120
+"""Characters of a line."""
+
+
+class FieldDoc(NamedTuple):
+    """A key of a recipe with its type, its default as TOML (``"required"`` without one), and its meaning."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def describe_fields(cls: type[Any]) -> list[FieldDoc]:
+    """Describes the keys of a recipe or of one of its tables, from the docstrings of the class and of its bases.
+
+    Example:
+        >>> from convrnn_zoo.train import ForecasterRecipe
+        >>> next(field for field in describe_fields(ForecasterRecipe) if field.name == "warmup")[1:3]
+        ('number', '0.3')
+    """
+    meanings: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        arguments = re.search(r"^Args:\n((?: .*\n|\n)+)", text + "\n", re.MULTILINE)
+        for names, meaning in re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", arguments[1] if arguments else "", re.M):
+            plain = re.sub(r"\s+", " ", re.sub(r":\w+:`~?[\w.]*?(\w+)`|``(.*?)``|`(.*?)`", r"\1\2\3", meaning))
+            meanings |= {name.strip(): plain for name in names.split(",")}
+    hints = typing.get_type_hints(cls)
+    fields = []
+    for f in dataclasses.fields(cls):
+        value = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        default = "required" if value is dataclasses.MISSING else "none" if value is None else toml(value)
+        kind = describe_type(hints[f.name]).removeprefix("a ").replace("finite number", "number")
+        meaning = meanings.get(f.name, "")
+        if choices := [c for c in f.metadata.get("choices", ()) if c and c not in meaning]:
+            meaning = f"{meaning.rstrip('.')}: {', '.join(choices)}."
+        fields.append(FieldDoc(f.name, "table or string" if f.name == "data" else kind, default, meaning))
+    return fields
+
+
+def starting_recipe(name: str, data: Path | None = None, init_from: str = "") -> str:
+    """Returns the text of a recipe for a model and a user's files.
+
+    Args:
+        name: an architecture; a recipe of the package, whose values are kept; or "" for the architecture of
+            `init_from`.
+        data: file or directory whose kind, variables, sizes and times are read; by default the texts to replace.
+        init_from: weights to fine-tune, with a small learning rate and few updates.
+
+    Raises:
+        ValueError: the model cannot be trained by a recipe, or the files do not fit it.
+        FileNotFoundError: there is no such path.
+    """
+    settings: dict[str, Any] = {}
+    if init_from:
+        source = from_pretrained(init_from)
+        name = name or source.pretrained_cfg["architecture"]
+        if source.record is not None:
+            settings = _table(Recipe.parse(source.record.recipe))
+        settings["init_from"] = init_from
+    elif name in RECIPES:
+        recipe = Recipe.read(name)
+        name, settings = recipe.architecture, _table(recipe)
+    model = create_model(name, **settings.get("model", {}), device="meta")
+    is_forecaster = isinstance(model, Forecaster)
+    if not isinstance(model, Forecaster | ConvRNNModel | VideoModel):
+        raise ValueError(f"no recipe trains {name}; choose a forecaster, such as convgru_forecaster, or a classifier")
+    defaults: dict[str, Any] = {
+        "kind": "forecaster" if is_forecaster else "classifier", "weights": f"{name}.mine",
+        "description": "What the model does.", "license": "other", "batch_size": 4 if is_forecaster else 16,
+        "lr": 0.001 if is_forecaster else 0.003,
+    }  # fmt: skip
+    if is_forecaster:
+        is_nowcast = hasattr(model, "exceedance")
+        frames = (4, 12) if is_nowcast else (10, 10)
+        defaults |= {"max_steps": 2000, "inputs": frames[0], "horizon": frames[1]}
+        defaults["loss"] = "exceedance" if is_nowcast else "mse"
+        if is_nowcast:  # which forecasts rain rates
+            defaults["data"] = {"kind": "frames", "name": "my data", "unit": "mm/h", "encoding": "log"}
+    else:
+        defaults["epochs"] = 40
+    values = {**defaults, **settings, "weights": f"{name}.mine"}
+    if init_from:
+        changes = FINE_TUNING if is_forecaster else {"lr": 3e-4, "epochs": 10}
+        values |= changes
+    if data is not None:
+        values["data"] = _describe_frames(data, values) if is_forecaster else _describe_labelled(data, model)
+    elif "data" not in values:
+        values["data"] = {"kind": "frames" if is_forecaster else "sequences", "name": "my data"}
+    return _write(values, f"Recipe of {name}. Train with: convrnn-zoo train FILE.toml --data {data or 'DIR'}")
+
+
+def _table(recipe: Recipe) -> dict[str, Any]:
+    """Returns the values of a recipe that are not texts of its own weights."""
+    texts = ("weights", "description", "remarks", "citation", "init_from", "test_sequences")
+    return {k: v for k, v in recipe.to_table().items() if k not in texts}
+
+
+def _describe_frames(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the table ``[data]`` of files of frames; shortens `inputs` and `horizon` to what they have."""
+    for kind in ("frames", "video"):
+        dataset: Any = read_frame_dataset({"kind": kind, "name": path.stem or "my data"})
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        if files := [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]:
+            break
+    else:
+        raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
+    frames = open_frames(files[0], ReadOptions(unit=None if kind == "frames" else ""))
+    table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
+    if kind == "frames":
+        known = values.get("data")
+        known = known if isinstance(known, Mapping) else {}
+        table["unit"] = known.get("unit", "") if frames.unit is None else frames.unit
+        table["encoding"] = "log" if is_rain(table["unit"]) else "standardize"
+        if step := frames.step or known.get("step"):
+            table["step"] = step
+    if max(frames.size) > 128:
+        table["crop"] = min(64, *frames.size)
+    length = min(time_bounds(len(frames))[1], len(frames) - time_bounds(len(frames))[1] + values["inputs"])
+    if values["inputs"] + values["horizon"] > length:
+        values["inputs"] = max(1, length // 3)
+        values["horizon"] = max(1, min(length, len(frames) // 3 + values["inputs"]) - values["inputs"])
+    return table
+
+
+def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
+    """Returns the table ``[data]`` of labelled sequences or clips."""
+    kind = "clips" if isinstance(model, VideoModel) else "sequences"
+    dataset: Any = read_labelled_dataset({"kind": kind, "name": path.stem or "my data"})
+    part = dataset.load(path, "train")
+    table: dict[str, Any] = {"kind": kind, "name": dataset.name, "label_names": list(part.label_names)}
+    if part.front_end is not None:
+        table["front_end"] = {"rate": part.front_end.rate}
+    return table
+
+
+def _write(values: dict[str, Any], title: str) -> str:
+    """Returns a recipe as TOML: values that are set, and all other keys with their defaults as comments."""
+    cls = KINDS[values["kind"]]
+    tables = {name: dict(values.get(name) or {}) for name in ("data", "model")}
+    lines = [f"# {title}", f"kind = {toml(values['kind'])}"]
+    for field in describe_fields(cls):
+        value = values.get(field.name)
+        if field.name in tables or field.name in ("augment", "sampling"):
+            continue
+        lines += _key(field, value)
+    datasets: Mapping[str, Any] = LABELLED_DATASETS if cls is ClassifierRecipe else FRAME_DATASETS
+    kind = tables["data"].pop("kind")
+    lines += ["", "[data]", f"kind = {toml(kind)}"]
+    for field in describe_fields(datasets[kind]):
+        lines += _key(field, tables["data"].get(field.name))
+    for name in ("model", "augment", "sampling"):
+        table = {k: v for k, v in dict(values.get(name) or {}).items() if v is not None}
+        if table or name == "model":
+            lines += ["", f"[{name}]", *(f"{k} = {toml(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _key(field: FieldDoc, value: Any) -> list[str]:
+    """Returns the comment and the line of a key; a default is commented out."""
+    if value is None and field.default == "required":
+        value = ""
+    default = value is None or toml(value) == field.default
+    comments = textwrap.wrap(field.meaning, WIDTH, initial_indent="# ", subsequent_indent="#   ")
+    assigned = f"{field.name} = {field.default if default else toml(value)}"
+    if default and field.default == "none":
+        assigned = f"{field.name} ="
+    return [*comments, f"# {assigned}" if default else assigned]

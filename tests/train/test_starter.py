@@ -1,0 +1,83 @@
+"""Recipes to start from parse, describe the user's files, and train."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
+from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, train
+from convrnn_zoo.train.starter import describe_fields, starting_recipe
+from tests.command_line import run
+from tests.data.own_data import blobs, ramps, write_hdf5
+
+
+@pytest.fixture
+def radar(tmp_path):
+    (tmp_path / "radar").mkdir()
+    for i in range(2):
+        write_hdf5(tmp_path / "radar" / f"{i}.h5", blobs(40, 40, 48, seed=i), units="mm/h")
+    return tmp_path / "radar"
+
+
+@pytest.mark.parametrize(
+    "cls", [ClassifierRecipe, ForecasterRecipe, *FRAME_DATASETS.values(), *LABELLED_DATASETS.values()]
+)
+def test_every_key_has_a_meaning(cls):
+    fields = describe_fields(cls)
+    assert [f.name for f in fields] == [f.name for f in dataclasses.fields(cls)]
+    assert not [f.name for f in fields if not f.meaning]
+
+
+@pytest.mark.parametrize("name", ["convgru_forecaster", "predrnn_v2", "convgru_advection", "convlstm1d_1layer", "rain"])
+def test_a_recipe_without_data_is_complete(name):
+    text = starting_recipe(name)
+    recipe = Recipe.parse(text)
+    for field in dataclasses.fields(recipe):
+        assert f"{field.name} =" in text or f"[{field.name}]" in text or field.name in ("augment", "sampling")
+
+
+def test_files_of_frames_are_described_and_trained_on(radar, tmp_path):
+    file = tmp_path / "r.toml"
+    run("recipe", "convgru_forecaster", "--data", radar, "-o", file)
+    recipe = Recipe.read(file)
+    assert (recipe.data.unit, recipe.data.step, recipe.data.encoding) == ("mm/h", 5, "log")
+    assert (recipe.inputs, recipe.horizon) == (10, 10)
+    small = dataclasses.replace(recipe, max_steps=1, model={"hidden_channels": [2, 2], "kernel_size": 3})
+    assert train(small, data=radar, out=tmp_path / "run", progress=False).dataset == "radar"
+
+
+def test_recordings_are_described_and_trained_on(tmp_path):
+    made, labels = ramps(24)
+    np.savez(tmp_path / "a.npz", **made, labels=labels)
+    recipe = Recipe.parse(starting_recipe("convgru1d_1layer", tmp_path / "a.npz"))
+    assert recipe.data.label_names == ("falling", "rising")
+    small = dataclasses.replace(recipe, epochs=1)
+    assert train(small, data=tmp_path / "a.npz", out=tmp_path / "run", progress=False) is not None
+
+
+def test_weights_are_fine_tuned_gently(radar, tmp_path):
+    text = run("recipe", "--from", "convgru_advection.nowcast", "--data", radar)
+    recipe = Recipe.parse(text)
+    assert (recipe.init_from, recipe.loss) == ("convgru_advection.nowcast", "exceedance")
+    assert (recipe.inputs, recipe.horizon) == (4, 12)
+    assert recipe.lr <= 1e-3
+    assert recipe.max_steps <= 500
+    few = dataclasses.replace(recipe, max_steps=5, test_sequences=4, data=dataclasses.replace(recipe.data, crop=None))
+    record = train(few, data=radar, out=tmp_path / "run", progress=False)
+    csi = next(m for m in record.metrics if m.name == "CSI 0.5 mm/h")
+    assert csi.value > 0.5  # a rate of 0.02 gives 0 after five updates
+
+
+def test_an_existing_file_is_kept(tmp_path):
+    (tmp_path / "r.toml").write_text("mine")
+    with pytest.raises(AssertionError, match="exists"):
+        run("recipe", "convgru_forecaster", "-o", tmp_path / "r.toml")
+    assert (tmp_path / "r.toml").read_text() == "mine"
+
+
+def test_what_no_recipe_trains_is_rejected(tmp_path):
+    with pytest.raises(ValueError, match="no recipe trains bcdunet_d3"):
+        starting_recipe("bcdunet_d3")
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        starting_recipe("convgru_forecaster", tmp_path / "nothing")
