@@ -46,12 +46,12 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and shows progress."""
+        """True for the process that writes files and shows progress."""
         return self.rank == 0
 
     @property
     def can_pin(self) -> bool:
-        """Whether batches are copied to the device faster from pinned memory."""
+        """Support of pinned memory, from which batches are copied to the device faster."""
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator == torch.device(self.device.type) and hasattr(getattr(torch, self.device.type), "Stream")
 

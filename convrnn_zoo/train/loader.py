@@ -11,7 +11,7 @@ from .launch import Processes
 
 
 class _Reader(Dataset[Any]):
-    """A Dataset whose items are what a function reads for a request."""
+    """Dataset whose items are read by a function, for any request."""
 
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self.read = read

@@ -165,7 +165,7 @@ HISTORY = ("history", "values", "samplings", "best")
 
 
 class State:
-    """What a checkpoint holds: the modules of a run, its history, and the random states.
+    """Content of a checkpoint: the modules of a run, its history, and the random states.
 
     Args:
         run: the fingerprint of the run.
