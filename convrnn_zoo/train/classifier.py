@@ -26,7 +26,7 @@ from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights,
 from .launch import Processes
 from .loader import as_read, load
 from .loop import checksum, fingerprint, fit
-from .recipe import ClassifierRecipe, Recipe, splits_of
+from .recipe import ClassifierRecipe, Recipe, list_splits
 from .weights import check_writable, write_weights
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class Share(NamedTuple):
     weight: float
 
 
-def share_of(
+def compute_share(
     indices: list[int], update: list[int], labels: Tensor, weights: Tensor | None, processes: Processes
 ) -> Share:
     """Returns the share of a process in a batch.
@@ -158,13 +158,13 @@ def share_of(
         processes: the processes.
 
     Example:
-        >>> share_of([0, 1, 2], [0, 1, 2, 3], torch.tensor([0, 1, 1, 0]), None, Processes())
+        >>> compute_share([0, 1, 2], [0, 1, 2, 3], torch.tensor([0, 1, 1, 0]), None, Processes())
         Share(indices=[0, 1, 2], weight=0.75)
     """
-    own = indices[processes.rank :: processes.count]
+    selected = indices[processes.rank :: processes.count]
     amounts = torch.ones(len(labels)) if weights is None else weights[labels]
-    weight = float(amounts[own].sum() / amounts[update].sum()) * processes.count
-    return Share(own or indices[:1], weight)
+    weight = float(amounts[selected].sum() / amounts[update].sum()) * processes.count
+    return Share(selected or indices[:1], weight)
 
 
 def read_shares(data: Labelled, change: Callable[[Tensor], Tensor], shares: list[Share]) -> list[tuple[float, Batch]]:
@@ -376,7 +376,7 @@ def train_one(
         size = recipe.batch_size * processes.count
         for indices in sample_batches(lengths, recipe, processes.count):
             parts = [indices[i : i + size] for i in range(0, len(indices), size)]
-            yield [share_of(part, indices, train.labels, weights, processes) for part in parts]
+            yield [compute_share(part, indices, train.labels, weights, processes) for part in parts]
 
     def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
         freeze_encoder(model, done < frozen_steps)
@@ -443,7 +443,7 @@ def train_classifier(
 ) -> Weights | None:
     """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
     dataset = recipe.data
-    train, test, *validation = load_splits(dataset, recipe, data, initial_front_end(recipe), splits_of(recipe, data))
+    train, test, *validation = load_splits(dataset, recipe, data, initial_front_end(recipe), list_splits(recipe, data))
     check_writable(into or out, recipe)
     options: Any = {"progress": progress, "processes": processes}
     runs = [

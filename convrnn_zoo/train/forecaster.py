@@ -24,7 +24,7 @@ from .loop import Row, checksum, fingerprint, fit
 from .losses import decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, metrics_of
 from .optim import OPTIMIZERS
-from .recipe import ForecasterRecipe, Recipe, splits_of
+from .recipe import ForecasterRecipe, Recipe, list_splits
 from .sampling import read_sampling
 from .weights import check_writable, write_weights
 
@@ -41,7 +41,7 @@ def train_forecaster(
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
     source = recipe.data
-    splits = {split: load_split(source, recipe, data, split) for split in splits_of(recipe, data)}
+    splits = {split: load_split(source, recipe, data, split) for split in list_splits(recipe, data)}
     channels = {split: part.fixed(1).shape[2] for split, part in splits.items()}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")

@@ -374,7 +374,7 @@ KINDS: dict[str, type[Recipe]] = {
 """Recipe classes by the `kind` of a file."""
 
 
-def splits_of(recipe: Recipe, data: Any) -> tuple[str, ...]:
+def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:
     """Returns the splits that training reads: ``"validation"`` if the recipe or Python data have it.
 
     Raises:
