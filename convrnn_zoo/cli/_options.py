@@ -1,5 +1,6 @@
 """Options that several commands share, and their types."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,22 @@ class Choice(click.Choice[str]):
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Returns the message for a value that is not among the choices."""
         return f"{value!r} is not a valid choice; {suggest(str(value), map(str, self.choices))}"
+
+
+class NumberList(click.ParamType["tuple[float, ...]"]):
+    """Numbers that are separated by commas, such as ``0.5,5``."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Returns the numbers, or raises a usage error."""
+        try:
+            numbers = tuple(float(part) for part in str(value).split(",")) if isinstance(value, str) else tuple(value)
+        except ValueError:
+            numbers = ()
+        if not numbers or not all(map(math.isfinite, numbers)):
+            self.fail(f"{value!r} must be numbers that are separated by commas, such as 0.5,5")
+        return numbers
 
 
 class Device(click.ParamType["torch.device"]):

@@ -2,9 +2,10 @@
 
 import dataclasses
 import importlib.util
+import inspect
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._atomic import atomic_write, check_not_input, check_suffix, write_text
-from ..data import read_sound
+from .._atomic import check_not_input, check_suffix, write_text
+from ..data import read_sound, split_channels
+from ..data.forecasts import LABELLED, to_dataset, write_dataset, write_numpy
 from ..data.readers import COARSEN, GRIDDED, Frames, open_files
 from ..data.readers.audio import AUDIO
 from ..models import EnsembleForecaster, Forecaster, Preprocessing, ZooModel, from_pretrained
@@ -23,11 +25,11 @@ from ..train import ForecasterRecipe, Recipe
 from ..train._values import finite
 from ..train.classifier import read_inputs
 from ..train.forecaster import read_options_of
-from ._options import WEIGHTS_EPILOG, Choice, device_option, json_option
+from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option
 from ._text import columns, plural, warnings_to_stderr
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-NUMBERS, ANIMATIONS = (".npy", ".npz", ".json"), (".gif", ".mp4")
+NUMBERS, ANIMATIONS = (".npy", ".npz", ".json", *LABELLED), (".gif", ".mp4")
 SUFFIXES = (*NUMBERS, ".png", *ANIMATIONS)
 """Suffixes of files that a forecast can be written to."""
 NAMED = (".npz", *GRIDDED)
@@ -39,9 +41,9 @@ NAMED = (".npz", *GRIDDED)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @json_option
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write. Forecasts: .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one sound over "
-    "time: .png, .svg.",
+    "-o", "--output", type=click.Path(path_type=Path),
+    help="File to write. Forecasts: .nc, .zarr, .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one "
+    "sound over time: .png, .svg.",
 )  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Number of frames to read [default: as in training].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Number of frames to forecast [default: as in training].")
@@ -49,6 +51,10 @@ NAMED = (".npz", *GRIDDED)
 @click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")
 @click.option("--members", type=click.IntRange(min=1), help="Number of ensemble members to forecast.")
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
+@click.option("--probability", type=NumberList(), metavar="VALUE,...",
+              help="Forecast the probabilities that these values are exceeded.")  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
+              help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is exceeded [default: 1].")
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
 @click.option("--dtype", type=Choice(list(DTYPES)), help="Dtype of the model [default: that of its weights].")
@@ -70,9 +76,14 @@ def predict(
     .wav, .flac, .ogg and .mp3 files and resample them. Weights for video clips read videos, GIFs, folders of images
     and .npy files.
 
+    A folder of such files is read file by file.
+
     A forecaster reads frames (T, H, W) or (T, C, H, W) in the unit of its data, with NaN where a value is unknown. FILE
     is a .npy, .npz, HDF5, netCDF or Zarr file, a GIF, a video, a folder of images, or the radar composites of KNMI or
-    FMI. The model reads the latest frames, as many as in training. --start chooses an earlier first frame, by its time
+    FMI. Several files, or those of a folder, are joined in order of their times; each may hold one frame. A .nc or
+    .zarr output has lead times, valid times and the coordinates of the frames.
+
+    The model reads the latest frames, as many as in training. --start chooses an earlier first frame, by its time
     (2010-08-26T04:10 or 04:10) or its number from 0 on. With --compare the last frames of the file are held back, or
     the ones that follow those read from --start on, and the forecast is compared with them.
 
@@ -84,6 +95,7 @@ def predict(
     convrnn-zoo predict convgru1d_bi_2layer.fsdd *.wav --json
     convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
     convrnn-zoo predict convgru_forecaster.rain radar.nc --start 04:10 --compare -o rain.png
+    convrnn-zoo predict convgru_advection.nowcast radar/ --probability 0.5,5 -o rain.nc
     convrnn-zoo predict irene frames.npy --members 20 -o ensemble.png
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
@@ -163,18 +175,19 @@ def _forecast(
     members: int | None,
     seed: int | None,
     threshold: float | None,
+    probability: tuple[float, ...] | None,
     **options: Any,
 ) -> None:
     if output is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
     if output is not None:
-        check_suffix(output, (*NUMBERS, ".png") if members else SUFFIXES)
+        check_suffix(output, NUMBERS if probability else (*NUMBERS, ".png") if members else SUFFIXES)
     if members and not isinstance(model, EnsembleForecaster):
         raise ValueError(f"--members: {name} reads no noise and makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
     ensemble: dict[str, Any] = {"members": members, "seed": seed or 0} if members else {}
-    result = make_forecast(model, name, files, **options, **ensemble)
+    result = make_forecast(model, name, files, thresholds=probability or (), **options, **ensemble)
     if output is not None:
         write_forecast(result, output, 1.0 if threshold is None else threshold)
     if as_json:
@@ -212,16 +225,18 @@ class Forecast(NamedTuple):
     labels: list[str] | None
     times: list[datetime] | None
     preprocessing: Preprocessing
+    frames: Frames
+    """The frames that the model read, with their times and coordinates."""
+    step: float | None = None
+    members: int = 0
+    """Number of ensemble members; 0 for a single forecast."""
+    thresholds: tuple[float, ...] = ()
+    """Thresholds of probabilities, which are the axis before height and width."""
 
     @property
     def horizon(self) -> int:
         """Number of forecast frames."""
-        return self.forecast.shape[-self.inputs.dim()]
-
-    @property
-    def members(self) -> int:
-        """Number of ensemble members; 0 for a single forecast."""
-        return len(self.forecast) if self.forecast.dim() > self.inputs.dim() else 0
+        return self.forecast.shape[1 if self.members else 0]
 
 
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:
@@ -242,16 +257,16 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = Non
     return model.preprocessing
 
 
-def check_step(frames: Frames, preprocessing: Preprocessing, file: Path) -> None:
-    """Raises ValueError if the time step of the frames changes, or differs from the model's."""
+def check_step(frames: Frames, expected: float | None, file: Path) -> None:
+    """Raises ValueError if the time step of the frames changes, or differs from the expected minutes."""
     steps = [] if frames.times is None else sorted(set(np.diff(frames.times).round(3).tolist()))
     if len(steps) > 1:
         listed = ", ".join(f"{step:g}" for step in steps[:4])
         raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
-    if steps and preprocessing.step is not None and abs(steps[0] - preprocessing.step) > 0.02 * preprocessing.step:
+    if steps and expected is not None and abs(steps[0] - expected) > 0.02 * expected:
         raise ValueError(
-            f"{file} has a frame every {steps[0]:g} minutes, but the model was trained on one every "
-            f"{preprocessing.step:g}; pass frames at that step"
+            f"{file} has a frame every {steps[0]:g} minutes, and one every {expected:g} is expected; pass frames at "
+            "the step of the training, or --minutes if the model supports any"
         )
 
 
@@ -289,25 +304,31 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
 
 
 def choose_window(
-    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool
-) -> Window:
+    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool,
+    has_future: bool = False,
+) -> Window:  # fmt: skip
     """Chooses the frames that a model reads: the latest ones, or those from `start` on.
 
-    With `compare` the frames that follow are observations. Without `start`, the last `horizon` frames are, and the
-    model reads the ones before.
+    With `compare` the frames that follow are observations, and with `has_future` their known inputs are read. Without
+    `start`, the last `horizon` frames are held back for that, and the model reads the ones before.
 
     Raises:
-        ValueError: `start` names no frame, or no frame is left to compare with.
+        ValueError: `start` names no frame, or no frame is left to compare with, or too few to read known inputs of.
     """
-    total = len(reader)
+    total, ahead = len(reader), compare or has_future
     if start is not None:
         first = find_start(start, reader, file)
-        end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if compare else total)
+        end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if ahead else total)
     else:
-        held_back = min(horizon, max(total - (inputs or 1), 0)) if compare else 0
+        held_back = min(horizon, max(total - (inputs or 1), 0)) if ahead else 0
         end = total - held_back
         first = max(end - inputs, 0) if inputs else 0
-    last = min(end + horizon, total) if compare else end
+    last = min(end + horizon, total) if ahead else end
+    if has_future and last - end < horizon:
+        raise ValueError(
+            f"{file}: the model reads known inputs of the {plural(horizon, 'frame')} to forecast, and the file has "
+            f"{last - end} after those that it reads; pass more frames, an earlier --start or a lower --horizon"
+        )
     if compare and last == end:
         raise ValueError(
             f"--compare: {file} has {plural(total, 'frame')}, and none follows the {plural(end - first, 'frame')} that "
@@ -327,22 +348,26 @@ def make_forecast(
     start: str | None = None,
     compare: bool = False,
     key: str | None = None,
+    minutes: float | None = None,
+    thresholds: Sequence[float] = (),
     **options: Any,
 ) -> Forecast:
-    """Forecasts the frames that follow those of a file.
+    """Forecasts the frames that follow those of files.
 
     The model reads the latest frames of the file, as many as in training.
 
     Args:
         model: the forecaster.
         name: its name in messages.
-        files: one file of frames, a folder of images, or radar files.
+        files: one file or folder of frames, or several files that are joined in time.
         recipe: recipe of a model without preprocessing.
         inputs: number of frames to read, if not as in training.
         horizon: number of frames to forecast, if not as in training.
         start: number or time of the first frame to read.
         compare: whether to read the observed frames that the forecast is compared with.
         key: name of the array in a file with several.
+        minutes: minutes between frames, for a model of any time step.
+        thresholds: values whose probability of exceedance is forecast, in place of values.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
@@ -358,16 +383,19 @@ def make_forecast(
     if key:
         read_options = dataclasses.replace(read_options, variable=key, variable_optional=False)
     reader = open_files(files, read_options)
-    window = choose_window(reader, files[0], inputs or trained, horizon, start, compare)
+    check_probabilities(model, name, thresholds, minutes, compare, options)
+    has_future = bool(model.future_chans)
+    window = choose_window(reader, files[0], inputs or trained, horizon, start, compare, has_future)
     if inputs and window.end - window.first < inputs:
         raise ValueError(
             f"--inputs {inputs}: {files[0]} has {plural(window.end - window.first, 'frame')} to read; pass a "
             "smaller number"
         )
     reader = reader.between(window.first, window.last)
-    check_step(reader, preprocessing, files[0])
-    frames = reader.read()
-    frames = frames[:, 0] if reader.channels == 1 else frames
+    check_step(reader, minutes or preprocessing.step, files[0])
+    frames, static, future = split_channels(reader.read(), preprocessing)
+    known = {"static": static, "future": future} if preprocessing.variables else {}
+    frames = frames[:, 0] if frames.shape[1] == 1 else frames
     count = window.end - window.first
     if trained and count != trained:
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
@@ -375,19 +403,51 @@ def make_forecast(
             f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}",
             stacklevel=2,
         )
-    times, step = reader.datetimes, reader.step or preprocessing.step or 0
+    step = reader.step or minutes or preprocessing.step
+    times = reader.datetimes
     labels = [f"{t:%H:%M}" for t in times] if times else list(reader.labels)
     if step:
         before = labels[:count] or [f"{(i + 1 - count) * step:+g} min".replace("+0", "0") for i in range(count)]
         labels = [*before, *(f"+{(i + 1) * step:g} min" for i in range(horizon))]
     if times:
-        ahead = [times[count - 1] + timedelta(minutes=(i + 1) * step) for i in range(horizon)]
+        ahead = [times[count - 1] + timedelta(minutes=(i + 1) * step) for i in range(horizon)] if step else []
         times = times[:count] + ahead if step else None
-    forecast = model.forecast(frames[:count], horizon, inputs="all", **options)
-    observed = frames[count:] if compare else None
-    title = model.record.name if model.record else name
-    shown = labels or None
-    return Forecast(title, files[0].name, window, frames[:count], forecast, observed, shown, times, preprocessing)
+    options = {"inputs": "all", **options, **{k: v for k, v in known.items() if v is not None}}
+    options |= {"minutes": minutes} if minutes else {}
+    if thresholds and hasattr(model, "probabilities"):
+        forecast = model.probabilities(frames[:count], thresholds, horizon, **options)
+    else:
+        forecast = model.forecast(frames[:count], horizon, **options)
+        if thresholds:
+            forecast = exceedance_frequency(forecast, thresholds)
+    targets = preprocessing.target_channels
+    frames = frames if targets is None or frames.dim() == 3 else frames[:, targets]
+    return Forecast(
+        model.record.name if model.record else name, files[0].name, window, frames[:count], forecast,
+        frames[count:] if compare else None, labels or None, times, preprocessing, reader.between(0, count), step,
+        0 if thresholds else options.get("members", 0), tuple(thresholds),
+    )  # fmt: skip
+
+
+def check_probabilities(
+    model: Forecaster, name: str, thresholds: Sequence[float], minutes: float | None, compare: bool, options: Any
+) -> None:
+    """Raises ValueError if a model has no probabilities, or forecasts at the step of its training only."""
+    if minutes and "minutes" not in inspect.signature(model.forecast).parameters:
+        raise ValueError(f"--minutes: {name} forecasts at the time step of its training; omit the option")
+    if thresholds and compare:
+        raise ValueError("--probability has no --compare; `convrnn-zoo eval` compares probabilities with observations")
+    if thresholds and not (hasattr(model, "probabilities") or options.get("members")):
+        raise ValueError(
+            f"--probability: {name} forecasts no probabilities; pass weights of convgru_advection, or --members with a "
+            "model that reads noise"
+        )
+
+
+def exceedance_frequency(members: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """Returns the fraction of members ``(M, …, H, W)`` from each threshold on, ``(…, thresholds, H, W)``."""
+    exceeded = [(members >= value).float().masked_fill(members.isnan(), torch.nan).mean(0) for value in thresholds]
+    return torch.stack(exceeded, dim=-3)
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
@@ -403,7 +463,8 @@ def metadata(result: Forecast) -> dict[str, Any]:
         "unit": result.preprocessing.unit, "step": result.preprocessing.step,
         "inputs": count, "read": read, "horizon": result.horizon, "shape": list(result.forecast.shape),
         **({"times": times[count:]} if times else {}),
-        "observed": window.last - window.end, **mean_squared_errors(result),
+        **({"thresholds": list(result.thresholds)} if result.thresholds else {}),
+        "observed": 0 if result.observed is None else len(result.observed), **mean_squared_errors(result),
     }  # fmt: skip
 
 
@@ -458,25 +519,13 @@ def crps_table(result: Forecast) -> str:
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
-def _write_npy(result: Forecast, path: Path) -> None:
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, result.forecast.numpy())
-
-
-def _write_npz(result: Forecast, path: Path) -> None:
+def arrays_of(result: Forecast) -> dict[str, Any]:
+    """Returns the arrays of a ``.npz`` file, the forecast first."""
     ahead = (result.labels or [])[len(result.inputs) : len(result.inputs) + result.horizon]
-    arrays: dict[str, Any] = {
-        "forecast": result.forecast.numpy(),
-        "unit": result.preprocessing.unit, "step": result.preprocessing.step or np.nan,
-        **({"labels": np.array(ahead)} if ahead else {}),
-    }  # fmt: skip
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-_WRITERS: dict[str, Callable[[Forecast, Path], Any]] = {
-    ".npy": _write_npy, ".npz": _write_npz, ".json": lambda result, path: write_text(path, to_json(result) + "\n"),
-}  # fmt: skip
+    arrays: dict[str, Any] = {"forecast": result.forecast.numpy(), "unit": result.preprocessing.unit}
+    arrays["step"] = result.step or np.nan
+    arrays |= {"labels": np.array(ahead)} if ahead else {}
+    return arrays | ({"thresholds": np.array(result.thresholds)} if result.thresholds else {})
 
 
 def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> None:
@@ -486,8 +535,17 @@ def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> No
         ValueError: the suffix of the file is not supported.
     """
     check_suffix(output, SUFFIXES)
-    if output.suffix in _WRITERS:
-        _WRITERS[output.suffix](result, output)
+    if output.suffix == ".json":
+        write_text(output, to_json(result) + "\n")
+    elif output.suffix in LABELLED:
+        dataset = to_dataset(
+            result.forecast, result.frames, result.preprocessing, step=result.step, thresholds=result.thresholds,
+            members=result.members, model=result.model,
+        )  # fmt: skip
+        write_dataset(dataset, output)
+    elif output.suffix in NUMBERS:
+        write_numpy(output, arrays_of(result))
+    if output.suffix in NUMBERS:
         return
     from ..train.figures import Panels, ensemble_strip, motion, save, strip
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from .._extras import need
 from ..data import Labelled, LabelledDataset, VideoFolder
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
-from ..data.readers.sequences import Recording, read_recordings
+from ..data.readers.files import FileError, list_files
+from ..data.readers.sequences import SUFFIXES, Recording, read_recordings
 from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
 from ..models.video import encoder_cfg
@@ -224,7 +225,7 @@ def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, An
 
 
 def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recording]]:
-    """Yields the recordings of files as the recipe of a classifier reads them; large clips come one by one.
+    """Yields the recordings of files and folders as the recipe of a classifier reads them; large clips come one by one.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -237,7 +238,10 @@ def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recordi
         dataset = VideoFolder(name="clips")
     if not isinstance(dataset, VideoFolder):
         layout = getattr(dataset, "layout", "")
-        yield [recording for file in files for recording in read_recordings(file, model, layout)]
+        inside = [f for file in files for f in (list_files(file, SUFFIXES) if file.is_dir() else [file])]
+        if not inside:
+            raise FileError(f"{files[0]} contains no recording; expected files of {', '.join(SUFFIXES)}")
+        yield [recording for file in inside for recording in read_recordings(file, model, layout)]
         return
     for file in files:
         for clip in dataset.list_clips(file):

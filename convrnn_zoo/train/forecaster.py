@@ -14,6 +14,7 @@ from ..data import CustomSequences, FrameSequences, ReadOptions
 from ..data.datasets.checks import check_values
 from ..data.datasets.frame_files import FrameDataset
 from ..data.datasets.moving_mnist import MovingDigits
+from ..data.datasets.variables import variable_options
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, from_pretrained
 from ..pretrained.meta import limit
 from .figures import Panels, save, strip
@@ -321,6 +322,8 @@ def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions
     if isinstance(settings, ForecasterRecipe):
         options = settings.data.read_options()
         options = dataclasses.replace(options, unit=None if values is None else values.unit, variable_optional=True)
+    if values is not None and values.variables:
+        options = dataclasses.replace(options, unit=None, **variable_options(values, options))
     return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
 
 

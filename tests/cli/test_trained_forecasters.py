@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo import Preprocessing
 from convrnn_zoo.cli.demo import CLASSIFIER
 from convrnn_zoo.cli.predict import check_step
 from convrnn_zoo.data import ReadOptions
@@ -150,7 +149,7 @@ def test_frames_at_changing_steps_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.nc", "a") as file:
         file["time"][-1] += 5
     with pytest.raises(ValueError, match=r"frames are 5, 10 minutes apart"):
-        check_step(open_files([tmp_path / "a.nc"]), Preprocessing(), tmp_path / "a.nc")
+        check_step(open_files([tmp_path / "a.nc"]), None, tmp_path / "a.nc")
     with h5py.File(tmp_path / "a.nc", "a") as file:
         file["other"] = np.zeros((4, 8, 8), "float32")
     with pytest.raises(ValueError, match=r"expected one array of frames .*--key"):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...models import Preprocessing
 from ...pretrained.preprocessing import Variable
 from ...pretrained.typed import check_fields, field
-from ..readers import VariableOptions
+from ..readers import ReadOptions, VariableOptions
 
 FLOOR, TOP = 0.1, 100.0
 """Constants of the encoding ``log``, in the unit of the data."""
@@ -102,10 +102,14 @@ def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
     return Channels(observed, static.select(-4, 0) if values.static else None, future if values.future else None)
 
 
-def options_of(values: Preprocessing) -> dict[str, tuple[VariableOptions, ...]]:
-    """Returns how the variables of a trained model are read, as arguments of :class:`ReadOptions`."""
+def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, Any]:
+    """Returns how the variables of a trained model are read, as fields of :class:`ReadOptions`.
+
+    Their units are those of training. Numbers that mark missing values are those of `options`.
+    """
+    fills = {v.name: v.fill_value for v in options.all_variables}
     return {
-        role: tuple(VariableOptions(v.name, v.unit) for v in getattr(values, role))
+        role: tuple(VariableOptions(v.name, v.unit or None, fills.get(v.name)) for v in getattr(values, role))
         for role in ("variables", "future", "static")
     }
 

@@ -6,11 +6,12 @@
 ``(path, options) -> Frames`` and a line in :data:`READERS`.
 """
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .base import Frames, ReadOptions, VariableOptions, check_numbers
+from .base import Frames, ReadOptions, VariableOptions, check_numbers, join
 from .files import FileError, list_files, natural_key
 from .gridded import GRIDDED, STORE, is_recognised, open_gridded
 from .images import VIDEO_READERS, find_clips, open_clip
@@ -45,25 +46,31 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
 
 
 def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
-    """Opens one file or folder of frames, or several radar files or a folder of them.
+    """Opens one file of frames, or several files as one: those of a folder, radar files, or files of a few time steps.
+
+    Several files are joined in order of their times, or else of their names. An array ``(H, W)`` is then one frame.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        FileError: as :func:`open_frames`; also if several files are given that are not radar files.
+        FileError: as :func:`open_frames`; also if the files do not belong together.
     """
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
     first = paths[0]
-    if len(paths) == 1 and not is_radar(first):
-        is_folder = first.is_dir() and first.suffix.lower() not in READERS
-        composites = [files for files in find_composites(first) if files] if is_folder else []
-        if not composites or first in find_clips(first):
-            return open_frames(first, options)
-        paths = composites[0]
-    if any(path.suffix.lower() in SUFFIXES and not is_radar(path) for path in paths):
-        raise FileError(f"expected one file of {', '.join(SUFFIXES)}, or radar files, got {len(paths)} files")
-    return open_composites(paths, options)
+    if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in READERS and first not in find_clips(first):
+        composites = [files for files in find_composites(first) if files]
+        paths = composites[0] if composites else list_files(first, tuple(READERS))
+        if not paths:
+            raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(SUFFIXES)}")
+    if all(map(is_radar, paths)):
+        return open_composites(paths, options)
+    if len(paths) == 1:
+        return open_frames(paths[0], options)
+    if mixed := [path for path in paths if is_radar(path) or path.suffix.lower() not in READERS]:
+        raise FileError(f"{mixed[0]}: expected one file, or several of {', '.join(READERS)}, or radar files only")
+    options = dataclasses.replace(options, maps=True)
+    return join([open_frames(path, options) for path in sorted(paths, key=natural_key)])
 
 
 __all__ = [

@@ -36,6 +36,7 @@ class ReadOptions:
             `unit`. Those of `static` have no time, those of `future` may have no map.
         dims: names of the dimensions `time`, `y` and `x`, in a file that names dimensions in another way.
         sel: for a dimension, the value of its coordinate to read, or ``[from, to]``.
+        maps: whether an array ``(H, W)`` is one frame, as in files of one time step.
         variable_optional: whether a file without that array may have another one instead, if it is the only one.
         fill_value: number that marks missing values, next to NaN and the numbers that the file states.
         unit: unit to convert values to; None leaves them in the unit of the file. ``""`` is brightness from 0 to 1.
@@ -50,6 +51,7 @@ class ReadOptions:
     static: tuple[VariableOptions, ...] = ()
     dims: Mapping[str, str] = field(default_factory=dict)
     sel: Mapping[str, Any] = field(default_factory=dict)
+    maps: bool = False
     variable_optional: bool = False
     fill_value: float | None = None
     unit: str | None = None
@@ -80,6 +82,9 @@ class Frames:
         is_bytes: whether the stored numbers are brightness from 0 to 255.
         factor, shift: conversion from the unit of the file to `unit`.
         name: short name for messages.
+        variable: name of the variable in the file.
+        coordinates: coordinates of height and width by their names, as ``xarray.DataArray`` takes them.
+        map_dims: names of the dimensions of height and width.
     """
 
     path: Path
@@ -95,6 +100,9 @@ class Frames:
     factor: float = 1.0
     shift: float = 0.0
     name: str = ""
+    variable: str = ""
+    coordinates: Mapping[str, Any] = field(default_factory=dict)
+    map_dims: tuple[str, str] = ("y", "x")
     start: int = 0
     stop: int | None = None
 
@@ -208,7 +216,8 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
     Raises:
         FileError: there is no such array, or there are several.
     """
-    names, variable = [name for name, shape in shapes.items() if len(shape) in (3, 4)], options.variable
+    variable, axes = options.variable, (2, 3, 4) if options.maps else (3, 4)
+    names = [name for name, shape in shapes.items() if len(shape) in axes]
     if variable and list(shapes) != [""]:
         names = [variable] if variable in shapes else names if options.variable_optional and len(names) == 1 else []
     names = ["x"] if len(names) > 1 and "x" in names else names
@@ -218,7 +227,7 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
         hint = "; name it: data.variable in the recipe, or --key" if len(names) > 1 else ""
         raise FileError(f"{path}: expected {expected} of frames (T, H, W) or (T, C, H, W), got {listed}{hint}")
     shape = shapes[names[0]]
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in axes or 0 in shape:
         raise FileError(f"{path}: expected frames (T, H, W) or (T, C, H, W), got {shape}")
     return names[0]
 
@@ -266,6 +275,7 @@ def frames_from(path: Path, array: Any, times: Any, options: ReadOptions, **fiel
     """
     check_numbers(array, path)
     is_bytes = array.dtype == "uint8"
+    array = array[None] if array.ndim == 2 else array
     times, is_dated = (None, False) if times is None else check_times(path, times, {}, array.shape)
     return Frames(
         path=path, array=array, times=times, is_dated=is_dated, unit="" if is_bytes else None, is_bytes=is_bytes,
@@ -339,4 +349,52 @@ def stack(
     return Frames(
         path=path, array=StackedArray(arrays, fills, factors), units=tuple(units), observed=len(options.variables),
         name=path.name, **fields,
+    )  # fmt: skip
+
+
+class JoinedArray:
+    """Array ``(T, C, H, W)`` of frames one after the other, which are read when it is sliced in time."""
+
+    dtype: Any = "float32"
+
+    def __init__(self, parts: Sequence[Frames]) -> None:
+        self.parts = parts
+        self.shape = (sum(map(len, parts)), parts[0].channels, *parts[0].size)
+
+    def __getitem__(self, index: Any) -> Any:
+        time, _, rows, columns = index
+        start, stop, _ = time.indices(self.shape[0])
+        frames, begin = [torch.empty(0, *self.shape[1:])[..., rows, columns]], 0
+        for part in self.parts:
+            if begin < stop and begin + len(part) > start:
+                frames.append(part.read(max(start - begin, 0), min(stop - begin, len(part)), rows, columns))
+            begin += len(part)
+        return torch.cat(frames).numpy()
+
+
+def join(parts: Sequence[Frames]) -> Frames:
+    """Returns frames of several files as one: in order of their times, or as they come if they have none.
+
+    Raises:
+        FileError: the files differ in size or unit, or their times overlap.
+    """
+    first, numpy = parts[0], need("numpy", "cli")
+    if different := [p for p in parts if (p.channels, p.size, p.unit, p.units) != (
+        first.channels, first.size, first.unit, first.units)]:  # fmt: skip
+        raise FileError(
+            f"{different[0].path}: expected frames of the size and unit of {first.path}, {first.channels} × "
+            f"{first.size} in {first.unit or 'no unit'}; got {different[0].channels} × {different[0].size} in "
+            f"{different[0].unit or 'no unit'}"
+        )
+    times = None
+    if all(p.times is not None and p.is_dated for p in parts):
+        parts = sorted(parts, key=lambda p: float(p.times[0]))
+        times = numpy.concatenate([p.times for p in parts])
+        if overlaps := [i for i, step in enumerate(numpy.diff(times)) if step <= 0]:
+            ends = numpy.cumsum([len(p) for p in parts])
+            path = parts[int(numpy.searchsorted(ends, overlaps[0] + 1, side="right"))].path
+            raise FileError(f"{path}: has times of the file before; pass files whose times do not overlap")
+    return dataclasses.replace(
+        parts[0], array=JoinedArray(parts), times=times, is_dated=times is not None, labels=(), fill_value=None,
+        is_bytes=False, factor=1.0, shift=0.0, start=0, stop=None,
     )  # fmt: skip

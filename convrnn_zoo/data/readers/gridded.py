@@ -1,5 +1,6 @@
 """Frames of NetCDF, Zarr, HDF5 and GRIB files, through xarray."""
 
+import dataclasses
 import logging
 import math
 import os
@@ -361,20 +362,38 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
             if options.variables:
                 return _open_several(path, variables, options)
             frames = find_frames(path, variables, options)
-            name = choose_array(path, {n: v.shape for n, v in frames.items()}, options)
+            shapes = {n: v.shape for n, v in frames.items()}
+            name = choose_array(path, shapes, dataclasses.replace(options, maps=False))
             variable = frames[name]
             check_numbers(variable.array, path)
             times, is_dated = find_time_values(path, name, variable, variables)
             dtype, unit = variable.array.dtype, scalar(variable.attrs.get("units"))
             is_bytes = dtype == "uint8" and unit is None and Decoder.of(variable.attrs, dtype) == Decoder(attrs={})
             decoder = Decoder.of(variable.attrs, dtype, options.fill_value)
+            labels = find_coordinates(name, variable, variables)
         finally:
             if dataset is not None:
                 dataset.close()
     return Frames(
         path=path, array=GriddedArray(path, options, name, variable, decoder), times=times, is_dated=is_dated,
-        unit="" if is_bytes else unit and str(unit), is_bytes=is_bytes, name=path.name,
+        unit="" if is_bytes else unit and str(unit), is_bytes=is_bytes, name=path.name, **labels,
     ).to_unit(options.unit)  # fmt: skip
+
+
+def find_coordinates(name: str, variable: Variable, variables: Mapping[str, Variable]) -> dict[str, Any]:
+    """Returns the fields of :class:`Frames` that describe the map of a variable: its coordinates and dimensions."""
+    group, leaf = name[: name.rfind("/") + 1], name.rpartition("/")[2]
+    if not variable.dims:
+        return {"variable": leaf}
+    coordinates, dims = {}, variable.dims[-2:]
+    for label in (*dims, *str(scalar(variable.attrs.get("coordinates")) or "").split()):
+        found = variables.get(f"{group}{label}")
+        if found is not None and found.dims and set(found.dims) <= set(dims):
+            values = Decoder.of(found.attrs, found.array.dtype).decode(found.array.values)
+            attrs = {k: str(v) for k in ("units", "standard_name", "long_name", "axis")
+                     if (v := scalar(found.array.attrs.get(k))) is not None}  # fmt: skip
+            coordinates[label] = (found.dims, values, attrs)
+    return {"variable": leaf, "coordinates": coordinates, "map_dims": dims}
 
 
 def _open_several(path: Path, variables: Mapping[str, Variable], options: ReadOptions) -> Frames:
@@ -398,7 +417,8 @@ def _open_several(path: Path, variables: Mapping[str, Variable], options: ReadOp
         stacked[wanted.name] = array, None if unit is None else str(unit)
     name = options.variables[0].name
     times, is_dated = (None, False) if first is None else find_time_values(path, name, first, variables)
-    return stack(path, stacked, options, is_decoded=True, times=times, is_dated=is_dated)
+    labels = {} if first is None else find_coordinates(name, first, variables)
+    return stack(path, stacked, options, is_decoded=True, times=times, is_dated=is_dated, **labels)
 
 
 def find_time_values(path: Path, name: str, variable: Variable, variables: Mapping[str, Variable]) -> tuple[Any, bool]:

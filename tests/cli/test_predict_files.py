@@ -1,0 +1,207 @@
+"""`predict` reads several files, folders and archives of variables, and writes NetCDF and Zarr with coordinates."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo import Preprocessing, create_model, save_pretrained
+from convrnn_zoo.pretrained.preprocessing import Variable
+from tests.command_line import run
+
+xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+MINUTE = np.timedelta64(1, "m")
+
+
+def rain(steps=6, minutes=5, seed=0):
+    values = np.random.default_rng(seed).random((steps, 6, 8)).astype("float32")
+    coords = {
+        "time": np.datetime64("2020-01-01T12:00", "ns") + np.arange(steps) * minutes * MINUTE,
+        "lat": ("lat", np.linspace(60, 55, 6), {"units": "degrees_north", "standard_name": "latitude"}),
+        "lon": np.arange(8.0),
+    }  # fmt: skip
+    return xarray.DataArray(values, dims=("time", "lat", "lon"), coords=coords, name="rain", attrs={"units": "mm/h"})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    net = create_model("convgru_forecaster", hidden_channels=2, kernel_size=1, patch_size=1, horizon=3)
+    net.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4, horizon=3)
+    return save_pretrained(net, tmp_path_factory.mktemp("model") / "run")
+
+
+@pytest.fixture(scope="module")
+def nowcast(tmp_path_factory):
+    torch.manual_seed(0)
+    net = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2)
+    return save_pretrained(net, tmp_path_factory.mktemp("nowcast") / "run")
+
+
+def opened(path):
+    options = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
+    return xarray.open_dataset(path, decode_timedelta=True, **options)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_a_forecast_is_written_with_coordinates(suffix, model, tmp_path):
+    if suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
+    rain().to_netcdf(tmp_path / "rain.nc", engine="h5netcdf")
+    run("predict", model, tmp_path / "rain.nc", "-o", tmp_path / "a.npy")
+    out = tmp_path / f"out{suffix}"
+    assert "read frames 2 to 5 of 6" in run("predict", model, tmp_path / "rain.nc", "-o", out)
+    with opened(out) as data:
+        assert data.rain.dims == ("lead_time", "lat", "lon")
+        np.testing.assert_array_equal(data.rain, np.load(tmp_path / "a.npy"))
+        assert data.rain.attrs["units"] == "mm/h"
+        assert (data.lead_time.values / MINUTE).tolist() == [5, 10, 15]
+        assert data.time.values[-1] == np.datetime64("2020-01-01T12:40")
+        assert data.forecast_reference_time.values == np.datetime64("2020-01-01T12:25")
+        np.testing.assert_array_equal(data.lat, rain().lat)
+        assert data.lat.attrs["standard_name"] == "latitude"
+        assert data.attrs["Conventions"].startswith("CF-")
+        assert data.attrs["source"].startswith("convrnn_zoo")
+    if suffix == ".zarr":
+        assert "exists" in run("predict", model, tmp_path / "rain.nc", "-o", out, code=1)
+
+
+def test_arrays_without_coordinates_are_written_with_lead_times(model, tmp_path):
+    np.save(tmp_path / "a.npy", rain().values)
+    run("predict", model, tmp_path / "a.npy", "-o", tmp_path / "out.nc")
+    with opened(tmp_path / "out.nc") as data:
+        assert data.forecast.dims == ("lead_time", "y", "x")
+        assert "time" not in data.coords
+
+
+def test_members_are_realizations(tmp_path):
+    net = create_model("convgru_irene", num_blocks=1, horizon=2)
+    net.preprocessing = Preprocessing(unit="mm/h", encoding="dbz", step=5.0, inputs=4)
+    save_pretrained(net, tmp_path / "run")
+    rain().to_netcdf(tmp_path / "rain.nc", engine="h5netcdf")
+    args = ("predict", tmp_path / "run", tmp_path / "rain.nc", "--members", 3)
+    run(*args, "-o", tmp_path / "out.nc")
+    with opened(tmp_path / "out.nc") as data:
+        assert data.rain.dims == ("realization", "lead_time", "lat", "lon")
+        members = data.rain.values
+    run(*args, "--probability", "0.2,50", "-o", tmp_path / "p.nc")
+    with opened(tmp_path / "p.nc") as data:
+        chance = data.probability_of_rain
+        assert chance.dims == ("lead_time", "threshold", "lat", "lon")
+        np.testing.assert_allclose(chance.sel(threshold=0.2), (members >= 0.2).mean(0), rtol=1e-6)
+
+
+def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
+    rain(minutes=10).to_netcdf(tmp_path / "rain.nc", engine="h5netcdf")
+    args = ("predict", nowcast, tmp_path / "rain.nc")
+    run(*args, "--minutes", 10, "--probability", "0.5,5", "-o", tmp_path / "p.nc")
+    with opened(tmp_path / "p.nc") as data:
+        chance = data.probability_of_rain
+        assert chance.dims == ("lead_time", "threshold", "lat", "lon")
+        assert chance.threshold.values.tolist() == [0.5, 5]
+        assert (chance.lead_time.values / MINUTE).tolist() == [10, 20]
+        assert float(chance.min()) >= 0
+        assert float(chance.max()) <= 1
+    text = run(*args, "--minutes", 10, "--probability", 0.5, "--json")
+    assert json.loads(text)["thresholds"] == [0.5]
+    run(*args, "--minutes", 10, "--probability", "0.5,5", "-o", tmp_path / "p.npz")
+    assert np.load(tmp_path / "p.npz")["forecast"].shape == (2, 2, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--probability", "0.5"], "--probability"),
+        (["--minutes", "10"], "--minutes"),
+        (["--probability", "0.5", "--compare"], "--compare"),
+    ],
+)
+def test_options_that_a_model_lacks_are_errors(options, message, model, tmp_path):
+    np.save(tmp_path / "a.npy", rain().values)
+    assert message in run("predict", model, tmp_path / "a.npy", "-o", tmp_path / "b.nc", *options, code=1)
+
+
+@pytest.mark.parametrize("value", ["a", "", "0.5,", "nan"])
+def test_probabilities_must_be_numbers(value, nowcast, tmp_path):
+    np.save(tmp_path / "a.npy", rain().values)
+    args = ("predict", nowcast, tmp_path / "a.npy", "-o", tmp_path / "b.nc")
+    assert "separated by commas" in run(*args, "--probability", value, code=2)
+    assert "b.png" in run("predict", nowcast, tmp_path / "a.npy", "-o", tmp_path / "b.png", "--probability", 1, code=1)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".npy"])
+def test_files_of_one_time_step_each_are_joined(suffix, model, tmp_path):
+    data, folder = rain(steps=12), tmp_path / "frames"
+    folder.mkdir()
+    data.to_netcdf(tmp_path / "all.nc", engine="h5netcdf")
+    run("predict", model, tmp_path / "all.nc", "-o", tmp_path / "expected.npy")
+    for i in range(12):
+        if suffix == ".nc":  # whose times are in another order than the names
+            data[i].to_netcdf(folder / f"part{(i * 5) % 12}.nc", engine="h5netcdf")
+        else:
+            np.save(folder / f"frame{i}.npy", data[i].values)
+    for paths in ([folder], sorted(folder.iterdir())):
+        assert "frames 8 to 11 of 12" in run("predict", model, *paths, "-o", tmp_path / "out.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.load(tmp_path / "expected.npy"))
+    if suffix == ".nc":
+        assert "12:25" in run("predict", model, folder, "--start", "12:25", "-o", tmp_path / "out.npy")
+        data[3].to_netcdf(folder / "again.nc", engine="h5netcdf")
+        assert "overlap" in run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)
+    else:
+        np.save(folder / "frame12.npy", np.zeros((6, 9), "float32"))
+        assert "frame12.npy" in run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)
+
+
+def test_files_that_do_not_belong_together_are_errors(model, tmp_path):
+    np.save(tmp_path / "a.npy", rain().values)
+    (tmp_path / "b.txt").write_text("3")
+    assert "b.txt" in run("predict", model, tmp_path / "a.npy", tmp_path / "b.txt", "-o", tmp_path / "c.npy", code=1)
+    (tmp_path / "empty").mkdir()
+    assert "a folder holds images" in run("predict", model, tmp_path / "empty", "-o", tmp_path / "c.npy", code=1)
+
+
+def test_variables_static_maps_and_known_inputs_are_read_by_name(tmp_path):
+    torch.manual_seed(0)
+    net = create_model(
+        "convgru_forecaster", in_chans=2, out_chans=1, static_chans=1, future_chans=1, hidden_channels=2, kernel_size=1,
+        patch_size=1, horizon=2,
+    )  # fmt: skip
+    net.preprocessing = Preprocessing(
+        step=5.0, inputs=3, horizon=2, targets=("t2m",), static=(Variable(name="elevation", unit="m"),),
+        variables=(Variable(name="rain", unit="mm/h"), Variable(name="t2m", unit="K")),
+        future=(Variable(name="hour"),),
+    )  # fmt: skip
+    save_pretrained(net, tmp_path / "run")
+    data = rain().to_dataset()
+    data["t2m"] = (data.rain + 20).assign_attrs(units="degC")
+    data["elevation"] = (data.rain[0] * 100).assign_attrs(units="m")
+    data["hour"] = ("time", np.arange(6.0))
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    args = ("predict", tmp_path / "run", tmp_path / "a.nc")
+    assert "read frames 1 to 3 of 6" in run(*args, "-o", tmp_path / "out.nc")
+    frames = np.stack([data.rain, data.rain + 293.15], 1)[1:4]
+    hour = np.arange(1.0, 6)[:, None, None, None]
+    expected = net.eval().forecast(frames, static=data.elevation.values[None], future=hour, inputs="all")
+    with opened(tmp_path / "out.nc") as forecast:
+        assert list(forecast.data_vars) == ["t2m"]
+        assert forecast.t2m.attrs["units"] == "K"
+        np.testing.assert_allclose(forecast.t2m, expected[:, 0], rtol=1e-5)
+        assert forecast.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
+    assert "compared with 2 observed" in run(*args, "--compare", "-o", tmp_path / "out.npy")
+    assert "known inputs" in run(*args, "--start", 3, "-o", tmp_path / "out.npy", code=1)
+    data.drop_vars("t2m").to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    assert "no variable t2m" in run("predict", tmp_path / "run", tmp_path / "b.nc", "-o", tmp_path / "c.npy", code=1)
+
+
+def test_a_folder_of_recordings_is_classified(tmp_path):
+    torch.manual_seed(0)
+    save_pretrained(create_model("convgru1d_1layer", in_chans=3, hidden_channels=2, num_classes=2), tmp_path / "run")
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for i in (1, 2, 10):
+        np.save(folder / f"r{i}.npy", np.random.default_rng(i).random((5, 3, 1)).astype("float32"))
+    rows = json.loads(run("predict", tmp_path / "run", folder, "--json"))
+    assert [row["file"].rpartition("/")[2] for row in rows] == ["r1.npy", "r2.npy", "r10.npy"]
+    (tmp_path / "empty").mkdir()
+    assert "empty" in run("predict", tmp_path / "run", tmp_path / "empty", "--json", code=1)
