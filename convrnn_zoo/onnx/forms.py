@@ -489,12 +489,12 @@ def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
         for x in frames:
             states = next_states(runs["encoder"]({"input": x, **states}))
-        made = []
+        forecast_frames = []
         for _ in range(sizes["horizon"]):
             result = runs["forecaster"](states)
             states = next_states(result)
-            made.append(result["output"])
-        yield "forecast", torch.stack(made, 1), model(torch.stack(frames, 1), horizon=sizes["horizon"])
+            forecast_frames.append(result["output"])
+        yield "forecast", torch.stack(forecast_frames, 1), model(torch.stack(frames, 1), horizon=sizes["horizon"])
 
     metadata = {"output": "a frame of the forecast; the forecaster's initial state is the encoder's last state"}
     return ExportSpec({"encoder": encoder, "forecaster": forecaster}, check_run, metadata=metadata)
