@@ -68,7 +68,7 @@ def public_names() -> dict[str, str]:
     names = {*convrnn_zoo.__all__, *documented}
     for module in MODULES:
         names.update(getattr(importlib.import_module(f"convrnn_zoo.{module}"), "__all__", ()))
-    return {name: documented.get(name, "") for name in sorted(names, key=str.lower)}
+    return {name: documented.get(name, "") for name in sorted(names, key=lambda name: (name.lower(), name))}
 
 
 def a_to_z(page: str) -> str:
