@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from convrnn_zoo.train.launch import TRACKERS
 from tools.lowest import lowest, requirements
 
 ROOT = Path(__file__).parent.parent
@@ -98,9 +99,9 @@ NOT_INSTALLED = {"test-models", "torchgeo"}
 NEEDS = [
     (file, distribution(module), extra)
     for file in PACKAGE
-    for module, extra in calls(tree(file), "need")
+    for module, extra in filter(None, calls(tree(file), "need"))
     if module != "json"  # of the function's own example
-]
+] + [("convrnn_zoo/train/launch.py", distribution(module), extra) for extra, module in TRACKERS.items()]
 """File, package and extra of all that is asked for only when it is needed."""
 
 
