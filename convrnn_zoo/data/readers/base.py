@@ -121,12 +121,12 @@ class Frames:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the frames are in memory."""
+        """True if the frames are in memory."""
         return hasattr(self.array, "tobytes")
 
     @property
     def is_large(self) -> bool:
-        """Whether the frames need more than a gibibyte of memory."""
+        """True if the frames need more than a gibibyte of memory."""
         return 4 * len(self) * math.prod(self.array.shape[1:]) > LARGE
 
     @property

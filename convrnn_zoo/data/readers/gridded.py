@@ -177,8 +177,8 @@ def _open_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], Any, str
 
 
 # ---- dimensions ----------------------------------------------------------------------------------------------------
-def select(dataset: Any, wanted: Mapping[str, Any], path: Path) -> Any:
-    """Returns what a table selects of a dataset: for a dimension, the value of a coordinate, or ``[from, to]``.
+def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
+    """Returns the selected part of a dataset: for a dimension, the value of a coordinate, or ``[from, to]``.
 
     Coordinates of time are ISO 8601. A dimension without a coordinate is selected by its positions from 0.
 
@@ -186,7 +186,7 @@ def select(dataset: Any, wanted: Mapping[str, Any], path: Path) -> Any:
         FileError: there is no such dimension, or nothing at that value.
     """
     numpy = need("numpy", "cli")
-    for dim, value in wanted.items():
+    for dim, value in selection.items():
         if dim not in dataset.dims:
             raise FileError(f"{path} has no dimension {dim}, which data.sel names; {suggest(dim, dataset.dims)}")
         labels = numpy.arange(dataset.sizes[dim])
@@ -227,10 +227,10 @@ def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequenc
     """
     by_name = next((d for d in dims if d in time_dims or d.lower() in TIME_DIMS), dims[0] if len(dims) > 2 else "time")
     time = named.get("time", by_name)
-    rest = [d for d in dims if d not in (time, named.get("x"), named.get("y"))]
-    x = named["x"] if "x" in named else rest.pop()
-    y = named["y"] if "y" in named else rest.pop()
-    return (time, *rest, y, x)
+    others = [d for d in dims if d not in (time, named.get("x"), named.get("y"))]
+    x = named["x"] if "x" in named else others.pop()
+    y = named["y"] if "y" in named else others.pop()
+    return (time, *others, y, x)
 
 
 def reorder(array: Any, order: Sequence[str]) -> Any:
@@ -253,9 +253,9 @@ def find_frames(path: Path, variables: Mapping[str, Variable], options: ReadOpti
     auxiliary = " ".join(f"{v.attrs.get('coordinates', '')} {v.attrs.get('bounds', '')}" for v in variables.values())
     dated = [n for n, v in variables.items() if " since " in str(scalar(v.attrs.get("units")))]
     frames = {}
-    for least in (3, 2):
+    for min_dims in (3, 2):
         for name, v in variables.items():
-            is_frames = len(v.dims) >= least and name.rpartition("/")[2] not in auxiliary.split()
+            is_frames = len(v.dims) >= min_dims and name.rpartition("/")[2] not in auxiliary.split()
             if is_frames and set(options.dims.values()) <= set(v.dims):
                 order = find_order(v.dims, options.dims, dated)
                 order = (order[0], *(d for d in order[1:-2] if v.array.sizes[d] != 1), *order[-2:])
@@ -387,12 +387,12 @@ def find_coordinates(name: str, variable: Variable, variables: Mapping[str, Vari
         return {"variable": leaf}
     coordinates, dims = {}, variable.dims[-2:]
     for label in (*dims, *str(scalar(variable.attrs.get("coordinates")) or "").split()):
-        found = variables.get(f"{group}{label}")
-        if found is not None and found.dims and set(found.dims) <= set(dims):
-            values = Decoder.of(found.attrs, found.array.dtype).decode(found.array.values)
+        coordinate = variables.get(f"{group}{label}")
+        if coordinate is not None and coordinate.dims and set(coordinate.dims) <= set(dims):
+            values = Decoder.of(coordinate.attrs, coordinate.array.dtype).decode(coordinate.array.values)
             attrs = {k: str(v) for k in ("units", "standard_name", "long_name", "axis")
-                     if (v := scalar(found.array.attrs.get(k))) is not None}  # fmt: skip
-            coordinates[label] = (found.dims, values, attrs)
+                     if (v := scalar(coordinate.array.attrs.get(k))) is not None}  # fmt: skip
+            coordinates[label] = (coordinate.dims, values, attrs)
     return {"variable": leaf, "coordinates": coordinates, "map_dims": dims}
 
 
@@ -400,21 +400,21 @@ def _open_several(path: Path, variables: Mapping[str, Variable], options: ReadOp
     """Opens several variables of a file, which share the dimensions of the first; see :func:`stack`."""
     stacked: dict[str, tuple[Any, str | None]] = dict.fromkeys(variables, (None, None))
     first: Variable | None = None
-    for wanted in options.all_variables:
-        if wanted.name not in variables:
+    for entry in options.all_variables:
+        if entry.name not in variables:
             continue
-        variable = variables[wanted.name]
+        variable = variables[entry.name]
         if first is None:
-            first = find_frames(path, {**variables, wanted.name: variable}, options).get(wanted.name, variable)
+            first = find_frames(path, {**variables, entry.name: variable}, options).get(entry.name, variable)
         if variable.dims:
-            kept = [d for d in first.dims if d in variable.dims]
-            extra = [d for d in variable.dims if d not in kept and variable.array.sizes[d] != 1]
-            order = (*extra, *kept)
+            shared_dims = [d for d in first.dims if d in variable.dims]
+            extra = [d for d in variable.dims if d not in shared_dims and variable.array.sizes[d] != 1]
+            order = (*extra, *shared_dims)
             variable = Variable(reorder(variable.array, order), variable.attrs, order)
-        decoder = Decoder.of(variable.attrs, variable.array.dtype, wanted.fill_value)
+        decoder = Decoder.of(variable.attrs, variable.array.dtype, entry.fill_value)
         unit = scalar(variable.attrs.get("units"))
-        array = GriddedArray(path, options, wanted.name, variable, decoder)
-        stacked[wanted.name] = array, None if unit is None else str(unit)
+        array = GriddedArray(path, options, entry.name, variable, decoder)
+        stacked[entry.name] = array, None if unit is None else str(unit)
     name = options.variables[0].name
     times, is_dated = (None, False) if first is None else find_time_values(path, name, first, variables)
     labels = {} if first is None else find_coordinates(name, first, variables)
@@ -430,11 +430,11 @@ def find_time_values(path: Path, name: str, variable: Variable, variables: Mappi
     count, group = variable.shape[0], name[: name.rfind("/") + 1]
     if variable.dims:
         names = [f"{group}{n}" for n in ("valid_time", variable.dims[0], *TIME_DIMS)]
-        wanted = [(variable.dims[0],), ()] if count == 1 else [(variable.dims[0],)]
-        found = next((n for n in names if n in variables and variables[n].dims in wanted), None)
+        allowed_dims = [(variable.dims[0],), ()] if count == 1 else [(variable.dims[0],)]
+        time_name = next((n for n in names if n in variables and variables[n].dims in allowed_dims), None)
     else:
-        found = find_times(name, {n: v.shape for n, v in variables.items()})
-    if found is None:
+        time_name = find_times(name, {n: v.shape for n, v in variables.items()})
+    if time_name is None:
         return None, False
-    times = need("numpy", "cli").atleast_1d(variables[found].array[...])
-    return check_times(path, times, variables[found].attrs, variable.shape)
+    times = need("numpy", "cli").atleast_1d(variables[time_name].array[...])
+    return check_times(path, times, variables[time_name].attrs, variable.shape)

@@ -18,13 +18,13 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
         if not isinstance(array, numpy.ndarray):
             raise FileError(f"{path} is not a .npy file; rename it to .npz")
         choose_array(path, {"": array.shape}, options)
-    if wanted := [v.name for v in options.all_variables]:
-        if array.ndim != 4 or array.shape[1] != len(wanted):
+    if names := [v.name for v in options.all_variables]:
+        if array.ndim != 4 or array.shape[1] != len(names):
             raise FileError(
-                f"{path}: expected {len(wanted)} channels (T, C, H, W) of {', '.join(wanted)}, got {array.shape}"
+                f"{path}: expected {len(names)} channels (T, C, H, W) of {', '.join(names)}, got {array.shape}"
             )
         count = len(options.variables) + len(options.future)
-        channels = {n: (array[:, i] if i < count else array[0, i], None) for i, n in enumerate(wanted)}
+        channels = {n: (array[:, i] if i < count else array[0, i], None) for i, n in enumerate(names)}
         return stack(path, channels, options, is_decoded=False)
     return frames_from(path, array, None, options)
 
@@ -40,11 +40,11 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
             for member in file.infolist():
                 check_size(path, member.file_size, member.compress_size)
             shapes = {m.removesuffix(".npy"): _shape(file, m) for m in file.namelist() if m.endswith(".npy")}
-        wanted = {v.name for v in options.all_variables} & set(shapes)
+        names = {v.name for v in options.all_variables} & set(shapes)
         name = "" if options.variables else choose_array(path, shapes, options)
         times_name = find_times(name, shapes)
         with numpy.load(path, allow_pickle=False) as arrays:
-            variables = {n: (arrays[n] if n in wanted else None, None) for n in shapes}
+            variables = {n: (arrays[n] if n in names else None, None) for n in shapes}
             array = None if options.variables else arrays[name]
             times = None if times_name is None else arrays[times_name]
             labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
