@@ -93,15 +93,14 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
             errors[name].append(erred)
             power[name].append([spectrum(spectral, predicted[k]) for k in spectra])
     of_truth = np.array(power["truth"]).mean(0)  # (frame, band)
+    with np.errstate(invalid="ignore", divide="ignore"):  # without rain
+        ratio = {name: np.array(power[name]).mean(0) / of_truth for name in methods}
     return {
         name: {
             **_occurrences(cat, tables[name]),
             **_errors(cont, errors[name]),
             **{f"FSS {score} by window": [w[score] for w in fractions[name]] for score in fractions[name][0]},
-            **{
-                f"power {band} at frames 6 and 12": _numbers(np.array(power[name]).mean(0)[:, i] / of_truth[:, i])
-                for i, band in enumerate(SCALES)
-            },
+            **{f"power {band} at frames 6 and 12": _numbers(ratio[name][:, i]) for i, band in enumerate(SCALES)},
         }
         for name in methods
     }
