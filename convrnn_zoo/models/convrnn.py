@@ -66,6 +66,8 @@ class ConvRNNModel(Classifier):
         (2, 5)
     """
 
+    input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
+
     def __init__(
         self,
         layer: type[ConvRNNBase],
@@ -209,9 +211,7 @@ def _register(name: str, layer: type[ConvRNNBase], bidirectional: bool, num_laye
         directions=" in each direction" if bidirectional else "", layer=layer.__name__, name=name,
         example=", ".join(["8"] * ndim), features=8 if bidirectional else 4,
     )  # fmt: skip
-    first = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")[: 1 + bidirectional]
-    cfg = {"input_size": (3, *_SIZES[ndim]), "pool_size": _SIZES[ndim], "first_conv": first}
-    register_model(cfg=cfg)(function)
+    register_model(cfg={"input_size": (3, *_SIZES[ndim]), "pool_size": _SIZES[ndim]})(function)
 
 
 for _kind, _by_ndim in KINDS.items():

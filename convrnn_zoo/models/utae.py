@@ -145,6 +145,8 @@ class SeriesRNN(ImageSeriesModel):
         (2, 3, 8, 9)
     """
 
+    input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
+
     def __init__(
         self,
         layer: type[ConvRNNBase],
@@ -277,11 +279,10 @@ class RecurrentUNet(ImageSeriesModel):
 
 
 _CFG = {"input_size": (10, 128, 128), "num_classes": 20}
-_RNN_CFG = {**_CFG, "first_conv": ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")}
 _UNET_CFG = {**_CFG, "first_conv": "stem.0.0", "classifier": "head.0"}
 
 
-@register_model(cfg=_RNN_CFG)
+@register_model(cfg=_CFG)
 def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     """A ConvLSTM over the dates.
 
@@ -297,7 +298,7 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     return build_model(constructor, "utae_convlstm", pretrained, **kwargs)
 
 
-@register_model(cfg=_RNN_CFG)
+@register_model(cfg=_CFG)
 def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     """A ConvGRU with 180 channels over the dates; otherwise as :func:`utae_convlstm`."""
     constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)

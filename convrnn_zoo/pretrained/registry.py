@@ -39,8 +39,8 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
     of the weights in :data:`~convrnn_zoo.WEIGHTS` are added to its own.
 
     Args:
-        cfg: timm's cfg of the architecture without weights. ``first_conv`` and ``classifier`` name the modules, or the
-            parameters, that read the input channels and give the classes.
+        cfg: timm's cfg of the architecture without weights. ``first_conv`` and ``classifier`` name the modules that
+            read the input channels and give the classes.
         published: where others publish weights for the architecture.
 
     Raises:

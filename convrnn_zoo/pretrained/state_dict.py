@@ -75,7 +75,7 @@ def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 # ---- adapting and checking -----------------------------------------------------------------------------------------
 def adapt_state_dict(
-    state: Mapping[str, Tensor], model: nn.Module, cfg: Mapping[str, Any], in_chans: int, num_classes: int, name: str
+    state: Mapping[str, Tensor], model: Any, cfg: Mapping[str, Any], in_chans: int, num_classes: int, name: str
 ) -> dict[str, Tensor]:
     """Adapts weights to a model with other input channels or another number of classes, and logs the changes.
 
@@ -86,13 +86,13 @@ def adapt_state_dict(
     Args:
         state: the weights, made for `in_chans` channels and `num_classes` classes.
         model: the model to load them into, which may be on the meta device.
-        cfg: timm's cfg; ``first_conv`` and ``classifier`` name the parameters or modules to adapt.
+        cfg: timm's cfg; ``first_conv`` and ``classifier`` name the modules to adapt, `model.input_weights` parameters.
         name: the source of the weights, for log messages.
     """
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
-        names = _as_names(cfg.get("first_conv"))
-        for key in (key for name in names for key in (name, f"{name}.weight") if key in target):
+        names = *(f"{module}.weight" for module in _as_names(cfg.get("first_conv"))), *model.input_weights
+        for key in (key for key in names if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
                 continue
