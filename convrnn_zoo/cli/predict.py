@@ -487,7 +487,7 @@ def summary(result: Forecast, output: Path) -> str:
     """Returns one line about a written forecast: the frames read, the frames forecast, and the errors."""
     window, count = result.window, len(result.inputs)
     span = f"frame {window.first}" if count == 1 else f"frames {window.first} to {window.end - 1}"
-    labels = [f"{t:%Y-%m-%d %H:%M}" for t in result.times] if result.times else result.labels or []
+    labels = [f"{t:%Y-%m-%d %H:%M}" for t in result.times] if result.times else list(result.frames.labels)
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
     members = f" of {plural(result.members, 'member')}" if result.members else ""
     line = f"{output}: read {span} of {window.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
