@@ -238,6 +238,12 @@ class Forecast(NamedTuple):
         """Number of forecast frames."""
         return self.forecast.shape[1 if self.members else 0]
 
+    @property
+    def unit(self) -> str:
+        """Unit of the forecast; ``""`` for targets of several units."""
+        units = {v.unit for v in self.preprocessing.target_variables}
+        return units.pop() if len(units) == 1 else ""
+
 
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:
     """Returns the preprocessing of a forecaster, from the model or else from its recipe.
@@ -460,7 +466,7 @@ def metadata(result: Forecast) -> dict[str, Any]:
         read |= {"first_time": times[0], "last_time": times[count - 1]}
     return {
         "file": result.file, "model": result.model,
-        "unit": result.preprocessing.unit, "step": result.preprocessing.step,
+        "unit": result.unit, "step": result.preprocessing.step,
         "inputs": count, "read": read, "horizon": result.horizon, "shape": list(result.forecast.shape),
         **({"times": times[count:]} if times else {}),
         **({"thresholds": list(result.thresholds)} if result.thresholds else {}),
@@ -493,7 +499,7 @@ def summary(result: Forecast, output: Path) -> str:
     line = f"{output}: read {span} of {window.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
     if result.observed is None:
         return line
-    unit = f" ({result.preprocessing.unit})²" if result.preprocessing.unit else ""
+    unit = f" ({result.unit})²" if result.unit else ""
     error, persistence = (float("nan") if v is None else v for v in mean_squared_errors(result).values())
     return (
         f"{line}, compared with {len(result.observed)} observed; mean squared error {error:.3g}, of the last frame "
@@ -506,7 +512,7 @@ def crps_table(result: Forecast) -> str:
     from ..train.baselines import extrapolation
     from ..train.metrics import ensemble_scores
 
-    inputs, observed, unit = result.inputs, result.observed, result.preprocessing.unit
+    inputs, observed, unit = result.inputs, result.observed, result.unit
     assert observed is not None
     count = len(observed)
     methods = {"ensemble": result.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
@@ -522,7 +528,7 @@ def crps_table(result: Forecast) -> str:
 def arrays_of(result: Forecast) -> dict[str, Any]:
     """Returns the arrays of a ``.npz`` file, the forecast first."""
     ahead = (result.labels or [])[len(result.inputs) : len(result.inputs) + result.horizon]
-    arrays: dict[str, Any] = {"forecast": result.forecast.numpy(), "unit": result.preprocessing.unit}
+    arrays: dict[str, Any] = {"forecast": result.forecast.numpy(), "unit": result.unit}
     arrays["step"] = result.step or np.nan
     arrays |= {"labels": np.array(ahead)} if ahead else {}
     return arrays | ({"thresholds": np.array(result.thresholds)} if result.thresholds else {})
@@ -549,7 +555,8 @@ def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> No
         return
     from ..train.figures import Panels, ensemble_strip, motion, save, strip
 
-    heading, scale, observed = f"{result.model}: {result.file}", result.preprocessing, result.observed
+    heading, observed = f"{result.model}: {result.file}", result.observed
+    scale = result.preprocessing.target_variables[0]
     if result.members:
         complete = observed is not None and len(observed) == result.horizon
         heading = f"{heading}, {plural(result.members, 'member')}"

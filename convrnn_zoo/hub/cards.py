@@ -180,7 +180,7 @@ def _card(
             # Frames that are generated from a dataset of the Hub give no results on that dataset.
             dataset_type=slug(m.dataset) if m.dataset in _DATASETS or not datasets else datasets[0],
             dataset_name=m.dataset, dataset_split=m.split, metric_name=f"{m.name} ({m.unit})" if m.unit else m.name,
-            metric_type=_METRICS.get(key := slug(re.split(r",| \d", m.name)[0]), key), metric_value=m.value,
+            metric_type=_METRICS.get(key := slug(re.split(r",| \d| of ", m.name)[0]), key), metric_value=m.value,
         )
         for m in metrics
     ]  # fmt: skip

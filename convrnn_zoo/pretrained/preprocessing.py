@@ -266,6 +266,10 @@ class Preprocessing(Encoding):
         """The variable of each output; without variables, this object as the encoding of all."""
         return tuple(self.variables[i] for i in self.target_channels) if self.target_channels else (self,)
 
+    def select_targets(self, frames: Tensor) -> Tensor:
+        """Returns the channels of the targets of frames ``(…, C, H, W)``; without variables all of them."""
+        return frames[..., self.target_channels, :, :] if self.variables else frames
+
     @property
     def brightest(self) -> float:
         """Value of the data, in its unit, that figures show as the brightest and PSNR uses as the peak.

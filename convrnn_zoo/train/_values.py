@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models import Preprocessing
+from ..pretrained.preprocessing import Encoding
 
 
 def toml(value: Any) -> str:
@@ -49,15 +49,15 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return saved
 
 
-def find_value_range(values: Preprocessing, frames: Tensor) -> tuple[float, float] | None:
+def find_value_range(values: Encoding, frames: Tensor) -> tuple[float, float] | None:
     """Returns the range of values that SSIM, PSNR and figures refer to: the declared one, or else that of `frames`.
 
     None if the frames have one value only, for which both scores are undefined.
 
     Example:
-        >>> find_value_range(Preprocessing(unit="K"), torch.tensor([265.0, float("nan"), 290.0]))
+        >>> find_value_range(Encoding(unit="K"), torch.tensor([265.0, float("nan"), 290.0]))
         (265.0, 290.0)
-        >>> find_value_range(Preprocessing(lowest=0.0, highest=1.0), torch.zeros(1))
+        >>> find_value_range(Encoding(lowest=0.0, highest=1.0), torch.zeros(1))
         (0.0, 1.0)
     """
     if values.encoding == "log":
@@ -70,7 +70,7 @@ def find_value_range(values: Preprocessing, frames: Tensor) -> tuple[float, floa
     return (low, high) if low < high else None
 
 
-def declared_bounds(values: Preprocessing) -> tuple[float | None, float | None]:
+def declared_bounds(values: Encoding) -> tuple[float | None, float | None]:
     """Returns the declared lowest and highest value; None where there is none."""
     low, high = values.lowest, values.highest
     return (0.0, high or 100.0) if values.encoding == "dbz" else (low, high)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
-from ..models import Preprocessing
+from ..pretrained.preprocessing import Encoding
 from ._values import find_value_range
 from .metrics import Evaluation
 
@@ -66,7 +66,7 @@ class Paint(NamedTuple):
     extend: str = "neither"
 
 
-def paints_for(scale: Preprocessing, value_range: tuple[float, float] | None = None) -> tuple[Paint, Paint]:
+def paints_for(scale: Encoding, value_range: tuple[float, float] | None = None) -> tuple[Paint, Paint]:
     """Returns colors of values and of differences in the unit of the data: steps for rain, else greys over a range."""
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
@@ -88,7 +88,7 @@ def paints_for(scale: Preprocessing, value_range: tuple[float, float] | None = N
     )
 
 
-def color_range(panels: Panels, scale: Preprocessing) -> tuple[float, float] | None:
+def color_range(panels: Panels, scale: Encoding) -> tuple[float, float] | None:
     """Returns the range of the colors of one sequence."""
     known = (panels.inputs, panels.forecast if panels.truth is None else panels.truth)
     return find_value_range(scale, torch.cat([x.flatten() for x in known]))
@@ -112,7 +112,7 @@ def figure_of(
     rows: Any,
     columns: Sequence[Sequence[int]],
     titles: Any,
-    scale: Preprocessing,
+    scale: Encoding,
     heading: str,
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
@@ -165,7 +165,7 @@ def pixels_of(figure: Any) -> Any:
     return need("PIL.Image", "draw").fromarray(need("numpy", "train").asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 12) -> Any:
+def strip(panels: Panels, scale: Encoding, heading: str = "", most: int = 12) -> Any:
     """Plots the rows of :func:`rows_of` as one image, with at most `most` frames, evenly spaced."""
     rows = rows_of(panels)
     columns = []
@@ -176,7 +176,7 @@ def strip(panels: Panels, scale: Preprocessing, heading: str = "", most: int = 1
     return pixels_of(figure_of(rows, columns, panels.label, scale, heading, value_range=color_range(panels, scale)))
 
 
-def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]:
+def motion(panels: Panels, scale: Encoding, heading: str = "") -> list[Any]:
     """Plots one image for each time: truth, forecast and difference side by side."""
     rows = rows_of(panels)
     known_frames = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
@@ -205,7 +205,7 @@ def motion(panels: Panels, scale: Preprocessing, heading: str = "") -> list[Any]
 
 def side_by_side(
     parts: list[tuple[str, Tensor]],
-    scale: Preprocessing,
+    scale: Encoding,
     heading: str,
     value_range: tuple[float, float] | None = None,
 ) -> Any:
@@ -297,7 +297,7 @@ def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit:
 
 def ensemble_strip(
     members: Tensor,
-    scale: Preprocessing,
+    scale: Encoding,
     *,
     threshold: float,
     truth: Tensor | None = None,

@@ -17,13 +17,14 @@ from ..data.datasets.moving_mnist import MovingDigits
 from ..data.datasets.variables import variable_options
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, from_pretrained
 from ..pretrained.meta import limit
+from ..pretrained.preprocessing import Preprocessing
 from .figures import Panels, save, strip
 from .finetuning import load_initial_weights, trunk_parameters
 from .launch import Processes
 from .loader import load
 from .loop import Row, checksum, fingerprint, fit
 from .losses import decoupling, exceedance, find_loss, partial_derivatives
-from .metrics import evaluate, metrics_of
+from .metrics import evaluate, metrics_of, split_known
 from .optim import OPTIMIZERS
 from .recipe import ForecasterRecipe, Recipe, list_splits
 from .sampling import read_sampling
@@ -51,7 +52,7 @@ def train_forecaster(
     model, _ = train_model(recipe, train, validation, out=out, progress=progress, processes=processes)
     if not processes.is_main:
         return None
-    metrics = metrics_of(evaluate(model, recipe, test, progress=progress).scores, source)
+    metrics = metrics_of(evaluate(model, recipe, test, progress=progress).scores, source, model.preprocessing)
     return write_weights(recipe, model, source, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
 
 
@@ -71,6 +72,8 @@ def load_split(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split:
             f"data[{split!r}] must have sequences of {recipe.inputs} + {recipe.horizon} frames, as the recipe's inputs "
             f"and horizon say; got {clips.length}"
         )
+    if source.variables:
+        raise ValueError("data from Python have no names: save them to files to train on data.variables")
     check_values(clips.fixed(8), f"data[{split!r}]", source.unit, source.valid_min, source.valid_max)
     return clips
 
@@ -123,9 +126,11 @@ def train_model(
             yield 1 / recipe.grad_accum_steps, part
 
     def plot(done: int, evaluated: Any) -> Any:
-        forecast = evaluated.forecast(shown[:, : recipe.inputs])
-        panels = Panels(shown[0, : recipe.inputs, 0], forecast[0, :, 0], shown[0, recipe.inputs :, 0])
-        figure = strip(panels, model.preprocessing, f"{recipe.weights} after {done:,} updates")  # type: ignore[arg-type]
+        values: Any = model.preprocessing
+        frames, known = split_known(shown, values)
+        forecast, drawn = evaluated.forecast(frames[:, : recipe.inputs], **known), values.select_targets(frames)
+        panels = Panels(drawn[0, : recipe.inputs, 0], forecast[0, :, 0], drawn[0, recipe.inputs :, 0])
+        figure = strip(panels, values.target_variables[0], f"{recipe.weights} after {done:,} updates")
         save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
         return need("numpy", "train").asarray(figure)
 
@@ -177,13 +182,25 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
     """Builds the network of a recipe, with the weights that it fine-tunes or with random ones from its seed.
 
     Raises:
-        ValueError: the architecture is not a forecaster or does not accept the recipe's `model`; or the weights to
-            fine-tune are of another architecture or size.
+        ValueError: the architecture is not a forecaster or does not accept the recipe's `model` or its variables; or
+            the weights to fine-tune are of another architecture or size.
     """
     torch.manual_seed(recipe.seed)
-    model = recipe.create_model(in_chans=channels)
+    arguments = recipe.model_arguments(channels)
+    try:
+        model = recipe.create_model(**arguments)
+    except ValueError as e:
+        if not recipe.data.variables:
+            raise
+        given = ", ".join(f"{k} = {v}" for k, v in arguments.items())
+        raise ValueError(f"{e}; the recipe's data.variables, targets, static and future give {given}") from e
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is not a forecaster; choose one, such as predrnn")
+    names = [v.name for v in recipe.data.variables]  # type: ignore[union-attr]
+    if isinstance(model, AutoregressiveForecaster) and list(recipe.data.targets or names) != names:
+        raise ValueError(
+            f"{recipe.architecture} reads its own forecast of all variables: leave the recipe's data.targets out"
+        )
     if recipe.init_from:
         load_initial_weights(model, recipe.architecture, recipe.init_from)
     model.horizon = recipe.horizon
@@ -214,6 +231,10 @@ def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
         )
     if recipe.loss == "exceedance" and not is_nowcast:
         raise ValueError(f"{name} forecasts no probabilities for the loss exceedance; choose convgru_advection")
+    if recipe.data.variables and "balanced" in recipe.loss:
+        units = {v.unit for v in model.preprocessing.target_variables}  # type: ignore[union-attr]
+        if units != {"mm/h"}:
+            raise ValueError(f"the loss {recipe.loss} is for rain in mm/h, and the data.targets are in {sorted(units)}")
     if recipe.loss == "exceedance":
         return partial(exceedance_loss, recipe, model)
     if recipe.lead_times:
@@ -233,21 +254,29 @@ def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tens
     return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
 
 
+def _encode_known(values: Preprocessing, known: dict[str, Any]) -> dict[str, Tensor]:
+    encode = {"static": values.encode_static, "future": values.encode_future}
+    return {name: encode[name](inputs) for name, inputs in known.items()}
+
+
 def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: Batch) -> Tensor:
-    frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
+    values: Any = model.preprocessing
+    frames, known = split_known(batch[0], values)
+    frames, later = frames[:, : recipe.inputs], frames[:, recipe.inputs :]
     x, horizon = model.preprocess(frames), recipe.horizon
     if isinstance(model, EnsembleForecaster) and recipe.ensemble_size:
         noise = [model.draw_noise(x, horizon) for _ in range(recipe.ensemble_size)]
         output = torch.stack([network(x, horizon=horizon, noise=n) for n in noise])
     else:
-        output = network(x, horizon=horizon)
-    return _known_loss(recipe, output.float(), model.preprocessing.encode(truth), truth)  # type: ignore[union-attr]
+        output = network(x, horizon=horizon, **_encode_known(values, known))
+    encoded, truth = values.select_targets(values.encode(later)), values.select_targets(later)
+    return _known_loss(recipe, output.float(), encoded, truth)
 
 
 def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch) -> Tensor:
-    frames, mask = batch
-    x = model.preprocess(frames)
-    result = network(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True)
+    (frames, known), mask = split_known(batch[0], model.preprocessing), batch[1]
+    x, known = model.preprocess(frames), _encode_known(model.preprocessing, known)
+    result = network(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True, **known)
     output = torch.cat([result.warmup, result.forecast], dim=1)
     loss = _known_loss(recipe, output.float(), x[:, 1:], frames[:, 1:])
     if recipe.decoupling:
@@ -338,9 +367,12 @@ class Trained(NamedTuple):
     recipe: ForecasterRecipe
     record: Weights
 
-    def __call__(self, frames: Tensor, horizon: int | None = None) -> Tensor:
-        """Forecasts ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; the model's horizon by default."""
-        return self.model.forecast(frames, horizon)
+    def __call__(self, frames: Tensor, horizon: int | None = None, **known: Any) -> Tensor:
+        """Forecasts ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; the model's horizon by default.
+
+        `known` are the inputs `static` and `future`, if the model reads them.
+        """
+        return self.model.forecast(frames, horizon, **known)
 
 
 def load_forecaster(name: str, recipe: str | None = None) -> Trained:

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
-from ..data import FrameSequences
-from ..data.datasets.frame_files import FrameDataset
-from ..models import EnsembleForecaster, Forecaster, Metric
+from ..data import FrameSequences, split_channels
+from ..data.datasets.frame_files import RAIN_THRESHOLDS, ROLES, FrameDataset
+from ..data.readers.units import is_rain
+from ..models import EnsembleForecaster, Forecaster, Metric, Preprocessing
 from ._progress import progress_bar
 from ._values import find_value_range, finite
 from .baselines import BASELINES, Baseline
@@ -296,7 +297,9 @@ def evaluate(
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: an `ensemble_size` for a model without probabilities.
+        ValueError: an `ensemble_size` for a model without probabilities, or a recipe of other variables.
+
+    Each of several targets has its own scores, in its unit, such as ``"MSE of t2m"``.
     """
     data, values = recipe.data, model.preprocessing or recipe.preprocessing()
     can = isinstance(model, EnsembleForecaster) or hasattr(model, "probabilities")
@@ -304,41 +307,114 @@ def evaluate(
         raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")
     if ensemble_size is None:
         ensemble_size = recipe.ensemble_size if isinstance(model, EnsembleForecaster) else MEMBERS * can
+    check_variables(values, data)
     frames = clips.fixed(sequences or recipe.test_sequences)
-    value_range = find_value_range(values, frames[:, recipe.inputs :])
-    methods: dict[str, Baseline] = {
-        "forecast": lambda x, horizon: model.forecast(x, horizon, batch_size=batch_size),
-        **available({name: BASELINES[name] for name in data.baselines}, frames[:1, : recipe.inputs]),
+    targets = values.select_targets(split_channels(frames, values).frames)
+    baselines = available({name: BASELINES[name] for name in data.baselines}, targets[:1, : recipe.inputs])
+    collected = {
+        m: _collect_scores(values, data, targets[:, recipe.inputs :], bool(ensemble_size))
+        for m in ("forecast", *baselines)
     }
-    by_frame: dict[str, list[dict[str, Tensor]]] = {m: [] for m in methods}
-    occurrences = {m: {t: Occurrences(t, recipe.horizon) for t in data.thresholds} for m in methods}
-    probable = {m: ProbabilityScores(data.thresholds, recipe.horizon) for m in methods} if ensemble_size else {}
     with progress_bar("evaluation", progress, iterable=frames.split(batch_size)) as parts:
-        for x, truth in ((part[:, : recipe.inputs], part[:, recipe.inputs :]) for part in parts):
-            truth = truth.masked_fill(x[:, -1:].isnan(), torch.nan)  # unknown in the last input: not scored
-            for name, method in methods.items():
-                forecast = torch.where(truth.isnan(), 0, method(x, recipe.horizon))
-                by_frame[name].append(frame_scores(forecast, truth, value_range))
-                for counter in occurrences[name].values():
-                    counter.add(forecast, truth)
-                if ensemble_size:
-                    members = forecast[None]
-                    if name == "forecast":
-                        members = forecast_ensemble(model, x, recipe.horizon, ensemble_size, seed, batch_size)
-                    probable[name].add(members, truth)
-    scores = {
-        name: {
-            **{k: torch.cat([s[k] for s in each]).double().nanmean(0).tolist() for k in each[0]},
+        for part in parts:
+            every, known = split_known(part, values)
+            x, observed = every[:, : recipe.inputs], values.select_targets(every)
+            last, truth = observed[:, : recipe.inputs], observed[:, recipe.inputs :]
+            truth = truth.masked_fill(last[:, -1:].isnan(), torch.nan)  # unknown in the last input: not scored
+            for name, by_target in collected.items():
+                if name == "forecast":
+                    forecast = model.forecast(x, recipe.horizon, batch_size=batch_size, **known)
+                else:
+                    forecast = baselines[name](last, recipe.horizon)
+                forecast = torch.where(truth.isnan(), 0, forecast)
+                members = forecast[None]
+                if ensemble_size and name == "forecast":
+                    members = forecast_ensemble(model, x, recipe.horizon, ensemble_size, seed, batch_size)
+                for target in by_target:
+                    target.add(forecast, truth, members)
+    scores = {name: {k: v for target in each for k, v in target.scores().items()} for name, each in collected.items()}
+    probable = collected["forecast"][0].probable
+    return Evaluation(scores, probable.reliability(data.unit) if probable else {})
+
+
+def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:
+    """Returns the variables ``(N, T, C, H, W)`` of a dataset's frames, and by name the known inputs, if it has some."""
+    observed, static, future = split_channels(frames, values)
+    return observed, {k: v for k, v in {"static": static, "future": future}.items() if v is not None}
+
+
+def check_variables(values: Preprocessing, data: FrameDataset) -> None:
+    """Raises ValueError if weights read or forecast other variables than a recipe states, or in another order."""
+    stated: Mapping[str, Any] = {role: [v.name for v in getattr(data, role)] for role in ROLES}
+    trained = {role: [v.name for v in getattr(values, role)] for role in ROLES}
+    for part, names in (("targets", values.targets), *trained.items()):
+        theirs = list(data.targets or stated["variables"]) if part == "targets" else stated[part]
+        ours = list(names or trained["variables"]) if part == "targets" else list(names)
+        if ours != theirs:
+            raise ValueError(f"the weights have the {part} {ours} in this order, and the recipe's data.{part} {theirs}")
+
+
+class TargetScores:
+    """Scores of one method's forecasts of one target, or of all channels if they have no names.
+
+    Args:
+        name: name of the target, which its scores carry; ``""`` for none.
+        unit: its unit.
+        channels: its channels in the forecasts.
+        thresholds: thresholds of :class:`Occurrences`.
+        horizon: number of lead times.
+        value_range: range of :func:`frame_scores`.
+        is_ensemble: whether members are scored.
+    """
+
+    def __init__(
+        self, name: str, unit: str, channels: slice, thresholds: Sequence[float], horizon: int,
+        value_range: tuple[float, float] | None, is_ensemble: bool,
+    ) -> None:  # fmt: skip
+        self.name, self.unit, self.channels, self.value_range = name, unit, channels, value_range
+        self.by_frame: list[dict[str, Tensor]] = []
+        self.occurrences = {t: Occurrences(t, horizon) for t in thresholds}
+        self.probable = ProbabilityScores(thresholds, horizon) if is_ensemble else None
+
+    def add(self, forecast: Tensor, truth: Tensor, members: Tensor) -> None:
+        """Counts frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)`` of all targets."""
+        forecast, truth = forecast[:, :, self.channels], truth[:, :, self.channels]
+        self.by_frame.append(frame_scores(forecast, truth, self.value_range))
+        for counter in self.occurrences.values():
+            counter.add(forecast, truth)
+        if self.probable:
+            self.probable.add(members[:, :, :, self.channels], truth)
+
+    def scores(self) -> dict[str, list[float]]:
+        """Returns each score by lead time."""
+        scores = {
+            **{k: torch.cat([s[k] for s in self.by_frame]).double().nanmean(0).tolist() for k in self.by_frame[0]},
             **{
-                f"{k} {threshold:g} {data.unit}".rstrip(): values
-                for threshold, counter in occurrences[name].items()
+                f"{k} {threshold:g} {self.unit}".rstrip(): values
+                for threshold, counter in self.occurrences.items()
                 for k, values in counter.scores().items()
             },
-            **(probable[name].scores(data.unit) if ensemble_size else {}),
+            **(self.probable.scores(self.unit) if self.probable else {}),
         }
-        for name, each in by_frame.items()
-    }
-    return Evaluation(scores, probable["forecast"].reliability(data.unit) if ensemble_size else {})
+        return {f"{k} of {self.name}" if self.name else k: v for k, v in scores.items()}
+
+
+def _collect_scores(
+    values: Preprocessing, data: FrameDataset, truth: Tensor, is_ensemble: bool
+) -> list[TargetScores]:  # fmt: skip
+    """Returns what collects the scores of one method, for each target; `truth` has the frames of all sequences."""
+    horizon = truth.shape[1]
+    if not values.variables:
+        found = find_value_range(values, truth)
+        return [TargetScores("", data.unit, slice(None), data.thresholds, horizon, found, is_ensemble)]
+    scores = []
+    for i, variable in enumerate(values.target_variables):
+        thresholds = data.thresholds or (RAIN_THRESHOLDS if is_rain(variable.unit) else ())
+        channels = slice(i, i + 1)
+        found = find_value_range(variable, truth[:, :, channels])
+        name: str = variable.name  # type: ignore[attr-defined]
+        scores.append(TargetScores(name, variable.unit, channels, thresholds, horizon, found, is_ensemble))
+    return scores
 
 
 class Mean(NamedTuple):
@@ -384,13 +460,19 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
     return f"at {sum(wins.values())} of {len(wins)} lead times"
 
 
-def metrics_of(scores: Scores, data: FrameDataset) -> tuple[Metric, ...]:
+def metrics_of(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:
     """Returns the metrics for the metadata of weights: means over all lead times, and of the baselines.
 
     A score that is undefined at some lead times states how many it is the mean of. A baseline is compared on the lead
-    times of the forecast; one that lacks some of them is described in the note only, on those that both have.
+    times of the forecast; one that lacks some of them is described in the note only, on those that both have. The
+    units of several targets are those of `values`, the model's preprocessing.
     """
-    units = {"MSE": f"({data.unit})²" if data.unit else "", "MAE": data.unit, "PSNR": "dB", "CRPS": data.unit}
+    targets = {v.name: v.unit for v in values.variables} if values else {}
+
+    def unit_of(name: str) -> str:
+        kind, _, target = name.partition(" of ")
+        unit = targets.get(target, data.unit)
+        return {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB", "CRPS": unit}.get(kind, "")
 
     def metric(name: str, values: list[float]) -> Metric:
         mean = mean_of(values)
@@ -411,7 +493,7 @@ def metrics_of(scores: Scores, data: FrameDataset) -> tuple[Metric, ...]:
             float(f"{mean.value:.6g}"),
             data.title,
             data.split_words,
-            unit=units.get(name, ""),
+            unit=unit_of(name),
             note=f"mean over {over} frames" + (f"; better than {', '.join(notes)}" if notes else ""),
             baselines=baselines,
             summed_over=data.summed_over if name in ("MSE", "MAE") else None,

@@ -355,6 +355,16 @@ class ForecasterRecipe(Recipe):
         """
         return SCHEDULES[self.schedule](optimizer, self.max_steps, self.warmup, self.cycles)
 
+    def model_arguments(self, channels: int) -> dict[str, int]:
+        """Returns the arguments of the model that the data determine; `channels` are those of a frame."""
+        data = self.data
+        if not data.variables:
+            return {"in_chans": channels}
+        return {
+            "in_chans": len(data.variables), "out_chans": len(data.targets or data.variables),
+            "static_chans": len(data.static), "future_chans": len(data.future),
+        }  # fmt: skip
+
     def preprocessing(self, train: FrameSequences | None = None) -> Preprocessing:
         """Returns how the model encodes frames of the data, and what its outputs mean.
 

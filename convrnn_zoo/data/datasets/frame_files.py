@@ -65,6 +65,11 @@ class FrameDataset:
     """Values from which a pixel counts as an event, for CSI, POD and FAR."""
     validation: float = 0.0
     """Fraction of the training part that is set aside for validation."""
+    variables: tuple[str | DataVariable, ...] = ()
+    """Variables that a model reads, if each has its own unit and encoding; so have `static` and `future`."""
+    targets: tuple[str, ...] = ()
+    static: tuple[str | DataVariable, ...] = ()
+    future: tuple[str | DataVariable, ...] = ()
     summed_over: int | None = None
     """Pixels of a frame, if publications state errors as sums over them."""
 
@@ -394,12 +399,18 @@ class ArrayFrames(FrameFiles):
         observed = [v.name for v in self.variables]  # type: ignore[union-attr]
         if unknown := [t for t in self.targets if t not in observed]:
             raise ValueError(f"the recipe's data.targets has {unknown[0]!r}; {suggest(unknown[0], observed)}")
-        single = ("variable", "unit", "encoding", "valid_min", "valid_max", "fill_value")
+        single = ("variable", "unit", "encoding", "floor", "top", "valid_min", "valid_max", "fill_value")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
             raise ValueError(
                 f"the recipe's data.{extra[0]} is for a single variable; set it in the tables of data.variables"
             )
+        if self.variables and (chosen := [key for key in ("min_wet_fraction", "windows") if getattr(self, key)]):
+            raise ValueError(
+                f"the recipe's data.{chosen[0]} is for a single variable; leave it out with data.variables"
+            )
+        if self.thresholds and len(self.targets or self.variables) > 1:
+            raise ValueError("the recipe's data.thresholds are values of one variable; name it alone in data.targets")
 
     @property
     def all_variables(self) -> tuple[DataVariable, ...]:
