@@ -179,20 +179,28 @@ def load_peer(name: str, directory: Path) -> tuple[str, Build]:
         sys.path.insert(0, str(directory.resolve()))
         return name, load_file(f"convrnn_peer_{name}", peer).build
     if layers.is_file():
-        package = load_file(f"convrnn_layers_{name}", layers, [str(layers.parent)])
-        return f"ours of {name}", lambda case: Output(case.layer(case.layer_class(package)))
+        package = ModuleType(module_name(f"convrnn_zoo_{name}"))  # the other checkout's models would register again
+        package.__path__ = [str(layers.parent.parent)]
+        sys.modules[package.__name__] = package
+        other = importlib.import_module(f"{package.__name__}.layers")
+        return f"ours of {name}", lambda case: Output(case.layer(case.layer_class(other)))
     raise FileNotFoundError(
         f"--peer expected {peer}, a file with build(case), or {layers.parent}, the layers of another checkout; got "
         "neither; see benchmarks.peers"
     )
 
 
-def load_file(name: str, path: Path, submodules: list[str] | None = None) -> ModuleType:
-    """Imports a file as a module, or with `submodules` as a package, under a unique name."""
-    name = re.sub(r"\W", "_", name)
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=submodules)
+def load_file(name: str, path: Path) -> ModuleType:
+    """Imports a file as a module under a name of its own."""
+    name = module_name(name)
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def module_name(name: str) -> str:
+    """Returns a name as an identifier of Python."""
+    return re.sub(r"\W", "_", name)
