@@ -192,8 +192,8 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
     except ValueError as e:
         if not recipe.data.variables:
             raise
-        given = ", ".join(f"{k} = {v}" for k, v in arguments.items())
-        raise ValueError(f"{e}; the recipe's data.variables, targets, static and future give {given}") from e
+        counts = ", ".join(f"{k} = {v}" for k, v in arguments.items())
+        raise ValueError(f"{e}; the recipe's data.variables, targets, static and future give {counts}") from e
     if not isinstance(model, Forecaster):
         raise ValueError(f"{recipe.architecture} is not a forecaster; choose one, such as predrnn")
     names = [v.name for v in recipe.data.variables]  # type: ignore[union-attr]

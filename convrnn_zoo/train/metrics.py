@@ -399,21 +399,19 @@ class TargetScores:
         return {f"{k} of {self.name}" if self.name else k: v for k, v in scores.items()}
 
 
-def _collect_scores(
-    values: Preprocessing, data: FrameDataset, truth: Tensor, is_ensemble: bool
-) -> list[TargetScores]:  # fmt: skip
+def _collect_scores(values: Preprocessing, data: FrameDataset, truth: Tensor, is_ensemble: bool) -> list[TargetScores]:
     """Returns what collects the scores of one method, for each target; `truth` has the frames of all sequences."""
     horizon = truth.shape[1]
     if not values.variables:
-        found = find_value_range(values, truth)
-        return [TargetScores("", data.unit, slice(None), data.thresholds, horizon, found, is_ensemble)]
+        value_range = find_value_range(values, truth)
+        return [TargetScores("", data.unit, slice(None), data.thresholds, horizon, value_range, is_ensemble)]
     scores = []
     for i, variable in enumerate(values.target_variables):
         thresholds = data.thresholds or (RAIN_THRESHOLDS if is_rain(variable.unit) else ())
         channels = slice(i, i + 1)
-        found = find_value_range(variable, truth[:, :, channels])
+        value_range = find_value_range(variable, truth[:, :, channels])
         name: str = variable.name  # type: ignore[attr-defined]
-        scores.append(TargetScores(name, variable.unit, channels, thresholds, horizon, found, is_ensemble))
+        scores.append(TargetScores(name, variable.unit, channels, thresholds, horizon, value_range, is_ensemble))
     return scores
 
 
@@ -469,7 +467,7 @@ def metrics_of(scores: Scores, data: FrameDataset, values: Preprocessing | None 
     """
     targets = {v.name: v.unit for v in values.variables} if values else {}
 
-    def unit_of(name: str) -> str:
+    def find_unit(name: str) -> str:
         kind, _, target = name.partition(" of ")
         unit = targets.get(target, data.unit)
         return {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB", "CRPS": unit}.get(kind, "")
@@ -493,7 +491,7 @@ def metrics_of(scores: Scores, data: FrameDataset, values: Preprocessing | None 
             float(f"{mean.value:.6g}"),
             data.title,
             data.split_words,
-            unit=unit_of(name),
+            unit=find_unit(name),
             note=f"mean over {over} frames" + (f"; better than {', '.join(notes)}" if notes else ""),
             baselines=baselines,
             summed_over=data.summed_over if name in ("MSE", "MAE") else None,

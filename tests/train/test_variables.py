@@ -101,6 +101,7 @@ def test_a_trained_model_reads_and_forecasts_the_variables_of_its_recipe(trained
     assert {"MSE of t2m", "MAE of t2m"} <= metrics.keys()
     assert (metrics["MSE of t2m"].unit, metrics["MAE of t2m"].unit) == ("(K)²", "K")
     assert Recipe.parse(model.record.recipe).data.targets == ("t2m",)
+    assert "type: mse\n" in (trained / "README.md").read_text()  # the name of the metric on the Hub
 
 
 def test_scores_are_those_of_the_target_in_its_unit(trained, archive):
@@ -123,6 +124,20 @@ def test_every_target_has_scores_of_its_own(archive):
     for name, channel in (("t2m", 1), ("wind", 0)):
         error = (frames[:, 2:3, channel] - frames[:, 3:, channel]).abs().mean((0, 2, 3))
         assert scores[f"MAE of {name}"] == pytest.approx(error.tolist(), rel=1e-4)
+
+
+def test_a_target_of_rain_is_scored_at_the_thresholds_of_rain(tmp_path):
+    data = tracer()
+    data["rain"] = abs(data.wind - 5).assign_attrs(units="mm/h")
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    recipe = recipe_with(data={"variables": ["t2m", "rain"], "targets": ["rain", "t2m"]})
+    train_part, test = (recipe.data.load(tmp_path / "a.nc", part, 3, 2) for part in ("train", "test"))
+    scores = evaluate(build(recipe, 4, train_part), recipe, test).scores["last frame"]
+    frames = test.fixed(100)
+    observed, last = (x >= 0.5 for x in (frames[:, 3:, 1], frames[:, 2:3, 1].expand(-1, 2, -1, -1)))
+    hits, either = ((f(observed, last)).sum((0, 2, 3)) for f in (torch.logical_and, torch.logical_or))
+    assert scores["CSI 0.5 mm/h of rain"] == pytest.approx((hits / either).tolist())
+    assert not [name for name in scores if name.startswith("CSI") and name.endswith("t2m")]
 
 
 def test_eval_and_predict_read_the_archive_by_the_names_of_the_weights(trained, archive, tmp_path):
