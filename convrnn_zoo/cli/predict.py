@@ -474,14 +474,23 @@ def metadata(result: Forecast) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def mean_squared_errors(result: Forecast) -> dict[str, float | None]:
-    """Returns the errors of the forecast and of the last frame read, where the frames were observed."""
+def mean_squared_errors(result: Forecast) -> dict[str, Any]:
+    """Returns the errors of the forecast and of the last frame read, where the frames were observed.
+
+    Of several targets, which differ in their units, each error is a dictionary by their names.
+    """
     if result.observed is None:
         return {}
+    targets: Any = result.preprocessing.target_variables
     forecast = result.forecast.mean(0) if result.members else result.forecast
-    error = (forecast[: len(result.observed)] - result.observed).square().nanmean().item()
-    persistence = (result.inputs[-1] - result.observed).square().nanmean().item()
-    return {"mean_squared_error": finite(error), "mean_squared_error_of_last_frame": finite(persistence)}
+    errors = {}
+    for key, frames in (("", forecast[: len(result.observed)]), ("_of_last_frame", result.inputs[-1])):
+        error = (frames - result.observed).square()
+        mean: Any = error.nanmean().item()
+        if len(targets) > 1:
+            mean = {v.name: e.nanmean().item() for v, e in zip(targets, error.unbind(-3), strict=True)}
+        errors[f"mean_squared_error{key}"] = finite(mean)
+    return errors
 
 
 def to_json(result: Forecast) -> str:
@@ -499,12 +508,16 @@ def summary(result: Forecast, output: Path) -> str:
     line = f"{output}: read {span} of {window.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
     if result.observed is None:
         return line
-    unit = f" ({result.unit})²" if result.unit else ""
-    error, persistence = (float("nan") if v is None else v for v in mean_squared_errors(result).values())
-    return (
-        f"{line}, compared with {len(result.observed)} observed; mean squared error {error:.3g}, of the last frame "
-        f"{persistence:.3g}{unit}"
-    )
+    targets: Any = result.preprocessing.target_variables
+    pairs = list(mean_squared_errors(result).values())
+    parts = []
+    for target in targets:
+        name = f" of {target.name}" if len(targets) > 1 else ""
+        values = [pair[target.name] if name else pair for pair in pairs]
+        error, persistence = (float("nan") if v is None else v for v in values)
+        unit = f" ({target.unit})²" if target.unit else ""
+        parts.append(f"mean squared error{name} {error:.3g}, of the last frame {persistence:.3g}{unit}")
+    return f"{line}, compared with {len(result.observed)} observed; {'; '.join(parts)}"
 
 
 def crps_table(result: Forecast) -> str:

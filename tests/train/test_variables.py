@@ -1,5 +1,7 @@
 """A recipe of several variables, a static map and a known future input: from an archive to a forecast in a file."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -192,6 +194,12 @@ def test_a_model_that_reads_its_forecast_trains_on_known_inputs(archive, tmp_pat
     assert {"MSE of wind", "MSE of t2m"} <= {m.name for m in record.metrics}
     with pytest.raises(ValueError, match=r"predrnn_v2.*data\.targets"):
         train(Recipe.of({**fields, "data": {**DATA, "targets": ["t2m", "wind"]}}), data=archive, out=tmp_path / "b")
+    compared = run("predict", tmp_path, archive, "--compare", "-o", tmp_path / "f.npy")
+    with tracer() as data:
+        observed = np.stack([data.wind.values, data.t2m.values], 1)[-3:]
+    errors = np.square(observed[1:] - observed[0]).mean((0, 2, 3))
+    for name, unit, error in zip(("wind", "t2m"), ("m/s", "K"), errors, strict=True):
+        assert re.search(rf"of {name} \S+, of the last frame {error:.3g} \({unit}\)²", compared)
 
 
 UNSUPPORTED = {
