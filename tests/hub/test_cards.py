@@ -186,3 +186,9 @@ def test_results_for_a_leaderboard_of_the_hub():
     assert plain == {"dataset": {"id": "owner/rain", "task_id": "csi"}, "value": 0.5}
     with pytest.raises(WeightsError, match=r"owner/rain.*nan"):
         eval_results_text([dataclasses.replace(entry, value=float("nan"))])
+
+
+def test_cards_state_which_settings_were_selected_on_a_test_sample():
+    for name, sample in (("moving_mnist", "the same test sample"), ("moving_fashion_mnist", "the test sample")):
+        text = (CARDS / f"convgru_forecaster.{name}.md").read_text(encoding="utf-8")
+        assert any("selected on" in sentence and sample in sentence for sentence in text.split("."))

@@ -22,6 +22,8 @@ GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, ".grib", ".grib2", ".grb", ".grb
 """Suffixes of the files; files with others are read if an installed engine of xarray recognises them."""
 TIME_DIMS = ("time", "valid_time", "times", "t", "step")
 """Names by which the dimension of time is found."""
+MAP_DIMS = (("y", "x"), ("lat", "lon"), ("latitude", "longitude"))
+"""Names by which height and width are found, in whatever order a file has them."""
 ATTRIBUTES = (
     "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
     "units", "calendar", "coordinates", "bounds",
@@ -219,7 +221,8 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
 def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequence[str]) -> tuple[str, ...]:
     """Returns the dimensions of frames in order: time, others such as channels, height and width.
 
-    Height and width are the last two dimensions, unless `named` has `y` and `x`. A map without time is one frame.
+    `named` has the names of ``y`` and ``x``; else they are a pair of :data:`MAP_DIMS`, or else the last two dimensions.
+    A map without time is one frame.
 
     Example:
         >>> find_order(("lat", "lon", "level", "time"), {"y": "lat", "x": "lon"}, ("time",))
@@ -227,6 +230,9 @@ def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequenc
     """
     by_name = next((d for d in dims if d in time_dims or d.lower() in TIME_DIMS), dims[0] if len(dims) > 2 else "time")
     time = named.get("time", by_name)
+    pair = next(((y, x) for y, x in MAP_DIMS if {y, x} <= set(dims)), None)
+    if pair and not {"y", "x"} & set(named):
+        named = {**named, "y": pair[0], "x": pair[1]}
     others = [d for d in dims if d not in (time, named.get("x"), named.get("y"))]
     x = named["x"] if "x" in named else others.pop()
     y = named["y"] if "y" in named else others.pop()
@@ -285,6 +291,9 @@ class Decoder:
             attrs: the attributes; empty ones are ignored.
             dtype: type of the stored numbers.
             fill_value: a further stored number that marks missing values.
+
+        Raises:
+            ValueError: the scale factor is 0.
         """
         numpy = need("numpy", "cli")
         packing: dict[str, Any] = {
@@ -292,6 +301,8 @@ class Decoder:
         }
         if dtype.kind in "iu" and (unsigned := scalar(attrs.get("_Unsigned"))) is not None:
             packing["_Unsigned"] = str(unsigned).lower()
+        if packing.get("scale_factor") == 0:
+            raise ValueError("scale_factor is 0")
         raw_fills = [f for name in ("_FillValue", "missing_value") for f in numbers(attrs.get(name, []))]
         raw_fills += [] if fill_value is None else [fill_value]
         low, high = [*numbers(attrs.get("valid_range", [])), None, None][:2]

@@ -63,6 +63,8 @@ def test_axes_are_ordered_by_their_names(tmp_path):
     data["time"] = np.arange(STEPS)
     turned = write(tmp_path / "a.nc", data.transpose("lat", "lon", "time").to_dataset())
     np.testing.assert_array_equal(read(turned)[:, 0], data)
+    turned = write(tmp_path / "c.nc", data.transpose("time", "lon", "lat").to_dataset())
+    np.testing.assert_array_equal(read(turned)[:, 0], data)
     other = data.rename(time="run", lat="row", lon="column").transpose("column", "run", "row")
     other = write(tmp_path / "b.nc", other.to_dataset())
     dims = {"time": "run", "y": "row", "x": "column"}
@@ -153,6 +155,13 @@ def test_packed_values_are_decoded_as_xarray_does(suffix, tmp_path):
     expected[stored == 16] = np.nan
     assert np.isnan(expected).sum() > 10
     np.testing.assert_array_equal(read(path, fill_value=16.0)[:, 0], expected)
+
+
+def test_a_scale_factor_of_zero_is_an_error(tmp_path):
+    data = rain().to_dataset()
+    data.rain.attrs["scale_factor"] = 0.0
+    with pytest.raises(ValueError, match=r"a\.nc .*scale_factor is 0"):
+        open_frames(write(tmp_path / "a.nc", data))
 
 
 def test_a_group_is_named_with_its_variable(tmp_path):
