@@ -17,7 +17,7 @@ BOTH_ENDS := tests/layers tests/pretrained tests/models tests/hub tests/interop 
 SELECTION := tests/test_hubconf.py \
 	$(addprefix tests/layers/test_,ancestor.py autocast.py equations.py in_place.py lifetime.py memory.py module_contract.py no_sync.py) \
 	$(addprefix tests/layers/test_,precision.py same_as_reference.py sequence_interface.py transforms.py) \
-	tests/pretrained/test_loading.py tests/models/base/test_sequences.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
+	tests/pretrained/test_loading.py tests/models/base/test_lengths.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
 .PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-timm lint docs \
 	site pictures train bench dist release-check audit sbom fuzz clean

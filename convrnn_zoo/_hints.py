@@ -37,7 +37,7 @@ def similar(name: object, options: Iterable[str]) -> str:
     """Returns ``"; did you mean X?"``, for the end of a message that lists the options; empty if none is similar.
 
     Example:
-        >>> similar("mes", ["mse", "mae"]), similar("width", ["mse", "mae"])
+        >>> similar("ms", ["mse", "ssim"]), similar("width", ["mse", "ssim"])
         ('; did you mean mse?', '')
     """
     hint = suggest(name, options)

@@ -26,7 +26,7 @@ INTERRUPTED = 130
     "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False),
     help="Write only weights and metadata, to this directory, as the package stores them.",
 )  # fmt: skip
-@click.option("--device", type=Device(), help="Device to train on [default: an accelerator, if there is one].")
+@click.option("--device", type=Device(), show_default="an accelerator, if there is one", help="Device to compute on.")
 @click.option(
     "--log-with", multiple=True, type=Choice(list(TRACKERS)),
     help="Tracker that receives losses, learning rates, scores and figures; repeatable.",

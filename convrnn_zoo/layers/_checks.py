@@ -83,10 +83,12 @@ def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
 def padding_modes(name: str, value: object, n: int) -> tuple[str, ...]:
     """Returns one padding mode per axis, from a sequence or from one mode for all axes."""
     modes: list[Any] = list(value) if isinstance(value, list | tuple) else [value] * n
-    if len(modes) != n or any(mode not in PADDING_MODES for mode in modes):
+    invalid = [mode for mode in modes if mode not in PADDING_MODES]
+    if len(modes) != n or invalid:
+        hint = similar(invalid[0], PADDING_MODES) if invalid else ""
         raise ValueError(
             f"{name} must be one of {', '.join(map(repr, PADDING_MODES))}, or a sequence of {n} of them (one per "
-            f"spatial axis), got {describe(value)}"
+            f"spatial axis), got {describe(value)}{hint}"
         )
     return tuple(modes)
 

@@ -37,7 +37,7 @@ def test_the_reference_has_all_public_names(site: Path) -> None:
     shown = set(re.findall(r'<h\d id="convrnn_zoo\.(\w+)"', pages))
     modules = {"hub", "interop", "layers", "models", "onnx", "WEIGHTS", "__version__"}
     assert set(convrnn_zoo.__all__) - modules <= shown
-    core = re.compile(r"conv\w+\dd_(bi_)?\dlayer")
+    core = re.compile(r"(min)?conv\w+\dd_(bi_)?\dlayer")
     assert {n for n in list_models() if not core.fullmatch(n)} <= set(re.findall(r'<h3 id="(\w+)"', pages))
 
 

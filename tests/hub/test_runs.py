@@ -50,6 +50,7 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
     assert "drifting blobs" in output
     assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
         ".last.ckpt.lock", "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "record.json",
+        "training.csv",
     }  # fmt: skip
 
     record = Weights.from_json((out / "record.json").read_text(encoding="utf-8"))
