@@ -61,6 +61,13 @@ quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars
 data_option = click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
 
 
+def only_one(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:
+    """Returns the value of an option that is given once; click would take the last of several without a word."""
+    if len(values) > 1:
+        raise click.BadParameter(f"expected one value, got {len(values)}; run the command once for each")
+    return values[0] if values else None
+
+
 def output_file(help: str, **kwargs: Any) -> Any:
     """Returns the option ``-o/--output`` for a file to write."""
     return click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help=help, **kwargs)

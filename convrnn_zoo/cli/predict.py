@@ -25,7 +25,7 @@ from ..train import ForecasterRecipe, Recipe
 from ..train._values import finite
 from ..train.classifier import read_inputs
 from ..train.forecaster import read_options_of
-from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option
+from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option, only_one
 from ._text import columns, plural, warnings_to_stderr
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -41,7 +41,7 @@ NAMED = (".npz", *GRIDDED)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @json_option
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path),
+    "-o", "--output", type=click.Path(path_type=Path), multiple=True, callback=only_one,
     help="File to write. Forecasts: .nc, .zarr, .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one "
     "sound over time: .png, .svg.",
 )  # fmt: skip

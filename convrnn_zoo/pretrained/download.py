@@ -101,6 +101,8 @@ def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | Non
         logger.log(level, "%s. The copy in the cache is used", hub_error(e, file))
         return Path(cached), None
     check_size(metadata.size or 0, str(file), max_bytes)
+    if isinstance(cached, str) and get_commit(Path(cached)) == metadata.commit_hash:
+        return Path(cached), metadata.etag
     return _fetch(file), metadata.etag
 
 

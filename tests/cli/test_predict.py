@@ -322,3 +322,8 @@ def test_scores_are_written_to_files_of_known_suffixes(tmp_path):
     result = run("eval", "convgru_forecaster.rain", "-o", tmp_path / "rain.toml", code=1)
     assert "rain.toml" in result
     assert ".json" in result
+
+
+def test_a_second_output_is_rejected(run_dir, tmp_path):
+    assert "--output" in predict(run_dir, "-o", tmp_path / "a.npy", "-o", tmp_path / "b.npy", code=2)
+    assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ def rain(steps=6, minutes=5, seed=0):
     values = np.random.default_rng(seed).random((steps, 6, 8)).astype("float32")
     coords = {
         "time": np.datetime64("2020-01-01T12:00", "ns") + np.arange(steps) * minutes * MINUTE,
-        "lat": ("lat", np.linspace(60, 55, 6), {"units": "degrees_north", "standard_name": "latitude"}),
+        "lat": ("lat", np.linspace(60, 55.1, 6), {"units": "degrees_north", "standard_name": "latitude"}),
         "lon": np.arange(8.0),
     }  # fmt: skip
     return xarray.DataArray(values, dims=("time", "lat", "lon"), coords=coords, name="rain", attrs={"units": "mm/h"})
@@ -60,6 +60,7 @@ def test_a_forecast_is_written_with_coordinates(suffix, model, tmp_path):
         assert data.time.values[-1] == np.datetime64("2020-01-01T12:40")
         assert data.forecast_reference_time.values == np.datetime64("2020-01-01T12:25")
         np.testing.assert_array_equal(data.lat, rain().lat)
+        assert data.lat.dtype == "float64"  # so that it aligns with the observations
         assert data.lat.attrs["standard_name"] == "latitude"
         assert data.attrs["Conventions"].startswith("CF-")
         assert data.attrs["source"].startswith("convrnn_zoo")

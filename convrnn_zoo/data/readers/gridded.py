@@ -400,7 +400,9 @@ def find_coordinates(name: str, variable: Variable, variables: Mapping[str, Vari
     for label in (*dims, *str(scalar(variable.attrs.get("coordinates")) or "").split()):
         coordinate = variables.get(f"{group}{label}")
         if coordinate is not None and coordinate.dims and set(coordinate.dims) <= set(dims):
-            values = Decoder.of(coordinate.attrs, coordinate.array.dtype).decode(coordinate.array.values)
+            decoder = Decoder.of(coordinate.attrs, coordinate.array.dtype)
+            decoder = dataclasses.replace(decoder, fills=(), valid=None)  # CF: none is missing; and the dtype stays
+            values = decoder.decode(coordinate.array.values)
             attrs = {k: str(v) for k in ("units", "standard_name", "long_name", "axis")
                      if (v := scalar(coordinate.array.attrs.get(k))) is not None}  # fmt: skip
             coordinates[label] = (coordinate.dims, values, attrs)
