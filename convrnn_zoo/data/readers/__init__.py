@@ -36,9 +36,13 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    if (open_array := READERS.get(path.suffix.lower())) is not None:
+    open_array, is_clip = READERS.get(path.suffix.lower()), path in find_clips(path)
+    if (is_clip or open_array) and open_array is not open_gridded and (options.sel or options.dims):
+        key = "sel" if options.sel else "dims"
+        raise FileError(f"{path} does not name its dimensions, which data.{key} needs; leave data.{key} out")
+    if open_array is not None:
         return open_array(path, options)
-    if path in find_clips(path):
+    if is_clip:
         return open_clip(path, options)
     if path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
         return open_gridded(path, options)

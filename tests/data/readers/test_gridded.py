@@ -251,3 +251,10 @@ def test_large_files_are_read_in_flat_memory(suffix, tmp_path):
     growth, total = in_a_fresh_process(_read_all, tmp_path / f"a{suffix}")
     assert total > 0
     assert growth < 500 * 2**20
+
+
+@pytest.mark.parametrize("options", [{"sel": {"y": 3}}, {"dims": {"y": "row"}}])
+def test_arrays_without_names_have_no_dimensions_to_select(options, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 4, 5), "float32"))
+    with pytest.raises(ValueError, match=rf"a\.npy .*data\.{next(iter(options))}"):
+        read(tmp_path / "a.npy", **options)
