@@ -18,6 +18,7 @@ from ..data import (
     read_labelled_dataset,
 )
 from ..data.datasets.frame_sequences import time_bounds
+from ..data.readers import join
 from ..data.readers.units import is_rain
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..pretrained.typed import describe_type
@@ -135,7 +136,10 @@ def _describe_frames(path: Path, values: dict[str, Any]) -> dict[str, Any]:
             break
     else:
         raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
-    frames = open_frames(files[0], ReadOptions(unit=None if kind == "frames" else ""))
+    options = ReadOptions(unit=None if kind == "frames" else "")
+    frames = open_frames(files[0], options)
+    if len(frames) == 1 and len(files) > 1:
+        frames = join([frames, *(open_frames(file, options) for file in files[1:])])
     table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
     if kind == "frames":
         known = values.get("data")

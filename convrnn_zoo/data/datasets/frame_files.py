@@ -14,7 +14,7 @@ from torch import Tensor
 from ..._hints import suggest
 from ...models import Preprocessing
 from ...pretrained.typed import check_fields, field
-from ..readers import READERS, STORE, Frames, ReadOptions, list_files, open_frames
+from ..readers import READERS, STORE, Frames, ReadOptions, join, list_files, open_frames
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from ..readers.units import is_rain
 from .checks import ValidRange, check_files
@@ -226,6 +226,8 @@ class FrameFiles(FrameDataset):
     def open(self, path: Path) -> list[Frames]:
         """Opens the files at a path. Zarr stores and large files are read when frames are used, other files now.
 
+        Files of one frame each are joined in time, as `predict` joins them.
+
         Raises:
             FileNotFoundError: there are no files of the format.
             FileError: a file is damaged.
@@ -234,6 +236,8 @@ class FrameFiles(FrameDataset):
         if not files:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
         frames = [open_frames(file, self.read_options()) for file in files]
+        if len(frames) > 1 and all(len(f) == 1 for f in frames):
+            files, frames = [path], [join(frames)]
         return [
             dataclasses.replace(
                 f if f.is_large or file.suffix.lower() == STORE else f.load(),

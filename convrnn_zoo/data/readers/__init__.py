@@ -79,5 +79,5 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 __all__ = [
     "COARSEN", "GRIDDED", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "VariableOptions",
-    "check_numbers", "list_files", "natural_key", "open_files", "open_frames",
+    "check_numbers", "join", "list_files", "natural_key", "open_files", "open_frames",
 ]  # fmt: skip

@@ -258,3 +258,11 @@ def test_arrays_without_names_have_no_dimensions_to_select(options, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 5), "float32"))
     with pytest.raises(ValueError, match=rf"a\.npy .*data\.{next(iter(options))}"):
         read(tmp_path / "a.npy", **options)
+
+
+def test_files_of_one_frame_are_joined_in_time_for_training(tmp_path):
+    data = rain().isel(level=0, drop=True)
+    for i in (3, 1, 0, 2, 4, 5):
+        write(tmp_path / f"{'abcdef'[-i]}.nc", data[i : i + 1].to_dataset())  # names in another order than times
+    kind = ArrayFrames(name="a", unit="mm/h")
+    np.testing.assert_array_equal(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3])
