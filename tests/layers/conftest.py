@@ -13,3 +13,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts errors of 1-d and 3-d layers behind ``slow``: the checks are those of 2-d, and there are thousands."""
+    for item in items:
+        cls = getattr(item, "callspec", None) and item.callspec.params.get("cls")
+        if item.path.name.startswith("test_bad_") and getattr(cls, "ndim", 2) != 2:
+            item.add_marker(pytest.mark.slow)
