@@ -116,7 +116,7 @@ def test_the_package_is_typed() -> None:
 
 
 def test_the_files_of_the_version_tests_exist() -> None:
-    show = ["make", "--eval=show: ; @echo $(BOTH_ENDS) $(SELECTION)", "show"]
+    show = ["make", "--no-print-directory", "--eval=show: ; @echo $(BOTH_ENDS) $(SELECTION)", "show"]
     files = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert len(files) > 10
     assert not [file for file in files if not (ROOT / file).exists()]
