@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._extras import need
+from ._units import conversion
 
 LEAD_TIME, MEMBER, THRESHOLD = "lead_time", "realization", "threshold"
 """Names of the dimensions of forecasts, members of an ensemble, and thresholds of probabilities."""
@@ -18,6 +19,46 @@ def is_data_array(x: object) -> bool:
 def time_first(frames: Any) -> Any:
     """Returns an ``xarray.DataArray`` of frames whose dimension `time`, if it has one, is the first."""
     return frames.transpose("time", ...) if "time" in frames.dims and frames.ndim < 5 else frames
+
+
+def in_unit(array: Any, name: str, units: Sequence[str]) -> Any:
+    """Returns an array in the one unit of `units`; an array without the attribute ``units`` is taken to be in it.
+
+    Raises:
+        ValueError: the array states another unit, which cannot be converted; `name` is its name in the message.
+    """
+    stated = array.attrs.get("units")
+    if stated is None:
+        return array
+    factors = conversion(str(stated), units[0]) if len(set(units)) == 1 else None
+    if factors is None:
+        expected = " and ".join(dict.fromkeys(unit or "no unit" for unit in units))
+        raise ValueError(
+            f"{name} has units={stated!r}, and {expected} is expected, which it cannot be converted to; convert the "
+            "values, or correct the attribute"
+        )
+    return array if factors == (1.0, 0.0) else array * factors[0] + factors[1]
+
+
+def time_dim(frames: Any) -> str:
+    """Returns the name of the dimension of time of frames ``([N,] T, [C,] H, W)``."""
+    return str(frames.dims[0 if frames.ndim < 5 else 1])
+
+
+def time_step(frames: Any) -> float | None:
+    """Returns the minutes between frames; None if they are not dated, or there is one.
+
+    Raises:
+        ValueError: the minutes differ.
+    """
+    numpy, time = need("numpy", "cli"), time_dim(frames)
+    times = frames.coords[time].values if time in frames.coords else numpy.array([])
+    if times.dtype.kind != "M" or len(times) < 2:
+        return None
+    steps = sorted(set(((times[1:] - times[:-1]) / numpy.timedelta64(1, "ns") / 6e10).round(3).tolist()))
+    if len(steps) > 1 or steps[0] <= 0:
+        raise ValueError(f"{time} has frames {', '.join(f'{s:g}' for s in steps[:4])} minutes apart; pass equal steps")
+    return float(steps[0])
 
 
 def label_forecast(
@@ -68,13 +109,12 @@ def label_like(
     Args:
         frames: the frames, an ``xarray.DataArray`` of the axes that a forecaster reads.
         values: the forecast.
-        step: minutes between frames, if `frames` has no times.
+        step: minutes between frames.
         unit: unit of the values.
         names: names of the channels, if they are not those of `frames`.
         has_channels: whether the forecast has an axis of channels.
         has_thresholds: whether it has an axis of thresholds, before the last two.
     """
-    numpy = need("numpy", "cli")
     *others, y, x = frames.dims
     time, *channel = others[-1:] if frames.ndim == 3 else others[-2:]
     batch = others[: len(others) - 1 - len(channel)]
@@ -84,9 +124,6 @@ def label_like(
     if names and has_channels:
         axis = dims[-3 - has_thresholds]
         kept = {n: c for n, c in kept.items() if axis not in c.dims} | {axis: (axis, list(names))}
-    times = frames.coords[time].values if time in frames.coords else numpy.array([])
-    is_dated = times.dtype.kind == "M" and times.ndim == 1 and len(times) > 0
-    if is_dated and len(times) > 1:
-        step = float((times[-1] - times[-2]) / numpy.timedelta64(1, "ns")) / 6e10
-    last = times[-1] if is_dated else None
+    is_dated = time in frames.coords and frames.coords[time].dtype.kind == "M"
+    last = frames.coords[time].values[-1] if is_dated else None
     return label_forecast(values, dims, last=last, step=step, unit=unit, name=str(frames.name or ""), coords=kept)

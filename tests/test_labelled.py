@@ -56,12 +56,36 @@ def test_the_dimension_of_time_may_be_anywhere():
 
 def test_steps_are_those_of_the_times_or_else_of_the_training():
     net = model()
+    with pytest.raises(ValueError, match=r"15 minutes .*5 are expected"):
+        net.forecast(frames(minutes=15))
+    uneven = xarray.concat([frames()[:2], frames()[3:]], "time")
+    with pytest.raises(ValueError, match=r"time .*5, 10 minutes"):
+        net.forecast(uneven, inputs="all")
+    nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
+    slow = nowcast.forecast(frames(minutes=15))
+    assert (slow.lead_time.values / MINUTE).tolist() == [15, 30]
+    np.testing.assert_array_equal(slow, nowcast.forecast(frames().values, minutes=15))
+    with pytest.raises(ValueError, match=r"15 minutes .*5 are expected"):
+        nowcast.forecast(frames(minutes=15), minutes=5)
+    net.preprocessing = Preprocessing(step=15.0)
     assert (net.forecast(frames(minutes=15)).lead_time.values / MINUTE).tolist() == [15, 30, 45]
+    net.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4)
     undated = net.forecast(frames().drop_vars("time"))
     assert (undated.lead_time.values / MINUTE).tolist() == [5, 10, 15]
     assert "time" not in undated.coords
     net.preprocessing = Preprocessing(unit="mm/h")
     assert net.forecast(frames().drop_vars("time")).lead_time.values.tolist() == [1, 2, 3]
+
+
+def test_the_stated_unit_is_converted_or_rejected():
+    data, net = frames(), model()
+    expected = net.forecast(data.values)
+    for unit, factor in (("mm h-1", 1.0), ("mm/5min", 12.0)):
+        result = net.forecast((data / factor).assign_attrs(units=unit))
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
+        assert result.attrs["units"] == "mm/h"
+    with pytest.raises(ValueError, match="frames has units='dBZ', and mm/h is expected"):
+        net.forecast(data.assign_attrs(units="dBZ"))
 
 
 def test_ensembles_and_probabilities_have_a_dimension_more():

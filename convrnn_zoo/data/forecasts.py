@@ -62,7 +62,9 @@ def to_dataset(
     for i, (name, target) in enumerate(zip(names, targets, strict=True)):
         part = numbers.take(i, axis=channel)
         variable = label_forecast(part, dims, unit="1" if thresholds else target.unit, **labels)
-        variable.attrs["long_name"] = f"probability that {name} is exceeded" if thresholds else f"forecast of {name}"
+        variable.attrs["long_name"] = (
+            f"probability that {name} exceeds the threshold" if thresholds else f"forecast of {name}"
+        )
         variables[f"probability_of_{name}" if thresholds else name] = variable
     attrs = {"Conventions": "CF-1.10", "source": f"convrnn_zoo {__version__}, {model}".rstrip(", ")}
     return xarray.Dataset(variables, attrs=attrs)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._labelled import THRESHOLD, is_data_array
+from .._labelled import THRESHOLD, is_data_array, time_first, time_step
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE
@@ -425,8 +425,10 @@ class ConvGRUAdvection(Forecaster):
             >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
             (2, 19, 30)
         """
-        minutes = self._minutes(minutes)
-        return self._in_unit(frames, horizon, inputs, batch_size, lambda x, horizon: self(x, horizon, minutes))
+        minutes = self._minutes(minutes, frames)
+        return self._in_unit(
+            frames, horizon, inputs, batch_size, lambda x, horizon: self(x, horizon, minutes), minutes=minutes
+        )
 
     @torch.no_grad()
     def probabilities(
@@ -449,17 +451,18 @@ class ConvGRUAdvection(Forecaster):
         if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
-        minutes = self._minutes(minutes)
+        minutes = self._minutes(minutes, frames)
         result = self._in_unit(
             frames, horizon, inputs, batch_size,
             lambda x, horizon: interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates),
-            decode=False, inner=1,
+            decode=False, inner=1, minutes=minutes,
         )  # fmt: skip
         return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
 
-    def _minutes(self, minutes: float | None) -> float:
+    def _minutes(self, minutes: float | None, frames: Any = None) -> float:
         if minutes is None:
-            return self._values().step or DEFAULT_MINUTES
+            stated = time_step(time_first(frames)) if is_data_array(frames) else None
+            return stated or self._values().step or DEFAULT_MINUTES
         return check.number("minutes", minutes, positive=True)
 
 

@@ -36,6 +36,7 @@ def build_model(
     source: Source | None = None,
     features_only: bool = False,
     out_indices: Any = None,
+    feature_cls: str | None = None,
     pretrained_model_args: Any = None,
     **kwargs: Any,
 ) -> Any:
@@ -49,13 +50,19 @@ def build_model(
         cache_dir, token: as in :func:`~convrnn_zoo.from_pretrained`.
         source: the source of the weights, if it is already open.
         features_only, out_indices: whether to wrap the model in timm's feature extractor, and of which layers.
+        feature_cls: class of that extractor: ``"getter"``, which calls ``forward_intermediates``.
         pretrained_model_args: ignored; timm passes the arguments of a config, which is read again here.
         **kwargs: arguments of the network. They override those of the source's config.
 
     Raises:
-        TypeError: the network does not accept an argument.
+        TypeError: the network does not accept an argument, or one of the feature extractor has no ``features_only``.
+        ValueError: `feature_cls` is another class.
         WeightsError: there are no such weights, or they do not fit.
     """
+    if not features_only and (out_indices, feature_cls) != (None, None):
+        raise TypeError(f"{name}: out_indices and feature_cls need features_only=True")
+    if feature_cls not in (None, "getter"):
+        raise ValueError(f"{name}: feature_cls must be 'getter', got {feature_cls!r}")
     pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
     if pretrained is False and not pretrained_cfg:
         pretrained_cfg = architecture(name).cfg  # without the sizes of the default weights

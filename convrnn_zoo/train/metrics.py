@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
+from .._units import is_rain
 from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, ROLES, FrameDataset
-from ..data.readers.units import is_rain
 from ..models import EnsembleForecaster, Forecaster, Metric, Preprocessing
 from ._progress import progress_bar
 from ._values import find_value_range, finite

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._units import is_rain
 from ..data import (
     FRAME_DATASETS,
     LABELLED_DATASETS,
@@ -19,7 +20,6 @@ from ..data import (
 )
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.readers import join
-from ..data.readers.units import is_rain
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..pretrained.typed import describe_type
 from ._values import toml

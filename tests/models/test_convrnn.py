@@ -132,6 +132,20 @@ def test_pruning_below_another_width_renews_the_head():
     assert model(torch.randn(2, 3, 2, 6)).shape == (2, 4)
 
 
+def test_arguments_of_the_feature_extractor_are_used_or_rejected():
+    options = {"in_chans": 2, "hidden_channels": 4, "features_only": True}
+    model = timm.create_model("convgru2d_3layer", **options, feature_cls="getter").eval()
+    default = timm.create_model("convgru2d_3layer", **options).eval()
+    default.load_state_dict(model.state_dict())
+    x = torch.randn(1, 2, 2, 8, 8)
+    torch.testing.assert_close(model(x), default(x))
+    with pytest.raises(ValueError, match=r"feature_cls .*hook"):
+        timm.create_model("convgru2d_3layer", **options, feature_cls="hook")
+    for name, value in (("out_indices", (0,)), ("feature_cls", "getter")):
+        with pytest.raises(TypeError, match=rf"{name}.* features_only"):
+            timm.create_model("convgru2d_3layer", **{name: value})
+
+
 def test_features_only_gives_every_layer_by_default():
     model = timm.create_model("convgru2d_bi_3layer", features_only=True, in_chans=2, hidden_channels=[3, 4, 5])
     assert model.feature_info.channels() == [6, 8, 10]

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..._hints import suggest
+from ..._units import is_rain
 from ...models import Preprocessing
 from ...pretrained.typed import check_fields, field
 from ..readers import READERS, STORE, Frames, ReadOptions, join, list_files, open_frames
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
-from ..readers.units import is_rain
 from .checks import ValidRange, check_files
 from .frame_sequences import (
     CroppedSequences,

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._hints import suggest
+from ..._units import conversion
 from .files import LARGE, FileError, reading
 from .times import decode_times
-from .units import conversion
 
 
 class VariableOptions(NamedTuple):

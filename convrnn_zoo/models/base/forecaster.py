@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..._labelled import is_data_array, label_like, time_first
+from ..._labelled import in_unit, is_data_array, label_like, time_dim, time_first, time_step
 from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
@@ -162,7 +162,8 @@ class Forecaster(ZooModel):
 
         Args:
             frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy array or
-                an ``xarray.DataArray``, whose dimension `time` may be anywhere.
+                an ``xarray.DataArray``, whose dimension `time` may be anywhere, and whose attribute ``units``, if it
+                has one, is converted.
             horizon: frames to forecast; the model's own by default.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads some.
             future: known inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, those of the T frames
@@ -176,8 +177,8 @@ class Forecaster(ZooModel):
 
         Raises:
             ValueError: the model has no preprocessing; the frames have another shape, are all unknown or infinite, or
-                are fewer than `inputs`; known inputs are missing or of another shape. Values out of the expected range
-                give a warning.
+                are fewer than `inputs`; known inputs are missing or of another shape; a DataArray has another unit or
+                another time step. Values out of the expected range give a warning.
             TypeError: `frames` is another object, such as an ``xarray.Dataset``.
 
         Example:
@@ -234,7 +235,7 @@ class Forecaster(ZooModel):
 
     def _in_unit(
         self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[..., Tensor],
-        decode: bool = True, inner: int = 0, static: Any = None, future: Any = None,
+        decode: bool = True, inner: int = 0, static: Any = None, future: Any = None, minutes: float | None = None,
     ) -> Any:  # fmt: skip
         """Runs a forecast in the unit of the data.
 
@@ -244,15 +245,29 @@ class Forecaster(ZooModel):
                 reads some, to ``(…, N, horizon, C, …, H, W)``.
             decode: whether `run` returns outputs of the model, which are converted to the unit of the data.
             inner: number of axes of its result between C and H.
+            minutes: minutes between frames, in place of those of the training.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
-        labelled = time_first(frames) if is_data_array(frames) else None
-        frames = frames if labelled is None else labelled.values
-        static, future = (v.values if is_data_array(v) else v for v in (static, future))
+        labelled = None
+        if is_data_array(frames):
+            labelled = time_first(frames)
+            frames = in_unit(labelled, "frames", [v.unit for v in values.variables or (values,)]).values
+        if is_data_array(static):
+            static = in_unit(static, "static", [v.unit for v in values.static]).values
+        if is_data_array(future):
+            future = in_unit(future, "future", [v.unit for v in values.future]).values
         x, axes = self._sequences(frames)
         steps = x.shape[1]
         x = self.select_inputs(x, inputs)
+        step, expected = None, minutes or values.step
+        if labelled is not None:
+            step = time_step(labelled[{time_dim(labelled): slice(-x.shape[1], None)}])
+        if step and expected and abs(step - expected) > 0.02 * expected:
+            raise ValueError(
+                f"frames are {step:g} minutes apart, and {expected:g} are expected; pass frames at the step of the "
+                "training, or `minutes` to a model of any step"
+            )
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)
@@ -287,7 +302,7 @@ class Forecaster(ZooModel):
         names, units = [v.name for v in targets], {v.unit for v in values.target_variables}  # type: ignore[attr-defined]
         unit = "1" if not decode else units.pop() if len(units) == 1 else ""
         return label_like(
-            labelled, y.numpy(), step=values.step, unit=unit, names=names, has_channels=has_channels,
+            labelled, y.numpy(), step=step or expected, unit=unit, names=names, has_channels=has_channels,
             has_thresholds=bool(inner),
         )  # fmt: skip
 
