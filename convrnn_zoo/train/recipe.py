@@ -342,6 +342,10 @@ class ForecasterRecipe(Recipe):
             find_loss(self.loss)
         except ValueError as e:
             raise ValueError(f"the recipe's {e}") from None
+        if self.quantile != 0.5 and "quantile" not in self.loss.split("+"):
+            raise ValueError(
+                f"the recipe's quantile = {self.quantile:g} is of the loss quantile, and loss is {self.loss}"
+            )
         sampling = read_sampling(self.sampling)
         if self.sampling:
             resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}
@@ -388,13 +392,16 @@ def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:
     """Returns the splits that training reads: ``"validation"`` if the recipe or Python data have it.
 
     Raises:
-        ValueError: the recipe's `patience` needs a validation split, and there is none.
+        ValueError: a key of the recipe needs a validation split, and there is none.
     """
     if recipe.data.validation or (isinstance(data, Mapping) and "validation" in data):
         return "train", "test", "validation"
-    if recipe.patience:
+    defaults = {f.name: f.default for f in dataclasses.fields(recipe)}
+    for key in sorted({"patience", "validation_sequences"} & defaults.keys()):
+        if (value := getattr(recipe, key)) == defaults[key]:
+            continue
         raise ValueError(
-            f"patience = {recipe.patience} needs validation: set data.validation to a fraction such as 0.1, or pass "
+            f"{key} = {value} needs validation: set data.validation to a fraction such as 0.1, or pass "
             "data['validation']"
         )
     return "train", "test"

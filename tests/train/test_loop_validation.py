@@ -234,11 +234,20 @@ def write(path, text):
     return path
 
 
+def test_a_quantile_is_of_its_loss_alone():
+    with pytest.raises(ValueError, match=r"quantile.*loss"):
+        dataclasses.replace(PLAIN, quantile=0.9)
+    assert dataclasses.replace(PLAIN, quantile=0.9, loss="mae+quantile").quantile == 0.9
+
+
 def test_the_validation_part_of_python_data_is_used(tmp_path):
     clips = [torch.rand(6, 1, 8, 8) for _ in range(4)]
-    recipe = dataclasses.replace(PLAIN, data={"kind": "frames", "name": "noise"}, patience=1)
-    with pytest.raises(ValueError, match=r"patience.*data\.validation.*data\['validation'\]"):
-        train(recipe, data={"train": clips, "test": clips}, out=tmp_path / "a", progress=False)
+    plain = dataclasses.replace(PLAIN, data={"kind": "frames", "name": "noise"})
+    for key in ("patience", "validation_sequences"):
+        recipe = dataclasses.replace(plain, **{key: 1})
+        with pytest.raises(ValueError, match=rf"{key}.*data\.validation.*data\['validation'\]"):
+            train(recipe, data={"train": clips, "test": clips}, out=tmp_path / "a", progress=False)
+    recipe = dataclasses.replace(plain, patience=1)
     data = {"train": clips, "test": clips, "validation": clips[:2]}
     assert train(recipe, data=data, out=tmp_path / "b", progress=False) is not None
 
