@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,18 +18,10 @@ from convrnn_zoo.train import ClassifierRecipe, Recipe, classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train import loop as loop
 from tests.command_line import run
-from tests.data.own_data import FRAMES, blobs
+from tests.data.own_data import FRAMES
 
 from .runs import same, sha256
 from .tiny_recipes import TINY
-
-
-@pytest.fixture
-def radar(tmp_path):
-    (tmp_path / "radar").mkdir()
-    for i in range(2):
-        np.save(tmp_path / "radar" / f"{i}.npy", blobs(seed=i))
-    return tmp_path / "radar"
 
 
 # ---- values that are not finite --------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import torch
 
 from convrnn_zoo import EnsembleForecaster, Preprocessing
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.train import ForecasterRecipe
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.baselines import extrapolation
 from convrnn_zoo.train.figures import ensemble_rows, ensemble_strip
@@ -16,24 +15,10 @@ from convrnn_zoo.train.losses import crps
 from convrnn_zoo.train.metrics import ensemble_scores
 
 from .runs import interrupted, same
+from .tiny_recipes import PLAIN
 
 RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
-RECIPE = ForecasterRecipe(
-    weights="convgru_irene.tiny",
-    data="moving_mnist",
-    description="Forecasts squares.",
-    license="mit",
-    inputs=3,
-    horizon=3,
-    max_steps=6,
-    batch_size=2,
-    lr=0.01,
-    loss="crps",
-    ensemble_size=3,
-    checkpoint_every=2,
-    test_sequences=4,
-    model={"num_blocks": 2},
-)
+RECIPE = dataclasses.replace(PLAIN, weights="convgru_irene.tiny", loss="crps", ensemble_size=3, model={"num_blocks": 2})
 
 
 @pytest.fixture

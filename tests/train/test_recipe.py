@@ -96,14 +96,6 @@ def test_an_unknown_kind_of_data_is_told_with_those_there_are(text, kinds, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-@pytest.fixture
-def radar(tmp_path):
-    (tmp_path / "radar").mkdir()
-    for i in range(2):
-        np.save(tmp_path / "radar" / f"{i}.npy", blobs(seed=i))
-    return tmp_path / "radar"
-
-
 def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
