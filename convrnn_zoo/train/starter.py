@@ -19,8 +19,9 @@ from ..data import (
     read_labelled_dataset,
 )
 from ..data.datasets.frame_sequences import time_bounds
+from ..data.datasets.variables import FLOOR, TOP
 from ..data.readers import join
-from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
+from ..models import ConvRNNModel, Forecaster, Preprocessing, VideoModel, create_model, from_pretrained
 from ..pretrained.typed import describe_type
 from ._values import toml
 from .recipe import KINDS, RECIPES, ClassifierRecipe, Recipe
@@ -82,8 +83,10 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "") ->
         FileNotFoundError: there is no such path.
     """
     settings: dict[str, Any] = {}
+    preprocessing: Preprocessing | None = None
     if init_from:
         source = from_pretrained(init_from)
+        preprocessing = source.preprocessing
         name = name or source.pretrained_cfg["architecture"]
         if source.record is not None:
             settings = _table(Recipe.parse(source.record.recipe))
@@ -114,7 +117,11 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "") ->
         changes = FINE_TUNING if is_forecaster else {"lr": 3e-4, "epochs": 10}
         values |= changes
     if data is not None:
-        values["data"] = _describe_frames(data, values) if is_forecaster else _describe_labelled(data, model)
+        if is_forecaster and hasattr(model, "exceedance"):
+            preprocessing = preprocessing or Preprocessing(encoding="log", unit="mm/h", floor=FLOOR, top=TOP)
+        values["data"] = (
+            _describe_frames(data, values, preprocessing) if is_forecaster else _describe_labelled(data, model)
+        )
     elif "data" not in values:
         values["data"] = {"kind": "frames" if is_forecaster else "sequences", "name": "my data"}
     return _write(values, f"Recipe of {name}. Train with: convrnn-zoo train FILE.toml --data {data or 'DIR'}")
@@ -126,8 +133,11 @@ def _table(recipe: Recipe) -> dict[str, Any]:
     return {k: v for k, v in recipe.to_table().items() if k not in texts}
 
 
-def _describe_frames(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the table ``[data]`` of files of frames; shortens `inputs` and `horizon` to what they have."""
+def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
+    """Returns the table ``[data]`` of files of frames; shortens `inputs` and `horizon` to what they have.
+
+    Unit and encoding are those of `preprocessing`, which trained weights have, or else fit the files.
+    """
     for kind in ("frames", "video"):
         dataset: Any = read_frame_dataset({"kind": kind, "name": path.stem or "my data"})
         if not path.exists():
@@ -146,7 +156,14 @@ def _describe_frames(path: Path, values: dict[str, Any]) -> dict[str, Any]:
         known = known if isinstance(known, Mapping) else {}
         table["unit"] = known.get("unit", "") if frames.unit is None else frames.unit
         table["encoding"] = "log" if is_rain(table["unit"]) else "standardize"
-        if step := frames.step or known.get("step"):
+        step = frames.step or known.get("step")
+        if preprocessing is not None and not preprocessing.variables:
+            table["unit"], step = preprocessing.unit, step or preprocessing.step
+            if preprocessing.encoding in ("none", "log", "standardize"):
+                table["encoding"] = preprocessing.encoding
+            if preprocessing.encoding == "log":
+                table |= {"floor": preprocessing.floor, "top": preprocessing.top}
+        if step:
             table["step"] = step
     if max(frames.size) > 128:
         table["crop"] = min(64, *frames.size)

@@ -69,6 +69,19 @@ def test_weights_are_fine_tuned_gently(radar, tmp_path):
     assert csi.value > 0.5  # a rate of 0.02 gives 0 after five updates
 
 
+def test_arrays_without_a_unit_have_that_of_the_weights(tmp_path):
+    for i in range(2):
+        np.save(tmp_path / f"{i}.npy", blobs(24, 40, 48, seed=i))
+    for weights, unit, encoding in (
+        ("convgru_advection.nowcast", "mm/h", "none"),
+        ("convgru_forecaster.rain", "mm/h", "log"),
+        ("convgru_forecaster.moving_mnist", "", "none"),
+    ):
+        data = Recipe.parse(starting_recipe("", tmp_path, weights)).data
+        assert (data.unit, data.encoding) == (unit, encoding)
+    assert Recipe.parse(starting_recipe("convgru_advection", tmp_path)).data.unit == "mm/h"
+
+
 def test_an_existing_file_is_kept(tmp_path):
     (tmp_path / "r.toml").write_text("mine")
     with pytest.raises(AssertionError, match="exists"):
