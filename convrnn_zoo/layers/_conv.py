@@ -57,7 +57,7 @@ def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[in
 
 def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: Geometry) -> None:
     """Rejects a map that is too small to be padded with its own pixels."""
-    pads = same_padding(size, kernel, *geometry[:2])
+    pads = same_padding(size, kernel, geometry.stride, geometry.dilation)
     for axis, (mode, (before, after), n) in enumerate(zip(geometry.padding_modes, pads, size, strict=True)):
         if mode in ("zeros", "replicate"):
             continue
