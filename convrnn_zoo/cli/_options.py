@@ -20,7 +20,7 @@ class Choice(click.Choice[str]):
         return f"{value!r} is not a valid choice; {suggest(str(value), map(str, self.choices))}"
 
 
-class NumberList(click.ParamType["tuple[float, ...]"]):
+class NumberList(click.ParamType):
     """Numbers that are separated by commas, such as ``0.5,5``."""
 
     name = "numbers"
@@ -36,7 +36,7 @@ class NumberList(click.ParamType["tuple[float, ...]"]):
         return numbers
 
 
-class Device(click.ParamType["torch.device"]):
+class Device(click.ParamType):
     """Device of torch that this machine has, such as ``cpu`` or ``cuda:1``."""
 
     name = "device"

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi, ModelCard, constants, get_token
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import BadRequestError
+from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 from torch import nn
 
 from .._hints import suggest
@@ -127,10 +128,7 @@ def upload(
     """
     with hub_errors(HubFile(repo_id, revision=revision)):
         if (folder / CARD).is_file():
-            try:
-                ModelCard((folder / CARD).read_text(encoding="utf-8")).validate(repo_type="model")
-            except ValueError as e:
-                raise WeightsError(f"{repo_id}: the Hub rejects the card: {e}; correct it") from e
+            _validate_card(api, repo_id, (folder / CARD).read_text(encoding="utf-8"))
         api.create_repo(repo_id, private=private, exist_ok=True)
         if private is not None and bool(api.model_info(repo_id).private) != private:
             raise HubAccessError(
@@ -145,3 +143,13 @@ def upload(
                 repo_id=repo_id, folder_path=folder, commit_message=message, revision=revision, create_pr=create_pr
             )
         )
+
+
+def _validate_card(api: HfApi, repo_id: str, text: str) -> None:
+    """Lets the Hub check a card. `ModelCard.validate` of older clients would send it to the public Hub in any case."""
+    content = {"repoType": "model", "content": text}
+    response = get_session().post(f"{api.endpoint}/api/validate-yaml", json=content)
+    try:
+        hf_raise_for_status(response)
+    except BadRequestError as e:
+        raise WeightsError(f"{repo_id}: the Hub rejects the card: {response.text}; correct it") from e
