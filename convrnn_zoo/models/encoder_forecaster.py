@@ -135,7 +135,7 @@ class ConvRNNForecaster(EncoderForecaster):
         """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
         horizon, names = self.check_horizon(horizon), len(self.encoder.states)
         parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
-        several = isinstance(parts, tuple | list) and all(isinstance(part, tuple | list) for part in parts)
+        several = isinstance(parts, (tuple, list)) and all(isinstance(part, (tuple, list)) for part in parts)
         if not several or [len(part) for part in parts] != [self.encoder.num_layers] * names:
             raise ValueError(
                 f"{type(self).__name__} expected the state that encode returns, got {check.describe(state)}; pass it "
