@@ -26,6 +26,8 @@ SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", 
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 SLOW = {"docs/how-to/export.md", "docs/gallery.md"}
+OPTIONAL = {"docs/how-to/lightning.md": "lightning"}
+"""Packages that the examples of a page need and no extra installs: without one, the page is skipped."""
 SLOW |= {f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "onnxruntime")}
 
 every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
@@ -95,6 +97,8 @@ def parse(words: list[str]) -> click.Context:
     [pytest.param(p, marks=pytest.mark.slow if name(p) in SLOW else (), id=name(p)) for p in WITH_BLOCKS],
 )
 def test_examples_run(page: Path, directory: Path) -> None:
+    if name(page) in OPTIONAL:
+        pytest.importorskip(OPTIONAL[name(page)])
     names: dict[str, Any] = {}
     if page in CARDS:  # a card's snippet is given data in the shape that its record names
         weights = convrnn_zoo.WEIGHTS[page.stem]
