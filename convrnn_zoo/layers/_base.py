@@ -4,7 +4,7 @@ import inspect
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -68,6 +68,8 @@ class Equations(nn.Module):
     """Whether the cell can be built with more than one group."""
     title: ClassVar[str] = ""
     """Short name for lists of models."""
+    summary: ClassVar[str]
+    """Docstring of classes that only add the dimension to their base."""
     in_place: ClassVar[type[InPlaceStep] | None] = None
     """In-place version of the step, or `None` to run :meth:`step` under ordinary autograd.
 
@@ -78,14 +80,19 @@ class Equations(nn.Module):
 
     in_channels: int
     out_channels: Any
-    kernel_size: Any
-    hidden_kernel_size: Any
     bias: bool
     geometry: Geometry
+    num_layers: int = 1
+    num_directions: int = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__signature__ = _full_signature(cls)  # type: ignore[attr-defined]
+        base = cls.__mro__[1]
+        if cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base, "states"):
+            state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
+            name, space = base.__name__.removesuffix("Cell"), SPACE[cls.ndim]
+            cls.__doc__ = cls.summary.format(ndim=cls.ndim, base=name, space=space, state=state, h_0=h_0, h_n=h_n)
         functions = [getattr(cls, name) for name in ("step", "join", "conv", "advance")]
         if "in_place" in vars(cls):
             if cls.in_place is not None and not (
@@ -150,27 +157,54 @@ class Equations(nn.Module):
         return self.step(gates, state, w.extra)
 
     # ---- construction ------------------------------------------------------------------------------------------
-    def _configure(
-        self, in_channels: int, bias: bool, stride: Size, dilation: Size, groups: int, padding_mode: Modes,
+    def __init__(self) -> None:
+        super().__init__()
+        check.cell_class(type(self))
+
+    def _build(
+        self, in_channels: int, out_channels: Widths, kernel_size: Kernels, bias: bool, stride: Size, dilation: Size,
+        groups: int, hidden_kernel_size: Kernels | None, padding_mode: Modes, device: Any, dtype: Any,
         options: dict[str, Any],
     ) -> None:  # fmt: skip
-        check.cell_class(type(self))
+        """Checks and stores the arguments that cells and layers share, and creates the parameters."""
         self.in_channels = check.positive_int("in_channels", in_channels)
         self.bias = check.boolean("bias", bias)
         self.geometry = Geometry(
             check.ntuple("stride", stride, self.ndim),
             check.ntuple("dilation", dilation, self.ndim),
-            check.positive_int("groups", groups) if self.has_groups else check.one_group(type(self).__name__, groups),
+            check.positive_int("groups", groups),
             check.padding_modes("padding_mode", padding_mode, self.ndim),
         )
         self.stride, self.dilation, self.groups, modes, _ = self.geometry
         self.padding_mode = modes[0] if len({*modes}) == 1 else modes
+        if groups != 1 and not self.has_groups:
+            owner = type(self).__name__
+            raise ValueError(f"groups must be 1 for {owner}, which does not support groups, got {groups}")
         if self.padding_mode != "zeros" and any(s > 1 for s in self.stride):
             raise ValueError(
                 f"stride={self.stride} keeps the size of the map by padding it beyond its own size, which "
                 f"padding_mode={padding_mode!r} cannot; use padding_mode='zeros' or stride=1"
             )
+        if hidden_kernel_size is not None and self.is_linear:
+            raise ValueError(
+                f"hidden_kernel_size is not supported by {type(self).__name__}, whose gates do not read the state, got "
+                f"{check.describe(hidden_kernel_size)}; leave it out"
+            )
         self._set_options(options)
+        self.widths = check.widths("out_channels", out_channels, self.num_layers)
+        self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
+        check.divisible(
+            self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
+        )
+        self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, self.num_layers)
+        hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
+        self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, self.num_layers)
+        factory_kwargs = check.factory_kwargs(device, dtype)
+        for layer, suffix in self._suffixes():
+            in_chs = in_channels if layer == 0 else self.widths[layer - 1] * self.num_directions
+            kernels = self.kernels[layer], self.hidden_kernels[layer]
+            self._add_parameters(suffix, in_chs, self.widths[layer], *kernels, factory_kwargs)
+        self.reset_parameters()
 
     def _set_options(self, options: dict[str, Any]) -> None:
         """Checks and stores the options of the cell, before the parameters, whose shapes may depend on them."""
@@ -180,14 +214,15 @@ class Equations(nn.Module):
         for name, allowed in self.options.items():
             setattr(self, name, check.choice(name, options.get(name, allowed[0]), allowed))
 
-    def _choose_hidden_kernel(self, kernel_size: Any, hidden_kernel_size: Any) -> Any:
-        """Returns the kernel of the state-to-state convolutions, where there are any."""
-        if hidden_kernel_size is not None and self.is_linear:
-            raise ValueError(
-                f"hidden_kernel_size is not supported by {type(self).__name__}, whose gates do not read the state, got "
-                f"{check.describe(hidden_kernel_size)}; leave it out"
-            )
-        return kernel_size if hidden_kernel_size is None else hidden_kernel_size
+    @property
+    def kernel_size(self) -> Any:
+        """Kernel of the input-to-state convolutions, or a list of one per layer."""
+        return self.kernels[0] if len(set(self.kernels)) == 1 else self.kernels
+
+    @property
+    def hidden_kernel_size(self) -> Any:
+        """Kernel of the state-to-state convolutions, or a list of one per layer."""
+        return self.hidden_kernels[0] if len(set(self.hidden_kernels)) == 1 else self.hidden_kernels
 
     @property
     def space(self) -> str:
@@ -217,19 +252,35 @@ class Equations(nn.Module):
         ih, hh, b_ih, b_hh = map(get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         return self.split(DirectionWeights(ih, hh, b_ih, b_hh, extra))
 
-    def _init_parameters(
-        self, parameters: Iterable[nn.Parameter], suffix: str, channels: int, kernel: tuple[int, ...]
-    ) -> None:
-        """Samples the parameters from U(-k, k), then sets those that start as a constant."""
+    def _suffixes(self) -> list[tuple[int, str]]:
+        """Returns the index and the suffix of the parameters' names of each layer and direction."""
+        return [(0, "")]
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """Parameters of each layer and direction, as in torch.nn.RNNBase."""
+        suffixes = [suffix for _, suffix in self._suffixes()]
+        names = [n.removesuffix(suffixes[0]) for n in self._parameters if n.endswith(suffixes[0])]
+        return [[getattr(self, name + suffix) for name in names] for suffix in suffixes]
+
+    def reset_parameters(self) -> None:
+        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
+
+        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
+        """
         # torch.nn.RNN uses k = 1/sqrt(hidden_size), the fan-in of its state-to-state product. The fan-in of the
         # state-to-state convolution is larger by the taps of its kernel.
-        weight = getattr(self, ("weight_ih" if self.is_linear else "weight_hh") + suffix)
-        bound = 1 / math.sqrt(math.prod(weight.shape[1:]))
-        for p in parameters:
-            nn.init.uniform_(p, -bound, bound)
-        for name, shape in self.extra_shapes(channels, kernel).items():
-            if isinstance(shape, Constant):
-                nn.init.constant_(getattr(self, name + suffix), shape.value)
+        for (layer, suffix), parameters in zip(self._suffixes(), self.all_weights, strict=True):
+            weight = getattr(self, ("weight_ih" if self.is_linear else "weight_hh") + suffix)
+            bound = 1 / math.sqrt(math.prod(weight.shape[1:]))
+            for p in parameters:
+                nn.init.uniform_(p, -bound, bound)
+            for name, shape in self.extra_shapes(self.widths[layer], self.hidden_kernels[layer]).items():
+                if isinstance(shape, Constant):
+                    nn.init.constant_(getattr(self, name + suffix), shape.value)
+        for child in self.children():
+            if isinstance(child, Equations):
+                child.reset_parameters()
 
     # ---- printing ----------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:
@@ -277,31 +328,22 @@ class ConvRNNCellBase(Equations):
         input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
     """
 
+    summary = "One step of a {ndim}-d :class:`{base}` on ``(N, C, {space})``: ``{state} = cell(x, {state})``."
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
         dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: Modes = "zeros",
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        self._configure(in_channels, bias, stride, dilation, groups, padding_mode, options)
-        self.out_channels = check.positive_int("out_channels", out_channels)
-        check.divisible(self.groups, in_channels=in_channels, out_channels=out_channels)
-        self.kernel_size = check.ntuple("kernel_size", kernel_size, self.ndim)
-        hidden = self._choose_hidden_kernel(kernel_size, hidden_kernel_size)
-        self.hidden_kernel_size = check.ntuple("hidden_kernel_size", hidden, self.ndim)
-        factory_kwargs = check.factory_kwargs(device, dtype)
-        self._add_parameters("", in_channels, out_channels, self.kernel_size, self.hidden_kernel_size, factory_kwargs)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
-
-        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
-        """
-        self._init_parameters(self.parameters(recurse=False), "", self.out_channels, self.hidden_kernel_size)
-        for child in self.children():
-            if isinstance(child, ConvRNNCellBase):
-                child.reset_parameters()
+        check.positive_int("out_channels", out_channels)
+        kernel_size = check.ntuple("kernel_size", kernel_size, self.ndim)
+        if hidden_kernel_size is not None:
+            hidden_kernel_size = check.ntuple("hidden_kernel_size", hidden_kernel_size, self.ndim)
+        self._build(
+            in_channels, out_channels, kernel_size, bias, stride, dilation, groups, hidden_kernel_size, padding_mode,
+            device, dtype, options,
+        )  # fmt: skip
 
     def state_names(self, hx: Any) -> Sequence[str]:
         """Returns the names of the states in `hx`. A cell that stores earlier steps has more than `states`."""
@@ -366,6 +408,8 @@ class ConvRNNBase(Equations):
         TypeError, ValueError: an argument has the wrong type or is out of range.
     """
 
+    summary = "{ndim}-d :class:`{base}` over ``(T, N, C, {space})``: ``output, {h_n} = rnn(input, {h_0})``."
+
     def __init__(
         self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, stride: Size = 1,
@@ -374,65 +418,29 @@ class ConvRNNBase(Equations):
         **options: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        self._configure(in_channels, bias, stride, dilation, groups, padding_mode, options)
         self.grad_checkpointing = False  # whether the backward pass recomputes segments of √T steps
         self.num_layers = check.positive_int("num_layers", num_layers)
         self.batch_first = check.boolean("batch_first", batch_first)
         self.dropout = check.probability("dropout", dropout)
         self.bidirectional = check.boolean("bidirectional", bidirectional)
+        self.num_directions = 2 if bidirectional else 1
         if self.dropout and num_layers == 1:
             warnings.warn(  # as torch.nn.RNN does
                 f"dropout={dropout} acts between layers, and num_layers=1: nothing will be dropped; use more layers, "
                 "or nn.Dropout on the output",
                 stacklevel=3,
             )
-        self.widths = check.widths("out_channels", out_channels, num_layers)
-        self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
-        self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, num_layers)
-        hidden = self._choose_hidden_kernel(kernel_size, hidden_kernel_size)
-        self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, num_layers)
-        check.divisible(
-            self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
-        )
-        factory_kwargs = check.factory_kwargs(device, dtype)
-        for layer, suffix in self._suffixes():
-            in_chs = in_channels if layer == 0 else self.widths[layer - 1] * self.num_directions
-            kernels = self.kernels[layer], self.hidden_kernels[layer]
-            self._add_parameters(suffix, in_chs, self.widths[layer], *kernels, factory_kwargs)
-        self.reset_parameters()
-
-    @property
-    def num_directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def kernel_size(self) -> tuple[int, ...] | list[tuple[int, ...]]:
-        return self.kernels[0] if len(set(self.kernels)) == 1 else self.kernels
-
-    @property
-    def hidden_kernel_size(self) -> tuple[int, ...] | list[tuple[int, ...]]:
-        return self.hidden_kernels[0] if len(set(self.hidden_kernels)) == 1 else self.hidden_kernels
+        self._build(
+            in_channels, out_channels, kernel_size, bias, stride, dilation, groups, hidden_kernel_size, padding_mode,
+            device, dtype, options,
+        )  # fmt: skip
 
     def _suffixes(self) -> list[tuple[int, str]]:
         ends = ("", "_reverse")[: self.num_directions]
         return [(layer, f"_l{layer}{end}") for layer in range(self.num_layers) for end in ends]
 
-    @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
-        """Parameters of each layer and direction, as in torch.nn.RNNBase."""
-        names = [n for n in self._parameters if n.endswith("_l0")]
-        return [[getattr(self, n.removesuffix("_l0") + suffix) for n in names] for _, suffix in self._suffixes()]
-
     def flatten_parameters(self) -> None:
         """Does nothing; present for code written for torch.nn.RNN."""
-
-    def reset_parameters(self) -> None:
-        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
-
-        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
-        """
-        for (layer, suffix), weights in zip(self._suffixes(), self.all_weights, strict=True):
-            self._init_parameters(weights, suffix, self.widths[layer], self.hidden_kernels[layer])
 
     def keep_layers(self, n: int) -> None:
         """Removes all layers after the first `n`, and their parameters from the state dict."""
@@ -547,11 +555,8 @@ class ConvRNNBase(Equations):
                 shape = (directions * len(stored), *stored[0][1:])
                 layers = list(check.state_tensor(owner, f"{name}_0", part, shape, x).split(directions))
             else:
-                check.state_list(owner, f"{name}_0", part, len(stored))
-                layers = [
-                    check.state_tensor(owner, f"{name}_0[{i}]", p, shape, x)
-                    for i, (p, shape) in enumerate(zip(part, stored, strict=True))
-                ]
+                each = zip(check.state_layers(owner, f"{name}_0", part, len(stored)), stored, strict=True)
+                layers = [check.state_tensor(owner, f"{name}_0[{i}]", *one, x) for i, one in enumerate(each)]
             if unbatched:
                 layers = [s.unsqueeze(1) for s in layers]
             if packed is not None and packed.sorted_indices is not None:

@@ -28,6 +28,12 @@ def describe(value: object) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
+def state_text(names: Sequence[str], end: str = "") -> str:
+    """Writes a state of one or several tensors, such as ``h_0`` or ``(h_0, c_0)``."""
+    text = ", ".join(f"{name}{end}" for name in names)
+    return text if len(names) == 1 else f"({text})"
+
+
 def positive_int(name: str, value: object) -> int:
     if not is_int(value):
         raise TypeError(f"{name} must be a positive int, got {describe(value)}; pass a whole number such as {name}=1")
@@ -110,13 +116,17 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
+def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> None:
+    if len(values) != num_layers:
+        raise ValueError(
+            f"{name} lists {len(values)} {what} but num_layers={num_layers}; give one per layer, or one int for all"
+        )
+
+
 def kernels(name: str, value: object, n: int, num_layers: int) -> list[tuple[int, ...]]:
     """Returns a kernel for each layer, from one for all layers or from a list of tuples."""
     if isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
-        if len(value) != num_layers:
-            raise ValueError(
-                f"{name} lists {len(value)} kernels but num_layers={num_layers}; give one per layer, or one for all"
-            )
+        _per_layer(name, value, "kernels", num_layers)
         return [ntuple(f"{name}[{i}]", v, n) for i, v in enumerate(value)]
     return [ntuple(name, value, n)] * num_layers
 
@@ -124,10 +134,7 @@ def kernels(name: str, value: object, n: int, num_layers: int) -> list[tuple[int
 def widths(name: str, value: object, num_layers: int) -> list[int]:
     """Returns a number of channels for each layer, from one for all layers or from a list."""
     if isinstance(value, list | tuple):
-        if len(value) != num_layers:
-            raise ValueError(
-                f"{name} lists {len(value)} widths but num_layers={num_layers}; give one per layer, or one int for all"
-            )
+        _per_layer(name, value, "widths", num_layers)
         return [positive_int(f"{name}[{i}]", v) for i, v in enumerate(value)]
     return [positive_int(name, value)] * num_layers
 
@@ -213,13 +220,6 @@ def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...
     return tuple(new)
 
 
-def one_group(owner: str, groups: object) -> int:
-    """Checks `groups` of a cell that cannot be divided into groups."""
-    if positive_int("groups", groups) != 1:
-        raise ValueError(f"groups must be 1 for {owner}, which does not support groups, got {groups}")
-    return 1
-
-
 def tensor_input(
     owner: str, expected: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor
 ) -> Tensor:
@@ -265,26 +265,23 @@ def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like:
     return h
 
 
-def state_list(owner: str, name: str, value: object, num_layers: int) -> None:
-    """Checks a state of layers of different widths, which is a tuple of one tensor per layer."""
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(
-            f"{owner} expected {name} as a tuple of {num_layers} tensors (one per layer, as out_channels is a list), "
-            f"got {describe(value)}; pass None for a zero state"
-        )
-    if len(value) != num_layers:
-        raise ValueError(f"{owner} expected {name} to hold {num_layers} layers, got {len(value)}; pass one per layer")
-
-
 def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]:
     """Returns `hx`, a tensor or a tuple of several, as a tuple with h first."""
     if len(names) == 1:
         return (hx,)
-    expected = "(" + ", ".join(f"{n}_0" for n in names) + ")"
-    if not isinstance(hx, (tuple, list)):
-        raise TypeError(
-            f"{owner} expected the state as a tuple {expected}, got {describe(hx)}; pass None for a zero state"
-        )
-    if len(hx) != len(names):
-        raise ValueError(f"{owner} expected the state {expected}, got {len(hx)} entries; pass all of them or None")
-    return tuple(hx)
+    expected = f"the state {state_text(names, '_0')}"
+    return _state_tuple(owner, hx, len(names), f"{expected} as a tuple", expected, "all of them or None")
+
+
+def state_layers(owner: str, name: str, value: object, num_layers: int) -> tuple[Any, ...]:
+    """Returns the tensors of a state of layers of different widths, one per layer."""
+    expected = f"{name} as a tuple of {num_layers} tensors (one per layer, as out_channels is a list)"
+    return _state_tuple(owner, value, num_layers, expected, f"{name} to hold {num_layers} layers", "one per layer")
+
+
+def _state_tuple(owner: str, value: object, n: int, expected: str, expected_n: str, hint: str) -> tuple[Any, ...]:
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{owner} expected {expected}, got {describe(value)}; pass None for a zero state")
+    if len(value) != n:
+        raise ValueError(f"{owner} expected {expected_n}, got {len(value)} entries; pass {hint}")
+    return tuple(value)

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -45,7 +46,7 @@ def run_layer(
         states: initial state of each direction, in the order of the packed batch.
         weights: parameters of each direction. The second direction, if any, is the reverse.
         batch_sizes: batch size of each step of a packed sequence.
-        mask: booleans ``(T, N, 1, …)``, false where a sequence has no step: it keeps its state, its output is zero.
+        mask: as for :func:`reference_layer`.
         zero_state: whether the initial states are zero.
         checkpointed: whether the backward pass recomputes segments of √T steps instead of storing them.
 
@@ -172,26 +173,27 @@ class InPlaceStep:
         raise NotImplementedError
 
 
+@dataclass(eq=False)
 class FusedConv:
-    """A convolution over some channels of the concatenated input and state, whose weight is prepared at first use.
+    """A convolution over some channels of the concatenated input and state, whose weight is prepared at first use."""
 
-    Args:
-        geometry: arguments of the convolution.
-        size: size of the map.
-        dtype: dtype of the convolution.
-        channels_last: memory format of the maps.
-        weight, bias: parameters.
-        inputs: number of input channels.
-        reads_x, reads_h: whether the convolution reads the input, and the state.
-    """
+    geometry: Geometry
+    size: Sequence[int]
+    """Size of the map."""
+    dtype: torch.dtype
+    """Dtype of the convolution, to which the weight is converted."""
+    channels_last: bool
+    weight: Tensor
+    bias: Tensor | None
+    inputs: int
+    """Number of input channels."""
+    reads_x: bool = True
+    reads_h: bool = True
 
-    def __init__(
-        self, geometry: Geometry, size: Sequence[int], dtype: torch.dtype, channels_last: bool,
-        weight: Tensor, bias: Tensor | None, inputs: int, reads_x: bool = True, reads_h: bool = True,
-    ) -> None:  # fmt: skip
-        self.weight, self.bias, self.inputs, self.reads_x, self.reads_h = weight, bias, inputs, reads_x, reads_h
-        self.geometry, self.channels_last, self.size, self.dtype = geometry, channels_last, size, dtype
-        self.channels = slice(0 if reads_x else inputs, None if reads_h else inputs)
+    @property
+    def channels(self) -> slice:
+        """The channels of the concatenated input and state that the convolution reads."""
+        return slice(0 if self.reads_x else self.inputs, None if self.reads_h else self.inputs)
 
     @cached_property
     def conv(self) -> Callable[[Tensor], Tensor]:
@@ -225,13 +227,13 @@ class FusedConv:
 
 def fused_convs(cell: Any, w: DirectionWeights, make: Callable[..., FusedConv]) -> list[FusedConv]:
     """Returns the convolutions of a step: one for the gates that are sums, and one each for the separate rows."""
-    inputs, n = w.ih.shape[1], cell.summed_rows(w.ih.shape[0])
-    bias = sum_bias(*(b if b is None else b[:n] for b in (w.b_ih, w.b_hh)))
-    convs = [make(torch.cat([w.ih[:n], w.hh[:n]], 1), bias, inputs)]
-    if w.ih.shape[0] > n:
-        convs.append(make(w.ih[n:], None if w.b_ih is None else w.b_ih[n:], inputs, reads_h=False))
-    if w.hh.shape[0] > n:
-        convs.append(make(w.hh[n:], None if w.b_hh is None else w.b_hh[n:], inputs, reads_x=False))
+    inputs, n = w.ih.shape[1], cell.summed_rows(len(w.ih))
+    (b_ih, b_n), (b_hh, b_hn) = ((None, None) if b is None else (b[:n], b[n:]) for b in (w.b_ih, w.b_hh))
+    convs = [make(torch.cat([w.ih[:n], w.hh[:n]], 1), sum_bias(b_ih, b_hh), inputs)]
+    if len(w.ih) > n:
+        convs.append(make(w.ih[n:], b_n, inputs, reads_h=False))
+    if len(w.hh) > n:
+        convs.append(make(w.hh[n:], b_hn, inputs, reads_x=False))
     return convs
 
 
@@ -536,9 +538,8 @@ class FusedLayerBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        saved = ctx.saved_tensors
-        function, tensors, places = _without_none(ctx.function, saved)
-        result = dict(zip(places, torch.func.vjp(function, *tensors)[1](grads), strict=True))
+        saved, places = ctx.saved_tensors, _tensor_places(ctx.saved_tensors)
+        result = dict(zip(places, _vjp(ctx.function, saved, places)[1](grads), strict=True))
         return None, None, None, None, *(result.get(i) for i in range(len(saved)))
 
     @staticmethod
@@ -609,39 +610,32 @@ def _are_batched(grads: Sequence[Tensor | None]) -> bool:
     return False
 
 
-def _without_none(
-    function: Callable[..., Maps], args: Sequence[Any]
-) -> tuple[Callable[..., Maps], list[Tensor], list[int]]:
-    """Returns a function of only those arguments that are tensors, the tensors, and their positions."""
-    places = [i for i, a in enumerate(args) if a is not None]
+def _vjp(function: Callable[..., Maps], args: Sequence[Any], places: Sequence[int]) -> tuple[Maps, Callable[..., Maps]]:
+    """Applies ``torch.func.vjp`` to a function of the arguments at `places`; the others, constants, may be None."""
 
-    def of_tensors(*tensors: Tensor) -> Maps:
+    def of_places(*tensors: Tensor) -> Maps:
         by_place = dict(zip(places, tensors, strict=True))
-        return function(*(by_place.get(i) for i in range(len(args))))
+        return function(*(by_place.get(i, arg) for i, arg in enumerate(args)))
 
-    return of_tensors, [args[i] for i in places], places
+    out, vjp, *_ = torch.func.vjp(of_places, *(args[i] for i in places))
+    return out, vjp
+
+
+def _tensor_places(args: Sequence[Any]) -> list[int]:
+    return [i for i, arg in enumerate(args) if arg is not None]
 
 
 def _jvp(function: Callable[..., Maps], primals: Sequence[Any], tangents: Sequence[Any]) -> Maps:
     """Computes a forward derivative by two reverse passes: torch.func.jvp does not run inside ordinary forward mode."""
-    of_tensors, tensors, places = _without_none(function, primals)
-    out, vjp, *_ = torch.func.vjp(of_tensors, *tensors)
-    provided = tuple(
-        torch.zeros_like(p) if tangents[i] is None else tangents[i] for i, p in zip(places, tensors, strict=True)
-    )
-    _, vjp_of_vjp, *_ = torch.func.vjp(vjp, tuple(torch.zeros_like(o) for o in out))
-    (result,) = vjp_of_vjp(provided)
+    places = _tensor_places(primals)
+    out, vjp = _vjp(function, primals, places)
+    provided = tuple(torch.zeros_like(primals[i]) if tangents[i] is None else tangents[i] for i in places)
+    (result,) = torch.func.vjp(vjp, tuple(torch.zeros_like(o) for o in out))[1](provided)
     return result
 
 
 def _reference_backward(spec: ScanSpec, requires_grad: Sequence[bool], *tensors: Any) -> Maps:
     """Computes the same as :class:`FusedLayerBackward` by autograd of the reference."""
     grads, inputs = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
-    places = [i for i, required in enumerate(requires_grad) if required]
-
-    def of_required(*tensors: Tensor) -> Maps:
-        by_place = dict(zip(places, tensors, strict=True))
-        return _reference(spec)(*(by_place.get(i, t) for i, t in enumerate(inputs)))
-
-    out, vjp, *_ = torch.func.vjp(of_required, *(inputs[i] for i in places))
+    out, vjp = _vjp(_reference(spec), inputs, [i for i, required in enumerate(requires_grad) if required])
     return vjp(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(out, grads, strict=True)))

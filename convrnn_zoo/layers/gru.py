@@ -137,36 +137,24 @@ class ConvGRU(GRUEquations, ConvRNNBase):
 
 
 class Conv1dGRUCell(ConvGRUCell):
-    """One step of a 1-d :class:`ConvGRU` on ``(N, C, L)``: ``h = cell(x, h)``."""
-
     ndim = 1
 
 
 class Conv2dGRUCell(ConvGRUCell):
-    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 2
 
 
 class Conv3dGRUCell(ConvGRUCell):
-    """One step of a 3-d :class:`ConvGRU` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 3
 
 
 class Conv1dGRU(ConvGRU):
-    """1-d :class:`ConvGRU` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 1
 
 
 class Conv2dGRU(ConvGRU):
-    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 2
 
 
 class Conv3dGRU(ConvGRU):
-    """3-d :class:`ConvGRU` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 3

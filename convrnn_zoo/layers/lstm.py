@@ -110,36 +110,24 @@ class ConvLSTM(LSTMEquations, ConvRNNBase):
 
 
 class Conv1dLSTMCell(ConvLSTMCell):
-    """One step of a 1-d :class:`ConvLSTM` on ``(N, C, L)``: ``(h, c) = cell(x, (h, c))``."""
-
     ndim = 1
 
 
 class Conv2dLSTMCell(ConvLSTMCell):
-    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)``: ``(h, c) = cell(x, (h, c))``."""
-
     ndim = 2
 
 
 class Conv3dLSTMCell(ConvLSTMCell):
-    """One step of a 3-d :class:`ConvLSTM` on ``(N, C, D, H, W)``: ``(h, c) = cell(x, (h, c))``."""
-
     ndim = 3
 
 
 class Conv1dLSTM(ConvLSTM):
-    """1-d :class:`ConvLSTM` over ``(T, N, C, L)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
-
     ndim = 1
 
 
 class Conv2dLSTM(ConvLSTM):
-    """2-d :class:`ConvLSTM` over ``(T, N, C, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
-
     ndim = 2
 
 
 class Conv3dLSTM(ConvLSTM):
-    """3-d :class:`ConvLSTM` over ``(T, N, C, D, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
-
     ndim = 3

@@ -91,20 +91,16 @@ class MinLSTMEquations(MinimalEquations):
         return F.logsigmoid(f) - F.logsigmoid(i)
 
 
-class MinExpLSTMEquations(MinimalEquations):
+class MinExpLSTMEquations(MinLSTMEquations):
     r"""Minimal LSTM with exponential gates of Horuz et al. 2025; ``*`` is a convolution.
 
     .. math::
-        f, i &= \exp(W_{i·} * x + b_{i·}) \\
-        n &= g(W_{in} * x + b_{in}) \\
-        h' &= \frac{f}{f + i} ⊙ h + \frac{i}{f + i} ⊙ n \\
-        g(x) &= x + 1/2 \text{ for } x ≥ 0, \text{ else } σ(x)
+        f, i &= \exp(W_{i·} * x + b_{i·})
 
-    Rows of ``weight_ih`` are f, i, n. There is no cell state.
+    All else is as in :class:`ConvMinLSTM`.
     """
 
     title = "minimal convolutional LSTM with exponential gates, without state-to-state convolution (Horuz et al. 2025)"
-    gates = 3
 
     def forget_logit(self, *gates: Tensor) -> Tensor:
         f, i = gates
@@ -175,108 +171,72 @@ class ConvMinExpLSTM(MinExpLSTMEquations, ConvRNNBase):
 
 
 class Conv1dMinGRUCell(ConvMinGRUCell):
-    """One step of a 1-d :class:`ConvMinGRU` on ``(N, C, L)``: ``h = cell(x, h)``."""
-
     ndim = 1
 
 
 class Conv1dMinGRU(ConvMinGRU):
-    """1-d :class:`ConvMinGRU` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 1
 
 
 class Conv2dMinGRUCell(ConvMinGRUCell):
-    """One step of a 2-d :class:`ConvMinGRU` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 2
 
 
 class Conv2dMinGRU(ConvMinGRU):
-    """2-d :class:`ConvMinGRU` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 2
 
 
 class Conv3dMinGRUCell(ConvMinGRUCell):
-    """One step of a 3-d :class:`ConvMinGRU` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 3
 
 
 class Conv3dMinGRU(ConvMinGRU):
-    """3-d :class:`ConvMinGRU` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 3
 
 
 class Conv1dMinLSTMCell(ConvMinLSTMCell):
-    """One step of a 1-d :class:`ConvMinLSTM` on ``(N, C, L)``: ``h = cell(x, h)``."""
-
     ndim = 1
 
 
 class Conv1dMinLSTM(ConvMinLSTM):
-    """1-d :class:`ConvMinLSTM` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 1
 
 
 class Conv2dMinLSTMCell(ConvMinLSTMCell):
-    """One step of a 2-d :class:`ConvMinLSTM` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 2
 
 
 class Conv2dMinLSTM(ConvMinLSTM):
-    """2-d :class:`ConvMinLSTM` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 2
 
 
 class Conv3dMinLSTMCell(ConvMinLSTMCell):
-    """One step of a 3-d :class:`ConvMinLSTM` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 3
 
 
 class Conv3dMinLSTM(ConvMinLSTM):
-    """3-d :class:`ConvMinLSTM` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 3
 
 
 class Conv1dMinExpLSTMCell(ConvMinExpLSTMCell):
-    """One step of a 1-d :class:`ConvMinExpLSTM` on ``(N, C, L)``: ``h = cell(x, h)``."""
-
     ndim = 1
 
 
 class Conv1dMinExpLSTM(ConvMinExpLSTM):
-    """1-d :class:`ConvMinExpLSTM` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 1
 
 
 class Conv2dMinExpLSTMCell(ConvMinExpLSTMCell):
-    """One step of a 2-d :class:`ConvMinExpLSTM` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 2
 
 
 class Conv2dMinExpLSTM(ConvMinExpLSTM):
-    """2-d :class:`ConvMinExpLSTM` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 2
 
 
 class Conv3dMinExpLSTMCell(ConvMinExpLSTMCell):
-    """One step of a 3-d :class:`ConvMinExpLSTM` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 3
 
 
 class Conv3dMinExpLSTM(ConvMinExpLSTM):
-    """3-d :class:`ConvMinExpLSTM` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 3

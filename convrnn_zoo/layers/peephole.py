@@ -153,36 +153,24 @@ class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
 
 
 class Conv1dPeepholeLSTMCell(ConvPeepholeLSTMCell):
-    """One step of a 1-d :class:`ConvPeepholeLSTM` on ``(N, C, L)``: ``(h, c) = cell(x, (h, c))``."""
-
     ndim = 1
 
 
 class Conv2dPeepholeLSTMCell(ConvPeepholeLSTMCell):
-    """One step of a 2-d :class:`ConvPeepholeLSTM` on ``(N, C, H, W)``: ``(h, c) = cell(x, (h, c))``."""
-
     ndim = 2
 
 
 class Conv3dPeepholeLSTMCell(ConvPeepholeLSTMCell):
-    """One step of a 3-d :class:`ConvPeepholeLSTM` on ``(N, C, D, H, W)``: ``(h, c) = cell(x, (h, c))``."""
-
     ndim = 3
 
 
 class Conv1dPeepholeLSTM(ConvPeepholeLSTM):
-    """1-d :class:`ConvPeepholeLSTM` over ``(T, N, C, L)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
-
     ndim = 1
 
 
 class Conv2dPeepholeLSTM(ConvPeepholeLSTM):
-    """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
-
     ndim = 2
 
 
 class Conv3dPeepholeLSTM(ConvPeepholeLSTM):
-    """3-d :class:`ConvPeepholeLSTM` over ``(T, N, C, D, H, W)``: ``output, (h_n, c_n) = rnn(input, (h_0, c_0))``."""
-
     ndim = 3

@@ -53,7 +53,9 @@ class RNNEquations(Equations):
         self, in_channels: int, out_channels: Any, kernel_size: Any, nonlinearity: str = "tanh", *args: Any,
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(in_channels, out_channels, kernel_size, *args, nonlinearity=nonlinearity, **kwargs)
+        super().__init__(  # type: ignore[call-arg]
+            in_channels, out_channels, kernel_size, *args, nonlinearity=nonlinearity, **kwargs
+        )
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         return (NONLINEARITIES[self.nonlinearity].function(gates),)
@@ -81,36 +83,24 @@ class ConvRNN(RNNEquations, ConvRNNBase):
 
 
 class Conv1dRNNCell(ConvRNNCell):
-    """One step of a 1-d :class:`ConvRNN` on ``(N, C, L)``: ``h = cell(x, h)``."""
-
     ndim = 1
 
 
 class Conv2dRNNCell(ConvRNNCell):
-    """One step of a 2-d :class:`ConvRNN` on ``(N, C, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 2
 
 
 class Conv3dRNNCell(ConvRNNCell):
-    """One step of a 3-d :class:`ConvRNN` on ``(N, C, D, H, W)``: ``h = cell(x, h)``."""
-
     ndim = 3
 
 
 class Conv1dRNN(ConvRNN):
-    """1-d :class:`ConvRNN` over ``(T, N, C, L)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 1
 
 
 class Conv2dRNN(ConvRNN):
-    """2-d :class:`ConvRNN` over ``(T, N, C, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 2
 
 
 class Conv3dRNN(ConvRNN):
-    """3-d :class:`ConvRNN` over ``(T, N, C, D, H, W)``: ``output, h_n = rnn(input, h_0)``."""
-
     ndim = 3

@@ -170,10 +170,7 @@ def _divide(axis: Any, reduction: int, round_up: bool) -> Axis:
 def min_map_size(layer: Any) -> dict[str, int]:
     """Returns the smallest map that a layer or cell can pad."""
     layer = layer.cell if isinstance(layer, Unroll) else layer
-    if isinstance(layer, ConvRNNBase):
-        kernels = [*layer.kernels, *layer.hidden_kernels]
-    else:
-        kernels = [layer.kernel_size, layer.hidden_kernel_size]
+    kernels = [*layer.kernels, *layer.hidden_kernels]
     pads = [same_padding((1,) * layer.ndim, kernel, *layer.geometry[:2]) for kernel in kernels]
     sizes = {}
     for i, (axis, mode) in enumerate(zip(space(layer.ndim), layer.geometry.padding_modes, strict=True)):
