@@ -62,8 +62,8 @@ def time_step(frames: Any) -> float | None:
 
 
 def label_forecast(
-    values: Any, dims: Sequence[str], *, last: Any = None, step: float | None = None, unit: str = "", name: str = "",
-    coords: Mapping[str, Any] | None = None,
+    values: Any, dims: Sequence[str], *, last: Any = None, step: float | None = None, unit: str | None = "",
+    name: str = "", coords: Mapping[str, Any] | None = None,
 ) -> Any:  # fmt: skip
     """Returns a forecast as an ``xarray.DataArray``.
 
@@ -72,7 +72,7 @@ def label_forecast(
         dims: name of each axis, :data:`LEAD_TIME` among them.
         last: time of the last frame that was read, as ``datetime64``. The forecast then has valid times `time`.
         step: minutes between frames; without it lead times are numbers of frames.
-        unit: unit of the values.
+        unit: unit of the values; None if they have several.
         name: name of the variable.
         coords: further coordinates, as ``xarray.DataArray`` takes them.
 
@@ -93,7 +93,7 @@ def label_forecast(
     if MEMBER in dims:
         labels[MEMBER] = (MEMBER, numpy.arange(values.shape[list(dims).index(MEMBER)]))
     array = xarray.DataArray(values, dims=tuple(dims), coords=labels | dict(coords or {}), name=name or None)
-    array.attrs = {"units": unit or "1"}
+    array.attrs = {} if unit is None else {"units": unit or "1"}
     for key in ("forecast_reference_time", *_ATTRS):
         if key in array.coords:
             array.coords[key].attrs.setdefault("standard_name", _ATTRS.get(key, key))
@@ -101,7 +101,7 @@ def label_forecast(
 
 
 def label_like(
-    frames: Any, values: Any, *, step: float | None, unit: str, names: Sequence[str] = (), has_channels: bool,
+    frames: Any, values: Any, *, step: float | None, unit: str | None, names: Sequence[str] = (), has_channels: bool,
     has_thresholds: bool = False,
 ) -> Any:  # fmt: skip
     """Returns a forecast with the dimensions and coordinates of the frames that were read.
@@ -110,7 +110,7 @@ def label_like(
         frames: the frames, an ``xarray.DataArray`` of the axes that a forecaster reads.
         values: the forecast.
         step: minutes between frames.
-        unit: unit of the values.
+        unit: unit of the values; None if they have several.
         names: names of the channels, if they are not those of `frames`.
         has_channels: whether the forecast has an axis of channels.
         has_thresholds: whether it has an axis of thresholds, before the last two.

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing, create_model
+from convrnn_zoo.pretrained.preprocessing import Variable
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 MINUTE = np.timedelta64(1, "m")
@@ -86,6 +87,14 @@ def test_the_stated_unit_is_converted_or_rejected():
         assert result.attrs["units"] == "mm/h"
     with pytest.raises(ValueError, match="frames has units='dBZ', and mm/h is expected"):
         net.forecast(data.assign_attrs(units="dBZ"))
+
+
+def test_a_forecast_of_several_units_states_none():
+    net = model(in_chans=2)
+    net.preprocessing = Preprocessing(variables=(Variable(name="t2m", unit="K"), Variable(name="wind", unit="m/s")))
+    result = net.forecast(frames(channels=2))
+    assert result.band.values.tolist() == ["t2m", "wind"]
+    assert "units" not in result.attrs
 
 
 def test_ensembles_and_probabilities_have_a_dimension_more():

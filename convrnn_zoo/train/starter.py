@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._units import is_rain
+from .._units import conversion, is_rain, rain_rate
 from ..data import (
     FRAME_DATASETS,
     LABELLED_DATASETS,
@@ -19,8 +19,8 @@ from ..data import (
     read_labelled_dataset,
 )
 from ..data.datasets.frame_sequences import time_bounds
-from ..data.datasets.variables import FLOOR, TOP
-from ..data.readers import join
+from ..data.datasets.variables import FLOOR, TOP, variable_options
+from ..data.readers import GRIDDED, VariableOptions, join, list_variables
 from ..models import ConvRNNModel, Forecaster, Preprocessing, VideoModel, create_model, from_pretrained
 from ..pretrained.typed import describe_type
 from ._values import toml
@@ -112,6 +112,8 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "") ->
             defaults["data"] = {"kind": "frames", "name": "my data", "unit": "mm/h", "encoding": "log"}
     else:
         defaults["epochs"] = 40
+        if isinstance(model, ConvRNNModel):  # sequences have maps of one pixel
+            defaults["model"] = {"kernel_size": 1}
     values = {**defaults, **settings, "weights": f"{name}.mine"}
     if init_from:
         changes = FINE_TUNING if is_forecaster else {"lr": 3e-4, "epochs": 10}
@@ -146,15 +148,25 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
             break
     else:
         raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
+    table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
     options = ReadOptions(unit=None if kind == "frames" else "")
+    if files[0].suffix.lower() in GRIDDED:
+        options = _choose_variables(files[0], options, preprocessing)
     frames = open_frames(files[0], options)
     if len(frames) == 1 and len(files) > 1:
         frames = join([frames, *(open_frames(file, options) for file in files[1:])])
-    table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
-    if kind == "frames":
+    if options.variables:
+        units = iter(frames.units)
+        for role in ("variables", "future", "static"):
+            table[role] = [_variable(v.name, next(units)) for v in getattr(options, role)]
+        table |= {"step": frames.step} if frames.step else {}
+    elif kind == "frames":
+        table |= {"variable": options.variable} if options.variable else {}
         known = values.get("data")
         known = known if isinstance(known, Mapping) else {}
         table["unit"] = known.get("unit", "") if frames.unit is None else frames.unit
+        if rain_rate(table["unit"]) is not None:
+            table["unit"] = "mm/h"
         table["encoding"] = "log" if is_rain(table["unit"]) else "standardize"
         step = frames.step or known.get("step")
         if preprocessing is not None and not preprocessing.variables:
@@ -172,6 +184,33 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
         values["inputs"] = max(1, length // 3)
         values["horizon"] = max(1, min(length, len(frames) // 3 + values["inputs"]) - values["inputs"])
     return table
+
+
+def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preprocessing | None) -> ReadOptions:
+    """Returns which variables of a file are read: those of trained weights, or else all, with maps without time."""
+    if preprocessing is not None and preprocessing.variables:
+        return dataclasses.replace(options, **variable_options(preprocessing, options))
+    names, maps = list_variables(path)
+    if len(names) < 2:
+        return options
+    several = tuple(map(VariableOptions, names))
+    if preprocessing is None:
+        return dataclasses.replace(options, variables=several, static=tuple(map(VariableOptions, maps)))
+    units = open_frames(path, ReadOptions(variables=several)).units
+    alike = [n for n, unit in zip(names, units, strict=True) if unit and conversion(unit, preprocessing.unit)]
+    if len(alike) != 1:
+        raise ValueError(
+            f"{path} has the variables {', '.join(names)}, and the model reads one in "
+            f"{preprocessing.unit or 'no unit'}; name it as data.variable in a recipe that is written without --data"
+        )
+    return dataclasses.replace(options, variable=alike[0])
+
+
+def _variable(name: str, unit: str | None) -> str | dict[str, Any]:
+    """Returns how ``[data]`` states a variable."""
+    if rain_rate(unit or "") is not None:
+        return {"name": name, "unit": "mm/h", "encoding": "log"}
+    return {"name": name, "unit": unit} if unit else name
 
 
 def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:

@@ -52,8 +52,54 @@ def test_recordings_are_described_and_trained_on(tmp_path):
     np.savez(tmp_path / "a.npz", **made, labels=labels)
     recipe = Recipe.parse(starting_recipe("convgru1d_1layer", tmp_path / "a.npz"))
     assert recipe.data.label_names == ("falling", "rising")
+    assert recipe.model == {"kernel_size": 1}  # of one pixel: a wider kernel would read padding only
     small = dataclasses.replace(recipe, epochs=1)
     assert train(small, data=tmp_path / "a.npz", out=tmp_path / "run", progress=False) is not None
+
+
+def write_archive(path, rain_units="kg m-2 s-1"):
+    """An archive with packed temperature and rain, a mask on the map, 2-d coordinates and bounds."""
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    rng, places = np.random.default_rng(0), np.mgrid[:16, :20]
+    dims = ("time", "y", "x")
+    data = xarray.Dataset(
+        {
+            "t2m": (dims, 280 + rng.normal(size=(48, 16, 20)), {"units": "K"}),
+            "tp": (dims, rng.random((48, 16, 20)) / 3600, {"units": rain_units}),
+            "profile": (("time", "level", "y", "x"), np.zeros((48, 2, 16, 20))),
+            "land": (("y", "x"), rng.random((16, 20))),
+            "time_bnds": (("time", "bounds"), np.zeros((48, 2))),
+        },
+        coords={
+            "time": ("time", np.datetime64("2020-01-01", "ns") + np.arange(48) * np.timedelta64(1, "h")),
+            "lat": (("y", "x"), 50 + places[0] / 4, {"units": "degrees_north"}),
+            "lon": (("y", "x"), 5 + places[1] / 4, {"units": "degrees_east"}),
+        },
+    )
+    data.to_netcdf(path, encoding={"t2m": {"dtype": "i2", "scale_factor": 0.01, "add_offset": 280, "_FillValue": -99}})
+
+
+def test_all_variables_and_maps_of_an_archive_are_described_and_trained_on(tmp_path):
+    write_archive(tmp_path / "era.nc")
+    recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "era.nc"))
+    stated = [(v.name, v.unit, v.encoding) for v in recipe.data.all_variables]
+    assert stated == [("t2m", "K", "standardize"), ("tp", "mm/h", "log"), ("land", None, "standardize")]
+    assert [v.name for v in recipe.data.static] == ["land"]
+    assert recipe.data.step == 60
+    small = dataclasses.replace(recipe, max_steps=1, model={"hidden_channels": [2, 2], "kernel_size": 3})
+    train(small, data=tmp_path / "era.nc", out=tmp_path / "run", progress=False)
+    again = Recipe.parse(starting_recipe("", tmp_path / "era.nc", str(tmp_path / "run")))
+    assert [v.name for v in again.data.all_variables] == ["t2m", "tp", "land"]
+
+
+def test_a_model_of_rain_reads_the_rain_of_an_archive(tmp_path):
+    write_archive(tmp_path / "era.nc")
+    for arguments in (("convgru_advection", tmp_path / "era.nc"), ("", tmp_path / "era.nc", "convgru_forecaster.rain")):
+        data = Recipe.parse(starting_recipe(*arguments)).data
+        assert (data.variable, data.unit, data.variables) == ("tp", "mm/h", ())
+    write_archive(tmp_path / "none.nc", rain_units="dBZ")
+    with pytest.raises(ValueError, match=r"none.nc.* t2m, tp.*mm/h.*data\.variable"):
+        starting_recipe("convgru_advection", tmp_path / "none.nc")
 
 
 def test_weights_are_fine_tuned_gently(radar, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .base import Frames, ReadOptions, VariableOptions, check_numbers, join
 from .files import FileError, list_files, natural_key
-from .gridded import GRIDDED, STORE, is_recognised, open_gridded
+from .gridded import GRIDDED, STORE, is_recognised, list_variables, open_gridded
 from .images import VIDEO_READERS, find_clips, open_clip
 from .numpy import open_npy, open_npz
 from .radar import COARSEN, find_composites, is_radar, open_composites
@@ -79,5 +79,5 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 __all__ = [
     "COARSEN", "GRIDDED", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "VariableOptions",
-    "check_numbers", "join", "list_files", "natural_key", "open_files", "open_frames",
+    "check_numbers", "join", "list_files", "list_variables", "natural_key", "open_files", "open_frames",
 ]  # fmt: skip

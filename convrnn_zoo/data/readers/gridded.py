@@ -391,6 +391,24 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
     ).to_unit(options.unit)  # fmt: skip
 
 
+def list_variables(path: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the variables ``(T, H, W)`` of a file, those of the first one's size, and of its maps."""
+    with reading(path, "file of frames"):
+        variables, dataset = open_variables(path, ReadOptions())
+        if dataset is not None:
+            dataset.close()
+        frames = {n: v for n, v in find_frames(path, variables, ReadOptions()).items() if len(v.dims) == 3}
+    first = next(iter(frames.values()), None)
+    names = [n for n, v in frames.items() if v.dims == first.dims]  # type: ignore[union-attr]
+    places = {label for v in variables.values() for label in str(scalar(v.attrs.get("coordinates"))).split()}
+    maps = [
+        n for n, v in variables.items()
+        if first and sorted(v.dims) == sorted(first.dims[1:]) and n not in places
+        and scalar(v.attrs.get("units")) not in ("degrees_north", "degrees_east")
+    ]  # fmt: skip
+    return names, maps
+
+
 def find_coordinates(name: str, variable: Variable, variables: Mapping[str, Variable]) -> dict[str, Any]:
     """Returns the fields of :class:`Frames` that describe the map of a variable: its coordinates and dimensions."""
     group, leaf = name[: name.rfind("/") + 1], name.rpartition("/")[2]

@@ -300,7 +300,7 @@ class Forecaster(ZooModel):
             return y if isinstance(frames, Tensor) else y.numpy()
         targets = values.target_variables if values.variables else ()
         names, units = [v.name for v in targets], {v.unit for v in values.target_variables}  # type: ignore[attr-defined]
-        unit = "1" if not decode else units.pop() if len(units) == 1 else ""
+        unit = "1" if not decode else units.pop() if len(units) == 1 else None
         return label_like(
             labelled, y.numpy(), step=step or expected, unit=unit, names=names, has_channels=has_channels,
             has_thresholds=bool(inner),
