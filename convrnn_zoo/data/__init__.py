@@ -14,7 +14,6 @@ from .datasets.frame_sequences import (
     FrameSequences,
     Sampling,
     Window,
-    split_at_gaps,
     split_in_time,
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
@@ -22,6 +21,7 @@ from .datasets.variables import Channels, DataVariable, split_channels
 from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
+from .readers.base import split_at_gaps
 from .registry import (
     FRAME_DATASETS,
     LABELLED_DATASETS,
@@ -32,33 +32,9 @@ from .registry import (
 )
 
 __all__ = [
-    "FRAME_DATASETS",
-    "LABELLED_DATASETS",
-    "ArrayFrames",
-    "Channels",
-    "CroppedSequences",
-    "CustomSequences",
-    "DataVariable",
-    "FrameDataset",
-    "FrameFiles",
-    "FrameSequence",
-    "FrameSequences",
-    "Frames",
-    "Labelled",
-    "LabelledDataset",
-    "LabelledSequences",
-    "ReadOptions",
-    "Sampling",
-    "VideoFolder",
-    "VideoFrames",
-    "Window",
-    "open_frames",
-    "read_dataset",
-    "read_frame_dataset",
-    "read_labelled_dataset",
-    "read_sound",
-    "split_at_gaps",
-    "split_channels",
-    "split_in_time",
-    "to_table",
-]
+    "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
+    "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
+    "LabelledDataset", "LabelledSequences", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames", "Window",
+    "open_frames", "read_dataset", "read_frame_dataset", "read_labelled_dataset", "read_sound", "split_at_gaps",
+    "split_channels", "split_in_time", "to_table",
+]  # fmt: skip

@@ -74,7 +74,7 @@ def load_split(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split:
         )
     if source.variables:
         raise ValueError("data from Python have no names: save them to files to train on data.variables")
-    check_values(clips.fixed(8), f"data[{split!r}]", source.unit, source.valid_min, source.valid_max)
+    check_values(clips.fixed(8), f"data[{split!r}]", source.ranges())
     return clips
 
 

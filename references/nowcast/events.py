@@ -1,5 +1,6 @@
 """Rain events that nowcasts are tested on and that no weights of this package have seen: of pysteps' example data."""
 
+import itertools
 import re
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convrnn_zoo.data.readers.radar import COARSEN, STEP, check_steps, read_fmi, read_time
+from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_fmi, read_time
 from convrnn_zoo.train.baselines import quiet_pysteps
 
 
@@ -84,6 +85,8 @@ def load_event(directory: Path, event: RainEvent) -> Rain:
             f"no file {event.pattern} below {directory}; pysteps.datasets.download_pysteps_data(DIR) brings them"
         )
     times = [time(path) for path in paths]
-    check_steps(times, f"{directory}: expected composites")
+    for earlier, later in itertools.pairwise(times):
+        if later - earlier != STEP:
+            raise ValueError(f"{directory}: expected composites five minutes apart, got {earlier} and then {later}")
     frames = torch.stack([F.avg_pool2d(read(path)[None], COARSEN)[0] for path in paths])
     return Rain(event, frames, times)

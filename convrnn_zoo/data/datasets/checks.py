@@ -1,7 +1,7 @@
 """Checks of training data, before the first update: values that cannot be in the stated unit."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,24 +21,50 @@ MAX_READ = 64
 """Frames of a file that are checked, if it is not in memory; they are equally spaced."""
 
 
-def check_values(
-    values: Tensor, name: str | Path, unit: str = "", valid_min: float | None = None, valid_max: float | None = None
-) -> None:
-    """Raises FileError if values cannot be in `unit`; the message names the key of ``[data]`` that fixes it.
+class ValidRange(NamedTuple):
+    """Unit and range of valid values of frames, or of one of their variables, whose name is in errors."""
+
+    unit: str
+    valid_min: float | None = None
+    valid_max: float | None = None
+    name: str = ""
+
+
+def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[ValidRange]) -> None:
+    """Raises FileError if values cannot be in their unit; the message names the key of ``[data]`` that fixes it.
 
     Args:
-        values: frames of any shape, NaN where values are missing.
+        parts: frames ``(T, C, H, W)``, a few at a time, NaN where values are missing.
         name: the file, for the message.
-        unit: unit of the values; ``""`` for brightness or numbers without one.
-        valid_min, valid_max: range of valid values. With `valid_max`, heavy rain is not taken for reflectivity.
+        ranges: a range for each channel, or one for all. With `valid_max`, heavy rain is not taken for reflectivity.
     """
-    check_range(values, name, unit, valid_min, valid_max)
-    if is_rain(unit) and valid_max is None:
-        check_reflectivity(values[values > WET], name, unit)
+    wet: list[list[Tensor]] = [[] for _ in ranges]
+    names = [f"{name}: {r.name}" if r.name else str(name) for r in ranges]
+    for part in parts:
+        for i, valid in enumerate(ranges):
+            values = part[:, i] if len(ranges) > 1 else part
+            _check_range(values, names[i], valid)
+            if is_rain(valid.unit) and valid.valid_max is None:
+                wet[i].append(values[values > WET][::WET_STRIDE])
+    for label, valid, found in zip(names, ranges, wet, strict=True):
+        if found:
+            _check_reflectivity(torch.cat(found), label, valid.unit)
 
 
-def check_range(values: Tensor, name: str | Path, unit: str, valid_min: float | None, valid_max: float | None) -> None:
+def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
+    """Checks the frames of files by :func:`check_values`; of files that are not in memory, some of them."""
+    for frames in files:
+        count = len(frames)
+        numbers: Sequence[int] = range(0, count, MAX_READ)
+        step = MAX_READ
+        if not frames.is_loaded:
+            numbers, step = torch.linspace(0, count - 1, min(MAX_READ, count)).long().tolist(), 1
+        check_values((frames.read(t, t + step) for t in numbers), frames.path, ranges)
+
+
+def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
     """Raises FileError if values are infinite, mark missing values, or are out of their range."""
+    unit, valid_min, valid_max, _ = valid
     values = values[~values.isnan()]
     if not len(values):
         return
@@ -73,47 +99,10 @@ def check_range(values: Tensor, name: str | Path, unit: str, valid_min: float | 
         )
 
 
-def check_reflectivity(wet: Tensor, name: str | Path, unit: str) -> None:
+def _check_reflectivity(wet: Tensor, name: str, unit: str) -> None:
     """Raises FileError if the wet values of rain have the distribution of reflectivity in dBZ."""
     if len(wet) and wet.median().item() >= 10 and 20 < wet.max().item() <= 80:
         raise FileError(
             f"{name}: half of the wet values are above {wet.median().item():g}, as is usual for reflectivity in dBZ, "
             f"and data.unit is {unit!r}; convert them, or state data.valid_max if they are rain rates"
         )
-
-
-class ValidRange(NamedTuple):
-    """Unit and range of valid values of frames, or of one of their variables, whose name is in errors."""
-
-    unit: str
-    valid_min: float | None
-    valid_max: float | None
-    name: str = ""
-
-
-def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
-    """Checks the frames of files by :func:`check_values`, a part at a time.
-
-    Args:
-        files: the frames.
-        ranges: a range for each channel, or one for all of them.
-    """
-    for frames in files:
-        wet: list[list[Tensor]] = [[] for _ in ranges]
-        names = [f"{frames.path}{f': {r.name}' if r.name else ''}" for r in ranges]
-        for part in _parts(frames):
-            for i, (unit, valid_min, valid_max, _) in enumerate(ranges):
-                values = part[:, i] if len(ranges) > 1 else part
-                check_range(values, names[i], unit, valid_min, valid_max)
-                wet[i].append(values[values > WET][::WET_STRIDE] if is_rain(unit) else values.new_empty(0))
-        for name, (unit, _, valid_max, _), parts in zip(names, ranges, wet, strict=True):
-            if is_rain(unit) and valid_max is None:
-                check_reflectivity(torch.cat(parts), name, unit)
-
-
-def _parts(frames: Frames) -> Iterator[Tensor]:
-    if frames.is_loaded:
-        yield from (frames.read(t, t + MAX_READ) for t in range(0, len(frames), MAX_READ))
-        return
-    numbers = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames))).long().tolist()
-    yield from (frames.read(t, t + 1) for t in numbers)

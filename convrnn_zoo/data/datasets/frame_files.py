@@ -14,8 +14,10 @@ from torch import Tensor
 from ..._hints import suggest
 from ..._units import is_rain
 from ...models import Preprocessing
+from ...pretrained.preprocessing import Variable
 from ...pretrained.typed import check_fields, field
-from ..readers import READERS, STORE, Frames, ReadOptions, join, list_files, open_frames
+from ..readers import READERS, STORE, FileError, Frames, ReadOptions, join, list_files, open_frames
+from ..readers.base import split_at_gaps
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from .checks import ValidRange, check_files
 from .frame_sequences import (
@@ -23,12 +25,10 @@ from .frame_sequences import (
     FrameSequences,
     Sampling,
     Window,
-    split_at_gaps,
     split_in_time,
-    time_bounds,
 )
 from .splits import resolve_path, split_names
-from .variables import FLOOR, TOP, DataVariable, as_variables
+from .variables import FLOOR, ROLES, TOP, DataVariable, as_variables, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,6 @@ RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Rain rates in mm/h at which forecasts are scored."""
 WET = 0.1
 """Value from which a pixel is wet: in mm/h, or of brightness."""
-ROLES = ("variables", "future", "static")
-"""Fields of ``[data]`` that name variables, in the order of the channels."""
 BASELINES = ("last frame", "zero")
 
 
@@ -46,6 +44,9 @@ class FrameDataset:
 
     Subclasses have the attributes that :class:`~convrnn_zoo.models.Weights` states of the data: `title`, `task`, `url`,
     `license`, and `split_words`, a description of the test split.
+
+    Args:
+        validation: fraction of the training part that is set aside for validation.
     """
 
     title: str
@@ -64,7 +65,6 @@ class FrameDataset:
     thresholds: tuple[float, ...] = ()
     """Values from which a pixel counts as an event, for CSI, POD and FAR."""
     validation: float = 0.0
-    """Fraction of the training part that is set aside for validation."""
     variables: tuple[str | DataVariable, ...] = ()
     """Variables that a model reads, if each has its own unit and encoding; so have `static` and `future`."""
     targets: tuple[str, ...] = ()
@@ -72,6 +72,14 @@ class FrameDataset:
     future: tuple[str | DataVariable, ...] = ()
     summed_over: int | None = None
     """Pixels of a frame, if publications state errors as sums over them."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+
+    @property
+    def all_variables(self) -> tuple[DataVariable, ...]:
+        """The variables in the order of the channels; empty if one unit and encoding is that of all channels."""
+        return tuple(v for role in ROLES for v in getattr(self, role))
 
     def read_options(self) -> ReadOptions:
         """Returns how files are read, in training and in use."""
@@ -81,6 +89,10 @@ class FrameDataset:
         """Returns the sequences of ``"train"``, ``"validation"`` or ``"test"``.
 
         Each has `inputs` frames to read and `horizon` to forecast. No frame to forecast is in two of the parts.
+
+        Raises:
+            FileNotFoundError: there is no such path, or no file of the kind.
+            ValueError: a file is damaged or of another unit, sizes differ, or no sequence is long enough.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement load")
 
@@ -88,6 +100,16 @@ class FrameDataset:
     def baselines(self) -> tuple[str, ...]:
         """Names of the baselines that an evaluation compares with."""
         return (*BASELINES, "extrapolation") if is_rain(self.unit) else BASELINES
+
+    def ranges(self, units: Sequence[str | None] = ()) -> list[ValidRange]:
+        """Returns the valid range of all channels, or one for each of the variables; `units` are those of the files."""
+        variables = self.all_variables
+        if not variables:
+            return [ValidRange(self.unit, self.valid_min, self.valid_max)]
+        return [
+            ValidRange((unit if v.unit is None else v.unit) or "", v.valid_min, v.valid_max, v.name)
+            for v, unit in zip(variables, units or [None] * len(variables), strict=True)
+        ]
 
     def preprocessing(
         self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
@@ -97,25 +119,26 @@ class FrameDataset:
         Raises:
             ValueError: the encoding needs constants and `train` is None, or a channel is constant.
         """
-        constants: dict[str, Any] = {}
-        lowest = self.valid_min
-        if self.encoding == "log":
-            constants = {"floor": self.floor, "top": self.top}
-            lowest = 0.0 if lowest is None else lowest
-        elif self.encoding == "standardize":
+        variables, mean, std = self.all_variables, [], []
+        if any(source.encoding == "standardize" for source in variables or (self,)):
             if train is None:
                 raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
-            mean, std = mean_and_std(train)
-            if not bool((std > 0).all()):
-                raise ValueError(
-                    f"{self.title}: a channel of the training split is constant, and cannot be standardized; "
-                    'use encoding = "none"'
-                )
-            constants = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
-        return Preprocessing(
-            encoding=self.encoding, unit=self.unit, step=self.step, inputs=inputs, horizon=horizon,  # type: ignore[arg-type]
-            activation=activation, lowest=lowest, highest=self.valid_max, **constants,  # type: ignore[arg-type]
-        )  # fmt: skip
+            mean, std = (x.tolist() for x in mean_and_std(train))
+        shared: dict[str, Any] = {
+            "step": self.step, "inputs": inputs, "horizon": horizon, "activation": activation, "targets": self.targets,
+        }  # fmt: skip
+        if not variables:
+            return Preprocessing(unit=self.unit, **encoding_fields(self, self.title, mean, std), **shared)
+        if mean and len(mean) != len(variables):
+            names = ", ".join(v.name for v in variables)
+            raise ValueError(f"{self.title}: expected {len(variables)} channels ({names}), got {len(mean)}")
+        units = next((f.units for f in getattr(train, "files", [])), ()) or [None] * len(variables)
+        rows = {}
+        for i, (v, unit) in enumerate(zip(variables, units, strict=True)):
+            constants = encoding_fields(v, v.name, mean[i : i + 1], std[i : i + 1])
+            rows[v.name] = Variable(name=v.name, unit=(unit if v.unit is None else v.unit) or "", **constants)
+        roles: dict[str, Any] = {role: tuple(rows[v.name] for v in getattr(self, role)) for role in ROLES}
+        return Preprocessing(**roles, **shared)
 
 
 def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tensor]:
@@ -180,7 +203,7 @@ class FrameFiles(FrameDataset):
     thresholds: tuple[float, ...] = field((), gt=0)
 
     def __post_init__(self) -> None:
-        check_fields(self, "data.")
+        super().__post_init__()
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
@@ -209,11 +232,6 @@ class FrameFiles(FrameDataset):
         return f"{where} of {files}"
 
     @property
-    def corner_stride(self) -> int:
-        """Distance in pixels of the corners of crops."""
-        return self.stride or max(1, (self.crop or 8) // 8)
-
-    @property
     def sampling(self) -> Sampling:
         """Conditions that crops must meet."""
         wet = WET if is_rain(self.unit) or not self.thresholds else min(self.thresholds)
@@ -227,10 +245,6 @@ class FrameFiles(FrameDataset):
         """Opens the files at a path. Zarr stores and large files are read when frames are used, other files now.
 
         Files of one frame each are joined in time, as `predict` joins them.
-
-        Raises:
-            FileNotFoundError: there are no files of the format.
-            FileError: a file is damaged.
         """
         files = self.find_files(path)
         if not files:
@@ -247,11 +261,7 @@ class FrameFiles(FrameDataset):
         ]
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
-        """Returns the size of the sequences that are cut from files.
-
-        Raises:
-            ValueError: the files differ in size, or are smaller than the crop.
-        """
+        """Returns the size of the sequences that are cut from files, which must be of one size or have a crop."""
         if len({f.size if self.crop is None else () for f in files}) > 1 or len({f.channels for f in files}) > 1:
             listed = ", ".join(f"{f.name} {'×'.join(map(str, (f.channels, *f.size)))}" for f in files[:6])
             raise ValueError(
@@ -264,47 +274,35 @@ class FrameFiles(FrameDataset):
                 f"data.crop = {self.crop}; make the crop smaller, or move the file away"
             )
         height, width = (self.crop, self.crop) if self.crop else files[0].size
-        return Window(length, height, width, self.corner_stride)
+        return Window(length, height, width, self.stride or max(1, (self.crop or 8) // 8))
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """See :class:`FrameDataset`.
-
-        Raises:
-            FileNotFoundError: there is no such path, or no file of the kind.
-            ValueError: a file is damaged or of another unit, sizes differ, or no sequence is long enough.
-        """
+        """See :class:`FrameDataset`."""
         path = resolve_path(path, self.name)
         files = self.open(path)
         window = self.window(path, files, inputs + horizon)
-        check_files(files, self.ranges(files))
+        check_files(files, self.ranges(files[0].units))
         slow = not all(f.is_loaded for f in files)
         options = {"flip": self.flip and split == "train", "step": self.step, "slow": slow}
-        if self.split != "time":
-            names = [f.name for f in files]
-            try:
-                files = [files[i] for i in split_names(names, self.split, split, validation=self.validation)]
-            except ValueError as e:
-                raise ValueError(f"{path}: {e}") from e
-        elif windows := getattr(self, "windows", ""):
+        if windows := getattr(self, "windows", ""):
             return self.load_windows(files, path.parent / windows, window, split, inputs, options)
-        else:
-            files = [split_in_time(f, split, inputs, self.validation) for f in files]
-        series = []
-        for frames in files:
-            parts = split_at_gaps(frames, self.step)
-            series += parts
-            if len(parts) > 1:
-                log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
         try:
-            return CroppedSequences.search(
-                series, window, self.sampling, max_windows=MAX_WINDOWS if slow else math.inf, **options
-            )
+            if self.split == "time":
+                files = [split_in_time(f, split, inputs, self.validation) for f in files]
+            else:
+                names = split_names([f.name for f in files], self.split, split, validation=self.validation)
+                files = [f for f in files if f.name in names]
+            series = []
+            for frames in files:
+                series += (parts := split_at_gaps(frames, self.step))
+                if len(parts) > 1:
+                    log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
+            max_windows = MAX_WINDOWS if slow else math.inf
+            return CroppedSequences.search(series, window, self.sampling, max_windows=max_windows, **options)
+        except FileError:
+            raise
         except ValueError as e:
             raise ValueError(f"{path}: the {split} part: {e}") from e
-
-    def ranges(self, files: Sequence[Frames]) -> list[ValidRange]:
-        """Returns the valid range of all channels, or one for each."""
-        return [ValidRange(self.unit, self.valid_min, self.valid_max)]
 
     def load_windows(
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
@@ -320,17 +318,13 @@ class FrameFiles(FrameDataset):
                 f"{path}: windows of {window.length} frames of {window.height}×{window.width} pixels reach "
                 f"beyond the store, {tuple(frames.array.shape)}; list them again with this recipe"
             )
-        (begin, cut), t = time_bounds(len(frames), self.validation), places[:, 0]
-        parts = {
-            "train": t + window.length <= begin,
-            "validation": (t + inputs >= begin) & (t + window.length <= cut),
-            "test": t + inputs >= cut,
-        }
-        places = places[parts[split]]
+        part = split_in_time(frames, split, inputs, self.validation)
+        end = part.start + len(part)
+        places = places[(places[:, 0] >= part.start) & (places[:, 0] + window.length <= end)]
         if not len(places):
             raise ValueError(
-                f"{path}: no window of {window.length} frames is in the {split} part, before or after frame {cut}; "
-                "give a longer store, shorter sequences, or more windows"
+                f"{path}: no window of {window.length} frames is in the {split} part, frames {part.start} to "
+                f"{end - 1}; give a longer store, shorter sequences, or more windows"
             )
         return CroppedSequences(files, window, torch.cat([torch.zeros(len(places), 1).long(), places], 1), **options)
 
@@ -388,11 +382,8 @@ class ArrayFrames(FrameFiles):
             ends = value if isinstance(value, list) and len(value) == 2 else [value]
             if not all(isinstance(v, str | int | float) for v in ends):
                 raise ValueError(f"the recipe's data.sel.{name} must be a value or [from, to], got {value!r}")
-        self._check_variables()
         if self.windows and self.split != "time":
             raise ValueError('the recipe\'s data.windows needs split = "time"')
-
-    def _check_variables(self) -> None:
         for role in ROLES:
             object.__setattr__(self, role, as_variables(getattr(self, role)))
         names = [v.name for v in self.all_variables]
@@ -403,23 +394,18 @@ class ArrayFrames(FrameFiles):
         observed = [v.name for v in self.variables]  # type: ignore[union-attr]
         if unknown := [t for t in self.targets if t not in observed]:
             raise ValueError(f"the recipe's data.targets has {unknown[0]!r}; {suggest(unknown[0], observed)}")
-        single = ("variable", "unit", "encoding", "floor", "top", "valid_min", "valid_max", "fill_value")
+        single = (
+            "variable", "unit", "encoding", "floor", "top", "valid_min", "valid_max", "fill_value", "min_wet_fraction",
+            "windows",
+        )  # fmt: skip
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
             raise ValueError(
-                f"the recipe's data.{extra[0]} is for a single variable; set it in the tables of data.variables"
-            )
-        if self.variables and (chosen := [key for key in ("min_wet_fraction", "windows") if getattr(self, key)]):
-            raise ValueError(
-                f"the recipe's data.{chosen[0]} is for a single variable; leave it out with data.variables"
+                f"the recipe's data.{extra[0]} is for a single variable; set it in the tables of data.variables, or "
+                "leave it out"
             )
         if self.thresholds and len(self.targets or self.variables) > 1:
             raise ValueError("the recipe's data.thresholds are values of one variable; name it alone in data.targets")
-
-    @property
-    def all_variables(self) -> tuple[DataVariable, ...]:
-        """The variables in the order of the channels; empty if one unit and encoding is that of all channels."""
-        return tuple(v for role in ROLES for v in getattr(self, role))
 
     def read_options(self) -> ReadOptions:
         """See :class:`FrameDataset`."""
@@ -428,37 +414,6 @@ class ArrayFrames(FrameFiles):
             roles: dict[str, Any] = {r: tuple(v.options() for v in getattr(self, r)) for r in ROLES}
             return dataclasses.replace(options, **roles)
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
-
-    def ranges(self, files: Sequence[Frames]) -> list[ValidRange]:
-        """See :class:`FrameFiles`."""
-        ranges = [
-            ValidRange((unit if v.unit is None else v.unit) or "", v.valid_min, v.valid_max, v.name)
-            for v, unit in zip(self.all_variables, files[0].units, strict=True)
-        ]
-        return ranges or super().ranges(files)
-
-    def preprocessing(
-        self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
-    ) -> Preprocessing:
-        """See :class:`FrameDataset`; each of the variables has its own encoding."""
-        if not self.variables:
-            return super().preprocessing(train, inputs, horizon, activation)
-        count, statistics = len(self.all_variables), None
-        if any(v.encoding == "standardize" for v in self.all_variables):
-            if train is None:
-                raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
-            statistics = mean_and_std(train)
-        mean, std = (x.tolist() for x in statistics) if statistics else ([0.0] * count, [1.0] * count)
-        units = next((f.units for f in getattr(train, "files", [])), ()) or (None,) * count
-        if len(mean) != count:
-            names = ", ".join(v.name for v in self.all_variables)
-            raise ValueError(f"{self.title}: expected {count} channels ({names}), got {len(mean)}")
-        rows = {v.name: v.preprocessing(*row) for v, *row in zip(self.all_variables, units, mean, std, strict=True)}
-        roles: dict[str, Any] = {role: tuple(rows[v.name] for v in getattr(self, role)) for role in ROLES}
-        return Preprocessing(
-            step=self.step, inputs=inputs, horizon=horizon, activation=activation, targets=self.targets,  # type: ignore[arg-type]
-            **roles,
-        )  # fmt: skip
 
     def find_files(self, path: Path) -> list[Path]:
         """See :class:`FrameFiles`."""

@@ -1,6 +1,5 @@
 """Sequences of frames as a map-style Dataset: cut from files, generated, or from a Dataset of the user."""
 
-import itertools
 import logging
 import math
 from collections import deque
@@ -130,33 +129,6 @@ class CustomSequences(FrameSequences):
                 "sequences to one shape"
             )
         return FrameSequence(frames.masked_fill(~mask, torch.nan), time, mask)
-
-
-def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
-    """Splits frames where the time does not go on by `step` minutes, by default the most frequent step.
-
-    Raises:
-        ValueError: no two frames are `step` minutes apart.
-
-    Example:
-        >>> import numpy as np
-        >>> from pathlib import Path
-        >>> frames = Frames(path=Path("a"), array=np.zeros((4, 1, 1)), times=np.array([0.0, 5, 20, 25]))
-        >>> [part.times.tolist() for part in split_at_gaps(frames)]
-        [[0.0, 5.0], [20.0, 25.0]]
-    """
-    if frames.times is None or len(frames) < 2:
-        return [frames]
-    steps = torch.as_tensor(frames.times).diff()
-    step = step or float(steps.round(decimals=6).mode().values)
-    ends = [0, *(((steps - step).abs() > 0.02 * step).nonzero().flatten() + 1).tolist(), len(frames)]
-    if len(ends) - 1 == len(frames):
-        listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
-        raise ValueError(
-            f"{frames.path}: frames are {listed} minutes apart and the recipe's data.step is {step:g}; correct "
-            "one of them"
-        )
-    return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def time_bounds(count: int, validation: float = 0.0) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from .splits import resolve_path, split_names
+from .splits import choose_of_every_class, resolve_path, split_names
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -50,18 +50,11 @@ class Labelled(NamedTuple):
         Args:
             indices: numbers of the sequences.
             change: a function that is applied to each, such as an augmentation.
-
-        Raises:
-            ValueError: the sequences differ in shape beyond time.
         """
         sequences = [change(self.sequences[i]) for i in indices]
-        if len({x.shape[1:] for x in sequences}) > 1:
-            check_shapes([(f"sequence {i}", x) for i, x in zip(indices, sequences, strict=True)])
-        return (
-            pad_sequence(sequences, batch_first=True),
-            torch.tensor([len(x) for x in sequences]),
-            self.labels[list(indices)],
-        )
+        check_shapes([(f"sequence {i}", x) for i, x in zip(indices, sequences, strict=True)])
+        lengths = torch.tensor([len(x) for x in sequences])
+        return pad_sequence(sequences, batch_first=True), lengths, self.labels[list(indices)]
 
     def subset(self, indices: Sequence[int]) -> "Labelled":
         """Returns some of the sequences, by their numbers."""
@@ -157,7 +150,11 @@ def label_key(label: str) -> tuple[bool, float, str]:
 
 
 class LabelledDataset:
-    """Base class of datasets of labelled sequences, with what metadata and cards state of them."""
+    """Base class of datasets of labelled sequences, with what metadata and cards state of them.
+
+    Args:
+        validation: fraction of the training part that is set aside for validation, of every class.
+    """
 
     title: str
     task: str
@@ -166,8 +163,10 @@ class LabelledDataset:
     split_words: str
     """Description of the test part."""
     validation: float = 0.0
-    """Fraction of the training part that is set aside for validation."""
     label_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
 
     def validation_count(self, count: int) -> int:
         """Returns how many of the training examples of a class are for validation."""
@@ -175,12 +174,10 @@ class LabelledDataset:
 
     def without_validation(self, data: Labelled, split: str) -> Labelled:
         """Returns ``"train"`` or ``"validation"`` of training data: a part of every class, with a fixed seed."""
-        generator, held_out = torch.Generator().manual_seed(0), torch.zeros(len(data.labels), dtype=torch.bool)
-        for label in data.labels.unique():
-            members = (data.labels == label).nonzero().flatten()
-            order = torch.randperm(len(members), generator=generator)
-            held_out[members[order][: self.validation_count(len(members))]] = True
-        return data.subset((held_out == (split == "validation")).nonzero().flatten().tolist())
+        if split == "test" or not self.validation:
+            return data
+        held_out = choose_of_every_class(data.labels.tolist(), self.validation_count)
+        return data.subset([i for i in range(len(data.labels)) if (i in held_out) == (split == "validation")])
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads the recordings of a part.
@@ -220,9 +217,6 @@ class LabelledSequences(LabelledDataset):
             file below the data; its first parenthesis is the group. ``.npz`` files may have an array ``groups``.
         validation: fraction of the training part that is set aside for validation, chosen as `split` says.
 
-    Raises:
-        ValueError: a field has another type or is out of its range.
-
     Example:
         >>> LabelledSequences(name="gestures", license="CC0 1.0").split_words
         'a third of every class'
@@ -240,7 +234,7 @@ class LabelledSequences(LabelledDataset):
     validation: float = field(0.0, ge=0, lt=1)
 
     def __post_init__(self) -> None:
-        check_fields(self, "data.")
+        super().__post_init__()
         if self.front_end:
             read(LogMel, self.front_end, where="data.front_end.")
         if duplicates := sorted({n for n in self.label_names if self.label_names.count(n) > 1}):
@@ -264,11 +258,7 @@ class LabelledSequences(LabelledDataset):
         return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
     def create_front_end(self, path: Path) -> LogMel | None:
-        """Returns the front end of the audio files at a path; None if there are none.
-
-        Raises:
-            ValueError: an audio file is damaged, or `front_end` is given without such files.
-        """
+        """Returns the front end of the audio files at a path; None if there are none."""
         files = [] if list_archives(path) else [f for f in list_singles(path) if f.suffix.lower() in AUDIO]
         if not files:
             if self.front_end:
@@ -278,38 +268,26 @@ class LabelledSequences(LabelledDataset):
         return LogMel(**{**self.front_end, "rate": rate})
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
-        """Returns every recording at a path.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: a file is damaged or has no labels, or the recordings differ in shape beyond time.
-        """
+        """Returns every recording at a path, all of one shape beyond time."""
         recordings = []
-        if archives := list_archives(path):
-            for file in archives:
-                recordings += (inside := READERS[file.suffix.lower()](file, layout=self.layout))
-                if unlabelled := [r.key for r in inside if not r.label]:
-                    raise FileError(
-                        f"{file}: expected an array labels (or y) with the class of each recording, found only "
-                        f"{', '.join(unlabelled[:FEW])}"
-                    )
-        elif path.is_file():
-            raise FileError(
-                f"{path}: expected {' or '.join(ARCHIVES)}, or a directory with one folder for each class of "
-                f"{', '.join(SINGLES)} files"
-            )
+        archives = list_archives(path)
+        for file in archives:
+            recordings += (inside := READERS[file.suffix.lower()](file, layout=self.layout))
+            if unlabelled := [r.key for r in inside if not r.label]:
+                raise FileError(
+                    f"{file}: expected an array labels (or y) with the class of each recording, found only "
+                    f"{', '.join(unlabelled[:FEW])}"
+                )
+        folders = f"one folder for each class of {', '.join(SINGLES)} files"
+        if not archives and path.is_file():
+            raise FileError(f"{path}: expected {' or '.join(ARCHIVES)}, or a directory with {folders}")
         for file in () if archives else list_singles(path):
             if file.suffix.lower() in AUDIO and front_end is not None:
-                with reading(file, "audio file"):
-                    x = front_end.encode(*read_sound(file, rate=front_end.rate))
-                recordings.append(Recording(str(file), "", x, file.parent.name))
+                recordings.append(Recording(str(file), "", encode_sound(file, front_end), file.parent.name))
             elif file.suffix.lower() not in AUDIO:
                 recordings += [r._replace(label=file.parent.name) for r in READERS[file.suffix.lower()](file)]
         if not recordings:
-            raise FileNotFoundError(
-                f"{path} contains no {' or '.join(ARCHIVES)} file, and no folder for each class of "
-                f"{', '.join(SINGLES)} files"
-            )
+            raise FileNotFoundError(f"{path} contains no {' or '.join(ARCHIVES)} file, and no {folders[4:]}")
         try:
             check_shapes([(r.name, r.values) for r in recordings])
         except ValueError as e:
@@ -320,7 +298,11 @@ class LabelledSequences(LabelledDataset):
         """See :class:`LabelledDataset`."""
         path = resolve_path(path, self.name)
         front_end = front_end or self.create_front_end(path)
-        recordings = [self._grouped(r, path) for r in self.recordings(path, front_end)]
+        recordings = self.recordings(path, front_end)
+        files = [relative(r, path) for r in recordings]
+        if self.group_pattern:
+            found = find_groups(files, self.group_pattern)
+            recordings = [r._replace(group=group) for r, group in zip(recordings, found, strict=True)]
         classes = sorted({r.label for r in recordings}, key=label_key)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
             raise ValueError(
@@ -328,7 +310,7 @@ class LabelledSequences(LabelledDataset):
                 f"{', '.join(classes[:FEW])}"
             )
         try:
-            indices = self.part([r._replace(file=relative(r, path)) for r in recordings], split)
+            indices = self.part([r._replace(file=file) for r, file in zip(recordings, files, strict=True)], split)
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         selected = [recordings[i] for i in indices]
@@ -342,61 +324,46 @@ class LabelledSequences(LabelledDataset):
         names = self.label_names or tuple(classes)
         return Labelled(self.values(selected), labels, names, groups, front_end)
 
-    def _grouped(self, recording: Recording, path: Path) -> Recording:
-        """Finds the group of a recording in the path of its file."""
-        if not self.group_pattern:
-            return recording
-        name = relative(recording, path)
-        match = re.search(self.group_pattern, name)
-        if match is None:
-            raise ValueError(f"{recording.file}: data.group_pattern {self.group_pattern!r} is not found in {name}")
-        return recording._replace(group=match[match.re.groups and 1] or "")
-
     def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:
         """Returns the sequences of recordings."""
         return [r.values for r in recordings]
 
     def part(self, recordings: Sequence[Recording], split: str) -> list[int]:
-        """Returns the numbers of the recordings that belong to ``"train"``, ``"validation"`` or ``"test"``.
-
-        Raises:
-            ValueError: a part would be empty, or a pattern matches nothing.
-        """
-        files = list(dict.fromkeys(r.file for r in recordings))
-        single_class = len({(r.file, r.label) for r in recordings}) == len(files)
-        if self.split == "random" or (self.split == "file" and (single_class or len(files) == 1)):
-            test = self._part_of_every_class(recordings, lambda count: count // 3)
+        """Returns the numbers of the recordings that belong to ``"train"``, ``"validation"`` or ``"test"``."""
+        labels, files = [r.label for r in recordings], [r.file for r in recordings]
+        count = len(set(files))
+        has_one_class = len(set(zip(files, labels, strict=True))) == count
+        if self.split == "random" or (self.split == "file" and (has_one_class or count == 1)):
+            units = files if self.split == "file" else None
+            test = choose_of_every_class(labels, lambda n: n // 3, units)
             if not test:
                 raise ValueError("no class has three recordings, one of which could be tested; add more")
             if split == "test":
                 return sorted(test)
             others = [i for i in range(len(recordings)) if i not in test]
-            held_out = self._part_of_every_class([recordings[i] for i in others], self.validation_count)
+            inside = units and [units[i] for i in others]
+            held_out = choose_of_every_class([labels[i] for i in others], self.validation_count, inside)
             return [i for k, i in enumerate(others) if (k in held_out) == (split == "validation")]
-        options: Any = {"alternative": "random", "validation": self.validation}
-        if isinstance(self.split, tuple) and len(files) == 1:
-            return split_names([r.key or r.file for r in recordings], self.split, split, **options)
-        in_split = {files[i] for i in split_names(files, self.split, split, **options)}
-        return [i for i, r in enumerate(recordings) if r.file in in_split]
+        names = [r.key or r.file for r in recordings] if isinstance(self.split, tuple) and count == 1 else files
+        chosen = split_names(names, self.split, split, alternative="random", validation=self.validation)
+        return [i for i, name in enumerate(names) if name in chosen]
 
-    def _part_of_every_class(self, recordings: Sequence[Recording], count_of: Callable[[int], int]) -> set[int]:
-        """Returns a part of every class: sampled, or the last files, or the last recordings of fewer than 3 files.
 
-        `count_of` returns the number of recordings or files in the part, of those that there are.
-        """
-        generator, test = torch.Generator().manual_seed(0), set()
-        for label in sorted({r.label for r in recordings}):
-            members = torch.tensor([i for i, r in enumerate(recordings) if r.label == label])
-            files = list(dict.fromkeys(recordings[i].file for i in members))
-            order = torch.randperm(len(members), generator=generator)
-            if self.split == "random":
-                test |= set(members[order][: count_of(len(members))].tolist())
-            elif len(files) < 3:
-                test |= set(members[len(members) - count_of(len(members)) :].tolist())
-            else:
-                last = files[len(files) - count_of(len(files)) :]
-                test |= {int(i) for i in members if recordings[i].file in last}
-        return test
+def encode_sound(file: Path, front_end: LogMel) -> Tensor:
+    """Reads an audio file as features ``(T, bands, 1)``."""
+    with reading(file, "audio file"):
+        return front_end.encode(*read_sound(file, rate=front_end.rate))
+
+
+def find_groups(names: Sequence[str], pattern: str) -> list[str]:
+    """Returns the group of each file, which the first parenthesis of a regular expression finds in its name."""
+    groups = []
+    for name in names:
+        match = re.search(pattern, name)
+        if match is None:
+            raise ValueError(f"data.group_pattern {pattern!r} is not found in {name}")
+        groups.append(match[match.re.groups and 1] or "")
+    return groups
 
 
 def list_archives(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...pretrained.typed import check_fields, field
+from ...pretrained.typed import field
 from ..readers.files import FileError, read_unpacked
 from .frame_files import FrameDataset
 from .frame_sequences import FrameSequence, FrameSequences
@@ -20,9 +20,6 @@ TEST_SEED, VALIDATION_SEED, TEST_SEQUENCES = 0, 1, 10_000
 
 def read_idx(path: Path) -> Tensor:
     """Reads the images of an idx file as bytes ``(N, H, W)``, decompressed if its name ends in ``.gz``.
-
-    Raises:
-        FileError: the file is not an idx file of images, or is incomplete.
 
     Reference:
         LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
@@ -88,14 +85,14 @@ class MovingDigits(FrameSequences):
 
     def read(self, sampled: Tensor) -> Tensor:
         """See :meth:`FrameSequences.read`."""
-        n, length = len(sampled), self.length
+        n = len(sampled)
         image_number, x, y, angle = sampled.unbind(-1)
         which = (image_number * len(self.images)).long()
         height, width = self.images.shape[1:]
-        top = (self._path(y, angle.mul(2 * math.pi).sin(), length) * (self.size - height)).long()
-        left = (self._path(x, angle.mul(2 * math.pi).cos(), length) * (self.size - width)).long()
-        frames = torch.zeros(n, length, self.size, self.size, dtype=torch.uint8)
-        at = torch.arange(n)[:, None, None, None], torch.arange(length)[:, None, None]
+        top = (self._path(y, angle.mul(2 * math.pi).sin()) * (self.size - height)).long()
+        left = (self._path(x, angle.mul(2 * math.pi).cos()) * (self.size - width)).long()
+        frames = torch.zeros(n, self.length, self.size, self.size, dtype=torch.uint8)
+        at = torch.arange(n)[:, None, None, None], torch.arange(self.length)[:, None, None]
         for i in range(self.count):
             rows = (top[:, i, :, None] + torch.arange(height))[..., None]
             columns = (left[:, i, :, None] + torch.arange(width))[..., None, :]
@@ -109,10 +106,10 @@ class MovingDigits(FrameSequences):
             self._test = self.sample(TEST_SEQUENCES, torch.Generator().manual_seed(self.seed))
         return self._test[:n]
 
-    def _path(self, place: Tensor, speed: Tensor, length: int) -> Tensor:
+    def _path(self, place: Tensor, speed: Tensor) -> Tensor:
         """Returns positions ``(N, count, length)`` in [0, 1] along one axis."""
         places = []
-        for _ in range(length):
+        for _ in range(self.length):
             place = place + speed * self.step
             speed = torch.where((place <= 0) | (place >= 1), -speed, speed)
             place = place.clamp(0, 1)
@@ -122,11 +119,7 @@ class MovingDigits(FrameSequences):
 
 @dataclass(frozen=True, kw_only=True)
 class MovingMNIST(FrameDataset):
-    """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST.
-
-    Args:
-        validation: fraction of the training images that only the sequences of validation show.
-    """
+    """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST."""
 
     title = "Moving MNIST"
     task = "video prediction"
@@ -142,16 +135,8 @@ class MovingMNIST(FrameDataset):
     )
     validation: float = field(0.0, ge=0, lt=1)
 
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
-
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> MovingDigits:
-        """Returns the generator of sequences of the images of a split.
-
-        Raises:
-            FileNotFoundError: `path` is None, or does not hold the idx file; the message says where to get it.
-            FileError: the file is damaged.
-        """
+        """Returns the generator of sequences of the images of a split."""
         if path is None:
             raise FileNotFoundError(f"no directory of the data; pass --data DIR: {self.hint}")
         file = FILES["test" if split == "test" else "train"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...pretrained.typed import check_fields, field
+from ...pretrained.typed import field
 from ..readers.base import ReadOptions
 from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
 from .frame_files import RAIN_THRESHOLDS, FrameDataset
@@ -12,11 +12,7 @@ from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 
 @dataclass(frozen=True, kw_only=True)
 class RainComposites(FrameDataset):
-    """``kind = "rain"``: the radar composites of KNMI and FMI in pysteps' example data, at 2 km.
-
-    Args:
-        validation: fraction of the first two thirds of each event, the last frames of them, for validation.
-    """
+    """``kind = "rain"``: the radar composites of KNMI and FMI in pysteps' example data, at 2 km."""
 
     title = "radar composites of KNMI (2010-08-26) and FMI (2016-09-28)"
     task = "precipitation nowcasting"
@@ -35,26 +31,17 @@ class RainComposites(FrameDataset):
     )
     validation: float = field(0.0, ge=0, lt=1)
 
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
-
     def read_options(self) -> ReadOptions:
-        """Returns how files are read, in training and in use."""
+        """See :class:`FrameDataset`."""
         return ReadOptions(unit=self.unit, coarsen=COARSEN)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
-        """Returns crops of 128×128 km of every event below a directory; its last third in time is the test split.
-
-        Raises:
-            FileNotFoundError: `path` is None, or holds no radar files; the message says where to get them.
-            FileError: a file is damaged.
-        """
+        """Returns crops of 128×128 km of every event below a directory; its last third in time is the test split."""
         if path is None:
             raise FileNotFoundError(f"no directory of the data; pass --data DIR: {self.hint}")
         events = read_events(path, COARSEN)
         if not events:
-            patterns = " or ".join(s.pattern for s in RADAR_FORMATS.values())
-            raise FileNotFoundError(f"no file {patterns} below {path}; {self.hint}")
+            raise FileNotFoundError(f"no file {' or '.join(RADAR_FORMATS)} below {path}; {self.hint}")
         parts = [split_in_time(e, split, inputs, self.validation) for e in events]
         window, sampling = Window(inputs + horizon, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05)
         return CroppedSequences.search(parts, window, sampling, flip=split == "train")

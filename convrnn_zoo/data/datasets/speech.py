@@ -8,11 +8,10 @@ import torch
 
 from ..._extras import need
 from ...models import LogMel
-from ...pretrained.typed import check_fields, field
-from ..readers.audio import read_sound
-from ..readers.files import list_dir, reading
+from ...pretrained.typed import field
+from ..readers.files import list_dir
 from ..readers.sequences import read_ts
-from .labelled_sequences import Labelled, LabelledDataset
+from .labelled_sequences import Labelled, LabelledDataset, encode_sound
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,6 @@ class JapaneseVowels(LabelledDataset):
     """JapaneseVowels: 12 cepstral coefficients per step as a map of one pixel ``(T, 12, 1)``, T from 7 to 29.
 
     The splits are the official ones: 270 recordings for training and 370 for the test, by nine speakers.
-
-    Args:
-        validation: fraction of the training part that is set aside for validation, of every class.
     """
 
     title = "JapaneseVowels"
@@ -33,15 +29,8 @@ class JapaneseVowels(LabelledDataset):
     label_names = tuple(f"speaker {i}" for i in range(1, 10))
     validation: float = field(0.0, ge=0, lt=1)
 
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
-
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in a directory; None for the copy in aeon.
-
-        Raises:
-            FileNotFoundError: the directory does not contain the file.
-        """
+        """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in a directory; None for the copy in aeon."""
         name = f"JapaneseVowels_{'TEST' if split == 'test' else 'TRAIN'}.ts"
         if path is None:
             path = Path(need("aeon.datasets", "data").__path__[0], "data", "JapaneseVowels")
@@ -53,7 +42,7 @@ class JapaneseVowels(LabelledDataset):
         recordings = read_ts(path / name)
         sequences = [r.values.unsqueeze(-1) for r in recordings]
         data = Labelled(sequences, torch.tensor([int(r.label) - 1 for r in recordings]), self.label_names)
-        return data if split == "test" or not self.validation else self.without_validation(data, split)
+        return self.without_validation(data, split)
 
 
 @dataclass(frozen=True)
@@ -62,9 +51,6 @@ class FSDD(LabelledDataset):
 
     The test split are the first five recordings of each digit by each speaker (300); the others are for training
     (2,700). Groups are the speakers.
-
-    Args:
-        validation: fraction of the training part that is set aside for validation, of every class.
     """
 
     title = "FSDD"
@@ -75,16 +61,8 @@ class FSDD(LabelledDataset):
     label_names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     validation: float = field(0.0, ge=0, lt=1)
 
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
-
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads ``7_george_12.wav`` and 2,999 other files of a directory, or of the folder ``recordings`` in it.
-
-        Raises:
-            FileNotFoundError: the directory contains none of them.
-            ValueError: a file is damaged.
-        """
+        """Reads ``7_george_12.wav`` and 2,999 other files of a directory, or of the folder ``recordings`` in it."""
         hint = f"git clone {self.url}"
         if path is None:
             raise FileNotFoundError(f"no data given for FSDD; {hint}, and pass --data DIR")
@@ -95,15 +73,7 @@ class FSDD(LabelledDataset):
         if not names:
             raise FileNotFoundError(f"{folder} contains no file such as 7_george_12.wav; {hint}")
         front_end = front_end or LogMel(rate=8000)
-        sequences = []
-        for _, file in names:
-            with reading(file, "audio file"):
-                sequences.append(front_end.encode(*read_sound(file, rate=front_end.rate)))
-        data = Labelled(
-            sequences,
-            torch.tensor([int(m[1]) for m, _ in names]),
-            self.label_names,
-            tuple(m[2] for m, _ in names),
-            front_end,
-        )
-        return data if split == "test" or not self.validation else self.without_validation(data, split)
+        labels, groups = torch.tensor([int(m[1]) for m, _ in names]), tuple(m[2] for m, _ in names)
+        sequences = [encode_sound(file, front_end) for _, file in names]
+        data = Labelled(sequences, labels, self.label_names, groups, front_end)
+        return self.without_validation(data, split)

@@ -1,16 +1,15 @@
 """Paths and splits of a user's files."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 
 def resolve_path(path: Path | None, name: str) -> Path:
-    """Returns the path of the dataset `name`.
-
-    Raises:
-        FileNotFoundError: no path was passed, or it does not exist.
-    """
+    """Returns the path of the dataset `name`; raises FileNotFoundError if it does not exist."""
     if path is None:
         raise FileNotFoundError(f"no data for {name}; pass --data FILE or DIR")
     if not path.exists():
@@ -21,12 +20,7 @@ def resolve_path(path: Path | None, name: str) -> Path:
 def train_count(count: int, validation: float) -> int:
     """Returns how many of the training examples are trained on, after the last ones are set aside for validation.
 
-    Args:
-        count: number of training examples.
-        validation: fraction of them to set aside; at least one if it is above 0.
-
-    Raises:
-        ValueError: none would be left.
+    At least one is set aside if the fraction `validation` is above 0, and an error is raised if none would be left.
 
     Example:
         >>> train_count(10, 0.0), train_count(10, 0.25), train_count(10, 0.01)
@@ -39,12 +33,12 @@ def train_count(count: int, validation: float) -> int:
 
 
 def split_names(
-    names: Sequence[str], split: str | tuple[str, ...], part: str, alternative: str = "time", validation: float = 0.0
-) -> list[int]:
-    """Returns the positions of the names in one part of a split.
+    names: Iterable[str], split: str | tuple[str, ...], part: str, alternative: str = "time", validation: float = 0.0
+) -> list[str]:
+    """Returns the names in one part of a split.
 
     Args:
-        names: names of files or recordings, in order.
+        names: names of files, recordings or groups, in order.
         split: patterns of the names of the test part; a string means the last third.
         part: ``"train"``, ``"validation"`` or ``"test"``.
         alternative: value of data.split that errors recommend.
@@ -55,23 +49,50 @@ def split_names(
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
-        ([2], [0])
+        (['c.npy'], ['a.npy'])
     """
+    names = list(dict.fromkeys(names))
     if isinstance(split, tuple):
-        test = {i for i, n in enumerate(names) if any(fnmatch.fnmatch(n, p) for p in split)}
+        test = [n for n in names if any(fnmatch.fnmatch(n, p) for p in split)]
         if unused := [p for p in split if not fnmatch.filter(names, p)]:
             raise ValueError(
                 f"the recipe's data.split names {', '.join(unused)}, which is not among {', '.join(names)}"
             )
     else:
-        test = set(range(len(names) - max(1, round(len(names) / 3)), len(names)))
+        test = names[len(names) - max(1, round(len(names) / 3)) :]
     if not test or len(test) >= len(names):
         raise ValueError(
             f"the recipe's data.split leaves no {'test' if not test else 'train'}ing part of {', '.join(names)}; use "
             f'two files or more, or split = "{alternative}"'
         )
     if part == "test":
-        return sorted(test)
-    others = [i for i in range(len(names)) if i not in test]
+        return test
+    others = [n for n in names if n not in test]
     cut = train_count(len(others), validation)
     return others[cut:] if part == "validation" else others[:cut]
+
+
+def choose_of_every_class(
+    labels: Sequence[Any], count_of: Callable[[int], int], files: Sequence[str] | None = None
+) -> set[int]:
+    """Returns the positions of examples of every class: sampled with a fixed seed, or the last ones.
+
+    Args:
+        labels: class of each example.
+        count_of: returns how many of a number of examples to choose.
+        files: file of each example. The last files of a class are chosen, or its last examples if they are in fewer
+            than three files. Without files, examples are sampled.
+    """
+    generator, chosen = torch.Generator().manual_seed(0), set()
+    for label in sorted(set(labels)):
+        members = [i for i, other in enumerate(labels) if other == label]
+        inside = [] if files is None else list(dict.fromkeys(files[i] for i in members))
+        if files is None:
+            order = torch.randperm(len(members), generator=generator).tolist()
+            chosen |= {members[i] for i in order[: count_of(len(members))]}
+        elif len(inside) < 3:
+            chosen |= set(members[len(members) - count_of(len(members)) :])
+        else:
+            last = inside[len(inside) - count_of(len(inside)) :]
+            chosen |= {i for i in members if files[i] in last}
+    return chosen

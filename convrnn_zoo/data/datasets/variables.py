@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ...models import Preprocessing
-from ...pretrained.preprocessing import Variable
 from ...pretrained.typed import check_fields, field
 from ..readers import ReadOptions, VariableOptions
 
 FLOOR, TOP = 0.1, 100.0
 """Constants of the encoding ``log``, in the unit of the data."""
+ROLES = ("variables", "future", "static")
+"""Fields of ``[data]`` that name variables, in the order of the channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +45,30 @@ class DataVariable:
         """Returns how the variable is read."""
         return VariableOptions(self.name, self.unit, self.fill_value)
 
-    def preprocessing(self, unit: str | None, mean: float, std: float) -> Variable:
-        """Returns the encoding of the variable, with the unit of the files and constants of the training split.
 
-        Raises:
-            ValueError: the variable is constant, and cannot be standardized.
-        """
-        constants: dict[str, Any] = {"floor": self.floor, "top": self.top} if self.encoding == "log" else {}
-        if self.encoding == "standardize":
-            if not std > 0:
-                raise ValueError(
-                    f"{self.name} is constant in the training split, and cannot be standardized; use encoding = "
-                    '"none", or leave it out'
-                )
-            constants = {"mean": (mean,), "std": (std,)}
-        lowest = 0.0 if self.encoding == "log" and self.valid_min is None else self.valid_min
-        return Variable(
-            name=self.name, unit=(unit if self.unit is None else self.unit) or "", encoding=self.encoding,  # type: ignore[arg-type]
-            lowest=lowest, highest=self.valid_max, **constants,
-        )  # fmt: skip
+def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Returns the fields of an encoding, with constants of the training split.
+
+    Args:
+        source: a :class:`DataVariable`, or the dataset if one encoding is that of all channels.
+        name: its name in errors.
+        mean, std: those of each channel, for the encoding ``standardize``.
+
+    Raises:
+        ValueError: a channel is constant, and cannot be standardized.
+    """
+    fields = {"encoding": source.encoding, "lowest": source.valid_min, "highest": source.valid_max}
+    if source.encoding == "log":
+        lowest = 0.0 if source.valid_min is None else source.valid_min
+        return fields | {"floor": source.floor, "top": source.top, "lowest": lowest}
+    if source.encoding == "standardize":
+        if not all(s > 0 for s in std):
+            raise ValueError(
+                f'{name} is constant in the training split, and cannot be standardized; use encoding = "none", or '
+                "leave it out"
+            )
+        return fields | {"mean": tuple(mean), "std": tuple(std)}
+    return fields
 
 
 class Channels(NamedTuple):
@@ -83,11 +89,9 @@ def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
         frames: ``(…, T, C, H, W)``; channels are the variables, the future inputs and the static maps.
         values: preprocessing that states them; without variables all channels are observed.
 
-    Raises:
-        ValueError: the frames have another number of channels.
-
     Example:
         >>> import torch
+        >>> from convrnn_zoo.models import Variable
         >>> values = Preprocessing(variables=(Variable(name="rain"),), static=(Variable(name="elevation"),))
         >>> parts = split_channels(torch.zeros(2, 5, 2, 8, 8), values)
         >>> tuple(parts.frames.shape), tuple(parts.static.shape), parts.future
@@ -110,7 +114,7 @@ def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, A
     fills = {v.name: v.fill_value for v in options.all_variables}
     return {
         role: tuple(VariableOptions(v.name, v.unit or None, fills.get(v.name)) for v in getattr(values, role))
-        for role in ("variables", "future", "static")
+        for role in ROLES
     }
 
 

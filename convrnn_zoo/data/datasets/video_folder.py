@@ -9,38 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._extras import need
 from ...models import LogMel
 from ...pretrained.typed import field
-from ..readers.files import FileError, list_dir, reading
-from ..readers.images import ALL, IMAGES, VIDEO_READERS, find_clips, read_folder, resize_and_crop
+from ..readers.files import FileError, list_dir
+from ..readers.images import IMAGES, VIDEO_READERS, find_clips, read_folder, resize_and_crop
+from ..readers.numpy import load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences
 
-CLIPS = (*VIDEO_READERS, ".npy")
 
-
-def read_array(path: Path, part: slice = ALL) -> Tensor:
-    """Reads the frames ``(T, C, H, W)`` of a ``.npy`` file: bytes, or brightness from 0 to 1.
-
-    Raises:
-        FileError: the file is damaged, or its values are out of this range.
-    """
-    with reading(path, ".npy file of numbers"):
-        array: Any = need("numpy", "cli").load(path, allow_pickle=False, mmap_mode="r")
-    if not hasattr(array, "dtype") or array.ndim != 4 or 0 in array.shape or array.dtype.kind not in "fiub":
-        content = f"{array.shape} of {array.dtype}" if hasattr(array, "dtype") else "an archive"
-        raise FileError(f"{path}: expected a clip (T, C, H, W) of numbers, got {content}")
+def read_array(path: Path, channels: int, part: slice) -> Tensor:
+    """Reads the frames ``(T, C, H, W)`` of a ``.npy`` file: bytes, or brightness from 0 to 1."""
+    array = load_npy(path)
+    if array.ndim != 4 or 0 in array.shape or array.dtype.kind not in "fiub":
+        raise FileError(f"{path}: expected a clip (T, C, H, W) of numbers, got {array.shape} of {array.dtype}")
     frames = array[part]
-    if frames.dtype == "uint8":
-        return torch.from_numpy(frames.copy())
-    clip = torch.from_numpy(frames.astype("float32"))
-    if not bool(((clip >= 0) & (clip <= 1)).all()):
+    clip = torch.from_numpy(frames.copy() if frames.dtype == "uint8" else frames.astype("float32"))
+    if clip.is_floating_point() and not bool(((clip >= 0) & (clip <= 1)).all()):
         raise FileError(
             f"{path}: expected brightness from 0 to 1, or bytes (uint8), got values from {clip.min():g} to "
             f"{clip.max():g}; rescale them"
         )
     return clip
+
+
+READERS = {**VIDEO_READERS, ".npy": read_array}
+"""Readers of clips by the suffix of the file."""
 
 
 class ClipFiles(Sequence[Tensor]):
@@ -108,64 +102,46 @@ class VideoFolder(LabelledSequences):
             FileNotFoundError: `path` does not exist.
             ValueError: the clip is damaged, has no frames, or is of an unknown format.
         """
-        suffix = path.suffix.lower()
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        if path.is_dir():
-            frames = read_folder(path, 3, self.frames)
-        elif suffix == ".npy":
-            frames = read_array(path, self.frames)
-        elif suffix in VIDEO_READERS:
-            frames = VIDEO_READERS[suffix](path, 3, self.frames)
-        else:
-            raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIPS)}")
+        read = read_folder if path.is_dir() else READERS.get(path.suffix.lower())
+        if read is None:
+            raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(READERS)}")
+        frames = read(path, 3, self.frames)
         frames = frames if self.size is None else resize_and_crop(frames, self.size)
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
     def list_clips(self, path: Path) -> list[Path]:
-        """Returns a clip, or the videos, GIFs and folders of images at or below a directory.
-
-        Raises:
-            ValueError: there is none.
-        """
-        if path.suffix.lower() in CLIPS or not path.is_dir():
+        """Returns a clip, or the videos, GIFs and folders of images at or below a directory."""
+        if path.suffix.lower() in READERS or not path.is_dir():
             return [path]
         if not (clips := list(find_clips(path))):
-            raise FileError(f"{path} contains no clip; pass a folder of images, or files of {', '.join(CLIPS)}")
+            raise FileError(f"{path} contains no clip; pass a folder of images, or files of {', '.join(READERS)}")
         return clips
 
     def create_front_end(self, path: Path) -> None:
         """Returns None: the sound of clips is not read."""
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
-        """Returns every clip below a directory; values are paths.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: a folder contains no clip, or images that belong to no clip.
-        """
+        """Returns every clip below a directory; values are paths."""
         recordings = []
         for folder in [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else ():
             inside = list_dir(folder)
             if any(p.suffix.lower() in IMAGES and p.is_file() for p in inside):
                 raise FileError(f"{folder} contains images; move those of each clip into a folder within it")
-            clips = [p for p in inside if p.is_dir() or p.suffix.lower() in CLIPS]
+            clips = [p for p in inside if p.is_dir() or p.suffix.lower() in READERS]
             if not clips:
                 raise FileError(f"{folder} contains no clip; add clips, or remove the folder")
             recordings += [Recording(str(clip), "", clip, folder.name) for clip in clips]
         if not recordings:
             raise FileNotFoundError(
-                f"{path} contains no clips; expected one folder for each class, with {', '.join(CLIPS)} files or "
+                f"{path} contains no clips; expected one folder for each class, with {', '.join(READERS)} files or "
                 "folders of images in it"
             )
         return recordings
 
     def values(self, recordings: Sequence[Recording]) -> ClipFiles:
-        """Returns the clips, after reading one frame of each, so that a damaged one is found before training.
-
-        Raises:
-            ValueError: a clip is damaged or empty, or differs in size from the others.
-        """
+        """Returns the clips, after reading one frame of each, so that a damaged one is found before training."""
         first_frame = dataclasses.replace(self, max_frames=1)
         shapes = {r.file: tuple(first_frame.read(r.values).shape[1:]) for r in recordings}
         (file, shape), *others = shapes.items()

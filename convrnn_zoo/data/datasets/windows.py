@@ -10,7 +10,8 @@ from torch import Tensor
 from ..._atomic import atomic_write
 from ..._extras import need
 from ..readers import Frames
-from .frame_sequences import Sampling, Window, find_windows, split_at_gaps
+from ..readers.base import split_at_gaps
+from .frame_sequences import Sampling, Window, find_windows
 
 COLUMNS = ("t", "x", "y")
 """Order in which other programs, such as mlcast, read the columns."""

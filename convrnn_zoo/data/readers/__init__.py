@@ -63,7 +63,7 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
             raise FileNotFoundError(f"{path} does not exist")
     first = paths[0]
     if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in READERS and first not in find_clips(first):
-        composites = [files for files in find_composites(first) if files]
+        composites = find_composites(first)
         paths = composites[0] if composites else list_files(first, tuple(READERS))
         if not paths:
             raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(SUFFIXES)}")

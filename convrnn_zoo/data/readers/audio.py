@@ -32,15 +32,14 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
         ValueError: the file is damaged, is not an audio file, or contains no sound.
         ImportError: soundfile is not installed, or soxr, which resamples; with the command that installs them.
     """
-    numpy, path = need("numpy", "cli"), Path(path)
-    blocks = []
+    path, blocks = Path(path), []
     with _open(path) as file:
         while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
             blocks.append(block.mean(1))
         source_rate = int(file.samplerate)
-    wave = numpy.concatenate(blocks) if blocks else numpy.zeros(0, "float32")
-    if not len(wave):
+    if not blocks:
         raise FileError(f"{path} contains no sound; remove it")
+    wave = need("numpy", "cli").concatenate(blocks)
     if rate is not None and rate != source_rate:
         if len(wave) * rate > MAX_SAMPLES * source_rate:
             raise FileError(f"{path}: {len(wave):,} samples at {source_rate} Hz are too long to resample to {rate} Hz")
@@ -55,19 +54,13 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
 
 
 def sample_rate(path: Path) -> int:
-    """Returns the sample rate of an audio file in Hz.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, or is not an audio file.
-    """
+    """Returns the sample rate of an audio file in Hz."""
     with _open(path) as file:
         return int(file.samplerate)
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """Opens an audio file with soundfile."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     with reading(path, "audio file"), need("soundfile", "sound").SoundFile(str(path)) as file:

@@ -1,8 +1,9 @@
 """Frames of one source, decoded when they are read: the class that every reader returns."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,9 @@ from ..._hints import suggest
 from ..._units import conversion
 from .files import LARGE, FileError, reading
 from .times import decode_times
+
+DECODED: dict[str, Any] = {"fill_value": None, "is_bytes": False, "factor": 1.0, "shift": 0.0, "start": 0, "stop": None}
+"""Fields of :class:`Frames` whose array has all frames, as numbers that :meth:`Frames.read` has decoded."""
 
 
 class VariableOptions(NamedTuple):
@@ -173,17 +177,14 @@ class Frames:
 
     def load(self) -> "Frames":
         """Returns the same frames in memory: bytes as they are stored, other numbers decoded."""
-        time = slice(self.start, self.start + len(self))
-        if self.array.dtype == "uint8":
-            numpy = need("numpy", "cli")
-            if type(self.array) is numpy.ndarray:
-                return self
-            with reading(self.path, "file of frames"):
-                array = numpy.array(self.array[time])
-            return dataclasses.replace(self, array=array, start=0, stop=None)
-        return dataclasses.replace(
-            self, array=self.read().numpy(), start=0, stop=None, fill_value=None, is_bytes=False, factor=1.0, shift=0.0
-        )
+        if self.array.dtype != "uint8":
+            return dataclasses.replace(self, array=self.read().numpy(), **DECODED)
+        numpy = need("numpy", "cli")
+        if type(self.array) is numpy.ndarray:
+            return self
+        with reading(self.path, "file of frames"):
+            array = numpy.array(self.array[self.start : self.start + len(self)])
+        return dataclasses.replace(self, array=array, start=0, stop=None)
 
     def to_unit(self, unit: str | None) -> "Frames":
         """Returns the frames in another unit. Frames without a stated unit are taken to be in it.
@@ -195,17 +196,41 @@ class Frames:
             return self
         factors = conversion(self.unit, unit)
         if factors is None:
-            source, target = self.unit or "brightness", unit or "brightness"
+            name = f"{self.path}: {self.variable}" if self.variable else self.path
             raise FileError(
-                f"{self.path} holds {source}, and {target} is expected, which it cannot be converted to; convert the "
-                f"values and save them as floats, or state their unit (`unit` under [data]) and train on it"
+                f"{name} holds {self.unit or 'brightness'}, and {unit or 'brightness'} is expected, which it cannot be "
+                "converted to; convert the values and save them as floats, or state their unit (`unit` under [data]) "
+                "and train on it"
             )
         factor, offset = factors
         return dataclasses.replace(self, unit=unit, factor=self.factor * factor, shift=self.shift * factor + offset)
 
 
+def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
+    """Splits frames where the time does not go on by `step` minutes, by default the most frequent step.
+
+    Example:
+        >>> import numpy as np
+        >>> frames = Frames(path=Path("a"), array=np.zeros((4, 1, 1)), times=np.array([0.0, 5, 20, 25]))
+        >>> [part.times.tolist() for part in split_at_gaps(frames)]
+        [[0.0, 5.0], [20.0, 25.0]]
+    """
+    if frames.times is None or len(frames) < 2:
+        return [frames]
+    steps = torch.as_tensor(frames.times).diff()
+    step = step or float(steps.round(decimals=6).mode().values)
+    ends = [0, *(((steps - step).abs() > 0.02 * step).nonzero().flatten() + 1).tolist(), len(frames)]
+    if len(ends) - 1 == len(frames):
+        listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
+        raise FileError(
+            f"{frames.path}: frames are {listed} minutes apart and the recipe's data.step is {step:g}; correct "
+            "one of them"
+        )
+    return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
+
+
 def check_numbers(array: Any, name: object) -> None:
-    """Raises ValueError if an array holds anything but real numbers."""
+    """Raises FileError if an array holds anything but real numbers."""
     if array.dtype.kind not in "fiub":
         raise FileError(f"{name}: expected real numbers, got {array.dtype}")
 
@@ -239,19 +264,22 @@ def find_times(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
     return next((n for n in known if n in names and len(names[n]) == 1), None)
 
 
-def check_times(path: Path, times: Any, attrs: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[Any, bool]:
-    """Returns the times of frames in minutes, and whether they are dates.
+def check_times(path: Path, times: Any, attrs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Returns the fields `times` and `is_dated` of :class:`Frames`; `times` may be None.
 
     Raises:
         FileError: their number is not that of the frames, or they are invalid.
     """
+    if times is None:
+        return {}
     if len(times) != shape[0]:
         hint = "put time first: transpose the array" if len(times) in shape else "correct the file"
         raise FileError(f"{path}: {shape[0]} frames and {len(times)} times, in {shape}; {hint}")
     try:
-        return decode_times(times, attrs)
+        minutes, is_dated = decode_times(times, attrs)
     except ValueError as e:
         raise FileError(f"{path}: time: {e}") from e
+    return {"times": minutes, "is_dated": is_dated}
 
 
 def as_floats(raw: Any, fills: Sequence[float] = (), valid: tuple[float, float] | None = None) -> Any:
@@ -267,88 +295,61 @@ def as_floats(raw: Any, fills: Sequence[float] = (), valid: tuple[float, float] 
     return values
 
 
-def frames_from(path: Path, array: Any, times: Any, options: ReadOptions, **fields: Any) -> Frames:
-    """Returns the frames of a NumPy array with their times, which may be None. Bytes are brightness.
-
-    Raises:
-        FileError: the array is not of real numbers, or its times are invalid.
-    """
-    check_numbers(array, path)
-    is_bytes = array.dtype == "uint8"
-    array = array[None] if array.ndim == 2 else array
-    times, is_dated = (None, False) if times is None else check_times(path, times, {}, array.shape)
-    return Frames(
-        path=path, array=array, times=times, is_dated=is_dated, unit="" if is_bytes else None, is_bytes=is_bytes,
-        fill_value=options.fill_value, name=path.name, **fields,
-    ).to_unit(options.unit)  # fmt: skip
-
-
 class StackedArray:
-    """Array ``(T, C, H, W)`` of several variables: arrays ``(T, H, W)``, maps ``(H, W)`` and series ``(T,)``."""
+    """Array ``(T, C, H, W)`` of variables that become channels; those of one frame or one pixel are repeated."""
 
     dtype: Any = "float32"
 
-    def __init__(self, arrays: Sequence[Any], fills: Sequence[Any], factors: Sequence[tuple[float, float]]) -> None:
-        self.arrays, self.fills, self.factors = arrays, fills, factors
-        first = next(a for a in arrays if len(a.shape) == 3)
-        self.shape = (first.shape[0], len(arrays), *first.shape[1:])
+    def __init__(self, parts: Sequence[Frames]) -> None:
+        self.parts = parts
+        self.shape = (len(parts[0]), len(parts), *parts[0].size)
 
     def __getitem__(self, index: Any) -> Any:
-        numpy = need("numpy", "cli")
-        time, _, rows, columns = index
-        axes = zip((time, rows, columns), (self.shape[0], *self.shape[2:]), strict=True)
-        sizes = [len(range(*part.indices(n))) for part, n in axes]
-        frames = numpy.empty((sizes[0], len(self.arrays), *sizes[1:]), "float32")
-        for i, (array, fill, (factor, shift)) in enumerate(zip(self.arrays, self.fills, self.factors, strict=True)):
-            key = {1: (time,), 2: (rows, columns), 3: (time, rows, columns)}[len(array.shape)]
-            values = as_floats(array[key], () if fill is None else (fill,)) * factor + shift
-            frames[:, i] = values[:, None, None] if values.ndim == 1 else values
-        return frames
+        time, _, *place = index
+        channels = []
+        for part in self.parts:
+            moment = time.indices(len(part))[:2] if len(part) == self.shape[0] else (0, 1)
+            channels.append(part.read(*moment, *(place if part.size == self.shape[2:] else ())))
+        shape = torch.broadcast_shapes(*(c.shape for c in channels))
+        return torch.cat([c.expand(shape) for c in channels], dim=1).numpy()
 
 
-def stack(
-    path: Path, variables: Mapping[str, tuple[Any, str | None]], options: ReadOptions, is_decoded: bool, **fields: Any
-) -> Frames:
-    """Returns the frames of several variables of a file, in the units of `options`.
+def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options: ReadOptions, **fields: Any) -> Frames:
+    """Returns the variables of a file as the channels of frames, in the units of `options`.
 
     Args:
         path: the file, for errors.
-        variables: an array and its unit for each name in the file.
+        parts: variables by name; their arrays are ``(T, H, W)``, maps ``(H, W)`` or series ``(T,)``.
+        names: names of all variables of the file.
         options: names the variables.
-        is_decoded: whether the arrays mark missing values by NaN.
         **fields: fields of :class:`Frames`, such as the times.
 
     Raises:
         FileError: a variable is missing, or has another shape or unit than expected.
     """
-    wanted, arrays, factors, units = options.all_variables, [], [], []
-    if missing := [v.name for v in wanted if v.name not in variables]:
-        raise FileError(f"{path} has no variable {missing[0]}; {suggest(missing[0], variables)}")
-    shape = next((variables[v.name][0].shape for v in options.variables), ())
-    for variable in wanted:
-        array, unit = variables[variable.name]
-        roles = {"static": [shape[1:]], "future": [shape, shape[:1], shape[1:]], "variables": [shape]}
-        role = next(r for r in roles if variable in getattr(options, r))
-        if len(shape) != 3 or 0 in shape or tuple(array.shape) not in roles[role]:
-            axes = {"static": "(H, W)", "future": "(T, H, W) or (T,)", "variables": "(T, H, W)"}[role]
-            raise FileError(
-                f"{path}: expected {variable.name} {axes}, with the sizes of {wanted[0].name} {tuple(shape)}; got "
-                f"{tuple(array.shape)}; select a part with data.sel, or correct data.{role}"
-            )
-        check_numbers(array, f"{path}: {variable.name}")
-        factor = (1.0, 0.0) if None in (unit, variable.unit) else conversion(str(unit), str(variable.unit))
-        if factor is None:
-            raise FileError(
-                f"{path}: {variable.name} is in {unit}, and {variable.unit} is expected, which it cannot be converted "
-                "to; correct its unit in the file or under [data]"
-            )
-        arrays.append(array)
-        factors.append(factor)
-        units.append(unit if variable.unit is None else variable.unit)
-    fills = [None if is_decoded else v.fill_value for v in wanted]
+    if missing := [v.name for v in options.all_variables if v.name not in parts]:
+        raise FileError(f"{path} has no variable {missing[0]}; {suggest(missing[0], names)}")
+    first = options.variables[0].name
+    shape, channels = tuple(parts[first].array.shape), []
+    roles = {
+        "variables": ("(T, H, W)", [shape]), "future": ("(T, H, W) or (T,)", [shape, shape[:1], shape[1:]]),
+        "static": ("(H, W)", [shape[1:]]),
+    }  # fmt: skip
+    for role, (axes, shapes) in roles.items():
+        for variable in getattr(options, role):
+            array = parts[variable.name].array
+            if len(shape) != 3 or 0 in shape or tuple(array.shape) not in shapes:
+                raise FileError(
+                    f"{path}: expected {variable.name} {axes}, with the sizes of {first} {shape}; got "
+                    f"{tuple(array.shape)}; select a part with data.sel, or correct data.{role}"
+                )
+            check_numbers(array, f"{path}: {variable.name}")
+            if len(array.shape) < 3:  # a map or a series, which is small
+                array = array[:][None] if tuple(array.shape) == shape[1:] else array[:][:, None, None]
+            channels.append(dataclasses.replace(parts[variable.name], array=array).to_unit(variable.unit))
     return Frames(
-        path=path, array=StackedArray(arrays, fills, factors), units=tuple(units), observed=len(options.variables),
-        name=path.name, **fields,
+        path=path, array=StackedArray(channels), units=tuple(c.unit for c in channels),
+        observed=len(options.variables), name=path.name, **fields,
     )  # fmt: skip
 
 
@@ -379,22 +380,19 @@ def join(parts: Sequence[Frames]) -> Frames:
         FileError: the files differ in size or unit, or their times overlap.
     """
     first, numpy = parts[0], need("numpy", "cli")
-    if different := [p for p in parts if (p.channels, p.size, p.unit, p.units) != (
-        first.channels, first.size, first.unit, first.units)]:  # fmt: skip
-        raise FileError(
-            f"{different[0].path}: expected frames of the size and unit of {first.path}, {first.channels} × "
-            f"{first.size} in {first.unit or 'no unit'}; got {different[0].channels} × {different[0].size} in "
-            f"{different[0].unit or 'no unit'}"
-        )
+    for part in parts:
+        if (part.channels, part.size, part.unit, part.units) != (first.channels, first.size, first.unit, first.units):
+            raise FileError(
+                f"{part.path}: expected frames of the size and unit of {first.path}, {first.channels} × {first.size} "
+                f"in {first.unit or 'no unit'}; got {part.channels} × {part.size} in {part.unit or 'no unit'}"
+            )
     times = None
     if all(p.times is not None and p.is_dated for p in parts):
         parts = sorted(parts, key=lambda p: float(p.times[0]))
+        for before, part in itertools.pairwise(parts):
+            if part.times[0] <= before.times[-1]:
+                raise FileError(f"{part.path}: has times of the file before; pass files whose times do not overlap")
         times = numpy.concatenate([p.times for p in parts])
-        if overlaps := [i for i, step in enumerate(numpy.diff(times)) if step <= 0]:
-            ends = numpy.cumsum([len(p) for p in parts])
-            path = parts[int(numpy.searchsorted(ends, overlaps[0] + 1, side="right"))].path
-            raise FileError(f"{path}: has times of the file before; pass files whose times do not overlap")
     return dataclasses.replace(
-        parts[0], array=JoinedArray(parts), times=times, is_dated=times is not None, labels=(), fill_value=None,
-        is_bytes=False, factor=1.0, shift=0.0, start=0, stop=None,
-    )  # fmt: skip
+        parts[0], array=JoinedArray(parts), times=times, is_dated=times is not None, labels=(), **DECODED
+    )

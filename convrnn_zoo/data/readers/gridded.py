@@ -47,8 +47,19 @@ class Variable:
         """Length of each axis."""
         return tuple(self.array.shape or ())
 
+    @property
+    def is_dated(self) -> bool:
+        """Whether the values are times since a date."""
+        return " since " in str(scalar(self.attrs.get("units")))
+
     def __getitem__(self, index: Any) -> Any:
         return self.array[index].values if self.dims else self.array[index]
+
+    def reorder(self, dims: Sequence[str]) -> "Variable":
+        """Returns the variable with its dimensions in an order; others must have length 1 and are dropped."""
+        array = self.array if dims[0] in self.dims else self.array.set_dims({dims[0]: 1, **self.array.sizes})
+        array = array.squeeze([d for d in array.dims if d not in dims]).transpose(*dims)
+        return Variable(array, self.attrs, tuple(dims))
 
 
 class Hdf5Array:
@@ -64,30 +75,38 @@ class Hdf5Array:
 
 # ---- files ---------------------------------------------------------------------------------------------------------
 def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable], Any]:
-    """Returns the variables of a file by name, and the ``xarray.Dataset`` to close, or None if the file names no axes.
-
-    Raises:
-        FileError: the file is unsafe to read, or lacks what `options.sel` selects.
-    """
-    need("xarray", "netcdf")
+    """Returns the variables of a file by name, and the ``xarray.Dataset`` to close; None if the file names no axes."""
+    xarray, signature = need("xarray", "netcdf"), _signature(path)
+    variables: dict[str, Variable] = {}
+    how: dict[str, Any] | None
     if path.suffix.lower() == STORE:
-        variables, dataset, group = _open_zarr(path, options.variable)
-    elif path.suffix.lower() in HDF5 or _signature(path) == b"\x89HDF\r\n\x1a\n":
-        variables, dataset, group = _open_hdf5(path, options.variable)
+        variables, how = _list_zarr(path, _group(options.variable))
+    elif path.suffix.lower() in HDF5 or signature == b"\x89HDF\r\n\x1a\n":
+        variables, how = _list_hdf5(path, options.variable)
+    elif signature[:3] == b"CDF":
+        need("scipy", "netcdf")
+        how = {"engine": "scipy"}
+    elif is_recognised(path):
+        how = {}
     else:
-        variables, dataset, group = {}, _open_other(path), ""
-    if dataset is None:
+        raise FileError(
+            f"{path}: no installed engine of xarray reads it; replace it, or install one (pip install cfgrib for GRIB)"
+        )
+    if how is None:
         if options.sel:
             raise FileError(f"{path} does not name its dimensions, by which data.sel selects; leave data.sel out")
         return variables, None
-    selected = select(dataset, options.sel, path)
-    names = {f"{group}{name}": v for name, v in selected.variables.items()}
-    attrs = {name: variables[name].attrs if name in variables else v.attrs for name, v in names.items()}
-    named = {n: Variable(v, attrs[n], tuple(map(str, v.dims))) for n, v in names.items()}
-    return variables | named, dataset
+    dataset = xarray.open_dataset(path, decode_cf=False, cache=False, **how)
+    for leaf, v in select(dataset, options.sel, path).variables.items():
+        name = f"{how.get('group') or ''}{leaf}"
+        attrs = variables[name].attrs if name in variables else v.attrs
+        variables[name] = Variable(v, attrs, tuple(map(str, v.dims)))
+    return variables, dataset
 
 
 def _signature(path: Path) -> bytes:
+    if path.is_dir():
+        return b""
     with path.open("rb") as file:
         return file.read(8)
 
@@ -96,26 +115,14 @@ def _group(variable: str) -> str:
     return variable[: variable.rfind("/") + 1]
 
 
-def _open_other(path: Path) -> Any:
-    """Opens NetCDF-3, or a file that another engine of xarray reads."""
-    xarray = need("xarray", "netcdf")
-    if is_netcdf3 := _signature(path)[:3] == b"CDF":
-        need("scipy", "netcdf")
-    elif not is_recognised(path):
-        raise FileError(
-            f"{path}: no installed engine of xarray reads it; replace it, or install one (pip install cfgrib for GRIB)"
-        )
-    return xarray.open_dataset(path, engine="scipy" if is_netcdf3 else None, decode_cf=False, cache=False)
-
-
 def is_recognised(path: Path) -> bool:
     """Returns whether an installed engine of xarray can open a file."""
     return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
 
 
-def _open_zarr(path: Path, variable: str) -> tuple[dict[str, Variable], Any, str]:
-    zarr, group = need("zarr", "zarr"), _group(variable)
-    store = zarr.open(str(path), mode="r")
+def _list_zarr(path: Path, group: str) -> tuple[dict[str, Variable], dict[str, Any] | None]:
+    """Returns the arrays of a store, and how xarray opens it, or None if they do not name their dimensions."""
+    store = need("zarr", "zarr").open(str(path), mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     if group:
         arrays |= {f"{group}{name}": array for name, array in store[group].arrays()}
@@ -123,11 +130,10 @@ def _open_zarr(path: Path, variable: str) -> tuple[dict[str, Variable], Any, str
         if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
             raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store {name} in smaller ones")
     variables = {name: Variable(array, _zarr_attributes(array, path)) for name, array in arrays.items()}
-    dataset = None
-    if "" not in arrays and all(_names_dimensions(a) for n, a in arrays.items() if n.startswith(group)):
-        options = {"consolidated": False, "decode_cf": False, "cache": False, "use_zarr_fill_value_as_mask": False}
-        dataset = need("xarray", "netcdf").open_dataset(path, engine="zarr", group=group or None, **options)
-    return variables, dataset, group
+    if "" in arrays or not all(_names_dimensions(a) for n, a in arrays.items() if n.startswith(group)):
+        return variables, None
+    how = {"engine": "zarr", "group": group or None, "consolidated": False, "use_zarr_fill_value_as_mask": False}
+    return variables, how
 
 
 def _names_dimensions(array: Any) -> bool:
@@ -152,8 +158,9 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
     return attrs
 
 
-def _open_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], Any, str]:
-    h5py, variables, group = need("h5py", "netcdf"), {}, _group(variable)
+def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], dict[str, Any] | None]:
+    """Returns the arrays of a file, and how xarray opens it, or None if they do not name their dimensions."""
+    h5py, variables = need("h5py", "netcdf"), {}
     with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         items: dict[str, Any] = {}
         file.visititems(lambda name, item: items.update({name: item}))
@@ -165,17 +172,14 @@ def _open_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], Any, str
                 raise FileError(f"{path}: {name} is stored in another file; save it in this one")
             lazy = Hdf5Array(path, name, item.shape or (), item.dtype)
             variables[name] = Variable(lazy, {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs})
-        is_netcdf = any("DIMENSION_LIST" in item.attrs for item in arrays.values())
-        if is_netcdf:  # xarray reads all of them again, without these checks
-            for item in (file, *items.values()):
-                dict(item.attrs)
-    groups = {_group(name) for name, v in variables.items() if len(v.shape) > 2}
-    group = groups.pop() if not variable and len(groups) == 1 else group
-    if not is_netcdf:
-        return variables, None, ""
+        if not any("DIMENSION_LIST" in item.attrs for item in arrays.values()):
+            return variables, None
+        for item in (file, *items.values()):  # xarray reads all of them again, without the checks of the file object
+            dict(item.attrs)
     need("h5netcdf", "netcdf")
-    options = {"engine": "h5netcdf", "group": group or None, "phony_dims": "sort", "decode_cf": False, "cache": False}
-    return variables, need("xarray", "netcdf").open_dataset(path, **options), group
+    groups = {_group(name) for name, v in variables.items() if len(v.shape) > 2}
+    group = groups.pop() if not variable and len(groups) == 1 else _group(variable)
+    return variables, {"engine": "h5netcdf", "group": group or None, "phony_dims": "sort"}
 
 
 # ---- dimensions ----------------------------------------------------------------------------------------------------
@@ -183,9 +187,6 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
     """Returns the selected part of a dataset: for a dimension, the value of a coordinate, or ``[from, to]``.
 
     Coordinates of time are ISO 8601. A dimension without a coordinate is selected by its positions from 0.
-
-    Raises:
-        FileError: there is no such dimension, or nothing at that value.
     """
     numpy = need("numpy", "cli")
     for dim, value in selection.items():
@@ -193,9 +194,9 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
             raise FileError(f"{path} has no dimension {dim}, which data.sel names; {suggest(dim, dataset.dims)}")
         labels = numpy.arange(dataset.sizes[dim])
         if dim in dataset.variables:
-            coordinate = dataset.variables[dim]
-            labels = coordinate.values
-            if " since " in str(scalar(coordinate.attrs.get("units"))):
+            coordinate = Variable(dataset.variables[dim], dataset.variables[dim].attrs)
+            labels = coordinate.array.values
+            if coordinate.is_dated:
                 minutes, is_dated = decode_times(labels, coordinate.attrs)
                 labels = (minutes * 6e7).round().astype("int64").astype("datetime64[us]") if is_dated else labels
             elif labels.dtype.kind in "iuf":
@@ -239,91 +240,69 @@ def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequenc
     return (time, *others, y, x)
 
 
-def reorder(array: Any, order: Sequence[str]) -> Any:
-    """Returns an ``xarray.Variable`` with its dimensions in an order; others have length 1 and are dropped."""
-    if order[0] not in array.dims:
-        array = array.set_dims({order[0]: 1, **array.sizes})
-    return array.squeeze([d for d in array.dims if d not in order]).transpose(*order)
-
-
 def find_frames(path: Path, variables: Mapping[str, Variable], options: ReadOptions) -> dict[str, Variable]:
-    """Returns the variables that are frames by their dimensions, which are brought in order.
-
-    Raises:
-        FileError: there are no dimensions as `options.dims` names them.
-    """
-    plain = {n: v for n, v in variables.items() if not v.dims}
+    """Returns the variables that are frames by their dimensions, which are brought in order."""
     every = sorted({d for v in variables.values() for d in v.dims})
     if unknown := [d for d in options.dims.values() if d not in every]:
         raise FileError(f"{path} has no dimension {unknown[0]}, which data.dims names; {suggest(unknown[0], every)}")
     auxiliary = " ".join(f"{v.attrs.get('coordinates', '')} {v.attrs.get('bounds', '')}" for v in variables.values())
-    dated = [n for n, v in variables.items() if " since " in str(scalar(v.attrs.get("units")))]
-    frames = {}
-    for min_dims in (3, 2):
-        for name, v in variables.items():
-            is_frames = len(v.dims) >= min_dims and name.rpartition("/")[2] not in auxiliary.split()
-            if is_frames and set(options.dims.values()) <= set(v.dims):
-                order = find_order(v.dims, options.dims, dated)
-                order = (order[0], *(d for d in order[1:-2] if v.array.sizes[d] != 1), *order[-2:])
-                frames[name] = Variable(reorder(v.array, order), v.attrs, order)
-        if frames:
-            break
-    return plain | frames
+    dated = [name for name, v in variables.items() if v.is_dated]
+    maps = {
+        name: v for name, v in variables.items()
+        if len(v.dims) > 1 and name.rpartition("/")[2] not in auxiliary.split()
+        and set(options.dims.values()) <= set(v.dims)
+    }  # fmt: skip
+    frames = {name: v for name, v in variables.items() if not v.dims}
+    for name, v in ({n: v for n, v in maps.items() if len(v.dims) > 2} or maps).items():
+        order = find_order(v.dims, options.dims, dated)
+        frames[name] = v.reorder((order[0], *(d for d in order[1:-2] if v.array.sizes[d] != 1), *order[-2:]))
+    return frames
 
 
 # ---- values --------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Decoder:
-    """Conversion of stored numbers to values by the CF conventions; xarray applies scale, offset and fill value.
+    """Conversion of stored numbers to values by the CF conventions; xarray applies scale and offset.
 
-    xarray reads one fill value, and no valid range. The others are compared with decoded values.
+    xarray reads one fill value, and no valid range. `fills` and `valid` are compared with decoded values.
     """
 
-    attrs: Mapping[str, Any]
+    packing: Mapping[str, Any]
     fills: tuple[float, ...] = ()
     valid: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, attrs: Mapping[str, Any], dtype: Any, fill_value: float | None = None) -> "Decoder":
-        """Reads the attributes of an array of numbers of type `dtype`.
-
-        Args:
-            attrs: the attributes; empty ones are ignored.
-            dtype: type of the stored numbers.
-            fill_value: a further stored number that marks missing values.
-
-        Raises:
-            ValueError: the scale factor is 0.
-        """
+        """Reads the attributes of an array of numbers of type `dtype`; `fill_value` is one more for missing values."""
         numpy = need("numpy", "cli")
-        packing: dict[str, Any] = {
-            k: v for k in ("scale_factor", "add_offset") if (v := number(attrs.get(k))) is not None
-        }
+        packing: dict[str, Any] = {k: number(attrs.get(k)) for k in ("scale_factor", "add_offset")}
+        packing = {k: v for k, v in packing.items() if v is not None}
         if dtype.kind in "iu" and (unsigned := scalar(attrs.get("_Unsigned"))) is not None:
             packing["_Unsigned"] = str(unsigned).lower()
         if packing.get("scale_factor") == 0:
             raise ValueError("scale_factor is 0")
-        raw_fills = [f for name in ("_FillValue", "missing_value") for f in numbers(attrs.get(name, []))]
-        raw_fills += [] if fill_value is None else [fill_value]
+        fills = [f for name in ("_FillValue", "missing_value") for f in numbers(attrs.get(name, []))]
+        fills += [] if fill_value is None else [fill_value]
         low, high = [*numbers(attrs.get("valid_range", [])), None, None][:2]
         low = number(attrs.get("valid_min")) if low is None else low
         high = number(attrs.get("valid_max")) if high is None else high
         bounds = [-math.inf if low is None else low, math.inf if high is None else high]
         kinds = {getattr(attrs.get(n), "dtype", dtype).kind for n in ("valid_range", "valid_min", "valid_max")}
         is_packed = dtype.kind == "f" or not ("f" in kinds or any(b % 1 for b in bounds if math.isfinite(b)))
-        decoder = cls(attrs=packing)
+        scale = cls(packing)
         with numpy.errstate(over="ignore", invalid="ignore"):
-            fills = [decoder.decode(numpy.array([f]).astype(dtype))[0] for f in raw_fills if _fits(f, dtype)]
+            fills = [scale.decode(numpy.array([f]).astype(dtype))[0] for f in fills if _fits(f, dtype)]
             if is_packed:
-                bounds = [decoder.decode(numpy.array([b]).astype(dtype))[0] if _fits(b, dtype) else b for b in bounds]
+                bounds = [scale.decode(numpy.array([b]).astype(dtype))[0] if _fits(b, dtype) else b for b in bounds]
         is_bounded = any(map(math.isfinite, bounds))
-        return cls(attrs=packing, fills=tuple(fills), valid=(min(bounds), max(bounds)) if is_bounded else None)
+        return cls(packing, tuple(fills), (min(bounds), max(bounds)) if is_bounded else None)
 
     def decode(self, raw: Any) -> Any:
         """Returns values of stored numbers, NaN where they are missing; without attributes the numbers themselves."""
-        if self.attrs:
+        if self.packing:
             xarray, dims = need("xarray", "netcdf"), [str(i) for i in range(raw.ndim)]
-            raw = xarray.decode_cf(xarray.Dataset({"x": (dims, raw, dict(self.attrs))}), decode_times=False)["x"].values
+            dataset = xarray.Dataset({"x": (dims, raw, dict(self.packing))})
+            raw = xarray.decode_cf(dataset, decode_times=False)["x"].values
         return as_floats(raw, self.fills, self.valid) if self.fills or self.valid else raw
 
 
@@ -342,16 +321,14 @@ class GriddedArray:
 
     def __init__(self, path: Path, options: ReadOptions, name: str, variable: Variable, decoder: Decoder) -> None:
         self.path, self.options, self.name, self.decoder = path, options, name, decoder
-        self.shape, self.dtype, self.order = variable.shape, variable.array.dtype, variable.dims
+        self.shape, self.dtype, self.dims = variable.shape, variable.array.dtype, variable.dims
         self._opened: tuple[Any, ...] = (None, None, None)
 
     def __getitem__(self, index: Any) -> Any:
         process, variable, _ = self._opened
         if process != os.getpid():
             variables, dataset = open_variables(self.path, self.options)
-            variable = variables[self.name]
-            if self.order:
-                variable = Variable(reorder(variable.array, self.order), variable.attrs, self.order)
+            variable = variables[self.name].reorder(self.dims) if self.dims else variables[self.name]
             self._opened = os.getpid(), variable, dataset
         return self.decoder.decode(variable[index])
 
@@ -370,25 +347,21 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
     with reading(path, kinds.get(path.suffix.lower(), "NetCDF file")):
         variables, dataset = open_variables(path, options)
         try:
-            if options.variables:
-                return _open_several(path, variables, options)
             frames = find_frames(path, variables, options)
+            if options.variables:
+                return _stack_variables(path, variables, frames, options)
             shapes = {n: v.shape for n, v in frames.items()}
             name = choose_array(path, shapes, dataclasses.replace(options, maps=False))
             variable = frames[name]
             check_numbers(variable.array, path)
-            times, is_dated = find_time_values(path, name, variable, variables)
-            dtype, unit = variable.array.dtype, scalar(variable.attrs.get("units"))
-            is_bytes = dtype == "uint8" and unit is None and Decoder.of(variable.attrs, dtype) == Decoder(attrs={})
-            decoder = Decoder.of(variable.attrs, dtype, options.fill_value)
-            labels = find_coordinates(name, variable, variables)
+            part = _open_variable(path, name, variable, options, options.fill_value)
+            if variable.array.dtype == "uint8" and part.unit is None:  # brightness, unless it is packed
+                is_bytes = Decoder.of(variable.attrs, variable.array.dtype) == Decoder({})
+                part = dataclasses.replace(part, unit="" if is_bytes else None, is_bytes=is_bytes)
+            return dataclasses.replace(part, **_axes(path, name, variable, variables)).to_unit(options.unit)
         finally:
             if dataset is not None:
                 dataset.close()
-    return Frames(
-        path=path, array=GriddedArray(path, options, name, variable, decoder), times=times, is_dated=is_dated,
-        unit="" if is_bytes else unit and str(unit), is_bytes=is_bytes, name=path.name, **labels,
-    ).to_unit(options.unit)  # fmt: skip
 
 
 def list_variables(path: Path) -> tuple[list[str], list[str]]:
@@ -409,63 +382,48 @@ def list_variables(path: Path) -> tuple[list[str], list[str]]:
     return names, maps
 
 
-def find_coordinates(name: str, variable: Variable, variables: Mapping[str, Variable]) -> dict[str, Any]:
-    """Returns the fields of :class:`Frames` that describe the map of a variable: its coordinates and dimensions."""
-    group, leaf = name[: name.rfind("/") + 1], name.rpartition("/")[2]
-    if not variable.dims:
-        return {"variable": leaf}
-    coordinates, dims = {}, variable.dims[-2:]
-    for label in (*dims, *str(scalar(variable.attrs.get("coordinates")) or "").split()):
-        coordinate = variables.get(f"{group}{label}")
-        if coordinate is not None and coordinate.dims and set(coordinate.dims) <= set(dims):
-            decoder = Decoder.of(coordinate.attrs, coordinate.array.dtype)
-            decoder = dataclasses.replace(decoder, fills=(), valid=None)  # CF: none is missing; and the dtype stays
-            values = decoder.decode(coordinate.array.values)
-            attrs = {k: str(v) for k in ("units", "standard_name", "long_name", "axis")
-                     if (v := scalar(coordinate.array.attrs.get(k))) is not None}  # fmt: skip
-            coordinates[label] = (coordinate.dims, values, attrs)
-    return {"variable": leaf, "coordinates": coordinates, "map_dims": dims}
+def _open_variable(path: Path, name: str, variable: Variable, options: ReadOptions, fill_value: float | None) -> Frames:
+    """Returns a variable in its unit, without its times."""
+    decoder, unit = Decoder.of(variable.attrs, variable.array.dtype, fill_value), scalar(variable.attrs.get("units"))
+    array = GriddedArray(path, options, name, variable, decoder)
+    return Frames(path=path, array=array, unit=unit and str(unit), name=path.name, variable=name.rpartition("/")[2])
 
 
-def _open_several(path: Path, variables: Mapping[str, Variable], options: ReadOptions) -> Frames:
+def _stack_variables(
+    path: Path, variables: Mapping[str, Variable], frames: Mapping[str, Variable], options: ReadOptions
+) -> Frames:
     """Opens several variables of a file, which share the dimensions of the first; see :func:`stack`."""
-    stacked: dict[str, tuple[Any, str | None]] = dict.fromkeys(variables, (None, None))
-    first: Variable | None = None
-    for entry in options.all_variables:
-        if entry.name not in variables:
-            continue
+    wanted = [v for v in options.all_variables if v.name in variables]
+    first, parts = options.variables[0].name, {}
+    leading = frames.get(first, variables[wanted[0].name]) if wanted else None
+    for entry in wanted:
         variable = variables[entry.name]
-        if first is None:
-            first = find_frames(path, {**variables, entry.name: variable}, options).get(entry.name, variable)
-        if variable.dims:
-            shared_dims = [d for d in first.dims if d in variable.dims]
-            extra = [d for d in variable.dims if d not in shared_dims and variable.array.sizes[d] != 1]
-            order = (*extra, *shared_dims)
-            variable = Variable(reorder(variable.array, order), variable.attrs, order)
-        decoder = Decoder.of(variable.attrs, variable.array.dtype, entry.fill_value)
-        unit = scalar(variable.attrs.get("units"))
-        array = GriddedArray(path, options, entry.name, variable, decoder)
-        stacked[entry.name] = array, None if unit is None else str(unit)
-    name = options.variables[0].name
-    times, is_dated = (None, False) if first is None else find_time_values(path, name, first, variables)
-    labels = {} if first is None else find_coordinates(name, first, variables)
-    return stack(path, stacked, options, is_decoded=True, times=times, is_dated=is_dated, **labels)
+        if variable.dims and leading is not None:
+            shared = [d for d in leading.dims if d in variable.dims]
+            extra = [d for d in variable.dims if d not in shared and variable.array.sizes[d] != 1]
+            variable = variable.reorder((*extra, *shared))
+        parts[entry.name] = _open_variable(path, entry.name, variable, options, entry.fill_value)
+    return stack(path, parts, variables, options, **({} if leading is None else _axes(path, first, leading, variables)))
 
 
-def find_time_values(path: Path, name: str, variable: Variable, variables: Mapping[str, Variable]) -> tuple[Any, bool]:
-    """Returns the times of frames in minutes, or None, and whether they are dates.
-
-    Raises:
-        FileError: the times are invalid, or those of another axis.
-    """
-    count, group = variable.shape[0], name[: name.rfind("/") + 1]
-    if variable.dims:
-        names = [f"{group}{n}" for n in ("valid_time", variable.dims[0], *TIME_DIMS)]
-        allowed_dims = [(variable.dims[0],), ()] if count == 1 else [(variable.dims[0],)]
-        time_name = next((n for n in names if n in variables and variables[n].dims in allowed_dims), None)
+def _axes(path: Path, name: str, variable: Variable, variables: Mapping[str, Variable]) -> dict[str, Any]:
+    """Returns the fields of :class:`Frames` that describe the axes of a variable: times, coordinates, dimensions."""
+    group, axes = _group(name), {}
+    if not variable.dims:
+        time = find_times(name, {n: v.shape for n, v in variables.items()})
     else:
-        time_name = find_times(name, {n: v.shape for n, v in variables.items()})
-    if time_name is None:
-        return None, False
-    times = need("numpy", "cli").atleast_1d(variables[time_name].array[...])
-    return check_times(path, times, variables[time_name].attrs, variable.shape)
+        time_dim, dims = variable.dims[0], variable.dims[-2:]
+        names = [f"{group}{n}" for n in ("valid_time", time_dim, *TIME_DIMS)]
+        allowed = [(time_dim,), ()] if variable.shape[0] == 1 else [(time_dim,)]
+        time = next((n for n in names if n in variables and variables[n].dims in allowed), None)
+        coordinates: dict[str, Any] = {}
+        for label in (*dims, *str(scalar(variable.attrs.get("coordinates")) or "").split()):
+            coordinate = variables.get(f"{group}{label}")
+            if coordinate is not None and coordinate.dims and set(coordinate.dims) <= set(dims):
+                packing = Decoder.of(coordinate.attrs, coordinate.array.dtype).packing  # CF: none is missing
+                attrs = {k: str(v) for k in ("units", "standard_name", "long_name", "axis")
+                         if (v := scalar(coordinate.array.attrs.get(k))) is not None}  # fmt: skip
+                coordinates[label] = (coordinate.dims, Decoder(packing).decode(coordinate.array.values), attrs)
+        axes = {"coordinates": coordinates, "map_dims": dims}
+    times = None if time is None else need("numpy", "cli").atleast_1d(variables[time].array[...])
+    return axes | check_times(path, times, {} if time is None else variables[time].attrs, variable.shape)

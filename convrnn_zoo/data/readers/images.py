@@ -22,10 +22,6 @@ ALL = slice(None)
 """Every frame. Readers take a slice of frames and decode none after its stop."""
 
 
-def _select(frames: Iterator[Any], part: slice) -> Iterator[Any]:
-    return islice(frames, part.start, part.stop, part.step)
-
-
 def _stack(images: list[Any], path: Path) -> Tensor:
     """Stacks images ``(H, W)`` or ``(H, W, C)`` to ``(T, C, H, W)``: bytes, or float32 if one of them is."""
     numpy = need("numpy", "cli")
@@ -58,67 +54,47 @@ def _pixels(image: Any, channels: int, path: Path) -> Any:
     return numpy.asarray(image.convert(MODES[channels]))
 
 
-def _pages(files: list[Path]) -> Iterator[tuple[Path, int]]:
-    """Yields the pages of image files: the file, and the number of the page in it."""
+def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any, int]]:
+    """Yields the pages of image files: the path, the open image, and the number of the page to seek."""
     image = need("PIL.Image", "draw")
     for path in files:
         with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path) as file:
-            count = getattr(file, "n_frames", 1)
-        yield from ((path, i) for i in range(count))
+            for page in range(getattr(file, "n_frames", 1)):
+                yield path, file, page
 
 
-def _read_pages(pages: Iterator[tuple[Path, int]], channels: int, path: Path) -> Tensor:
-    """Reads pages of image files, each of which is opened once."""
-    image, frames, name, file = need("PIL.Image", "draw"), [], None, None
-    try:
-        for next_name, page in pages:
-            with reading(next_name, f"{next_name.suffix[1:].upper()} file"):
-                if next_name != name:
-                    if file is not None:
-                        file.close()
-                    file, name = image.open(next_name), next_name
-                if page:
-                    file.seek(page)  # type: ignore[union-attr]
-                frames.append(_pixels(file, channels, next_name))
-    finally:
-        if file is not None:
-            file.close()
-    return _stack(frames, path)
+def read_images(files: list[Path], channels: int, part: slice, name: Path) -> Tensor:
+    """Reads the pages of image files as ``(T, channels, H, W)``: bytes, or floats from 0 to 1."""
+    frames = []
+    for path, file, page in islice(_open_pages(files), part.start, part.stop, part.step):
+        with reading(path, f"{path.suffix[1:].upper()} file"):
+            if page:
+                file.seek(page)
+            frames.append(_pixels(file, channels, path))
+    return _stack(frames, name)
 
 
 def read_gif(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the frames of a GIF or a TIFF file as ``(T, channels, H, W)``: bytes, or floats from 0 to 1.
-
-    Raises:
-        FileError: the file is damaged.
-    """
-    return _read_pages(_select(_pages([path]), part), channels, path)
+    """Reads the frames of a GIF or a TIFF file; see :func:`read_images`."""
+    return read_images([path], channels, part, path)
 
 
 def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the frames of a video as bytes ``(T, channels, H, W)``, turned as the file states.
-
-    Raises:
-        FileError: the file is damaged, or its frames differ in size.
-    """
+    """Reads the frames of a video as bytes ``(T, channels, H, W)``, turned as the file states."""
     av, numpy = need("av", "video"), need("numpy", "cli")
     frames = []
     with reading(path, "video"), av.open(str(path)) as file:
         if not file.streams.video:
             raise FileError(f"{path} holds no video; remove it")
-        for frame in _select(file.decode(video=0), part):
+        for frame in islice(file.decode(video=0), part.start, part.stop, part.step):
             pixels = frame.to_ndarray(format="gray" if channels == 1 else "rgb24")
             frames.append(numpy.rot90(pixels, round(getattr(frame, "rotation", 0) / 90)))
         return _stack(frames, path)
 
 
 def read_folder(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the images of a folder in natural order of their names, and all pages of each, as :func:`read_gif`.
-
-    Raises:
-        FileError: an image is damaged, or they differ in size.
-    """
-    return _read_pages(_select(_pages(image_files(path)), part), channels, path)
+    """Reads the images of a folder in natural order of their names; see :func:`read_images`."""
+    return read_images(image_files(path), channels, part, path)
 
 
 def image_files(folder: Path) -> list[Path]:

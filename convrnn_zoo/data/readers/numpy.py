@@ -2,31 +2,38 @@
 
 import dataclasses
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from .base import Frames, ReadOptions, check_times, choose_array, find_times, frames_from, stack
+from .base import Frames, ReadOptions, check_numbers, check_times, choose_array, find_times, stack
 from .files import FileError, check_size, reading
 
 
-def open_npy(path: Path, options: ReadOptions) -> Frames:
-    """Opens the frames of a ``.npy`` file, which are read when they are sliced."""
+def load_npy(path: Path) -> Any:
+    """Opens the array of a ``.npy`` file, which is read when it is sliced."""
     numpy = need("numpy", "cli")
     with reading(path, ".npy file of numbers"):
         array = numpy.load(path, allow_pickle=False, mmap_mode="r")
-        if not isinstance(array, numpy.ndarray):
-            raise FileError(f"{path} is not a .npy file; rename it to .npz")
-        choose_array(path, {"": array.shape}, options)
-    if names := [v.name for v in options.all_variables]:
-        if array.ndim != 4 or array.shape[1] != len(names):
-            raise FileError(
-                f"{path}: expected {len(names)} channels (T, C, H, W) of {', '.join(names)}, got {array.shape}"
-            )
-        count = len(options.variables) + len(options.future)
-        channels = {n: (array[:, i] if i < count else array[0, i], None) for i, n in enumerate(names)}
-        return stack(path, channels, options, is_decoded=False)
-    return frames_from(path, array, None, options)
+    if not isinstance(array, numpy.ndarray):
+        raise FileError(f"{path} is not a .npy file; rename it to .npz")
+    return array
+
+
+def open_npy(path: Path, options: ReadOptions) -> Frames:
+    """Opens the frames of a ``.npy`` file."""
+    array = load_npy(path)
+    choose_array(path, {"": array.shape}, options)
+    if not options.variables:
+        return _frames(path, array, options)
+    names = [v.name for v in options.all_variables]
+    if array.ndim != 4 or array.shape[1] != len(names):
+        raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {', '.join(names)}, got {array.shape}")
+    moving = len(names) - len(options.static)
+    channels = {n: array[:, i] if i < moving else array[0, i] for i, n in enumerate(names)}
+    return stack(path, _variables(path, channels, options), names, options)
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
@@ -34,25 +41,45 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
 
     ``time`` holds the times of the frames and ``labels`` text for them.
     """
-    numpy = need("numpy", "cli")
-    with reading(path, ".npz file of numbers"):
-        with zipfile.ZipFile(path) as file:
-            for member in file.infolist():
-                check_size(path, member.file_size, member.compress_size)
-            shapes = {m.removesuffix(".npy"): _shape(file, m) for m in file.namelist() if m.endswith(".npy")}
-        names = {v.name for v in options.all_variables} & set(shapes)
+    with open_archive(path) as arrays:
+        members = [m for m in arrays.zip.namelist() if m.endswith(".npy")]
+        shapes = {m.removesuffix(".npy"): _shape(arrays.zip, m) for m in members}
         name = "" if options.variables else choose_array(path, shapes, options)
+        names = [v.name for v in options.all_variables if v.name in shapes] or [name]
+        values = {n: arrays[n] for n in names}
         times_name = find_times(name, shapes)
-        with numpy.load(path, allow_pickle=False) as arrays:
-            variables = {n: (arrays[n] if n in names else None, None) for n in shapes}
-            array = None if options.variables else arrays[name]
-            times = None if times_name is None else arrays[times_name]
-            labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
+        times = None if times_name is None else arrays[times_name]
+        labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
     if options.variables:
-        frames = stack(path, variables, options, is_decoded=False, labels=labels)
-        times, is_dated = (None, False) if times is None else check_times(path, times, {}, frames.array.shape)
-        return dataclasses.replace(frames, times=times, is_dated=is_dated)
-    return frames_from(path, array, times, options, labels=labels)
+        frames = stack(path, _variables(path, values, options), shapes, options)
+    else:
+        frames = _frames(path, values[name], options)
+    return dataclasses.replace(frames, labels=labels, **check_times(path, times, {}, frames.array.shape))
+
+
+def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
+    """Returns the frames of an array; bytes are brightness."""
+    check_numbers(array, path)
+    is_bytes = array.dtype == "uint8"
+    return Frames(
+        path=path, array=array[None] if array.ndim == 2 else array, unit="" if is_bytes else None, is_bytes=is_bytes,
+        fill_value=options.fill_value, name=path.name,
+    ).to_unit(options.unit)  # fmt: skip
+
+
+def _variables(path: Path, arrays: dict[str, Any], options: ReadOptions) -> dict[str, Frames]:
+    fills = {v.name: v.fill_value for v in options.all_variables}
+    return {n: Frames(path=path, array=array, fill_value=fills[n], variable=n) for n, array in arrays.items()}
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Any]:
+    """Opens a ``.npz`` file as a mapping of arrays, which are read when they are indexed."""
+    numpy = need("numpy", "cli")
+    with reading(path, ".npz file of numbers"), path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
+        for member in arrays.zip.infolist():
+            check_size(path, member.file_size, member.compress_size)
+        yield arrays
 
 
 def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
@@ -65,23 +92,12 @@ def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """Reads the arrays of a ``.npz`` file by name, or that of a ``.npy`` file under the empty name.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        FileError: the file is damaged, or an array holds Python objects.
-    """
-    numpy = need("numpy", "cli")
-    with reading(path, f"{path.suffix} file of numbers"), path.open("rb") as file:
-        content: Any = numpy.load(file, allow_pickle=False)
-        if isinstance(content, numpy.ndarray):
-            return {"": content}
-        for member in content.zip.infolist():
-            check_size(path, member.file_size, member.compress_size)
-        arrays = {}
-        for name in content.files:
+    """Reads the arrays of a ``.npz`` file by name."""
+    arrays: dict[str, Any] = {}
+    with open_archive(path) as archive:
+        for name in archive.files:
             try:
-                arrays[name] = numpy.asarray(content[name])
+                arrays[name] = archive[name]
             except ValueError as e:
                 if "pickle" not in str(e):
                     raise
@@ -89,4 +105,4 @@ def read_arrays(path: Path) -> dict[str, Any]:
                     f"{path}: {name} holds Python objects, which are not read; save one array of numbers for each "
                     "recording"
                 ) from e
-        return arrays
+    return arrays

@@ -1,11 +1,10 @@
 """Rain rates in mm/h of radar composites: KNMI's HDF5 files and FMI's PGM files."""
 
-import itertools
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
-from .base import Frames, ReadOptions
+from .base import Frames, ReadOptions, split_at_gaps
 from .files import FileError, is_hidden, natural_key, read_unpacked, reading
 from .times import number, scalar, to_minutes
 
@@ -28,9 +27,6 @@ def read_knmi(path: Path) -> Tensor:
     """Reads a KNMI composite in HDF5 as mm/h ``(H, W)``: 1 km, NaN outside of the radars' range.
 
     The file holds accumulations over five minutes, in counts that its calibration turns into mm.
-
-    Raises:
-        FileError: the file is damaged, or of another product.
     """
     h5py = need("h5py", "radar")
     with reading(path, "KNMI composite"), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
@@ -54,9 +50,6 @@ def read_fmi(path: Path) -> Tensor:
 
     The file holds reflectivity, dBZ = (byte - 64) / 2, which becomes a rain rate by Z = 223·R^1.53.
 
-    Raises:
-        FileError: the file is damaged, or of another format.
-
     Reference:
         Leinonen, J. et al. (2012). A Climatology of Disdrometer Measurements of Rainfall in Finland over Five Years
         with Implications for Global Radar Observations. https://doi.org/10.1175/JAMC-D-11-056.1
@@ -74,22 +67,15 @@ def read_fmi(path: Path) -> Tensor:
     return rate.masked_fill(byte == 0, 0).masked_fill(byte == OUTSIDE_FMI, torch.nan)
 
 
-class RadarFormat(NamedTuple):
-    """Format of radar files: the pattern of their names, and the reader."""
-
-    pattern: str
-    read: Callable[[Path], Tensor]
-
-
-RADAR_FORMATS = {
-    "KNMI": RadarFormat("RAD_NL25_*.h5", read_knmi),
-    "FMI": RadarFormat("*_fmi.radar.composite*.pgm*", read_fmi),
-}
+RADAR_FORMATS: dict[str, Callable[[Path], Tensor]] = {
+    "RAD_NL25_*.h5": read_knmi, "*_fmi.radar.composite*.pgm*": read_fmi,
+}  # fmt: skip
+"""Readers of composites of KNMI and FMI, by the pattern of their names."""
 
 
 def is_radar(path: Path) -> bool:
     """Returns whether the name of a file is that of a radar composite."""
-    return any(path.match(f.pattern) for f in RADAR_FORMATS.values())
+    return any(map(path.match, RADAR_FORMATS))
 
 
 def read_time(path: Path) -> datetime:
@@ -106,28 +92,15 @@ def read_time(path: Path) -> datetime:
         raise FileError(f"{path}: expected a name with the time as YYYYMMDDhhmm, such as RAD_…_201008260410.h5") from e
 
 
-def check_steps(times: Sequence[datetime], name: str) -> None:
-    """Raises ValueError if one of the times does not follow five minutes after the one before."""
-    for earlier, later in itertools.pairwise(times):
-        if later - earlier != STEP:
-            raise FileError(f"{name} five minutes apart, got {earlier} and then {later}")
-
-
 def read_composite(path: Path, coarsen: int = 1) -> Tensor:
-    """Reads a radar composite as mm/h ``(H, W)``; blocks of `coarsen` × `coarsen` pixels are averaged.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        FileError: the format is unknown, or the file is damaged.
-    """
+    """Reads a radar composite as mm/h ``(H, W)``; blocks of `coarsen` × `coarsen` pixels are averaged."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    for radar_format in RADAR_FORMATS.values():
-        if path.match(radar_format.pattern):
-            frame = radar_format.read(path)
+    for pattern, read in RADAR_FORMATS.items():
+        if path.match(pattern):
+            frame = read(path)
             return F.avg_pool2d(frame[None], coarsen)[0] if coarsen > 1 else frame
-    patterns = ", ".join(s.pattern for s in RADAR_FORMATS.values())
-    raise FileError(f"{path}: unknown format; names of radar files are like {patterns}")
+    raise FileError(f"{path}: unknown format; names of radar files are like {', '.join(RADAR_FORMATS)}")
 
 
 class Composites:
@@ -142,9 +115,8 @@ class Composites:
     def __getitem__(self, index: tuple[slice, slice, slice]) -> Any:
         time, rows, columns = index
         frames = [read_composite(path, self.coarsen) for path in self.paths[time]]
-        if any(f.shape != self.shape[1:] for f in frames):
-            sizes = sorted({tuple(f.shape) for f in frames} | {self.shape[1:]})
-            raise FileError(f"{self.paths[0]}: expected composites of one size, got {sizes}")
+        if sizes := sorted({tuple(f.shape) for f in frames} - {self.shape[1:]}):
+            raise FileError(f"{self.paths[0]}: expected composites of one size, got {self.shape[1:]} and {sizes[0]}")
         return torch.stack(frames)[:, rows, columns].numpy()
 
 
@@ -155,34 +127,22 @@ def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
         FileError: a name states no time, or two the same one.
     """
     paths = sorted(paths, key=read_time)
-    return _composites(paths, [read_time(path) for path in paths], options.coarsen).to_unit(options.unit)
-
-
-def _composites(paths: Sequence[Path], times: Sequence[datetime], coarsen: int) -> Frames:
-    minutes = need("numpy", "cli").array([to_minutes(t) for t in times])
+    times = need("numpy", "cli").array([to_minutes(read_time(path)) for path in paths])
     if len(set(times)) < len(times):
         raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
-    return Frames(
-        path=paths[0], array=Composites(paths, coarsen), times=minutes, is_dated=True, unit="mm/h", name=paths[0].name
-    )
+    array, name = Composites(paths, options.coarsen), paths[0].name
+    frames = Frames(path=paths[0], array=array, times=times, is_dated=True, unit="mm/h", name=name)
+    return frames.to_unit(options.unit)
 
 
 def find_composites(directory: Path) -> list[list[Path]]:
-    """Returns the radar files at or below a directory, a list for each format."""
-    return [
-        sorted((p for p in directory.rglob(f.pattern) if not is_hidden(p)), key=natural_key)
-        for f in RADAR_FORMATS.values()
-    ]
+    """Returns the radar files at or below a directory, a list for each format of which there are files."""
+    found = ([p for p in directory.rglob(pattern) if not is_hidden(p)] for pattern in RADAR_FORMATS)
+    return [sorted(files, key=natural_key) for files in found if files]
 
 
 def read_events(directory: Path, coarsen: int = 1) -> list[Frames]:
     """Reads every event of KNMI and FMI below a directory into memory; a gap in time separates events."""
-    events = []
-    for files in find_composites(directory):
-        paths = sorted(files, key=read_time)
-        times = [read_time(p) for p in paths]
-        cuts = [0, *(i for i in range(1, len(paths)) if times[i] - times[i - 1] != STEP), len(paths)]
-        for begin, end in itertools.pairwise(cuts):
-            if end > begin:
-                events.append(_composites(paths[begin:end], times[begin:end], coarsen).load())
-    return events
+    options = ReadOptions(coarsen=coarsen)
+    archives = [open_composites(files, options) for files in find_composites(directory)]
+    return [event.load() for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]

@@ -12,7 +12,7 @@ from ..._extras import need
 from ..._tensors import to_tensor
 from .audio import AUDIO, read_sound
 from .files import FileError, reading
-from .numpy import read_arrays
+from .numpy import load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
 """Names of the arrays of equally long or padded sequences, and of their classes."""
@@ -38,11 +38,7 @@ class Recording(NamedTuple):
 
 
 def as_sequence(array: Any, name: str) -> Tensor:
-    """Converts an array of real, finite numbers to float32 ``(T, C, …)``; ``(T,)`` is one channel.
-
-    Raises:
-        FileError: the array is empty, has no axis of time, or contains NaN or Inf.
-    """
+    """Converts an array of real, finite numbers to float32 ``(T, C, …)``; ``(T,)`` is one channel."""
     try:
         x = to_tensor(name, array).float()
     except (TypeError, ValueError) as e:
@@ -56,8 +52,7 @@ def as_sequence(array: Any, name: str) -> Tensor:
 
 def read_npy(path: Path, **options: Any) -> list[Recording]:
     """Reads a ``.npy`` file: one recording ``(T, C, …)``."""
-    (array,) = read_arrays(path).values()
-    return [Recording(str(path), "", as_sequence(array, str(path)))]
+    return [Recording(str(path), "", as_sequence(load_npy(path), str(path)))]
 
 
 def read_npz(
@@ -74,9 +69,6 @@ def read_npz(
         layout: ``"NTC"`` or ``"NCT"``, the axes of an array ``x`` of three; by default ``"NTC"``, unless that would
             mean fewer steps than channels.
         is_batch: whether an array ``x`` of a given shape holds several recordings, in a file without labels.
-
-    Raises:
-        FileError: the file is damaged, its arrays do not belong together, or the layout is ambiguous.
     """
     arrays = read_arrays(path)
     x = next((k for k in X if k in arrays), "")
@@ -92,22 +84,15 @@ def read_npz(
             packed = len(shape) > 0 and not labels.size == 1 != shape[0]  # a file of one recording called x
     sequences = split_batch(arrays[x], arrays.get("lengths"), layout, path) if packed else arrays
     values = {k: as_sequence(array, f"{path}:{k}") for k, array in sequences.items()}
-    label_names, group_names = (
+    names = [
         [""] * len(values) if array is None else as_names(array, list(values), f"{path}: {key}")
         for key, array in ((label_key, labels), ("groups", groups))
-    )
-    return [
-        Recording(str(path), key, x, label, group)
-        for (key, x), label, group in zip(values.items(), label_names, group_names, strict=True)
     ]
+    return [Recording(str(path), *fields) for fields in zip(values, values.values(), *names, strict=True)]
 
 
 def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]:
-    """Returns the recordings of an array ``(N, T, C, …)`` by their numbers, without padding.
-
-    Raises:
-        FileError: the lengths are not those of `x`, or it is ambiguous which axis is time.
-    """
+    """Returns the recordings of an array ``(N, T, C, …)`` by their numbers, without padding."""
     if x.ndim < 2:
         raise FileError(f"{path}: x must be (N, T, C, …), or (N, T) for one channel; got {x.shape}")
     if layout == "NCT":
@@ -128,11 +113,7 @@ def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]
 
 
 def as_lengths(lengths: Any, count: int, longest: int, path: Path) -> list[int]:
-    """Returns lengths ``(N,)`` or ``(N, 1)`` as integers; floats must be whole numbers.
-
-    Raises:
-        FileError: there are not `count` of them, or one is not from 1 to `longest`.
-    """
+    """Returns lengths ``(N,)`` or ``(N, 1)`` as integers; floats must be whole numbers."""
     numbers = lengths.reshape(-1).tolist() if lengths.size == count == max(lengths.shape, default=0) else []
     if not numbers or any(type(n) not in (int, float) or n != n // 1 or not 1 <= n <= longest for n in numbers):
         raise FileError(
@@ -143,11 +124,7 @@ def as_lengths(lengths: Any, count: int, longest: int, path: Path) -> list[int]:
 
 
 def as_names(array: Any, keys: list[str], name: str) -> list[str]:
-    """Returns classes or groups ``(N,)`` or ``(N, 1)`` as text: whole numbers without a fraction, bytes decoded.
-
-    Raises:
-        FileError: their number is not that of the recordings called `keys`, or one is empty.
-    """
+    """Returns classes or groups ``(N,)`` or ``(N, 1)`` as text: whole numbers without a fraction, bytes decoded."""
     if array.size != len(keys) or array.size != max(array.shape, default=0):
         raise FileError(f"{name}: expected one value for each of the {len(keys)} recordings, got {array.shape}")
     names = [as_name(value) for value in array.reshape(-1).tolist()]
@@ -172,10 +149,6 @@ def read_csv(path: Path, **options: Any) -> list[Recording]:
     """Reads a ``.csv`` file as one recording: a line for each step, a column for each channel.
 
     Columns are separated by commas, semicolons or tabs; a first line of names is skipped.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        FileError: the file is not text, a value is not a number, or lines differ in length.
     """
     numpy = need("numpy", "cli")
     with reading(path, "CSV file of numbers"):
@@ -199,22 +172,16 @@ def is_number(text: str) -> bool:
 
 
 def read_ts(path: Path, **options: Any) -> list[Recording]:
-    """Reads a ``.ts`` file of the time series classification archive, with aeon.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        FileError: the file is damaged, or values are missing.
-        ImportError: aeon is not installed; with the command that installs it.
-    """
+    """Reads a ``.ts`` file of the time series classification archive, with aeon."""
     load = need("aeon.datasets", "data").load_from_ts_file
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     with reading(path, "time series file"), warnings.catch_warnings():
         arrays, labels = load(str(path))
         arrays = [as_sequence(array.T, f"{path}:{i}") for i, array in enumerate(arrays)]  # (C, T)
-    keys = [str(i) for i in range(len(arrays))]
+    keys = list(map(str, range(len(arrays))))
     names = as_names(labels, keys, f"{path}: class label")
-    return [Recording(str(path), k, x, label) for k, x, label in zip(keys, arrays, names, strict=True)]
+    return [Recording(str(path), *fields) for fields in zip(keys, arrays, names, strict=True)]
 
 
 READERS: Mapping[str, Callable[..., list[Recording]]] = {

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..._extras import need
@@ -18,8 +18,8 @@ MINUTES = {
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 """Calendars of dates. Times in others, such as years of 360 days, are counted from an arbitrary beginning."""
 _STAMP = re.compile(
-    r"(\d{1,4}-\d{1,2}-\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
-    r"(Z|UTC|GMT|(?:UTC|GMT)?\s*[+-]\d{1,2}(?::?\d{2})?)?",
+    r"(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
+    r"(?:Z|(?:UTC|GMT)?\s*(?:([+-])(\d{1,2})(?::?(\d{2}))?)?)",
     re.IGNORECASE,
 )
 
@@ -31,39 +31,31 @@ def scalar(value: Any) -> Any:
         >>> scalar(b"K"), scalar([3]), scalar([])
         ('K', 3, None)
     """
-    if hasattr(value, "shape") and value.shape is None:  # h5py.Empty
-        return None
-    if hasattr(value, "reshape"):
-        value = value.reshape(-1).tolist()
+    if hasattr(value, "shape"):  # h5py.Empty has the shape None
+        value = [] if value.shape is None else value.reshape(-1).tolist()
     if isinstance(value, list | tuple):
         value = value[0] if len(value) else None
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     return None if value == "" else value
 
 
-def number(value: Any) -> float | None:
-    """Returns an attribute as a number; None if it is empty. Zarr stores numbers with a fraction in base64."""
+def number(value: Any, default: Any = None) -> Any:
+    """Returns an attribute as a float; the default if it is empty. Zarr stores numbers with a fraction in base64."""
     value = scalar(value)
     if isinstance(value, str):
         try:
             return float(value)
         except ValueError:
-            numpy = need("numpy", "cli")
-            return float(numpy.frombuffer(base64.standard_b64decode(value), "<f8")[0])
-    return None if value is None else float(value)
+            return float(need("numpy", "cli").frombuffer(base64.standard_b64decode(value), "<f8")[0])
+    return default if value is None else float(value)
 
 
 def numbers(value: Any) -> list[float]:
     """Returns an attribute of several numbers, such as ``missing_value`` or ``valid_range``."""
-    if hasattr(value, "shape") and value.shape is None:
-        return []
-    items = value.reshape(-1).tolist() if hasattr(value, "reshape") else value
-    items = [number(item) for item in (items if isinstance(items, list | tuple) else [items])]
+    if hasattr(value, "shape"):
+        value = [] if value.shape is None else value.reshape(-1).tolist()
+    items = [number(item) for item in (value if isinstance(value, list | tuple) else [value])]
     return [item for item in items if item is not None]
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
 
 
 def to_minutes(time: datetime | float) -> float:
@@ -86,12 +78,10 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
         >>> (minutes * 60_000 - 1440 * 60_000).round().tolist(), is_dated
         ([0.0, 5.0], True)
     """
-    numpy = need("numpy", "cli")
+    numpy, is_dated = need("numpy", "cli"), True
     values = numpy.asarray(values)
-    if values.dtype.kind in "OSU":  # text in ISO 8601
-        text = [t.decode() if isinstance(t, bytes) else str(t) for t in values.tolist()]
-        minutes = numpy.array([_minutes_of_stamp(t) for t in text])
-        is_dated = True
+    if values.dtype.kind in "OSU":
+        minutes = numpy.array([_parse(t.decode() if isinstance(t, bytes) else str(t)) for t in values.tolist()])
     elif values.dtype.kind in "Mm":
         is_dated = values.dtype.kind == "M"
         if numpy.isnat(values).any():
@@ -105,9 +95,8 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
         if factor is None:
             raise ValueError(f"expected times in a unit such as 'minutes since 2020-01-01', got {unit!r}")
         is_dated = bool(since) and str(scalar(attrs.get("calendar")) or "standard").lower() in CALENDARS
-        values = values.astype("float64") * _or(number(attrs.get("scale_factor")), 1.0)
-        minutes = (values + _or(number(attrs.get("add_offset")), 0.0)) * factor
-        minutes = minutes + (_minutes_of_stamp(since, unit) if is_dated else 0.0)
+        values = values.astype("float64") * number(attrs.get("scale_factor"), 1.0)
+        minutes = (values + number(attrs.get("add_offset"), 0.0)) * factor + (_parse(since) if is_dated else 0.0)
     if not numpy.isfinite(minutes).all():
         raise ValueError("expected a time for every frame, got NaN")
     if (numpy.diff(minutes) <= 0).any():
@@ -115,14 +104,13 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
     return minutes, is_dated
 
 
-def _minutes_of_stamp(text: str, shown: str = "") -> float:
+def _parse(text: str) -> float:
+    """Returns the minutes since 1970 of a time as text."""
     match = _STAMP.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"expected a time such as '2020-01-01 00:00:00', got {shown or text!r}")
-    date, hour, minute, second, zone = match.groups()
-    year, month, day = map(int, date.split("-"))
-    offset = 0
-    if zone and (match := re.search(r"([+-])(\d{1,2}):?(\d{2})?$", zone)):
-        offset = int(f"{match[1]}1") * (60 * int(match[2]) + int(match[3] or 0))
-    minutes = 60 * int(hour or 0) + int(minute or 0) + float(second or 0) / 60
-    return to_minutes(datetime(year, month, day)) + minutes - offset
+        raise ValueError(f"expected a time such as '2020-01-01 00:00:00', got {text!r}")
+    *date, hour, minute, second, sign, zone_hours, zone_minutes = match.groups(default="0")
+    year, month, day = map(int, date)
+    offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes)) * (-1 if sign == "-" else 1)
+    time = 60 * int(hour) + int(minute) + float(second) / 60
+    return to_minutes(datetime(year, month, day)) + time - offset / timedelta(minutes=1)

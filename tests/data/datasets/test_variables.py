@@ -143,7 +143,7 @@ FILES = {
     "a static variable with time": (lambda d: d.assign(elevation=d.forcing), r"expected elevation \(H, W\)"),
     "a variable without time": (lambda d: d.assign(t2m=d.elevation), r"expected t2m \(T, H, W\)"),
     "a level too many": (lambda d: d.assign(t2m=d.t2m.expand_dims(level=3)), "t2m.*select a part with data.sel"),
-    "another quantity": (lambda d: d.assign(rain=d.rain.assign_attrs(units="dBZ")), "rain is in dBZ, and mm/h"),
+    "another quantity": (lambda d: d.assign(rain=d.rain.assign_attrs(units="dBZ")), "rain holds dBZ, and mm/h"),
     "a constant": (lambda d: d.assign(elevation=0 * d.elevation), "elevation is constant"),
     "a sentinel": (lambda d: d.assign(forcing=d.forcing.where(d.forcing > 0.5, -9999.0)), "forcing: values from -9999"),
     "negative rain": (lambda d: d.assign(rain=-d.rain.assign_attrs(units="mm/h")), r"rain: values.*data\.unit"),
