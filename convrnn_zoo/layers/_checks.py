@@ -221,23 +221,25 @@ def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...
 
 
 def tensor_input(
-    owner: str, expected: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor
-) -> Tensor:
+    owner: str, expected: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor,
+    name: str = "input",
+) -> Tensor:  # fmt: skip
     """Checks an input that must have one of the ranks, with the channels at `axis` counted from the end."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{owner} expected {expected}, got {describe(x)}; make a tensor with torch.as_tensor")
     if x.dim() not in ranks:
         layouts = " or ".join(f"{layout} ({rank}-D)" for rank, layout in ranks.items())
-        raise ValueError(f"{owner} expected input {layouts}, got {x.dim()}-D {tuple(x.shape)}; add or drop an axis")
+        raise ValueError(f"{owner} expected {name} {layouts}, got {x.dim()}-D {tuple(x.shape)}; add or drop an axis")
+    named = "" if name == "input" else f"{name} "
     if x.shape[axis] != in_channels:
         raise ValueError(
-            f"{owner} expected {in_channels} input channels at axis {axis % x.dim()} of {ranks[x.dim()]}, "
+            f"{owner} expected {in_channels} input channels at axis {axis % x.dim()} of {named}{ranks[x.dim()]}, "
             f"got {x.shape[axis]} in {tuple(x.shape)}; permute the input or build with in_channels={x.shape[axis]} "
             f"(a model with in_chans={x.shape[axis]})"
         )
     if any(s == 0 for s in x.shape[axis + 1 :]):
-        raise ValueError(f"{owner} expected a map of at least one pixel, got {tuple(x.shape)}; drop empty maps")
-    device_and_dtype(owner, "input", x, like)
+        raise ValueError(f"{owner} expected a map of at least one pixel, got {named}{tuple(x.shape)}; drop empty maps")
+    device_and_dtype(owner, name, x, like)
     return x
 
 

@@ -11,7 +11,7 @@ from ..layers import Conv2dLSTM
 from ..layers import _checks as check
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import framewise, on_device
+from .base.blocks import conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
 
 
@@ -27,7 +27,7 @@ class RecurrentSkip(nn.Module):
 
     def __init__(self, in_chs: int, width: int, hidden: int) -> None:
         super().__init__()
-        self.up = nn.Sequential(nn.ConvTranspose2d(in_chs, width, 2, stride=2), nn.BatchNorm2d(width), nn.ReLU())
+        self.up = conv_norm_relu(in_chs, width, convolution=nn.ConvTranspose2d, kernel_size=2, stride=2, padding=0)
         self.rnn = Conv2dLSTM(width, hidden, 3, bidirectional=True)
         self.pair = pair(2 * hidden, width)
 
@@ -97,7 +97,6 @@ class BCDUNet(DenseModel):
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates: down, the bottom, and up again."""
         depth = len(self.downs)
         ups = [(rf"^ups\.{i}\.", (2 * depth - i,)) for i in range(depth)]
         return {"stem": r"^downs\.0", "blocks": [(r"^downs\.(\d+)", None), (r"^dense", (depth,)), *ups]}
@@ -112,7 +111,7 @@ class BCDUNet(DenseModel):
         Raises:
             ValueError: `x` are no images, or have another size or number of channels than the model supports.
         """
-        x = self.check_images(x)
+        self.check_images(x)
         if x.dim() == 5:
             return framewise(self.forward_features, x)
         maps = []

@@ -17,17 +17,7 @@ from ..layers._base import SPACE
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
-from .base.lengths import (
-    Lengths,
-    check_lengths,
-    check_pool,
-    chosen_layers,
-    in_graph,
-    pack,
-    pool_levels,
-    step_mask,
-    unpack,
-)
+from .base.lengths import Lengths, check_pool, pool_levels
 
 
 class ConvRNNModel(Classifier):
@@ -104,26 +94,19 @@ class ConvRNNModel(Classifier):
         return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Groups parameters by depth, for layer-wise learning rates: the input's weights, then each layer."""
         return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """Returns a linear layer."""
         like = next(self.rnn.parameters())
         return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
 
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Removes the layers after the last of `indices`, and the classifier if `prune_head` is set."""
-        take = chosen_layers(self.rnn.num_layers, indices)
+    def _keep_maps(self, count: int, prune_head: bool) -> None:
         features = self.num_features
-        self.rnn.keep_layers(max(take) + 1)
+        self.rnn.keep_layers(count)
         if prune_head:
             self.reset_classifier(0, "")
         elif self.num_classes and self.num_features != features:
             self.reset_classifier(self.num_classes)
-        return take
 
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
         """Pools features and classifies them; with `pre_logits`, returns the pooled features."""
@@ -139,7 +122,6 @@ class ConvRNNModel(Classifier):
         return self._classify(x, axis=1 if frame else 2)
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits of pooled features ``(N, num_features)``; with `pre_logits`, the features."""
         return pooled if pre_logits else self.head(self.head_drop(pooled))
 
     def _classify(self, x: Tensor, axis: int) -> Tensor:
@@ -148,33 +130,10 @@ class ConvRNNModel(Classifier):
     def _features(self, outputs: list[Any]) -> Any:
         return outputs[-1]
 
-    def _forward_layers(
-        self, x: Tensor | PackedSequence, hx: Any, lengths: Lengths | None, depth: int | None = None
+    def run_layers(
+        self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        if isinstance(x, PackedSequence):
-            if lengths is not None:
-                raise ValueError("lengths came with a PackedSequence, which has its own; pass one of the two")
-            return self.rnn.forward_layers(x, hx, depth)
-        if not isinstance(x, Tensor) or x.dim() not in (self.rnn.ndim + 2, self.rnn.ndim + 3):
-            space = self.rnn.space
-            raise ValueError(
-                f"{type(self).__name__} of {type(self.rnn).__name__} expected sequences (N, T, C, {space}), frames "
-                f"(N, C, {space}) or a PackedSequence, got {tuple(x.shape) if isinstance(x, Tensor) else type(x)}; "
-                "add the missing axes, first N, then T"
-            )
-        if x.dim() == self.rnn.ndim + 2:
-            if lengths is not None:
-                raise ValueError(f"lengths came with one frame each, {tuple(x.shape)}; pass sequences (N, T, C, …)")
-            outputs, state = self.rnn.forward_layers(x.unsqueeze(1), hx, depth)
-            return [y.squeeze(1) for y in outputs], state
-        if lengths is not None:
-            lengths = check_lengths(lengths, *x.shape[:2])
-        if lengths is None or x.shape[0] == 0:
-            return self.rnn.forward_layers(x, hx, depth)
-        if in_graph():
-            return self.rnn.forward_layers(x, hx, depth, mask=step_mask(x, lengths))
-        outputs, state = self.rnn.forward_layers(pack(x, lengths), hx, depth)
-        return [unpack(y, x.shape[1])[0] for y in outputs], state
+        return self.rnn.forward_layers(x, hx, depth, mask)
 
 
 _SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}

@@ -7,24 +7,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import framewise, on_device
+from .base.blocks import conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
-from .base.lengths import Lengths, check_clips, run_lengths, split_state, valid_steps
+from .base.lengths import Lengths, in_graph, pack, run_masked, split_state, step_mask, unpack, valid_steps
 from .video import encoder_cfg
-
-
-def normed(in_chs: int, out_chs: int, kernel: int = 3) -> nn.Sequential:
-    """A convolution without bias, a batch norm and ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_chs, out_chs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(out_chs), nn.ReLU()
-    )
 
 
 class LiteASPP(nn.Module):
@@ -36,7 +28,7 @@ class LiteASPP(nn.Module):
 
     def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
-        self.map = normed(in_chs, out_chs, 1)
+        self.map = conv_norm_relu(in_chs, out_chs, kernel_size=1, padding=0, bias=False)
         self.weight = nn.Conv2d(in_chs, out_chs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +47,12 @@ class HalfGRU(nn.Module):
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps clips ``(N, T, C, H, W)`` to clips of the same shape and the state."""
         still, moving = x.chunk(2, dim=2)
-        moving, state = self.rnn(moving, hx) if lengths is None else run_lengths(self.rnn, moving, hx, lengths)
+        if lengths is None or in_graph():
+            mask = None if lengths is None else step_mask(moving, lengths)
+            moving, state = run_masked(self.rnn, moving, hx, mask)
+        else:
+            packed, state = self.rnn(pack(moving, lengths), hx)
+            moving, _ = unpack(packed, x.shape[1])
         return torch.cat([still, moving], dim=2), state
 
 
@@ -135,16 +132,16 @@ class RecurrentDecoderModel(DenseModel):
             self.aspp = LiteASPP(top, sizes[0])
             inputs = zip(sizes, [*reversed(skips), 0], strict=False)
             self.joins = nn.ModuleList(
-                normed(size + skip + in_chans, out_chs) for (size, skip), out_chs in zip(inputs, sizes[1:], strict=True)
+                conv_norm_relu(size + skip + in_chans, out_chs, bias=False)
+                for (size, skip), out_chs in zip(inputs, sizes[1:], strict=True)
             )
             self.grus = nn.ModuleList(HalfGRU(size) for size in sizes[:4])
-            self.last = normed(sizes[-1], sizes[-1])
+            self.last = conv_norm_relu(sizes[-1], sizes[-1], bias=False)
         self.num_features = sizes[-1]
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Groups parameters by depth, for layer-wise learning rates: the encoder, then the scales of the decoder."""
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 
@@ -164,9 +161,7 @@ class RecurrentDecoderModel(DenseModel):
         Raises:
             ValueError: `x` are no clips or frames, frames are too small, or the state has another size.
         """
-        if isinstance(x, PackedSequence):
-            raise ValueError("RecurrentDecoderModel expected clips (N, T, C, H, W), got a PackedSequence; pad them")
-        lengths = check_clips(type(self).__name__, x, lengths, self.in_chans, next(self.parameters()))
+        lengths = self.check_images(x, lengths)
         if x.dim() == 4:
             features, state = self.forward_sequence(x.unsqueeze(1), hx)
             return features.squeeze(1), state

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
@@ -15,55 +14,35 @@ from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import on_device
+from .base.blocks import conv_norm_relu, on_device
 from .base.dense import DenseModel
-from .base.lengths import Lengths, check_lengths, in_graph, pack, valid_steps
+from .base.lengths import Lengths, in_graph, map_frames, pack, run_masked, step_mask, unpack, valid_steps
+
+Dates = Tensor | PackedSequence
+"""All dates of series: packed, without padding, or in graphs ``(N, T, …)``, with a mask of those that are there."""
 
 
-class PackedSeries(NamedTuple):
-    """The dates of series without padding, as in a PackedSequence."""
-
-    packing: PackedSequence
-
-    def last_state(self, rnn: ConvRNNBase, dates: Tensor) -> Any:
-        """Returns the state of a layer after the last date of each series."""
-        return rnn(PackedSequence(dates, *self.packing[1:]))[1]
-
-    def mean(self, dates: Tensor) -> Tensor:
-        """Returns the mean of the dates of each series; unlike torch's unpacking, it works on the meta device."""
-        _, sizes, _, order = self.packing
-        series = int(sizes[0])  # number of series; the longest are first
-        padded = [F.pad(part, (*(0, 0) * 3, 0, series - len(part))) for part in dates.split(sizes.tolist())]
-        lengths = (sizes.unsqueeze(1) > torch.arange(series, device=sizes.device)).sum(0)
-        mean = sum(padded[1:], padded[0]) / lengths.to(dates).reshape(-1, 1, 1, 1)
-        return mean if order is None else mean[order]
+def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
+    """Returns the mean of the dates of each series."""
+    if isinstance(dates, PackedSequence):
+        dates, mask = unpack(dates)
+    there = valid_steps(dates, mask)  # type: ignore[arg-type]
+    return torch.where(there, dates, 0).sum(1) / there.to(dates.dtype).sum(1)
 
 
-class MaskedSeries(NamedTuple):
-    """All dates of series with a mask, for graphs, in which no size may depend on the number of dates."""
-
-    mask: Tensor
-    """Booleans ``(N, T)``."""
-
-    def last_state(self, rnn: ConvRNNBase, dates: Tensor) -> Any:
-        """Returns the state of a layer, which does not change at missing dates."""
-        return rnn.forward_layers(dates.unflatten(0, self.mask.shape), mask=self.mask)[1]
-
-    def mean(self, dates: Tensor) -> Tensor:
-        """Returns the mean of the dates of each series."""
-        series = dates.unflatten(0, self.mask.shape)
-        there = valid_steps(series, self.mask)
-        return torch.where(there, series, 0).sum(1) / there.to(series.dtype).sum(1)
-
-
-Series = PackedSeries | MaskedSeries
+def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
+    """Returns the last state ``(N, F, H, W)`` of the top layer: c of an LSTM, h of a GRU; directions concatenated."""
+    _, state = run_masked(rnn, dates, None, mask)
+    memory = state[-1] if len(rnn.states) > 1 else state
+    top = memory[-1] if isinstance(memory, tuple) else memory[-rnn.num_directions :]
+    return torch.cat(list(top), dim=1)
 
 
 class ImageSeriesModel(DenseModel):
     """Base class of models from image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``.
 
-    A subclass defines ``make_head`` and ``forward_dates``, from all dates ``(B, C, H, W)`` and a :data:`Series`, which
-    assigns them to series, to features ``(N, F, H, W)``.
+    A subclass defines ``make_head`` and ``forward_dates``, from :data:`Dates` and their mask to features
+    ``(N, F, H, W)``.
 
     Args:
         in_chans: channels of an image.
@@ -94,7 +73,7 @@ class ImageSeriesModel(DenseModel):
 
     def forward_features(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns features ``(N, F, H, W)``; missing dates are not read."""
-        x = self.check_images(x)
+        lengths = self.check_images(x, lengths)
         x = x.unsqueeze(1) if x.dim() == 4 else x
         if mask is not None and lengths is not None:
             raise ValueError("lengths and mask both describe the missing dates; pass one of the two")
@@ -106,27 +85,17 @@ class ImageSeriesModel(DenseModel):
             )
         if x.shape[0] == 0:
             return x.new_zeros(0, self.num_features, *x.shape[-2:])
-        counts = check_lengths(torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths, *x.shape[:2])
+        counts = torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths
         if in_graph():
-            there = valid_steps(x, counts).flatten(1) if mask is None else mask
-            return self.forward_dates(x.flatten(0, 1), MaskedSeries(there))
+            return self.forward_dates(x, step_mask(x, counts) if mask is None else mask)
         if mask is None:
-            packed = pack(x, counts)
-        else:
-            packed = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
-        return self.forward_dates(packed.data, PackedSeries(packed))
+            return self.forward_dates(pack(x, counts), None)
+        dates = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
+        return self.forward_dates(dates, None)
 
-
-UNET_GROUPS = 4
-"""Groups of the norms of the U-Net's encoder."""
-
-
-def last_memory(rnn: ConvRNNBase, dates: Tensor, series: Series) -> Tensor:
-    """Returns the last state ``(N, F, H, W)`` of the top layer: c of an LSTM, h of a GRU; directions concatenated."""
-    state = series.last_state(rnn, dates)
-    memory = state[-1] if len(rnn.states) > 1 else state
-    top = memory[-1] if isinstance(memory, tuple) else memory[-rnn.num_directions :]
-    return torch.cat(list(top), dim=1)
+    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
+        """Returns the features ``(N, F, H, W)`` of series."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 
 
 class SeriesRNN(ImageSeriesModel):
@@ -164,28 +133,17 @@ class SeriesRNN(ImageSeriesModel):
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^rnn", "blocks": r"^head"}
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """Returns a 3×3 convolution."""
         return nn.Conv2d(self.num_features, num_classes, 3, padding=1)
 
-    def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
-        """Returns the last state of each series."""
-        return last_memory(self.rnn, dates, series)
+    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
+        return last_memory(self.rnn, dates, mask)
 
 
-def grouped(in_chs: int, out_chs: int, **convolution: Any) -> nn.Sequential:
-    """Returns a convolution, a group norm and ReLU."""
-    options = {"kernel_size": 3, "padding": 1, **convolution}
-    return nn.Sequential(nn.Conv2d(in_chs, out_chs, **options), nn.GroupNorm(UNET_GROUPS, out_chs), nn.ReLU())
-
-
-def batched(in_chs: int, out_chs: int, kind: type[nn.Module] = nn.Conv2d, **convolution: Any) -> nn.Sequential:
-    """Returns a convolution, a batch norm and ReLU."""
-    options = {"kernel_size": 3, "padding": 1, **convolution}
-    return nn.Sequential(kind(in_chs, out_chs, **options), nn.BatchNorm2d(out_chs), nn.ReLU())
+UNET_GROUPS = 4
+"""Groups of the norms of the U-Net's encoder."""
 
 
 class Residual(nn.Module):
@@ -193,7 +151,8 @@ class Residual(nn.Module):
 
     def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
-        self.first, self.second = grouped(in_chs, out_chs), grouped(out_chs, out_chs)
+        self.first = conv_norm_relu(in_chs, out_chs, UNET_GROUPS)
+        self.second = conv_norm_relu(out_chs, out_chs, UNET_GROUPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns ``a + second(a)`` with ``a = first(x)``."""
@@ -237,44 +196,44 @@ class RecurrentUNet(ImageSeriesModel):
         strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1}
         with on_device(device):
             self.stem = nn.Sequential(
-                grouped(in_chans, down[0], padding_mode="reflect"), grouped(down[0], down[0], padding_mode="reflect")
+                conv_norm_relu(in_chans, down[0], UNET_GROUPS, padding_mode="reflect"),
+                conv_norm_relu(down[0], down[0], UNET_GROUPS, padding_mode="reflect"),
             )
             self.downs = nn.ModuleList(
-                nn.Sequential(grouped(in_chs, in_chs, **strided), Residual(in_chs, out_chs))
+                nn.Sequential(conv_norm_relu(in_chs, in_chs, UNET_GROUPS, **strided), Residual(in_chs, out_chs))
                 for in_chs, out_chs in pairwise(down)
             )
             self.rnn = Conv2dOneBiasLSTM(down[-1], hidden_channels, 3, batch_first=True, bidirectional=bidirectional)
             self.out = nn.Conv2d(hidden_channels * self.rnn.num_directions, up[-1], 3, padding=1)
             self.ups = nn.ModuleList(
-                batched(in_chs, out_chs, nn.ConvTranspose2d, **strided) for out_chs, in_chs in pairwise(up)
+                conv_norm_relu(in_chs, out_chs, convolution=nn.ConvTranspose2d, **strided)
+                for out_chs, in_chs in pairwise(up)
             )
-            self.skips = nn.ModuleList(batched(width, width, kernel_size=1, padding=0) for width in down[:-1])
+            self.skips = nn.ModuleList(conv_norm_relu(width, width, kernel_size=1, padding=0) for width in down[:-1])
             self.joins = nn.ModuleList(
                 Residual(out_chs + skip, out_chs) for out_chs, skip in zip(up, down[:-1], strict=False)
             )
-            self.neck = batched(up[0], up[0])
+            self.neck = conv_norm_relu(up[0], up[0])
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates: encoder, recurrent layer, decoder."""
         depth = len(self.downs)
         ups = [(rf"^(?:ups|skips|joins)\.{i}\.", (2 * depth - i,)) for i in range(depth)]
         later = [(r"^(?:rnn|out)", (depth,)), *ups, (r"^neck", (2 * depth + 1,))]
         return {"stem": r"^stem", "blocks": [(r"^downs\.(\d+)", None), *later]}
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """Returns a 3×3 convolution with batch norm and ReLU."""
-        return batched(self.num_features, num_classes)
+        return conv_norm_relu(self.num_features, num_classes)
 
-    def forward_dates(self, dates: Tensor, series: Series) -> Tensor:
-        """Returns the input of the classifier's last convolution."""
-        maps = [self.stem(dates)]
+    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
+        maps = [map_frames(self.stem, dates)]
         for down in self.downs:
-            maps.append(down(maps[-1]))
-        y = self.out(last_memory(self.rnn, maps.pop(), series))
+            maps.append(map_frames(down, maps[-1]))
+        y = self.out(last_memory(self.rnn, maps.pop(), mask))
         for i in reversed(range(len(self.ups))):
-            y = self.joins[i](torch.cat([self.ups[i](y), self.skips[i](series.mean(maps[i]))], dim=1))
+            skip = self.skips[i](mean_of_dates(maps[i], mask))
+            y = self.joins[i](torch.cat([self.ups[i](y), skip], dim=1))
         return self.neck(y)
 
 

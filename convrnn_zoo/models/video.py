@@ -20,18 +20,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
-from .base.lengths import (
-    POOLS,
-    Lengths,
-    check_clips,
-    check_pool,
-    chosen_layers,
-    in_graph,
-    pack,
-    pool_levels,
-    run_levels,
-    unpack,
-)
+from .base.lengths import POOLS, Lengths, check_pool, map_frames, pool_levels, run_masked, split_state, valid_steps
 from .base.model import ZooModel
 
 
@@ -159,16 +148,13 @@ class VideoModel(Classifier):
         return [{"num_chs": w, "reduction": r, "module": f"rnns.{i}", "index": i} for i, (w, r) in enumerate(pairs)]
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Groups parameters by depth, for layer-wise learning rates: the encoder's groups, then the later modules."""
         return self.encoder.group_matcher([("rnns", "posts"), ("necks",)], coarse)
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of parameters without weight decay, other than biases."""
         prefix, trunk = self.encoder.trunk()
         return {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enables gradient checkpointing, which recomputes chunks of frames and segments of time."""
         for module in (self.encoder, *self.rnns):
             module.grad_checkpointing = enable
 
@@ -178,14 +164,7 @@ class VideoModel(Classifier):
         heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
         return heads[0] if len(heads) == 1 else nn.ModuleList(heads)
 
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Removes the levels after the last of `indices`, and with `prune_head` the classifier and its hidden layers.
-
-        Layers of the encoder that only those levels need are removed as well, if timm can prune them.
-        """
-        count = max(take := chosen_layers(len(self.rnns), indices)) + 1
+    def _keep_maps(self, count: int, prune_head: bool) -> None:
         for name in ("rnns", "posts", "necks", "widths", "hidden"):
             setattr(self, name, getattr(self, name)[:count])
         self.encoder.keep_levels(count)
@@ -196,7 +175,6 @@ class VideoModel(Classifier):
         elif isinstance(self.head, nn.ModuleList):
             heads = self.head[:count]
             self.head = heads if count > 1 else heads[0]
-        return take
 
     def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
         """Pools features and classifies them; with `pre_logits`, returns the concatenated inputs of the classifiers.
@@ -220,7 +198,6 @@ class VideoModel(Classifier):
         return PackedSequence(out, *levels[0][1:]) if packed else out
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits of pooled features ``(N, num_features)``; with `pre_logits`, the inputs of the classifiers."""
         levels = [neck(y) for neck, y in zip(self.necks, pooled.split(self.widths, 1), strict=True)]
         return torch.cat(levels, dim=1) if pre_logits or not self.num_classes else self._classify(levels)
 
@@ -234,26 +211,20 @@ class VideoModel(Classifier):
     def _features(self, outputs: list[Any]) -> Any:
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _forward_layers(
-        self, x: Any, hx: Any, lengths: Lengths | None, depth: int | None = None
+    def run_layers(
+        self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        outputs, states = self._forward_levels(x, hx, lengths)
+        if isinstance(x, PackedSequence):
+            maps = [PackedSequence(m, *x[1:]) for m in self.encoder(x.data)]
+        else:
+            maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
+        outputs, states = [], []
+        for m, state, rnn, post in zip(maps, split_state(hx, len(maps)), self.rnns, self.posts, strict=True):
+            y, state = run_masked(rnn, m, state, mask)  # type: ignore[arg-type]
+            y = map_frames(post, y)
+            outputs.append(y if mask is None else torch.where(valid_steps(y, mask), y, 0))
+            states.append(state)
         return outputs, self._features(states)
-
-    def _forward_levels(self, x: Any, hx: Any, lengths: Lengths | None) -> tuple[list[Any], list[Any]]:
-        owner, like = type(self).__name__, next(self.parameters())
-        packed = isinstance(x, PackedSequence)
-        lengths = check_clips(owner, x, lengths, self.in_chans, like)
-        if packed or x.dim() == 4:
-            maps = self.encoder(x.data if packed else x)
-            maps = [PackedSequence(m, *x[1:]) if packed else m.unsqueeze(1) for m in maps]
-            outputs, states = run_levels(self.rnns, self.posts, maps, hx)
-            return (outputs if packed else [y.squeeze(1) for y in outputs]), states
-        if lengths is not None and not in_graph():
-            outputs, states = self._forward_levels(pack(x, lengths), hx, None)
-            return [unpack(y, x.shape[1])[0] for y in outputs], states
-        maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
-        return run_levels(self.rnns, self.posts, maps, hx, lengths)
 
 
 def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:

@@ -91,6 +91,14 @@ def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Seque
     return nn.Sequential(convolution(*sizes, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
 
 
+def conv_norm_relu(
+    in_chs: int, out_chs: int, groups: int | None = None, convolution: type[nn.Module] = nn.Conv2d, **options: Any
+) -> nn.Sequential:
+    """Returns a 3×3 convolution with `options`, a batch norm or a group norm of `groups`, and ReLU."""
+    norm = nn.BatchNorm2d(out_chs) if groups is None else nn.GroupNorm(groups, out_chs)
+    return nn.Sequential(convolution(in_chs, out_chs, **{"kernel_size": 3, "padding": 1, **options}), norm, nn.ReLU())
+
+
 class Unroll(nn.Module):
     """Runs a cell over a sequence ``(T, N, C, H, W)``, with the interface of a sequence layer."""
 

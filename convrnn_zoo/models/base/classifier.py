@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...layers._base import SPACE
-from .lengths import Lengths, check_format, chosen_layers
+from .lengths import Lengths, check_sequences, in_graph, pack, step_mask, unpack
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
@@ -29,31 +29,30 @@ class Prediction(NamedTuple):
 class Classifier(HeadedModel):
     """A model that standardises sequences ``(N, T, C, *S)`` and may classify them.
 
-    A subclass gives ``_forward_layers``, the outputs of all layers or levels, of the first `depth` at least, and the
-    state, and ``_features``, what of these outputs are the features.
+    A subclass defines ``run_layers``, which reads sequences, and ``classify_pooled``.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
     export_inputs = ("state", "lengths")
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """Features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for the forms.
+        """Returns features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for their shapes.
 
         Args:
             x: sequences, one frame each, or a PackedSequence.
-            hx: the state to go on from, as :meth:`forward_sequence` gives it; zeros by default.
-            lengths: how many steps of each padded sequence are real, ``(N,)``, each from 1 to T; pass it by name.
+            hx: the initial state, as :meth:`forward_sequence` returns it; zeros by default.
+            lengths: number of steps of each padded sequence, ``(N,)``, each from 1 to T; pass it by name.
         """
         return self.forward_head(self.forward_features(x, hx, lengths), lengths=lengths)
 
     def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """The unpooled output of the last layer, or of each level in a list where there are several."""
+        """Returns the unpooled output of the last layer, or a list with that of each level if there are several."""
         return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(
         self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Any, Any]:
-        """``(features, state)``, unpooled: give the state back with the next chunk and the chunks equal the whole.
+        """Returns ``(features, state)``, unpooled; pass the state with the next chunk to continue the sequence.
 
         In a bidirectional model the second direction restarts at the end of every chunk.
 
@@ -69,35 +68,47 @@ class Classifier(HeadedModel):
         outputs, state = self._forward_layers(x, hx, lengths)
         return self._features(outputs), state
 
-    def forward_intermediates(
-        self,
-        x: Tensor | PackedSequence,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-        hx: Any = None,
-        lengths: Lengths | None = None,
-    ) -> Any:
-        """The maps of the layers or levels that `indices` name, after the features: ``(features, [map, …])``.
+    def _forward_maps(
+        self, x: Any, depth: int | None, hx: Any = None, lengths: Lengths | None = None
+    ) -> tuple[Any, list[Any]]:
+        outputs, _ = self._forward_layers(x, hx, lengths, depth)
+        return self._features(outputs), outputs
 
-        Args:
-            x, hx, lengths: as of :meth:`forward`.
-            indices: numbers of layers or levels, in a list; n for the last n, None for all.
-            norm: has no effect; timm passes it.
-            stop_early: whether to leave out the layers above the highest of `indices`, whose map then is the features.
-            output_fmt: ``"NCHW"``.
-            intermediates_only: whether to give the list of maps alone.
+    def _forward_layers(
+        self, x: Any, hx: Any, lengths: Lengths | None, depth: int | None = None
+    ) -> tuple[list[Any], Any]:
+        """Returns the outputs of all layers or levels, or of the first `depth`, and the state."""
+        owner, like = type(self).__name__, next(self.parameters())
+        lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, like)
+        if isinstance(x, Tensor) and x.dim() == self.ndim + 2:
+            outputs, state = self.run_layers(x.unsqueeze(1), hx, depth)
+            return [y.squeeze(1) for y in outputs], state
+        if lengths is None:
+            return self.run_layers(x, hx, depth)
+        if in_graph():
+            return self.run_layers(x, hx, depth, step_mask(x, lengths))
+        outputs, state = self.run_layers(pack(x, lengths), hx, depth)
+        return [unpack(y, x.shape[1])[0] for y in outputs], state
+
+    def run_layers(
+        self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
+    ) -> tuple[list[Any], Any]:
+        """Returns the outputs for sequences, of at least the first `depth` layers or levels, and the state.
+
+        `mask` ``(N, T)`` is true where a padded sequence has a step; graphs take it in place of packed sequences.
         """
-        check_format(output_fmt)
-        take = chosen_layers(len(self.feature_info), indices)
-        outputs, _ = self._forward_layers(x, hx, lengths, depth=max(take) + 1 if stop_early else None)
-        intermediates = [outputs[i] for i in take]
-        return intermediates if intermediates_only else (self._features(outputs), intermediates)
+        raise NotImplementedError(f"{type(self).__name__} must define run_layers")
+
+    def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
+        """Returns logits of pooled features ``(N, num_features)``; with `pre_logits`, the inputs of the classifier."""
+        raise NotImplementedError(f"{type(self).__name__} must define classify_pooled")
+
+    def _features(self, outputs: list[Any]) -> Any:
+        """Returns what of the outputs are the features."""
+        raise NotImplementedError(f"{type(self).__name__} must define _features")
 
     def resolve_pool(self, frame: bool) -> str:
-        """The pool of a sequence, or of one `frame`; empty for none."""
+        """Returns the pool of a sequence, or of one `frame`; empty for none."""
         return ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
 
     @torch.no_grad()

@@ -3,10 +3,10 @@
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from ...layers import _checks as check
 from .blocks import framewise
-from .lengths import check_clips, check_format, chosen_layers
+from .lengths import Lengths, check_sequences
 from .model import HeadedModel
 
 
@@ -33,22 +33,23 @@ class DenseModel(HeadedModel):
         """Channels and reduction of the features."""
         return [{"num_chs": self.num_features, "reduction": 1, "module": "head", "index": 0}]
 
-    def check_images(self, x: object) -> Tensor:
-        """Returns `x` if it is a tensor of images or of series of images that the model supports.
+    def check_images(self, x: Any, lengths: Lengths | None = None) -> Tensor | None:
+        """Checks images or series of images, and returns the lengths of series.
 
         Raises:
-            ValueError: `x` is no such tensor, or has another number of channels or a size that does not divide.
+            TypeError: `x` is no tensor.
+            ValueError: `x` has other axes, another number of channels, or a size that does not divide.
         """
         owner = type(self).__name__
-        if not isinstance(x, Tensor):
-            raise ValueError(f"{owner} expected a tensor (N, T, C, H, W) or (N, C, H, W), got {check.describe(x)}")
-        check_clips(owner, x, None, self.in_chans, next(self.parameters()))
-        if any(not size or size % self.reduction for size in x.shape[-2:]):
+        if isinstance(x, PackedSequence):
+            raise TypeError(f"{owner} expected a tensor (N, T, C, H, W) or (N, C, H, W), got a PackedSequence; pad it")
+        lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, next(self.parameters()))
+        if any(size % self.reduction for size in x.shape[-2:]):
             raise ValueError(
                 f"{owner} expected height and width that are multiples of {self.reduction}, got {tuple(x.shape[-2:])}; "
                 "pad or crop the images"
             )
-        return x
+        return lengths
 
     def make_head(self, num_classes: int) -> nn.Module:
         """Returns a new head: a 1×1 convolution of the features."""
@@ -66,34 +67,13 @@ class DenseModel(HeadedModel):
         like = next(self.parameters())
         self.head.to(like.device, like.dtype)
 
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Removes the head if `prune_head` is set; the features are the only level."""
-        take = chosen_layers(1, indices)
+    def _keep_maps(self, count: int, prune_head: bool) -> None:
         if prune_head:
             self.reset_classifier(0)
-        return take
 
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Returns the features and a list with the features, or only the list if `intermediates_only` is set.
-
-        `kwargs` are those of :meth:`forward_features`, such as `lengths` or `hx`.
-        """
-        check_format(output_fmt)
-        take = chosen_layers(1, indices)
-        features = self.forward_features(x, **kwargs)
-        intermediates = [features for _ in take]
-        return intermediates if intermediates_only else (features, intermediates)
+    def _forward_maps(self, x: Tensor, depth: int | None, *args: Any, **inputs: Any) -> tuple[Tensor, list[Tensor]]:
+        features = self.forward_features(x, **inputs)
+        return features, [features]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, lengths: Any = None) -> Tensor:
         """Returns the outputs for features ``(…, F, H, W)``; every frame has its own, whatever the `lengths`."""

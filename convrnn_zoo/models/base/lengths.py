@@ -1,15 +1,16 @@
 """Sequences of unequal length: checks, packing, masks, pools, and several levels of feature maps."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ..._hints import similar
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
+from ...layers._base import SPACE
 from .blocks import framewise
 
 Lengths = Tensor | Sequence[int]
@@ -20,8 +21,8 @@ def in_graph() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-def check_lengths(lengths: Lengths, batch: int, steps: int) -> Tensor:
-    """Returns `lengths` as a tensor of int64, one from 1 to `steps` per sequence.
+def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1) -> Tensor:
+    """Returns `lengths` as a tensor of int64, one from `min_length` to `steps` per sequence.
 
     It is on the CPU, except in a graph, where the values are not checked.
     """
@@ -38,11 +39,28 @@ def check_lengths(lengths: Lengths, batch: int, steps: int) -> Tensor:
     if in_graph():
         return out.to(torch.int64)
     out = out.to("cpu", torch.int64)
-    if batch and not (out.min() >= 1 and out.max() <= steps):
-        raise ValueError(
-            f"lengths must be from 1 to the {steps} steps of the input, got {out.tolist()}; drop empty ones"
-        )
+    if batch and not (out.min() >= min_length and out.max() <= steps):
+        raise ValueError(f"lengths must be from {min_length} to the {steps} steps of the input, got {out.tolist()}")
     return out
+
+
+def check_sequences(
+    owner: str, x: object, lengths: Lengths | None, ndim: int, in_chans: int, like: Tensor
+) -> Tensor | None:
+    """Checks sequences, single frames or packed frames, with maps of `ndim` dimensions, and returns their lengths."""
+    packed, space = isinstance(x, PackedSequence), SPACE[ndim]
+    ranks = {ndim + 2: f"(N, C, {space})"} | ({} if packed else {ndim + 3: f"(N, T, C, {space})"})
+    data: Any = x.data if isinstance(x, PackedSequence) else x
+    data = check.tensor_input(owner, "a tensor or a PackedSequence", data, ranks, in_chans, -ndim - 1, like, name="x")
+    is_sequence = data.dim() == ndim + 3
+    if is_sequence and not data.shape[1]:
+        raise ValueError(f"{owner} expected at least one frame a sequence, got {tuple(data.shape)}; drop empty ones")
+    if lengths is None:
+        return None
+    if not is_sequence:
+        got = "a PackedSequence, which has its own" if packed else f"one frame each, {tuple(data.shape)}"
+        raise ValueError(f"lengths came with {got}; leave them out, or pass sequences (N, T, C, {space})")
+    return check_lengths(lengths, *data.shape[:2]) if data.shape[0] else None
 
 
 def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
@@ -53,6 +71,19 @@ def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
 def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Tensor]:
     """Returns a packed sequence as ``(N, T, …)``, padded with zeros, and its lengths."""
     return pad_packed_sequence(packed, batch_first=True, total_length=steps)
+
+
+def map_frames(module: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """Applies a function of single frames to sequences ``(N, T, C, *S)``, or to packed ones."""
+    return PackedSequence(module(x.data), *x[1:]) if isinstance(x, PackedSequence) else framewise(module, x)
+
+
+def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[Any, Any]:
+    """Returns the output and the state of a layer; with a mask ``(N, T)``, the steps where it is false are skipped."""
+    if mask is None:
+        return rnn(x, hx)
+    outputs, state = rnn.forward_layers(x, hx, mask=mask)
+    return outputs[-1], state
 
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
@@ -67,15 +98,12 @@ def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
 
 
-def _space(x: Tensor) -> tuple[int, ...]:
-    return tuple(range(3, x.dim()))
-
-
 def pool_avg(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """Returns the mean over all valid steps and pixels."""
+    space = tuple(range(3, x.dim()))
     if lengths is None:
-        return x.mean(dim=(1, *_space(x)))
-    total = torch.where(valid_steps(x, lengths), x, 0).mean(dim=_space(x)).sum(dim=1)
+        return x.mean(dim=(1, *space))
+    total = torch.where(valid_steps(x, lengths), x, 0).mean(dim=space).sum(dim=1)
     return total / lengths.to(total).unsqueeze(1)
 
 
@@ -83,7 +111,7 @@ def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """Returns the maximum over all valid steps and pixels."""
     if lengths is not None:
         x = torch.where(valid_steps(x, lengths), x, -torch.inf)
-    return x.amax(dim=(1, *_space(x)))
+    return x.amax(dim=(1, *range(3, x.dim())))
 
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
@@ -112,67 +140,6 @@ def check_pool(kind: str | None) -> str | None:
     return kind
 
 
-def check_format(output_fmt: str) -> None:
-    """Raises ValueError unless `output_fmt` is timm's ``"NCHW"``."""
-    if output_fmt != "NCHW":
-        raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
-
-
-def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
-    """Returns the numbers of the layers that timm's `indices` select: all for None, the last n for a number n.
-
-    Example:
-        >>> chosen_layers(3, 2), chosen_layers(3, [0, -1])
-        ([1, 2], [0, 2])
-    """
-    layers = range(num_layers)
-    selected = layers if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
-    if not {*selected} <= {*range(-num_layers, num_layers)}:
-        raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
-    return [layers[i] for i in selected]
-
-
-def run_lengths(rnn: ConvRNNBase, x: Tensor, hx: Any, lengths: Tensor) -> tuple[Tensor, Any]:
-    """Returns the output of a layer for ``(N, T, …)``, zero at padded steps, and its state.
-
-    In a graph, all steps are computed and no length is read, so that it is valid for any lengths.
-    """
-    if in_graph():
-        ys, state = rnn.forward_layers(x, hx, mask=step_mask(x, lengths))
-        return ys[-1], state
-    y, state = rnn(pack(x, lengths), hx)
-    return unpack(y, x.shape[1])[0], state
-
-
-def run_levels(
-    rnns: Iterable[nn.Module], posts: Iterable[nn.Module], maps: Sequence[Any], hx: Any, lengths: Tensor | None = None
-) -> tuple[list[Any], list[Any]]:
-    """Runs the layer of each level and a module on each frame of its output.
-
-    Args:
-        rnns: layers that take batch-first sequences.
-        posts: modules that are applied to each frame, one per layer.
-        maps: ``(N, T, C_l, H_l, W_l)`` or packed, one per level.
-        hx: the state of the layer, or a list of the states of several; None for zeros.
-        lengths: lengths of padded maps, in a graph.
-    """
-    outputs: list[Any] = []
-    states = []
-    for x, state, rnn, post in zip(maps, split_state(hx, len(maps)), rnns, posts, strict=True):
-        if lengths is None:
-            y, state = rnn(x, state)
-        else:
-            ys, state = rnn.forward_layers(x, state, mask=step_mask(x, lengths))  # type: ignore[operator]
-            y = ys[-1]
-        if isinstance(y, PackedSequence):
-            outputs.append(PackedSequence(post(y.data), *y[1:]))
-        else:
-            y = framewise(post, y)
-            outputs.append(y if lengths is None else torch.where(valid_steps(y, lengths), y, 0))
-        states.append(state)
-    return outputs, states
-
-
 def split_state(hx: Any, levels: int) -> list[Any]:
     """Returns the state of each level: of the one that there is, or those in the list `hx`; None for zeros.
 
@@ -187,31 +154,6 @@ def split_state(hx: Any, levels: int) -> list[Any]:
             f"{check.describe(hx)}; leave it out for zero states"
         )
     return list(hx)
-
-
-def check_clips(owner: str, x: object, lengths: Lengths | None, in_chans: int, like: Tensor) -> Tensor | None:
-    """Checks clips, frames or packed frames of `in_chans` channels, and returns their lengths."""
-    packed = isinstance(x, PackedSequence)
-    data = x.data if isinstance(x, PackedSequence) else x
-    if not isinstance(data, Tensor) or data.dim() not in ((4,) if packed else (4, 5)):
-        raise ValueError(
-            f"{owner} expected clips (N, T, C, H, W), frames (N, C, H, W) or a PackedSequence, got "
-            f"{check.describe(data)}; add the missing axes, first N, then T"
-        )
-    if data.shape[-3] != in_chans:
-        raise ValueError(
-            f"{owner} expected {in_chans} channels at axis -3, (…, C, H, W), got {tuple(data.shape)}; permute it, or "
-            f"build with in_chans={data.shape[-3]}"
-        )
-    if data.dim() == 5 and not data.shape[1]:
-        raise ValueError(f"{owner} expected at least one frame a clip, got {tuple(data.shape)}; drop empty clips")
-    check.device_and_dtype(owner, "x", data, like)
-    if lengths is None:
-        return None
-    if packed or data.dim() == 4:
-        got = "a PackedSequence, which has its own" if packed else f"one frame each, {tuple(data.shape)}"
-        raise ValueError(f"lengths came with {got}; leave them out, or pass clips (N, T, C, H, W)")
-    return check_lengths(lengths, *data.shape[:2]) if data.shape[0] else None
 
 
 def pool_levels(
@@ -233,31 +175,27 @@ def pool_levels(
     return pooled
 
 
-RunningPool = Callable[[Tensor | None, Tensor, Tensor, Tensor], Tensor]
-"""Updates pooled features with a piece of a stream.
+def update_pool(kind: str, before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
+    """Updates pooled features with a piece of a stream.
 
-It takes the features so far ``(N, F)`` or None, the number of steps including the piece ``(N,)``, the piece
-``(N, T, F, *S)`` and the lengths of its sequences ``(N,)``, which may be 0. The result is at least in single precision,
-since a running mean in half precision would stop changing after many steps."""
+    Args:
+        kind: a name of :data:`POOLS`.
+        before: the features so far, ``(N, F)``, or None.
+        steps: number of steps so far including the piece, ``(N,)``.
+        y: the piece, ``(N, T, F, *S)``.
+        lengths: lengths of its sequences, ``(N,)``, which may be 0.
 
-
-def _running(kind: str, combine: Callable[[Tensor, Tensor, Tensor], Tensor]) -> RunningPool:
-    def pool(before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
-        lengths = lengths.to(y.device)
-        exact = torch.promote_types(y.dtype, torch.float32)
-        new = POOLS[kind](y.to(exact), lengths.clamp(min=1), 1)
-        if before is None:
-            return new
-        is_first, is_empty = (steps == lengths).unsqueeze(1), (lengths == 0).unsqueeze(1)
-        share = (lengths / steps.clamp(min=1)).to(exact).unsqueeze(1)
-        return torch.where(is_empty, before, torch.where(is_first, new, combine(before, new, share)))
-
-    return pool
-
-
-RUNNING_POOLS: dict[str, RunningPool] = {
-    "avg": _running("avg", torch.lerp),
-    "max": _running("max", lambda before, new, share: torch.maximum(before, new)),
-    "last": _running("last", lambda before, new, share: new),
-}
-"""Running pools, by the names of :data:`POOLS`."""
+    Returns:
+        Features in single precision at least: a running mean in half precision would stop changing after many steps.
+    """
+    lengths = lengths.to(y.device)
+    exact = torch.promote_types(y.dtype, torch.float32)
+    new = merged = POOLS[kind](y.to(exact), lengths.clamp(min=1), 1)
+    if before is None:
+        return new
+    if kind == "avg":
+        merged = torch.lerp(before, new, (lengths / steps.clamp(min=1)).to(exact).unsqueeze(1))
+    elif kind == "max":
+        merged = torch.maximum(before, new)
+    is_first, is_empty = (steps == lengths).unsqueeze(1), (lengths == 0).unsqueeze(1)
+    return torch.where(is_empty, before, torch.where(is_first, new, merged))

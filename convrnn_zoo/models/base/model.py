@@ -1,6 +1,6 @@
 """Base classes of all models of the zoo."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,6 +59,10 @@ class ZooModel(nn.Module):
         """Returns the names of parameters without weight decay, other than biases."""
         return set()
 
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Returns timm's matcher, which groups parameters by depth for layer-wise learning rates."""
+        raise NotImplementedError(f"{type(self).__name__} must define group_matcher")
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enables gradient checkpointing, which recomputes layers or steps in the backward pass to save memory."""
         for module in self.modules():
@@ -67,12 +71,16 @@ class ZooModel(nn.Module):
 
 
 class HeadedModel(ZooModel):
-    """A model whose head can be replaced. A subclass defines ``make_head`` and calls ``reset_classifier``."""
+    """A model whose head can be replaced. A subclass calls ``reset_classifier`` at the end of its constructor."""
 
     head: nn.Module
     global_pool: str | None
     ndim: int
     """Dimensions of a map."""
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        """Returns a new head."""
+        raise NotImplementedError(f"{type(self).__name__} must define make_head")
 
     def get_classifier(self) -> nn.Module:
         """Returns the head; an identity without classes."""
@@ -88,6 +96,44 @@ class HeadedModel(ZooModel):
         self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
         for key in HEAD_CFG_KEYS:  # they described the outputs of the previous head
             getattr(self, "pretrained_cfg", {}).pop(key, None)
+
+    def forward_intermediates(
+        self, x: Any, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
+        output_fmt: str = "NCHW", intermediates_only: bool = False, **inputs: Any,
+    ) -> Any:  # fmt: skip
+        """Returns ``(features, maps)``: the features, and the maps of some layers or levels.
+
+        Args:
+            x: the input of :meth:`forward`.
+            indices: numbers of layers or levels, in a list; n for the last n, None for all.
+            norm: has no effect; timm passes it.
+            stop_early: whether to leave out the layers after the last of `indices`, whose map then is the features.
+            output_fmt: ``"NCHW"``.
+            intermediates_only: whether to return only the list of maps.
+            **inputs: other inputs of :meth:`forward`, such as `hx` and `lengths`.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
+        take = chosen_layers(len(self.feature_info), indices)
+        features, maps = self._forward_maps(x, max(take) + 1 if stop_early else None, **inputs)
+        maps = [maps[i] for i in take]
+        return maps if intermediates_only else (features, maps)
+
+    def _forward_maps(self, x: Any, depth: int | None, *args: Any, **inputs: Any) -> tuple[Any, list[Any]]:
+        """Returns the features, and the maps of at least the first `depth` layers or levels, None for all."""
+        raise NotImplementedError(f"{type(self).__name__} must define _forward_maps")
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Removes the layers or levels after the last of `indices`, and the head if `prune_head` is set."""
+        take = chosen_layers(len(self.feature_info), indices)
+        self._keep_maps(max(take) + 1, prune_head)
+        return take
+
+    def _keep_maps(self, count: int, prune_head: bool) -> None:
+        """Removes the layers or levels after the first `count`, and the head if `prune_head` is set."""
+        raise NotImplementedError(f"{type(self).__name__} must define _keep_maps")
 
     def statistics(self) -> tuple[Tensor, Tensor] | None:
         """Returns mean and std of each channel of the data that the weights were trained on; None if they are 0 and 1.
@@ -116,6 +162,20 @@ class HeadedModel(ZooModel):
             return x
         mean, std = (values.to(x.dtype).to(x.device).reshape(-1, *(1,) * self.ndim) for values in statistics)
         return (x - mean) / std
+
+
+def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
+    """Returns the numbers of the layers that timm's `indices` select: all for None, the last n for a number n.
+
+    Example:
+        >>> chosen_layers(3, 2), chosen_layers(3, [0, -1])
+        ([1, 2], [0, 2])
+    """
+    layers = range(num_layers)
+    selected = layers if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    if not {*selected} <= {*range(-num_layers, num_layers)}:
+        raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
+    return [layers[i] for i in selected]
 
 
 @contextmanager

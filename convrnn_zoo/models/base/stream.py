@@ -17,7 +17,7 @@ from ...pretrained.errors import WeightsError
 from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
 from .classifier import Classifier
 from .dense import DenseModel
-from .lengths import RUNNING_POOLS, Lengths
+from .lengths import Lengths, check_lengths, update_pool
 
 StreamState = Any
 """A tensor, or a tuple of states; every tensor is a map ``(…, N, C, *S)``."""
@@ -98,28 +98,23 @@ class Stream:
 
     def __init__(self, model: nn.Module) -> None:
         owner = type(model).__name__
-        if isinstance(model, DenseModel) and not hasattr(model, "forward_sequence"):
-            raise ValueError(
-                f"{owner} needs a complete image or series and has no state to continue from; collect the images and "
-                "call the model"
-            )
-        if any(getattr(module, "bidirectional", False) for module in model.modules()):
-            raise ValueError(
-                f"{owner} reads its sequence in both directions, and a stream has not seen the end from which the "
-                "second one starts; take a model of one direction, or collect the sequence and call the model"
-            )
-        if model.training:
-            raise ValueError(f"{owner} is in training mode, in which dropout acts; call model.eval() first")
-        if getattr(model, "known_chans", 0):
-            raise ValueError(
-                f"{owner} reads static or future inputs, which a stream does not pass on; collect the frames and call "
-                "forecast"
-            )
-        if getattr(model, "carry_memory", False):
-            raise ValueError(
-                f"{owner} was built with carry_memory=True, which hands memories from call to call, and streams would "
-                "share them; build it with carry_memory=False"
-            )
+        has_no_state = isinstance(model, DenseModel) and not hasattr(model, "forward_sequence")
+        obstacles = {
+            "needs a complete image or series and has no state to continue from; collect the images and call the "
+            "model": has_no_state,
+            "reads its sequence in both directions, and a stream has not seen the end from which the second one "
+            "starts; take a model of one direction, or collect the sequence and call the model": any(
+                getattr(module, "bidirectional", False) for module in model.modules()
+            ),
+            "is in training mode, in which dropout acts; call model.eval() first": model.training,
+            "reads static or future inputs, which a stream does not pass on; collect the frames and call "
+            "forecast": getattr(model, "known_chans", 0),
+            "was built with carry_memory=True, which hands memories from call to call, and streams would share them; "
+            "build it with carry_memory=False": getattr(model, "carry_memory", False),
+        }
+        for obstacle, is_met in obstacles.items():
+            if is_met:
+                raise ValueError(f"{owner} {obstacle}")
         if getattr(model, "state_grows", False):
             warnings.warn(
                 f"{owner} keeps a memory of every frame, so that the state of a stream grows with each one it reads; "
@@ -169,11 +164,18 @@ class Stream:
                 f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; keep the batch, and use "
                 "lengths of 0 for a sequence without frames, or make a new Stream"
             )
+        model: Any = self.model
         if self._is_forecaster:
-            return self._forecast(x, lengths, horizon)
+            if lengths is not None:
+                raise ValueError(
+                    "lengths came with a forecaster, which reads as many frames of every sequence; leave them out"
+                )
+            horizon = model.check_horizon(horizon)
+            self._update(model.encode(x, self.state), len(x), x.shape[1], None)
+            return model.decode(self.state, horizon)
         if horizon is not None:
-            raise ValueError(f"horizon came with {type(self.model).__name__}, which is no forecaster; leave it out")
-        counts = self._check_counts(x, lengths)
+            raise ValueError(f"horizon came with {type(model).__name__}, which is no forecaster; leave it out")
+        counts = None if lengths is None else check_lengths(lengths, len(x), x.shape[1], 0)
         y, state = self._features(x, None if counts is None else counts.clamp(min=1))
         skipped = None if counts is None or counts.min() > 0 else (counts == 0).to(x.device)
         self._update(state, len(x), x.shape[1] if counts is None else counts, skipped)
@@ -181,16 +183,6 @@ class Stream:
         if skipped is not None:
             levels = [torch.where(_rows(skipped, y, 0), 0, y) for y in levels]
         return self._output(levels, counts, frame)
-
-    def _forecast(self, x: Tensor, lengths: Lengths | None, horizon: int | None) -> Tensor:
-        if lengths is not None:
-            raise ValueError(
-                "lengths came with a forecaster, which reads as many frames of every sequence; leave them out"
-            )
-        model: Any = self.model
-        horizon = model.check_horizon(horizon)
-        self._update(model.encode(x, self.state), len(x), x.shape[1], None)
-        return model.decode(self.state, horizon)
 
     def _features(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor | list[Tensor], StreamState]:
         model: Any = self.model
@@ -214,8 +206,8 @@ class Stream:
         before: Sequence[Tensor | None] = [None] * len(levels)
         if self._pooled is not None:
             before = self._pooled.split([level.shape[2] for level in levels], 1)
-        pool, steps = RUNNING_POOLS[kind], self.steps.to(y.device)
-        self._pooled = torch.cat([pool(b, steps, level, n) for b, level in zip(before, levels, strict=True)], 1)
+        pieces = zip(before, levels, strict=True)
+        self._pooled = torch.cat([update_pool(kind, b, self.steps.to(y.device), level, n) for b, level in pieces], 1)
         output = model.classify_pooled(self._pooled.to(y.dtype))
         return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device), torch.nan)
 
@@ -226,21 +218,6 @@ class Stream:
             state = map_state(lambda o, s: torch.where(_rows(skipped, s, self._axis(s)), o, s), old, state)
         self.state = state
         self.steps = (self.steps if len(self.steps) else torch.zeros(n, dtype=torch.int64)) + read
-
-    def _check_counts(self, x: Tensor, lengths: Lengths | None) -> Tensor | None:
-        if lengths is None:
-            return None
-        counts = torch.as_tensor(lengths).cpu()
-        if (
-            counts.shape != x.shape[:1]
-            or counts.is_floating_point()
-            or counts.is_complex()
-            or counts.dtype == torch.bool
-        ):
-            raise ValueError(f"lengths must be {len(x)} whole numbers, one a sequence, got {check.describe(lengths)}")
-        if len(x) and not (counts.min() >= 0 and counts.max() <= x.shape[1]):
-            raise ValueError(f"lengths must be from 0 to the {x.shape[1]} frames of the piece, got {counts.tolist()}")
-        return counts.to(torch.int64)
 
     # ---- the state -----------------------------------------------------------------------------------------
     @property

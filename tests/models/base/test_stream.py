@@ -323,9 +323,9 @@ BAD = {
     "map": (lambda: running()(X[..., :3]), ValueError, "expected h_0 of shape"),
     "batch": (lambda: running()(X[:1]), ValueError, "holds 2 sequences, got a piece of 1"),
     "lengths of frames": (lambda: running()(X[:, 0], [1, 1]), ValueError, "one frame each"),
-    "length too long": (lambda: running()(X, [4, 1]), ValueError, r"from 0 to the 3 frames .* got \[4, 1\]"),
-    "negative length": (lambda: running()(X, [-1, 1]), ValueError, "from 0 to the 3 frames"),
-    "too few lengths": (lambda: running()(X, [1]), ValueError, "2 whole numbers"),
+    "length too long": (lambda: running()(X, [4, 1]), ValueError, r"lengths .*from 0 to the 3 .*got \[4, 1\]"),
+    "negative length": (lambda: running()(X, [-1, 1]), ValueError, "lengths .*from 0 to the 3"),
+    "too few lengths": (lambda: running()(X, [1]), ValueError, "lengths .*2 sequences"),
     "horizon": (lambda: running()(X, horizon=2), ValueError, "horizon"),
     "lengths of a forecaster": (
         lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), [1]), ValueError, "as many frames",
