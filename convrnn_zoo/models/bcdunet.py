@@ -16,7 +16,7 @@ from .base.dense import DenseModel
 
 
 def pair(in_chs: int, out_chs: int) -> nn.Sequential:
-    """Two 3×3 convolutions, each followed by ReLU."""
+    """Returns two 3×3 convolutions, each followed by ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_chs, out_chs, 3, padding=1), nn.ReLU(), nn.Conv2d(out_chs, out_chs, 3, padding=1), nn.ReLU()
     )
@@ -65,24 +65,17 @@ class BCDUNet(DenseModel):
     """
 
     def __init__(
-        self,
-        in_chans: int = 3,
-        num_classes: int = 1,
-        widths: Sequence[int] = (64, 128, 256, 512),
-        dense_blocks: int = 3,
-        drop_rate: float = 0.5,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_chans: int = 3, num_classes: int = 1, widths: Sequence[int] = (64, 128, 256, 512),
+        dense_blocks: int = 3, drop_rate: float = 0.5,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         sizes = check.widths("widths", list(widths), len(widths))
         blocks = check.positive_int("dense_blocks", dense_blocks)
         if len(sizes) < 2 or any(size % 2 for size in sizes[:-1]):
             raise ValueError(f"widths must be two or more, all even but the last, got {sizes}")
-        self.in_chans, self.drop_rate = (
-            check.positive_int("in_chans", in_chans),
-            check.probability("drop_rate", drop_rate),
-        )
+        self.in_chans = check.positive_int("in_chans", in_chans)
+        self.drop_rate = check.probability("drop_rate", drop_rate)
         self.reduction = 2 ** (len(sizes) - 1)
         with on_device(device):
             self.downs = nn.ModuleList(
@@ -102,15 +95,9 @@ class BCDUNet(DenseModel):
         return {"stem": r"^downs\.0", "blocks": [(r"^downs\.(\d+)", None), (r"^dense", (depth,)), *ups]}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the logits of every pixel."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Returns the features of every pixel.
-
-        Raises:
-            ValueError: `x` are no images, or have another size or number of channels than the model supports.
-        """
         self.check_images(x)
         if x.dim() == 5:
             return framewise(self.forward_features, x)

@@ -3,7 +3,6 @@
 ``{convrnn,convlstm,convpeepholelstm,convgru,minconvgru,minconvlstm,minconvexplstm}{1,2,3}d[_bi]_{1,2,3}layer``
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS, ConvRNNBase
 from ..layers import _checks as check
-from ..layers._base import SPACE
+from ..layers._base import SPACE, Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
@@ -59,18 +58,10 @@ class ConvRNNModel(Classifier):
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
     def __init__(
-        self,
-        layer: type[ConvRNNBase],
-        in_chans: int = 3,
-        hidden_channels: int | Sequence[int] = 64,
-        kernel_size: int | Sequence[int] | Sequence[Sequence[int]] = 3,
-        num_classes: int = 0,
-        global_pool: str | None = None,
-        drop_rate: float = 0.0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **layer_args: Any,
-    ) -> None:
+        self, layer: type[ConvRNNBase], in_chans: int = 3, hidden_channels: Widths = 64, kernel_size: Kernels = 3,
+        num_classes: int = 0, global_pool: str | None = None, drop_rate: float = 0.0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **layer_args: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.rnn = layer(
             in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args

@@ -19,28 +19,32 @@ from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
-class Down(nn.Module):
-    """A residual block of two 3×3 convolutions and average pooling over 2×2 pixels (a "D block")."""
+class Residual(nn.Module):
+    """Two 3×3 convolutions, each after ReLU, and a 1×1 convolution `beside` them if it has outputs."""
 
-    def __init__(self, channels: int, out: int, **factory: Any) -> None:
+    def __init__(self, channels: int, out: int, beside: int, **factory: Any) -> None:
         super().__init__()
-        self.beside = nn.Conv2d(channels, out, 1, **factory)
+        self.beside = nn.Conv2d(channels, beside, 1, **factory) if beside else None
         self.first = nn.Conv2d(channels, out, 3, padding=1, **factory)
         self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
+
+
+class Down(Residual):
+    """A residual block and average pooling over 2×2 pixels (a "D block")."""
+
+    def __init__(self, channels: int, out: int, **factory: Any) -> None:
+        super().__init__(channels, out, out, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H/2, W/2)``."""
-        return F.avg_pool2d(self.beside(x) + self.last(self.first(x.relu()).relu()), 2)
+        return F.avg_pool2d(self.beside(x) + self.last(self.first(x.relu()).relu()), 2)  # type: ignore[misc]
 
 
-class Widen(nn.Module):
+class Widen(Residual):
     """A residual block that adds channels by a 1×1 convolution of the input (an "L block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
-        super().__init__()
-        self.beside = nn.Conv2d(channels, out - channels, 1, **factory) if out > channels else None
-        self.first = nn.Conv2d(channels, out, 3, padding=1, **factory)
-        self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
+        super().__init__(channels, out, out - channels, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H, W)``."""
@@ -185,13 +189,11 @@ class DGMR(EnsembleForecaster):
     norms compute their statistics over all steps, and need at least two values per channel at the lowest level.
 
     Args:
-        in_chans: channels of a frame.
         context_channels: width of the lowest state; a multiple of 16.
         latent_channels: width of the latent map; a multiple of 32.
         noise_channels: channels of the noise.
         input_frames: number of frames that are read, which the weights fix.
-        horizon: frames to forecast by default.
-        num_classes: 0.
+        in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
     References:
@@ -206,17 +208,10 @@ class DGMR(EnsembleForecaster):
     """
 
     def __init__(
-        self,
-        in_chans: int = 1,
-        context_channels: int = 384,
-        latent_channels: int = 768,
-        noise_channels: int = 8,
-        input_frames: int = 4,
-        horizon: int = 18,
-        num_classes: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_chans: int = 1, context_channels: int = 384, latent_channels: int = 768, noise_channels: int = 8,
+        input_frames: int = 4, horizon: int = 18, num_classes: int = 0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, 32, num_classes)
         for name, value, unit in (
             ("context_channels", context_channels, 16), ("latent_channels", latent_channels, 32),
@@ -232,19 +227,15 @@ class DGMR(EnsembleForecaster):
         self.num_features = latent_channels // 16
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Groups parameters by depth, for layer-wise learning rates: the context, the latent map, the sampler."""
         return {"stem": r"^context", "latent": r"^latent", "sampler": r"^sampler\.\w+\.(\d+)", "head": r"^sampler"}
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
-        """``(N, noise_channels, H/32, W/32)``, whatever the horizon."""
         return len(x), self.noise_channels, x.shape[-2] // self.reduction, x.shape[-1] // self.reduction
 
     def read(self, x: Tensor) -> list[Tensor]:
-        """Returns the states that the sampler starts from, the largest first."""
         return self.context(x)
 
     def make(self, context: list[Tensor], horizon: int, noise: Tensor) -> Tensor:
-        """Returns one member, ``(N, horizon, C, H, W)``."""
         if self.training and horizon * noise[:, 0].numel() == 1:
             raise ValueError(
                 "DGMR expected at least two values for its batch norms in training, got one frame of 32×32 pixels; "

@@ -34,11 +34,6 @@ class E3DLSTM(StackedCells):
     References:
         Wang, Y. et al. (2019). Eidetic 3D LSTM: A Model for Video Prediction and Beyond.
         https://openreview.net/forum?id=B1lKS2AqtX
-
-    Example:
-        >>> model = E3DLSTM(hidden_channels=[4, 4], kernel_size=3, patch_size=2, img_size=8)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
 
     cell = E3DLSTMCell
@@ -59,7 +54,6 @@ class E3DLSTM(StackedCells):
         self.unread = unused_weights(shapes, device=like.device, dtype=like.dtype)
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
-        """Returns a cell whose kernels are as deep as its maps."""
         return self.cell(in_channels, channels, (self.depth, kernel_size, kernel_size), **factory)
 
     def start(self, x: Tensor) -> State:
@@ -68,7 +62,6 @@ class E3DLSTM(StackedCells):
         return (torch.zeros_like(x), *(x.new_zeros(len(x), width, *size) for width in self.widths for _ in range(2)))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the layers; each adds a memory to the state."""
         if state[-1].dim() == 1:
             return self._advance_unequal(x, state[:-1], state[-1])
         before, *states = state
@@ -123,7 +116,6 @@ class E3DLSTM(StackedCells):
         return results[0], (*results[1:], new_counts), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_[im]", "blocks": r"^layers\.(\d+)", "head": r"^head|^unread"}
 
 
@@ -139,13 +131,12 @@ def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
 
     This is the count of OpenSTL's code for frames of 64×64 (its table states 51.0 million). Because one memory stays
     zero, 13,107,200 parameters of kernels that act only on it and 2,560,000 that forget it are unused: 35,680,256 are
-    live. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its
-    own forecast. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST
-    after 200 epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM
-    .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
+    live. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200
+    epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
+    :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
 
     Args:
-        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), img_size (64),
-        max_memories (None), horizon (10).
+        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64) and without layer_norm, and
+        max_memories (None).
     """
     return build_model(E3DLSTM, "e3d_lstm", pretrained, **kwargs)

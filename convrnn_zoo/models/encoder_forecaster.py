@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU, Conv2dLSTM, Conv2dPeepholeLSTM, Conv2dRNN, ConvRNNBase
 from ..layers import _checks as check
-from ..layers._nonlinearities import NEGATIVE_SLOPE
+from ..layers._base import Kernels, Widths
 from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unshuffle, framewise
+from .base.blocks import Shuffle, Unshuffle, framewise, stage
 from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
 
 
@@ -27,7 +27,6 @@ class ConvRNNForecaster(EncoderForecaster):
 
     Args:
         layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
-        in_chans: channels of a frame.
         hidden_channels: channels of the state, or a list with one number per layer.
         kernel_size: input-to-state kernel: an int, one per axis, or a list with one tuple per layer.
         num_layers: layers of the encoder and of the forecaster.
@@ -36,8 +35,7 @@ class ConvRNNForecaster(EncoderForecaster):
         strides: strides of convolutions before the encoder, and of transposed ones after the forecaster; none by
             default.
         stem_channels: width of those convolutions; that of the first layer by default.
-        horizon: frames to forecast by default.
-        num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
+        in_chans, horizon, num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
         **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`.
 
@@ -53,25 +51,12 @@ class ConvRNNForecaster(EncoderForecaster):
     """
 
     def __init__(
-        self,
-        layer: type[ConvRNNBase],
-        in_chans: int = 1,
-        hidden_channels: int | Sequence[int] = 64,
-        kernel_size: int | Sequence[int] | Sequence[Sequence[int]] = 5,
-        num_layers: int = 2,
-        hidden_kernel_size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
-        patch_size: int = 1,
-        strides: Sequence[int] = (),
-        stem_channels: int | None = None,
-        horizon: int = 10,
-        num_classes: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        out_chans: int | None = None,
-        static_chans: int = 0,
-        future_chans: int = 0,
-        **layer_args: Any,
-    ) -> None:
+        self, layer: type[ConvRNNBase], in_chans: int = 1, hidden_channels: Widths = 64, kernel_size: Kernels = 5,
+        num_layers: int = 2, hidden_kernel_size: Kernels | None = None, patch_size: int = 1,
+        strides: Sequence[int] = (), stem_channels: int | None = None, horizon: int = 10, num_classes: int = 0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, out_chans: int | None = None,
+        static_chans: int = 0, future_chans: int = 0, **layer_args: Any,
+    ) -> None:  # fmt: skip
         for option in ("bidirectional", "batch_first"):
             if layer_args.get(option):
                 raise ValueError(f"{option} must be left out: a forecaster runs forward in time, axis 0 of its layers")
@@ -92,10 +77,10 @@ class ConvRNNForecaster(EncoderForecaster):
         up: list[nn.Module] = []
         in_chs, out_chs = (in_chans + self.known_chans) * patch_size**2, sum(widths)
         for stride in strides:  # with a kernel of stride + 2 and padding 1, sizes divide exactly
-            down += [nn.Conv2d(in_chs, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            down += stage(nn.Conv2d, in_chs, stem, stride + 2, stride, 1, **factory)
             in_chs = stem
         for stride in reversed(strides):
-            up += [nn.ConvTranspose2d(out_chs, stem, stride + 2, stride, 1, **factory), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            up += stage(nn.ConvTranspose2d, out_chs, stem, stride + 2, stride, 1, **factory)
             out_chs = stem
         self.num_features = out_chs
         self.stem = nn.Sequential(*down)
@@ -118,21 +103,13 @@ class ConvRNNForecaster(EncoderForecaster):
         )
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Groups parameters by depth, for layer-wise learning rates: the encoder, then the forecaster."""
-        return {
-            "stem": r"^stem",
-            "encoder": r"^encoder\.\w+_l(\d+)",
-            "first": r"^first",
-            "rest": r"^rest\.\w+_l(\d+)",
-            "head": r"^head",
-        }
+        layers = {"encoder": r"^encoder\.\w+_l(\d+)", "first": r"^first", "rest": r"^rest\.\w+_l(\d+)"}
+        return {"stem": r"^stem", **layers, "head": r"^head"}
 
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
-        """Returns the encoder's state after the frames ``(N, T, C, H, W)``, starting from `state`."""
         return self.encoder(framewise(self.stem, self.join_known(x, known).transpose(0, 1)), state)[1]
 
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
         horizon, names = self.check_horizon(horizon), len(self.encoder.states)
         parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
         several = isinstance(parts, (tuple, list)) and all(isinstance(part, (tuple, list)) for part in parts)
@@ -152,11 +129,9 @@ class ConvRNNForecaster(EncoderForecaster):
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
 
     def levels(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Returns the stem and the encoder."""
         return [(self.stem, self.encoder)]
 
     def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        """Returns the next frame and state from the state of each layer."""
         new = advance(self.first, self.first_input(states[0][0], 1)[0], states[:1])
         if self.rest is not None:
             new += advance(self.rest, new[0][0], states[1:])

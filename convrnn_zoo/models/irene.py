@@ -23,11 +23,9 @@ class ConvGRUEnsemble(EnsembleForecaster):
     are not fed back. The frames are the states of the last ConvGRU and lie within ±1.
 
     Args:
-        in_chans: channels of a frame.
         num_blocks: levels of the encoder and of the forecaster; height and width must be multiples of 2**num_blocks.
         kernel_size: of every convolution.
-        horizon: frames to forecast by default.
-        num_classes: 0.
+        in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
     References:
@@ -44,15 +42,9 @@ class ConvGRUEnsemble(EnsembleForecaster):
     """
 
     def __init__(
-        self,
-        in_chans: int = 1,
-        num_blocks: int = 5,
-        kernel_size: int = 3,
-        horizon: int = 12,
-        num_classes: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_chans: int = 1, num_blocks: int = 5, kernel_size: int = 3, horizon: int = 12, num_classes: int = 0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, 2 ** check.positive_int("num_blocks", num_blocks), num_classes)
         widths = [in_chans * 4**level for level in range(num_blocks + 1)]
 
@@ -64,17 +56,14 @@ class ConvGRUEnsemble(EnsembleForecaster):
         self.unshuffle, self.shuffle = Unshuffle(2), Shuffle(2)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Groups parameters by depth, for layer-wise learning rates: each level down, then each level up."""
         return {"stem": r"^encoder\.0", "encoder": r"^encoder\.(\d+)", "decoder": r"^decoder\.(\d+)"}
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
-        """``(N, horizon, C · 4^blocks, H / 2^blocks, W / 2^blocks)``."""
         n, _, channels, height, width = x.shape
         edge = self.reduction
         return n, horizon, channels * edge**2, height // edge, width // edge
 
     def read(self, x: Tensor) -> list[Tensor]:
-        """Returns the state that each layer of the forecaster starts from, the lowest first."""
         states: list[Tensor] = []
         y = x.transpose(0, 1)
         for layer in self.encoder:
@@ -83,7 +72,6 @@ class ConvGRUEnsemble(EnsembleForecaster):
         return states
 
     def make(self, context: list[Tensor], horizon: int, noise: Tensor) -> Tensor:
-        """Returns one member, ``(N, horizon, C, H, W)``."""
         y = noise.transpose(0, 1)
         for layer, state in zip(self.decoder, context, strict=True):
             y = self.shuffle(layer(y, state.unsqueeze(0))[0])

@@ -39,11 +39,6 @@ class MAU(AutoregressiveForecaster):
     References:
         Chang, Z. et al. (2021). MAU: A Motion-Aware Unit for Video Prediction and Beyond.
         https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html
-
-    Example:
-        >>> model = MAU(hidden_channels=4, num_layers=2, tau=3, img_size=8)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
 
     export_forms = ()
@@ -77,13 +72,11 @@ class MAU(AutoregressiveForecaster):
         self.unread = unused_weights([merge, merge[:1], last, last[:1]], **factory)
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros: the last t and s of each unit."""
         edge = 2 ** len(self.downs)
         zeros = x.new_zeros(len(x), self.num_features, x.shape[-2] // edge, x.shape[-1] // edge)
         return (zeros,) * sum(len(layer.state_names(None)) for layer in self.layers)  # type: ignore[operator, misc]
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the encoder, the units and the decoder."""
         x = self.stem(x)
         encoded = []
         for down in self.downs:
@@ -101,7 +94,6 @@ class MAU(AutoregressiveForecaster):
         return self.head(x), tuple(new), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head|^unread"}
 
 
@@ -112,11 +104,10 @@ _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.
 
-    This is the count of OpenSTL's code for frames of 64×64, of which 8,259 are unused: 4,475,329 are live. Frames
-    ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4; reads its own forecast. Chang et
+    This is the count of OpenSTL's code for frames of 64×64, of which 8,259 are unused: 4,475,329 are live. Chang et
     al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published
     by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000 epochs:
-    MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU` for frames of other sizes than 64×64.
+    MSE 22.25, MAE 67.96, SSIM .9511. See :class:`~convrnn_zoo.models.mau.MAU`.
 
     Args:
         in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),

@@ -35,11 +35,6 @@ class MIM(PredRNN):
     References:
         Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity
         from Spatiotemporal Dynamics. https://arxiv.org/abs/1811.07490
-
-    Example:
-        >>> model = MIM(hidden_channels=[4, 4], kernel_size=3, patch_size=2, img_size=8)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
 
     export_forms = ()
@@ -66,7 +61,6 @@ class MIM(PredRNN):
         self.forget()
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
-        """Returns an ST-LSTM cell for the first layer, blocks for the others."""
         if index:
             return MIMBlockCell(in_channels, channels, kernel_size, bias=False, **factory)
         del factory["map_size"]
@@ -93,7 +87,6 @@ class MIM(PredRNN):
         return (*memories, *state[: 2 * blocks], *state, x.new_zeros(len(x), 1, 1, 1))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the layers and the differences between them."""
         blocks = len(self.differences)
         memories, parts, (*cells, m, begun) = state[:blocks], state[blocks : 3 * blocks], state[3 * blocks :]
         h, c, m = self.layers[0](x, (*cells[:2], m))
@@ -111,12 +104,10 @@ class MIM(PredRNN):
         return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun)), []
 
     def finish(self, state: State) -> None:
-        """Stores the memories of the blocks for the next call if `carry_memory` is set."""
         if self.carry_memory:
             self._carried = tuple(s.detach() for s in state[: len(self.differences)])
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates."""
         blocks = r"^(?:layers|differences)\.(\d+)"
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 
@@ -131,15 +122,12 @@ class MIM(PredRNN):
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patches of 4×4, 38,043,648 parameters.
 
-    This is the count of OpenSTL's code for frames of 64×64, of which 98,304 are unused: 37,945,344 are live. Frames
-    ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast.
-    Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames
-    to 10: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were
-    made with memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM` for that, and for frames
-    of other sizes.
+    This is the count of OpenSTL's code for frames of 64×64, of which 98,304 are unused: 37,945,344 are live. Wang et
+    al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10:
+    MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were made with
+    memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.
 
     Args:
-        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-        img_size (64), carry_memory (False), horizon (10).
+        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and carry_memory (False).
     """
     return build_model(MIM, "mim", pretrained, **kwargs)

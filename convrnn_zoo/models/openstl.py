@@ -14,24 +14,16 @@ from .base.forecaster import FRAME_CFG
 
 
 class OpenSTLConvLSTM(StackedCells):
-    """A stack of ConvLSTM cells that reads its own forecast: OpenSTL's ConvLSTM, without its unused parameters.
-
-    No biases. The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
+    """A stack of ConvLSTM cells without biases: OpenSTL's ConvLSTM, without its unused parameters.
 
     References:
         Tan, C. et al. (2023). OpenSTL: A Comprehensive Benchmark of Spatio-Temporal Predictive Learning, tables 2
         and 3. https://arxiv.org/abs/2306.11249
-
-    Example:
-        >>> model = OpenSTLConvLSTM(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
 
     cell = Conv2dMapNormLSTMCell
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the layers, the first one first."""
         new: list[Tensor] = []
         for i, layer in enumerate(self.layers):
             new += layer(x, state[2 * i : 2 * i + 2])
@@ -46,24 +38,20 @@ _UNUSED = "convert drops the weights that are never used"
 def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
     """OpenSTL's ConvLSTM-S: four ConvLSTM layers of 128 on patches of 4×4, 11,675,648 parameters.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
-    forecast. Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE 29.80, SSIM .9288.
-    Tan et al. 2023, https://arxiv.org/abs/2306.11249. OpenSTL's code builds 15,083,520 parameters (published as
-    15.0 million); 3,407,872 of them are never used and are left out.
-
-    Args:
-        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-        img_size (None: 64 with norms), horizon (10).
+    Inputs, outputs and arguments are those of :func:`~convrnn_zoo.models.predrnn.predrnn`. Published on Moving MNIST
+    after 200 epochs, 10 frames to 10: MSE 29.80, SSIM .9288. Tan et al. 2023, https://arxiv.org/abs/2306.11249.
+    OpenSTL's code builds 15,083,520 parameters (published as 15.0 million); 3,407,872 of them are never used and are
+    left out.
     """
     return build_model(OpenSTLConvLSTM, "convlstm_openstl_s", pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("convlstm_l", epochs=(200,), remarks=_UNUSED))
 def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
-    """OpenSTL's ConvLSTM-L: layers of 192, 26,115,072 parameters; otherwise as :func:`convlstm_openstl_s`.
+    """OpenSTL's ConvLSTM-L: :func:`convlstm_openstl_s` with layers of 192, 26,115,072 parameters.
 
-    Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE 27.78, SSIM .9343.
-    Tan et al. 2023, https://arxiv.org/abs/2306.11249. OpenSTL's code builds 33,782,784 parameters (published as
-    33.8 million); 7,667,712 of them are never used and are left out.
+    Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE 27.78, SSIM .9343. Tan et al. 2023,
+    https://arxiv.org/abs/2306.11249. OpenSTL's code builds 33,782,784 parameters (published as 33.8 million);
+    7,667,712 of them are left out.
     """
     return build_model(partial(OpenSTLConvLSTM, hidden_channels=192), "convlstm_openstl_l", pretrained, **kwargs)

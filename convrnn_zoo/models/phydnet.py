@@ -22,7 +22,7 @@ NORM_GROUPS = 16
 
 
 def block(in_chs: int, channels: int, stride: int = 1, up: bool = False, **factory: Any) -> nn.Sequential:
-    """A 3×3 convolution, or a transposed one, a group norm and a leaky ReLU."""
+    """Returns a 3×3 convolution, or a transposed one, a group norm and a leaky ReLU."""
     more: dict[str, Any] = {"output_padding": stride - 1} if up else {}
     convolution: Any = nn.ConvTranspose2d if up else nn.Conv2d
     return nn.Sequential(
@@ -54,11 +54,6 @@ class PhyDNet(AutoregressiveForecaster):
     References:
         Le Guen, V. and Thome, N. (2020). Disentangling Physical Dynamics from Unknown Factors for Unsupervised Video
         Prediction. https://arxiv.org/abs/2003.01460
-
-    Example:
-        >>> model = PhyDNet(hidden_channels=[8, 8], stem_channels=8, filters=9, filter_size=3)
-        >>> tuple(model(torch.rand(1, 3, 1, 16, 16), horizon=2).shape)
-        (1, 2, 1, 16, 16)
     """
 
     export_forms = ()
@@ -99,13 +94,11 @@ class PhyDNet(AutoregressiveForecaster):
         )
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros: h of the physical cell, and h and c of each layer."""
         size = [s // self.reduction for s in x.shape[-2:]]
         widths = [self.widths[-1], *(width for width in self.widths for _ in range(2))]
         return tuple(x.new_zeros(len(x), width, *size) for width in widths)
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs both branches and decodes the sum of their maps to the next frame."""
         x = self.stem(x)
         physical = self.physics(self.encoders["physics"](x), state[0])
         residual, new = self.encoders["rest"](x), [physical]
@@ -131,7 +124,6 @@ class PhyDNet(AutoregressiveForecaster):
         return moments(filters)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates."""
         blocks = [(r"^layers\.(\d+)", None), (r"^physics", (0,))]
         return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
 
@@ -140,8 +132,8 @@ class PhyDNet(AutoregressiveForecaster):
 def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     """PhyDNet: a physical cell and three ConvLSTM layers on maps a quarter of a frame, 3,091,732 parameters.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels between 0 and 1;
-    reads its own forecast. Le Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels from 0 to 1. Le
+    Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST
     after 200 epochs, 10 frames to 10: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM
     .9559. See :class:`~convrnn_zoo.models.phydnet.PhyDNet` for what its loss adds.
 

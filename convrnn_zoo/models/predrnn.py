@@ -19,8 +19,9 @@ from .base.forecaster import FRAME_CFG
 class PredRNN(StackedCells):
     """A stack of ST-LSTM cells whose second memory passes through all layers and on to the next step.
 
-    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. All layers
-    must have one width, that of the memory.
+    Args:
+        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`; all layers have one width, that of the
+            memory.
 
     References:
         Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal
@@ -43,16 +44,13 @@ class PredRNN(StackedCells):
             )
 
     def state_names(self) -> list[str]:
-        """Returns the names of the states; the memory ``m`` passes through all layers."""
         return [*super().state_names(), "m"]
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros: ``h`` and ``c`` of each layer, and ``m``."""
         state = super().start(x)
         return (*state, torch.zeros_like(state[0]))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the layers, through which the memory passes."""
         new: list[Tensor] = []
         deltas: list[Delta] = []
         m = state[-1]
@@ -90,7 +88,6 @@ class PredRNNv2(PredRNN):
         self.adapter = nn.Conv2d(self.widths[0], self.widths[0], 1, bias=False, device=like.device, dtype=like.dtype)
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
-        """Returns the increments after the adapter."""
         return [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
 
 
@@ -121,20 +118,14 @@ def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
 
 
 class PredRNNPP(PredRNN):
-    """A stack of causal LSTM cells with a gradient highway between the first and the second.
+    """A stack of at least two causal LSTM cells with a gradient highway between the first and the second.
 
-    The arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two
-    layers of one width. ``unread`` contains a kernel of every cell (``conv_o``) that OpenSTL's code builds and does not
-    use; it is part of checkpoints and is not trained.
+    ``unread`` contains a kernel of every cell (``conv_o``) that OpenSTL's code builds and does not use; it is part of
+    checkpoints and is not trained.
 
     References:
         Wang, Y. et al. (2018). PredRNN++: Towards A Resolution of the Deep-in-Time Dilemma in Spatiotemporal Predictive
         Learning. https://arxiv.org/abs/1804.06300
-
-    Example:
-        >>> model = PredRNNPP(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
     """
 
     cell = CausalLSTMCell
@@ -150,12 +141,10 @@ class PredRNNPP(PredRNN):
         self.unread = unused_weights([(width, 2 * width, *kernel)] * len(self.widths), **factory)  # type: ignore[misc]
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros: ``h`` and ``c`` of each layer, ``m``, and ``z`` of the highway."""
         state = super().start(x)
-        return (*state, torch.zeros_like(state[0]))
+        return (*state, torch.zeros_like(state[0]))  # z of the highway
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the layers; the highway is between the first and the second."""
         *cells, m, z = state
         new: list[Tensor] = []
         for i, layer in enumerate(self.layers):
@@ -166,7 +155,6 @@ class PredRNNPP(PredRNN):
         return self.head(x), (*new, m, z), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates."""
         blocks = [(r"^layers\.(\d+)", None), (r"^highway", (0,))]
         return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
 
@@ -175,12 +163,8 @@ class PredRNNPP(PredRNN):
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     """PredRNN++: four causal LSTM layers of 128 and a gradient highway on patches of 4×4, 38,584,320 parameters.
 
-    That is the count of OpenSTL's code, of which 3,276,800 are unused: 35,307,520 are live. Frames ``(N, T, C, H,
-    W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own forecast. Wang et al.
-    2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE
-    22.06, MAE 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
-
-    Args:
-        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), horizon (10).
+    That is the count of OpenSTL's code, of which 3,276,800 are unused: 35,307,520 are live. As :func:`predrnn`, without
+    layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after 200
+    epochs, 10 frames to 10: MSE 22.06, MAE 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
     """
     return build_model(PredRNNPP, "predrnn_pp", pretrained, **kwargs)

@@ -52,11 +52,9 @@ class PyramidForecaster(EncoderForecaster):
         self.first_chans = 1 + self.known_chans * reduction**2
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Groups parameters by depth, for layer-wise learning rates: the encoder, then the forecaster."""
         return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}
 
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> tuple[Any, ...]:
-        """Returns the states of the encoder's layers after the frames ``(N, T, C, H, W)``, starting from `state`."""
         y = self.join_known(x, known).transpose(0, 1)
         states = []
         for down, layer, before in zip(self.downs, self.encoder, split_state(state, len(self.downs)), strict=True):
@@ -65,7 +63,6 @@ class PyramidForecaster(EncoderForecaster):
         return tuple(states)
 
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's states."""
         state = split_state(() if state is None else state, len(self.ups))
         h = state[-1] if isinstance(state[-1], Tensor) else state[-1][0]
         y = self.first_input(h.flatten(0, -4), self.check_horizon(horizon), known)
@@ -74,11 +71,9 @@ class PyramidForecaster(EncoderForecaster):
         return y.transpose(0, 1)
 
     def levels(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Returns the layers of the encoder, each with the convolution before it."""
         return list(zip(self.downs, self.encoder, strict=True))
 
     def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        """Returns the next frame and state from the state of each layer, the highest resolution first."""
         y, new = self.first_input(states[-1][0], 1)[0], []
         for layer, up, state in zip(self.forecaster, self.ups, reversed(states), strict=True):
             new += advance(layer, y, [state])
@@ -110,13 +105,8 @@ class NormedForecaster(PyramidForecaster):
         super().__init__(in_chans, horizon, 4, hidden_channels, stem_channels, **kwargs)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         high, middle, low = self.widths
-        self.downs = nn.ModuleList(
-            [
-                stage(nn.Conv2d, self.frame_chans, stem_channels, 3, 1, 1, **factory),
-                stage(nn.Conv2d, high, high, 3, 2, 1, **factory),
-                stage(nn.Conv2d, middle, middle, 3, 2, 1, **factory),
-            ]
-        )
+        sizes = ((self.frame_chans, stem_channels, 3, 1, 1), (high, high, 3, 2, 1), (middle, middle, 3, 2, 1))
+        self.downs = nn.ModuleList(stage(nn.Conv2d, *size, **factory) for size in sizes)
         self.encoder = nn.ModuleList(
             Unroll(cell(in_chs, width, kernel_size, **factory))
             for in_chs, width in ((stem_channels, high), (high, middle), (middle, low))
@@ -183,13 +173,8 @@ class RadarForecaster(PyramidForecaster):
         super().__init__(in_chans, horizon, 30, hidden_channels, stem_channels, **kwargs)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         high, middle, low = self.widths
-        self.downs = nn.ModuleList(
-            [
-                stage(nn.Conv2d, self.frame_chans, stem_channels, 7, 5, 1, **factory),
-                stage(nn.Conv2d, high, middle, 5, 3, 1, **factory),
-                stage(nn.Conv2d, middle, low, 3, 2, 1, **factory),
-            ]
-        )
+        sizes = ((self.frame_chans, stem_channels, 7, 5, 1), (high, middle, 5, 3, 1), (middle, low, 3, 2, 1))
+        self.downs = nn.ModuleList(stage(nn.Conv2d, *size, **factory) for size in sizes)
         down, up = [(stem_channels, high), (middle, middle), (low, low)], [(middle, middle), (high, high)]
         if trajectories:
             self.encoder = nn.ModuleList(

@@ -102,18 +102,10 @@ class RecurrentDecoderModel(DenseModel):
     """Level of the encoder that each recurrent layer reads."""
 
     def __init__(
-        self,
-        encoder: str,
-        in_chans: int = 3,
-        num_classes: int = 0,
-        aspp_channels: int = 128,
-        widths: tuple[int, ...] = (80, 40, 32, 16),
-        encoder_pretrained: bool = False,
-        freeze_encoder: bool = False,
-        chunk_size: int = 32,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, encoder: str, in_chans: int = 3, num_classes: int = 0, aspp_channels: int = 128,
+        widths: tuple[int, ...] = (80, 40, 32, 16), encoder_pretrained: bool = False, freeze_encoder: bool = False,
+        chunk_size: int = 32, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.in_chans = check.positive_int("in_chans", in_chans)
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
@@ -146,11 +138,9 @@ class RecurrentDecoderModel(DenseModel):
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 
     def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Returns the outputs of every pixel; `hx` is the state that :meth:`forward_sequence` returned."""
         return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
 
     def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Returns the features of every pixel."""
         return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(
@@ -193,9 +183,5 @@ def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: 
         in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True
         loads the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
     """
-    return build_model(
-        partial(RecurrentDecoderModel, "mobilenetv3_large_100"),
-        "mobilenetv3_large_100_recurrent_decoder",
-        pretrained,
-        **kwargs,
-    )
+    constructor = partial(RecurrentDecoderModel, "mobilenetv3_large_100")
+    return build_model(constructor, "mobilenetv3_large_100_recurrent_decoder", pretrained, **kwargs)

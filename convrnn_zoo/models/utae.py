@@ -117,15 +117,10 @@ class SeriesRNN(ImageSeriesModel):
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
     def __init__(
-        self,
-        layer: type[ConvRNNBase],
-        in_chans: int = 10,
-        num_classes: int = 20,
-        hidden_channels: int | Sequence[int] = 160,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **layer_args: Any,
-    ) -> None:
+        self, layer: type[ConvRNNBase], in_chans: int = 10, num_classes: int = 20,
+        hidden_channels: int | Sequence[int] = 160, device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None, **layer_args: Any,
+    ) -> None:  # fmt: skip
         check.positive_int("in_chans", in_chans)
         rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
         super().__init__(in_chans, rnn.widths[-1] * rnn.num_directions)
@@ -180,16 +175,10 @@ class RecurrentUNet(ImageSeriesModel):
     """
 
     def __init__(
-        self,
-        in_chans: int = 10,
-        num_classes: int = 20,
-        widths: Sequence[int] = (64, 64, 64, 128),
-        up_widths: Sequence[int] = (32, 32, 64, 128),
-        hidden_channels: int = 64,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_chans: int = 10, num_classes: int = 20, widths: Sequence[int] = (64, 64, 64, 128),
+        up_widths: Sequence[int] = (32, 32, 64, 128), hidden_channels: int = 64, bidirectional: bool = False,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         down = check.widths("widths", list(widths), len(widths))
         up = check.widths("up_widths", list(up_widths), len(down))
         super().__init__(in_chans, up[0], 2 ** (len(down) - 1))

@@ -167,7 +167,7 @@ def test_normalize_standardises_each_channel():
 
 X = torch.randn(2, 5, 2, 4, 4)
 BAD = {
-    "rank": (lambda m: m(torch.randn(2, 2)), ValueError, r"x \(N, T, C, H, W\) .*got 2-D"),
+    "rank": (lambda m: m(torch.randn(2, 2)), ValueError, r"x \(N, C, H, W\) .*got 2-D"),
     "no tensor": (lambda m: m([1, 2]), TypeError, r"got \[1, 2\]"),
     "channels": (lambda m: m(torch.randn(2, 5, 3, 4, 4)), ValueError, "expected 2 input channels"),
     "lengths with a PackedSequence": (

@@ -38,9 +38,8 @@ class AutoregressiveForecaster(Forecaster):
     A step reads a frame and the known inputs of the next one, which it forecasts.
 
     Args:
-        in_chans, horizon, reduction: as for :class:`Forecaster`.
         patch_size: edge of a patch in pixels; `reduction` by default.
-        **kwargs: arguments of :class:`Forecaster`.
+        in_chans, horizon, reduction, **kwargs: as for :class:`Forecaster`.
 
     Raises:
         ValueError: `out_chans` is not `in_chans`: such a model forecasts every variable that it reads.
@@ -82,16 +81,9 @@ class AutoregressiveForecaster(Forecaster):
         return []
 
     def forward(
-        self,
-        x: Tensor,
-        horizon: int | None = None,
-        *,
-        static: Tensor | None = None,
-        future: Tensor | None = None,
-        teacher: Tensor | None = None,
-        mask: Tensor | None = None,
-        return_aux: bool = False,
-    ) -> Tensor | Rollout:
+        self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None,
+        teacher: Tensor | None = None, mask: Tensor | None = None, return_aux: bool = False,
+    ) -> Tensor | Rollout:  # fmt: skip
         """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
 
         Args:
@@ -240,14 +232,11 @@ class StackedCells(AutoregressiveForecaster):
     """A stack of cells on patches of a frame, and a 1×1 convolution from the last state to the next frame.
 
     Args:
-        in_chans: channels of a frame.
         hidden_channels: width of each layer; one number is the width of all `num_layers` layers.
         kernel_size: kernel of every convolution.
         num_layers: number of layers, if `hidden_channels` is one number.
         patch_size: edge of a patch in pixels; a patch becomes one pixel of in_chans · patch_size² channels.
-        horizon: frames to forecast by default.
-        num_classes, out_chans, static_chans, future_chans: as for
-            :class:`~convrnn_zoo.models.base.forecaster.Forecaster`.
+        in_chans, horizon, num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
         layer_norm: whether each convolution in a cell is followed by a layer norm over its channels and the map, as
             with OpenSTL's ``layer_norm=1``; not every network supports it. A norm has a scale and a shift for each
@@ -263,24 +252,12 @@ class StackedCells(AutoregressiveForecaster):
     """Depth of the maps of the state; 1 for two-dimensional maps."""
 
     def __init__(
-        self,
-        in_chans: int = 1,
-        hidden_channels: int | Sequence[int] = 128,
-        kernel_size: int = 5,
-        num_layers: int = 4,
-        patch_size: int = 4,
-        horizon: int = 10,
-        num_classes: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        out_chans: int | None = None,
-        static_chans: int = 0,
-        future_chans: int = 0,
-        layer_norm: bool = False,
-        img_size: int | Sequence[int] | None = None,
-        **layer_args: Any,
-    ) -> None:
+        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 128, kernel_size: int = 5, num_layers: int = 4,
+        patch_size: int = 4, horizon: int = 10, num_classes: int = 0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, *,
+        out_chans: int | None = None, static_chans: int = 0, future_chans: int = 0,
+        layer_norm: bool = False, img_size: int | Sequence[int] | None = None, **layer_args: Any,
+    ) -> None:  # fmt: skip
         super().__init__(
             in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes=num_classes,
             out_chans=out_chans, static_chans=static_chans, future_chans=future_chans,
@@ -311,9 +288,7 @@ class StackedCells(AutoregressiveForecaster):
         return [f"{name}_l{i}" for i in range(len(self.widths)) for name in ("h", "c")]
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros: ``h`` and ``c`` of each layer."""
         return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in range(2))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

@@ -79,16 +79,9 @@ class FrameEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        name: str,
-        levels: Sequence[int | str] = (-1,),
-        in_chans: int = 3,
-        pretrained: bool = False,
-        frozen: bool = False,
-        chunk_size: int = 32,
-        pool: int = 1,
-        output_stride: int | None = None,
-    ) -> None:
+        self, name: str, levels: Sequence[int | str] = (-1,), in_chans: int = 3, pretrained: bool = False,
+        frozen: bool = False, chunk_size: int = 32, pool: int = 1, output_stride: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         maps = [level for level in levels if level != PRE_LOGITS]
         if not maps or not all(check.is_int(level) for level in maps) or PRE_LOGITS in levels[:-1]:

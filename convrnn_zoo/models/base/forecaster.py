@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partialmethod
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from .model import ZooModel, evaluating
 
 Advance = Callable[[nn.Module, Tensor, Sequence[Any]], list[Any]]
 """Function of a recurrent layer, a frame ``(N, C, H, W)`` and its states that returns the next states, h first."""
+Frames = TypeVar("Frames", Tensor, Any)
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 
@@ -79,6 +80,8 @@ class Forecaster(ZooModel):
     """Files of the exported step form: 2 for an encoder and a forecaster."""
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
+    feature_info: ClassVar[list[dict[str, Any]]] = []
+    """Feature maps for timm: none, since the maps of a forecaster do not belong to single frames."""
 
     def __init__(
         self,
@@ -100,11 +103,6 @@ class Forecaster(ZooModel):
         self.horizon = check.positive_int("horizon", horizon)
         self.reduction = check.positive_int("reduction", reduction)
         self.grad_checkpointing = False
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """List of feature maps for timm: empty, since the maps of a forecaster do not belong to single frames."""
-        return []
 
     def forward_intermediates(self, *args: Any, option: str = "forward_intermediates", **kwargs: Any) -> Any:
         """Raises ValueError: forecasters have no feature maps of each level."""
@@ -130,25 +128,15 @@ class Forecaster(ZooModel):
             raise ValueError(f"global_pool must be left out: a forecaster has no pool, got {global_pool!r}")
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of parameters without weight decay, other than biases: peepholes per channel."""
+        """Returns the names of peepholes per channel, which have no weight decay."""
         return {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
 
     # ---- forecasts in the unit of the data ---------------------------------------------------------------------
-    @overload
-    def forecast(
-        self, frames: Tensor, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Tensor: ...  # fmt: skip
-    @overload
-    def forecast(
-        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Any: ...  # fmt: skip
     @torch.no_grad()
     def forecast(
-        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None, inputs: Inputs = None,
-        batch_size: int = 16,
-    ) -> Any:  # fmt: skip
+        self, frames: Frames, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Frames:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
         A model reads as many frames as its weights were trained on (``preprocessing.inputs``): the latest of those
@@ -253,10 +241,6 @@ class Forecaster(ZooModel):
         if is_data_array(frames):
             labelled = time_first(frames)
             frames = in_unit(labelled, "frames", [v.unit for v in values.variables or (values,)]).values
-        if is_data_array(static):
-            static = in_unit(static, "static", [v.unit for v in values.static]).values
-        if is_data_array(future):
-            future = in_unit(future, "future", [v.unit for v in values.future]).values
         x, axes = self._sequences(frames)
         steps = x.shape[1]
         x = self.select_inputs(x, inputs)
@@ -324,13 +308,14 @@ class Forecaster(ZooModel):
 
     def _known(self, name: str, values: Any, steps: tuple[int, ...], x: Tensor) -> Tensor:
         """Converts static maps or known inputs in the unit of the data to ``(N or 1, [steps,] channels, H, W)``."""
+        if is_data_array(values):
+            values = in_unit(values, name, [v.unit for v in getattr(self._values(), name)]).values
         known = None if values is None else to_tensor(name, values).float()
         axes = 4 + len(steps)
         if known is not None and known.dim() == axes - 2 and getattr(self, f"{name}_chans") == 1:
             known = known.unsqueeze(-3)
-        known = self._check_known(
-            name, known[None] if known is not None and known.dim() == axes - 1 else known, steps, x
-        )
+        known = known[None] if known is not None and known.dim() == axes - 1 else known
+        known = self._check_known(name, known, steps, x)
         if known.isinf().any() or known.isnan().all():
             raise ValueError(f"{name} must be finite, or NaN where it is unknown; it has infinite values or only NaN")
         return known
@@ -338,32 +323,16 @@ class Forecaster(ZooModel):
     # ---- checks ------------------------------------------------------------------------------------------------
     def check_frames(self, name: str, x: object) -> Tensor:
         """Returns `x` if it is a tensor of frames that the model supports, and raises an error otherwise."""
-        owner, like = type(self).__name__, next(self.parameters())
-        if not isinstance(x, Tensor):
-            raise TypeError(
-                f"{owner} expected {name} as a tensor (N, T, C, H, W), got {check.describe(x)}; make one with "
-                "torch.as_tensor, or call forecast, which takes arrays"
-            )
-        if x.dim() != 5:
-            raise ValueError(
-                f"{owner} expected {name} (N, T, C, H, W), got {x.dim()}-D {tuple(x.shape)}; add the missing axes, "
-                "first N, then C"
-            )
-        if x.shape[2] != self.in_chans:
-            raise ValueError(
-                f"{owner} expected {self.in_chans} channels at axis 2 of {name} (N, T, C, H, W), got {x.shape[2]} in "
-                f"{tuple(x.shape)}; permute it or build with in_chans={x.shape[2]}"
-            )
-        if 0 in x.shape[1:]:
-            raise ValueError(
-                f"{owner} expected {name} of at least one frame and one pixel, got {tuple(x.shape)}; drop empty ones"
-            )
+        owner, layout = type(self).__name__, "(N, T, C, H, W)"
+        like, ranks = next(self.parameters()), {5: layout}
+        x = check.tensor_input(owner, f"{name} as a tensor {layout}", x, ranks, self.in_chans, -3, like, name)
+        if not x.shape[1]:
+            raise ValueError(f"{owner} expected {name} of at least one frame, got {tuple(x.shape)}; drop empty ones")
         if self.input_frames not in (None, x.shape[1]):
             raise ValueError(
                 f"{owner} expected {self.input_frames} frames in {name}, as its weights require, got {x.shape[1]}; "
                 f"pass the last {self.input_frames}, or build with input_frames={x.shape[1]}"
             )
-        check.device_and_dtype(owner, name, x, like)
         if any(s % self.reduction for s in x.shape[-2:]):
             padded = tuple(-(-s // self.reduction) * self.reduction for s in x.shape[-2:])
             raise ValueError(
@@ -394,14 +363,14 @@ class Forecaster(ZooModel):
             ValueError: one that the model reads is missing or of another shape, or it does not read one that came.
         """
         steps, parts = x.shape[1] + horizon, []
-        if static is not None or self.static_chans:
-            parts.append(self._check_known("static", static, (), x).unsqueeze(1))
-        if future is not None or self.future_chans:
-            parts.append(self._check_known("future", future, (steps,), x))
-        for part in parts:
-            check.device_and_dtype(type(self).__name__, "static and future", part, x)
-        expanded = [part.expand(x.shape[0], steps, -1, *x.shape[-2:]) for part in parts]
-        return torch.cat(expanded, dim=2) if parts else None
+        for name, value, axes in (("static", static, ()), ("future", future, (steps,))):
+            if value is None and not getattr(self, f"{name}_chans"):
+                continue
+            part = self._check_known(name, value, axes, x)
+            check.device_and_dtype(type(self).__name__, name, part, x)
+            part = part if axes else part.unsqueeze(1)
+            parts.append(part.expand(x.shape[0], steps, -1, *x.shape[-2:]))
+        return torch.cat(parts, dim=2) if parts else None
 
     def _check_known(self, name: str, value: object, steps: tuple[int, ...], x: Tensor) -> Tensor:
         """Returns `value` if it is ``(N or 1, [steps,] channels, H or 1, W or 1)``, as many channels as declared."""
