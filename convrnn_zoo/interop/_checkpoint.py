@@ -60,16 +60,6 @@ class ForeignCheckpoint:
     version: str | None = None
     """The version of Keras that wrote the file, if the file has it."""
 
-    def dtype(self) -> torch.dtype:
-        """Returns the floating dtype that all tensors have."""
-        dtypes = {v.dtype for v in self.state.values() if v.is_floating_point()}
-        if len(dtypes) != 1:
-            raise WeightsError(
-                f"{self.name}: expected tensors of one floating dtype, got {sorted(map(str, dtypes)) or 'none'}; "
-                "convert them with .to(torch.float32)"
-            )
-        return dtypes.pop()
-
 
 def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
     """Reads the tensors of a state dict or a file; with `prefix`, only those whose names begin with it."""

@@ -55,26 +55,18 @@ class Recognition:
 
 # ---- entries ---------------------------------------------------------------------------------------------------
 class Entries:
-    """The entries of a checkpoint, taken one by one. :meth:`finish` reports all errors at once.
-
-    Example:
-        >>> entries = Entries(ForeignCheckpoint({"weight": torch.zeros(4, 2)}, "a state dict"), "example")
-        >>> entries.take("weight", (4, None)).shape, entries.take("bias", (4,)).shape
-        (torch.Size([4, 2]), torch.Size([4]))
-        >>> entries.finish()
-        Traceback (most recent call last):
-            ...
-        convrnn_zoo.pretrained.errors.WeightsError: a state dict is not a valid checkpoint of example: missing: bias
-    """
+    """The entries of a checkpoint, taken one by one. :meth:`finish` reports all errors at once."""
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
         self.checkpoint, self.name, self.source = checkpoint, checkpoint.name, source
         self.left = dict(checkpoint.state)
         self.errors: dict[str, list[str]] = {}
+        self.dtypes: set[torch.dtype] = set()
 
+    @property
     def dtype(self) -> torch.dtype:
-        """Returns the floating dtype that all entries have."""
-        return self.checkpoint.dtype()
+        """The dtype of the taken entries; they have one after :meth:`finish`."""
+        return next(iter(self.dtypes))
 
     def add_error(self, kind: str, text: str) -> None:
         """Adds an error for :meth:`finish` to report."""
@@ -91,18 +83,17 @@ class Entries:
             self.fail("missing", f"every {example}")
         return min(max(numbers), len(self.left)) + 1  # a file names no more layers than it has entries
 
-    def shape(self, keys: Iterable[str], rank: int) -> Shape:
-        """Returns the most common shape of `rank` axes among these entries, which one wrong entry does not change.
+    def axis_size(self, keys: Iterable[str], axis: int, rank: int = 4) -> int | None:
+        """Returns the most common size of an axis among these entries, which one wrong entry does not change.
 
-        Sizes are None if no entry has that rank.
+        None if no entry has that rank.
         """
-        shapes = [tuple(v.shape) for v in map(self.left.get, keys) if v is not None and v.dim() == rank]
-        return statistics.mode(shapes) if shapes else (None,) * rank
-
-    def axis_size(self, keys: Iterable[str], axis: int, rank: int = 4) -> int:
-        """Returns the most common size of an axis among these entries, or 0 if none has that rank."""
         sizes = [v.shape[axis] for v in map(self.left.get, keys) if v is not None and v.dim() == rank]
-        return statistics.mode(sizes) if sizes else 0
+        return statistics.mode(sizes) if sizes else None
+
+    def shape(self, keys: Sequence[str], rank: int) -> Shape:
+        """Returns the size of each axis; see :meth:`axis_size`."""
+        return [self.axis_size(keys, axis, rank) for axis in range(rank)]
 
     def width(self, gates: Mapping[str, int]) -> int:
         """Returns the most common number of channels of entries with so many gates each, or 1 if there is none."""
@@ -122,6 +113,7 @@ class Entries:
         elif not value.is_floating_point():
             self.add_error("of another kind", f"{key} {value.dtype}")
         elif value.dim() == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True)):
+            self.dtypes.add(value.dtype)
             return value
         else:
             expected = ", ".join("any" if s is None else str(s) for s in shape)
@@ -129,11 +121,16 @@ class Entries:
         return torch.empty(()).expand([s or 1 for s in shape])  # which has one number, whatever its size
 
     def finish(self) -> None:
-        """Raises :class:`~convrnn_zoo.WeightsError` if entries were missing, of another shape, or are left over."""
+        """Raises WeightsError if entries were missing, of another shape or of several dtypes, or are left over."""
         if self.left:
             self.add_error("unexpected", some(self.left))
         if self.errors:
             self._raise()
+        if len(self.dtypes) > 1:
+            raise WeightsError(
+                f"{self.name}: expected tensors of one floating dtype, got {sorted(map(str, self.dtypes))}; convert "
+                "them with .to(torch.float32)"
+            )
 
     def fail(self, kind: str, text: str) -> NoReturn:
         """Raises the error at once."""
@@ -164,22 +161,8 @@ class KeyMap(NamedTuple):
     gates: Sequence[int] = FIRST
 
 
-class ConvertedWeights(NamedTuple):
-    """The name of a model, its sizes, and its weights by our names."""
-
-    name: str
-    sizes: dict[str, Any]
-    state: dict[str, Tensor]
-
-
 def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -> list[KeyMap]:
-    """Returns the maps of a cell's convolutions.
-
-    Args:
-        source, target: the cell's name in the checkpoint and in our model.
-        convs: the cell's convolutions.
-        ends: ends of the checkpoint's names, such as ``0.weight``, and the starts of our parameters' names.
-    """
+    """Returns the maps of a cell's convolutions, for ends of the checkpoint's names and starts of our parameters'."""
     maps = []
     for conv, (name, gates) in convs.items():
         for end, kind in ends.items():
@@ -196,10 +179,7 @@ def weight_and_bias(source: str, target: str) -> list[KeyMap]:
 
 def _gate_counts(maps: Iterable[KeyMap]) -> Counter[str]:
     """Counts the gates of each entry and of each parameter."""
-    counts: Counter[str] = Counter()
-    for source, target, gates in maps:
-        counts.update({source: len(gates), target: len(gates)})
-    return counts
+    return Counter(name for m in maps for name in {m.source, m.target} for _ in m.gates)
 
 
 def layer_width(entries: Entries, maps: Sequence[KeyMap], *targets: str) -> int:
@@ -214,13 +194,9 @@ def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int =
 
 
 def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, rank: int = 4) -> int:
-    """Returns the channels of a frame from an axis of entries that has the channels of a patch.
+    """Returns the channels of a frame from the axis of an entry with the channels of a patch.
 
-    Args:
-        entries: the entries.
-        axes: axes by the names of the entries. The first entry that exists counts.
-        patch_size: edge of a patch.
-        rank: rank of the entries.
+    The first entry of `axes` that exists counts.
     """
     sizes = (entries.axis_size([key], axis, rank) for key, axis in axes.items())
     folded = next(filter(None, sizes), patch_size**2)
@@ -232,20 +208,16 @@ def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, r
     return folded // patch_size**2
 
 
-def meta_model(entries: Entries, name: str, sizes: Mapping[str, Any]) -> nn.Module:
-    """Builds a model without values, whose parameters have the shapes that entries must have."""
-    try:
-        return create_model(name, **{**sizes, "device": "meta"})
-    except (RuntimeError, OverflowError) as e:  # more than any memory
-        raise WeightsError(f"{entries.name} has the sizes {dict(sizes)}, too large to build; it is damaged") from e
-
-
 def parameter_shapes(
     entries: Entries, name: str, sizes: Mapping[str, Any], *kernels: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the parameters of a model, after a check that its kernels are odd."""
+    """Returns the shapes of the parameters of a model, which takes no memory, after a check that kernels are odd."""
     check_odd(entries.name, kernels)
-    return {key: tuple(value.shape) for key, value in meta_model(entries, name, sizes).state_dict().items()}
+    try:
+        model = create_model(name, **{**sizes, "device": "meta"})
+    except (RuntimeError, OverflowError) as e:  # more than any memory
+        raise WeightsError(f"{entries.name} has the sizes {dict(sizes)}, too large to build; it is damaged") from e
+    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
 
 
 def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -315,6 +287,11 @@ def load_weights(layer: nn.Module, state: Mapping[str, Tensor]) -> Any:
     """Loads a complete state dict and returns the layer."""
     layer.load_state_dict({k: v.contiguous() for k, v in state.items()}, strict=True)
     return layer
+
+
+def load_model(entries: Entries, name: str, sizes: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
+    """Builds a registered model with these weights."""
+    return load_weights(create_model(name, **sizes, dtype=entries.dtype), state)
 
 
 def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:

@@ -5,19 +5,17 @@ them in two ways, and both are read. https://github.com/openclimatefix/skillful_
 """
 
 import logging
-import math
 import re
 import statistics
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..layers.variants import Conv2dReLUGRU
-from ..models import WeightsError, create_model
+from ..models import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
-from ._key_map import Entries, Source, load_weights, meta_model
+from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -58,72 +56,47 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
     """Loads the weights as ``dgmr``, with its spectral norms folded in."""
     entries = Entries(checkpoint, "dgmr")
     _drop_other_modules(entries)
-    args: dict[str, Any] = {**_sizes(entries), "horizon": horizon, "dtype": checkpoint.dtype()}
-    target = meta_model(entries, "dgmr", args)
-    modules = {k: m for k, m in target.named_modules() if isinstance(m, Conv2dReLUGRU | nn.Conv2d | nn.BatchNorm2d)}
-    for ours, module in modules.items():
-        for key, shape in _shapes(checkpoint, MODULES[ours], module).items():
-            entries.take(key, shape)
-        counter = entries.left.pop(f"{MODULES[ours]}.num_batches_tracked", None)  # which no forward reads
-        if counter is not None and counter.dim():
-            entries.add_error("of another shape", f"{MODULES[ours]}.num_batches_tracked {tuple(counter.shape)} for ()")
-    gamma = entries.take("latent_stack.att_block.gamma", (1,))
-    entries.finish()
-    state = {"latent.4.gamma": gamma}
-    for ours, module in modules.items():
-        state |= {f"{ours}.{key}": value for key, value in module_parameters(checkpoint, MODULES[ours], module).items()}
-    return load_weights(create_model("dgmr", **args), state)
+    sizes: dict[str, Any] = {**_sizes(entries), "horizon": horizon}
+    shapes = parameter_shapes(entries, "dgmr", sizes)
+    counters = {key: torch.tensor(0) for key in shapes if key.endswith(".num_batches_tracked")}
+    for key, zero in counters.items():
+        source = MODULES[key.rpartition(".")[0]] + ".num_batches_tracked"
+        counters[key] = entries.left.pop(source, zero)
+        if counters[key].dim():
+            entries.add_error("of another shape", f"{source} {tuple(counters[key].shape)} for ()")
+    weight = "weight_orig" if entries.matches(r".*\.weight_orig") else "parametrizations.weight.original"
+    divide_by_norms(entries, weight)
+    keys = [key for key in shapes if key not in counters and not key.endswith("weight_hh_l0")]  # which is in weight_xh
+    state = gather(entries, [m for key in keys for m in key_maps(key, weight)], shapes)
+    return load_model(entries, "dgmr", sizes, state | counters)
 
 
-def _is_normed(name: str, module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and not UNNORMED.fullmatch(name)
+def key_maps(key: str, weight: str) -> list[KeyMap]:
+    """Returns the maps to a parameter; `weight` is the end of the names of weights with a spectral norm."""
+    module, _, end = key.rpartition(".")
+    if key in MODULES:
+        return [KeyMap(MODULES[key], key)]
+    source = MODULES[module]
+    if end.endswith("_l0"):
+        theirs, ours = (weight, "weight_xh_l0") if end == "weight_ih_l0" else ("bias", end)
+        return [KeyMap(f"{source}.{gate}.{theirs}", f"{module}.{ours}") for gate in GATES]
+    is_normed = end == "weight" and "norm" not in module and not UNNORMED.fullmatch(source)
+    return [KeyMap(f"{source}.{weight if is_normed else end}", key)]
 
 
-def _normed_keys(checkpoint: ForeignCheckpoint, name: str) -> list[str]:
-    """Returns the keys of a convolution with a spectral norm: weight, u, v and bias."""
-    if any(key.endswith(".weight_orig") for key in checkpoint.state):
-        ends = ("weight_orig", "weight_u", "weight_v", "bias")
-    else:
-        stored = "parametrizations.weight"
-        ends = (f"{stored}.original", f"{stored}.0._u", f"{stored}.0._v", "bias")
-    return [f"{name}.{end}" for end in ends]
-
-
-def _shapes(checkpoint: ForeignCheckpoint, name: str, module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes that the entries of a module must have."""
-    weight: Any = getattr(module, "weight", None)
-    convs = {name: tuple(weight.shape)} if _is_normed(name, module) else {}
-    if isinstance(module, Conv2dReLUGRU):
-        width = module.widths[0]
-        convs = {f"{name}.{gate}": (width, module.in_channels + width, *module.kernels[0]) for gate in GATES}
-    if not convs:
-        return {f"{name}.{key}": v.shape for key, v in module.state_dict().items() if v.is_floating_point()}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for conv, shape in convs.items():
-        parts = (shape, shape[:1], (math.prod(shape[1:]),), shape[:1])
-        shapes |= dict(zip(_normed_keys(checkpoint, conv), parts, strict=True))
-    return shapes
-
-
-def module_parameters(checkpoint: ForeignCheckpoint, name: str, module: nn.Module) -> dict[str, Tensor]:
-    """Returns the parameters of a module from entries of the right shapes."""
-    if isinstance(module, Conv2dReLUGRU):
-        weights, biases = zip(*(_folded(checkpoint, f"{name}.{gate}") for gate in GATES), strict=True)
-        weight_ih, weight_hh = torch.cat(weights).split([module.in_channels, module.widths[0]], 1)
-        return {"weight_ih_l0": weight_ih, "weight_hh_l0": weight_hh, "bias_ih_l0": torch.cat(biases)}
-    if _is_normed(name, module):
-        return dict(zip(("weight", "bias"), _folded(checkpoint, name), strict=True))
-    counter = {"num_batches_tracked": torch.tensor(0)}
-    return {key: checkpoint.state.get(f"{name}.{key}", counter.get(key)) for key in module.state_dict()}  # type: ignore[arg-type]
-
-
-def _folded(checkpoint: ForeignCheckpoint, name: str) -> tuple[Tensor, Tensor]:
-    """Returns weight and bias of a convolution with a spectral norm, the weight divided as in use."""
-    weight, u, v, bias = (checkpoint.state[key] for key in _normed_keys(checkpoint, name))
-    norm = u @ weight.flatten(1) @ v
-    if norm == 0 or not norm.isfinite():
-        raise WeightsError(f"{checkpoint.name} has a spectral norm of {float(norm)} for {name}; download it again")
-    return weight / norm, bias
+def divide_by_norms(entries: Entries, end: str) -> None:
+    """Replaces weights W with a spectral norm by ``W / (u · (W v))``, and takes their vectors u and v."""
+    stem = end.replace("orig", "") if end == "weight_orig" else end.replace("original", "0._")
+    for name in {m[1] for m in entries.matches(rf"(.*)\.(?:{re.escape(end)}|{re.escape(stem)}[uv])")}:
+        value = entries.left.get(f"{name}.{end}", torch.zeros(()))
+        rows, columns = (len(value), value[:1].numel()) if value.dim() > 1 else (None, None)
+        u, v = entries.take(f"{name}.{stem}u", (rows,)), entries.take(f"{name}.{stem}v", (columns,))
+        if rows is None or entries.errors or {u.dtype, v.dtype} != {value.dtype}:
+            continue  # which is reported at the end
+        norm = u @ value.flatten(1) @ v
+        if norm == 0 or not norm.isfinite():
+            raise WeightsError(f"{entries.name} has a spectral norm of {float(norm)} for {name}; download it again")
+        entries.left[f"{name}.{end}"] = value / norm
 
 
 def _sizes(entries: Entries) -> dict[str, int]:

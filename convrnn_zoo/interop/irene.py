@@ -6,9 +6,9 @@ convolution with the other sign. https://github.com/DSIP-FBK/ConvGRU-Ensemble; m
 
 from torch import nn
 
-from ..models import Preprocessing, create_model
+from ..models import Preprocessing
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, KeyMap, Source, gather, load_weights, parameter_shapes, same_or_list
+from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes, same_or_list
 
 GATES = {"combined_gates": (1, 0), "out_gate": (0,)}
 """The convolutions of a cell, and the positions of our gates r, z, n in each."""
@@ -41,9 +41,9 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
     for value in state.values():
         _, update, _ = value.chunk(3)
         update.neg_()
-    model = create_model("convgru_irene", **sizes, dtype=checkpoint.dtype())
+    model: nn.Module = load_model(entries, "convgru_irene", sizes, state)
     model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=12, lowest=0.0)
-    return load_weights(model, state)
+    return model
 
 
 IRENE = Source(

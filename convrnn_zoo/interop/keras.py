@@ -145,7 +145,6 @@ def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, li
             f"{some(others)}, of layers that are not converted: pass layer={layer!r} to select it",
         )
     entries.finish()
-    entries.dtype()  # one for all
     return layer, arrays
 
 

@@ -84,8 +84,8 @@ class JointConvs:
 
         ours = {key: tuple(value.shape) for key, value in build(device="meta").state_dict().items()}
         state = self._signed(gather(entries, maps, ours))
-        state |= {key: torch.zeros(shape, dtype=entries.dtype()) for key, shape in ours.items() if key not in state}
-        return load_weights(build(dtype=entries.dtype()), state)
+        state |= {key: torch.zeros(shape, dtype=entries.dtype) for key, shape in ours.items() if key not in state}
+        return load_weights(build(dtype=entries.dtype), state)
 
     def _signed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns parameters of our layer with the sign of the negated gate changed."""

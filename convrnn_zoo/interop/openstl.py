@@ -12,13 +12,11 @@ import torch
 from torch import nn
 
 from ..layers import _checks as check
-from ..models import create_model
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import (
     ENDS,
     FIRST,
-    ConvertedWeights,
     Convs,
     Entries,
     KeyMap,
@@ -29,7 +27,7 @@ from ._key_map import (
     gather,
     image_size,
     layer_width,
-    load_weights,
+    load_model,
     parameter_shapes,
     unpatchify,
     weight_and_bias,
@@ -88,49 +86,44 @@ PHYDNET_BLOCKS = {
 
 
 # ---- networks --------------------------------------------------------------------------------------------------
-def lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
-    """Converts its ConvLSTM, PredRNN or PredRNN v2."""
+def lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
+    """Converts its ConvLSTM, PredRNN or PredRNN v2; `options` are arguments of our model, here and below."""
     n = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
     is_predrnn = bool(entries.matches(r"cell_list\.\d+\.conv_m\.0\.weight"))
-    unused = [m[0] for m in entries.matches(UNUSED_PARAMS)] if not is_predrnn else []
-    count = sum(entries.left.pop(key).numel() for key in unused)
-    if unused:
+    if unused := [m[0] for m in entries.matches(UNUSED_PARAMS) if not is_predrnn]:
+        count = sum(entries.left.pop(key).numel() for key in unused)
         logger.warning("%s: dropped %d unused parameters: %s", entries.name, count, ", ".join(unused))
-    has_norm = bool(entries.matches(NORM))
-    maps = [HEAD]
-    for i in range(n):
-        convs, ends = (ST_LSTM if is_predrnn else LSTM), (WITH_NORM if has_norm else WITHOUT_NORM)
-        maps += cell_maps(f"cell_list.{i}", f"layers.{i}", convs, ends)
-        maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm")] if is_predrnn else []
-    has_adapter = is_predrnn and bool(entries.matches(r"adapter\.weight"))
-    maps += [KeyMap("adapter.weight", "adapter.weight")] if has_adapter else []
+    ends = _norm_ends(entries)
+    maps = [m for i in range(n) for m in _cell(i, ST_LSTM if is_predrnn else LSTM, ends)]
+    maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm") for i in range(n) if is_predrnn]
+    if has_adapter := is_predrnn and bool(entries.matches(r"adapter\.weight")):
+        maps.append(KeyMap("adapter.weight", "adapter.weight"))
     widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
     convlstm = "convlstm_openstl_l" if set(widths) == {192} else "convlstm_openstl_s"
     name = ("predrnn_v2" if has_adapter else "predrnn") if is_predrnn else convlstm
-    norm_sizes = {"layer_norm": True, "img_size": image_size(entries, maps, patch_size)} if has_norm else {}
-    return _stack(entries, name, maps, patch_size, widths, norm_sizes)
+    if ends is WITH_NORM:
+        options |= {"layer_norm": True, "img_size": image_size(entries, maps, patch_size)}
+    return _stack(entries, name, maps, patch_size, widths, options)
 
 
-def predrnn_pp(entries: Entries, patch_size: int) -> ConvertedWeights:
+def predrnn_pp(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts PredRNN++, including its unused ``conv_o``."""
     n = max(2, entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.weight, …"))
-    maps = [HEAD, *cell_maps("gradient_highway", "highway", HIGHWAY, WITHOUT_NORM)]
+    maps = cell_maps("gradient_highway", "highway", HIGHWAY, WITHOUT_NORM)
     for i in range(n):
-        maps += cell_maps(f"cell_list.{i}", f"layers.{i}", CAUSAL_LSTM, WITHOUT_NORM)
+        maps += _cell(i, CAUSAL_LSTM, WITHOUT_NORM)
         maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
         maps += [KeyMap(f"cell_list.{i}.conv_o.0.weight", f"unread.{i}")]
-    return _stack(entries, "predrnn_pp", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, {})
+    return _stack(entries, "predrnn_pp", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, options)
 
 
-def mim(entries: Entries, patch_size: int) -> ConvertedWeights:
+def mim(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts MIM, including the unused ``conv_last`` of its MIM-N."""
     n = max(2, entries.count(r"stlstm_layer\.(\d+)\..*", "stlstm_layer.0.conv_x.0.weight, …"))
-    has_norm = bool(entries.matches(NORM))
-    ends = WITH_NORM if has_norm else WITHOUT_NORM
-    maps = [HEAD, *cell_maps("stlstm_layer.0", "layers.0", ST_LSTM, ends)]
-    for i in range(1, n):
-        maps += cell_maps(f"stlstm_layer.{i}", f"layers.{i}", MIM_BLOCK, ends)
+    ends = _norm_ends(entries)
+    maps = []
     for i in range(n):
+        maps += cell_maps(f"stlstm_layer.{i}", f"layers.{i}", MIM_BLOCK if i else ST_LSTM, ends)
         maps += [KeyMap(f"stlstm_layer.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
     cells = {f"stlstm_layer.{i}": f"layers.{i}.stationary" for i in range(1, n)}
     for source, target in (cells | {f"stlstm_layer_diff.{i}": f"differences.{i}" for i in range(n - 1)}).items():
@@ -138,14 +131,14 @@ def mim(entries: Entries, patch_size: int) -> ConvertedWeights:
         maps += [KeyMap(f"{source}.ct_weight", f"{target}.weight_p{gate}", (j,)) for j, gate in enumerate("if")]
         maps += [KeyMap(f"{source}.oc_weight", f"{target}.weight_po")]
     maps += [KeyMap(f"stlstm_layer_diff.{i}.conv_last.weight", f"unread.{i}") for i in range(n - 1)]
-    sizes = {"img_size": image_size(entries, maps, patch_size), **({"layer_norm": True} if has_norm else {})}
-    return _stack(entries, "mim", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, sizes)
+    options |= {"img_size": image_size(entries, maps, patch_size), "layer_norm": ends is WITH_NORM}
+    return _stack(entries, "mim", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, options)
 
 
-def e3d_lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
+def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts E3D-LSTM, including its unused ``conv_gm`` and the unused part of its ``conv_x``."""
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.conv3d.weight, …")
-    maps = [HEAD]
+    maps = []
     for i in range(n):
         source, target = f"cell_list.{i}", f"layers.{i}"
         maps += cell_maps(source, target, EIDETIC_LSTM, {"0.conv3d.weight": "weight"})
@@ -155,14 +148,14 @@ def e3d_lstm(entries: Entries, patch_size: int) -> ConvertedWeights:
         maps += [KeyMap(f"{source}.conv_last.conv3d.weight", f"{target}.weight_cm")]
         maps += [KeyMap(f"{source}._norm_c_t.{end}", f"{target}.{end}_norm") for end in ENDS]
     widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
-    sizes = {"img_size": image_size(entries, [m for m in maps if "_norm" in m.target], patch_size, rank=4)}
-    return _stack(entries, "e3d_lstm", maps, patch_size, widths, sizes)
+    options["img_size"] = image_size(entries, [m for m in maps if "_norm" in m.target], patch_size, rank=4)
+    return _stack(entries, "e3d_lstm", maps, patch_size, widths, options)
 
 
-def mau(entries: Entries, patch_size: int, **options: Any) -> ConvertedWeights:
-    """Converts MAU, including its unused ``merge`` and ``conv_last_sr``; `options` are arguments of our model."""
+def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
+    """Converts MAU, including its unused ``merge`` and ``conv_last_sr``."""
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_t.0.weight, …")
-    cells = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", MAU_CELL, WITH_BIAS)]
+    cells = [m for i in range(n) for m in _cell(i, MAU_CELL, WITH_BIAS)]
     width, kernel = layer_width(entries, cells, "layers."), entries.axis_size([m.source for m in cells], -1) or 1
     stages = entries.matches(r"encoders\.\d+\.encoder_t(\d+)\..*") + entries.matches(r"decoders\.(\d+)\..*")
     halvings = min(max((int(m[1][:9]) for m in stages), default=0), len(entries.left)) + 1
@@ -181,20 +174,18 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> ConvertedWeights:
     }  # fmt: skip
     state = gather(entries, maps, parameter_shapes(entries, "mau", sizes, (kernel, kernel)))
     patch_axes = {"stem.0.weight": 1, "head.weight": 0, "head.bias": 0}
-    return ConvertedWeights("mau", sizes, unpatchify(state, patch_size, patch_axes))
+    return load_model(entries, "mau", sizes, unpatchify(state, patch_size, patch_axes))
 
 
-def phydnet(entries: Entries, patch_size: int) -> ConvertedWeights:
+def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts PhyDNet, whose files contain the cells under one name or under both."""
     if patch_size not in (2, 4):
         raise WeightsError(f"{entries.name}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
     for m in entries.matches(CONSTANTS):
         entries.left.pop(m[0])
     for m in entries.matches(SECOND_COPY):
-        first, second = entries.left.get(m[1]), entries.left.pop(m[0])
-        if first is None:
-            entries.left[m[1]] = second
-        elif not torch.equal(first, second):
+        second = entries.left.pop(m[0])
+        if not torch.equal(entries.left.setdefault(m[1], second), second):
             entries.add_error("contradicting", f"{m[0]} and {m[1]}, which are one tensor")
     n = entries.count(r"convcell\.cell_list\.(\d+)\..*", "convcell.cell_list.0.conv.weight, …")
     cell, stem, last = "phycell.cell_list.0", "encoder.encoder_E.c1.main.0", "encoder.decoder_D.upc3"
@@ -216,15 +207,26 @@ def phydnet(entries: Entries, patch_size: int) -> ConvertedWeights:
         "stem_channels": layer_width(entries, maps, "stem.0.", "stem.1."),
         "filters": layer_width(entries, maps, *(f"physics.{end}_{name}" for end in ENDS for name in "fn")),
         "filter_size": entries.axis_size([f"{cell}.F.conv1.weight"], -1) or 1,
+        **options,
     }  # fmt: skip
     kernels = [(sizes[key],) * 2 for key in ("kernel_size", "filter_size")]
-    state = gather(entries, maps, parameter_shapes(entries, "phydnet", sizes, *kernels))
-    return ConvertedWeights("phydnet", sizes, state)
+    return load_model(
+        entries, "phydnet", sizes, gather(entries, maps, parameter_shapes(entries, "phydnet", sizes, *kernels))
+    )
+
+
+def _norm_ends(entries: Entries) -> dict[str, str]:
+    """Returns the ends of a convolution's names, in networks with norms also those of its norm."""
+    return WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
+
+
+def _cell(layer: int, convs: Convs, ends: dict[str, str]) -> list[KeyMap]:
+    return cell_maps(f"cell_list.{layer}", f"layers.{layer}", convs, ends)
 
 
 def _stack(
     entries: Entries, name: str, maps: Sequence[KeyMap], patch_size: int, widths: list[int], options: dict[str, Any]
-) -> ConvertedWeights:
+) -> nn.Module:
     """Converts a stack of cells, whose kernel and channels are read from its entries."""
     recurrent = [m.source for m in maps if m.target.startswith("layers.") and not m.target.endswith("_cm")]
     rank = 5 if name == "e3d_lstm" else 4
@@ -238,13 +240,14 @@ def _stack(
     if rank == 5:  # its head sees the two frames of a map as an axis
         rows, columns, *spatial = shapes["head.weight"]
         shapes["head.weight"] = (rows, columns // 2, 2, *spatial)
-    state = gather(entries, maps, shapes)
+    state = gather(entries, [HEAD, *maps], shapes)
     state["head.weight"] = state["head.weight"].flatten(1, -3)
-    return ConvertedWeights(name, sizes, unpatchify(state, patch_size, {"layers.0.weight_ih": 1, "head.weight": 0}))
+    axes = {"layers.0.weight_ih": 1, "head.weight": 0}
+    return load_model(entries, name, sizes, unpatchify(state, patch_size, axes))
 
 
 # ---- the source ------------------------------------------------------------------------------------------------
-NETWORKS: dict[str, Callable[..., ConvertedWeights]] = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     r"cell_list\.\d+\.conv_(?:c2m|c|om)\.0\.weight|gradient_highway\..*": predrnn_pp,
     r"stlstm_layer(?:_diff)?\.\d+\..*": mim,
     r"cell_list\.\d+\.conv_[st]_next\..*": mau,
@@ -252,22 +255,15 @@ NETWORKS: dict[str, Callable[..., ConvertedWeights]] = {
     r"(?:encoder\.)?(?:phycell|convcell)\..*": phydnet,
 }
 """Converters by a pattern of keys; the first that matches is used."""
-NORM_NOT_SUPPORTED: dict[Callable[..., ConvertedWeights], str] = {
+NORM_NOT_SUPPORTED: dict[Callable[..., nn.Module], str] = {
     predrnn_pp: "OpenSTL's own PredRNN++ fails with them, since its highway norms twice the channels of its norms",
     e3d_lstm: "after them a memory of zeros, which this package leaves out, is not zero",
 }
 """Networks whose norms after convolutions are not supported, and the reasons."""
+MAU_OPTIONS = {"cell_mode": ("normal", "residual"), "model_mode": ("normal", "recall")}
 
 
-def load(
-    checkpoint: ForeignCheckpoint,
-    *,
-    patch_size: int,
-    horizon: int = 10,
-    tau: int | None = None,
-    cell_mode: str | None = None,
-    model_mode: str | None = None,
-) -> nn.Module:
+def load(checkpoint: ForeignCheckpoint, *, patch_size: int, horizon: int = 10, **mau_options: Any) -> nn.Module:
     """Loads the weights as our model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
 
     The shapes of the weights only give the product of `patch_size` and channels. Those of a MAU are the same for all
@@ -275,29 +271,24 @@ def load(
     """
     entries = Entries(checkpoint, "openstl")
     convert = next((convert for pattern, convert in NETWORKS.items() if entries.matches(pattern)), lstm)
-    mau_options = {"tau": tau, "cell_mode": cell_mode, "model_mode": model_mode}
+    options: dict[str, Any] = {"horizon": horizon}
     if convert is mau:
-        if missing := [f"{name}=" for name, value in mau_options.items() if value is None]:
+        if missing := [f"{name}=" for name in ("tau", *MAU_OPTIONS) if mau_options.get(name) is None]:
             raise WeightsError(
                 f"{checkpoint.name} is a MAU, whose weights do not show its {', '.join(missing)}; pass what its "
                 "configuration has (tau, a number of steps; cell_mode, 'normal' or 'residual'; model_mode, 'normal' or "
                 "'recall')"
             )
-        check.choice("cell_mode", cell_mode, ("normal", "residual"))
-        check.choice("model_mode", model_mode, ("normal", "recall"))
-        modes = {"residual": cell_mode == "residual", "recall": model_mode == "recall"}
-        weights = mau(entries, patch_size, tau=tau, **modes)
-    elif passed := [name for name, value in mau_options.items() if value is not None]:
-        raise OptionError(f"{', '.join(passed)}: options of a MAU, and {checkpoint.name} is none; leave them out")
+        residual, recall = (check.choice(k, mau_options[k], modes) != "normal" for k, modes in MAU_OPTIONS.items())
+        options |= {"tau": mau_options["tau"], "residual": residual, "recall": recall}
+    elif mau_options:
+        raise OptionError(f"{', '.join(mau_options)}: options of a MAU, and {checkpoint.name} is none; leave them out")
     elif convert in NORM_NOT_SUPPORTED and (norms := entries.matches(NORM)):
         raise WeightsError(
             f"{checkpoint.name} has layer norms ({norms[0][0]}, …), which are not supported: "
             f"{NORM_NOT_SUPPORTED[convert]}; train it with layer_norm=0"
         )
-    else:
-        weights = convert(entries, patch_size)
-    dtype = ForeignCheckpoint(weights.state, checkpoint.name).dtype()
-    return load_weights(create_model(weights.name, **weights.sizes, horizon=horizon, dtype=dtype), weights.state)
+    return convert(entries, patch_size, **options)
 
 
 OPENSTL = Source(

@@ -91,7 +91,7 @@ def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int
     shapes = {key: value.shape for key, value in build(device="meta").state_dict().items()}
     state = {key: entries.take(key, shape[: 2 + axes]).reshape(shape) for key, shape in shapes.items()}
     entries.finish()
-    return load_weights(build(dtype=checkpoint.dtype()), state)
+    return load_weights(build(dtype=entries.dtype), state)
 
 
 def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:

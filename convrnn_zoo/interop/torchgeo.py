@@ -93,7 +93,7 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
             )
         conv: Any = nn.Conv2d if name == "head" else nn.Conv3d
         padding = tuple(k // 2 for k in kernel)
-        module = conv(columns, rows, tuple(kernel), padding=padding, bias="bias" in state, dtype=entries.dtype())
+        module = conv(columns, rows, tuple(kernel), padding=padding, bias="bias" in state, dtype=entries.dtype)
         parts[MODULES[name]] = load_weights(module, state)
     return TorchGeoConvLSTM(rnn, **parts, **options)
 
@@ -101,7 +101,8 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
 def _take_conv(entries: Entries, name: str) -> dict[str, Tensor]:
     """Takes the weight and bias of a convolution."""
     rank = 4 if name == "head" else 5
-    rows = max(entries.axis_size([f"{name}.weight"], 0, rank), entries.axis_size([f"{name}.bias"], 0, 1)) or None
+    sizes = [entries.axis_size([f"{name}.{end}"], 0, r) for end, r in (("weight", rank), ("bias", 1))]
+    rows = max(filter(None, sizes), default=None)
     state = {"weight": entries.take(f"{name}.weight", (rows, *(None,) * (rank - 1)))}
     if name == "head" or entries.matches(rf"{name}\.bias") or entries.matches(r"cell_list\.\d+\.conv\.bias"):
         state["bias"] = entries.take(f"{name}.bias", (rows,))

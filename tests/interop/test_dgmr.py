@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import WeightsError, create_model, interop
-from convrnn_zoo.interop._checkpoint import read_checkpoint
-from convrnn_zoo.interop.dgmr import module_parameters
+from convrnn_zoo.interop._checkpoint import ForeignCheckpoint
+from convrnn_zoo.interop._key_map import Entries, gather
+from convrnn_zoo.interop.dgmr import divide_by_norms, key_maps
 from convrnn_zoo.layers.variants import Conv2dReLUGRU
 
 from . import dgmr_states
@@ -47,8 +48,13 @@ def test_the_forecast_is_that_of_the_original() -> None:
 
 
 def test_the_gru_is_that_of_the_original() -> None:
-    known, layer = recorded("dgmr_convgru"), Conv2dReLUGRU(6, 5, 3)
-    layer.load_state_dict(module_parameters(read_checkpoint(known.state), "cell", layer))
+    known, layer, end = recorded("dgmr_convgru"), Conv2dReLUGRU(6, 5, 3), "parametrizations.weight.original"
+    state = {f"sampler.convGRU1.{key}": value for key, value in known.state.items()}
+    entries = Entries(ForeignCheckpoint(state, "the recording"), "dgmr")
+    divide_by_norms(entries, end)
+    shapes = {f"sampler.grus.0.{key}": tuple(value.shape) for key, value in layer.state_dict().items()}
+    maps = [m for key in shapes if "_hh" not in key for m in key_maps(key, end)]
+    layer.load_state_dict({key.rpartition(".")[2]: value for key, value in gather(entries, maps, shapes).items()})
     assert_agree(layer(known.values["x.input"], known.values["x.h0"][None])[0], known.values["y.out"])
 
 
