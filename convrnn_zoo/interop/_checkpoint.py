@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .._extras import need
 from .._hdf5 import CheckedFile
+from .._tensors import to_tensor
 from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import not_finite
 
@@ -58,7 +59,7 @@ class ForeignCheckpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     """Keras's description of the model; empty for files without one."""
     version: str | None = None
-    """The version of Keras that wrote the file, if the file has it."""
+    """Version of Keras, if the file has it."""
 
 
 def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
@@ -99,14 +100,8 @@ def some(names: Iterable[str], count: int = 6) -> str:
 
 def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:
     """Returns every entry as a finite CPU tensor with a string as its key, or raises WeightsError with a list."""
-    tensors: dict[str, Tensor] = {}
-    invalid = []
-    for key, value in state.items():
-        try:
-            tensors[key] = _to_tensor(key, value)
-        except TypeError:
-            invalid.append(f"{key!r} ({type(value).__name__})")
-    if invalid:
+    tensors: dict[str, Any] = {key: _to_tensor(value) if isinstance(key, str) else None for key, value in state.items()}
+    if invalid := [f"{k!r} ({type(state[k]).__name__})" for k, v in tensors.items() if v is None]:
         raise WeightsError(
             f"{name}: expected names of tensors and nothing else, got {some(invalid)}; pass the state dict itself"
         )
@@ -119,19 +114,15 @@ def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> d
     return tensors
 
 
-def _to_tensor(key: object, value: Any) -> Tensor:
-    """Returns an entry as a plain CPU tensor, or raises TypeError if it is neither a dense tensor nor an array."""
-    if not isinstance(key, str):
-        raise TypeError("a key must be a string")
+def _to_tensor(value: Any) -> Tensor | None:
+    """Returns an entry as a plain CPU tensor, or None if it is neither a dense tensor nor an array."""
     if isinstance(value, Tensor):
-        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
-            raise TypeError("expected a dense tensor with values")
-        return value.detach().cpu()
-    if not hasattr(value, "astype"):
-        raise TypeError("expected a tensor or an array")
-    long_double = value.dtype.kind == "f" and value.dtype.itemsize > 8
-    dtype = "f8" if long_double else value.dtype.newbyteorder("=")
-    return torch.from_numpy(value.astype(dtype, order="C", copy=not value.flags.writeable))
+        is_dense = value.layout == torch.strided and not (value.is_meta or value.is_quantized or value.is_nested)
+        return value.detach().cpu() if is_dense else None
+    try:
+        return to_tensor("entry", value) if hasattr(value, "astype") else None
+    except TypeError:  # no numbers
+        return None
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
@@ -164,7 +155,9 @@ def _read_pickle(path: Path) -> ForeignCheckpoint:
     try:
         if is_zip:
             _check_zip(path)
-        _check_no_buffers(path)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(b"\nbytearray\n") >= 0:  # which allocates as many bytes as the pickle claims
+                raise ValueError("Unsupported GLOBAL bytearray")
         # A mapped file cannot claim storages that it does not contain.
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as e:  # torch raises almost any exception on a damaged pickle
@@ -222,13 +215,6 @@ def _check_zip(path: Path, inflation: float = 1.0) -> None:
         raise ValueError("it has members of an unexpected compression")
     if sum(member.file_size for member in members) > inflation * path.stat().st_size:
         raise ValueError(f"its members are more than {inflation:g} times as large as the file")
-
-
-def _check_no_buffers(path: Path) -> None:
-    """Raises ValueError for a pickle that allocates a ``bytearray``, whose size it may choose."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(b"\nbytearray\n") >= 0:
-            raise ValueError("Unsupported GLOBAL bytearray")
 
 
 def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:

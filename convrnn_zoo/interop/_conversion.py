@@ -1,11 +1,10 @@
 """The sources, and conversion from and to them."""
 
-import inspect
 import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,8 @@ def recognise(checkpoint: Checkpoint, prefix: str = "") -> Recognition:
         >>> found.source.name, found.reason
         ('ndrplz', 'cell_list.0.conv.weight (8, 5, 3, 3) is the joint convolution of one of its layers')
     """
-    return _recognise(read_checkpoint(checkpoint, prefix))
+    content = read_checkpoint(checkpoint, prefix)
+    return _check_likely(content, _likely_source(content))
 
 
 def _load_recognised(
@@ -100,13 +100,12 @@ def _load_recognised(
     content = read_checkpoint(checkpoint, prefix)
     likely = _likely_source(content)
     if named is None:
-        recognition = _recognise(content)
+        recognition = _check_likely(content, likely)
         logger.info("%s: read as %s: %s", content.name, recognition.source.name, recognition.reason)
     else:
         recognition = likely if likely and likely.source is named else Recognition(named, "it was named", "")
     source = recognition.source
-    required = [option for option, is_required in _keyword_parameters(source.load).items() if is_required]
-    _check_options(source.name, source.options, required, options)
+    _check_options(source, options)
     try:
         return source.load(content, **options), recognition
     except WeightsError as e:
@@ -136,8 +135,8 @@ def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
     return min(matches, key=lambda r: len(r.prefix), default=None)
 
 
-def _recognise(content: ForeignCheckpoint) -> Recognition:
-    likely = _likely_source(content)
+def _check_likely(content: ForeignCheckpoint, likely: Recognition | None) -> Recognition:
+    """Returns the likely source, or raises WeightsError if there is none or the keys have a prefix."""
     if likely is None:
         raise WeightsError(
             f"{content.name}: its keys are those of no known source ({', '.join(SOURCES)}): {some(content.state)}"
@@ -173,22 +172,16 @@ OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
 """Checks of options by name; all others are strings."""
 
 
-def _check_options(name: str, known: Iterable[str], required: Iterable[str], options: Mapping[str, Any]) -> None:
-    if missing := [option for option in required if option not in options]:
-        raise WeightsError(f"{name} requires {', '.join(missing)}, which its weights do not contain; pass it by name")
-    if unknown := [option for option in options if option not in known]:
-        raise OptionError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+def _check_options(source: Source, options: Mapping[str, Any]) -> None:
+    """Raises OptionError, for the command line a ValueError as well, for an option of another name or type."""
+    if unknown := [option for option in options if option not in source.options]:
+        known = ", ".join(source.options) or "none"
+        raise OptionError(f"{source.name} has no option {', '.join(unknown)}; it has {known}")
     for option, value in options.items():
         try:
             OPTION_CHECKS.get(option, _check_text)(option, value)
         except TypeError as e:
             raise OptionError(str(e)) from e
-
-
-def _keyword_parameters(function: Any) -> dict[str, bool]:
-    """Returns the keyword-only parameters of a function, and whether each is required."""
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 # ---- exporting -------------------------------------------------------------------------------------------------
@@ -198,7 +191,7 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
     Args:
         module: a layer or cell of this package, or a model of the core family without classifier.
         target: a name of :data:`SOURCES`.
-        **options: options of the target, such as Keras's `name` of the layer.
+        **options: for Keras, the `name` of its layer.
 
     Raises:
         ValueError: the target cannot express the module, with every reason.
@@ -216,7 +209,6 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
         if module.num_classes:
             raise ValueError(f"{target} has no classifier for the model's {module.num_classes} classes; pass model.rnn")
         module = module.rnn
-    _check_options(source.name, _keyword_parameters(source.export), (), options)
     return source.export(module, **options)
 
 
@@ -272,20 +264,9 @@ def convert(
     model = to_model(layer)
     cfg: Any = model.pretrained_cfg
     cfg["license"] = None  # the architecture's is not that of these weights
-    file = None if isinstance(checkpoint, Mapping) else Path(checkpoint)
-    card = _card(model, name or target.name, recognition.source, file, options)
-    with atomic_write(target) as temporary:
-        save_pretrained(model, temporary)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-    parameters = sum(p.numel() for p in model.parameters())
-    return Conversion(target, cfg["architecture"], parameters, recognition.source.name, recognition.reason)
-
-
-def _card(model: nn.Module, name: str, source: Source, file: Path | None, options: Mapping[str, Any]) -> str:
-    """Returns a model card with the source of the weights."""
-    parts = [f"Converted from a checkpoint of {source.title}"]
-    if file:
-        parts.append(f"the file `{file.name}` with sha256 `{file_sha256(file)}`")
+    parts = [f"Converted from a checkpoint of {recognition.source.title}"]
+    if not isinstance(checkpoint, Mapping):
+        parts.append(f"the file `{Path(checkpoint).name}` with sha256 `{file_sha256(Path(checkpoint))}`")
     if options:
         listed = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
         parts.append(f"with {listed}, which its weights do not contain")
@@ -293,7 +274,12 @@ def _card(model: nn.Module, name: str, source: Source, file: Path | None, option
         f"{', '.join(parts)}. Its outputs are those of the original. The licence, the training data and the scores "
         "are the original's as well: name them here before you publish this model."
     )
-    return str(model_card(model, name, description=description, tags=["converted"]))
+    card = str(model_card(model, name or target.name, description=description, tags=["converted"]))
+    with atomic_write(target) as temporary:
+        save_pretrained(model, temporary)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+    parameters = sum(p.numel() for p in model.parameters())
+    return Conversion(target, cfg["architecture"], parameters, recognition.source.name, recognition.reason)
 
 
 def to_model(module: nn.Module) -> nn.Module:
@@ -331,7 +317,7 @@ def to_model(module: nn.Module) -> nn.Module:
 
 
 def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
-    """Returns the arguments of a model with this layer, as plain JSON, except the layer's defaults."""
+    """Returns the arguments of a model with this layer as plain JSON, without the layer's defaults."""
     kernel, one = module.kernel_size, (1,) * module.ndim
     defaults = {
         "hidden_kernel_size": kernel, "bias": True, "dropout": 0.0, "stride": one, "dilation": one, "groups": 1,

@@ -6,7 +6,7 @@ https://keras.io/api/layers/recurrent_layers/conv_lstm2d/
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,19 +36,16 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
     name, arrays = find_layer(checkpoint, layer)
     *kernel, in_channels, rows = arrays[0]["kernel"].shape
     bias, filters, ndim, directions = "bias" in arrays[0], rows // 4, len(kernel), len(arrays)
-    settings = resolve_settings(checkpoint, name, ndim, directions == 2, options)
-    is_core = settings.padding == "same" and set(settings.strides + settings.dilation_rate) == {1}
+    activations, geometry = resolve_settings(checkpoint, name, ndim, directions == 2, options)
+    is_core = set(geometry.values()) == {"same", (1,) * ndim}
     args: dict[str, Any] = {"in_channels": in_channels, "kernel_size": tuple(kernel), "bias": bias}
     if not is_core:
         args = {"in_channels": rows * directions, "kernel_size": 1, "hidden_kernel_size": tuple(kernel), "bias": False}
-    rnn = (ACTIVATED if settings.activations else KINDS["convlstm"])[ndim](
+    rnn = (ACTIVATED if activations else KINDS["convlstm"])[ndim](
         out_channels=filters, batch_first=True, bidirectional=directions == 2, dtype=arrays[0]["kernel"].dtype,
-        **args, **settings.activations,
+        **args, **activations,
     )  # fmt: skip
-    module: Any = rnn if is_core else ResizingConvLSTM(
-        rnn, in_channels, kernel, padding=settings.padding, strides=settings.strides,
-        dilation_rate=settings.dilation_rate, bias=bias,
-    )  # fmt: skip
+    module: Any = rnn if is_core else ResizingConvLSTM(rnn, in_channels, kernel, bias=bias, **geometry)
     for parameters, variables in zip(_variables(module), arrays, strict=True):
         for role, value in variables.items():
             parameters[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
@@ -101,9 +98,7 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------
-ROLES = ("kernel", "recurrent_kernel", "bias")
-CELL = r"conv_lst_?m_cell[^/]*"
-PATH = re.compile(rf"(?P<layer>(?:.*/)?)(?P<cell>{CELL}/)?(?P<role>{'|'.join(ROLES)})(?::0)?")
+PATH = re.compile(r"(?P<layer>(?:.*?/)?)(?P<cell>conv_lst_?m_cell[^/]*/)?(?P<role>kernel|recurrent_kernel|bias)(?::0)?")
 SIDE = re.compile(r"(?P<side>forward|backward)_(?P<name>[^/]*)")
 RANDOM = re.compile(r"(.*/)?seed_generator[^/]*/.*")
 Direction = tuple[str, dict[str, str]]
@@ -130,11 +125,8 @@ def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, li
     *kernel, _, rows = entries.shape([*recurrents, *kernels], rank)
     filters = entries.shape(recurrents, rank)[-2] or (rows and rows // 4)
     rows = 4 * filters if filters else None
-    bias = any("bias" in keys for _, keys in directions)
-    shapes = {
-        "kernel": (*kernel, entries.shape(kernels, rank)[-2], rows),
-        "recurrent_kernel": (*kernel, filters, rows),
-    } | ({"bias": (rows,)} if bias else {})
+    shapes = {"kernel": (*kernel, entries.shape(kernels, rank)[-2], rows), "recurrent_kernel": (*kernel, filters, rows)}
+    shapes |= {"bias": (rows,)} if any("bias" in keys for _, keys in directions) else {}
     arrays = [
         {role: entries.take(keys.get(role, path + role), shape) for role, shape in shapes.items()}
         for path, keys in directions
@@ -150,51 +142,36 @@ def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, li
 
 def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Direction]], list[str]]:
     """Returns the directions of each recurrent layer by its name, and the keys of everything else."""
-    cells: dict[str, dict[str, str]] = {}
+    cells: dict[tuple[str, str], dict[str, str]] = {}
     others: list[str] = []
     for key in state:
         if m := PATH.fullmatch(key):
-            cells.setdefault(m["layer"] + (m["cell"] or ""), {})[m["role"]] = key
+            cells.setdefault((m["layer"], m["cell"] or ""), {})[m["role"]] = key
         elif not RANDOM.fullmatch(key):
             others.append(key)
     layers: dict[str, dict[str, Direction]] = {}
-    for cell, keys in cells.items():
-        is_dense = "recurrent_kernel" in keys and state[keys["recurrent_kernel"]].dim() == 2  # LSTM, GRU, SimpleRNN
-        if is_dense or ("recurrent_kernel" not in keys and not re.search(rf"{CELL}/$", cell)):
+    for (path, cell), keys in cells.items():
+        recurrent = state.get(keys.get("recurrent_kernel", ""))
+        if not cell if recurrent is None else recurrent.dim() == 2:  # of a Dense, or of an LSTM, GRU or SimpleRNN
             others += keys.values()
             continue
-        path = re.sub(rf"{CELL}/$", "", cell).rstrip("/")
-        parent, _, last = path.rpartition("/")
+        parent, _, last = path.rstrip("/").rpartition("/")
         if side := SIDE.fullmatch(last):
             sides = layers.setdefault(parent or side["name"], {})
             for end in ("forward", "backward"):  # so that what one lacks is reported
-                sides.setdefault(end, (cell.replace(f"{side['side']}_", f"{end}_"), {}))
-            sides[side["side"]] = (cell, keys)
+                sides.setdefault(end, (f"{path}{cell}".replace(f"{side['side']}_", f"{end}_"), {}))
+            sides[side["side"]] = (path + cell, keys)
         else:
-            layers[path or "conv_lstm"] = {"only": (cell, keys)}
-    names = _shorten(list(layers))
+            layers[path.rstrip("/") or "conv_lstm"] = {"only": (path + cell, keys)}
+    ends = [path.rpartition("/")[2] for path in layers]
+    names = [path if ends.count(name) > 1 else name for path, name in zip(layers, ends, strict=True)]
     return {name: list(sides.values()) for name, sides in zip(names, layers.values(), strict=True)}, others
-
-
-def _shorten(paths: list[str]) -> list[str]:
-    """Returns the last part of each path, or the full path if several have the same last part.
-
-    Example:
-        >>> _shorten(["model/first", "encoder/rnn", "decoder/rnn"])
-        ['first', 'encoder/rnn', 'decoder/rnn']
-    """
-    last = [path.rpartition("/")[2] for path in paths]
-    return [path if last.count(name) > 1 else name for path, name in zip(paths, last, strict=True)]
 
 
 # ---- settings --------------------------------------------------------------------------------------------------
 DEFAULTS: dict[str, Any] = {
-    "strides": 1,
-    "dilation_rate": 1,
-    "activation": "tanh",
-    "go_backwards": False,
-    "merge_mode": "concat",
-}
+    "strides": 1, "dilation_rate": 1, "activation": "tanh", "go_backwards": False, "merge_mode": "concat"
+}  # fmt: skip
 """Keras's defaults of options that arrays do not show."""
 REQUIRED = ("padding", "recurrent_activation")
 """Options that arrays do not show, and whose defaults in Keras are misleading: the default padding is ``"valid"``,
@@ -205,20 +182,13 @@ ONLY_IN_TRAINING = ("dropout", "recurrent_dropout")
 LAYER = re.compile("ConvLSTM[123]D")
 
 
-class Settings(NamedTuple):
-    """The checked options of a layer that change its outputs."""
-
-    padding: str
-    strides: tuple[int, ...]
-    dilation_rate: tuple[int, ...]
-    activations: dict[str, Any]
-    """Arguments of an :class:`ActivatedConvLSTM`; empty for the activations of the core family."""
-
-
 def resolve_settings(
     checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
-) -> Settings:
-    """Returns a layer's settings: the caller's options first, then the file's configuration, then Keras's defaults."""
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Returns a layer's activations, if they are not those of the core family, and padding, strides and dilation.
+
+    The caller's options precede the file's configuration, and that precedes Keras's defaults.
+    """
     options = dict(options)
     version = options.pop("keras_version", checkpoint.version)
     config = _layer_config(checkpoint, name, ndim)
@@ -245,12 +215,9 @@ def resolve_settings(
     if values["padding"] not in ("same", "valid"):
         raise ValueError(f"padding must be 'same' or 'valid', as in Keras, got {values['padding']!r}")
     activations = {o: _activation(values[o], version) for o in ("activation", "recurrent_activation")}
-    return Settings(
-        values["padding"],
-        check.ntuple("strides", values["strides"], ndim),
-        check.ntuple("dilation_rate", values["dilation_rate"], ndim),
-        {} if activations == {"activation": "tanh", "recurrent_activation": "sigmoid"} else activations,
-    )
+    sizes = {o: check.ntuple(o, values[o], ndim) for o in ("strides", "dilation_rate")}
+    is_core = activations == {"activation": "tanh", "recurrent_activation": "sigmoid"}
+    return {} if is_core else activations, {"padding": values["padding"], **sizes}
 
 
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:

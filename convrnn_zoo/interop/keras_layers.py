@@ -21,7 +21,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softsign": F.softsign,
 }
 """Keras's activations by name. Keras 3 changed the slope of ``hard_sigmoid`` from 1/5 to 1/6."""
-CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
@@ -103,21 +102,14 @@ class ResizingConvLSTM(nn.Module):
     """
 
     def __init__(
-        self,
-        rnn: ConvRNNBase,
-        in_channels: int,
-        kernel_size: Sequence[int],
-        *,
-        padding: str,
-        strides: Sequence[int],
-        dilation_rate: Sequence[int],
-        bias: bool,
-    ) -> None:
+        self, rnn: ConvRNNBase, in_channels: int, kernel_size: Sequence[int], *, padding: str, strides: Sequence[int],
+        dilation_rate: Sequence[int], bias: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.padding, like = padding, next(rnn.parameters())
-        self.input_conv = CONVOLUTIONS[rnn.ndim](
-            in_channels, rnn.in_channels, kernel_size, tuple(strides), 0, tuple(dilation_rate),  # type: ignore[arg-type]
-            bias=bias, device=like.device, dtype=like.dtype,
+        self.input_conv = getattr(nn, f"Conv{rnn.ndim}d")(
+            in_channels, rnn.in_channels, kernel_size, tuple(strides), 0, tuple(dilation_rate), bias=bias,
+            device=like.device, dtype=like.dtype,
         )  # fmt: skip
         self.rnn = rnn
         rows = torch.eye(rnn.in_channels, device=like.device, dtype=like.dtype).chunk(rnn.num_directions)
@@ -135,9 +127,7 @@ class ResizingConvLSTM(nn.Module):
     def _gates(self, x: Tensor) -> Tensor:
         conv = self.input_conv
         if self.padding == "same":
-            reach = [d * (k - 1) + 1 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
-            missing = [
-                max((-(-n // s) - 1) * s + r - n, 0) for n, s, r in zip(x.shape[2:], conv.stride, reach, strict=True)
-            ]
+            axes = zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True)
+            missing = [max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0) for n, k, s, d in axes]
             x = F.pad(x, [p for m in reversed(missing) for p in (m // 2, m - m // 2)])
         return conv(x)

@@ -93,7 +93,7 @@ def lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     if unused := [m[0] for m in entries.matches(UNUSED_PARAMS) if not is_predrnn]:
         count = sum(entries.left.pop(key).numel() for key in unused)
         logger.warning("%s: dropped %d unused parameters: %s", entries.name, count, ", ".join(unused))
-    ends = _norm_ends(entries)
+    ends = WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
     maps = [m for i in range(n) for m in _cell(i, ST_LSTM if is_predrnn else LSTM, ends)]
     maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm") for i in range(n) if is_predrnn]
     if has_adapter := is_predrnn and bool(entries.matches(r"adapter\.weight")):
@@ -120,7 +120,7 @@ def predrnn_pp(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 def mim(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts MIM, including the unused ``conv_last`` of its MIM-N."""
     n = max(2, entries.count(r"stlstm_layer\.(\d+)\..*", "stlstm_layer.0.conv_x.0.weight, …"))
-    ends = _norm_ends(entries)
+    ends = WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
     maps = []
     for i in range(n):
         maps += cell_maps(f"stlstm_layer.{i}", f"layers.{i}", MIM_BLOCK if i else ST_LSTM, ends)
@@ -209,15 +209,8 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         "filter_size": entries.axis_size([f"{cell}.F.conv1.weight"], -1) or 1,
         **options,
     }  # fmt: skip
-    kernels = [(sizes[key],) * 2 for key in ("kernel_size", "filter_size")]
-    return load_model(
-        entries, "phydnet", sizes, gather(entries, maps, parameter_shapes(entries, "phydnet", sizes, *kernels))
-    )
-
-
-def _norm_ends(entries: Entries) -> dict[str, str]:
-    """Returns the ends of a convolution's names, in networks with norms also those of its norm."""
-    return WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
+    shapes = parameter_shapes(entries, "phydnet", sizes, *((sizes[key],) * 2 for key in ("kernel_size", "filter_size")))
+    return load_model(entries, "phydnet", sizes, gather(entries, maps, shapes))
 
 
 def _cell(layer: int, convs: Convs, ends: dict[str, str]) -> list[KeyMap]:
@@ -260,10 +253,10 @@ NORM_NOT_SUPPORTED: dict[Callable[..., nn.Module], str] = {
     e3d_lstm: "after them a memory of zeros, which this package leaves out, is not zero",
 }
 """Networks whose norms after convolutions are not supported, and the reasons."""
-MAU_OPTIONS = {"cell_mode": ("normal", "residual"), "model_mode": ("normal", "recall")}
+MAU_OPTIONS = ("tau", "cell_mode", "model_mode")
 
 
-def load(checkpoint: ForeignCheckpoint, *, patch_size: int, horizon: int = 10, **mau_options: Any) -> nn.Module:
+def load(checkpoint: ForeignCheckpoint, *, horizon: int = 10, **options: Any) -> nn.Module:
     """Loads the weights as our model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
 
     The shapes of the weights only give the product of `patch_size` and channels. Those of a MAU are the same for all
@@ -271,24 +264,24 @@ def load(checkpoint: ForeignCheckpoint, *, patch_size: int, horizon: int = 10, *
     """
     entries = Entries(checkpoint, "openstl")
     convert = next((convert for pattern, convert in NETWORKS.items() if entries.matches(pattern)), lstm)
-    options: dict[str, Any] = {"horizon": horizon}
+    required = ("patch_size", *MAU_OPTIONS) if convert is mau else ("patch_size",)
+    if missing := [name for name in required if options.get(name) is None]:
+        raise WeightsError(
+            f"openstl requires {', '.join(missing)}, which the weights in {checkpoint.name} do not contain; pass what "
+            f"the configuration has ({'; '.join(f'{name}: {OPENSTL.options[name]}' for name in missing)})"
+        )
     if convert is mau:
-        if missing := [f"{name}=" for name in ("tau", *MAU_OPTIONS) if mau_options.get(name) is None]:
-            raise WeightsError(
-                f"{checkpoint.name} is a MAU, whose weights do not show its {', '.join(missing)}; pass what its "
-                "configuration has (tau, a number of steps; cell_mode, 'normal' or 'residual'; model_mode, 'normal' or "
-                "'recall')"
-            )
-        residual, recall = (check.choice(k, mau_options[k], modes) != "normal" for k, modes in MAU_OPTIONS.items())
-        options |= {"tau": mau_options["tau"], "residual": residual, "recall": recall}
-    elif mau_options:
-        raise OptionError(f"{', '.join(mau_options)}: options of a MAU, and {checkpoint.name} is none; leave them out")
+        residual = check.choice("cell_mode", options.pop("cell_mode"), ("normal", "residual")) == "residual"
+        recall = check.choice("model_mode", options.pop("model_mode"), ("normal", "recall")) == "recall"
+        options |= {"residual": residual, "recall": recall}
+    elif passed := [name for name in MAU_OPTIONS if name in options]:
+        raise OptionError(f"{', '.join(passed)}: options of a MAU, and {checkpoint.name} is none; leave them out")
     elif convert in NORM_NOT_SUPPORTED and (norms := entries.matches(NORM)):
         raise WeightsError(
             f"{checkpoint.name} has layer norms ({norms[0][0]}, …), which are not supported: "
             f"{NORM_NOT_SUPPORTED[convert]}; train it with layer_norm=0"
         )
-    return convert(entries, patch_size, **options)
+    return convert(entries, horizon=horizon, **options)
 
 
 OPENSTL = Source(
