@@ -15,12 +15,8 @@ from ..models import Metric, Weights, WeightsError
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
 # Ids of tasks, metrics and datasets on the Hub. Others are given in the tags and in the text only.
 _PIPELINES = {
-    "audio-classification": "audio-classification",
-    "next-frame-prediction": "video-to-video",
-    "precipitation-nowcasting": "video-to-video",
-    "time-series-forecasting": "time-series-forecasting",
-    "video-classification": "video-classification",
-    "video-prediction": "video-to-video",
+    **{task: task for task in ("audio-classification", "time-series-forecasting", "video-classification")},
+    **dict.fromkeys(("next-frame-prediction", "precipitation-nowcasting", "video-prediction"), "video-to-video"),
     "video-to-video": "video-to-video",
 }
 _METRICS = {"accuracy": "accuracy", "f1": "f1", "f1-score": "f1", "mae": "mae", "mse": "mse", "r-squared": "r_squared"}
@@ -53,24 +49,25 @@ def check_card(card: ModelCard) -> ModelCard:
     errors = []
     if not data.license:
         errors.append("no license; name one of the Hub's, such as mit, or other with license_name")
-    elif "other" in (data.license if isinstance(data.license, list) else [data.license]) and not data.license_name:
+    elif "other" in _as_list(data.license) and not data.license_name:
         errors.append("license 'other' needs a license_name")
     for field in ("tags", "datasets", "metrics"):
-        value = data.get(field)
-        wrong = [v for v in ([value] if isinstance(value, str) else value or []) if not isinstance(v, str) or not v]
-        if wrong:
+        if wrong := [v for v in _as_list(data.get(field)) if not isinstance(v, str) or not v]:
             errors.append(f"{field} must be words, got {wrong}")
     for result in data.eval_results or []:
         if isinstance(result.metric_value, bool) or not isinstance(result.metric_value, int | float):
             errors.append(f"metric {result.metric_type!r} is {result.metric_value!r}, expected a number")
         elif not math.isfinite(result.metric_value):
             errors.append(f"metric {result.metric_type!r} is {result.metric_value}; leave out what was not measured")
-        for field in ("dataset_name", "dataset_type", "metric_type", "task_type"):
-            if not getattr(result, field):
-                errors.append(f"a result of the model-index lacks {field}")
+        fields = ("dataset_name", "dataset_type", "metric_type", "task_type")
+        errors += [f"a result of the model-index lacks {field}" for field in fields if not getattr(result, field)]
     if errors:
         raise WeightsError(f"the card is invalid: {'; '.join(errors)}")
     return card
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else list(value or [])
 
 
 # ---- cards ---------------------------------------------------------------------------------------------------------
@@ -83,14 +80,8 @@ def card_text(weights: Weights, address: str | None = None) -> str:
 
     Example:
         >>> from convrnn_zoo import WEIGHTS
-        >>> print(card_text(WEIGHTS["convlstm1d_bi_1layer.japanese_vowels"]).split("```python")[1].split("```")[0])
-        <BLANKLINE>
-        import convrnn_zoo
-        model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True).eval()
-        <BLANKLINE>
-        y = model(model.normalize(x))  # x: (N, T, 12, 1), in the unit of the data
-        predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences
-        <BLANKLINE>
+        >>> [line for line in card_text(WEIGHTS["convgru_forecaster.rain"]).splitlines() if line.startswith("# ")]
+        ['# convgru_forecaster.rain']
     """
     shape = f"(N, {', '.join(map(str, weights.input_shape))})"
     has_recipe = "\n" in weights.recipe  # otherwise the name of a recipe of the package
@@ -117,17 +108,9 @@ def card_text(weights: Weights, address: str | None = None) -> str:
 
 
 def model_card(
-    model: nn.Module,
-    repo_id: str,
-    *,
-    license: str = "other",
-    license_name: str | None = None,
-    description: str = "",
-    task: str = "",
-    datasets: Iterable[str] = (),
-    metrics: Iterable[Metric] = (),
-    tags: Iterable[str] = (),
-) -> ModelCard:
+    model: nn.Module, repo_id: str, *, license: str = "other", license_name: str | None = None, description: str = "",
+    task: str = "", datasets: Iterable[str] = (), metrics: Iterable[Metric] = (), tags: Iterable[str] = (),
+) -> ModelCard:  # fmt: skip
     """Returns a card for a model without metadata.
 
     Args:
@@ -157,22 +140,10 @@ def model_card(
 
 
 def _card(
-    name: str,
-    architecture: str,
-    description: str,
-    metrics: Sequence[Metric],
-    task: str,
-    license: str,
-    license_name: str | None = None,
-    tags: Iterable[str] = (),
-    *,
-    usage: str,
-    datasets: list[str],
-    limitations: list[str],
-    training: str,
-    horizon: int | None = None,
-    end: Iterable[str] = (),
-) -> ModelCard:
+    name: str, architecture: str, description: str, metrics: Sequence[Metric], task: str, license: str,
+    license_name: str | None = None, tags: Iterable[str] = (), *, usage: str, datasets: list[str],
+    limitations: list[str], training: str, horizon: int | None = None, end: Iterable[str] = (),
+) -> ModelCard:  # fmt: skip
     pipeline, name_of_license = _PIPELINES.get(slug(task)), (license_name or "unstated") if license == "other" else None
     results = [
         EvalResult(
@@ -289,16 +260,12 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
     header = ["", "these weights", *others, *(["mean ± standard deviation"] if runs else [])]
     rows = []
     for m in metrics:
-        name = m.name
-        if m.summed is not None:
-            name += f" per pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
-        if len(data) > 1:
-            name += f" ({m.dataset}, {m.split})"
-        if m.note and not m.baselines:
-            name += f": {m.note}"
+        summed = "" if m.summed is None else f" per pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
+        measured_on = f" ({m.dataset}, {m.split})" if len(data) > 1 else ""
+        note = f": {m.note}" if m.note and not m.baselines else ""
         compared = [f"{m.baselines[b]:.4g}" if b in m.baselines else "–" for b in others]
         spread = ["" if m.mean is None or m.runs < 2 else f"{m.mean:g} ± {m.std:g} ({m.runs} runs)"] if runs else []
-        row = [name, f"{m.value:.4g} {m.unit}".rstrip(), *compared, *spread]
+        row = [f"{m.name}{summed}{measured_on}{note}", f"{m.value:.4g} {m.unit}".rstrip(), *compared, *spread]
         rows.append([cell.replace("|", "\\|") for cell in row])
     table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
     measured = f"Measured on {data[0]}" if len(data) == 1 else "Measured"

@@ -25,16 +25,10 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 def push_to_hub(
-    model: nn.Module,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    card: ModelCard | str | Mapping[str, Any] | None = None,
+    model: nn.Module, repo_id: str, *, private: bool | None = None, token: str | None = None,
+    revision: str | None = None, create_pr: bool = False, card: ModelCard | str | Mapping[str, Any] | None = None,
     eval_results: Sequence[Any] = (),
-) -> CommitInfo:
+) -> CommitInfo:  # fmt: skip
     """Pushes a model: weights as safetensors, config and card, in one commit. Unchanged files make no commit.
 
     The model and its card are checked before a repository is created. A push that then fails leaves the repository as
@@ -86,9 +80,8 @@ def push_to_hub(
             (folder / ".eval_results").mkdir()
             (folder / ".eval_results" / "convrnn_zoo.yaml").write_text(eval_results_text(eval_results))
         message = f"{model.pretrained_cfg['architecture']} by convrnn_zoo {__version__}"  # type: ignore[index]
-        return upload(
-            api, repo_id, folder, message=message, private=private, revision=revision, create_pr=create_pr
-        )  # fmt: skip
+        options: dict[str, Any] = {"private": private, "revision": revision, "create_pr": create_pr}
+        return upload(api, repo_id, folder, message=message, **options)
 
 
 def _make_card(
@@ -113,15 +106,9 @@ def hub_api(token: str | None) -> HfApi:
 
 
 def upload(
-    api: HfApi,
-    repo_id: str,
-    folder: Path,
-    *,
-    message: str,
-    private: bool | None = None,
-    revision: str | None = None,
+    api: HfApi, repo_id: str, folder: Path, *, message: str, private: bool | None = None, revision: str | None = None,
     create_pr: bool = False,
-) -> CommitInfo:
+) -> CommitInfo:  # fmt: skip
     """Uploads the files of a folder in one commit to a repository, which is created if it does not exist.
 
     A repository is never deleted, not even a new one whose upload fails: others may have pushed to it.
@@ -138,17 +125,13 @@ def upload(
         if revision and not create_pr:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         # Another attempt repeats the same commit: files that have arrived are not sent again.
-        return retry(
-            lambda: api.upload_folder(
-                repo_id=repo_id, folder_path=folder, commit_message=message, revision=revision, create_pr=create_pr
-            )
-        )
+        commit: Any = {"commit_message": message, "revision": revision, "create_pr": create_pr}
+        return retry(lambda: api.upload_folder(repo_id=repo_id, folder_path=folder, **commit))
 
 
 def _validate_card(api: HfApi, repo_id: str, text: str) -> None:
     """Lets the Hub check a card. `ModelCard.validate` of older clients would send it to the public Hub in any case."""
-    content = {"repoType": "model", "content": text}
-    response = get_session().post(f"{api.endpoint}/api/validate-yaml", json=content)
+    response = get_session().post(f"{api.endpoint}/api/validate-yaml", json={"repoType": "model", "content": text})
     try:
         hf_raise_for_status(response)
     except BadRequestError as e:

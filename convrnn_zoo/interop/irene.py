@@ -4,6 +4,8 @@ Its update gate u has the opposite meaning, ``h' = (1 - u) h + u n``. Our z is `
 convolution with the other sign. https://github.com/DSIP-FBK/ConvGRU-Ensemble; mlcast's ConvGruModel has the same keys.
 """
 
+from typing import Any
+
 from torch import nn
 
 from ..models import Preprocessing
@@ -41,7 +43,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
     for value in state.values():
         _, update, _ = value.chunk(3)
         update.neg_()
-    model: nn.Module = load_model(entries, "convgru_irene", sizes, state)
+    model: Any = load_model(entries, "convgru_irene", sizes, state)
     model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=12, lowest=0.0)
     return model
 

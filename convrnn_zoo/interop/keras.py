@@ -184,7 +184,7 @@ LAYER = re.compile("ConvLSTM[123]D")
 
 def resolve_settings(
     checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
-) -> tuple[dict[str, str], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a layer's activations, if they are not those of the core family, and padding, strides and dilation.
 
     The caller's options precede the file's configuration, and that precedes Keras's defaults.

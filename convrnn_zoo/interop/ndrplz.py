@@ -73,10 +73,10 @@ class JointConvs:
         maps = self.maps(n, bias)
         by_layer = [[m for m in maps if m.target.endswith(f"_l{layer}")] for layer in range(n)]
         widths = [layer_width(entries, ours, "weight", "bias") for ours in by_layer]
-        shapes = [entries.shape([m.source for m in ours], 4) for ours in by_layer]
-        kernels = [tuple(size or 1 for size in shape[2:]) for shape in shapes]
+        shapes = [[size or 1 for size in entries.shape([m.source for m in ours], 4)] for ours in by_layer]
+        kernels = [tuple(shape[2:]) for shape in shapes]
         check_odd(entries.name, kernels)
-        in_channels = max(1, (shapes[0][1] or 1) - widths[0])
+        in_channels = max(1, shapes[0][1] - widths[0])
 
         def build(**factory_kwargs: Any) -> ConvRNNBase:
             args: dict[str, Any] = {"batch_first": batch_first, **self.options, **factory_kwargs}
@@ -102,11 +102,11 @@ class JointConvs:
                               padding_mode="zeros", hidden_kernels=layer.kernels)  # fmt: skip
         check_exportable(self.source, module, reasons + even_kernels(layer.kernels))
         state = {key: value.detach() for key, value in layer.state_dict().items()}
-        for n, _width in enumerate(layer.widths):
+        for n in range(layer.num_layers):
             if layer.bias:
                 state[f"bias_ih_l{n}"] = sum_biases(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"])
             elif self.always_bias:
-                state[f"bias_ih_l{n}"] = state[f"weight_ih_l{n}"].new_zeros(len(state[f"weight_ih_l{n}"]))
+                state[f"bias_ih_l{n}"] = torch.zeros_like(state[f"weight_ih_l{n}"][:, 0, 0, 0])
         return scatter(self.maps(layer.num_layers, layer.bias or self.always_bias), self._signed(state))
 
 

@@ -61,14 +61,9 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         )
 
     def forecast(
-        precip: Any,
-        velocity: Any = None,
-        timesteps: Timesteps | None = None,
-        *,
-        n_ens_members: int | None = None,
-        seed: int | None = None,
-        with_latest: bool = False,
-    ) -> Any:
+        precip: Any, velocity: Any = None, timesteps: Timesteps | None = None, *, n_ens_members: int | None = None,
+        seed: int | None = None, with_latest: bool = False,
+    ) -> Any:  # fmt: skip
         """Forecasts radar images ``(T, m, n)``; see :func:`convrnn_zoo.interop.nowcast_method`."""
         if timesteps is None:
             velocity, timesteps = None, velocity  # called as forecast(precip, timesteps)

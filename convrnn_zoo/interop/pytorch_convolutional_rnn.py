@@ -41,25 +41,21 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
 def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int, options: dict[str, Any]) -> nn.Module:
     """Builds the layer or cell of the core family whose state dict this is, under the names of torch.nn.RNN.
 
-    Args:
-        checkpoint: entries whose weights have `axes` spatial axes.
-        source: name of the source, for messages.
-        axes, ndim: spatial axes of the weights and of the layer. Axes that the weights lack have size 1.
-        options: arguments of the layer that the weights do not contain, including `groups`.
+    The weights have `axes` spatial axes, and the layer `ndim`; those that the weights lack have size 1. `options` are
+    arguments of the layer that the weights do not contain, including `groups`.
     """
     entries = Entries(checkpoint, source)
     is_cell = not entries.matches(rf"{PARAMETER}_l\d+(_reverse)?")
-    suffixes, num_layers, directions = [""], 1, 1
+    num_layers = 1 if is_cell else entries.count(rf"{PARAMETER}_l(\d+)(?:_reverse)?", "weight_ih_l0, …")
+    ends = ("", "_reverse") if entries.matches(rf"{PARAMETER}_l\d+_reverse") else ("",)
+    suffixes = [[""]] if is_cell else [[f"_l{layer}{end}" for end in ends] for layer in range(num_layers)]
+    args = {"bias": bool(entries.matches(r"bias_.*")), **options}
     if not is_cell:
-        num_layers = entries.count(rf"{PARAMETER}_l(\d+)(?:_reverse)?", "weight_ih_l0, …")
-        ends = ("", "_reverse") if entries.matches(rf"{PARAMETER}_l\d+_reverse") else ("",)
-        suffixes, directions = [f"_l{layer}{end}" for layer in range(num_layers) for end in ends], len(ends)
-    bias = bool(entries.matches(r"bias_.*"))
-    peephole = bool(entries.matches(r"weight_p[ifo].*"))
+        args |= {"num_layers": num_layers, "bidirectional": len(ends) == 2}
 
     groups = check.positive_int("groups", options.get("groups", 1))
-    gates = _count_gates(entries, [f"weight_hh{s}" for s in suffixes], 2 + axes, groups)
-    name = ("Peephole" if peephole else "") + NAMES_BY_GATES[gates]
+    gates = _count_gates(entries, [f"weight_hh{suffix}" for layer in suffixes for suffix in layer], 2 + axes, groups)
+    name = ("Peephole" if entries.matches(r"weight_p[ifo].*") else "") + NAMES_BY_GATES[gates]
     cls: type[nn.Module] = getattr(layers, f"Conv{ndim}d{name}{'Cell' if is_cell else ''}")
     if unknown := [option for option in options if option not in inspect.signature(cls).parameters]:
         raise OptionError(f"{cls.__name__} has no {', '.join(unknown)}; leave it out")
@@ -71,19 +67,12 @@ def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int
 
     widths: list[int] = []
     kernels: list[tuple[int, ...]] = []
-    for layer in range(num_layers):
-        layer_ends = suffixes[layer * directions : (layer + 1) * directions]
-        weights = [f"weight_{part}{suffix}" for suffix in layer_ends for part in ("hh", "ih")]
-        biases = [key.replace("weight", "bias") for key in weights]
-        widths.append(entries.width(dict.fromkeys([*weights, *biases], gates)))
+    for layer in suffixes:
+        weights = [f"weight_{part}{suffix}" for suffix in layer for part in ("hh", "ih")]
+        widths.append(entries.width({key: gates for w in weights for key in (w, w.replace("weight", "bias"))}))
         kernel = [size or 1 for size in entries.shape(weights, 2 + axes)[2:]]
         kernels.append((*kernel, *(1,) * (ndim - axes)))
-    in_channels = (entries.shape([f"weight_ih{s}" for s in suffixes[:directions]], 2 + axes)[1] or 1) * groups
-    args = {
-        "bias": bias,
-        **({} if is_cell else {"num_layers": num_layers, "bidirectional": directions == 2}),
-        **options,
-    }
+    in_channels = (entries.axis_size([f"weight_ih{s}" for s in suffixes[0]], 1, 2 + axes) or 1) * groups
 
     def build(**factory_kwargs: Any) -> nn.Module:
         return cls(in_channels, same_or_list(widths), kernels[0] if is_cell else kernels, **args, **factory_kwargs)
@@ -110,6 +99,11 @@ def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> i
     )
 
 
+def default_options(layer: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
+    """Returns the options of a layer with the only values that torch.nn.RNN and its successors have."""
+    return {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
+
+
 def copy_state(module: nn.Module) -> dict[str, Tensor]:
     """Returns the state dict of a module in tensors that share no memory with it."""
     return {k: v.detach().clone() for k, v in module.state_dict().items()}
@@ -119,13 +113,12 @@ def export(module: nn.Module) -> dict[str, Tensor]:
     """Returns the state dict of its class of the same name, which is ours."""
     target = PYTORCH_CONVOLUTIONAL_RNN.name
     layer = expect_layer(target, module, ConvRNNBase, ConvRNNCellBase)
-    is_layer = isinstance(layer, ConvRNNBase)
-    expected: dict[str, Any] = {"padding_mode": "zeros"}
-    expected["hidden_kernels" if is_layer else "hidden_kernel_size"] = layer.kernels if is_layer else layer.kernel_size
-    expected |= {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
-    if is_layer:
-        depth = layer.num_layers
-        expected |= {"widths": [layer.widths[0]] * depth, "kernels": [layer.kernels[0]] * depth}
+    expected: dict[str, Any] = {"padding_mode": "zeros", **default_options(layer)}
+    if isinstance(layer, ConvRNNBase):
+        expected |= {name: [getattr(layer, name)[0]] * layer.num_layers for name in ("widths", "kernels")}
+        expected["hidden_kernels"] = layer.kernels
+    else:
+        expected["hidden_kernel_size"] = layer.kernel_size
     check_exportable(target, module, differences(layer, **expected))
     return copy_state(module)
 
@@ -138,12 +131,8 @@ PYTORCH_CONVOLUTIONAL_RNN = Source(
     key_description="a convolution under a name of torch.nn.RNN's",
     load=load,
     options={
-        "stride": "1",
-        "dilation": "1",
-        "groups": "1",
-        "batch_first": "false",
-        "dropout": "0",
+        "stride": "1", "dilation": "1", "groups": "1", "batch_first": "false", "dropout": "0",
         "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
     },
     export=export,
-)
+)  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..layers import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNBase, ConvRNNCell
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Source, check_exportable, differences, expect_layer
-from .pytorch_convolutional_rnn import KEY, build_layer, copy_state
+from .pytorch_convolutional_rnn import KEY, build_layer, copy_state, default_options
 
 
 def load(checkpoint: ForeignCheckpoint, *, ndim: int = 1, **options: Any) -> nn.Module:
@@ -28,8 +28,7 @@ def export(module: nn.Module) -> dict[str, Tensor]:
     layer = expect_layer("torch", module, ConvRNN, ConvRNNCell, ConvLSTM, ConvLSTMCell, ConvGRU, ConvGRUCell)
     # Stride and dilation have no effect where a kernel and the map have one pixel.
     one = (1,) * layer.ndim
-    expected: dict[str, Any] = {"groups": 1, "kernel_size": one, "hidden_kernel_size": one}
-    expected |= {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
+    expected = {"groups": 1, "kernel_size": one, "hidden_kernel_size": one, **default_options(layer)}
     if isinstance(layer, ConvRNNBase):
         expected["widths"] = [layer.widths[0]] * layer.num_layers
     check_exportable("torch", module, differences(layer, **expected))
@@ -44,10 +43,8 @@ TORCH = Source(
     key_description="a matrix under a name of torch.nn.RNN's",
     load=load,
     options={
-        "ndim": "spatial axes of the layer (1)",
-        "batch_first": "false",
-        "dropout": "0",
+        "ndim": "spatial axes of the layer (1)", "batch_first": "false", "dropout": "0",
         "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
     },
     export=export,
-)
+)  # fmt: skip

@@ -90,15 +90,14 @@ def read_config(path: Path, name: str) -> Config:
         raise error(f"{CONFIG} names no architecture")
     if not isinstance(cfg, dict | None):
         raise error("pretrained_cfg is not an object")
-    if sha256 is not None and not (isinstance(sha256, str) and len(sha256) == 64):
+    if not isinstance(sha256, str | None) or len(sha256 or "x" * 64) != 64:
         raise error("weights_sha256 is not a checksum")
-    cfg = {**(cfg or {}), **{k: raw[k] for k in ("num_classes", "label_names", "label_descriptions") if k in raw}}
+    cfg = {**(cfg or {}), **{k: raw[k] for k in ("num_classes", *HEAD_CFG_KEYS) if k in raw}}
     labels = cfg.get("label_names") or []
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise error("label_names are not a list of words")
-    if unknown := sorted(set(cfg) - set(_DEFAULTS)):
-        raise error(f"pretrained_cfg has fields that timm does not know: {', '.join(unknown)[:200]}; upgrade timm if "
-                     "they are newer than it")  # fmt: skip
+    if unknown := ", ".join(sorted(set(cfg) - set(_DEFAULTS))):
+        raise error(f"pretrained_cfg has fields that timm does not know: {unknown[:200]}; upgrade it if it is older")
     for key, minimum in (("mean", -math.inf), ("std", 0.0)):
         values = cfg.get(key) or ()
         numbers = isinstance(values, list | tuple) and all(isinstance(v, int | float) for v in values)
@@ -120,20 +119,16 @@ def read_config(path: Path, name: str) -> Config:
     if labels and len(labels) != classes:
         raise error(f"{CONFIG} contradicts itself: {classes} classes, and {len(labels)} label_names")
     args = {**args, **stated, **args}  # in the order of the file
+    readers = {"preprocessing": Preprocessing.from_json, "front_end": LogMel.from_json, "record": Weights.from_plain}
     try:
-        preprocessing = Preprocessing.from_json(raw["preprocessing"]) if raw.get("preprocessing") is not None else None
-        front_end = LogMel.from_json(raw["front_end"]) if raw.get("front_end") is not None else None
-        record = Weights.from_plain(raw["record"]) if raw.get("record") is not None else None
+        parts: Any = {k: None if raw.get(k) is None else read(raw[k]) for k, read in readers.items()}
+        preprocessing, front_end, record = parts.values()
+        if preprocessing is not None:
+            sizes = {"out_chans": args["in_chans"], "static_chans": 0, "future_chans": 0, **args}
+            names = ("in_chans", "out_chans", "static_chans", "future_chans")
+            preprocessing.check_channels(*(sizes[name] for name in names))
     except ValueError as e:
         raise error(f"{CONFIG}: {one_line(e)}") from e
-    if preprocessing is not None:
-        in_chans = args["in_chans"]
-        try:
-            preprocessing.check_channels(
-                in_chans, args.get("out_chans", in_chans), args.get("static_chans", 0), args.get("future_chans", 0)
-            )
-        except ValueError as e:
-            raise error(f"{CONFIG} contradicts itself: {e}") from e
     if front_end is not None and front_end.bands != args["in_chans"]:
         raise error(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {front_end.bands} bands of audio")
     config = Config(architecture, cfg, args, sha256, preprocessing, front_end, record)

@@ -161,28 +161,23 @@ _ERRNO_HINTS = {
 }
 
 
-def get_status(error: BaseException) -> int | None:
-    """Returns the HTTP status of an error, if it has one."""
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def find_root(error: BaseException) -> BaseException:
-    """Returns the error that the client wrapped in one of its cache or of an upload."""
+def find_root(error: BaseException) -> tuple[BaseException, int | None]:
+    """Returns the error that the client wrapped in one of its cache or of an upload, and its HTTP status or None."""
     wraps = isinstance(error, LocalEntryNotFoundError | ValueError | RuntimeError)
     cause = error.__cause__ if wraps and not isinstance(error, HfHubHTTPError) else None
-    return find_root(cause) if isinstance(cause, OSError | HTTP_ERROR) else error
+    if isinstance(cause, OSError | HTTP_ERROR):
+        return find_root(cause)
+    return error, getattr(getattr(error, "response", None), "status_code", None)
 
 
 def hub_error(error: BaseException, file: HubFile) -> ConvRNNHubError:
     """Returns the error of this package for one of the client: the file, the client's reason, and what to do."""
-    root, status = find_root(error), get_status(find_root(error))
+    root, status = find_root(error)
     reason = " ".join(str(root).split())[:300] or type(root).__name__
     if status is not None and str(status) not in reason:
         reason += f" (status {status})"
     hints = [_ERRNO_HINTS[root.errno]] if isinstance(root, OSError) and root.errno in _ERRNO_HINTS else []
-    hints += [
-        text for which, text in _HINTS if (status in which if isinstance(which, tuple) else isinstance(root, which))
-    ]
+    hints += [text for on, text in _HINTS if (status in on if isinstance(on, tuple) else isinstance(root, on))]
     if status is None and isinstance(root, HTTP_ERROR):
         hints.append("check the connection, the proxy and HF_ENDPOINT, and try again; files in the cache load offline")
     hint = "".join(f"; {text}" for text in hints[:1])
@@ -213,7 +208,7 @@ def retry(act: Callable[[], T]) -> T:
         try:
             return act()
         except CLIENT_ERRORS as e:
-            root, status = find_root(e), get_status(find_root(e))
+            root, status = find_root(e)
             transient = isinstance(root, HTTP_ERROR) if status is None else status >= 500
             incomplete = isinstance(root, OSError) and "Consistency check failed" in str(root)
             if attempt == _ATTEMPTS or time.monotonic() - start > _MAX_SECONDS or not (transient or incomplete):

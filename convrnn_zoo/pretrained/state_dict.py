@@ -97,11 +97,8 @@ def adapt_state_dict(
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
                 continue
             old_chs, exact = old.shape[1], old.to(torch.promote_types(old.dtype, torch.float32))
-            if new_chs == 1:
-                new = exact.sum(1, keepdim=True)
-            else:
-                new = exact[:, torch.arange(new_chs) % old_chs] * (old_chs / new_chs)
-            state[key] = new.to(old.dtype)
+            repeated = exact[:, torch.arange(new_chs) % old_chs] * (old_chs / new_chs)
+            state[key] = (exact.sum(1, keepdim=True) if new_chs == 1 else repeated).to(old.dtype)
             logger.info("%s: %s adapted from %d to %d input channels", name, key, old_chs, new_chs)
     if num_classes != model.num_classes:
         heads = tuple({f"{module.partition('.')[0]}." for module in _as_names(cfg.get("classifier"))})
@@ -134,10 +131,9 @@ def check_state_dict(
     pairs = [(k, state[k], v) for k, v in target.items() if k in state]
 
     def fits(value: Tensor, like: Tensor) -> bool:
-        into = dtype or like.dtype
-        if like.is_floating_point():
-            return value.dtype in FLOATS and torch.promote_types(into, value.dtype) == into
-        return like.dtype == value.dtype
+        if not like.is_floating_point():
+            return like.dtype == value.dtype
+        return value.dtype in FLOATS and torch.promote_types(dtype or like.dtype, value.dtype) == (dtype or like.dtype)
 
     differences = {
         "missing": [k for k in target if k not in state],

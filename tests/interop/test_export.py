@@ -96,7 +96,7 @@ def test_what_is_exported_is_apart_from_the_module(target: str) -> None:
 def test_a_model_without_classifier_is_its_layer() -> None:
     model = create_model("convlstm2d_2layer", in_chans=2, hidden_channels=3)
     assert interop.export(model, "ndrplz").keys() == interop.export(model.rnn, "ndrplz").keys()
-    with pytest.raises(TypeError, match="ndrplz has no option name; it has none"):
+    with pytest.raises(TypeError, match="'name'"):
         interop.export(model, "ndrplz", name="x")
     with pytest.raises(ValueError, match="no source 'caffe'"):
         interop.export(model, "caffe")
