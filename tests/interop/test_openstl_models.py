@@ -191,7 +191,7 @@ def test_maus_modes() -> None:
 @pytest.mark.parametrize("option", ["tau", "cell_mode", "model_mode"])
 def test_a_mau_requires_what_its_weights_do_not_show(option: str) -> None:
     options = {k: v for k, v in MODELS["openstl_mau"][1].items() if k != option}
-    with pytest.raises(WeightsError, match=f"do not show its {option}="):
+    with pytest.raises(WeightsError, match=option):
         interop.load("openstl", known("openstl_mau").state, **options)
 
 
