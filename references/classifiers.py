@@ -47,7 +47,7 @@ def group_names(data: Labelled) -> list[str]:
 def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
     """Measures models without lengths: those of the recipe, and others trained with padding as data."""
     dataset = recipe.data
-    parts = load_splits(dataset, recipe, data)
+    parts = load_splits(recipe, data)
     padded = [WithoutLengths(*part) for part in parts]
     with_lengths = [
         train_one(recipe, seed, *parts, checkpoint=out / f"seed{seed}.ckpt", progress=progress).model
@@ -81,7 +81,7 @@ def measure_groups(recipe: ClassifierRecipe, data: Any, out: Path, progress: boo
         ValueError: the data have fewer than two groups.
     """
     dataset = recipe.data
-    train_part, test_part = load_splits(dataset, recipe, data)
+    train_part, test_part = load_splits(recipe, data)
     values, metrics = [], []
     for name in group_names(train_part):
         others = train_part.subset([i for i, g in enumerate(train_part.groups) if g != name])
@@ -128,7 +128,7 @@ def main(recipe: str, data: Path | None, out: Path, into: Path, padding: bool, g
     if not isinstance(loaded, ClassifierRecipe):
         raise click.UsageError(f"{recipe} is not the recipe of a classifier")
     if groups:
-        group_names(load_splits(loaded.data, loaded, data)[0])  # raises before training
+        group_names(load_splits(loaded, data)[0])  # raises before training
     metadata = train(loaded, data=data, out=out, into=into)
     metrics = [*metadata.metrics]  # type: ignore[union-attr]
     if padding:

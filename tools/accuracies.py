@@ -30,12 +30,8 @@ def main(data: tuple[str, ...]) -> None:
         claimed = record.metrics[0].value
         try:
             model = create_model(name, pretrained=True).eval()
-            accuracy = round(
-                evaluate_classifier(model, recipe, directories.get(to_table(recipe.data)["kind"])).accuracies[
-                    "prediction"
-                ],
-                2,
-            )
+            accuracies, _ = evaluate_classifier(model, recipe, directories.get(to_table(recipe.data)["kind"]))
+            accuracy = round(accuracies["prediction"], 2)
         except FileNotFoundError as e:
             rows.append((name, f"{claimed:g} %", "–", str(e)))
             continue

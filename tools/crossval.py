@@ -48,11 +48,11 @@ def folds(data: Labelled, count: int) -> Iterator[tuple[Labelled, Labelled]]:
 
 def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], count: int, seeds: int) -> list[Any]:
     """Returns the mean and standard deviation of the accuracy in per cent for each combination of settings."""
-    source, rows = recipe.data, []
+    rows = []
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         candidate = changed(recipe, settings)
-        train = load_split(source, candidate, data, "train")
+        train = load_split(candidate, data, "train")
         accuracies = [
             100 * train_one(candidate, seed, inside, outside, progress=False).accuracy
             for seed in range(seeds)

@@ -24,7 +24,7 @@ from convrnn_zoo.data import open_frames
 from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.classifier import accuracy
-from convrnn_zoo.train.metrics import Occurrences, mean_of
+from convrnn_zoo.train.metrics import Occurrences, average
 from convrnn_zoo.train.recipe import Recipe
 
 MEASURED = Path(__file__).with_name("precision.json")
@@ -124,7 +124,7 @@ def scores(model: Forecaster, frames: Tensor, inputs: int, thresholds: tuple[flo
     for threshold in thresholds:
         counted = Occurrences(threshold, truth.shape[1])
         counted.add(forecast, truth)
-        row[f"CSI {threshold:g}"] = round(mean_of(counted.scores()["CSI"]).value, 4)
+        row[f"CSI {threshold:g}"] = round(average(counted.scores()["CSI"]).value, 4)
     return row
 
 

@@ -55,7 +55,24 @@ class Device(click.ParamType):
         return device
 
 
-device_option = click.option("--device", type=Device(), default="cpu", show_default=True, help="Device to compute on.")
+def choose_device(ctx: click.Context, param: click.Parameter, device: "torch.device | None") -> "torch.device":
+    """Returns the device of ``--device``, or else an accelerator if there is one, which it reports."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device is None and accelerator is not None:
+        click.echo(f"device: {accelerator}; --device cpu computes without it", err=True)
+    return device or accelerator or torch.device("cpu")
+
+
+def _device_option(**kwargs: Any) -> Any:
+    default = "an accelerator, if there is one"
+    return click.option("--device", type=Device(), show_default=default, help="Device to compute on.", **kwargs)
+
+
+device_option = _device_option(callback=choose_device)
+training_device_option = _device_option()
+"""Option of training, where a launcher may choose the devices of several processes."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars.")
 data_option = click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")

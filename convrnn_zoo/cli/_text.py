@@ -37,12 +37,18 @@ def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str
 
 def format_metric(metric: "Metric") -> str:
     """Returns a metric with its unit, and with its spread if it was measured in several runs."""
-    text = f"{metric.name} {metric.value:.4g} {metric.unit}".rstrip()
-    if metric.summed is not None:
-        text += f" per pixel, {metric.summed:.4g} summed over {metric.summed_over:,} pixels"
+    summed = "" if metric.summed is None else f" per pixel, {_format_sum(metric)}"
+    return f"{metric.name} {metric.value:.4g} {metric.unit}".rstrip() + summed + _format_spread(metric)
+
+
+def _format_sum(metric: "Metric") -> str:
+    return f"{metric.summed:.4g} summed over {metric.summed_over:,} pixels"
+
+
+def _format_spread(metric: "Metric") -> str:
     if metric.std is None or metric.runs < 2:
-        return text
-    return f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
+        return ""
+    return f" (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 
 def format_metrics(metrics: "Sequence[Metric]") -> str:
@@ -55,18 +61,15 @@ def format_metrics(metrics: "Sequence[Metric]") -> str:
         MSE mm  0.5      2
         radar, last third
     """
-    baselines = list(dict.fromkeys(name for metric in metrics for name in metric.baselines or {}))
+    baselines = list(dict.fromkeys(name for metric in metrics for name in metric.baselines))
     rows = []
     for metric in metrics:
-        value = f"{metric.value:.4g}"
-        if metric.std is not None and metric.runs > 1:
-            value += f" (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
-        others = [f"{metric.baselines[name]:.4g}" if name in (metric.baselines or {}) else "" for name in baselines]
+        others = [f"{metric.baselines[name]:.4g}" if name in metric.baselines else "" for name in baselines]
+        value = f"{metric.value:.4g}{_format_spread(metric)}"
         rows.append((f"{metric.name} {metric.unit}".rstrip(), value, *others))
-    lines = [columns(rows, header=("test", "weights", *baselines))]
     data = dict.fromkeys(f"{metric.dataset}, {metric.split}" for metric in metrics)
-    totals = [f"{m.name}: {m.summed:.4g} summed over {m.summed_over:,} pixels" for m in metrics if m.summed is not None]
-    return "\n".join([*lines, *data, *totals])
+    totals = [f"{m.name}: {_format_sum(m)}" for m in metrics if m.summed is not None]
+    return "\n".join([columns(rows, header=("test", "weights", *baselines)), *data, *totals])
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ..models import WEIGHTS, create_model
 from ..train.streaming import draw_probabilities
 from ._options import output_directory
 from ._text import columns
-from .predict import make_forecast, summary, write_forecast
+from .predict import make_forecast, write_forecast
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
 HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
@@ -56,7 +56,7 @@ def demo(output: Path) -> None:
         result = make_forecast(model, name, [sample], compare=True)
         for suffix in (".png", ".gif"):
             write_forecast(result, path := output / f"{sample.stem}{suffix}")
-            click.echo(summary(result, path))
+            click.echo(result.summarize(path))
         click.echo()
     wave, rate = read_sound(SPOKEN)
     classifier: Any = create_model(SPEECH_CLASSIFIER, pretrained=True)

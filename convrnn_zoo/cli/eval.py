@@ -8,15 +8,17 @@ import click
 import torch
 
 from .._atomic import check_not_input, check_suffix, write_text
-from ..models import Forecaster, ZooModel, from_pretrained
-from ..train import ClassifierRecipe, ForecasterRecipe, Recipe
+from ..models import Forecaster, from_pretrained
+from ..train import ClassifierRecipe, ForecasterRecipe
 from ..train.classifier import evaluate_classifier
 from ..train.confusion import write_confusion
-from ..train.figures import curves
+from ..train.figures import draw_scores
 from ..train.forecaster import load_split
-from ..train.metrics import Scores, better, evaluate, mean_of
+from ..train.metrics import Scores, average, better, evaluate
+from ..train.recipe import find_recipe
 from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, quiet_option
 from ._text import columns
+from ._threads import Threads, threads_option
 
 _FIGURES = (".png", ".svg")
 
@@ -37,6 +39,7 @@ _FIGURES = (".png", ".svg")
 @click.option("--seed", default=0, show_default=True, help="Seed of the ensemble members.")
 @json_option
 @device_option
+@threads_option
 @quiet_option
 def eval_weights(
     weights: str,
@@ -48,6 +51,7 @@ def eval_weights(
     seed: int,
     as_json: bool,
     device: torch.device,
+    threads: int | None,
     quiet: bool,
 ) -> None:
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
@@ -66,8 +70,10 @@ def eval_weights(
         check_suffix(output, (".json", *_FIGURES, ".csv"))
         check_not_input(output, () if data is None else [data], weights)
     model = from_pretrained(weights).eval().to(device)
-    settings = resolve_recipe(model, weights, recipe)
-    architecture = model.pretrained_cfg["architecture"]
+    Threads(threads, device, quiet).watch(model)
+    settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
+    if settings is None:
+        raise ValueError(f"{weights} has no training metadata; pass its recipe with --recipe")
     if settings.architecture != architecture:
         raise ValueError(f"the recipe trains {settings.weights}, but {weights} is a {architecture}; pass its recipe")
     if isinstance(settings, ClassifierRecipe):
@@ -104,22 +110,11 @@ def _evaluate_forecaster(
     """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
     for output in outputs:
         check_suffix(output, (".json", *_FIGURES))
-    source = recipe.data
-    test = load_split(source, recipe, data, "test")
-    evaluation = evaluate(model, recipe, test, **options)
+    evaluation = evaluate(model, recipe, load_split(recipe, data, "test"), **options)
     for output in outputs:
         if output.suffix in _FIGURES:
-            curves(evaluation, output, f"{recipe.weights} on {source.title}")
+            draw_scores(evaluation, output, f"{recipe.weights} on {recipe.data.title}")
     return evaluation.to_json(), format_scores(evaluation.scores)
-
-
-def resolve_recipe(model: ZooModel, name: str, recipe: str | None) -> Recipe:
-    """Returns the recipe of that name or file, or else the one in the metadata of the weights."""
-    if recipe is not None:
-        return Recipe.read(recipe)
-    if model.record is None:
-        raise ValueError(f"{name} has no training metadata; pass its recipe with --recipe")
-    return Recipe.parse(model.record.recipe)
 
 
 def format_scores(scores: Scores) -> str:
@@ -129,7 +124,7 @@ def format_scores(scores: Scores) -> str:
     """
     others = [name for name in scores if name != "forecast"]
     rows = [
-        (metric, *(str(mean_of(by[metric], ours if mean_of(ours).count else None)) for by in scores.values()))
+        (metric, *(str(average(by[metric], ours if average(ours).count else None)) for by in scores.values()))
         for metric, ours in scores["forecast"].items()
     ]
     compared = [(metric, *(better(scores, metric, b) for b in others)) for metric in scores["forecast"]]

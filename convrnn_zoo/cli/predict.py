@@ -16,17 +16,19 @@ import torch
 from torch import Tensor
 
 from .._atomic import check_not_input, check_suffix, write_text
-from ..data import read_sound, split_channels
+from ..data import read_sound
 from ..data.forecasts import LABELLED, to_dataset, write_dataset, write_numpy
 from ..data.readers import COARSEN, GRIDDED, Frames, open_files
 from ..data.readers.audio import AUDIO
 from ..models import EnsembleForecaster, Forecaster, Preprocessing, ZooModel, from_pretrained
-from ..train import ForecasterRecipe, Recipe
 from ..train._values import finite
 from ..train.classifier import read_inputs
-from ..train.forecaster import read_options_of
-from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option, only_one
+from ..train.forecaster import choose_read_options
+from ..train.metrics import split_known
+from ..train.recipe import ForecasterRecipe, find_recipe
+from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option, only_one, quiet_option
 from ._text import columns, plural, warnings_to_stderr
+from ._threads import Threads, threads_option
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NUMBERS, ANIMATIONS = (".npy", ".npz", ".json", *LABELLED), (".gif", ".mp4")
@@ -51,7 +53,7 @@ NAMED = (".npz", *GRIDDED)
 @click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")
 @click.option("--members", type=click.IntRange(min=1), help="Number of ensemble members to forecast.")
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
-@click.option("--probability", type=NumberList(), metavar="VALUE,...",
+@click.option("--probability", "thresholds", type=NumberList(), metavar="VALUE,...",
               help="Forecast the probabilities that these values are exceeded.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
@@ -59,6 +61,8 @@ NAMED = (".npz", *GRIDDED)
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
 @click.option("--dtype", type=Choice(list(DTYPES)), help="Dtype of the model [default: that of its weights].")
 @device_option
+@threads_option
+@quiet_option
 @click.option("--recipe", help="Recipe of a forecaster whose weights do not specify the unit of the data.")
 def predict(
     weights: str,
@@ -67,6 +71,8 @@ def predict(
     output: Path | None,
     dtype: str | None,
     device: torch.device,
+    threads: int | None,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
@@ -103,16 +109,23 @@ def predict(
         check_not_input(output, files, weights)
     with warnings_to_stderr():
         model = from_pretrained(weights, dtype=dtype and DTYPES[dtype]).to(device)
+        Threads(threads, device, quiet).watch(model)
         if isinstance(model, Forecaster):
             _forecast(model, weights, files, as_json, output, **options)
             return
-        if unused := [f"--{option}" for option, value in options.items() if value not in (None, False)]:
+        names = {param.name: param.opts[0] for param in predict.params}
+        if unused := [names[option] for option, value in options.items() if value not in (None, False)]:
             raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
-        _classify(model, files, as_json, output)
+        if output is not None and output.suffix in (".png", ".svg"):
+            if as_json:
+                raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")
+            _draw_classes(model, files, output)
+        else:
+            _classify(model, files, as_json, output)
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------
-def _draw(model: Any, files: Sequence[Path], output: Path) -> None:
+def _draw_classes(model: Any, files: Sequence[Path], output: Path) -> None:
     from ..train.streaming import draw_probabilities
 
     if len(files) != 1 or files[0].suffix.lower() not in AUDIO:
@@ -128,11 +141,6 @@ def _draw(model: Any, files: Sequence[Path], output: Path) -> None:
 
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None) -> None:
-    if output is not None and output.suffix in (".png", ".svg"):
-        if as_json:
-            raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")
-        _draw(model, files, output)
-        return
     if output is not None and output.suffix != ".json":
         raise ValueError(
             f"{output}: classes are written to .json; .png and .svg show the classes of one sound over time"
@@ -142,17 +150,11 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
     for recordings in read_inputs(files, model):
         names = [recording.name for recording in recordings]
         predictions = model.classify([recording.values for recording in recordings], names=names)
-        rows += [
-            {
-                "file": recording.file,
-                **({"recording": recording.key} if recording.key else {}),
-                "prediction": p.label,
-                "probability": p.probability,
-                "probabilities": p.probabilities,
-            }
-            for recording, p in zip(recordings, predictions, strict=True)
-        ]
-        table += [(n, p.label, f"{p.probability:.3f}") for n, p in zip(names, predictions, strict=True)]
+        for recording, p in zip(recordings, predictions, strict=True):
+            key = {"recording": recording.key} if recording.key else {}
+            answer = {"prediction": p.label, "probability": p.probability, "probabilities": p.probabilities}
+            rows.append({"file": recording.file, **key, **answer})
+            table.append((recording.name, p.label, f"{p.probability:.3f}"))
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output is not None:
         write_text(output, text)
@@ -165,42 +167,6 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
 
 
 # ---- forecasts -------------------------------------------------------------------------------------------------
-def _forecast(
-    model: Forecaster,
-    name: str,
-    files: Sequence[Path],
-    as_json: bool,
-    output: Path | None,
-    *,
-    members: int | None,
-    seed: int | None,
-    threshold: float | None,
-    probability: tuple[float, ...] | None,
-    **options: Any,
-) -> None:
-    if output is None and not as_json:
-        raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
-    if output is not None:
-        check_suffix(output, NUMBERS if probability else (*NUMBERS, ".png") if members else SUFFIXES)
-    if members and not isinstance(model, EnsembleForecaster):
-        raise ValueError(f"--members: {name} reads no noise and makes one forecast; omit the option")
-    if not members and (seed, threshold) != (None, None):
-        raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
-    ensemble: dict[str, Any] = {"members": members, "seed": seed or 0} if members else {}
-    result = make_forecast(model, name, files, thresholds=probability or (), **options, **ensemble)
-    if output is not None:
-        write_forecast(result, output, 1.0 if threshold is None else threshold)
-    if as_json:
-        click.echo(
-            to_json(result) if output is None else json.dumps({**metadata(result), "output": str(output)}, indent=2)
-        )
-        return
-    assert output is not None
-    click.echo(summary(result, output))
-    if members and result.observed is not None:
-        click.echo(crps_table(result))
-
-
 class Window(NamedTuple):
     """Numbers of frames: the model reads ``[first, end)``, and ``[end, last)`` are the observations to compare with."""
 
@@ -222,15 +188,15 @@ class Forecast(NamedTuple):
     inputs: Tensor
     forecast: Tensor
     observed: Tensor | None
-    labels: list[str] | None
-    times: list[datetime] | None
+    labels: list[str]
+    times: list[datetime]
     preprocessing: Preprocessing
     frames: Frames
     """The frames that the model read, with their times and coordinates."""
-    step: float | None = None
-    members: int = 0
+    step: float | None
+    members: int
     """Number of ensemble members; 0 for a single forecast."""
-    thresholds: tuple[float, ...] = ()
+    thresholds: tuple[float, ...]
     """Thresholds of probabilities, which are the axis before height and width."""
 
     @property
@@ -244,6 +210,102 @@ class Forecast(NamedTuple):
         units = {v.unit for v in self.preprocessing.target_variables}
         return units.pop() if len(units) == 1 else ""
 
+    def errors(self) -> list[tuple[float, ...]]:
+        """Returns for each target the mean squared error of the forecast and of the last frame read, if observed."""
+        if self.observed is None:
+            return []
+        forecast = self.forecast.mean(0) if self.members else self.forecast
+        squares = [(x - self.observed).square() for x in (forecast[: len(self.observed)], self.inputs[-1])]
+        by_target = [x.unbind(-3) if len(self.preprocessing.target_variables) > 1 else [x] for x in squares]
+        return [tuple(x.nanmean().item() for x in pair) for pair in zip(*by_target, strict=True)]
+
+    def describe(self) -> dict[str, Any]:
+        """Returns a description for JSON, without the numbers; errors of several targets are by their names."""
+        window, count = self.window, len(self.inputs)
+        read: dict[str, Any] = {"first": window.first, "last": window.end - 1, "frames_in_file": window.total}
+        times = [t.isoformat() for t in self.times]
+        if times:
+            read |= {"first_time": times[0], "last_time": times[count - 1]}
+        targets: Any = self.preprocessing.target_variables
+        errors: dict[str, Any] = {}
+        for key, values in zip(
+            ("mean_squared_error", "mean_squared_error_of_last_frame"), zip(*self.errors(), strict=True), strict=False
+        ):
+            errors[key] = finite(dict(zip((v.name for v in targets), values, strict=True)) if values[1:] else values[0])
+        return {
+            "file": self.file, "model": self.model, "unit": self.unit, "step": self.preprocessing.step, "inputs": count,
+            "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
+            **({"times": times[count:]} if times else {}),
+            **({"thresholds": list(self.thresholds)} if self.thresholds else {}),
+            "observed": 0 if self.observed is None else len(self.observed), **errors,
+        }  # fmt: skip
+
+    def to_json(self) -> str:
+        """Returns the forecast with its numbers as JSON; unknown values are null."""
+        return json.dumps({**self.describe(), "forecast": finite(self.forecast.tolist())}, ensure_ascii=False)
+
+    def summarize(self, output: Path) -> str:
+        """Returns one line about the written forecast: the frames read, the frames forecast, and the errors."""
+        window, count = self.window, len(self.inputs)
+        span = f"frame {window.first}" if count == 1 else f"frames {window.first} to {window.end - 1}"
+        labels = [f"{t:%Y-%m-%d %H:%M}" for t in self.times] or list(self.frames.labels)
+        when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
+        members = f" of {plural(self.members, 'member')}" if self.members else ""
+        line = f"{output}: read {span} of {window.total}{when}, forecast {plural(self.horizon, 'frame')}{members}"
+        targets: Any = self.preprocessing.target_variables
+        parts = []
+        for target, (error, persistence) in zip(targets, self.errors(), strict=False):
+            name = f" of {target.name}" if len(targets) > 1 else ""
+            unit = f" ({target.unit})²" if target.unit else ""
+            parts.append(f"mean squared error{name} {error:.3g}, of the last frame {persistence:.3g}{unit}")
+        compared = f", compared with {len(self.observed)} observed; " if self.observed is not None else ""
+        return line + compared + "; ".join(parts)
+
+
+def _forecast(
+    model: Forecaster,
+    name: str,
+    files: Sequence[Path],
+    as_json: bool,
+    output: Path | None,
+    *,
+    members: int | None,
+    seed: int | None,
+    threshold: float | None,
+    thresholds: tuple[float, ...] | None,
+    **options: Any,
+) -> None:
+    if output is None and not as_json:
+        raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
+    if output is not None:
+        check_suffix(output, NUMBERS if thresholds else (*NUMBERS, ".png") if members else SUFFIXES)
+    if members and not isinstance(model, EnsembleForecaster):
+        raise ValueError(f"--members: {name} reads no noise and makes one forecast; omit the option")
+    if not members and (seed, threshold) != (None, None):
+        raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
+    if options["minutes"] and "minutes" not in inspect.signature(model.forecast).parameters:
+        raise ValueError(f"--minutes: {name} forecasts at the time step of its training; omit the option")
+    if thresholds and options["compare"]:
+        raise ValueError("--probability has no --compare; `convrnn-zoo eval` compares probabilities with observations")
+    if thresholds and not (hasattr(model, "probabilities") or members):
+        raise ValueError(
+            f"--probability: {name} forecasts no probabilities; pass weights of convgru_advection, or --members with a "
+            "model that reads noise"
+        )
+    if members:
+        options |= {"members": members, "seed": seed or 0}
+    result = make_forecast(model, name, files, thresholds=thresholds or (), **options)
+    if output is not None:
+        write_forecast(result, output, 1.0 if threshold is None else threshold)
+    if as_json:
+        written = json.dumps({**result.describe(), "output": str(output)}, indent=2)
+        click.echo(result.to_json() if output is None else written)
+        return
+    assert output is not None
+    click.echo(result.summarize(output))
+    if members and result.observed is not None:
+        click.echo(crps_table(result, result.observed))
+
 
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:
     """Returns the preprocessing of a forecaster, from the model or else from its recipe.
@@ -252,7 +314,7 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = Non
         ValueError: neither specifies it, or they differ.
     """
     if recipe is not None:
-        settings = Recipe.read(recipe)
+        settings = find_recipe(model, recipe)
         if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
         if model.preprocessing not in (None, settings.preprocessing()):
@@ -276,7 +338,6 @@ def check_step(frames: Frames, expected: float | None, file: Path) -> None:
         )
 
 
-# ---- choice of frames ------------------------------------------------------------------------------------------
 def find_start(start: str, reader: Frames, file: Path) -> int:
     """Returns the number of the frame that ``--start`` names, by number or by time.
 
@@ -310,9 +371,8 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
 
 
 def choose_window(
-    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool,
-    has_future: bool = False,
-) -> Window:  # fmt: skip
+    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
+) -> Window:
     """Chooses the frames that a model reads: the latest ones, or those from `start` on.
 
     With `compare` the frames that follow are observations, and with `has_future` their known inputs are read. Without
@@ -326,8 +386,7 @@ def choose_window(
         first = find_start(start, reader, file)
         end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if ahead else total)
     else:
-        held_back = min(horizon, max(total - (inputs or 1), 0)) if ahead else 0
-        end = total - held_back
+        end = total - (min(horizon, max(total - (inputs or 1), 0)) if ahead else 0)
         first = max(end - inputs, 0) if inputs else 0
     last = min(end + horizon, total) if ahead else end
     if has_future and last - end < horizon:
@@ -358,195 +417,81 @@ def make_forecast(
     thresholds: Sequence[float] = (),
     **options: Any,
 ) -> Forecast:
-    """Forecasts the frames that follow those of files.
-
-    The model reads the latest frames of the file, as many as in training.
+    """Forecasts the frames that follow those of files, with the options of the command.
 
     Args:
-        model: the forecaster.
-        name: its name in messages.
+        model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe: recipe of a model without preprocessing.
-        inputs: number of frames to read, if not as in training.
-        horizon: number of frames to forecast, if not as in training.
-        start: number or time of the first frame to read.
-        compare: whether to read the observed frames that the forecast is compared with.
-        key: name of the array in a file with several.
-        minutes: minutes between frames, for a model of any time step.
+        recipe, inputs, horizon, start, compare, key, minutes: as the options of ``convrnn-zoo predict``.
         thresholds: values whose probability of exceedance is forecast, in place of values.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
         ValueError: the file does not fit the model, or an option the file.
     """
-    preprocessing = resolve_preprocessing(model, name, recipe)
+    values = resolve_preprocessing(model, name, recipe)
     horizon = horizon or model.horizon
-    trained = model.input_frames or preprocessing.inputs
+    trained = model.input_frames or values.inputs
     if key and (len(files) > 1 or files[0].suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {files[0]}")
-    coarsen = 1 if isinstance(model, EnsembleForecaster) else COARSEN
-    read_options = dataclasses.replace(read_options_of(model, recipe), coarsen=coarsen)
+    read_options = choose_read_options(model, find_recipe(model, recipe))
+    read_options = dataclasses.replace(read_options, coarsen=1 if isinstance(model, EnsembleForecaster) else COARSEN)
     if key:
         read_options = dataclasses.replace(read_options, variable=key, variable_optional=False)
     reader = open_files(files, read_options)
-    check_probabilities(model, name, thresholds, minutes, compare, options)
-    has_future = bool(model.future_chans)
-    window = choose_window(reader, files[0], inputs or trained, horizon, start, compare, has_future)
-    if inputs and window.end - window.first < inputs:
-        raise ValueError(
-            f"--inputs {inputs}: {files[0]} has {plural(window.end - window.first, 'frame')} to read; pass a "
-            "smaller number"
-        )
-    reader = reader.between(window.first, window.last)
-    check_step(reader, minutes or preprocessing.step, files[0])
-    frames, static, future = split_channels(reader.read(), preprocessing)
-    known = {"static": static, "future": future} if preprocessing.variables else {}
-    frames = frames[:, 0] if frames.shape[1] == 1 else frames
+    window = choose_window(reader, files[0], inputs or trained, horizon, start, compare, bool(model.future_chans))
     count = window.end - window.first
+    if inputs and count < inputs:
+        raise ValueError(f"--inputs {inputs}: {files[0]} has {plural(count, 'frame')} to read; pass a smaller number")
+    reader = reader.between(window.first, window.last)
+    check_step(reader, minutes or values.step, files[0])
     if trained and count != trained:
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
         warnings.warn(
             f"{files[0]}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}",
             stacklevel=2,
         )
-    step = reader.step or minutes or preprocessing.step
-    times = reader.datetimes
-    labels = [f"{t:%H:%M}" for t in times] if times else list(reader.labels)
-    if step:
-        before = labels[:count] or [f"{(i + 1 - count) * step:+g} min".replace("+0", "0") for i in range(count)]
-        labels = [*before, *(f"+{(i + 1) * step:g} min" for i in range(horizon))]
-    if times:
-        ahead = [times[count - 1] + timedelta(minutes=(i + 1) * step) for i in range(horizon)] if step else []
-        times = times[:count] + ahead if step else None
-    options = {"inputs": "all", **options, **{k: v for k, v in known.items() if v is not None}}
-    options |= {"minutes": minutes} if minutes else {}
+    frames, known = split_known(reader.read(), values)
+    frames = frames[:, 0] if frames.shape[1] == 1 else frames
+    options = {"inputs": "all", **known, **({"minutes": minutes} if minutes else {}), **options}
     if thresholds and hasattr(model, "probabilities"):
         forecast = model.probabilities(frames[:count], thresholds, horizon, **options)
     else:
         forecast = model.forecast(frames[:count], horizon, **options)
         if thresholds:
-            forecast = exceedance_frequency(forecast, thresholds)
-    targets = preprocessing.target_channels
-    frames = frames if targets is None or frames.dim() == 3 else frames[:, targets]
+            exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
+            forecast = torch.stack([x.mean(0) for x in exceeded], dim=-3)
+    frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
+    step, times = reader.step or minutes or values.step, reader.datetimes or []
+    labels = [f"{t:%H:%M}" for t in times] or list(reader.labels)
+    if step:
+        before = labels[:count] or [f"{(i + 1 - count) * step:+g} min".replace("+0", "0") for i in range(count)]
+        labels = [*before, *(f"+{(i + 1) * step:g} min" for i in range(horizon))]
+    last = times[count - 1 : count] if step else []
+    times = times[:count] + [t + timedelta(minutes=(i + 1) * step) for t in last for i in range(horizon)]  # type: ignore[operator]
     return Forecast(
         model.record.name if model.record else name, files[0].name, window, frames[:count], forecast,
-        frames[count:] if compare else None, labels or None, times, preprocessing, reader.between(0, count), step,
+        frames[count:] if compare else None, labels, times if step else [], values, reader.between(0, count), step,
         0 if thresholds else options.get("members", 0), tuple(thresholds),
     )  # fmt: skip
 
 
-def check_probabilities(
-    model: Forecaster, name: str, thresholds: Sequence[float], minutes: float | None, compare: bool, options: Any
-) -> None:
-    """Raises ValueError if a model has no probabilities, or forecasts at the step of its training only."""
-    if minutes and "minutes" not in inspect.signature(model.forecast).parameters:
-        raise ValueError(f"--minutes: {name} forecasts at the time step of its training; omit the option")
-    if thresholds and compare:
-        raise ValueError("--probability has no --compare; `convrnn-zoo eval` compares probabilities with observations")
-    if thresholds and not (hasattr(model, "probabilities") or options.get("members")):
-        raise ValueError(
-            f"--probability: {name} forecasts no probabilities; pass weights of convgru_advection, or --members with a "
-            "model that reads noise"
-        )
-
-
-def exceedance_frequency(members: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """Returns the fraction of members ``(M, …, H, W)`` from each threshold on, ``(…, thresholds, H, W)``."""
-    exceeded = [(members >= value).float().masked_fill(members.isnan(), torch.nan).mean(0) for value in thresholds]
-    return torch.stack(exceeded, dim=-3)
-
-
-# ---- numbers ---------------------------------------------------------------------------------------------------
-def metadata(result: Forecast) -> dict[str, Any]:
-    """Returns a description of a forecast for JSON, without its numbers."""
-    window, count = result.window, len(result.inputs)
-    read: dict[str, Any] = {"first": window.first, "last": window.end - 1, "frames_in_file": window.total}
-    times = [t.isoformat() for t in result.times or []]
-    if times:
-        read |= {"first_time": times[0], "last_time": times[count - 1]}
-    return {
-        "file": result.file, "model": result.model,
-        "unit": result.unit, "step": result.preprocessing.step,
-        "inputs": count, "read": read, "horizon": result.horizon, "shape": list(result.forecast.shape),
-        **({"times": times[count:]} if times else {}),
-        **({"thresholds": list(result.thresholds)} if result.thresholds else {}),
-        "observed": 0 if result.observed is None else len(result.observed), **mean_squared_errors(result),
-    }  # fmt: skip
-
-
-def mean_squared_errors(result: Forecast) -> dict[str, Any]:
-    """Returns the errors of the forecast and of the last frame read, where the frames were observed.
-
-    Of several targets, which differ in their units, each error is a dictionary by their names.
-    """
-    if result.observed is None:
-        return {}
-    targets: Any = result.preprocessing.target_variables
-    forecast = result.forecast.mean(0) if result.members else result.forecast
-    errors = {}
-    for key, frames in (("", forecast[: len(result.observed)]), ("_of_last_frame", result.inputs[-1])):
-        error = (frames - result.observed).square()
-        mean: Any = error.nanmean().item()
-        if len(targets) > 1:
-            mean = {v.name: e.nanmean().item() for v, e in zip(targets, error.unbind(-3), strict=True)}
-        errors[f"mean_squared_error{key}"] = finite(mean)
-    return errors
-
-
-def to_json(result: Forecast) -> str:
-    """Returns a forecast with its numbers as JSON; unknown values are null."""
-    return json.dumps({**metadata(result), "forecast": finite(result.forecast.tolist())}, ensure_ascii=False)
-
-
-def summary(result: Forecast, output: Path) -> str:
-    """Returns one line about a written forecast: the frames read, the frames forecast, and the errors."""
-    window, count = result.window, len(result.inputs)
-    span = f"frame {window.first}" if count == 1 else f"frames {window.first} to {window.end - 1}"
-    labels = [f"{t:%Y-%m-%d %H:%M}" for t in result.times] if result.times else list(result.frames.labels)
-    when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
-    members = f" of {plural(result.members, 'member')}" if result.members else ""
-    line = f"{output}: read {span} of {window.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
-    if result.observed is None:
-        return line
-    targets: Any = result.preprocessing.target_variables
-    pairs = list(mean_squared_errors(result).values())
-    parts = []
-    for target in targets:
-        name = f" of {target.name}" if len(targets) > 1 else ""
-        values = [pair[target.name] if name else pair for pair in pairs]
-        error, persistence = (float("nan") if v is None else v for v in values)
-        unit = f" ({target.unit})²" if target.unit else ""
-        parts.append(f"mean squared error{name} {error:.3g}, of the last frame {persistence:.3g}{unit}")
-    return f"{line}, compared with {len(result.observed)} observed; {'; '.join(parts)}"
-
-
-def crps_table(result: Forecast) -> str:
+def crps_table(result: Forecast, observed: Tensor) -> str:
     """Returns the CRPS by lead time of an ensemble, of the last frame and, for rain, of pysteps' extrapolation."""
     from ..train.baselines import extrapolation
     from ..train.metrics import ensemble_scores
 
-    inputs, observed, unit = result.inputs, result.observed, result.unit
-    assert observed is not None
-    count = len(observed)
+    inputs, count = result.inputs, len(observed)
     methods = {"ensemble": result.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
-    if unit == "mm/h" and len(inputs) > 1 and all(map(importlib.util.find_spec, ("pysteps", "cv2"))):
+    if result.unit == "mm/h" and len(inputs) > 1 and all(map(importlib.util.find_spec, ("pysteps", "cv2"))):
         methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
     scores = {method: ensemble_scores(frames, observed)["CRPS"] for method, frames in methods.items()}
     rows = [(f"+{t + 1}", *(f"{values[t]:.4g}" for values in scores.values())) for t in range(count)]
     means = [f"{torch.tensor(values).mean():.4g}" for values in scores.values()]
-    return columns([*rows, ("mean", *means)], header=(f"CRPS {unit}".strip(), *scores))
+    return columns([*rows, ("mean", *means)], header=(f"CRPS {result.unit}".strip(), *scores))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
-def arrays_of(result: Forecast) -> dict[str, Any]:
-    """Returns the arrays of a ``.npz`` file, the forecast first."""
-    ahead = (result.labels or [])[len(result.inputs) : len(result.inputs) + result.horizon]
-    arrays: dict[str, Any] = {"forecast": result.forecast.numpy(), "unit": result.unit}
-    arrays["step"] = result.step or np.nan
-    arrays |= {"labels": np.array(ahead)} if ahead else {}
-    return arrays | ({"thresholds": np.array(result.thresholds)} if result.thresholds else {})
-
-
 def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> None:
     """Writes a forecast atomically, as numbers in the unit of its data, as an image or as an animation.
 
@@ -554,38 +499,42 @@ def write_forecast(result: Forecast, output: Path, threshold: float = 1.0) -> No
         ValueError: the suffix of the file is not supported.
     """
     check_suffix(output, SUFFIXES)
+    values, count = result.preprocessing, len(result.inputs)
     if output.suffix == ".json":
-        write_text(output, to_json(result) + "\n")
+        write_text(output, result.to_json() + "\n")
     elif output.suffix in LABELLED:
         dataset = to_dataset(
-            result.forecast, result.frames, result.preprocessing, step=result.step, thresholds=result.thresholds,
+            result.forecast, result.frames, values, step=result.step, thresholds=result.thresholds,
             members=result.members, model=result.model,
         )  # fmt: skip
         write_dataset(dataset, output)
     elif output.suffix in NUMBERS:
-        write_numpy(output, arrays_of(result))
-    if output.suffix in NUMBERS:
-        return
+        ahead = result.labels[count : count + result.horizon]
+        arrays: dict[str, Any] = {"forecast": result.forecast.numpy(), "unit": result.unit}
+        arrays |= {"step": result.step or np.nan, **({"labels": np.array(ahead)} if ahead else {})}
+        write_numpy(output, arrays | ({"thresholds": np.array(result.thresholds)} if result.thresholds else {}))
+    else:
+        _draw_forecast(result, output, threshold)
+
+
+def _draw_forecast(result: Forecast, output: Path, threshold: float) -> None:
     from ..train.figures import Panels, ensemble_strip, motion, save, strip
 
-    heading, observed = f"{result.model}: {result.file}", result.observed
-    scale = result.preprocessing.target_variables[0]
+    values, heading, observed = result.preprocessing, f"{result.model}: {result.file}", result.observed
     if result.members:
-        complete = observed is not None and len(observed) == result.horizon
+        truth = observed if observed is not None and len(observed) == result.horizon else None
         heading = f"{heading}, {plural(result.members, 'member')}"
-        figure = ensemble_strip(
-            result.forecast, scale, threshold=threshold, truth=observed if complete else None, heading=heading
-        )
-        save([figure], output)
+        scale = values.target_variables[0]
+        save([ensemble_strip(result.forecast, scale, threshold=threshold, truth=truth, heading=heading)], output)
         return
-    frames: list[Any] = [
-        x[:, 0] if x is not None and x.dim() == 4 else x for x in (result.inputs, result.forecast, observed)
-    ]
-    panels = Panels(frames[0], frames[1], frames[2], result.labels)
+    inputs, forecast, truth = (
+        x[:, None] if x is not None and x.dim() == 3 else x for x in (result.inputs, result.forecast, observed)
+    )
+    panels = Panels(inputs, forecast, truth, result.labels)  # type: ignore[arg-type]
     if output.suffix == ".png":
-        save([strip(panels, scale, heading)], output)
+        save([strip(panels, values, heading)], output)
         return
-    images, count = motion(panels, scale, heading), len(result.inputs)
+    images, count = motion(panels, values, heading), len(result.inputs)
     if output.suffix == ".gif":  # it starts again at its end, and its first frame is what readers see before it plays
         images = images[count:] + images[:count]
     save(images, output)

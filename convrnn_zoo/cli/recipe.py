@@ -25,8 +25,14 @@ def recipe(name: str, data: Path | None, init_from: str, output: Path | None) ->
     convrnn-zoo recipe --from convgru_advection.nowcast --data radar -o radar.toml
     """
     if not name and not init_from:
-        raise click.UsageError("pass the NAME of an architecture, or weights with --from")
-    text = starting_recipe(name, data, init_from)
+        arguments = f" --data {data}" if data else ""
+        raise click.UsageError(
+            "pass the NAME of an architecture, or weights with --from, such as\n"
+            f"convrnn-zoo recipe convgru_forecaster{arguments}    to forecast frames\n"
+            f"convrnn-zoo recipe convgru1d_1layer{arguments}    to classify sequences or sound\n"
+            f"convrnn-zoo recipe mobilenetv3_small_100_convgru2d{arguments}    to classify videos"
+        )
+    text = starting_recipe(name, data, init_from, str(output or "FILE.toml"))
     if output is None:
         click.echo(text, nl=False)
     elif output.exists():

@@ -11,8 +11,9 @@ import torch
 from ..train import RECIPES, Recipe
 from ..train import train as train_recipe
 from ..train.launch import TRACKERS
-from ._options import Choice, Device, data_option, output_directory, quiet_option
+from ._options import Choice, data_option, output_directory, quiet_option, training_device_option
 from ._text import format_metrics
+from ._threads import Threads, threads_option
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended."""
@@ -26,7 +27,8 @@ INTERRUPTED = 130
     "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False),
     help="Write only weights and metadata, to this directory, as the package stores them.",
 )  # fmt: skip
-@click.option("--device", type=Device(), show_default="an accelerator, if there is one", help="Device to compute on.")
+@training_device_option
+@threads_option
 @click.option(
     "--log-with", multiple=True, type=Choice(list(TRACKERS)),
     help="Tracker that receives losses, learning rates, scores and figures; repeatable.",
@@ -38,6 +40,7 @@ def train(
     output: Path | None,
     into: Path | None,
     device: torch.device | None,
+    threads: int | None,
     log_with: tuple[str, ...],
     quiet: bool,
 ) -> None:
@@ -55,11 +58,18 @@ def train(
     out = output or Path("runs") / settings.weights
     try:
         record = train_recipe(
-            settings, data=data, out=out, into=into, progress=not quiet, device=device, log_with=log_with
+            settings,
+            data=data,
+            out=out,
+            into=into,
+            progress=not quiet,
+            device=device,
+            log_with=log_with,
+            choose_threads=Threads(threads, device, quiet).start_training,
         )
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":  # one of several processes reports
-            passed = {"--data": data, "-o": out, "--weights-dir": into, "--device": device}
+            passed = {"--data": data, "-o": out, "--weights-dir": into, "--device": device, "--threads": threads}
             options = [str(x) for name, value in passed.items() if value is not None for x in (name, value)]
             options += [x for name in log_with for x in ("--log-with", name)]
             command = shlex.join(["convrnn-zoo", "train", recipe, *options, *(["--quiet"] if quiet else [])])

@@ -164,7 +164,8 @@ def describe_type(kind: Any) -> str:
     if generic in (Union, UnionType):
         return " or ".join(describe_type(a) for a in args if a is not NoneType)
     if generic is tuple:
-        return f"a list of {describe_type(args[0]).removeprefix('a ')}s"
+        kinds = get_args(args[0]) if get_origin(args[0]) in (Union, UnionType) else args[:1]
+        return f"a list of {' or '.join(describe_type(k).removeprefix('a ') + 's' for k in kinds)}"
     return _TYPES.get(kind, "a table")
 
 

@@ -62,15 +62,8 @@ def find_value_range(values: Encoding, frames: Tensor) -> tuple[float, float] | 
     """
     if values.encoding == "log":
         return 0.0, float(values.top)  # type: ignore[arg-type]
+    low, high = (0.0, values.highest or 100.0) if values.encoding == "dbz" else (values.lowest, values.highest)
     known = frames[torch.isfinite(frames)]
     observed = (known.min().item(), known.max().item()) if len(known) else (0.0, 0.0)
-    low, high = (
-        f if declared is None else declared for f, declared in zip(observed, declared_bounds(values), strict=True)
-    )
+    low, high = (observed[0] if low is None else low, observed[1] if high is None else high)
     return (low, high) if low < high else None
-
-
-def declared_bounds(values: Encoding) -> tuple[float | None, float | None]:
-    """Returns the declared lowest and highest value; None where there is none."""
-    low, high = values.lowest, values.highest
-    return (0.0, high or 100.0) if values.encoding == "dbz" else (low, high)

@@ -64,31 +64,32 @@ class Augment:
 
     def __call__(self, x: Tensor, mean: Tensor) -> Tensor:
         """Returns a changed recording ``(T, C, *S)``; `mean` ``(C,)`` is that of the training data."""
+        shape = x.shape[1:]
+        x = x.reshape(*x.shape[:2], -1)  # (T, C, pixels)
+        channels = x.shape[1]
         if self.stretch:
-            flat = x.flatten(1).T[None]
             length = max(1, round(len(x) * (1 + self.stretch * uniform())))
-            x = F.interpolate(flat, length, mode="linear", align_corners=False)[0].T.reshape(length, *x.shape[1:])
+            flat = F.interpolate(x.flatten(1).T[None], length, mode="linear", align_corners=False)
+            x = flat[0].T.reshape(length, channels, -1)
         if self.warp:
-            channels = x.shape[1]
             position = (torch.arange(channels) * (1 + self.warp * uniform())).clamp(0, channels - 1)
             lower = position.floor().long()
-            weight = (position - lower).reshape(-1, *[1] * (x.dim() - 2))
+            weight = (position - lower)[:, None]
             x = x[:, lower] * (1 - weight) + x[:, (lower + 1).clamp(max=channels - 1)] * weight
-        across = torch.arange(x.shape[1]).add(0.5).div(x.shape[1]).mul(math.pi).reshape(-1, *[1] * (x.dim() - 2))
         if self.gain:
             x = x + self.gain * DECIBEL * torch.randn(())
         if self.color:
+            across = torch.arange(channels).add(0.5).div(channels).mul(math.pi)[:, None]
             x = x + self.color * DECIBEL * sum(float(torch.randn(())) * (k * across).cos() for k in (1, 2, 3))
         if self.hiss:
             level = x.min() + self.hiss * DECIBEL * torch.rand(())
             x = torch.logaddexp(x, level + 0.5 * torch.randn_like(x))
-        hidden = torch.zeros(x.shape[:2], dtype=torch.bool)
-        for axis, most in ((0, min(self.steps, len(x) // 3)), (1, min(self.bands, x.shape[1]))):
+        hidden = torch.zeros(len(x), channels, 1, dtype=torch.bool)
+        for axis, most in ((0, min(self.steps, len(x) // 3)), (1, min(self.bands, channels))):
             width = int(torch.randint(most + 1, ()))
             start = int(torch.randint(x.shape[axis] - width + 1, ()))
             hidden.narrow(axis, start, width).fill_(True)
-        like = [1] * (x.dim() - 2)
-        return torch.where(hidden.reshape(*hidden.shape, *like), mean.reshape(-1, *like), x)
+        return torch.where(hidden, mean[:, None], x).reshape(-1, *shape)
 
 
 def uniform() -> float:

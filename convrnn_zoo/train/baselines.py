@@ -3,15 +3,19 @@
 import contextlib
 import importlib
 import io
+import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._extras import need
+from .._units import is_rain
+from ..pretrained.preprocessing import Encoding
 
+log = logging.getLogger(__name__)
 Baseline = Callable[[Tensor, int], Tensor]
 """Forecasts frames ``(N, horizon, C, H, W)`` from frames ``(N, T, C, H, W)``, both in the unit of the data."""
 
@@ -74,5 +78,19 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     return torch.where(forecast.isnan(), last_frame(inputs, horizon), forecast)
 
 
-BASELINES: Mapping[str, Baseline] = {"last frame": last_frame, "zero": zero, "extrapolation": extrapolation}
-"""Baselines by name; an evaluation leaves out those whose package is not installed."""
+def choose_baselines(targets: Sequence[Encoding], sample: Tensor) -> dict[str, Baseline]:
+    """Returns the baselines of targets by name: zero if it is a value of theirs, and extrapolation if all are rain.
+
+    A baseline whose package is not installed is left out; the log states how to install it. `sample` are inputs.
+    """
+    baselines: dict[str, Baseline] = {"last frame": last_frame}
+    if all(is_rain(t.unit) or (not t.unit and t.encoding != "standardize") for t in targets):
+        baselines["zero"] = zero
+    if all(is_rain(t.unit) for t in targets):
+        try:
+            extrapolation(sample, 1)
+        except ImportError as e:
+            log.warning("the extrapolation is left out: %s", e)
+        else:
+            baselines["extrapolation"] = extrapolation
+    return baselines

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from .._extras import need
-from ..data import Labelled, LabelledDataset, VideoFolder
+from ..data import Labelled, VideoFolder
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..data.readers.files import FileError, list_files
 from ..data.readers.sequences import SUFFIXES, Recording, read_recordings
@@ -23,30 +21,28 @@ from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel
 from ..models.video import encoder_cfg
 from ._progress import progress_bar
 from .confusion import Confusion, count_confusions
-from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights, scale_lr
+from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes
 from .loader import as_read, load
 from .loop import checksum, fingerprint, fit
-from .recipe import ClassifierRecipe, Recipe, list_splits
+from .optim import adam
+from .recipe import ClassifierRecipe, find_recipe, list_splits
 from .weights import check_writable, write_weights
 
 log = logging.getLogger(__name__)
 OVERFITTING = 0.2
 """Difference of the accuracies in training and on unseen data from which a warning is logged."""
-
-
+READ_AT_ONCE = 8
+"""Sequences per batch of an evaluation, if they are read when they are indexed."""
 Batch = tuple[Tensor, Tensor, Tensor]
 """Sequences ``(N, T, C, *S)`` padded with zeros, their lengths and their labels."""
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------
-def load_split(
-    dataset: LabelledDataset, recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMel | None = None
-) -> Labelled:
+def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMel | None = None) -> Labelled:
     """Returns the sequences of a split, with the axes that the recipe's model takes.
 
     Args:
-        dataset: reads files.
         recipe: the recipe.
         data: a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split.
         split: ``"train"``, ``"validation"`` or ``"test"``.
@@ -55,16 +51,15 @@ def load_split(
     Raises:
         ValueError: the data are invalid, or the recipe's model or augmentation does not apply to them.
     """
-    names: tuple[str, ...] = getattr(dataset, "label_names", ())
+    names: tuple[str, ...] = getattr(recipe.data, "label_names", ())
     if isinstance(data, Mapping):
         if missing := [s for s in ("train", "test", split) if s not in data]:
             raise ValueError(f"data must have the splits 'train' and 'test', got no {' and no '.join(missing)}")
         labelled, train = (check_labelled(data[s], s) for s in (split, "train"))
-        names = labelled.label_names or train.label_names or names
-        names = names or tuple(str(i) for i in range(int(train.labels.max()) + 1))
+        names = train.label_names or names or tuple(str(i) for i in range(int(train.labels.max()) + 1))
     else:
-        labelled = dataset.load(data, split, front_end)
-        names = labelled.label_names or names
+        labelled = recipe.data.load(data, split, front_end)
+    names = labelled.label_names or names
     if int(labelled.labels.max()) >= len(names):
         raise ValueError(
             f"the {split} part has class number {int(labelled.labels.max())}, and there are {len(names)} classes: "
@@ -79,24 +74,23 @@ def load_split(
             f"{recipe.architecture} does not classify sequences; choose an architecture that does, such as "
             "convlstm1d_1layer"
         )
-    labelled = add_axes(labelled, model.ndim)
+    labelled = add_axes(labelled, model.ndim)._replace(label_names=names)
     if (first := labelled.sequences[0]).dim() != model.ndim + 2:  # all have the same axes
         raise ValueError(
             f"{recipe.architecture} takes sequences (T, C, {SPACE[model.ndim]}), or (T, C); got {tuple(first.shape)}"
         )
-    return labelled._replace(label_names=names)
+    return labelled
 
 
 def load_splits(
-    dataset: LabelledDataset, recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None,
-    splits: Sequence[str] = ("train", "test"),
-) -> tuple[Labelled, ...]:  # fmt: skip
-    """Returns the parts of the data, by default training and test, which have the same classes and channels.
+    recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None, splits: Sequence[str] = ("train", "test")
+) -> tuple[Labelled, ...]:
+    """Returns the parts of the data, which have the same classes and channels.
 
     Raises:
         ValueError: the data are invalid, or the parts do not belong together.
     """
-    train, *others = parts = [load_split(dataset, recipe, data, split, front_end) for split in splits]
+    train, *others = parts = [load_split(recipe, data, split, front_end) for split in splits]
     channels = [part.sequences[0].shape[1] for part in parts]
     for split, part, count in zip(splits[1:], others, channels[1:], strict=True):
         if train.label_names != part.label_names:
@@ -136,41 +130,34 @@ def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: 
         yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
 
 
-class Share(NamedTuple):
-    """The sequences of a batch that one process reads, and their share of the loss of the update."""
-
-    indices: list[int]
-    weight: float
-
-
 def compute_share(
     indices: list[int], update: list[int], labels: Tensor, weights: Tensor | None, processes: Processes
-) -> Share:
-    """Returns the share of a process in a batch.
+) -> tuple[float, list[int]]:
+    """Returns the share of a process in the loss of an update, and the sequences of a batch that it reads.
 
     Gradients of processes are averaged, so that all shares of an update add up to the number of processes. A process
     without a sequence of its own reads the first one, with a share of 0.
 
     Args:
-        indices: the sequences of the batch.
-        update: all sequences of the update.
+        indices, update: the sequences of the batch, and those of the update.
         labels: the classes of all sequences.
         weights: weight of each class in the loss.
         processes: the processes.
 
     Example:
         >>> compute_share([0, 1, 2], [0, 1, 2, 3], torch.tensor([0, 1, 1, 0]), None, Processes())
-        Share(indices=[0, 1, 2], weight=0.75)
+        (0.75, [0, 1, 2])
     """
     selected = indices[processes.rank :: processes.count]
     amounts = torch.ones(len(labels)) if weights is None else weights[labels]
-    weight = float(amounts[selected].sum() / amounts[update].sum()) * processes.count
-    return Share(selected or indices[:1], weight)
+    return float(amounts[selected].sum() / amounts[update].sum()) * processes.count, selected or indices[:1]
 
 
-def read_shares(data: Labelled, change: Callable[[Tensor], Tensor], shares: list[Share]) -> list[tuple[float, Batch]]:
+def read_shares(
+    data: Labelled, change: Callable[[Tensor], Tensor], shares: list[tuple[float, list[int]]]
+) -> list[tuple[float, Batch]]:
     """Reads the batches of an update, with the share of each in the loss; `change` is applied to each sequence."""
-    return [(share.weight, data.batch(share.indices, change)) for share in shares]
+    return [(share, data.batch(indices, change)) for share, indices in shares]
 
 
 def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
@@ -231,7 +218,7 @@ def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recordi
         FileNotFoundError: a file does not exist.
         ValueError: a file is damaged, of an unknown format, or contains no recording.
     """
-    recipe = None if model.record is None else Recipe.parse(model.record.recipe)
+    recipe = find_recipe(model)
     dataset = recipe.data if isinstance(recipe, ClassifierRecipe) else None
     archives = all(file.suffix.lower() == ".npz" for file in files)
     if recipe is None and isinstance(model, VideoModel) and not archives:
@@ -251,17 +238,14 @@ def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recordi
 # ---- evaluation ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
 def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> Tensor:
-    """Returns the logits of every sequence, in memory of the host.
+    """Returns the logits of every sequence, in memory of the host, with a progress bar if `progress` is set.
 
-    Args:
-        model: the classifier.
-        data: the sequences.
-        batch_size: sequences per batch; all by default.
-        progress: whether to show a progress bar.
+    A batch has by default all sequences in memory, or :data:`READ_AT_ONCE` of those that are read when indexed.
     """
     model.eval()
     logits = []
-    parts = torch.arange(len(data.labels)).split(batch_size or len(data.labels))
+    batch_size = batch_size or (len(data.labels) if isinstance(data.sequences, list) else READ_AT_ONCE)
+    parts = torch.arange(len(data.labels)).split(batch_size)
     with progress_bar("evaluation", progress, iterable=parts) as shown:
         for indices in shown:
             x, lengths, _ = data.batch(indices.tolist())
@@ -272,14 +256,7 @@ def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = No
 
 def accuracy(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> float:
     """Returns the fraction of sequences that is classified correctly; see :func:`compute_logits`."""
-    score = need("torchmetrics.functional.classification", "eval").multiclass_accuracy
-    logits = compute_logits(model, data, batch_size, progress)
-    return score(logits, data.labels, logits.shape[1], average="micro").item()
-
-
-def eval_batch_size(data: Labelled, recipe: ClassifierRecipe) -> int | None:
-    """Returns the batch size of the recipe for sequences that are read when they are indexed; None for all others."""
-    return None if isinstance(data.sequences, list) else recipe.batch_size
+    return (compute_logits(model, data, batch_size, progress).argmax(1) == data.labels).float().mean().item()
 
 
 def percent(fraction: float) -> float:
@@ -292,30 +269,25 @@ def majority_accuracy(train: Labelled, test: Labelled) -> float:
     return percent((test.labels == train.labels.mode().values).float().mean().item())
 
 
-class Evaluation(NamedTuple):
-    """Accuracies in per cent of the model and of baselines, and the confusion matrix."""
-
-    accuracies: dict[str, float]
-    confusion: Confusion
-
-
-def evaluate_classifier(model: ZooModel, recipe: ClassifierRecipe, data: Any, progress: bool = False) -> Evaluation:
-    """Evaluates a model on the test part of its data, with a progress bar if `progress` is set.
+def evaluate_classifier(
+    model: ZooModel, recipe: ClassifierRecipe, data: Any, progress: bool = False
+) -> tuple[dict[str, float], Confusion]:
+    """Returns the accuracies in per cent of the model and of baselines, and the confusion matrix, on the test part.
 
     Raises:
         ValueError: the data are invalid, or have other classes than the model.
     """
-    train, test = load_splits(recipe.data, recipe, data, model.front_end)
+    train, test = load_splits(recipe, data, model.front_end)
     names = model.pretrained_cfg.get("label_names") or test.label_names
     if tuple(names) != test.label_names or model.num_classes != len(names):
         raise ValueError(
             f"the classes of the data are {', '.join(test.label_names)}, and the model has {model.num_classes}: "
             f"{', '.join(names)}; pass the data that it was trained for"
         )
-    logits = compute_logits(model, test, eval_batch_size(test, recipe), progress)
+    logits = compute_logits(model, test, progress=progress)
     confusion = count_confusions(logits, test.labels, test.label_names)
     accuracies = {"prediction": 100 * confusion.accuracy, "commonest class": majority_accuracy(train, test)}
-    return Evaluation(accuracies, confusion)
+    return accuracies, confusion
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
@@ -341,9 +313,8 @@ def train_one(
     """Trains one seed of a recipe.
 
     Args:
-        recipe: the recipe.
+        recipe, train, test, validation: the recipe and the parts of the data.
         seed: seed of the initial weights and of the batches.
-        train, test, validation: the parts of the data.
         name: describes a variant of the run, so that checkpoints of different variants are not confused.
         checkpoint: file to save to after every epoch and to resume from.
         progress: whether to show a progress bar.
@@ -359,13 +330,12 @@ def train_one(
     if recipe.init_from:
         load_initial_weights(model, recipe.architecture, recipe.init_from)
     network = processes.prepare(model)
-    options: Any = {} if recipe.layer_decay == 1 else {"layer_decay": recipe.layer_decay}
-    optimizer = create_optimizer_v2(
-        model if options else model.parameters(), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, **options
-    )
+    optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
     batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
     steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, scale_lr(optimizer), total_steps=steps)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps
+    )
     frozen = frozen_parameters(model, recipe.init_from) if recipe.freeze else []
 
     in_memory = train.sequences if isinstance(train.sequences, list) else ()
@@ -376,7 +346,7 @@ def train_one(
     weights = class_weights(recipe, train)
     weights_on_device = None if weights is None else weights.to(processes.device)
 
-    def sample() -> Iterator[list[Share]]:
+    def sample() -> Iterator[list[tuple[float, list[int]]]]:
         size = recipe.batch_size * processes.count
         for indices in sample_batches(lengths, recipe, processes.count):
             parts = [indices[i : i + size] for i in range(0, len(indices), size)]
@@ -399,14 +369,13 @@ def train_one(
         return torch.stack([entropy, correct])
 
     def validate(model: nn.Module, data: Labelled) -> dict[str, float]:
-        logits = compute_logits(model, data, eval_batch_size(data, recipe))
+        logits = compute_logits(model, data)
         correct = (logits.argmax(1) == data.labels).float().mean().item()
         return {"loss": F.cross_entropy(logits, data.labels, weights).item(), "accuracy": correct}
 
     history = fit(
         model, batches, loss, optimizer, scheduler,
         max_steps=steps,
-        clip_grad_norm=recipe.clip_grad_norm,
         run=fingerprint(recipe, seed=seed, name=name, trained_on=trained_on, processes=processes.count),
         checkpoint=checkpoint,
         title=f"seed {seed}" + (name and f", {name}"),
@@ -415,16 +384,13 @@ def train_one(
         processes=processes,
         microbatches=as_read,
         metrics=("accuracy",),
-        bf16=recipe.bf16,
-        ema=recipe.ema,
         validate=None if validation is None else partial(validate, data=validation),
-        patience=recipe.patience,
-        keep_best=recipe.keep_best,
+        **recipe.loop_options(),
     )  # fmt: skip
     freeze_encoder(model, False)
     if not processes.is_main:
         return Run(model, math.nan)
-    result = accuracy(model, test, eval_batch_size(test, recipe), progress)
+    result = accuracy(model, test, progress=progress)
     warn_of_overfitting(history, result)
     return Run(model, result)
 
@@ -447,7 +413,7 @@ def train_classifier(
 ) -> Weights | None:
     """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
     dataset = recipe.data
-    train, test, *validation = load_splits(dataset, recipe, data, initial_front_end(recipe), list_splits(recipe, data))
+    train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), list_splits(recipe, data))
     check_writable(into or out, recipe)
     options: Any = {"progress": progress, "processes": processes}
     runs = [

@@ -1,6 +1,6 @@
 """Figures: strips and animations of input, truth, forecast and difference, ensembles, and scores by lead time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
-from ..pretrained.preprocessing import Encoding
+from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ._values import find_value_range
 from .metrics import Evaluation
 
@@ -29,19 +29,40 @@ DRAWN = (".png", ".svg")
 class Panels(NamedTuple):
     """One sequence: its input, its forecast, and its truth if it is known.
 
-    Frames are ``(T, H, W)`` in the unit of the data; `labels` are the titles of the frames of input and forecast.
+    Frames are ``(T, C, H, W)`` in the unit of the data, of each target; `labels` are the titles of the frames of input
+    and forecast.
     """
 
     inputs: Tensor
     forecast: Tensor
     truth: Tensor | None = None
-    labels: Sequence[str] | None = None
+    labels: Sequence[str] = ()
 
     def label(self, i: int) -> str:
         """Returns the label of a frame, or its number, counted from the last input as 0."""
-        if self.labels and i < len(self.labels):
-            return self.labels[i]
-        return f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
+        return self.labels[i] if i < len(self.labels) else f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
+
+    def split(self, values: Preprocessing, heading: str) -> Iterator[tuple["Panels", Encoding, str]]:
+        """Yields the frames ``(T, H, W)`` of each target, its encoding and a heading with its name."""
+        for i, target in enumerate(values.target_variables):
+            truth = None if self.truth is None else self.truth[:, i]
+            title = f"{heading}: {target.name}" if isinstance(target, Variable) else heading
+            yield Panels(self.inputs[:, i], self.forecast[:, i], truth, self.labels), target, title
+
+    def rows(self) -> dict[str, dict[int, Tensor]]:
+        """Returns the frames of each row by time from the first input as 0; each is of one target, ``(T, H, W)``."""
+        known = len(self.inputs)
+        rows = {"input": dict(enumerate(self.inputs)), "forecast": dict(enumerate(self.forecast, known))}
+        if self.truth is None:
+            return rows
+        truth = dict(enumerate(self.truth[: len(self.forecast)], known))
+        difference = {t: rows["forecast"][t] - frame for t, frame in truth.items()}
+        return {"input": rows["input"], "truth": truth, "forecast": rows["forecast"], DIFFERENCE: difference}
+
+    def value_range(self, scale: Encoding) -> tuple[float, float] | None:
+        """Returns the range of the colors of one target."""
+        known = (self.inputs, self.forecast if self.truth is None else self.truth)
+        return find_value_range(scale, torch.cat([x.flatten() for x in known]))
 
 
 def new_figure(width: float, height: float, heading: str = "", dpi: int = DPI) -> Any:
@@ -62,156 +83,152 @@ class Paint(NamedTuple):
 
     image: dict[str, Any]
     label: str
-    ticks: Mapping[float, str] = {}
+    ticks: Sequence[float] = ()
     extend: str = "neither"
 
 
-def paints_for(scale: Encoding, value_range: tuple[float, float] | None = None) -> tuple[Paint, Paint]:
-    """Returns colors of values and of differences in the unit of the data: steps for rain, else greys over a range."""
+def choose_paints(scale: Encoding, value_range: tuple[float, float] | None) -> dict[str, Paint]:
+    """Returns the colors of values, differences and probabilities: steps for rain, else greys over a range."""
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
+    signed, viridis = (maps[name].with_extremes(bad=UNKNOWN) for name in ("RdBu", "viridis"))
     unit = f"[{scale.unit}]" if scale.unit else ""
     apart = f"{DIFFERENCE} {unit}".strip()
-    signs: dict[float, str] = {-10: "−10", -1: "−1", 0: "0", 1: "1", 10: "10"}
     if scale.unit == "mm/h":
-        values = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
-        differences = maps["RdBu"].with_extremes(bad=UNKNOWN)
+        rain = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
         steps = colors.BoundaryNorm(RAIN_LEVELS, len(RAIN_COLOURS))
+        values = Paint({"cmap": rain, "norm": steps}, unit, RAIN_LEVELS, "both")
         symmetric = colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)
-        rain = Paint({"cmap": values, "norm": steps}, unit, {t: f"{t:g}" for t in RAIN_LEVELS}, "both")
-        return rain, Paint({"cmap": differences, "norm": symmetric}, apart, signs)
-    low, high = value_range or (0.0, 1.0)
-    span = high - low
-    return (
-        Paint({"cmap": maps["gray"], "vmin": low, "vmax": high}, unit or "brightness"),
-        Paint({"cmap": maps["RdBu"], "vmin": -span, "vmax": span}, apart),
-    )
+        difference = Paint({"cmap": signed, "norm": symmetric}, apart, (-10, -1, 0, 1, 10))
+    else:
+        low, high = value_range or (0.0, 1.0)
+        values = Paint({"cmap": "gray", "vmin": low, "vmax": high}, unit or "brightness")
+        difference = Paint({"cmap": signed, "vmin": low - high, "vmax": high - low}, apart)
+    probability = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "probability")
+    return {"values": values, "difference": difference, "probability": probability}
 
 
-def color_range(panels: Panels, scale: Encoding) -> tuple[float, float] | None:
-    """Returns the range of the colors of one sequence."""
-    known = (panels.inputs, panels.forecast if panels.truth is None else panels.truth)
-    return find_value_range(scale, torch.cat([x.flatten() for x in known]))
-
-
-def rows_of(panels: Panels) -> list[tuple[str, dict[int, Tensor]]]:
-    """Returns the title and the frames of each row, by time from the first input as 0."""
-    known = len(panels.inputs)
-    horizon = len(panels.forecast)
-    rows = [("input", dict(enumerate(panels.inputs)))]
-    forecast = {known + i: f for i, f in enumerate(panels.forecast)}
-    if panels.truth is not None:
-        rows.append(("truth", {known + i: f for i, f in enumerate(panels.truth[:horizon])}))
-    rows.append(("forecast", forecast))
-    if panels.truth is not None:
-        rows.append((DIFFERENCE, {t: forecast[t] - f for t, f in rows[1][1].items()}))
-    return rows
-
-
-def figure_of(
-    rows: Any,
+def draw_frames(
+    rows: Mapping[str, Mapping[int, Tensor]],
     columns: Sequence[Sequence[int]],
-    titles: Any,
+    titles: Callable[[int], str],
     scale: Encoding,
     heading: str,
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
 ) -> Any:
-    """Returns a figure of rows of frames: column k of row r shows time ``columns[r][k]``; legends are at the bottom.
+    """Returns a figure of rows of frames by their titles, with legends at the bottom.
 
-    A frame is a difference if its title or the title of its row is :data:`DIFFERENCE`.
+    Column k of row r shows time ``columns[r][k]``. A frame is a difference or a probability if its title or the title
+    of its row is :data:`DIFFERENCE` or begins with ``P(``.
     """
-    paints = paints_for(scale, value_range)
     count = max(map(len, columns))
-    first = next(iter(rows[0][1].values()))
+    first = next(iter(next(iter(rows.values())).values()))
     edge = width / max(count, 4)
-    height = edge * first.shape[0] / first.shape[1]
-    figure = new_figure(edge * count + 0.9, len(rows) * (height + 0.3) + 1.1, heading)
+    figure = new_figure(edge * count + 0.9, len(rows) * (edge * first.shape[0] / first.shape[1] + 0.3) + 1.1, heading)
+    paints = choose_paints(scale, value_range)
+    shown: dict[str, list[Any]] = {name: [] for name in paints}
     axes = figure.subplots(len(rows), count, squeeze=False)
-    shown: tuple[list[Any], list[Any]] = ([], [])
-    for (title, frames), times, line in zip(rows, columns, axes, strict=True):
+    for (row, frames), times, line in zip(rows.items(), columns, axes, strict=True):
         for axis in line:
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.set_frame_on(False)
-        line[0].set_ylabel(title, fontsize=10)
-        for axis, t in zip(line, times, strict=False):
-            if t in frames:
-                difference = DIFFERENCE in (title, titles(t))
-                axis.imshow(frames[t].numpy(), interpolation="nearest", **paints[difference].image)
-                shown[difference].append(axis)
-                axis.set_frame_on(True)
-                axis.set_title(titles(t), fontsize=8, pad=2)
-    for paint, those in zip(paints, shown, strict=True):
-        if those:
-            bar = figure.colorbar(
-                those[-1].images[0], ax=those, location="bottom", fraction=0.04, aspect=50 if len(those) > 1 else 20,
-                pad=0.02, extend=paint.extend,
-            )  # fmt: skip
-            if paint.ticks:
-                bar.set_ticks(list(paint.ticks), labels=list(paint.ticks.values()))
-            elif paint is paints[True]:
-                bar.locator = need("matplotlib.ticker", "draw").MaxNLocator(4)
-                bar.update_ticks()
-            bar.set_label(paint.label, fontsize=9)
-            bar.ax.tick_params(labelsize=8)
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        line[0].set_ylabel(row, fontsize=10)
+        for axis, t in zip(line, [t for t in times if t in frames], strict=False):
+            title = titles(t)
+            kind = "difference" if DIFFERENCE in (row, title) else "probability" if row.startswith("P(") else "values"
+            axis.imshow(frames[t].numpy(), interpolation="nearest", **paints[kind].image)
+            axis.set_frame_on(True)
+            axis.set_title(title, fontsize=8, pad=2)
+            shown[kind].append(axis)
+    for kind, those in shown.items():
+        if not those:
+            continue
+        paint = paints[kind]
+        bar = figure.colorbar(
+            those[-1].images[0], ax=those, location="bottom", fraction=0.04, aspect=50 if len(those) > 1 else 20,
+            pad=0.02, extend=paint.extend,
+        )  # fmt: skip
+        if paint.ticks:
+            bar.set_ticks(paint.ticks, labels=[f"{t:g}".replace("-", "−") for t in paint.ticks])
+        elif kind == "difference":
+            bar.locator = need("matplotlib.ticker", "draw").MaxNLocator(4)
+            bar.update_ticks()
+        bar.set_label(paint.label, fontsize=9)
+        bar.ax.tick_params(labelsize=8)
     return figure
 
 
-def pixels_of(figure: Any) -> Any:
-    """Converts a figure to Pillow's image."""
+def render(figure: Any) -> Any:
+    """Renders a figure as Pillow's image."""
     canvas = need("matplotlib.backends.backend_agg", "draw").FigureCanvasAgg(figure)
     canvas.draw()
     return need("PIL.Image", "draw").fromarray(need("numpy", "train").asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def strip(panels: Panels, scale: Encoding, heading: str = "", most: int = 12) -> Any:
-    """Plots the rows of :func:`rows_of` as one image, with at most `most` frames, evenly spaced."""
-    rows = rows_of(panels)
-    columns = []
-    for _, frames in rows:
-        times = sorted(frames)
-        indices = torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()
-        columns.append([times[i] for i in indices])
-    return pixels_of(figure_of(rows, columns, panels.label, scale, heading, value_range=color_range(panels, scale)))
+def stack_images(images: Sequence[Any]) -> Any:
+    """Returns Pillow's images of one size below each other as one."""
+    numpy = need("numpy", "train")
+    return need("PIL.Image", "draw").fromarray(numpy.concatenate([numpy.asarray(image) for image in images]))
 
 
-def motion(panels: Panels, scale: Encoding, heading: str = "") -> list[Any]:
-    """Plots one image for each time: truth, forecast and difference side by side."""
-    rows = rows_of(panels)
-    known_frames = {t: f for title, frames in rows for t, f in frames.items() if title in ("input", "truth")}
-    forecast_frames = {**rows[0][1], **dict(rows)["forecast"]}
-    pictures, figure = [], None
-    for t in sorted(forecast_frames):
-        known = t < len(panels.inputs)
-        parts = [("input" if known else "forecast", forecast_frames[t])]
-        if panels.truth is not None:
-            blank = torch.zeros_like(forecast_frames[t])
-            later = dict(rows)[DIFFERENCE].get(t, torch.full_like(blank, torch.nan))
-            parts = [("input" if known else "truth", known_frames.get(t, torch.full_like(blank, torch.nan))), *parts]
-            parts.append((DIFFERENCE, blank if known else later))
+def spread_evenly(times: Sequence[int], most: int) -> list[int]:
+    """Returns at most `most` of the times, evenly spaced.
+
+    Example:
+        >>> spread_evenly(range(9), 3)
+        [0, 4, 8]
+    """
+    return [times[i] for i in torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()]
+
+
+def strip(panels: Panels, values: Preprocessing, heading: str = "", most: int = 12) -> Any:
+    """Plots the rows of each target as one image, with at most `most` frames, evenly spaced."""
+    images = []
+    for part, scale, title in panels.split(values, heading):
+        rows = part.rows()
+        columns = [spread_evenly(sorted(frames), most) for frames in rows.values()]
+        images.append(render(draw_frames(rows, columns, part.label, scale, title, value_range=part.value_range(scale))))
+    return stack_images(images)
+
+
+def motion(panels: Panels, values: Preprocessing, heading: str = "") -> list[Any]:
+    """Plots one image for each time: truth, forecast and difference of each target side by side."""
+    films = [_plot_motion(part, scale, title) for part, scale, title in panels.split(values, heading)]
+    return [stack_images(images) for images in zip(*films, strict=True)]
+
+
+def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
+    rows, images, figure = panels.rows(), [], None
+    unknown = torch.full_like(panels.forecast[0], torch.nan)
+    names = ("forecast",) if panels.truth is None else ("truth", "forecast", DIFFERENCE)
+    for t in range(len(panels.inputs) + len(panels.forecast)):
+        if (frame := rows["input"].get(t)) is not None:
+            parts = [(DIFFERENCE, frame * 0) if name == DIFFERENCE else ("input", frame) for name in names]
+        else:
+            parts = [(name, rows[name].get(t, unknown)) for name in names]
         title = f"{heading}  {panels.label(t)}".strip()
         if figure is None:
-            figure = side_by_side(parts, scale, title, color_range(panels, scale))
+            figure = side_by_side(parts, scale, title, panels.value_range(scale))
         else:  # the layout stays, since computing it takes most of the time
             figure.suptitle(title, fontsize=HEADING)
             for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # further axes are legends
                 axis.title.set_text(name)
                 axis.images[0].set_data(frame.numpy())
-        pictures.append(pixels_of(figure))
+        images.append(render(figure))
         figure.set_layout_engine("none")
-    return pictures
+    return images
 
 
 def side_by_side(
-    parts: list[tuple[str, Tensor]],
+    parts: Sequence[tuple[str, Tensor]],
     scale: Encoding,
     heading: str,
     value_range: tuple[float, float] | None = None,
 ) -> Any:
     """Returns a figure of one row, each frame with its title."""
-    rows = [("", {i: frame for i, (_, frame) in enumerate(parts)})]
-    return figure_of(rows, [list(range(len(parts)))], lambda i: parts[i][0], scale, heading, MOTION_WIDTH, value_range)
+    names, frames = zip(*parts, strict=True)
+    rows = {"": dict(enumerate(frames))}
+    return draw_frames(rows, [range(len(parts))], names.__getitem__, scale, heading, MOTION_WIDTH, value_range)
 
 
 def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
@@ -245,37 +262,35 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
             first.save(temporary, "PNG")
 
 
-def curves(evaluation: Evaluation, path: Path, heading: str) -> None:
+def draw_scores(evaluation: Evaluation, path: Path, heading: str) -> None:
     """Plots every metric by lead time, with a line for each method, and reliability diagrams; the file is atomic."""
     scores, reliability = evaluation.scores, evaluation.reliability
     names = list(scores["forecast"])
     count = len(names) + len(reliability)
     columns = min(count, 4)
-    rows = -(-count // columns)
-    figure = new_figure(3.6 * columns, 2.8 * rows, heading)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure = new_figure(3.6 * columns, 2.8 * -(-count // columns), heading)
+    axes = [figure.add_subplot(-(-count // columns), columns, i + 1) for i in range(count)]
     for axis, name in zip(axes, names, strict=False):
         for method, by in scores.items():
             axis.plot(range(1, len(by[name]) + 1), by[name], marker=".", label=method)
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("lead time in frames", fontsize=8)
-    for axis, (threshold, diagram) in zip(axes[len(names) :], reliability.items(), strict=False):
+    for axis, (threshold, diagram) in zip(axes[len(names) :], reliability.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
         axis.plot(diagram["forecast"], diagram["observed"], marker=".")
         axis.set_title(f"reliability, > {threshold}", fontsize=10)
         axis.set_xlabel("forecast probability", fontsize=8)
-    for axis in axes[count:]:
-        axis.set_visible(False)
     axes[0].legend(fontsize=8)
     save_figure(figure, path)
 
 
-def draw_losses(updates: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Plots losses of training by the number of updates; the file is written atomically."""
+def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Plots the losses in training and validation by the number of updates; the file is written atomically."""
     figure = new_figure(6.0, 4.0)
     axis = figure.subplots()
-    for name, values in losses.items():
-        axis.plot(updates, values, marker=".", label=name)
+    for key, name in {"loss": "training", "validation_loss": "validation"}.items():
+        if key in history[0]:
+            axis.plot([row["updates"] for row in history], [row[key] for row in history], marker=".", label=name)
     axis.set(xlabel="updates", ylabel="loss")
     axis.legend(fontsize=8)
     save_figure(figure, path)
@@ -314,26 +329,7 @@ def ensemble_strip(
         heading: title of the figure.
         most: number of lead times to show, evenly spaced.
     """
-    rows = ensemble_rows(members, threshold, truth, scale.unit)
-    length = members.shape[1]
-    times = torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
-    values, _ = paints_for(scale, find_value_range(scale, members if truth is None else truth))
-    values = values._replace(label=scale.unit or "brightness")
-    viridis = need("matplotlib", "draw").colormaps["viridis"].with_extremes(bad=UNKNOWN)
-    probability = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "")
-    edge = WIDTH / max(len(times), 4)
-    height = edge * members.shape[-2] / members.shape[-1]
-    figure = new_figure(edge * len(times) + 1.6, len(rows) * (height + 0.3) + 0.6, heading)
-    axes = figure.subplots(len(rows), len(times), squeeze=False)
-    for (title, frames), line in zip(rows.items(), axes, strict=True):
-        paint = probability if title.startswith("P(") else values
-        for axis, t in zip(line, times, strict=True):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.imshow(frames[t].numpy(), interpolation="nearest", **paint.image)
-            axis.set_title(f"+{t + 1}", fontsize=8, pad=2)
-        line[0].set_ylabel(title, fontsize=10)
-        bar = figure.colorbar(line[0].images[0], ax=list(line), fraction=0.04, extend=paint.extend)
-        bar.set_label(paint.label, fontsize=9)
-        bar.ax.tick_params(labelsize=8)
-    return pixels_of(figure)
+    rows = {k: dict(enumerate(x, 1)) for k, x in ensemble_rows(members, threshold, truth, scale.unit).items()}
+    columns = [spread_evenly(range(1, members.shape[1] + 1), most)] * len(rows)
+    value_range = find_value_range(scale, members if truth is None else truth)
+    return render(draw_frames(rows, columns, "+{}".format, scale, heading, value_range=value_range))

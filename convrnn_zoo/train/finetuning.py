@@ -2,7 +2,6 @@
 
 import logging
 
-import torch
 from timm.models import group_parameters
 from torch import nn
 
@@ -39,20 +38,10 @@ def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> 
     model.load_state_dict(state)
 
 
-def trunk_parameters(model: ZooModel) -> list[nn.Parameter]:
-    """Returns the parameters before the last of timm's groups of a model, which is its head if it has one.
-
-    Example:
-        >>> import convrnn_zoo
-        >>> len(trunk_parameters(convrnn_zoo.create_model("convgru1d_1layer", num_classes=2)))
-        4
-    """
-    depth = group_parameters(model, model.group_matcher(), reverse=True)
-    return [p for name, p in model.named_parameters() if depth[name] < max(depth.values())]
-
-
 def frozen_parameters(model: ZooModel, init_from: str = "") -> list[nn.Parameter]:
-    """Returns the parameters that `freeze` freezes: the trunk, or the encoder of a video model that is otherwise new.
+    """Returns the parameters that `freeze` freezes: those before the last of timm's groups, which is the head.
+
+    Of a video model that is otherwise new, they are those of the encoder.
 
     Example:
         >>> model = VideoModel("resnet18", num_classes=2, device="meta")
@@ -61,7 +50,8 @@ def frozen_parameters(model: ZooModel, init_from: str = "") -> list[nn.Parameter
     """
     if isinstance(model, VideoModel) and not init_from:
         return list(model.encoder.parameters())
-    return trunk_parameters(model)
+    depth = group_parameters(model, model.group_matcher(), reverse=True)
+    return [p for name, p in model.named_parameters() if depth[name] < max(depth.values())]
 
 
 def freeze_encoder(model: ZooModel, freeze: bool) -> None:
@@ -72,16 +62,3 @@ def freeze_encoder(model: ZooModel, freeze: bool) -> None:
     if isinstance(model, VideoModel):
         model.encoder.frozen = freeze or bool(model.model_args.get("freeze_encoder"))
         model.encoder.train(model.training)
-
-
-def scale_lr(optimizer: torch.optim.Optimizer) -> list[float]:
-    """Multiplies the learning rate of each of timm's groups by its scale, and returns the learning rates.
-
-    Example:
-        >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr_scale": 0.5}], lr=0.1)
-        >>> scale_lr(optimizer)
-        [0.05]
-    """
-    for group in optimizer.param_groups:
-        group["lr"] *= group.get("lr_scale", 1.0)
-    return [group["lr"] for group in optimizer.param_groups]

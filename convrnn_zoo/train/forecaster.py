@@ -12,21 +12,20 @@ from torch import Tensor, nn
 from .._extras import need
 from ..data import CustomSequences, FrameSequences, ReadOptions
 from ..data.datasets.checks import check_values
-from ..data.datasets.frame_files import FrameDataset
 from ..data.datasets.moving_mnist import MovingDigits
 from ..data.datasets.variables import variable_options
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, from_pretrained
 from ..pretrained.meta import limit
 from ..pretrained.preprocessing import Preprocessing
 from .figures import Panels, save, strip
-from .finetuning import load_initial_weights, trunk_parameters
+from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes
 from .loader import load
 from .loop import Row, checksum, fingerprint, fit
 from .losses import decoupling, exceedance, find_loss, partial_derivatives
-from .metrics import evaluate, metrics_of, split_known
+from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS
-from .recipe import ForecasterRecipe, Recipe, list_splits
+from .recipe import ForecasterRecipe, Recipe, find_recipe, list_splits
 from .sampling import read_sampling
 from .weights import check_writable, write_weights
 
@@ -42,8 +41,7 @@ def train_forecaster(
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
-    source = recipe.data
-    splits = {split: load_split(source, recipe, data, split) for split in list_splits(recipe, data)}
+    splits = {split: load_split(recipe, data, split) for split in list_splits(recipe, data)}
     channels = {split: part.fixed(1).shape[2] for split, part in splits.items()}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
@@ -52,16 +50,17 @@ def train_forecaster(
     model, _ = train_model(recipe, train, validation, out=out, progress=progress, processes=processes)
     if not processes.is_main:
         return None
-    metrics = metrics_of(evaluate(model, recipe, test, progress=progress).scores, source, model.preprocessing)
-    return write_weights(recipe, model, source, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
+    metrics = make_metrics(evaluate(model, recipe, test, progress=progress).scores, recipe.data, model.preprocessing)
+    return write_weights(recipe, model, recipe.data, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
 
 
-def load_split(source: FrameDataset, recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
+def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
     """Returns the sequences of a split, from a path, or from Python's datasets by the names of the splits.
 
     Raises:
         ValueError: a split is missing, or its sequences are of another length than the recipe's.
     """
+    source = recipe.data
     if not isinstance(data, Mapping):
         return source.load(data, split, recipe.inputs, recipe.horizon)
     if split not in data:
@@ -105,7 +104,7 @@ def train_model(
         if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
             p.data = p.data.to(memory_format=torch.channels_last)
     processes = processes or Processes()
-    objective, sampling = objective_of(recipe, model), read_sampling(recipe.sampling)
+    objective, sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
     network = processes.prepare(NowcastLogits(model) if recipe.loss == "exceedance" else model)
     total = recipe.batch_size * processes.count * recipe.grad_accum_steps
     check_memory(recipe, clips, shown)
@@ -128,31 +127,27 @@ def train_model(
     def plot(done: int, evaluated: Any) -> Any:
         values: Any = model.preprocessing
         frames, known = split_known(shown, values)
-        forecast, drawn = evaluated.forecast(frames[:, : recipe.inputs], **known), values.select_targets(frames)
-        panels = Panels(drawn[0, : recipe.inputs, 0], forecast[0, :, 0], drawn[0, recipe.inputs :, 0])
-        figure = strip(panels, values.target_variables[0], f"{recipe.weights} after {done:,} updates")
+        forecast, plotted = evaluated.forecast(frames[:, : recipe.inputs], **known)[0], values.select_targets(frames)[0]
+        panels = Panels(plotted[: recipe.inputs], forecast, plotted[recipe.inputs :])
+        figure = strip(panels, values, f"{recipe.weights} after {done:,} updates")
         save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
         return need("numpy", "train").asarray(figure)
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
-    trunk = trunk_parameters(model) if recipe.freeze else []
+    frozen = frozen_parameters(model) if recipe.freeze else []
     return model, fit(
         model, batches, lambda _, batch: objective(network, batch), optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
-        clip_grad_norm=recipe.clip_grad_norm,
         title=recipe.weights,
         run=fingerprint(recipe, processes=processes.count, trained_on=trained_on),
         checkpoint=out / "last.ckpt" if out else None,
         progress=progress,
         processes=processes,
-        bf16=recipe.bf16,
         after_round=plot if out else None,
-        frozen=lambda step: trunk if step < recipe.freeze else (),
+        frozen=lambda step: frozen if step < recipe.freeze else (),
         microbatches=microbatches,
-        ema=recipe.ema,
         validate=None if validation is None else partial(validate, recipe, validation, processes),
-        patience=recipe.patience,
-        keep_best=recipe.keep_best,
+        **recipe.loop_options(),
     )  # fmt: skip
 
 
@@ -170,7 +165,8 @@ def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Process
     for numbers in samples.split(recipe.batch_size):
         frames = clips.read(numbers).to(processes.device)
         if recipe.loss == "exceedance":
-            loss = exceedance_loss(recipe, model, NowcastLogits(model), (frames, frames), lead_times=0)
+            every_lead_time = dataclasses.replace(recipe, lead_times=0)
+            loss = exceedance_loss(every_lead_time, model, NowcastLogits(model), (frames, frames))
         else:
             loss = _direct_loss(recipe, model, model, (frames, frames))
         total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=processes.device)])
@@ -209,7 +205,7 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------
-def objective_of(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
+def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
     """Returns the loss of a network on a batch; unknown pixels (NaN) do not count.
 
     An autoregressive model forecasts every frame from the second on, the others those after the inputs.
@@ -297,17 +293,15 @@ class NowcastLogits(nn.Module):
 
 
 def exceedance_loss(
-    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None,
-    lead_times: int | None = None,
-) -> Tensor:  # fmt: skip
-    """Returns the cross-entropy of a nowcast's probabilities, at some lead times that are sampled each time.
+    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
+) -> Tensor:
+    """Returns the cross-entropy of a nowcast's probabilities, at the recipe's number of random lead times; 0 for all.
 
-    `lead_times` is their number, 0 for all; by default the recipe's.
+    Frames are `minutes` apart, by default those of the data.
     """
-    count = recipe.lead_times if lead_times is None else lead_times
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
-    steps = torch.randperm(horizon)[: count or horizon].sort().values.tolist()
+    steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step or 5.0
     return exceedance(network(model.preprocess(frames), horizon, minutes, steps).float(), truth[:, steps])
 
@@ -319,9 +313,10 @@ def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tens
     Raises:
         ValueError: one of them is larger than the limit of :func:`~convrnn_zoo.size_limit`.
     """
-    for key, count in {"batch_size": recipe.batch_size, "test_sequences": recipe.test_sequences}.items():
-        if key == "test_sequences" and not isinstance(clips, MovingDigits):
-            continue  # a split on disk bounds their number
+    counts = {"batch_size": recipe.batch_size}
+    if isinstance(clips, MovingDigits):  # a split on disk bounds the number of sequences
+        counts["test_sequences"] = recipe.test_sequences
+    for key, count in counts.items():
         size = count * sequence.numel() * sequence.element_size()
         if size > limit():
             raise ValueError(
@@ -337,20 +332,13 @@ def read_batch(clips: FrameSequences, batch: Batch) -> Batch:
 
 
 # ---- trained forecasters ---------------------------------------------------------------------------------------
-def read_options_of(model: Forecaster, recipe: str | None = None) -> ReadOptions:
-    """Returns how files are read for a forecaster: as its training read them.
-
-    Args:
-        model: a forecaster with preprocessing.
-        recipe: name or file of its recipe; by default the recipe in its metadata, if it has any.
-    """
+def choose_read_options(model: Forecaster, recipe: Recipe | None) -> ReadOptions:
+    """Returns how files are read for a forecaster with preprocessing: as its training read them, by its recipe."""
     values = model.preprocessing
-    options = ReadOptions(unit=None if values is None else values.unit)
-    text = model.record.recipe if model.record else ""
-    settings = Recipe.read(recipe) if recipe else Recipe.parse(text) if text else None
-    if isinstance(settings, ForecasterRecipe):
-        options = settings.data.read_options()
-        options = dataclasses.replace(options, unit=None if values is None else values.unit, variable_optional=True)
+    unit = None if values is None else values.unit
+    options = ReadOptions(unit=unit)
+    if isinstance(recipe, ForecasterRecipe):
+        options = dataclasses.replace(recipe.data.read_options(), unit=unit, variable_optional=True)
     if values is not None and values.variables:
         options = dataclasses.replace(options, unit=None, **variable_options(values, options))
     return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
@@ -389,14 +377,15 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
     model = from_pretrained(name)
     if not isinstance(model, Forecaster):
         raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
-    metadata = model.record
-    if metadata is None:
+    settings = find_recipe(model, recipe)
+    if model.record is None or settings is None:
         raise ValueError(
             f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
         )
-    settings = Recipe.read(recipe) if recipe else Recipe.parse(metadata.recipe)
     if not isinstance(settings, ForecasterRecipe):
         raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
-    if settings.weights != metadata.name:
-        raise ValueError(f"the recipe trains {settings.weights}, and these weights are {metadata.name}; pass theirs")
-    return Trained(model.eval(), settings, metadata)
+    if settings.weights != model.record.name:
+        raise ValueError(
+            f"the recipe trains {settings.weights}, and these weights are {model.record.name}; pass theirs"
+        )
+    return Trained(model.eval(), settings, model.record)

@@ -1,7 +1,7 @@
 """The processes that train together, their device, and the trackers that they log to."""
 
 import atexit
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +20,8 @@ TIMEOUT = timedelta(days=1)
 """How long processes wait for one that evaluates."""
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """Modules of the trackers by their names in accelerate."""
+ThreadChooser = Callable[[int | None, Callable[[], None]], None]
+"""Called with the number of threads that a resumed run had, or None, and a step of training without effect."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class Processes:
     Args:
         accelerator: accelerate's Accelerator.
         device: device of this process.
+        choose_threads: sets torch's number of threads before the first update.
     """
 
     accelerator: Any = None
     device: torch.device = field(default_factory=torch.get_default_device)
+    choose_threads: ThreadChooser | None = None
 
     @property
     def count(self) -> int:
@@ -110,6 +114,7 @@ def launch(
     directory: Path | None = None,
     config: Mapping[str, Any] | None = None,
     find_unused: bool = False,
+    choose_threads: ThreadChooser | None = None,
 ) -> Iterator[Processes]:
     """Yields the processes that accelerate's launcher or torchrun started, or this single one.
 
@@ -123,6 +128,7 @@ def launch(
         directory: directory of the run, where trackers write.
         config: the settings of the run, for the trackers.
         find_unused: whether some parameters may have no gradient, such as those of a frozen encoder.
+        choose_threads: see :class:`Processes`; several processes do not call it.
 
     Raises:
         ValueError: there are several processes and a `device`, or a tracker is unknown.
@@ -148,7 +154,8 @@ def launch(
     if log_with:
         settings = {k: v if isinstance(v, int | float | str) else str(v) for k, v in flat(dict(config or {})).items()}
         accelerator.init_trackers("training", config=settings)
-    yield Processes(accelerator, accelerator.device if device is None else torch.device(device))
+    chosen = accelerator.device if device is None else torch.device(device)
+    yield Processes(accelerator, chosen, choose_threads if accelerator.num_processes == 1 else None)
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.wait_for_everyone()

@@ -67,29 +67,6 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
         temporary.write_bytes(content_bytes.getvalue())
 
 
-def load_checkpoint(path: Path, run: str) -> dict[str, Any]:
-    """Loads what :func:`save_checkpoint` wrote for the run of this fingerprint.
-
-    Raises:
-        ValueError: the checkpoint belongs to another run or is damaged.
-    """
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        saved = content["run"]
-    except Exception as e:  # torch raises whatever its unpickler met
-        raise ValueError(f"{path} is a damaged checkpoint ({e}); remove it to restart the run") from e
-    if saved != run:
-        try:
-            fields = ", ".join(differences(saved, run)) or "nothing"
-        except (ValueError, AttributeError, TypeError):  # of a version without fields
-            fields = "it is of an earlier version of this package"
-        raise ValueError(
-            f"{path} is a checkpoint of another run, with other values of: {fields}. Restore them, remove it, or "
-            "choose another -o"
-        )
-    return content
-
-
 @contextmanager
 def only_run(checkpoint: Path | None) -> Iterator[None]:
     """Locks a checkpoint, so that two runs never write it at the same time.
@@ -179,23 +156,42 @@ class State:
         self.values: list[list[float]] = []  # the loss and metrics of the updates of the current round
         self.samplings: list[Tensor] = []  # the generator's state before each batch of the current round
         self.best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
+        self.threads: int | None = None  # the number of threads of a run that is resumed
 
     def load(self, path: Path) -> None:
-        """Restores a checkpoint; see :func:`load_checkpoint`."""
-        content = load_checkpoint(path, self.run)
+        """Restores what :meth:`save` wrote for the run of this fingerprint.
+
+        Raises:
+            ValueError: the checkpoint belongs to another run or is damaged.
+        """
+        try:
+            content = torch.load(path, weights_only=True, map_location="cpu")
+            saved = content["run"]
+        except Exception as e:  # torch raises whatever its unpickler met
+            raise ValueError(f"{path} is a damaged checkpoint ({e}); remove it to restart the run") from e
+        if saved != self.run:
+            try:
+                fields = ", ".join(differences(saved, self.run)) or "nothing"
+            except (ValueError, AttributeError, TypeError):  # of a version without fields
+                fields = "it is of an earlier version of this package"
+            raise ValueError(
+                f"{path} is a checkpoint of another run, with other values of: {fields}. Restore them, remove it, or "
+                "choose another -o"
+            )
         for name, module in self.modules.items():
             module.load_state_dict(content[name])
         self.processes.set_random_states(content["random"])
+        self.threads = content["threads"]
         for key in HISTORY:
             setattr(self, key, content[key])
 
     def save(self, path: Path | None) -> None:
-        """Writes a checkpoint, from the main process; see :func:`save_checkpoint` and :func:`check_finite`."""
+        """Checks that the weights are finite, and writes a checkpoint from the main process."""
         check_finite(self.modules["model"])
         if path is None or not self.processes.is_main:
             return
         content: dict[str, Any] = {key: getattr(self, key) for key in ("run", *HISTORY)}
-        content["random"] = self.processes.random_states()
+        content |= {"random": self.processes.random_states(), "threads": torch.get_num_threads()}
         save_checkpoint(content | {name: module.state_dict() for name, module in self.modules.items()}, path)
 
     @property
@@ -225,7 +221,6 @@ def fit(
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     *,
     max_steps: int,
-    clip_grad_norm: float,
     run: str,
     checkpoint: Path | None = None,
     title: str = "",
@@ -235,16 +230,17 @@ def fit(
     frozen: Callable[[int], Iterable[nn.Parameter]] = lambda update: (),
     microbatches: Callable[[Any], Iterable[tuple[float, Any]]] = lambda batch: [(1.0, batch)],
     metrics: Sequence[str] = (),
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    clip_grad_norm: float = 1.0,
     bf16: bool = False,
     ema: float = 0.0,
-    validate: Callable[[nn.Module], dict[str, float]] | None = None,
     patience: int = 0,
     keep_best: bool = True,
 ) -> list[Row]:
     """Trains `model` in place and returns a row of numbers for each round.
 
-    Next to the checkpoint, the rows are written to ``training.csv``, and at the end their losses are plotted in
-    ``training.png``; see :func:`history_file`.
+    Next to the checkpoint, the rows are written to ``training.csv`` (or such as ``training_seed1.csv``), and at the end
+    their losses are plotted in a ``.png`` of the same name.
 
     Args:
         model: the model to train, on the device of the processes.
@@ -253,7 +249,7 @@ def fit(
         loss: computes the loss of the model on one batch, or a tensor of the loss and the `metrics`.
         optimizer, scheduler: stepped once a batch.
         max_steps: number of batches in total, a whole number of rounds.
-        clip_grad_norm: maximum norm of the gradient.
+        clip_grad_norm, bf16, ema, patience, keep_best: fields of :class:`~convrnn_zoo.train.Recipe`.
         run: the :func:`fingerprint` of the run; a checkpoint of another run is rejected.
         checkpoint: file written after every round and on Ctrl-C, and read at the start. It holds the states of torch's
             generators, so that a resumed run ends with the same bits as an uninterrupted one.
@@ -265,13 +261,7 @@ def fit(
         frozen: returns the parameters that an update, given by its number, leaves unchanged.
         microbatches: divides a batch into parts, each with its share of the loss, whose gradients are added.
         metrics: names of the further numbers that `loss` returns.
-        bf16: whether the loss is computed under autocast to bfloat16.
-        ema: decay of an exponential moving average of the weights, by timm's ModelEmaV3 with its warm-up: the decay
-            rises to `ema` as ``1 - (1 + update) ** (-2 / 3)``. The model ends with the averaged weights. 0 does not
-            average.
         validate: returns the scores of a model on the validation part, after every round; one of them is ``"loss"``.
-        patience: number of rounds without a lower validation loss after which training stops; 0 never stops early.
-        keep_best: whether the model ends with the weights of the lowest validation loss, or else with the last ones.
 
     Torch's generators are restored after `validate` and `after_round`, so that neither changes training.
 
@@ -285,11 +275,15 @@ def fit(
     evaluated: nn.Module = model if average is None else average.module
     modules = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     state = State(run, processes, modules | ({} if average is None else {"average": average.module}))
-    if checkpoint is not None and checkpoint.is_file():
-        state.load(checkpoint)
+    history_file = None
+    if checkpoint is not None:
+        name = "training" if checkpoint.stem == "last" else f"training_{checkpoint.stem}"
+        history_file = checkpoint.with_name(f"{name}.csv")
+        if checkpoint.is_file():
+            state.load(checkpoint)
 
-    def update(batch: Any) -> list[float]:
-        """Makes one update; returns its loss and metrics, and whether a process was interrupted."""
+    def compute_gradients(batch: Any) -> Tensor:
+        """Returns the loss and the metrics of a batch."""
         optimizer.zero_grad()
         total = torch.zeros(1 + len(metrics), device=processes.device)
         for share, part in microbatches(batch):
@@ -297,6 +291,21 @@ def fit(
                 values = share * loss(model, part).reshape(-1)
             values[0].backward()
             total += values.detach().float()
+        return total
+
+    def try_step() -> None:
+        """Computes the gradients of the first batch, which are dropped."""
+        with restored(processes):
+            buffers = [buffer.clone() for buffer in model.buffers()]
+            model.train()
+            compute_gradients(next(iter(batches(0))))
+            for buffer, value in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+        optimizer.zero_grad()
+
+    def update(batch: Any) -> list[float]:
+        """Makes one update; returns its loss and metrics, and whether a process was interrupted."""
+        total = compute_gradients(batch)
         flag = torch.tensor([float(is_interrupted())], device=total.device)
         # Reduced together, so that all processes stop after the same update.
         means = processes.reduce(torch.cat([total, flag])).tolist()
@@ -338,10 +347,13 @@ def fit(
         if after_round is not None:
             with restored(processes):
                 image = after_round(scheduler.last_epoch, evaluated)
-        if checkpoint is not None:
-            write_history(state.history, history_file(checkpoint))
+        if history_file is not None:
+            lines = [",".join(row), *(",".join(f"{value:.9g}" for value in r.values()) for r in state.history)]
+            write_text(history_file, "\n".join(lines) + "\n")
         processes.log({k: v for k, v in row.items() if k != "updates"}, scheduler.last_epoch, image)
 
+    if processes.choose_threads is not None:
+        processes.choose_threads(state.threads, try_step)
     bar = progress_bar(
         title,
         progress and processes.is_main,
@@ -379,28 +391,6 @@ def fit(
         model.load_state_dict(state.best)
     elif average is not None:
         model.load_state_dict(average.module.state_dict())
-    if checkpoint is not None and processes.is_main:
-        draw_history(state.history, history_file(checkpoint).with_suffix(".png"))
+    if history_file is not None and processes.is_main:
+        draw_losses(state.history, history_file.with_suffix(".png"))
     return state.history
-
-
-def history_file(checkpoint: Path) -> Path:
-    """Returns the file of the rows of a run: ``training.csv``, or such as ``training_seed1.csv``."""
-    return checkpoint.with_name("training.csv" if checkpoint.stem == "last" else f"training_{checkpoint.stem}.csv")
-
-
-def write_history(history: Sequence[Row], path: Path) -> None:
-    """Writes the rows of a run as a CSV file."""
-    names = list(history[0])
-    lines = [",".join(names), *(",".join(f"{row[k]:.9g}" for k in names) for row in history)]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def draw_history(history: Sequence[Row], path: Path) -> None:
-    """Plots the losses of a run."""
-    names = list(history[0])
-    losses = {
-        title: [row[key] for row in history]
-        for key, title in {"loss": "training", "validation_loss": "validation"}.items() if key in names
-    }  # fmt: skip
-    draw_losses([row["updates"] for row in history], losses, path)

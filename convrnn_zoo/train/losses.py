@@ -69,9 +69,14 @@ def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     count = len(output)
     if output.dim() == truth.dim() or count == 1:
         return error
-    ranks = torch.arange(1 - count, count, 2, device=output.device, dtype=output.dtype)
-    half_distance = (output.sort(0).values.movedim(0, -1) @ ranks) / (count * (count - 1))
-    return error - half_distance.mean()
+    return error - half_distance(output, count * (count - 1)).mean()
+
+
+def half_distance(members: Tensor, pairs: int) -> Tensor:
+    """Returns half the sum of the distances of all ordered pairs of members ``(M, *S)``, divided by `pairs`."""
+    count = len(members)
+    ranks = torch.arange(1 - count, count, 2, device=members.device, dtype=members.dtype)
+    return (members.sort(0).values.movedim(0, -1) @ ranks) / pairs
 
 
 def ssim(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
 """Scores of forecasts by lead time, compared with baselines."""
 
 import json
-import logging
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,11 +13,13 @@ from torch import Tensor
 from .._extras import need
 from .._units import is_rain
 from ..data import FrameSequences, split_channels
-from ..data.datasets.frame_files import RAIN_THRESHOLDS, ROLES, FrameDataset
-from ..models import EnsembleForecaster, Forecaster, Metric, Preprocessing
+from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
+from ..data.datasets.variables import ROLES
+from ..models import EnsembleForecaster, Forecaster, Metric, Preprocessing, Variable
 from ._progress import progress_bar
 from ._values import find_value_range, finite
-from .baselines import BASELINES, Baseline
+from .baselines import choose_baselines
+from .losses import half_distance
 from .recipe import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
@@ -35,7 +36,6 @@ LEVELS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
 """Rain rates in mm/h between which :func:`quantiles` interpolates probabilities."""
 BINS = 10
 """Number of bins of a reliability diagram."""
-log = logging.getLogger(__name__)
 
 
 # ---- scores of frames --------------------------------------------------------------------------------------------
@@ -95,25 +95,25 @@ class Occurrences:
     """
 
     def __init__(self, threshold: float, horizon: int) -> None:
-        index = need("torchmetrics.regression", "eval").CriticalSuccessIndex
-        self.threshold, self.at = threshold, [index(threshold) for _ in range(horizon)]
+        self.threshold = threshold
+        self.counts = torch.zeros(3, horizon, dtype=torch.float64)  # hits, misses, false alarms
         self.error, self.reference = torch.zeros(2, horizon, dtype=torch.float64)
 
     def add(self, forecast: Tensor, truth: Tensor) -> None:
         """Counts frames ``(N, T, C, H, W)``."""
-        pair = [x.nan_to_num(0) for x in (forecast, truth)]
-        for i, index in enumerate(self.at):
-            index.update(*(x[:, i] for x in pair))
-        occurs = [(x >= self.threshold).float().flatten(0, 2)[:, None] for x in pair]
-        pooled = [F.avg_pool2d(x, FSS_WINDOW, 1, FSS_WINDOW // 2, count_include_pad=False) for x in occurs]
+        pixels = (0, 2, 3, 4)
+        occurs = [x.nan_to_num(0) >= self.threshold for x in (forecast, truth)]
+        hits, predicted, observed = (x.sum(pixels) for x in (occurs[0] & occurs[1], *occurs))
+        self.counts += torch.stack([hits, observed - hits, predicted - hits])
+        maps = [x.float().flatten(0, 2)[:, None] for x in occurs]
+        pooled = [F.avg_pool2d(x, FSS_WINDOW, 1, FSS_WINDOW // 2, count_include_pad=False) for x in maps]
         f, o = (x.reshape(forecast.shape).double() for x in pooled)
-        self.error += (f - o).square().sum((0, 2, 3, 4))
-        self.reference += (f.square() + o.square()).sum((0, 2, 3, 4))
+        self.error += (f - o).square().sum(pixels)
+        self.reference += (f.square() + o.square()).sum(pixels)
 
     def scores(self) -> dict[str, list[float]]:
         """Returns each score by lead time."""
-        counts = [[float(x) for x in (i.hits, i.misses, i.false_alarms)] for i in self.at]
-        hits, missed, false = torch.tensor(counts, dtype=torch.float64).unbind(1)
+        hits, missed, false = self.counts
         scores = {
             "CSI": hits / (hits + missed + false), "POD": hits / (hits + missed), "FAR": false / (hits + false),
             "FSS": 1 - self.error / self.reference,
@@ -135,9 +135,7 @@ def pixel_crps(members: Tensor, truth: Tensor) -> Tensor:
         >>> pixel_crps(torch.tensor([[0.0], [2.0]]), torch.tensor([1.0])).tolist()
         [0.5]
     """
-    count = len(members)
-    ranks = torch.arange(1 - count, count, 2, dtype=members.dtype).reshape(-1, *[1] * truth.dim()) / count**2
-    return (members - truth).abs().mean(0) - (members.sort(0).values * ranks).sum(0)
+    return (members - truth).abs().mean(0) - half_distance(members, len(members) ** 2)
 
 
 def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
@@ -258,19 +256,6 @@ class Evaluation(NamedTuple):
         return json.dumps(finite({**self.scores, **extra}), indent=2) + "\n"
 
 
-def available(baselines: Mapping[str, Baseline], sample: Tensor) -> dict[str, Baseline]:
-    """Returns the baselines whose packages are installed; the log tells how to install the others."""
-    usable = {}
-    for name, baseline in baselines.items():
-        try:
-            baseline(sample, 1)
-        except ImportError as e:
-            log.warning("the %s is left out: %s", name, e)
-        else:
-            usable[name] = baseline
-    return usable
-
-
 def evaluate(
     model: Forecaster,
     recipe: ForecasterRecipe,
@@ -285,8 +270,7 @@ def evaluate(
     """Scores a model (``"forecast"``) and the baselines of its data on the fixed sequences of a split.
 
     Args:
-        model: the forecaster.
-        recipe: its recipe.
+        model, recipe: the forecaster and its recipe.
         clips: the test split.
         sequences: number of sequences; by default the recipe's.
         ensemble_size: number of members for the CRPS, the Brier scores and the reliability of a model that forecasts
@@ -296,10 +280,10 @@ def evaluate(
         batch_size: sequences per batch.
         progress: whether to show a progress bar.
 
+    Each of several targets has its own scores, in its unit, such as ``"MSE of t2m"``.
+
     Raises:
         ValueError: an `ensemble_size` for a model without probabilities, or a recipe of other variables.
-
-    Each of several targets has its own scores, in its unit, such as ``"MSE of t2m"``.
     """
     data, values = recipe.data, model.preprocessing or recipe.preprocessing()
     can = isinstance(model, EnsembleForecaster) or hasattr(model, "probabilities")
@@ -310,10 +294,13 @@ def evaluate(
     check_variables(values, data)
     frames = clips.fixed(sequences or recipe.test_sequences)
     targets = values.select_targets(split_channels(frames, values).frames)
-    baselines = available({name: BASELINES[name] for name in data.baselines}, targets[:1, : recipe.inputs])
+    baselines = choose_baselines(values.target_variables, targets[:1, : recipe.inputs])
     collected = {
-        m: _collect_scores(values, data, targets[:, recipe.inputs :], bool(ensemble_size))
-        for m in ("forecast", *baselines)
+        method: [
+            TargetScores(i, values, data.thresholds, targets[:, recipe.inputs :], bool(ensemble_size))
+            for i in range(len(values.target_variables))
+        ]
+        for method in ("forecast", *baselines)
     }
     with progress_bar("evaluation", progress, iterable=frames.split(batch_size)) as parts:
         for part in parts:
@@ -334,7 +321,7 @@ def evaluate(
                     target.add(forecast, truth, members)
     scores = {name: {k: v for target in each for k, v in target.scores().items()} for name, each in collected.items()}
     probable = collected["forecast"][0].probable
-    return Evaluation(scores, probable.reliability(data.unit) if probable else {})
+    return Evaluation(scores, probable.reliability(values.target_variables[0].unit) if probable else {})
 
 
 def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:
@@ -345,33 +332,39 @@ def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str
 
 def check_variables(values: Preprocessing, data: FrameDataset) -> None:
     """Raises ValueError if weights read or forecast other variables than a recipe states, or in another order."""
-    stated: Mapping[str, Any] = {role: [v.name for v in getattr(data, role)] for role in ROLES}
-    trained = {role: [v.name for v in getattr(values, role)] for role in ROLES}
-    for part, names in (("targets", values.targets), *trained.items()):
-        theirs = list(data.targets or stated["variables"]) if part == "targets" else stated[part]
-        ours = list(names or trained["variables"]) if part == "targets" else list(names)
-        if ours != theirs:
-            raise ValueError(f"the weights have the {part} {ours} in this order, and the recipe's data.{part} {theirs}")
+    trained, stated = _list_names(values), _list_names(data)
+    for role, names in trained.items():
+        if names != stated[role]:
+            raise ValueError(
+                f"the weights have the {role} {names} in this order, and the recipe's data.{role} {stated[role]}"
+            )
+
+
+def _list_names(source: Any) -> dict[str, list[str]]:
+    names = {role: [v.name for v in getattr(source, role)] for role in ROLES}
+    return {"targets": list(source.targets) or names["variables"], **names}
 
 
 class TargetScores:
     """Scores of one method's forecasts of one target, or of all channels if they have no names.
 
     Args:
-        name: name of the target, which its scores carry; ``""`` for none.
-        unit: its unit.
-        channels: its channels in the forecasts.
-        thresholds: thresholds of :class:`Occurrences`.
-        horizon: number of lead times.
-        value_range: range of :func:`frame_scores`.
+        number: number of the target.
+        values: preprocessing with the targets.
+        thresholds: thresholds of :class:`Occurrences`; by default those of rain, for one of several targets in mm/h.
+        truth: the frames ``(N, T, C, H, W)`` of all sequences, for the range of the values.
         is_ensemble: whether members are scored.
     """
 
     def __init__(
-        self, name: str, unit: str, channels: slice, thresholds: Sequence[float], horizon: int,
-        value_range: tuple[float, float] | None, is_ensemble: bool,
-    ) -> None:  # fmt: skip
-        self.name, self.unit, self.channels, self.value_range = name, unit, channels, value_range
+        self, number: int, values: Preprocessing, thresholds: Sequence[float], truth: Tensor, is_ensemble: bool
+    ) -> None:
+        target, horizon = values.target_variables[number], truth.shape[1]
+        self.name, self.unit = target.name if isinstance(target, Variable) else "", target.unit
+        if self.name and is_rain(self.unit):
+            thresholds = thresholds or RAIN_THRESHOLDS
+        self.channels = slice(number, number + 1) if self.name else slice(None)
+        self.value_range = find_value_range(target, truth[:, :, self.channels])
         self.by_frame: list[dict[str, Tensor]] = []
         self.occurrences = {t: Occurrences(t, horizon) for t in thresholds}
         self.probable = ProbabilityScores(thresholds, horizon) if is_ensemble else None
@@ -399,22 +392,6 @@ class TargetScores:
         return {f"{k} of {self.name}" if self.name else k: v for k, v in scores.items()}
 
 
-def _collect_scores(values: Preprocessing, data: FrameDataset, truth: Tensor, is_ensemble: bool) -> list[TargetScores]:
-    """Returns what collects the scores of one method, for each target; `truth` has the frames of all sequences."""
-    horizon = truth.shape[1]
-    if not values.variables:
-        value_range = find_value_range(values, truth)
-        return [TargetScores("", data.unit, slice(None), data.thresholds, horizon, value_range, is_ensemble)]
-    scores = []
-    for i, variable in enumerate(values.target_variables):
-        thresholds = data.thresholds or (RAIN_THRESHOLDS if is_rain(variable.unit) else ())
-        channels = slice(i, i + 1)
-        value_range = find_value_range(variable, truth[:, :, channels])
-        name: str = variable.name  # type: ignore[attr-defined]
-        scores.append(TargetScores(name, variable.unit, channels, thresholds, horizon, value_range, is_ensemble))
-    return scores
-
-
 class Mean(NamedTuple):
     """A mean over lead times, and over how many of them: a score is undefined where its denominator is 0."""
 
@@ -426,11 +403,11 @@ class Mean(NamedTuple):
         return f"{self.value:.4g}" + ("" if self.count in (0, self.total) else f" ({self.count} of {self.total})")
 
 
-def mean_of(values: Sequence[float], like: Sequence[float] | None = None) -> Mean:
+def average(values: Sequence[float], like: Sequence[float] | None = None) -> Mean:
     """Returns the mean over the lead times that have a finite value, in `like` as well if that is passed.
 
     Example:
-        >>> str(mean_of([1.0, float("nan"), 3.0]))
+        >>> str(average([1.0, float("nan"), 3.0]))
         '2 (2 of 3)'
     """
     there = [v for v, w in zip(values, like or values, strict=True) if math.isfinite(v) and math.isfinite(w)]
@@ -458,7 +435,7 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
     return f"at {sum(wins.values())} of {len(wins)} lead times"
 
 
-def metrics_of(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:
+def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:
     """Returns the metrics for the metadata of weights: means over all lead times, and of the baselines.
 
     A score that is undefined at some lead times states how many it is the mean of. A baseline is compared on the lead
@@ -473,19 +450,19 @@ def metrics_of(scores: Scores, data: FrameDataset, values: Preprocessing | None 
         return {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB", "CRPS": unit}.get(kind, "")
 
     def metric(name: str, values: list[float]) -> Metric:
-        mean = mean_of(values)
+        mean = average(values)
         baselines, notes = {}, []
         for baseline, by in scores.items():
-            theirs, ours = mean_of(by[name], values), mean_of(values, by[name])
+            theirs, ours = average(by[name], values), average(values, by[name])
             if baseline == "forecast" or not theirs.count:
                 continue
+            text = f"{theirs.value:.4g}"
             if theirs.count == mean.count:
-                baselines[baseline] = float(f"{theirs.value:.4g}")
-                notes.append(f"{baseline} ({theirs.value:.4g}) {better(scores, name, baseline)}")
+                baselines[baseline] = float(text)
             else:
-                on = f"{theirs.value:.4g} to {ours.value:.4g} on {theirs.count} of {theirs.total} frames"
-                notes.append(f"{baseline} ({on}) {better(scores, name, baseline)}")
-        over = f"{mean.count} of {mean.total}" if mean.count < mean.total else f"{mean.total}"
+                text += f" to {ours.value:.4g} on {theirs.count} of {theirs.total} frames"
+            notes.append(f"{baseline} ({text}) {better(scores, name, baseline)}")
+        over = f"{mean.count} of {mean.total}" if mean.count < mean.total else str(mean.total)
         return Metric(
             name,
             float(f"{mean.value:.6g}"),
@@ -497,4 +474,4 @@ def metrics_of(scores: Scores, data: FrameDataset, values: Preprocessing | None 
             summed_over=data.summed_over if name in ("MSE", "MAE") else None,
         )
 
-    return tuple(metric(name, values) for name, values in scores["forecast"].items() if mean_of(values).count)
+    return tuple(metric(name, values) for name, values in scores["forecast"].items() if average(values).count)

@@ -10,8 +10,6 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
-from .finetuning import scale_lr
-
 ADAM_LR = 3e-3
 """Learning rate of the parameters that Muon leaves to Adam."""
 DECAY = 0.1
@@ -28,15 +26,19 @@ def is_kernel(parameter: Tensor) -> bool:
     return parameter.dim() > 3 and parameter[0, 0].numel() > 1 and min(len(parameter), parameter[0].numel()) >= 16
 
 
-def adam(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.Optimizer:
+def adam(
+    model: nn.Module, lr: float, layer_decay: float = 1.0, weight_decay: float | None = None
+) -> torch.optim.Optimizer:
     """Returns Adam for all parameters, with a learning rate that decreases by `layer_decay` per layer to the input.
 
-    The layers are timm's groups of the model, by its ``group_matcher``.
+    The layers are timm's groups of the model, by its ``group_matcher``. With a `weight_decay` it is AdamW.
     """
+    name, decay = ("adam", 0.0) if weight_decay is None else ("adamw", weight_decay)
     if layer_decay == 1:
-        return create_optimizer_v2(model.parameters(), "adam", lr=lr)
-    optimizer = create_optimizer_v2(model, "adam", lr=lr, layer_decay=layer_decay)
-    scale_lr(optimizer)
+        return create_optimizer_v2(model.parameters(), name, lr=lr, weight_decay=decay)
+    optimizer = create_optimizer_v2(model, name, lr=lr, weight_decay=decay, layer_decay=layer_decay)
+    for group in optimizer.param_groups:
+        group["lr"] *= group.get("lr_scale", 1.0)
     return optimizer
 
 

@@ -71,7 +71,10 @@ class Recipe:
         weights: name ``architecture.tag`` of the weights that the run makes.
         data: the dataset, or the table that describes it: its `kind` and the keys of that kind
             (:mod:`convrnn_zoo.data`). A string is a kind without keys.
-        description, remarks, license, citation: texts of the metadata and the card.
+        description: what the model does, in a sentence for metadata and card.
+        license: licence of the weights.
+        citation: reference to cite, for metadata and card.
+        remarks: further text of the card, such as limitations.
         batch_size: sequences per update.
         lr: highest learning rate.
         clip_grad_norm: maximum norm of the gradient.
@@ -197,6 +200,10 @@ class Recipe:
         except tomllib.TOMLDecodeError as e:
             raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
 
+    def loop_options(self) -> dict[str, Any]:
+        """Returns the arguments of :func:`~convrnn_zoo.train.loop.fit` that are fields of every recipe."""
+        return {k: getattr(self, k) for k in ("clip_grad_norm", "bf16", "ema", "patience", "keep_best")}
+
     def to_table(self) -> dict[str, Any]:
         """Returns the values of all fields; the dataset is a table."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"data": to_table(self.data)}
@@ -247,9 +254,10 @@ class ClassifierRecipe(Recipe):
     """Recipe of a classifier of sequences.
 
     Args:
-        seeds: one run each; the weights of the first are saved, whatever the others reach.
+        seeds: seeds of the runs, one each; the weights of the first are saved, whatever the others reach.
         epochs: number of epochs.
-        weight_decay, label_smoothing: as in torch.
+        weight_decay: decay of the weights by AdamW.
+        label_smoothing: share of the target that is spread evenly over all classes.
         noise: standard deviation of the noise added to the standardized input.
         class_weights: weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely
             proportional to the number of training sequences of the class.
@@ -292,7 +300,8 @@ class ForecasterRecipe(Recipe):
     """Recipe of a forecaster of frames.
 
     Args:
-        inputs, horizon: number of frames that the model reads and forecasts.
+        inputs: number of frames that the model reads.
+        horizon: number of frames that it forecasts.
         max_steps: number of updates.
         checkpoint_every: number of updates after which a checkpoint and a figure are written, and validation is done.
         loss: ``mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, ``balanced_light``, ``crps``,
@@ -386,6 +395,18 @@ KINDS: dict[str, type[Recipe]] = {
     "forecaster": ForecasterRecipe,
 }
 """Recipe classes by the `kind` of a file."""
+
+
+def find_recipe(model: ZooModel, source: str | None = None) -> Recipe | None:
+    """Returns the recipe of that name or file, by default the one in the metadata of a model; None if it has none.
+
+    Raises:
+        FileNotFoundError: there is no such file or recipe.
+        ValueError: the recipe is invalid.
+    """
+    if source is not None:
+        return Recipe.read(source)
+    return Recipe.parse(model.record.recipe) if model.record and model.record.recipe else None
 
 
 def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:

@@ -34,6 +34,10 @@ class FreeRunning:
 class Scheduled(FreeRunning):
     """Fewer and fewer true frames: the probability of one falls by ``start / until`` an update, to zero.
 
+    Args:
+        until: update from which no true frame is read.
+        start: probability at the first update.
+
     Reference:
         Bengio, S. et al. (2015). Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks.
         https://arxiv.org/abs/1506.03099
@@ -57,6 +61,11 @@ class ReverseScheduled(FreeRunning):
 
     Up to update `begin` both probabilities are a half. Up to `end` that of the input frames rises as
     ``1 - exp(-(update - begin) / decay) / 2`` and the other falls in a line to zero; then all is as in forecasting.
+
+    Args:
+        begin: update up to which both probabilities are a half.
+        end: update from which all is as in forecasting.
+        decay: number of updates of the exponential.
 
     Reference:
         Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,

@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._units import conversion, is_rain, rain_rate
-from ..data import (
-    FRAME_DATASETS,
-    LABELLED_DATASETS,
-    ReadOptions,
-    open_frames,
-    read_frame_dataset,
-    read_labelled_dataset,
-)
+from ..data import ReadOptions, open_frames, read_frame_dataset, read_labelled_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, TOP, variable_options
 from ..data.readers import GRIDDED, VariableOptions, join, list_variables
 from ..models import ConvRNNModel, Forecaster, Preprocessing, VideoModel, create_model, from_pretrained
 from ..pretrained.typed import describe_type
 from ._values import toml
-from .recipe import KINDS, RECIPES, ClassifierRecipe, Recipe
+from .augment import Augment
+from .recipe import KINDS, RECIPES, Recipe, find_recipe
+from .sampling import SAMPLINGS
 
+TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_sequences")
+"""Fields of other weights that a starting recipe does not copy."""
 FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_every": 50, "cycles": ()}
 """Settings that change trained weights little: a rate of 0.02 would destroy them in a few updates."""
 WIDTH = 120
@@ -69,7 +66,7 @@ def describe_fields(cls: type[Any]) -> list[FieldDoc]:
     return fields
 
 
-def starting_recipe(name: str, data: Path | None = None, init_from: str = "") -> str:
+def starting_recipe(name: str, data: Path | None = None, init_from: str = "", file: str = "FILE.toml") -> str:
     """Returns the text of a recipe for a model and a user's files.
 
     Args:
@@ -77,62 +74,45 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "") ->
             `init_from`.
         data: file or directory whose kind, variables, sizes and times are read; by default the texts to replace.
         init_from: weights to fine-tune, with a small learning rate and few updates.
+        file: name of the file that the text is written to.
 
     Raises:
         ValueError: the model cannot be trained by a recipe, or the files do not fit it.
         FileNotFoundError: there is no such path.
     """
-    settings: dict[str, Any] = {}
-    preprocessing: Preprocessing | None = None
+    recipe, preprocessing, left_out = None, None, [*TEXTS]
     if init_from:
         source = from_pretrained(init_from)
-        preprocessing = source.preprocessing
+        recipe, preprocessing, left_out = find_recipe(source), source.preprocessing, [*TEXTS, "seeds"]
         name = name or source.pretrained_cfg["architecture"]
-        if source.record is not None:
-            settings = _table(Recipe.parse(source.record.recipe))
-        settings["init_from"] = init_from
     elif name in RECIPES:
         recipe = Recipe.read(name)
-        name, settings = recipe.architecture, _table(recipe)
+        name = recipe.architecture
+    settings = {k: v for k, v in recipe.to_table().items() if k not in left_out} if recipe else {}
     model = create_model(name, **settings.get("model", {}), device="meta")
-    is_forecaster = isinstance(model, Forecaster)
     if not isinstance(model, Forecaster | ConvRNNModel | VideoModel):
         raise ValueError(f"no recipe trains {name}; choose a forecaster, such as convgru_forecaster, or a classifier")
-    defaults: dict[str, Any] = {
-        "kind": "forecaster" if is_forecaster else "classifier", "weights": f"{name}.mine",
-        "description": "What the model does.", "license": "other", "batch_size": 4 if is_forecaster else 16,
-        "lr": 0.001 if is_forecaster else 0.003,
-    }  # fmt: skip
+    is_forecaster, is_nowcast = isinstance(model, Forecaster), hasattr(model, "exceedance")
+    values: dict[str, Any] = {"weights": f"{name}.mine", "description": "What the model does.", "license": "other"}
+    if is_nowcast:  # which forecasts rain rates
+        values |= {"inputs": 4, "horizon": 12, "loss": "exceedance"}
+        values["data"] = {"kind": "frames", "name": "my data", "unit": "mm/h", "encoding": "log"}
+        preprocessing = preprocessing or Preprocessing(encoding="log", unit="mm/h", floor=FLOOR, top=TOP)
     if is_forecaster:
-        is_nowcast = hasattr(model, "exceedance")
-        frames = (4, 12) if is_nowcast else (10, 10)
-        defaults |= {"max_steps": 2000, "inputs": frames[0], "horizon": frames[1]}
-        defaults["loss"] = "exceedance" if is_nowcast else "mse"
-        if is_nowcast:  # which forecasts rain rates
-            defaults["data"] = {"kind": "frames", "name": "my data", "unit": "mm/h", "encoding": "log"}
+        defaults = {"kind": "forecaster", "batch_size": 4, "lr": 0.001, "max_steps": 2000, "inputs": 10, "horizon": 10,
+                    "loss": "mse", "data": {"kind": "frames", "name": "my data"}}  # fmt: skip
     else:
-        defaults["epochs"] = 40
+        defaults = {"kind": "classifier", "batch_size": 16, "lr": 0.003, "epochs": 40,
+                    "data": {"kind": "sequences", "name": "my data"}}  # fmt: skip
         if isinstance(model, ConvRNNModel):  # sequences have maps of one pixel
             defaults["model"] = {"kernel_size": 1}
-    values = {**defaults, **settings, "weights": f"{name}.mine"}
+    values = {**defaults, **values, **settings}
     if init_from:
-        changes = FINE_TUNING if is_forecaster else {"lr": 3e-4, "epochs": 10}
-        values |= changes
+        values |= {"init_from": init_from, **(FINE_TUNING if is_forecaster else {"lr": 3e-4, "epochs": 10})}
     if data is not None:
-        if is_forecaster and hasattr(model, "exceedance"):
-            preprocessing = preprocessing or Preprocessing(encoding="log", unit="mm/h", floor=FLOOR, top=TOP)
-        values["data"] = (
-            _describe_frames(data, values, preprocessing) if is_forecaster else _describe_labelled(data, model)
-        )
-    elif "data" not in values:
-        values["data"] = {"kind": "frames" if is_forecaster else "sequences", "name": "my data"}
-    return _write(values, f"Recipe of {name}. Train with: convrnn-zoo train FILE.toml --data {data or 'DIR'}")
-
-
-def _table(recipe: Recipe) -> dict[str, Any]:
-    """Returns the values of a recipe that are not texts of its own weights."""
-    texts = ("weights", "description", "remarks", "citation", "init_from", "test_sequences")
-    return {k: v for k, v in recipe.to_table().items() if k not in texts}
+        described = _describe_frames(data, values, preprocessing) if is_forecaster else _describe_labelled(data, model)
+        values["data"] = described
+    return _write(values, f"Recipe of {name}. Train with: convrnn-zoo train {file} --data {data or 'DIR'}")
 
 
 def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
@@ -162,8 +142,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
         table |= {"step": frames.step} if frames.step else {}
     elif kind == "frames":
         table |= {"variable": options.variable} if options.variable else {}
-        known = values.get("data")
-        known = known if isinstance(known, Mapping) else {}
+        known = values["data"]
         table["unit"] = known.get("unit", "") if frames.unit is None else frames.unit
         if rain_rate(table["unit"]) is not None:
             table["unit"] = "mm/h"
@@ -179,7 +158,8 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
             table["step"] = step
     if max(frames.size) > 128:
         table["crop"] = min(64, *frames.size)
-    length = min(time_bounds(len(frames))[1], len(frames) - time_bounds(len(frames))[1] + values["inputs"])
+    bound = time_bounds(len(frames))[1]
+    length = min(bound, len(frames) - bound + values["inputs"])
     if values["inputs"] + values["horizon"] > length:
         values["inputs"] = max(1, length // 3)
         values["horizon"] = max(1, min(length, len(frames) // 3 + values["inputs"]) - values["inputs"])
@@ -226,33 +206,31 @@ def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
 
 def _write(values: dict[str, Any], title: str) -> str:
     """Returns a recipe as TOML: values that are set, and all other keys with their defaults as comments."""
-    cls = KINDS[values["kind"]]
-    tables = {name: dict(values.get(name) or {}) for name in ("data", "model")}
-    lines = [f"# {title}", f"kind = {toml(values['kind'])}"]
-    for field in describe_fields(cls):
-        value = values.get(field.name)
-        if field.name in tables or field.name in ("augment", "sampling"):
-            continue
-        lines += _key(field, value)
-    datasets: Mapping[str, Any] = LABELLED_DATASETS if cls is ClassifierRecipe else FRAME_DATASETS
-    kind = tables["data"].pop("kind")
-    lines += ["", "[data]", f"kind = {toml(kind)}"]
-    for field in describe_fields(datasets[kind]):
-        lines += _key(field, tables["data"].get(field.name))
-    for name in ("model", "augment", "sampling"):
-        table = {k: v for k, v in dict(values.get(name) or {}).items() if v is not None}
-        if table or name == "model":
-            lines += ["", f"[{name}]", *(f"{k} = {toml(v)}" for k, v in table.items())]
+    kind, data = values["kind"], values["data"]
+    datasets: Mapping[str, Any] = KINDS[kind].datasets
+    sampling = dict(values.get("sampling") or {})
+    sampling_name = sampling.pop("name", "own")
+    sections: dict[str, tuple[type, Mapping[str, Any], list[str]]] = {
+        "data": (datasets[data["kind"]], data, [f"kind = {toml(data['kind'])}"]),
+        "augment": (Augment, values.get("augment") or {}, []),
+        "sampling": (SAMPLINGS[sampling_name], sampling, [f"name = {toml(sampling_name)}"]),
+    }
+    lines = [f"# {title}", f"kind = {toml(kind)}"]
+    for field in describe_fields(KINDS[kind]):
+        if field.name not in (*sections, "model"):
+            lines += _format_key(field, values.get(field.name))
+    if model := {k: v for k, v in dict(values.get("model") or {}).items() if v is not None}:
+        lines += ["", "# arguments of the architecture", "[model]", *(f"{k} = {toml(v)}" for k, v in model.items())]
+    for name, (cls, table, head) in sections.items():
+        if table:
+            lines += ["", f"[{name}]", *head]
+            lines += [line for field in describe_fields(cls) for line in _format_key(field, table.get(field.name))]
     return "\n".join(lines) + "\n"
 
 
-def _key(field: FieldDoc, value: Any) -> list[str]:
+def _format_key(field: FieldDoc, value: Any) -> list[str]:
     """Returns the comment and the line of a key; a default is commented out."""
-    if value is None and field.default == "required":
-        value = ""
-    default = value is None or toml(value) == field.default
     comments = textwrap.wrap(field.meaning, WIDTH, initial_indent="# ", subsequent_indent="#   ")
-    assigned = f"{field.name} = {field.default if default else toml(value)}"
-    if default and field.default == "none":
-        assigned = f"{field.name} ="
-    return [*comments, f"# {assigned}" if default else assigned]
+    if field.default == "required" or (value is not None and toml(value) != field.default):
+        return [*comments, f"{field.name} = {toml('' if value is None else value)}"]
+    return [*comments, f"# {field.name} ={'' if field.default == 'none' else f' {field.default}'}"]

@@ -9,7 +9,7 @@ import torch
 from ..models import Weights
 from .classifier import train_classifier
 from .forecaster import train_forecaster
-from .launch import launch
+from .launch import ThreadChooser, launch
 from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe
 
 TASKS: dict[type[Recipe], Callable[..., Weights | None]] = {
@@ -27,6 +27,7 @@ def train(
     progress: bool = True,
     device: torch.device | str | None = None,
     log_with: Sequence[str] = (),
+    choose_threads: ThreadChooser | None = None,
 ) -> Weights | None:
     """Trains the weights of a recipe and writes them with their record.
 
@@ -49,6 +50,9 @@ def train(
             accelerate's launcher chose.
         log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
             ``"wandb"`` or ``"mlflow"``.
+        choose_threads: may set torch's number of threads before the first update; it is called with the number that a
+            resumed run had, or None, and a function that makes a step of training without effect. By default the
+            number stays as it is.
 
     Returns:
         The record; None in the processes that only helped, where several train together.
@@ -78,6 +82,6 @@ def train(
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
     is_video = recipe.architecture.startswith("video")
-    with launch(device, log_with, Path(out), recipe.to_table(), find_unused=is_video) as processes:
+    with launch(device, log_with, Path(out), recipe.to_table(), is_video, choose_threads) as processes:
         options: Any = {"data": data, "out": Path(out), "into": into and Path(into), "progress": progress}
         return TASKS[type(recipe)](recipe, processes, **options)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo.models import Preprocessing
-from convrnn_zoo.train.figures import figure_of, new_figure, pixels_of, save, save_figure, side_by_side
+from convrnn_zoo.train.figures import draw_frames, new_figure, render, save, save_figure, side_by_side
 
 from .verification import THRESHOLDS, Window
 
@@ -27,11 +27,11 @@ def draw_event(
     def title(k: int) -> str:
         return f"+{(k + 1) * minutes:g} min"
 
-    parts = [(name, dict(enumerate(frames))) for name, frames in rows.items()]
+    parts = {name: dict(enumerate(frames)) for name, frames in rows.items()}
     shown = [k for k in SHOWN if k < len(window.truth)]
-    strip = pixels_of(figure_of(parts, [shown] * len(parts), title, RATES, heading))
+    strip = render(draw_frames(parts, [shown] * len(parts), title, RATES, heading))
     film = [
-        pixels_of(side_by_side([(name, frames[k]) for name, frames in rows.items()], RATES, f"{heading}  {title(k)}"))
+        render(side_by_side([(name, frames[k]) for name, frames in rows.items()], RATES, f"{heading}  {title(k)}"))
         for k in range(len(window.truth))
     ]
     files = [out.with_suffix(".png"), out.with_suffix(".gif")]

@@ -34,7 +34,7 @@ def test_models_without_one_group_are_tested_on_it(data, tmp_path):
 def test_models_without_lengths_read_the_padding(data, tmp_path):
     withheld, without, alone = measure_padding(RECIPE, data, tmp_path, progress=False)
     assert [m.runs for m in (withheld, without, alone)] == [2, 2, 2]
-    parts = load_splits(RECIPE.data, RECIPE, data)
+    parts = load_splits(RECIPE, data)
     x, lengths, labels = WithoutLengths(*parts[1]).batch([0, 1, 2])
     assert lengths is None
     assert torch.equal(x, parts[1].batch([0, 1, 2])[0])

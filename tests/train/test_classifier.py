@@ -49,7 +49,7 @@ def test_fields_for_sound_are_rejected_without_sound(tmp_path):
         recipe = dataclasses.replace(RECIPE, data={"kind": "sequences", "name": "a", **data}, augment=augment)
         path = tmp_path if data else tmp_path / "a.npz"
         with pytest.raises(ValueError, match=message):
-            load_split(recipe.data, recipe, path, "train")
+            load_split(recipe, path, "train")
 
 
 @pytest.fixture(scope="module")

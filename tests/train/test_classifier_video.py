@@ -36,8 +36,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(trained):
-    source = RECIPE.data
-    return [classifier.load_split(source, RECIPE, trained / "clips", part) for part in ("train", "test")]
+    return [classifier.load_split(RECIPE, trained / "clips", part) for part in ("train", "test")]
 
 
 def test_a_run_is_a_repository_with_metadata(trained):

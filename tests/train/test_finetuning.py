@@ -11,7 +11,7 @@ import convrnn_zoo
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.train import Recipe, classifier, train
 from convrnn_zoo.train import forecaster as training
-from convrnn_zoo.train.finetuning import scale_lr, trunk_parameters
+from convrnn_zoo.train.finetuning import frozen_parameters
 from convrnn_zoo.train.optim import adam, muon
 from tests.data.own_data import FRAMES, RAMPS, blobs, write_ramps
 
@@ -73,7 +73,7 @@ def test_learning_rates_fall_with_depth():
     assert of["rnn.weight_ih_l0"] <= layers[0]
     with pytest.raises(ValueError, match='layer_decay is for optimizer = "adam"'):
         muon(model, 0.1, layer_decay=0.5)
-    assert scale_lr(adam(model, 0.1)) == [0.1]
+    assert [group["lr"] for group in adam(model, 0.1).param_groups] == [0.1]
 
 
 def test_a_schedule_keeps_the_rates_of_depth_apart(run):
@@ -121,7 +121,10 @@ def test_there_is_something_to_train_alone_in_every_network(name):
     model = convrnn_zoo.create_model(name, device="meta")
     if not isinstance(model, convrnn_zoo.Forecaster):
         model.reset_classifier(2)
-    kept, names = {id(p) for p in trunk_parameters(model)}, {n: id(p) for n, p in model.named_parameters()}
+    kept, names = (
+        {id(p) for p in frozen_parameters(model, init_from="weights")},
+        {n: id(p) for n, p in model.named_parameters()},
+    )
     alone = {n for n, p in model.named_parameters() if id(p) not in kept and p.requires_grad}
     assert alone
     assert kept

@@ -116,7 +116,7 @@ def test_what_is_not_known_is_no_part_of_the_loss(recipe, clips):
     model = training.build(recipe, 1)
     frames, mask = clips.draw(4), torch.ones(4, 4, dtype=torch.bool)
     frames[:, :, :, :5], frames[0, 4:] = torch.nan, torch.nan
-    objective = training.objective_of(recipe, model)
+    objective = training.choose_objective(recipe, model)
     whole = objective(model, (frames, mask))
     halves = [objective(model, (part, mask[:2])) for part in (frames[:2], frames[2:])]
     torch.testing.assert_close(whole, (halves[0] + halves[1]) / 2)

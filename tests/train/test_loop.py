@@ -123,7 +123,7 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
     recipe = dataclasses.replace(TINY, checkpoint_every=3, workers=workers)
     expected, history = training.train_model(recipe, clips, progress=False)
     with monkeypatch.context() as patched:
-        patched.setattr(training, "objective_of", lambda *args: pressing_ctrl_c(objective_of(*args), call))
+        patched.setattr(training, "choose_objective", lambda *args: pressing_ctrl_c(choose_objective(*args), call))
         with pytest.raises(KeyboardInterrupt):
             training.train_model(recipe, clips, out=tmp_path, progress=False)
     assert (tmp_path / "last.ckpt").exists()
@@ -133,7 +133,7 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
     assert resumed == history
 
 
-objective_of = training.objective_of
+choose_objective = training.choose_objective
 
 
 def test_ctrl_c_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unfinished(radar, tmp_path):

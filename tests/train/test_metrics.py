@@ -11,8 +11,8 @@ import torch
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import FRAME_DATASETS
 from convrnn_zoo.train import Recipe, train
-from convrnn_zoo.train.baselines import BASELINES, extrapolation, last_frame, zero
-from convrnn_zoo.train.metrics import available, better, metrics_of
+from convrnn_zoo.train.baselines import choose_baselines, extrapolation, last_frame, zero
+from convrnn_zoo.train.metrics import better, make_metrics
 
 RAIN = FRAME_DATASETS["rain"]()
 needs_pysteps = pytest.mark.skipif(
@@ -55,7 +55,7 @@ def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monk
     monkeypatch.setitem(sys.modules, "cv2", torch)  # there, whether it is installed or not
     monkeypatch.setitem(sys.modules, missing, None)
     with caplog.at_level(logging.WARNING):
-        found = available({name: BASELINES[name] for name in RAIN.baselines}, shower(4))
+        found = choose_baselines([Preprocessing(unit="mm/h")], shower(4))
     assert found == {"last frame": last_frame, "zero": zero}
     (line,) = [r.getMessage() for r in caplog.records]
     assert line.startswith("the extrapolation is left out")
@@ -86,7 +86,7 @@ def test_a_record_tells_what_every_baseline_reaches():
         "last frame": {"MSE": [4.0, 8.0], "FAR 10 mm/h": [0.5, 0.5], "FAR 2 mm/h": [0.1, 0.3]},
         "zero": {"MSE": [9.0, 4.0], "FAR 10 mm/h": [NAN, NAN], "FAR 2 mm/h": [NAN, NAN]},
     }
-    error, alarms = metrics_of(scores, RAIN)
+    error, alarms = make_metrics(scores, RAIN)
     assert error.value == 4
     assert (error.baselines, error.summed_over) == ({"last frame": 6, "zero": 6.5}, 64 * 64)
     assert (alarms.baselines, alarms.summed_over) == ({"last frame": 0.2}, None)
@@ -104,7 +104,7 @@ PARTIAL = {
 
 
 def test_metadata_compares_means_over_the_same_lead_times():
-    alarms, noise = metrics_of(PARTIAL, RAIN)
+    alarms, noise = make_metrics(PARTIAL, RAIN)
     assert alarms.value == pytest.approx(0.3)
     assert "2 of 4" in alarms.note
     assert alarms.baselines == {"last frame": 0.5}  # where the forecast has values
@@ -182,11 +182,11 @@ def test_declared_bounds_are_the_range_whatever_the_frames():
 
 
 def test_temperatures_are_drawn_over_their_range():
-    from convrnn_zoo.train.figures import Panels, color_range, figure_of
+    from convrnn_zoo.train.figures import Panels, draw_frames
 
     frames = 280 + 10 * torch.rand(6, 8, 8)
     panels, scale = Panels(frames[:3], frames[3:], frames[3:]), Preprocessing(unit="K")
-    low, high = color_range(panels, scale)
-    figure = figure_of([("input", dict(enumerate(frames)))], [[0, 1]], str, scale, "", value_range=(low, high))
+    low, high = panels.value_range(scale)
+    figure = draw_frames({"input": dict(enumerate(frames))}, [[0, 1]], str, scale, "", value_range=(low, high))
     assert figure.axes[0].images[0].get_clim() == (low, high)
     assert 280 <= low < high <= 290

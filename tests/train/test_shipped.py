@@ -7,7 +7,7 @@ import torch
 
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.train import RECIPES, load_forecaster
-from convrnn_zoo.train.metrics import mean_of
+from convrnn_zoo.train.metrics import average
 
 from .small_scores import FORECASTERS, SCORES, small_scores
 
@@ -28,12 +28,12 @@ def test_the_record_tells_of_the_same_model(scored):
     name, scores = scored
     claimed = {m.name: m.value for m in WEIGHTS[name].metrics}
     if WEIGHTS[name].recipe not in ("rain", "nowcast"):  # one hour of rain is like no other
-        assert mean_of(scores["forecast"]["MSE"]).value == pytest.approx(claimed["MSE"], rel=0.4)
+        assert average(scores["forecast"]["MSE"]).value == pytest.approx(claimed["MSE"], rel=0.4)
     if "SSIM" in claimed:
-        assert mean_of(scores["forecast"]["SSIM"]).value == pytest.approx(claimed["SSIM"], abs=0.1)
+        assert average(scores["forecast"]["SSIM"]).value == pytest.approx(claimed["SSIM"], abs=0.1)
     else:  # whole events are scored by group of lead times
         near = [v for k, v in claimed.items() if k.startswith("CSI 0.5") and k.endswith("35–60 min")]
-        assert min(near) < mean_of(scores["forecast"]["CSI 0.5 mm/h"][6:]).value
+        assert min(near) < average(scores["forecast"]["CSI 0.5 mm/h"][6:]).value
 
 
 def test_it_is_better_than_the_last_frame_at_every_lead_time_from_the_second_frame_on(scored):

@@ -34,7 +34,7 @@ def test_a_recipe_without_data_is_complete(name):
     text = starting_recipe(name)
     recipe = Recipe.parse(text)
     for field in dataclasses.fields(recipe):
-        assert f"{field.name} =" in text or f"[{field.name}]" in text or field.name in ("augment", "sampling")
+        assert f"{field.name} =" in text or f"[{field.name}]" in text or field.name in ("augment", "sampling", "model")
 
 
 def test_files_of_frames_are_described_and_trained_on(radar, tmp_path):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import convrnn_zoo
 from convrnn_zoo.hub import save_pretrained
 from convrnn_zoo.train import Recipe, load_forecaster, train
-from convrnn_zoo.train.forecaster import build, objective_of
+from convrnn_zoo.train.forecaster import build, choose_objective
 from convrnn_zoo.train.metrics import evaluate
 from tests.command_line import run
 
@@ -170,7 +170,7 @@ def test_the_loss_is_that_of_the_targets_and_depends_on_what_is_known(archive):
     recipe = recipe_with()
     clips = recipe.data.load(archive, "train", 3, 2)
     model, frames = build(recipe, 4, clips), clips.fixed(2)
-    objective = objective_of(recipe, model)
+    objective = choose_objective(recipe, model)
     loss = objective(model, (frames, frames))
     values, parts = model.preprocessing, frames.split([2, 1, 1], 2)
     known = {

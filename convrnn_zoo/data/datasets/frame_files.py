@@ -36,7 +36,6 @@ RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Rain rates in mm/h at which forecasts are scored."""
 WET = 0.1
 """Value from which a pixel is wet: in mm/h, or of brightness."""
-BASELINES = ("last frame", "zero")
 
 
 class FrameDataset:
@@ -95,11 +94,6 @@ class FrameDataset:
             ValueError: a file is damaged or of another unit, sizes differ, or no sequence is long enough.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement load")
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        """Names of the baselines that an evaluation compares with."""
-        return (*BASELINES, "extrapolation") if is_rain(self.unit) else BASELINES
 
     def ranges(self, units: Sequence[str | None] = ()) -> list[ValidRange]:
         """Returns the valid range of all channels, or one for each of the variables; `units` are those of the files."""
@@ -160,13 +154,17 @@ class FrameFiles(FrameDataset):
     """Keys of ``[data]`` that all datasets of frames in files have.
 
     Args:
-        name, license, url: the dataset, for model metadata and card.
+        name: name of the data in metadata and card.
+        license: licence of the data.
+        url: address of the data.
         task: the task, for the metadata.
         unit: unit of the values, such as ``"mm/h"``. Files that state another one are converted, if it is known.
         step: minutes between frames.
         encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
-        floor, top: constants of the encoding ``log``.
-        valid_min, valid_max: range of valid values.
+        floor: value from which the encoding ``log`` is logarithmic.
+        top: value that the encoding ``log`` maps to 1.
+        valid_min: lowest valid value.
+        valid_max: highest valid value.
         crop: height and width of the crops to train on; by default whole frames.
         stride: distance in pixels of the corners of crops; by default an eighth of `crop`.
         min_valid_fraction: smallest fraction of present values in each frame of a crop.

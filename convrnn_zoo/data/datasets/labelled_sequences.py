@@ -203,7 +203,9 @@ class LabelledSequences(LabelledDataset):
     Hidden files and folders are ignored.
 
     Args:
-        name, license, url: description of the data in metadata and card.
+        name: name of the data in metadata and card.
+        license: licence of the data.
+        url: address of the data.
         task: task in the metadata.
         split: the test part: a third of every class, sampled with a fixed seed (``"random"``); the last third of the
             files in order of their names, of every class where a file has one class, or the last third of every class

@@ -1,0 +1,85 @@
+"""The number of threads of torch in the process of a command."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1),
+    help="Number of threads on the CPU [default: one or all, whichever is faster in the first steps].",
+)  # fmt: skip
+
+
+class Threads:
+    """Sets the number of threads of torch: that of ``--threads``, or one or all, whichever is faster.
+
+    Small networks are slower with several threads, which wait for each other at every convolution.
+
+    Args:
+        count: the number; None to choose it.
+        device: the device of the model; only threads of the CPU are chosen.
+        quiet: whether the choice is not reported.
+    """
+
+    def __init__(self, count: int | None, device: torch.device | None = None, quiet: bool = False) -> None:
+        self.most, self.quiet = torch.get_num_threads(), quiet
+        self.is_open = count is None and self.most > 1 and (device is None or device.type == "cpu")
+        if count is not None:
+            torch.set_num_threads(count)
+
+    def start_training(self, saved: int | None, step: Callable[[], None]) -> None:
+        """Chooses the number before the first update, by a step of training without effect.
+
+        A run that is resumed keeps its number of threads, on which the last bits of its weights depend.
+        """
+        if not self.is_open:
+            return
+        if saved is not None:
+            torch.set_num_threads(saved)
+            return
+        times: dict[int, list[float]] = {self.most: [], 1: []}
+        step()  # a first step allocates memory
+        for count in (*times, *times):
+            torch.set_num_threads(count)
+            start = time.perf_counter()
+            step()
+            times[count].append(time.perf_counter() - start)
+        self._choose(min(times[1]), min(times[self.most]))
+
+    def watch(self, model: nn.Module) -> None:
+        """Chooses the number in the first calls of a model: the second has one thread, the third all.
+
+        If there are fewer calls, all have all threads.
+        """
+        calls: list[float] = []  # seconds per value of the input
+        started = 0.0
+
+        def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+            nonlocal started
+            if len(calls) < 3:
+                torch.set_num_threads(1 if len(calls) == 1 else self.most)
+            elif self.is_open:
+                self._choose(calls[1], calls[2])
+            started = time.perf_counter()
+
+        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            size = args[0].numel() if args and isinstance(args[0], torch.Tensor) else 1
+            if len(calls) < 3:
+                calls.append((time.perf_counter() - started) / size)
+
+        if self.is_open:
+            model.register_forward_pre_hook(before)
+            model.register_forward_hook(after)
+
+    def _choose(self, one: float, all_threads: float) -> None:
+        self.is_open = False
+        count = 1 if one <= all_threads else self.most
+        torch.set_num_threads(count)
+        if not self.quiet:
+            faster = max(one, all_threads) / min(one, all_threads)
+            other = self.most if count == 1 else 1
+            click.echo(f"threads: {count}, {faster:.2g} times as fast as {other}; --threads N sets them", err=True)
