@@ -128,7 +128,7 @@ class ConvRNNForecaster(EncoderForecaster):
             outputs += others
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
 
-    def levels(self) -> list[tuple[nn.Module, nn.Module]]:
+    def levels(self) -> list[tuple[nn.Module, Any]]:
         return [(self.stem, self.encoder)]
 
     def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:

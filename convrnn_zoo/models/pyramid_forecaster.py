@@ -70,7 +70,7 @@ class PyramidForecaster(EncoderForecaster):
             y = framewise(up, layer(y, before)[0])
         return y.transpose(0, 1)
 
-    def levels(self) -> list[tuple[nn.Module, nn.Module]]:
+    def levels(self) -> list[tuple[nn.Module, Any]]:
         return list(zip(self.downs, self.encoder, strict=True))
 
     def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:

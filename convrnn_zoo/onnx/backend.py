@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from .._extras import need
-from .spec import Axis, ExportError, ExportSpec, GraphSpec, Run, Sizes
+from .spec import Axis, ExportError, ExportSpec, GraphSpec, Run, Runs, Sizes, Values, reject_if
 
 OPSET = 18
 """The exporter's own version; for another one it converts the graph and loses the content of loops."""
@@ -62,8 +62,8 @@ def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
             for i, a in enumerate(tensor.axes)
             if isinstance(a, Axis)
         }
-        if tensor.name == "horizon":  # a number and no tensor, so that it can be a size
-            values["horizon"], shapes["horizon"] = sizes["horizon"], Dim.DYNAMIC
+        if tensor.name == "horizon":
+            shapes["horizon"] = Dim.DYNAMIC
     with _EXPORT_LOCK, torch.no_grad():
         try:
             return torch.export.export(_NamedArguments(graph).eval(), (), values, dynamic_shapes=shapes, strict=False)
@@ -85,14 +85,9 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, s
     onnx = need("onnx", "onnx")
     with _EXPORT_LOCK:
         try:
+            inputs, outputs = [t.name for t in graph.inputs], [t.name for t in graph.outputs]
             exported = torch.onnx.export(
-                program,
-                (),
-                input_names=[t.name for t in graph.inputs],
-                output_names=[t.name for t in graph.outputs],
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
+                program, (), input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
             )
             assert exported is not None
             model = exported.model_proto
@@ -101,16 +96,12 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, s
     _clean(model)
     values = [*model.graph.input, *model.graph.output]
     for value, tensor in zip(values, [*graph.inputs, *graph.outputs], strict=True):
-        if value.name != tensor.name:
-            raise ExportError(f"the ONNX exporter of torch named {tensor.name} {value.name}; upgrade torch")
+        message = f"the ONNX exporter of torch named {tensor.name} {value.name}; upgrade torch"
+        reject_if(value.name != tensor.name, message)
         shape = value.type.tensor_type.shape
         shape.Clear()
         for name in tensor.axis_names:
-            axis = shape.dim.add()
-            if isinstance(name, str):
-                axis.dim_param = name
-            else:
-                axis.dim_value = name
+            shape.dim.add(**{"dim_param" if isinstance(name, str) else "dim_value": name})
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "convrnn_zoo", ""
     try:
@@ -163,20 +154,18 @@ def load_onnx(path: Path, graph: GraphSpec) -> Run:
     except Exception as e:
         raise ExportError(f"onnxruntime rejects the file, which was removed: {_first_line(e)}") from e
 
-    def call(values: dict[str, Any]) -> list[Tensor]:
-        arrays = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in values.items()}
-        if "horizon" in arrays:
-            arrays["horizon"] = torch.tensor(arrays["horizon"]).numpy()
+    def call(values: Values) -> list[Tensor]:
+        arrays = {name: torch.as_tensor(value).numpy() for name, value in values.items()}
         return [torch.from_numpy(y) for y in session.run(None, arrays)]
 
     return _by_name(graph, call)
 
 
-def _by_name(graph: GraphSpec, call: Callable[[dict[str, Any]], Any]) -> Run:
-    def run(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        inputs = {t.name: values[t.name].item() if t.name == "horizon" else values[t.name] for t in graph.inputs}
+def _by_name(graph: GraphSpec, call: Callable[[Values], Any]) -> Run:
+    def run(values: Values) -> dict[str, Tensor]:
         with torch.no_grad():
-            return {t.name: y for t, y in zip(graph.outputs, call(inputs), strict=True)}
+            outputs = call({t.name: values[t.name] for t in graph.inputs})
+        return {t.name: y for t, y in zip(graph.outputs, outputs, strict=True)}
 
     return run
 
@@ -190,18 +179,14 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
     return {n: values[n] + max(0, spec.min_size.get(n, 1) - 3) for n in values if n in names}
 
 
-def check_files(spec: ExportSpec, runs: Mapping[str, Run], dtype: torch.dtype, *, single: bool) -> float:
+def compare(spec: ExportSpec, runs: Runs, dtype: torch.dtype, *, single: bool) -> None:
     """Compares files with the model at other sizes than those of the export.
 
     With `single`, one step of one sequence is compared as well.
 
-    Returns:
-        The largest difference, as a fraction of the largest value.
-
     Raises:
         ExportError: the difference is more than rounding, or the file rejects a size.
     """
-    largest = 0.0
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
         try:
@@ -212,21 +197,19 @@ def check_files(spec: ExportSpec, runs: Mapping[str, Run], dtype: torch.dtype, *
         except Exception as e:
             raise ExportError(f"the exported file does not run at {sizes}; {type(e).__name__}: {str(e)[:300]}") from e
         for name, actual, expected in comparisons:
-            largest = max(largest, _difference(name, actual, expected, dtype, sizes))
-    return largest
+            _compare_output(name, actual, expected, dtype, sizes)
 
 
-def _difference(name: str, actual: Tensor, expected: Tensor, dtype: torch.dtype, sizes: Sizes) -> float:
-    if actual.shape != expected.shape or actual.dtype != expected.dtype:
-        raise ExportError(
-            f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the model "
-            f"{tuple(expected.shape)} {expected.dtype}"
-        )
+def _compare_output(name: str, actual: Tensor, expected: Tensor, dtype: torch.dtype, sizes: Sizes) -> None:
+    reject_if(
+        actual.shape != expected.shape or actual.dtype != expected.dtype,
+        f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the model "
+        f"{tuple(expected.shape)} {expected.dtype}",
+    )
     scale = max(float(expected.abs().max()), 1e-3)
     difference = float((actual.double() - expected.double()).abs().max()) / scale
-    if not difference <= TOLERANCES[dtype]:
-        raise ExportError(
-            f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at {sizes}, "
-            f"more than {TOLERANCES[dtype]:.0e}"
-        )
-    return difference
+    reject_if(
+        not difference <= TOLERANCES[dtype],
+        f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at {sizes}, more "
+        f"than {TOLERANCES[dtype]:.0e}",
+    )

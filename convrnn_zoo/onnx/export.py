@@ -17,9 +17,9 @@ from .._atomic import atomic_write
 from .._extras import need
 from .._version import __version__
 from ..layers._checks import choice
-from .backend import TRACED_SIZES, check_files, dynamic_sizes, load_onnx, load_program, to_onnx, trace
+from .backend import TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
 from .forms import make_spec
-from .spec import ExportError, ExportSpec, GraphSpec
+from .spec import ExportError, ExportSpec, GraphSpec, reject_if
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 DTYPES = {
@@ -29,18 +29,10 @@ DTYPES = {
 
 
 def export(
-    model: nn.Module,
-    path: str | os.PathLike[str],
-    form: Literal["sequence", "step"] = "sequence",
-    format: Literal["onnx", "torch"] = "onnx",
-    *,
-    dtype: torch.dtype | None = None,
-    state: bool = False,
-    lengths: bool | None = None,
-    mask: bool = False,
-    horizon: int | None = None,
-    size: tuple[int, int] | None = None,
-) -> tuple[Path, ...]:
+    model: nn.Module, path: str | os.PathLike[str], form: Literal["sequence", "step"] = "sequence",
+    format: Literal["onnx", "torch"] = "onnx", *, dtype: torch.dtype | None = None, state: bool = False,
+    lengths: bool | None = None, mask: bool = False, horizon: int | None = None, size: tuple[int, int] | None = None,
+) -> tuple[Path, ...]:  # fmt: skip
     """Exports a model to a file that other programs run: ONNX, or a program of ``torch.export``.
 
     The file is first run at other sizes than those of the export (ONNX files in onnxruntime) and compared with the
@@ -92,8 +84,8 @@ def export(
     choice("form", form, ("sequence", "step"))
     choice("format", format, tuple(SUFFIX))
     path = Path(path)
-    if path.suffix != SUFFIX[format]:
-        raise ExportError(f"format={format!r} expected a path that ends in {SUFFIX[format]}, got {path.name!r}")
+    message = f"format={format!r} expected a path that ends in {SUFFIX[format]}, got {path.name!r}"
+    reject_if(path.suffix != SUFFIX[format], message)
     if format == "onnx":
         need("onnx", "onnx")
         need("onnxscript", "onnx")  # which torch's exporter requires
@@ -108,10 +100,10 @@ def export(
 def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:
     """Returns a copy on the CPU in evaluation mode, in the dtype of the export."""
     dtypes = {p.dtype for p in model.parameters()}
-    if len(dtypes) != 1:
-        raise ExportError(f"expected a model with parameters of one dtype, got {sorted(map(str, dtypes)) or 'none'}")
-    if any(p.device.type == "meta" for p in model.parameters()):
-        raise ExportError("the model is on the meta device and has no weights; load some first")
+    found = sorted(map(str, dtypes)) or "none"
+    reject_if(len(dtypes) != 1, f"expected a model with parameters of one dtype, got {found}")
+    is_meta = any(p.is_meta for p in model.parameters())
+    reject_if(is_meta, "the model is on the meta device and has no weights; load some first")
     target = dtype or dtypes.pop()
     if target not in DTYPES[format]:
         allowed = ", ".join(map(str, DTYPES[format]))
@@ -153,7 +145,7 @@ def write(
                 need("onnx", "onnx").save(to_onnx(programs[name], graph, metadata[name]), temporary[name])
         load = load_program if format == "torch" else load_onnx
         runs = {name: load(temporary[name], graph) for name, graph in spec.graphs.items()}
-        check_files(spec, runs, dtype, single=format == "onnx")
+        compare(spec, runs, dtype, single=format == "onnx")
     return tuple(files.values())
 
 
@@ -169,12 +161,13 @@ def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[st
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     weights, preprocessing = getattr(model, "record", None), getattr(model, "preprocessing", None)
     front_end = getattr(model, "front_end", None)
+    classes, labels = getattr(model, "num_classes", 0), cfg.get("label_names") or ()
     metadata: dict[str, Any] = {
         "name": weights.name if weights else cfg.get("architecture", type(model).__name__),
         "description": weights.description if weights else None,
         "licence": weights.license if weights else None,
         "data": weights.trained_on if weights else None,
-        "classes": _classes(model, cfg),
+        "classes": list(labels) if len(labels) == classes else classes,
         **_standardisation(model, cfg),
         "form": form,
         "part": name,
@@ -190,12 +183,6 @@ def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[st
     return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in metadata.items() if v}
 
 
-def _classes(model: Any, cfg: Mapping[str, Any]) -> list[str] | int | None:
-    count = getattr(model, "num_classes", 0)
-    labels = cfg.get("label_names")
-    return list(labels) if labels and len(labels) == count else count or None
-
-
 def _standardisation(model: Any, cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Returns mean and std of the input's channels, unless they are 0 and 1."""
     channels = getattr(model, "in_chans", None)
@@ -207,13 +194,9 @@ def _standardisation(model: Any, cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe_states(graph: GraphSpec) -> list[dict[str, Any]]:
     """Returns names, dtypes, initial values and sizes of the states, the latter by the names of the input's axes."""
+    states = [t for t in graph.inputs if t.name.endswith("_in")]
+    dtypes = [str(t.dtype).removeprefix("torch.") for t in states]
     return [
-        {
-            "name": t.name.removesuffix("_in"),
-            "shape": t.axis_names,
-            "dtype": str(t.dtype).removeprefix("torch."),
-            "first": 0,
-        }
-        for t in graph.inputs
-        if t.name.endswith("_in")
+        {"name": t.name.removesuffix("_in"), "shape": t.axis_names, "dtype": dtype, "first": 0}
+        for t, dtype in zip(states, dtypes, strict=True)
     ]

@@ -1,7 +1,8 @@
 """Specifications of the forms of an export: complete sequences, and single steps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import POOLS
-from .graph import Recurrent, advance, check_version, num_directions, prepare_model, run_one_step, scan, state_widths
+from .graph import Recurrent, advance, check_version, equations, prepare_model, run_one_step, scan
 from .graph import state_names as layer_state_names
 from .spec import (
     BATCH,
@@ -28,6 +29,7 @@ from .spec import (
     Sizes,
     TensorSpec,
     next_states,
+    reject_if,
     space,
     state_specs,
 )
@@ -45,37 +47,30 @@ def make_spec(
     Raises:
         ExportError: the model has no such form, or not with these options.
     """
-    owner = type(model).__name__
+    owner, is_step = type(model).__name__, form == "step"
     is_cell, is_layer = isinstance(model, ConvRNNCellBase), isinstance(model, ConvRNNBase | ConvRNNCellBase)
-    if not isinstance(model, ZooModel) and not is_layer:
-        raise ExportError(f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}")
-    forms = ("sequence", "step") if is_layer else model.export_forms
-    has_map_norms = getattr(model, "norm_size", None) or getattr(model, "layer_norm", False)
-    if not forms or has_map_norms:
-        detail = " with norms of one map's size" if has_map_norms else ""
-        raise ExportError(f"{owner}{detail} has no export yet; run it in PyTorch")
-    if size is not None and not (has_encoder(model) or getattr(model, "unrolled", False)):
-        raise ExportError(f"size is for models with an image encoder and nowcasts, and this is a {owner}; leave it out")
-    inputs = ("state",) if is_layer else model.export_inputs
-    if mask and "mask" not in inputs:
-        raise ExportError(f"mask is for models of image series, and this is a {owner}; leave it out")
-    if horizon is not None and "horizon" not in inputs:
-        raise ExportError(f"horizon is for forecasters, and this is a {owner}; leave it out")
-    if form == "step":
-        if lengths or mask or horizon is not None:
-            raise ExportError(
-                "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
-            )
-        if form not in forms:
-            raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
-        if getattr(model, "known_chans", 0):
-            raise ExportError("static and future inputs are for the sequence form; export that")
+    message = f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}"
+    reject_if(not isinstance(model, ZooModel) and not is_layer, message)
+    forms, inputs = (("sequence", "step"), ("state",)) if is_layer else (model.export_forms, model.export_inputs)
+    has_map_norms = bool(getattr(model, "norm_size", None) or getattr(model, "layer_norm", False))
+    detail = " with norms of one map's size" if has_map_norms else ""
+    reject_if(not forms or has_map_norms, f"{owner}{detail} has no export yet; run it in PyTorch")
+    has_size, end = has_encoder(model) or getattr(model, "unrolled", False), f"and this is a {owner}; leave it out"
+    reject_if(size is not None and not has_size, f"size is for models with an image encoder and nowcasts, {end}")
+    reject_if(mask and "mask" not in inputs, f"mask is for models of image series, {end}")
+    reject_if(horizon is not None and "horizon" not in inputs, f"horizon is for forecasters, {end}")
+    if is_step:
+        message = "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
+        reject_if(lengths or mask or horizon is not None, message)
+        message = f"{owner} reads complete sequences and has no step form; export the sequence form"
+        reject_if(form not in forms, message)
+        message = "static and future inputs are for the sequence form; export that"
+        reject_if(getattr(model, "known_chans", 0), message)
         if "horizon" not in inputs:
             return _recurrent_step(model, size)
         return _autoregressive_step(model) if model.num_step_parts == 1 else _encoder_forecaster_steps(model)
     check_version()
-    if is_cell:
-        raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
+    reject_if(is_cell, f"a {owner} is a cell and has no sequence form; export a cell in the step form")
     if "horizon" in inputs:
         return _forecaster_sequence(model, state, lengths, horizon, size)
     if "state" in inputs:
@@ -96,7 +91,7 @@ class _Calls(nn.Module):
 
     def __init__(self, model: nn.Module, **fixed: Any) -> None:
         super().__init__()
-        self.model, self.fixed = prepare_model(model), fixed
+        self.model, self.fixed = model, fixed
 
     def forward(self, input: Tensor, **inputs: Any) -> tuple[Tensor]:
         if "future" in inputs:
@@ -104,15 +99,20 @@ class _Calls(nn.Module):
         return (self.model(input, **self.fixed, **inputs),)
 
 
+def _sequence_spec(model: Any, inputs: list[TensorSpec], outputs: list[TensorSpec], **fixed: Any) -> ExportSpec:
+    """Returns the specification of a model that is called on complete sequences."""
+    calls = _Calls(model, **fixed)
+    graph = GraphSpec(_Calls(prepare_model(model), **fixed), inputs, outputs)
+    return ExportSpec.for_sequences(graph, lambda values: calls(**values))
+
+
 # ---- models of images and image series -------------------------------------------------------------------------
 def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, is_series: bool) -> ExportSpec:
     owner, dtype = type(model).__name__, next(model.parameters()).dtype
-    if state:
-        raise ExportError(f"a {owner} reads its input as a whole and has no state")
-    if not is_series and (lengths or mask):
-        raise ExportError(f"a {owner} reads single images, which have no lengths and no mask")
-    if lengths and mask:
-        raise ExportError("lengths and mask both select dates; pass one of the two")
+    reject_if(state, f"a {owner} reads its input as a whole and has no state")
+    message = f"a {owner} reads single images, which have no lengths and no mask"
+    reject_if(not is_series and (lengths or mask), message)
+    reject_if(lengths and mask, "lengths and mask both select dates; pass one of the two")
     frame = space(2, model.reduction)
     inputs = [TensorSpec("input", [BATCH, *[TIME] * is_series, model.in_chans, *frame], dtype)]
     if mask:
@@ -120,28 +120,18 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
     elif is_series and lengths is not False:
         inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
     outputs = [TensorSpec("output", [BATCH, model.num_classes or model.num_features, *frame], dtype)]
-
-    def reference(input: Tensor, **dates: Tensor) -> list[Tensor]:
-        return [model(input, **dates)]
-
-    return ExportSpec.for_sequences(GraphSpec(_Calls(model), inputs, outputs), reference)
+    return _sequence_spec(model, inputs, outputs)
 
 
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
-class MapAxes(NamedTuple):
-    """Axes of a frame and of each layer's map, the smallest map, and why sizes are fixed, if they are."""
+def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
+    """Returns the axes of a frame and of each layer's map, the smallest map, and why sizes are fixed, if they are.
 
-    frame: Axes
-    maps: list[Axes]
-    min_size: dict[str, int]
-    fixed_reason: str | None
-
-
-def map_axes(model: Any, size: FrameSize | None) -> MapAxes:
-    """Returns the axes of a model's frames and maps; `size` fixes the frames of an image encoder."""
+    `size` fixes the frames of an image encoder.
+    """
     if not has_encoder(model):
         axes: Axes = [*space(model.ndim)]
-        return MapAxes(axes, [axes], min_map_size(model.rnn), None)
+        return axes, [axes], min_map_size(model.rnn), None
     encoder, reductions = model.encoder, model.encoder.reductions
     reason = "as asked" if size else encoder.fixed_size_reason
     largest = max(reductions)
@@ -159,7 +149,7 @@ def map_axes(model: Any, size: FrameSize | None) -> MapAxes:
         frame = [a._replace(inferred=is_regular) for a in space(2, 1 if is_regular else largest)]
         maps = [[_divide(axis, r, rounds_up) for axis in frame] for r in reductions]
         smallest = 2 * largest if is_regular else 2  # torch.export supports no map of one pixel
-    return MapAxes(frame, [maps[i] for i in model.recurrent_levels], {"height": smallest, "width": smallest}, reason)
+    return frame, [maps[i] for i in model.recurrent_levels], {"height": smallest, "width": smallest}, reason
 
 
 def _divide(axis: Any, reduction: int, round_up: bool) -> Axis:
@@ -169,7 +159,7 @@ def _divide(axis: Any, reduction: int, round_up: bool) -> Axis:
 
 def min_map_size(layer: Any) -> dict[str, int]:
     """Returns the smallest map that a layer or cell can pad."""
-    layer = layer.cell if isinstance(layer, Unroll) else layer
+    layer = equations(layer)
     kernels = [*layer.kernels, *layer.hidden_kernels]
     pads = [same_padding((1,) * layer.ndim, kernel, *layer.geometry[:2]) for kernel in kernels]
     sizes = {}
@@ -202,7 +192,7 @@ class _Network(nn.Module):
     def __init__(self, model: Any, size: FrameSize | None, loop: Callable[..., Any]) -> None:
         super().__init__()
         self.model: Any = prepare_model(model, loop)
-        self.layers = [m for m in self.model.modules() if isinstance(m, Recurrent)]
+        self.layers: list[Any] = [m for m in self.model.modules() if isinstance(m, Recurrent)]
         self.time_axis = int(not isinstance(model, _LayerModel) or getattr(model.rnn, "batch_first", False))
         self.pool: str | None = getattr(model, "global_pool", "")
         if self.pool is None:
@@ -216,9 +206,9 @@ class _Network(nn.Module):
         for layer, map_ in zip(self.layers, self.maps, strict=True):
             self.state_names.append(layer_state_names(layer, depth))
             for i, names in enumerate(self.state_names[-1]):
-                width = state_widths(layer)[i // num_directions(layer)]
+                width = layer.widths[i // layer.num_directions]
                 axes |= {name: [BATCH, width, *map_] for name in names}
-            depth += len(state_widths(layer))
+            depth += len(layer.widths)
         self.state_inputs, self.state_outputs = state_specs(axes, self.dtype)
 
     def read_states(self, inputs: Mapping[str, Tensor]) -> Any:
@@ -237,13 +227,12 @@ class _Network(nn.Module):
         if self.pool:
             axes: list[Any] = [[BATCH, classes or model.head_hidden_size]]
         elif all(level["reduction"] == 1 for level in getattr(model, "feature_info", ())):
-            features = getattr(
-                model, "num_features", state_widths(self.layers[-1])[-1] * num_directions(self.layers[-1])
-            )
+            last = self.layers[-1]
+            features = getattr(model, "num_features", last.widths[-1] * last.num_directions)
             axes = [[*leading, classes or features, *self.frame]]
-        elif len(self.maps) > 1 and (classes or model.hidden != model.widths):
-            raise ExportError("several levels have no output for every pixel; choose a global_pool")
         else:
+            message = "several levels have no output for every pixel; choose a global_pool"
+            reject_if(len(self.maps) > 1 and (classes or model.hidden != model.widths), message)
             axes = [[*leading, classes or width, *m] for width, m in zip(model.hidden, self.maps, strict=True)]
         names = ["output"] if len(axes) == 1 else [f"output_{i}" for i in range(len(axes))]
         return [TensorSpec(name, a, self.dtype) for name, a in zip(names, axes, strict=True)]
@@ -282,8 +271,8 @@ class _SequenceNetwork(_Network):
 def _recurrent_sequence(module: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
     net = _SequenceNetwork(model := _as_model(module), size, scan)
     is_layer = isinstance(model, _LayerModel)
-    if lengths and is_layer:
-        raise ExportError("a single layer takes no lengths but packed sequences, which no exported graph supports")
+    message = "a single layer takes no lengths but packed sequences, which no exported graph supports"
+    reject_if(lengths and is_layer, message)
     time = TIME._replace(inferred=has_encoder(model))  # torch cannot prove its guards for maps of one pixel
     leading = (BATCH, time) if net.time_axis else (time, BATCH)
     inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
@@ -292,11 +281,8 @@ def _recurrent_sequence(module: Any, state: bool, lengths: bool | None, size: Fr
     outputs = net.outputs(leading)
     if state:
         inputs, outputs = inputs + net.state_inputs, outputs + net.state_outputs
-
-    def reference(**values: Tensor) -> list[Tensor]:
-        return net.run_model(model, values)
-
-    return ExportSpec.for_sequences(GraphSpec(net, inputs, outputs), reference, net.min_size, net.metadata())
+    graph = GraphSpec(net, inputs, outputs)
+    return ExportSpec.for_sequences(graph, partial(net.run_model, model), net.min_size, net.metadata())
 
 
 class _StepNetwork(_Network):
@@ -334,10 +320,8 @@ class _StepNetwork(_Network):
 
 def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
     net = _StepNetwork(model := _as_model(module), size, run_one_step)
-    if any(num_directions(layer) > 1 for layer in net.layers):
-        raise ExportError(
-            "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
-        )
+    message = "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
+    reject_if(any(layer.num_directions > 1 for layer in net.layers), message)
     frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
     outputs = net.outputs((BATCH,))
     pool_axes: dict[str, Any] = {}
@@ -366,16 +350,15 @@ def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
 def _forecaster_sequence(
     model: Forecaster, state: bool, lengths: bool | None, horizon: int | None, size: FrameSize | None
 ) -> ExportSpec:
-    if state or lengths:
-        raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
+    reject_if(state or lengths, "a forecaster starts from its input frames: it takes neither a state nor lengths")
     dtype = next(model.parameters()).dtype
     maps: Axes = [*space(2, model.reduction)]
     frames: Axis | int = TIME
     if model.unrolled:
-        unit = model.reduction
+        unit, owner = model.reduction, type(model).__name__
         if size is None or any(edge % unit for edge in size):
-            raise ExportError(f"a {type(model).__name__} is exported for one size of maps; pass it as size=(height, "
-                              f"width), multiples of {unit}, got {size}")  # fmt: skip
+            expected = f"pass it as size=(height, width), multiples of {unit}, got {size}"
+            raise ExportError(f"a {owner} is exported for one size of maps; {expected}")
         maps, frames = list(size), (model.preprocessing.inputs if model.preprocessing else None) or 4
         horizon = model.horizon if horizon is None else horizon
     inputs, fixed = [TensorSpec("input", [BATCH, frames, model.in_chans, *maps], dtype)], {}
@@ -383,8 +366,7 @@ def _forecaster_sequence(
     if model.static_chans:
         inputs.append(TensorSpec("static", [BATCH, model.static_chans, *maps], dtype))
     if model.future_chans:
-        if horizon is not None:
-            raise ExportError("the horizon of a model with future inputs is their number; leave horizon out")
+        reject_if(horizon is not None, "the horizon of a model with future inputs is their number; leave horizon out")
         every = Axis("time+horizon", "time", plus="horizon", inferred=True)
         inputs.append(TensorSpec("future", [BATCH, every, model.future_chans, *maps], dtype))
     elif horizon is None:
@@ -392,16 +374,8 @@ def _forecaster_sequence(
     else:
         steps = model.check_horizon(horizon)
         fixed = model.fixed_arguments(steps)
-
-    def reference(input: Tensor, **options: Any) -> list[Tensor]:
-        if "future" in options:
-            options["horizon"] = options["future"].shape[1] - input.shape[1]
-        elif "horizon" in options:
-            options["horizon"] = int(options["horizon"])
-        return [model(input, **fixed, **options)]
-
     outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *maps], dtype)]
-    return ExportSpec.for_sequences(GraphSpec(_Calls(model, **fixed), inputs, outputs), reference)
+    return _sequence_spec(model, inputs, outputs, **fixed)
 
 
 class _StepFunction(nn.Module):
@@ -456,7 +430,7 @@ def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
     channels, edge = model.in_chans, reduction
     for down, layer in copied.levels():
         edge = down(torch.zeros(1, channels, edge, edge, dtype=dtype)).shape[-1]
-        for channels, layer_names in zip(state_widths(layer), layer_state_names(layer, len(names)), strict=True):
+        for channels, layer_names in zip(layer.widths, layer_state_names(layer, len(names)), strict=True):
             names.append(layer_names)
             axes |= {name: [BATCH, channels, *space(2, edge, reduction // edge)] for name in layer_names}
     inputs, outputs = state_specs(axes, dtype)
@@ -467,7 +441,7 @@ def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
         tensors: list[Tensor] = []
         remaining: Iterator[Maps] = iter(states)
         for down, layer in copied.levels():
-            new = advance(layer, down(x), [next(remaining) for _ in state_widths(layer)])
+            new = advance(layer, down(x), [next(remaining) for _ in layer.widths])
             x = new[-1][0]
             tensors += [s for state in new for s in state]
         return tensors

@@ -130,36 +130,29 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
 
 def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
     """Computes the next states of a layer in one direction after one frame ``(N, C, *S)``."""
-    cell: Any = layer.cell if isinstance(layer, Unroll) else layer
+    cell = equations(layer)
     new = LayerStates()
-    for suffix, width, state in zip(state_suffixes(layer), state_widths(layer), states, strict=True):
-        w = prepare_weights(cell, cell._weights("" if isinstance(layer, Unroll) else suffix, width))
+    for suffix, width, state in zip(state_suffixes(layer), layer.widths, states, strict=True):
+        w = prepare_weights(cell, cell._weights(suffix if cell is layer else "", width))
         new.append(reference_step(cell, x, state, w))
         x = new[-1][0]
     return new
 
 
-def state_widths(layer: Any) -> list[int]:
-    """Returns the channels of each layer's state."""
-    cell: Any = layer.cell if isinstance(layer, Unroll) else None
-    return [cell.out_channels] if cell is not None else layer.widths
-
-
-def num_directions(layer: Any) -> int:
-    """Returns 2 for a bidirectional layer, else 1."""
-    return 1 if isinstance(layer, Unroll) else layer.num_directions
+def equations(layer: Any) -> Any:
+    """Returns the cell of an :class:`Unroll`, or the layer itself."""
+    return layer.cell if isinstance(layer, Unroll) else layer
 
 
 def state_suffixes(layer: Any, first: int = 0) -> list[str]:
     """Returns the suffix of each layer and direction in torch's order; layers are numbered from `first`."""
-    ends = ("", "_reverse")[: num_directions(layer)]
-    return [f"_l{first + i}{end}" for i in range(len(state_widths(layer))) for end in ends]
+    ends = ("", "_reverse")[: layer.num_directions]
+    return [f"_l{first + i}{end}" for i in range(len(layer.widths)) for end in ends]
 
 
 def state_names(layer: Any, first: int = 0) -> list[list[str]]:
     """Returns the names of the states of each layer and direction."""
-    cell: Any = layer.cell if isinstance(layer, Unroll) else layer
-    return [[name + suffix for name in cell.states] for suffix in state_suffixes(layer, first)]
+    return [[name + suffix for name in equations(layer).states] for suffix in state_suffixes(layer, first)]
 
 
 class _DividingConv2d(nn.Module):

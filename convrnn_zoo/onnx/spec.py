@@ -14,8 +14,15 @@ class ExportError(ValueError):
     """The model cannot be exported in this way, or the exported file does not agree with it. No file was written."""
 
 
-Values = Mapping[str, Tensor]
-Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+def reject_if(condition: object, message: str) -> None:
+    """Raises ExportError with the message if the condition holds."""
+    if condition:
+        raise ExportError(message)
+
+
+Values = Mapping[str, Any]
+"""Tensors by the names of inputs or outputs, and the horizon, an int."""
+Run = Callable[[Values], dict[str, Tensor]]
 Runs = Mapping[str, Run]
 """The files of an export as functions, by the suffix of their names."""
 Comparisons = Iterator[tuple[str, Tensor, Tensor]]
@@ -78,10 +85,10 @@ class TensorSpec:
         """Names of the axes in the file, or their fixed sizes."""
         return [a.name if isinstance(a, Axis) else a for a in self.axes]
 
-    def sample(self, sizes: Sizes, seed: int = 0) -> Tensor:
-        """Returns a random value."""
+    def sample(self, sizes: Sizes, seed: int = 0) -> Any:
+        """Returns a random tensor, or the horizon, which is an int so that it can be a size."""
         if self.name == "horizon":
-            return torch.tensor(sizes["horizon"])
+            return sizes["horizon"]
         generator = torch.Generator().manual_seed(seed)
         if self.name == "lengths":
             lengths = torch.randint(1, sizes["time"] + 1, self.shape(sizes), generator=generator)
@@ -134,10 +141,10 @@ class ExportSpec:
 
     @classmethod
     def for_sequences(
-        cls, graph: GraphSpec, reference: Callable[..., Iterable[Tensor]], min_size: Sizes | None = None,
+        cls, graph: GraphSpec, reference: Callable[[Values], Iterable[Tensor]], min_size: Sizes | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> "ExportSpec":  # fmt: skip
-        """Returns the specification of one file that reads complete sequences; `reference` is the model's answer."""
+        """Returns the specification of one file that reads complete sequences; `reference` runs the model."""
 
         def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
             values = {t.name: t.sample(sizes, i) for i, t in enumerate(graph.inputs)}
@@ -145,7 +152,7 @@ class ExportSpec:
             if steps is not None:  # padding must not be read
                 values["input"] = torch.where(valid_steps(values["input"], steps), values["input"], 1e4)
             outputs = runs[""](values)
-            for tensor, expected in zip(graph.outputs, reference(**values), strict=True):
+            for tensor, expected in zip(graph.outputs, reference(values), strict=True):
                 yield tensor.name, outputs[tensor.name], expected
 
         return cls({"": graph}, check_run, min_size or {}, metadata or {})

@@ -104,7 +104,8 @@ class Unroll(nn.Module):
 
     def __init__(self, cell: nn.Module) -> None:
         super().__init__()
-        self.cell = cell
+        self.cell: Any = cell
+        self.widths, self.num_directions = [cell.out_channels], 1
         self.grad_checkpointing = False
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
@@ -125,7 +126,7 @@ class Unroll(nn.Module):
 
     def _scan(self, xs: Tensor, hx: Any) -> tuple[Tensor, Any]:
         """Runs the cell's replacement of the loop over time."""
-        cell: Any = self.cell
+        cell = self.cell
         if hx is None:
             shape = (xs.shape[1], cell.out_channels, *xs.shape[-cell.ndim :])
             hx = tuple(xs.new_zeros(shape) for _ in cell.states)

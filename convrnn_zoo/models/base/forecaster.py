@@ -416,7 +416,7 @@ class EncoderForecaster(Forecaster):
         """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
         raise NotImplementedError(f"{type(self).__name__} must define decode")
 
-    def levels(self) -> list[tuple[nn.Module, nn.Module]]:
+    def levels(self) -> list[tuple[nn.Module, Any]]:
         """Returns the encoder's layers, each with the module of single frames before it."""
         raise NotImplementedError(f"{type(self).__name__} must define levels")
 
