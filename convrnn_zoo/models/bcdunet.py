@@ -54,10 +54,6 @@ class BCDUNet(DenseModel):
         images ``(N, C, H, W)``, or series ``(N, T, C, H, W)`` of images that are read separately, to logits of every
         pixel; height and width are multiples of ``2 ** (len(widths) - 1)``.
 
-    Reference:
-        Azad, R. et al. (2019). Bi-Directional ConvLSTM U-Net with Densley Connected Convolutions.
-        https://arxiv.org/abs/1909.00166
-
     Example:
         >>> model = BCDUNet(3, 2, widths=(4, 8, 8), dense_blocks=2).eval()
         >>> tuple(model(torch.rand(1, 3, 16, 16)).shape)

@@ -16,7 +16,7 @@ from ..layers._nonlinearities import NEGATIVE_SLOPE
 from ..pretrained.builder import build_model
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unshuffle, framewise
+from .base.blocks import Shuffle, Unshuffle, framewise, stage
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
 
@@ -149,12 +149,7 @@ class AdvectedFrames(NamedTuple):
 
 
 def advect(x: Tensor, horizon: int) -> AdvectedFrames:
-    """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last one.
-
-    Example:
-        >>> advect(torch.ones(1, 3, 1, 8, 8), horizon=2).origins.shape
-        torch.Size([1, 2, 2, 8, 8])
-    """
+    """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last one."""
     steps = x.shape[1]
     with full_precision(x):
         x = x if x.dtype == torch.float64 else x.float()
@@ -250,42 +245,25 @@ class ConvGRUAdvection(Forecaster):
     extrapolation. With initial weights the forecast is close to extrapolation.
 
     Args:
-        in_chans: channels of a frame, each a rain rate.
         hidden_channels: of the fine layers and of the coarse ones.
-        horizon: frames to forecast by default.
-        num_classes: 0.
+        in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`; a channel is a rain rate.
         device, dtype: of the parameters.
-
-    References:
-        Ritvanen, J. et al. (2023). Advection-Free Convolutional Neural Network for Convective Rainfall Nowcasting.
-        https://doi.org/10.1109/JSTARS.2023.3238016
-        Zhang, Y. et al. (2023). Skilful nowcasting of extreme precipitation with NowcastNet.
-        https://doi.org/10.1038/s41586-023-06184-4
-        Shi, X. et al. (2015). Convolutional LSTM Network, section 3.3. https://arxiv.org/abs/1506.04214
     """
 
     unrolled = True
 
     def __init__(
-        self,
-        in_chans: int = 1,
-        hidden_channels: int | Sequence[int] = (32, 64),
-        horizon: int = 12,
-        num_classes: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (32, 64), horizon: int = 12,
+        num_classes: int = 0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, PATCH * STRIDE, num_classes)
         fine, coarse = check.widths("hidden_channels", hidden_channels, num_layers=2)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         motion_chs, clock_chs = 5, 2
-        self.stem = nn.Sequential(
-            Unshuffle(PATCH),
-            nn.Conv2d((2 * in_chans + 1) * PATCH**2, fine, 3, padding=1, **factory),
-            nn.LeakyReLU(NEGATIVE_SLOPE),
-        )
+        frame_chs = (2 * in_chans + 1) * PATCH**2
+        self.stem = nn.Sequential(Unshuffle(PATCH), *stage(nn.Conv2d, frame_chs, fine, 3, 1, 1, **factory))
         self.encoder = Conv2dGRU(fine + motion_chs, fine, 3, **factory)
-        self.down = nn.Sequential(nn.Conv2d(fine, coarse, STRIDE, STRIDE, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
+        self.down = stage(nn.Conv2d, fine, coarse, STRIDE, STRIDE, **factory)
         self.coarse_encoder = Conv2dGRU(coarse, coarse, 3, **factory)
         self.coarse_forecaster = Conv2dGRU(motion_chs + clock_chs, coarse, 3, **factory)
         self.up = nn.Conv2d(coarse, fine, 1, **factory)
@@ -309,7 +287,6 @@ class ConvGRUAdvection(Forecaster):
                 parameter.copy_(torch.tensor(values, device=parameter.device)[:, None].expand_as(parameter))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Groups parameters by depth, for layer-wise learning rates: frames, encoder, forecaster, head."""
         return {
             "stem": r"^(?:stem|details)",
             "encoder": r"^(?:encoder|down|coarse_encoder)",
@@ -327,12 +304,9 @@ class ConvGRUAdvection(Forecaster):
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
     def exceedance(
-        self,
-        x: Tensor,
-        horizon: int | None = None,
-        minutes: float = DEFAULT_MINUTES,
+        self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
         steps: Sequence[int] | None = None,
-    ) -> Exceedance:
+    ) -> Exceedance:  # fmt: skip
         """Returns probabilities of exceeding thresholds, for all lead times or those of `steps`, counted from 0."""
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, length = x.dtype, x.shape[0], x.shape[1]
@@ -353,8 +327,7 @@ class ConvGRUAdvection(Forecaster):
         y = y.unflatten(0, (horizon, n))
         y, _ = self.forecaster(torch.cat([y, clock.expand(-1, n, -1, *y.shape[-2:]).to(y.dtype)], 2), state)
 
-        steps = range(horizon) if steps is None else steps
-        out = []
+        out, steps = [], range(horizon) if steps is None else steps
         for k in steps:
             residual = self.head(F.leaky_relu(self.mix(self.fold(y[k])) + details, NEGATIVE_SLOPE))
             out.append(self.advect_logits(residual, c, k, clock[k].flatten()))
@@ -392,7 +365,6 @@ class ConvGRUAdvection(Forecaster):
         return frames
 
     def fixed_arguments(self, horizon: int) -> dict[str, Any]:
-        """Returns the arguments that an exported file fixes: the horizon and the time between frames."""
         return {"horizon": horizon, "minutes": self._minutes(None)}
 
     def _unknown(self, x: Tensor) -> Tensor:
@@ -409,16 +381,12 @@ class ConvGRUAdvection(Forecaster):
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
-            frames: ``(T, H, W)``, ``(T, C, H, W)`` or ``(N, T, C, H, W)`` in mm/h, NaN where unknown, of any size: a
-                tensor or NumPy array.
-            horizon: frames to forecast; the model's own by default.
             minutes: minutes from one frame to the next; by default as in training, or 5.
-            inputs: number of frames to read, the latest ones, or ``"all"``; by default as many as in training, 4.
-            batch_size: sequences per batch.
+            …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            The same with `horizon` in place of T: mean rates, adjusted to exceed 0.5, 2 and 5 mm/h where the map of
-            such rain has the greatest expected CSI; that map is chosen for each frame as a whole.
+            Mean rates, adjusted to exceed 0.5, 2 and 5 mm/h where the map of such rain has the greatest expected CSI;
+            that map is chosen for each frame as a whole.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))

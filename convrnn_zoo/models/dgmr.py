@@ -19,7 +19,7 @@ from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
-class Residual(nn.Module):
+class TwoConvs(nn.Module):
     """Two 3×3 convolutions, each after ReLU, and a 1×1 convolution `beside` them if it has outputs."""
 
     def __init__(self, channels: int, out: int, beside: int, **factory: Any) -> None:
@@ -29,7 +29,7 @@ class Residual(nn.Module):
         self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
 
 
-class Down(Residual):
+class Down(TwoConvs):
     """A residual block and average pooling over 2×2 pixels (a "D block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
@@ -40,7 +40,7 @@ class Down(Residual):
         return F.avg_pool2d(self.beside(x) + self.last(self.first(x.relu()).relu()), 2)  # type: ignore[misc]
 
 
-class Widen(Residual):
+class Widen(TwoConvs):
     """A residual block that adds channels by a 1×1 convolution of the input (an "L block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
@@ -195,10 +195,6 @@ class DGMR(EnsembleForecaster):
         input_frames: number of frames that are read, which the weights fix.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
-
-    References:
-        Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar.
-        https://arxiv.org/abs/2104.00954
 
     Example:
         >>> model = DGMR(context_channels=16, latent_channels=32, noise_channels=1).eval()

@@ -30,10 +30,6 @@ class E3DLSTM(StackedCells):
         max_memories: number of the latest memories that each cell attends to. None, as in the paper, means all of
             them: then the state and the cost of a step grow with every frame.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
-
-    References:
-        Wang, Y. et al. (2019). Eidetic 3D LSTM: A Model for Video Prediction and Beyond.
-        https://openreview.net/forum?id=B1lKS2AqtX
     """
 
     cell = E3DLSTMCell

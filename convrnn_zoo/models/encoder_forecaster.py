@@ -39,10 +39,6 @@ class ConvRNNForecaster(EncoderForecaster):
         device, dtype: of the parameters.
         **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`.
 
-    References:
-        Shi, X. et al. (2015). Convolutional LSTM Network: A Machine Learning Approach for Precipitation
-        Nowcasting, section 3.3. https://arxiv.org/abs/1506.04214
-
     Example:
         >>> from convrnn_zoo.layers import Conv2dGRU
         >>> model = ConvRNNForecaster(Conv2dGRU, hidden_channels=[8, 4], kernel_size=3, strides=(2, 2))
@@ -181,6 +177,9 @@ def convrnn_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
 
 
 # ---- the networks of Shi et al. 2015 ---------------------------------------------------------------------------
+_9x9 = {"kernel_size": 9, "hidden_kernel_size": 1}
+
+
 def _shi2015(name: str, pretrained: bool, kwargs: dict[str, Any], **sizes: Any) -> ConvRNNForecaster:
     """Builds a network of Shi et al. 2015: one bias per gate, one peephole weight per channel."""
     sizes = {"num_layers": len(sizes["hidden_channels"]), "peephole": "channel", **sizes}
@@ -229,8 +228,7 @@ def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) 
 
     https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4782.84 a sequence.
     """
-    sizes: Any = {"hidden_channels": [128, 128], "kernel_size": 9, "hidden_kernel_size": 1}
-    return _shi2015("convlstm_shi2015_mnist_9x9_128_128", pretrained, kwargs, **sizes)
+    return _shi2015("convlstm_shi2015_mnist_9x9_128_128", pretrained, kwargs, hidden_channels=[128, 128], **_9x9)
 
 
 @register_model(cfg=FRAME_CFG)
@@ -239,8 +237,7 @@ def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any
 
     https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4231.50 a sequence.
     """
-    sizes: Any = {"hidden_channels": [128, 64, 64], "kernel_size": 9, "hidden_kernel_size": 1}
-    return _shi2015("convlstm_shi2015_mnist_9x9_128_64_64", pretrained, kwargs, **sizes)
+    return _shi2015("convlstm_shi2015_mnist_9x9_128_64_64", pretrained, kwargs, hidden_channels=[128, 64, 64], **_9x9)
 
 
 @register_model(cfg={**FRAME_CFG, "input_size": (1, 100, 100)})

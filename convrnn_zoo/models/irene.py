@@ -28,15 +28,9 @@ class ConvGRUEnsemble(EnsembleForecaster):
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
-    References:
-        Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for Learning Video Representations.
-        https://arxiv.org/abs/1511.06432 (the cell); https://huggingface.co/it4lia/irene (the network)
-
     Example:
         >>> model = ConvGRUEnsemble(num_blocks=2)
         >>> radar = torch.rand(1, 6, 1, 8, 12)
-        >>> tuple(model(radar, horizon=3, noise=model.draw_noise(radar, 3)).shape)
-        (1, 3, 1, 8, 12)
         >>> tuple(model.members(radar, horizon=3, members=4, seed=0).shape)
         (4, 1, 3, 1, 8, 12)
     """
@@ -94,12 +88,11 @@ class ConvGRUEnsemble(EnsembleForecaster):
 def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
 
-    Five levels down and up again, 1 to 1,024 wide, from radar images to an ensemble of forecasts: each draw of noise
-    gives one. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 2 to the number of
-    blocks; IRENE's are 6 frames to 12, 5 minutes apart, in reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` gives
-    one member, ``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`.
-    Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene; its cell is that of Ballas et al. 2016,
-    https://arxiv.org/abs/1511.06432.
+    Five levels down and up again, 1 to 1,024 wide. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and
+    width multiples of 2 to the number of blocks; IRENE's are 6 frames to 12, 5 minutes apart, in reflectivity scaled to
+    [-1, 1]. ``model(x, noise=…)`` gives one member, ``model.members(x, members=20, seed=0)`` many; see
+    :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`. Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene;
+    its cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
     Args:
         in_chans (1), num_blocks (5), kernel_size (3), horizon (12).

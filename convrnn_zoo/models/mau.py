@@ -35,10 +35,6 @@ class MAU(AutoregressiveForecaster):
         recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
-
-    References:
-        Chang, Z. et al. (2021). MAU: A Motion-Aware Unit for Video Prediction and Beyond.
-        https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html
     """
 
     export_forms = ()

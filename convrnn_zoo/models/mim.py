@@ -31,10 +31,6 @@ class MIM(PredRNN):
         img_size: height and width of the frames that the peepholes and norms are made for, or one number for both.
         carry_memory: whether a call starts with the memories at the end of the previous one.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of one width.
-
-    References:
-        Wang, Y. et al. (2019). Memory In Memory: A Predictive Neural Network for Learning Higher-Order Non-Stationarity
-        from Spatiotemporal Dynamics. https://arxiv.org/abs/1811.07490
     """
 
     export_forms = ()

@@ -14,12 +14,7 @@ from .base.forecaster import FRAME_CFG
 
 
 class OpenSTLConvLSTM(StackedCells):
-    """A stack of ConvLSTM cells without biases: OpenSTL's ConvLSTM, without its unused parameters.
-
-    References:
-        Tan, C. et al. (2023). OpenSTL: A Comprehensive Benchmark of Spatio-Temporal Predictive Learning, tables 2
-        and 3. https://arxiv.org/abs/2306.11249
-    """
+    """A stack of ConvLSTM cells without biases: OpenSTL's ConvLSTM, without its unused parameters."""
 
     cell = Conv2dMapNormLSTMCell
 

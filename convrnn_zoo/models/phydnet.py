@@ -50,10 +50,6 @@ class PhyDNet(AutoregressiveForecaster):
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
-
-    References:
-        Le Guen, V. and Thome, N. (2020). Disentangling Physical Dynamics from Unknown Factors for Unsupervised Video
-        Prediction. https://arxiv.org/abs/2003.01460
     """
 
     export_forms = ()

@@ -23,10 +23,6 @@ class PredRNN(StackedCells):
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`; all layers have one width, that of the
             memory.
 
-    References:
-        Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal
-        LSTMs, table 1. https://proceedings.neurips.cc/paper/2017/hash/e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html
-
     Example:
         >>> model = PredRNN(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
         >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
@@ -67,10 +63,6 @@ class PredRNNv2(PredRNN):
     ``model(..., return_aux=True).deltas`` contains the increments of c and m in each step and layer, both
     ``(N, hidden, H/p, W/p)``, after a shared 1×1 convolution. The loss of the paper is 0.1 times the mean absolute
     cosine between the two maps of each channel.
-
-    References:
-        Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,
-        section 3.3. https://arxiv.org/abs/2103.09504
 
     Example:
         >>> model = PredRNNv2(hidden_channels=4, num_layers=2, kernel_size=3, patch_size=2)
@@ -122,10 +114,6 @@ class PredRNNPP(PredRNN):
 
     ``unread`` contains a kernel of every cell (``conv_o``) that OpenSTL's code builds and does not use; it is part of
     checkpoints and is not trained.
-
-    References:
-        Wang, Y. et al. (2018). PredRNN++: Towards A Resolution of the Deep-in-Time Dilemma in Spatiotemporal Predictive
-        Learning. https://arxiv.org/abs/1804.06300
     """
 
     cell = CausalLSTMCell

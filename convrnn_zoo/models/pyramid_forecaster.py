@@ -90,11 +90,6 @@ class NormedForecaster(PyramidForecaster):
         kernel_size: kernel of the recurrent layers.
         device, dtype: of the parameters.
         …: as for :class:`PyramidForecaster`.
-
-    Example:
-        >>> model = NormedForecaster(Conv2dGroupNormGRUCell, hidden_channels=(4, 6, 6))
-        >>> tuple(model(torch.rand(1, 2, 1, 12, 16), horizon=3).shape)
-        (1, 3, 1, 12, 16)
     """
 
     def __init__(
@@ -158,11 +153,6 @@ class RadarForecaster(PyramidForecaster):
 
     The layers are ConvGRUs with state-to-state kernels 5, 5 and 3, or, with `trajectories`, TrajGRUs with 13, 13 and 9
     links in the order of the layers. The arguments are those of :class:`NormedForecaster`, without `kernel_size`.
-
-    Example:
-        >>> model = RadarForecaster(trajectories=True, hidden_channels=(4, 6, 6))
-        >>> tuple(model(torch.rand(1, 2, 1, 30, 60), horizon=3).shape)
-        (1, 3, 1, 30, 60)
     """
 
     def __init__(

@@ -83,10 +83,6 @@ class RecurrentDecoderModel(DenseModel):
         clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
         ``(N, K, H, W)``. With `lengths` ``(N,)`` the state is that at the end of each clip, and padded features are 0.
 
-    Reference:
-        Lin, S. et al. (2022). Robust High-Resolution Video Matting with Temporal Guidance, section 3.
-        https://arxiv.org/abs/2108.11515
-
     Example:
         >>> model = RecurrentDecoderModel("mobilenetv3_small_100", num_classes=1).eval()
         >>> first, state = model.forward_sequence(torch.rand(1, 2, 3, 64, 64))

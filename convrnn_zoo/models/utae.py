@@ -104,14 +104,8 @@ class SeriesRNN(ImageSeriesModel):
     Args:
         layer: class of the layer, with one bias per gate.
         in_chans, num_classes: channels of an image, and classes of a pixel.
-        hidden_channels: channels of the state, or a list with one number per layer.
+        hidden_channels, **layer_args: options of the layer.
         device, dtype: of the parameters.
-        **layer_args: options of the layer, such as `num_layers` and `bidirectional`.
-
-    Example:
-        >>> model = SeriesRNN(Conv2dOneBiasLSTM, in_chans=4, hidden_channels=6, num_classes=3)
-        >>> tuple(model(torch.rand(2, 5, 4, 8, 9), lengths=[5, 3]).shape)
-        (2, 3, 8, 9)
     """
 
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
@@ -167,11 +161,6 @@ class RecurrentUNet(ImageSeriesModel):
         hidden_channels: channels of the ConvLSTM's state.
         bidirectional: whether the ConvLSTM also reads the dates backward.
         device, dtype: of the parameters.
-
-    Example:
-        >>> model = RecurrentUNet(3, 5, widths=(8, 8), up_widths=(8, 8), hidden_channels=4, bidirectional=True)
-        >>> tuple(model(torch.rand(2, 4, 3, 8, 8), mask=torch.tensor([[1, 1, 0, 1], [1, 0, 0, 0]]).bool()).shape)
-        (2, 5, 8, 8)
     """
 
     def __init__(

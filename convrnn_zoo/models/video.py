@@ -52,11 +52,6 @@ class VideoModel(Classifier):
     Shapes:
         input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence, with `lengths` and with the
         output of :class:`~convrnn_zoo.ConvRNNModel`; unpooled features of several levels are a list.
-
-    Example:
-        >>> model = VideoModel("resnet18", "convgru", hidden_channels=16, num_classes=5).eval()
-        >>> tuple(model(torch.rand(2, 6, 3, 64, 64), lengths=[6, 4]).shape)
-        (2, 5)
     """
 
     ndim = 2
@@ -144,7 +139,6 @@ class VideoModel(Classifier):
             module.grad_checkpointing = enable
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """Returns a linear layer, or a list of one per level."""
         like = next(self.rnns.parameters())
         heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
         return heads[0] if len(heads) == 1 else nn.ModuleList(heads)

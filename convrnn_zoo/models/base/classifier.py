@@ -29,7 +29,8 @@ class Prediction(NamedTuple):
 class Classifier(HeadedModel):
     """A model that standardises sequences ``(N, T, C, *S)`` and may classify them.
 
-    A subclass defines ``run_layers``, which reads sequences, and ``classify_pooled``.
+    A subclass defines ``run_layers``, which reads sequences, ``_features``, which selects the features from its
+    outputs, and ``classify_pooled``.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
@@ -103,10 +104,6 @@ class Classifier(HeadedModel):
         """Returns logits of pooled features ``(N, num_features)``; with `pre_logits`, the inputs of the classifier."""
         raise NotImplementedError(f"{type(self).__name__} must define classify_pooled")
 
-    def _features(self, outputs: list[Any]) -> Any:
-        """Returns what of the outputs are the features."""
-        raise NotImplementedError(f"{type(self).__name__} must define _features")
-
     def resolve_pool(self, frame: bool) -> str:
         """Returns the pool of a sequence, or of one `frame`; empty for none."""
         return ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
@@ -177,14 +174,13 @@ class Classifier(HeadedModel):
     def classify_sound(
         self, waves: Sequence[Any], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
-        """Predicts the class of each sound with the front end of the weights; see :meth:`classify`.
+        """Predicts the class of each sound with the front end of the weights.
 
         Args:
             waves: samples ``(samples,)`` of each, tensors or arrays: floats from -1 to 1, as
                 :func:`convrnn_zoo.data.read_sound` returns them, or integers (uint8, int16, int32), as SciPy does.
             rate: sample rate in Hz, which must be that of the front end.
-            names: how errors call them; their numbers by default.
-            batch_size: recordings per batch.
+            names, batch_size: as for :meth:`classify`.
 
         Raises:
             ValueError: the model has no front end, or the front end rejects a recording; see

@@ -13,8 +13,8 @@ from .model import HeadedModel
 class DenseModel(HeadedModel):
     """A model of maps with an output for every pixel.
 
-    A subclass sets `in_chans` and `num_features`, the channels of its features, whose size is that of the input. It
-    defines ``forward_features`` and calls :meth:`reset_classifier` at the end of its constructor.
+    A subclass sets `in_chans` and `num_features`, the channels of its features, whose size is that of the input, and
+    defines ``forward_features``.
     """
 
     ndim = 2
@@ -71,7 +71,7 @@ class DenseModel(HeadedModel):
         if prune_head:
             self.reset_classifier(0)
 
-    def _forward_maps(self, x: Tensor, depth: int | None, *args: Any, **inputs: Any) -> tuple[Tensor, list[Tensor]]:
+    def _forward_maps(self, x: Tensor, depth: int | None, **inputs: Any) -> tuple[Tensor, list[Tensor]]:
         features = self.forward_features(x, **inputs)
         return features, [features]
 

@@ -71,16 +71,17 @@ class ZooModel(nn.Module):
 
 
 class HeadedModel(ZooModel):
-    """A model whose head can be replaced. A subclass calls ``reset_classifier`` at the end of its constructor."""
+    """A model whose head can be replaced.
+
+    A subclass calls ``reset_classifier`` at the end of its constructor. It defines ``make_head(num_classes)``,
+    ``feature_info``, ``_forward_maps(x, depth, **inputs)``, which returns the features and the maps of at least the
+    first `depth` layers or levels, and ``_keep_maps(count, prune_head)``, which removes those after the first `count`.
+    """
 
     head: nn.Module
     global_pool: str | None
     ndim: int
     """Dimensions of a map."""
-
-    def make_head(self, num_classes: int) -> nn.Module:
-        """Returns a new head."""
-        raise NotImplementedError(f"{type(self).__name__} must define make_head")
 
     def get_classifier(self) -> nn.Module:
         """Returns the head; an identity without classes."""
@@ -119,10 +120,6 @@ class HeadedModel(ZooModel):
         maps = [maps[i] for i in take]
         return maps if intermediates_only else (features, maps)
 
-    def _forward_maps(self, x: Any, depth: int | None, *args: Any, **inputs: Any) -> tuple[Any, list[Any]]:
-        """Returns the features, and the maps of at least the first `depth` layers or levels, None for all."""
-        raise NotImplementedError(f"{type(self).__name__} must define _forward_maps")
-
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
@@ -130,10 +127,6 @@ class HeadedModel(ZooModel):
         take = chosen_layers(len(self.feature_info), indices)
         self._keep_maps(max(take) + 1, prune_head)
         return take
-
-    def _keep_maps(self, count: int, prune_head: bool) -> None:
-        """Removes the layers or levels after the first `count`, and the head if `prune_head` is set."""
-        raise NotImplementedError(f"{type(self).__name__} must define _keep_maps")
 
     def statistics(self) -> tuple[Tensor, Tensor] | None:
         """Returns mean and std of each channel of the data that the weights were trained on; None if they are 0 and 1.

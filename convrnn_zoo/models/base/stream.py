@@ -98,21 +98,20 @@ class Stream:
 
     def __init__(self, model: nn.Module) -> None:
         owner = type(model).__name__
-        has_no_state = isinstance(model, DenseModel) and not hasattr(model, "forward_sequence")
-        obstacles = {
-            "needs a complete image or series and has no state to continue from; collect the images and call the "
-            "model": has_no_state,
-            "reads its sequence in both directions, and a stream has not seen the end from which the second one "
-            "starts; take a model of one direction, or collect the sequence and call the model": any(
-                getattr(module, "bidirectional", False) for module in model.modules()
+        for is_met, obstacle in (
+            (
+                isinstance(model, DenseModel) and not hasattr(model, "forward_sequence"),
+                "needs a complete image or series and has no state; collect the images and call the model",
             ),
-            "is in training mode, in which dropout acts; call model.eval() first": model.training,
-            "reads static or future inputs, which a stream does not pass on; collect the frames and call "
-            "forecast": getattr(model, "known_chans", 0),
-            "was built with carry_memory=True, which hands memories from call to call, and streams would share them; "
-            "build it with carry_memory=False": getattr(model, "carry_memory", False),
-        }
-        for obstacle, is_met in obstacles.items():
+            (
+                any(getattr(module, "bidirectional", False) for module in model.modules()),
+                "reads its sequence in both directions, and a stream has not seen the end from which the second one "
+                "starts; take a model of one direction, or collect the sequence and call the model",
+            ),
+            (model.training, "is in training mode, in which dropout acts; call model.eval() first"),
+            (getattr(model, "known_chans", 0), "reads static or future inputs; collect the frames and call forecast"),
+            (getattr(model, "carry_memory", False), "shares memories between streams; build it without carry_memory"),
+        ):
             if is_met:
                 raise ValueError(f"{owner} {obstacle}")
         if getattr(model, "state_grows", False):
@@ -121,7 +120,7 @@ class Stream:
                 "build it with max_memories to bound it, or call reset() between sequences",
                 stacklevel=2,
             )
-        self.model = model
+        self.model: Any = model
         self._is_layer = isinstance(model, ConvRNNBase)
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
         if not (self._is_layer or self._is_forecaster or hasattr(model, "forward_sequence")):
@@ -164,17 +163,14 @@ class Stream:
                 f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; keep the batch, and use "
                 "lengths of 0 for a sequence without frames, or make a new Stream"
             )
-        model: Any = self.model
         if self._is_forecaster:
             if lengths is not None:
-                raise ValueError(
-                    "lengths came with a forecaster, which reads as many frames of every sequence; leave them out"
-                )
-            horizon = model.check_horizon(horizon)
-            self._update(model.encode(x, self.state), len(x), x.shape[1], None)
-            return model.decode(self.state, horizon)
+                raise ValueError("lengths came with a forecaster, which reads as many frames of every sequence")
+            horizon = self.model.check_horizon(horizon)
+            self._update(self.model.encode(x, self.state), len(x), x.shape[1], None)
+            return self.model.decode(self.state, horizon)
         if horizon is not None:
-            raise ValueError(f"horizon came with {type(model).__name__}, which is no forecaster; leave it out")
+            raise ValueError(f"horizon came with {type(self.model).__name__}, which is no forecaster; leave it out")
         counts = None if lengths is None else check_lengths(lengths, len(x), x.shape[1], 0)
         y, state = self._features(x, None if counts is None else counts.clamp(min=1))
         skipped = None if counts is None or counts.min() > 0 else (counts == 0).to(x.device)
@@ -185,7 +181,7 @@ class Stream:
         return self._output(levels, counts, frame)
 
     def _features(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor | list[Tensor], StreamState]:
-        model: Any = self.model
+        model = self.model
         if not self._is_layer:
             return model.forward_sequence(x, self.state, lengths)
         if lengths is not None:
@@ -195,8 +191,7 @@ class Stream:
 
     def _output(self, levels: list[Tensor], lengths: Tensor | None, frame: bool) -> Any:
         """Applies the head to the features of each level, pooled over all frames so far if the model pools."""
-        model: Any = self.model
-        y = levels[0]
+        model, y = self.model, levels[0]
         if not (kind := model.resolve_pool(frame=False) if isinstance(model, Classifier) else ""):
             output = y if self._is_layer else model.forward_head(levels if len(levels) > 1 else y)
             if not frame:
@@ -214,20 +209,24 @@ class Stream:
     def _update(self, state: StreamState, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
         """Stores the new state, except for skipped sequences, and counts the frames."""
         if skipped is not None:
-            old = map_state(torch.zeros_like, state) if self.state is None else self.state
-            state = map_state(lambda o, s: torch.where(_rows(skipped, s, self._axis(s)), o, s), old, state)
+            state = self._merge(
+                skipped, map_state(torch.zeros_like, state) if self.state is None else self.state, state
+            )
         self.state = state
         self.steps = (self.steps if len(self.steps) else torch.zeros(n, dtype=torch.int64)) + read
 
     # ---- the state -----------------------------------------------------------------------------------------
     @property
     def _ndim(self) -> int:
-        model: Any = self.model
-        return 2 if self._is_forecaster else model.ndim
+        return 2 if self._is_forecaster else self.model.ndim
 
-    def _axis(self, state: Tensor) -> int:
-        """Returns the batch axis of a tensor of the state, ``(…, N, C, *S)``."""
-        return state.dim() - self._ndim - 2
+    def _merge(self, mask: Tensor, state: StreamState, other: StreamState) -> StreamState:
+        """Returns `state` for the sequences where the mask ``(N,)`` is true, and else `other`."""
+
+        def merge(s: Tensor, o: Tensor) -> Tensor:  # (…, N, C, *S)
+            return torch.where(_rows(mask.to(s.device), s, s.dim() - self._ndim - 2), s, o)
+
+        return map_state(merge, state, other)
 
     def reset(self, items: Tensor | Sequence[int] | None = None) -> None:
         """Restarts all sequences, or those of `items`.
@@ -250,14 +249,10 @@ class Stream:
         if not selected.any():
             return
         self.steps = self.steps.masked_fill(selected, 0)
-        if reset_state := getattr(self.model, "reset_state", None):
-            self.state = reset_state(self.state, selected)
-            return
-
-        def without(state: Tensor) -> Tensor:
-            return torch.where(_rows(selected.to(state.device), state, self._axis(state)), 0, state)
-
-        self.state = map_state(without, self.state)
+        if hasattr(self.model, "reset_state"):
+            self.state = self.model.reset_state(self.state, selected)
+        else:
+            self.state = self._merge(selected, map_state(torch.zeros_like, self.state), self.state)
 
     def _select(self, items: Any) -> Tensor:
         """Returns booleans ``(N,)``, true for the sequences `items`."""
