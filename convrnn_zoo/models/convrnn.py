@@ -16,7 +16,7 @@ from ..layers._base import SPACE, Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
-from .base.lengths import Lengths, check_pool, pool_levels
+from .base.lengths import check_pool
 
 
 class ConvRNNModel(Classifier):
@@ -67,7 +67,7 @@ class ConvRNNModel(Classifier):
             in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args
         )
         self.in_chans, self.drop_rate, self.ndim = in_chans, check.probability("drop_rate", drop_rate), self.rnn.ndim
-        self.head_drop = nn.Dropout(drop_rate)
+        self.head_drop, self.directions = nn.Dropout(drop_rate), self.rnn.num_directions
         self.global_pool = check_pool(global_pool)
         self.reset_classifier(num_classes)
 
@@ -99,24 +99,8 @@ class ConvRNNModel(Classifier):
         elif self.num_classes and self.num_features != features:
             self.reset_classifier(self.num_classes)
 
-    def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
-        """Pools features and classifies them; with `pre_logits`, returns the pooled features."""
-        packed = isinstance(x, PackedSequence)
-        frame = not packed and x.dim() == self.rnn.ndim + 2
-        if kind := self.resolve_pool(frame):
-            [pooled] = pool_levels([x], kind, lengths, self.rnn.num_directions, self.ndim)
-            return self.classify_pooled(pooled, pre_logits)
-        if pre_logits:
-            return x
-        if packed:
-            return PackedSequence(self._classify(x.data, axis=1), *x[1:])
-        return self._classify(x, axis=1 if frame else 2)
-
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
         return pooled if pre_logits else self.head(self.head_drop(pooled))
-
-    def _classify(self, x: Tensor, axis: int) -> Tensor:
-        return self.head(self.head_drop(x).movedim(axis, -1)).movedim(-1, axis) if self.num_classes else x
 
     def _features(self, outputs: list[Any]) -> Any:
         return outputs[-1]

@@ -20,7 +20,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
-from .base.lengths import POOLS, Lengths, check_pool, map_frames, pool_levels, run_masked, split_state, valid_steps
+from .base.lengths import check_pool, map_frames, run_masked, split_state, valid_steps
 from .base.model import ZooModel
 
 
@@ -97,7 +97,7 @@ class VideoModel(Classifier):
             nn.Sequential(*(m for pair in pairwise([out, *hidden]) for m in (nn.Linear(*pair, **place), nn.ReLU())))
             for out in self.widths
         )
-        self.hidden = hidden[-1:] * len(levels) or self.widths
+        self.hidden, self.has_hidden_layers = hidden[-1:] * len(levels) or self.widths, bool(hidden)
         self.directions = 2 if bidirectional and not post_conv else 1
         self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
         self.head_drop = nn.Dropout(drop_rate)
@@ -149,36 +149,15 @@ class VideoModel(Classifier):
         self.encoder.keep_levels(count)
         if prune_head:
             self.necks = nn.ModuleList(nn.Sequential() for _ in self.necks)
-            self.hidden = self.widths
+            self.hidden, self.has_hidden_layers = self.widths, False
             self.reset_classifier(0, "")
         elif isinstance(self.head, nn.ModuleList):
             heads = self.head[:count]
             self.head = heads if count > 1 else heads[0]
 
-    def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
-        """Pools features and classifies them; with `pre_logits`, returns the concatenated inputs of the classifiers.
-
-        Raises:
-            ValueError: without a pool, if there are several levels, which have no common map.
-        """
-        levels = x if isinstance(x, list) else [x]
-        packed = isinstance(levels[0], PackedSequence)
-        frame = not packed and levels[0].dim() == 4
-        if kind := self.resolve_pool(frame):
-            return self.classify_pooled(torch.cat(pool_levels(levels, kind, lengths, self.directions), 1), pre_logits)
-        if self.hidden == self.widths and (pre_logits or not self.num_classes):
-            return x
-        if len(levels) > 1:
-            pools = ", ".join(map(repr, POOLS))
-            raise ValueError(f"{len(levels)} levels have no logits of every pixel; choose a global_pool of {pools}")
-        data = levels[0].data if packed else levels[0]
-        hidden = self.necks[0](data.movedim(-3, -1))
-        out = (hidden if pre_logits or not self.num_classes else self._classify([hidden])).movedim(-1, -3)
-        return PackedSequence(out, *levels[0][1:]) if packed else out
-
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        levels = [neck(y) for neck, y in zip(self.necks, pooled.split(self.widths, 1), strict=True)]
-        return torch.cat(levels, dim=1) if pre_logits or not self.num_classes else self._classify(levels)
+        levels = [neck(y) for neck, y in zip(self.necks, pooled.split(self.widths, -1), strict=True)]
+        return torch.cat(levels, dim=-1) if pre_logits or not self.num_classes else self._classify(levels)
 
     def _classify(self, features: list[Tensor]) -> Tensor:
         heads = self.head if isinstance(self.head, nn.ModuleList) else [self.head]

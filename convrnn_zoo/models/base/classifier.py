@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...layers._base import SPACE
-from .lengths import Lengths, check_sequences, in_graph, pack, step_mask, unpack
+from .lengths import POOLS, Lengths, check_sequences, in_graph, pack, pool_levels, step_mask, unpack
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
@@ -35,6 +35,10 @@ class Classifier(HeadedModel):
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
     export_inputs = ("state", "lengths")
+    directions: int
+    """Number of directions whose last steps the pool ``"last"`` reads."""
+    has_hidden_layers = False
+    """Whether there are layers between the features and the classifier."""
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Returns features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for their shapes.
@@ -100,8 +104,30 @@ class Classifier(HeadedModel):
         """
         raise NotImplementedError(f"{type(self).__name__} must define run_layers")
 
+    def forward_head(self, x: Any, pre_logits: bool = False, lengths: Lengths | None = None) -> Any:
+        """Pools features and classifies them; with `pre_logits`, returns the inputs of the classifier.
+
+        Raises:
+            ValueError: without a pool, if there are several levels, which have no common map.
+        """
+        levels, channels = x if isinstance(x, list) else [x], -self.ndim - 1
+        is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
+        if kind := self.resolve_pool(is_frame):
+            pooled = pool_levels(levels, kind, lengths, self.directions, self.ndim)
+            return self.classify_pooled(torch.cat(pooled, 1), pre_logits)
+        if (pre_logits or not self.num_classes) and not self.has_hidden_layers:
+            return x
+        if len(levels) > 1:
+            pools = ", ".join(map(repr, POOLS))
+            raise ValueError(f"{len(levels)} levels have no logits of every pixel; choose a global_pool of {pools}")
+
+        def classify(data: Tensor) -> Tensor:
+            return self.classify_pooled(data.movedim(channels, -1), pre_logits).movedim(-1, channels)
+
+        return PackedSequence(classify(x.data), *x[1:]) if isinstance(x, PackedSequence) else classify(levels[0])
+
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits of pooled features ``(N, num_features)``; with `pre_logits`, the inputs of the classifier."""
+        """Returns logits of features ``(…, num_features)``; with `pre_logits`, the inputs of the classifier."""
         raise NotImplementedError(f"{type(self).__name__} must define classify_pooled")
 
     def resolve_pool(self, frame: bool) -> str:
