@@ -22,19 +22,12 @@ from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
 from .readers.base import split_at_gaps
-from .registry import (
-    FRAME_DATASETS,
-    LABELLED_DATASETS,
-    read_dataset,
-    read_frame_dataset,
-    read_labelled_dataset,
-    to_table,
-)
+from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_dataset, to_table
 
 __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
     "LabelledDataset", "LabelledSequences", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames", "Window",
-    "open_frames", "read_dataset", "read_frame_dataset", "read_labelled_dataset", "read_sound", "split_at_gaps",
+    "open_frames", "read_dataset", "read_sound", "split_at_gaps",
     "split_channels", "split_in_time", "to_table",
 ]  # fmt: skip

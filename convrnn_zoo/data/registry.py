@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from .._hints import similar
 from ..pretrained.typed import read
@@ -13,7 +13,6 @@ from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.video_folder import VideoFolder
 
-Dataset = TypeVar("Dataset")
 FRAME_DATASETS: dict[str, type[FrameDataset]] = {
     "frames": ArrayFrames, "video": VideoFrames, "moving_mnist": MovingMNIST,
     "moving_fashion_mnist": MovingFashionMNIST, "rain": RainComposites,
@@ -31,42 +30,23 @@ def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
         ({'kind': 'moving_mnist', 'validation': 0.0}, 1)
     """
     kind = next(k for k, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items() if cls is type(dataset))
-    values = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}  # type: ignore[arg-type]
-    return {"kind": kind, **{k: _to_plain(v) for k, v in values.items() if v is not None}}
+    is_set: Any = lambda items: {k: v for k, v in items if v is not None}  # noqa: E731
+    return {"kind": kind, **dataclasses.asdict(dataset, dict_factory=is_set)}  # type: ignore[call-overload]
 
 
-def _to_plain(value: Any) -> Any:
-    """Returns dataclasses as tables, without keys that are None, which TOML cannot express."""
-    if isinstance(value, tuple):
-        return tuple(_to_plain(v) for v in value)
-    if dataclasses.is_dataclass(value):
-        return {f.name: v for f in dataclasses.fields(value) if (v := getattr(value, f.name)) is not None}
-    return value
-
-
-def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Dataset]]) -> Dataset:
+def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | None = None) -> Any:
     """Returns the dataset that the table ``[data]`` of a recipe describes; its `kind` is a name in `datasets`.
 
     Raises:
         ValueError: the kind is unknown, or a key is missing, unknown or invalid.
 
     Example:
-        >>> read_dataset({"kind": "moving_mnist"}, FRAME_DATASETS).title
+        >>> read_dataset({"kind": "moving_mnist"}).title
         'Moving MNIST'
     """
-    keys = dict(table)
+    keys, datasets = dict(table), {**FRAME_DATASETS, **LABELLED_DATASETS} if datasets is None else datasets
     kind = keys.pop("kind", None)
     if not isinstance(kind, str) or kind not in datasets:
         hint = similar(kind, datasets)
         raise ValueError(f"the recipe's data.kind must be one of {', '.join(datasets)}, got {kind!r}{hint}")
     return read(datasets[kind], keys, where="data.")
-
-
-def read_frame_dataset(table: Mapping[str, Any]) -> FrameDataset:
-    """Returns the dataset of frames that the table ``[data]`` of a recipe describes; see :func:`read_dataset`."""
-    return read_dataset(table, FRAME_DATASETS)
-
-
-def read_labelled_dataset(table: Mapping[str, Any]) -> LabelledDataset:
-    """Returns the labelled sequences that the table ``[data]`` of a recipe describes; see :func:`read_dataset`."""
-    return read_dataset(table, LABELLED_DATASETS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._units import conversion, is_rain, rain_rate
-from ..data import ReadOptions, open_frames, read_frame_dataset, read_labelled_dataset
+from ..data import ReadOptions, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, TOP, variable_options
 from ..data.readers import GRIDDED, VariableOptions, join, list_variables
@@ -121,7 +121,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     Unit and encoding are those of `preprocessing`, which trained weights have, or else fit the files.
     """
     for kind in ("frames", "video"):
-        dataset: Any = read_frame_dataset({"kind": kind, "name": path.stem or "my data"})
+        dataset: Any = read_dataset({"kind": kind, "name": path.stem or "my data"})
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
         if files := [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]:
@@ -196,7 +196,7 @@ def _variable(name: str, unit: str | None) -> str | dict[str, Any]:
 def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
     """Returns the table ``[data]`` of labelled sequences or clips."""
     kind = "clips" if isinstance(model, VideoModel) else "sequences"
-    dataset: Any = read_labelled_dataset({"kind": kind, "name": path.stem or "my data"})
+    dataset: Any = read_dataset({"kind": kind, "name": path.stem or "my data"})
     part = dataset.load(path, "train")
     table: dict[str, Any] = {"kind": kind, "name": dataset.name, "label_names": list(part.label_names)}
     if part.front_end is not None:

@@ -202,7 +202,7 @@ def test_stores_of_a_folder_are_read_lazily(tmp_path):
     for name in "ab":
         write_zarr(tmp_path / f"{name}.zarr", blobs())
     clips = ArrayFrames(name="a", unit="mm/h").load(tmp_path, "train", 3, 4)
-    assert clips.slow
+    assert not clips.files[0].is_loaded
     assert len(clips) == 2 * 6
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from convrnn_zoo import LogMel, from_pretrained
 from convrnn_zoo.cli._group import cli
-from convrnn_zoo.data import read_labelled_dataset
+from convrnn_zoo.data import read_dataset
 from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train.classifier import load_split, sample_batches
 
@@ -129,7 +129,7 @@ def test_fine_tuning_keeps_the_front_end_of_the_weights(spoken, trained, tmp_pat
 
 
 def test_missing_data_are_reported(tmp_path):
-    source = read_labelled_dataset({"kind": "fsdd"})
+    source = read_dataset({"kind": "fsdd"})
     with pytest.raises(FileNotFoundError, match=r"git clone .*, and pass --data DIR"):
         source.load(None, "test")
     with pytest.raises(FileNotFoundError, match=r"7_george_12\.wav"):

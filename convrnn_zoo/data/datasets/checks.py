@@ -47,8 +47,12 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Val
             if is_rain(valid.unit) and valid.valid_max is None:
                 wet[i].append(values[values > WET][::WET_STRIDE])
     for label, valid, found in zip(names, ranges, wet, strict=True):
-        if found:
-            _check_reflectivity(torch.cat(found), label, valid.unit)
+        rain = torch.cat(found) if found else torch.empty(0)
+        if len(rain) and rain.median().item() >= 10 and 20 < rain.max().item() <= 80:
+            raise FileError(
+                f"{label}: half of the wet values are above {rain.median().item():g}, as is usual for reflectivity in "
+                f"dBZ, and data.unit is {valid.unit!r}; convert them, or state data.valid_max if they are rain rates"
+            )
 
 
 def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
@@ -96,13 +100,4 @@ def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
         raise FileError(
             f"{summary}, and the recipe expects at most data.valid_max = {valid_max:g}; correct `valid_max` or `unit` "
             "under [data], or write `fill_value` if it marks missing values"
-        )
-
-
-def _check_reflectivity(wet: Tensor, name: str, unit: str) -> None:
-    """Raises FileError if the wet values of rain have the distribution of reflectivity in dBZ."""
-    if len(wet) and wet.median().item() >= 10 and 20 < wet.max().item() <= 80:
-        raise FileError(
-            f"{name}: half of the wet values are above {wet.median().item():g}, as is usual for reflectivity in dBZ, "
-            f"and data.unit is {unit!r}; convert them, or state data.valid_max if they are rain rates"
         )

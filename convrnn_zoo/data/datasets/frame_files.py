@@ -28,7 +28,7 @@ from .frame_sequences import (
     split_in_time,
 )
 from .splits import resolve_path, split_names
-from .variables import FLOOR, ROLES, TOP, DataVariable, as_variables, encoding_fields
+from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
 log = logging.getLogger(__name__)
@@ -281,7 +281,7 @@ class FrameFiles(FrameDataset):
         window = self.window(path, files, inputs + horizon)
         check_files(files, self.ranges(files[0].units))
         slow = not all(f.is_loaded for f in files)
-        options = {"flip": self.flip and split == "train", "step": self.step, "slow": slow}
+        options = {"flip": self.flip and split == "train", "step": self.step}
         if windows := getattr(self, "windows", ""):
             return self.load_windows(files, path.parent / windows, window, split, inputs, options)
         try:
@@ -306,7 +306,7 @@ class FrameFiles(FrameDataset):
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
     ) -> CroppedSequences:
         """Returns the sequences at the windows of a file, which ``convrnn-zoo windows`` wrote for one Zarr store."""
-        if len(files) > 1 or not options["slow"]:
+        if len(files) > 1 or files[0].is_loaded:
             raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
         (frames,) = files
         places = read_windows(path)
@@ -383,7 +383,8 @@ class ArrayFrames(FrameFiles):
         if self.windows and self.split != "time":
             raise ValueError('the recipe\'s data.windows needs split = "time"')
         for role in ROLES:
-            object.__setattr__(self, role, as_variables(getattr(self, role)))
+            variables = (DataVariable(name=v) if isinstance(v, str) else v for v in getattr(self, role))
+            object.__setattr__(self, role, tuple(variables))
         names = [v.name for v in self.all_variables]
         if repeated := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"the recipe's data.variables, static and future name {', '.join(repeated)} twice")
@@ -409,8 +410,7 @@ class ArrayFrames(FrameFiles):
         """See :class:`FrameDataset`."""
         options = ReadOptions(dims=self.dims, sel=self.sel)
         if self.variables:
-            roles: dict[str, Any] = {r: tuple(v.options() for v in getattr(self, r)) for r in ROLES}
-            return dataclasses.replace(options, **roles)
+            return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
 
     def find_files(self, path: Path) -> list[Path]:

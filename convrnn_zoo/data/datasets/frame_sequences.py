@@ -42,8 +42,6 @@ class FrameSequences(Dataset[FrameSequence]):
 
     length: int
     """Frames of a sequence: inputs and forecast."""
-    slow = False
-    """Whether training prefetches batches, since reading takes long."""
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must implement __len__")
@@ -147,11 +145,9 @@ def split_in_time(frames: Frames, split: str, inputs: int = 0, validation: float
     test part include the `inputs` frames before them, which a forecast of their first frame reads.
     """
     begin, cut = time_bounds(len(frames), validation)
-    if split == "train":
-        return frames.between(0, begin)
-    if split == "validation":
-        return frames.between(max(0, begin - inputs), cut)
-    return frames.between(max(0, cut - inputs))
+    parts = {"train": (0, begin), "validation": (begin - inputs, cut), "test": (cut - inputs, len(frames))}
+    first, end = parts[split]
+    return frames.between(max(0, first), end)
 
 
 class Sampling(NamedTuple):
@@ -232,15 +228,13 @@ class CroppedSequences(FrameSequences):
         places: ``(M, 4)``, a row for each sequence: number of the file, first frame, top and left.
         flip: whether :meth:`sample` also mirrors and transposes at random.
         step: minutes between frames, for files without times.
-        slow: whether reading takes long, as of files that are not in memory.
     """
 
     def __init__(
-        self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False, step: float | None = None,
-        slow: bool = False,
-    ) -> None:  # fmt: skip
+        self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False, step: float | None = None
+    ) -> None:
         self.files, self.window, self.places = list(files), window, places
-        self.length, self.flip, self.step, self.slow = window.length, flip, step, slow
+        self.length, self.flip, self.step = window.length, flip, step
 
     @classmethod
     def search(

@@ -261,7 +261,7 @@ class LabelledSequences(LabelledDataset):
 
     def create_front_end(self, path: Path) -> LogMel | None:
         """Returns the front end of the audio files at a path; None if there are none."""
-        files = [] if list_archives(path) else [f for f in list_singles(path) if f.suffix.lower() in AUDIO]
+        files = [f for f in find_recordings(path) if f.suffix.lower() in AUDIO]
         if not files:
             if self.front_end:
                 raise ValueError(f"{path} has no audio files: remove data.front_end from the recipe")
@@ -271,25 +271,26 @@ class LabelledSequences(LabelledDataset):
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
         """Returns every recording at a path, all of one shape beyond time."""
-        recordings = []
-        archives = list_archives(path)
-        for file in archives:
-            recordings += (inside := READERS[file.suffix.lower()](file, layout=self.layout))
-            if unlabelled := [r.key for r in inside if not r.label]:
-                raise FileError(
-                    f"{file}: expected an array labels (or y) with the class of each recording, found only "
-                    f"{', '.join(unlabelled[:FEW])}"
-                )
-        folders = f"one folder for each class of {', '.join(SINGLES)} files"
-        if not archives and path.is_file():
-            raise FileError(f"{path}: expected {' or '.join(ARCHIVES)}, or a directory with {folders}")
-        for file in () if archives else list_singles(path):
-            if file.suffix.lower() in AUDIO and front_end is not None:
+        recordings: list[Recording] = []
+        for file in find_recordings(path):
+            suffix = file.suffix.lower()
+            if suffix in ARCHIVES:
+                recordings += (inside := READERS[suffix](file, layout=self.layout))
+                if unlabelled := [r.key for r in inside if not r.label]:
+                    raise FileError(
+                        f"{file}: expected an array labels (or y) with the class of each recording, found only "
+                        f"{', '.join(unlabelled[:FEW])}"
+                    )
+            elif suffix not in AUDIO:
+                recordings += [r._replace(label=file.parent.name) for r in READERS[suffix](file)]
+            elif front_end is not None:
                 recordings.append(Recording(str(file), "", encode_sound(file, front_end), file.parent.name))
-            elif file.suffix.lower() not in AUDIO:
-                recordings += [r._replace(label=file.parent.name) for r in READERS[file.suffix.lower()](file)]
         if not recordings:
-            raise FileNotFoundError(f"{path} contains no {' or '.join(ARCHIVES)} file, and no {folders[4:]}")
+            error = FileError if path.is_file() else FileNotFoundError
+            raise error(
+                f"{path}: expected {' or '.join(ARCHIVES)} files, or a directory with one folder for each class of "
+                f"{', '.join(SINGLES)} files"
+            )
         try:
             check_shapes([(r.name, r.values) for r in recordings])
         except ValueError as e:
@@ -368,16 +369,12 @@ def find_groups(names: Sequence[str], pattern: str) -> list[str]:
     return groups
 
 
-def list_archives(path: Path) -> list[Path]:
-    """Returns a file of labelled recordings, or those in a directory."""
-    files = [path] if path.is_file() else list_dir(path)
-    return [f for f in files if f.suffix.lower() in ARCHIVES and f.is_file()]
-
-
-def list_singles(path: Path) -> list[Path]:
-    """Returns the files of one recording in the folders of a directory."""
-    folders = [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else []
-    return [f for folder in folders for f in list_dir(folder) if f.suffix.lower() in SINGLES and f.is_file()]
+def find_recordings(path: Path) -> list[Path]:
+    """Returns the archives at a path, or else the files of one recording in the folders of a directory."""
+    inside = [path] if path.is_file() else list_dir(path)
+    archives = [f for f in inside if f.suffix.lower() in ARCHIVES and f.is_file()]
+    singles = [f for folder in inside if folder.is_dir() for f in list_dir(folder) if f.suffix.lower() in SINGLES]
+    return archives or [f for f in singles if f.is_file()]
 
 
 def relative(recording: Recording, path: Path) -> str:

@@ -12,7 +12,7 @@ from ...pretrained.typed import field
 from ..readers.files import FileError, read_unpacked
 from .frame_files import FrameDataset
 from .frame_sequences import FrameSequence, FrameSequences
-from .splits import train_count
+from .splits import resolve_path, train_count
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 TEST_SEED, VALIDATION_SEED, TEST_SEQUENCES = 0, 1, 10_000
@@ -137,8 +137,7 @@ class MovingMNIST(FrameDataset):
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> MovingDigits:
         """Returns the generator of sequences of the images of a split."""
-        if path is None:
-            raise FileNotFoundError(f"no directory of the data; pass --data DIR: {self.hint}")
+        path = resolve_path(path, self.title, self.hint)
         file = FILES["test" if split == "test" else "train"]
         found = [path / name for name in (file, f"{file}.gz") if (path / name).is_file()]
         if not found:

@@ -8,6 +8,7 @@ from ..readers.base import ReadOptions
 from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
 from .frame_files import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
+from .splits import resolve_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,7 @@ class RainComposites(FrameDataset):
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
         """Returns crops of 128×128 km of every event below a directory; its last third in time is the test split."""
-        if path is None:
-            raise FileNotFoundError(f"no directory of the data; pass --data DIR: {self.hint}")
+        path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN)
         if not events:
             raise FileNotFoundError(f"no file {' or '.join(RADAR_FORMATS)} below {path}; {self.hint}")

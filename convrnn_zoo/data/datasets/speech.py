@@ -12,6 +12,7 @@ from ...pretrained.typed import field
 from ..readers.files import list_dir
 from ..readers.sequences import read_ts
 from .labelled_sequences import Labelled, LabelledDataset, encode_sound
+from .splits import resolve_path
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ class FSDD(LabelledDataset):
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads ``7_george_12.wav`` and 2,999 other files of a directory, or of the folder ``recordings`` in it."""
         hint = f"git clone {self.url}"
-        if path is None:
-            raise FileNotFoundError(f"no data given for FSDD; {hint}, and pass --data DIR")
+        path = resolve_path(path, self.title, hint)
         folder = path / "recordings" if (path / "recordings").is_dir() else path
         files = sorted(list_dir(folder)) if folder.is_dir() else []
         names = [(m, f) for f in files if (m := re.fullmatch(r"(\d)_(\w+)_(\d+)\.wav", f.name))]

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 
-def resolve_path(path: Path | None, name: str) -> Path:
+def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
     """Returns the path of the dataset `name`; raises FileNotFoundError if it does not exist."""
     if path is None:
-        raise FileNotFoundError(f"no data for {name}; pass --data FILE or DIR")
+        raise FileNotFoundError(f"no data for {name}; pass --data {f'DIR: {hint}' if hint else 'FILE or DIR'}")
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; --data takes the file or the directory of {name}")
     return path
@@ -37,15 +37,8 @@ def split_names(
 ) -> list[str]:
     """Returns the names in one part of a split.
 
-    Args:
-        names: names of files, recordings or groups, in order.
-        split: patterns of the names of the test part; a string means the last third.
-        part: ``"train"``, ``"validation"`` or ``"test"``.
-        alternative: value of data.split that errors recommend.
-        validation: fraction of the names that are not of the test part, the last ones, for validation.
-
-    Raises:
-        ValueError: a part would be empty, or a pattern matches no name.
+    The test part is what the patterns of a tuple `split` match, or else the last third. A fraction `validation` of the
+    others, the last ones, are for validation. Errors recommend the value `alternative` of data.split.
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")

@@ -41,10 +41,6 @@ class DataVariable:
     def __post_init__(self) -> None:
         check_fields(self, "data.variables.")
 
-    def options(self) -> VariableOptions:
-        """Returns how the variable is read."""
-        return VariableOptions(self.name, self.unit, self.fill_value)
-
 
 def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """Returns the fields of an encoding, with constants of the training split.
@@ -116,8 +112,3 @@ def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, A
         role: tuple(VariableOptions(v.name, v.unit or None, fills.get(v.name)) for v in getattr(values, role))
         for role in ROLES
     }
-
-
-def as_variables(entries: Sequence[str | DataVariable]) -> tuple[DataVariable, ...]:
-    """Returns variables, which may be stated by their names."""
-    return tuple(DataVariable(name=e) if isinstance(e, str) else e for e in entries)

@@ -76,19 +76,14 @@ class Hdf5Array:
 # ---- files ---------------------------------------------------------------------------------------------------------
 def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable], Any]:
     """Returns the variables of a file by name, and the ``xarray.Dataset`` to close; None if the file names no axes."""
-    xarray, signature = need("xarray", "netcdf"), _signature(path)
+    xarray, h5py = need("xarray", "netcdf"), need("h5py", "netcdf")
     variables: dict[str, Variable] = {}
-    how: dict[str, Any] | None
+    how: dict[str, Any] | None = {}
     if path.suffix.lower() == STORE:
         variables, how = _list_zarr(path, _group(options.variable))
-    elif path.suffix.lower() in HDF5 or signature == b"\x89HDF\r\n\x1a\n":
+    elif path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
         variables, how = _list_hdf5(path, options.variable)
-    elif signature[:3] == b"CDF":
-        need("scipy", "netcdf")
-        how = {"engine": "scipy"}
-    elif is_recognised(path):
-        how = {}
-    else:
+    elif not is_recognised(path):
         raise FileError(
             f"{path}: no installed engine of xarray reads it; replace it, or install one (pip install cfgrib for GRIB)"
         )
@@ -102,13 +97,6 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable
         attrs = variables[name].attrs if name in variables else v.attrs
         variables[name] = Variable(v, attrs, tuple(map(str, v.dims)))
     return variables, dataset
-
-
-def _signature(path: Path) -> bytes:
-    if path.is_dir():
-        return b""
-    with path.open("rb") as file:
-        return file.read(8)
 
 
 def _group(variable: str) -> str:
@@ -130,16 +118,13 @@ def _list_zarr(path: Path, group: str) -> tuple[dict[str, Variable], dict[str, A
         if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
             raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store {name} in smaller ones")
     variables = {name: Variable(array, _zarr_attributes(array, path)) for name, array in arrays.items()}
-    if "" in arrays or not all(_names_dimensions(a) for n, a in arrays.items() if n.startswith(group)):
+    inside = [array for name, array in arrays.items() if name.startswith(group)]
+    names = [a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names
+             for a in inside]  # fmt: skip
+    if "" in arrays or any(a.ndim and None in (dims or (None,)) for a, dims in zip(inside, names, strict=True)):
         return variables, None
     how = {"engine": "zarr", "group": group or None, "consolidated": False, "use_zarr_fill_value_as_mask": False}
     return variables, how
-
-
-def _names_dimensions(array: Any) -> bool:
-    if array.metadata.zarr_format == 2:
-        return "_ARRAY_DIMENSIONS" in array.attrs
-    return array.ndim == 0 or None not in (array.metadata.dimension_names or (None,))
 
 
 def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:

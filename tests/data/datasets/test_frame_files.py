@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import ArrayFrames, CustomSequences, VideoFrames, read_frame_dataset
+from convrnn_zoo.data import ArrayFrames, CustomSequences, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import READERS
 from convrnn_zoo.data.readers.times import decode_times
 from tests.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
@@ -235,7 +235,7 @@ ENTRIES = {
 def test_every_key_is_checked(name):
     entries, message = ENTRIES[name]
     with pytest.raises(ValueError, match=message):
-        read_frame_dataset({"kind": "frames", **entries})
+        read_dataset({"kind": "frames", **entries})
 
 
 def test_a_store_with_another_time_step_is_an_error(tmp_path):

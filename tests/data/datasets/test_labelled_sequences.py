@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from convrnn_zoo import LogMel, create_model
-from convrnn_zoo.data import read_labelled_dataset
+from convrnn_zoo.data import read_dataset
 from tests.data.own_data import ramps, write_ramps
 
-KIND = read_labelled_dataset({"kind": "sequences", "name": "ramps"})
+KIND = read_dataset({"kind": "sequences", "name": "ramps"})
 
 
 def test_an_archive_is_read_and_divided_in_every_class(tmp_path):
@@ -116,12 +116,12 @@ def test_sound_is_resampled_and_heard_alike_in_training_and_in_use(tones):
 
 
 def test_how_sound_is_heard_is_said_in_the_recipe(tones):
-    kind = read_labelled_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": 4000, "bands": 10}})
+    kind = read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": 4000, "bands": 10}})
     assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
     given = LogMel(rate=8000, hop=0.01)
     assert kind.load(tones, "test", given).front_end == given
     with pytest.raises(ValueError, match=r"the recipe's data\.front_end\.rate must be a whole number"):
-        read_labelled_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
+        read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
 
 
 def test_sound_that_cannot_be_read_is_named(tones):
@@ -182,15 +182,15 @@ def test_damaged_files_and_missing_paths_are_reported(tmp_path):
     with pytest.raises(ValueError, match=r"a\.npz"):
         KIND.load(tmp_path, "train")
     with pytest.raises(ValueError, match=r"data\.kind .*sequences.*songs"):
-        read_labelled_dataset({"kind": "songs"})
+        read_dataset({"kind": "songs"})
     for field, value in (("split", "time"), ("layout", "TNC"), ("group_pattern", "(")):
         with pytest.raises(ValueError, match=rf"data\.{field}"):
-            read_labelled_dataset({"kind": "sequences", "name": "a", field: value})
+            read_dataset({"kind": "sequences", "name": "a", field: value})
 
 
 # ---- labels --------------------------------------------------------------------------------------------------------
 def make(**fields):
-    return read_labelled_dataset({"kind": "sequences", "name": "a", **fields})
+    return read_dataset({"kind": "sequences", "name": "a", **fields})
 
 
 def write_folders(path, names, count=3):
@@ -230,8 +230,8 @@ def test_duplicate_label_names_are_rejected():
 def test_folders_of_equal_numbers_have_one_order(tmp_path):
     write_folders(tmp_path, ["1", "01", "001", "1.0", "nan", "b"])
     code = (
-        "import sys; from pathlib import Path; from convrnn_zoo.data import read_labelled_dataset\n"
-        "print(read_labelled_dataset({'kind': 'sequences', 'name': 'a'}).load(Path(sys.argv[1]), 'train').label_names)"
+        "import sys; from pathlib import Path; from convrnn_zoo.data import read_dataset\n"
+        "print(read_dataset({'kind': 'sequences', 'name': 'a'}).load(Path(sys.argv[1]), 'train').label_names)"
     )
     found = {
         subprocess.run(

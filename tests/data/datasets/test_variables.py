@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import ArrayFrames, DataVariable, read_frame_dataset, split_channels, to_table
+from convrnn_zoo.data import ArrayFrames, DataVariable, read_dataset, split_channels, to_table
 from convrnn_zoo.train import Recipe
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
@@ -78,18 +78,18 @@ def write(path, data):
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr", ".npz", ".npy"])
 def test_channels_are_the_variables_in_their_units_and_order(suffix, tmp_path):
-    dataset, data = read_frame_dataset(TABLE), storms()
+    dataset, data = read_dataset(TABLE), storms()
     path = write(tmp_path / f"a{suffix}", data)
     clips = dataset.load(path, "train", 3, 2)
     np.testing.assert_allclose(clips[0].frames, expected(data)[:5], rtol=1e-5)
-    crops = read_frame_dataset({**TABLE, "crop": 3, "stride": 2, "min_valid_fraction": 0.0}).load(path, "test", 3, 2)
+    crops = read_dataset({**TABLE, "crop": 3, "stride": 2, "min_valid_fraction": 0.0}).load(path, "test", 3, 2)
     place = crops.places[-1].tolist()
     part = expected(data)[place[1] : place[1] + 5, :, place[2] : place[2] + 3, place[3] : place[3] + 3]
     np.testing.assert_allclose(crops[-1 + len(crops)].frames, part, rtol=1e-5)
 
 
 def test_preprocessing_has_an_encoding_for_each_variable(tmp_path):
-    dataset, data = read_frame_dataset(TABLE), storms()
+    dataset, data = read_dataset(TABLE), storms()
     clips = dataset.load(write(tmp_path / "a.nc", data), "train", 3, 2)
     values = dataset.preprocessing(clips, 3, 2)
     assert [v.name for v in (*values.variables, *values.future, *values.static)] == NAMES
@@ -115,7 +115,7 @@ def test_a_recipe_states_variables_by_name_or_as_tables():
     assert recipe.data.variables == (DataVariable(name="rain"), DataVariable(name="t2m", unit="K", encoding="none"))
     assert Recipe.parse(recipe.to_toml()) == recipe
     table = to_table(recipe.data)
-    assert read_frame_dataset(table) == recipe.data
+    assert read_dataset(table) == recipe.data
     assert table["static"][0]["unit"] == "m"
 
 
@@ -135,7 +135,7 @@ BAD = {
 def test_wrong_variables_of_a_recipe_are_errors_by_name(name):
     change, message = BAD[name]
     with pytest.raises(ValueError, match=message):
-        read_frame_dataset({**TABLE, **change})
+        read_dataset({**TABLE, **change})
 
 
 FILES = {
@@ -155,7 +155,7 @@ def test_files_that_lack_a_variable_are_errors_by_name(name, tmp_path):
     change, message = FILES[name]
     with xarray.set_options(keep_attrs=True):
         path = write(tmp_path / "a.nc", change(storms()))
-    dataset = read_frame_dataset(TABLE)
+    dataset = read_dataset(TABLE)
     with pytest.raises(ValueError, match=message) as error:
         dataset.preprocessing(dataset.load(path, "train", 3, 2), 3, 2)
     assert "\n" not in str(error.value)
@@ -164,7 +164,7 @@ def test_files_that_lack_a_variable_are_errors_by_name(name, tmp_path):
 def test_an_array_of_another_number_of_channels_is_an_error_by_name(tmp_path):
     np.save(tmp_path / "a.npy", expected(storms())[:, :4])
     with pytest.raises(ValueError, match=r"a\.npy: expected 5 channels.*rain, t2m, hour, forcing, elevation"):
-        read_frame_dataset(TABLE).load(tmp_path / "a.npy", "train", 3, 2)
+        read_dataset(TABLE).load(tmp_path / "a.npy", "train", 3, 2)
 
 
 def test_missing_static_values_do_not_count_as_missing_frames(tmp_path):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import read_labelled_dataset
+from convrnn_zoo.data import read_dataset
 from convrnn_zoo.data.readers.images import resize, resize_and_crop
 from tests.data.own_data import CLIP_WRITERS, clips, write_clips, write_gif
 
-KIND = read_labelled_dataset({"kind": "clips", "name": "lights"})
+KIND = read_dataset({"kind": "clips", "name": "lights"})
 
 
 @pytest.mark.parametrize("suffix", CLIP_WRITERS)
@@ -148,7 +148,7 @@ def test_paths_and_entries_are_checked(tmp_path):
         ({"sizes": 3}, r"data\.sizes"),
     ):
         with pytest.raises(ValueError, match=message):
-            read_labelled_dataset({"kind": "clips", "name": "a", **entries})
+            read_dataset({"kind": "clips", "name": "a", **entries})
 
 
 def test_hidden_files_and_folders_are_no_clips(tmp_path):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from convrnn_zoo import LogMel, create_model
-from convrnn_zoo.data import read_labelled_dataset
+from convrnn_zoo.data import read_dataset
 from tests.data.own_data import write_gif, write_pictures, write_video
 
-SEQUENCES = read_labelled_dataset({"kind": "sequences", "name": "a"})
-CLIPS = read_labelled_dataset({"kind": "clips", "name": "a"})
+SEQUENCES = read_dataset({"kind": "sequences", "name": "a"})
+CLIPS = read_dataset({"kind": "clips", "name": "a"})
 AUDIO = {
     "PCM_16.wav": "PCM_16",
     "FLOAT.wav": "FLOAT",

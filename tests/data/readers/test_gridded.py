@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.memory import in_a_fresh_process, rise
-from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_frame_dataset
+from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_dataset
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 12, 5, 7
@@ -74,7 +74,7 @@ def test_axes_are_ordered_by_their_names(tmp_path):
     with pytest.raises(ValueError, match=r"b\.nc has no dimension rows, which data\.dims names; did you mean row"):
         read(other, dims={"y": "rows"})
     with pytest.raises(ValueError, match=r"data\.dims has an unknown key z"):
-        read_frame_dataset({"kind": "frames", "name": "a", "dims": {"z": "level"}})
+        read_dataset({"kind": "frames", "name": "a", "dims": {"z": "level"}})
 
 
 SELECTIONS = {
@@ -95,7 +95,7 @@ def test_a_part_is_selected_by_coordinates(name, suffix, tmp_path):
     values = frames.read().numpy()
     np.testing.assert_array_equal(values[:, 0] if expected.ndim == 3 else values, expected)
     assert len(frames.times) == len(values)
-    kind = read_frame_dataset({"kind": "frames", "name": "a", "unit": "mm/h", "sel": sel})
+    kind = read_dataset({"kind": "frames", "name": "a", "unit": "mm/h", "sel": sel})
     assert tuple(kind.load(path, "train", 1, 1)[0].frames.shape[1:]) == values.shape[1:]
 
 
@@ -125,7 +125,7 @@ def test_selections_that_the_file_lacks_are_errors(sel, message, tmp_path):
 def test_selections_in_a_recipe_are_checked():
     for value in ([1, 2, 3], {"from": 1}, [[1], 2]):
         with pytest.raises(ValueError, match=r"data\.sel\.level must be a value or \[from, to\]"):
-            read_frame_dataset({"kind": "frames", "name": "a", "sel": {"level": value}})
+            read_dataset({"kind": "frames", "name": "a", "sel": {"level": value}})
 
 
 def test_a_selection_of_a_file_without_names_is_an_error(tmp_path):
