@@ -1,6 +1,7 @@
 """Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED_CONV = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 Pads = list[tuple[int, int]]
 
@@ -118,7 +120,7 @@ def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
 # ---- without autograd ------------------------------------------------------------------------------------------
 def can_prepare(geometry: Geometry) -> bool:
     """Returns True if :func:`prepare_conv` and the gradients below support the arguments of a convolution."""
-    return geometry.groups == 1 and {*geometry.stride} == {1} and {*geometry.padding_modes} <= {"zeros", "circular"}
+    return geometry.groups == 1 and {*geometry.padding_modes} <= {"zeros", "circular"}
 
 
 def prepare_conv(
@@ -133,7 +135,7 @@ def prepare_conv(
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
     padding, pads = geometry.padding(size, weight.shape[2:])
     size = [n + before + after for n, (before, after) in zip(size, pads, strict=True)] if pads else size
-    conv = _prepare(weight, bias, padding, geometry.dilation, size, channels_last)
+    conv = _prepare(weight, bias, geometry.stride, padding, geometry.dilation, size, channels_last)
     return (lambda x: conv(_pad_in_layout(x, pads, geometry.padding_modes))) if pads else conv
 
 
@@ -145,29 +147,40 @@ def prepare_input_gradient(
         flat = prepare_input_gradient(weight.unsqueeze(2), geometry.with_height(), (1, *size), channels_last)
         return lambda grad: flat(grad.unsqueeze(2)).squeeze(2)
     padding, pads = geometry.padding(size, weight.shape[2:])
-    mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
-    if not pads:
-        return _prepare(mirrored, None, padding, geometry.dilation, size, channels_last)
-    full = [d * (k - 1) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True)]
-    conv = _prepare(mirrored, None, full, geometry.dilation, size, channels_last)
-    return lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)
+    if max(geometry.stride) > 1:
+        conv: Any = partial(
+            _TRANSPOSED_CONV[len(size)], weight=_in_layout(weight, channels_last), stride=geometry.stride,
+            padding=padding, dilation=geometry.dilation,
+        )  # fmt: skip
+    else:
+        mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
+        if pads:
+            padding = [d * (k - 1) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True)]
+        conv = _prepare(mirrored, None, geometry.stride, padding, geometry.dilation, size, channels_last)
+    return (lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)) if pads else conv
+
+
+def _in_layout(weight: Tensor, channels_last: bool) -> Tensor:
+    return weight.contiguous(
+        memory_format=_CHANNELS_LAST[weight.dim() - 2] if channels_last else torch.contiguous_format
+    )
 
 
 def _prepare(
-    weight: Tensor, bias: Tensor | None, padding: list[int], dilation: Sequence[int], size: Sequence[int],
-    channels_last: bool,
+    weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: list[int], dilation: Sequence[int],
+    size: Sequence[int], channels_last: bool,
 ) -> Callable[[Tensor], Tensor]:  # fmt: skip
-    """Returns a convolution of maps of `size` with stride 1 and zero padding."""
-    ndim = len(size)
-    if channels_last and (reordered := _reorder_conv(weight, bias, padding, dilation, size)) is not None:
+    """Returns a convolution of maps of `size` with zero padding."""
+    if channels_last and (reordered := _reorder_conv(weight, bias, stride, padding, dilation, size)) is not None:
         return reordered
-    weight = weight.contiguous(memory_format=_CHANNELS_LAST[ndim] if channels_last else torch.contiguous_format)
-    return lambda x: _CONV[ndim](x, weight, bias, 1, padding, dilation)
+    weight = _in_layout(weight, channels_last)
+    return lambda x: _CONV[len(size)](x, weight, bias, stride, padding, dilation)
 
 
 def _reorder_conv(
-    weight: Tensor, bias: Tensor | None, padding: list[int], dilation: Sequence[int], size: Sequence[int]
-) -> Callable[[Tensor], Tensor] | None:
+    weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: list[int], dilation: Sequence[int],
+    size: Sequence[int],
+) -> Callable[[Tensor], Tensor] | None:  # fmt: skip
     """Returns a convolution with the weight in oneDNN's memory order, or None where torch does not support it.
 
     On a CPU torch reorders the weight at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than
@@ -176,16 +189,15 @@ def _reorder_conv(
     """
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or type(weight) is not Tensor:
         return None
-    one = [1] * len(size)
     try:
         if torch._C._len_torch_dispatch_stack() or not torch._C._get_mkldnn_enabled():
             return None
         reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(size)}d_weight")
-        reordered = reorder(weight.contiguous().to_mkldnn(), padding, one, dilation, 1, [1, weight.shape[1], *size])
+        reordered = reorder(weight.contiguous().to_mkldnn(), padding, stride, dilation, 1, [1, weight.shape[1], *size])
         call = torch.ops.mkldnn._convolution_pointwise.default
     except (AttributeError, RuntimeError, TypeError):
         return None
-    return lambda x: call(x, reordered, bias, padding, one, dilation, 1, "none", [], "")
+    return lambda x: call(x, reordered, bias, padding, stride, dilation, 1, "none", [], "")
 
 
 def conv_gradients(
@@ -198,9 +210,9 @@ def conv_gradients(
         return of_x if of_x is None else of_x.squeeze(2), of_weight.squeeze(2)
     padding, pads = geometry.padding(x.shape[2:], weight.shape[2:])
     x = _pad_in_layout(x, pads, geometry.padding_modes) if pads else x
-    one, zero = [1] * len(padding), [0] * len(padding)
+    zero = [0] * len(padding)
     of_x, of_weight, _ = torch.ops.aten.convolution_backward.default(
-        grad, x, weight, None, one, padding, geometry.dilation, False, zero, 1, (to_x, True, False)
+        grad, x, weight, None, geometry.stride, padding, geometry.dilation, False, zero, 1, (to_x, True, False)
     )
     return _padding_gradient(of_x, pads, geometry.padding_modes) if to_x and pads else of_x, of_weight
 
