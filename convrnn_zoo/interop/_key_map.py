@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
+from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
@@ -315,11 +316,14 @@ def check_exportable(target: str, module: nn.Module, reasons: Iterable[str]) -> 
 
 
 def expect_layer(target: str, module: nn.Module, *types: type[nn.Module]) -> Any:
-    """Returns the module, or raises ValueError for another type, or for norms, which no target has."""
+    """Returns the module, or raises ValueError for another type, or for options that no target has."""
     if not isinstance(module, types):
         check_exportable(target, module, [f"it only has {' or '.join(t.__name__ for t in types)}"])
     if norm := getattr(module, "norm", None):
         check_exportable(target, module, [f"norm={norm!r}, and it has no norms"])
+    if isinstance(module, Equations):
+        check_exportable(target, module, ["its initial state is learned"] * module.learn_initial_state)
+        check_exportable(target, module, ["it has zoneout, which acts in evaluation as well"] * any(module.zoneout))
     return module
 
 

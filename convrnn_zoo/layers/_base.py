@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _checks as check
 from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer
-from ._run import DirectionWeights, LayerStates, Maps, Scan
+from ._run import DirectionWeights, LayerStates, Maps, Scan, zone_out
 
 Size = int | Sequence[int]
 """One int for all spatial axes, or one per axis."""
@@ -23,6 +23,8 @@ Widths = int | Sequence[int]
 """One number of channels for all layers, or one per layer."""
 Kernels = Size | Sequence[Sequence[int]]
 """One kernel size for all layers, or a list of one tuple per layer."""
+Rates = float | Sequence[float]
+"""One probability for all states, or one per state."""
 Modes = str | Sequence[str]
 """One padding mode for all spatial axes, or one per axis."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
@@ -84,6 +86,9 @@ class Equations(nn.Module):
     geometry: Geometry
     num_layers: int = 1
     num_directions: int = 1
+    learn_initial_state: bool = False
+    zoneout: tuple[float, ...]
+    """Probability of each state that an element keeps its value in a step."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -148,13 +153,19 @@ class Equations(nn.Module):
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         """Computes one complete step on ``(N, C, *S)``; `w` is the result of :meth:`split`."""
+        h = state[0] if w.h_mask is None else state[0] * w.h_mask[: len(state[0])]
         if w.xh is not None:
-            gates = self.conv(torch.cat([x.to(w.xh.dtype), state[0]], 1), w.xh, w.b_xh)
+            gates = self.conv(torch.cat([x.to(w.xh.dtype), h], 1), w.xh, w.b_xh)
         elif self.is_linear:
             gates = self.conv(x, w.ih, w.b_ih)
         else:
-            gates = self.join(self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh))
+            gates = self.join(self.conv(x, w.ih, w.b_ih), self.conv(h, w.hh, w.b_hh))
         return self.step(gates, state, w.extra)
+
+    @property
+    def can_mask_h(self) -> bool:
+        """True if the only convolution of h is that of :meth:`advance`, which applies a mask of h."""
+        return not self.is_linear and type(self).advance is Equations.advance
 
     # ---- construction ------------------------------------------------------------------------------------------
     def __init__(self) -> None:
@@ -163,7 +174,7 @@ class Equations(nn.Module):
 
     def _build(
         self, in_channels: int, out_channels: Widths, kernel_size: Kernels, bias: bool, stride: Size, dilation: Size,
-        groups: int, hidden_kernel_size: Kernels | None, padding_mode: Modes, device: Any, dtype: Any,
+        groups: int, hidden_kernel_size: Kernels | None, padding_mode: Modes, zoneout: Rates, device: Any, dtype: Any,
         options: dict[str, Any],
     ) -> None:  # fmt: skip
         """Checks and stores the arguments that cells and layers share, and creates the parameters."""
@@ -191,6 +202,13 @@ class Equations(nn.Module):
                 f"{check.describe(hidden_kernel_size)}; leave it out"
             )
         self._set_options(options)
+        self.zoneout = check.probabilities("zoneout", zoneout, self.states)
+        if any(self.zoneout):
+            if self.returned is not None:
+                raise ValueError(
+                    f"zoneout is not supported by {type(self).__name__}, whose step returns not every state"
+                )
+            self.in_place = None  # type: ignore[misc]  # its derivative knows only the step
         self.widths = check.widths("out_channels", out_channels, self.num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
         check.divisible(
@@ -239,10 +257,16 @@ class Equations(nn.Module):
             **({} if self.is_linear else {"weight_hh": (rows, channels // groups, *hidden_kernel)}),
             **self.extra_shapes(channels, hidden_kernel),
             **(dict.fromkeys(self.biases, (rows,)) if self.bias else {}),
+            **self._initial_shapes(channels),
         }
         for name, shape in shapes.items():
             size = shape.shape if isinstance(shape, Constant) else shape
             self.register_parameter(name + suffix, nn.Parameter(torch.empty(size, **factory_kwargs)))
+
+    def _initial_shapes(self, channels: int) -> dict[str, Constant]:
+        """Returns names and shapes of the parameters of a learned initial state."""
+        names = self.states if self.learn_initial_state else ()
+        return {f"initial_{name}": Constant((channels, *(1,) * self.ndim), 0.0) for name in names}
 
     def _weights(self, suffix: str, channels: int) -> DirectionWeights:
         def get(name: str) -> Any:  # an attribute, not always a parameter: pruning and parametrizing replace it
@@ -275,7 +299,8 @@ class Equations(nn.Module):
             bound = 1 / math.sqrt(math.prod(weight.shape[1:]))
             for p in parameters:
                 nn.init.uniform_(p, -bound, bound)
-            for name, shape in self.extra_shapes(self.widths[layer], self.hidden_kernels[layer]).items():
+            shapes = self.extra_shapes(self.widths[layer], self.hidden_kernels[layer])
+            for name, shape in {**shapes, **self._initial_shapes(self.widths[layer])}.items():
                 if isinstance(shape, Constant):
                     nn.init.constant_(getattr(self, name + suffix), shape.value)
         for child in self.children():
@@ -288,7 +313,11 @@ class Equations(nn.Module):
         for name, p in type(self).__signature__.parameters.items():  # type: ignore[attr-defined]
             default = self.kernel_size if name == "hidden_kernel_size" else p.default
             value = getattr(self, name, default)
-            if name not in _ALWAYS_SHOWN and value != default and value != (default,) * self.ndim:
+            if (
+                name not in _ALWAYS_SHOWN
+                and value != default
+                and not (isinstance(value, tuple) and {*value} == {default})
+            ):
                 text += f", {name}={value!r}"
         return text
 
@@ -322,7 +351,8 @@ class ConvRNNCellBase(Equations):
         out_channels: channels of the state.
         kernel_size: kernel of the input-to-state convolution, an int or one per axis.
         bias: whether the gates have biases.
-        stride, dilation, groups, hidden_kernel_size, padding_mode, device, dtype: as for :class:`ConvRNNBase`.
+        stride, dilation, groups, hidden_kernel_size, padding_mode, zoneout, device, dtype: as for
+            :class:`ConvRNNBase`.
 
     Shapes:
         input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
@@ -333,7 +363,8 @@ class ConvRNNCellBase(Equations):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
         dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: Modes = "zeros",
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any,
+        zoneout: Rates = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        **options: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         check.positive_int("out_channels", out_channels)
@@ -342,7 +373,7 @@ class ConvRNNCellBase(Equations):
             hidden_kernel_size = check.ntuple("hidden_kernel_size", hidden_kernel_size, self.ndim)
         self._build(
             in_channels, out_channels, kernel_size, bias, stride, dilation, groups, hidden_kernel_size, padding_mode,
-            device, dtype, options,
+            zoneout, device, dtype, options,
         )  # fmt: skip
 
     def state_names(self, hx: Any) -> Sequence[str]:
@@ -367,7 +398,7 @@ class ConvRNNCellBase(Equations):
             state = tuple(check.state_tensor(owner, s, p, shape, input) for s, p in zip(names, parts, strict=True))
         if not batched:
             input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
-        state = check.new_state(type(self), self.advance(input, state, w), state)
+        state = zone_out(self, check.new_state(type(self), self.advance(input, state, w), state), state)
         if not batched:
             state = tuple(s.squeeze(0) for s in state)
         return state if len(state) > 1 else state[0]
@@ -395,6 +426,19 @@ class ConvRNNBase(Equations):
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``, or one of them per axis: on maps
             ``(H, W)`` of latitude and longitude, ``("zeros", "circular")`` joins the eastern and the western edge.
+        learn_initial_state: whether the state before the first step is learned. It is used where `hx` is None, and has
+            one value per channel, which is zero in a new layer: ``initial_h_l0`` ``(C, 1, …)``, and likewise for every
+            state, layer and direction.
+        zoneout: probability p that an element of a state keeps its value in a step, one for all states or one for each
+            (Krueger et al. 2017, https://arxiv.org/abs/1606.01305). If a step computes s' from s, the next state is
+            ``d ⊙ s + (1 - d) ⊙ s'``. In training d is 1 with probability p, else 0, independently for each element and
+            step. In evaluation d = p, the expectation. The h' of an LSTM is computed from c' before zoneout. As with
+            a custom cell, each step is differentiated by autograd.
+        variational_dropout: probability p of dropping channels in training, one for all or ``(input, h)`` (Gal and
+            Ghahramani 2016, https://arxiv.org/abs/1512.05287). The convolutions read ``m_x ⊙ x`` and ``m_h ⊙ h``. Each
+            channel of a mask ``(N, C, 1, …)`` is 0 with probability p, else ``1 / (1 - p)``. The masks are the same at
+            all steps of a call. Each sequence and layer has its own, for h also each direction. h is not masked
+            elsewhere, such as in ``z ⊙ h`` of a GRU.
         device, dtype: of the parameters.
 
     Shapes (``D`` directions, ``*S`` the map, which keeps its size):
@@ -414,7 +458,8 @@ class ConvRNNBase(Equations):
         self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, stride: Size = 1,
         dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Kernels | None = None,
-        padding_mode: Modes = "zeros", device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        padding_mode: Modes = "zeros", learn_initial_state: bool = False, zoneout: Rates = 0.0,
+        variational_dropout: Rates = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -424,6 +469,8 @@ class ConvRNNBase(Equations):
         self.dropout = check.probability("dropout", dropout)
         self.bidirectional = check.boolean("bidirectional", bidirectional)
         self.num_directions = 2 if bidirectional else 1
+        self.learn_initial_state = check.boolean("learn_initial_state", learn_initial_state)
+        self.variational_dropout = check.probabilities("variational_dropout", variational_dropout, ("input", "h"))
         if self.dropout and num_layers == 1:
             warnings.warn(  # as torch.nn.RNN does
                 f"dropout={dropout} acts between layers, and num_layers=1: nothing will be dropped; use more layers, "
@@ -432,8 +479,13 @@ class ConvRNNBase(Equations):
             )
         self._build(
             in_channels, out_channels, kernel_size, bias, stride, dilation, groups, hidden_kernel_size, padding_mode,
-            device, dtype, options,
+            zoneout, device, dtype, options,
         )  # fmt: skip
+        if self.variational_dropout[1] and not self.can_mask_h:
+            raise ValueError(
+                f"variational_dropout of h is not supported by {type(self).__name__} with these options, because no "
+                f"single convolution reads h, got {variational_dropout}; pass (p, 0.0) to drop input channels only"
+            )
 
     def _suffixes(self) -> list[tuple[int, str]]:
         ends = ("", "_reverse")[: self.num_directions]
@@ -482,9 +534,11 @@ class ConvRNNBase(Equations):
         for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
             first, width = layer * self.num_directions, self.widths[layer]
             weights = [self._weights(f"_l{layer}{end}", width) for end in ("", "_reverse")[: self.num_directions]]
+            if self.training and any(self.variational_dropout):
+                x, weights = self._drop_channels(x, weights, width, batch_sizes)
             x, ends = run_layer(
-                self, x, states[first : first + self.num_directions], weights, batch_sizes,
-                mask=steps, zero_state=hx is None, checkpointed=self.grad_checkpointing,
+                self, x, states[first : first + self.num_directions], weights, batch_sizes, mask=steps,
+                zero_state=hx is None and not self.learn_initial_state, checkpointed=self.grad_checkpointing,
             )  # fmt: skip
             outputs.append(x)
             finals += ends
@@ -499,6 +553,23 @@ class ConvRNNBase(Equations):
         if isinstance(hx, LayerStates):
             return outputs, _reorder(finals, None if packed is None else packed.unsorted_indices)
         return outputs, self._pack_state(finals, packed, unbatched)
+
+    def _drop_channels(
+        self, x: Tensor, weights: list[DirectionWeights], width: int, batch_sizes: list[int] | None
+    ) -> tuple[Tensor, list[DirectionWeights]]:
+        """Drops channels of the input, and of h in each direction, by masks that do not change over time."""
+        n, spatial = x.shape[1] if batch_sizes is None else batch_sizes[0], (1,) * self.ndim
+        input_rate, h_rate = self.variational_dropout
+        if input_rate:
+            mask = F.dropout(x.new_ones(n, x.shape[-self.ndim - 1], *spatial), input_rate)
+            x = x * (mask if batch_sizes is None else torch.cat([mask[:size] for size in batch_sizes]))
+        if h_rate:
+            masks = [F.dropout(w.hh.new_ones(n, width, *spatial), h_rate) for w in weights]
+            weights = [
+                DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, mask)
+                for w, mask in zip(weights, masks, strict=True)
+            ]
+        return x, weights
 
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
         """Returns data ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``, the batch sizes, and whether N was missing."""
@@ -545,8 +616,7 @@ class ConvRNNBase(Equations):
         batch = x.shape[-self.ndim - 2] if packed is None else int(packed.batch_sizes[0])
         shapes = [(batch, width, *x.shape[-self.ndim :]) for width in self.widths]
         if hx is None:
-            zeros = [x.new_zeros(()).expand(shape) for shape in shapes]
-            return [(zero,) * len(names) for zero in zeros for _ in range(directions)]
+            return [self._initial_state(suffix, x, shapes[layer]) for layer, suffix in self._suffixes()]
         # As the caller stores it: with an axis of directions, without one of a missing batch.
         stored = [(directions, *(shape[1:] if unbatched else shape)) for shape in shapes]
         parts = []
@@ -563,6 +633,22 @@ class ConvRNNBase(Equations):
                 layers = [s.index_select(1, packed.sorted_indices) for s in layers]
             parts.append([direction for layer in layers for direction in layer.unbind(0)])
         return list(zip(*parts, strict=True))
+
+    def _initial_state(self, suffix: str, like: Tensor, shape: Sequence[int]) -> Maps:
+        """Returns the state before the first step, without memory of its own."""
+        if self.learn_initial_state:
+            return tuple(getattr(self, f"initial_{name}{suffix}").expand(shape) for name in self.states)
+        return (like.new_zeros(()).expand(shape),) * len(self.states)
+
+    def initial_state(self, hx: Any) -> Any:
+        """Returns the state before the first step, in the form and with the sizes of `hx`, which the layer returned."""
+        h = hx[0] if len(self.states) > 1 else hx
+        h = h if isinstance(h, Tensor) else h[0]
+        unbatched = h.dim() == self.ndim + 2
+        n, size = 1 if unbatched else h.shape[1], h.shape[-self.ndim :]
+        shapes = [(n, width, *size) for width in self.widths]
+        states = [self._initial_state(suffix, h, shapes[layer]) for layer, suffix in self._suffixes()]
+        return self._pack_state(states, None, unbatched)
 
     def _pack_state(self, finals: Sequence[Maps], packed: PackedSequence | None, unbatched: bool) -> Any:
         """Returns a tensor, or a tuple of one per layer, for each state, in the caller's batch order."""

@@ -79,6 +79,15 @@ def probability(name: str, value: object) -> float:
     return float(value)
 
 
+def probabilities(name: str, value: object, names: Sequence[str]) -> tuple[float, ...]:
+    """Returns one probability for each of `names`, from a sequence or from one number for all."""
+    if not isinstance(value, list | tuple):
+        return (probability(name, value),) * len(names)
+    if len(value) != len(names):
+        raise ValueError(f"{name} must be a number or {len(names)} of them ({', '.join(names)}), got {describe(value)}")
+    return tuple(probability(f"{name}[{i}]", v) for i, v in enumerate(value))
+
+
 def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
     if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
         hint = similar(value, [a for a in allowed if isinstance(a, str)])

@@ -58,7 +58,7 @@ def run_layer(
     tensors = [
         t
         for state, w in zip(states, weights, strict=True)
-        for t in (*(s.to(dtype) for s in state), w.ih, w.hh, w.b_ih, w.b_hh, *w.extra)
+        for t in (*(s.to(dtype) for s in state), w.ih, w.hh, w.b_ih, w.b_hh, w.h_mask, *w.extra)
     ]
     spec = ScanSpec(
         cell=cell,
@@ -262,7 +262,7 @@ class Direction:
         self.ys: dict[int, Tensor] = {} if y is None else dict(enumerate(y.split(self.sizes)))
         self.dtype, self.conv_dtype = state[0].dtype, dtype
         self.channels, *self.size = state[0].shape[1:]
-        self.inputs = w.ih.shape[1]
+        self.inputs, self.h_mask = w.ih.shape[1], w.h_mask
         self.buffers = Buffers(state[0], dtype)
         self.step = cell.in_place(cell, w.extra, self.buffers, keep)
         self.convs = fused_convs(
@@ -287,6 +287,8 @@ class Direction:
             x, h, read = views[n]
             x.copy_(self.xs[t])
             h.copy_(state[0])
+            if self.h_mask is not None:
+                h.mul_(self.h_mask[:n])
             if t == first:
                 parts = [c.conv_first(r, zero_state, not convs) for c, r in zip(fused, read, strict=True)]
             else:
@@ -393,13 +395,15 @@ class Direction:
             for conv, grad in zip(self.convs, into, strict=True):
                 if conv.reads_h:
                     h_grad = conv.h_gradient(grad.to(self.conv_dtype)).to(self.dtype)
+                    if self.h_mask is not None:
+                        h_grad.mul_(self.h_mask[: self.sizes[t]])
                     dh = h_grad if dh is None else h_grad.add_(dh)
             return dh, *other_grads
 
         return scan(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))[1]
 
     def parameter_gradients(self) -> list[Tensor | None]:
-        """Returns the gradients of ih, hh, b_ih, b_hh and the extra parameters."""
+        """Returns the gradients of ih, hh, b_ih, b_hh, the mask of h, which has none, and the extra parameters."""
         ih, hh = [], []
         b_ih: list[Tensor] = []
         b_hh: list[Tensor] = []
@@ -411,7 +415,7 @@ class Direction:
                 hh.append(weight[:, self.inputs if conv.reads_x else 0 :])
                 b_hh += [] if bias is None else [bias]
         biases = (torch.cat(b) if b else None for b in (b_ih, b_hh))
-        return [torch.cat(ih), torch.cat(hh), *biases, *self.step.extra_grads]
+        return [torch.cat(ih), torch.cat(hh), *biases, None, *self.step.extra_grads]
 
     def _blocks(self, ts: range) -> dict[int, range]:
         """Maps each step to the steps whose gate gradients are collected with its own."""
@@ -446,6 +450,8 @@ class Direction:
             xh = xh[:n]
             torch.cat([self.xs[t] for t in block], out=xh[:, : self.inputs])
             torch.cat([self._before(t, ts, start, self.ys.__getitem__) for t in block], out=xh[:, self.inputs :])
+            if self.h_mask is not None:
+                xh[:, self.inputs :].mul_(torch.cat([self.h_mask[: self.sizes[t]] for t in block]))
             for conv, grad, weight, bias in zip(self.convs, gates, self.weight_grads, self.bias_grads, strict=True):
                 read = xh[:, conv.channels]
                 weight.add_(conv_gradients(grad, read, conv.weight, self.spec.cell.geometry, to_x=False)[1])

@@ -30,8 +30,9 @@ their slices. `ys` is the first entry of each state, stacked.
 class DirectionWeights(NamedTuple):
     """Parameters of one layer in one direction.
 
-    `extra` holds the parameters that only some cells have. `xh` and `b_xh` are weight and bias of the convolution over
-    the concatenated input and state, where one convolution replaces two.
+    `extra` holds the parameters that only some cells have. `h_mask` ``(N, C, 1, …)`` multiplies the h that the
+    convolution reads, in all steps alike. `xh` and `b_xh` are weight and bias of the convolution over the concatenated
+    input and state, where one convolution replaces two.
     """
 
     ih: Tensor
@@ -39,6 +40,7 @@ class DirectionWeights(NamedTuple):
     b_ih: Tensor | None
     b_hh: Tensor | None
     extra: Maps
+    h_mask: Tensor | None = None
     xh: Tensor | None = None
     b_xh: Tensor | None = None
 
@@ -54,7 +56,7 @@ class ScanSpec(NamedTuple):
     """Arguments of one layer over a sequence, without its tensors.
 
     The tensors are the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a packed sequence, then for each
-    direction the state, the weights, the biases and the extra parameters.
+    direction the state, the weights, the biases, the mask of h and the extra parameters.
     """
 
     cell: Any
@@ -78,8 +80,9 @@ class ScanSpec(NamedTuple):
         each, num_states = len(tensors) // self.num_directions, len(self.cell.states)
         result = []
         for i in range(0, len(tensors), each):
-            ih, hh, b_ih, b_hh, *extra = tensors[i + num_states : i + each]
-            result.append((tuple(tensors[i : i + num_states]), DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))))
+            ih, hh, b_ih, b_hh, h_mask, *extra = tensors[i + num_states : i + each]
+            weights = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra), h_mask)
+            result.append((tuple(tensors[i : i + num_states]), weights))
         return result
 
     def segments(self) -> list[range]:
@@ -248,14 +251,31 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
     if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
         joint = torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh)
-        w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, *joint)
+        w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, w.h_mask, *joint)
     return w
 
 
 def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
     """Computes the next state of `cell` in the dtype of the weights, and checks its type and shape."""
     new = check.new_state(type(cell), cell.advance(x, state, w), state)
-    return tuple(s.to(w.ih.dtype) for s in new[: len(cell.states)])
+    return zone_out(cell, tuple(s.to(w.ih.dtype) for s in new[: len(cell.states)]), state)
+
+
+def zone_out(cell: Any, new: Maps, old: Maps) -> Maps:
+    """Applies zoneout: some elements of the new states, or in evaluation a fraction of each, remain as before."""
+    if not any(cell.zoneout):
+        return new
+    triples = list(zip(new, old, cell.zoneout, strict=False))  # a step may return more than the states
+    mixed = [torch.lerp(before.to(s.dtype), s, updated(cell, s, rate)) for s, before, rate in triples]
+    return *mixed, *new[len(mixed) :]
+
+
+def updated(cell: Any, like: Tensor, rate: float) -> Any:
+    """Returns the fraction of a state that a step with zoneout updates: 0 or 1 for each element in training."""
+    if not cell.training:
+        return 1 - rate
+    random = torch.rand_like(like, dtype=torch.float32, memory_format=torch.contiguous_format)
+    return (random >= rate).to(like.dtype)
 
 
 def _run_steps(
@@ -287,6 +307,9 @@ def _run_linear(
     """Computes the gates of all steps `ts` of a linear cell at once, and then the states."""
     gates = spec.cell.conv(xs if spec.packed else xs.flatten(0, 1), w.ih, w.b_ih)
     f, b = (x.to(w.ih.dtype) for x in spec.cell.coefficients(gates))
+    if any(spec.cell.zoneout):
+        fraction = updated(spec.cell, f, *spec.cell.zoneout)
+        f, b = torch.lerp(torch.ones_like(f), f, fraction), b * fraction
     if spec.packed:
         sizes = [spec.batch_sizes[t] for t in ts]
         steps = list(zip(f.split(sizes), b.split(sizes), strict=True))

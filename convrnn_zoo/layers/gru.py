@@ -103,6 +103,10 @@ class GRUEquations(Normed):
         n = NONLINEARITIES[self.nonlinearity].function(n)
         return (n + z.sigmoid() * (h - n),)
 
+    @property
+    def can_mask_h(self) -> bool:
+        return self.reset_after and super().can_mask_h  # otherwise `step` convolves r ⊙ h
+
     def norm_rows(self) -> int:
         return self.norms if self.reset_after else self.norms - 1
 

@@ -83,6 +83,7 @@ class ConvRNNForecaster(EncoderForecaster):
         self.encoder = layer(
             in_chs, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **factory, **layer_args
         )
+        layer_args.pop("learn_initial_state", None)  # the forecaster starts from the encoder's last state
         single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
         self.first = layer(
             1 + self.known_chans * reduction**2, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory,

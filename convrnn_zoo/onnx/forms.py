@@ -322,6 +322,8 @@ def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
     net = _StepNetwork(model := _as_model(module), size, run_one_step)
     message = "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
     reject_if(any(layer.num_directions > 1 for layer in net.layers), message)
+    message = "the step form starts from zero states, and learn_initial_state is set; export the sequence form"
+    reject_if(any(getattr(layer, "learn_initial_state", False) for layer in net.layers), message)
     frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
     outputs = net.outputs((BATCH,))
     pool_axes: dict[str, Any] = {}

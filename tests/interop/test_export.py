@@ -46,6 +46,9 @@ REFUSED: list[tuple[str, nn.Module, str]] = [
     ("torch", Conv2dLSTM(2, 4, 1, groups=2), "groups=2"),
     ("torch", Conv2dLSTM(2, [3, 4], 1, 2), r"widths=\[3, 4\]"),
     ("torch", Conv2dPeepholeLSTM(2, 3, 1), "it only has ConvRNN or"),
+    ("torch", Conv2dLSTM(2, 3, 1, learn_initial_state=True), "initial state is learned"),
+    ("keras", Conv2dLSTM(2, 3, 3, zoneout=0.1), "zoneout"),
+    ("ndrplz", Conv2dLSTM(2, 3, 3, zoneout=0.1), "zoneout"),
     *((target, nn.LSTM(2, 3), f"{target} cannot express this LSTM") for target in WRITTEN),
     *(
         (target, create_model("convlstm2d_1layer", num_classes=3), "no classifier for the model's 3")

@@ -36,6 +36,19 @@ def test_the_four_forms_of_output(kind, ndim):
     assert build(name, num_classes=5, global_pool="")(frame).shape == (3, 5, *space)
 
 
+def test_options_of_states_are_passed_on_and_saved(tmp_path):
+    options = {"learn_initial_state": True, "zoneout": [0.05, 0.5], "variational_dropout": 0.1}
+    model = build("convlstm2d_bi_2layer", num_classes=5, **options)
+    assert model.rnn.zoneout == (0.05, 0.5)
+    assert model.rnn.variational_dropout == (0.1, 0.1)
+    with torch.no_grad():
+        model.rnn.initial_c_l1_reverse.fill_(1.0)
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    again, x = convrnn_zoo.from_pretrained(tmp_path).eval(), torch.randn(2, 3, 2, 5, 4)
+    torch.testing.assert_close(again(x), model(x))
+    torch.testing.assert_close(model(x, lengths=[3, 2])[1:], model(x[1:, :2]))
+
+
 def test_a_frame_is_a_sequence_of_one():
     model = build("convgru2d_2layer", num_classes=5, global_pool="")
     x = torch.randn(3, 2, 5, 4)

@@ -12,7 +12,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, create_model, export, layers
-from tests.onnx.agreement import session
+from tests.onnx.agreement import largest_difference, session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
@@ -225,6 +225,18 @@ def test_dates_that_are_missing_are_never_read(mask, tmp_path):
     assert np.abs(said - wanted.numpy()).max() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["convlstm1d_bi_1layer", pytest.param("minconvgru1d_1layer", marks=pytest.mark.slow)])
+def test_learned_states_and_zoneout_are_exported(name, tmp_path):
+    dropout = (0.1, 0.0)
+    model = create_model(
+        name, in_chans=2, hidden_channels=3, learn_initial_state=True, zoneout=0.3, variational_dropout=dropout
+    ).eval()
+    with torch.no_grad():
+        model.rnn.initial_h_l0.normal_()
+    (path,) = export(model, tmp_path / "a.onnx")
+    assert largest_difference(model, path, [(1, 1, (3,)), (2, 5, (4,))]) < 1e-5
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
 
@@ -239,6 +251,7 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
         (GRU, "a.onnx", {"form": "step", "lengths": True}, "for the sequence form"),
         (GRU, "a.onnx", {"dtype": torch.bfloat16}, "no bfloat16"),
         (create_model("convgru1d_bi_1layer"), "a.onnx", {"form": "step"}, "bidirectional"),
+        (create_model("convgru1d_1layer", learn_initial_state=True), "a.onnx", {"form": "step"}, "learn_initial_state"),
         (create_model("convgru_forecaster", hidden_channels=3), "a.onnx", {"state": True}, "neither a state"),
         (GRU, "a.onnx", {"size": (8, 8)}, "size is for models with an image encoder"),
         (GRU, "a.onnx", {"mask": True}, "mask is for models of image series"),

@@ -209,9 +209,8 @@ class Stream:
     def _update(self, state: StreamState, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
         """Stores the new state, except for skipped sequences, and counts the frames."""
         if skipped is not None:
-            state = self._merge(
-                skipped, map_state(torch.zeros_like, state) if self.state is None else self.state, state
-            )
+            before = self._first_state(state) if self.state is None else self.state
+            state = self._merge(skipped, before, state)
         self.state = state
         self.steps = (self.steps if len(self.steps) else torch.zeros(n, dtype=torch.int64)) + read
 
@@ -252,7 +251,17 @@ class Stream:
         if hasattr(self.model, "reset_state"):
             self.state = self.model.reset_state(self.state, selected)
         else:
-            self.state = self._merge(selected, map_state(torch.zeros_like, self.state), self.state)
+            self.state = self._merge(selected, self._first_state(self.state), self.state)
+
+    @torch.no_grad()
+    def _first_state(self, state: StreamState) -> StreamState:
+        """Returns the state before the first frame, zero or learned, with the sizes of `state`."""
+        layers = [m for m in self.model.modules() if isinstance(m, ConvRNNBase) and m.learn_initial_state]
+        if not layers:
+            return map_state(torch.zeros_like, state)
+        if len(layers) == 1:
+            return layers[0].initial_state(state)
+        return tuple(layer.initial_state(part) for layer, part in zip(layers, state, strict=True))
 
     def _select(self, items: Any) -> Tensor:
         """Returns booleans ``(N,)``, true for the sequences `items`."""

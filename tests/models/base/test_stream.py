@@ -77,6 +77,38 @@ def test_a_bare_layer(kind, batch_first):
     torch.testing.assert_close(stream.state, last)
 
 
+def learned(name, **kwargs):
+    """A model whose learned initial state is not zero."""
+    torch.manual_seed(0)
+    model = convrnn_zoo.create_model(name, in_chans=1, hidden_channels=4, learn_initial_state=True, **kwargs).eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if "initial_" in key:
+                p.normal_()
+    return model
+
+
+@pytest.mark.parametrize("name", ["convlstm2d_2layer", "convgru2d_1layer"])
+def test_a_sequence_that_waits_or_starts_over_starts_from_the_learned_state(name):
+    model = learned(name)
+    x, stream = torch.rand(2, 5, 1, 8, 8), Stream(model)
+    stream(x[:, :2], [2, 0])  # the second waits
+    torch.testing.assert_close(stream(x[:, :3], [0, 3])[1], model(x[1:, :3])[0])
+    stream.reset([0])
+    torch.testing.assert_close(stream(x[:, :4], [4, 0])[0], model(x[:1, :4])[0])
+
+
+def test_a_forecaster_starts_over_from_the_learned_state_of_its_encoder():
+    model = learned("convlstm_forecaster")
+    assert {key.split(".")[0] for key in model.state_dict() if "initial_" in key} == {"encoder"}
+    x, stream = torch.rand(2, 5, 1, 8, 8), Stream(model)
+    stream(x[:, :2], horizon=2)
+    stream.reset([0])
+    forecast = stream(x[:, 2:], horizon=2)
+    torch.testing.assert_close(forecast[0], model(x[:1, 2:], horizon=2)[0])
+    torch.testing.assert_close(forecast[1], model(x[1:], horizon=2)[0])
+
+
 @pytest.mark.parametrize("pool", ["avg", "max", "last"])
 @pytest.mark.parametrize("num_classes", [0, 3])
 def test_what_is_pooled_over_all_frames_so_far(pool, num_classes):

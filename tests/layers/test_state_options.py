@@ -1,0 +1,356 @@
+"""Learned initial states, zoneout and variational dropout, compared with their definitions step by step."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import CELLS, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from convrnn_zoo import layers
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, ConvRNNBase
+from convrnn_zoo.layers.mim import MIMBlockCell
+from convrnn_zoo.layers.stlstm import STLSTMCell
+from tests.registry import two_dimensions_first
+
+EVERY = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
+EVERY_CELL = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(CELLS)), ids=case_id)
+MASKABLE = [(cls, o) for cls, o in over_variants(SEQUENCES) if not cls.is_linear and o.get("reset_after", True)]
+"""Layers with one convolution of h."""
+
+
+def states(hx: Any) -> list[Tensor]:
+    return list(tensors(hx))
+
+
+def fill(rnn: nn.Module) -> None:
+    """Gives a learned initial state values other than zero."""
+    with torch.no_grad():
+        for name, p in rnn.named_parameters():
+            if name.startswith("initial_"):
+                p.normal_()
+
+
+# ---- learned initial states ------------------------------------------------------------------------------------
+def given_states(rnn: ConvRNNBase, n: int, size: tuple[int, ...]) -> Any:
+    """The learned state as a caller would write it: ``(layers · directions, N, C, *S)``, or one for each state."""
+    parts = [
+        torch.stack([getattr(rnn, f"initial_{s}{suffix}").expand(n, -1, *size) for _, suffix in rnn._suffixes()])
+        for s in rnn.states
+    ]
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+@EVERY
+def test_a_learned_state_is_a_state_that_the_caller_passes(cls: type, options: dict) -> None:
+    torch.manual_seed(0)
+    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, learn_initial_state=True, dtype=torch.float64, **options)
+    fill(rnn)
+    x = example(cls, 2, dtype=torch.float64)
+    given = given_states(rnn, x.shape[1], x.shape[3:])
+    learned = [p for name, p in rnn.named_parameters() if name.startswith("initial_")]
+    assert len(learned) == 4 * len(rnn.states)
+    for input, wrap in ((x, lambda y: y), (pack_padded_sequence(x, [2, 3], enforce_sorted=False), lambda y: y.data)):
+        outcomes = []
+        for hx in (None, given):
+            y, last = rnn(input, hx)
+            loss = wrap(y).square().sum() + sum(s.sum() for s in states(last))
+            outcomes.append([wrap(y), *states(last), *torch.autograd.grad(loss, learned, retain_graph=True)])
+        assert_close(*outcomes, 1e-12)
+        assert all(g.abs().sum() > 0 for g in outcomes[0][-len(learned) :])
+
+
+@EVERY
+def test_names_shapes_and_the_zero_of_a_new_layer(cls: type, options: dict) -> None:
+    torch.manual_seed(0)
+    rnn = cls(2, 3, 3, bidirectional=True, learn_initial_state=True, **options)
+    keys = {k: v for k, v in rnn.state_dict().items() if k.startswith("initial_")}
+    assert set(keys) == {f"initial_{s}_l0{end}" for s in rnn.states for end in ("", "_reverse")}
+    assert all(v.shape == (3, *(1,) * rnn.ndim) and not v.any() for v in keys.values())
+    plain = cls(2, 3, 3, bidirectional=True, **options)
+    plain.load_state_dict({k: v for k, v in rnn.state_dict().items() if k not in keys}, strict=True)
+    x = example(cls, 2)
+    assert_close(rnn(x), plain(x), 1e-6)
+    fill(rnn)
+    rnn.reset_parameters()
+    assert not any(v.any() for k, v in rnn.state_dict().items() if k.startswith("initial_"))
+
+
+def test_an_unbatched_sequence_starts_from_the_learned_state() -> None:
+    rnn = Conv2dLSTM(2, [3, 4], 3, num_layers=2, learn_initial_state=True)
+    fill(rnn)
+    x = torch.randn(4, 1, 2, 5, 6)
+    batched, single = rnn(x), rnn(x[:, 0])
+    assert_close(single[0], batched[0][:, 0], 1e-6)
+    assert_close(states(single[1]), [s[:, 0] for s in states(batched[1])], 1e-6)
+
+
+def test_initial_state_has_the_form_of_the_last_state() -> None:
+    for out_channels, unbatched in itertools.product((3, [3, 4]), (False, True)):
+        rnn = Conv2dLSTM(2, out_channels, 3, num_layers=2, bidirectional=True, learn_initial_state=True)
+        fill(rnn)
+        x = torch.randn(4, 2, 2, 5, 6)
+        x = x[:, 0] if unbatched else x
+        y, last = rnn(x)
+        first = rnn.initial_state(last)
+        assert [s.shape for s in states(first)] == [s.shape for s in states(last)]
+        assert_close(rnn(x, first)[0], y, 1e-6)
+        gru = Conv2dGRU(2, out_channels, 3, num_layers=2)
+        assert not any(s.any() for s in states(gru.initial_state(gru(x)[1])))
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_a_second_call_goes_on_from_the_state_that_it_is_given(checkpointed: bool) -> None:
+    rnn = Conv2dLSTM(2, 3, 3, learn_initial_state=True)
+    rnn.grad_checkpointing = checkpointed
+    fill(rnn)
+    x = torch.randn(6, 2, 2, 5, 6)
+    _, state = rnn(x[:3])
+    assert_close(rnn(x[3:], state)[0], rnn(x)[0][3:], 1e-6)
+
+
+# ---- zoneout ---------------------------------------------------------------------------------------------------
+def zoned(rnn: Any, cell: Any, x: Tensor, state: list[Tensor], rates: tuple[float, ...]) -> tuple[Tensor, list[Tensor]]:
+    """The definition: ``d ⊙ s + (1 - d) ⊙ step(s)``, with the random numbers in the order of steps and states."""
+    ys = []
+    for frame in x:
+        new = states(cell(frame, tuple(state) if len(state) > 1 else state[0]))
+        for i, (s, before, rate) in enumerate(zip(new, state, rates, strict=True)):
+            d = (torch.rand(s.shape) < rate).to(s.dtype) if rnn.training else rate
+            new[i] = d * before + (1 - d) * s
+        state = new
+        ys.append(state[0])
+    return torch.stack(ys), state
+
+
+def cell_of(rnn: ConvRNNBase, options: dict) -> Any:
+    """A cell with the parameters of a layer in one direction."""
+    cls = getattr(layers, f"{type(rnn).__name__}Cell")
+    cell = cls(rnn.in_channels, rnn.out_channels, rnn.kernel_size, dtype=torch.float64, **options)
+    cell.load_state_dict({k.removesuffix("_l0"): v for k, v in rnn.state_dict().items()})
+    return cell
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@EVERY
+def test_zoneout_is_its_definition(cls: type, options: dict, training: bool) -> None:
+    rates = (0.4, 0.2)[: len(cls.states)]
+    torch.manual_seed(0)
+    rnn = cls(2, 3, 3, zoneout=rates, dtype=torch.float64, **options).train(training)
+    x = example(cls, 2, dtype=torch.float64)
+    first = [torch.randn(2, 3, *space(cls), dtype=torch.float64) for _ in rnn.states]
+    stacked, cell = [s.unsqueeze(0) for s in first], cell_of(rnn, options)
+    torch.manual_seed(1)
+    y, last = rnn(x, tuple(stacked) if len(stacked) > 1 else stacked[0])
+    torch.manual_seed(1)
+    expected, end = zoned(rnn, cell, x, first, rates)
+    assert_close([y, *states(last)], [expected, *(s.unsqueeze(0) for s in end)], 1e-12)
+
+
+@EVERY_CELL
+def test_zoneout_of_a_cell(cls: type, options: dict) -> None:
+    torch.manual_seed(0)
+    cell = cls(2, 3, 3, zoneout=0.3, **options)
+    plain = cls(2, 3, 3, **options)
+    plain.load_state_dict(cell.state_dict())
+    x, first = example(cls, 2), [torch.randn(2, 3, *space(cls)) for _ in cls.states]
+    hx = tuple(first) if len(first) > 1 else first[0]
+    new = states(plain(x, hx))
+    assert_close(states(cell.eval()(x, hx)), [0.3 * s + 0.7 * n for s, n in zip(first, new, strict=True)], 1e-6)
+    for s, before, after in zip(states(cell.train()(x, hx)), first, new, strict=True):
+        kept = s == before
+        assert 0.15 < kept.double().mean() < 0.45
+        assert_close(s[~kept], after[~kept], 1e-6)
+
+
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU])
+def test_zoneout_of_a_packed_batch_is_that_of_each_sequence(cls: type) -> None:
+    torch.manual_seed(0)
+    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, zoneout=0.3).eval()
+    x, lengths = torch.randn(5, 3, 2, 4, 5), [3, 5, 1]
+    y, last = rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))
+    y, _ = nn.utils.rnn.pad_packed_sequence(y)
+    for i, length in enumerate(lengths):
+        alone, end = rnn(x[:length, i])
+        assert_close(y[:length, i], alone, 1e-5)
+        assert_close([s[:, i] for s in states(last)], states(end), 1e-5)
+
+
+def test_zoneout_of_one_keeps_the_state_and_of_zero_is_off() -> None:
+    x, hx = torch.randn(4, 2, 2, 5, 6), torch.randn(1, 2, 3, 5, 6)
+    for rnn in (Conv2dGRU(2, 3, 3, zoneout=1.0), Conv2dMinGRU(2, 3, 3, zoneout=1.0)):
+        for _ in range(2):
+            y, last = rnn(x, hx)
+            assert torch.equal(last, hx)
+            assert torch.equal(y, hx.expand_as(y))
+            rnn.eval()
+    off = Conv2dGRU(2, 3, 3, zoneout=0.0)
+    assert off.in_place is Conv2dGRU.in_place
+
+
+def test_published_cells_take_zoneout_unless_a_state_is_not_theirs() -> None:
+    x = torch.randn(2, 1, 8, 8)
+    cell = STLSTMCell(1, 4, 5, zoneout=1.0)
+    h, c, m = cell(x, tuple(torch.ones(2, 4, 8, 8) for _ in range(3)))
+    assert all((s == 1).all() for s in (h, c, m))
+    with pytest.raises(ValueError, match="zoneout is not supported by MIMBlockCell"):
+        MIMBlockCell(1, 4, 5, map_size=8, zoneout=0.1)
+
+
+# ---- variational dropout ---------------------------------------------------------------------------------------
+def masked_weights(rnn: ConvRNNBase, x_mask: Tensor, h_masks: list[Tensor]) -> dict[str, Tensor]:
+    """Weights of which the columns of dropped channels are zero, and the others are scaled: masks ``(C,)``."""
+    parameters = dict(rnn.named_parameters())
+    for end, h_mask in zip(("", "_reverse"), h_masks, strict=False):
+        for name, mask in (("weight_ih_l0", x_mask), ("weight_hh_l0", h_mask)):
+            parameters[name + end] = parameters[name + end] * mask.reshape(-1, *(1,) * rnn.ndim)
+    return parameters
+
+
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["stored", "recomputed"])
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(MASKABLE), ids=case_id)
+def test_one_mask_of_the_weights_for_all_steps_of_a_sequence(cls: type, options: dict, checkpointed: bool) -> None:
+    torch.manual_seed(0)
+    rnn = cls(3, 4, 3, bidirectional=True, variational_dropout=(0.3, 0.5), dtype=torch.float64, **options)
+    rnn.grad_checkpointing = checkpointed
+    x, lengths = torch.randn(5, 3, 3, *space(cls), dtype=torch.float64), [5, 3, 2]
+    ones = torch.ones(3, 4, dtype=torch.float64)
+    for packed in (False, True):
+        torch.manual_seed(1)
+        y, last = rnn(pack_padded_sequence(x, lengths) if packed else x)
+        ours = torch.autograd.grad(
+            (y.data if packed else y).square().sum() + states(last)[0].sum(), list(rnn.parameters())
+        )
+        torch.manual_seed(1)
+        x_mask, *h_masks = F.dropout(ones[:, :3], 0.3), F.dropout(ones, 0.5), F.dropout(ones, 0.5)
+        assert (x_mask == 0).any()
+        assert all((m == 0).any() for m in h_masks)
+        padded = nn.utils.rnn.pad_packed_sequence(y)[0] if packed else y
+        loss, rnn_eval = torch.zeros(()), rnn.eval()
+        for i, length in enumerate(lengths if packed else [5] * 3):
+            weights = masked_weights(rnn, x_mask[i], [m[i] for m in h_masks])
+            alone, end = functional_call(rnn_eval, weights, (x[:length, i],))
+            assert_close(padded[:length, i], alone, 1e-12)
+            loss = loss + alone.square().sum() + states(end)[0].sum()
+        assert_close(ours, torch.autograd.grad(loss, list(rnn.parameters())), 1e-10)
+        rnn.train()
+
+
+@EVERY
+def test_dropout_of_the_input_works_for_every_layer_and_evaluation_drops_nothing(cls: type, options: dict) -> None:
+    torch.manual_seed(0)
+    rnn, x = cls(2, 3, 3, num_layers=2, variational_dropout=(1.0, 0.0), **options), example(cls, 2)
+    assert_close(rnn(x), rnn(torch.zeros_like(x)), 1e-6)
+    plain = cls(2, 3, 3, num_layers=2, **options)
+    plain.load_state_dict(rnn.state_dict())
+    assert_close(rnn.eval()(x), plain(x), 0.0)
+
+
+def test_h_is_not_dropped_where_no_single_convolution_reads_it() -> None:
+    for cls, options in ((Conv2dGRU, {"reset_after": False}), (Conv2dMinGRU, {})):
+        with pytest.raises(ValueError, match=rf"variational_dropout of h .*{cls.__name__}.*\(p, 0.0\)"):
+            cls(2, 3, 3, variational_dropout=0.1, **options)
+
+    class Custom(ConvRNNBase):
+        ndim, gates, states = 2, 1, ("h",)
+
+        def advance(self, x: Tensor, state: tuple[Tensor, ...], w: Any) -> tuple[Tensor, ...]:
+            return (self.conv(x, w.ih),)
+
+    with pytest.raises(ValueError, match=r"variational_dropout of h .*Custom"):
+        Custom(2, 3, 3, variational_dropout=(0.0, 0.1))
+
+
+# ---- all three -------------------------------------------------------------------------------------------------
+ALL: dict[str, Any] = {"learn_initial_state": True, "zoneout": 0.3, "variational_dropout": (0.4, 0.4)}
+
+
+def all_options(cls: type, options: dict) -> dict[str, Any]:
+    can_mask = not cls.is_linear and options.get("reset_after", True)
+    return {**options, **ALL, "variational_dropout": 0.4 if can_mask else (0.4, 0.0)}
+
+
+def seeded(rnn: nn.Module) -> tuple[Callable[..., Any], list[Tensor]]:
+    """A function of input and parameters whose masks are the same at every call."""
+    names, parameters = zip(*rnn.named_parameters(), strict=True)
+
+    def function(x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(1)
+        return tuple(tensors(functional_call(rnn, dict(zip(names, parameters, strict=True)), (x,))))
+
+    return function, list(parameters)
+
+
+def check_gradients(cls: type, options: dict, zoneout: float, checkpointed: bool) -> bool:
+    rnn = cls(1, 2, (1,) * (cls.ndim - 1) + (2,), bidirectional=True, dtype=torch.float64,
+              **{**all_options(cls, options), "zoneout": zoneout})  # fmt: skip
+    rnn.grad_checkpointing = checkpointed
+    fill(rnn)
+    function, parameters = seeded(rnn)
+    x = torch.randn(3, 2, 1, *(1,) * (cls.ndim - 1), 2, dtype=torch.float64, requires_grad=True)
+    return torch.autograd.gradcheck(function, (x, *parameters))
+
+
+PATHS = pytest.mark.parametrize("zoneout", [0.0, 0.3], ids=["fused", "step by step"])
+
+
+@PATHS
+@EVERY
+def test_gradients(cls: type, options: dict, zoneout: float) -> None:
+    assert check_gradients(cls, options, zoneout, checkpointed=False)
+
+
+@PATHS
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU])
+def test_gradients_of_recomputed_segments(cls: type, zoneout: float) -> None:
+    assert check_gradients(cls, {}, zoneout, checkpointed=True)
+
+
+@PATHS
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU])
+def test_second_derivatives(cls: type, zoneout: float) -> None:
+    rnn = cls(1, 1, (1, 2), dtype=torch.float64, learn_initial_state=True, zoneout=zoneout, variational_dropout=0.4)
+    function, parameters = seeded(rnn)
+    x = torch.randn(2, 1, 1, 1, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(function, (x, *parameters))
+
+
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU])
+@pytest.mark.parametrize("training", [True, False])
+def test_they_compile_in_one_graph(cls: type, training: bool) -> None:
+    torch._dynamo.reset()
+    rnn = cls(2, 3, 3, bidirectional=True, **all_options(cls, {})).train(training)
+    compiled = torch.compile(rnn, fullgraph=True, backend="eager")
+    x = torch.randn(3, 2, 2, 4, 5)
+    torch.manual_seed(1)
+    expected = rnn(x)
+    torch.manual_seed(1)
+    assert_close(compiled(x), expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "text"),
+    [
+        ({"zoneout": (0.1, 0.2, 0.3)}, ValueError, r"zoneout .* 2 of them \(h, c\), got \(0.1"),
+        ({"zoneout": (0.1, 2)}, ValueError, r"zoneout\[1\] .* from 0 to 1, got 2"),
+        ({"zoneout": "0.1"}, TypeError, "zoneout must be a number"),
+        ({"variational_dropout": -0.1}, ValueError, "variational_dropout must be a probability"),
+        ({"variational_dropout": (0.1,)}, ValueError, r"variational_dropout .* \(input, h\), got"),
+        ({"learn_initial_state": 1}, TypeError, "learn_initial_state must be True or False"),
+    ],
+)
+def test_bad_values_are_named(kwargs: dict, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        Conv2dLSTM(2, 3, 3, **kwargs)
+
+
+def test_options_are_printed_if_they_are_used() -> None:
+    assert "initial" not in repr(Conv2dLSTM(2, 3, 3))
+    assert "learn_initial_state=True, zoneout=(0.0, 0.1)" in repr(
+        Conv2dLSTM(2, 3, 3, learn_initial_state=True, zoneout=(0.0, 0.1))
+    )
