@@ -26,9 +26,10 @@ DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
 """Thresholds in mm/h at which a forecast decides where rain occurs, with the minimum probability to do so.
 
 At lower probabilities, hits cost too many false alarms and too large a squared error."""
-NEAR, FADES = 6.0, 1 / 6
-"""Weight of the logarithm of the extrapolated rate in the logits of the decision at lead time 0, and the time in hours
-after which it decays to 1/e: extrapolation is the best forecast for a few minutes."""
+NEAR = 6.0
+"""Weight of extrapolation in the logits of a decision at lead time 0: it is the best forecast for a few minutes."""
+FADES = 1 / 6
+"""Hours after which that weight has decayed to 1/e."""
 _ITERATIONS = 6
 
 
@@ -137,7 +138,7 @@ class AdvectedFrames(NamedTuple):
     rate: Tensor
     """Rain rate of the last frame ``(N, C, H, W)`` in mm/h; unknown pixels are filled."""
     known: Tensor
-    """1 where the last frame is known, else 0, ``(N, 1, H, W)``."""
+    """Mask of the last frame, ``(N, 1, H, W)``: 1 where it is known, else 0."""
     amount: Tensor
     """Scaled rates of all frames, advected to the time of the last one, ``(N, T, C, H, W)``."""
     amount_known: Tensor
@@ -145,7 +146,7 @@ class AdvectedFrames(NamedTuple):
     motion: Tensor
     """Motion ``(N, 2, H, W)`` in pixels per step."""
     origins: Tensor
-    """Displacements to the origin of the forecast pixels, ``(N, horizon, 2, H, W)``."""
+    """Displacements from each forecast pixel to its origin in the last frame, ``(N, horizon, 2, H, W)``."""
 
 
 def advect(x: Tensor, horizon: int) -> AdvectedFrames:
@@ -191,7 +192,7 @@ def motion_features(motion: Tensor, minutes: float) -> Tensor:
 
 
 def lead_time_features(horizon: int, minutes: float, like: Tensor) -> Tensor:
-    """Returns 1 plus half the logarithm of the hours, and the hours, ``(horizon, 1, 2, 1, 1)``."""
+    """Returns ``1 + log(t) / 2`` and ``t`` of each lead time t in hours, ``(horizon, 1, 2, 1, 1)``."""
     hours = torch.arange(1, horizon + 1, device=like.device, dtype=like.dtype) * (minutes / 60)
     return torch.stack([1 + hours.log() / 2, hours], 1)[:, None, :, None, None]
 
@@ -213,7 +214,7 @@ def detail_maps(amount: Tensor) -> Tensor:
 
 
 def smooth(x: Tensor, size: int) -> Tensor:
-    """Returns means over squares of `size` pixels, an odd number, without the part beyond the edge.
+    """Returns the mean of the square of `size` (odd) pixels around each pixel, without pixels beyond the edge.
 
     Example:
         >>> smooth(torch.tensor([[[[0.0, 3.0, 3.0]]]]), 3).flatten().tolist()

@@ -20,7 +20,7 @@ from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
 class TwoConvs(nn.Module):
-    """Two 3×3 convolutions, each after ReLU, and a 1×1 convolution `beside` them if it has outputs."""
+    """Convolutions of a residual block: two of 3×3, and one of 1×1 with `beside` outputs for the shortcut, if any."""
 
     def __init__(self, channels: int, out: int, beside: int, **factory: Any) -> None:
         super().__init__()

@@ -91,7 +91,7 @@ class E3DLSTM(StackedCells):
         return maps >= 2 * len(self.layers) and maps % len(self.layers) == 0
 
     def _advance_unequal(self, x: Tensor, state: State, counts: Tensor) -> tuple[Tensor, State, list[Delta]]:
-        """Advances sequences of unequal numbers of memories, in groups; shorter states are padded with zeros."""
+        """Advances sequences with different numbers of memories in groups; shorter states are padded with zeros."""
         each = (len(state) - 1) // len(self.layers)
         groups = []
         for count in counts.unique().tolist():

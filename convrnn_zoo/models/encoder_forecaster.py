@@ -22,8 +22,8 @@ class ConvRNNForecaster(EncoderForecaster):
     """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or after strided convolutions.
 
     The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the
-    encoder's layer at its level and runs for `horizon` steps; the first has no input but the known inputs, if there are
-    some. A 1×1 convolution over the states of all of them gives the frames.
+    encoder's layer at its level and runs for `horizon` steps; the first reads only the known inputs, if any. A 1×1
+    convolution over the states of all of them gives the frames.
 
     Args:
         layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.

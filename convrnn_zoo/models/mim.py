@@ -22,10 +22,10 @@ class MIM(PredRNN):
     """An ST-LSTM cell followed by MIM blocks, each with a MIM-N cell that reads how the layer before it changes.
 
     The peepholes have one weight for each pixel of frames of `img_size`. For frames of another size they are
-    interpolated bilinearly, which OpenSTL's code does not support. The MIM-S of a block has a memory that is never
-    reset in OpenSTL's code, whose forecasts therefore depend on earlier batches, all of one size. Here it is zero at
-    the start of every call. With `carry_memory` it is passed on from call to call as in OpenSTL, without gradients,
-    until ``forget()``. ``unread`` contains an unused kernel of each MIM-N (``conv_last``).
+    interpolated bilinearly, which OpenSTL's code does not support. OpenSTL's code never resets the memory of the MIM-S
+    of a block, so that its forecasts depend on earlier batches. Here the memory is zero at the start of every call.
+    With `carry_memory`, calls pass it on as in OpenSTL, without gradients, until ``forget()``. ``unread`` contains an
+    unused kernel of each MIM-N (``conv_last``).
 
     Args:
         img_size: height and width of the frames that the peepholes and norms are made for, or one number for both.
@@ -69,7 +69,7 @@ class MIM(PredRNN):
     def start(self, x: Tensor) -> State:
         """Returns zeros, except for memories carried over from the previous call.
 
-        In order: s of the blocks; h and c of the MIM-N; h and c of the layers; m; and 0 before the first step, else 1.
+        In order: s of the blocks; h and c of the MIM-N; h and c of the layers; m; a flag that is 1 after a step.
         """
         state, blocks = super().start(x), len(self.differences)
         memories = (torch.zeros_like(state[0]),) * blocks

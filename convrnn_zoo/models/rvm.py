@@ -145,7 +145,7 @@ class RecurrentDecoderModel(DenseModel):
         """Returns ``(features, state)``; pass the state with the next chunk to continue the sequence.
 
         Raises:
-            ValueError: `x` are no clips or frames, frames are too small, or the state has another size.
+            ValueError: `x` is neither clips nor frames, frames are too small, or the state has another size.
         """
         lengths = self.check_images(x, lengths)
         if x.dim() == 4:

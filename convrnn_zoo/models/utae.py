@@ -19,7 +19,7 @@ from .base.dense import DenseModel
 from .base.lengths import Lengths, in_graph, map_frames, pack, run_masked, step_mask, unpack, valid_steps
 
 Dates = Tensor | PackedSequence
-"""All dates of series: packed, without padding, or in graphs ``(N, T, …)``, with a mask of those that are there."""
+"""Dates of several series: packed without padding, or, in a graph, all dates ``(N, T, …)`` next to a mask."""
 
 
 def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:

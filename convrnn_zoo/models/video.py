@@ -50,8 +50,8 @@ class VideoModel(Classifier):
         **layer_args: options of the recurrent layer, such as `padding_mode`.
 
     Shapes:
-        input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence, with `lengths` and with the
-        output of :class:`~convrnn_zoo.ConvRNNModel`; unpooled features of several levels are a list.
+        input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence; `lengths` and output are those
+        of :class:`~convrnn_zoo.ConvRNNModel`, but unpooled features of several levels are a list.
     """
 
     ndim = 2
@@ -207,7 +207,7 @@ def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
 
 
 def _video(name: str, pretrained: bool, kwargs: dict[str, Any], *parts: Any, **options: Any) -> VideoModel:
-    """Builds a registered model of an encoder and a recurrent layer, `parts`, with `options` unless `kwargs` differ."""
+    """Builds a registered model; `parts` are its encoder and recurrent layer, and `kwargs` override `options`."""
     return build_model(partial(VideoModel, *parts, **options), name, pretrained, **kwargs)
 
 

@@ -100,8 +100,8 @@ def export(
 def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:
     """Returns a copy on the CPU in evaluation mode, in the dtype of the export."""
     dtypes = {p.dtype for p in model.parameters()}
-    found = sorted(map(str, dtypes)) or "none"
-    reject_if(len(dtypes) != 1, f"expected a model with parameters of one dtype, got {found}")
+    names = sorted(map(str, dtypes)) or "none"
+    reject_if(len(dtypes) != 1, f"expected a model with parameters of one dtype, got {names}")
     is_meta = any(p.is_meta for p in model.parameters())
     reject_if(is_meta, "the model is on the meta device and has no weights; load some first")
     target = dtype or dtypes.pop()
@@ -126,7 +126,7 @@ def write(
     path: Path, format: str, spec: ExportSpec, programs: Mapping[str, ExportedProgram],
     metadata: Mapping[str, Mapping[str, str]],
 ) -> tuple[Path, ...]:  # fmt: skip
-    """Writes all files of a specification and checks them together before they get their names.
+    """Writes all files of a specification under temporary names, checks them together, and then renames them.
 
     Raises:
         ExportError: the exporter cannot convert a program, or a file does not agree with the model.

@@ -200,7 +200,7 @@ class _Network(nn.Module):
         self.frame, self.maps, self.min_size, self.fixed_reason = map_axes(model, size)
         self.dtype = next(model.parameters()).dtype
         self.state_names: list[list[list[str]]] = []
-        """Names of the states of each recurrent layer's layers and directions."""
+        """Names of the states, by recurrent layer, then by its layers and directions."""
         axes: dict[str, Sequence[Axis | int]] = {}
         depth = 0
         for layer, map_ in zip(self.layers, self.maps, strict=True):
@@ -381,7 +381,7 @@ def _forecaster_sequence(
 
 
 class _StepFunction(nn.Module):
-    """A function of states, and of a frame if it has one as input, to a frame if it has one as output, and states."""
+    """Calls `run` with the states, and with a frame if the graph has one as input."""
 
     def __init__(self, run: Callable[..., list[Any]], names: list[list[str]], *modules: nn.Module) -> None:
         super().__init__()

@@ -41,9 +41,8 @@ def check_version() -> None:
 def scan(step: Callable[[Maps, Maps], Maps], xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs ``state = step(x, state)`` for each x of the tensors `xs` along axis 0.
 
-    The operator takes all that its body reads as inputs. ``torch._higher_order_ops.scan.scan`` would find what the step
-    reads besides by compiling it, which fills and obeys the caches of the user's process. Here a first step outside the
-    loop records it.
+    The operator takes all tensors that its body reads as inputs. ``torch._higher_order_ops.scan.scan`` finds them by
+    compiling the step, which uses the caches of the user's process. Here a first step outside the loop records them.
 
     Returns:
         The first tensor of each state, stacked along axis 0, and the last state.

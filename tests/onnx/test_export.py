@@ -242,39 +242,40 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
 
 
 @pytest.mark.parametrize(
-    ("model", "name", "options", "words"),
+    ("model", "name", "options", "named"),
     [
-        (GRU, "a.pt2", {}, "ends in .onnx"),
-        (GRU, "a.onnx", {"form": "steps"}, "form must be one of"),
-        (GRU, "a.onnx", {"format": "tf"}, "format must be one of"),
-        (GRU, "a.onnx", {"horizon": 3}, "horizon is for forecasters"),
-        (GRU, "a.onnx", {"form": "step", "lengths": True}, "for the sequence form"),
-        (GRU, "a.onnx", {"dtype": torch.bfloat16}, "no bfloat16"),
-        (create_model("convgru1d_bi_1layer"), "a.onnx", {"form": "step"}, "bidirectional"),
+        (GRU, "a.pt2", {}, r"'onnx'.*a\.pt2"),
+        (GRU, "a.onnx", {"form": "steps"}, "form.*'steps'"),
+        (GRU, "a.onnx", {"format": "tf"}, "format.*'tf'"),
+        (GRU, "a.onnx", {"horizon": 3}, "horizon.*ConvRNNModel"),
+        (GRU, "a.onnx", {"form": "step", "lengths": True}, "lengths.*sequence"),
+        (GRU, "a.onnx", {"dtype": torch.bfloat16}, "'onnx'.*bfloat16"),
+        (create_model("convgru1d_bi_1layer"), "a.onnx", {"form": "step"}, "bidirectional.*step"),
         (create_model("convgru1d_1layer", learn_initial_state=True), "a.onnx", {"form": "step"}, "learn_initial_state"),
-        (create_model("convgru_forecaster", hidden_channels=3), "a.onnx", {"state": True}, "neither a state"),
-        (GRU, "a.onnx", {"size": (8, 8)}, "size is for models with an image encoder"),
-        (GRU, "a.onnx", {"mask": True}, "mask is for models of image series"),
-        (SERIES, "a.onnx", {"form": "step"}, "has no step form"),
-        (SERIES, "a.onnx", {"state": True}, "has no state"),
-        (SERIES, "a.onnx", {"mask": True, "lengths": True}, "one of the two"),
-        (create_model("bcdunet_d3", widths=(4, 4)), "a.onnx", {"lengths": True}, "single images"),
-        (layers.Conv1dGRUCell(1, 2, 3), "a.onnx", {}, "export a cell in the step form"),
-        (layers.Conv1dGRU(1, 2, 3), "a.onnx", {"lengths": True}, "takes no lengths"),
-        (torch.nn.Linear(2, 2), "a.onnx", {}, "expected a ConvRNNModel"),
-        (torch.nn.Identity(), "a.onnx", {}, "parameters of one dtype"),
-        (create_model("convgru1d_1layer", device="meta"), "a.onnx", {}, "meta device"),
+        (create_model("convgru_forecaster", hidden_channels=3), "a.onnx", {"state": True}, "forecaster.*state"),
+        (GRU, "a.onnx", {"size": (8, 8)}, "size.*ConvRNNModel"),
+        (GRU, "a.onnx", {"mask": True}, "mask.*ConvRNNModel"),
+        (SERIES, "a.onnx", {"form": "step"}, "SeriesRNN.*step"),
+        (SERIES, "a.onnx", {"state": True}, "SeriesRNN.*state"),
+        (SERIES, "a.onnx", {"mask": True, "lengths": True}, "lengths and mask"),
+        (create_model("bcdunet_d3", widths=(4, 4)), "a.onnx", {"lengths": True}, "BCDUNet.*lengths"),
+        (layers.Conv1dGRUCell(1, 2, 3), "a.onnx", {}, "Conv1dGRUCell.*step"),
+        (layers.Conv1dGRU(1, 2, 3), "a.onnx", {"lengths": True}, "lengths"),
+        (torch.nn.Linear(2, 2), "a.onnx", {}, "Linear"),
+        (torch.nn.Identity(), "a.onnx", {}, "dtype"),
+        (create_model("convgru1d_1layer", device="meta"), "a.onnx", {}, "meta"),
     ],
 )
-def test_refusals_say_why_and_write_nothing(model, name, options, words, tmp_path):
-    with pytest.raises(ValueError, match=words):
+def test_what_cannot_be_exported_is_named_and_nothing_is_written(model, name, options, named, tmp_path):
+    with pytest.raises(ValueError, match=named) as error:
         export(model, tmp_path / name, **options)
+    assert isinstance(error.value, ExportError) or options.keys() & {"form", "format"}
     assert not list(tmp_path.iterdir())
 
 
 def test_what_differs_from_the_model_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("convrnn_zoo.onnx.backend.TOLERANCES", {torch.float32: 0.0})
-    with pytest.raises(ExportError, match="differs from the model by"):
+    with pytest.raises(ExportError, match="output"):
         export(GRU, tmp_path / "a.onnx", "step")
     assert not list(tmp_path.iterdir())
 
@@ -302,7 +303,7 @@ def test_an_export_leaves_the_compiler_of_the_process_alone(form, tmp_path):
 
 def test_an_old_torch_is_refused_for_loops_and_told_which_is_needed(tmp_path, monkeypatch):
     monkeypatch.setattr("convrnn_zoo.onnx.graph.MIN_TORCH", (99, 0))
-    with pytest.raises(ExportError, match=r"torch 99.0 or newer.*step form"):
+    with pytest.raises(ExportError, match=r"99\.0.*step"):
         export(GRU, tmp_path / "a.onnx")
 
 

@@ -66,18 +66,18 @@ class AutoregressiveForecaster(Forecaster):
         raise NotImplementedError(f"{type(self).__name__} must define its initial state")
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Returns the patches of the next frame, the next state, and the deltas of the layers, if it has any."""
+        """Returns the patches of the next frame, the next state, and the deltas of its layers, if there are any."""
         raise NotImplementedError(f"{type(self).__name__} must define its step")
 
     def finish(self, state: State) -> None:
-        """Receives the state after the last step of a call; does nothing by default."""
+        """Handles the state after the last step of a call; does nothing by default."""
 
     def reset_state(self, state: State, items: Tensor) -> State:
-        """Returns the state of :meth:`encode` in which the sequences of `items`, booleans ``(N,)``, start over."""
+        """Resets the sequences of `items`, booleans ``(N,)``, in a state of :meth:`encode`, and returns it."""
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
-        """Returns the deltas of a step that are part of a :class:`Rollout`; none by default."""
+        """Selects the deltas of a step for a :class:`Rollout`; none by default."""
         return []
 
     def forward(
@@ -91,9 +91,9 @@ class AutoregressiveForecaster(Forecaster):
             horizon: frames to forecast; by default the length of `teacher`, or the model's own.
             static, future: known inputs, see :class:`Forecaster`.
             teacher: the true frames after `x`, ``(N, horizon, C, H, W)``, which are read in place of forecasts.
-            mask: booleans ``(N, T + horizon - 2)``, one for each frame from the second to the last but one: whether
-                to read the true frame or the forecast of it. All are true by default. Scheduled sampling samples the
-                last ``horizon - 1`` columns; reverse scheduled sampling also samples the first ``T - 1``.
+            mask: booleans ``(N, T + horizon - 2)`` for the frames from the second to the last but one: true to read
+                the true frame, as by default, false to read its forecast. Scheduled sampling samples the last
+                ``horizon - 1`` columns; reverse scheduled sampling also samples the first ``T - 1``.
             return_aux: return a :class:`Rollout` instead of the forecast.
 
         Raises:
@@ -152,7 +152,7 @@ class AutoregressiveForecaster(Forecaster):
             state: the state before the first step.
             y: the forecast before the first step, which it reads if there are no `patches`.
             known: patches of the known inputs of each step.
-            mask: booleans ``(N, steps - 1)``: whether a step from the second on reads its frame or the forecast of it.
+            mask: booleans ``(N, steps - 1)``, false where a step from the second on reads the forecast of its frame.
             keep_deltas: whether to return the deltas.
 
         Returns:

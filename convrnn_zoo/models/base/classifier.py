@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
 
 
 class Classifier(HeadedModel):
-    """A model that standardises sequences ``(N, T, C, *S)`` and may classify them.
+    """Base class of models that read sequences ``(N, T, C, *S)`` and may classify them.
 
     A subclass defines ``run_layers``, which reads sequences, ``_features``, which selects the features from its
     outputs, and ``classify_pooled``.
@@ -98,7 +98,7 @@ class Classifier(HeadedModel):
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        """Returns the outputs for sequences, of at least the first `depth` layers or levels, and the state.
+        """Returns the outputs of at least the first `depth` layers or levels, None for all, and the state.
 
         `mask` ``(N, T)`` is true where a padded sequence has a step; graphs take it in place of packed sequences.
         """
@@ -108,7 +108,7 @@ class Classifier(HeadedModel):
         """Pools features and classifies them; with `pre_logits`, returns the inputs of the classifier.
 
         Raises:
-            ValueError: without a pool, if there are several levels, which have no common map.
+            ValueError: there are several levels and no pool: their maps have different sizes.
         """
         levels, channels = x if isinstance(x, list) else [x], -self.ndim - 1
         is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
@@ -272,7 +272,7 @@ class Classifier(HeadedModel):
         return x
 
     def _warn_of_scale(self, names: Sequence[str], sequences: Sequence[Tensor]) -> None:
-        """Warns of values so far from the training data that their unit must be another."""
+        """Warns if values are so far from the training data that they are probably in another unit."""
         if (statistics := self.statistics()) is None:
             return
         mean, std = (values.reshape(-1, *(1,) * self.ndim) for values in statistics)

@@ -45,14 +45,14 @@ def check_no_classes(num_classes: object) -> None:
 
 
 class Forecaster(ZooModel):
-    """Frames ``(N, T, C, H, W)`` to the frames that follow, ``(N, horizon, C, H, W)``.
+    """Base class of models from frames ``(N, T, C, H, W)`` to the frames that follow, ``(N, horizon, C, H, W)``.
 
-    Any number of frames goes in, unless `input_frames` fixes it, and any horizon comes out; height and width must be
-    multiples of `reduction`. Called, a model gives what its weights were trained to give, such as logits for a loss of
-    cross-entropy; :meth:`forecast` takes and gives frames in the unit of the data.
+    The number of input frames is free, unless `input_frames` fixes it, and so is the horizon. Height and width must be
+    multiples of `reduction`. A call returns the values of the training, such as logits for a cross-entropy
+    loss; :meth:`forecast` takes and returns frames in the unit of the data.
 
-    A model may read more than frames, if it declares it: `static_chans` maps that do not change, such as elevation, and
-    `future_chans` inputs that are known for the forecast frames as well, such as the time of day::
+    A model may also read `static_chans` maps that do not change, such as elevation, and `future_chans` inputs that are
+    known for the forecast frames as well, such as the time of day::
 
         model(x, horizon, static=static, future=future)
 
@@ -61,9 +61,9 @@ class Forecaster(ZooModel):
 
     Args:
         in_chans: channels of an input frame.
-        horizon: how many frames to forecast by default.
-        reduction: pixels of a frame's edge for one of the recurrent layers' maps.
-        num_classes: must be 0: a forecaster classifies nothing, and timm hands the argument to every model.
+        horizon: frames to forecast by default.
+        reduction: ratio of the sizes of a frame and of the smallest map.
+        num_classes: must be 0; timm passes the argument to every model.
         out_chans: channels of a forecast frame; `in_chans` by default.
         static_chans: number of static maps.
         future_chans: number of known inputs.
@@ -346,7 +346,7 @@ class Forecaster(ZooModel):
         return {"horizon": horizon}
 
     def check_horizon(self, horizon: int | None) -> int:
-        """Returns the horizon of a call, by default that of the model."""
+        """Checks and returns the horizon of a call; None is that of the model."""
         if isinstance(horizon, torch.SymInt):  # while the model is exported
             return horizon
         return self.horizon if horizon is None else check.count("horizon", horizon)
@@ -360,7 +360,7 @@ class Forecaster(ZooModel):
             None if the model reads neither.
 
         Raises:
-            ValueError: one that the model reads is missing or of another shape, or it does not read one that came.
+            ValueError: an input is missing or has another shape, or the model does not read it.
         """
         steps, parts = x.shape[1] + horizon, []
         for name, value, axes in (("static", static, ()), ("future", future, (steps,))):
@@ -391,8 +391,8 @@ class Forecaster(ZooModel):
 class EncoderForecaster(Forecaster):
     """Base class of encoder–forecasters: ``encode`` reads the frames, and ``decode`` forecasts from its state.
 
-    The first layer of the forecaster has no input but ones, for which its 1×1 input weights are biases, and the known
-    inputs, folded to the resolution of its map.
+    The first layer of the forecaster reads a channel of ones, whose 1×1 weights act as biases, and the known inputs,
+    folded to the resolution of its map.
     """
 
     export_forms = ("sequence", "step")
@@ -430,7 +430,7 @@ class EncoderForecaster(Forecaster):
         return x if known is None else torch.cat([x, known], dim=2)
 
     def first_input(self, like: Tensor, horizon: int, known: Tensor | None = None) -> Tensor:
-        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer, for a map ``(N, …, H, W)``."""
+        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer; `like` is ``(N, …, H, W)``."""
         ones = like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
         return ones if known is None else torch.cat([ones, Unshuffle(self.reduction)(known.transpose(0, 1))], dim=2)
 
@@ -445,7 +445,7 @@ class EnsembleForecaster(Forecaster):
     export_forms = ()
 
     def read(self, x: Tensor) -> Any:
-        """Returns the part that all members share, which depends only on the frames."""
+        """Computes the part that all members share from the frames."""
         raise NotImplementedError(f"{type(self).__name__} must define read")
 
     def make(self, context: Any, horizon: int, noise: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def in_graph() -> bool:
 def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1) -> Tensor:
     """Returns `lengths` as a tensor of int64, one from `min_length` to `steps` per sequence.
 
-    It is on the CPU, except in a graph, where the values are not checked.
+    The tensor is on the CPU, except in a graph, where the values are not checked.
     """
     try:
         out = torch.as_tensor(lengths)

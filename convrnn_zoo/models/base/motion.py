@@ -22,7 +22,7 @@ RIDGE = 0.02
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Context without autocast: positions in a map need a higher precision than bfloat16."""
+    """Returns a context without autocast: positions in a map need a higher precision than bfloat16."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
@@ -88,8 +88,8 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
 
     Args:
         frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
-        levels: resolutions, each half the one above; fewer where the map is small.
-        iterations: at each level, each by at most 1.5 pixels; 5 levels find motions up to 70 pixels a step.
+        levels: number of resolutions, each half the previous one; fewer for small maps.
+        iterations: corrections at each level, of at most 1.5 pixels; 5 levels find motions up to 70 pixels a step.
 
     References:
         Lucas, B. D. and Kanade, T. (1981). An Iterative Image Registration Technique with an Application to Stereo

@@ -140,8 +140,8 @@ class Stream:
 
         Args:
             x: the piece: ``(N, T, C, *S)``, or one frame each ``(N, C, *S)``.
-            lengths: number of frames of each sequence in the piece, from 0, which does not change its state, to T; only
-                for sequence models.
+            lengths: number of frames of each sequence in the piece, from 0 to T; 0 keeps its state. Only for sequence
+                models.
             horizon: frames to forecast; the model's default. Only for forecasters.
 
         Raises:
