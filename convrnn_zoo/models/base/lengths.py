@@ -60,7 +60,7 @@ def check_sequences(
     if not is_sequence:
         got = "a PackedSequence, which has its own" if packed else f"one frame each, {tuple(data.shape)}"
         raise ValueError(f"lengths came with {got}; leave them out, or pass sequences (N, T, C, {space})")
-    return check_lengths(lengths, *data.shape[:2]) if data.shape[0] else None
+    return None if data.shape[0] == 0 else check_lengths(lengths, *data.shape[:2])
 
 
 def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
