@@ -10,7 +10,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *CARDS]
 PAGES += sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.is_symlink())
 
 _BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.M
+    r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.M
 )
 
 

@@ -125,6 +125,12 @@ def test_all_languages_of_examples_are_supported(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= {"python", "sh", "toml", "bibtex", ""}
 
 
+@every_page
+def test_every_example_is_found(page: Path) -> None:
+    fences = re.findall(r"^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(fences) == 2 * len(blocks(page))  # one marker must not hide the examples up to the next
+
+
 def test_most_examples_run_and_all_shapes_are_compared() -> None:
     examples = [block for page in WITH_BLOCKS for block in blocks(page) if block.language in ("python", "sh")]
     assert sum(not block.reason for block in examples) > 0.8 * len(examples) > 30
