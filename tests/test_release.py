@@ -2,8 +2,11 @@
 
 import datetime
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,26 @@ def test_every_python_of_the_classifiers_is_tested() -> None:
     assert min(stated) == PROJECT["requires-python"].removeprefix(">=")
     lowest = next(r.removeprefix("torch>=") for r in PROJECT["dependencies"] if r.startswith("torch>="))
     assert f"{lowest}.*" in {entry["torch"] for entry in matrix}
+
+
+def test_the_text_on_pypi_shows_pictures_and_links_of_the_repository(tmp_path: Path) -> None:
+    for folder in ("convrnn_zoo", "out"):
+        (tmp_path / folder).mkdir()
+    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "convrnn_zoo/_version.py"):
+        shutil.copy(ROOT / file, tmp_path / file)
+    code = "from setuptools import build_meta; build_meta.prepare_metadata_for_build_wheel('out')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    (file,) = tmp_path.glob("out/*.dist-info/METADATA")
+    metadata = message_from_bytes(file.read_bytes())
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    text = metadata.get_payload()
+    assert not re.findall(r"\]\((?!https://)", text)
+    address = f"{PROJECT['urls']['Source']}/(blob|raw)/v{convrnn_zoo.__version__}/([^)#]+)"
+    linked = re.findall(rf"(!?)\[[^]]*\]\({address}", text)
+    assert {"docs/pictures/nowcast.gif", "docs/project/cite.md"} <= {path for _, _, path in linked}
+    for picture, kind, path in linked:
+        assert (ROOT / path).exists()
+        assert (kind == "raw") == bool(picture), path
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)

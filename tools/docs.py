@@ -246,7 +246,7 @@ def commands(page: str) -> str:
 
 
 def recipe_keys(page: str) -> str:
-    """Lists the keys of recipes and of their tables, with type, default, unit and meaning."""
+    """Lists the keys of recipes and of their tables, with meaning, type, default and unit."""
     common = {f.name for f in dataclasses.fields(Recipe)}
     tables: list[tuple[str, type[Any], set[str]]] = [
         ("Every recipe", Recipe, set()),
@@ -262,12 +262,12 @@ def recipe_keys(page: str) -> str:
     parts = []
     for title, cls, left_out in tables:
         rows = [
-            (f"`{f.name}`", f.type, "" if f.default in ("required", "none") else f"`{f.default}`",
-             RECIPE_UNITS.get(f.name, ""), f.meaning + (" Required." if f.default == "required" else ""))
+            (f"`{f.name}`", f.meaning + (" Required." if f.default == "required" else ""), f.type,
+             "" if f.default in ("required", "none") else f"`{f.default}`", RECIPE_UNITS.get(f.name, ""))
             for f in describe_fields(cls) if f.name not in left_out
         ]  # fmt: skip
         if rows:
-            parts.append(f"## {title}\n\n" + markdown(("key", "type", "default", "unit", "meaning"), rows))
+            parts.append(f"## {title}\n\n" + markdown(("key", "meaning", "type", "default", "unit"), rows))
     return "\n\n".join(parts)
 
 
@@ -320,7 +320,8 @@ def citation(page: str) -> str:
     fields |= {key: str(cff[name]) for key, name in (("url", "repository-code"), ("doi", "doi")) if name in cff}
     lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
     words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
-    return f"{words}\n\n```bibtex\n@software{{convrnn_zoo,\n{lines}\n}}\n```"
+    note = "" if "doi" in cff else "% There is no DOI yet: the archive of the first release gets one, doi = {10.…}.\n"
+    return f"{words}\n\n```bibtex\n{note}@software{{convrnn_zoo,\n{lines}\n}}\n```"
 
 
 # ---- tables of measurements ------------------------------------------------------------------------------------

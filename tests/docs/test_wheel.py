@@ -17,7 +17,7 @@ FILES = ("README.md", "CONTRIBUTING.md", "Makefile", "hubconf.py", "conftest.py"
 def test_a_wheel_runs_every_example(tmp_path: Path) -> None:
     source, installed, away = tmp_path / "source", tmp_path / "installed", tmp_path / "away"
     shutil.copytree(ROOT / "convrnn_zoo", source / "convrnn_zoo", ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
+    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
     for file in FILES:
         (away / file).parent.mkdir(exist_ok=True)
