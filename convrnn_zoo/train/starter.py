@@ -25,6 +25,8 @@ TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_seq
 """Fields of other weights that a starting recipe does not copy."""
 FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_every": 50, "cycles": ()}
 """Settings that change trained weights little: a rate of 0.02 would destroy them in a few updates."""
+CLIP_SIZE = 112
+"""Height and width in pixels to which clips are resized, so that they may differ in size."""
 WIDTH = 120
 """Characters of a line."""
 
@@ -195,10 +197,12 @@ def _variable(name: str, unit: str | None) -> str | dict[str, Any]:
 
 def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
     """Returns the table ``[data]`` of labelled sequences or clips."""
-    kind = "clips" if isinstance(model, VideoModel) else "sequences"
-    dataset: Any = read_dataset({"kind": kind, "name": path.stem or "my data"})
+    table: dict[str, Any] = {"kind": "sequences", "name": path.stem or "my data"}
+    if isinstance(model, VideoModel):
+        table |= {"kind": "clips", "size": CLIP_SIZE}
+    dataset: Any = read_dataset(table)
     part = dataset.load(path, "train")
-    table: dict[str, Any] = {"kind": kind, "name": dataset.name, "label_names": list(part.label_names)}
+    table["label_names"] = list(part.label_names)
     if part.front_end is not None:
         table["front_end"] = {"rate": part.front_end.rate}
     return table

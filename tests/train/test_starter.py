@@ -57,6 +57,15 @@ def test_recordings_are_described_and_trained_on(tmp_path):
     assert train(small, data=tmp_path / "a.npz", out=tmp_path / "run", progress=False) is not None
 
 
+def test_clips_of_several_sizes_are_described(tmp_path):
+    for label, height in {"left": 24, "right": 40}.items():
+        (tmp_path / "clips" / label).mkdir(parents=True)
+        for i in range(3):
+            np.save(tmp_path / "clips" / label / f"{i}.npy", np.zeros((4, 3, height, 32), "uint8"))
+    data = Recipe.parse(starting_recipe("mobilenetv3_small_100_convgru2d", tmp_path / "clips")).data
+    assert (data.size, data.label_names) == (112, ("left", "right"))
+
+
 def write_archive(path, rain_units="kg m-2 s-1"):
     """An archive with packed temperature and rain, a mask on the map, 2-d coordinates and bounds."""
     xarray = pytest.importorskip("xarray", reason="the extra netcdf")
