@@ -233,7 +233,7 @@ RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUT
 FLOOR = 0.01
 """Rate in mm/h of a dry pixel in the logits of extrapolation."""
 DETAIL = 8
-"""Channels of the output of the fine layers for each pixel."""
+"""Channels per pixel of the output of the fine layers."""
 
 
 class ConvGRUAdvection(Forecaster):

@@ -256,12 +256,11 @@ class DGMR(EnsembleForecaster):
 def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     """DGMR, DeepMind's generative model of radar, its generator: 53,566,957 parameters.
 
-    Of these, 784,800 are unused, as in the published code. Four radar images to an ensemble of forecasts, one for each
-    noise sample. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``, height
-    and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. ``model(x, noise=…)`` gives one member,
-    ``model.members(x, members=20, seed=0)`` many; see :class:`~convrnn_zoo.models.dgmr.DGMR`. Ravuri et al. 2021,
-    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting,
-    including the confused axes of its attention.
+    Of these, 784,800 are unused, as in the published code. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``,
+    height and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. Each noise sample gives a member
+    of an ensemble: ``model(x, noise=…)`` returns one, ``model.members(x, members=20, seed=0)`` many. Ravuri et al.
+    2021, https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, including the
+    confused axes of its attention.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

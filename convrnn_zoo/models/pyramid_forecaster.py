@@ -82,7 +82,7 @@ class PyramidForecaster(EncoderForecaster):
 
 
 class NormedForecaster(PyramidForecaster):
-    """Three resolutions, each half the previous one, of cells with normed gates.
+    """An encoder–forecaster of three resolutions, each half the previous one, with normed gates.
 
     Args:
         cell: :class:`~convrnn_zoo.layers.variants.Conv2dGroupNormLSTMCell` or the GRU's.

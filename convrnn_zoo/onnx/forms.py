@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from .spec import (
     TensorSpec,
     next_states,
     reject_if,
+    run_steps,
     space,
     state_specs,
 )
@@ -303,10 +305,10 @@ class _StepNetwork(_Network):
             return (*(y.clone() for y in outputs), *states)
         levels = features if isinstance(features, list) else [features]
         pooled = torch.cat([POOLS[self.pool](y, None, 1) for y in levels], 1)
-        pooled, pool_states = self.update_pool(pooled, inputs)
+        pooled, pool_states = self.continue_pool(pooled, inputs)
         return (self.model.classify_pooled(pooled), *states, *pool_states)
 
-    def update_pool(self, pooled: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def continue_pool(self, pooled: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Returns the pool over all frames so far from that of this frame ``(N, F)``, and its states."""
         if self.pool == "last":
             return pooled, ()
@@ -334,11 +336,8 @@ def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
     graph = GraphSpec(net, inputs, [*outputs, *net.state_outputs, *pool_outputs])
 
     def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
-        states = graph.zero_states(sizes)
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
-        for t, x in enumerate(frames):
-            result = runs[""]({"input": x, **states})
-            states = next_states(result)
+        for t, result in enumerate(run_steps(runs[""], graph.zero_states(sizes), frames)):
             features, _ = model.forward_sequence(torch.stack(frames[: t + 1], net.time_axis))
             for tensor, y in zip(outputs, _head(model, features), strict=True):
                 expected = y if net.pool else y.select(net.time_axis, t)
@@ -410,15 +409,12 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
     graph = GraphSpec(module, [frame, *inputs], [TensorSpec("output", frame.axes, dtype), *outputs])
 
     def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
-        states, horizon = graph.zero_states(sizes), sizes["horizon"]
+        horizon, forecast = sizes["horizon"], list[Tensor]()
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
-        expected = model(torch.stack(frames, 1), horizon=horizon)
-        forecast: list[Tensor] = []
-        for t in range(len(frames) + horizon - 1):
-            result = runs[""]({"input": frames[t] if t < len(frames) else forecast[-1], **states})
-            states = next_states(result)
+        inputs = chain(frames, (forecast[-1] for _ in range(horizon - 1)))  # which reads its own forecast
+        for result in run_steps(runs[""], graph.zero_states(sizes), inputs):
             forecast.append(result["output"])
-        yield "forecast", torch.stack(forecast[-horizon:], 1), expected
+        yield "forecast", torch.stack(forecast[-horizon:], 1), model(torch.stack(frames, 1), horizon=horizon)
 
     metadata = {"output": "the next frame, which is the input of the steps after the last input frame"}
     return ExportSpec({"": graph}, check_run, metadata=metadata)
@@ -458,16 +454,11 @@ def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
     encoder, forecaster = GraphSpec(first, [frame, *inputs], outputs), GraphSpec(then, inputs, [output, *outputs])
 
     def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
-        states = encoder.zero_states(sizes)
-        frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
-        for x in frames:
-            states = next_states(runs["encoder"]({"input": x, **states}))
-        forecast_frames = []
-        for _ in range(sizes["horizon"]):
-            result = runs["forecaster"](states)
-            states = next_states(result)
-            forecast_frames.append(result["output"])
-        yield "forecast", torch.stack(forecast_frames, 1), model(torch.stack(frames, 1), horizon=sizes["horizon"])
+        frames, horizon = [frame.sample(sizes, t) for t in range(sizes["time"])], sizes["horizon"]
+        *_, encoded = run_steps(runs["encoder"], encoder.zero_states(sizes), frames)
+        results = run_steps(runs["forecaster"], next_states(encoded), [None] * horizon)
+        forecast_frames = torch.stack([result["output"] for result in results], 1)
+        yield "forecast", forecast_frames, model(torch.stack(frames, 1), horizon=horizon)
 
     metadata = {"output": "a frame of the forecast; the forecaster's initial state is the encoder's last state"}
     return ExportSpec({"encoder": encoder, "forecaster": forecaster}, check_run, metadata=metadata)

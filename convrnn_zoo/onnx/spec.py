@@ -114,6 +114,14 @@ def next_states(outputs: Values) -> dict[str, Tensor]:
     return {name.removesuffix("_out") + "_in": x for name, x in outputs.items() if name.endswith("_out")}
 
 
+def run_steps(run: Run, states: Values, frames: Iterable[Tensor | None]) -> Iterator[dict[str, Tensor]]:
+    """Runs the file of a step on each frame, None for no input, and yields its outputs."""
+    for frame in frames:
+        outputs = run({**states, **({} if frame is None else {"input": frame})})
+        states = next_states(outputs)
+        yield outputs
+
+
 @dataclass(frozen=True)
 class GraphSpec:
     """One file: a module that takes its inputs by name and returns its outputs in order."""

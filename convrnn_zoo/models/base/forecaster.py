@@ -84,15 +84,9 @@ class Forecaster(ZooModel):
     """Feature maps for timm: none, since the maps of a forecaster do not belong to single frames."""
 
     def __init__(
-        self,
-        in_chans: int,
-        horizon: int,
-        reduction: int,
-        num_classes: int = 0,
-        out_chans: int | None = None,
-        static_chans: int = 0,
-        future_chans: int = 0,
-    ) -> None:
+        self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0, out_chans: int | None = None,
+        static_chans: int = 0, future_chans: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         check_no_classes(num_classes)
         self.in_chans = check.positive_int("in_chans", in_chans)
@@ -482,24 +476,18 @@ class EnsembleForecaster(Forecaster):
 
     @torch.no_grad()
     def forecast(  # type: ignore[override]
-        self,
-        frames: Any,
-        horizon: int | None = None,
-        *,
-        members: int | None = None,
-        seed: int | None = None,
-        inputs: Inputs = None,
-        batch_size: int = 16,
-    ) -> Any:
-        """Forecasts an ensemble in the unit of the data; see :meth:`convrnn_zoo.Forecaster.forecast`.
+        self, frames: Any, horizon: int | None = None, *, members: int | None = None, seed: int | None = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Any:  # fmt: skip
+        """Forecasts an ensemble in the unit of the data.
 
         Args:
-            frames, horizon, inputs, batch_size: as of every forecaster.
             members: number of members; None for one forecast without noise.
-            seed: as in :meth:`members`.
+            seed: as for :meth:`members`.
+            …: as for :meth:`convrnn_zoo.Forecaster.forecast`.
 
         Returns:
-            As for every forecaster; with `members`, there is a first axis: ``(members, horizon, H, W)`` and so on.
+            The forecast as for every forecaster; with `members`, it has a first axis: ``(members, horizon, H, W)``.
 
         Example:
             >>> import convrnn_zoo
@@ -536,12 +524,8 @@ class EnsembleForecaster(Forecaster):
         count = check.count("members", members)
         generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
         context, shape = self.read(x), self.noise_shape(x, horizon)
-        return torch.stack(
-            [
-                self.make(context, horizon, self.draw_noise(x[:1], horizon, generator).expand(shape))
-                for _ in range(count)
-            ]
-        )
+        noises = [self.draw_noise(x[:1], horizon, generator).expand(shape) for _ in range(count)]
+        return torch.stack([self.make(context, horizon, noise) for noise in noises])
 
     def _check_noise(self, noise: object, x: Tensor, horizon: int) -> Tensor:
         shape = self.noise_shape(x, horizon)
