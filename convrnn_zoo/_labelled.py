@@ -126,4 +126,8 @@ def label_like(
         kept = {n: c for n, c in kept.items() if axis not in c.dims} | {axis: (axis, list(names))}
     is_dated = time in frames.coords and frames.coords[time].dtype.kind == "M"
     last = frames.coords[time].values[-1] if is_dated else None
-    return label_forecast(values, dims, last=last, step=step, unit=unit, name=str(frames.name or ""), coords=kept)
+    result = label_forecast(values, dims, last=last, step=step, unit=unit, name=str(frames.name or ""), coords=kept)
+    mapping = frames.attrs.get("grid_mapping", frames.encoding.get("grid_mapping"))
+    if mapping in kept:
+        result.attrs["grid_mapping"] = mapping
+    return result

@@ -45,6 +45,13 @@ def test_a_forecast_has_the_coordinates_of_its_frames_and_valid_times():
     assert float(result.sel(lat=60, lon=7)[0]) == result.values[0, 0, 7]
 
 
+def test_a_forecast_keeps_the_map_projection_of_its_frames():
+    projected = frames().assign_coords(crs=((), 0, {"grid_mapping_name": "latitude_longitude"}))
+    result = model().forecast(projected.assign_attrs(grid_mapping="crs"))
+    assert result.attrs["grid_mapping"] == "crs"
+    assert result.crs.attrs["grid_mapping_name"] == "latitude_longitude"
+
+
 def test_the_dimension_of_time_may_be_anywhere():
     data, net = frames(), model()
     xarray.testing.assert_equal(net.forecast(data.transpose("lat", "time", "lon")), net.forecast(data))

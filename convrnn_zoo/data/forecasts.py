@@ -65,6 +65,8 @@ def to_dataset(
         variable.attrs["long_name"] = (
             f"probability that {name} exceeds the threshold" if thresholds else f"forecast of {name}"
         )
+        if frames.grid_mapping:
+            variable.attrs["grid_mapping"] = frames.grid_mapping
         variables[f"probability_of_{name}" if thresholds else name] = variable
     attrs = {"Conventions": "CF-1.10", "source": f"convrnn_zoo {__version__}, {model}".rstrip(", ")}
     return xarray.Dataset(variables, attrs=attrs)

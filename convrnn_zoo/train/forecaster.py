@@ -71,8 +71,12 @@ def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequence
             f"data[{split!r}] must have sequences of {recipe.inputs} + {recipe.horizon} frames, as the recipe's inputs "
             f"and horizon say; got {clips.length}"
         )
-    if source.variables:
-        raise ValueError("data from Python have no names: save them to files to train on data.variables")
+    names, channels = [v.name for v in source.all_variables], clips.fixed(1).shape[2]
+    if names and channels != len(names):
+        raise ValueError(
+            f"data[{split!r}] must have {len(names)} channels in the order of the recipe's data.variables, future and "
+            f"static ({', '.join(names)}); got {channels}"
+        )
     check_values(clips.fixed(8), f"data[{split!r}]", source.ranges())
     return clips
 
@@ -100,6 +104,13 @@ def train_model(
     some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample at random
     trained_on = {"sequences": len(clips), "checksum": checksum(*some)}
     model = build(recipe, shown.shape[2], clips)
+    height, width = shown.shape[-2:]
+    if height % model.reduction or width % model.reduction:
+        crop = max(min(height, width) // model.reduction, 1) * model.reduction
+        raise ValueError(
+            f"{recipe.architecture} is trained on frames whose height and width are multiples of {model.reduction}, "
+            f"got {height}×{width}; set data.crop = {crop} in the recipe, or pad the frames"
+        )
     for p in model.parameters():
         if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
             p.data = p.data.to(memory_format=torch.channels_last)

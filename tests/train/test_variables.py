@@ -219,12 +219,6 @@ def test_what_variables_do_not_support_is_an_error_by_name(name, archive, tmp_pa
         train(recipe_with(data=data, **fields), data=archive, out=tmp_path, progress=False)
 
 
-def test_data_from_python_have_no_variables(tmp_path):
-    clips = [torch.rand(5, 4, SIZE, SIZE)]
-    with pytest.raises(ValueError, match=r"data\.variables"):
-        train(recipe_with(), data={"train": clips, "test": clips}, out=tmp_path, progress=False)
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [({"variables": ["t2m", "wind"]}, r"variables \['wind', 't2m'\] in this order.*\['t2m', 'wind'\]"),
@@ -249,3 +243,37 @@ def test_a_known_forcing_lowers_the_error_by_a_third(tmp_path):
         record = train(recipe, data=tmp_path / "a.nc", out=tmp_path / f"run{len(future)}", progress=False)
         errors.append({m.name: m.value for m in record.metrics}["MSE of t2m"])
     assert errors[0] < errors[1] * 2 / 3
+
+
+def test_variables_of_datasets_from_python_are_channels_in_their_order(tmp_path):
+    data = tracer()
+    channels = [np.broadcast_to(data[n], data.t2m.shape) for n in ("wind", "t2m", "forcing", "elevation")]
+    frames = torch.from_numpy(np.stack(channels, 1).astype("float32"))
+    clips = [frames[i : i + 5] for i in range(30)]
+    recipe = recipe_with({"hidden_channels": [2]}, max_steps=1)
+    train(recipe, data={"train": clips[:24], "test": clips[24:]}, out=tmp_path / "run", progress=False)
+    model = convrnn_zoo.from_pretrained(str(tmp_path / "run"))
+    values = model.preprocessing
+    assert [v.name for v in (*values.variables, *values.future, *values.static)] == [
+        "wind", "t2m", "forcing", "elevation",
+    ]  # fmt: skip
+    assert values.variables[1].mean[0] == pytest.approx(float(torch.stack(clips[:24])[:, :, 1].mean()), rel=1e-4)
+    forecast = model.forecast(frames[:3, :2], static=frames[0, 3:], future=frames[:5, 2:3])
+    assert forecast.shape == (2, 1, SIZE, SIZE)
+    with pytest.raises(ValueError, match=r"data\['train'\] must have 4 channels.*wind, t2m, forcing, elevation.*got 3"):
+        train(recipe, data={"train": [c[:, :3] for c in clips], "test": clips}, out=tmp_path / "b", progress=False)
+    spoilt = [torch.where(torch.rand(5, 1, SIZE, SIZE) < 0.1, -9999.0, c) for c in clips]
+    with pytest.raises(ValueError, match=r"data\['train'\]: wind: values from -9999.*fill_value"):
+        train(recipe, data={"train": spoilt, "test": clips}, out=tmp_path / "b", progress=False)
+
+
+@pytest.mark.parametrize(("crop", "expected"), [(6, 4), (2, 4), (None, 8)])
+def test_frames_that_do_not_suit_the_stride_of_the_model_are_an_error_with_the_key(crop, expected, tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((20, 10, 12)))
+    data = {"kind": "frames", "name": "a", **({"crop": crop} if crop else {})}
+    recipe = Recipe.of({**recipe_with().to_table(), "kind": "forecaster", "data": data})
+    size = f"{crop}×{crop}" if crop else "10×12"
+    with pytest.raises(
+        ValueError, match=rf"convgru_forecaster .*multiples of 4, got {size}; set data\.crop = {expected}"
+    ):
+        train(recipe, data=tmp_path, out=tmp_path / "run", progress=False)

@@ -27,7 +27,7 @@ from .frame_sequences import (
     Window,
     split_in_time,
 )
-from .splits import resolve_path, split_names
+from .splits import check_pattern, find_groups, label_key, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
@@ -172,9 +172,11 @@ class FrameFiles(FrameDataset):
             0.1) on; in other units, from the lowest of `thresholds` on.
         flip: whether crops are mirrored and transposed at random.
         split: the test part: ``"time"`` for the last third of each file, ``"file"`` for the last third of the files in
-            order of their names, or a list of patterns of file names.
+            order of their names, ``"group"`` for the last third of the groups, or a list of patterns of file names.
+        group_pattern: regular expression that finds the group of a file, such as its station, in its path below the
+            data; its first parenthesis is the group. No group is in two parts.
         validation: fraction of the training part that is set aside for validation: the last frames of each file, or the
-            last files, as `split` says.
+            last files or groups, as `split` says.
         thresholds: values at which CSI, POD and FAR are computed; by default those of rain if the unit is mm/h.
     """
 
@@ -196,12 +198,16 @@ class FrameFiles(FrameDataset):
     min_valid_fraction: float = field(0.5, ge=0, le=1)
     min_wet_fraction: float = field(0.0, ge=0, le=1)
     flip: bool = field(False)
-    split: str | tuple[str, ...] = field("time", choices=("time", "file"))
+    split: str | tuple[str, ...] = field("time", choices=("time", "file", "group"))
+    group_pattern: str = field("")
     validation: float = field(0.0, ge=0, lt=1)
     thresholds: tuple[float, ...] = field((), gt=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_pattern(self.group_pattern)
+        if bool(self.group_pattern) != (self.split == "group"):
+            raise ValueError('the recipe\'s data.group_pattern is for split = "group", which needs it; set both')
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
@@ -224,6 +230,7 @@ class FrameFiles(FrameDataset):
         words = {
             "time": "the last third of every file in time",
             "file": "the last third of the files in order of their names",
+            "group": "the last third of the groups of files",
         }
         where = f"crops of {self.crop}×{self.crop} pixels" if self.crop else "whole frames"
         files = words[self.split] if isinstance(self.split, str) else f"the files {', '.join(self.split)}"
@@ -247,16 +254,14 @@ class FrameFiles(FrameDataset):
         files = self.find_files(path)
         if not files:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
-        frames = [open_frames(file, self.read_options()) for file in files]
+        names = [file.name if file == path else file.relative_to(path).as_posix() for file in files]
+        options = self.read_options()
+        frames = [dataclasses.replace(open_frames(f, options), name=n) for f, n in zip(files, names, strict=True)]
         if len(frames) > 1 and all(len(f) == 1 for f in frames):
-            files, frames = [path], [join(frames)]
-        return [
-            dataclasses.replace(
-                f if f.is_large or file.suffix.lower() == STORE else f.load(),
-                name=file.name if file == path else str(file.relative_to(path)),
-            )
-            for file, f in zip(files, frames, strict=True)
-        ]
+            groups = find_groups(names, self.group_pattern) if self.group_pattern else [path.name] * len(names)
+            parts = {group: [f for f, g in zip(frames, groups, strict=True) if g == group] for group in groups}
+            frames = [join(part) for part in parts.values()]
+        return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in frames]
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
         """Returns the size of the sequences that are cut from files, which must be of one size or have a crop."""
@@ -288,8 +293,12 @@ class FrameFiles(FrameDataset):
             if self.split == "time":
                 files = [split_in_time(f, split, inputs, self.validation) for f in files]
             else:
-                names = split_names([f.name for f in files], self.split, split, validation=self.validation)
-                files = [f for f in files if f.name in names]
+                names = [f.name for f in files]
+                if self.split == "group":
+                    names = find_groups(names, self.group_pattern)
+                units = sorted(set(names), key=label_key) if self.split == "group" else names
+                chosen = split_names(units, self.split, split, validation=self.validation)
+                files = [f for f, name in zip(files, names, strict=True) if name in chosen]
             series = []
             for frames in files:
                 series += (parts := split_at_gaps(frames, self.step))

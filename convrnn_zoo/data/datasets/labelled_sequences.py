@@ -1,7 +1,6 @@
 """Labelled sequences of unequal length, from arrays, tables and audio files."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,14 @@ from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from .splits import choose_of_every_class, resolve_path, split_names
+from .splits import (
+    check_pattern,
+    choose_of_every_class,
+    find_groups,
+    label_key,
+    resolve_path,
+    split_names,
+)
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -138,17 +144,6 @@ def check_labelled(data: Any, split: str) -> Labelled:
     return data._replace(sequences=sequences, labels=numbers, label_names=names)
 
 
-def label_key(label: str) -> tuple[bool, float, str]:
-    """Sort key of labels: numbers by value before text, and ``"01"`` before ``"1"``.
-
-    Example:
-        >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
-        ['01', '1', '9', '10', 'b', 'nan']
-    """
-    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
-    return not number, float(label) if number else 0.0, label
-
-
 class LabelledDataset:
     """Base class of datasets of labelled sequences, with what metadata and cards state of them.
 
@@ -209,7 +204,8 @@ class LabelledSequences(LabelledDataset):
         task: task in the metadata.
         split: the test part: a third of every class, sampled with a fixed seed (``"random"``); the last third of the
             files in order of their names, of every class where a file has one class, or the last third of every class
-            in a single file (``"file"``); or patterns of the names of files, or of recordings in a single file.
+            in a single file (``"file"``); the last third of the groups (``"group"``), none of which is in two parts; or
+            patterns of the names of files, or of recordings in a single file.
         label_names: names of the classes, in the order of their labels.
         front_end: arguments of :class:`~convrnn_zoo.LogMel`, which reads audio files; `rate` is by default the lowest
             among the files, to which the others are resampled.
@@ -228,7 +224,7 @@ class LabelledSequences(LabelledDataset):
     license: str = field("")
     url: str = field("")
     task: str = field("sequence classification", nonempty=True)
-    split: str | tuple[str, ...] = field("random", choices=("random", "file"))
+    split: str | tuple[str, ...] = field("random", choices=("random", "file", "group"))
     label_names: tuple[str, ...] = field(())
     front_end: Mapping[str, Any] = field(factory=dict)
     layout: str = field("", choices=("", "NTC", "NCT"))
@@ -243,10 +239,7 @@ class LabelledSequences(LabelledDataset):
             raise ValueError(
                 f"the recipe's data.label_names must differ from each other, got {', '.join(duplicates)} more than once"
             )
-        try:
-            re.compile(self.group_pattern)
-        except re.error as e:
-            raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
+        check_pattern(self.group_pattern)
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -256,7 +249,10 @@ class LabelledSequences(LabelledDataset):
     @property
     def split_words(self) -> str:  # type: ignore[override]
         """Description of the test part."""
-        words = {"random": "a third of every class", "file": "the last third of the files, or of every class"}
+        words = {
+            "random": "a third of every class", "file": "the last third of the files, or of every class",
+            "group": "the last third of the groups",
+        }  # fmt: skip
         return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
     def create_front_end(self, path: Path) -> LogMel | None:
@@ -348,7 +344,15 @@ class LabelledSequences(LabelledDataset):
             held_out = choose_of_every_class([labels[i] for i in others], self.validation_count, inside)
             return [i for k, i in enumerate(others) if (k in held_out) == (split == "validation")]
         names = [r.key or r.file for r in recordings] if isinstance(self.split, tuple) and count == 1 else files
-        chosen = split_names(names, self.split, split, alternative="random", validation=self.validation)
+        if self.split == "group":
+            names = [r.group for r in recordings]
+            if not all(names):
+                raise ValueError(
+                    'the recipe\'s data.split = "group" needs the group of every recording: set data.group_pattern, or '
+                    "save an array groups"
+                )
+        units = sorted(set(names), key=label_key) if self.split == "group" else names
+        chosen = split_names(units, self.split, split, alternative="random", validation=self.validation)
         return [i for i, name in enumerate(names) if name in chosen]
 
 
@@ -356,17 +360,6 @@ def encode_sound(file: Path, front_end: LogMel) -> Tensor:
     """Reads an audio file as features ``(T, bands, 1)``."""
     with reading(file, "audio file"):
         return front_end.encode(*read_sound(file, rate=front_end.rate))
-
-
-def find_groups(names: Sequence[str], pattern: str) -> list[str]:
-    """Returns the group of each file, which the first parenthesis of a regular expression finds in its name."""
-    groups = []
-    for name in names:
-        match = re.search(pattern, name)
-        if match is None:
-            raise ValueError(f"data.group_pattern {pattern!r} is not found in {name}")
-        groups.append(match[match.re.groups and 1] or "")
-    return groups
 
 
 def find_recordings(path: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...pretrained.typed import field
 from ..readers.files import FileError, read_unpacked
+from ..readers.numpy import load_npy
 from .frame_files import FrameDataset
 from .frame_sequences import FrameSequence, FrameSequences
 from .splits import resolve_path, train_count
@@ -32,6 +33,36 @@ def read_idx(path: Path) -> Tensor:
     if len(pixels) != math.prod(shape):
         raise FileError(f"{path}: expected {math.prod(shape)} pixels, got {len(pixels)}; download it again")
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
+
+
+class StoredSequences(FrameSequences):
+    """Sequences of the published test file ``mnist_test_seq.npy``: bytes ``(T, N, H, W)``, of which the first are read.
+
+    Args:
+        path: the file.
+        length: frames of a sequence, at most T.
+
+    Reference:
+        http://www.cs.toronto.edu/~nitish/unsupervised_video/
+    """
+
+    def __init__(self, path: Path, length: int) -> None:
+        self.array, self.length = load_npy(path), length
+        shape = self.array.shape
+        if len(shape) != 4 or not 0 < length <= shape[0] or 0 in shape or self.array.dtype != "uint8":
+            raise FileError(
+                f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {self.array.dtype} {shape}; "
+                "lower inputs or horizon, or download the file again"
+            )
+
+    def __len__(self) -> int:
+        return self.array.shape[1]
+
+    def __getitem__(self, index: int) -> FrameSequence:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        frames = torch.from_numpy(self.array[: self.length, index].copy())[:, None] / 255
+        return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
 
 class MovingDigits(FrameSequences):
@@ -119,7 +150,10 @@ class MovingDigits(FrameSequences):
 
 @dataclass(frozen=True, kw_only=True)
 class MovingMNIST(FrameDataset):
-    """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST."""
+    """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST.
+
+    The path of the published test file, ``mnist_test_seq.npy``, gives its sequences as the test part.
+    """
 
     title = "Moving MNIST"
     task = "video prediction"
@@ -135,9 +169,13 @@ class MovingMNIST(FrameDataset):
     )
     validation: float = field(0.0, ge=0, lt=1)
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> MovingDigits:
+    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns the generator of sequences of the images of a split."""
         path = resolve_path(path, self.title, self.hint)
+        if path.suffix.lower() == ".npy":
+            if split != "test":
+                raise FileError(f"{path} has test sequences only; to train, pass a directory of images: {self.hint}")
+            return StoredSequences(path, inputs + horizon)
         file = FILES["test" if split == "test" else "train"]
         found = [path / name for name in (file, f"{file}.gz") if (path / name).is_file()]
         if not found:

@@ -1,6 +1,7 @@
 """Paths and splits of a user's files."""
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,38 @@ def split_names(
     others = [n for n in names if n not in test]
     cut = train_count(len(others), validation)
     return others[cut:] if part == "validation" else others[:cut]
+
+
+def find_groups(names: Sequence[str], pattern: str) -> list[str]:
+    """Returns the group of each file, which the first parenthesis of a regular expression finds in its name.
+
+    Example:
+        >>> find_groups(["ann/0.npy", "ann/1.npy", "bob/0.npy"], r"^(\\w+)/")
+        ['ann', 'ann', 'bob']
+    """
+    matches = [re.search(pattern, name) for name in names]
+    if missing := [name for name, match in zip(names, matches, strict=True) if match is None]:
+        raise ValueError(f"the recipe's data.group_pattern {pattern!r} is not found in {missing[0]}")
+    return [match[match.re.groups and 1] or "" for match in matches if match is not None]
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises ValueError if `data.group_pattern` is not a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as e:
+        raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
+
+
+def label_key(label: str) -> tuple[bool, float, str]:
+    """Sort key of labels: numbers by value before text, and ``"01"`` before ``"1"``.
+
+    Example:
+        >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
+        ['01', '1', '9', '10', 'b', 'nan']
+    """
+    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
+    return not number, float(label) if number else 0.0, label
 
 
 def choose_of_every_class(

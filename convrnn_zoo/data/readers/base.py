@@ -87,7 +87,8 @@ class Frames:
         factor, shift: conversion from the unit of the file to `unit`.
         name: short name for messages.
         variable: name of the variable in the file.
-        coordinates: coordinates of height and width by their names, as ``xarray.DataArray`` takes them.
+        coordinates: coordinates of height and width by their names, as ``xarray.DataArray`` takes them, and the map
+            projection without dimensions.
         map_dims: names of the dimensions of height and width.
     """
 
@@ -117,6 +118,11 @@ class Frames:
     def channels(self) -> int:
         """Channels of a frame."""
         return 1 if len(self.array.shape) == 3 else self.array.shape[1]
+
+    @property
+    def grid_mapping(self) -> str:
+        """Name of the coordinate that describes the map projection; empty if the file states none."""
+        return next((name for name, (dims, *_) in self.coordinates.items() if not dims), "")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -18,7 +18,8 @@ from .times import decode_times, number, numbers, scalar
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
-GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, ".grib", ".grib2", ".grb", ".grb2")
+GRIB = (".grib", ".grib2", ".grb", ".grb2")
+GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, *GRIB)
 """Suffixes of the files; files with others are read if an installed engine of xarray recognises them."""
 TIME_DIMS = ("time", "valid_time", "times", "t", "step")
 """Names by which the dimension of time is found."""
@@ -83,10 +84,12 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable
         variables, how = _list_zarr(path, _group(options.variable))
     elif path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
         variables, how = _list_hdf5(path, options.variable)
+    elif path.suffix.lower() in GRIB:
+        need("cfgrib", "grib")
+        how = {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}  # no index file is written next to it
     elif not is_recognised(path):
-        raise FileError(
-            f"{path}: no installed engine of xarray reads it; replace it, or install one (pip install cfgrib for GRIB)"
-        )
+        need("scipy", "netcdf")  # the engine of NetCDF-3
+        raise FileError(f"{path}: no installed engine of xarray reads it; replace it, or install its engine")
     if how is None:
         if options.sel:
             raise FileError(f"{path} does not name its dimensions, by which data.sel selects; leave data.sel out")
@@ -328,7 +331,7 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
         FileError: the file is damaged, has no such variable or dimension, or no axis of time.
         ImportError: a package is not installed; with the command that installs it.
     """
-    kinds = {STORE: "Zarr store", **dict.fromkeys(HDF5, "HDF5 file")}
+    kinds = {STORE: "Zarr store", **dict.fromkeys(HDF5, "HDF5 file"), **dict.fromkeys(GRIB, "GRIB file")}
     with reading(path, kinds.get(path.suffix.lower(), "NetCDF file")):
         variables, dataset = open_variables(path, options)
         try:
@@ -409,6 +412,9 @@ def _axes(path: Path, name: str, variable: Variable, variables: Mapping[str, Var
                 attrs = {k: str(v) for k in ("units", "standard_name", "long_name", "axis")
                          if (v := scalar(coordinate.array.attrs.get(k))) is not None}  # fmt: skip
                 coordinates[label] = (coordinate.dims, Decoder(packing).decode(coordinate.array.values), attrs)
+        mapping = str(variable.array.attrs.get("grid_mapping", "")).partition(":")[0].strip()
+        if (crs := variables.get(f"{group}{mapping}")) is not None and not crs.shape:  # CF: its value has no meaning
+            coordinates[mapping] = ((), 0, dict(crs.array.attrs))
         axes = {"coordinates": coordinates, "map_dims": dims}
     times = None if time is None else need("numpy", "cli").atleast_1d(variables[time].array[...])
     return axes | check_times(path, times, {} if time is None else variables[time].attrs, variable.shape)

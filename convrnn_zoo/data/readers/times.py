@@ -1,4 +1,8 @@
-"""Attributes of files by the CF conventions, and times in more units and time zones than xarray reads."""
+"""Attributes of files by the CF conventions, and times.
+
+xarray, even with cftime, rejects micro- and nanoseconds and reads ``UTC+2`` with the other sign, so it is not used for
+times.
+"""
 
 import base64
 import re

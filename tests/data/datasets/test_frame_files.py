@@ -242,3 +242,32 @@ def test_a_store_with_another_time_step_is_an_error(tmp_path):
     write_zarr(tmp_path / "a.zarr", blobs(), step=10)
     with pytest.raises(ValueError, match=r"10 minutes apart .*data\.step is 5"):
         FRAMES.load(tmp_path / "a.zarr", "train", 3, 4)
+
+
+def test_a_split_by_group_has_no_frame_of_a_group_in_two_parts(tmp_path):
+    for i, station in enumerate(("s1", "s2", "s10", "s11", "s12", "s13")):
+        (tmp_path / station).mkdir()
+        for k in range(2):
+            np.save(tmp_path / station / f"{k}.npy", np.full((9, 4, 4), 10 * i + k, "float32"))
+    kind = ArrayFrames(name="a", split="group", group_pattern=r"^(\w+)/", validation=0.25)
+    values = {split: kind.load(tmp_path, split, 2, 1).fixed(999).unique() for split in ("train", "validation", "test")}
+    assert {split: sorted({int(v) // 10 for v in part}) for split, part in values.items()} == {
+        "train": [0, 2, 3], "validation": [4], "test": [1, 5],
+    }  # fmt: skip
+    assert "groups" in kind.split_words
+    with pytest.raises(ValueError, match=r"data\.group_pattern .*is not found in s1/0\.npy"):
+        dataclasses.replace(kind, group_pattern="radar").load(tmp_path, "train", 2, 1)
+    for fields in ({"split": "group"}, {"group_pattern": "a"}, {"split": "group", "group_pattern": "("}):
+        with pytest.raises(ValueError, match=r"data\.group_pattern"):
+            ArrayFrames(name="a", **fields)
+
+
+def test_files_of_one_frame_are_joined_within_their_group(tmp_path):
+    for i, event in enumerate("abc"):
+        (tmp_path / event).mkdir()
+        for t in range(5):
+            np.savez(tmp_path / event / f"{t}.npz", x=np.full((1, 4, 4), 10 * i + t), time=[np.datetime64(t, "h")])
+    kind = ArrayFrames(name="a", split="group", group_pattern=r"^(\w)/")
+    test, train = (kind.load(tmp_path, split, 3, 1) for split in ("test", "train"))
+    assert test.fixed(99)[:, :, 0, 0, 0].tolist() == [[20, 21, 22, 23], [21, 22, 23, 24]]
+    assert train.fixed(99)[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [10, 11, 12, 13], [11, 12, 13, 14]]

@@ -418,3 +418,39 @@ def test_groups_are_found_in_names_or_in_an_array(tmp_path):
     np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=list("ababab"), groups=["ann", "bob", "cat"] * 2)
     part = make(split="file").load(tmp_path / "a.npz", "test")
     assert part.groups == ("bob", "cat")
+
+
+def write_speakers(path, speakers=6, count=4):
+    """Two classes of recordings of each speaker, whose values are the number of the speaker."""
+    for label in ("low", "high"):
+        (path / label).mkdir()
+        for i in range(speakers):
+            for k in range(count):
+                np.save(path / label / f"speaker{i}_{k}.npy", np.full((3 + k, 2), i, "float32"))
+
+
+def test_a_split_by_group_has_no_group_in_two_parts(tmp_path):
+    write_speakers(tmp_path)
+    kind = make(split="group", group_pattern=r"speaker(\d+)", validation=0.25)
+    parts = {split: kind.load(tmp_path, split) for split in ("train", "validation", "test")}
+    assert {split: set(part.groups) for split, part in parts.items()} == {
+        "train": {"0", "1", "2"}, "validation": {"3"}, "test": {"4", "5"},
+    }  # fmt: skip
+    for part in parts.values():
+        assert all(x.unique().tolist() == [float(group)] for x, group in zip(part.sequences, part.groups, strict=True))
+        assert part.labels.bincount().tolist() == [4 * len(set(part.groups))] * 2
+    assert kind.split_words == "the last third of the groups"
+
+
+def test_a_split_by_group_reads_the_groups_of_an_archive(tmp_path):
+    arrays = {"labels": list("ab") * 6, "groups": np.repeat(["10", "9", "ann"], 4)}
+    np.savez(tmp_path / "a.npz", **ramps(12)[0], **arrays)
+    kind = make(split="group")
+    assert set(kind.load(tmp_path / "a.npz", "test").groups) == {"ann"}
+    assert set(kind.load(tmp_path / "a.npz", "train").groups) == {"9", "10"}
+    np.savez(tmp_path / "b.npz", **ramps(12)[0], labels=list("ab") * 6)
+    with pytest.raises(ValueError, match=r"b\.npz.*data\.split = .group.*data\.group_pattern"):
+        kind.load(tmp_path / "b.npz", "train")
+    np.savez(tmp_path / "c.npz", **ramps(12)[0], labels=list("ab") * 6, groups=["ann"] * 12)
+    with pytest.raises(ValueError, match=r"c\.npz.*no training part of ann"):
+        kind.load(tmp_path / "c.npz", "train")

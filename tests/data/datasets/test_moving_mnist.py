@@ -1,11 +1,14 @@
 """The generator moves images as the paper describes, and damaged files are errors."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from convrnn_zoo.data import FRAME_DATASETS
 from convrnn_zoo.data.datasets.moving_mnist import FILES, MovingDigits, MovingMNIST, read_idx
+from tests.command_line import run
 from tests.made_data import write_idx
 
 DOT = torch.full((1, 4, 4), 255, dtype=torch.uint8)
@@ -85,3 +88,27 @@ def test_incomplete_files_are_an_error(tmp_path, suffix):
 def test_images_larger_than_the_frame_are_an_error():
     with pytest.raises(ValueError, match="at most 3×3"):
         MovingDigits(DOT, size=3)
+
+
+def test_the_published_test_file_is_the_test_part(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (20, 7, 64, 64), dtype="uint8")
+    path = tmp_path / "mnist_test_seq.npy"
+    np.save(path, frames)
+    clips = MovingMNIST().load(path, "test", 10, 10)
+    assert len(clips) == 7
+    expected = torch.from_numpy(frames / 255).float().transpose(0, 1)[:, :, None]
+    torch.testing.assert_close(clips.fixed(7), expected)
+    torch.testing.assert_close(MovingMNIST().load(path, "test", 4, 2)[3].frames, expected[3, :6])
+    with pytest.raises(ValueError, match=r"mnist_test_seq\.npy has test sequences only"):
+        MovingMNIST().load(path, "train", 10, 10)
+    with pytest.raises(ValueError, match=r"mnist_test_seq\.npy: expected .* of 21 frames or more.*\(20, 7, 64, 64\)"):
+        MovingMNIST().load(path, "test", 10, 11)
+
+
+def test_weights_are_scored_on_the_published_test_file(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "mnist_test_seq.npy", rng.integers(0, 256, (20, 2, 64, 64), dtype="uint8"))
+    args = ("eval", "convgru_forecaster.moving_mnist", "--data", tmp_path / "mnist_test_seq.npy", "--json", "--quiet")
+    scores = json.loads(run(*args))
+    assert len(scores["forecast"]["MSE"]) == 10
+    assert min(scores["forecast"]["MSE"]) > 0

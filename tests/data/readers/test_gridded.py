@@ -1,13 +1,16 @@
 """Files with named dimensions are read through xarray: order of axes, selection, groups, packing, memory."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.memory import in_a_fresh_process, rise
+from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_dataset
+from convrnn_zoo.data.forecasts import to_dataset, write_dataset
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 12, 5, 7
@@ -195,9 +198,62 @@ def test_every_file_that_an_engine_recognises_is_read(tmp_path):
     path = write(tmp_path / "a.cdf", rain().isel(level=0, drop=True).to_dataset())
     other = path.rename(tmp_path / "archive.dat")
     np.testing.assert_array_equal(read(other)[:, 0], rain()[:, 0])
+
+
+def test_grib_files_without_their_engine_are_an_error_with_the_extra(tmp_path, monkeypatch):
     (tmp_path / "b.grib2").write_bytes(b"GRIB" + bytes(100))
-    with pytest.raises(ValueError, match=r"b\.grib2: no installed engine of xarray reads it.*cfgrib"):
+    monkeypatch.setitem(sys.modules, "cfgrib", None)
+    with pytest.raises(ImportError, match=r"cfgrib is not installed.*convrnn-zoo\[grib\]"):
         open_frames(tmp_path / "b.grib2")
+
+
+def write_grib(path, data, edition=2):
+    """Writes temperatures ``(time, lat, lon)`` with hourly times as one GRIB message for each step."""
+    eccodes = pytest.importorskip("eccodes", reason="the extra grib")
+    pytest.importorskip("cfgrib", reason="the extra grib")
+    with path.open("wb") as file:
+        for t, frame in enumerate(data.values):
+            handle = eccodes.codes_grib_new_from_samples(f"regular_ll_sfc_grib{edition}")
+            keys = {
+                "Ni": WIDTH, "Nj": HEIGHT, "latitudeOfFirstGridPointInDegrees": float(data.lat[0]),
+                "latitudeOfLastGridPointInDegrees": float(data.lat[-1]), "longitudeOfFirstGridPointInDegrees": 0.0,
+                "longitudeOfLastGridPointInDegrees": float(data.lon[-1]), "iDirectionIncrementInDegrees": 2.0,
+                "jDirectionIncrementInDegrees": 2.5, "shortName": "2t", "dataDate": 20200601, "dataTime": 100 * t,
+                "bitmapPresent": 1, "missingValue": 9999.0,
+            }  # fmt: skip
+            for key, value in keys.items():
+                eccodes.codes_set(handle, key, value)
+            eccodes.codes_set_values(handle, np.nan_to_num(frame, nan=9999.0).astype("float64").ravel())
+            eccodes.codes_write(handle, file)
+            eccodes.codes_release(handle)
+    return path
+
+
+@pytest.mark.parametrize("edition", [1, 2])
+def test_grib_files_are_read_with_times_coordinates_and_missing_values(edition, tmp_path):
+    data = 280 + rain().isel(level=0, drop=True)
+    data[2, 1, 1] = np.nan
+    path = write_grib(tmp_path / "a.grib2", data, edition)
+    frames = open_frames(path, ReadOptions(variable="t2m", unit="K"))
+    np.testing.assert_allclose(frames.read()[:, 0], data, atol=1e-3)
+    assert frames.read(2, 3).isnan().sum() == 1
+    assert (frames.step, frames.datetimes[1].isoformat()) == (60, "2020-06-01T01:00:00")
+    np.testing.assert_allclose(frames.coordinates["latitude"][1], data.lat)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.grib2"]  # and no index next to it
+    clips = ArrayFrames(name="a", variables=("t2m",), step=60).load(path, "train", 2, 1)
+    np.testing.assert_allclose(clips[3].frames[:, 0], data[3:6], atol=1e-3)
+    part = open_frames(path, ReadOptions(sel={"latitude": [50, 56], "time": ["2020-06-01T03", "2020-06-01T05"]}))
+    np.testing.assert_allclose(part.read()[:, 0], data[3:6, 2:], atol=1e-3)
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(ValueError, match=r"a\.grib2 is not a valid GRIB file"):
+        open_frames(path)
+
+
+def test_stores_with_consolidated_metadata_are_read_without_a_warning(tmp_path):
+    pytest.importorskip("zarr", reason="the extra zarr")
+    data = rain().isel(level=0, drop=True).to_dataset()
+    data.to_zarr(tmp_path / "a.zarr", zarr_format=2, consolidated=True)
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr")[:, 0], data.rain)
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
@@ -266,3 +322,18 @@ def test_files_of_one_frame_are_joined_in_time_for_training(tmp_path):
         write(tmp_path / f"{'abcdef'[-i]}.nc", data[i : i + 1].to_dataset())  # names in another order than times
     kind = ArrayFrames(name="a", unit="mm/h")
     np.testing.assert_array_equal(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3])
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_the_map_projection_is_kept_in_written_forecasts(suffix, tmp_path):
+    data = rain().isel(level=0, drop=True).assign_attrs(grid_mapping="crs").to_dataset()
+    projection = {"grid_mapping_name": "lambert_conformal_conic", "standard_parallel": [50.0, 60.0]}
+    frames = open_frames(write(tmp_path / f"a{suffix}", data.assign(crs=((), 0, projection))))
+    dataset = to_dataset(torch.zeros(2, HEIGHT, WIDTH), frames, Preprocessing(unit="mm/h"), step=360.0)
+    write_dataset(dataset, tmp_path / f"b{suffix}")
+    options = {"engine": "zarr", "consolidated": False} if suffix == ".zarr" else {"engine": "h5netcdf"}
+    with xarray.open_dataset(tmp_path / f"b{suffix}", decode_coords="all", **options) as written:
+        assert written.rain.encoding["grid_mapping"] == "crs"
+        assert written.crs.attrs["grid_mapping_name"] == "lambert_conformal_conic"
+        assert list(written.crs.attrs["standard_parallel"]) == [50, 60]
+        np.testing.assert_allclose(written.lat, data.lat)
