@@ -250,7 +250,7 @@ def test_variables_of_datasets_from_python_are_channels_in_their_order(tmp_path)
     channels = [np.broadcast_to(data[n], data.t2m.shape) for n in ("wind", "t2m", "forcing", "elevation")]
     frames = torch.from_numpy(np.stack(channels, 1).astype("float32"))
     clips = [frames[i : i + 5] for i in range(30)]
-    recipe = recipe_with({"hidden_channels": [2]}, max_steps=1)
+    recipe = recipe_with(max_steps=1)
     train(recipe, data={"train": clips[:24], "test": clips[24:]}, out=tmp_path / "run", progress=False)
     model = convrnn_zoo.from_pretrained(str(tmp_path / "run"))
     values = model.preprocessing

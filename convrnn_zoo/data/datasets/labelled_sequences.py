@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,46 +84,44 @@ def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
             )
 
 
-class ConvertedSequences(Sequence[Tensor]):
-    """Sequences from Python, each converted to float32 and checked when it is indexed.
+class LazySequences(Sequence[Tensor]):
+    """Sequences that are read each time they are indexed, so that none stays in memory.
 
-    Frames of bytes are divided by 255, as in :meth:`~convrnn_zoo.ConvRNNModel.classify`. `ndim` are the dimensions of a
-    map: ``(T, C)`` becomes maps of one pixel.
+    Args:
+        items: what `read` takes for each sequence, such as a path.
+        read: returns the sequence of an item.
     """
 
-    def __init__(self, sequences: Any, name: str, ndim: int = 0) -> None:
-        self.sequences, self.name, self.ndim = sequences, name, ndim
+    def __init__(self, items: Sequence[Any], read: Callable[[Any], Tensor]) -> None:
+        self.items, self.read = items, read
 
     def __len__(self) -> int:
-        return len(self.sequences)
+        return len(self.items)
 
     def __getitem__(self, index: Any) -> Any:
-        name = f"{self.name}.sequences[{index}]"
-        x = to_tensor(name, self.sequences[index])
-        return _with_maps(as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, name), self.ndim)
+        items = self.items[index]
+        return LazySequences(items, self.read) if isinstance(index, slice) else self.read(items)
 
 
-def _with_maps(x: Tensor, ndim: int) -> Tensor:
+def _convert(sequences: Any, name: str, index: int) -> Tensor:
+    """Returns a sequence from Python as float32; frames of bytes are divided by 255, as in `classify`."""
+    x = to_tensor(f"{name}[{index}]", sequences[index])
+    return as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, f"{name}[{index}]")
+
+
+def _read_map(sequences: Sequence[Tensor], ndim: int, index: int) -> Tensor:
+    x = sequences[index]
     return x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x
 
 
 def add_axes(data: Labelled, ndim: int) -> Labelled:
     """Returns sequences ``(T, C)`` as maps of one pixel of `ndim` dimensions; others stay as they are."""
-    sequences: Any = data.sequences
-    if isinstance(sequences, list):
-        sequences = [_with_maps(x, ndim) for x in sequences]
-    elif isinstance(sequences, ConvertedSequences):
-        sequences = ConvertedSequences(sequences.sequences, sequences.name, ndim)
-    return data._replace(sequences=sequences)
+    sequences: Any = LazySequences(range(len(data.sequences)), partial(_read_map, data.sequences, ndim))
+    return data._replace(sequences=list(sequences) if isinstance(data.sequences, list) else sequences)
 
 
 def check_labelled(data: Any, split: str) -> Labelled:
-    """Converts and checks labelled sequences from Python.
-
-    Raises:
-        TypeError: `data` is not :class:`Labelled`.
-        ValueError: labels are not class numbers, one for each sequence, or the sequences differ in shape beyond time.
-    """
+    """Converts and checks labelled sequences from Python."""
     name = f"data[{split!r}]"
     if not isinstance(data, Labelled):
         raise TypeError(f"{name} must be convrnn_zoo.data.Labelled(sequences, labels), got {type(data).__name__}")
@@ -137,7 +136,7 @@ def check_labelled(data: Any, split: str) -> Labelled:
         raise ValueError(f"{name}.label_names must differ from each other, got {', '.join(names)}")
     if data.groups and len(data.groups) != count:
         raise ValueError(f"{name}: expected one group for each of {count} sequences, got {len(data.groups)}")
-    sequences: Any = ConvertedSequences(data.sequences, name)
+    sequences: Any = LazySequences(range(count), partial(_convert, data.sequences, f"{name}.sequences"))
     if isinstance(data.sequences, list | tuple | Tensor) or hasattr(data.sequences, "__array__"):
         sequences = list(sequences)
         check_shapes([(f"{name}.sequences[{i}]", x) for i, x in enumerate(sequences)])

@@ -59,8 +59,6 @@ class StoredSequences(FrameSequences):
         return self.array.shape[1]
 
     def __getitem__(self, index: int) -> FrameSequence:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sequence {index} of {len(self)}")
         frames = torch.from_numpy(self.array[: self.length, index].copy())[:, None] / 255
         return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 

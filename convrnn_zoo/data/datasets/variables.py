@@ -49,9 +49,6 @@ def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence
         source: a :class:`DataVariable`, or the dataset if one encoding is that of all channels.
         name: its name in errors.
         mean, std: those of each channel, for the encoding ``standardize``.
-
-    Raises:
-        ValueError: a channel is constant, and cannot be standardized.
     """
     fields = {"encoding": source.encoding, "lowest": source.valid_min, "highest": source.valid_max}
     if source.encoding == "log":

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from ..readers.files import FileError, list_dir
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips, read_folder, resize_and_crop
 from ..readers.numpy import load_npy
 from ..readers.sequences import Recording
-from .labelled_sequences import LabelledSequences
+from .labelled_sequences import LabelledSequences, LazySequences
 
 
 def read_array(path: Path, channels: int, part: slice) -> Tensor:
@@ -35,21 +34,6 @@ def read_array(path: Path, channels: int, part: slice) -> Tensor:
 
 READERS = {**VIDEO_READERS, ".npy": read_array}
 """Readers of clips by the suffix of the file."""
-
-
-class ClipFiles(Sequence[Tensor]):
-    """Clips ``(T, C, H, W)`` that are read each time they are indexed, so that none stays in memory."""
-
-    def __init__(self, dataset: "VideoFolder", paths: Sequence[Path]) -> None:
-        self.dataset, self.paths = dataset, paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return ClipFiles(self.dataset, self.paths[index])
-        return self.dataset.read(self.paths[index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +124,7 @@ class VideoFolder(LabelledSequences):
             )
         return recordings
 
-    def values(self, recordings: Sequence[Recording]) -> ClipFiles:
+    def values(self, recordings: Sequence[Recording]) -> LazySequences:
         """Returns the clips, after reading one frame of each, so that a damaged one is found before training."""
         first_frame = dataclasses.replace(self, max_frames=1)
         shapes = {r.file: tuple(first_frame.read(r.values).shape[1:]) for r in recordings}
@@ -150,4 +134,4 @@ class VideoFolder(LabelledSequences):
             raise FileError(
                 f"expected clips of one size (C, H, W), got {file} {shape} and {other[0]} {other[1]}; {hint}"
             )
-        return ClipFiles(self, [r.values for r in recordings])
+        return LazySequences([r.values for r in recordings], self.read)

@@ -42,12 +42,7 @@ def write_windows(windows: Iterator[Tensor], path: Path) -> int:
 
 
 def read_windows(path: Path) -> Tensor:
-    """Reads the windows ``(M, 3)`` of t, y, x from a CSV file with columns of these names, in any order.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is of another format.
-    """
+    """Reads the windows ``(M, 3)`` of t, y, x from a CSV file with columns of these names, in any order."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `convrnn-zoo windows RECIPE --data STORE` writes it")
     numpy = need("numpy", "cli")

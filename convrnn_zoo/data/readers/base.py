@@ -242,11 +242,7 @@ def check_numbers(array: Any, name: object) -> None:
 
 
 def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> str:
-    """Returns the name of the array of frames in a file: `options.variable`, the only one of 3 or 4 axes, or ``x``.
-
-    Raises:
-        FileError: there is no such array, or there are several.
-    """
+    """Returns the name of the array of frames in a file: `options.variable`, the only one of 3 or 4 axes, or ``x``."""
     variable, axes = options.variable, (2, 3, 4) if options.maps else (3, 4)
     names = [name for name, shape in shapes.items() if len(shape) in axes]
     if variable and list(shapes) != [""]:
@@ -271,11 +267,7 @@ def find_times(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
 
 
 def check_times(path: Path, times: Any, attrs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """Returns the fields `times` and `is_dated` of :class:`Frames`; `times` may be None.
-
-    Raises:
-        FileError: their number is not that of the frames, or they are invalid.
-    """
+    """Returns the fields `times` and `is_dated` of :class:`Frames`; `times` may be None."""
     if times is None:
         return {}
     if len(times) != shape[0]:
@@ -329,9 +321,6 @@ def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options
         names: names of all variables of the file.
         options: names the variables.
         **fields: fields of :class:`Frames`, such as the times.
-
-    Raises:
-        FileError: a variable is missing, or has another shape or unit than expected.
     """
     if missing := [v.name for v in options.all_variables if v.name not in parts]:
         raise FileError(f"{path} has no variable {missing[0]}; {suggest(missing[0], names)}")

@@ -92,11 +92,7 @@ def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def read_unpacked(path: Path) -> bytes:
-    """Reads a file, decompressed if its name ends in ``.gz``.
-
-    Raises:
-        FileError: the file is not a valid gzip file, or its content is larger than 256 MiB.
-    """
+    """Reads a file, decompressed if its name ends in ``.gz``."""
     if path.suffix != ".gz":
         return path.read_bytes()
     with reading(path, "gzip file"), gzip.open(path) as file:

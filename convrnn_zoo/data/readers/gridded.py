@@ -325,12 +325,7 @@ class GriddedArray:
 
 
 def open_gridded(path: Path, options: ReadOptions) -> Frames:
-    """Opens the frames of a NetCDF, Zarr, HDF5 or GRIB file, by the CF conventions.
-
-    Raises:
-        FileError: the file is damaged, has no such variable or dimension, or no axis of time.
-        ImportError: a package is not installed; with the command that installs it.
-    """
+    """Opens the frames of a NetCDF, Zarr, HDF5 or GRIB file, by the CF conventions."""
     kinds = {STORE: "Zarr store", **dict.fromkeys(HDF5, "HDF5 file"), **dict.fromkeys(GRIB, "GRIB file")}
     with reading(path, kinds.get(path.suffix.lower(), "NetCDF file")):
         variables, dataset = open_variables(path, options)

@@ -121,11 +121,7 @@ class Composites:
 
 
 def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
-    """Opens radar files in order of time.
-
-    Raises:
-        FileError: a name states no time, or two the same one.
-    """
+    """Opens radar files in order of time."""
     paths = sorted(paths, key=read_time)
     times = need("numpy", "cli").array([to_minutes(read_time(path)) for path in paths])
     if len(set(times)) < len(times):

@@ -224,7 +224,7 @@ ENTRIES = {
     "type": ({"name": "a", "crop": "64"}, "data.crop must be a whole number, got '64'"),
     "range": ({"name": "a", "crop": 0, "min_valid_fraction": 2}, "data.crop .*\n.* data.min_valid_fraction"),
     "word": ({"name": "a", "encoding": "logarithm"}, "data.encoding must be one of none, log, standardize"),
-    "split": ({"name": "a", "split": "files"}, "data.split must be one of time, file, got 'files'"),
+    "split": ({"name": "a", "split": "files"}, "data.split must be one of time, file, group, got 'files'"),
     "truth": ({"name": "a", "step": True}, "data.step must be a finite number, got True"),
     "shipped": ({"kind": "rain", "crop": 64}, r"unknown key data\.crop"),
     "size": ({"kind": "video", "name": "a", "size": (3,)}, "a height and a width"),

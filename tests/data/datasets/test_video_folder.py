@@ -54,18 +54,18 @@ def test_clips_are_divided_in_every_class_and_read_when_asked_for(tmp_path, monk
     assert (train.labels.bincount().tolist(), test.labels.bincount().tolist()) == ([4, 4], [2, 2])
     assert train.label_names == ("dark", "light")
     assert not isinstance(train.sequences, list)
-    assert not set(train.sequences.paths) & set(test.sequences.paths)
+    assert not set(train.sequences.items) & set(test.sequences.items)
     lengths = {(label, name): len(frames) for label, name, frames in clips()}
     x, ends, labels = train.batch([0, 3, 6])
-    chosen = [train.sequences.paths[i] for i in (0, 3, 6)]
+    chosen = [train.sequences.items[i] for i in (0, 3, 6)]
     assert ends.tolist() == [lengths[p.parent.name, p.stem] for p in chosen]
     assert [train.label_names[y] for y in labels] == [p.parent.name for p in chosen]
     assert x.shape == (3, int(ends.max()), 3, 16, 16)
     assert all(not x[i, n:].any() for i, n in enumerate(ends))
     read = []
-    monkeypatch.setattr(type(KIND), "read", lambda kind, path: read.append(path) or torch.zeros(1, 3, 4, 4))
+    monkeypatch.setattr(train.sequences, "read", lambda path: read.append(path) or torch.zeros(1, 3, 4, 4))
     train.batch([1])
-    assert read == [train.sequences.paths[1]]
+    assert read == [train.sequences.items[1]]
     assert len(train.sequences[2:4]) == 2
 
 
@@ -74,7 +74,7 @@ def test_files_are_divided_in_every_class_or_by_patterns(tmp_path):
 
     def names(split, part):
         kind = dataclasses.replace(KIND, split=split)
-        return [f"{p.parent.name}/{p.stem}" for p in kind.load(tmp_path, part).sequences.paths]
+        return [f"{p.parent.name}/{p.stem}" for p in kind.load(tmp_path, part).sequences.items]
 
     assert names("file", "test") == ["dark/04", "dark/05", "light/04", "light/05"]
     assert names(("*/00*", "dark/01*"), "test") == ["dark/00", "dark/01", "light/00"]
