@@ -120,14 +120,18 @@ def label_like(
     batch = others[: len(others) - 1 - len(channel)]
     dims = [*batch, LEAD_TIME, *((channel or ["channel"]) if has_channels else []), *[THRESHOLD] * has_thresholds, y, x]
     dims = [*[MEMBER] * (values.ndim - len(dims)), *dims]
-    kept = {n: c for n, c in frames.coords.items() if time not in c.dims and n != time and set(c.dims) <= set(dims)}
+    coordinates = {
+        n: c for n, c in frames.coords.items() if time not in c.dims and n != time and set(c.dims) <= set(dims)
+    }
     if names and has_channels:
         axis = dims[-3 - has_thresholds]
-        kept = {n: c for n, c in kept.items() if axis not in c.dims} | {axis: (axis, list(names))}
+        coordinates = {n: c for n, c in coordinates.items() if axis not in c.dims} | {axis: (axis, list(names))}
     is_dated = time in frames.coords and frames.coords[time].dtype.kind == "M"
     last = frames.coords[time].values[-1] if is_dated else None
-    result = label_forecast(values, dims, last=last, step=step, unit=unit, name=str(frames.name or ""), coords=kept)
+    result = label_forecast(
+        values, dims, last=last, step=step, unit=unit, name=str(frames.name or ""), coords=coordinates
+    )
     mapping = frames.attrs.get("grid_mapping", frames.encoding.get("grid_mapping"))
-    if mapping in kept:
+    if mapping in coordinates:
         result.attrs["grid_mapping"] = mapping
     return result

@@ -46,8 +46,8 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Val
             _check_range(values, names[i], valid)
             if is_rain(valid.unit) and valid.valid_max is None:
                 wet[i].append(values[values > WET][::WET_STRIDE])
-    for label, valid, found in zip(names, ranges, wet, strict=True):
-        rain = torch.cat(found) if found else torch.empty(0)
+    for label, valid, parts_of_rain in zip(names, ranges, wet, strict=True):
+        rain = torch.cat(parts_of_rain) if parts_of_rain else torch.empty(0)
         if len(rain) and rain.median().item() >= 10 and 20 < rain.max().item() <= 80:
             raise FileError(
                 f"{label}: half of the wet values are above {rain.median().item():g}, as is usual for reflectivity in "

@@ -297,8 +297,8 @@ class FrameFiles(FrameDataset):
                 if self.split == "group":
                     names = find_groups(names, self.group_pattern)
                 units = sorted(set(names), key=label_key) if self.split == "group" else names
-                chosen = split_names(units, self.split, split, validation=self.validation)
-                files = [f for f, name in zip(files, names, strict=True) if name in chosen]
+                selected = split_names(units, self.split, split, validation=self.validation)
+                files = [f for f, name in zip(files, names, strict=True) if name in selected]
             series = []
             for frames in files:
                 series += (parts := split_at_gaps(frames, self.step))

@@ -299,8 +299,8 @@ class LabelledSequences(LabelledDataset):
         recordings = self.recordings(path, front_end)
         files = [relative(r, path) for r in recordings]
         if self.group_pattern:
-            found = find_groups(files, self.group_pattern)
-            recordings = [r._replace(group=group) for r, group in zip(recordings, found, strict=True)]
+            groups_of_files = find_groups(files, self.group_pattern)
+            recordings = [r._replace(group=group) for r, group in zip(recordings, groups_of_files, strict=True)]
         classes = sorted({r.label for r in recordings}, key=label_key)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
             raise ValueError(
@@ -351,8 +351,8 @@ class LabelledSequences(LabelledDataset):
                     "save an array groups"
                 )
         units = sorted(set(names), key=label_key) if self.split == "group" else names
-        chosen = split_names(units, self.split, split, alternative="random", validation=self.validation)
-        return [i for i, name in enumerate(names) if name in chosen]
+        selected = split_names(units, self.split, split, alternative="random", validation=self.validation)
+        return [i for i, name in enumerate(names) if name in selected]
 
 
 def encode_sound(file: Path, front_end: LogMel) -> Tensor:

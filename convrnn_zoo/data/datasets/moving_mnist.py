@@ -175,10 +175,10 @@ class MovingMNIST(FrameDataset):
                 raise FileError(f"{path} has test sequences only; to train, pass a directory of images: {self.hint}")
             return StoredSequences(path, inputs + horizon)
         file = FILES["test" if split == "test" else "train"]
-        found = [path / name for name in (file, f"{file}.gz") if (path / name).is_file()]
-        if not found:
+        existing = [path / name for name in (file, f"{file}.gz") if (path / name).is_file()]
+        if not existing:
             raise FileNotFoundError(f"neither {file} nor {file}.gz is in {path}; {self.hint}")
-        images = read_idx(found[0])
+        images = read_idx(existing[0])
         cut = train_count(len(images), self.validation)
         if split == "validation":
             return MovingDigits(images[cut:], inputs + horizon, seed=VALIDATION_SEED)

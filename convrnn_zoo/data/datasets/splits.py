@@ -38,8 +38,8 @@ def split_names(
 ) -> list[str]:
     """Returns the names in one part of a split.
 
-    The test part is what the patterns of a tuple `split` match, or else the last third. A fraction `validation` of the
-    others, the last ones, are for validation. Errors recommend the value `alternative` of data.split.
+    The test part is the names that the patterns of a tuple `split` match, or else the last third. A fraction
+    `validation` of the others, the last ones, are for validation. Errors recommend the `alternative` of data.split.
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
@@ -99,26 +99,26 @@ def label_key(label: str) -> tuple[bool, float, str]:
 
 
 def choose_of_every_class(
-    labels: Sequence[Any], count_of: Callable[[int], int], files: Sequence[str] | None = None
+    labels: Sequence[Any], select_count: Callable[[int], int], files: Sequence[str] | None = None
 ) -> set[int]:
     """Returns the positions of examples of every class: sampled with a fixed seed, or the last ones.
 
     Args:
         labels: class of each example.
-        count_of: returns how many of a number of examples to choose.
-        files: file of each example. The last files of a class are chosen, or its last examples if they are in fewer
+        select_count: returns how many of a number of examples to choose.
+        files: file of each example. The last files of a class are selected, or its last examples if they are in fewer
             than three files. Without files, examples are sampled.
     """
-    generator, chosen = torch.Generator().manual_seed(0), set()
+    generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):
         members = [i for i, other in enumerate(labels) if other == label]
         inside = [] if files is None else list(dict.fromkeys(files[i] for i in members))
         if files is None:
             order = torch.randperm(len(members), generator=generator).tolist()
-            chosen |= {members[i] for i in order[: count_of(len(members))]}
+            selected |= {members[i] for i in order[: select_count(len(members))]}
         elif len(inside) < 3:
-            chosen |= set(members[len(members) - count_of(len(members)) :])
+            selected |= set(members[len(members) - select_count(len(members)) :])
         else:
-            last = inside[len(inside) - count_of(len(inside)) :]
-            chosen |= {i for i in members if files[i] in last}
-    return chosen
+            last = inside[len(inside) - select_count(len(inside)) :]
+            selected |= {i for i in members if files[i] in last}
+    return selected

@@ -50,7 +50,7 @@ class Variable:
 
     @property
     def is_dated(self) -> bool:
-        """Whether the values are times since a date."""
+        """True if the values are times since a date."""
         return " since " in str(scalar(self.attrs.get("units")))
 
     def __getitem__(self, index: Any) -> Any:
@@ -376,10 +376,10 @@ def _stack_variables(
     path: Path, variables: Mapping[str, Variable], frames: Mapping[str, Variable], options: ReadOptions
 ) -> Frames:
     """Opens several variables of a file, which share the dimensions of the first; see :func:`stack`."""
-    wanted = [v for v in options.all_variables if v.name in variables]
+    existing = [v for v in options.all_variables if v.name in variables]
     first, parts = options.variables[0].name, {}
-    leading = frames.get(first, variables[wanted[0].name]) if wanted else None
-    for entry in wanted:
+    leading = frames.get(first, variables[existing[0].name]) if existing else None
+    for entry in existing:
         variable = variables[entry.name]
         if variable.dims and leading is not None:
             shared = [d for d in leading.dims if d in variable.dims]

@@ -133,8 +133,8 @@ def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
 
 def find_composites(directory: Path) -> list[list[Path]]:
     """Returns the radar files at or below a directory, a list for each format of which there are files."""
-    found = ([p for p in directory.rglob(pattern) if not is_hidden(p)] for pattern in RADAR_FORMATS)
-    return [sorted(files, key=natural_key) for files in found if files]
+    files_by_format = ([p for p in directory.rglob(pattern) if not is_hidden(p)] for pattern in RADAR_FORMATS)
+    return [sorted(files, key=natural_key) for files in files_by_format if files]
 
 
 def read_events(directory: Path, coarsen: int = 1) -> list[Frames]:
