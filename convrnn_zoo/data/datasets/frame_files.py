@@ -27,7 +27,7 @@ from .frame_sequences import (
     Window,
     split_in_time,
 )
-from .splits import check_pattern, find_groups, label_key, resolve_path, split_names
+from .splits import check_pattern, find_groups, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
@@ -296,8 +296,7 @@ class FrameFiles(FrameDataset):
                 names = [f.name for f in files]
                 if self.split == "group":
                     names = find_groups(names, self.group_pattern)
-                units = sorted(set(names), key=label_key) if self.split == "group" else names
-                selected = split_names(units, self.split, split, validation=self.validation)
+                selected = split_names(names, self.split, split, validation=self.validation)
                 files = [f for f, name in zip(files, names, strict=True) if name in selected]
             series = []
             for frames in files:

@@ -1,6 +1,7 @@
 """Labelled sequences of unequal length, from arrays, tables and audio files."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +19,7 @@ from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from .splits import (
-    check_pattern,
-    choose_of_every_class,
-    find_groups,
-    label_key,
-    resolve_path,
-    split_names,
-)
+from .splits import check_pattern, choose_of_every_class, find_groups, resolve_path, split_names
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -141,6 +135,17 @@ def check_labelled(data: Any, split: str) -> Labelled:
         sequences = list(sequences)
         check_shapes([(f"{name}.sequences[{i}]", x) for i, x in enumerate(sequences)])
     return data._replace(sequences=sequences, labels=numbers, label_names=names)
+
+
+def label_key(label: str) -> tuple[bool, float, str]:
+    """Sort key of labels: numbers by value before text, and ``"01"`` before ``"1"``.
+
+    Example:
+        >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
+        ['01', '1', '9', '10', 'b', 'nan']
+    """
+    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
+    return not number, float(label) if number else 0.0, label
 
 
 class LabelledDataset:
@@ -350,8 +355,7 @@ class LabelledSequences(LabelledDataset):
                     'the recipe\'s data.split = "group" needs the group of every recording: set data.group_pattern, or '
                     "save an array groups"
                 )
-        units = sorted(set(names), key=label_key) if self.split == "group" else names
-        selected = split_names(units, self.split, split, alternative="random", validation=self.validation)
+        selected = split_names(names, self.split, split, alternative="random", validation=self.validation)
         return [i for i, name in enumerate(names) if name in selected]
 
 

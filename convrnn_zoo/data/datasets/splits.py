@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..readers.files import natural_key
+
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
     """Returns the path of the dataset `name`; raises FileNotFoundError if it does not exist."""
@@ -38,14 +40,17 @@ def split_names(
 ) -> list[str]:
     """Returns the names in one part of a split.
 
-    The test part is the names that the patterns of a tuple `split` match, or else the last third. A fraction
-    `validation` of the others, the last ones, are for validation. Errors recommend the `alternative` of data.split.
+    The test part is the names that the patterns of a tuple `split` match, or else the last third; groups are put in
+    order first. A fraction `validation` of the others, the last ones, are for validation. Errors recommend the
+    `alternative` of data.split.
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
         (['c.npy'], ['a.npy'])
     """
     names = list(dict.fromkeys(names))
+    if split == "group":
+        names.sort(key=lambda name: natural_key(Path(name)))
     if isinstance(split, tuple):
         test = [n for n in names if any(fnmatch.fnmatch(n, p) for p in split)]
         if unused := [p for p in split if not fnmatch.filter(names, p)]:
@@ -85,17 +90,6 @@ def check_pattern(pattern: str) -> None:
         re.compile(pattern)
     except re.error as e:
         raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
-
-
-def label_key(label: str) -> tuple[bool, float, str]:
-    """Sort key of labels: numbers by value before text, and ``"01"`` before ``"1"``.
-
-    Example:
-        >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
-        ['01', '1', '9', '10', 'b', 'nan']
-    """
-    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
-    return not number, float(label) if number else 0.0, label
 
 
 def choose_of_every_class(
