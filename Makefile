@@ -65,7 +65,8 @@ train: $(VENV)/.installed-dev
 	$(MAKE) docs
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks --compile-peers --steps --profile --new-sizes --errors -o runs/bench
+	$(BIN)/python -m benchmarks --compile-peers --profile --new-sizes --errors -o runs/bench
+	$(BIN)/python -m benchmarks --scaling -o runs/bench
 
 # Wheel and source distribution, from what git tracks.
 dist: $(RELEASE)/.installed

@@ -13,12 +13,13 @@ from convrnn_zoo import __version__
 
 from .accelerator import describe_device, time_on_device
 from .cases import CASES, LONG, Case
-from .measure import CLOCKS, time_case, time_over_steps
+from .measure import CLOCKS, time_case
 from .memory import peaks
 from .new_sizes import first_over_third
 from .peers import COMPILED, IMPLEMENTATIONS, load_peer
 from .precision import errors
-from .report import chart, device_table, steps_chart, table
+from .report import chart, device_table, exponents_table, scaling_chart, streams_table, table
+from .scaling import AXES, measure_axis, measure_streams
 from .shares import shares
 
 
@@ -44,8 +45,6 @@ def write(result: dict[str, Any], out: Path) -> None:
     for name, text in {"bench.json": json.dumps(result), "bench.md": table(result)}.items():
         (out / name).write_text(text + "\n", encoding="utf-8")
     chart(result, out / "bench.png")
-    if "seconds_over_steps" in result:
-        steps_chart(result, out / "steps.png")
 
 
 @click.command()
@@ -75,7 +74,12 @@ def write(result: dict[str, Any], out: Path) -> None:
 @click.option(
     "--memory/--no-memory", default=True, help="Measure the peak memory of a training step in fresh processes."
 )
-@click.option("--steps", "over_steps", is_flag=True, help="Also time sequences of 10 to 1000 steps (the case tiny).")
+@click.option(
+    "--scaling",
+    is_flag=True,
+    help="Time and memory over steps, batch, map and channels, and throughput over threads and streams, instead of the "
+    "cases; writes scaling.json and scaling.png.",
+)
 @click.option("--profile", is_flag=True, help="Also profile our layers: convolutions, gates, copies, the rest.")
 @click.option("--new-sizes", is_flag=True, help="Also compare the first call at a new map size with the third.")
 @click.option("--errors", "precision", is_flag=True, help="Also measure the errors in float32, bfloat16 and float16.")
@@ -93,7 +97,7 @@ def write(result: dict[str, Any], out: Path) -> None:
 )
 def bench(
     names: tuple[str, ...], selected: tuple[str, ...], rounds: int, threads: int | None, device: str, clock: str,
-    compile_peers: bool, memory: bool, over_steps: bool, profile: bool, new_sizes: bool, precision: bool,
+    compile_peers: bool, memory: bool, scaling: bool, profile: bool, new_sizes: bool, precision: bool,
     peers: tuple[str, ...], out: Path | None,
 ) -> None:  # fmt: skip
     """Time inference and training of the layers against other implementations."""
@@ -102,6 +106,8 @@ def bench(
     cases = [c for c in [*CASES, LONG] if c.name in names] or CASES
     if device == "cuda":
         return bench_device(device, cases, rounds, out)
+    if scaling:
+        return bench_scaling(rounds, clock, memory, out)
     implementations = IMPLEMENTATIONS | (COMPILED if compile_peers else {})
     for peer in peers:
         name, sep, directory = peer.partition("=")
@@ -136,10 +142,6 @@ def bench(
         result["cases"].append(entry)
         if out is not None:  # after every case, since long runs may be interrupted
             write(result, out)
-    if over_steps:
-        tiny = next(case for case in CASES if case.name == "tiny")
-        result["seconds_over_steps"] = time_over_steps(tiny, rounds, clock)
-        click.echo(json.dumps(result["seconds_over_steps"]))
     click.echo(table(result))
     if out is not None:
         write(result, out)
@@ -159,6 +161,20 @@ def bench_device(device: str, cases: Sequence[Case], rounds: int, out: Path | No
             out.mkdir(parents=True, exist_ok=True)
             (out / f"{device}.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
     click.echo(device_table(result))
+
+
+def bench_scaling(rounds: int, clock: str, memory: bool, out: Path | None) -> None:
+    """Measures how time and memory grow, and writes the numbers and the figure into `out`."""
+    result: dict[str, Any] = {"machine": machine(clock), "rounds": rounds, "axes": {}}
+    for axis in AXES:
+        result["axes"][axis] = measure_axis(axis, rounds, clock, memory)
+        click.echo(json.dumps({axis: result["axes"][axis]}))
+    result["streams"] = measure_streams()
+    click.echo(f"{exponents_table(result)}\n\n{streams_table(result)}")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "scaling.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
+        scaling_chart(result, out / "scaling.png")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ import torch
 
 from .cases import Case
 from .floor import floor
-from .peers import Build, ours
+from .peers import Build
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-STEPS = (10, 30, 100, 300, 1000)
 Times = dict[str, list[float]]
 
 _SPAN = 0.01  # seconds that the shortest run of a case should fill
@@ -82,19 +81,6 @@ def time_case(
     for (task, make), bare in zip(TASKS.items(), floor(case), strict=True):
         runs = {name: make(forward, x) for name, forward in forwards.items() if forward is not None}
         yield task, interleaved({**runs, "floor": bare}, rounds, CLOCKS[clock])
-
-
-def time_over_steps(case: Case, rounds: int, clock: str = "wall") -> dict[str, dict[int, float]]:
-    """Returns the median seconds of `case` for sequences of 10 to 1000 steps, per task."""
-    medians: dict[str, dict[int, float]] = {}
-    for task, make in TASKS.items():
-        runs = {}
-        for steps in STEPS:
-            longer = case._replace(steps=steps)
-            runs[str(steps)] = make(ours(longer), longer.input())
-        times = interleaved(runs, rounds, CLOCKS[clock])
-        medians[task] = {steps: median(times[str(steps)]) for steps in STEPS}
-    return medians
 
 
 def ratios(times: Times, of: str) -> dict[str, float]:

@@ -12,6 +12,7 @@ from tools.tables import markdown
 
 from .measure import TASKS, ratios
 from .peers import BY_AUTOGRAD, NO_PEERS
+from .scaling import exponent
 from .shares import KINDS
 
 _BEST, _BEST_COMPILED = "fastest peer", "fastest compiled peer"
@@ -167,17 +168,50 @@ def device_table(result: dict[str, Any]) -> str:
     )
 
 
-def steps_chart(result: dict[str, Any], path: Path) -> None:
-    """Plots seconds over steps on logarithmic axes with a line of slope one, and writes a PNG."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for task, seconds in result["seconds_over_steps"].items():
-        steps, times = [int(t) for t in seconds], list(seconds.values())
-        axes.loglog(steps, times, "o-", label=task)
-        axes.loglog(steps, [times[0] * t / steps[0] for t in steps], "k:", linewidth=0.8)
-    axes.set_xlabel("steps")
-    axes.set_ylabel("seconds (dotted: proportional to the number of steps)")
-    axes.legend()
+def exponents_table(result: dict[str, Any]) -> str:
+    """Formats the fitted exponents: one row per axis, one column per quantity and implementation."""
+    axes = result["axes"]
+    columns = [(quantity, name) for quantity, by_name in _quantities(next(iter(axes.values()))) for name in by_name]
+    rows = [
+        [
+            f"{axis}, {a['values'][0]} to {a['values'][-1]}",
+            *(f"{exponent(a['values'], a[q][n]):.2f}" for q, n in columns),
+        ]
+        for axis, a in axes.items()
+    ]
+    return markdown(("axis", *(f"{name}, {quantity}" for quantity, name in columns)), rows)
+
+
+def streams_table(result: dict[str, Any]) -> str:
+    """Formats the throughput: one row per case, one column per number of threads and of streams."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in result["streams"]:
+        column = f"{row['threads']} × {row['streams']}"
+        cells.setdefault(row["title"], {})[column] = f"{row['frames_per_second']:,.0f}"
+    columns = list(next(iter(cells.values())))
+    return markdown(("frames per second", *columns), [[title, *by.values()] for title, by in cells.items()])
+
+
+def _quantities(axis: dict[str, Any]) -> list[tuple[str, dict[str, list[float]]]]:
+    return [(quantity, axis[quantity]) for quantity in (*TASKS, "memory") if quantity in axis]
+
+
+def scaling_chart(result: dict[str, Any], path: Path) -> None:
+    """Plots seconds and bytes over each axis on logarithmic scales, with the fitted exponents, and writes a PNG."""
+    axes = result["axes"]
+    quantities = [quantity for quantity, _ in _quantities(next(iter(axes.values())))]
+    figure = Figure(figsize=(3.2 * len(axes), 2.6 * len(quantities)), layout="constrained")
+    panels = figure.subplots(len(quantities), len(axes), squeeze=False, sharey="row")
+    for row, quantity in zip(panels, quantities, strict=True):
+        unit, divisor = ("MiB", 2**20) if quantity == "memory" else ("ms", 1e-3)
+        row[0].set_ylabel(f"{quantity}, {unit}")
+        for panel, (axis, a) in zip(row, axes.items(), strict=True):
+            for name, measured in a[quantity].items():
+                label = f"{name}: {exponent(a['values'], measured):.2f}"
+                panel.loglog(a["values"], [m / divisor for m in measured], "o-", markersize=3, label=label)
+            panel.set_xlabel(axis)
+            panel.legend(title="exponent", fontsize=7, title_fontsize=7, frameon=False)
+            panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 
 

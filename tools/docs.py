@@ -53,10 +53,10 @@ ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` that the page on speed shows."""
 NORMS, MINIMAL = ROOT / "benchmarks" / "norms.json", ROOT / "benchmarks" / "minimal.json"
-CUDA = ROOT / "benchmarks" / "cuda.json"
+CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
-"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks --device cuda`` and
-``tools.precision``."""
+"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks --device cuda``, ``benchmarks
+--scaling`` and ``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
@@ -372,6 +372,19 @@ def accelerator(page: str) -> str:
     columns = [f"{precision}, {mode}" for precision in PRECISION_NAMES for mode in MODES]
     rows = [(case.title, task, *["not measured yet"] * len(columns)) for case in CASES for task in TASKS]
     return markdown(("case", "task", *columns), rows)
+
+
+def scaling(page: str) -> str:
+    """Lists the exponents of time and memory, and the throughput over threads and streams."""
+    result = _recorded(SCALING)
+    m = result["machine"]
+    clock = "processor time, measured next to other programs" if m["clock"] == "cpu" else "wall time"
+    caption = (
+        f"`python -m benchmarks --scaling` on {m['processor']} with torch {m['torch']}, {m['threads']} "
+        f"thread{'s' * (m['threads'] > 1)}, {clock}; medians of {result['rounds']} runs in turn."
+    )
+    streams = report.streams_table(result) if result["streams"] else "Threads and streams were not measured yet."
+    return f"{report.exponents_table(result)}\n\n{caption}\n\n{streams}"
 
 
 def _relative_times(path: Path, base: str, columns: dict[str, str]) -> str:

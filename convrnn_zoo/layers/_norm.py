@@ -82,27 +82,31 @@ class Normed(Equations):
     def normalize(self, maps: Tensor, norm: Maps, first: int = 0) -> Tensor:
         """Normalises concatenated maps of C channels, each with its row of scale and shift, from row `first` on.
 
-        Returns them unchanged if `norm` is empty.
+        Returns them unchanged if `norm` is empty, or has no row `first`.
         """
-        if not norm:
+        if not norm or first >= self.norm_rows():
             return maps
         weight, bias = norm
         channels = len(weight) // self.norm_rows()
         rows = slice(first * channels, first * channels + maps.shape[1])
-        groups = max(1, channels // GROUP) if self.norm == "group" else 1
-        return group_norm(maps, maps.shape[1] // channels * groups, weight[rows], bias[rows])
+        return group_norm(maps, self.num_groups(maps.shape[1], channels), weight[rows], bias[rows])
+
+    def num_groups(self, rows: int, channels: int) -> int:
+        """Returns the number of groups of `rows` concatenated channels, `channels` of each map."""
+        return rows // channels * (max(1, channels // GROUP) if self.norm == "group" else 1)
 
 
-class GroupNormed(Equations):
+class GroupNormed(Normed):
     """Base of cells with one group norm over several gates, in groups of about 32 channels."""
+
+    norm = "joint"
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         check_group(channels, JOINT_GROUP)
-        return {**super().extra_shapes(channels, kernel), **affine("norm", (self.gates * channels,))}
+        return super().extra_shapes(channels, kernel)
 
-    def normalize_jointly(self, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Applies the group norm to some of the gates, with their rows of scale and shift."""
-        return group_norm(gates, max(1, gates.shape[1] // JOINT_GROUP), weight, bias)
+    def num_groups(self, rows: int, channels: int) -> int:
+        return max(1, rows // JOINT_GROUP)
 
 
 # ---- one scale per pixel ---------------------------------------------------------------------------------------

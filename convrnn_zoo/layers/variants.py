@@ -2,11 +2,8 @@
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from ._base import Equations
 from ._norm import GroupNormed, MapNormed
-from ._run import Maps
 from .gru import Conv2dGRU, Conv2dGRUCell, GRUEquations
 from .lstm import Conv2dLSTM, Conv2dLSTMCell
 from .peephole import Conv2dPeepholeLSTM
@@ -97,10 +94,7 @@ class Conv2dGroupNormLSTMCell(GroupNormed, OneBias, Conv2dLSTMCell):
     """
 
     options: ClassVar = {}
-    in_place = None
-
-    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        return super().step(self.normalize_jointly(gates, *extra), state, ())
+    norms = 4
 
 
 class Conv2dGroupNormGRUCell(GroupNormed, OneBias, Conv2dGRUCell):
@@ -110,16 +104,6 @@ class Conv2dGroupNormGRUCell(GroupNormed, OneBias, Conv2dGRUCell):
     """
 
     options: ClassVar = {"reset_after": (False,)}
-    in_place = None
-
-    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        (h,), (weight, bias, *candidate) = state, extra
-        both = 2 * h.shape[1]
-        rz = gates[:, :both].clone()  # under vmap, torch treats a slice of a batch of one as contiguous
-        r, z = self.normalize_jointly(rz, weight[:both], bias[:both]).chunk(2, dim=1)
-        n = gates[:, both:] + self.conv(r.sigmoid() * h, *candidate)
-        n = self.normalize_jointly(n, weight[both:], bias[both:]).tanh()
-        return (n + z.sigmoid() * (h - n),)
 
 
 class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
@@ -132,14 +116,9 @@ class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
         c' &= f ⊙ c + i ⊙ g \\
         h' &= o ⊙ \tanh(c')
 
-    All four gates share the norm of a convolution. Its scale and shift, ``weight_norm_ih`` and so on, are
-    ``(4C, H, W)`` for maps of `norm_size`, and are resized bilinearly to others. This is OpenSTL's ``layer_norm=1``. A
+    All four gates share the norm of a convolution, with a scale and a shift per pixel, see :class:`MapNormed`. A
     :class:`~convrnn_zoo.Conv2dLSTM` with ``norm="layer"`` normalises the sum of each gate instead, with one scale per
     channel.
-
-    Args:
-        in_channels, out_channels, kernel_size, …: as for every cell.
-        norm_size: height and width of the map, or `None` for no norms.
 
     References:
         Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450

@@ -6,7 +6,7 @@ import torch
 from click.testing import CliRunner
 from torch.nn.utils.rnn import PackedSequence
 
-from benchmarks import precision
+from benchmarks import precision, scaling
 from benchmarks.__main__ import bench
 from benchmarks.cases import CASES, LONG, Case
 from benchmarks.floor import floor
@@ -77,6 +77,30 @@ def test_a_profile_splits_the_time(tmp_path, monkeypatch):
         assert min(parts.values()) > 0
         assert max(parts, key=parts.get) in ("convolutions", "rest")
     assert "% of it: convolutions / gates / copies / rest" in done.output
+
+
+def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkeypatch):
+    small = scaling.BASE._replace(steps=2, batch=1, in_channels=1, channels=2, size=(4, 4))
+    monkeypatch.setattr("benchmarks.scaling.BASE", small)
+    monkeypatch.setattr("benchmarks.scaling.STREAMS", (small,))
+    monkeypatch.setattr("benchmarks.scaling.SECONDS", 0.05)
+    monkeypatch.setattr("benchmarks.scaling.in_a_fresh_process", lambda function, *args: function(*args))
+    monkeypatch.setattr("benchmarks.scaling.peak_of", lambda case, name: 1000 * case.steps**2 * case.batch)
+    threads = torch.get_num_threads()
+    done = CliRunner().invoke(bench, ["--scaling", "--rounds", "1", "-o", str(tmp_path)])
+    torch.set_num_threads(threads)
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "scaling.json").read_text())
+    steps = result["axes"]["steps"]
+    assert set(result["axes"]) == {"steps", "batch", "pixels", "channels"}
+    assert all(t > 0 for task in ("inference", "training") for t in steps[task]["one convolution"])
+    assert scaling.exponent(steps["values"], steps["memory"]["ours"]) == pytest.approx(2)
+    assert "steps, 5 to 160" in done.output
+    assert [(row["threads"], row["streams"]) for row in result["streams"]] == [
+        (n, s) for n in (1, 2) for s in (1, 2, 4)
+    ]
+    assert all(row["frames_per_second"] > 0 for row in result["streams"])
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_operations_are_classified():
