@@ -210,7 +210,9 @@ def scaling_chart(result: dict[str, Any], path: Path) -> None:
                 label = f"{name}: {exponent(a['values'], measured):.2f}"
                 panel.loglog(a["values"], [m / divisor for m in measured], "o-", markersize=3, label=label)
             panel.set_xlabel(axis)
-            panel.legend(title="exponent", fontsize=7, title_fontsize=7, frameon=False)
+            panel.set_xticks(a["values"], map(str, a["values"]))
+            panel.set_xticks([], minor=True)
+            panel.legend(title="exponent", loc="upper left", fontsize=7, title_fontsize=7, frameon=False)
             panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 

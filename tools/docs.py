@@ -383,7 +383,12 @@ def scaling(page: str) -> str:
         f"`python -m benchmarks --scaling` on {m['processor']} with torch {m['torch']}, {m['threads']} "
         f"thread{'s' * (m['threads'] > 1)}, {clock}; medians of {result['rounds']} runs in turn."
     )
-    streams = report.streams_table(result) if result["streams"] else "Threads and streams were not measured yet."
+    streams = "Memory, and threads and streams, were not measured yet."
+    if result["streams"]:
+        streams = (
+            "Frames per second of all streams together. A stream is one sequence at a time, in a thread of Python; "
+            f"2 × 4 are 2 threads of torch in each of 4 streams.\n\n{report.streams_table(result)}"
+        )
     return f"{report.exponents_table(result)}\n\n{caption}\n\n{streams}"
 
 
@@ -502,7 +507,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, ensembles, padding, demo,
         sources, commands, recipe_keys, exports, versions, entries, citation, speed, speed_summary, machine, norms,
-        minimal, accelerator, precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores,
+        minimal, accelerator, scaling, precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores,
         paper_scores, a_to_z, command_line, losses, samplings, schedules,
     )
 }  # fmt: skip
