@@ -6,7 +6,9 @@ from .layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from .layers.e3dlstm import E3DLSTMCell
 from .layers.mau import MAUCell
 from .layers.mim import MIMBlockCell, MIMCell
+from .layers.motiongru import MotionGRUCell
 from .layers.phycell import PhyCell
+from .layers.saconvlstm import SAConvLSTMCell
 from .layers.stlstm import STLSTMCell
 from .layers.trajgru import TrajGRUCell
 from .models import (
@@ -55,10 +57,12 @@ __all__ = [
     "MIMCell",
     "LogMel",
     "Metric",
+    "MotionGRUCell",
     "PhyCell",
     "Prediction",
     "Preprocessing",
     "Rollout",
+    "SAConvLSTMCell",
     "STLSTMCell",
     "Stream",
     "TrajGRUCell",

@@ -23,6 +23,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "predrnn_v2": NARROW,
     "predrnn_pp": NARROW,
     "mim": {**NARROW, "img_size": 32},
+    "sa_convlstm": NARROW,
+    "motionrnn_predrnn": NARROW,
     "mau": {"hidden_channels": 24, "num_layers": 2, "img_size": 32},
     "phydnet": {"hidden_channels": (32, 32, 16)},
     "e3d_lstm": {"hidden_channels": 16, "num_layers": 2, "img_size": 32},

@@ -90,7 +90,7 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         return self.step(self.join(ih, torch.cat(parts, dim=1)), state, w.extra)
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        (_, c, m), (w_po, w_cm, *_) = state, extra
+        (_, c, m, *_), (w_po, w_cm, *_) = state, extra
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
         if self.norm_size is not None:
             f, fm = f + 1, fm + 1
@@ -98,4 +98,8 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         c, m = f.sigmoid() * c + dc, fm.sigmoid() * m + dm
         both = torch.cat([c, m], dim=1)
         o = (o + self.normalize_map("po", self.conv(both, w_po))).sigmoid()
-        return o * self.conv(both, w_cm).tanh(), c, m, dc, dm
+        return self.output(o, self.conv(both, w_cm).tanh(), state), c, m, dc, dm
+
+    def output(self, o: Tensor, maps: Tensor, state: Maps) -> Tensor:
+        """Computes h' from the output gate and the maps that it lets through."""
+        return o * maps

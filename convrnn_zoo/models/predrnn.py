@@ -1,5 +1,6 @@
 """PredRNN, PredRNN v2 and PredRNN++."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,15 @@ from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
 from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
+
+
+def check_one_width(widths: Sequence[int]) -> None:
+    """Raises ValueError unless all layers have one width."""
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"hidden_channels must be the same in every layer, got {widths}: the maps that pass through the layers "
+            "have one width; pass one number and num_layers"
+        )
 
 
 class PredRNN(StackedCells):
@@ -33,11 +43,7 @@ class PredRNN(StackedCells):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if len(set(self.widths)) > 1:
-            raise ValueError(
-                f"hidden_channels must be the same in every layer, got {self.widths}: the memory that passes through "
-                "the layers has one width; pass one number and num_layers"
-            )
+        check_one_width(self.widths)
 
     def state_names(self) -> list[str]:
         return [*super().state_names(), "m"]

@@ -392,13 +392,16 @@ class _StepFunction(nn.Module):
 
 
 def _autoregressive_step(model: StackedCells) -> ExportSpec:
-    dtype, axes = next(model.parameters()).dtype, space(2, divisor=model.reduction)
-    start = model.start(torch.zeros(1, model.folded_in, 1, 1, dtype=dtype))
+    dtype, reduction = next(model.parameters()).dtype, model.reduction
+    edge = reduction // model.unshuffle.downscale_factor
+    start = model.start(torch.zeros(1, model.folded_in, edge, edge, dtype=dtype))
     names = model.state_names()
-    frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, model.reduction)], dtype)
-    inputs, outputs = state_specs(
-        {name: [BATCH, s.shape[1], *axes] for name, s in zip(names, start, strict=True)}, dtype
-    )
+    axes: dict[str, Axes] = {
+        name: [BATCH, s.shape[1], *space(2, s.shape[-1], reduction // s.shape[-1])]
+        for name, s in zip(names, start, strict=True)
+    }
+    frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
+    inputs, outputs = state_specs(axes, dtype)
     copied = prepare_model(model, run_one_step)
 
     def run(states: list[Maps], frame: Tensor) -> list[Tensor]:

@@ -43,7 +43,7 @@ def sizes(name: str) -> dict:
         return {"in_chans": 2, "num_classes": 3, **DENSE.get(name, {"hidden_channels": 4, "drop_rate": 0.25})}
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
-        prefixes = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm")
+        prefixes = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm", "sa_convlstm", "motionrnn")
         small = name.endswith("_forecaster") or name.startswith(prefixes)
         layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
         return {"in_chans": 2, "horizon": 3, **layers}

@@ -38,6 +38,10 @@ SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
         name: (lambda width: {"hidden_channels": width, "num_layers": 2})
         for name in ("predrnn_pp", "mim", "mau", "e3d_lstm")
     },
+    **{
+        name: (lambda width: {"hidden_channels": 4 * width, "num_layers": 2})  # motion is that of a quarter of them
+        for name in ("motionrnn_convlstm", "motionrnn_predrnn")
+    },
 }  # fmt: skip
 """The arguments of networks that have no `hidden_channels`, or many parts; some of each ReLU must be alive."""
 

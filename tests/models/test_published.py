@@ -29,6 +29,7 @@ PUBLISHED = {
     "predrnn_pp": 38_584_320,
     "mim": 38_043_648,
     "mau": 4_483_588,
+    "motionrnn_predrnn": 6_852_161,
     "phydnet": 3_091_732,
     "e3d_lstm": 51_347_456,
     "convgru_irene": 64_177_905,

@@ -10,7 +10,7 @@ EVERY = pytest.mark.parametrize("name", AUTOREGRESSIVE)
 
 @pytest.fixture
 def truth():
-    return torch.rand(2, 6, 1, 4, 8)
+    return torch.rand(2, 6, 1, 8, 16)
 
 
 @EVERY
@@ -58,8 +58,8 @@ def test_bad_teachers_and_masks_are_named(name, truth):
     mask = torch.ones(2, 4, dtype=torch.bool)
     for message, kwargs in (
         ("pass the true ones as teacher", {"mask": mask}),
-        (r"expected teacher of shape \(2, 4, 1, 4, 8\)", {"teacher": teacher, "horizon": 4}),
-        (r"expected teacher of shape \(2, 3, 1, 4, 8\)", {"teacher": teacher[:1]}),
+        (r"expected teacher of shape \(2, 4, 1, 8, 16\)", {"teacher": teacher, "horizon": 4}),
+        (r"expected teacher of shape \(2, 3, 1, 8, 16\)", {"teacher": teacher[:1]}),
         (r"expected mask as booleans of shape \(2, 4\) .* \(2, 3\)", {"teacher": teacher, "mask": mask[:, 1:]}),
         (r"expected mask as booleans .*float32", {"teacher": teacher, "mask": mask.float()}),
         (r"expected mask as booleans .*True", {"teacher": teacher, "mask": True}),

@@ -1,0 +1,176 @@
+"""MotionRNN: a ConvLSTM and a PredRNN with MotionGRUs between their layers."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import ConvRNNCellBase
+from ..layers.motiongru import MotionGRUCell, MotionHighwayLSTMCell, MotionHighwaySTLSTMCell
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
+from .base.autoregressive import Delta, StackedCells, State
+from .base.forecaster import FRAME_CFG
+from .predrnn import check_one_width
+
+
+class MotionUnit(nn.Module):
+    r"""Moves the maps between two layers ``(N, C, H, W)``: ``x, (f, d) = unit(h, (f, d))``, H and W even.
+
+    The motion is that of maps of half the size and a quarter of the channels (``*`` a convolution):
+
+    .. math::
+        y, (f', d') &= \mathrm{MotionGRU}(\mathrm{Enc}(h), (f, d)) \\
+        g &= σ(W * [\mathrm{Dec}(y), h] + b) \\
+        x &= g ⊙ \mathrm{Dec}(y) + (1 - g) ⊙ h
+
+    Enc is a convolution of stride 2, Dec a transposed convolution of kernel 4 and stride 2.
+
+    Args:
+        channels: channels of the map, a multiple of 4.
+        kernel_size: kernel of Enc and of the gate, an odd number; those of the MotionGRU are 3×3.
+
+    Example:
+        >>> x, (f, d) = MotionUnit(8, 5)(torch.randn(1, 8, 6, 6))
+        >>> tuple(x.shape), tuple(f.shape)
+        ((1, 8, 6, 6), (1, 18, 3, 3))
+    """
+
+    def __init__(self, channels: int, kernel_size: int, **factory: Any) -> None:
+        super().__init__()
+        inner, edge = channels // 4, kernel_size // 2
+        self.encode = nn.Conv2d(channels, inner, kernel_size, 2, edge, **factory)
+        self.motion = MotionGRUCell(inner, **factory)
+        self.decode = nn.ConvTranspose2d(inner, channels, 4, 2, 1, **factory)
+        self.gate = nn.Conv2d(2 * channels, channels, kernel_size, 1, edge, **factory)
+
+    def forward(self, h: Tensor, state: Any = None) -> tuple[Tensor, State]:
+        """Returns the moved maps and the next ``(f, d)``."""
+        moved, state = self.motion(self.encode(h), state)
+        moved = self.decode(moved)
+        gate = self.gate(torch.cat([moved, h], dim=1)).sigmoid()
+        return gate * moved + (1 - gate) * h, state
+
+
+class MotionConvLSTM(StackedCells):
+    """A stack of ConvLSTM cells with a MotionGRU after each but the last, and a motion highway through all of them.
+
+    The highway is the h of the layer before, and of the first layer a 1×1 convolution of the frame. The paper's
+    equations leave sizes open. Where they do, and where they differ, this follows the authors' code,
+    https://github.com/thuml/MotionRNN: the gate that fuses the moved maps has the kernel of the cells, in the paper
+    1×1; the moved maps are also the h that a cell reads in the next step; and only the layers have no biases. Their
+    code samples the initial states at random, in evaluation too. Here they are zeros. It has PredRNN only; this network
+    is the same with :class:`~convrnn_zoo.layers.motiongru.MotionHighwayLSTMCell`, and thus without the memory m.
+
+    Args:
+        patch_size: edge of a patch; height and width of frames are multiples of twice this number.
+        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. All layers have one width, a multiple
+            of 4; there are at least two, and `kernel_size` is odd.
+
+    References:
+        Wu, H. et al. (2021). MotionRNN: A Flexible Model for Video Prediction with Spacetime-Varying Motions.
+        https://arxiv.org/abs/2103.02243
+
+    Example:
+        >>> model = MotionConvLSTM(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+
+    cell: ClassVar[type[ConvRNNCellBase]] = MotionHighwayLSTMCell
+    memories: ClassVar[tuple[str, ...]] = ()
+    """Names of the states that pass through all layers."""
+
+    def __init__(
+        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, *args: Any,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(in_chans, hidden_channels, kernel_size, *args, **kwargs)
+        check_one_width(self.widths)
+        width, like = self.widths[0], self.head.weight
+        if len(self.widths) < 2:
+            raise ValueError("num_layers must be at least 2: a MotionGRU is between two layers")
+        if width % 4:
+            raise ValueError(f"hidden_channels must be a multiple of 4, got {width}: motion has a quarter")
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}: the encoder halves the map")
+        self.reduction *= 2
+        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        self.highway = nn.Conv2d(self.folded_in, width, 1, bias=False, **factory)
+        self.motions = nn.ModuleList(MotionUnit(width, kernel_size, **factory) for _ in self.widths[1:])
+
+    def state_names(self) -> list[str]:
+        """Returns the names of the states: of the layers, the memory if there is one, and of the MotionGRUs."""
+        motions = [f"{name}_l{i}" for i in range(len(self.motions)) for name in MotionGRUCell.states]
+        return [*super().state_names(), *self.memories, *motions]
+
+    def start(self, x: Tensor) -> State:
+        """Returns zeros in the order of :meth:`state_names`."""
+        state = super().start(x)
+        motion: Any = self.motions[0].motion
+        offsets = x.new_zeros(x.shape[0], motion.out_channels, x.shape[-2] // 2, x.shape[-1] // 2)
+        return (*state, *(torch.zeros_like(state[0]) for _ in self.memories), *(offsets,) * (2 * len(self.motions)))
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+        """Runs the layers, with the MotionGRUs between them."""
+        first = 2 * len(self.widths)
+        memory, motions = state[first : first + len(self.memories)], state[first + len(self.memories) :]
+        new: list[Tensor] = []
+        new_motions: list[Tensor] = []
+        v = self.highway(x)
+        for i, layer in enumerate(self.layers):
+            pair = slice(2 * i, 2 * i + 2)
+            x, c, *memory = layer(x, (*state[pair], *memory, v))
+            v = x
+            if i < len(self.motions):
+                x, motion = self.motions[i](x, motions[pair])
+                new_motions += motion
+            new += [x, c]
+        return self.head(x), (*new, *memory, *new_motions), []
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Groups parameters by depth, for layer-wise learning rates."""
+        blocks = r"^(?:layers|motions)\.(\d+)"
+        return {"stem": r"^layers\.0\.weight_ih|^highway", "blocks": blocks, "head": r"^head"}
+
+
+class MotionPredRNN(MotionConvLSTM):
+    """:class:`MotionConvLSTM` with ST-LSTM cells, whose memory m passes through all layers and on to the next step.
+
+    References:
+        Wu, H. et al. (2021), section 3. https://arxiv.org/abs/2103.02243
+
+    Example:
+        >>> model = MotionPredRNN(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+
+    cell = MotionHighwaySTLSTMCell
+    memories = ("m",)
+
+
+@register_model(cfg=FRAME_CFG)
+def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLSTM:
+    """MotionRNN on a ConvLSTM: four layers of 64 with MotionGRUs on patches of 4×4, 3,772,993 parameters.
+
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of twice the patch; reads its
+    own forecast. Wu et al. 2021, https://arxiv.org/abs/2103.02243;
+    :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` lists where the authors' code and the paper differ.
+
+    Args:
+        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
+        img_size (None: 64 with norms), horizon (10).
+    """
+    return build_model(MotionConvLSTM, "motionrnn_convlstm", pretrained, **kwargs)
+
+
+@register_model(cfg=FRAME_CFG)
+def motionrnn_predrnn(pretrained: bool = False, **kwargs: Any) -> MotionPredRNN:
+    """MotionRNN on PredRNN: four ST-LSTM layers of 64 with MotionGRUs on patches of 4×4, 6,852,161 parameters.
+
+    That is the count of the authors' code. As :func:`motionrnn_convlstm`; Wu et al. 2021,
+    https://arxiv.org/abs/2103.02243.
+    """
+    return build_model(MotionPredRNN, "motionrnn_predrnn", pretrained, **kwargs)

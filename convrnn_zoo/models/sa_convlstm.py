@@ -1,0 +1,82 @@
+"""SA-ConvLSTM, with self-attention over the map."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..layers.saconvlstm import SAConvLSTMCell
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
+from .base.autoregressive import Delta, StackedCells, State
+from .base.forecaster import FRAME_CFG
+
+
+class SAConvLSTM(StackedCells):
+    """A stack of ConvLSTM cells, each with a self-attention memory, that reads its own forecast.
+
+    Every position of a map attends to all positions, so that the cost grows with the square of their number: that of
+    the pixels of a frame, divided by the square of `patch_size`. :class:`~convrnn_zoo.SAConvLSTMCell` has the figures.
+
+    The authors have published no code. The equations are those of the paper; width, depth and kernel, for which it has
+    no table, are those of a public reimplementation, https://github.com/jerrywn121/TianChi_AIEarth. That one also
+    divides scores by the square root of `attention_channels`, has values of `attention_channels` in place of
+    `hidden_channels`, and biases in the 1×1 convolutions. Another,
+    https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds peepholes and further 1×1 convolutions, and has 1×1 gates.
+
+    Args:
+        attention_channels: channels of queries and keys.
+        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
+
+    References:
+        Lin, Z. et al. (2020). Self-Attention ConvLSTM for Spatiotemporal Prediction.
+        https://doi.org/10.1609/aaai.v34i07.6819
+
+    Example:
+        >>> model = SAConvLSTM(hidden_channels=[4, 4], attention_channels=2, patch_size=2)
+        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
+        (1, 2, 1, 8, 8)
+    """
+
+    cell = SAConvLSTMCell
+
+    def __init__(
+        self, in_chans: int = 1, hidden_channels: Any = 64, kernel_size: int = 3, num_layers: int = 4, *args: Any,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)
+
+    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
+        """Returns the cell of one layer, with biases as in the paper."""
+        return SAConvLSTMCell(in_channels, channels, kernel_size, **factory)
+
+    def state_names(self) -> list[str]:
+        """Returns the names of the states in the order of :meth:`start`."""
+        return [f"{name}_l{i}" for i in range(len(self.widths)) for name in SAConvLSTMCell.states]
+
+    def start(self, x: Tensor) -> State:
+        """Returns zeros: ``h``, ``c`` and ``m`` of each layer."""
+        return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in range(3))
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+        """Runs the layers, the first one first."""
+        new: list[Tensor] = []
+        for i, layer in enumerate(self.layers):
+            x, c, m = layer(x, state[3 * i : 3 * i + 3])
+            new += [x, c, m]
+        return self.head(x), tuple(new), []
+
+
+@register_model(cfg=FRAME_CFG)
+def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
+    """SA-ConvLSTM: four ConvLSTM layers of 64 with self-attention memories on patches of 4×4, 2,046,720 parameters.
+
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
+    forecast. Time and memory grow with the square of the number of patches. Lin et al. 2020,
+    https://doi.org/10.1609/aaai.v34i07.6819; :class:`~convrnn_zoo.models.sa_convlstm.SAConvLSTM` lists where public
+    reimplementations differ.
+
+    Args:
+        in_chans (1), hidden_channels (64), attention_channels (32), kernel_size (3), num_layers (4), patch_size (4),
+        horizon (10).
+    """
+    return build_model(SAConvLSTM, "sa_convlstm", pretrained, **kwargs)
