@@ -57,10 +57,9 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
     ``weight_yk`` and ``weight_mk`` are ``(A, C, 1, 1)``, ``weight_yv`` and ``weight_mv`` ``(C, C, 1, 1)``, ``weight_z``
     is ``(C, 2C, 1, 1)`` and ``weight_m`` ``(3C, 2C, …)`` with the state-to-state kernel and rows i, g, o.
 
-    Cost: with P = H·W positions, a step multiplies about ``4 P² (A + C)`` numbers for each sequence, which grows with
-    the square of the map. Where torch has no fused attention for the device and the sizes, training stores ``2 P²``
-    weights for each sequence and step, in float32 2 MB for 16×16 positions, 34 MB for 64×64 in each of both
-    attentions. Fold large frames into patches first, as the forecaster ``sa_convlstm`` does.
+    Both attentions take ``2 P² (A + C)`` multiply-adds for each sequence and step, with P = H·W positions. Where torch
+    has no fused attention for the device and the sizes, training stores ``2 P²`` weights for each: in float32 0.5 MB
+    for a map of 16×16, and 134 MB for one of 64×64. Fold large frames into patches first, as ``sa_convlstm`` does.
 
     Args:
         in_channels, out_channels, kernel_size, …: as for every cell. `groups` must be 1.

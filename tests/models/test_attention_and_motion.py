@@ -27,14 +27,14 @@ def test_motionrnn_agrees_with_its_authors_code():
     model, x, expected = recorded("motionrnn_predrnn", patch_size=2)
     forecast, warmup, _ = model(x[:, :3], horizon=3, return_aux=True)
     error = (torch.cat([warmup, forecast], dim=1) - expected).abs().max()
-    assert float(error / expected.std()) < 1e-5
+    assert error / expected.std() < 1e-5
 
 
 def test_sa_convlstm_agrees_with_a_public_reimplementation():
     """With values as wide as queries, no biases in its 1×1 convolutions, and its scale as part of ``weight_q``."""
     model, x, expected = recorded("sa_convlstm", patch_size=1, attention_channels=4)
     error = (model(x, horizon=3) - expected).abs().max()
-    assert float(error / expected.std()) < 1e-5
+    assert error / expected.std() < 1e-5
 
 
 def test_counts_are_those_of_code_that_was_built():
@@ -44,15 +44,13 @@ def test_counts_are_those_of_code_that_was_built():
     assert count(same) == 2_037_313 - biases
     # thuml/MotionRNN, run as its script for Human3.6M does, of which test_published.py has the count for one channel
     assert count(convrnn_zoo.create_model("motionrnn_predrnn", in_chans=3, device="meta")) == 7_214_657
-    memory = 64 * 64 * 25 * (3 + 3 + 2) + 3 * 16 * 64 * 25 + 3 * 3 * 64 * 64 * 25 + 4 * 2 * 64 * 64  # of the ST-LSTMs
-    memory = sum(p.numel() for n, p in FULL["motionrnn_predrnn"].named_parameters() if n.startswith("layers."))
-    memory -= sum(p.numel() for n, p in FULL["motionrnn_convlstm"].named_parameters() if n.startswith("layers."))
-    assert count(FULL["motionrnn_predrnn"]) - memory == count(FULL["motionrnn_convlstm"])
+    other = count(FULL["motionrnn_convlstm"].layers) - count(FULL["motionrnn_predrnn"].layers)
+    assert count(FULL["motionrnn_convlstm"]) == count(FULL["motionrnn_predrnn"]) + other
 
 
-def moving_squares(count, seed):
+def moving_squares(count):
     """Sequences ``(N, 6, 1, 16, 16)`` of a square of 4 pixels that moves by one or two pixels a step."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     x = torch.zeros(count, 6, 1, 16, 16)
     for n in range(count):
         row, column = (int(v) for v in torch.randint(0, 12, (2,), generator=generator))
@@ -66,16 +64,15 @@ def moving_squares(count, seed):
 @EVERY
 def test_a_small_one_learns_a_moving_square(name):
     torch.manual_seed(0)
-    model = tiny(name, 8, kernel_size=3, patch_size=2, num_layers=2)
-    optimizer, losses = torch.optim.Adam(model.parameters(), 0.01), []
-    for step in range(40):
-        x = moving_squares(8, step)
+    model = tiny(name, 4, kernel_size=3, patch_size=2, num_layers=2)
+    optimizer, losses, x = torch.optim.Adam(model.parameters(), 0.02), [], moving_squares(2)
+    for _ in range(30):
         loss = (model(x[:, :3], horizon=3) - x[:, 3:]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
-    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+        losses.append(loss.detach())
+    assert losses[-1] < 0.6 * losses[0]
 
 
 @EVERY
