@@ -28,8 +28,8 @@ def attend_positions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         >>> attend_positions(torch.zeros(1, 3, 1, 2), torch.randn(1, 3, 1, 2), value).flatten().tolist()
         [3.0, 3.0]
     """
-    if not value.numel():
-        return value
+    if not value.numel():  # sizes of an empty batch cannot be inferred
+        return value + 0 * (query + key).sum()
     # Sizes of maps are inferred (-1): torch's ONNX exporter would read the width from a stride, which ONNX has not.
     q, k, v = (x.reshape(*x.shape[:2], -1).transpose(1, 2).unsqueeze(1) for x in (query, key, value))
     attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (N, 1, H·W, C)

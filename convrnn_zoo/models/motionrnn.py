@@ -97,8 +97,11 @@ class MotionConvLSTM(StackedCells):
             raise ValueError(f"kernel_size must be odd, got {kernel_size}: the encoder halves the map")
         self.reduction *= 2
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        head = self.head
+        del self.head
         self.highway = nn.Conv2d(self.folded_in, width, 1, bias=False, **factory)
         self.motions = nn.ModuleList(MotionUnit(width, kernel_size, **factory) for _ in self.widths[1:])
+        self.head = head  # the last module, as it is the last to run
 
     def state_names(self) -> list[str]:
         """Returns the names of the states: of the layers, the memory if there is one, and of the MotionGRUs."""

@@ -36,7 +36,7 @@ SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
     },
     **{
         name: (lambda width: {"hidden_channels": width, "num_layers": 2})
-        for name in ("predrnn_pp", "mim", "mau", "e3d_lstm")
+        for name in ("predrnn_pp", "mim", "mau", "e3d_lstm", "sa_convlstm")
     },
     **{
         name: (lambda width: {"hidden_channels": 4 * width, "num_layers": 2})  # motion is that of a quarter of them

@@ -13,7 +13,9 @@ from convrnn_zoo.layers import KINDS
 from tests.registry import on_meta
 
 NAMES = convrnn_zoo.list_models()
-SMALL = {"convgru_ef": 4, "convlstm_ef": 4, "convgru_hko7": 4, "trajgru_hko7": 4}
+SMALL = dict.fromkeys(
+    ("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_convlstm", "motionrnn_predrnn"), 4
+)
 REFUSED_KINDS = (
     convrnn_zoo.EnsembleForecaster, models.utae.ImageSeriesModel, models.bcdunet.BCDUNet,
     models.convgru_advection.ConvGRUAdvection,
