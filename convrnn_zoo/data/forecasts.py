@@ -73,12 +73,7 @@ def to_dataset(
 
 
 def write_dataset(dataset: Any, path: Path) -> None:
-    """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store, atomically.
-
-    Raises:
-        ValueError: the Zarr store exists already.
-        ImportError: a package is not installed; with the command that installs it.
-    """
+    """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store, atomically."""
     if path.suffix == ".zarr":
         need("zarr", "zarr")
         if path.exists():

@@ -164,11 +164,7 @@ class Frames:
     def read(
         self, start: int = 0, stop: int | None = None, rows: slice = slice(None), columns: slice = slice(None)
     ) -> Tensor:
-        """Returns frames as a new float32 tensor ``(T, C, H, W)``, NaN where values are missing.
-
-        Raises:
-            FileError: the file is damaged.
-        """
+        """Returns frames as a new float32 tensor ``(T, C, H, W)``, NaN where values are missing."""
         start, stop, _ = slice(start, stop).indices(len(self))
         time = slice(self.start + start, self.start + stop)
         middle = (slice(None),) if len(self.array.shape) == 4 else ()
@@ -193,11 +189,7 @@ class Frames:
         return dataclasses.replace(self, array=array, start=0, stop=None)
 
     def to_unit(self, unit: str | None) -> "Frames":
-        """Returns the frames in another unit. Frames without a stated unit are taken to be in it.
-
-        Raises:
-            FileError: the unit of the file is unknown or of another quantity.
-        """
+        """Returns the frames in another unit. Frames without a stated unit are taken to be in it."""
         if unit is None or self.unit is None:
             return self
         factors = conversion(self.unit, unit)

@@ -194,17 +194,8 @@ SUFFIXES = (*READERS, *AUDIO)
 def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]:
     """Returns the recordings of a file for a classifier, whose front end encodes sound.
 
-    An array ``x`` without lengths and labels holds several recordings if its axes are ``(N, T, C)`` for the model's
-    number of channels.
-
-    Args:
-        path: the file.
-        model: the classifier.
-        layout: axes of an array of several recordings, as in training.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the format is unknown, the file is damaged, or it contains no recording.
+    An array ``x`` without lengths and labels holds several recordings if its axes are ``(N, T, C)``, or those of
+    `layout`, for the model's number of channels.
     """
     suffix = path.suffix.lower()
     if suffix in AUDIO:
