@@ -45,7 +45,7 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
         members = [m for m in arrays.zip.namelist() if m.endswith(".npy")]
         shapes = {m.removesuffix(".npy"): _shape(arrays.zip, m) for m in members}
         name = "" if options.variables else choose_array(path, shapes, options)
-        names = [v.name for v in options.all_variables if v.name in shapes] or [name]
+        names = [v.name for v in options.all_variables if v.name in shapes] if options.variables else [name]
         values = {n: arrays[n] for n in names}
         times_name = find_times(name, shapes)
         times = None if times_name is None else arrays[times_name]

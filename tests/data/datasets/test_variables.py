@@ -167,6 +167,15 @@ def test_an_array_of_another_number_of_channels_is_an_error_by_name(tmp_path):
         read_dataset(TABLE).load(tmp_path / "a.npy", "train", 3, 2)
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_a_file_with_none_of_the_variables_is_an_error_by_name(suffix, tmp_path):
+    data = storms()[["forcing"]].rename(forcing="rian")
+    path = tmp_path / f"a{suffix}"
+    np.savez(path, rian=data.rian.values) if suffix == ".npz" else write(path, data)
+    with pytest.raises(ValueError, match=rf"a\{suffix} has no variable rain; did you mean rian"):
+        read_dataset({"kind": "frames", "name": "a", "variables": ["rain", "t2m"]}).load(path, "train", 3, 2)
+
+
 def test_missing_static_values_do_not_count_as_missing_frames(tmp_path):
     data = storms()
     data["elevation"] = data.elevation.where(data.elevation > 600)
