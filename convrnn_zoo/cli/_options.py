@@ -74,7 +74,7 @@ device_option = _device_option(callback=choose_device)
 training_device_option = _device_option()
 """Option of training, where a launcher may choose the devices of several processes."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars.")
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars and no notes.")
 data_option = click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
 
 

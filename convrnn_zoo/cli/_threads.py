@@ -21,13 +21,14 @@ class Threads:
 
     Args:
         count: the number; None to choose it.
-        device: the device of the model; only threads of the CPU are chosen.
+        device: the device of the model, by default an accelerator if there is one; the number is chosen for the CPU.
         quiet: whether the choice is not reported.
     """
 
     def __init__(self, count: int | None, device: torch.device | None = None, quiet: bool = False) -> None:
         self.most, self.quiet = torch.get_num_threads(), quiet
-        self.is_open = count is None and self.most > 1 and (device is None or device.type == "cpu")
+        on_cpu = device.type == "cpu" if device else not torch.accelerator.is_available()
+        self.is_open = count is None and self.most > 1 and on_cpu
         if count is not None:
             torch.set_num_threads(count)
 

@@ -33,7 +33,7 @@ _FIGURES = (".png", ".svg")
     help="File to write; repeatable. Scores: .json. Figure of the scores by lead time, or of the confusion matrix of a "
     "classifier: .png, .svg. Counts of the confusion matrix: .csv.",
 )  # fmt: skip
-@click.option("--members", type=click.IntRange(min=0),
+@click.option("--members", "ensemble_size", type=click.IntRange(min=0),
               help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
               "20 for a nowcast by probabilities].")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the ensemble members.")
@@ -45,14 +45,12 @@ def eval_weights(
     weights: str,
     data: Path | None,
     recipe: str | None,
-    sequences: int | None,
     outputs: tuple[Path, ...],
-    members: int | None,
-    seed: int,
     as_json: bool,
     device: torch.device,
     threads: int | None,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
 
@@ -77,12 +75,11 @@ def eval_weights(
     if settings.architecture != architecture:
         raise ValueError(f"the recipe trains {settings.weights}, but {weights} is a {architecture}; pass its recipe")
     if isinstance(settings, ClassifierRecipe):
-        if (sequences, members) != (None, None):
+        if (options["sequences"], options["ensemble_size"]) != (None, None):
             raise ValueError(f"--sequences, --members: only valid for forecasters; {weights} is a classifier")
         scores, text = _evaluate_classifier(model, settings, data, outputs, not quiet)
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
-        options = {"sequences": sequences, "ensemble_size": members, "seed": seed, "progress": not quiet}
-        scores, text = _evaluate_forecaster(model, settings, data, outputs, **options)
+        scores, text = _evaluate_forecaster(model, settings, data, outputs, progress=not quiet, **options)
     else:
         raise ValueError(f"{weights} is not the forecaster or classifier of its recipe; pass another with --recipe")
     for output in outputs:

@@ -28,17 +28,7 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 @click.option("--mask", is_flag=True, help="Make a mask of dates an input, for models of image series.")
 @click.option("--size", type=(int, int), metavar="H W", help="Fixed frame size of a model with an image encoder.")
 @click.option("--horizon", type=click.IntRange(min=1), help="Fixed horizon of a forecaster [default: an input].")
-def export(
-    weights: str,
-    output: Path,
-    form: Any,
-    dtype: str | None,
-    state: bool,
-    lengths: bool | None,
-    mask: bool,
-    size: tuple[int, int] | None,
-    horizon: int | None,
-) -> None:
+def export(weights: str, output: Path, form: Any, dtype: str | None, **options: Any) -> None:
     """Export a model to ONNX, or to a program of torch.export.
 
     The file is written only after its outputs were compared with the model's at other sizes.
@@ -53,8 +43,7 @@ def export(
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     files = export_model(
         from_pretrained(weights), output, form, _FORMATS[output.suffix],  # type: ignore[arg-type]
-        dtype=getattr(torch, dtype) if dtype else None, state=state, lengths=lengths, mask=mask, size=size,
-        horizon=horizon,
+        dtype=getattr(torch, dtype) if dtype else None, **options,
     )  # fmt: skip
     for file in files:
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

@@ -111,7 +111,7 @@ def predict(
         model = from_pretrained(weights, dtype=dtype and DTYPES[dtype]).to(device)
         Threads(threads, device, quiet).watch(model)
         if isinstance(model, Forecaster):
-            _forecast(model, weights, files, as_json, output, **options)
+            _forecast(model, weights, files, as_json, output, quiet, **options)
             return
         names = {param.name: param.opts[0] for param in predict.params}
         if unused := [names[option] for option, value in options.items() if value not in (None, False)]:
@@ -119,13 +119,15 @@ def predict(
         if output is not None and output.suffix in (".png", ".svg"):
             if as_json:
                 raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")
-            _draw_classes(model, files, output)
+            note = _draw_classes(model, files, output)
         else:
-            _classify(model, files, as_json, output)
+            note = _classify(model, files, as_json, output)
+        if note and not quiet:
+            click.echo(note)
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------
-def _draw_classes(model: Any, files: Sequence[Path], output: Path) -> None:
+def _draw_classes(model: Any, files: Sequence[Path], output: Path) -> str:
     from ..train.streaming import draw_probabilities
 
     if len(files) != 1 or files[0].suffix.lower() not in AUDIO:
@@ -137,10 +139,10 @@ def _draw_classes(model: Any, files: Sequence[Path], output: Path) -> None:
         raise ValueError(f"{files[0]} is a sound, but the model has no front end for sound; pass sequences")
     wave, rate = read_sound(files[0], rate=model.front_end.rate)
     draw_probabilities(model, wave, rate, output, files[0].name)
-    click.echo(f"{output}: classes over {len(wave) / rate:.2f} s")
+    return f"{output}: classes over {len(wave) / rate:.2f} s"
 
 
-def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None) -> None:
+def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None) -> str:
     if output is not None and output.suffix != ".json":
         raise ValueError(
             f"{output}: classes are written to .json; .png and .svg show the classes of one sound over time"
@@ -162,8 +164,7 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
         click.echo(text, nl=False)
     elif output is None:
         click.echo(columns(table, header=("sequence", "prediction", "probability")))
-    else:
-        click.echo(f"{output}: {plural(len(rows), 'sequence')} classified")
+    return "" if as_json or output is None else f"{output}: {plural(len(rows), 'sequence')} classified"
 
 
 # ---- forecasts -------------------------------------------------------------------------------------------------
@@ -268,6 +269,7 @@ def _forecast(
     files: Sequence[Path],
     as_json: bool,
     output: Path | None,
+    quiet: bool,
     *,
     members: int | None,
     seed: int | None,
@@ -300,11 +302,10 @@ def _forecast(
     if as_json:
         written = json.dumps({**result.describe(), "output": str(output)}, indent=2)
         click.echo(result.to_json() if output is None else written)
-        return
-    assert output is not None
-    click.echo(result.summarize(output))
-    if members and result.observed is not None:
-        click.echo(crps_table(result, result.observed))
+    elif output is not None and not quiet:
+        click.echo(result.summarize(output))
+        if members and result.observed is not None:
+            click.echo(crps_table(result, result.observed))
 
 
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:

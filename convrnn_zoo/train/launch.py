@@ -101,8 +101,10 @@ class Processes:
         if self.accelerator is None or not self.accelerator.trackers:
             return
         self.accelerator.log(dict(values), step=step)
-        for tracker in self.accelerator.trackers:
-            if image is not None and hasattr(tracker, "log_images"):
+        for tracker in self.accelerator.trackers if image is not None else ():
+            if tracker.name == "mlflow":  # accelerate's tracker logs no images
+                need("mlflow", "mlflow").log_image(image, key="forecast", step=step)
+            else:
                 options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images({"forecast": image[None]}, step=step, **options)
 

@@ -1,6 +1,6 @@
-"""The table of tasks: which function trains which kind of recipe."""
+"""Training of any recipe."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,7 @@ from ..models import Weights
 from .classifier import train_classifier
 from .forecaster import train_forecaster
 from .launch import ThreadChooser, launch
-from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe
-
-TASKS: dict[type[Recipe], Callable[..., Weights | None]] = {
-    ClassifierRecipe: train_classifier,
-    ForecasterRecipe: train_forecaster,
-}
+from .recipe import ClassifierRecipe, Recipe
 
 
 def train(
@@ -75,7 +70,7 @@ def train(
         >>> record.dataset, (directory / "model.safetensors").is_file()
         ('noise', True)
     """
-    if type(recipe) not in TASKS:
+    if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe must be a Recipe, got {recipe!r}; Recipe.read makes one of a name or of a .toml file")
     if isinstance(data, str):
         data = Path(data)
@@ -84,4 +79,6 @@ def train(
     is_video = recipe.architecture.startswith("video")
     with launch(device, log_with, Path(out), recipe.to_table(), is_video, choose_threads) as processes:
         options: Any = {"data": data, "out": Path(out), "into": into and Path(into), "progress": progress}
-        return TASKS[type(recipe)](recipe, processes, **options)
+        if isinstance(recipe, ClassifierRecipe):
+            return train_classifier(recipe, processes, **options)
+        return train_forecaster(recipe, processes, **options)  # type: ignore[arg-type]

@@ -324,6 +324,12 @@ def test_scores_are_written_to_files_of_known_suffixes(tmp_path):
     assert ".json" in result
 
 
+def test_a_quiet_prediction_prints_nothing_but_its_result(run_dir, tmp_path):
+    assert predict(run_dir, "-o", tmp_path / "a.npy", "--quiet") == ""
+    assert json.loads(predict(run_dir, "--json", "--quiet"))["horizon"] == 3
+    assert run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.json", "--quiet") == ""
+
+
 def test_a_second_output_is_rejected(run_dir, tmp_path):
     assert "--output" in predict(run_dir, "-o", tmp_path / "a.npy", "-o", tmp_path / "b.npy", code=2)
     assert not list(tmp_path.iterdir())

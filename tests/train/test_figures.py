@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from convrnn_zoo import Preprocessing
-from convrnn_zoo.train.figures import DIFFERENCE, side_by_side
+from convrnn_zoo import Preprocessing, Variable
+from convrnn_zoo.train.figures import DIFFERENCE, Panels, motion, side_by_side, strip
 
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")
@@ -22,3 +22,17 @@ def test_a_difference_in_motion_has_its_own_colours_and_legend(scale, legends):
     maps = [axis.images[0].get_cmap().name for axis in (truth, forecast, difference)]
     assert maps[0] == maps[1] != maps[2] == "RdBu"
     assert [bar.get_xlabel() for bar in bars] == legends
+
+
+def test_every_target_has_its_rows():
+    names = ("t2m", "rain")
+    weather = Preprocessing(
+        variables=tuple(Variable(name=n, unit=u) for n, u in zip(names, ("K", "mm/h"), strict=True))
+    )
+    one = Preprocessing(variables=weather.variables, targets=("rain",))
+    inputs, forecast, truth = torch.rand(3, 2, 2, 8, 8).unbind()
+    both, single = Panels(inputs, forecast, truth), Panels(inputs[:, 1:], forecast[:, 1:], truth[:, 1:])
+    assert [title for _, _, title in both.split(weather, "a")] == ["a: t2m", "a: rain"]
+    assert strip(both, weather).height == 2 * strip(single, one).height
+    images = motion(both, weather)
+    assert (len(images), images[0].height) == (4, 2 * motion(single, one)[0].height)

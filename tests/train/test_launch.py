@@ -153,18 +153,49 @@ def test_a_device_is_for_a_single_process(monkeypatch):
 
 
 # ---- trackers --------------------------------------------------------------------------------------------------
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+def train_with(tracker, directory):
+    """Trains three rounds of random frames and returns the directory."""
     clips = [torch.rand(6, 1, 8, 8) for _ in range(4)]
     recipe = dataclasses.replace(PLAIN, data={"kind": "frames", "name": "noise"})
     data = {"train": clips, "test": clips, "validation": clips[:2]}
-    training.train(recipe, data=data, out=tmp_path / "run", progress=False, log_with=["tensorboard"])
-    events = accumulator.EventAccumulator(str(tmp_path / "run" / "training"))
+    training.train(recipe, data=data, out=directory / "run", progress=False, log_with=[tracker])
+    return directory
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(train_with("tensorboard", tmp_path) / "run" / "training"))
     events.Reload()
     assert {"loss", "learning_rate", "validation_loss"} <= set(events.Tags()["scalars"])
     assert [e.step for e in events.Scalars("loss")] == [2, 4, 6]
     assert len(events.Images("forecast")) == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_receives_losses_and_figures_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the extra wandb")
+    for name, value in {"MODE": "offline", "SILENT": "true", "DIR": tmp_path, "CACHE_DIR": tmp_path / "cache"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", str(value))
+    train_with("wandb", tmp_path)
+    (stored,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert all(name in stored.read_bytes() for name in (b"validation_loss", b"learning_rate"))
+    assert len(list(stored.parent.glob("files/media/images/forecast_*.png"))) == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_receives_settings_losses_and_figures_in_a_file(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="the extra mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    monkeypatch.chdir(tmp_path)
+    train_with("mlflow", tmp_path)
+    client = mlflow.MlflowClient()
+    (run,) = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
+    assert run.info.status == "FINISHED"
+    assert float(run.data.params["lr"]) == PLAIN.lr
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "validation_loss")] == [2, 4, 6]
+    figures = [a.path for a in client.list_artifacts(run.info.run_id, "images") if a.path.endswith(".png")]
+    assert len(figures) == 3
 
 
 def test_trackers_are_named_and_installed():

@@ -63,6 +63,17 @@ def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monk
     assert "pip install 'convrnn-zoo[nowcast]'" in line
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (Preprocessing(unit="K"), ["last frame"]), (Preprocessing(lowest=0.0, highest=1.0), ["last frame", "zero"]),
+        (Preprocessing(encoding="standardize", mean=(280.0,), std=(9.0,)), ["last frame"]),
+    ],
+)  # fmt: skip
+def test_zero_is_a_baseline_where_it_means_that_nothing_is_there(values, names):
+    assert list(choose_baselines([values], shower(4))) == names
+
+
 NAN = float("nan")
 CASES = [
     ("MSE", [1, 1, 1], [2, 2, 2], "at every lead time"),

@@ -1,13 +1,14 @@
 """Recipes to start from parse, describe the user's files, and train."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, train
-from convrnn_zoo.train.starter import describe_fields, starting_recipe
+from convrnn_zoo.train.starter import _write, describe_fields, starting_recipe
 from tests.command_line import run
 from tests.data.own_data import blobs, ramps, write_hdf5
 
@@ -35,6 +36,41 @@ def test_a_recipe_without_data_is_complete(name):
     recipe = Recipe.parse(text)
     for field in dataclasses.fields(recipe):
         assert f"{field.name} =" in text or f"[{field.name}]" in text or field.name in ("augment", "sampling", "model")
+
+
+@pytest.mark.parametrize("name", ["rain", "moving_mnist", "fsdd_convgru1d_2layer"])
+def test_every_key_has_a_comment_of_its_own(name, tmp_path):
+    table = Recipe.read(name).to_table()
+    if name == "moving_mnist":
+        table |= {"weights": "predrnn.a", "model": {}, "sampling": {"name": "scheduled", "until": 9}}
+    kind = "classifier" if "epochs" in table else "forecaster"
+    text = _write({**table, "kind": kind}, "title")
+    comments, lines = {}, text.splitlines()
+    for before, line in itertools.pairwise(lines):
+        key, assigned, _ = line.removeprefix("# ").partition(" =")
+        if assigned and key.isidentifier() and key not in ("kind", "name") and key not in table["model"]:
+            assert before.startswith("#"), line
+            comments.setdefault(before, []).append(key)
+    assert all(len(keys) == 1 for keys in comments.values()), comments
+    assert ("[model]" in text) == bool(table["model"])
+
+
+def test_the_header_states_the_command_and_a_name_is_suggested(radar, tmp_path):
+    run("recipe", "convgru_forecaster", "--data", radar, "-o", tmp_path / "mine.toml")
+    header = (tmp_path / "mine.toml").read_text().partition("\n")[0]
+    assert f"convrnn-zoo train {tmp_path / 'mine.toml'} --data {radar}" in header
+    message = run("recipe", "--data", radar, code=2)
+    assert f"convrnn-zoo recipe convgru_forecaster --data {radar}" in message
+
+
+def test_fine_tuning_makes_one_run():
+    recipe = Recipe.parse(starting_recipe("", None, "convgru1d_2layer.fsdd"))
+    assert (recipe.seeds, recipe.init_from) == ((0,), "convgru1d_2layer.fsdd")
+
+
+def test_types_of_lists_are_described():
+    types = {f.name: f.type for f in describe_fields(FRAME_DATASETS["frames"])}
+    assert (types["variables"], types["targets"]) == ("list of strings or tables", "list of strings")
 
 
 def test_files_of_frames_are_described_and_trained_on(radar, tmp_path):

@@ -1,0 +1,55 @@
+"""Runs that are killed at random moments, with workers, averaged weights and accumulated gradients."""
+
+import dataclasses
+import multiprocessing
+import random
+import time
+
+import pytest
+import torch
+
+from convrnn_zoo.train import classifier, forecaster
+
+from .runs import same
+from .test_loop import CLASSIFIER, ramps
+from .test_loop_validation import ALL, moving
+
+KILLS = 10
+FORECASTER = dataclasses.replace(ALL, workers=2, max_steps=24)
+SEQUENCES = dataclasses.replace(
+    CLASSIFIER, workers=2, ema=0.9, grad_accum_steps=2, patience=30, epochs=10, bucket_batches=2
+)
+
+
+def train_forecaster(directory):
+    return forecaster.train_model(FORECASTER, moving(), moving(1), out=directory, progress=False)[0]
+
+
+def train_classifier(directory):
+    checkpoint, parts = directory / "seed0.ckpt", (ramps(0), ramps(1), ramps(2))
+    return classifier.train_one(SEQUENCES, 0, *parts, checkpoint=checkpoint, progress=False).model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", [train_forecaster, train_classifier])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_every_killed_run_ends_with_the_bits_of_the_uninterrupted_one(train, tmp_path):
+    start = time.perf_counter()
+    expected = train(tmp_path / "whole")
+    duration, random_moments = time.perf_counter() - start, random.Random(0)
+    context, found = multiprocessing.get_context("fork"), []
+    for i in range(KILLS):
+        while True:  # until the run was killed before its end
+            directory = tmp_path / str(len(list(tmp_path.iterdir())))
+            process = context.Process(target=train, args=(directory,))
+            process.start()
+            process.join(random_moments.uniform(0.1, 1.0) * duration)
+            if process.exitcode is None:
+                break
+            process.join()
+        process.kill()
+        process.join()
+        found.append(directory.is_dir() and any(directory.glob("*.ckpt")))
+        torch.manual_seed(i)
+        assert same(train(directory), expected)
+    assert sum(found) >= KILLS // 3  # with a checkpoint to resume from
