@@ -57,20 +57,20 @@ class Threads:
         If there are fewer calls, all have all threads.
         """
         calls: list[float] = []  # seconds per value of the input
-        started = 0.0
+        begin = 0.0
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            nonlocal started
+            nonlocal begin
             if len(calls) < 3:
                 torch.set_num_threads(1 if len(calls) == 1 else self.most)
             elif self.is_open:
                 self._choose(calls[1], calls[2])
-            started = time.perf_counter()
+            begin = time.perf_counter()
 
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             size = args[0].numel() if args and isinstance(args[0], torch.Tensor) else 1
             if len(calls) < 3:
-                calls.append((time.perf_counter() - started) / size)
+                calls.append((time.perf_counter() - begin) / size)
 
         if self.is_open:
             model.register_forward_pre_hook(before)

@@ -71,9 +71,9 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     """
     pysteps = quiet_pysteps()
     with quiet():
-        motion_of, extrapolate = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
+        find_motion, extrapolate = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
         frames = inputs.double().movedim(2, 1).flatten(0, 1).numpy()  # (N·C, T, H, W)
-        forecast = torch.stack([torch.from_numpy(extrapolate(x[-1], motion_of(x), horizon)) for x in frames])
+        forecast = torch.stack([torch.from_numpy(extrapolate(x[-1], find_motion(x), horizon)) for x in frames])
     forecast = forecast.unflatten(0, (inputs.shape[0], inputs.shape[2])).movedim(1, 2).to(inputs.dtype)
     return torch.where(forecast.isnan(), last_frame(inputs, horizon), forecast)
 

@@ -48,7 +48,7 @@ BYTES_PER_PARAMETER_BYTE = 8
 
 
 @contextmanager
-def arguments_of_the_recipe() -> Iterator[None]:
+def report_model_errors() -> Iterator[None]:
     """Raises errors about the arguments of a model as errors of the recipe; a TypeError that is a bug stays one."""
     try:
         yield
@@ -148,7 +148,7 @@ class Recipe:
         """
         if fixed := ", ".join(sorted(self.model.keys() & kwargs)):
             raise ValueError(f"the recipe's model: {fixed} is determined by the data and the recipe; leave it out")
-        with arguments_of_the_recipe():
+        with report_model_errors():
             if kwargs.get("device") != "meta":  # before memory is allocated
                 with size_limit(limit() // BYTES_PER_PARAMETER_BYTE):
                     build_on_meta(partial(create_model, self.architecture), {**self.model, **kwargs}, "the model")

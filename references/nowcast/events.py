@@ -30,11 +30,11 @@ def read_mch(path: Path) -> Tensor:
     return torch.as_tensor(precip, dtype=torch.float32) * (timedelta(hours=1) / STEP)
 
 
-def time_of_mch(path: Path) -> datetime:
+def read_mch_time(path: Path) -> datetime:
     """When a MeteoSwiss composite was made, by its name: year, day of the year, hour, minute.
 
     Example:
-        >>> time_of_mch(Path("AQC151351545F_00005.801.gif"))
+        >>> read_mch_time(Path("AQC151351545F_00005.801.gif"))
         datetime.datetime(2015, 5, 15, 15, 45)
     """
     stamp = re.match(r"AQC(\d{9})", path.name)
@@ -78,7 +78,7 @@ def load_event(directory: Path, event: RainEvent) -> Rain:
         ValueError: one is missing in between, or broken.
     """
     swiss = event.pattern.startswith("AQC")
-    time, read = (time_of_mch, read_mch) if swiss else (read_time, read_fmi)
+    time, read = (read_mch_time, read_mch) if swiss else (read_time, read_fmi)
     paths = sorted(directory.rglob(event.pattern), key=time)
     if not paths:
         raise FileNotFoundError(

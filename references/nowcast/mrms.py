@@ -28,11 +28,11 @@ class CodedEvent(NamedTuple):
     """From one frame to the next."""
 
 
-def rate_of_code() -> Tensor:
+def rate_by_code() -> Tensor:
     """The rain rate in mm/h of each byte: 0 is dry, 1 to 254 rise from 0.05 to 200 by equal ratios, 255 is NaN.
 
     Example:
-        >>> rate_of_code()[[0, 1, 254, 255]].tolist()
+        >>> rate_by_code()[[0, 1, 254, 255]].tolist()
         [0.0, 0.05000000074505806, 200.0, nan]
     """
     rate = DRIEST * RANGE ** ((torch.arange(256.0) - 1) / 253)
@@ -40,11 +40,11 @@ def rate_of_code() -> Tensor:
     return rate
 
 
-def code_of_rate(rate: Tensor) -> Tensor:
-    """The nearest byte of :func:`rate_of_code`.
+def encode_rate(rate: Tensor) -> Tensor:
+    """The nearest byte of :func:`rate_by_code`.
 
     Example:
-        >>> code_of_rate(torch.tensor([0.0, 0.04, 0.05, 200.0, 300.0, float("nan")])).tolist()
+        >>> encode_rate(torch.tensor([0.0, 0.04, 0.05, 200.0, 300.0, float("nan")])).tolist()
         [0, 0, 1, 254, 254, 255]
     """
     code = 1 + 253 * (rate.nan_to_num(0).clamp_min(1e-9) / DRIEST).log() / math.log(RANGE)
@@ -84,7 +84,7 @@ def read_gribs(paths: Sequence[Path]) -> CodedEvent:
     codes = []
     for path in paths:
         rate, _, _ = importers.import_mrms_grib(str(path), window_size=2)
-        codes.append(code_of_rate(torch.from_numpy(numpy.ma.filled(rate, numpy.nan).astype("float32"))))
+        codes.append(encode_rate(torch.from_numpy(numpy.ma.filled(rate, numpy.nan).astype("float32"))))
     return CodedEvent(torch.stack(codes), _distance(paths[0].parent, words))
 
 

@@ -107,7 +107,7 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
     return header, rows
 
 
-def metrics_of(scores: dict[str, Any]) -> tuple[Metric, ...]:
+def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
     """Returns the metrics of the metadata, each the mean over the events: CSI by group of lead times, the MSE relative
     to extrapolation, and for ensembles the CRPS and Brier scores."""
     events = list(scores.values())

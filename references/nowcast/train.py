@@ -21,8 +21,8 @@ from convrnn_zoo.train.optim import OPTIMIZERS
 from convrnn_zoo.train.weights import check_writable, write_weights
 
 from .events import EVENTS, TEST_DAYS, load_event
-from .mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
-from .scores import SPLIT, metrics_of, score_nowcast
+from .mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
+from .scores import SPLIT, make_metrics, score_nowcast
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
 """Columns of the MRMS map for training and validation, which do not overlap."""
@@ -64,7 +64,7 @@ def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[Co
     archives = {
         "mrms": [CodedEvent(codes[..., left:right].contiguous(), minutes) for codes, minutes in read_mrms(directory)],
         "europe": [
-            CodedEvent(code_of_rate(split_in_time(event, split, inputs).read()[:, 0]), STEP.total_seconds() / 60)
+            CodedEvent(encode_rate(split_in_time(event, split, inputs).read()[:, 0]), STEP.total_seconds() / 60)
             for event in read_events(directory, COARSEN)
             if not {f"{time:%Y-%m-%d}" for time in event.datetimes or []} & {day.isoformat() for day in TEST_DAYS}
         ],
@@ -85,7 +85,7 @@ class Crops:
 
     def __init__(self, archives: dict[str, list[CodedEvent]], size: int, inputs: int, horizon: int) -> None:
         self.archives, self.size, self.inputs, self.horizon = archives, size, inputs, horizon
-        self.rates = rate_of_code()
+        self.rates = rate_by_code()
 
     def draw(self, n: int, from_mrms: float) -> Batch:
         """`n` crops, from MRMS with that probability; random by torch's global generator."""
@@ -140,7 +140,7 @@ def train(data: Path, out: Path, into: Path | None = None, progress: bool = True
     crops = Crops(load_archives(data, "train", recipe.inputs), SIZE, recipe.inputs, recipe.horizon)
     rain = [load_event(data, event) for event in EVENTS]  # before hours of training
     model = train_on(crops, recipe, out, progress=progress)
-    metrics = metrics_of(score_nowcast(model.eval(), rain))
+    metrics = make_metrics(score_nowcast(model.eval(), rain))
     return write_weights(recipe, model, ARCHIVES, metrics, out, into, input_shape=("T", 1, "H", "W"))
 
 

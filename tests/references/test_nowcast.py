@@ -12,8 +12,8 @@ import torch
 from convrnn_zoo.models.convgru_advection import THRESHOLDS
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.losses import exceedance as cross_entropy
-from references.nowcast.events import EVENTS, TEST_DAYS, load_event, time_of_mch
-from references.nowcast.mrms import CodedEvent, code_of_rate, rate_of_code, read_mrms
+from references.nowcast.events import EVENTS, TEST_DAYS, load_event, read_mch_time
+from references.nowcast.mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
 from references.nowcast.train import PLACES, Crops, load_archives, train_on
 from tests.made_data import write_fmi
 from tests.train.runs import interrupted, same
@@ -33,7 +33,7 @@ def event(steps=12, height=40, width=60, minutes=2.0):
     """A shower that drifts, bytes as MRMS is kept."""
     y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     shower = torch.stack([30 * (-((x - 20 - t) ** 2 + (y - 20) ** 2) / 60).exp() for t in range(steps)])
-    return CodedEvent(code_of_rate(shower), minutes)
+    return CodedEvent(encode_rate(shower), minutes)
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def crops():
 
 def test_bytes_and_rates_go_round():
     codes = torch.arange(256).to(torch.uint8)
-    assert torch.equal(code_of_rate(rate_of_code()), codes)
+    assert torch.equal(encode_rate(rate_by_code()), codes)
     rate = torch.logspace(-1, 2, 50)
-    assert (rate_of_code()[code_of_rate(rate).long()] / rate - 1).abs().max() < 0.02
+    assert (rate_by_code()[encode_rate(rate).long()] / rate - 1).abs().max() < 0.02
 
 
 def test_archives_of_mrms_are_read_and_what_is_none_is_refused(tmp_path):
@@ -144,9 +144,9 @@ def test_recipes_of_nowcasts_build_their_model(name):
 
 
 def test_times_and_gaps_of_events(tmp_path):
-    assert time_of_mch(tmp_path / "AQC161940000V_00005.801.gif") == datetime(2016, 7, 12)
+    assert read_mch_time(tmp_path / "AQC161940000V_00005.801.gif") == datetime(2016, 7, 12)
     with pytest.raises(ValueError, match="AQCyydddhhmm"):
-        time_of_mch(tmp_path / "radar.gif")
+        read_mch_time(tmp_path / "radar.gif")
     with pytest.raises(FileNotFoundError, match="download_pysteps_data"):
         load_event(tmp_path, EVENTS[0])
     for i in (0, 1, 3):
