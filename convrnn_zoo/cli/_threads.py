@@ -40,6 +40,7 @@ class Threads:
         if not self.is_open:
             return
         if saved is not None:
+            self.is_open = False
             torch.set_num_threads(saved)
             return
         times: dict[int, list[float]] = {self.most: [], 1: []}
