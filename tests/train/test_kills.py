@@ -15,9 +15,9 @@ from .test_loop import CLASSIFIER, ramps
 from .test_loop_validation import ALL, moving
 
 KILLS = 10
-FORECASTER = dataclasses.replace(ALL, workers=2, max_steps=24)
+FORECASTER = dataclasses.replace(ALL, workers=2, max_steps=12, checkpoint_every=4)
 SEQUENCES = dataclasses.replace(
-    CLASSIFIER, workers=2, ema=0.9, grad_accum_steps=2, patience=30, epochs=10, bucket_batches=2
+    CLASSIFIER, workers=2, ema=0.9, grad_accum_steps=2, patience=30, epochs=5, bucket_batches=2
 )
 
 
@@ -31,6 +31,7 @@ def train_classifier(directory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("train", [train_forecaster, train_classifier])
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_every_killed_run_ends_with_the_bits_of_the_uninterrupted_one(train, tmp_path):
