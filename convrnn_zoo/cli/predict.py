@@ -211,14 +211,16 @@ class Forecast(NamedTuple):
         units = {v.unit for v in self.preprocessing.target_variables}
         return units.pop() if len(units) == 1 else ""
 
-    def errors(self) -> list[tuple[float, ...]]:
-        """Returns for each target the mean squared error of the forecast and of the last frame read, if observed."""
+    def errors(self) -> dict[str, tuple[float, ...]]:
+        """Returns by target the mean squared error of the forecast and that of the last frame read, if observed."""
         if self.observed is None:
-            return []
+            return {}
+        targets = self.preprocessing.target_variables
         forecast = self.forecast.mean(0) if self.members else self.forecast
         squares = [(x - self.observed).square() for x in (forecast[: len(self.observed)], self.inputs[-1])]
-        by_target = [x.unbind(-3) if len(self.preprocessing.target_variables) > 1 else [x] for x in squares]
-        return [tuple(x.nanmean().item() for x in pair) for pair in zip(*by_target, strict=True)]
+        parts = [x.unbind(-3) if len(targets) > 1 else [x] for x in squares]
+        pairs = [tuple(x.nanmean().item() for x in pair) for pair in zip(*parts, strict=True)]
+        return dict(zip((getattr(target, "name", "") for target in targets), pairs, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """Returns a description for JSON, without the numbers; errors of several targets are by their names."""
@@ -227,12 +229,11 @@ class Forecast(NamedTuple):
         times = [t.isoformat() for t in self.times]
         if times:
             read |= {"first_time": times[0], "last_time": times[count - 1]}
-        targets: Any = self.preprocessing.target_variables
-        errors: dict[str, Any] = {}
-        for key, values in zip(
-            ("mean_squared_error", "mean_squared_error_of_last_frame"), zip(*self.errors(), strict=True), strict=False
-        ):
-            errors[key] = finite(dict(zip((v.name for v in targets), values, strict=True)) if values[1:] else values[0])
+        errors, by_target = {}, self.errors()
+        for i, key in enumerate(("mean_squared_error", "mean_squared_error_of_last_frame")):
+            values = {name: pair[i] for name, pair in by_target.items()}
+            if values:
+                errors[key] = finite(values if len(values) > 1 else values.popitem()[1])
         return {
             "file": self.file, "model": self.model, "unit": self.unit, "step": self.preprocessing.step, "inputs": count,
             "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
@@ -253,12 +254,13 @@ class Forecast(NamedTuple):
         when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
         members = f" of {plural(self.members, 'member')}" if self.members else ""
         line = f"{output}: read {span} of {window.total}{when}, forecast {plural(self.horizon, 'frame')}{members}"
-        targets: Any = self.preprocessing.target_variables
         parts = []
-        for target, (error, persistence) in zip(targets, self.errors(), strict=False):
-            name = f" of {target.name}" if len(targets) > 1 else ""
+        for target, (name, (error, last)) in zip(
+            self.preprocessing.target_variables, self.errors().items(), strict=False
+        ):
+            label = f" of {name}" if len(self.preprocessing.target_variables) > 1 else ""
             unit = f" ({target.unit})²" if target.unit else ""
-            parts.append(f"mean squared error{name} {error:.3g}, of the last frame {persistence:.3g}{unit}")
+            parts.append(f"mean squared error{label} {error:.3g}, of the last frame {last:.3g}{unit}")
         compared = f", compared with {len(self.observed)} observed; " if self.observed is not None else ""
         return line + compared + "; ".join(parts)
 
