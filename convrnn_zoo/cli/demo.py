@@ -12,6 +12,7 @@ from ..models import WEIGHTS, create_model
 from ..train.streaming import draw_probabilities
 from ._options import output_directory
 from ._text import columns
+from ._threads import Threads, threads_option
 from .predict import make_forecast, write_forecast
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
@@ -43,16 +44,19 @@ def forecasts() -> dict[str, Path]:
 
 @click.command()
 @output_directory("Directory of the figures.", default=Path("demo"), show_default=True)
-def demo(output: Path) -> None:
+@threads_option
+def demo(output: Path, threads: int | None) -> None:
     """Run pretrained models on the radar images, digits and recordings of the package.
 
     Each forecast is plotted next to the observed frames and their difference, as an image (.png) and an animation
     (.gif), the nowcast of rain first. Speech is classified over time.
     """
+    thread_choice = Threads(threads)
     need("matplotlib", "draw")  # reported before the first forecast is computed
     for name, sample in forecasts().items():
         click.echo(f"{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)
+        thread_choice.watch(model)
         result = make_forecast(model, name, [sample], compare=True)
         for suffix in (".png", ".gif"):
             write_forecast(result, path := output / f"{sample.stem}{suffix}")
