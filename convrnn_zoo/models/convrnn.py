@@ -99,12 +99,6 @@ class ConvRNNModel(Classifier):
         elif self.num_classes and self.num_features != features:
             self.reset_classifier(self.num_classes)
 
-    def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        return pooled if pre_logits else self.head(self.head_drop(pooled))
-
-    def _features(self, outputs: list[Any]) -> Any:
-        return outputs[-1]
-
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:

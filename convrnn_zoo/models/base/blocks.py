@@ -73,12 +73,9 @@ def layer_widths(hidden_channels: int | Sequence[int], num_layers: int) -> list[
         >>> layer_widths(8, num_layers=2)
         [8, 8]
     """
-    if isinstance(hidden_channels, str) or not isinstance(hidden_channels, Sequence):
-        width = check.positive_int("hidden_channels", hidden_channels)
-        hidden_channels = [width] * check.positive_int("num_layers", num_layers)
-    if not hidden_channels:
-        raise ValueError("hidden_channels must have at least one width, got none")
-    return [check.positive_int("hidden_channels", width) for width in hidden_channels]
+    if isinstance(hidden_channels, list | tuple):
+        num_layers = check.positive_int("len(hidden_channels)", len(hidden_channels))
+    return check.widths("hidden_channels", hidden_channels, check.positive_int("num_layers", num_layers))
 
 
 def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:

@@ -29,8 +29,8 @@ class Prediction(NamedTuple):
 class Classifier(HeadedModel):
     """Base class of models that read sequences ``(N, T, C, *S)`` and may classify them.
 
-    A subclass defines ``run_layers``, which reads sequences, ``_features``, which selects the features from its
-    outputs, and ``classify_pooled``.
+    A subclass defines ``run_layers``, which reads sequences, ``head_drop``, a dropout before the head, and what
+    :class:`~convrnn_zoo.models.base.model.HeadedModel` lists.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
@@ -128,7 +128,11 @@ class Classifier(HeadedModel):
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
         """Returns logits of features ``(…, num_features)``; with `pre_logits`, the inputs of the classifier."""
-        raise NotImplementedError(f"{type(self).__name__} must define classify_pooled")
+        return pooled if pre_logits else self.head(self.head_drop(pooled))
+
+    def _features(self, outputs: list[Any]) -> Any:
+        """Returns the features from the outputs of the layers or levels."""
+        return outputs[-1]
 
     def resolve_pool(self, frame: bool) -> str:
         """Returns the pool of a sequence, or of one `frame`; empty for none."""
@@ -273,11 +277,10 @@ class Classifier(HeadedModel):
 
     def _warn_of_scale(self, names: Sequence[str], sequences: Sequence[Tensor]) -> None:
         """Warns if values are so far from the training data that they are probably in another unit."""
-        if (statistics := self.statistics()) is None:
+        if self.statistics() is None:
             return
-        mean, std = (values.reshape(-1, *(1,) * self.ndim) for values in statistics)
         for name, x in zip(names, sequences, strict=True):
-            if (distance := float(((x.cpu() - mean) / std).abs().max())) > FAR:
+            if (distance := float(self.normalize(x).abs().max())) > FAR:
                 warnings.warn(
                     f"{name}: values from {x.min():g} to {x.max():g} are up to {distance:,.0f} standard deviations "
                     "from the mean of the training data; pass them in its unit (frames of video from 0 to 1)",
