@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partialmethod
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ from .model import ZooModel, evaluating
 
 Advance = Callable[[nn.Module, Tensor, Sequence[Any]], list[Any]]
 """Function of a recurrent layer, a frame ``(N, C, H, W)`` and its states that returns the next states, h first."""
-Frames = TypeVar("Frames", Tensor, Any)
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 
@@ -126,11 +125,21 @@ class Forecaster(ZooModel):
         return {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
 
     # ---- forecasts in the unit of the data ---------------------------------------------------------------------
+    @overload
+    def forecast(
+        self, frames: Tensor, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Tensor: ...  # fmt: skip
+    @overload
+    def forecast(
+        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Any: ...  # fmt: skip
     @torch.no_grad()
     def forecast(
-        self, frames: Frames, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Frames:  # fmt: skip
+        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None, inputs: Inputs = None,
+        batch_size: int = 16,
+    ) -> Any:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
         A model reads as many frames as its weights were trained on (``preprocessing.inputs``): the latest of those
