@@ -138,7 +138,7 @@ def test_tests_and_tools_import_what_dev_brings(file: str) -> None:
 @pytest.mark.parametrize("extra", FOR_DEVELOPERS)
 def test_what_developers_install_is_used(extra: str) -> None:
     used = {package for file in DEVELOPMENT for package in foreign(statements(tree(file)))}
-    used |= foreign(words[0] for file in DEVELOPMENT for words in calls(tree(file), "importorskip"))
+    used |= foreign(words[0] for file in DEVELOPMENT for words in calls(tree(file), "importorskip") if words)
     used |= {package for package, words in BY_CONFIGURATION.items() if words in CONFIGURATION}
     assert listed(extra) <= used
 
