@@ -28,13 +28,14 @@ from .kimmel import KIMMEL
 from .ndrplz import NDRPLZ
 from .openstl import OPENSTL
 from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN
+from .rvm import RVM
 from .torch import TORCH
 from .torchgeo import TORCHGEO
 
 logger = logging.getLogger("convrnn_zoo")
 
 SOURCES: dict[str, Source] = {
-    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, TORCHGEO, TORCH)
+    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, RVM, TORCHGEO, TORCH)
 }
 """The projects whose checkpoints are read, by name."""
 AUTO = "auto"
@@ -226,14 +227,9 @@ class Conversion:
 
 
 def convert(
-    source: str,
-    checkpoint: Checkpoint,
-    directory: str | os.PathLike[str],
-    *,
-    name: str | None = None,
-    prefix: str = "",
-    **options: Any,
-) -> Conversion:
+    source: str, checkpoint: Checkpoint, directory: str | os.PathLike[str], *, name: str | None = None,
+    prefix: str = "", **options: Any,
+) -> Conversion:  # fmt: skip
     """Writes a checkpoint of another project as a model of this package, with a config and a model card.
 
     A single layer becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without a

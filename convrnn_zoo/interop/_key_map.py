@@ -249,6 +249,15 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
     return state
 
 
+def take_counters(entries: Entries, sources: Mapping[str, str]) -> dict[str, Tensor]:
+    """Takes the counters of batch norms, which no forward pass reads, by our names; 0 for those that are missing."""
+    counters = {key: entries.left.pop(source, torch.tensor(0)) for key, source in sources.items()}
+    for key, value in counters.items():
+        if value.dim():
+            entries.add_error("of another shape", f"{sources[key]} {tuple(value.shape)} for ()")
+    return counters
+
+
 def scatter(maps: Iterable[KeyMap], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the entries of a checkpoint from our parameters: the inverse of :func:`gather`."""
     counts, used = _gate_counts(maps), Counter[str]()

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..models import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
-from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes
+from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes, take_counters
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -58,12 +58,8 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
     _drop_other_modules(entries)
     sizes: dict[str, Any] = {**_sizes(entries), "horizon": horizon}
     shapes = parameter_shapes(entries, "dgmr", sizes)
-    counters = {key: torch.tensor(0) for key in shapes if key.endswith(".num_batches_tracked")}
-    for key, zero in counters.items():
-        source = MODULES[key.rpartition(".")[0]] + ".num_batches_tracked"
-        counters[key] = entries.left.pop(source, zero)
-        if counters[key].dim():
-            entries.add_error("of another shape", f"{source} {tuple(counters[key].shape)} for ()")
+    batches = [key.rpartition(".") for key in shapes if key.endswith(".num_batches_tracked")]
+    counters = take_counters(entries, {f"{ours}.{end}": f"{MODULES[ours]}.{end}" for ours, _, end in batches})
     weight = "weight_orig" if entries.matches(r".*\.weight_orig") else "parametrizations.weight.original"
     divide_by_norms(entries, weight)
     keys = [key for key in shapes if key not in counters and not key.endswith("weight_hh_l0")]  # which is in weight_xh

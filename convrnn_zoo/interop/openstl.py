@@ -56,6 +56,7 @@ EIDETIC_LSTM: Convs = {
     "conv_x": ("ih", range(4)), "conv_h": ("hh", range(4)),
     "conv_new_cell": ("co", FIRST), "conv_new_gm": ("mo", FIRST),
 }  # fmt: skip
+EIDETIC_NORMS: Convs = {**EIDETIC_LSTM, "conv_x": ("ih", range(7))}
 MAU_CELL: Convs = {
     "conv_s_next": ("ih", range(1)), "conv_s": ("ih", range(3)),
     "conv_t_next": ("hh", range(1)), "conv_t": ("hh", range(3)),
@@ -136,19 +137,26 @@ def mim(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 
 
 def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts E3D-LSTM, including its unused ``conv_gm`` and the unused part of its ``conv_x``."""
+    """Converts E3D-LSTM, including its unused ``conv_gm`` and, without norms, the unused part of its ``conv_x``."""
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.conv3d.weight, …")
+    has_norm = bool(entries.matches(NORM))
     maps = []
     for i in range(n):
         source, target = f"cell_list.{i}", f"layers.{i}"
         maps += cell_maps(source, target, EIDETIC_LSTM, {"0.conv3d.weight": "weight"})
         maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"{target}.weight_mx", (4, 5))]
-        maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"unread.{2 * i}", (6,))]
+        forget = f"{target}.weight_mx" if has_norm else f"unread.{2 * i}"
+        maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", forget, (6,))]
+        if has_norm:
+            maps += cell_maps(source, target, EIDETIC_NORMS, {"1.weight": "weight_norm", "1.bias": "bias_norm"})
+            maps += [KeyMap(f"{source}.conv_gm.1.weight", f"unread.{2 * i}", range(4))]
+            maps += [KeyMap(f"{source}.conv_gm.1.bias", f"{target}.bias_norm_gm", range(4))]
         maps += [KeyMap(f"{source}.conv_gm.0.conv3d.weight", f"unread.{2 * i + 1}", range(4))]
         maps += [KeyMap(f"{source}.conv_last.conv3d.weight", f"{target}.weight_cm")]
         maps += [KeyMap(f"{source}._norm_c_t.{end}", f"{target}.{end}_norm") for end in ENDS]
     widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
-    options["img_size"] = image_size(entries, [m for m in maps if "_norm" in m.target], patch_size, rank=4)
+    img_size = image_size(entries, [m for m in maps if "_norm" in m.target], patch_size, rank=4)
+    options |= {"img_size": img_size, "layer_norm": has_norm}
     return _stack(entries, "e3d_lstm", maps, patch_size, widths, options)
 
 
@@ -248,11 +256,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     r"(?:encoder\.)?(?:phycell|convcell)\..*": phydnet,
 }
 """Converters by a pattern of keys; the first that matches is used."""
-NORM_NOT_SUPPORTED: dict[Callable[..., nn.Module], str] = {
-    predrnn_pp: "OpenSTL's own PredRNN++ fails with them, since its highway norms twice the channels of its norms",
-    e3d_lstm: "after them a memory of zeros, which this package leaves out, is not zero",
-}
-"""Networks whose norms after convolutions are not supported, and the reasons."""
 MAU_OPTIONS = ("tau", "cell_mode", "model_mode")
 
 
@@ -276,10 +279,10 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 10, **options: Any) ->
         options |= {"residual": residual, "recall": recall}
     elif passed := [name for name in MAU_OPTIONS if name in options]:
         raise OptionError(f"{', '.join(passed)}: options of a MAU, and {checkpoint.name} is none; leave them out")
-    elif convert in NORM_NOT_SUPPORTED and (norms := entries.matches(NORM)):
+    elif convert is predrnn_pp and (norms := entries.matches(NORM)):
         raise WeightsError(
-            f"{checkpoint.name} has layer norms ({norms[0][0]}, …), which are not supported: "
-            f"{NORM_NOT_SUPPORTED[convert]}; train it with layer_norm=0"
+            f"{checkpoint.name} has layer norms ({norms[0][0]}, …), with which OpenSTL's own PredRNN++ fails, since "
+            "its highway norms twice the channels of its norms; train it with layer_norm=0"
         )
     return convert(entries, horizon=horizon, **options)
 

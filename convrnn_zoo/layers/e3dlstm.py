@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import _checks as check
-from ._base import ConvRNNCellBase, Size
-from ._norm import affine, map_norm
+from ._base import Constant, ConvRNNCellBase, Size
+from ._norm import MapNormed, affine, map_norm, resize_weight
 from ._run import DirectionWeights, Maps
 
 
-class E3DLSTMCell(ConvRNNCellBase):
+class E3DLSTMCell(MapNormed, ConvRNNCellBase):
     r"""One step of the eidetic 3-d LSTM on ``(N, C, D, H, W)``: ``h, *cells = cell(x, (h, *cells))``.
 
     It stores every previous cell state c, the newest first, and attends to all of them. The state grows by one map with
@@ -33,6 +33,13 @@ class E3DLSTMCell(ConvRNNCellBase):
     ``weight_ih`` and ``weight_hh`` are i, g, r, o, those of ``weight_mx`` i, g; ``weight_cm`` is 1×1. The norm has a
     scale and a shift per pixel of a map of `map_size`, and is resized bilinearly to others.
 
+    With `norm_size` every convolution except :math:`W_{cm}` is followed by a layer norm over all its channels and the
+    map. That of the global memory, which is zero, is then the shift of its norm, so that m also depends on a gate f,
+    the third of ``weight_mx``, and on ``bias_norm_gm``, whose rows are i, f, g, m:
+
+    .. math::
+        m = σ(W_{mf} * x + b_f + 1) ⊙ \tanh(b_m) + σ(W_{mi} * x + b_i) ⊙ \tanh(W_{mg} * x + b_g)
+
     Two details follow the authors' code and not the paper. Their cell returns the global memory m of its input in place
     of the new one, so that m is zero at every step; weights that act on m are left out here. Their attention reshapes
     maps ``(N, C, D, H, W)`` to rows ``(N, D·H·W, C)`` without moving the channels: a row holds C neighbouring pixels,
@@ -42,6 +49,7 @@ class E3DLSTMCell(ConvRNNCellBase):
         in_channels, out_channels: channels of input and state.
         kernel_size: depth, height and width of the kernels; height and width are odd.
         map_size: height and width of the map for the norm.
+        norm_size: height and width of the map for the norms after convolutions, or `None` for none.
         device, dtype: of the parameters.
 
     References:
@@ -58,29 +66,35 @@ class E3DLSTMCell(ConvRNNCellBase):
 
     ndim = 3
     gates, states = 4, ("h", "c")
+    map_norms: ClassVar = {"ih": 7, "hh": 4, "co": 1, "mo": 1}
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size,
+        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, norm_size: Size | None = None,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         self.depth = check.ntuple("kernel_size", kernel_size, self.ndim)[0]
         if any(k % 2 == 0 for k in check.ntuple("kernel_size", kernel_size, self.ndim)[1:]):
             raise ValueError(f"kernel_size must have an odd height and width, got {kernel_size}; use 3 or 5")
         self.map_size = check.ntuple("map_size", map_size, self.ndim - 1)
-        super().__init__(in_channels, out_channels, kernel_size, bias=False, device=device, dtype=dtype)
+        norm = None if norm_size is None else (self.depth, *check.ntuple("norm_size", norm_size, self.ndim - 1))
+        super().__init__(in_channels, out_channels, kernel_size, bias=False, norm_size=norm, device=device, dtype=dtype)
 
     def state_names(self, hx: Any) -> Sequence[str]:
         earlier = len(hx) - 2 if isinstance(hx, (tuple, list)) else 0
         return [*self.states, *(f"c₋{k}" for k in range(1, earlier + 1))]
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        return {
-            "weight_mx": (2 * channels, self.in_channels, *kernel),
+        shapes = {
+            "weight_mx": ((2 if self.norm_size is None else 3) * channels, self.in_channels, *kernel),
             "weight_co": (channels, channels, *kernel),
             "weight_mo": (channels, channels, *kernel),
             "weight_cm": (channels, 2 * channels, 1, 1, 1),
             **affine("norm", (channels, self.depth, *self.map_size)),
+            **super().extra_shapes(channels, kernel),
         }
+        if self.norm_size is not None:
+            shapes["bias_norm_gm"] = Constant((4 * channels, *self.norm_size), 0.0)
+        return shapes
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """Computes the next h and c, and returns them with all earlier cell states."""
@@ -98,13 +112,25 @@ class E3DLSTMCell(ConvRNNCellBase):
         return y.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        (h, *cells), (w_mx, w_co, w_mo, w_cm, scale, shift) = state, w.extra
-        i, g, r, o = (self.conv(x, w.ih) + self.conv(h, w.hh)).chunk(4, dim=1)
+        (h, *cells), (w_mx, w_co, w_mo, w_cm, scale, shift, *_) = state, w.extra
+        ih = self.normalize_map("ih", torch.cat([self.conv(x, w.ih), self.conv(x, w_mx)], 1))
+        gates, m_gates = ih.split([len(w.ih), len(w_mx)], 1)
+        i, g, r, o = (gates + self.normalize_map("hh", self.conv(h, w.hh))).chunk(4, dim=1)
         c = map_norm(cells[0] + attend(r.sigmoid(), cells), scale, shift) + i.sigmoid() * g.tanh()
-        mi, mg = self.conv(x, w_mx).chunk(2, dim=1)
-        m = mi.sigmoid() * mg.tanh()
-        o = (o + self.conv(c, w_co) + self.conv(m, w_mo)).tanh().sigmoid()
+        m = self.global_memory(m_gates)
+        co, mo = self.normalize_map("co", self.conv(c, w_co)), self.normalize_map("mo", self.conv(m, w_mo))
+        o = (o + co + mo).tanh().sigmoid()
         return o * F.conv3d(torch.cat([c, m], dim=1), w_cm).tanh(), c, *cells
+
+    def global_memory(self, gates: Tensor) -> Tensor:
+        """Computes m from the pre-activations i, g and, with norms, f."""
+        if self.norm_size is None:
+            i, g = gates.chunk(2, dim=1)
+            return i.sigmoid() * g.tanh()
+        i, g, f = gates.chunk(3, dim=1)
+        bias: Any = self.bias_norm_gm
+        bias_i, bias_f, bias_g, bias_m = resize_weight(bias, gates.shape[-2:]).chunk(4)
+        return (f + bias_f + 1).sigmoid() * bias_m.tanh() + (i + bias_i).sigmoid() * (g + bias_g).tanh()
 
 
 def attend(query: Tensor, maps: Sequence[Tensor]) -> Tensor:

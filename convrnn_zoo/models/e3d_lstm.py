@@ -24,6 +24,7 @@ class E3DLSTM(StackedCells):
     memories, so that the cost of a step grows with time. As in the original code, the global memory stays zero and the
     attention mixes pixels and channels: see :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains the
     unused kernels, which act on that memory or forget it: the part f' of each cell's ``conv_x``, and its ``conv_gm``.
+    With `layer_norm`, f' is used, and ``unread`` contains ``conv_gm`` and the scale of its norm.
 
     Args:
         img_size: height and width of the frames that the norms are made for, or one number for both.
@@ -40,12 +41,16 @@ class E3DLSTM(StackedCells):
         self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, max_memories: int | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(*args, patch_size=patch_size, map_size=feature_size(img_size, patch_size), **kwargs)  # type: ignore[misc]
+        size = feature_size(img_size, patch_size)
+        norms: Any = {"img_size": img_size} if kwargs.get("layer_norm") else {}
+        super().__init__(*args, patch_size=patch_size, map_size=size, **norms, **kwargs)  # type: ignore[misc]
         self.max_memories = None if max_memories is None else check.positive_int("max_memories", max_memories)
         shapes = []
-        for layer, width in zip(self.layers, self.widths, strict=True):
-            kernel: Any = layer.kernel_size
-            shapes += [(width, layer.in_channels, *kernel), (4 * width, width, *kernel)]
+        layers: Any = self.layers
+        for layer, width in zip(layers, self.widths, strict=True):
+            kernel = layer.kernel_size
+            unused: Any = (4 * width, *layer.norm_size) if self.layer_norm else (width, layer.in_channels, *kernel)
+            shapes += [unused, (4 * width, width, *kernel)]
         like = self.head.weight
         self.unread = unused_weights(shapes, device=like.device, dtype=like.dtype)
 
@@ -133,6 +138,6 @@ def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64) and without layer_norm, and
-        max_memories (None).
+        layer_norm (False), max_memories (None).
     """
     return build_model(E3DLSTM, "e3d_lstm", pretrained, **kwargs)

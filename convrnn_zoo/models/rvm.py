@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
+from ..pretrained.published import Published
 from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
@@ -94,6 +95,7 @@ class RecurrentDecoderModel(DenseModel):
     export_forms = ("sequence", "step")
     export_inputs = ("state", "lengths")
     has_frame_encoder = True
+    encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
     recurrent_levels = (3, 2, 1, 0)
     """Level of the encoder that each recurrent layer reads."""
 
@@ -108,7 +110,7 @@ class RecurrentDecoderModel(DenseModel):
         if odd := [size for size in sizes[:4] if size % 2]:
             raise ValueError(f"aspp_channels and the first three widths must be even, to be halved, got {odd}")
         with on_device(device):
-            self.encoder = FrameEncoder(
+            self.encoder = self.encoder_class(
                 encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16
             )
             if self.encoder.reductions != [2, 4, 8, 16]:
@@ -167,6 +169,41 @@ class RecurrentDecoderModel(DenseModel):
         return (y if lengths is None else torch.where(valid_steps(y, lengths), y, 0)), states
 
 
+class MattingEncoder(FrameEncoder):
+    """MobileNetV3-Large as in the code of Robust Video Matting, on frames with values from 0 to 1.
+
+    It differs from timm's in three ways. It normalizes frames by the mean and standard deviation of ImageNet. Every
+    block of its last stage is dilated, in timm's all but the first. Its batch norms add 1e-3 to the variance.
+    """
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        trunk: Any = self.trunk()[1]
+        for module in trunk.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 1e-3
+        first = trunk.blocks[5][0].conv_dw
+        first.dilation, first.padding = (2, 2), tuple(k - 1 for k in first.kernel_size)
+
+    def encode(self, frames: Tensor) -> list[Tensor]:
+        channels = [i % 3 for i in range(frames.shape[1])]
+        mean, std = (frames.new_tensor([v[i] for i in channels])[:, None, None] for v in (self.mean, self.std))
+        return super().encode((frames - mean) / std)
+
+
+class RobustVideoMatting(RecurrentDecoderModel):
+    """The network of Robust Video Matting: :class:`RecurrentDecoderModel` on the authors' variant of its encoder.
+
+    Frames x have values from 0 to 1. Of the four outputs y of a pixel, the first three are the foreground without the
+    frame, ``(y[..., :3, :, :] + x).clamp(0, 1)``, and the last is its alpha, ``y[..., 3:, :, :].clamp(0, 1)``.
+    The guided filter of the authors' code, for frames of high resolution, is not part of it.
+    """
+
+    encoder_class = MattingEncoder
+
+
 @register_model(cfg={**encoder_cfg("mobilenetv3_large_100"), "first_conv": ()})
 def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: Any) -> RecurrentDecoderModel:
     """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
@@ -181,3 +218,30 @@ def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: 
     """
     constructor = partial(RecurrentDecoderModel, "mobilenetv3_large_100")
     return build_model(constructor, "mobilenetv3_large_100_recurrent_decoder", pretrained, **kwargs)
+
+
+@register_model(
+    cfg={"input_size": (3, 224, 224), "num_classes": 4, "first_conv": ()},
+    published=Published(
+        where="https://github.com/PeterL1n/RobustVideoMatting/releases/tag/v1.0.0",
+        form="rvm_mobilenetv3.pth, a state dict",
+        license="GPL-3.0, that of the authors' repository",
+        convert="rvm rvm_mobilenetv3.pth",
+        checked="all keys and shapes of the authors' network, and its outputs and states with random weights",
+        unchecked="the file itself, which was not seen",
+        remarks="without the guided filter, so that frames are matted at the resolution at which they are read",
+    ),
+)
+def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
+    """Robust Video Matting: foreground and alpha of a person in a video, without a green screen.
+
+    Clips ``(N, T, 3, H, W)`` with values from 0 to 1 to ``(N, T, 4, H, W)``; see
+    :class:`~convrnn_zoo.models.rvm.RobustVideoMatting` for the meaning of the outputs. Lin et al. 2022,
+    https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the head for segmentation.
+
+    Args:
+        in_chans (3), num_classes (4), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False),
+        freeze_encoder (False), chunk_size (32).
+    """
+    constructor = partial(RobustVideoMatting, "mobilenetv3_large_100")
+    return build_model(constructor, "rvm_mobilenetv3", pretrained, **kwargs)

@@ -14,7 +14,7 @@ from ..layers import KINDS
 from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
 from .errors import WeightsError
 from .meta import build_on_meta
-from .registry import architecture, default_weights, find_weights
+from .registry import base_cfg, default_weights, find_weights
 from .source import SOURCES, Source, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_finite, check_state_dict, float_dtype, load_state_dict
 from .weights import WEIGHTS
@@ -25,21 +25,11 @@ _SET_BY_MODELS = ("in_channels", "out_channels", "batch_first")
 
 
 def build_model(
-    constructor: Callable[..., nn.Module],
-    name: str,
-    pretrained: bool | str = False,
-    *,
-    pretrained_cfg: Any = None,
-    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
-    cache_dir: Any = None,
-    token: str | bool | None = None,
-    source: Source | None = None,
-    features_only: bool = False,
-    out_indices: Any = None,
-    feature_cls: str | None = None,
-    pretrained_model_args: Any = None,
-    **kwargs: Any,
-) -> Any:
+    constructor: Callable[..., nn.Module], name: str, pretrained: bool | str = False, *, pretrained_cfg: Any = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None, cache_dir: Any = None, token: str | bool | None = None,
+    source: Source | None = None, features_only: bool = False, out_indices: Any = None, feature_cls: str | None = None,
+    pretrained_model_args: Any = None, **kwargs: Any,
+) -> Any:  # fmt: skip
     """Builds a registered model and loads its weights.
 
     Args:
@@ -65,7 +55,7 @@ def build_model(
         raise ValueError(f"{name}: feature_cls must be 'getter', got {feature_cls!r}")
     pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
     if pretrained is False and not pretrained_cfg:
-        pretrained_cfg = architecture(name).cfg  # without the sizes of the default weights
+        pretrained_cfg = base_cfg(name)  # without the sizes of the default weights
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {})).to_dict()
     check_pretrained_cfg(cfg, name)
     pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES
@@ -89,10 +79,8 @@ def build_model(
     if source is not None:
         target = build_on_meta(constructor, args, f"the model of {source.name}")
         if pretrained:
-            if config.args is not None:
-                chans, classes = config.args["in_chans"], config.args["num_classes"]
-            else:
-                chans, classes = cfg["input_size"][0], cfg["num_classes"] or target.num_classes
+            sizes = {"in_chans": cfg["input_size"][0], "num_classes": cfg["num_classes"] or target.num_classes}
+            chans, classes = ((config.args or sizes)[key] for key in sizes)
             state = adapt_state_dict(read_state_dict(source), target, cfg, chans, classes, source.name)
             placement.setdefault("dtype", dtype := float_dtype(state))
             check_state_dict(state, target, source.name, dtype)

@@ -70,14 +70,9 @@ def from_pretrained(
 ) -> nn.Module: ...
 @overload
 def from_pretrained(
-    repo_id_or_dir: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    max_bytes: int | None = None,
-    **kwargs: Any,
-) -> "ZooModel": ...
+    repo_id_or_dir: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, max_bytes: int | None = None, **kwargs: Any,
+) -> "ZooModel": ...  # fmt: skip
 def from_pretrained(
     repo_id_or_dir: Any, *, revision: Any = None, token: Any = None, cache_dir: Any = None, max_bytes: Any = None,
     **kwargs: Any,

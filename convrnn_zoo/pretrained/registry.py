@@ -4,7 +4,6 @@ import fnmatch
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import timm
@@ -19,16 +18,8 @@ from .weights import WEIGHTS, Weights
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A registered architecture."""
-
-    function: Callable[..., nn.Module]
-    cfg: dict[str, Any]
-    """timm's cfg without weights."""
-
-
-_ARCHITECTURES: dict[str, Architecture] = {}
+_FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
+_CFGS: dict[str, dict[str, Any]] = {}
 
 
 def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
@@ -72,20 +63,20 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # reloading a module registers its names again
             register_with_timm(function)
-        _ARCHITECTURES[name] = Architecture(function, {**full_cfg, "architecture": name})
+        _FUNCTIONS[name], _CFGS[name] = function, {**full_cfg, "architecture": name}
         return function
 
     return decorator
 
 
-def architecture(name: str) -> Architecture:
-    """Returns a registered architecture."""
-    return _ARCHITECTURES[name]
+def base_cfg(name: str) -> dict[str, Any]:
+    """Returns timm's cfg of an architecture without weights."""
+    return _CFGS[name]
 
 
 def entry_points() -> dict[str, Callable[..., nn.Module]]:
     """Returns every registered name with the function that builds it."""
-    return {name: entry.function for name, entry in _ARCHITECTURES.items()}
+    return dict(_FUNCTIONS)
 
 
 def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
@@ -99,7 +90,7 @@ def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
         >>> list_models("convgru2d_*")[:2]
         ['convgru2d_1layer', 'convgru2d_2layer']
     """
-    names = sorted(WEIGHTS) if pretrained else sorted(_ARCHITECTURES)
+    names = sorted(WEIGHTS) if pretrained else sorted(_FUNCTIONS)
     return [n for n in names if fnmatch.fnmatch(n, filter or "*")]
 
 

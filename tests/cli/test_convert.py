@@ -23,6 +23,7 @@ ARCHITECTURES = {
     "openstl": "predrnn",
     "irene": "convgru_irene",
     "dgmr": "dgmr",
+    "rvm": "rvm_mobilenetv3",
     "torch": "convgru1d_bi_2layer",
 }
 

@@ -64,7 +64,7 @@ def test_info_of_a_network_that_takes_no_device(monkeypatch):
     try:
         metadata = json.loads(run("info", "tiny_network", "--json"))
     finally:
-        registry._ARCHITECTURES.pop("tiny_network")
+        registry._FUNCTIONS.pop("tiny_network")
     assert metadata["parameters"] == 8
     assert metadata["input"] == ["N", "T", 3, "H", "W"]
 

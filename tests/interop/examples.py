@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from . import dgmr_states
+from . import dgmr_states, rvm_states
 from .recorded import ASKED, recorded, recorded_layer
 
 
@@ -21,6 +21,7 @@ STATES: dict[str, Example] = {
     "openstl": Example(recorded("openstl_predrnn").state, {"patch_size": 2}),
     "irene": Example(recorded("irene").state, {}),
     "dgmr": Example(dgmr_states.state(), {}),
+    "rvm": Example(rvm_states.state(), {}),
     "torchgeo": Example(recorded("torchgeo_conv3dlstm").state, {}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }

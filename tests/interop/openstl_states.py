@@ -20,6 +20,7 @@ NORMED = {
     "openstl_predrnn_norm": "predrnn",
     "openstl_predrnnv2_norm": "predrnn_v2",
     "openstl_mim_norm": "mim",
+    "openstl_e3dlstm_norm": "e3d_lstm",
 }
 """Recordings of networks with ``layer_norm=1``, on patches of 2×2, and the zoo's names."""
 

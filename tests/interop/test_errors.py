@@ -25,7 +25,11 @@ def kinds(state: dict[str, Tensor]) -> list[str]:
     return list({re.sub(r"\d+", "#", key): key for key in reversed(state)}.values())
 
 
-ENTRIES = [(source, key) for source in SOURCES for key in kinds(STATES[source].state)]
+ENTRIES = [
+    pytest.param(source, key, marks=[pytest.mark.slow] * (source == "rvm"))  # whose encoder is large
+    for source in SOURCES
+    for key in kinds(STATES[source].state)
+]
 OTHERS = [(a, b) for a in SOURCES for b in SOURCES if a != b and (a, b) != ("torchgeo", "ndrplz")]
 """Pairs of sources that differ; TorchGeo's layers are those of ndrplz."""
 

@@ -33,8 +33,9 @@ def assert_agree(made: Any, expected: Tensor) -> None:
 def test_there_are_norms_of_every_convolution_in_time() -> None:
     for name in NORMED:
         normed = {key.rpartition(".1.")[0] for other, key in NORMS if other == name}
-        convs = {key.removesuffix(".0.weight") for key in known(name).state if key.endswith(".0.weight")}
-        assert normed == {conv for conv in convs if f"{conv}.0.weight" not in known(name).dead}
+        convs = {m[1]: m[0] for key in known(name).state if (m := re.fullmatch(r"(.*)\.0(?:\.conv3d)?\.weight", key))}
+        constant = {"cell_list.0.conv_gm", "cell_list.1.conv_gm"}  # convolutions of zeros, of which the shift remains
+        assert normed == {conv for conv, key in convs.items() if key not in known(name).dead or conv in constant}
 
 
 @EVERY
@@ -44,7 +45,7 @@ def test_forecasts(name: str) -> None:
     model = load(name, horizon=horizon)
     assert model.pretrained_cfg["architecture"] == NORMED[name]
     assert model.layer_norm
-    assert model.layers[0].norm_size == (3, 4)
+    assert model.layers[0].norm_size[-2:] == (3, 4)
     assert_agree(model(x, return_aux=True), about.values["y.pred"])
     known_steps = torch.ones(len(x), x.shape[1] - 1, dtype=torch.bool)
     mask = torch.cat([known_steps, about.values["x.sampled"].bool()], dim=1)
@@ -69,7 +70,7 @@ def test_on_pixels_the_network_is_that_on_patches(name: str) -> None:
     _, x, _ = read(name)
     folded = torch.nn.functional.pixel_unshuffle(x, 2)
     model = load(name, patch_size=1)
-    assert model.layers[0].norm_size == (3, 4)
+    assert model.layers[0].norm_size[-2:] == (3, 4)
     expected = torch.nn.functional.pixel_unshuffle(load(name)(x, horizon=2), 2)
     torch.testing.assert_close(model(folded, horizon=2), expected, rtol=1e-5, atol=1e-6)
 
@@ -91,14 +92,15 @@ def test_every_number_that_is_read_is_kept(name: str, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(("name", "key"), NORMS)
 def test_a_wrong_norm_is_named(name: str, key: str) -> None:
     state = known(name).state
-    channels = len(state[key])
+    channels, *size = state[key].shape
     with pytest.raises(WeightsError) as e:
         load(name, {k: v for k, v in state.items() if k != key})
     assert str(e.value).endswith(f"missing: {key}")  # and no other is doubted
-    for value in (state[key].mT.contiguous(), torch.zeros(channels + 1, 3, 4), torch.zeros(channels, 5, 5)):
+    others = (torch.zeros(channels + 1, *size), torch.zeros(channels, *size[:-2], 5, 5))
+    for value in (state[key].mT.contiguous(), *others):
         with pytest.raises(WeightsError) as e:
             load(name, {**state, key: value})
-        assert str(e.value).endswith(f"of another shape: {key} {tuple(value.shape)} for ({channels}, 3, 4)")
+        assert str(e.value).endswith(f"of another shape: {key} {tuple(value.shape)} for {tuple(state[key].shape)}")
     with pytest.raises(WeightsError, match="of another shape: "):
         load(name, {**state, key: torch.zeros(channels)})
 

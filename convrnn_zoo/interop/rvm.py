@@ -1,0 +1,93 @@
+"""Robust Video Matting with MobileNetV3: its network without the guided filter and the head for segmentation.
+
+The update gate z of its ConvGRUs has the opposite meaning, ``h' = (1 - z) h + z n``. Our z is ``1 - σ(a) = σ(-a)``: the
+same convolution with the other sign. https://github.com/PeterL1n/RobustVideoMatting
+"""
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from ..pretrained.errors import WeightsError
+from ._checkpoint import ForeignCheckpoint, some
+from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes, take_counters
+
+logger = logging.getLogger("convrnn_zoo")
+
+STAGES = (1, 2, 3, 4, 2, 3)
+"""Blocks of each stage of MobileNetV3-Large."""
+SQUEEZED = (4, 5, 6, 11, 12, 13, 14, 15)
+"""Numbers of the blocks with squeeze-and-excitation, from 1."""
+DECODER = {
+    "aspp.map.0": "aspp.aspp1.0", "aspp.map.1": "aspp.aspp1.1", "aspp.weight": "aspp.aspp2.1",
+    **{f"joins.{i}.{part}": f"decoder.decode{3 - i}.conv.{part}" for i in range(4) for part in (0, 1)},
+    "last.0": "decoder.decode0.conv.3", "last.1": "decoder.decode0.conv.4", "head": "project_mat.conv",
+}  # fmt: skip
+"""The original's names by those of our modules."""
+GATES = {"ih.0": (0, 1), "hh.0": (0,)}
+"""The convolutions of a ConvGRU, and the positions of our gates r, z, n in each."""
+NOT_CONVERTED = r"(?:project_seg|refiner)\..*"
+
+
+def encoder_modules() -> dict[str, str]:
+    """Returns torchvision's names of the modules of MobileNetV3-Large by timm's."""
+    names = {"conv_stem": "0.0", "bn1": "0.1", "blocks.6.0.conv": "16.0", "blocks.6.0.bn1": "16.1"}
+    blocks = [f"blocks.{stage}.{i}" for stage, count in enumerate(STAGES) for i in range(count)]
+    for n, block in enumerate(blocks, start=1):
+        convs = ["conv_pw", "conv_dw", "conv_pwl"] if n > 1 else ["conv_dw", "conv_pw"]
+        for i, conv in enumerate(convs):
+            part = f"{n}.block.{i + 1 if i == 2 and n in SQUEEZED else i}"
+            names |= {f"{block}.{conv}": f"{part}.0", f"{block}.bn{i + 1}": f"{part}.1"}
+        if n in SQUEEZED:
+            names |= {f"{block}.se.conv_reduce": f"{n}.block.2.fc1", f"{block}.se.conv_expand": f"{n}.block.2.fc2"}
+    return {f"encoder.model.{ours}": f"backbone.features.{theirs}" for ours, theirs in names.items()}
+
+
+def load(checkpoint: ForeignCheckpoint) -> nn.Module:
+    """Loads the weights as ``rvm_mobilenetv3``."""
+    entries = Entries(checkpoint, "rvm")
+    if entries.matches(r"backbone\.layer\d\..*"):
+        raise WeightsError(f"{checkpoint.name} is of the variant resnet50; only mobilenetv3 is converted")
+    dropped = [m[0] for m in entries.matches(NOT_CONVERTED)]
+    for key in dropped:
+        del entries.left[key]
+    if dropped:
+        logger.info("%s: left out, the guided filter and the head for segmentation: %s", entries.name, some(dropped))
+
+    def width(module: str) -> int:
+        return entries.width({f"{module}.{end}": 1 for end in ("0.weight", "1.weight", "1.bias")})
+
+    widths = [width(f"decoder.decode{3 - i}.conv") for i in range(4)]
+    sizes: dict[str, Any] = {"num_classes": 4, "aspp_channels": width("aspp.aspp1"), "widths": widths}
+    if any(size % 2 for size in (sizes["aspp_channels"], *widths[:3])):
+        entries.fail("of another shape", f"aspp.… or decoder.…, whose widths must be even, got {sizes}")
+    shapes = parameter_shapes(entries, "rvm_mobilenetv3", sizes)
+    modules, maps, counters = encoder_modules() | DECODER, [], {}
+    for key in shapes:
+        module, _, end = key.rpartition(".")
+        if end == "num_batches_tracked":
+            counters[key] = f"{modules[module]}.{end}"
+        elif module in modules:
+            maps.append(KeyMap(f"{modules[module]}.{end}", key))
+    for i in range(4):
+        for end, target in (("weight", "weight_xh_l0"), ("bias", "bias_ih_l0")):
+            gru = f"decoder.decode{4 - i}.gru"
+            maps += [KeyMap(f"{gru}.{conv}.{end}", f"grus.{i}.rnn.{target}", gates) for conv, gates in GATES.items()]
+    batches = take_counters(entries, counters)
+    state = gather(entries, maps, shapes)
+    for key, value in state.items():
+        if key.startswith("grus."):
+            value.chunk(3)[1].neg_()
+    return load_model(entries, "rvm_mobilenetv3", sizes, state | batches)
+
+
+RVM = Source(
+    name="rvm",
+    title="Robust Video Matting, https://github.com/PeterL1n/RobustVideoMatting",
+    key=r"decoder\.decode[1-4]\.gru\.[ih]h\.0\.weight",
+    ranks=(4,),
+    key_description="a convolution of a ConvGRU of its decoder",
+    load=load,
+    options={},
+)

@@ -1,0 +1,31 @@
+"""Weights of Robust Video Matting as its recording describes them: drawn per key, since the file has only shapes."""
+
+import json
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .recorded import REFERENCE, open_file
+
+
+@cache
+def state(complete: bool = False) -> dict[str, Tensor]:
+    """The state dict; without what is left out or may be missing, unless it is to be `complete`."""
+    _, about = open_file(REFERENCE / "rvm_mobilenetv3.safetensors")
+    weights = {}
+    for key, shape in json.loads(about["shapes"]).items():
+        if not complete and (shape is None or key.startswith(("refiner.", "project_seg."))):
+            continue
+        weights[key] = torch.tensor(0) if shape is None else torch.from_numpy(draw(key, shape))
+    return weights
+
+
+def draw(key: str, shape: list[int]) -> np.ndarray:
+    values = np.random.RandomState(sum(map(ord, key))).standard_normal(shape).astype("float32")
+    if key.endswith("running_var"):
+        return np.float32(0.5) + np.abs(values)
+    if len(shape) == 1:
+        return np.float32(0.2) * values + np.float32(key.endswith("weight"))
+    return values * np.float32(1.4 / np.sqrt(np.prod(shape[1:])))
