@@ -24,12 +24,7 @@ _DATASETS = {"Moving MNIST": "ylecun/mnist", "Moving Fashion-MNIST": "zalando-da
 
 
 def slug(text: str) -> str:
-    """Returns text in lower case with hyphens, as the Hub writes its tags.
-
-    Example:
-        >>> slug("Japanese Vowels (CC BY 4.0)")
-        'japanese-vowels-cc-by-4-0'
-    """
+    """Returns text in lower case with hyphens, as the Hub writes its tags."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 

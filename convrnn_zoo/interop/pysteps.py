@@ -115,13 +115,7 @@ def _lead_steps(timesteps: Timesteps | None) -> list[int]:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """Returns a positive whole number, also of a NumPy or torch type or a float such as 3.0, as an int.
-
-    Example:
-        >>> import numpy
-        >>> whole_number("timesteps", numpy.float64(3.0))
-        3
-    """
+    """Returns a positive whole number, also of a NumPy or torch type or a float such as 3.0, as an int."""
     try:
         number = operator.index(int(value) if not isinstance(value, bool | str) and int(value) == value else value)
     except (TypeError, ValueError, OverflowError):

@@ -133,12 +133,6 @@ def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     """Splits a name into its scheme, ``"local-dir"``, ``"hf-hub"`` or ``""`` for a name of the zoo, and the rest.
 
     An existing directory takes precedence over a name of the zoo.
-
-    Example:
-        >>> split_address("hf-hub:me/rain"), split_address("me/rain")
-        (('hf-hub', 'me/rain'), ('hf-hub', 'me/rain'))
-        >>> split_address("runs/rain.json"), split_address("predrnn")
-        (('local-dir', 'runs/rain.json'), ('', 'predrnn'))
     """
     text = os.fspath(name)
     scheme, colon, location = text.partition(":")

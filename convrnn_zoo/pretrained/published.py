@@ -12,11 +12,6 @@ class Published:
     """Location of weights that others publish for an architecture, and what has been verified about them.
 
     Every field states what was read or run. `unchecked` states what was not.
-
-    Example:
-        >>> weights = Published("https://example.org/w", "w.ckpt, of Lightning", "MIT", "irene w.ckpt", "", "")
-        >>> weights.command
-        'convrnn-zoo convert irene w.ckpt -o converted'
     """
 
     where: str

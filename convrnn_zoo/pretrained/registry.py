@@ -36,13 +36,6 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
 
     Raises:
         ValueError: the name is already registered by another module.
-
-    Example:
-        >>> from convrnn_zoo.models.base.forecaster import FRAME_CFG
-        >>> @register_model(cfg=FRAME_CFG)  # doctest: +SKIP
-        ... def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
-        ...     \"\"\"PredRNN: four ST-LSTM layers.\"\"\"
-        ...     return build_model(PredRNN, "predrnn", pretrained, **kwargs)
     """
 
     def decorator(function: Function) -> Function:

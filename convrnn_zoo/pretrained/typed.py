@@ -152,12 +152,7 @@ def _convert(
 
 
 def describe_type(kind: Any) -> str:
-    """Describes the type of a field for users.
-
-    Example:
-        >>> describe_type(int | tuple[str, ...])
-        'a whole number or a list of strings'
-    """
+    """Describes the type of a field for users, such as ``"a whole number or a list of strings"``."""
     generic, args = get_origin(kind), get_args(kind)
     if generic is Literal:
         return f"one of {', '.join(map(str, args))}"

@@ -48,15 +48,15 @@ def test_half_precision_is_kept(tmp_path: Path) -> None:
 
 NOTHING = [
     ("another model", lambda d: {"source": "kimmel", "checkpoint": STATES["ndrplz"].state}, WeightsError,
-     "It looks like ndrplz"),
+     "ndrplz"),
     ("four layers", lambda d: {"source": "torch", "checkpoint": nn.GRU(2, 3, 4).state_dict()}, ValueError,
-     "one to three layers, and this Conv1dGRU has 4"),
+     "Conv1dGRU.* 4"),
     ("valid padding", lambda d: {"source": "keras", "checkpoint": KERAS / "valid3d.keras"}, ValueError,
-     "no architecture has a ResizingConvLSTM"),
+     "ResizingConvLSTM"),
     ("other gates", lambda d: {"source": "keras", "checkpoint": KERAS / "hard1d.keras"}, ValueError,
-     "no architecture has a ActivatedConv1dLSTM"),
+     "ActivatedConv1dLSTM"),
     ("an unknown option", lambda d: {"source": "ndrplz", "checkpoint": STATES["ndrplz"].state, "bias": 1}, TypeError,
-     "ndrplz has no option bias"),
+     "bias"),
 ]  # fmt: skip
 
 

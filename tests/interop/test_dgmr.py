@@ -82,7 +82,7 @@ def test_a_whole_file_of_the_hub_holds_the_generator_twice_and_a_discriminator(
         assert same(interop.load("dgmr", whole), interop.load("dgmr", state))
     assert "left out, the discriminator and second copies" in caplog.text
     other = "sampler.bn.weight"
-    with pytest.raises(WeightsError, match=f"stored twice with different values: {other}"):
+    with pytest.raises(WeightsError, match=other):
         interop.load("dgmr", {**whole, f"generator.{other}": state[other] + 1})
 
 
@@ -96,18 +96,18 @@ def test_counts_of_batches_are_kept_where_they_are_and_asked_for_nowhere() -> No
 def test_a_weight_without_a_norm_is_refused() -> None:
     state = dgmr_states.state()
     key = "sampler.conv_1x1.parametrizations.weight.original"
-    with pytest.raises(WeightsError, match=r"spectral norm of 0.*sampler\.conv_1x1"):
+    with pytest.raises(WeightsError, match=r"sampler\.conv_1x1"):
         interop.load("dgmr", {**state, key: state[key] * 0})
 
 
 def test_it_says_how_many_frames_it_reads_and_when_training_needs_more() -> None:
     model = create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1)
-    with pytest.raises(ValueError, match=r"expected 4 frames in x, as its weights require, got 5; pass the last 4"):
+    with pytest.raises(ValueError, match=r"4 frames in x.* 5"):
         model(torch.rand(1, 5, 1, 32, 32))
-    with pytest.raises(ValueError, match=r"two values for its batch norms in training.*\.eval\(\)"):
+    with pytest.raises(ValueError, match=r"\.eval\(\)"):
         model(torch.rand(1, 4, 1, 32, 32), horizon=1)
     for wrong in ({"context_channels": 24}, {"latent_channels": 48}, {"noise_channels": 2}):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
             create_model("dgmr", **{"context_channels": 16, "latent_channels": 32, "noise_channels": 1, **wrong})
 
 

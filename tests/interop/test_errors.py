@@ -64,17 +64,17 @@ def test_an_entry_of_another_shape_is_named(source: str, key: str) -> None:
 
 def test_rows_that_no_gates_share_are_listed() -> None:
     state = {"cell_list.0.conv.weight": torch.zeros(7, 3, 3, 3), "cell_list.0.conv.bias": torch.zeros(7)}
-    with pytest.raises(WeightsError, match=r"of another shape: cell_list\.0\.conv\.weight \(7, 3, 3, 3\) for \(4, "):
+    with pytest.raises(WeightsError, match=r"cell_list\.0\.conv\.weight \(7, 3, 3, 3\)"):
         load("ndrplz", state)
     state = {"weight_ih_l0": torch.zeros(4, 2), "weight_hh_l0": torch.zeros(4, 1)}
     state |= {key.replace("l0", "l1"): torch.zeros(7, 1) for key in state}
-    with pytest.raises(WeightsError, match=r"of another shape: weight_ih_l1 \(7, 1\) for \(4, 1\), weight_hh_l1"):
+    with pytest.raises(WeightsError, match=r"weight_ih_l1 \(7, 1\).*weight_hh_l1 \(7, 1\)"):
         load("torch", state)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_is_left_over_is_named(source: str) -> None:
-    with pytest.raises(WeightsError, match=r"(unexpected|besides the recurrent layer): tail\.weight"):
+    with pytest.raises(WeightsError, match=r"tail\.weight"):
         load(source, {**STATES[source].state, "tail.weight": torch.zeros(2, 2)})
 
 
@@ -82,17 +82,17 @@ def test_what_is_left_over_is_named(source: str) -> None:
 def test_integers_and_nan_are_not_weights(source: str) -> None:
     state = STATES[source].state
     key = next(iter(state))
-    with pytest.raises(WeightsError, match=r"of another kind: .*int64"):
+    with pytest.raises(WeightsError, match="int64"):
         load(source, {**state, key: state[key].long()})
-    with pytest.raises(WeightsError, match="NaN or Inf in"):
+    with pytest.raises(WeightsError, match="NaN"):
         load(source, {**state, key: state[key] * torch.nan})
-    with pytest.raises(WeightsError, match="one floating dtype"):
+    with pytest.raises(WeightsError, match="float64"):
         load(source, {**state, key: state[key].double()})
 
 
 @pytest.mark.parametrize(("asked", "given"), OTHERS)
 def test_another_sources_checkpoint_is_told_from_it(asked: str, given: str) -> None:
-    with pytest.raises(WeightsError, match=f"looks like {given}: ") as e:
+    with pytest.raises(WeightsError, match=given) as e:
         load(asked, STATES[given].state)
     assert re.search("missing: |unexpected: ", str(e.value))
 
@@ -121,11 +121,11 @@ def test_a_layer_inside_a_larger_model_is_found_by_its_prefix(source: str) -> No
     state, options = STATES[source]
     larger = {f"encoder.rnn.{k}": v for k, v in state.items()} | {"head.weight": torch.zeros(2, 2)}
     for name in (source, "auto"):
-        with pytest.raises(WeightsError, match=rf"looks like {source} with prefix='encoder\.rnn\.'"):
+        with pytest.raises(WeightsError, match=rf"{source}.*prefix='encoder\.rnn\.'"):
             interop.load(name, larger, **options)
         same = interop.load(name, larger, prefix="encoder.rnn.", **options)
         assert same.state_dict().keys() == load(source, state).state_dict().keys()
-    with pytest.raises(WeightsError, match=r"no entry under prefix='decoder\.'; it has encoder"):
+    with pytest.raises(WeightsError, match=r"prefix='decoder\.'"):
         interop.load(source, larger, prefix="decoder.", **options)
 
 
@@ -156,30 +156,29 @@ def write_pickle(path: Path, content: Any) -> None:
 
 
 FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
-    "empty": ("x.pth", lambda p: p.touch(), r"is empty \(0 bytes\)"),
-    "no tensors": ("x.pth", lambda p: torch.save({}, p), "contains no tensors"),
-    "a module": ("x.pt", lambda p: torch.save(nn.Linear(1, 1), p),
-                 r"it asks for torch\.nn\.modules\.linear\.Linear\. .*save model\.state_dict"),
-    "code": ("x.pth", lambda p: torch.save({"w": Rogue(p.parent / "ran")}, p), "not a file of plain tensors"),
-    "an old pickle": ("x.pt", lambda p: write_pickle(p, {"w": Rogue(p.parent / "ran")}), "not a file of plain tensors"),
-    "a list": ("x.pth", lambda p: torch.save([torch.zeros(1)], p), "contains a list, not a state dict"),
-    "words": ("x.pth", lambda p: torch.save({"a": "b", "c": torch.zeros(1)}, p), r"nothing else, got 'a' \(str\)"),
-    "noise": ("x.pth", lambda p: p.write_bytes(b"noise" * 99), "not a file of plain tensors"),
-    "a cut file": ("x.pth", lambda p: (torch.save({"w": torch.zeros(99)}, p), p.write_bytes(p.read_bytes()[:500])),
-                   "not a file of plain tensors"),
-    "unsafe tensors": ("x.safetensors", lambda p: p.write_bytes(b"noise" * 99), "not a valid safetensors file"),
-    "noise for h5": ("x.h5", lambda p: p.write_bytes(b"noise" * 99), "not a valid HDF5 file"),
-    "noise for keras": ("x.keras", lambda p: p.write_bytes(b"noise" * 99), r"not a file of Keras's \.keras format"),
-    "an unknown kind": ("x.onnx", lambda p: p.write_bytes(b"noise"), r"no reader for \.onnx; known: \.safetensors"),
-    "no file": ("x.pth", lambda p: None, "no such file"),
+    "empty": ("x.pth", lambda p: p.touch(), ""),
+    "no tensors": ("x.pth", lambda p: torch.save({}, p), ""),
+    "a module": ("x.pt", lambda p: torch.save(nn.Linear(1, 1), p), r".*torch\.nn\.modules\.linear\.Linear"),
+    "code": ("x.pth", lambda p: torch.save({"w": Rogue(p.parent / "ran")}, p), ""),
+    "an old pickle": ("x.pt", lambda p: write_pickle(p, {"w": Rogue(p.parent / "ran")}), ""),
+    "a list": ("x.pth", lambda p: torch.save([torch.zeros(1)], p), ".*list"),
+    "words": ("x.pth", lambda p: torch.save({"a": "b", "c": torch.zeros(1)}, p), r".*'a' \(str\)"),
+    "noise": ("x.pth", lambda p: p.write_bytes(b"noise" * 99), ""),
+    "a cut file": ("x.pth", lambda p: (torch.save({"w": torch.zeros(99)}, p), p.write_bytes(p.read_bytes()[:500])), ""),
+    "unsafe tensors": ("x.safetensors", lambda p: p.write_bytes(b"noise" * 99), ""),
+    "noise for h5": ("x.h5", lambda p: p.write_bytes(b"noise" * 99), ".*HDF5"),
+    "noise for keras": ("x.keras", lambda p: p.write_bytes(b"noise" * 99), r".*\.keras format"),
+    "an unknown kind": ("x.onnx", lambda p: p.write_bytes(b"noise"), r".*\.safetensors"),
+    "no file": ("x.pth", lambda p: None, ""),
 }  # fmt: skip
+"""Name of a file, a function that writes it, and what the message names after it."""
 
 
 @pytest.mark.parametrize("case", FILES)
 def test_a_file_that_is_none_is_refused(case: str, tmp_path: Path) -> None:
     name, write, message = FILES[case]
     write(tmp_path / name)
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(WeightsError, match=re.escape(name) + message):
         interop.load("ndrplz", tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
@@ -194,32 +193,30 @@ def test_a_state_dict_is_read_from_every_kind_of_file(end: str, tmp_path: Path) 
 
 # ---- arguments -------------------------------------------------------------------------------------------------
 def test_arguments_that_are_none() -> None:
-    with pytest.raises(ValueError, match="no source 'tf'; expected one of pytorch_convolutional_rnn, ndrplz"):
+    with pytest.raises(ValueError, match=r"'tf'.*ndrplz"):
         interop.load("tf", {})
-    with pytest.raises(TypeError, match="a state dict or a path, got int"):
+    with pytest.raises(TypeError, match="int"):
         interop.load("ndrplz", 3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="ndrplz has no option stride; it has batch_first"):
+    with pytest.raises(TypeError, match=r"stride.*batch_first"):
         interop.load("ndrplz", STATES["ndrplz"].state, stride=2)
-    with pytest.raises(WeightsError, match="openstl requires patch_size"):
+    with pytest.raises(WeightsError, match="patch_size"):
         interop.load("openstl", STATES["openstl"].state)
-    with pytest.raises(
-        TypeError, match="pytorch_convolutional_rnn has no option padding; it has stride, dilation, groups"
-    ):
+    with pytest.raises(TypeError, match=r"padding.*dilation"):
         interop.load("pytorch_convolutional_rnn", STATES["pytorch_convolutional_rnn"].state, padding=1)
-    with pytest.raises(TypeError, match="Conv1dGRUCell has no batch_first; leave it out"):
+    with pytest.raises(TypeError, match="batch_first"):
         interop.load("torch", nn.GRUCell(2, 3).state_dict(), batch_first=True)
-    with pytest.raises(WeightsError, match="pass nonlinearity='tanh'"):
+    with pytest.raises(WeightsError, match="nonlinearity="):
         interop.load("torch", nn.RNN(2, 3).state_dict())
-    with pytest.raises(WeightsError, match="with groups=1 their ratio should be 1"):
+    with pytest.raises(WeightsError, match="groups=1"):
         interop.load(
             "pytorch_convolutional_rnn", {"weight_hh_l0": torch.zeros(12, 2, 3), "weight_ih_l0": torch.zeros(12, 2, 3)}
         )
-    with pytest.raises(ValueError, match="ndim must be 1, 2 or 3"):
+    with pytest.raises(ValueError, match="ndim"):
         interop.load("torch", STATES["torch"].state, ndim=4)
 
 
 @pytest.mark.parametrize("source", ["ndrplz", "kimmel"])
 def test_even_kernels_which_the_source_itself_cannot_run(source: str) -> None:
     state = {k: v[:, :, :2] if v.dim() == 4 else v for k, v in STATES[source].state.items()}
-    with pytest.raises(WeightsError, match=r"the even kernel \(2, 3\).*its source's own forward fails"):
+    with pytest.raises(WeightsError, match=r"kernel \(2, 3\)"):
         load(source, state)

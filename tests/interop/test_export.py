@@ -12,48 +12,41 @@ from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell
 WRITTEN = sorted(name for name, source in interop.SOURCES.items() if source.export)
 
 REFUSED: list[tuple[str, nn.Module, str]] = [
-    (
-        "pytorch_convolutional_rnn",
-        Conv2dLSTM(2, 3, 3, padding_mode="reflect"),
-        "padding_mode='reflect', and it only has 'zeros'",
-    ),
+    ("pytorch_convolutional_rnn", Conv2dLSTM(2, 3, 3, padding_mode="reflect"), "padding_mode='reflect'"),
     ("pytorch_convolutional_rnn", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "hidden_kernels="),
     ("pytorch_convolutional_rnn", Conv2dLSTMCell(2, 3, 3, hidden_kernel_size=1), "hidden_kernel_size="),
     ("pytorch_convolutional_rnn", Conv2dLSTM(2, [3, 4], 3, 2), r"widths=\[3, 4\]"),
     ("pytorch_convolutional_rnn", Conv2dLSTM(2, 3, [(3, 3), (1, 1)], 2), "kernels="),
-    ("pytorch_convolutional_rnn", Conv2dGRU(2, 3, 3, reset_after=False), "reset_after=False, and it only has True"),
+    ("pytorch_convolutional_rnn", Conv2dGRU(2, 3, 3, reset_after=False), "reset_after=False"),
     (
         "pytorch_convolutional_rnn",
         Conv2dPeepholeLSTM(2, 3, 3, peephole="channel"),
-        "peephole='channel', and it only has 'conv'",
+        "peephole='channel'",
     ),
-    ("ndrplz", Conv2dGRU(2, 3, 3), "it only has Conv2dLSTM"),
-    ("ndrplz", Conv1dLSTM(2, 3, 3), "it only has Conv2dLSTM"),
+    ("ndrplz", Conv2dGRU(2, 3, 3), "Conv2dLSTM"),
+    ("ndrplz", Conv1dLSTM(2, 3, 3), "Conv2dLSTM"),
     ("ndrplz", Conv2dLSTM(2, 3, 3, bidirectional=True, dilation=2), "bidirectional=True.*; dilation="),
-    ("ndrplz", Conv2dLSTM(2, 3, (2, 3)), r"the even kernel \(2, 3\), which it pads by k // 2"),
+    ("ndrplz", Conv2dLSTM(2, 3, (2, 3)), r"kernel \(2, 3\)"),
     ("ndrplz", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "hidden_kernels="),
     ("ndrplz", Conv2dLSTM(2, 4, 3, groups=2), "groups=2"),
-    ("kimmel", Conv2dGRU(2, 3, 3), "reset_after=True, and it only has False"),
-    ("kimmel", Conv2dLSTM(2, 3, 3), "it only has Conv2dGRU"),
-    ("kimmel", Conv2dGRU(2, 3, 4, reset_after=False), "the even kernel"),
-    ("keras", Conv2dRNN(2, 3, 3), "it only has ConvLSTM or ActivatedConvLSTM or ResizingConvLSTM"),
-    ("keras", Conv2dPeepholeLSTM(2, 3, 3), "it only has ConvLSTM"),
-    ("keras", Conv2dLSTM(2, 3, 3, 2), "num_layers=2, and it only has 1"),
+    ("kimmel", Conv2dGRU(2, 3, 3), "reset_after=True"),
+    ("kimmel", Conv2dLSTM(2, 3, 3), "Conv2dGRU"),
+    ("kimmel", Conv2dGRU(2, 3, 4, reset_after=False), "kernel"),
+    ("keras", Conv2dRNN(2, 3, 3), "ConvLSTM.*ActivatedConvLSTM.*ResizingConvLSTM"),
+    ("keras", Conv2dPeepholeLSTM(2, 3, 3), "ConvLSTM"),
+    ("keras", Conv2dLSTM(2, 3, 3, 2), "num_layers=2"),
     ("keras", Conv2dLSTM(2, 3, 3, dilation=2, stride=2), "stride=.*; dilation="),
-    ("keras", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "the kernels"),
+    ("keras", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "kernels"),
     ("torch", Conv2dLSTM(2, 3, 3), "kernel_size="),
     ("torch", Conv2dGRU(2, 3, 1, reset_after=False), "reset_after=False"),
     ("torch", Conv2dLSTM(2, 4, 1, groups=2), "groups=2"),
     ("torch", Conv2dLSTM(2, [3, 4], 1, 2), r"widths=\[3, 4\]"),
-    ("torch", Conv2dPeepholeLSTM(2, 3, 1), "it only has ConvRNN or"),
-    ("torch", Conv2dLSTM(2, 3, 1, learn_initial_state=True), "initial state is learned"),
+    ("torch", Conv2dPeepholeLSTM(2, 3, 1), "ConvRNN"),
+    ("torch", Conv2dLSTM(2, 3, 1, learn_initial_state=True), "initial state"),
     ("keras", Conv2dLSTM(2, 3, 3, zoneout=0.1), "zoneout"),
     ("ndrplz", Conv2dLSTM(2, 3, 3, zoneout=0.1), "zoneout"),
-    *((target, nn.LSTM(2, 3), f"{target} cannot express this LSTM") for target in WRITTEN),
-    *(
-        (target, create_model("convlstm2d_1layer", num_classes=3), "no classifier for the model's 3")
-        for target in WRITTEN
-    ),
+    *((target, nn.LSTM(2, 3), f"{target}.* LSTM") for target in WRITTEN),
+    *((target, create_model("convlstm2d_1layer", num_classes=3), "classifier.* 3 ") for target in WRITTEN),
 ]
 
 
@@ -101,5 +94,5 @@ def test_a_model_without_classifier_is_its_layer() -> None:
     assert interop.export(model, "ndrplz").keys() == interop.export(model.rnn, "ndrplz").keys()
     with pytest.raises(TypeError, match="'name'"):
         interop.export(model, "ndrplz", name="x")
-    with pytest.raises(ValueError, match="no source 'caffe'"):
+    with pytest.raises(ValueError, match="'caffe'"):
         interop.export(model, "caffe")

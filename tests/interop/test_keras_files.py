@@ -62,9 +62,9 @@ def test_the_three_formats_of_a_model_hold_the_same(layer: str) -> None:
 
 
 def test_a_model_of_several_layers_asks_which(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(WeightsError, match="has the layers first, second; pass layer="):
+    with pytest.raises(WeightsError, match=r"first, second.*layer="):
         interop.load("keras", KERAS / "stack.keras")
-    with pytest.raises(WeightsError, match="no ConvLSTM layer 'third'; it has first, second"):
+    with pytest.raises(WeightsError, match=r"'third'.*first, second"):
         interop.load("keras", KERAS / "stack.keras", layer="third")
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         interop.load("keras", KERAS / "stack.keras", layer="first")
@@ -74,22 +74,22 @@ def test_a_model_of_several_layers_asks_which(caplog: pytest.LogCaptureFixture) 
 
 def test_arrays_alone_ask_for_what_they_do_not_tell() -> None:
     state = recorded("keras_convlstm2d").state
-    with pytest.raises(WeightsError, match="pass padding= and recurrent_activation="):
+    with pytest.raises(WeightsError, match=r"padding=.*recurrent_activation="):
         interop.load("keras", state)
-    with pytest.raises(WeightsError, match="pass padding= as"):
+    with pytest.raises(WeightsError, match="padding= as"):
         interop.load("keras", state, recurrent_activation="sigmoid")
-    with pytest.raises(WeightsError, match=r"hard_sigmoid has the slope .* pass keras_version="):
+    with pytest.raises(WeightsError, match=r"hard_sigmoid.*keras_version="):
         interop.load("keras", state, padding="same", recurrent_activation="hard_sigmoid")
-    with pytest.raises(TypeError, match="no option stride; it has layer, padding"):
+    with pytest.raises(TypeError, match=r"stride.*layer, padding"):
         interop.load("keras", state, stride=2, **ASKED)
 
 
 REFUSED = [
-    ({"go_backwards": True}, "flip its input along time"),
-    ({"merge_mode": "sum"}, "merge the halves"),
-    ({"padding": "causal"}, "padding must be 'same' or 'valid'"),
-    ({"activation": "swish"}, "the activation 'swish' is not supported"),
-    ({"recurrent_activation": "my_own"}, "the activation 'my_own' is not supported"),
+    ({"go_backwards": True}, "go_backwards"),
+    ({"merge_mode": "sum"}, "merge_mode"),
+    ({"padding": "causal"}, "padding.*causal"),
+    ({"activation": "swish"}, "'swish'"),
+    ({"recurrent_activation": "my_own"}, "'my_own'"),
 ]
 
 
@@ -161,7 +161,7 @@ def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCap
     state = {f"conv/{k}": v for k, v in recorded("keras_convlstm2d").state.items()}
     lstm = {"lstm/lstm_cell/kernel": torch.zeros(3, 8), "lstm/lstm_cell/recurrent_kernel": torch.zeros(2, 8)}
     dense = {"dense/kernel": torch.zeros(2, 2), "seed_generator/seed_generator_state": torch.zeros(2).int()}
-    with pytest.raises(WeightsError, match=r"besides the recurrent layer: lstm/lstm_cell/kernel, .*pass layer='conv'"):
+    with pytest.raises(WeightsError, match=r"lstm/lstm_cell/kernel, .*layer='conv'"):
         interop.load("keras", {**lstm, **state, **dense}, **ASKED)
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         interop.load("keras", {**lstm, **state, **dense}, layer="conv", **ASKED)
@@ -171,7 +171,7 @@ def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCap
 def test_layers_of_one_name_in_two_models_are_two_layers() -> None:
     state = recorded("keras_convlstm1d").state
     both = {f"{model}/rnn/{k}": v for model in ("encoder", "decoder") for k, v in state.items()}
-    with pytest.raises(WeightsError, match="has the layers decoder/rnn, encoder/rnn; pass layer="):
+    with pytest.raises(WeightsError, match=r"decoder/rnn, encoder/rnn.*layer="):
         interop.load("keras", both, **ASKED)
     assert not interop.load("keras", both, layer="encoder/rnn", **ASKED).bidirectional
 
@@ -202,14 +202,14 @@ def test_directions_that_are_built_apart_are_refused(tmp_path: Path) -> None:
         for side in ("forward", "backward"):
             f[f"model_weights/both/both/{side}_a/conv_lstm_cell/kernel:0"] = np.zeros((3, 2, 12))
             f[f"model_weights/both/both/{side}_a/conv_lstm_cell/recurrent_kernel:0"] = np.zeros((3, 3, 12))
-    with pytest.raises(ValueError, match="the two directions of both differ in padding"):
+    with pytest.raises(ValueError, match=r"both.*padding"):
         interop.load("keras", tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize(("config", "message"), [
-    ("[", "its model_config is not JSON"),
-    ('{"class_name": "ConvLSTM1D"}', "its description of a is not one that Keras writes"),
-    ('{"class_name": "Bidirectional", "config": 3}', "its description of a is not one that Keras writes"),
+    ("[", "model_config"),
+    ('{"class_name": "ConvLSTM1D"}', r"x\.h5.* a "),
+    ('{"class_name": "Bidirectional", "config": 3}', r"x\.h5.* a "),
 ])  # fmt: skip
 def test_a_description_that_is_none_is_refused(config: str, message: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as f:

@@ -83,18 +83,18 @@ def test_of_a_single_layer_a_missing_entry_is_named_and_no_other(gates: dict[str
 
 def test_what_it_asks_for_and_what_it_refuses() -> None:
     state = recorded("openstl_convlstm").state
-    with pytest.raises(WeightsError, match="requires patch_size"):
+    with pytest.raises(WeightsError, match="patch_size"):
         interop.load("openstl", state)
-    with pytest.raises(WeightsError, match="16 channels when folded, which are not those of patches of 3×3"):
+    with pytest.raises(WeightsError, match=r"16 channels.*3×3"):
         interop.load("openstl", state, patch_size=3)
-    with pytest.raises(ValueError, match="patch_size must be at least 1"):
+    with pytest.raises(ValueError, match="patch_size"):
         interop.load("openstl", state, patch_size=0)
     with pytest.raises(
         WeightsError, match=r"missing: cell_list\.0\.conv_x\.1\.bias, cell_list\.0\.conv_h\.1\.weight, "
     ):
         interop.load("openstl", {**state, "cell_list.0.conv_x.1.weight": torch.zeros(24, 4, 4)}, patch_size=4)
     even = {k: v[..., :4, :4] if v.shape[-1] == 5 else v for k, v in state.items()}
-    with pytest.raises(WeightsError, match=r"the even kernel \(4, 4\)"):
+    with pytest.raises(WeightsError, match=r"kernel \(4, 4\)"):
         interop.load("openstl", even, patch_size=4)
-    with pytest.raises(ValueError, match="openstl is read and not written; written are pytorch_convolutional_rnn"):
+    with pytest.raises(ValueError, match=r"openstl.*pytorch_convolutional_rnn"):
         interop.export(models.create_model("predrnn", hidden_channels=4, num_layers=1), "openstl")

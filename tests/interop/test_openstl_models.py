@@ -71,7 +71,7 @@ def test_mim_goes_on_with_its_memories_if_told_to() -> None:
     assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
     assert_agree(all_of(model(x, return_aux=True)), about.values["y.second_call"])
     assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
-    with pytest.raises(ValueError, match=r"memories are \(2, 4, 4, 6\), got one of \(1, 4, 4, 6\); call forget\(\)"):
+    with pytest.raises(ValueError, match=r"\(2, 4, 4, 6\).*\(1, 4, 4, 6\).*forget\(\)"):
         model(x[:1])
     model.forget()
     assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
@@ -133,10 +133,10 @@ def test_what_is_refused(name: str) -> None:
     state = known(name).state
     with pytest.raises(WeightsError, match=r"unexpected: head\.weight"):
         load(name, {**state, "head.weight": torch.zeros(2, 2)})
-    with pytest.raises(WeightsError, match=r"patch_size of 2 or 4|patches of 3×3"):
+    with pytest.raises(WeightsError, match="patch_size"):
         load(name, patch_size=3)
     if name != "openstl_mau":
-        with pytest.raises(TypeError, match="tau: options of a MAU"):
+        with pytest.raises(TypeError, match="tau"):
             load(name, tau=2)
     if name == "openstl_predrnnpp":
         key = "gradient_highway.x_concat.1.weight"
@@ -161,7 +161,7 @@ def test_phydnets_second_copies_must_be_copies() -> None:
     model = load("openstl_phydnet", {**state, **twice})
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), load("openstl_phydnet").parameters(), strict=True))
     key = next(iter(twice))
-    with pytest.raises(WeightsError, match=f"contradicting: {key} and"):
+    with pytest.raises(WeightsError, match=key):
         load("openstl_phydnet", {**state, **twice, key: twice[key] + 1})
 
 
@@ -180,7 +180,7 @@ def test_maus_modes() -> None:
     assert model.recall
     assert all(layer.residual for layer in model.layers)
     assert [layer.tau for layer in load("openstl_mau", tau=4).layers] == [4, 4]
-    with pytest.raises(ValueError, match="model_mode must be one of 'normal', 'recall'"):
+    with pytest.raises(ValueError, match=r"model_mode.*recall"):
         load("openstl_mau", model_mode="residual")
 
 
@@ -193,5 +193,5 @@ def test_a_mau_requires_what_its_weights_do_not_show(option: str) -> None:
 
 @pytest.mark.parametrize("tau", [0, -1, 2.5, "5", True])
 def test_maus_tau_is_a_positive_whole_number(tau: Any) -> None:
-    with pytest.raises(ValueError, match="tau must be"):
+    with pytest.raises(ValueError, match="tau"):
         load("openstl_mau", tau=tau)
