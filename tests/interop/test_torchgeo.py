@@ -25,6 +25,14 @@ def test_a_convlstm_of_torchgeo_0_8_is_a_layer():
     assert_identical(interop.export(layer, "torchgeo"), known.state)
 
 
+def test_a_convlstm_without_head_is_converted_and_goes_back_bit_for_bit(tmp_path):
+    state = recorded("torchgeo_convlstm").state
+    conversion = interop.convert("torchgeo", state, tmp_path / "mine")
+    model = convrnn_zoo.from_pretrained(tmp_path / "mine")
+    assert conversion.architecture == f"convlstm2d_{model.rnn.num_layers}layer"
+    assert_identical(interop.export(model, "torchgeo"), state)
+
+
 @pytest.mark.parametrize("name", ["torchgeo_convlstm_head", "torchgeo_conv3dlstm"])
 def test_models_with_a_head(name):
     known = recorded(name)
