@@ -3,6 +3,7 @@
 https://torchgeo.readthedocs.io/en/stable/api/models.html
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
-from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, OptionError, Source, expect_layer, load_weights
 from .ndrplz import JointConvs
@@ -72,39 +72,37 @@ class TorchGeoConvLSTM(nn.Module):
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
     """Loads a ConvLSTM of TorchGeo 0.8 or 0.9 as a batch-first layer, later ones and Conv3dLSTM with their head."""
-    entries = Entries(checkpoint, "torchgeo")
-    names = [name for name in MODULES if entries.matches(rf"{name}\.(?:weight|bias)")]
-    if options and "input_projection" not in names:
-        raise OptionError(f"{', '.join(options)}: for a Conv3dLSTM, and {entries.name} is none; leave them out")
-    if names:
-        names = list(dict.fromkeys([*names, "head"]))
-    taken = {name: _take_conv(entries, name) for name in names}
-    rnn = LAYOUT.build(entries, batch_first=True)
-    if not names:
+    around = {key: value for key, value in checkpoint.state.items() if key.partition(".")[0] in MODULES}
+    layers = {key: value for key, value in checkpoint.state.items() if key not in around}
+    has_projection = any(key.startswith("input_projection.") for key in around)
+    if options and not has_projection:
+        raise OptionError(f"{', '.join(options)}: for a Conv3dLSTM, and {checkpoint.name} is none; leave them out")
+    rnn = LAYOUT.build(Entries(replace(checkpoint, state=layers), "torchgeo"), batch_first=True)
+    if not around:
         return rnn
+    entries = Entries(replace(checkpoint, state=around), "torchgeo")
+    entries.dtypes.add(rnn.weight_ih_l0.dtype)
+    states = {"head": _take_conv(entries, "head", None, rnn.widths[-1], bias=True)}
+    if has_projection:
+        states["projection"] = _take_conv(entries, "input_projection", rnn.in_channels, None, bias=rnn.bias)
+    entries.finish()
     parts: dict[str, Any] = {}
-    for name, state in taken.items():
+    for name, state in states.items():
         rows, columns, *kernel = state["weight"].shape
-        expected = {"head": (rows, rnn.widths[-1]), "input_projection": (rnn.in_channels, columns)}[name]
-        if (rows, columns) != expected:
-            raise WeightsError(
-                f"{entries.name}: {name}.weight has {rows} output and {columns} input channels, which do not fit "
-                f"cell_list; expected {expected[0]} and {expected[1]}"
-            )
         conv: Any = nn.Conv2d if name == "head" else nn.Conv3d
         padding = tuple(k // 2 for k in kernel)
         module = conv(columns, rows, tuple(kernel), padding=padding, bias="bias" in state, dtype=entries.dtype)
-        parts[MODULES[name]] = load_weights(module, state)
+        parts[name] = load_weights(module, state)
     return TorchGeoConvLSTM(rnn, **parts, **options)
 
 
-def _take_conv(entries: Entries, name: str) -> dict[str, Tensor]:
-    """Takes the weight and bias of a convolution."""
-    rank = 4 if name == "head" else 5
-    sizes = [entries.axis_size([f"{name}.{end}"], 0, r) for end, r in (("weight", rank), ("bias", 1))]
-    rows = max(filter(None, sizes), default=None)
-    state = {"weight": entries.take(f"{name}.weight", (rows, *(None,) * (rank - 1)))}
-    if name == "head" or entries.matches(rf"{name}\.bias") or entries.matches(r"cell_list\.\d+\.conv\.bias"):
+def _take_conv(entries: Entries, name: str, rows: int | None, columns: int | None, *, bias: bool) -> dict[str, Tensor]:
+    """Takes the weight and, if there is one or has to be, the bias of a convolution."""
+    space = (None,) * (2 if name == "head" else 3)
+    sizes = [entries.axis_size([f"{name}.{end}"], 0, r) for end, r in (("weight", 2 + len(space)), ("bias", 1))]
+    rows = rows or max(filter(None, sizes), default=None)
+    state = {"weight": entries.take(f"{name}.weight", (rows, columns, *space))}
+    if bias or entries.matches(rf"{name}\.bias"):
         state["bias"] = entries.take(f"{name}.bias", (rows,))
     return state
 
