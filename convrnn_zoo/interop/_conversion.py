@@ -1,5 +1,6 @@
 """The sources, and conversion from and to them."""
 
+import inspect
 import json
 import logging
 import os
@@ -39,6 +40,8 @@ SOURCES: dict[str, Source] = {
 }
 """The projects whose checkpoints are read, by name."""
 AUTO = "auto"
+SET_BY_MODEL = ("in_channels", "out_channels", "kernel_size", "num_layers", "bidirectional", "batch_first")
+"""Arguments of a layer that a model of the core family has under other names, or sets itself."""
 SAVE_LAYER = "Take the layer from convrnn_zoo.interop.load and save its state_dict in a .safetensors file"
 Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
 
@@ -314,11 +317,11 @@ def to_model(module: nn.Module) -> nn.Module:
 
 def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
     """Returns the arguments of a model with this layer as plain JSON, without the layer's defaults."""
-    kernel, one = module.kernel_size, (1,) * module.ndim
-    defaults = {
-        "hidden_kernel_size": kernel, "bias": True, "dropout": 0.0, "stride": one, "dilation": one, "groups": 1,
-        "padding_mode": "zeros", **{name: allowed[0] for name, allowed in module.options.items()},
-    }  # fmt: skip
-    changed = {name: v for name, default in defaults.items() if (v := getattr(module, name, default)) != default}
-    args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": kernel, **changed}
+    args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
+    for name, p in inspect.signature(type(module)).parameters.items():
+        default = module.kernel_size if name == "hidden_kernel_size" else p.default
+        value = getattr(module, name, default)
+        is_default = value == default or (isinstance(value, tuple) and set(value) == {default})
+        if name not in SET_BY_MODEL and not is_default:
+            args[name] = value
     return dict(json.loads(json.dumps(args)))

@@ -102,3 +102,13 @@ def test_a_layer_of_ones_own_goes_into_a_model() -> None:
     x = torch.randn(5, 2, 2, 6, 6)
     torch.testing.assert_close(model(x.transpose(0, 1)).transpose(0, 1), layer(x)[0])
     assert interop.to_model(model) is model
+
+
+def test_every_option_of_a_layer_is_one_of_its_model() -> None:
+    options: Any = {"zoneout": 0.1, "learn_initial_state": True, "padding_mode": ("zeros", "circular"), "bias": False}
+    layer = layers.Conv2dLSTM(2, 3, 3, **options)
+    model = interop.to_model(layer)
+    x = torch.rand(4, 1, 2, 5, 6)
+    assert torch.equal(model.rnn.eval()(x.transpose(0, 1))[0].transpose(0, 1), layer.eval()(x)[0])
+    assert options.keys() <= model.model_args.keys()
+    assert "stride" not in model.model_args
