@@ -321,7 +321,7 @@ def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
     for name, p in inspect.signature(type(module)).parameters.items():
         default = module.kernel_size if name == "hidden_kernel_size" else p.default
         value = getattr(module, name, default)
-        is_default = value == default or (isinstance(value, tuple) and set(value) == {default})
+        is_default = value == default or (isinstance(value, tuple) and all(v == default for v in value))
         if name not in SET_BY_MODEL and not is_default:
             args[name] = value
     return dict(json.loads(json.dumps(args)))
