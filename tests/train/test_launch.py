@@ -66,7 +66,7 @@ def test_an_error_in_one_process_ends_them_all(tmp_path):
                                                             LAUNCHERS["accelerate.commands.launch"]])  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
-    assert "nothing.npy is not there" in done.stderr
+    assert "nothing.npy does not exist" in done.stderr
 
 
 CLASSIFIER = """
