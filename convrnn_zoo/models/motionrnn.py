@@ -56,12 +56,11 @@ class MotionUnit(nn.Module):
 class MotionConvLSTM(StackedCells):
     """A stack of ConvLSTM cells with a MotionGRU after each but the last, and a motion highway through all of them.
 
-    The highway is the h of the layer before, and of the first layer a 1×1 convolution of the frame. The paper's
-    equations leave sizes open. Where they do, and where they differ, this follows the authors' code,
-    https://github.com/thuml/MotionRNN: the gate that fuses the moved maps has the kernel of the cells, in the paper
-    1×1; the moved maps are also the h that a cell reads in the next step; and only the layers have no biases. Their
-    code samples the initial states at random, in evaluation too. Here they are zeros. It has PredRNN only; this network
-    is the same with :class:`~convrnn_zoo.layers.motiongru.MotionHighwayLSTMCell`, and thus without the memory m.
+    The highway is the h of the layer before, and of the first layer a 1×1 convolution of the frame. Sizes and wiring
+    follow the authors' code, https://github.com/thuml/MotionRNN: the gate that fuses the moved maps has the kernel of
+    the cells; the moved maps are also the h that a cell reads in the next step; and only the layers have no biases.
+    Their code samples the initial states at random, in evaluation too. Here they are zeros. It has PredRNN only; this
+    network is the same with :class:`~convrnn_zoo.layers.motiongru.MotionHighwayLSTMCell`, thus without the memory m.
 
     Args:
         patch_size: edge of a patch; height and width of frames are multiples of twice this number.
@@ -160,7 +159,7 @@ def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLST
 
     Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of twice the patch; reads its
     own forecast. Wu et al. 2021, https://arxiv.org/abs/2103.02243;
-    :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` lists where the authors' code and the paper differ.
+    :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` lists what follows the authors' code.
 
     Args:
         in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),

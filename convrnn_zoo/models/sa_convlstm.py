@@ -17,9 +17,8 @@ class SAConvLSTM(StackedCells):
     Every position of a map attends to all positions, so that the cost grows with the square of their number: that of
     the pixels of a frame, divided by the square of `patch_size`. :class:`~convrnn_zoo.SAConvLSTMCell` has the figures.
 
-    The authors have published no code. The equations are those of the paper; width, depth and kernel, for which it has
-    no table, are those of a public reimplementation, https://github.com/jerrywn121/TianChi_AIEarth. That one also
-    divides scores by the square root of `attention_channels`, has values of `attention_channels` in place of
+    Width, depth and kernel are those of a public reimplementation, https://github.com/jerrywn121/TianChi_AIEarth. That
+    one also divides scores by the square root of `attention_channels`, has values of `attention_channels` in place of
     `hidden_channels`, and biases in the 1×1 convolutions. Another,
     https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds peepholes and further 1×1 convolutions, and has 1×1 gates.
 
