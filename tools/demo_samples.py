@@ -1,6 +1,6 @@
 """Cuts the samples of the demo from the test splits of the datasets: ``python tools/demo_samples.py DIRECTORY``.
 
-The directory contains one folder per frame dataset, named after it. aeon provides the vowels.
+The directory contains one folder per dataset, named after it. aeon provides the vowels.
 """
 
 import sys
@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from convrnn_zoo.data import FRAME_DATASETS, FrameSequences, Labelled, split_in_time
+from convrnn_zoo.data.datasets.digit_motion import DigitMotion
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.data.readers.radar import COARSEN, read_events
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
 
 
-def vowels_sample(data: Labelled, per_class: int = 5) -> dict[str, Any]:
+def labelled_sample(data: Labelled, per_class: int = 5) -> dict[str, Any]:
     """Returns the first `per_class` sequences of every class."""
     order = [int(i) for c in data.labels.unique() for i in (data.labels == c).nonzero()[:per_class]]
     x, lengths, labels = data.batch(order)
@@ -54,7 +55,10 @@ def moving_sample(clips: FrameSequences) -> dict[str, Any]:
 
 def main(directory: Path) -> None:
     """Writes every sample whose data exist."""
-    np.savez_compressed(DEMO / "japanese_vowels.npz", **vowels_sample(JapaneseVowels().load(None, "test")))
+    np.savez_compressed(DEMO / "japanese_vowels.npz", **labelled_sample(JapaneseVowels().load(None, "test")))
+    if (folder := directory / "digit_motion").is_dir():
+        sample = labelled_sample(DigitMotion().load(folder, "test"))
+        np.savez_compressed(DEMO / "digit_motion.npz", **{**sample, "x": sample["x"].astype(np.float16)})
     for name, data in FRAME_DATASETS.items():
         if (directory / name).is_dir():
             is_rain = name == "rain"

@@ -46,9 +46,10 @@ def _format_sum(metric: "Metric") -> str:
 
 
 def _format_spread(metric: "Metric") -> str:
+    text = "" if metric.interval is None else " (95 % interval {:g} to {:g})".format(*metric.interval)
     if metric.std is None or metric.runs < 2:
-        return ""
-    return f" (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
+        return text
+    return f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
 
 
 def format_metrics(metrics: "Sequence[Metric]") -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from .._hints import similar
 from ..pretrained.typed import read
+from .datasets.digit_motion import DigitMotion
 from .datasets.frame_files import ArrayFrames, FrameDataset, VideoFrames
 from .datasets.labelled_sequences import LabelledDataset, LabelledSequences
 from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
@@ -19,6 +20,7 @@ FRAME_DATASETS: dict[str, type[FrameDataset]] = {
 }  # fmt: skip
 LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
     "sequences": LabelledSequences, "clips": VideoFolder, "fsdd": FSDD, "japanese_vowels": JapaneseVowels,
+    "digit_motion": DigitMotion,
 }  # fmt: skip
 
 

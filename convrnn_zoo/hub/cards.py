@@ -252,7 +252,8 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
     data = list(dict.fromkeys(f"{m.dataset}, {m.split}" for m in metrics))
     others = list(dict.fromkeys(b for m in metrics for b in m.baselines))
     runs = any(m.mean is not None and m.runs > 1 for m in metrics)
-    header = ["", "these weights", *others, *(["mean ± standard deviation"] if runs else [])]
+    measured_value = "these weights (95 % interval)" if any(m.interval for m in metrics) else "these weights"
+    header = ["", measured_value, *others, *(["mean ± standard deviation"] if runs else [])]
     rows = []
     for m in metrics:
         summed = "" if m.summed is None else f" per pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
@@ -260,7 +261,9 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
         note = f": {m.note}" if m.note and not m.baselines else ""
         compared = [f"{m.baselines[b]:.4g}" if b in m.baselines else "–" for b in others]
         spread = ["" if m.mean is None or m.runs < 2 else f"{m.mean:g} ± {m.std:g} ({m.runs} runs)"] if runs else []
-        row = [f"{m.name}{summed}{measured_on}{note}", f"{m.value:.4g} {m.unit}".rstrip(), *compared, *spread]
+        interval = "" if m.interval is None else " ({:g} to {:g})".format(*m.interval)
+        value = f"{m.value:.4g} {m.unit}".rstrip() + interval
+        row = [f"{m.name}{summed}{measured_on}{note}", value, *compared, *spread]
         rows.append([cell.replace("|", "\\|") for cell in row])
     table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
     measured = f"Measured on {data[0]}" if len(data) == 1 else "Measured"

@@ -38,6 +38,8 @@ class Metric:
     """Values of other methods on the same data, by name."""
     summed_over: int | None = None
     """Number of pixels of a frame, for errors that others state as the sum over pixels."""
+    interval: tuple[float, float] | None = None
+    """The 95 % confidence interval of `value`."""
 
     @property
     def summed(self) -> float | None:
@@ -129,12 +131,17 @@ class Weights:
         return {"in_chans": self.in_chans, "num_classes": self.num_classes, **self.model_args}
 
     def plain(self) -> dict[str, Any]:
-        """Returns the metadata as plain JSON. Metrics omit a dataset and split equal to those of the weights."""
+        """Returns the metadata as plain JSON.
+
+        Metrics omit a dataset and split equal to those of the weights, and an interval that was not measured.
+        """
         raw = dataclasses.asdict(self)
         for metric in raw["metrics"]:
             for key in ("dataset", "split"):
                 if metric[key] == raw[key]:
                     del metric[key]
+            if metric["interval"] is None:
+                del metric["interval"]
         for key in ("preprocessing", "front_end"):
             raw[key] = (values := getattr(self, key)) and values.to_json()
         return {k: v for k, v in raw.items() if v is not None}

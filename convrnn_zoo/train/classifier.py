@@ -264,6 +264,23 @@ def percent(fraction: float) -> float:
     return round(100 * fraction, 2)
 
 
+def accuracy_interval(fraction: float, count: int) -> tuple[float, float]:
+    """Returns the 95 % confidence interval, in per cent, of an accuracy that was measured on `count` sequences.
+
+    Reference:
+        Wilson, E. B. (1927). Probable Inference, the Law of Succession, and Statistical Inference. Journal of the
+        American Statistical Association 22, 209–212. https://doi.org/10.1080/01621459.1927.10502953
+
+    Example:
+        >>> accuracy_interval(0.9, 100)
+        (82.56, 94.48)
+    """
+    z = statistics.NormalDist().inv_cdf(0.975)
+    middle, scale = fraction + z * z / (2 * count), 1 + z * z / count
+    half = z * math.sqrt(fraction * (1 - fraction) / count + (z / (2 * count)) ** 2)
+    return percent((middle - half) / scale), percent((middle + half) / scale)
+
+
 def majority_accuracy(train: Labelled, test: Labelled) -> float:
     """Returns the accuracy in per cent of always predicting the most frequent class of the training split."""
     return percent((test.labels == train.labels.mode().values).float().mean().item())
@@ -424,7 +441,10 @@ def train_classifier(
         return None
     split = f"{dataset.split_words} ({len(test.labels)})"
     baselines = {"commonest class": majority_accuracy(train, test)}
-    metric = accuracy_metric("accuracy", [run.accuracy for run in runs], dataset.title, split, baselines=baselines)
+    metric = accuracy_metric(
+        "accuracy", [run.accuracy for run in runs], dataset.title, split, baselines=baselines,
+        interval=accuracy_interval(runs[0].accuracy, len(test.labels)),
+    )  # fmt: skip
     cfg = runs[0].model.pretrained_cfg
     return write_weights(
         recipe, runs[0].model, dataset, (metric,), out, into,

@@ -14,7 +14,7 @@ from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.models import Weights
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classifier, train
 from convrnn_zoo.train.classifier import compute_statistics
-from tools.demo_samples import moving_sample, rain_sample, vowels_sample
+from tools.demo_samples import labelled_sample, moving_sample, rain_sample
 
 from .runs import interrupted, killed, same, sha256
 
@@ -207,7 +207,7 @@ def test_the_demos_file_holds_recordings_of_the_test_split():
     numpy = pytest.importorskip("numpy", reason="the extra cli")
     from convrnn_zoo.cli.demo import SAMPLE
 
-    shipped, sample = numpy.load(SAMPLE), vowels_sample(JapaneseVowels().load(None, "test"))
+    shipped, sample = numpy.load(SAMPLE), labelled_sample(JapaneseVowels().load(None, "test"))
     assert shipped.files == list(sample)
     assert all(numpy.array_equal(shipped[k], v) for k, v in sample.items())
     assert len(set(shipped["lengths"].tolist())) > 5

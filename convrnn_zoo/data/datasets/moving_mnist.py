@@ -17,22 +17,47 @@ from .splits import resolve_path, train_count
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 TEST_SEED, VALIDATION_SEED, TEST_SEQUENCES = 0, 1, 10_000
+MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+"""Address of the four files of MNIST."""
 
 
-def read_idx(path: Path) -> Tensor:
-    """Reads the images of an idx file as bytes ``(N, H, W)``, decompressed if its name ends in ``.gz``.
+def find_idx(path: Path, name: str, hint: str) -> Path:
+    """Returns the idx file of a name in a directory, compressed or not.
+
+    Raises:
+        FileNotFoundError: the directory does not hold it; the message ends with `hint`.
+    """
+    found = [path / n for n in (name, f"{name}.gz") if (path / n).is_file()]
+    if not found:
+        raise FileNotFoundError(f"neither {name} nor {name}.gz is in {path}; {hint}")
+    return found[0]
+
+
+def read_idx(path: Path, ndim: int = 3) -> Tensor:
+    """Reads an idx file as bytes, decompressed if its name ends in ``.gz``.
+
+    Args:
+        path: the file.
+        ndim: 3 for images ``(N, H, W)``, 1 for labels ``(N,)``.
+
+    Raises:
+        FileError: the file is not an idx file of these dimensions, or is incomplete.
 
     Reference:
         LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
     """
     content = read_unpacked(path)
-    head, pixels = content[:16], content[16:]
-    magic, *shape = struct.unpack(">4I", head) if len(head) == 16 else (0,)
-    if magic != 0x803 or 0 in shape:
-        raise FileError(f"{path}: expected an idx file of images, which begins 00 00 08 03, got {head[:4].hex(' ')}")
-    if len(pixels) != math.prod(shape):
-        raise FileError(f"{path}: expected {math.prod(shape)} pixels, got {len(pixels)}; download it again")
-    return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
+    size, unit = 4 + 4 * ndim, "images" if ndim == 3 else "labels"
+    head, values = content[:size], content[size:]
+    magic, *shape = struct.unpack(f">{1 + ndim}I", head) if len(head) == size else (0,)
+    if magic != 0x800 + ndim or 0 in shape:
+        raise FileError(
+            f"{path}: expected an idx file of {unit}, which begins 00 00 08 0{ndim}, got {head[:4].hex(' ')}"
+        )
+    if len(values) != math.prod(shape):
+        unit = "pixels" if ndim == 3 else "labels"
+        raise FileError(f"{path}: expected {math.prod(shape)} {unit}, got {len(values)}; download it again")
+    return torch.frombuffer(bytearray(values), dtype=torch.uint8).reshape(shape)
 
 
 class StoredSequences(FrameSequences):
@@ -161,10 +186,7 @@ class MovingMNIST(FrameDataset):
     valid_min = 0.0
     valid_max = 1.0
     summed_over = 64 * 64
-    hint = (
-        "get the four idx files from https://ossci-datasets.s3.amazonaws.com/mnist/ (train-images-idx3-ubyte.gz and "
-        "t10k-images-idx3-ubyte.gz are read)"
-    )
+    hint = f"get the four idx files from {MNIST} (train-images-idx3-ubyte.gz and t10k-images-idx3-ubyte.gz are read)"
     validation: float = field(0.0, ge=0, lt=1)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
@@ -174,11 +196,7 @@ class MovingMNIST(FrameDataset):
             if split != "test":
                 raise FileError(f"{path} has test sequences only; to train, pass a directory of images: {self.hint}")
             return StoredSequences(path, inputs + horizon)
-        file = FILES["test" if split == "test" else "train"]
-        existing = [path / name for name in (file, f"{file}.gz") if (path / name).is_file()]
-        if not existing:
-            raise FileNotFoundError(f"neither {file} nor {file}.gz is in {path}; {self.hint}")
-        images = read_idx(existing[0])
+        images = read_idx(find_idx(path, FILES["test" if split == "test" else "train"], self.hint))
         cut = train_count(len(images), self.validation)
         if split == "validation":
             return MovingDigits(images[cut:], inputs + horizon, seed=VALIDATION_SEED)

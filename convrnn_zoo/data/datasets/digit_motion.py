@@ -1,0 +1,111 @@
+"""Digit Motion: clips of one MNIST digit that moves left, right, up or down, labelled by digit and direction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...models import LogMel
+from ...pretrained.typed import check_fields, field
+from ..readers.files import FileError
+from .labelled_sequences import Labelled, LabelledDataset
+from .moving_mnist import FILES, MNIST, find_idx, read_idx
+
+LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+SEEDS = {"train": 0, "test": 1}
+SIZE, LENGTHS = 16, (3, 5, 7)
+DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+"""Rows and columns by which a digit moves per frame."""
+
+
+class MovingDigitClips(Sequence[Tensor]):
+    """Clips ``(T, 1, 16, 16)`` in [0, 1], generated when they are indexed.
+
+    Args:
+        digits: images ``(N, 8, 8)`` in [0, 1], one for each clip.
+        steps: rows and columns ``(N, 2)`` that a digit moves per frame.
+        lengths: frames ``(N,)`` of each clip, an odd number.
+        middles: row and column ``(N, 2)`` of the digit's corner in the middle frame.
+    """
+
+    def __init__(self, digits: Tensor, steps: Tensor, lengths: Tensor, middles: Tensor) -> None:
+        self.digits, self.steps, self.lengths, self.middles = digits, steps, lengths, middles
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return MovingDigitClips(*(t[index] for t in (self.digits, self.steps, self.lengths, self.middles)))
+        length, size = int(self.lengths[index]), self.digits.shape[-1]
+        frames = torch.zeros(length, 1, SIZE, SIZE)
+        for frame, t in zip(frames, range(length), strict=True):
+            top, left = (self.middles[index] + (t - length // 2) * self.steps[index]).tolist()
+            frame[0, top : top + size, left : left + size] = self.digits[index]
+        return frames
+
+
+@dataclass(frozen=True)
+class DigitMotion(LabelledDataset):
+    """Digit Motion: one MNIST digit per clip, moving one pixel per frame, ``(T, 1, 16, 16)`` with T of 3, 5 or 7.
+
+    The 40 classes are a digit and a direction, such as ``"3 left"``. Every image makes one clip. Digits are shrunk to
+    8×8 pixels and stay inside the frame. All classes are equally frequent: a split uses as many images of every digit
+    as the rarest one has, which are 54,200 of the training images and 8,920 of the test images.
+
+    The position in the middle frame has the same distribution for all directions. A classifier of that frame therefore
+    expects at most 25 % correct answers. A clip played backwards is one of the opposite direction.
+
+    Args:
+        validation: fraction of the training part that is set aside for validation, of every class.
+    """
+
+    title = "Digit Motion"
+    task = "video classification"
+    url = "http://yann.lecun.com/exdb/mnist/"
+    license = "CC BY-SA 3.0"
+    split_words = "clips of the test images of MNIST"
+    label_names = tuple(f"{digit} {direction}" for digit in range(10) for direction in DIRECTIONS)
+    validation: float = field(0.0, ge=0, lt=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+
+    def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
+        """Reads the images and labels of MNIST, and generates the clips of a split with a fixed seed.
+
+        Raises:
+            FileNotFoundError: `path` is None, or does not hold an idx file; the message says where to get it.
+            FileError: a file is damaged, or has other digits than the other one has images.
+        """
+        part = "test" if split == "test" else "train"
+        hint = f"get the four idx files from {MNIST}"
+        images = read_idx(find_idx(path, FILES[part], hint))
+        file = find_idx(path, LABELS[part], hint)
+        digits = read_idx(file, ndim=1)
+        if len(digits) != len(images) or int(digits.max()) > 9 or images.shape[1:] != (28, 28):
+            raise FileError(
+                f"{file}: expected a label from 0 to 9 for each image of 28×28 pixels, got {len(digits)} labels up to "
+                f"{int(digits.max())} for images {tuple(images.shape)}; get both files from {MNIST}"
+            )
+        count = int(torch.bincount(digits, minlength=10).min()) // len(DIRECTIONS) * len(DIRECTIONS)
+        if not count:
+            raise FileError(f"{file}: expected at least four images of every digit, which make one clip per direction")
+        chosen = torch.cat([(digits == digit).nonzero().flatten()[:count] for digit in range(10)])
+        direction = torch.arange(len(chosen)) % len(DIRECTIONS)
+        generator = torch.Generator().manual_seed(SEEDS[part])
+        half = max(LENGTHS) // 2
+        small = F.avg_pool2d(images[chosen, None, 2:-2, 2:-2].float() / 255, 3)[:, 0]
+        clips = MovingDigitClips(
+            small,
+            torch.tensor(list(DIRECTIONS.values()))[direction],
+            torch.tensor(LENGTHS)[torch.randint(len(LENGTHS), (len(chosen),), generator=generator)],
+            torch.randint(half, SIZE - small.shape[-1] - half + 1, (len(chosen), 2), generator=generator),
+        )
+        labels = digits[chosen].long() * len(DIRECTIONS) + direction
+        data = Labelled(clips, labels, self.label_names)
+        return data if split == "test" or not self.validation else self.without_validation(data, split)

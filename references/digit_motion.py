@@ -1,0 +1,113 @@
+"""Further measurements of classifiers of Digit Motion: parts of the labels, and what the order of frames is worth.
+
+``python -m references.digit_motion RECIPE --data DIR -o run --weights-dir weights`` trains RECIPE as ``convrnn-zoo
+train`` does, and another network on the middle frame of each clip, which shows the digit but not the direction. The
+metadata get the accuracy of that network, of the weights on clips played backwards, and of each digit and direction.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from torch import Tensor
+
+from convrnn_zoo.data import Labelled
+from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
+from convrnn_zoo.models import Metric
+from convrnn_zoo.train import ClassifierRecipe, Recipe, train
+from convrnn_zoo.train.classifier import (
+    accuracy,
+    accuracy_interval,
+    compute_logits,
+    load_splits,
+    percent,
+    train_one,
+)
+
+
+class ChangedClips(Sequence[Tensor]):
+    """Clips to which a function is applied when they are indexed."""
+
+    def __init__(self, clips: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> None:
+        self.clips, self.change = clips, change
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.change(self.clips[index])
+
+
+def middle_frame(clip: Tensor) -> Tensor:
+    """Returns the frame in the middle of a clip, as a clip of one frame."""
+    return clip[len(clip) // 2][None]
+
+
+def backwards(clip: Tensor) -> Tensor:
+    """Returns the frames of a clip in reverse order."""
+    return clip.flip(0)
+
+
+def with_clips(data: Labelled, change: Callable[[Tensor], Tensor]) -> Labelled:
+    """Returns labelled clips to which a function is applied."""
+    return data._replace(sequences=ChangedClips(data.sequences, change))
+
+
+def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled], out: Path) -> dict[str, float]:
+    """Returns the accuracy, in per cent, of a network that was trained on middle frames, and of clips played backwards.
+
+    Args:
+        recipe: the recipe, whose first seed is used.
+        model: the trained model, which reads the clips backwards.
+        parts: the training, test and validation parts.
+        out: directory of the checkpoint.
+    """
+    frames = [with_clips(part, middle_frame) for part in parts]
+    run = train_one(recipe, recipe.seeds[0], *frames, name="middle frame", checkpoint=out / "middle-frame.ckpt")
+    reverse = accuracy(model, with_clips(parts[1], backwards), recipe.batch_size)
+    return {"middle frame only": percent(run.accuracy), "frames in reverse order": percent(reverse)}
+
+
+def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None) -> list[Metric]:
+    """Returns the accuracy of each part of the label, and that of the clips of each digit and of each direction."""
+    predicted, labels, count = compute_logits(model, test, batch_size).argmax(1), test.labels, len(DIRECTIONS)
+    parts = {
+        "accuracy, digit only": (predicted // count == labels // count, split, "the direction is ignored"),
+        "accuracy, direction only": (predicted % count == labels % count, split, "the digit is ignored"),
+    }
+    selected = {f"digit {digit}": labels // count == digit for digit in range(10)}
+    selected |= {f"direction {name}": labels % count == i for i, name in enumerate(DIRECTIONS)}
+    for name, chosen in selected.items():
+        parts[f"accuracy, {name}"] = (predicted == labels)[chosen], f"{name} ({int(chosen.sum()):,} clips)", ""
+    metrics = []
+    for name, (correct, part, note) in parts.items():
+        fraction = correct.float().mean().item()
+        interval = accuracy_interval(fraction, len(correct))
+        metrics.append(Metric(name, percent(fraction), DigitMotion.title, part, note=note, interval=interval))
+    return metrics
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Directory of the files of MNIST.")
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Directory of the runs.")
+@click.option("--weights-dir", "into", type=click.Path(path_type=Path), required=True, help="Directory of weights.")
+def main(recipe: str, data: Path, out: Path, into: Path) -> None:
+    """Train RECIPE, measure what the order of frames is worth, and write the weights with all metrics."""
+    loaded: Any = Recipe.read(recipe)
+    if not isinstance(loaded.data, DigitMotion):
+        raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")
+    metadata: Any = train(loaded, data=data, out=out, into=into)
+    parts = load_splits(loaded.data, loaded, data, splits=("train", "test", "validation"))
+    seed = loaded.seeds[0]
+    model = train_one(loaded, seed, *parts, checkpoint=out / f"seed{seed}.ckpt").model  # from its checkpoint
+    first = metadata.metrics[0]
+    first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, out)})
+    others = measure_parts(model, parts[1], first.split, loaded.batch_size)
+    dataclasses.replace(metadata, metrics=(first, *others)).save(into)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The metrics of the Digit Motion weights, recomputed on the clips of the demo."""
+
+import numpy as np
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import WEIGHTS
+from convrnn_zoo.cli.demo import SAMPLE
+from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS
+from tests.command_line import run
+
+CLIPS = SAMPLE.with_name("digit_motion.npz")
+CORRECT = {"convgru2d_1layer.digit_motion": 0, "video_convrnn.digit_motion": 0}
+"""Number of the 200 clips that each set of weights classifies correctly."""
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """The first five test clips of every class."""
+    arrays = np.load(CLIPS)
+    return [x[:n] for x, n in zip(arrays["x"], arrays["lengths"], strict=True)], arrays["labels"]
+
+
+@pytest.fixture(scope="module", params=CORRECT)
+def model(request):
+    return convrnn_zoo.create_model(request.param, pretrained=True)
+
+
+def count_correct(model, clips, labels):
+    names = WEIGHTS[f"{model.pretrained_cfg['architecture']}.digit_motion"].label_names
+    return sum(p.label == names[k] for p, k in zip(model.classify(clips), labels, strict=True))
+
+
+def test_every_set_of_weights_is_tested():
+    assert {name for name in WEIGHTS if name.endswith(".digit_motion")} == set(CORRECT)
+
+
+def test_the_accuracy_is_what_the_record_states(model, clips):
+    record = next(WEIGHTS[name] for name in CORRECT if name.startswith(model.pretrained_cfg["architecture"]))
+    correct = count_correct(model, *clips)
+    assert correct == pytest.approx(CORRECT[record.name], abs=1)  # rounding depends on the hardware
+    claimed, count = record.metrics[0], len(clips[0])
+    spread = 196 * (claimed.value / 100 * (1 - claimed.value / 100) / count) ** 0.5  # of 200 clips, 95 %
+    assert 100 * correct / count == pytest.approx(claimed.value, abs=spread)
+    assert claimed.interval[0] < claimed.value < claimed.interval[1]
+
+
+def test_clips_played_backwards_move_in_the_opposite_direction(model, clips):
+    opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}
+    predicted = [p.label.split()[1] for p in model.classify([x[::-1].copy() for x in clips[0]])]
+    truth = [opposite[list(DIRECTIONS)[k % 4]] for k in clips[1]]
+    assert np.mean([a == b for a, b in zip(predicted, truth, strict=True)]) > 0.95
+
+
+def test_one_frame_does_not_tell_the_direction(model, clips):
+    middle = [x[len(x) // 2][None] for x in clips[0]]
+    assert count_correct(model, middle, clips[1]) < 0.35 * len(clips[1])
+
+
+def test_padding_does_not_change_the_answer(model, clips):
+    x = torch.from_numpy(np.load(CLIPS)["x"][:8]).float()
+    lengths = [len(clip) for clip in clips[0][:8]]
+    assert len(set(lengths)) > 1
+    model.eval()
+    with torch.no_grad():
+        together = model(model.normalize(x), lengths=lengths)
+        alone = torch.cat([model(model.normalize(x[i, :n][None])) for i, n in enumerate(lengths)])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CORRECT)
+def test_the_command_line_classifies_the_demos_clips(name):
+    lines = run("predict", name, CLIPS).splitlines()
+    assert sum("3 left" in line for line in lines) >= 1
+
+
+@pytest.mark.parametrize("name", CORRECT)
+def test_files_are_small_and_come_from_a_recipe_of_the_package(name):
+    assert WEIGHTS[name].file.stat().st_size < 2_000_000
+    assert "\n" not in WEIGHTS[name].recipe
