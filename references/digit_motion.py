@@ -1,4 +1,4 @@
-"""Further measurements of classifiers of Digit Motion: parts of the labels, and what the order of frames is worth.
+"""Further measurements of classifiers of Digit Motion: parts of the labels, and the value of the order of frames.
 
 ``python -m references.digit_motion RECIPE --data DIR -o run --weights-dir weights`` trains RECIPE as ``convrnn-zoo
 train`` does, and another network on the middle frame of each clip, which shows the digit but not the direction. The
@@ -79,8 +79,12 @@ def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None
     }
     selected = {f"digit {digit}": labels // count == digit for digit in range(10)}
     selected |= {f"direction {name}": labels % count == i for i, name in enumerate(DIRECTIONS)}
-    for name, chosen in selected.items():
-        parts[f"accuracy, {name}"] = (predicted == labels)[chosen], f"{name} ({int(chosen.sum()):,} clips)", ""
+    for name, selected_clips in selected.items():
+        parts[f"accuracy, {name}"] = (
+            (predicted == labels)[selected_clips],
+            f"{name} ({int(selected_clips.sum()):,} clips)",
+            "",
+        )
     metrics = []
     for name, (correct, part, note) in parts.items():
         fraction = correct.float().mean().item()
@@ -95,7 +99,7 @@ def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Directory of the runs.")
 @click.option("--weights-dir", "into", type=click.Path(path_type=Path), required=True, help="Directory of weights.")
 def main(recipe: str, data: Path, out: Path, into: Path) -> None:
-    """Train RECIPE, measure what the order of frames is worth, and write the weights with all metrics."""
+    """Train RECIPE, measure the value of the order of frames, and write the weights with all metrics."""
     loaded: Any = Recipe.read(recipe)
     if not isinstance(loaded.data, DigitMotion):
         raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")

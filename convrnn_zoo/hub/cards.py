@@ -20,7 +20,11 @@ _PIPELINES = {
     "video-to-video": "video-to-video",
 }
 _METRICS = {"accuracy": "accuracy", "f1": "f1", "f1-score": "f1", "mae": "mae", "mse": "mse", "r-squared": "r_squared"}
-_DATASETS = {"Moving MNIST": "ylecun/mnist", "Moving Fashion-MNIST": "zalando-datasets/fashion_mnist"}
+_DATASETS = {
+    "Digit Motion": "ylecun/mnist",
+    "Moving MNIST": "ylecun/mnist",
+    "Moving Fashion-MNIST": "zalando-datasets/fashion_mnist",
+}
 
 
 def slug(text: str) -> str:

@@ -85,4 +85,4 @@ def test_an_invalid_file_is_an_error_of_one_line_that_names_it(name, tmp_path):
 
 
 def test_a_model_without_weights_is_an_error(recording):
-    assert "no pretrained weights" in run("predict", "convgru2d_1layer", recording, code=1)
+    assert "no pretrained weights" in run("predict", "convgru2d_2layer", recording, code=1)

@@ -1,4 +1,4 @@
-"""The program that measures what the order of frames is worth."""
+"""The program that measures the value of the order of frames."""
 
 import dataclasses
 

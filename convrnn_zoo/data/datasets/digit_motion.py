@@ -43,9 +43,9 @@ class MovingDigitClips(Sequence[Tensor]):
             return MovingDigitClips(*(t[index] for t in (self.digits, self.steps, self.lengths, self.middles)))
         length, size = int(self.lengths[index]), self.digits.shape[-1]
         frames = torch.zeros(length, 1, SIZE, SIZE)
-        for frame, t in zip(frames, range(length), strict=True):
+        for t in range(length):
             top, left = (self.middles[index] + (t - length // 2) * self.steps[index]).tolist()
-            frame[0, top : top + size, left : left + size] = self.digits[index]
+            frames[t, 0, top : top + size, left : left + size] = self.digits[index]
         return frames
 
 
@@ -80,7 +80,7 @@ class DigitMotion(LabelledDataset):
 
         Raises:
             FileNotFoundError: `path` is None, or does not hold an idx file; the message says where to get it.
-            FileError: a file is damaged, or has other digits than the other one has images.
+            FileError: a file is damaged, the labels do not match the images, or a digit has fewer than four images.
         """
         part = "test" if split == "test" else "train"
         hint = f"get the four idx files from {MNIST}"
@@ -95,17 +95,17 @@ class DigitMotion(LabelledDataset):
         count = int(torch.bincount(digits, minlength=10).min()) // len(DIRECTIONS) * len(DIRECTIONS)
         if not count:
             raise FileError(f"{file}: expected at least four images of every digit, which make one clip per direction")
-        chosen = torch.cat([(digits == digit).nonzero().flatten()[:count] for digit in range(10)])
-        direction = torch.arange(len(chosen)) % len(DIRECTIONS)
+        selected = torch.cat([(digits == digit).nonzero().flatten()[:count] for digit in range(10)])
+        direction = torch.arange(len(selected)) % len(DIRECTIONS)
         generator = torch.Generator().manual_seed(SEEDS[part])
         half = max(LENGTHS) // 2
-        small = F.avg_pool2d(images[chosen, None, 2:-2, 2:-2].float() / 255, 3)[:, 0]
+        small = F.avg_pool2d(images[selected, None, 2:-2, 2:-2].float() / 255, 3)[:, 0]
         clips = MovingDigitClips(
             small,
             torch.tensor(list(DIRECTIONS.values()))[direction],
-            torch.tensor(LENGTHS)[torch.randint(len(LENGTHS), (len(chosen),), generator=generator)],
-            torch.randint(half, SIZE - small.shape[-1] - half + 1, (len(chosen), 2), generator=generator),
+            torch.tensor(LENGTHS)[torch.randint(len(LENGTHS), (len(selected),), generator=generator)],
+            torch.randint(half, SIZE - small.shape[-1] - half + 1, (len(selected), 2), generator=generator),
         )
-        labels = digits[chosen].long() * len(DIRECTIONS) + direction
+        labels = digits[selected].long() * len(DIRECTIONS) + direction
         data = Labelled(clips, labels, self.label_names)
         return data if split == "test" or not self.validation else self.without_validation(data, split)
