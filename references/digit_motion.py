@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
-from convrnn_zoo.models import Metric
+from convrnn_zoo.models import Metric, from_pretrained
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import (
     accuracy,
@@ -79,12 +79,8 @@ def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None
     }
     selected = {f"digit {digit}": labels // count == digit for digit in range(10)}
     selected |= {f"direction {name}": labels % count == i for i, name in enumerate(DIRECTIONS)}
-    for name, selected_clips in selected.items():
-        parts[f"accuracy, {name}"] = (
-            (predicted == labels)[selected_clips],
-            f"{name} ({int(selected_clips.sum()):,} clips)",
-            "",
-        )
+    for name, inside in selected.items():
+        parts[f"accuracy, {name}"] = (predicted == labels)[inside], f"{name} ({int(inside.sum()):,} clips)", ""
     metrics = []
     for name, (correct, part, note) in parts.items():
         fraction = correct.float().mean().item()
@@ -105,8 +101,7 @@ def main(recipe: str, data: Path, out: Path, into: Path) -> None:
         raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")
     metadata: Any = train(loaded, data=data, out=out, into=into)
     parts = load_splits(loaded.data, loaded, data, splits=("train", "test", "validation"))
-    seed = loaded.seeds[0]
-    model = train_one(loaded, seed, *parts, checkpoint=out / f"seed{seed}.ckpt").model  # from its checkpoint
+    model = from_pretrained(str(into / f"{metadata.name}.json"))
     first = metadata.metrics[0]
     first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, out)})
     others = measure_parts(model, parts[1], first.split, loaded.batch_size)

@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models import LogMel
-from ...pretrained.typed import check_fields, field
+from ...pretrained.typed import field
 from ..readers.files import FileError
 from .labelled_sequences import Labelled, LabelledDataset
 from .moving_mnist import FILES, MNIST, find_idx, read_idx
 
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 SEEDS = {"train": 0, "test": 1}
+IMAGES = {"train": 2400, "test": 400}
+"""Largest number of images of every digit."""
 SIZE, LENGTHS = 16, (3, 5, 7)
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 """Rows and columns by which a digit moves per frame."""
@@ -53,35 +55,24 @@ class MovingDigitClips(Sequence[Tensor]):
 class DigitMotion(LabelledDataset):
     """Digit Motion: one MNIST digit per clip, moving one pixel per frame, ``(T, 1, 16, 16)`` with T of 3, 5 or 7.
 
-    The 40 classes are a digit and a direction, such as ``"3 left"``. Every image makes one clip. Digits are shrunk to
-    8×8 pixels and stay inside the frame. All classes are equally frequent: a split uses as many images of every digit
-    as the rarest one has, which are 54,200 of the training images and 8,920 of the test images.
+    The 40 classes are a digit and a direction, such as ``"3 left"``. Every image makes one clip, in which the
+    digit stays inside the frame, shrunk to 8×8 pixels. All classes are equally frequent: of every digit, the first
+    2,400 training images and the first 400 test images are used, or as many as the rarest digit has.
 
     The position in the middle frame has the same distribution for all directions. A classifier of that frame therefore
     expects at most 25 % correct answers. A clip played backwards is one of the opposite direction.
-
-    Args:
-        validation: fraction of the training part that is set aside for validation, of every class.
     """
 
     title = "Digit Motion"
     task = "video classification"
     url = "http://yann.lecun.com/exdb/mnist/"
     license = "CC BY-SA 3.0"
-    split_words = "clips of the test images of MNIST"
+    split_words = "clips of test images of MNIST"
     label_names = tuple(f"{digit} {direction}" for digit in range(10) for direction in DIRECTIONS)
     validation: float = field(0.0, ge=0, lt=1)
 
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
-
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads the images and labels of MNIST, and generates the clips of a split with a fixed seed.
-
-        Raises:
-            FileNotFoundError: `path` is None, or does not hold an idx file; the message says where to get it.
-            FileError: a file is damaged, the labels do not match the images, or a digit has fewer than four images.
-        """
+        """Reads the images and labels of MNIST, and generates the clips of a split with a fixed seed."""
         part = "test" if split == "test" else "train"
         hint = f"get the four idx files from {MNIST}"
         images = read_idx(find_idx(path, FILES[part], hint))
@@ -92,7 +83,8 @@ class DigitMotion(LabelledDataset):
                 f"{file}: expected a label from 0 to 9 for each image of 28×28 pixels, got {len(digits)} labels up to "
                 f"{int(digits.max())} for images {tuple(images.shape)}; get both files from {MNIST}"
             )
-        count = int(torch.bincount(digits, minlength=10).min()) // len(DIRECTIONS) * len(DIRECTIONS)
+        rarest = int(torch.bincount(digits, minlength=10).min())
+        count = min(rarest, IMAGES[part]) // len(DIRECTIONS) * len(DIRECTIONS)
         if not count:
             raise FileError(f"{file}: expected at least four images of every digit, which make one clip per direction")
         selected = torch.cat([(digits == digit).nonzero().flatten()[:count] for digit in range(10)])
@@ -108,4 +100,4 @@ class DigitMotion(LabelledDataset):
         )
         labels = digits[selected].long() * len(DIRECTIONS) + direction
         data = Labelled(clips, labels, self.label_names)
-        return data if split == "test" or not self.validation else self.without_validation(data, split)
+        return self.without_validation(data, split)
