@@ -14,6 +14,7 @@ from ...pretrained.typed import field
 from ..readers.files import FileError
 from .labelled_sequences import Labelled, LabelledDataset
 from .moving_mnist import FILES, MNIST, find_idx, read_idx
+from .splits import resolve_path
 
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 SEEDS = {"train": 0, "test": 1}
@@ -75,6 +76,7 @@ class DigitMotion(LabelledDataset):
         """Reads the images and labels of MNIST, and generates the clips of a split with a fixed seed."""
         part = "test" if split == "test" else "train"
         hint = f"get the four idx files from {MNIST}"
+        path = resolve_path(path, self.title, hint)
         images = read_idx(find_idx(path, FILES[part], hint))
         file = find_idx(path, LABELS[part], hint)
         digits = read_idx(file, ndim=1)
