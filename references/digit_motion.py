@@ -100,7 +100,7 @@ def main(recipe: str, data: Path, out: Path, into: Path) -> None:
     if not isinstance(loaded.data, DigitMotion):
         raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")
     metadata: Any = train(loaded, data=data, out=out, into=into)
-    parts = load_splits(loaded.data, loaded, data, splits=("train", "test", "validation"))
+    parts = load_splits(loaded, data, splits=("train", "test", "validation"))
     model = from_pretrained(str(into / f"{metadata.name}.json"))
     first = metadata.metrics[0]
     first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, out)})

@@ -66,7 +66,7 @@ def test_accuracies_of_digits_and_directions(mnist):
 
 
 def test_a_network_is_trained_on_middle_frames(mnist, tmp_path):
-    parts = load_splits(RECIPE.data, RECIPE, mnist, splits=("train", "test", "validation"))
+    parts = load_splits(RECIPE, mnist, splits=("train", "test", "validation"))
     values = measure_order(RECIPE, Oracle(), parts, tmp_path)
     assert values["frames in reverse order"] == 25
     assert 0 <= values["middle frame only"] <= 100
