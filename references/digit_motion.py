@@ -80,7 +80,7 @@ def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None
     selected = {f"digit {digit}": labels // count == digit for digit in range(10)}
     selected |= {f"direction {name}": labels % count == i for i, name in enumerate(DIRECTIONS)}
     for name, inside in selected.items():
-        parts[f"accuracy, {name}"] = (predicted == labels)[inside], f"{name} ({int(inside.sum()):,} clips)", ""
+        parts[f"accuracy, {name}"] = (predicted == labels)[inside], f"{int(inside.sum()):,} of the test clips", ""
     metrics = []
     for name, (correct, part, note) in parts.items():
         fraction = correct.float().mean().item()

@@ -61,7 +61,7 @@ def test_accuracies_of_digits_and_directions(mnist):
     assert metrics["accuracy, direction only"].value == 25
     assert [metrics[f"accuracy, digit {i}"].value for i in range(10)] == [25] * 10
     assert [metrics[f"accuracy, direction {d}"].value for d in ("left", "right", "up", "down")] == [100, 0, 0, 0]
-    assert metrics["accuracy, digit 3"].split == "digit 3 (4 clips)"
+    assert metrics["accuracy, digit 3"].split == "4 of the test clips"
     assert all(m.interval[0] <= m.value <= m.interval[1] for m in metrics.values())
 
 
