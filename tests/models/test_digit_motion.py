@@ -83,7 +83,7 @@ def test_fine_tuning_starts_from_them(name, tmp_path):
         for i in range(3):
             np.save(tmp_path / "clips" / label / f"{i}.npy", np.random.default_rng(i).random((3 + i, 1, 16, 16)))
     recipe = Recipe.of({
-        "kind": "classifier", "weights": f"{name.partition('.')[0]}.own", "init_from": name, "description": "Own clips.",
+        "kind": "classifier", "weights": f"{name.partition('.')[0]}.own", "init_from": name, "description": "Own.",
         "license": "mit", "epochs": 1, "batch_size": 2, "lr": 1e-9, "model": WEIGHTS[name].model_args,
         "data": {"kind": "clips", "name": "own clips", "split": "file"},
     })  # fmt: skip
