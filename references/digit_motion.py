@@ -2,7 +2,7 @@
 
 ``python -m references.digit_motion RECIPE --data DIR -o run --weights-dir weights`` trains RECIPE as ``convrnn-zoo
 train`` does, and another network on the middle frame of each clip, which shows the digit but not the direction. The
-metadata get the accuracy of that network, of the weights on clips played backwards, and of each digit and direction.
+metadata get the accuracy of that network, of the weights on clips played backwards, of digits and of directions.
 """
 
 import dataclasses
@@ -71,21 +71,19 @@ def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled
 
 
 def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None) -> list[Metric]:
-    """Returns the accuracy of each part of the label, and that of the clips of each digit and of each direction."""
+    """Returns the accuracy of each part of the label, whatever the other, and that of the clips of each digit."""
     predicted, labels, count = compute_logits(model, test, batch_size).argmax(1), test.labels, len(DIRECTIONS)
     parts = {
-        "accuracy, digit only": (predicted // count == labels // count, split, "the direction is ignored"),
-        "accuracy, direction only": (predicted % count == labels % count, split, "the digit is ignored"),
+        "accuracy, digit only": predicted // count == labels // count,
+        "accuracy, direction only": predicted % count == labels % count,
     }
-    selected = {f"digit {digit}": labels // count == digit for digit in range(10)}
-    selected |= {f"direction {name}": labels % count == i for i, name in enumerate(DIRECTIONS)}
-    for name, inside in selected.items():
-        parts[f"accuracy, {name}"] = (predicted == labels)[inside], f"{int(inside.sum()):,} of the test clips", ""
+    for digit in range(10):
+        parts[f"accuracy, digit {digit}"] = (predicted == labels)[labels // count == digit]
     metrics = []
-    for name, (correct, part, note) in parts.items():
+    for name, correct in parts.items():
         fraction = correct.float().mean().item()
         interval = accuracy_interval(fraction, len(correct))
-        metrics.append(Metric(name, percent(fraction), DigitMotion.title, part, note=note, interval=interval))
+        metrics.append(Metric(name, percent(fraction), DigitMotion.title, split, interval=interval))
     return metrics
 
 

@@ -57,9 +57,9 @@ def main(directory: Path) -> None:
     """Writes every sample whose data exist."""
     np.savez_compressed(DEMO / "japanese_vowels.npz", **labelled_sample(JapaneseVowels().load(None, "test")))
     if (folder := directory / "digit_motion").is_dir():
-        motion = DigitMotion().load(folder, "test")
+        clips = DigitMotion().load(folder, "test")
         every = len(DIRECTIONS) * 20  # the first test images of MNIST are the easier ones
-        sample = labelled_sample(motion.subset([i for i in range(len(motion.labels)) if i % every < len(DIRECTIONS)]))
+        sample = labelled_sample(clips.subset([i for i in range(len(clips.labels)) if i % every < len(DIRECTIONS)]))
         np.savez_compressed(DEMO / "digit_motion.npz", **{**sample, "x": sample["x"].astype(np.float16)})
     for name, data in FRAME_DATASETS.items():
         if (directory / name).is_dir():

@@ -316,7 +316,7 @@ class Equations(nn.Module):
             if (
                 name not in _ALWAYS_SHOWN
                 and value != default
-                and not (isinstance(value, tuple) and {*value} == {default})
+                and not (isinstance(value, tuple) and all(v == default for v in value))
             ):
                 text += f", {name}={value!r}"
         return text

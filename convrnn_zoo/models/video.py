@@ -102,6 +102,9 @@ class VideoModel(Classifier):
         self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
         self.head_drop = nn.Dropout(drop_rate)
         self.encoder.to(dtype=dtype)
+        prefixes = "encoder.model.", "encoder.model.model."  # without and with timm's wrapper of feature maps
+        first = (m for prefix in prefixes for m in encoder_cfg(encoder, prefix).get("first_conv", ()))
+        self.input_weights = tuple(f"{module}.weight" for module in first)
         self.reset_classifier(num_classes)
 
     unsaved_args = frozenset({"encoder_pretrained"})

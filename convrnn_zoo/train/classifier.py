@@ -457,6 +457,7 @@ def train_classifier(
 
 
 def accuracy_metric(name: str, values: Sequence[float], dataset: str, split: str, **fields: Any) -> Metric:
-    """Returns the metric of the accuracies of several runs, of which the first is that of the weights."""
-    mean, std = (percent(f(values)) for f in (statistics.fmean, statistics.pstdev))
+    """Returns the metric of the accuracies of the runs, of which the first is that of the weights."""
+    several = len(values) > 1
+    mean, std = (percent(f(values)) if several else None for f in (statistics.fmean, statistics.pstdev))
     return Metric(name, percent(values[0]), dataset, split, mean, std, len(values), **fields)

@@ -59,7 +59,7 @@ def test_ids_are_the_hubs_or_not_there(record):
     data = ModelCard(card_text(record)).data
     assert set(data.metrics or ()) <= {"accuracy", "f1", "mae", "mse"}
     assert set(data.datasets or ()) <= {"ylecun/mnist", "zalando-datasets/fashion_mnist"}
-    assert data.pipeline_tag in {"audio-classification", "video-to-video"}
+    assert data.pipeline_tag in {"audio-classification", "video-classification", "video-to-video"}
 
 
 @every_record

@@ -60,8 +60,7 @@ def test_accuracies_of_digits_and_directions(mnist):
     assert metrics["accuracy, digit only"].value == 100
     assert metrics["accuracy, direction only"].value == 25
     assert [metrics[f"accuracy, digit {i}"].value for i in range(10)] == [25] * 10
-    assert [metrics[f"accuracy, direction {d}"].value for d in ("left", "right", "up", "down")] == [100, 0, 0, 0]
-    assert metrics["accuracy, digit 3"].split == "4 of the test clips"
+    assert {m.split for m in metrics.values()} == {"test clips"}
     assert all(m.interval[0] <= m.value <= m.interval[1] for m in metrics.values())
 
 
@@ -81,7 +80,7 @@ def test_metrics_are_added_to_the_metadata(mnist, tmp_path):
     result = CliRunner().invoke(main, args, catch_exceptions=False)
     assert result.exit_code == 0
     metadata = Weights.from_json((tmp_path / "into" / "convgru2d_1layer.tiny.json").read_text())
-    assert len(metadata.metrics) == 1 + 2 + 10 + 4
+    assert len(metadata.metrics) == 1 + 2 + 10
     assert metadata.metrics[0].baselines.keys() == {"commonest class", "middle frame only", "frames in reverse order"}
     assert dataclasses.replace(metadata.metrics[0], interval=None) != metadata.metrics[0]
 

@@ -34,7 +34,7 @@ class ZooModel(nn.Module):
     """Inputs that the exported sequence form may have: ``"state"``, ``"lengths"``, ``"mask"`` or ``"horizon"``."""
     has_frame_encoder: ClassVar[bool] = False
     """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
-    input_weights: ClassVar[tuple[str, ...]] = ()
+    input_weights: tuple[str, ...] = ()
     """Parameters that read the input channels and that timm's ``first_conv``, which lists modules, cannot name."""
     in_chans: int
     """Channels of the input."""
