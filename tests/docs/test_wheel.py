@@ -22,7 +22,7 @@ def test_a_wheel_runs_every_example(tmp_path: Path) -> None:
     for file in FILES:
         (away / file).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / file, away / file)
-    for folder in ("docs", "model_cards", "tests/docs", "tests/interop"):
+    for folder in ("docs", "model_cards", "tools", "tests/docs", "tests/interop"):
         shutil.copytree(ROOT / folder, away / folder, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--quiet"]
     run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], tmp_path)
