@@ -78,6 +78,7 @@ def test_the_command_line_classifies_the_demos_clips(name):
 
 @pytest.mark.parametrize("name", CORRECT)
 def test_fine_tuning_starts_from_them(name, tmp_path):
+    pytest.importorskip("accelerate")
     for label in ("a", "b"):
         (tmp_path / "clips" / label).mkdir(parents=True)
         for i in range(3):
