@@ -104,6 +104,8 @@ def bench(
     if threads:
         torch.set_num_threads(threads)
     cases = [c for c in [*CASES, LONG] if c.name in names] or CASES
+    if scaling and device != "cpu":
+        raise click.UsageError(f"--scaling measures on the CPU only, got --device {device}; leave one of the two out")
     if device == "cuda":
         return bench_device(device, cases, rounds, out)
     if scaling:

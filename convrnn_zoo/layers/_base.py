@@ -94,7 +94,8 @@ class Equations(nn.Module):
         super().__init_subclass__(**kwargs)
         cls.__signature__ = _full_signature(cls)  # type: ignore[attr-defined]
         base = cls.__mro__[1]
-        if cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base, "states"):
+        is_sized = vars(cls).get("ndim") in SPACE and hasattr(base, "states") and hasattr(cls, "summary")
+        if cls.__doc__ is None and is_sized:
             state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
             name, space = base.__name__.removesuffix("Cell"), SPACE[cls.ndim]
             cls.__doc__ = cls.summary.format(ndim=cls.ndim, base=name, space=space, state=state, h_0=h_0, h_n=h_n)
@@ -206,7 +207,7 @@ class Equations(nn.Module):
         if any(self.zoneout):
             if self.returned is not None:
                 raise ValueError(
-                    f"zoneout is not supported by {type(self).__name__}, whose step returns not every state"
+                    f"zoneout is not supported by {type(self).__name__}, whose step does not return every state"
                 )
             self.in_place = None  # type: ignore[misc]  # its derivative knows only the step
         self.widths = check.widths("out_channels", out_channels, self.num_layers)

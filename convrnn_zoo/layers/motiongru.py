@@ -63,7 +63,7 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
         self.neighborhood = check.positive_int("neighborhood", neighborhood)
         if neighborhood % 2 == 0:
             raise ValueError(f"neighborhood must be odd, so that it has a centre, got {neighborhood}")
-        self.alpha = float(alpha)
+        self.alpha = check.number("alpha", alpha)
         super().__init__(channels, 2 * neighborhood**2, kernel_size, device=device, dtype=dtype)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:

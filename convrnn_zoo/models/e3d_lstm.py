@@ -137,7 +137,6 @@ def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
 
     Args:
-        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64) and without layer_norm, and
-        layer_norm (False), max_memories (None).
+        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and max_memories (None).
     """
     return build_model(E3DLSTM, "e3d_lstm", pretrained, **kwargs)

@@ -61,6 +61,9 @@ def make_spec(
     reject_if(size is not None and not has_size, f"size is for models with an image encoder and nowcasts, {end}")
     reject_if(mask and "mask" not in inputs, f"mask is for models of image series, {end}")
     reject_if(horizon is not None and "horizon" not in inputs, f"horizon is for forecasters, {end}")
+    is_learned = any(getattr(m, "learn_initial_state", False) for m in model.modules())
+    message = "states of files start from zeros, and learn_initial_state is set; export a sequence without state"
+    reject_if((is_step or state) and is_learned, message)
     if is_step:
         message = "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
         reject_if(lengths or mask or horizon is not None, message)
@@ -324,8 +327,6 @@ def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
     net = _StepNetwork(model := _as_model(module), size, run_one_step)
     message = "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
     reject_if(any(layer.num_directions > 1 for layer in net.layers), message)
-    message = "the step form starts from zero states, and learn_initial_state is set; export the sequence form"
-    reject_if(any(getattr(layer, "learn_initial_state", False) for layer in net.layers), message)
     frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
     outputs = net.outputs((BATCH,))
     pool_axes: dict[str, Any] = {}

@@ -103,6 +103,12 @@ def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkey
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_scaling_rejects_a_gpu():
+    done = CliRunner().invoke(bench, ["--scaling", "--device", "cuda"])
+    assert done.exit_code == 2
+    assert "--scaling measures on the CPU only" in done.output
+
+
 def test_operations_are_classified():
     kinds = {
         "mkldnn::_convolution_pointwise": "convolutions",

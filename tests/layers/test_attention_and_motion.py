@@ -237,6 +237,8 @@ def test_a_still_motion_gru_is_a_convolution():
         (lambda: MotionGRUCell(2, neighborhood=2), ValueError, "neighborhood must be odd"),
         (lambda: MotionGRUCell(2, neighborhood=0), ValueError, "neighborhood must be at least 1"),
         (lambda: MotionGRUCell(2, groups=2), TypeError, "groups"),
+        (lambda: MotionGRUCell(2, alpha="x"), TypeError, "alpha must be a number"),
+        (lambda: MotionGRUCell(2, alpha=float("nan")), ValueError, "alpha must be a finite number"),
         (lambda: SAConvLSTMCell(1, 2, 3)(torch.rand(1, 1, 4, 4), torch.zeros(1, 2, 4, 4)), TypeError, "h_0, c_0, m_0"),
         (lambda: MotionGRUCell(1)(torch.rand(1, 1, 4, 4), (torch.zeros(1, 2, 4, 4),) * 2), ValueError, "18"),
     ],

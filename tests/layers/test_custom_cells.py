@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo.layers import ConvRNNBase, ConvRNNCellBase
+from convrnn_zoo.layers.rnn import RNNEquations
 
 GOOD: dict[str, Any] = {
     "ndim": 2,
@@ -103,3 +104,14 @@ def test_a_layer_passes_on_its_states_only(checkpointed: bool) -> None:
     other = build_bidirectional(step=returning(lambda h: (h, 2 * h)))
     other.load_state_dict(expected.state_dict())
     torch.testing.assert_close(other(x), expected(x))
+
+
+def test_equations_without_a_cell_or_layer_can_be_extended() -> None:
+    class Equations2d(RNNEquations):
+        ndim = 2
+
+    class Own(Equations2d, ConvRNNBase):
+        pass
+
+    assert Equations2d.__doc__ is None
+    assert Own(2, 3, 3)(example(ConvRNNBase))[0].shape == (4, 2, 3, 5, 6)

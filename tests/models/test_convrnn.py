@@ -145,6 +145,15 @@ def test_pruning_below_another_width_renews_the_head():
     assert model(torch.randn(2, 3, 2, 6)).shape == (2, 4)
 
 
+@pytest.mark.parametrize("indices", [0, []])
+def test_no_layers_to_keep_are_named(indices):
+    model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, hidden_channels=3)
+    with pytest.raises(ValueError, match="indices must select at least one layer"):
+        model.prune_intermediate_layers(indices)
+    with pytest.raises(ValueError, match="indices must select at least one layer"):
+        model.forward_intermediates(torch.randn(2, 3, 2, 6), indices, stop_early=True)
+
+
 def test_arguments_of_the_feature_extractor_are_used_or_rejected():
     options = {"in_chans": 2, "hidden_channels": 4, "features_only": True}
     model = timm.create_model("convgru2d_3layer", **options, feature_cls="getter").eval()

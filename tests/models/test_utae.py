@@ -37,6 +37,14 @@ def test_counts_are_the_papers(name, count):
     assert sum(p.numel() for p in convrnn_zoo.create_model(name, device="meta").parameters()) == count
 
 
+@pytest.mark.parametrize("name", ["utae_convgru", "utae_uconvlstm"])
+def test_shapes_on_the_meta_device(name):
+    model, x = small(name, device="meta"), torch.rand(2, 3, 3, 8, 8, device="meta")
+    expected = small(name)(torch.rand(2, 3, 3, 8, 8)).shape
+    assert model(x).shape == expected
+    assert model(x, lengths=[1, 3]).shape == expected
+
+
 # ---- the original's numbers ------------------------------------------------------------------------------------
 def read(name):
     with safe_open(REFERENCE / f"{name}.safetensors", "pt") as file:

@@ -70,7 +70,10 @@ def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
 
 def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Tensor]:
     """Returns a packed sequence as ``(N, T, …)``, padded with zeros, and its lengths."""
-    return pad_packed_sequence(packed, batch_first=True, total_length=steps)
+    data, sizes, _, order = packed
+    # In the order of the packed batch: torch would read its order on the CPU, which a meta tensor has not.
+    padded, lengths = pad_packed_sequence(PackedSequence(data, sizes), batch_first=True, total_length=steps)
+    return (padded, lengths) if order is None else (padded.index_select(0, order), lengths.to(order.device)[order])
 
 
 def map_frames(module: Callable[[Tensor], Tensor], x: Any) -> Any:

@@ -116,7 +116,7 @@ class HeadedModel(ZooModel):
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
         take = chosen_layers(len(self.feature_info), indices)
-        features, maps = self._forward_maps(x, max(take) + 1 if stop_early else None, **inputs)
+        features, maps = self._forward_maps(x, _depth(take) if stop_early else None, **inputs)
         maps = [maps[i] for i in take]
         return maps if intermediates_only else (features, maps)
 
@@ -125,7 +125,7 @@ class HeadedModel(ZooModel):
     ) -> list[int]:
         """Removes the layers or levels after the last of `indices`, and the head if `prune_head` is set."""
         take = chosen_layers(len(self.feature_info), indices)
-        self._keep_maps(max(take) + 1, prune_head)
+        self._keep_maps(_depth(take), prune_head)
         return take
 
     def statistics(self) -> tuple[Tensor, Tensor] | None:
@@ -169,6 +169,12 @@ def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[
     if not {*selected} <= {*range(-num_layers, num_layers)}:
         raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
     return [layers[i] for i in selected]
+
+
+def _depth(indices: Sequence[int]) -> int:
+    if not indices:
+        raise ValueError("indices must select at least one layer, got none; pass a list such as [-1]")
+    return max(indices) + 1
 
 
 @contextmanager
