@@ -46,7 +46,8 @@ def export(
             ``NAME.encoder.onnx`` and ``NAME.forecaster.onnx``. The second starts from the last state of the first.
         format: ``"onnx"``, or ``"torch"`` for a program that :func:`torch.export.load` reads.
         dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default that of the model.
-        state: whether the sequence form has the states as inputs and outputs. By default they start at zero.
+        state: whether the sequence form has the states as inputs and outputs. By default a sequence starts from the
+            model's initial state.
         lengths: whether the sequence form has the lengths of the sequences as an input; by default if the model takes
             them.
         mask: whether a model of image series has a mask of its dates as an input, in place of lengths.
@@ -62,8 +63,8 @@ def export(
         booleans, ``horizon`` of int64 and ``output`` with the shape of the model's output. Unpooled features of several
         levels are ``output_0``, ``output_1``, …. The step form has ``input`` ``(N, C, *S)`` and ``output``. States are
         the inputs ``h_l0_in``, ``c_l0_in``, … and the outputs ``h_l0_out``, …, with ``_l0_reverse`` for the second
-        direction, ``(N, C_l, *S_l)``, numbered consecutively over the levels. They start at zero; the metadata contain
-        their sizes.
+        direction, ``(N, C_l, *S_l)``, numbered consecutively over the levels. They start at zero, which
+        `learn_initial_state` excludes; the metadata contain their sizes.
 
     Returns:
         The files.
