@@ -131,7 +131,8 @@ def upload(
 
 def _validate_card(api: HfApi, repo_id: str, text: str) -> None:
     """Lets the Hub check a card. `ModelCard.validate` of older clients would send it to the public Hub in any case."""
-    response = get_session().post(f"{api.endpoint}/api/validate-yaml", json={"repoType": "model", "content": text})
+    content, headers = {"repoType": "model", "content": text}, {"Accept": "text/plain"}
+    response = get_session().post(f"{api.endpoint}/api/validate-yaml", json=content, headers=headers)
     try:
         hf_raise_for_status(response)
     except BadRequestError as e:

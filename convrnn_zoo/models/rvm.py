@@ -181,6 +181,8 @@ class MattingEncoder(FrameEncoder):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         trunk: Any = self.trunk()[1]
+        if not hasattr(trunk, "blocks") or not hasattr(trunk.blocks[5][0], "conv_dw"):
+            raise ValueError(f"encoder must be a MobileNetV3 such as mobilenetv3_large_100, got {args[0]!r}")
         for module in trunk.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-3

@@ -135,7 +135,8 @@ class VideoModel(Classifier):
 
     def no_weight_decay(self) -> set[str]:
         prefix, trunk = self.encoder.trunk()
-        return {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
+        encoder = {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
+        return super().no_weight_decay() | encoder
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         for module in (self.encoder, *self.rnns):

@@ -5,6 +5,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, interop
+from convrnn_zoo.models.rvm import RobustVideoMatting
 
 from . import rvm_states
 from .recorded import recorded
@@ -30,6 +31,11 @@ def test_outputs_and_states_are_those_of_the_original(caplog):
     unused = ("refiner.", "project_seg.")
     counted = [v.numel() for k, v in complete.items() if v.dim() and "running" not in k and not k.startswith(unused)]
     assert sum(p.numel() for p in model.parameters()) == sum(counted) == 3_747_808
+
+
+def test_another_kind_of_encoder_is_rejected():
+    with pytest.raises(ValueError, match=r"encoder.*resnet18"):
+        RobustVideoMatting("resnet18")
 
 
 def test_the_encoder_differs_from_timms_in_norms_dilation_and_input():

@@ -49,6 +49,14 @@ def test_options_of_states_are_passed_on_and_saved(tmp_path):
     torch.testing.assert_close(model(x, lengths=[3, 2])[1:], model(x[1:, :2]))
 
 
+@pytest.mark.parametrize("name", ["convlstm2d_bi_2layer", "convgru_forecaster", "video_convrnn"])
+def test_learned_initial_states_have_no_weight_decay(name):
+    model = convrnn_zoo.create_model(name, learn_initial_state=True)
+    learned = {n for n, _ in model.named_parameters() if ".initial_" in n}
+    assert learned
+    assert learned <= model.no_weight_decay()
+
+
 def test_a_frame_is_a_sequence_of_one():
     model = build("convgru2d_2layer", num_classes=5, global_pool="")
     x = torch.randn(3, 2, 5, 4)

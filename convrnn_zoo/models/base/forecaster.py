@@ -121,8 +121,9 @@ class Forecaster(ZooModel):
             raise ValueError(f"global_pool must be left out: a forecaster has no pool, got {global_pool!r}")
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of peepholes per channel, which have no weight decay."""
-        return {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
+        """Returns the names of peepholes per channel and learned initial states, which have no weight decay."""
+        peepholes = {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
+        return super().no_weight_decay() | peepholes
 
     # ---- forecasts in the unit of the data ---------------------------------------------------------------------
     @overload

@@ -56,8 +56,8 @@ class ZooModel(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of parameters without weight decay, other than biases."""
-        return set()
+        """Returns the names of parameters without weight decay, other than biases: learned initial states."""
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2].startswith("initial_")}
 
     def group_matcher(self, coarse: bool = False) -> Any:
         """Returns timm's matcher, which groups parameters by depth for layer-wise learning rates."""
