@@ -74,6 +74,8 @@ def split_names(
 def find_groups(names: Sequence[str], pattern: str) -> list[str]:
     """Returns the group of each file, which the first parenthesis of a regular expression finds in its name.
 
+    Without a parenthesis, the group is all that the expression matches.
+
     Example:
         >>> find_groups(["ann/0.npy", "ann/1.npy", "bob/0.npy"], r"^(\\w+)/")
         ['ann', 'ann', 'bob']
@@ -81,7 +83,7 @@ def find_groups(names: Sequence[str], pattern: str) -> list[str]:
     matches = [re.search(pattern, name) for name in names]
     if missing := [name for name, match in zip(names, matches, strict=True) if match is None]:
         raise ValueError(f"the recipe's data.group_pattern {pattern!r} is not found in {missing[0]}")
-    return [match[match.re.groups and 1] or "" for match in matches if match is not None]
+    return [match[1 if match.re.groups else 0] or "" for match in matches if match is not None]
 
 
 def check_pattern(pattern: str) -> None:

@@ -82,6 +82,16 @@ def test_files_are_divided_in_every_class_or_by_patterns(tmp_path):
     assert dataclasses.replace(KIND, split="file").split_words == "the last third of the files of every class"
 
 
+def test_groups_are_in_one_part(tmp_path):
+    write_clips(tmp_path)
+    kind = dataclasses.replace(KIND, split="group", group_pattern=r"/(\d+)", validation=0.25)
+    parts = {part: kind.load(tmp_path, part) for part in ("train", "validation", "test")}
+    assert {part: sorted(set(data.groups)) for part, data in parts.items()} == {
+        "train": ["00", "01", "02"], "validation": ["03"], "test": ["04", "05"]
+    }  # fmt: skip
+    assert all([p.stem for p in data.sequences.items] == list(data.groups) for data in parts.values())
+
+
 def broken_later(path):
     """A GIF whose end is cut off, behind its first frame."""
     write_gif(path, np.random.default_rng(0).integers(0, 255, (6, 16, 24, 3)).astype("uint8"))
