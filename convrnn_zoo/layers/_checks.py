@@ -145,6 +145,11 @@ def widths(name: str, value: object, num_layers: int) -> list[int]:
     if isinstance(value, list | tuple):
         _per_layer(name, value, "widths", num_layers)
         return [positive_int(f"{name}[{i}]", v) for i, v in enumerate(value)]
+    if not is_int(value):
+        raise TypeError(
+            f"{name} must be a positive int, or a list with one for each layer, got {describe(value)}; pass a whole "
+            f"number, or such as {name}={[1] * num_layers}"
+        )
     return [positive_int(name, value)] * num_layers
 
 

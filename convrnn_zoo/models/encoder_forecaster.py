@@ -37,7 +37,8 @@ class ConvRNNForecaster(EncoderForecaster):
         stem_channels: width of those convolutions; that of the first layer by default.
         in_chans, horizon, num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
-        **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`.
+        **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`. `variational_dropout` does not
+            drop the constant and known inputs of the forecaster.
 
     Example:
         >>> from convrnn_zoo.layers import Conv2dGRU
@@ -85,9 +86,12 @@ class ConvRNNForecaster(EncoderForecaster):
         )
         layer_args.pop("learn_initial_state", None)  # the forecaster starts from the encoder's last state
         single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
+        first_args = {**single, "bias": False}
+        if "variational_dropout" in single:  # its input is a constant, in place of a bias
+            first_args["variational_dropout"] = (0.0, self.encoder.variational_dropout[1])
         self.first = layer(
             1 + self.known_chans * reduction**2, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory,
-            **{**single, "bias": False},
+            **first_args,
         )  # fmt: skip
         self.rest = None
         if num_layers > 1:

@@ -79,7 +79,7 @@ class Forecaster(ZooModel):
     """Files of the exported step form: 2 for an encoder and a forecaster."""
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
-    feature_info: ClassVar[list[dict[str, Any]]] = []
+    feature_info: ClassVar[tuple[dict[str, Any], ...]] = ()
     """Feature maps for timm: none, since the maps of a forecaster do not belong to single frames."""
 
     def __init__(

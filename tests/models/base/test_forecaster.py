@@ -276,3 +276,13 @@ def test_is_one_graph_forward_and_back(name):
 @pytest.mark.parametrize("name", sorted(KINDS.values()))
 def test_compiles_to_code_that_agrees(name):
     check_compiled(name, "inductor")
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_variational_dropout_does_not_drop_the_constant_input_of_the_forecaster(num_layers):
+    torch.manual_seed(0)
+    model = tiny("convlstm_forecaster", num_layers=num_layers, variational_dropout=(1.0, 0.0)).train()
+    model(frames(model)).sum().backward()
+    assert not model.encoder.weight_ih_l0.grad.any()
+    assert model.first.weight_ih_l0.grad.abs().min() > 0
+    assert tiny("convlstm_forecaster", variational_dropout=0.3).first.variational_dropout == (0.0, 0.3)
