@@ -36,7 +36,6 @@ CASES: list[tuple[dict[str, Any], type[Exception], str, str, str]] = [
     ({"out_channels": -1}, ValueError, "out_channels must be at least 1", "got -1", "positive whole number"),
     ({"out_channels": NAN}, TypeError, "out_channels must be a positive int", "got nan", "whole number"),
     ({"out_channels": False}, TypeError, "out_channels must be a positive int", "got False (bool)", "whole number"),
-    ({"out_channels": range(2, 4)}, TypeError, "a list with one for each layer", "got range(2, 4)", "out_channels=["),
     ({"out_channels": "44"}, TypeError, "out_channels must be a positive int", "got '44' (str)", "whole number"),
     ({"kernel_size": NAN}, TypeError, "kernel_size must be an int or", "got nan (float)", "one int for all axes"),
     ({"kernel_size": True}, TypeError, "kernel_size must be an int or", "got True (bool)", "one int for all axes"),
@@ -102,6 +101,7 @@ LISTS: list[tuple[dict[str, Any], type[Exception], str, str, str]] = [
         "got 5",
         "change",
     ),
+    ({"out_channels": range(2, 4)}, TypeError, "a list with one for each layer", "got range(2, 4)", "out_channels=["),
     ({"kernel_size": [(3, 3, 3), (3, 3, 3)]}, ValueError, "lists 2 kernels", "num_layers=1", "give one per layer"),
     ({"kernel_size": [(3,) * 4]}, ValueError, "kernel_size[0] must have", "got 4: (3, 3, 3, 3)", "one int for all"),
     (
