@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .._atomic import atomic_write
 from .._hints import suggest
@@ -31,7 +31,7 @@ from .openstl import OPENSTL
 from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN
 from .rvm import RVM
 from .torch import TORCH
-from .torchgeo import TORCHGEO
+from .torchgeo import TORCHGEO, TorchGeoConvLSTM
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -193,7 +193,8 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
     """Returns a module's weights in the format of another project: a state dict, or for Keras arrays by variable path.
 
     Args:
-        module: a layer or cell of this package, or a model of the core family without classifier.
+        module: a layer or cell of this package, or a model of the core family without classifier; for TorchGeo, also
+            one with a classifier of every pixel.
         target: a name of :data:`SOURCES`.
         **options: for Keras, the `name` of its layer.
 
@@ -209,9 +210,10 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
     if source.export is None:
         writable = ", ".join(name for name, s in SOURCES.items() if s.export)
         raise ValueError(f"{target} is read and not written; written are {writable}")
-    if isinstance(module, ConvRNNModel):
+    if isinstance(module, ConvRNNModel) and not (source.has_head and module.num_classes and module.global_pool == ""):
         if module.num_classes:
-            raise ValueError(f"{target} has no classifier for the model's {module.num_classes} classes; pass model.rnn")
+            kind = "pooled classifier" if source.has_head else "classifier"
+            raise ValueError(f"{target} has no {kind} for the model's {module.num_classes} classes; pass model.rnn")
         module = module.rnn
     return source.export(module, **options)
 
@@ -236,7 +238,7 @@ def convert(
     """Writes a checkpoint of another project as a model of this package, with a config and a model card.
 
     A single layer becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without a
-    classifier. :func:`convrnn_zoo.from_pretrained`, ``timm.create_model("local-dir:…")`` and a push take the directory.
+    classifier, or TorchGeo's ConvLSTM with its head. :func:`convrnn_zoo.from_pretrained`, ``timm.create_model("local-dir:…")`` and a push take the directory.
 
     Args:
         source, checkpoint, prefix, **options: as in :func:`load`.
@@ -269,8 +271,9 @@ def convert(
     if options:
         listed = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
         parts.append(f"with {listed}, which its weights do not contain")
+    outputs = "Its outputs for the last date" if isinstance(layer, TorchGeoConvLSTM) else "Its outputs"
     description = (
-        f"{', '.join(parts)}. Its outputs are those of the original. The licence, the training data and the scores "
+        f"{', '.join(parts)}. {outputs} are those of the original. The licence, the training data and the scores "
         "are the original's as well: name them here before you publish this model."
     )
     card = str(model_card(model, name or target.name, description=description, tags=["converted"]))
@@ -292,6 +295,10 @@ def to_model(module: nn.Module) -> nn.Module:
         >>> to_model(Conv1dGRU(2, 4, kernel_size=3, num_layers=2)).pretrained_cfg["architecture"]
         'convgru1d_2layer'
     """
+    head: dict[str, Tensor] = {}
+    if isinstance(module, TorchGeoConvLSTM):
+        head = module.linear_head()
+        module = module.rnn
     if getattr(module, "pretrained_cfg", {}).get("architecture") in list_models():
         return module
     names = {cls.__name__: name for name, by_ndim in KINDS.items() for cls in by_ndim.values()}
@@ -309,7 +316,9 @@ def to_model(module: nn.Module) -> nn.Module:
         raise ValueError(
             f"architectures have one to three layers, and this {type(module).__name__} has {depth}. {SAVE_LAYER}"
         )
-    model = create_model(architecture, dtype=next(module.parameters()).dtype, **_model_args(module))
+    args = _model_args(module) | ({"num_classes": len(head["bias"]), "global_pool": ""} if head else {})
+    model: Any = create_model(architecture, dtype=next(module.parameters()).dtype, **args)
+    model.head.load_state_dict(head, strict=True)
     state = {f"{key}_l0" if is_cell else key: value for key, value in module.state_dict().items()}
     model.rnn.load_state_dict(state, strict=True)
     return model

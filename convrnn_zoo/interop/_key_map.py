@@ -43,6 +43,8 @@ class Source:
     """``export(module, **options)``: the state dict, or arrays by variable path."""
     second_key: str = ""
     """Regular expression of another key that only this source has next to the first one."""
+    has_head: bool = False
+    """Whether `export` writes models of the core family with a classifier of every pixel."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10: layers as those of ``ndrplz``, and since 0.10 a segmentation head.
 
+A head of 1×1 is the classifier of every pixel of our models, ``num_classes=K, global_pool=""``.
+
 https://torchgeo.readthedocs.io/en/stable/api/models.html
 """
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
+from ..models import ConvRNNModel
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, OptionError, Source, expect_layer, load_weights
 from .ndrplz import JointConvs
@@ -69,6 +72,22 @@ class TorchGeoConvLSTM(nn.Module):
             maps = maps.amax((-2, -1)) if self.pooling == "max" else maps.mean((-2, -1))
         return maps.unflatten(0, output.shape[:-3])
 
+    def linear_head(self) -> dict[str, Tensor]:
+        """Returns the weights of the head as those of a classifier of every pixel.
+
+        Raises:
+            ValueError: there is a projection, or the kernel of the head is larger than a pixel.
+        """
+        reasons = ["a 3-d convolution before the layers"] * (self.projection is not None)
+        reasons += [f"a head with a kernel of {self.head.kernel_size}"] * (self.head.kernel_size != (1, 1))
+        if reasons:
+            raise ValueError(
+                f"no architecture has {' or '.join(reasons)}, as this {type(self).__name__}. Take the model with its "
+                "outputs from convrnn_zoo.interop.load, or convert its layers, without these, by "
+                "convrnn_zoo.interop.to_model(model.rnn)"
+            )
+        return {key: value.reshape(value.shape[:2]) for key, value in self.head.state_dict().items()}
+
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
     """Loads a ConvLSTM of TorchGeo 0.8 or 0.9 as a batch-first layer, later ones and Conv3dLSTM with their head."""
@@ -109,13 +128,12 @@ def _take_conv(entries: Entries, name: str, rows: int | None, columns: int | Non
 
 def export(module: nn.Module) -> dict[str, Tensor]:
     """Returns TorchGeo's state dict."""
-    layer = expect_layer("torchgeo", module, Conv2dLSTM, TorchGeoConvLSTM)
-    if isinstance(layer, Conv2dLSTM):
-        return LAYOUT.export(layer)
-    state = LAYOUT.export(layer.rnn)
+    layer = expect_layer("torchgeo", module, Conv2dLSTM, TorchGeoConvLSTM, ConvRNNModel)
+    state = LAYOUT.export(getattr(layer, "rnn", layer))
     for name, ours in MODULES.items():
-        if (part := getattr(layer, ours)) is not None:
-            state |= {f"{name}.{key}": value.detach().clone() for key, value in part.state_dict().items()}
+        for key, value in getattr(getattr(layer, ours, None), "state_dict", dict)().items():
+            is_linear = key == "weight" and value.dim() == 2
+            state[f"{name}.{key}"] = (value[..., None, None] if is_linear else value).detach().clone()
     return state
 
 
@@ -133,4 +151,5 @@ TORCHGEO = Source(
         "pooling": "'avg' or 'max', of a Conv3dLSTM ('avg')",
     },
     export=export,
+    has_head=True,
 )

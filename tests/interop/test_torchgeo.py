@@ -4,9 +4,11 @@ import warnings
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, interop
+from convrnn_zoo.cli._group import cli
 from convrnn_zoo.layers import Conv2dLSTM
 
 from .recorded import assert_close, assert_identical, recorded
@@ -31,6 +33,32 @@ def test_a_convlstm_without_head_is_converted_and_goes_back_bit_for_bit(tmp_path
     model = convrnn_zoo.from_pretrained(tmp_path / "mine")
     assert conversion.architecture == f"convlstm2d_{model.rnn.num_layers}layer"
     assert_identical(interop.export(model, "torchgeo"), state)
+
+
+def with_pixel_head():
+    """The recorded ConvLSTM with a head of 1×1, TorchGeo's default."""
+    state = recorded("torchgeo_convlstm_head").state
+    return {**state, "head.weight": state["head.weight"][..., :1, :1].clone()}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convlstm_with_its_head_is_converted_and_goes_back_bit_for_bit(bias, tmp_path):
+    state = {k: v for k, v in with_pixel_head().items() if bias or k.startswith("head") or "bias" not in k}
+    torch.save(state, tmp_path / "series.pth")
+    result = CliRunner().invoke(cli, ["convert", "torchgeo", f"{tmp_path}/series.pth", "-o", f"{tmp_path}/mine"])
+    assert result.exit_code == 0, result.output
+    model, theirs = convrnn_zoo.from_pretrained(tmp_path / "mine").eval(), interop.load("torchgeo", state)
+    assert model.pretrained_cfg["architecture"] == f"convlstm2d_{model.rnn.num_layers}layer"
+    x, lengths = recorded("torchgeo_convlstm_head").values["x"], torch.tensor([2, 3])
+    logits = model(x)
+    assert logits.shape[:3] == (*x.shape[:2], len(state["head.bias"]))
+    assert_close(logits[:, -1], theirs(x))
+    assert_close(model(x, lengths=lengths)[[0, 1], lengths - 1], theirs(x, lengths))
+    assert_identical(interop.export(model, "torchgeo"), state)
+    assert "outputs for the last date are those of the original" in (tmp_path / "mine" / "README.md").read_text()
+    model.global_pool = "avg"
+    with pytest.raises(ValueError, match="no pooled classifier"):
+        interop.export(model, "torchgeo")
 
 
 @pytest.mark.parametrize("name", ["torchgeo_convlstm_head", "torchgeo_conv3dlstm"])
@@ -75,8 +103,10 @@ def test_wrong_options_and_sizes_are_named(tmp_path):
     wider = {"input_projection.weight": torch.zeros(5, 3, 3, 1, 3), "input_projection.bias": torch.zeros(5)}
     with pytest.raises(WeightsError, match=r"input_projection\.weight \(5, 3, 3, 1, 3\) for \(4, "):
         interop.load("torchgeo", {**deep, **wider})
-    with pytest.raises(ValueError, match="TorchGeoConvLSTM"):
+    with pytest.raises(ValueError, match=r"3-d convolution before.*model\.rnn"):
         interop.convert("torchgeo", deep, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"head with a kernel of \(3, 3\)"):
+        interop.convert("torchgeo", plain, tmp_path / "out")
     with pytest.raises(ValueError, match=r"torchgeo.*groups"):
         interop.export(Conv2dLSTM(2, 2, 3, groups=2), "torchgeo")
 
