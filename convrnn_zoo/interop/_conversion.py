@@ -238,7 +238,8 @@ def convert(
     """Writes a checkpoint of another project as a model of this package, with a config and a model card.
 
     A single layer becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without a
-    classifier, or TorchGeo's ConvLSTM with its head. :func:`convrnn_zoo.from_pretrained`, ``timm.create_model("local-dir:…")`` and a push take the directory.
+    classifier, or TorchGeo's ConvLSTM with its head. :func:`convrnn_zoo.from_pretrained`,
+    ``timm.create_model("local-dir:…")`` and a push take the directory.
 
     Args:
         source, checkpoint, prefix, **options: as in :func:`load`.
