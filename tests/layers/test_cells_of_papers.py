@@ -186,7 +186,7 @@ def test_moments_tell_derivatives():
     assert float((right * ramp).sum()) == 1
     assert float(moments(right)[0, 1]) == float(moments(down)[1, 0]) == 1
     assert moments(torch.stack([down, right])).count_nonzero() == 2 + 4  # and those of third and fifth order
-    with pytest.raises(ValueError, match=r"square filters \(…, K, K\) of odd K, got \(2, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"filters.*\(2, 4, 4\)"):
         moments(torch.zeros(2, 4, 4))
 
 
@@ -198,7 +198,7 @@ def test_attend_is_the_softmax_of_the_rows_as_they_lie():
 
 
 def test_an_eidetic_cell_wants_maps_as_deep_as_its_kernel():
-    with pytest.raises(ValueError, match="as deep as its kernel, 2, got a depth of 3"):
+    with pytest.raises(ValueError, match=r"E3DLSTMCell.*kernel.*\b2\b.*depth.*\b3\b"):
         E3DLSTMCell(1, 2, (2, 3, 3), map_size=4)(torch.zeros(1, 1, 3, 4, 4))
 
 
@@ -234,7 +234,7 @@ def test_norms_are_asked_for_and_begin_as_plain_ones(kind):
         normed.reset_parameters()
     assert ", norm_size=(3, 4)" in repr(normed)
     assert "norm_size" not in repr(plain)
-    with pytest.raises(ValueError, match="norm_size must be at least 1"):
+    with pytest.raises(ValueError, match=r"norm_size.* 0"):
         kind(1, 2, 3, norm_size=0, **told)
 
 
@@ -280,7 +280,7 @@ def test_warp_interpolates_and_knows_the_edges():
 
 
 def test_leaky_gru_refuses_a_reset_that_it_has_not():
-    with pytest.raises(ValueError, match="reset_after must be one of True"):
+    with pytest.raises(ValueError, match=r"reset_after.* False"):
         Conv2dLeakyGRU(1, 2, 3, reset_after=False)
 
 
@@ -316,7 +316,7 @@ def test_group_norms_are_equal_torch_nn():
     cell = Conv2dGroupNormLSTMCell(2, 64, 3)
     norm, gates = nn.GroupNorm(8, 256), torch.randn(2, 256, 4, 5)
     torch.testing.assert_close(cell.normalize(gates, (cell.weight_norm, cell.bias_norm)), norm(gates))
-    with pytest.raises(ValueError, match="multiple of 32"):
+    with pytest.raises(ValueError, match=r"out_channels.*32.* 40"):
         Conv2dGroupNormLSTMCell(2, 40, 3)
 
 

@@ -82,7 +82,7 @@ def test_a_map_is_refused_exactly_where_torch_cannot_pad_it(ndim: int, mode: str
             check_map("Layer", size, (1,) * (ndim - 1) + (kernel,), where)
         else:
             refused += 1
-            with pytest.raises(ValueError, match=f"expected a map of at least .* along axis {ndim - 1}, got {n}; use"):
+            with pytest.raises(ValueError, match=f"axis {ndim - 1}.* {n};"):
                 check_map("Layer", size, (1,) * (ndim - 1) + (kernel,), where)
     assert (refused > 0) == (mode in ("reflect", "circular"))
 

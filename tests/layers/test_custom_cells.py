@@ -74,13 +74,13 @@ def test_class_attributes_are_checked_when_it_is_built(
 )
 def test_the_result_of_a_step_is_checked(base: type, states: Any, result: Any, error: type[Exception]) -> None:
     custom = build(base, states=states, step=returning(result))
-    with pytest.raises(error, match="step of Custom must return"):
+    with pytest.raises(error, match="step of Custom"):
         custom(example(base))
 
 
 def test_the_result_of_a_custom_advance_is_checked() -> None:
     layer = build(ConvRNNBase, advance=lambda self, x, state, w: state[0])
-    with pytest.raises(TypeError, match="step of Custom must return a tuple"):
+    with pytest.raises(TypeError, match=r"step of Custom .*tensor of shape"):
         layer(example(ConvRNNBase))
 
 

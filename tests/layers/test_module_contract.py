@@ -109,7 +109,7 @@ def test_meta_device_takes_packed_sequences(cls: type, options: dict) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
 def test_meta_device_checks_its_input_too(cls: type) -> None:
-    with pytest.raises(TypeError, match=r"works in torch\.float32 but input is torch\.float64; convert one"):
+    with pytest.raises(TypeError, match=r"torch\.float32.*input.*torch\.float64"):
         cls(2, 3, 3, device="meta")(example(cls, 2, dtype=torch.float64, device="meta"))
 
 

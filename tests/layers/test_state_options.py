@@ -198,7 +198,7 @@ def test_published_cells_take_zoneout_unless_a_state_is_not_theirs() -> None:
     cell = STLSTMCell(1, 4, 5, zoneout=1.0)
     h, c, m = cell(x, tuple(torch.ones(2, 4, 8, 8) for _ in range(3)))
     assert all((s == 1).all() for s in (h, c, m))
-    with pytest.raises(ValueError, match="zoneout is not supported by MIMBlockCell"):
+    with pytest.raises(ValueError, match=r"zoneout.*MIMBlockCell"):
         MIMBlockCell(1, 4, 5, map_size=8, zoneout=0.1)
 
 
@@ -253,7 +253,7 @@ def test_dropout_of_the_input_works_for_every_layer_and_evaluation_drops_nothing
 
 def test_h_is_not_dropped_where_no_single_convolution_reads_it() -> None:
     for cls, options in ((Conv2dGRU, {"reset_after": False}), (Conv2dMinGRU, {})):
-        with pytest.raises(ValueError, match=rf"variational_dropout of h .*{cls.__name__}.*\(p, 0.0\)"):
+        with pytest.raises(ValueError, match=rf"variational_dropout.*\bh\b.*{cls.__name__}.* 0\.1"):
             cls(2, 3, 3, variational_dropout=0.1, **options)
 
     class Custom(ConvRNNBase):
@@ -262,7 +262,7 @@ def test_h_is_not_dropped_where_no_single_convolution_reads_it() -> None:
         def advance(self, x: Tensor, state: tuple[Tensor, ...], w: Any) -> tuple[Tensor, ...]:
             return (self.conv(x, w.ih),)
 
-    with pytest.raises(ValueError, match=r"variational_dropout of h .*Custom"):
+    with pytest.raises(ValueError, match=r"variational_dropout.*\bh\b.*Custom"):
         Custom(2, 3, 3, variational_dropout=(0.0, 0.1))
 
 
@@ -336,12 +336,12 @@ def test_they_compile_in_one_graph(cls: type, training: bool) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "error", "text"),
     [
-        ({"zoneout": (0.1, 0.2, 0.3)}, ValueError, r"zoneout .* 2 of them \(h, c\), got \(0.1"),
-        ({"zoneout": (0.1, 2)}, ValueError, r"zoneout\[1\] .* from 0 to 1, got 2"),
-        ({"zoneout": "0.1"}, TypeError, "zoneout must be a number"),
-        ({"variational_dropout": -0.1}, ValueError, "variational_dropout must be a probability"),
-        ({"variational_dropout": (0.1,)}, ValueError, r"variational_dropout .* \(input, h\), got"),
-        ({"learn_initial_state": 1}, TypeError, "learn_initial_state must be True or False"),
+        ({"zoneout": (0.1, 0.2, 0.3)}, ValueError, r"zoneout.*\(0.1, 0.2, 0.3\)"),
+        ({"zoneout": (0.1, 2)}, ValueError, r"zoneout\[1\].* 2"),
+        ({"zoneout": "0.1"}, TypeError, "zoneout.* '0.1'"),
+        ({"variational_dropout": -0.1}, ValueError, "variational_dropout.* -0.1"),
+        ({"variational_dropout": (0.1,)}, ValueError, r"variational_dropout.*\(0.1,\)"),
+        ({"learn_initial_state": 1}, TypeError, "learn_initial_state.* 1"),
     ],
 )
 def test_bad_values_are_named(kwargs: dict, error: type[Exception], text: str) -> None:
