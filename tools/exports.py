@@ -43,6 +43,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "gru_rcn_vgg16": {"hidden_channels": 2},
     "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
     "rvm_mobilenetv3": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
+    "rvm_resnet50": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
     "utae_uconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
     "utae_buconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
 }

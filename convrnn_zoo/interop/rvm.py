@@ -1,4 +1,4 @@
-"""Robust Video Matting with MobileNetV3: its network without the guided filter and the head for segmentation.
+"""Robust Video Matting with MobileNetV3 or ResNet-50: its network without the head for segmentation.
 
 The update gate z of its ConvGRUs has the opposite meaning, ``h' = (1 - z) h + z n``. Our z is ``1 - σ(a) = σ(-a)``: the
 same convolution with the other sign. https://github.com/PeterL1n/RobustVideoMatting
@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
 from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes, take_counters
 
@@ -27,10 +26,9 @@ DECODER = {
 """The original's names by those of our modules."""
 GATES = {"ih.0": (0, 1), "hh.0": (0,)}
 """The convolutions of a ConvGRU, and the positions of our gates r, z, n in each."""
-NOT_CONVERTED = r"(?:project_seg|refiner)\..*"
 
 
-def encoder_modules() -> dict[str, str]:
+def mobilenet_modules() -> dict[str, str]:
     """Returns torchvision's names of the modules of MobileNetV3-Large by timm's."""
     names = {"conv_stem": "0.0", "bn1": "0.1", "blocks.6.0.conv": "16.0", "blocks.6.0.bn1": "16.1"}
     blocks = [f"blocks.{stage}.{i}" for stage, count in enumerate(STAGES) for i in range(count)]
@@ -45,15 +43,15 @@ def encoder_modules() -> dict[str, str]:
 
 
 def load(checkpoint: ForeignCheckpoint) -> nn.Module:
-    """Loads the weights as ``rvm_mobilenetv3``."""
+    """Loads the weights as ``rvm_mobilenetv3`` or ``rvm_resnet50``, with the guided filter if it has weights."""
     entries = Entries(checkpoint, "rvm")
-    if entries.matches(r"backbone\.layer\d\..*"):
-        raise WeightsError(f"{checkpoint.name} is of the variant resnet50; only mobilenetv3 is converted")
-    dropped = [m[0] for m in entries.matches(NOT_CONVERTED)]
+    is_resnet = bool(entries.matches(r"backbone\.layer\d\..*"))
+    name = "rvm_resnet50" if is_resnet else "rvm_mobilenetv3"
+    dropped = [m[0] for m in entries.matches(r"project_seg\..*")]
     for key in dropped:
         del entries.left[key]
     if dropped:
-        logger.info("%s: left out, the guided filter and the head for segmentation: %s", entries.name, some(dropped))
+        logger.info("%s: left out, the head for segmentation: %s", entries.name, some(dropped))
 
     def width(module: str) -> int:
         size = entries.width({f"{module}.{end}": 1 for end in ("0.weight", "1.weight", "1.bias")})
@@ -61,8 +59,11 @@ def load(checkpoint: ForeignCheckpoint) -> nn.Module:
 
     widths = [width(f"decoder.decode{3 - i}.conv") for i in range(4)]
     sizes: dict[str, Any] = {"num_classes": 4, "aspp_channels": width("aspp.aspp1"), "widths": widths}
-    shapes = parameter_shapes(entries, "rvm_mobilenetv3", sizes)
-    modules, maps, counters = encoder_modules() | DECODER, [], {}
+    sizes["refiner"] = bool(entries.matches(r"refiner\..*"))
+    shapes, maps, counters = parameter_shapes(entries, name, sizes), [], {}
+    others = {key.rpartition(".")[0] for key in shapes if key.startswith(("encoder.", "refiner."))}
+    modules = DECODER | {ours: ours.replace("encoder.model.", "backbone.") for ours in others}
+    modules |= {} if is_resnet else mobilenet_modules()
     for key in shapes:
         module, _, end = key.rpartition(".")
         if end == "num_batches_tracked":
@@ -78,7 +79,7 @@ def load(checkpoint: ForeignCheckpoint) -> nn.Module:
     for key, value in state.items():
         if key.startswith("grus."):
             value.chunk(3)[1].neg_()
-    return load_model(entries, "rvm_mobilenetv3", sizes, state | batches)
+    return load_model(entries, name, sizes, state | batches)
 
 
 RVM = Source(

@@ -170,10 +170,11 @@ class RecurrentDecoderModel(DenseModel):
 
 
 class MattingEncoder(FrameEncoder):
-    """MobileNetV3-Large as in the code of Robust Video Matting, on frames with values from 0 to 1.
+    """MobileNetV3-Large or ResNet-50 as in the code of Robust Video Matting, on frames with values from 0 to 1.
 
-    It differs from timm's in three ways. It normalizes frames by the mean and standard deviation of ImageNet. Every
-    block of its last stage is dilated, in timm's all but the first. Its batch norms add 1e-3 to the variance.
+    ResNet-50 is timm's. MobileNetV3 differs from timm's in three ways. It normalizes frames by the mean and standard
+    deviation of ImageNet. Every block of its last stage is dilated, in timm's all but the first. Its batch norms add
+    1e-3 to the variance.
     """
 
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -181,8 +182,13 @@ class MattingEncoder(FrameEncoder):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         trunk: Any = self.trunk()[1]
-        if not hasattr(trunk, "blocks") or not hasattr(trunk.blocks[5][0], "conv_dw"):
-            raise ValueError(f"encoder must be a MobileNetV3 such as mobilenetv3_large_100, got {args[0]!r}")
+        self.is_mobilenet = hasattr(trunk, "blocks") and hasattr(trunk.blocks[5][0], "conv_dw")
+        if not self.is_mobilenet and not self.name.startswith("resnet50"):
+            raise ValueError(
+                f"encoder must be resnet50 or a MobileNetV3 such as mobilenetv3_large_100, got {self.name!r}"
+            )
+        if not self.is_mobilenet:
+            return
         for module in trunk.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-3
@@ -190,20 +196,109 @@ class MattingEncoder(FrameEncoder):
         first.dilation, first.padding = (2, 2), tuple(k - 1 for k in first.kernel_size)
 
     def encode(self, frames: Tensor) -> list[Tensor]:
+        if not self.is_mobilenet:
+            return super().encode(frames)
         channels = [i % 3 for i in range(frames.shape[1])]
         mean, std = (frames.new_tensor([v[i] for i in channels])[:, None, None] for v in (self.mean, self.std))
         return super().encode((frames - mean) / std)
+
+
+class GuidedFilter(nn.Module):
+    r"""Deep guided filter: an output at the size of a frame from a smaller one, linear in the frame at every pixel.
+
+    x is the small frame and the mean of its channels, y its output, and M a 3×3 convolution of each channel, the mean
+    if it is not trained. With f, three 1×1 convolutions, and ``*``, the product of each pixel and channel:
+
+    .. math::
+        A &= f(M(x * y) - M(x) * M(y),\ M(x * x) - M(x) * M(x),\ features) \\
+        b &= M(y) - A * M(x)
+
+    With A and b upsampled bilinearly, the output is ``A * x + b``, where x is the large frame and its mean.
+
+    Reference:
+        Wu, H. et al. (2018). Fast End-to-End Trainable Guided Filter. https://arxiv.org/abs/1803.05619
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.box_filter = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        nn.init.constant_(self.box_filter.weight, 1 / 9)
+        pixelwise: Any = {"kernel_size": 1, "padding": 0, "bias": False}
+        first, second = (conv_norm_relu(n, width, **pixelwise) for n in (2 * channels + width, width))
+        self.conv = nn.Sequential(*first, *second, nn.Conv2d(width, channels, 1))
+
+    def forward(self, frame: Tensor, small: Tensor, y: Tensor, features: Tensor) -> Tensor:
+        """Maps outputs `y` and `features` of the `small` frames to outputs of the frames."""
+        large, x = (torch.cat([f, f.mean(1, keepdim=True)], 1) for f in (frame, small))
+        mean_x, mean_y, mean_xy, mean_xx = map(self.box_filter, (x, y, x * y, x * x))
+        a = self.conv(torch.cat([mean_xy - mean_x * mean_y, mean_xx - mean_x * mean_x, features], 1))
+        b = mean_y - a * mean_x
+        a, b = (F.interpolate(m, frame.shape[-2:], mode="bilinear", align_corners=False) for m in (a, b))
+        return a * large + b
 
 
 class RobustVideoMatting(RecurrentDecoderModel):
     """The network of Robust Video Matting: :class:`RecurrentDecoderModel` on the authors' variant of its encoder.
 
     Frames x have values from 0 to 1. Of the four outputs y of a pixel, the first three are the foreground without the
-    frame, ``(y[..., :3, :, :] + x).clamp(0, 1)``, and the last is its alpha, ``y[..., 3:, :, :].clamp(0, 1)``.
-    The guided filter of the authors' code, for frames of high resolution, is not part of it.
+    frame, and the last is its alpha. :meth:`matte` returns both, for large frames through a :class:`GuidedFilter`.
+
+    Args:
+        encoder, **kwargs: as for :class:`RecurrentDecoderModel`.
+        refiner: whether there is a guided filter. Only :meth:`matte` uses it.
     """
 
     encoder_class = MattingEncoder
+
+    def __init__(self, encoder: str, refiner: bool = False, **kwargs: Any) -> None:
+        super().__init__(encoder, **kwargs)
+        like, self.refiner = next(self.parameters()), None
+        if check.boolean("refiner", refiner):
+            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(like.device, like.dtype)
+
+    def _keep_maps(self, count: int, prune_head: bool) -> None:
+        super()._keep_maps(count, prune_head)
+        if prune_head:
+            self.refiner = None
+
+    def matte(
+        self, x: Tensor, hx: Any = None, lengths: Lengths | None = None, downsample_ratio: float = 1.0
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Returns ``(foreground, alpha, state)``: colours and opacity of the person, and the state to continue from.
+
+        Args:
+            x: clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` with values from 0 to 1.
+            hx, lengths: as for :meth:`forward_sequence`.
+            downsample_ratio: ratio of the sizes at which the network runs and of the frames. The authors advise 256 to
+                512 pixels for the longer side, such as 0.25 for 1920×1080. Below 1, the refiner restores the size.
+
+        Raises:
+            ValueError: the ratio is not in (0, 1] or there is no refiner for it, or `num_classes` is not ``C + 1``.
+        """
+        if self.num_classes != self.in_chans + 1:
+            raise ValueError(
+                f"matte expected num_classes={self.in_chans + 1}, a foreground and its alpha, got {self.num_classes}"
+            )
+        if not 0 < downsample_ratio <= 1:
+            raise ValueError(f"downsample_ratio must be above 0 and at most 1, got {downsample_ratio}")
+        if downsample_ratio < 1 and self.refiner is None:
+            raise ValueError(
+                f"downsample_ratio={downsample_ratio} needs a refiner, and this model has none; build it with "
+                "refiner=True and weights of one, or resize the frames"
+            )
+        if x.dim() == 4:
+            foreground, alpha, state = self.matte(x.unsqueeze(1), hx, None, downsample_ratio)
+            return foreground.squeeze(1), alpha.squeeze(1), state
+        small = x
+        if downsample_ratio < 1:
+            options: Any = {"mode": "bilinear", "align_corners": False, "recompute_scale_factor": False}
+            small = framewise(partial(F.interpolate, scale_factor=downsample_ratio, **options), x)
+        features, state = self.forward_sequence(small, hx, lengths)
+        y = self.forward_head(features)
+        if downsample_ratio < 1 and self.refiner is not None:
+            y = framewise(self.refiner, x, small, y, features)
+        foreground, alpha = y.split([self.in_chans, 1], 2)
+        return (foreground + x).clamp(0, 1), alpha.clamp(0, 1), state
 
 
 @register_model(cfg={**encoder_cfg("mobilenetv3_large_100"), "first_conv": ()})
@@ -222,18 +317,21 @@ def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: 
     return build_model(constructor, "mobilenetv3_large_100_recurrent_decoder", pretrained, **kwargs)
 
 
-@register_model(
-    cfg={"input_size": (3, 224, 224), "num_classes": 4, "first_conv": ()},
-    published=Published(
+def _published(variant: str) -> Published:
+    return Published(
         where="https://github.com/PeterL1n/RobustVideoMatting/releases/tag/v1.0.0",
-        form="rvm_mobilenetv3.pth, a state dict",
+        form=f"rvm_{variant}.pth, a state dict",
         license="GPL-3.0, that of the authors' repository",
-        convert="rvm rvm_mobilenetv3.pth",
+        convert=f"rvm rvm_{variant}.pth",
         checked="all keys and shapes of the authors' network, and its outputs and states with random weights",
         unchecked="the file itself, which was not seen",
-        remarks="without the guided filter, so that frames are matted at the resolution at which they are read",
-    ),
-)
+    )
+
+
+RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4, "first_conv": ()}
+
+
+@register_model(cfg=RVM_CFG, published=_published("mobilenetv3"))
 def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     """Robust Video Matting: foreground and alpha of a person in a video, without a green screen.
 
@@ -242,8 +340,22 @@ def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatti
     https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the head for segmentation.
 
     Args:
-        in_chans (3), num_classes (4), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False),
-        freeze_encoder (False), chunk_size (32).
+        in_chans (3), num_classes (4), aspp_channels (128), widths (80, 40, 32, 16), refiner (False),
+        encoder_pretrained (False), freeze_encoder (False), chunk_size (32).
     """
     constructor = partial(RobustVideoMatting, "mobilenetv3_large_100")
     return build_model(constructor, "rvm_mobilenetv3", pretrained, **kwargs)
+
+
+@register_model(cfg=RVM_CFG, published=_published("resnet50"))
+def rvm_resnet50(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
+    """Robust Video Matting with ResNet-50, otherwise as :func:`rvm_mobilenetv3`; 26,889,636 parameters.
+
+    Lin et al. 2022, https://arxiv.org/abs/2108.11515.
+
+    Args:
+        those of :func:`rvm_mobilenetv3`, with other widths: aspp_channels (256), widths (128, 64, 32, 16).
+    """
+    sizes: Any = {"aspp_channels": 256, "widths": (128, 64, 32, 16)}
+    constructor = partial(RobustVideoMatting, "resnet50", **sizes)
+    return build_model(constructor, "rvm_resnet50", pretrained, **kwargs)

@@ -179,4 +179,4 @@ def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | Non
             names += [n for layer in layers for n in inspect.signature(layer).parameters if n not in _SET_BY_MODELS]
         if var_keyword != "kwargs":
             break
-    return list(dict.fromkeys(names[len(bound) :]))
+    return list(dict.fromkeys(names))[len(bound) :]

@@ -11,9 +11,9 @@ from .recorded import REFERENCE, open_file
 
 
 @cache
-def state(complete: bool = False) -> dict[str, Tensor]:
+def state(complete: bool = False, variant: str = "rvm_mobilenetv3") -> dict[str, Tensor]:
     """The state dict; without what is left out or may be missing, unless it is to be `complete`."""
-    _, about = open_file(REFERENCE / "rvm_mobilenetv3.safetensors")
+    _, about = open_file(REFERENCE / f"{variant}.safetensors")
     weights = {}
     for key, shape in json.loads(about["shapes"]).items():
         if not complete and (shape is None or key.startswith(("refiner.", "project_seg."))):
