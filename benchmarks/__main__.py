@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import torch
+from click.core import ParameterSource
 
 from convrnn_zoo import __version__
 
@@ -45,6 +46,16 @@ def write(result: dict[str, Any], out: Path) -> None:
     for name, text in {"bench.json": json.dumps(result), "bench.md": table(result)}.items():
         (out / name).write_text(text + "\n", encoding="utf-8")
     chart(result, out / "bench.png")
+
+
+def reject_options(mode: str, supported: Sequence[str]) -> None:
+    """Raises UsageError if an option of the command line is not among those that a mode reads."""
+    context = click.get_current_context()
+    options = {str(p.name): p.opts[0] for p in context.command.params if p.name not in supported}
+    if unused := [
+        option for name, option in options.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]:
+        raise click.UsageError(f"{mode} does not use {', '.join(unused)}; leave out {mode} or the others")
 
 
 @click.command()
@@ -104,11 +115,11 @@ def bench(
     if threads:
         torch.set_num_threads(threads)
     cases = [c for c in [*CASES, LONG] if c.name in names] or CASES
-    if scaling and device != "cpu":
-        raise click.UsageError(f"--scaling measures on the CPU only, got --device {device}; leave one of the two out")
-    if device == "cuda":
+    if device != "cpu":
+        reject_options(f"--device {device}", ("names", "rounds", "threads", "device", "out"))
         return bench_device(device, cases, rounds, out)
     if scaling:
+        reject_options("--scaling", ("rounds", "threads", "device", "clock", "memory", "scaling", "out"))
         return bench_scaling(rounds, clock, memory, out)
     implementations = IMPLEMENTATIONS | (COMPILED if compile_peers else {})
     for peer in peers:

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from statistics import linear_regression, median
 from typing import Any
 
@@ -72,21 +73,22 @@ def frames_per_second(case: Case, threads: int, streams: int, seconds: float) ->
     frames, warm, stop = [0] * streams, threading.Barrier(streams + 1), threading.Event()
 
     def run_stream(i: int) -> None:
-        torch.set_num_threads(threads)
-        run = inference(ours(case), case.input())
-        run()
-        warm.wait()
+        try:
+            torch.set_num_threads(threads)
+            run = inference(ours(case), case.input())
+            run()
+        finally:  # a stream that fails here must not keep the others waiting
+            warm.wait()
         while not stop.is_set():
             run()
             frames[i] += case.steps * case.batch
 
-    workers = [threading.Thread(target=run_stream, args=(i,)) for i in range(streams)]
-    for worker in workers:
-        worker.start()
-    warm.wait()
-    begin = time.perf_counter()
-    stop.wait(seconds)
-    stop.set()
-    for worker in workers:
-        worker.join()
+    with ThreadPoolExecutor(streams) as pool:
+        workers = [pool.submit(run_stream, i) for i in range(streams)]
+        warm.wait()
+        begin = time.perf_counter()
+        wait(workers, seconds, return_when=FIRST_EXCEPTION)
+        stop.set()
+        for worker in workers:
+            worker.result()
     return sum(frames) / (time.perf_counter() - begin)

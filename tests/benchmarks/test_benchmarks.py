@@ -103,10 +103,29 @@ def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkey
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_scaling_rejects_a_gpu():
-    done = CliRunner().invoke(bench, ["--scaling", "--device", "cuda"])
+def test_options_that_a_mode_does_not_use_are_rejected(tmp_path):
+    done = run("--scaling", "--case", "tiny", "--peer", f"a={tmp_path}", "--profile")
     assert done.exit_code == 2
-    assert "--scaling measures on the CPU only" in done.output
+    assert "--scaling does not use --case, --profile, --peer" in done.output
+    done = CliRunner().invoke(bench, ["--scaling", "--device", "cuda", "--rounds", "1"])
+    assert done.exit_code == 2
+    assert "--device cuda does not use --scaling" in done.output
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_stream_that_fails_before_or_after_the_start_ends_the_measurement(calls, monkeypatch):
+    class Fails:
+        count = 0
+
+        def __call__(self):
+            self.count += 1
+            if self.count == calls:
+                raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(scaling, "inference", lambda forward, x: Fails())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        scaling.frames_per_second(scaling.STREAMS[0], torch.get_num_threads(), 2, 30.0)
 
 
 def test_operations_are_classified():
