@@ -1,4 +1,4 @@
-"""Converts physical units: rain rates and temperatures."""
+"""Converts physical units, rain rates and temperatures, and writes times in their natural unit."""
 
 import re
 
@@ -68,3 +68,29 @@ def conversion(source: str, target: str) -> tuple[float, float] | None:
         (factor, offset), (to_factor, to_offset) = kelvin  # type: ignore[misc]
         return factor / to_factor, (offset - to_offset) / to_factor
     return None
+
+
+def time_unit(step: float) -> tuple[str, float]:
+    """Returns the natural unit of times that are multiples of `step` minutes, and its length in minutes.
+
+    Example:
+        >>> [time_unit(step)[0] for step in (0.001, 7.5, 90, 60, 360, 1440)]
+        ['s', 'min', 'min', 'h', 'h', 'd']
+    """
+    if step < 1:
+        return "s", 1 / 60
+    return next(
+        ((unit, size) for unit, size in (("d", 1440.0), ("h", 60.0)) if round(step % size, 6) == 0), ("min", 1.0)
+    )
+
+
+def format_lead_time(number: int, step: float | None) -> str:
+    """Returns the lead time of a frame, counted from the last input as 0: in the unit of :func:`time_unit`.
+
+    Example:
+        >>> [format_lead_time(n, step) for n, step in ((-1, 5), (0, 5), (10, 60), (2, 1440), (3, None))]
+        ['-5 min', '0 min', '+10 h', '+2 d', '+3']
+    """
+    name, size = ("", 1.0) if step is None else time_unit(step)
+    value = round(number * (step or 1.0) / size, 3)
+    return f"{value:+g} {name}".rstrip() if value else f"0 {name}".rstrip()

@@ -110,7 +110,7 @@ def _evaluate_forecaster(
     evaluation = evaluate(model, recipe, load_split(recipe, data, "test"), **options)
     for output in outputs:
         if output.suffix in _FIGURES:
-            draw_scores(evaluation, output, f"{recipe.weights} on {recipe.data.title}")
+            draw_scores(evaluation, output, f"{recipe.weights} on {recipe.data.title}", recipe.data.step)
     return evaluation.to_json(), format_scores(evaluation.scores)
 
 

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .._atomic import check_not_input, check_suffix, write_text
+from .._units import format_lead_time
 from ..data import read_sound
 from ..data.forecasts import LABELLED, to_dataset, write_dataset, write_numpy
 from ..data.readers import COARSEN, GRIDDED, Frames, open_files
@@ -215,12 +216,17 @@ class Forecast(NamedTuple):
         """Returns by target the mean squared error of the forecast and that of the last frame read, if observed."""
         if self.observed is None:
             return {}
-        targets = self.preprocessing.target_variables
         forecast = self.forecast.mean(0) if self.members else self.forecast
         squares = [(x - self.observed).square() for x in (forecast[: len(self.observed)], self.inputs[-1])]
-        parts = [x.unbind(-3) if len(targets) > 1 else [x] for x in squares]
-        pairs = [tuple(x.nanmean().item() for x in pair) for pair in zip(*parts, strict=True)]
-        return dict(zip((getattr(target, "name", "") for target in targets), pairs, strict=True))
+        return {
+            getattr(target, "name", ""): tuple(x.nanmean().item() for x in pair)
+            for target, *pair in self.by_target(*squares)
+        }
+
+    def by_target(self, *frames: Tensor) -> Iterator[tuple[Any, ...]]:
+        """Yields the encoding of each target and its part of frames ``(…, [C,] H, W)``."""
+        targets = self.preprocessing.target_variables
+        return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
 
     def describe(self) -> dict[str, Any]:
         """Returns a description for JSON, without the numbers; errors of several targets are by their names."""
@@ -307,7 +313,7 @@ def _forecast(
     elif output is not None and not quiet:
         click.echo(result.summarize(output))
         if members and result.observed is not None:
-            click.echo(crps_table(result, result.observed))
+            click.echo(crps_tables(result, result.observed))
 
 
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None = None) -> Preprocessing:
@@ -468,8 +474,8 @@ def make_forecast(
     step, times = reader.step or minutes or values.step, reader.datetimes or []
     labels = [f"{t:%H:%M}" for t in times] or list(reader.labels)
     if step:
-        before = labels[:count] or [f"{(i + 1 - count) * step:+g} min".replace("+0", "0") for i in range(count)]
-        labels = [*before, *(f"+{(i + 1) * step:g} min" for i in range(horizon))]
+        relative = [format_lead_time(i + 1 - count, step) for i in range(count + horizon)]
+        labels = (labels[:count] or relative[:count]) + relative[count:]
     last = times[count - 1 : count] if step else []
     times = times[:count] + [t + timedelta(minutes=(i + 1) * step) for t in last for i in range(horizon)]  # type: ignore[operator]
     return Forecast(
@@ -479,19 +485,28 @@ def make_forecast(
     )  # fmt: skip
 
 
-def crps_table(result: Forecast, observed: Tensor) -> str:
-    """Returns the CRPS by lead time of an ensemble, of the last frame and, for rain, of pysteps' extrapolation."""
+def crps_tables(result: Forecast, observed: Tensor) -> str:
+    """Returns the CRPS by lead time of an ensemble, of the last frame and, for rain, of pysteps' extrapolation.
+
+    There is a table for each target.
+    """
     from ..train.baselines import extrapolation
     from ..train.metrics import ensemble_scores
 
-    inputs, count = result.inputs, len(observed)
-    methods = {"ensemble": result.forecast[:, :count], "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
-    if result.unit == "mm/h" and len(inputs) > 1 and all(map(importlib.util.find_spec, ("pysteps", "cv2"))):
-        methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
-    scores = {method: ensemble_scores(frames, observed)["CRPS"] for method, frames in methods.items()}
-    rows = [(f"+{t + 1}", *(f"{values[t]:.4g}" for values in scores.values())) for t in range(count)]
-    means = [f"{torch.tensor(values).mean():.4g}" for values in scores.values()]
-    return columns([*rows, ("mean", *means)], header=(f"CRPS {result.unit}".strip(), *scores))
+    count, tables = len(observed), []
+    has_pysteps = all(map(importlib.util.find_spec, ("pysteps", "cv2")))
+    for target, inputs, members, truth in result.by_target(
+        result.inputs, result.forecast[:, : len(observed)], observed
+    ):
+        methods = {"ensemble": members, "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
+        if target.unit == "mm/h" and len(inputs) > 1 and has_pysteps:
+            methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
+        scores = {method: ensemble_scores(frames, truth)["CRPS"] for method, frames in methods.items()}
+        rows = [(format_lead_time(t + 1, result.step), *(f"{v[t]:.4g}" for v in scores.values())) for t in range(count)]
+        means = [f"{torch.tensor(values).mean():.4g}" for values in scores.values()]
+        title = f"CRPS {f'of {target.name} ' if hasattr(target, 'name') else ''}{target.unit}".strip()
+        tables.append(columns([*rows, ("mean", *means)], header=(title, *scores)))
+    return "\n\n".join(tables)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
@@ -527,8 +542,9 @@ def _draw_forecast(result: Forecast, output: Path, threshold: float) -> None:
     if result.members:
         truth = observed if observed is not None and len(observed) == result.horizon else None
         heading = f"{heading}, {plural(result.members, 'member')}"
-        scale = values.target_variables[0]
-        save([ensemble_strip(result.forecast, scale, threshold=threshold, truth=truth, heading=heading)], output)
+        labels = result.labels[len(result.inputs) :]
+        options: dict[str, Any] = {"threshold": threshold, "truth": truth, "labels": labels, "heading": heading}
+        save([ensemble_strip(result.forecast, values, **options)], output)
         return
     inputs, forecast, truth = (
         x[:, None] if x is not None and x.dim() == 3 else x for x in (result.inputs, result.forecast, observed)

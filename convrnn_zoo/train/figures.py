@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
+from .._units import format_lead_time, time_unit
 from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ._values import find_value_range
 from .metrics import Evaluation
@@ -29,25 +30,25 @@ DRAWN = (".png", ".svg")
 class Panels(NamedTuple):
     """One sequence: its input, its forecast, and its truth if it is known.
 
-    Frames are ``(T, C, H, W)`` in the unit of the data, of each target; `labels` are the titles of the frames of input
-    and forecast.
+    Frames are ``(T, C, H, W)`` in the unit of the data, of each target, and `step` minutes apart; `labels` are the
+    titles of the frames of input and forecast.
     """
 
     inputs: Tensor
     forecast: Tensor
     truth: Tensor | None = None
     labels: Sequence[str] = ()
+    step: float | None = None
 
     def label(self, i: int) -> str:
-        """Returns the label of a frame, or its number, counted from the last input as 0."""
-        return self.labels[i] if i < len(self.labels) else f"{i + 1 - len(self.inputs):+d}".replace("+0", "0")
+        """Returns the label of a frame, or its lead time."""
+        return self.labels[i] if i < len(self.labels) else format_lead_time(i + 1 - len(self.inputs), self.step)
 
     def split(self, values: Preprocessing, heading: str) -> Iterator[tuple["Panels", Encoding, str]]:
         """Yields the frames ``(T, H, W)`` of each target, its encoding and a heading with its name."""
-        for i, target in enumerate(values.target_variables):
+        for i, (target, title) in enumerate(name_targets(values, heading)):
             truth = None if self.truth is None else self.truth[:, i]
-            title = f"{heading}: {target.name}" if isinstance(target, Variable) else heading
-            yield Panels(self.inputs[:, i], self.forecast[:, i], truth, self.labels), target, title
+            yield Panels(self.inputs[:, i], self.forecast[:, i], truth, self.labels, self.step), target, title
 
     def rows(self) -> dict[str, dict[int, Tensor]]:
         """Returns the frames of each row by time from the first input as 0; each is of one target, ``(T, H, W)``."""
@@ -63,6 +64,12 @@ class Panels(NamedTuple):
         """Returns the range of the colors of one target."""
         known = (self.inputs, self.forecast if self.truth is None else self.truth)
         return find_value_range(scale, torch.cat([x.flatten() for x in known]))
+
+
+def name_targets(values: Preprocessing, heading: str) -> list[tuple[Encoding, str]]:
+    """Returns the encoding of each target, and a heading with its name if it has one."""
+    targets = values.target_variables
+    return [(t, f"{heading}: {t.name}".removeprefix(": ") if isinstance(t, Variable) else heading) for t in targets]
 
 
 def new_figure(width: float, height: float, heading: str = "", dpi: int = DPI) -> Any:
@@ -262,8 +269,13 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
             first.save(temporary, "PNG")
 
 
-def draw_scores(evaluation: Evaluation, path: Path, heading: str) -> None:
-    """Plots every metric by lead time, with a line for each method, and reliability diagrams; the file is atomic."""
+def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | None = None) -> None:
+    """Plots every metric by lead time, with a line for each method, and reliability diagrams; the file is atomic.
+
+    Frames are `step` minutes apart; without it lead times are numbers of frames.
+    """
+    unit, size = ("frames", 1.0) if step is None else time_unit(step)
+    spacing = 1.0 if step is None else step / size
     scores, reliability = evaluation.scores, evaluation.reliability
     names = list(scores["forecast"])
     count = len(names) + len(reliability)
@@ -272,9 +284,9 @@ def draw_scores(evaluation: Evaluation, path: Path, heading: str) -> None:
     axes = [figure.add_subplot(-(-count // columns), columns, i + 1) for i in range(count)]
     for axis, name in zip(axes, names, strict=False):
         for method, by in scores.items():
-            axis.plot(range(1, len(by[name]) + 1), by[name], marker=".", label=method)
+            axis.plot([t * spacing for t in range(1, len(by[name]) + 1)], by[name], marker=".", label=method)
         axis.set_title(name, fontsize=10)
-        axis.set_xlabel("lead time in frames", fontsize=8)
+        axis.set_xlabel(f"lead time in {unit}", fontsize=8)
     for axis, (threshold, diagram) in zip(axes[len(names) :], reliability.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
         axis.plot(diagram["forecast"], diagram["observed"], marker=".")
@@ -312,24 +324,32 @@ def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit:
 
 def ensemble_strip(
     members: Tensor,
-    scale: Encoding,
+    values: Preprocessing,
     *,
     threshold: float,
     truth: Tensor | None = None,
+    labels: Sequence[str] = (),
     heading: str = "",
     most: int = 6,
 ) -> Any:
-    """Plots an ensemble over time as Pillow's image: its mean, its spread and the probability to exceed a threshold.
+    """Plots the mean, the spread and the probability to exceed a threshold of each target over time as one image.
 
     Args:
-        members: ``(M, T, H, W)`` in the unit of the data.
-        scale: the model's `preprocessing`, for the unit.
+        members: ``(M, T, H, W)``, or ``(M, T, C, H, W)`` for several targets, in the unit of the data.
+        values: the model's `preprocessing`, for targets and units.
         threshold: in the unit of the data, such as 1 mm/h.
-        truth: ``(T, H, W)``, if it is known.
+        truth: ``(T, H, W)`` or ``(T, C, H, W)``, if it is known.
+        labels: titles of the T frames; by default their lead times.
         heading: title of the figure.
         most: number of lead times to show, evenly spaced.
     """
-    rows = {k: dict(enumerate(x, 1)) for k, x in ensemble_rows(members, threshold, truth, scale.unit).items()}
-    columns = [spread_evenly(range(1, members.shape[1] + 1), most)] * len(rows)
-    value_range = find_value_range(scale, members if truth is None else truth)
-    return render(draw_frames(rows, columns, "+{}".format, scale, heading, value_range=value_range))
+    if members.dim() == 4:
+        members, truth = members.unsqueeze(2), None if truth is None else truth.unsqueeze(1)
+    labels, images = labels or [format_lead_time(t + 1, values.step) for t in range(members.shape[1])], []
+    for i, (scale, title) in enumerate(name_targets(values, heading)):
+        part, observed = members[:, :, i], None if truth is None else truth[:, i]
+        rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, threshold, observed, scale.unit).items()}
+        columns = [spread_evenly(range(len(labels)), most)] * len(rows)
+        value_range = find_value_range(scale, part if observed is None else observed)
+        images.append(render(draw_frames(rows, columns, labels.__getitem__, scale, title, value_range=value_range)))
+    return stack_images(images)

@@ -139,7 +139,7 @@ def train_model(
         values: Any = model.preprocessing
         frames, known = split_known(shown, values)
         forecast, plotted = evaluated.forecast(frames[:, : recipe.inputs], **known)[0], values.select_targets(frames)[0]
-        panels = Panels(plotted[: recipe.inputs], forecast, plotted[recipe.inputs :])
+        panels = Panels(plotted[: recipe.inputs], forecast, plotted[recipe.inputs :], step=values.step)
         figure = strip(panels, values, f"{recipe.weights} after {done:,} updates")
         save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
         return need("numpy", "train").asarray(figure)

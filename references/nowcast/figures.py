@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convrnn_zoo._units import format_lead_time
 from convrnn_zoo.models import Preprocessing
 from convrnn_zoo.train.figures import draw_frames, new_figure, render, save, save_figure, side_by_side
 
@@ -25,7 +26,7 @@ def draw_event(
     rows = {k: frames.masked_fill(unknown, torch.nan) for k, frames in {"truth": window.truth, **nowcasts}.items()}
 
     def title(k: int) -> str:
-        return f"+{(k + 1) * minutes:g} min"
+        return format_lead_time(k + 1, minutes)
 
     parts = {name: dict(enumerate(frames)) for name, frames in rows.items()}
     shown = [k for k in SHOWN if k < len(window.truth)]

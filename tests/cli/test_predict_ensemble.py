@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convrnn_zoo import create_model, interop, save_pretrained
+from convrnn_zoo import Preprocessing, Variable, create_model, interop, save_pretrained
 from tests.command_line import run
 from tests.interop.recorded import recorded
 
@@ -80,3 +80,18 @@ def test_options_of_an_ensemble_need_a_model_that_has_members(irene, tmp_path):
     without_unit = create_model("convgru_irene", num_blocks=2)
     save_pretrained(without_unit, tmp_path / "without_unit")
     assert "--recipe" in run("predict", tmp_path / "without_unit", *args, code=1)
+
+
+def test_every_target_of_an_ensemble_is_scored_and_plotted(tmp_path):
+    model = create_model("convgru_irene", num_blocks=2, in_chans=2)
+    variables = tuple(Variable(name=name, unit=unit) for name, unit in (("t2m", "K"), ("cloud", "")))
+    model.preprocessing = Preprocessing(variables=variables, inputs=4, horizon=2, step=60.0)
+    save_pretrained(model, tmp_path / "weather")
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).random((6, 2, 16, 20), dtype="float32"))
+    text = run(
+        "predict", tmp_path / "weather", tmp_path / "frames.npy", "-o", tmp_path / "a.png", "--members", 3, "--compare"
+    )
+    assert [line.split("  ")[0] for line in text.splitlines() if "CRPS" in line] == ["CRPS of t2m K", "CRPS of cloud"]
+    assert [line.split("  ")[0] for line in text.splitlines() if line.startswith("+")] == ["+1 h", "+2 h"] * 2
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.height > image.width  # of one target it is half as high

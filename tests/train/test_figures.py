@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing, Variable
-from convrnn_zoo.train.figures import DIFFERENCE, Panels, motion, side_by_side, strip
+from convrnn_zoo.train import figures
+from convrnn_zoo.train.figures import DIFFERENCE, Panels, draw_scores, ensemble_strip, motion, side_by_side, strip
+from convrnn_zoo.train.metrics import Evaluation
 
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")
@@ -29,10 +31,31 @@ def test_every_target_has_its_rows():
     weather = Preprocessing(
         variables=tuple(Variable(name=n, unit=u) for n, u in zip(names, ("K", "mm/h"), strict=True))
     )
-    one = Preprocessing(variables=weather.variables, targets=("rain",))
+    one = Preprocessing(variables=weather.variables, targets=("rain",), step=60.0)
     inputs, forecast, truth = torch.rand(3, 2, 2, 8, 8).unbind()
     both, single = Panels(inputs, forecast, truth), Panels(inputs[:, 1:], forecast[:, 1:], truth[:, 1:])
     assert [title for _, _, title in both.split(weather, "a")] == ["a: t2m", "a: rain"]
     assert strip(both, weather).height == 2 * strip(single, one).height
     images = motion(both, weather)
     assert (len(images), images[0].height) == (4, 2 * motion(single, one)[0].height)
+    members = torch.rand(3, 2, 2, 8, 8)
+    ensemble = ensemble_strip(members, weather, threshold=0.5, truth=truth)
+    assert ensemble.height == 2 * ensemble_strip(members[:, :, 1:], one, threshold=0.5, truth=truth[:, 1:]).height
+
+
+@pytest.mark.parametrize(("step", "titles"), [(60.0, ("0 h", "+1 h")), (1440.0, ("0 d", "+1 d")), (None, ("0", "+1"))])
+def test_lead_times_are_in_the_natural_unit(step, titles, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "render", lambda figure: shown.append(figure))
+    monkeypatch.setattr(figures, "stack_images", lambda images: None)
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: shown.append(figure))
+    frames, scale = torch.rand(1, 1, 8, 8), Preprocessing(unit="K", step=step)
+    strip(Panels(frames, frames, step=step), scale)
+    ensemble_strip(torch.rand(2, 1, 8, 8), scale, threshold=0.5)
+    draw_scores(Evaluation({"forecast": {"MSE": [1.0, 2.0]}}, {}), tmp_path / "a.png", "", step)
+    together, members, scores = ([axis.get_title() for axis in figure.axes] for figure in shown)
+    assert together[:2] == list(titles)
+    assert set(members[:3]) == {titles[1]}
+    assert scores == ["MSE"]
+    assert shown[-1].axes[0].get_xlabel() == f"lead time in {titles[1].partition(' ')[2] or 'frames'}"
+    assert shown[-1].axes[0].lines[0].get_xdata().tolist() == [1, 2]
