@@ -5,14 +5,15 @@ from pathlib import Path
 
 import click
 
-from ..hub import from_pretrained, push_to_hub
+from .._atomic import write_text
+from ..hub import from_pretrained, push_to_hub, save_pretrained
 from ..pretrained.config import CARD
 from ._options import WEIGHTS_EPILOG
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
 @click.argument("weights")
-@click.argument("repo_id", metavar="OWNER/REPO")
+@click.argument("repo_id", metavar="OWNER/REPO|./DIR")
 @click.option("--private/--public", default=None, help="Visibility of a new repository.")
 @click.option("--revision", help="Branch, which is created if it does not exist [default: main].")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of pushing to the branch.")
@@ -20,14 +21,31 @@ from ._options import WEIGHTS_EPILOG
 def push(
     weights: str, repo_id: str, private: bool | None, revision: str | None, create_pr: bool, card: Path | None
 ) -> None:
-    """Push a model to the Hugging Face Hub, in one commit.
+    """Push a model to the Hugging Face Hub, in one commit, or save it to a directory.
 
-    The model card of a directory is pushed with it. Log in with `hf auth login`, or set HF_TOKEN.
+    The model card of a directory is pushed with it. Log in with `hf auth login`, or set HF_TOKEN. A path, such as
+    ./DIR, /DIR or DIR/, receives the files that a repository would.
+
+    \b
+    convrnn-zoo push run me/radar
+    convrnn-zoo push convgru_forecaster.rain ./rain
     """
+    directory = repo_id.removeprefix("local-dir:")
+    is_directory = directory != repo_id or directory.startswith((".", "/", "~")) or directory.endswith("/")
+    unused = {"--private/--public": private is not None, "--revision": revision, "--create-pr": create_pr}
+    if is_directory and any(unused.values()):
+        names = ", ".join(name for name, value in unused.items() if value)
+        raise click.UsageError(f"{names}: only valid for a repository, OWNER/REPO; {repo_id} is a directory")
     model = from_pretrained(weights)
     own_card = Path(weights).expanduser() / CARD
     text = card.read_text(encoding="utf-8") if card else None
     if card is None and own_card.is_file():  # its example loads the directory, which others do not have
-        text = re.sub(r'(?<=from_pretrained\()"[^"]*"', f'"{repo_id}"', own_card.read_text(encoding="utf-8"), count=1)
+        text = re.sub(r'(?<=from_pretrained\()"[^"]*"', f'"{directory}"', own_card.read_text(encoding="utf-8"), count=1)
+    if is_directory:
+        output = Path(directory).expanduser()
+        if text is not None:
+            write_text(output / CARD, text)
+        click.echo(f"{save_pretrained(model, output)}: saved; load it by this path")
+        return
     commit = push_to_hub(model, repo_id, private=private, revision=revision, create_pr=create_pr, card=text)
     click.echo(commit.pr_url or commit.commit_url)

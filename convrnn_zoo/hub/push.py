@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi, ModelCard, constants, get_token
-from huggingface_hub.errors import BadRequestError
+from huggingface_hub.errors import BadRequestError, HFValidationError
 from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 from torch import nn
 
@@ -58,8 +58,11 @@ def push_to_hub(
         >>> push_to_hub(model, "me/radar-convlstm", card={"license": "mit", "task": "video-to-video"})  # doctest: +SKIP
     """
     repo_id = repo_id.removeprefix("hf-hub:")
-    with hub_errors(HubFile(repo_id, revision=revision)):
+    try:
         validate_repo_id(repo_id)
+    except HFValidationError as e:
+        hint = f"write owner/name, or call save_pretrained(model, {repo_id!r}) for a directory"
+        raise WeightsError(f"{repo_id} is not the name of a repository: {e}; {hint}") from e
     with TemporaryDirectory() as directory:
         folder = save_pretrained(model, directory)
         config = read_config(folder / CONFIG, repo_id)

@@ -1,5 +1,7 @@
 """``convrnn-zoo push``."""
 
+from pathlib import Path
+
 import pytest
 
 from convrnn_zoo import from_pretrained, save_pretrained
@@ -25,11 +27,28 @@ def test_a_directory_is_pushed_with_its_card(hub, tmp_path):
     assert str(tmp_path) not in pushed
 
 
-@pytest.mark.parametrize("target", ["./x", "../x", "/x/y", "a/b/c"])
+@pytest.mark.parametrize("target", ["{}/copy", "local-dir:{}/copy", "./copy", "copy/"])
+def test_a_path_receives_the_files_of_a_repository(target, hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_pretrained(make(), "saved")
+    Path("saved/README.md").write_text('model = convrnn_zoo.from_pretrained("saved")\n', encoding="utf-8")
+    target = target.format(tmp_path)
+    assert "saved" in run("push", "saved", target)
+    assert_same(make(), from_pretrained(tmp_path / "copy"))
+    assert (
+        Path("copy/README.md").read_text()
+        == f'model = convrnn_zoo.from_pretrained("{target.partition(":")[2] or target}")\n'
+    )
+    assert not hub.store.repos
+    assert "--create-pr: only valid for a repository" in run("push", "saved", target, "--create-pr", code=2)
+
+
+@pytest.mark.parametrize("target", ["x-/y", "a/b/c"])
 def test_push_checks_the_name_of_the_repository_before_the_token(target, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")
     save_pretrained(make(), tmp_path / "saved")
     with hub.quiet():
         text = run("push", tmp_path / "saved", target, code=1)
     assert "token" not in text
-    assert "owner/name" in text
+    assert f"{target} is not the name of a repository" in text
+    assert f"write owner/name, or call save_pretrained(model, '{target}')" in text
