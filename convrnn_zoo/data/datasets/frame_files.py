@@ -27,7 +27,7 @@ from .frame_sequences import (
     Window,
     split_in_time,
 )
-from .splits import check_pattern, find_groups, resolve_path, split_names
+from .splits import assign_groups, check_groups, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
@@ -175,6 +175,8 @@ class FrameFiles(FrameDataset):
             order of their names, ``"group"`` for the last third of the groups, or a list of patterns of file names.
         group_pattern: regular expression that finds the group of a file, such as its station, in its path below the
             data; its first parenthesis is the group. No group is in two parts.
+        group_file: CSV file with the columns `file` and `group`, in place of a pattern. It is in the directory of the
+            data, and files are named by their paths below it.
         validation: fraction of the training part that is set aside for validation: the last frames of each file, or the
             last files or groups, as `split` says.
         thresholds: values at which CSI, POD and FAR are computed; by default those of rain if the unit is mm/h.
@@ -200,14 +202,17 @@ class FrameFiles(FrameDataset):
     flip: bool = field(False)
     split: str | tuple[str, ...] = field("time", choices=("time", "file", "group"))
     group_pattern: str = field("")
+    group_file: str = field("")
     validation: float = field(0.0, ge=0, lt=1)
     thresholds: tuple[float, ...] = field((), gt=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pattern(self.group_pattern)
-        if bool(self.group_pattern) != (self.split == "group"):
-            raise ValueError('the recipe\'s data.group_pattern is for split = "group", which needs it; set both')
+        check_groups(self.group_pattern, self.group_file)
+        if bool(self.group_pattern or self.group_file) != (self.split == "group"):
+            raise ValueError(
+                'the recipe\'s data.group_pattern or data.group_file is for split = "group", which needs one; set both'
+            )
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
@@ -258,7 +263,11 @@ class FrameFiles(FrameDataset):
         options = self.read_options()
         frames = [dataclasses.replace(open_frames(f, options), name=n) for f, n in zip(files, names, strict=True)]
         if len(frames) > 1 and all(len(f) == 1 for f in frames):
-            groups = find_groups(names, self.group_pattern) if self.group_pattern else [path.name] * len(names)
+            groups = (
+                assign_groups(names, path, self.group_pattern, self.group_file)
+                if self.split == "group"
+                else [path.name] * len(names)
+            )
             parts = {group: [f for f, g in zip(frames, groups, strict=True) if g == group] for group in groups}
             frames = [join(part) for part in parts.values()]
         return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in frames]
@@ -295,7 +304,7 @@ class FrameFiles(FrameDataset):
             else:
                 names = [f.name for f in files]
                 if self.split == "group":
-                    names = find_groups(names, self.group_pattern)
+                    names = assign_groups(names, path, self.group_pattern, self.group_file)
                 selected = split_names(names, self.split, split, validation=self.validation)
                 files = [f for f, name in zip(files, names, strict=True) if name in selected]
             series = []

@@ -19,7 +19,7 @@ from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from .splits import check_pattern, choose_of_every_class, find_groups, resolve_path, split_names
+from .splits import assign_groups, check_groups, choose_of_every_class, resolve_path, split_names
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -217,6 +217,8 @@ class LabelledSequences(LabelledDataset):
             means fewer steps than channels.
         group_pattern: regular expression that finds the group of a recording, such as its speaker, in the path of its
             file below the data; its first parenthesis is the group. ``.npz`` files may have an array ``groups``.
+        group_file: CSV file with the columns `file` and `group`, in place of a pattern. It is in the directory of the
+            data, and files are named by their paths below it.
         validation: fraction of the training part that is set aside for validation, chosen as `split` says.
 
     Example:
@@ -233,6 +235,7 @@ class LabelledSequences(LabelledDataset):
     front_end: Mapping[str, Any] = field(factory=dict)
     layout: str = field("", choices=("", "NTC", "NCT"))
     group_pattern: str = field("")
+    group_file: str = field("")
     validation: float = field(0.0, ge=0, lt=1)
 
     def __post_init__(self) -> None:
@@ -243,7 +246,7 @@ class LabelledSequences(LabelledDataset):
             raise ValueError(
                 f"the recipe's data.label_names must differ from each other, got {', '.join(duplicates)} more than once"
             )
-        check_pattern(self.group_pattern)
+        check_groups(self.group_pattern, self.group_file)
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -303,8 +306,8 @@ class LabelledSequences(LabelledDataset):
         front_end = front_end or self.create_front_end(path)
         recordings = self.recordings(path, front_end)
         files = [relative(r, path) for r in recordings]
-        if self.group_pattern:
-            groups_of_files = find_groups(files, self.group_pattern)
+        if self.group_pattern or self.group_file:
+            groups_of_files = assign_groups(files, path, self.group_pattern, self.group_file)
             recordings = [r._replace(group=group) for r, group in zip(recordings, groups_of_files, strict=True)]
         classes = sorted({r.label for r in recordings}, key=label_key)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
@@ -352,8 +355,8 @@ class LabelledSequences(LabelledDataset):
             names = [r.group for r in recordings]
             if not all(names):
                 raise ValueError(
-                    'the recipe\'s data.split = "group" needs the group of every recording: set data.group_pattern, or '
-                    "save an array groups"
+                    'the recipe\'s data.split = "group" needs the group of every recording: set data.group_pattern or '
+                    "data.group_file, or save an array groups"
                 )
         selected = split_names(names, self.split, split, alternative="random", validation=self.validation)
         return [i for i, name in enumerate(names) if name in selected]

@@ -1,5 +1,6 @@
 """Paths and splits of a user's files."""
 
+import csv
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..readers.files import natural_key
+from ..readers.files import natural_key, reading
 
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
@@ -86,8 +87,34 @@ def find_groups(names: Sequence[str], pattern: str) -> list[str]:
     return [match[1 if match.re.groups else 0] or "" for match in matches if match is not None]
 
 
-def check_pattern(pattern: str) -> None:
-    """Raises ValueError if `data.group_pattern` is not a regular expression."""
+def read_groups(names: Sequence[str], path: Path) -> list[str]:
+    """Returns the group of each file, which a CSV file with the columns `file` and `group` lists.
+
+    Raises:
+        FileNotFoundError: there is no such CSV file.
+        ValueError: a column or the group of a file is missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}, the recipe's data.group_file, does not exist; it belongs next to the data")
+    with reading(path, "CSV file"), path.open(newline="", encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines))
+    groups = {row.get("file"): row.get("group") or "" for row in rows}
+    if missing := [name for name in names if not groups.get(name)]:
+        raise ValueError(f"{path}: expected columns file,group and a line {missing[0]},GROUP; add it")
+    return [groups[name] for name in names]
+
+
+def assign_groups(names: Sequence[str], path: Path, pattern: str, file: str) -> list[str]:
+    """Returns the group of each file of the data at a path, by `data.group_file` if it is set, or else by a pattern."""
+    if file:
+        return read_groups(names, (path if path.is_dir() else path.parent) / file)
+    return find_groups(names, pattern)
+
+
+def check_groups(pattern: str, file: str) -> None:
+    """Raises ValueError if `data.group_pattern` is not a regular expression, or `data.group_file` is set as well."""
+    if pattern and file:
+        raise ValueError("the recipe's data.group_pattern and data.group_file both describe groups; set one of them")
     try:
         re.compile(pattern)
     except re.error as e:

@@ -257,9 +257,38 @@ def test_a_split_by_group_has_no_frame_of_a_group_in_two_parts(tmp_path):
     assert "groups" in kind.split_words
     with pytest.raises(ValueError, match=r"data\.group_pattern .*is not found in s1/0\.npy"):
         dataclasses.replace(kind, group_pattern="radar").load(tmp_path, "train", 2, 1)
-    for fields in ({"split": "group"}, {"group_pattern": "a"}, {"split": "group", "group_pattern": "("}):
+    for fields in ({}, {"group_pattern": "("}, {"group_pattern": "a", "group_file": "b"}):
         with pytest.raises(ValueError, match=r"data\.group_pattern"):
+            ArrayFrames(name="a", split="group", **fields)
+    for fields in ({"group_pattern": "a"}, {"group_file": "b"}):
+        with pytest.raises(ValueError, match=r"data\.group_pattern or data\.group_file"):
             ArrayFrames(name="a", **fields)
+
+
+@pytest.mark.parametrize("kind", [ArrayFrames, VideoFrames])
+def test_groups_are_read_from_a_file(kind, tmp_path):
+    groups = {"a": "2", "b": "10", "c": "1", "d": "10", "e": "3"}
+    for i, name in enumerate(groups):
+        if kind is ArrayFrames:
+            np.save(tmp_path / f"{name}.npy", np.full((9, 4, 4), i, "float32"))
+        else:
+            frame = Image.fromarray(np.full((16, 16), 50 * i, "uint8"))
+            other = Image.fromarray(np.full((16, 16), 50 * i + 1, "uint8"))
+            frame.save(tmp_path / f"{name}.gif", save_all=True, append_images=[other, frame] * 4)
+    suffix = ".npy" if kind is ArrayFrames else ".gif"
+    lines = [f"{name}{suffix},{group}\n" for name, group in groups.items()]
+    (tmp_path / "groups.csv").write_text("file,group\n" + "".join(lines))
+    dataset = kind(name="a", split="group", group_file="groups.csv", validation=0.25)
+    parts = {split: dataset.load(tmp_path, split, 2, 1) for split in ("train", "validation", "test")}
+    assert {split: [f.name[0] for f in part.files] for split, part in parts.items()} == {
+        "train": ["a", "c"], "validation": ["e"], "test": ["b", "d"],
+    }  # fmt: skip
+    (tmp_path / "groups.csv").write_text("file,group\n" + "".join(lines[:-1]))
+    with pytest.raises(ValueError, match=rf"groups\.csv: .* a line e\{suffix},GROUP"):
+        dataset.load(tmp_path, "train", 2, 1)
+    (tmp_path / "groups.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"groups\.csv.*data\.group_file"):
+        dataset.load(tmp_path, "train", 2, 1)
 
 
 def test_files_of_one_frame_are_joined_within_their_group(tmp_path):

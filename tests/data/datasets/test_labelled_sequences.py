@@ -429,9 +429,12 @@ def write_speakers(path, speakers=6, count=4):
                 np.save(path / label / f"speaker{i}_{k}.npy", np.full((3 + k, 2), i, "float32"))
 
 
-def test_a_split_by_group_has_no_group_in_two_parts(tmp_path):
+@pytest.mark.parametrize("fields", [{"group_pattern": r"speaker(\d+)"}, {"group_file": "groups.csv"}])
+def test_a_split_by_group_has_no_group_in_two_parts(fields, tmp_path):
     write_speakers(tmp_path)
-    kind = make(split="group", group_pattern=r"speaker(\d+)", validation=0.25)
+    files = [f"{file.parent.name}/{file.name},{file.name[7]}\n" for file in tmp_path.glob("*/*.npy")]
+    (tmp_path / "groups.csv").write_text("file,group\n" + "".join(files))
+    kind = make(split="group", validation=0.25, **fields)
     parts = {split: kind.load(tmp_path, split) for split in ("train", "validation", "test")}
     assert {split: set(part.groups) for split, part in parts.items()} == {
         "train": {"0", "1", "2"}, "validation": {"3"}, "test": {"4", "5"},

@@ -82,9 +82,12 @@ def test_files_are_divided_in_every_class_or_by_patterns(tmp_path):
     assert dataclasses.replace(KIND, split="file").split_words == "the last third of the files of every class"
 
 
-def test_groups_are_in_one_part(tmp_path):
+@pytest.mark.parametrize("fields", [{"group_pattern": r"/(\d+)"}, {"group_file": "groups.csv"}])
+def test_groups_are_in_one_part(fields, tmp_path):
     write_clips(tmp_path)
-    kind = dataclasses.replace(KIND, split="group", group_pattern=r"/(\d+)", validation=0.25)
+    clips = [clip.relative_to(tmp_path) for clip in tmp_path.glob("*/*")]
+    (tmp_path / "groups.csv").write_text("file,group\n" + "".join(f"{c.as_posix()},{c.stem}\n" for c in clips))
+    kind = dataclasses.replace(KIND, split="group", validation=0.25, **fields)
     parts = {part: kind.load(tmp_path, part) for part in ("train", "validation", "test")}
     assert {part: sorted(set(data.groups)) for part, data in parts.items()} == {
         "train": ["00", "01", "02"], "validation": ["03"], "test": ["04", "05"]
