@@ -162,6 +162,8 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
         table["crop"] = min(64, *frames.size)
     bound = time_bounds(len(frames))[1]
     length = min(bound, len(frames) - bound + values["inputs"])
+    if kind == "video" and len(files) > 2:  # the parts of each video would be short
+        table["split"], length = "file", len(frames)
     if values["inputs"] + values["horizon"] > length:
         values["inputs"] = max(1, length // 3)
         values["horizon"] = max(1, min(length, len(frames) // 3 + values["inputs"]) - values["inputs"])

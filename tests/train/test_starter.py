@@ -10,7 +10,7 @@ from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, train
 from convrnn_zoo.train.starter import _write, describe_fields, starting_recipe
 from tests.command_line import run
-from tests.data.own_data import blobs, ramps, write_hdf5
+from tests.data.own_data import blobs, ramps, write_hdf5, write_video
 
 
 @pytest.fixture
@@ -81,6 +81,19 @@ def test_files_of_frames_are_described_and_trained_on(radar, tmp_path):
     assert (recipe.inputs, recipe.horizon) == (10, 10)
     small = dataclasses.replace(recipe, max_steps=1, model={"hidden_channels": [2, 2], "kernel_size": 3})
     assert train(small, data=radar, out=tmp_path / "run", progress=False).dataset == "radar"
+
+
+def test_several_videos_are_split_as_a_whole(tmp_path):
+    pytest.importorskip("av", reason="the extra video")
+    (tmp_path / "videos").mkdir()
+    for i in range(3):
+        write_video(tmp_path / "videos" / f"{i}.mp4", np.nan_to_num(blobs(24, 32, 32, seed=i)).astype("uint8"))
+    recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "videos"))
+    assert (recipe.data.split, recipe.inputs, recipe.horizon) == ("file", 10, 10)
+    parts = {split: recipe.data.load(tmp_path / "videos", split, 10, 10).files for split in ("train", "test")}
+    assert {split: [f.name for f in files] for split, files in parts.items()} == {
+        "train": ["0.mp4", "1.mp4"], "test": ["2.mp4"]
+    }  # fmt: skip
 
 
 def test_recordings_are_described_and_trained_on(tmp_path):

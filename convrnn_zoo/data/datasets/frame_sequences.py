@@ -257,11 +257,16 @@ class CroppedSequences(FrameSequences):
                     )
         if not count:
             longest = max((len(f) for f in files), default=0)
+            if longest < window.length:
+                raise ValueError(
+                    f"no series has {window.length} frames, inputs + horizon: the longest of {len(files)} has "
+                    f'{longest}; lower them, use longer files, or split several files as a whole, data.split = "file"'
+                )
             raise ValueError(
                 f"no crop of {window.length} frames of {window.height}×{window.width} pixels has "
                 f"{sampling.min_valid:g} of its pixels present in each frame and {sampling.min_wet:g} of them at "
-                f"{sampling.threshold:g} or more, in {len(files)} series of at most {longest} frames; use longer ones, "
-                "fewer frames, a smaller crop, a lower min_valid_fraction or a lower min_wet_fraction"
+                f"{sampling.threshold:g} or more; use fewer frames, a smaller crop, a lower min_valid_fraction or a "
+                "lower min_wet_fraction"
             )
         return cls(files, window, torch.cat(rows), **options)
 

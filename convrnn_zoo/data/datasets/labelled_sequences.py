@@ -19,7 +19,7 @@ from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from .splits import assign_groups, check_groups, choose_of_every_class, resolve_path, split_names
+from .splits import assign_groups, check_groups, choose_of_every_class, find_shared, resolve_path, split_names
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -320,6 +320,9 @@ class LabelledSequences(LabelledDataset):
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         selected = [recordings[i] for i in indices]
+        others = [r for i, r in enumerate(recordings) if i not in set(indices)]
+        if split == "train" and isinstance(selected[0].values, Tensor):
+            self.warn_of_shared(path, selected, others)
         labels = torch.tensor([classes.index(r.label) for r in selected])
         if missing := [label for i, label in enumerate(classes) if i not in labels]:
             message = f"{path}: the {split} part has no recording of {', '.join(missing[:FEW])}"
@@ -329,6 +332,19 @@ class LabelledSequences(LabelledDataset):
         groups = tuple(r.group for r in selected) if any(r.group for r in recordings) else ()
         names = self.label_names or tuple(classes)
         return Labelled(self.values(selected), labels, names, groups, front_end)
+
+    def warn_of_shared(self, path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
+        """Logs a warning if recordings outside of the training part share steps with it."""
+        if shared := find_shared((r.values for r in train), [r.values for r in others]):
+            log.warning(
+                "%s: %d of %d recordings for validation and test share steps with the training part, such as %s, so "
+                'scores are too good. If recordings are windows that overlap, write data.split = "group", where the '
+                "windows of one signal are a group",
+                path,
+                len(shared),
+                len(others),
+                others[shared[0]].name,
+            )
 
     def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:
         """Returns the sequences of recordings."""

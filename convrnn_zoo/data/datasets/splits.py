@@ -3,11 +3,12 @@
 import csv
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..readers.files import natural_key, reading
 
@@ -119,6 +120,29 @@ def check_groups(pattern: str, file: str) -> None:
         re.compile(pattern)
     except re.error as e:
         raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
+
+
+def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
+    """Returns the positions of sequences that share steps with `train`, as windows that overlap do.
+
+    A quarter of the shortest sequence, at least four steps, must be equal in a row, and not constant.
+
+    Example:
+        >>> signal = torch.arange(20.0)[:, None]
+        >>> find_shared([signal[:8]], [signal[4:12], signal[12:]])
+        [0]
+    """
+    train = list(train)
+    count = max(4, min(map(len, [*train, *others]), default=0) // 4)
+
+    def runs(x: Tensor) -> Iterator[bytes]:
+        rows = [row.numpy().tobytes() for row in x]
+        for i in range(len(rows) - count + 1):
+            if len(set(run := rows[i : i + count])) > 1:
+                yield b"".join(run)
+
+    known = {hash(run) for x in train for run in runs(x)}
+    return [i for i, x in enumerate(others) if any(hash(run) in known for run in runs(x))]
 
 
 def choose_of_every_class(

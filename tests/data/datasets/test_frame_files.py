@@ -188,7 +188,8 @@ BAD = {
     "short": ({}, {"split": "file"}, "leaves no training part of a.npy"),
     "windows": ({}, {"windows": "w.csv"}, r"data\.windows"),
     "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, "9 frames and 4 times"),
-    "long": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "the train part: no crop of 7 frames of 20×20 pixels"),
+    "few": ({}, {"validation": 0.2}, r"the train part: no series has 70 frames, .* data\.split = "),
+    "dry": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "the train part: no crop of 7 frames of 20×20 pixels"),
 }  # fmt: skip
 
 
@@ -202,7 +203,7 @@ def test_invalid_data_are_reported_in_one_line(name, tmp_path):
         else:
             np.savez(tmp_path / file, **content) if isinstance(content, dict) else np.save(tmp_path / file, content)
     with pytest.raises(ValueError, match=message) as error:
-        dataclasses.replace(FRAMES, **entries).load(tmp_path, "train", 3, 4)
+        dataclasses.replace(FRAMES, **entries).load(tmp_path, "train", 3, 67 if name == "few" else 4)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -457,3 +457,23 @@ def test_a_split_by_group_reads_the_groups_of_an_archive(tmp_path):
     np.savez(tmp_path / "c.npz", **ramps(12)[0], labels=list("ab") * 6, groups=["ann"] * 12)
     with pytest.raises(ValueError, match=r"c\.npz.*no training part of ann"):
         kind.load(tmp_path / "c.npz", "train")
+
+
+def test_windows_that_overlap_are_reported_unless_they_are_in_one_part(tmp_path, caplog):
+    signals = torch.randn(6, 40, 2, generator=torch.Generator().manual_seed(0))
+    windows = signals.unfold(1, 16, 8).transpose(2, 3).flatten(0, 1)  # four of each signal, which overlap by half
+    arrays = {"x": windows.numpy(), "labels": np.repeat(list("ababab"), 4)}
+    np.savez(tmp_path / "a.npz", **arrays, groups=np.repeat(list("uvwxyz"), 4))
+    make().load(tmp_path / "a.npz", "train")
+    (message,) = caplog.messages
+    assert "a.npz" in message
+    assert "share steps with the training part" in message
+    assert 'data.split = "group"' in message
+    caplog.clear()
+    for split in ("train", "test"):
+        make(split="group").load(tmp_path / "a.npz", split)
+    np.savez(
+        tmp_path / "b.npz", **{**arrays, "x": windows[::2].repeat(2, 1, 1).mul(torch.arange(24)[:, None, None] + 1)}
+    )
+    make().load(tmp_path / "b.npz", "train")
+    assert not caplog.messages

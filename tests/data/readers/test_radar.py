@@ -137,5 +137,5 @@ def test_names_without_time_missing_radar_files_and_too_long_sequences_are_error
         read_time(tmp_path / "a.h5")
     with pytest.raises(FileNotFoundError, match=r"no file RAD_NL25.*download_pysteps_data"):
         FRAME_DATASETS["rain"]().load(tmp_path, "train", 4, 12)
-    with pytest.raises(ValueError, match="no crop of 99 frames"):
+    with pytest.raises(ValueError, match="no series has 99 frames, inputs \\+ horizon"):
         FRAME_DATASETS["rain"]().load(rain, "train", 4, 95)
