@@ -17,7 +17,7 @@ COMMANDS = {
     "list": ("list_names", "List the names of the zoo."),
     "predict": ("predict", "Classify the sequences in FILEs, or forecast the frames that follow those in FILE."),
     "pull": ("pull", "Download a model from the Hugging Face Hub and check it."),
-    "push": ("push", "Push a model to the Hugging Face Hub, in one commit."),
+    "push": ("push", "Push a model to the Hugging Face Hub, in one commit, or save it to a directory."),
     "recipe": ("recipe", "Print a recipe to start from, with a comment on every key."),
     "train": ("train", "Train the weights of RECIPE, a .toml file or a recipe of the package."),
     "windows": (

@@ -444,6 +444,9 @@ def make_forecast(
     if key and (len(files) > 1 or files[0].suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {files[0]}")
     read_options = choose_read_options(model, find_recipe(model, recipe))
+    if key and read_options.variables:
+        read = ", ".join(v.name for v in read_options.variables)
+        raise ValueError(f"--key: {name} reads the variables {read} by their names; omit the option")
     read_options = dataclasses.replace(read_options, coarsen=1 if isinstance(model, EnsembleForecaster) else COARSEN)
     if key:
         read_options = dataclasses.replace(read_options, variable=key, variable_optional=False)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, save_pretrained
 from convrnn_zoo.pretrained.preprocessing import Variable
@@ -160,6 +161,11 @@ def test_files_that_do_not_belong_together_are_errors(model, tmp_path):
     assert "b.txt" in run("predict", model, tmp_path / "a.npy", tmp_path / "b.txt", "-o", tmp_path / "c.npy", code=1)
     (tmp_path / "empty").mkdir()
     assert "a folder holds images" in run("predict", model, tmp_path / "empty", "-o", tmp_path / "c.npy", code=1)
+    for name in ("a", "b"):
+        image = Image.fromarray(np.zeros((4, 4), "uint8"))
+        image.save(tmp_path / "empty" / f"{name}.gif", save_all=True, append_images=[image])
+    text = run("predict", model, tmp_path / "empty", "-o", tmp_path / "c.npy", code=1)
+    assert f"contains 2 videos or folders of images; pass one, such as {tmp_path / 'empty' / 'a.gif'}" in text
 
 
 def test_variables_static_maps_and_known_inputs_are_read_by_name(tmp_path):
@@ -191,6 +197,9 @@ def test_variables_static_maps_and_known_inputs_are_read_by_name(tmp_path):
         assert forecast.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
     assert "compared with 2 observed" in run(*args, "--compare", "-o", tmp_path / "out.npy")
     assert "known inputs" in run(*args, "--start", 3, "-o", tmp_path / "out.npy", code=1)
+    assert "reads the variables rain, t2m by their names" in run(
+        *args, "--key", "t2m", "-o", tmp_path / "c.npy", code=1
+    )
     data.drop_vars("t2m").to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
     assert "no variable t2m" in run("predict", tmp_path / "run", tmp_path / "b.nc", "-o", tmp_path / "c.npy", code=1)
 

@@ -61,6 +61,17 @@ def test_the_header_states_the_command_and_a_name_is_suggested(radar, tmp_path):
     assert f"convrnn-zoo train {tmp_path / 'mine.toml'} --data {radar}" in header
     message = run("recipe", "--data", radar, code=2)
     assert f"convrnn-zoo recipe convgru_forecaster --data {radar}" in message
+    assert run("recipe", radar, code=2) == message
+
+
+def test_data_are_an_argument_or_an_option(radar, monkeypatch):
+    option = run("recipe", "--from", "convgru_advection.nowcast", "--data", radar)
+    assert run("recipe", "--from", "convgru_advection.nowcast", radar) == option
+    assert run("recipe", "convgru_advection", radar) == run("recipe", "convgru_advection", "--data", radar)
+    assert f"got DATA {radar} and --data {radar}" in run("recipe", "dgmr", radar, "--data", radar, code=2)
+    monkeypatch.chdir(radar.parent)
+    radar.rename("rain")  # the name of a recipe
+    assert 'kind = "rain"' in run("recipe", "rain")
 
 
 def test_fine_tuning_makes_one_run():

@@ -65,6 +65,8 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
     if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in READERS and first not in find_clips(first):
         composites = find_composites(first)
         paths = composites[0] if composites else list_files(first, tuple(READERS))
+        if not paths and (clips := list(find_clips(first))):
+            raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")
         if not paths:
             raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(SUFFIXES)}")
     if all(map(is_radar, paths)):
