@@ -2,12 +2,14 @@
 
 ``python -m references.classifiers RECIPE --data DIR -o run --weights-dir weights --groups`` trains RECIPE as
 ``convrnn-zoo train`` does, then one model without each group of the data, and adds their accuracies to the metadata.
+``--selected-on GROUP`` leaves a group on which settings were selected out of the mean.
 ``--padding`` adds those of models that read padding as data. Any recipe of a classifier can be measured; the groups of
 custom data are those of ``group_pattern`` or of the array ``groups``.
 """
 
 import dataclasses
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,22 @@ class WithoutLengths(Labelled):
         return x, None, labels
 
 
-def group_names(data: Labelled) -> list[str]:
-    """Returns the names of the groups of data.
+def group_names(data: Labelled, selected_on: Sequence[str] = ()) -> list[str]:
+    """Returns the names of the groups of data, of which `selected_on` are some.
 
     Raises:
-        ValueError: there are fewer than two, or a sequence has none.
+        ValueError: there are fewer than two, a sequence has none, or `selected_on` are all or not of them.
     """
     names = sorted(set(data.groups))
     if len(names) < 2 or "" in names:
         raise ValueError(
             "--groups needs data in two or more groups, such as speakers: set data.group_pattern in the recipe, or add "
             "an array groups to the .npz files"
+        )
+    if not set(selected_on) < set(names):
+        raise ValueError(
+            f"--selected-on must be some of the groups {', '.join(names)}, and not all of them; got "
+            f"{', '.join(selected_on)}"
         )
     return names
 
@@ -74,16 +81,21 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
     ]  # fmt: skip
 
 
-def measure_groups(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
+def measure_groups(
+    recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True
+) -> list[Metric]:
     """Measures, for each group, a model that was trained without it, on all recordings of the group.
 
+    The first metric is the mean over the groups that are not in `selected_on`.
+
     Raises:
-        ValueError: the data have fewer than two groups.
+        ValueError: the data have fewer than two groups, or none that is not in `selected_on`.
     """
     dataset = recipe.data
     train_part, test_part = load_splits(recipe, data)
     values, metrics = [], []
-    for name in group_names(train_part):
+    names = group_names(train_part, selected_on)
+    for name in names:
         others = train_part.subset([i for i, g in enumerate(train_part.groups) if g != name])
         own = [part.subset([i for i, g in enumerate(part.groups) if g == name]) for part in (train_part, test_part)]
         unseen = own[0]._replace(
@@ -93,11 +105,13 @@ def measure_groups(recipe: ClassifierRecipe, data: Any, out: Path, progress: boo
             recipe, recipe.seeds[0], others, unseen, name=f"without {name}", checkpoint=out / f"without-{name}.ckpt",
             progress=progress,
         )  # fmt: skip
-        values.append(run.accuracy)
+        values += [run.accuracy] if name not in selected_on else []
         split = f"all {len(unseen.labels)} recordings of {name}"
         metrics.append(Metric(f"accuracy, {name} unseen", percent(run.accuracy), dataset.title, split))
     mean, split = statistics.fmean(values), "all recordings of the group that was held out"
     note = "mean of other models, each trained without one of the groups"
+    if selected_on:
+        note += f" {', '.join(n for n in names if n not in selected_on)}"
     total = accuracy_metric("accuracy, unseen groups", values, dataset.title, split, note=note)
     return [dataclasses.replace(total, value=percent(mean)), *metrics]
 
@@ -122,19 +136,22 @@ def measure_groups(recipe: ClassifierRecipe, data: Any, out: Path, progress: boo
 )
 @click.option("--padding", is_flag=True, help="Measure models that read padding as data.")
 @click.option("--groups", is_flag=True, help="Measure models that were trained without one group of the data.")
-def main(recipe: str, data: Path | None, out: Path, into: Path, padding: bool, groups: bool) -> None:
+@click.option("--selected-on", multiple=True, metavar="GROUP", help="Leave a group out of the mean of --groups.")
+def main(
+    recipe: str, data: Path | None, out: Path, into: Path, padding: bool, groups: bool, selected_on: tuple[str, ...]
+) -> None:
     """Train RECIPE, measure further models, and write the weights with all metrics."""
     loaded = Recipe.read(recipe)
     if not isinstance(loaded, ClassifierRecipe):
         raise click.UsageError(f"{recipe} is not the recipe of a classifier")
     if groups:
-        group_names(load_splits(loaded, data)[0])  # raises before training
+        group_names(load_splits(loaded, data)[0], selected_on)  # raises before training
     metadata = train(loaded, data=data, out=out, into=into)
     metrics = [*metadata.metrics]  # type: ignore[union-attr]
     if padding:
         metrics += measure_padding(loaded, data, out)
     if groups:
-        metrics += measure_groups(loaded, data, out)
+        metrics += measure_groups(loaded, data, out, selected_on)
     dataclasses.replace(metadata, metrics=tuple(metrics)).save(into)  # type: ignore[type-var, union-attr]
 
 

@@ -1,6 +1,8 @@
 """Compares settings of a classifier recipe by cross-validation on the training split only.
 
 ``python -m tools.crossval japanese_vowels --set model.global_pool=last,avg,max --set noise=0.1,0.3``
+
+With ``--group NAME``, validation is done on that group, such as a speaker, and training on all others.
 """
 
 import dataclasses
@@ -8,7 +10,7 @@ import itertools
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,27 @@ def folds(data: Labelled, count: int) -> Iterator[tuple[Labelled, Labelled]]:
         yield data.subset(inside.tolist()), data.subset(outside.tolist())
 
 
-def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], count: int, seeds: int) -> list[Any]:
+def group_folds(data: Labelled, groups: Sequence[str]) -> Iterator[tuple[Labelled, Labelled]]:
+    """Yields, for each of some groups, the recordings of all others and its own.
+
+    Raises:
+        ValueError: the data have no such group.
+    """
+    for group in groups:
+        if group not in data.groups:
+            raise ValueError(f"--group must be one of {', '.join(sorted(set(data.groups)))}; got {group}")
+        own, others = ([i for i, g in enumerate(data.groups) if (g == group) == same] for same in (True, False))
+        yield data.subset(others), data.subset(own)
+
+
+def compare(
+    recipe: ClassifierRecipe,
+    data: Any,
+    grid: Mapping[str, list[Any]],
+    count: int,
+    seeds: int,
+    groups: Sequence[str] = (),
+) -> list[Any]:
     """Returns the mean and standard deviation of the accuracy in per cent for each combination of settings."""
     rows = []
     for values in itertools.product(*grid.values()):
@@ -56,7 +78,7 @@ def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], 
         accuracies = [
             100 * train_one(candidate, seed, inside, outside, progress=False).accuracy
             for seed in range(seeds)
-            for inside, outside in folds(train, count)
+            for inside, outside in (group_folds(train, groups) if groups else folds(train, count))
         ]
         rows.append(
             {**settings, "mean": round(statistics.fmean(accuracies), 2), "std": round(statistics.pstdev(accuracies), 2)}
@@ -72,9 +94,11 @@ def compare(recipe: ClassifierRecipe, data: Any, grid: Mapping[str, list[Any]], 
 @click.option("--weights", help="Replaces the architecture.tag of the recipe.")
 @click.option("--folds", "count", default=3, show_default=True)
 @click.option("--seeds", default=1, show_default=True)
+@click.option("--group", "groups", multiple=True, metavar="NAME", help="Validate on this group of the data.")
 def main(
-    recipe: str, data: Path | None, settings: tuple[str, ...], weights: str | None, count: int, seeds: int
-) -> None:
+    recipe: str, data: Path | None, settings: tuple[str, ...], weights: str | None, count: int, seeds: int,
+    groups: tuple[str, ...],
+) -> None:  # fmt: skip
     """Compare settings of RECIPE by cross-validation on the training split, best first."""
 
     def value(text: str) -> Any:
@@ -88,7 +112,7 @@ def main(
     if not isinstance(read, ClassifierRecipe):
         raise click.ClickException(f"{recipe} is not a classifier recipe")
     base = dataclasses.replace(read, weights=weights) if weights else read
-    click.echo(json.dumps(compare(base, data, grid, count, seeds), indent=1))
+    click.echo(json.dumps(compare(base, data, grid, count, seeds, groups), indent=1))
 
 
 if __name__ == "__main__":

@@ -171,10 +171,30 @@ class LogMel(Entries):
         """Points of the FFT: twice the next power of two, so that narrow bands contain a frequency."""
         return 2 ** (math.ceil(math.log2(self.size)) + 1)
 
+    def frequencies(self, position: Tensor) -> Tensor:
+        """Returns the frequencies in Hz of positions on the axis of bands; 0 is the middle of the lowest band."""
+        low, width = self._mel_scale()
+        return 700 * (10 ** ((low + width * (position + 1)) / 2595) - 1)
+
+    def positions(self, frequency: Tensor) -> Tensor:
+        """Returns the positions of frequencies in Hz on the axis of bands, the inverse of :meth:`frequencies`.
+
+        Example:
+            >>> front_end = LogMel(rate=8000)
+            >>> round(front_end.positions(torch.tensor(440.0)).item(), 1)
+            8.1
+        """
+        low, width = self._mel_scale()
+        return (2595 * (1 + frequency / 700).log10() - low) / width - 1
+
+    def _mel_scale(self) -> tuple[float, float]:
+        """Returns the lowest mel and the mels from one band to the next."""
+        low, high = (2595 * math.log10(1 + f / 700) for f in (self.lowest, self.top))
+        return low, (high - low) / (self.bands + 1)
+
     def _triangles(self) -> Tensor:
         """Returns the weight of each frequency of the spectrum in each band."""
-        ends = [2595 * math.log10(1 + f / 700) for f in (self.lowest, self.top)]
-        edges = 700 * (10 ** (torch.linspace(ends[0], ends[1], self.bands + 2, dtype=torch.float64) / 2595) - 1)
+        edges = self.frequencies(torch.arange(-1, self.bands + 1, dtype=torch.float64))
         f = torch.arange(self._points // 2 + 1) * self.rate / self._points
         left, middle, right = (edges[i : i + self.bands, None] for i in range(3))
         return torch.minimum((f - left) / (middle - left), (right - f) / (right - middle)).clamp_min(0)

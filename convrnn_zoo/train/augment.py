@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models import LogMel
 from ..pretrained.typed import check_fields, field
 
 DECIBEL = math.log(10) / 10
@@ -28,6 +29,8 @@ class Augment:
             response of another microphone or room.
         hiss: stationary noise is added, at most so many decibels above the quietest value of the recording.
         warp: the frequency scale is stretched by at most this fraction, as by another length of the vocal tract.
+        pitch: all frequencies in Hz are multiplied by a random ratio between 1 / (1 + `pitch`) and 1 + `pitch`: the
+            pitch and the formants of a deeper or higher voice.
         bands: largest number of neighbouring bands to mask.
 
     References:
@@ -40,8 +43,8 @@ class Augment:
         ValueError: a field is out of its range.
 
     Example:
-        >>> change = Augment(stretch=0.5, steps=3, gain=6.0, color=3.0, hiss=9.0, warp=0.1, bands=4)
-        >>> x = change(torch.randn(20, 40, 1), torch.zeros(40))
+        >>> change = Augment(stretch=0.5, steps=3, gain=6.0, color=3.0, hiss=9.0, pitch=0.1, bands=4)
+        >>> x = change(torch.randn(20, 40, 1), torch.zeros(40), LogMel(rate=8000))
         >>> 10 <= len(x) <= 30, tuple(x.shape[1:])
         (True, (40, 1))
     """
@@ -52,6 +55,7 @@ class Augment:
     color: float = field(0.0, ge=0)
     hiss: float = field(0.0, ge=0)
     warp: float = field(0.0, ge=0, le=0.9)
+    pitch: float = field(0.0, ge=0, le=1)
     bands: int = field(0, ge=0)
 
     def __post_init__(self) -> None:
@@ -60,10 +64,16 @@ class Augment:
     @property
     def audio_fields(self) -> list[str]:
         """The fields that are set and apply to the bands of sound only."""
-        return [name for name in ("gain", "color", "hiss", "warp", "bands") if getattr(self, name)]
+        return [name for name in ("gain", "color", "hiss", "warp", "pitch", "bands") if getattr(self, name)]
 
-    def __call__(self, x: Tensor, mean: Tensor) -> Tensor:
-        """Returns a changed recording ``(T, C, *S)``; `mean` ``(C,)`` is that of the training data."""
+    def __call__(self, x: Tensor, mean: Tensor, front_end: LogMel | None = None) -> Tensor:
+        """Returns a changed recording ``(T, C, *S)``.
+
+        Args:
+            x: the recording.
+            mean: mean of each channel of the training data ``(C,)``.
+            front_end: the front end that computed the bands; `pitch` needs it.
+        """
         shape = x.shape[1:]
         x = x.reshape(*x.shape[:2], -1)  # (T, C, pixels)
         channels = x.shape[1]
@@ -72,10 +82,12 @@ class Augment:
             flat = F.interpolate(x.flatten(1).T[None], length, mode="linear", align_corners=False)
             x = flat[0].T.reshape(length, channels, -1)
         if self.warp:
-            position = (torch.arange(channels) * (1 + self.warp * uniform())).clamp(0, channels - 1)
-            lower = position.floor().long()
-            weight = (position - lower)[:, None]
-            x = x[:, lower] * (1 - weight) + x[:, (lower + 1).clamp(max=channels - 1)] * weight
+            x = read_bands(x, torch.arange(channels) * (1 + self.warp * uniform()))
+        if self.pitch:
+            if front_end is None:
+                raise ValueError("augment.pitch needs the frequencies of the bands; pass the front_end of the data")
+            ratio = (1 + self.pitch) ** uniform()
+            x = read_bands(x, front_end.positions(front_end.frequencies(torch.arange(channels)) / ratio))
         if self.gain:
             x = x + self.gain * DECIBEL * torch.randn(())
         if self.color:
@@ -90,6 +102,14 @@ class Augment:
             start = int(torch.randint(x.shape[axis] - width + 1, ()))
             hidden.narrow(axis, start, width).fill_(True)
         return torch.where(hidden, mean[:, None], x).reshape(-1, *shape)
+
+
+def read_bands(x: Tensor, position: Tensor) -> Tensor:
+    """Returns bands ``(T, C, pixels)`` at fractional positions ``(C,)``, interpolated; the outermost ones continue."""
+    position = position.clamp(0, x.shape[1] - 1)
+    lower = position.floor().long()
+    weight = (position - lower)[:, None]
+    return x[:, lower] * (1 - weight) + x[:, position.ceil().long()] * weight
 
 
 def uniform() -> float:

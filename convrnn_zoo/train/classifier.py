@@ -371,7 +371,7 @@ def train_one(
 
     def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
         freeze_encoder(model, done < frozen_steps)
-        change = as_read if augment is None else partial(augment, mean=mean)
+        change = as_read if augment is None else partial(augment, mean=mean, front_end=train.front_end)
         read = partial(read_shares, train, change)
         yield from load(read, sample(), processes, workers=recipe.workers, seed=seed + done)
 

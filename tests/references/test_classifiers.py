@@ -12,6 +12,7 @@ from convrnn_zoo.train import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
 from references.classifiers import WithoutLengths, main, measure_groups, measure_padding
 from tests.data.own_data import RAMPS, ramps, write_ramps
+from tools.crossval import group_folds
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=2, seeds=(0, 1))
 
@@ -29,6 +30,25 @@ def test_models_without_one_group_are_tested_on_it(data, tmp_path):
     assert total.value == total.mean == pytest.approx(sum(m.value for m in each) / 2, abs=0.01)
     assert total.runs == 2
     assert measure_groups(RECIPE, data, tmp_path, progress=False) == [total, *each]  # from their checkpoints
+
+
+def test_groups_of_the_selection_are_measured_and_not_in_the_mean(data, tmp_path):
+    total, ann, bob = measure_groups(RECIPE, data, tmp_path, ["ann"], progress=False)
+    assert (total.value, total.runs) == (bob.value, 1)
+    assert ann.name == "accuracy, ann unseen"
+    assert total.note.endswith("without one of the groups bob")
+    for wrong in (["ann", "bob"], ["eve"]):
+        with pytest.raises(ValueError, match="--selected-on must be some of the groups ann, bob, and not all of them"):
+            measure_groups(RECIPE, data, tmp_path, wrong, progress=False)
+
+
+def test_settings_are_compared_on_a_group_that_training_excludes(data):
+    train, _ = load_splits(RECIPE, data)
+    ((others, own),) = group_folds(train, ["bob"])
+    assert (set(others.groups), set(own.groups)) == ({"ann"}, {"bob"})
+    assert len(others.labels) + len(own.labels) == len(train.labels)
+    with pytest.raises(ValueError, match="--group must be one of ann, bob; got eve"):
+        list(group_folds(train, ["eve"]))
 
 
 def test_models_without_lengths_read_the_padding(data, tmp_path):

@@ -1,12 +1,14 @@
 """Data augmentation of recordings."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
+from convrnn_zoo import LogMel
 from convrnn_zoo.train import Recipe
-from convrnn_zoo.train.augment import DECIBEL, Augment
+from convrnn_zoo.train.augment import DECIBEL, Augment, read_bands
 
 RECIPE = Recipe.read("fsdd_convgru1d_bi_2layer")
 
@@ -46,6 +48,34 @@ def test_each_change_is_within_its_bounds():
             assert not len(masked) or masked[-1] - masked[0] + 1 == len(masked)
         assert widths == set(range(most + 1))
     assert len(Augment(stretch=0.9, steps=9)(x[:1], mean)) >= 1
+
+
+def test_a_pitch_shift_moves_the_peak_of_a_tone_by_its_ratio():
+    torch.manual_seed(0)
+    front_end, ratios = LogMel(rate=8000), []
+    for frequency in (500.0, 1500.0):
+        x = front_end.encode(torch.sin(torch.arange(8000) / 8000 * frequency * 2 * math.pi), 8000)
+        for _ in range(30):
+            shifted = Augment(pitch=0.25)(x, torch.zeros(40), front_end)[10, :, 0].exp()
+            peak = front_end.frequencies((shifted * torch.arange(40)).sum() / shifted.sum()).item()
+            ratios.append(peak / frequency)
+            louder = Augment(pitch=1e-9)(x, torch.zeros(40), front_end)
+            assert torch.allclose(louder, x, atol=1e-3)
+    assert 0.77 < min(ratios) < 0.85
+    assert 1.18 < max(ratios) < 1.3
+    # Resampling a sound multiplies its frequencies, too: the same shift of a chord gives the same bands.
+    ratio, time = 1.2, torch.arange(8000) / 8000
+    low, high = (sum(torch.sin(time * f * r * 2 * math.pi) for f in (300, 900, 2200)) / 3 for r in (1, ratio))
+    bands = front_end.encode(low, 8000)
+    position = front_end.positions(front_end.frequencies(torch.arange(40)) / ratio)
+    moved, expected = read_bands(bands, position)[20, :, 0], front_end.encode(high, 8000)[20, :, 0]
+    before = bands[20, :, 0]
+    assert (moved - expected).abs().mean() < 0.25 * (before - expected).abs().mean()
+
+
+def test_a_pitch_shift_needs_a_front_end():
+    with pytest.raises(ValueError, match=r"augment\.pitch needs the frequencies of the bands; pass the front_end"):
+        Augment(pitch=0.1)(torch.zeros(5, 4, 1), torch.zeros(4))
 
 
 def test_fields_are_checked():
