@@ -52,11 +52,11 @@ from .tables import markdown
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` that the page on speed shows."""
-NORMS, MINIMAL = ROOT / "benchmarks" / "norms.json", ROOT / "benchmarks" / "minimal.json"
+NORMS, MINIMAL, TORCHGEO = (ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo"))
 CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
-"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks --device cuda``, ``benchmarks
---scaling`` and ``tools.precision``."""
+"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks.torchgeo``, ``benchmarks --device
+cuda``, ``benchmarks --scaling`` and ``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
@@ -365,6 +365,11 @@ def minimal(page: str) -> str:
     return _relative_times(MINIMAL, "GRU", {kind: kind for kind in ("MinGRU", "MinLSTM", "MinExpLSTM")})
 
 
+def torchgeo(page: str) -> str:
+    """Lists the time of TorchGeo's ConvLSTM relative to ours, per shape."""
+    return _relative_times(TORCHGEO, "ours", {"torchgeo": "TorchGeo"})
+
+
 def accelerator(page: str) -> str:
     """Lists the times on a GPU, or states that there are none."""
     if CUDA.is_file():
@@ -507,8 +512,8 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, ensembles, padding, demo,
         sources, commands, recipe_keys, exports, versions, entries, citation, speed, speed_summary, machine, norms,
-        minimal, accelerator, scaling, precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores,
-        paper_scores, a_to_z, command_line, losses, samplings, schedules,
+        minimal, torchgeo, accelerator, scaling, precisions, elsewhere, published_speed, networks, digits, vowels,
+        openstl_scores, paper_scores, a_to_z, command_line, losses, samplings, schedules,
     )
 }  # fmt: skip
 
