@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -224,16 +224,53 @@ def smooth(x: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
 
 
+def resample(x: Tensor, height: int, width: int) -> Tensor:
+    """Resamples maps ``(…, H, W)``: area means if they get smaller, else bilinearly; NaN if most of it is unknown.
+
+    Example:
+        >>> resample(torch.tensor([[1.0, 3.0, torch.nan, torch.nan]]), 1, 2).tolist()
+        [[2.0, nan]]
+    """
+    mode = "area" if height * width <= x.shape[-2] * x.shape[-1] else "bilinear"
+    values = torch.stack([x.nan_to_num(0), x.isfinite().to(x.dtype)]).reshape(2, -1, *x.shape[-2:])
+    total, share = F.interpolate(values, size=(height, width), mode=mode).reshape(2, *x.shape[:-2], height, width)
+    return torch.where(share > 0.5, total / share.clamp_min(1e-6), torch.nan)
+
+
 PATCH, STRIDE = 2, 4
 """Ratios of the resolutions of frames and fine maps, and of fine and coarse maps."""
 DEFAULT_MINUTES = 5.0
 """Default time between frames."""
+PIXEL_KM = 2.0
+"""Edge of the network's pixels in km."""
 RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUTES, inputs=4, horizon=12)
 """Default preprocessing: rain rates in mm/h, without encoding."""
 FLOOR = 0.01
 """Rate in mm/h of a dry pixel in the logits of extrapolation."""
 DETAIL = 8
 """Channels per pixel of the output of the fine layers."""
+
+
+def at_pixels(run: Callable[[Tensor, int], Tensor], pixel_km: float, multiple: int) -> Callable[[Tensor, int], Tensor]:
+    """Returns a function of maps with pixels of `pixel_km` from one of maps with pixels of 2 km.
+
+    Args:
+        run: maps ``(N, T, C, H, W)``, in multiples of `multiple`, and the horizon to ``(N, horizon, …, H, W)``.
+        pixel_km: edge of a pixel in km.
+        multiple: pixels; maps are padded with NaN.
+    """
+    ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
+
+    def resampled(x: Tensor, horizon: int) -> Tensor:
+        size = x.shape[-2:]
+        height, width = (max(1, round(edge * ratio)) for edge in size)
+        if (height, width) == size:
+            return run(x, horizon)
+        edges = (0, -width % multiple, 0, -height % multiple)
+        y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon)
+        return resample(y[..., :height, :width], *size)
+
+    return resampled
 
 
 class ConvGRUAdvection(Forecaster):
@@ -376,13 +413,15 @@ class ConvGRUAdvection(Forecaster):
 
     @torch.no_grad()
     def forecast(  # type: ignore[override]
-        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, inputs: Inputs = None,
-        batch_size: int = 1,
+        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, pixel_km: float = PIXEL_KM,
+        inputs: Inputs = None, batch_size: int = 1,
     ) -> Any:  # fmt: skip
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
             minutes: minutes from one frame to the next; by default as in training, or 5.
+            pixel_km: edge of a pixel in km. Other maps than of 2 km are resampled for the network, and its forecast is
+                resampled back.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
@@ -395,14 +434,13 @@ class ConvGRUAdvection(Forecaster):
             (2, 19, 30)
         """
         minutes = self._minutes(minutes, frames)
-        return self._in_unit(
-            frames, horizon, inputs, batch_size, lambda x, horizon: self(x, horizon, minutes), minutes=minutes
-        )
+        run = at_pixels(lambda x, horizon: self(x, horizon, minutes), pixel_km, self.reduction)
+        return self._in_unit(frames, horizon, inputs, batch_size, run, minutes=minutes)
 
     @torch.no_grad()
     def probabilities(
         self, frames: Any, thresholds: Sequence[float], horizon: int | None = None, *, minutes: float | None = None,
-        inputs: Inputs = None, batch_size: int = 1,
+        pixel_km: float = PIXEL_KM, inputs: Inputs = None, batch_size: int = 1,
     ) -> Any:  # fmt: skip
         """Forecasts the probability that each threshold, in mm/h, is exceeded.
 
@@ -421,11 +459,11 @@ class ConvGRUAdvection(Forecaster):
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
         minutes = self._minutes(minutes, frames)
-        result = self._in_unit(
-            frames, horizon, inputs, batch_size,
+        run = at_pixels(
             lambda x, horizon: interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates),
-            decode=False, inner=1, minutes=minutes,
+            pixel_km, self.reduction,
         )  # fmt: skip
+        result = self._in_unit(frames, horizon, inputs, batch_size, run, decode=False, inner=1, minutes=minutes)
         return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
 
     def _minutes(self, minutes: float | None, frames: Any = None) -> float:

@@ -224,3 +224,34 @@ def test_chosen_lead_times_are_those_of_all(model, frames):
     every, some = model.exceedance(x, 5), model.exceedance(x, 5, steps=[0, 3])
     torch.testing.assert_close(some.logits, every.logits[:, [0, 3]])
     torch.testing.assert_close(some.hours, every.hours[[0, 3]])
+
+
+def test_maps_of_other_pixels_are_forecast_at_two_kilometres(model, frames):
+    coarse = frames[..., :32, :40].clone()
+    coarse[:, :4, :4] = math.nan
+    fine = coarse.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    for forecast in (model.forecast, lambda x, **kwargs: model.probabilities(x, [0.5, 2.0], **kwargs)):
+        expected, actual = forecast(coarse, horizon=2), forecast(fine, horizon=2, pixel_km=1.0)
+        assert actual.shape[-2:] == fine.shape[-2:]
+        assert torch.equal(actual[0].isnan().any(), torch.tensor(True))
+        assert torch.equal(actual.isnan()[..., ::2, ::2], expected.isnan())
+        up = torch.nn.functional.interpolate(
+            expected.nan_to_num(0).reshape(1, -1, 32, 40), scale_factor=2, mode="bilinear"
+        ).reshape(actual.shape)
+        torch.testing.assert_close(actual[..., 9:, 9:], up[..., 9:, 9:])
+        assert torch.equal(forecast(coarse, horizon=2, pixel_km=2.0).nan_to_num(0), expected.nan_to_num(0))
+
+
+def test_pixels_of_four_kilometres_are_refined(model, frames):
+    coarse = torch.nn.functional.avg_pool2d(frames[..., :64, :64], 2)
+    forecast = model.forecast(coarse, horizon=1, pixel_km=4.0)
+    still = (coarse[-1] - forecast[0]).abs().mean()
+    assert forecast.shape == (1, *coarse.shape[-2:])
+    truth = model.forecast(frames[..., :64, :64], horizon=1)
+    assert (torch.nn.functional.avg_pool2d(truth, 2) - forecast).abs().mean() < 0.5 * still
+
+
+@pytest.mark.parametrize("pixel_km", [0, -1.0, math.nan, "2"])
+def test_pixels_that_are_no_length_are_refused(model, frames, pixel_km):
+    with pytest.raises((TypeError, ValueError), match="pixel_km"):
+        model.forecast(frames, pixel_km=pixel_km)
