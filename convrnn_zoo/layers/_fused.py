@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ from ._conv import (
 )  # fmt: skip
 from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
 
+# Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
+JOINT_PRODUCTS = 1 << 23
 # Derivatives from the results, written into `grad_input`.
 sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
@@ -173,6 +175,14 @@ class InPlaceStep:
         raise NotImplementedError
 
 
+class Part(NamedTuple):
+    """Pre-activations of some gates: their number of rows, and whether they read the input and the state."""
+
+    rows: int
+    reads_x: bool = True
+    reads_h: bool = True
+
+
 @dataclass(eq=False)
 class FusedConv:
     """A convolution over some channels of the concatenated input and state, whose weight is prepared at first use."""
@@ -187,8 +197,15 @@ class FusedConv:
     bias: Tensor | None
     inputs: int
     """Number of input channels."""
-    reads_x: bool = True
-    reads_h: bool = True
+    parts: Sequence[Part]
+    """Parts of the result."""
+
+    def __post_init__(self) -> None:
+        self.reads_x, self.reads_h = any(p.reads_x for p in self.parts), any(p.reads_h for p in self.parts)
+
+    def split(self, rows: Tensor, dim: int = 0) -> Sequence[Tensor]:
+        """Splits a tensor of all rows into those of each part."""
+        return rows.split([p.rows for p in self.parts], dim)
 
     @property
     def channels(self) -> slice:
@@ -225,16 +242,26 @@ class FusedConv:
         return prepare_input_gradient(weight, self.geometry, self.size, self.channels_last)
 
 
-def fused_convs(cell: Any, w: DirectionWeights, make: Callable[..., FusedConv]) -> list[FusedConv]:
-    """Returns the convolutions of a step: one for the gates that are sums, and one each for the separate rows."""
-    inputs, n = w.ih.shape[1], cell.summed_rows(len(w.ih))
+def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
+    """Returns the convolutions of a step.
+
+    They are one for the gates that are sums, and one each for the separate rows. On small maps, where a call takes
+    longer than its arithmetic, they are one convolution with zeros for what a row does not read.
+    """
+    inputs, rows, n = w.ih.shape[1], len(w.ih), cell.summed_rows(len(w.ih))
     (b_ih, b_n), (b_hh, b_hn) = ((None, None) if b is None else (b[:n], b[n:]) for b in (w.b_ih, w.b_hh))
-    convs = [make(torch.cat([w.ih[:n], w.hh[:n]], 1), sum_bias(b_ih, b_hh), inputs)]
-    if len(w.ih) > n:
-        convs.append(make(w.ih[n:], b_n, inputs, reads_h=False))
-    if len(w.hh) > n:
-        convs.append(make(w.hh[n:], b_hn, inputs, reads_x=False))
-    return convs
+    weights = [torch.cat([w.ih[:n], w.hh[:n]], 1), w.ih[n:], w.hh[n:]]
+    biases: list[Tensor | None] = [sum_bias(b_ih, b_hh), b_n, b_hn]
+    all_parts = [Part(n), Part(rows - n, reads_h=False), Part(len(w.hh) - n, reads_x=False)]
+    convs = [conv for conv in zip(weights, biases, all_parts, strict=True) if conv[2].rows]
+    if len(convs) == 1 or pixels * (rows + len(w.hh) - n) * weights[0][0].numel() > JOINT_PRODUCTS:
+        return [make(weight, bias, inputs, [part]) for weight, bias, part in convs]
+    joint = w.ih.new_zeros(rows + len(w.hh) - n, *weights[0].shape[1:])
+    joint[:rows, :inputs] = w.ih
+    joint[:n, inputs:], joint[rows:, inputs:] = w.hh[:n], w.hh[n:]
+    filled = [w.ih.new_zeros(part.rows) if bias is None else bias for _, bias, part in convs]
+    bias = None if w.b_ih is None and w.b_hh is None else torch.cat(filled)
+    return [make(joint, bias, inputs, [part for *_, part in convs])]
 
 
 # ---- one direction ---------------------------------------------------------------------------------------------
@@ -265,16 +292,16 @@ class Direction:
         self.inputs, self.h_mask = w.ih.shape[1], w.h_mask
         self.buffers = Buffers(state[0], dtype)
         self.step = cell.in_place(cell, w.extra, self.buffers, keep)
-        self.convs = fused_convs(
-            cell, w, partial(FusedConv, cell.geometry, self.size, dtype, self.buffers.channels_last)
-        )
+        make = partial(FusedConv, cell.geometry, self.size, dtype, self.buffers.channels_last)
+        self.convs = fused_convs(cell, w, state[0][:, 0].numel(), make)
+        self.joint = self.convs[0] if len(self.convs[0].parts) > 1 else None
         self.saved: dict[int, tuple[Maps, Maps]] = {}
         """Intermediates of each step for the backward pass: the parts of its gates, and its states except h."""
 
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(self, ts: range, state: Maps, zero_state: bool) -> Maps:
         """Writes the h of every step of `ts` into `ys` and returns the final state."""
-        inputs, buffers, fused = self.inputs, self.buffers, self.convs
+        inputs, buffers, fused, joint = self.inputs, self.buffers, self.convs, self.joint
         convs = [conv.conv for conv in fused] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
         views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
@@ -293,6 +320,8 @@ class Direction:
                 parts = [c.conv_first(r, zero_state, not convs) for c, r in zip(fused, read, strict=True)]
             else:
                 parts = [conv(r) for conv, r in zip(convs, read, strict=True)]
+            if joint:
+                parts = [part.clone() for part in joint.split(parts[0], 1)]
             if self.conv_dtype != self.dtype:
                 parts = [part.to(self.dtype) for part in parts]
             # States that the backward pass reads get new memory; the others are overwritten.
@@ -327,7 +356,8 @@ class Direction:
 
     def load_saved(self, tensors: Iterator[Tensor]) -> None:
         """Takes the intermediates that another object saved."""
-        num_parts, num_others = len(self.convs) if self.step.saves_parts else 0, len(self.state) - 1
+        num_parts = sum(len(conv.parts) for conv in self.convs) if self.step.saves_parts else 0
+        num_others = len(self.state) - 1
         for t in self.ys:
             self.saved[t] = tuple(itertools.islice(tensors, num_parts)), tuple(itertools.islice(tensors, num_others))
 
@@ -369,7 +399,7 @@ class Direction:
 
         Without `to_start` the convolution for that gradient is left out.
         """
-        blocks = self._blocks(ts)
+        blocks, joint = self._blocks(ts), self.joint
         max_rows = max(map(self._rows, blocks.values()))
         gates = [self.buffers.new(max_rows, len(conv.weight)) for conv in self.convs]
         xh = self.buffers.new(max_rows, self.inputs + self.channels, self.conv_dtype)
@@ -387,7 +417,8 @@ class Direction:
                 grads[0].add_(self.y_grads[t])
             parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
-            dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into)
+            into_parts = joint.split(into[0], 1) if joint else into
+            dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into_parts)
             if not into_at:
                 self._flush(block, ts, start[0], gates, xh)
             if t == last and not to_start:
@@ -408,12 +439,14 @@ class Direction:
         b_ih: list[Tensor] = []
         b_hh: list[Tensor] = []
         for conv, weight, bias in zip(self.convs, self.weight_grads, self.bias_grads, strict=True):
-            if conv.reads_x:
-                ih.append(weight[:, : self.inputs])
-                b_ih += [] if bias is None else [bias]
-            if conv.reads_h:
-                hh.append(weight[:, self.inputs if conv.reads_x else 0 :])
-                b_hh += [] if bias is None else [bias]
+            of_parts: Sequence[Tensor | None] = [None] * len(conv.parts) if bias is None else conv.split(bias)
+            for part, of_weight, of_bias in zip(conv.parts, conv.split(weight), of_parts, strict=True):
+                if part.reads_x:
+                    ih.append(of_weight[:, : self.inputs])
+                    b_ih += [] if of_bias is None else [of_bias]
+                if part.reads_h:
+                    hh.append(of_weight[:, -self.channels :])
+                    b_hh += [] if of_bias is None else [of_bias]
         biases = (torch.cat(b) if b else None for b in (b_ih, b_hh))
         return [torch.cat(ih), torch.cat(hh), *biases, None, *self.step.extra_grads]
 

@@ -6,6 +6,8 @@ from comparison import SEQUENCES, VARIANTS, assert_same, built, case_id, lengths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convrnn_zoo.layers import Conv2dGRU, _fused
+
 PROPERTY = settings(max_examples=30, deadline=None, derandomize=True)
 
 
@@ -67,3 +69,17 @@ def test_the_last_state_alone_may_be_differentiated(recompute: bool) -> None:
     by_state, x.grad = x.grad, None
     rnn(x)[0][-1].sum().backward()
     torch.testing.assert_close(by_state, x.grad)
+
+
+@pytest.mark.parametrize("products", [0, 2**40], ids=["separate", "joint"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_separate_gates_on_maps_of_any_size(
+    products: int, bias: bool, reset_after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fused, "JOINT_PRODUCTS", products)
+    rnn = Conv2dGRU(2, 3, 3, bias=bias, bidirectional=True, reset_after=reset_after, dtype=torch.float64)
+    for recompute in (False, True):
+        rnn.grad_checkpointing = recompute
+        assert_same(*outcomes(rnn, [4, 2, 1], packed=True, with_state=True), tolerance=1e-10)
+        assert_same(*outcomes(rnn, [3, 3], packed=False, with_state=False), tolerance=1e-10)
