@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from convrnn_zoo.data import FRAME_DATASETS, Labelled
+from convrnn_zoo.data import FRAME_DATASETS, Labelled, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
+from convrnn_zoo.data.datasets.windows import list_windows, write_windows
 from convrnn_zoo.train import Recipe, classifier, forecaster, train
 from convrnn_zoo.train import loop as loop
-from tests.data.own_data import RADAR, blobs
+from tests.data.own_data import RADAR, blobs, write_zarr
 
 from .runs import interrupted, same
 from .test_loop import CLASSIFIER, Weight, ramps
@@ -158,12 +160,29 @@ def test_generated_sequences_are_validated_on_training_images_that_are_not_train
     assert torch.equal(parts["test"].images, FRAME_DATASETS["moving_mnist"]().load(digits, "test", 2, 2).images)
 
 
-def test_frames_in_time_are_in_one_part_only(tmp_path):
-    frames = np.broadcast_to(np.arange(30, dtype="float32")[:, None, None], (30, 8, 8))
-    np.save(tmp_path / "a.npy", frames)
-    dataset = FRAME_DATASETS["frames"](name="a", validation=0.25)
+def write_steps(kind, path):
+    """Writes 30 frames, five minutes apart, and returns the keys of ``[data]``."""
+    frames = np.random.default_rng(0).random((30, 8, 8), dtype="float32")
+    if kind == "frames":
+        np.save(path / "a.npy", frames)
+    elif kind == "video":
+        first, *others = [Image.fromarray((255 * frame).astype("uint8")) for frame in frames]
+        first.save(path / "a.gif", save_all=True, append_images=others)
+    else:
+        pytest.importorskip("zarr", reason="the extra zarr")
+        write_zarr(path / "a.zarr", frames)
+    if kind == "windows":
+        write_windows(list_windows(open_frames(path / "a.zarr"), Window(5, 8, 8, 1), Sampling()), path / "w.csv")
+    return {"name": "a", "step": 5.0, **({"windows": "w.csv"} if kind == "windows" else {})}
+
+
+@pytest.mark.parametrize("kind", ["frames", "video", "zarr", "windows", "rain"])
+def test_no_frame_to_forecast_is_in_two_parts_in_time(kind, request, tmp_path):
+    fields = {} if kind == "rain" else write_steps(kind, tmp_path)
+    path = request.getfixturevalue("rain") if kind == "rain" else next(tmp_path.glob("a.*"))
+    dataset = FRAME_DATASETS[kind if kind in FRAME_DATASETS else "frames"](validation=0.25, **fields)
     forecast = {
-        split: set(np.concatenate([c.frames[2:, 0, 0, 0] for c in dataset.load(tmp_path, split, 2, 3)]).tolist())
+        split: {int(s.time % 1440 / 5) + t for s in dataset.load(path, split, 2, 3) for t in range(2, 5)}
         for split in ("train", "validation", "test")
     }
     assert forecast == {
