@@ -95,8 +95,9 @@ def test_autocast_leaves_states_and_output_in_the_weights_dtype(cls: type, optio
     assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in rnn.parameters())
 
 
-def test_channels_last_input_and_weights_change_nothing() -> None:
-    rnn, x = Conv2dLSTM(3, 4, 3), torch.randn(2, 5, 3, 6, 7)
+@pytest.mark.parametrize("mode", ["zeros", ("zeros", "circular")])
+def test_channels_last_input_and_weights_change_nothing(mode: str | tuple[str, ...]) -> None:
+    rnn, x = Conv2dLSTM(3, 4, 3, padding_mode=mode), torch.randn(2, 5, 3, 6, 7)
     expected, _ = rnn(x)
     last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (2, 5))
     torch.testing.assert_close(rnn(last)[0], expected)
