@@ -44,7 +44,7 @@ class MIM(PredRNN):
         super().__init__(*args, patch_size=patch_size, map_size=size, **norms, **kwargs)
         blocks = len(self.widths) - 1
         if not blocks:
-            raise ValueError("num_layers must be at least 2: the blocks follow the first layer")
+            raise ValueError("num_layers must be at least 2, got 1: the blocks follow the first layer")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         norm = size if self.layer_norm else None

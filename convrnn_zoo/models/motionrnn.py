@@ -89,7 +89,7 @@ class MotionConvLSTM(StackedCells):
         check_one_width(self.widths)
         width, like = self.widths[0], self.head.weight
         if len(self.widths) < 2:
-            raise ValueError("num_layers must be at least 2: a MotionGRU is between two layers")
+            raise ValueError("num_layers must be at least 2, got 1: a MotionGRU is between two layers")
         if width % 4:
             raise ValueError(f"hidden_channels must be a multiple of 4, got {width}: motion has a quarter")
         if kernel_size % 2 == 0:

@@ -128,7 +128,7 @@ class PredRNNPP(PredRNN):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if len(self.widths) < 2:
-            raise ValueError("num_layers must be at least 2: the highway is between the first and the second layer")
+            raise ValueError("num_layers must be at least 2, got 1: the highway follows the first layer")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.highway = GradientHighwayCell(width, width, kernel, bias=False, **factory)  # type: ignore[arg-type]

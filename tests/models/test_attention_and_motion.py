@@ -119,13 +119,13 @@ def test_norms_are_those_of_the_layers(name):
 @pytest.mark.parametrize(
     ("name", "kwargs", "message"),
     [
-        ("sa_convlstm", {"attention_channels": 0}, "attention_channels must be at least 1"),
-        ("sa_convlstm", {"layer_norm": True}, "has no layer norms"),
+        ("sa_convlstm", {"attention_channels": 0}, "attention_channels.* 0"),
+        ("sa_convlstm", {"layer_norm": True}, "layer_norm"),
         *((name, *case) for name in NAMES[1:] for case in (
-            ({"hidden_channels": [4, 8]}, "hidden_channels must be the same in every layer"),
-            ({"hidden_channels": 6}, "hidden_channels must be a multiple of 4, got 6"),
-            ({"num_layers": 1}, "num_layers must be at least 2"),
-            ({"kernel_size": 4}, "kernel_size must be odd, got 4"),
+            ({"hidden_channels": [4, 8]}, r"hidden_channels.*\[4, 8\]"),
+            ({"hidden_channels": 6}, "hidden_channels.* 6"),
+            ({"num_layers": 1}, "num_layers.* 1"),
+            ({"kernel_size": 4}, "kernel_size.* 4"),
         )),
     ],
 )  # fmt: skip
@@ -135,6 +135,6 @@ def test_sizes_that_do_not_fit_are_errors(name, kwargs, message):
 
 
 def test_frames_that_the_encoder_cannot_halve_are_errors():
-    with pytest.raises(ValueError, match=r"multiples of 8, got \(8, 12\)"):
+    with pytest.raises(ValueError, match=r"8.*\(8, 12\)"):
         tiny("motionrnn_convlstm")(torch.rand(1, 2, 1, 8, 12))
     assert tiny("sa_convlstm")(torch.rand(1, 2, 1, 8, 12), horizon=1).shape == (1, 1, 1, 8, 12)

@@ -156,9 +156,9 @@ def test_pruning_below_another_width_renews_the_head():
 @pytest.mark.parametrize("indices", [0, []])
 def test_no_layers_to_keep_are_named(indices):
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, hidden_channels=3)
-    with pytest.raises(ValueError, match="indices must select at least one layer"):
+    with pytest.raises(ValueError, match="indices"):
         model.prune_intermediate_layers(indices)
-    with pytest.raises(ValueError, match="indices must select at least one layer"):
+    with pytest.raises(ValueError, match="indices"):
         model.forward_intermediates(torch.randn(2, 3, 2, 6), indices, stop_early=True)
 
 
@@ -189,7 +189,7 @@ def test_normalize_standardises_each_channel():
     model = build("convgru2d_1layer", pretrained_cfg_overlay=overlay)
     x = torch.tensor([3.0, 6.0]).reshape(1, 1, 2, 1, 1)
     assert torch.equal(model.normalize(x), torch.ones_like(x))
-    with pytest.raises(ValueError, match="trained on 2 channels and the model has 3"):
+    with pytest.raises(ValueError, match=r"\b2 channels.*\b3\b"):
         convrnn_zoo.create_model("convgru2d_1layer", pretrained_cfg_overlay=overlay).normalize(
             torch.randn(1, 1, 3, 2, 2)
         )
@@ -197,24 +197,24 @@ def test_normalize_standardises_each_channel():
 
 X = torch.randn(2, 5, 2, 4, 4)
 BAD = {
-    "rank": (lambda m: m(torch.randn(2, 2)), ValueError, r"x \(N, C, H, W\) .*got 2-D"),
-    "no tensor": (lambda m: m([1, 2]), TypeError, r"got \[1, 2\]"),
-    "channels": (lambda m: m(torch.randn(2, 5, 3, 4, 4)), ValueError, "expected 2 input channels"),
+    "rank": (lambda m: m(torch.randn(2, 2)), ValueError, r"\(2, 2\)"),
+    "no tensor": (lambda m: m([1, 2]), TypeError, r"\[1, 2\]"),
+    "channels": (lambda m: m(torch.randn(2, 5, 3, 4, 4)), ValueError, r"\b2 .*channels.*axis 2 of x.*\b3\b"),
     "lengths with a PackedSequence": (
         lambda m: m(pack_padded_sequence(X, [5, 5], batch_first=True), lengths=[5, 5]),
         ValueError,
-        "which has its own",
+        "lengths.*PackedSequence",
     ),
-    "lengths of frames": (lambda m: m(X[:, 0], lengths=[1, 1]), ValueError, "one frame each"),
-    "too few lengths": (lambda m: m(X, lengths=[5]), ValueError, "each of the 2 sequences, got shape .1,."),
-    "zero length": (lambda m: m(X, lengths=[5, 0]), ValueError, r"from 1 to the 5 steps .* got \[5, 0\]"),
-    "length too long": (lambda m: m(X, lengths=[5, 6]), ValueError, r"from 1 to the 5 steps"),
-    "float lengths": (lambda m: m(X, lengths=torch.tensor([5.0, 1.0])), TypeError, "whole numbers, got torch.float32"),
-    "word lengths": (lambda m: m(X, lengths=["5", "1"]), TypeError, "whole numbers, got"),
-    "pool": (lambda m: m.reset_classifier(3, "mean"), ValueError, "global_pool must be one of .*'avg'.* got 'mean'"),
-    "classes": (lambda m: m.reset_classifier(-1), ValueError, "num_classes must be .* got -1"),
-    "format": (lambda m: m.forward_intermediates(X, output_fmt="NHWC"), ValueError, "must be 'NCHW'.* got 'NHWC'"),
-    "state": (lambda m: m(X, torch.zeros(1, 2, 4, 4, 5)), ValueError, "expected h_0 of shape"),
+    "lengths of frames": (lambda m: m(X[:, 0], lengths=[1, 1]), ValueError, r"lengths.*\(2, 2, 4, 4\)"),
+    "too few lengths": (lambda m: m(X, lengths=[5]), ValueError, r"lengths.*\b2\b.*\(1,\)"),
+    "zero length": (lambda m: m(X, lengths=[5, 0]), ValueError, r"lengths.*\b5\b.*\[5, 0\]"),
+    "length too long": (lambda m: m(X, lengths=[5, 6]), ValueError, r"lengths.*\b5\b.*\[5, 6\]"),
+    "float lengths": (lambda m: m(X, lengths=torch.tensor([5.0, 1.0])), TypeError, "lengths.*torch.float32"),
+    "word lengths": (lambda m: m(X, lengths=["5", "1"]), TypeError, r"lengths.*\['5', '1'\]"),
+    "pool": (lambda m: m.reset_classifier(3, "mean"), ValueError, "global_pool.*'avg'.*'mean'"),
+    "classes": (lambda m: m.reset_classifier(-1), ValueError, "num_classes.* -1"),
+    "format": (lambda m: m.forward_intermediates(X, output_fmt="NHWC"), ValueError, "output_fmt.*'NCHW'.*'NHWC'"),
+    "state": (lambda m: m(X, torch.zeros(1, 2, 4, 4, 5)), ValueError, r"h_0.*\(1, 2, 4, 4, 5\)"),
 }
 
 

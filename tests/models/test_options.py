@@ -115,9 +115,9 @@ def test_a_state_with_too_few_or_too_many_levels_is_rejected():
     x = torch.rand(1, 2, 3, 32, 32)
     _, state = model.forward_sequence(x)
     for bad in (state[:1], [*state, state[0]], [], state[0], "ab"):
-        with pytest.raises(ValueError, match="expected the state"):
+        with pytest.raises(ValueError, match=r"state.*list of"):
             model(x, bad)
-        with pytest.raises(ValueError, match="expected the state"):
+        with pytest.raises(ValueError, match=r"state.*list of"):
             model(x, bad, lengths=[1])
     assert len(model(x, state)) == 2
     assert len(model(x, tuple(state))) == 2
@@ -128,7 +128,7 @@ def test_a_decoders_state_has_one_entry_for_each_scale():
     x = torch.rand(1, 2, 3, 64, 64)
     _, state = model.forward_sequence(x)
     for bad in (state[:3], [*state, state[0]], state[0][:1]):
-        with pytest.raises(ValueError, match="expected the state"):
+        with pytest.raises(ValueError, match=r"state.*list of"):
             model(x, bad)
 
 
@@ -141,10 +141,10 @@ def test_a_forecasters_state_is_whole_or_rejected(name):
     x = torch.rand(2, 2, 1, model.reduction * 2, model.reduction * 2)
     state = model.encode(x)
     for bad in (None, (), 3, "ab", state[:-1], (*state, state[0]), {}):
-        with pytest.raises((TypeError, ValueError), match=r"state|h_0|expected"):
+        with pytest.raises((TypeError, ValueError), match=r"state|h_0"):
             model.decode(bad)
         if bad is not None:
-            with pytest.raises((TypeError, ValueError), match=r"state|h_0|expected"):
+            with pytest.raises((TypeError, ValueError), match=r"state|h_0"):
                 model.encode(x, bad)
 
 
@@ -171,17 +171,18 @@ def test_decode_hands_memories_to_the_next_call_as_the_forward_pass_does():
 
 # ---- encoders of timm ----------------------------------------------------------------------------------------------
 def test_an_error_inside_timm_is_not_hidden_by_a_second_attempt(monkeypatch):
-    calls, create = [], timm.create_model
+    calls, create, error = [], timm.create_model, TypeError("inner")
 
     def broken(name, **options):
         calls.append(name)
         if calls.count("resnet18") == 1 and name == "resnet18":
-            raise TypeError("a mistake inside the model")
+            raise error
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", broken)
-    with pytest.raises(TypeError, match="a mistake inside the model"):
+    with pytest.raises(TypeError) as caught:
         convrnn_zoo.video_model("resnet18")
+    assert caught.value is error
     assert calls.count("resnet18") == 1
 
 

@@ -27,9 +27,9 @@ def test_weights_a_pixel_are_those_of_the_size_they_are_built_for(name):
     model = tiny(name, img_size=(8, 16), num_layers=2)
     sizes = {p.shape[-2:] for n, p in model.named_parameters() if "norm" in n or "weight_pi" in n}
     assert sizes == {(2, 4)}
-    with pytest.raises(ValueError, match=r"img_size must be multiples of 4, got \(8, 10\)"):
+    with pytest.raises(ValueError, match=r"img_size.*\(8, 10\)"):
         tiny(name, img_size=(8, 10))
-    with pytest.raises(ValueError, match="img_size must be at least 1"):
+    with pytest.raises(ValueError, match=r"img_size.* 0"):
         tiny(name, img_size=0)
 
 
@@ -49,9 +49,9 @@ def test_norms_are_those_of_the_size_they_are_built_for_and_fitted_to_others(nam
             p.add_(1)
             assert not torch.allclose(model(x, horizon=2), before), key  # every norm is read
             p.sub_(1)
-    with pytest.raises(ValueError, match=r"img_size must be multiples of 4, got \(8, 10\)"):
+    with pytest.raises(ValueError, match=r"img_size.*\(8, 10\)"):
         tiny(name, layer_norm=True, img_size=(8, 10))
-    with pytest.raises(TypeError, match="layer_norm must be True or False"):
+    with pytest.raises(TypeError, match=r"layer_norm.* 1"):
         tiny(name, layer_norm=1)
 
 
@@ -81,22 +81,22 @@ def test_predrnn_pp_has_no_norms_to_choose():
 
 def test_networks_with_norms_have_no_export(tmp_path):
     for actual in (drawn("predrnn"), drawn("predrnn").layers[0]):
-        with pytest.raises(convrnn_zoo.ExportError, match="with norms of one map's size has no export yet"):
+        with pytest.raises(convrnn_zoo.ExportError, match="norms"):
             convrnn_zoo.export(actual, tmp_path / "a.onnx", "step")
 
 
 @pytest.mark.parametrize("name", ["predrnn_pp", "mim"])
 def test_two_layers_of_one_width_at_least(name):
-    with pytest.raises(ValueError, match="num_layers must be at least 2"):
+    with pytest.raises(ValueError, match=r"num_layers.* 1"):
         tiny(name, num_layers=1)
-    with pytest.raises(ValueError, match="the same in every layer"):
+    with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
         tiny(name, hidden_channels=[3, 4])
 
 
 def test_mau_refuses_what_it_cannot_be():
-    with pytest.raises(ValueError, match="downsampling must be a power of two, got 3"):
+    with pytest.raises(ValueError, match=r"downsampling.* 3"):
         tiny("mau", downsampling=3)
-    with pytest.raises(ValueError, match="the same in every layer"):
+    with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
         tiny("mau", hidden_channels=[3, 4])
 
 
@@ -116,7 +116,7 @@ def test_phydnet_of_both_patch_sizes_and_no_other():
         out = model(torch.rand(1, 2, 1, 2 * patch, 3 * patch), horizon=2)
         assert out.shape == (1, 2, 1, 2 * patch, 3 * patch)
         assert 0 <= out.min() <= out.max() <= 1
-    with pytest.raises(ValueError, match="patch_size must be one of 2, 4, got 3"):
+    with pytest.raises(ValueError, match=r"patch_size.* 3"):
         tiny("phydnet", patch_size=3)
 
 
@@ -141,7 +141,7 @@ def test_carried_memories_have_no_gradient_and_no_place_in_a_state_dict():
     for _ in range(2):  # a second backward pass would fail if it went into the first call
         model(x, horizon=2).sum().backward()
     assert set(model.state_dict()) == keys
-    with pytest.raises(TypeError, match="carry_memory must be True or False"):
+    with pytest.raises(TypeError, match=r"carry_memory.* 1"):
         tiny("mim", carry_memory=1)
 
 

@@ -77,20 +77,20 @@ def test_intermediates_are_the_features_and_lead_to_the_output(name):
     assert features.feature_info.channels() == [y.shape[-1 - model.ndim] for y in levels]
     sum(y.sum() for y in maps).backward()
     assert not [n for n, p in features.named_parameters() if p.grad is None]  # nothing that the maps do not need
-    with pytest.raises(ValueError, match="indices must be of the"):
+    with pytest.raises(ValueError, match=r"indices.*\[9\]"):
         model.forward_intermediates(x, indices=[9])
-    with pytest.raises(ValueError, match="must be 'NCHW'"):
+    with pytest.raises(ValueError, match=r"output_fmt.*'NHWC'"):
         model.forward_intermediates(x, output_fmt="NHWC")
 
 
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_a_forecaster_refuses_features_and_classes(name):
     model = META[name]
-    with pytest.raises(ValueError, match="forward_intermediates expected a model that has feature maps"):
+    with pytest.raises(ValueError, match="forward_intermediates"):
         model.forward_intermediates(torch.rand(1, 3, 1, 8, 8))
-    with pytest.raises(ValueError, match="num_classes must be 0 for a forecaster"):
+    with pytest.raises(ValueError, match=r"num_classes.* 3"):
         model.reset_classifier(3)
-    with pytest.raises(ValueError, match="global_pool must be left out"):
+    with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
         model.reset_classifier(0, "avg")
     model.reset_classifier(0)
     assert not list(model.get_classifier().parameters())

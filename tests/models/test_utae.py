@@ -160,30 +160,30 @@ def test_trains_saves_and_changes_its_head(name, tmp_path):
     assert convrnn_zoo.from_pretrained(tmp_path, num_classes=7).eval()(x).shape == (2, 7, 8, 8)
     model.reset_classifier(0)
     assert model(x).shape == (2, model.num_features, 8, 8)
-    with pytest.raises(ValueError, match="global_pool must be left out"):
+    with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
         model.reset_classifier(3, "avg")
 
 
 @pytest.mark.parametrize(
     ("x", "kwargs", "words"),
     [
-        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.ones(2, 4).bool()}, r"mask must be booleans \(N, T\) = \(2, 3\)"),
-        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.ones(2, 3)}, "mask must be booleans"),
+        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.ones(2, 4).bool()}, r"mask.*\(2, 3\).*\(2, 4\)"),
+        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.ones(2, 3)}, "mask.*float32"),
         (
             torch.rand(2, 3, 3, 8, 8),
             {"mask": torch.ones(2, 3, 8, 8).bool()},
-            r"mask must be .* got a tensor of shape \(2, 3, 8",
+            r"mask.*\(2, 3, 8, 8\)",
         ),
-        (torch.rand(2, 3, 3, 8, 8), {"mask": [[True] * 3] * 2}, "mask must be booleans"),
-        (torch.rand(2, 0, 3, 8, 8), {}, r"at least one frame.*\(2, 0, 3, 8, 8\)"),
-        (torch.rand(2, 3, 3, 8, 8), {"lengths": [4, 3]}, "lengths must be from 1 to the 3 steps"),
-        (torch.rand(2, 3, 3, 0, 8), {}, r"got x \(2, 3, 3, 0, 8\)"),
-        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.zeros(2, 3).bool()}, "at one date of each series"),
-        (torch.rand(2, 3, 3, 8, 8), {"lengths": [3, 0]}, "lengths must be from 1 to the 3 steps"),
-        (torch.rand(2, 3, 3, 8, 8), {"lengths": [3, 3], "mask": torch.ones(2, 3).bool()}, "pass one of the two"),
-        (torch.rand(2, 3, 3, 8, 7), {}, "multiples of 2"),
-        (torch.rand(2, 3, 2, 8, 8), {}, "3 .*channels at axis 2 of x"),
-        (torch.rand(3, 8, 8), {}, "x .*got 3-D"),
+        (torch.rand(2, 3, 3, 8, 8), {"mask": [[True] * 3] * 2}, "mask.*list"),
+        (torch.rand(2, 0, 3, 8, 8), {}, r"frame.*\(2, 0, 3, 8, 8\)"),
+        (torch.rand(2, 3, 3, 8, 8), {"lengths": [4, 3]}, r"lengths.*\b3\b.*\[4, 3\]"),
+        (torch.rand(2, 3, 3, 0, 8), {}, r"\bx .*\(2, 3, 3, 0, 8\)"),
+        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.zeros(2, 3).bool()}, r"mask.*\(2, 3\) \(torch.bool"),
+        (torch.rand(2, 3, 3, 8, 8), {"lengths": [3, 0]}, r"lengths.*\b3\b.*\[3, 0\]"),
+        (torch.rand(2, 3, 3, 8, 8), {"lengths": [3, 3], "mask": torch.ones(2, 3).bool()}, "lengths and mask"),
+        (torch.rand(2, 3, 3, 8, 7), {}, r"\b2\b.*\(8, 7\)"),
+        (torch.rand(2, 3, 2, 8, 8), {}, r"\b3 .*channels.*axis 2 of x.*\b2\b"),
+        (torch.rand(3, 8, 8), {}, r"\bx .*\(3, 8, 8\)"),
     ],
 )
 def test_what_cannot_be_read_is_refused(x, kwargs, words):

@@ -210,16 +210,16 @@ def test_a_graph_serves_other_lengths():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"encoder": "no_such_net"}, "timm has no model 'no_such_net'"),
-        ({"levels": (9,)}, r"mobilenetv3_small_100 offers no feature maps \[9\]"),
-        ({"encoder": "predrnn"}, "expected a model that has feature maps"),
-        ({"levels": ("pre_logits", 1)}, "levels must be whole numbers"),
-        ({"levels": ()}, "levels must be whole numbers"),
-        ({"rnn": "lstm"}, "rnn must be one of convrnn, convlstm"),
+        ({"encoder": "no_such_net"}, "'no_such_net'"),
+        ({"levels": (9,)}, r"mobilenetv3_small_100.*\[9\]"),
+        ({"encoder": "predrnn"}, "PredRNN"),
+        ({"levels": ("pre_logits", 1)}, r"levels.*\['pre_logits', 1\]"),
+        ({"levels": ()}, r"levels.*\[\]"),
+        ({"rnn": "lstm"}, "^rnn.*convlstm.*'lstm'"),
         ({"hidden_channels": [4]}, "hidden_channels"),
-        ({"chunk_size": 0}, "chunk_size must be at least 1"),
-        ({"num_classes": -1}, "num_classes must be a whole number"),
-        ({"post_conv": -2}, "post_conv must be at least 1"),
+        ({"chunk_size": 0}, "chunk_size.* 0"),
+        ({"num_classes": -1}, "num_classes.* -1"),
+        ({"post_conv": -2}, "post_conv.* -2"),
     ],
 )
 def test_what_cannot_be_built_is_refused(kwargs, words):
@@ -231,15 +231,15 @@ def test_what_cannot_be_built_is_refused(kwargs, words):
 @pytest.mark.parametrize(
     ("x", "kwargs", "words"),
     [
-        (torch.rand(2, 3, 3, 8, 8), {}, "frames of at least 16×16, got \\(8, 8\\)"),
-        (torch.rand(2, 3, 1, 64, 64), {}, r"3 .*channels at axis 2 of x .* got 1"),
-        (torch.rand(3, 64, 64), {}, r"x .*got 3-D \(3, 64, 64\)"),
-        (torch.rand(2, 0, 3, 64, 64), {}, r"at least one frame .*got \(2, 0, 3, 64, 64\)"),
-        (torch.rand(2, 3, 3, 0, 64), {}, r"at least one pixel, got x \(2, 3, 3, 0, 64\)"),
-        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3, 4]}, "from 1 to the 3 steps"),
-        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3, 0]}, "from 1 to the 3 steps"),
-        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3]}, "one number for each of the 2 sequences"),
-        (torch.rand(2, 3, 64, 64), {"lengths": [1, 1]}, "lengths came with one frame each"),
+        (torch.rand(2, 3, 3, 8, 8), {}, r"frames.*\b16.*\(8, 8\)"),
+        (torch.rand(2, 3, 1, 64, 64), {}, r"\b3 .*channels.*axis 2 of x.*\b1\b"),
+        (torch.rand(3, 64, 64), {}, r"\bx .*\(3, 64, 64\)"),
+        (torch.rand(2, 0, 3, 64, 64), {}, r"frame.*\(2, 0, 3, 64, 64\)"),
+        (torch.rand(2, 3, 3, 0, 64), {}, r"\bx .*\(2, 3, 3, 0, 64\)"),
+        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3, 4]}, r"lengths.*\b3\b.*\[3, 4\]"),
+        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3, 0]}, r"lengths.*\b3\b.*\[3, 0\]"),
+        (torch.rand(2, 3, 3, 64, 64), {"lengths": [3]}, r"lengths.*\b2\b.*\(1,\)"),
+        (torch.rand(2, 3, 64, 64), {"lengths": [1, 1]}, r"lengths.*\(2, 3, 64, 64\)"),
     ],
 )
 def test_what_cannot_be_read_is_refused(x, kwargs, words):
@@ -250,10 +250,10 @@ def test_what_cannot_be_read_is_refused(x, kwargs, words):
 @pytest.mark.parametrize(
     ("clip", "words"),
     [
-        (torch.rand(0, 3, 32, 32), r"a\.mp4: expected a sequence \(T, 3, H, W\), got \(0, 3, 32, 32\)"),
-        (torch.rand(2, 1, 32, 32), r"a\.mp4: expected a sequence \(T, 3, H, W\)"),
+        (torch.rand(0, 3, 32, 32), r"a\.mp4.*\(0, 3, 32, 32\)"),
+        (torch.rand(2, 1, 32, 32), r"a\.mp4.*\(2, 1, 32, 32\)"),
         (torch.full((2, 3, 32, 32), torch.nan), r"a\.mp4: .*NaN"),
-        (torch.rand(2, 3, 8, 8), "frames of at least 16×16"),
+        (torch.rand(2, 3, 8, 8), r"frames.*\b16.*\(8, 8\)"),
     ],
 )
 def test_clips_that_cannot_be_classified_are_named(clip, words):
@@ -275,10 +275,10 @@ def test_an_encoder_that_chooses_its_way_to_feature_maps_is_taken():
 
 def test_an_encoder_of_one_size_says_so():
     model = convrnn_zoo.video_model("vit_tiny_patch16_224", "convgru", hidden_channels=2)
-    with pytest.raises(ValueError, match=r"does not take frames of 64×64: .*224.*; resize them"):
+    with pytest.raises(ValueError, match=r"vit_tiny_patch16_224.*frames.*64×64"):
         model(torch.rand(1, 2, 3, 64, 64))
 
 
 def test_logits_of_every_pixel_of_several_levels_are_refused():
-    with pytest.raises(ValueError, match="no logits of every pixel; choose a global_pool of 'avg'"):
+    with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
         light(global_pool="")(clips())

@@ -57,12 +57,12 @@ def test_bad_teachers_and_masks_are_named(name, truth):
     x, teacher = truth[:, :3], truth[:, 3:]
     mask = torch.ones(2, 4, dtype=torch.bool)
     for message, kwargs in (
-        ("pass the true ones as teacher", {"mask": mask}),
-        (r"expected teacher of shape \(2, 4, 1, 8, 16\)", {"teacher": teacher, "horizon": 4}),
-        (r"expected teacher of shape \(2, 3, 1, 8, 16\)", {"teacher": teacher[:1]}),
-        (r"expected mask as booleans of shape \(2, 4\) .* \(2, 3\)", {"teacher": teacher, "mask": mask[:, 1:]}),
-        (r"expected mask as booleans .*float32", {"teacher": teacher, "mask": mask.float()}),
-        (r"expected mask as booleans .*True", {"teacher": teacher, "mask": True}),
+        ("mask.*teacher", {"mask": mask}),
+        (r"teacher.*\(2, 4, 1, 8, 16\).*\(2, 3, 1, 8, 16\)", {"teacher": teacher, "horizon": 4}),
+        (r"teacher.*\(2, 3, 1, 8, 16\).*\(1, 3, 1, 8, 16\)", {"teacher": teacher[:1]}),
+        (r"mask.*\(2, 4\).*\(2, 3\)", {"teacher": teacher, "mask": mask[:, 1:]}),
+        ("mask.*float32", {"teacher": teacher, "mask": mask.float()}),
+        ("mask.*True", {"teacher": teacher, "mask": True}),
     ):
         with pytest.raises(ValueError, match=message):
             model(x, **kwargs)
@@ -82,5 +82,5 @@ def test_predrnn_v2_shows_its_deltas_through_the_adapter_and_the_others_none(tru
 
 
 def test_predrnn_wants_one_width():
-    with pytest.raises(ValueError, match="the same in every layer"):
+    with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
         tiny("predrnn", hidden_channels=[3, 4])

@@ -105,23 +105,23 @@ def test_registered_saved_and_loaded(name, tmp_path):
     assert convrnn_zoo.from_pretrained(tmp_path, num_classes=5).eval()(x).shape == (1, 2, 5, 32, 32)
     model.reset_classifier(0)
     assert model(x).shape == (1, 2, model.num_features, 32, 32)
-    with pytest.raises(ValueError, match="global_pool must be left out"):
+    with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
         model.reset_classifier(2, "avg")
 
 
 @pytest.mark.parametrize(
     ("act", "words"),
     [
-        (lambda: decoder()(clips(size=(8, 8))), "expected frames of at least 16×16"),
-        (lambda: decoder()(clips(steps=0)), "at least one frame"),
-        (lambda: decoder()(clips(channels=1)), "3 .*channels at axis 2 of x"),
-        (lambda: decoder()(clips()[0, 0]), "x .*got 3-D"),
-        (lambda: decoder()(clips(), [torch.rand(1, 2, 4, 3, 3)] * 4), "expected"),
-        (lambda: decoder(widths=(7, 4, 4, 4)), "must be even"),
+        (lambda: decoder()(clips(size=(8, 8))), r"frames.*\b16.*\(8, 8\)"),
+        (lambda: decoder()(clips(steps=0)), r"frame.*\(2, 0, 3, 32, 32\)"),
+        (lambda: decoder()(clips(channels=1)), r"\b3 .*channels.*axis 2 of x.*\b1\b"),
+        (lambda: decoder()(clips()[0, 0]), r"\bx .*\(3, 32, 32\)"),
+        (lambda: decoder()(clips(), [torch.rand(1, 2, 4, 3, 3)] * 4), r"h_0.*\(1, 2, 4, 3, 3\)"),
+        (lambda: decoder(widths=(7, 4, 4, 4)), r"aspp_channels.*\[7\]"),
         (lambda: convrnn_zoo.models.rvm.RecurrentDecoderModel("vgg11", device="meta"), "vgg11"),
-        (lambda: bcdunet()(clips(channels=2, size=(6, 8))), "multiples of 4"),
-        (lambda: bcdunet()(clips(channels=1)), "2 .*channels at axis 2 of x"),
-        (lambda: bcdunet(widths=(4,)), "widths must be two or more"),
+        (lambda: bcdunet()(clips(channels=2, size=(6, 8))), r"\b4\b.*\(6, 8\)"),
+        (lambda: bcdunet()(clips(channels=1)), r"\b2 .*channels.*axis 2 of x.*\b1\b"),
+        (lambda: bcdunet(widths=(4,)), r"widths.*\[4\]"),
     ],
 )
 def test_what_cannot_be_is_refused(act, words):

@@ -77,7 +77,7 @@ def test_members_are_forecast_in_the_unit_of_the_data(name, kind):
     assert single.shape == actual.shape[1:]
     with pytest.raises(ValueError, match="seed"):
         model.forecast(provided, 3, seed=1)
-    with pytest.raises(ValueError, match="members must be"):
+    with pytest.raises(ValueError, match="members"):
         model.forecast(provided, 3, members=0)
 
 
@@ -86,7 +86,7 @@ def test_noise_of_another_shape_is_named(name):
     model, x = model_and_frames(name)
     noise = model.draw_noise(x, 2)
     for bad in (noise[..., :-1], noise[None], noise.repeat(2, *[1] * (noise.dim() - 1)), 3):
-        with pytest.raises(ValueError, match="expected noise of shape"):
+        with pytest.raises(ValueError, match=r"noise.*\(2, "):
             model(x, 2, noise=bad)
     with pytest.raises(TypeError, match=r"noise is torch\.float64"):
         model(x, 2, noise=noise.double())
@@ -96,7 +96,7 @@ def test_noise_of_another_shape_is_named(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_name_says_where_its_weights_lie(name):
     record = PUBLISHED[name]
-    with pytest.raises(convrnn_zoo.WeightsError, match="no pretrained weights") as caught:
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"^{name} ") as caught:
         convrnn_zoo.create_model(name, pretrained=True)
     message = str(caught.value)
     assert "\n" not in message

@@ -89,19 +89,19 @@ def test_bad_input_is_named(name):
     model = tiny(name)
     x, unit = frames(model), model.reduction
     for bad, error, message in (
-        (x[0], ValueError, r"x \(N, T, C, H, W\) .*got 4-D"),
-        (x[:, :, :0], ValueError, "channels at axis 2 of x .*in_chans=0"),
-        (x[:, :0], ValueError, "at least one frame"),
-        (x[..., 1:], ValueError, rf"multiples of {unit}, got \({unit}, {unit - 1}\); pad x to \({unit}, {unit}\)"),
-        (x.double(), TypeError, "works in torch.float32 but x is torch.float64"),
-        (x.numpy(), TypeError, r"expected x as a tensor \(N, T, C, H, W\), got "),
+        (x[0], ValueError, r"\bx .*\(\d, \d, \d+, \d+\)"),
+        (x[:, :, :0], ValueError, r"channels.*axis 2 of x.* 0"),
+        (x[:, :0], ValueError, r"\bx .*\(1, 0, \d, \d+, \d+\)"),
+        (x[..., 1:], ValueError, rf"{unit}.*\({unit}, {unit - 1}\)"),
+        (x.double(), TypeError, r"torch.float32.*\bx .*torch.float64"),
+        (x.numpy(), TypeError, r"\bx .*ndarray"),
     ):
         with pytest.raises(error, match=message):
             model(bad)
     for horizon, error in ((0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)):
-        with pytest.raises(error, match="horizon must be"):
+        with pytest.raises(error, match=f"horizon.* {horizon}"):
             model(x, horizon)
-        with pytest.raises(error, match="horizon must be"):
+        with pytest.raises(error, match=f"horizon.* {horizon}"):
             tiny(name, horizon=horizon)
 
 
@@ -109,7 +109,7 @@ def test_bad_input_is_named(name):
 def test_construction_refuses_what_it_does_not_know(name):
     with pytest.raises(TypeError, match="no_such_option"):
         tiny(name, no_such_option=1)
-    with pytest.raises(ValueError, match="num_classes must be 0 for a forecaster"):
+    with pytest.raises(ValueError, match=r"num_classes.* 5"):
         tiny(name, num_classes=5)
     for bad in (0, (3, 0, 3)):
         with pytest.raises((ValueError, TypeError)):
@@ -204,14 +204,14 @@ def test_timms_view_of_it(name):
     convolutions = [m for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n != "adapter"]
     states = [m.widths[-1] for m in model.modules() if isinstance(m, ConvRNNBase)]
     assert model.num_features == (convolutions[-1].in_channels if convolutions else states[-1])
-    with pytest.raises(ValueError, match="features_only expected a model that has feature maps"):
+    with pytest.raises(ValueError, match="features_only"):
         tiny(name, features_only=True)
 
 
 @EVERY
 def test_weights_of_another_size_are_refused(name):
     has = convrnn_zoo.list_models(f"{name}.*", pretrained=True)
-    with pytest.raises(convrnn_zoo.WeightsError, match="of another shape" if has else "has no pretrained weights"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=rf"{name}\.\w+ .*\(\d+, \d+" if has else f"^{name} "):
         tiny(name, pretrained=True)
 
 

@@ -118,7 +118,7 @@ def test_fewer_frames_than_in_training_are_warned_of_unless_they_are_meant():
     with pytest.raises(ValueError, match="4 frames"):
         model.forecast(frames, 2, inputs=4)
     for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("3", TypeError), (True, TypeError)):
-        with pytest.raises(error, match="inputs must be"):
+        with pytest.raises(error, match="inputs"):
             model.forecast(frames, 2, inputs=bad)
 
 
@@ -217,14 +217,18 @@ def test_what_are_no_frames_is_named(kind, name):
 
 
 BAD = {
-    "horizon of a float": (lambda m, x: m.forecast(x, 2.0), TypeError, "horizon must be"),
-    "horizon of a word": (lambda m, x: m.forecast(x, "2"), TypeError, "horizon must be"),
-    "horizon": (lambda m, x: m.forecast(x, 0), ValueError, "horizon must be at least 1, got 0"),
-    "all NaN": (lambda m, x: m.forecast(x * torch.nan), ValueError, "got only NaN"),
-    "axes": (lambda m, x: m.forecast(x[0]), ValueError, r"expected frames \(T, H, W\), \(T, 1, H, W\) or"),
-    "channels": (lambda m, x: m.forecast(x[:, None].repeat(1, 3, 1, 1)), ValueError, "expected frames"),
-    "nothing": (lambda m, x: m.forecast(x[:0]), ValueError, "no axis of 0"),
-    "a batch of none": (lambda m, x: m.forecast(x, batch_size=0), ValueError, "batch_size must be at least 1"),
+    "horizon of a float": (lambda m, x: m.forecast(x, 2.0), TypeError, "horizon.* 2.0"),
+    "horizon of a word": (lambda m, x: m.forecast(x, "2"), TypeError, "horizon.* '2'"),
+    "horizon": (lambda m, x: m.forecast(x, 0), ValueError, "horizon.* 0"),
+    "all NaN": (lambda m, x: m.forecast(x * torch.nan), ValueError, "mm/h.* NaN"),
+    "axes": (lambda m, x: m.forecast(x[0]), ValueError, r"frames.*shape \(8, 8\)"),
+    "channels": (
+        lambda m, x: m.forecast(x[:, None].repeat(1, 3, 1, 1)),
+        ValueError,
+        r"frames.*shape \(1, 4, 3, 8, 8\)",
+    ),
+    "nothing": (lambda m, x: m.forecast(x[:0]), ValueError, r"frames.*shape \(1, 0, 1, 8, 8\)"),
+    "a batch of none": (lambda m, x: m.forecast(x, batch_size=0), ValueError, "batch_size.* 0"),
 }
 
 
@@ -236,9 +240,9 @@ def test_what_will_not_do_is_refused(name, rain):
 
 
 def test_values_out_of_range_give_a_warning(rain):
-    with pytest.warns(UserWarning, match="expected mm/h from 0 to 300, got values from -50"):
+    with pytest.warns(UserWarning, match=r"mm/h.* 0 .* 300.* -50"):
         rain.forecast(torch.full((4, 8, 8), -50.0), 1)
-    with pytest.warns(UserWarning, match="bytes came for mm/h"):
+    with pytest.warns(UserWarning, match=r"bytes.*mm/h"):
         rain.forecast(np.full((4, 8, 8), 200, dtype=np.uint8), 1)
 
 
@@ -284,9 +288,9 @@ def test_recordings_are_classified_as_each_alone_with_the_weights_labels():
         assert sum(observed.probabilities.values()) == pytest.approx(1)
     logits = model.eval()(model.normalize(recordings[0][None, ..., None]))
     assert record.label_names[logits.argmax()] == together[0].label
-    with pytest.raises(ValueError, match=r"recording 1: expected a sequence \(T, 12, L\), got \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"recording 1.*\b12\b.*\(5, 3\)"):
         model.classify([recordings[0], torch.randn(5, 3)])
-    with pytest.raises(ValueError, match=r"mine\.wav: contains NaN or Inf"):
+    with pytest.raises(ValueError, match=r"mine\.wav.*NaN"):
         model.classify([torch.full((5, 12), torch.nan)], names=["mine.wav"])
-    with pytest.raises(ValueError, match="has no classifier"):
+    with pytest.raises(ValueError, match=r"classifier.*num_classes"):
         convrnn_zoo.create_model("convgru1d_1layer").classify([torch.randn(3, 3, 5)])

@@ -51,14 +51,14 @@ def test_missing_superfluous_and_misshapen_inputs_are_named(name):
         ({**known, "static": known["static"][..., :3]}, "static"),
         ({**known, "static": known["static"][0]}, "static"),
     ):
-        with pytest.raises(ValueError, match=f"expected {word}"):
+        with pytest.raises(ValueError, match=f"{word} .*frames"):
             model(x, 2, **bad)
     with pytest.raises(ValueError, match="static_chans"):
         tiny(name)(x[:, :, :1], 2, static=known["static"])
     for option in ("static_chans", "future_chans", "out_chans"):
         with pytest.raises((ValueError, TypeError), match=option):
             tiny(name, **{option: -1})
-    with pytest.raises(ValueError, match="static or future"):
+    with pytest.raises(ValueError, match=r"static.*future"):
         Stream(model)
 
 
@@ -141,7 +141,7 @@ def test_wrong_inputs_of_a_forecast_are_named(weather):
         with pytest.raises(ValueError, match=word):
             model.forecast(frames, 2, **bad)
     model.preprocessing = Preprocessing(variables=WEATHER.variables)
-    with pytest.raises(ValueError, match="2 targets, and the model 1"):
+    with pytest.raises(ValueError, match=r"preprocessing.*\b2 targets.*\b1 "):
         model.forecast(frames, 2, **known)
     with pytest.raises(ValueError, match="future"):
         tiny("convgru_forecaster")(torch.rand(1, 2, 1, 4, 4), 2, future=torch.rand(1, 4, 1, 4, 4))

@@ -155,5 +155,5 @@ def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
 
 
 def test_frames_without_a_batch_are_refused():
-    with pytest.raises(ValueError, match=r"frames must be \(N, T, H, W\), got \(3, 32, 32\); add the missing axes"):
+    with pytest.raises(ValueError, match=r"frames.*\(3, 32, 32\)"):
         estimate_motion(torch.zeros(3, 32, 32))

@@ -42,7 +42,7 @@ def make_input(name, model, batch=2, steps=5):
 @pytest.mark.parametrize("name", NAMES)
 def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
     if name in REFUSED:
-        with pytest.raises(ValueError, match=r"Stream expected a sequence model|complete image or series"):
+        with pytest.raises(ValueError, match=type(ON_META[name]).__name__):
             Stream(ON_META[name])
         return
     if name in CLIPS and not any(getattr(m, "bidirectional", False) for m in ON_META[name].modules()):
@@ -51,7 +51,7 @@ def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
         return
     model = ON_META[name] if name in CLIPS else build(name)
     if "_bi_" in name or name in CLIPS:
-        with pytest.raises(ValueError, match=r"in both directions.*take a model of one direction"):
+        with pytest.raises(ValueError, match="both directions"):
             Stream(model)
         return
     x = make_input(name, model)
@@ -338,44 +338,44 @@ def test_a_state_of_other_weights_is_refused(tmp_path):
     stream = Stream(build("convgru1d_1layer"))
     stream(torch.randn(1, 1, 4))
     stream.save(tmp_path / "state.safetensors")
-    with pytest.raises(convrnn_zoo.WeightsError, match="the state of a model with other weights"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"state\.safetensors.*other weights"):
         Stream(build("convgru1d_1layer")).load(tmp_path / "state.safetensors")
     convrnn_zoo.save_pretrained(stream.model, tmp_path)
-    with pytest.raises(convrnn_zoo.WeightsError, match="holds no state of a stream"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"model\.safetensors.*state"):
         stream.load(tmp_path / "model.safetensors")
-    with pytest.raises(convrnn_zoo.WeightsError, match="no such file"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"nothing\.safetensors"):
         stream.load(tmp_path / "nothing.safetensors")
 
 
 X = torch.randn(2, 3, 1, 4)
 BAD = {
-    "training": (lambda: Stream(build("convgru1d_1layer").train()), ValueError, "call model.eval"),
-    "kind": (lambda: Stream(torch.nn.Linear(1, 1).eval()), ValueError, "expected a sequence model.* got Linear"),
-    "no tensor": (lambda: running()([1]), ValueError, "expected a piece .* got .1. .list"),
-    "rank": (lambda: running()(X[0, 0]), ValueError, "expected a piece .*4-D.* got a tensor of shape .1, 4."),
-    "channels": (lambda: running()(X.expand(2, 3, 2, 4)), ValueError, "expected 1 input channels"),
-    "map": (lambda: running()(X[..., :3]), ValueError, "expected h_0 of shape"),
-    "batch": (lambda: running()(X[:1]), ValueError, "holds 2 sequences, got a piece of 1"),
-    "lengths of frames": (lambda: running()(X[:, 0], [1, 1]), ValueError, "one frame each"),
-    "length too long": (lambda: running()(X, [4, 1]), ValueError, r"lengths .*from 0 to the 3 .*got \[4, 1\]"),
-    "negative length": (lambda: running()(X, [-1, 1]), ValueError, "lengths .*from 0 to the 3"),
-    "too few lengths": (lambda: running()(X, [1]), ValueError, "lengths .*2 sequences"),
-    "horizon": (lambda: running()(X, horizon=2), ValueError, "horizon"),
+    "training": (lambda: Stream(build("convgru1d_1layer").train()), ValueError, r"ConvRNNModel.*training"),
+    "kind": (lambda: Stream(torch.nn.Linear(1, 1).eval()), ValueError, "Linear"),
+    "no tensor": (lambda: running()([1]), ValueError, r"piece.*\[1\]"),
+    "rank": (lambda: running()(X[0, 0]), ValueError, r"piece.*\(1, 4\)"),
+    "channels": (lambda: running()(X.expand(2, 3, 2, 4)), ValueError, r"\b1 .*channels.*axis 2 of x.*\b2\b"),
+    "map": (lambda: running()(X[..., :3]), ValueError, r"h_0.*\(1, 2, 3, 4\)"),
+    "batch": (lambda: running()(X[:1]), ValueError, r"\b2 sequences.*piece.*\b1\b"),
+    "lengths of frames": (lambda: running()(X[:, 0], [1, 1]), ValueError, r"lengths.*\(2, 1, 4\)"),
+    "length too long": (lambda: running()(X, [4, 1]), ValueError, r"lengths.*\b3\b.*\[4, 1\]"),
+    "negative length": (lambda: running()(X, [-1, 1]), ValueError, r"lengths.*\b3\b.*\[-1, 1\]"),
+    "too few lengths": (lambda: running()(X, [1]), ValueError, r"lengths.*\b2\b.*\(1,\)"),
+    "horizon": (lambda: running()(X, horizon=2), ValueError, "horizon.*ConvRNNModel"),
     "lengths of a forecaster": (
-        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), [1]), ValueError, "as many frames",
+        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), [1]), ValueError, "lengths.*forecaster",
     ),
-    "lengths of a layer": (lambda: Stream(running().model.rnn)(X, [1, 1]), ValueError, "wrap it as a model"),
+    "lengths of a layer": (lambda: Stream(running().model.rnn)(X, [1, 1]), ValueError, "lengths.*Conv1dGRU"),
     "horizon of none": (
-        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), horizon=0), ValueError, "horizon must be at least",
+        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), horizon=0), ValueError, "horizon.* 0",
     ),
-    "a float": (lambda: running().reset([0.5]), TypeError, "whole numbers or booleans"),
-    "words": (lambda: running().reset(["a"]), TypeError, "numbers of sequences or booleans"),
-    "one number": (lambda: running().reset(1), TypeError, "list of whole numbers"),
-    "too few booleans": (lambda: running().reset([True]), IndexError, "a boolean for each of 2 sequences"),
-    "item": (lambda: running().reset([2]), IndexError, r"numbers from 0 to 1, got \[2\]"),
-    "item from behind": (lambda: running().reset([-1]), IndexError, r"numbers from 0 to 1, got \[-1\]"),
-    "item too early": (lambda: Stream(build("convgru1d_1layer")).reset([0]), ValueError, "no items yet"),
-    "save too early": (lambda: Stream(build("convgru1d_1layer")).save("x"), ValueError, "no state yet"),
+    "a float": (lambda: running().reset([0.5]), TypeError, r"reset.*\[0.5\]"),
+    "words": (lambda: running().reset(["a"]), TypeError, r"reset.*\['a'\]"),
+    "one number": (lambda: running().reset(1), TypeError, r"reset.* 1 \(int\)"),
+    "too few booleans": (lambda: running().reset([True]), IndexError, r"reset.*\b2\b.* 1"),
+    "item": (lambda: running().reset([2]), IndexError, r"reset.*\[2\]"),
+    "item from behind": (lambda: running().reset([-1]), IndexError, r"reset.*\[-1\]"),
+    "item too early": (lambda: Stream(build("convgru1d_1layer")).reset([0]), ValueError, "^reset"),
+    "save too early": (lambda: Stream(build("convgru1d_1layer")).save("x"), ValueError, "^save"),
 }  # fmt: skip
 
 
@@ -395,10 +395,10 @@ def test_bad_input_says_what_was_expected_what_came_and_the_cure(case):
 def test_a_refused_piece_leaves_the_state_as_it_was():
     stream = running()
     before, steps = stream.state.clone(), stream.steps.tolist()
-    with pytest.raises(ValueError, match="expected 1 input channels"):
+    with pytest.raises(ValueError, match=r"\b1 .*channels.*axis 2 of x.*\b2\b"):
         stream(X.expand(2, 3, 2, 4))
     assert torch.equal(stream.state, before)
     assert stream.steps.tolist() == steps
     stream.model.train()
-    with pytest.raises(ValueError, match=r"training mode; call model.eval\(\)"):
+    with pytest.raises(ValueError, match=r"ConvRNNModel.*training"):
         stream(X)
