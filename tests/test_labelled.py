@@ -64,7 +64,7 @@ def test_the_dimension_of_time_may_be_anywhere():
 
 def test_steps_are_those_of_the_times_or_else_of_the_training():
     net = model()
-    with pytest.raises(ValueError, match=r"15 minutes .*5 are expected"):
+    with pytest.raises(ValueError, match=r"\b15 minutes.*\b5\b"):
         net.forecast(frames(minutes=15))
     uneven = xarray.concat([frames()[:2], frames()[3:]], "time")
     with pytest.raises(ValueError, match=r"time .*5, 10 minutes"):
@@ -73,7 +73,7 @@ def test_steps_are_those_of_the_times_or_else_of_the_training():
     slow = nowcast.forecast(frames(minutes=15))
     assert (slow.lead_time.values / MINUTE).tolist() == [15, 30]
     np.testing.assert_array_equal(slow, nowcast.forecast(frames().values, minutes=15))
-    with pytest.raises(ValueError, match=r"15 minutes .*5 are expected"):
+    with pytest.raises(ValueError, match=r"\b15 minutes.*\b5\b"):
         nowcast.forecast(frames(minutes=15), minutes=5)
     net.preprocessing = Preprocessing(step=15.0)
     assert (net.forecast(frames(minutes=15)).lead_time.values / MINUTE).tolist() == [15, 30, 45]
@@ -92,7 +92,7 @@ def test_the_stated_unit_is_converted_or_rejected():
         result = net.forecast((data / factor).assign_attrs(units=unit))
         np.testing.assert_allclose(result, expected, rtol=1e-5)
         assert result.attrs["units"] == "mm/h"
-    with pytest.raises(ValueError, match="frames has units='dBZ', and mm/h is expected"):
+    with pytest.raises(ValueError, match=r"frames.*units='dBZ'.*mm/h"):
         net.forecast(data.assign_attrs(units="dBZ"))
 
 

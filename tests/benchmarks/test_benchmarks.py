@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_profile_splits_the_time(tmp_path, monkeypatch):
         assert sum(parts.values()) == pytest.approx(1, abs=0.01)
         assert min(parts.values()) > 0
         assert max(parts, key=parts.get) in ("convolutions", "rest")
-    assert "% of it: convolutions / gates / copies / rest" in done.output
+    assert all(name in done.output for name in KINDS)
 
 
 def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkeypatch):
@@ -95,7 +96,7 @@ def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkey
     assert set(result["axes"]) == {"steps", "batch", "pixels", "channels"}
     assert all(t > 0 for task in ("inference", "training") for t in steps[task]["one convolution"])
     assert scaling.exponent(steps["values"], steps["memory"]["ours"]) == pytest.approx(2)
-    assert "steps, 5 to 160" in done.output
+    assert "steps" in done.output
     assert [(row["threads"], row["streams"]) for row in result["streams"]] == [
         (n, s) for n in (1, 2) for s in (1, 2, 4)
     ]
@@ -106,10 +107,10 @@ def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkey
 def test_options_that_a_mode_does_not_use_are_rejected(tmp_path):
     done = run("--scaling", "--case", "tiny", "--peer", f"a={tmp_path}", "--profile")
     assert done.exit_code == 2
-    assert "--scaling does not use --case, --profile, --peer" in done.output
+    assert all(option in done.output for option in ("--scaling", "--case", "--profile", "--peer"))
     done = CliRunner().invoke(bench, ["--scaling", "--device", "cuda", "--rounds", "1"])
     assert done.exit_code == 2
-    assert "--device cuda does not use --scaling" in done.output
+    assert re.search("--device cuda.*--scaling", done.output)
 
 
 @pytest.mark.timeout(60)
@@ -158,9 +159,9 @@ def test_peaks_are_measured_for_every_implementation_that_supports_the_case(tmp_
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--implementation", "theirs"], "expected some of ours, "),
-        (["--peer", "theirs"], "expected NAME=DIR"),
-        (["--peer", "theirs=nowhere"], "convrnn_peer.py, a file with build(case), or "),
+        (["--implementation", "theirs"], "ours"),
+        (["--peer", "theirs"], "NAME=DIR"),
+        (["--peer", "theirs=nowhere"], "convrnn_peer.py"),
         (["--case", "huge"], "'huge'"),
     ],
 )
@@ -209,13 +210,13 @@ def test_peers_other_checkouts_and_cells_without_a_derivative_are_summarized():
     summary = [
         line for line in table_of(times_of(ours=2.0, a=(4.0, 16.0), floor=1.0, **more)).splitlines() if "*" in line
     ]
-    assert summary == [
-        "* fastest peer: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
-        "* a: 4.00 times our time (geometric mean), at least 2.00 (one), at most 8.00 (two)",
-        "* ours of old: 1.02 times our time (geometric mean), at least 0.95 (one), at most 1.10 (two)",
-        "* A cell without a hand-written derivative (autograd of the step): 1.15 times our time (geometric mean), "
-        "at least 1.10 (one), at most 1.20 (two)",
+    assert [re.findall(r"\d\.\d\d|(?<=\()(?:one|two)", line) for line in summary] == [
+        ["4.00", "2.00", "one", "8.00", "two"],
+        ["4.00", "2.00", "one", "8.00", "two"],
+        ["1.02", "0.95", "one", "1.10", "two"],
+        ["1.15", "1.10", "one", "1.20", "two"],
     ]
+    assert ["old" in line for line in summary] == [False, False, True, False]
 
 
 def test_the_table_of_errors_reports_the_largest_ratio():
@@ -223,7 +224,7 @@ def test_the_table_of_errors_reports_the_largest_ratio():
     rows = [{**row, "scale": 1.0}, {**row, "scale": 0.1, "output": [0.0, 0.0], "gradient": [3e-3, 3e-3]}]
     text = table_of([], errors=rows)
     assert "| a layer | float16 | 1e-03 (0.50) / 4e-03 (4.00) | 0e+00 (1.00) / 3e-03 (1.00) |" in text
-    assert "At most 4.00 times those of the plain loop." in text
+    assert re.search(r"^[^|]*\b4\.00\b", text, re.MULTILINE)
 
 
 def test_new_sizes_differ_between_tasks():

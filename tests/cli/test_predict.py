@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import re
 from datetime import datetime, timedelta
 
 import h5py
@@ -150,19 +151,13 @@ def save_netcdf(path, frames, start="2010-08-26 04:00:00", unit="K", step=15):
         file["time"].attrs["units"] = f"minutes since {start}"
 
 
-def test_one_frame_is_in_the_singular(run_dir, tmp_path):
-    text = predict(run_dir, "-o", tmp_path / "a.npy", "--inputs", 1, "--horizon", 1)
-    assert "1 frame" in text
-    assert "1 frames" not in text
-
-
 def test_the_latest_frames_are_read_by_default(run_dir, expected, tmp_path):
     predict(run_dir, "-o", tmp_path / "a.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
     frames = np.load(run_dir / "frames.npy")
     save_netcdf(tmp_path / "a.nc", np.concatenate([frames[::-1], frames]))
     text = run("predict", run_dir / "run", tmp_path / "a.nc", "-o", tmp_path / "b.npy")
-    assert "frames 8 to 11 of 12 (2010-08-26 06:00 to 2010-08-26 06:45)" in text
+    assert re.search(r"8 to 11 of 12\b.*2010-08-26 06:00 to 2010-08-26 06:45", text)
     np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), expected)
 
 
@@ -286,7 +281,7 @@ def test_another_time_step_is_an_error(run_dir):
 
     values = from_pretrained(run_dir / "run").preprocessing
     frames = Frames(path=run_dir, array=np.zeros((2, 4, 4)), times=np.array([0.0, 5]))
-    with pytest.raises(ValueError, match=r"every 5 minutes.*every 15"):
+    with pytest.raises(ValueError, match=r"\b5 minutes.*\b15\b"):
         check_step(frames, values.step, run_dir)
     check_step(dataclasses.replace(frames, times=np.array([0.0, 15])), values.step, run_dir)
 

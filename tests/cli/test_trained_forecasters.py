@@ -76,7 +76,7 @@ def test_a_forecast_is_drawn_as_a_strip_and_in_motion(trained, tmp_path):
     np.save(tmp_path / "frames.npy", frames)
     common = ("predict", record, tmp_path / "frames.npy", "-o")
     text = run(*common, tmp_path / "a.png", "--compare")
-    assert "read frames 2 to 4 of 9, forecast 4 frames, compared with 4 observed" in text
+    assert re.search(r"2 to 4 of 9\b.*\b4 frames.*\b4 observed", text)
     args = ("--inputs", 6, "--horizon", 5, "--start", 0, "--compare")
     assert "read frames 0 to 5 of 9, forecast 5 frames, compared with 3" in run(*common, tmp_path / "a.gif", *args)
     assert picture(tmp_path / "a.gif")[1] == 11
@@ -107,7 +107,7 @@ def test_radar_files_are_drawn_with_their_times(trained, tmp_path):
     else:
         assert "holds mm/h" in run(*args, code=1)
     write_fmi(tmp_path, datetime(2010, 8, 26, 4, 25), np.zeros((6, 6)))
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match=r"RAD_NL25.*\(6, 6\).*\(24, 22\)"):
         open_files([*paths, *tmp_path.glob("*.gz")]).read()
 
 
@@ -148,23 +148,23 @@ def test_frames_at_changing_steps_are_refused(tmp_path):
 
     with h5py.File(tmp_path / "a.nc", "a") as file:
         file["time"][-1] += 5
-    with pytest.raises(ValueError, match=r"frames are 5, 10 minutes apart"):
+    with pytest.raises(ValueError, match=r"a\.nc.* 5, 10 minutes.*--start"):
         check_step(open_files([tmp_path / "a.nc"]), None, tmp_path / "a.nc")
     with h5py.File(tmp_path / "a.nc", "a") as file:
         file["other"] = np.zeros((4, 8, 8), "float32")
-    with pytest.raises(ValueError, match=r"expected one array of frames .*--key"):
+    with pytest.raises(ValueError, match=r"a\.nc.*array of frames.*--key"):
         open_files([tmp_path / "a.nc"])
 
 
 BAD = {
-    "a.txt": (lambda p: p.write_text("1"), "unknown format"),
+    "a.txt": (lambda p: p.write_text("1"), ".npy"),
     "a.npy": (lambda p: np.save(p, np.zeros((3, 4))), "(3, 4)"),
-    "b.npy": (lambda p: p.write_bytes(b"broken"), "b.npy is not a valid"),
-    "c.npy": (lambda p: np.save(p, np.array([[["a"]]])), "expected real numbers"),
-    "a.npz": (lambda p: np.savez(p, a=np.zeros(3), b=np.zeros(3)), "expected one array"),
-    "a.gif": (lambda p: p.write_bytes(b"broken"), "a.gif is not a valid"),
-    "d.npy": (lambda p: None, "does not exist"),
-    "empty": (lambda p: p.mkdir(), "unknown format"),
+    "b.npy": (lambda p: p.write_bytes(b"broken"), "b.npy"),
+    "c.npy": (lambda p: np.save(p, np.array([[["a"]]])), "<U1"),
+    "a.npz": (lambda p: np.savez(p, a=np.zeros(3), b=np.zeros(3)), "a (3,), b (3,)"),
+    "a.gif": (lambda p: p.write_bytes(b"broken"), "GIF"),
+    "d.npy": (lambda p: None, "d.npy"),
+    "empty": (lambda p: p.mkdir(), ".npy"),
 }
 
 

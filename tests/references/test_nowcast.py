@@ -56,9 +56,9 @@ def test_archives_of_mrms_are_read_and_what_is_none_is_refused(tmp_path):
     assert torch.equal(found.codes, torch.from_numpy(codes))
     assert found.minutes == 2
     for bad, message in (
-        ({"rate": codes}, "expected rate, bytes"),
-        ({"rate": codes.astype(float), "time": times}, "expected rate, bytes"),
-        ({"rate": codes, "time": [*times[:-1], "005900"]}, "equal distances"),
+        ({"rate": codes}, r"mrms-a\.npz.*time.* rate$"),
+        ({"rate": codes.astype(float), "time": times}, r"mrms-a\.npz.*rate, bytes"),
+        ({"rate": codes, "time": [*times[:-1], "005900"]}, r"mrms-a\.npz.*times.*\[120, 2340\]"),
     ):
         np.savez(tmp_path / "mrms-a.npz", **bad)
         with pytest.raises(ValueError, match=message):
@@ -73,7 +73,7 @@ def test_the_days_of_the_test_are_never_learnt_from(tmp_path):
         assert len(load_archives(tmp_path, split, 2)["europe"]) == 1
     for file in tmp_path.glob("2016*"):
         file.unlink()
-    with pytest.raises(FileNotFoundError, match="no archive of MRMS, KNMI or FMI"):
+    with pytest.raises(FileNotFoundError, match="MRMS, KNMI or FMI"):
         load_archives(tmp_path, "train", 2)
     assert len(TEST_DAYS) == len(EVENTS) == 4
 
@@ -151,7 +151,7 @@ def test_times_and_gaps_of_events(tmp_path):
         load_event(tmp_path, EVENTS[0])
     for i in (0, 1, 3):
         write_fmi(tmp_path, datetime(2017, 5, 9, 12) + i * timedelta(minutes=5), np.full((4, 6), 100))
-    with pytest.raises(ValueError, match="five minutes apart"):
+    with pytest.raises(ValueError, match=r"five minutes.*12:05:00.*12:15:00"):
         load_event(tmp_path, EVENTS[0])
 
 
