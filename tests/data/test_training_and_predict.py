@@ -191,7 +191,7 @@ def test_wet_pixels_are_counted_from_the_lowest_threshold(tmp_path):
     with pytest.raises(ValueError, match=r"data\.thresholds"):
         ArrayFrames(name="a", unit="K", min_wet_fraction=0.5)
     kind = ArrayFrames(name="a", unit="K", min_wet_fraction=0.5, thresholds=(300.0,))
-    with pytest.raises(ValueError, match="no crop"):
+    with pytest.raises(ValueError, match=r"a\.npy.*crop.* 7 frames of 24×28"):
         kind.load(tmp_path / "a.npy", "train", 3, 4)
 
 
@@ -230,8 +230,8 @@ def test_transposed_arrays_and_damaged_netcdf_3_are_reported(tmp_path):
 
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file["rate"], file["time"] = np.zeros((4, 5, 9)), np.arange(9)
-    with pytest.raises(ValueError, match="transpose"):
+    with pytest.raises(ValueError, match=r"a\.nc.*\(4, 5, 9\)"):
         ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)
     (tmp_path / "a.nc").write_bytes(b"CDF\x01" + bytes(100))
-    with pytest.raises(ValueError, match=r"a\.nc: expected one array of frames"):
+    with pytest.raises(ValueError, match=r"a\.nc.*array of frames"):
         ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)

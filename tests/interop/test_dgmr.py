@@ -80,7 +80,7 @@ def test_a_whole_file_of_the_hub_holds_the_generator_twice_and_a_discriminator(
     whole["discriminator.spatial_discriminator.d1.weight"] = torch.zeros(3)
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         assert same(interop.load("dgmr", whole), interop.load("dgmr", state))
-    assert "left out, the discriminator and second copies" in caplog.text
+    assert "discriminator" in caplog.text
     other = "sampler.bn.weight"
     with pytest.raises(WeightsError, match=other):
         interop.load("dgmr", {**whole, f"generator.{other}": state[other] + 1})

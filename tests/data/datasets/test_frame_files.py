@@ -70,7 +70,7 @@ def test_patterns_name_the_test_files(tmp_path):
     for name in ("a", "b", "c"):
         np.save(tmp_path / f"{name}.npy", np.full((8, 4, 4), ord(name), dtype="float32"))
     kind = dataclasses.replace(FRAMES, split=("a.npy", "[x-z].npy"))
-    with pytest.raises(ValueError, match=r"data.split names \[x-z\].npy, which is not among a.npy, b.npy, c.npy"):
+    with pytest.raises(ValueError, match=r"data\.split.*\[x-z\]\.npy.*a\.npy, b\.npy, c\.npy"):
         kind.load(tmp_path, "test", 3, 4)
     kind = dataclasses.replace(FRAMES, split=("a*",))
     assert kind.load(tmp_path, "test", 3, 4).fixed(9).unique().tolist() == [ord("a")]
@@ -119,10 +119,10 @@ def test_sequences_do_not_reach_over_gaps_in_time(tmp_path, caplog):
         kind = dataclasses.replace(FRAMES, split="time")
         clips = kind.load(tmp_path, "train", 2, 1)
     (line,) = [r.getMessage() for r in caplog.records]
-    assert line == "a.npz: time has 1 gaps; no sequence reaches over one"
+    assert line.startswith("a.npz: time has 1 ")
     assert all(c.frames[2, 0, 0, 0] - c.frames[0, 0, 0, 0] == 2 for c in clips)
     assert not any(c.frames[0, 0, 0, 0] < 9 <= c.frames[2, 0, 0, 0] for c in clips)
-    with pytest.raises(ValueError, match=r"a\.npz: frames are 5, 35 minutes apart and the recipe's data\.step is 10"):
+    with pytest.raises(ValueError, match=r"a\.npz.* 5, 35 .*data\.step.* 10"):
         dataclasses.replace(kind, step=10).load(tmp_path, "train", 2, 1)
 
 
@@ -178,18 +178,18 @@ def test_custom_datasets_are_sequences():
 BAD = {
     "broken": ({"b.npy": b"broken"}, {}, r"b\.npy"),
     "cut": ({"b.h5": b"\x89HDF"}, {}, r"b\.h5"),
-    "words": ({"b.npy": np.full((3, 4, 4), "a")}, {}, r"b\.npy: expected real numbers"),
-    "flat": ({"b.npy": np.zeros((4, 4))}, {}, r"b\.npy: expected one array of frames .*, got the array \(4, 4\)"),
-    "sizes": ({"b.npy": np.zeros((9, 4, 5))}, {}, "expected frames of one size .*; give data.crop in the recipe"),
-    "small": ({"b.npy": np.zeros((9, 4, 5))}, {"crop": 8}, "frames of b.npy are 4×5, smaller than data.crop = 8"),
-    "channels": ({"b.npy": np.zeros((9, 2, 24, 28))}, {}, "expected frames of one size"),
+    "words": ({"b.npy": np.full((3, 4, 4), "a")}, {}, r"b\.npy.*<U1"),
+    "flat": ({"b.npy": np.zeros((4, 4))}, {}, r"b\.npy.*\(4, 4\)"),
+    "sizes": ({"b.npy": np.zeros((9, 4, 5))}, {}, r"a\.npy 1×24×28, b\.npy 1×4×5.*data\.crop"),
+    "small": ({"b.npy": np.zeros((9, 4, 5))}, {"crop": 8}, r"b\.npy.* 4×5,.*data\.crop = 8"),
+    "channels": ({"b.npy": np.zeros((9, 2, 24, 28))}, {}, r"a\.npy 1×24×28, b\.npy 2×24×28"),
     "key": ({"b.npz": {"u": np.zeros((9, 4, 4)), "v": np.zeros((9, 4, 4))}}, {}, r"b\.npz.*data\.variable"),
-    "no key": ({"b.npz": {"u": np.zeros((9, 4, 4))}}, {"variable": "v"}, r"b\.npz: expected an array 'v'"),
-    "short": ({}, {"split": "file"}, "leaves no training part of a.npy"),
+    "no key": ({"b.npz": {"u": np.zeros((9, 4, 4))}}, {"variable": "v"}, r"b\.npz.*'v'"),
+    "short": ({}, {"split": "file"}, r"data\.split.*a\.npy"),
     "windows": ({}, {"windows": "w.csv"}, r"data\.windows"),
-    "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, "9 frames and 4 times"),
-    "few": ({}, {"validation": 0.2}, r"the train part: no series has 70 frames, .* data\.split = "),
-    "dry": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "the train part: no crop of 7 frames of 20×20 pixels"),
+    "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, r"b\.npz.*\b9 frames.*\b4 times"),
+    "few": ({}, {"validation": 0.2}, r"train.* 70 frames.*data\.split"),
+    "dry": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "train.*crop.* 7 frames of 20×20"),
 }  # fmt: skip
 
 
@@ -210,25 +210,25 @@ def test_invalid_data_are_reported_in_one_line(name, tmp_path):
 
 def test_missing_and_empty_paths_are_reported(tmp_path):
     for kind in (FRAMES, VideoFrames(name="film")):
-        with pytest.raises(FileNotFoundError, match="pass --data"):
+        with pytest.raises(FileNotFoundError, match="--data"):
             kind.load(None, "train", 3, 4)
-        with pytest.raises(FileNotFoundError, match="does not exist"):
+        with pytest.raises(FileNotFoundError, match="/no "):
             kind.load(tmp_path / "no", "train", 3, 4)
-        with pytest.raises(FileNotFoundError, match="holds no"):
+        with pytest.raises(FileNotFoundError, match=str(tmp_path)):
             kind.load(tmp_path, "train", 3, 4)
 
 
 ENTRIES = {
-    "kind": ({"kind": "frame"}, "data.kind must be one of frames, video, moving_mnist"),
-    "missing": ({}, r"lacks the key data\.name"),
-    "unknown": ({"crops": 3}, r"unknown key data\.crops; did you mean crop"),
-    "type": ({"name": "a", "crop": "64"}, "data.crop must be a whole number, got '64'"),
+    "kind": ({"kind": "frame"}, r"data\.kind.*'frame'"),
+    "missing": ({}, r"data\.name$"),
+    "unknown": ({"crops": 3}, r"data\.crops.* crop\b"),
+    "type": ({"name": "a", "crop": "64"}, r"data\.crop.*'64'"),
     "range": ({"name": "a", "crop": 0, "min_valid_fraction": 2}, "data.crop .*\n.* data.min_valid_fraction"),
-    "word": ({"name": "a", "encoding": "logarithm"}, "data.encoding must be one of none, log, standardize"),
-    "split": ({"name": "a", "split": "files"}, "data.split must be one of time, file, group, got 'files'"),
-    "truth": ({"name": "a", "step": True}, "data.step must be a finite number, got True"),
-    "shipped": ({"kind": "rain", "crop": 64}, r"unknown key data\.crop"),
-    "size": ({"kind": "video", "name": "a", "size": (3,)}, "a height and a width"),
+    "word": ({"name": "a", "encoding": "logarithm"}, r"data\.encoding.*'logarithm'"),
+    "split": ({"name": "a", "split": "files"}, r"data\.split.*'files'"),
+    "truth": ({"name": "a", "step": True}, r"data\.step.* True"),
+    "shipped": ({"kind": "rain", "crop": 64}, r"data\.crop\b"),
+    "size": ({"kind": "video", "name": "a", "size": (3,)}, r"data\.size.*\[3\]"),
 }  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def test_every_key_is_checked(name):
 
 def test_a_store_with_another_time_step_is_an_error(tmp_path):
     write_zarr(tmp_path / "a.zarr", blobs(), step=10)
-    with pytest.raises(ValueError, match=r"10 minutes apart .*data\.step is 5"):
+    with pytest.raises(ValueError, match=r"a\.zarr.* 10 .*data\.step.* 5"):
         FRAMES.load(tmp_path / "a.zarr", "train", 3, 4)
 
 
@@ -256,7 +256,7 @@ def test_a_split_by_group_has_no_frame_of_a_group_in_two_parts(tmp_path):
         "train": [0, 1, 2], "validation": [3], "test": [4, 5],
     }  # fmt: skip
     assert "groups" in kind.split_words
-    with pytest.raises(ValueError, match=r"data\.group_pattern .*is not found in s1/0\.npy"):
+    with pytest.raises(ValueError, match=r"data\.group_pattern.*'radar'.*s1/0\.npy"):
         dataclasses.replace(kind, group_pattern="radar").load(tmp_path, "train", 2, 1)
     for fields in ({}, {"group_pattern": "("}, {"group_pattern": "a", "group_file": "b"}):
         with pytest.raises(ValueError, match=r"data\.group_pattern"):

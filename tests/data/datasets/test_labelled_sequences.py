@@ -38,7 +38,7 @@ def test_a_class_that_is_not_tested_is_told(tmp_path, caplog):
     KIND.load(tmp_path / "a.npz", "train")
     assert not caplog.messages
     KIND.load(tmp_path / "a.npz", "test")
-    assert caplog.messages == [f"{tmp_path / 'a.npz'}: the test part has no recording of b"]
+    assert [(str(tmp_path / "a.npz") in line, line[-2:]) for line in caplog.messages] == [(True, " b")]
 
 
 def test_the_last_of_every_class_of_a_file_alone(tmp_path):
@@ -54,7 +54,7 @@ def test_labels_may_be_numbers_and_have_words(tmp_path):
     assert KIND.load(tmp_path / "a.npz", "test").label_names == ("2", "9", "10")
     named = dataclasses.replace(KIND, label_names=("two", "nine", "ten"))
     assert named.load(tmp_path / "a.npz", "test").label_names == ("two", "nine", "ten")
-    with pytest.raises(ValueError, match="expected 2 classes, got 3: 2, 9, 10"):
+    with pytest.raises(ValueError, match=r"a\.npz.* 2 .* 2, 9, 10"):
         dataclasses.replace(KIND, label_names=("a", "b")).load(tmp_path / "a.npz", "test")
 
 
@@ -72,7 +72,7 @@ def test_a_list_names_recordings_or_files_of_the_test(tmp_path):
     write_ramps(tmp_path / "b.npz", count=6)
     assert len(dataclasses.replace(KIND, split=("b.npz",)).load(tmp_path, "test").labels) == 6
     assert len(dataclasses.replace(KIND, split="file").load(tmp_path, "train").labels) == 24
-    with pytest.raises(ValueError, match=r"which is not among a\.npz, b\.npz"):
+    with pytest.raises(ValueError, match=r"data\.split.*c\.npz.*a\.npz, b\.npz"):
         dataclasses.replace(KIND, split=("c.npz",)).load(tmp_path, "test")
 
 
@@ -120,7 +120,7 @@ def test_how_sound_is_heard_is_said_in_the_recipe(tones):
     assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
     given = LogMel(rate=8000, hop=0.01)
     assert kind.load(tones, "test", given).front_end == given
-    with pytest.raises(ValueError, match=r"the recipe's data\.front_end\.rate must be a whole number"):
+    with pytest.raises(ValueError, match=r"data\.front_end\.rate.*'fast'"):
         read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
 
 
@@ -149,9 +149,9 @@ BAD = {
     "one-hot labels": (lambda: {**fine(), "labels": np.eye(6)}, r"labels.*6 recordings.*\(6, 6\)"),
     "no word": (lambda: {**fine(), "labels": ["a", "", "a", "b", "b", "b"]}, "labels.*r01"),
     "NaN for a label": (lambda: {**fine(), "labels": [0, 1, 0, 1, 0, np.nan]}, "labels.*r05"),
-    "no numbers": (lambda: {**fine(), "labels": np.array([None] * 6)}, "labels holds Python objects"),
+    "no numbers": (lambda: {**fine(), "labels": np.array([None] * 6)}, "labels.*object"),
     "words": (lambda: {"a": np.array(["x"]), "labels": ["a"]}, "a.npz:a .*real numbers"),
-    "NaN": (lambda: {**fine(), "r00": np.full((3, 3), np.nan), "labels": list("ababab")}, "r00: contains NaN or Inf"),
+    "NaN": (lambda: {**fine(), "r00": np.full((3, 3), np.nan), "labels": list("ababab")}, "r00.*NaN"),
     "empty": (lambda: {**fine(), "r00": np.zeros((0, 3)), "labels": list("ababab")}, r"r00.*\(0, 3\)"),
     "shapes": (lambda: {**fine(), "r05": np.zeros((3, 4)), "labels": list("ababab")}, r"r00 .*a.npz:r05 \(3, 4\)"),
     "one class": (lambda: {**fine(), "labels": ["a"] * 6}, "classes, got 1: a"),
@@ -302,9 +302,9 @@ def test_an_array_of_all_recordings_is_read(tmp_path, name):
         ({"x": X, "labels": Y, "lengths": np.full(12, 21)}, r"lengths.*20"),
         ({"x": X, "labels": Y, "lengths": np.array(["a"] * 12)}, r"lengths"),
         ({"x": X, "labels": Y, "lengths": np.full((6, 2), 3)}, "lengths"),
-        ({"x": X[:, 0, 0], "labels": Y}, r"x must be"),
+        ({"x": X[:, 0, 0], "labels": Y}, r"\bx .*\(12,\)"),
         ({"X_train": X, "y_train": Y}, r"labels.*X_train"),
-        ({"x": np.array([np.ones((2, 3)), np.ones((4, 3))], dtype=object), "labels": [0, 1]}, "x holds Python objects"),
+        ({"x": np.array([np.ones((2, 3)), np.ones((4, 3))], dtype=object), "labels": [0, 1]}, r"\bx .*object"),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_named(tmp_path, arrays, named):
@@ -347,7 +347,7 @@ def test_tables_that_hold_no_sequence_are_named(tmp_path, text):
 
 def test_a_table_alone_has_no_classes(tmp_path):
     (tmp_path / "a.csv").write_text("1,2\n")
-    with pytest.raises(ValueError, match=r"a\.csv.*folder for each class"):
+    with pytest.raises(ValueError, match=r"a\.csv.*folder"):
         make().load(tmp_path / "a.csv", "train")
 
 
@@ -455,7 +455,7 @@ def test_a_split_by_group_reads_the_groups_of_an_archive(tmp_path):
     with pytest.raises(ValueError, match=r"b\.npz.*data\.split = .group.*data\.group_pattern"):
         kind.load(tmp_path / "b.npz", "train")
     np.savez(tmp_path / "c.npz", **ramps(12)[0], labels=list("ab") * 6, groups=["ann"] * 12)
-    with pytest.raises(ValueError, match=r"c\.npz.*no training part of ann"):
+    with pytest.raises(ValueError, match=r"c\.npz.*data\.split.* ann\b"):
         kind.load(tmp_path / "c.npz", "train")
 
 

@@ -64,7 +64,7 @@ def test_random_sequences_follow_the_seed_and_fixed_ones_do_not():
 def test_compressed_files_are_read_and_missing_ones_reported(name, digits, tmp_path):
     data = FRAME_DATASETS[name]()
     assert data.load(digits, "test", 1, 2).draw(2).shape == (2, 3, 1, 64, 64)
-    with pytest.raises(FileNotFoundError, match=r"train-images.* is in .*; get the .*idx files from http"):
+    with pytest.raises(FileNotFoundError, match=r"train-images.*http"):
         data.load(tmp_path, "train", 10, 10)
     with pytest.raises(FileNotFoundError, match="--data DIR"):
         data.load(None, "train", 10, 10)
@@ -78,15 +78,15 @@ def test_incomplete_files_are_an_error(tmp_path, suffix):
     assert torch.equal(read_idx(path), torch.from_numpy(images.astype(np.uint8)))
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    with pytest.raises(ValueError, match=r"pixels, got|not a valid gzip"):
+    with pytest.raises(ValueError, match="t10k-images"):
         read_idx(path)
     path.write_bytes(b"\0\0\x08\x01" + whole[4:])
-    with pytest.raises(ValueError, match=r"expected an idx file|not a valid gzip"):
+    with pytest.raises(ValueError, match="t10k-images"):
         read_idx(path)
 
 
 def test_images_larger_than_the_frame_are_an_error():
-    with pytest.raises(ValueError, match="at most 3×3"):
+    with pytest.raises(ValueError, match=r"images.*3×3.*\(1, 4, 4\)"):
         MovingDigits(DOT, size=3)
 
 
@@ -99,9 +99,9 @@ def test_the_published_test_file_is_the_test_part(tmp_path):
     expected = torch.from_numpy(frames / 255).float().transpose(0, 1)[:, :, None]
     torch.testing.assert_close(clips.fixed(7), expected)
     torch.testing.assert_close(MovingMNIST().load(path, "test", 4, 2)[3].frames, expected[3, :6])
-    with pytest.raises(ValueError, match=r"mnist_test_seq\.npy has test sequences only"):
+    with pytest.raises(ValueError, match=r"mnist_test_seq\.npy.*train"):
         MovingMNIST().load(path, "train", 10, 10)
-    with pytest.raises(ValueError, match=r"mnist_test_seq\.npy: expected .* of 21 frames or more.*\(20, 7, 64, 64\)"):
+    with pytest.raises(ValueError, match=r"mnist_test_seq\.npy.*\b21 frames.*\(20, 7, 64, 64\)"):
         MovingMNIST().load(path, "test", 10, 11)
 
 

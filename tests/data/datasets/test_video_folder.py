@@ -102,18 +102,18 @@ def broken_later(path):
 
 
 BAD = {
-    "broken video": ("b.avi", lambda p: p.write_bytes(b"broken"), "b.avi is not a valid video"),
-    "empty video": ("b.mp4", lambda p: p.write_bytes(b""), "b.mp4 is not a valid video"),
-    "broken gif": ("b.gif", lambda p: p.write_bytes(b"GIF89a"), "b.gif is not a valid GIF"),
+    "broken video": ("b.avi", lambda p: p.write_bytes(b"broken"), r"b\.avi.*video"),
+    "empty video": ("b.mp4", lambda p: p.write_bytes(b""), r"b\.mp4.*video"),
+    "broken gif": ("b.gif", lambda p: p.write_bytes(b"GIF89a"), r"b\.gif.*GIF"),
     "broken array": ("b.npy", lambda p: p.write_bytes(b"broken"), r"b\.npy"),
-    "empty folder": ("b", lambda p: p.mkdir(), "b holds no frame"),
-    "empty array": ("b.npy", lambda p: np.save(p, np.zeros((0, 3, 16, 24))), r"expected a clip .*, got \(0, 3, 16, 24"),
-    "flat array": ("b.npy", lambda p: np.save(p, np.zeros((3, 16, 24))), r"expected a clip \(T, C, H, W\).*\(3, 16"),
-    "words": ("b.npy", lambda p: np.save(p, np.full((1, 3, 4, 4), "a")), r"b\.npy: expected a clip"),
-    "units": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), 9.0)), "from 0 to 1, or bytes .* 9 to 9"),
-    "NaN": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), np.nan)), "expected brightness from 0 to 1"),
-    "size": ("b.npy", lambda p: np.save(p, np.zeros((1, 3, 16, 23))), r"of one size .* \(3, 16, 23\).*data\.size"),
-    "picture": ("b.png", lambda p: p.write_bytes(b""), "dark contains images"),
+    "empty folder": ("b", lambda p: p.mkdir(), "/b .*frame"),
+    "empty array": ("b.npy", lambda p: np.save(p, np.zeros((0, 3, 16, 24))), r"b\.npy.*\(0, 3, 16, 24\)"),
+    "flat array": ("b.npy", lambda p: np.save(p, np.zeros((3, 16, 24))), r"b\.npy.*\(3, 16, 24\)"),
+    "words": ("b.npy", lambda p: np.save(p, np.full((1, 3, 4, 4), "a")), r"b\.npy.*<U1"),
+    "units": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), 9.0)), r"b\.npy.* 0 to 1,.* 9 to 9"),
+    "NaN": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), np.nan)), r"b\.npy.* 0 to 1,.*nan"),
+    "size": ("b.npy", lambda p: np.save(p, np.zeros((1, 3, 16, 23))), r"01\.gif.*b\.npy \(3, 16, 23\).*data\.size"),
+    "picture": ("b.png", lambda p: p.write_bytes(b""), "/dark .*images"),
 }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_clips_that_will_not_do_are_told_in_a_line_with_their_file(name, tmp_pat
 
 def test_a_clip_that_breaks_later_is_named_when_it_is_read(tmp_path):
     broken_later(tmp_path / "a.gif")
-    with pytest.raises(ValueError, match=r"a\.gif is not a valid GIF"):
+    with pytest.raises(ValueError, match=r"a\.gif.*GIF"):
         KIND.read(tmp_path / "a.gif")
 
 
@@ -146,7 +146,7 @@ def test_paths_and_entries_are_checked(tmp_path):
     (tmp_path / "b.txt").write_text("no clip")
     with pytest.raises(ValueError, match=r"b\.txt"):
         KIND.read(tmp_path / "b.txt")
-    with pytest.raises(FileNotFoundError, match="folder for each class"):
+    with pytest.raises(FileNotFoundError, match="folder"):
         KIND.load(tmp_path / "b.txt", "train")
     write_clips(tmp_path)
     (tmp_path / ".cache").mkdir()
@@ -155,9 +155,9 @@ def test_paths_and_entries_are_checked(tmp_path):
     with pytest.raises(ValueError, match="grey"):
         KIND.load(tmp_path, "test")
     for entries, message in (
-        ({"size": 0}, "data.size must be at least 1"),
-        ({"frame_stride": 0}, "data.frame_stride must be at least 1"),
-        ({"max_frames": "all"}, "data.max_frames must be a whole number"),
+        ({"size": 0}, r"data\.size.* 0"),
+        ({"frame_stride": 0}, r"data\.frame_stride.* 0"),
+        ({"max_frames": "all"}, r"data\.max_frames.*'all'"),
         ({"sizes": 3}, r"data\.sizes"),
     ):
         with pytest.raises(ValueError, match=message):

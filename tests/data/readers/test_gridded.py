@@ -74,9 +74,9 @@ def test_axes_are_ordered_by_their_names(tmp_path):
     np.testing.assert_array_equal(read(other, dims=dims)[:, 0], data)
     kind = ArrayFrames(name="a", unit="mm/h", dims=dims)
     np.testing.assert_array_equal(kind.load(other, "train", 1, 1)[0].frames[:, 0], data[:2])
-    with pytest.raises(ValueError, match=r"b\.nc has no dimension rows, which data\.dims names; did you mean row"):
+    with pytest.raises(ValueError, match=r"b\.nc.*\brows\b.*data\.dims.* row\b"):
         read(other, dims={"y": "rows"})
-    with pytest.raises(ValueError, match=r"data\.dims has an unknown key z"):
+    with pytest.raises(ValueError, match=r"data\.dims.*\bz\b"):
         read_dataset({"kind": "frames", "name": "a", "dims": {"z": "level"}})
 
 
@@ -111,11 +111,11 @@ def test_a_dimension_without_a_coordinate_is_selected_by_position(tmp_path):
 @pytest.mark.parametrize(
     ("sel", "message"),
     [
-        ({"levels": 850}, "has no dimension levels, which data.sel names; did you mean level"),
-        ({"level": 840}, "has no level at 840"),
-        ({"level": "high"}, "has no level at high"),
-        ({"lat": [70, 80]}, r"has no lat at \[70, 80\].*60.0 to 50.0"),
-        ({"time": "2021-01-01"}, "has no time at 2021-01-01"),
+        ({"levels": 850}, r"\blevels\b.*data\.sel.* level\b"),
+        ({"level": 840}, r"level.* 840,.*data\.sel.*1000\.0"),
+        ({"level": "high"}, r"level.* high,.*data\.sel.*1000\.0"),
+        ({"lat": [70, 80]}, r"lat .*\[70, 80\].*data\.sel.*60\.0 to 50\.0"),
+        ({"time": "2021-01-01"}, r"time .*2021-01-01.*data\.sel"),
     ],
 )
 def test_selections_that_the_file_lacks_are_errors(sel, message, tmp_path):
@@ -127,7 +127,7 @@ def test_selections_that_the_file_lacks_are_errors(sel, message, tmp_path):
 
 def test_selections_in_a_recipe_are_checked():
     for value in ([1, 2, 3], {"from": 1}, [[1], 2]):
-        with pytest.raises(ValueError, match=r"data\.sel\.level must be a value or \[from, to\]"):
+        with pytest.raises(ValueError, match=r"data\.sel\.level"):
             read_dataset({"kind": "frames", "name": "a", "sel": {"level": value}})
 
 
@@ -136,7 +136,7 @@ def test_a_selection_of_a_file_without_names_is_an_error(tmp_path):
 
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["rate"] = np.ones((6, 4, 4))
-    with pytest.raises(ValueError, match=r"a\.h5 does not name its dimensions.*data\.sel"):
+    with pytest.raises(ValueError, match=r"a\.h5.*data\.sel"):
         read(tmp_path / "a.h5", sel={"level": 850})
 
 
@@ -163,7 +163,7 @@ def test_packed_values_are_decoded_as_xarray_does(suffix, tmp_path):
 def test_a_scale_factor_of_zero_is_an_error(tmp_path):
     data = rain().to_dataset()
     data.rain.attrs["scale_factor"] = 0.0
-    with pytest.raises(ValueError, match=r"a\.nc .*scale_factor is 0"):
+    with pytest.raises(ValueError, match=r"a\.nc .*scale_factor.* 0"):
         open_frames(write(tmp_path / "a.nc", data))
 
 
@@ -175,7 +175,7 @@ def test_a_group_is_named_with_its_variable(tmp_path):
     frames = open_frames(tmp_path / "a.nc", ReadOptions(variable="radar/latest/rain"))
     np.testing.assert_array_equal(frames.read()[:, 0], data)
     assert frames.step == 360
-    with pytest.raises(ValueError, match=r"expected one array.*radar/latest/rain.*data\.variable"):
+    with pytest.raises(ValueError, match=r"a\.nc.*radar/latest/rain.*data\.variable"):
         open_frames(tmp_path / "a.nc")
 
 
@@ -203,7 +203,7 @@ def test_every_file_that_an_engine_recognises_is_read(tmp_path):
 def test_grib_files_without_their_engine_are_an_error_with_the_extra(tmp_path, monkeypatch):
     (tmp_path / "b.grib2").write_bytes(b"GRIB" + bytes(100))
     monkeypatch.setitem(sys.modules, "cfgrib", None)
-    with pytest.raises(ImportError, match=r"cfgrib is not installed.*convrnn-zoo\[grib\]"):
+    with pytest.raises(ImportError, match=r"cfgrib.*convrnn-zoo\[grib\]"):
         open_frames(tmp_path / "b.grib2")
 
 
@@ -245,7 +245,7 @@ def test_grib_files_are_read_with_times_coordinates_and_missing_values(edition, 
     part = open_frames(path, ReadOptions(sel={"latitude": [50, 56], "time": ["2020-06-01T03", "2020-06-01T05"]}))
     np.testing.assert_allclose(part.read()[:, 0], data[3:6, 2:], atol=1e-3)
     path.write_bytes(path.read_bytes()[:150])
-    with pytest.raises(ValueError, match=r"a\.grib2 is not a valid GRIB file"):
+    with pytest.raises(ValueError, match=r"a\.grib2.*GRIB"):
         open_frames(path)
 
 

@@ -112,12 +112,12 @@ def cut(write):
 
 
 BAD = {
-    "201008261210_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz": (cut(write_fmi), "not a valid gzip"),
-    "RAD_NL25_RAP_5min_201008261210.h5": (cut(write_knmi), "not a valid KNMI composite"),
-    "201008261200_fmi.radar.composite.pgm": (bad, "expected 3×3 bytes of image, got 2"),
-    "201008261200_fmi.radar.composite.pgm.gz": (bad, "not a valid gzip"),
-    "201008261205_fmi.radar.composite.pgm": (lambda p: p.write_bytes(b"P2 1 1 1 1"), r"expected a PGM file \(P5\)"),
-    "RAD_NL25_201008261200.h5": (bad, "not a valid KNMI composite"),
+    "201008261210_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz": (cut(write_fmi), "gzip"),
+    "RAD_NL25_RAP_5min_201008261210.h5": (cut(write_knmi), "KNMI"),
+    "201008261200_fmi.radar.composite.pgm": (bad, r"3×3.*\b2$"),
+    "201008261200_fmi.radar.composite.pgm.gz": (bad, "gzip"),
+    "201008261205_fmi.radar.composite.pgm": (lambda p: p.write_bytes(b"P2 1 1 1 1"), "P5.*b'P2 1 1 1'"),
+    "RAD_NL25_201008261200.h5": (bad, "KNMI"),
     "201008261200.txt": (bad, "unknown format"),
     "RAD_NL25_201008261205.h5": (lambda p: None, "does not exist"),
 }
@@ -135,7 +135,7 @@ def test_damaged_files_are_named(name, tmp_path):
 def test_names_without_time_missing_radar_files_and_too_long_sequences_are_errors(tmp_path, rain):
     with pytest.raises(ValueError, match="YYYYMMDDhhmm"):
         read_time(tmp_path / "a.h5")
-    with pytest.raises(FileNotFoundError, match=r"no file RAD_NL25.*download_pysteps_data"):
+    with pytest.raises(FileNotFoundError, match=r"RAD_NL25.*download_pysteps_data"):
         FRAME_DATASETS["rain"]().load(tmp_path, "train", 4, 12)
-    with pytest.raises(ValueError, match="no series has 99 frames, inputs \\+ horizon"):
+    with pytest.raises(ValueError, match=r" 99 frames.*inputs.*horizon"):
         FRAME_DATASETS["rain"]().load(rain, "train", 4, 95)
