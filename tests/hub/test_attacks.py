@@ -90,7 +90,7 @@ def test_a_pickle_in_a_directory_or_as_a_checkpoint_is_never_opened(saved, tmp_p
 @pytest.mark.parametrize("numbers", [{"std": [0.0]}, {"mean": [float("nan")]}, {"std": [1, "2"]}, {"mean": 3}])
 def test_a_scale_that_makes_nan_of_every_input(numbers, loader, hub, saved):
     hub.store.create("bob/evil", changed(saved, pretrained_cfg=numbers))
-    with pytest.raises(WeightsError, match=f"{next(iter(numbers))} must be a list of finite numbers"):
+    with pytest.raises(WeightsError, match=rf"bob/evil.*config\.json.*\b{next(iter(numbers))}\b"):
         loader("bob/evil")
 
 
@@ -128,7 +128,7 @@ def test_wrong_weights_are_rejected_whatever_the_config_says(loader, hub, saved)
 def test_another_number_of_classes_gives_no_random_head(loader, twice, hub, saved):
     args = {"model_args": {"num_classes": 7}} if twice else {}
     hub.store.create("bob/evil", changed(saved, num_classes=7, **args))
-    with pytest.raises(WeightsError, match=r"bob/evil.*(contradicts itself|of another shape: head)"):
+    with pytest.raises(WeightsError, match=r"bob/evil.*(config\.json.*num_classes|head\.weight)"):
         loader("bob/evil")
 
 
@@ -191,7 +191,7 @@ def test_vast_sizes_are_rejected_before_anything_is_allocated(sizes, pretrained,
 
 def test_a_vast_file_is_rejected_before_it_is_had(hub, saved, tmp_path):
     hub.store.create("bob/large", saved | {"model.safetensors": bytes(400_000)})
-    words = r"bob/large.*, model.safetensors has 400,000 bytes, more than the limit of 300,000; .*max_bytes"
+    words = r"bob/large.*model\.safetensors.*400,000.*300,000.*max_bytes"
     with pytest.raises(WeightsError, match=words):
         from_pretrained("bob/large", max_bytes=300_000)
     with convrnn_zoo.size_limit(300_000), pytest.raises(WeightsError, match=words):
@@ -200,7 +200,7 @@ def test_a_vast_file_is_rejected_before_it_is_had(hub, saved, tmp_path):
     sparse = tmp_path / "model.safetensors"
     with sparse.open("wb") as f:
         f.truncate(2**40)
-    with pytest.raises(WeightsError, match="more than the limit"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors.*1,099,511,627,776.*4,294,967,296"):
         convrnn_zoo.load_weights(make(), sparse)
 
 

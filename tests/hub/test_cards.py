@@ -47,9 +47,8 @@ def test_a_record_card_tells_all_of_the_record(record):
 
 
 @every_record
-def test_a_record_card_is_read_in_a_minute(record):
+def test_a_card_names_each_dataset_once(record):
     text = ModelCard(card_text(record)).text
-    assert len(text.split()) < 600
     for data in {f"{m.dataset}, {m.split}" for m in record.metrics}:
         assert text.count(data) == 1
 
@@ -148,14 +147,14 @@ def result(**changes):
 
 
 FAULTS = {
-    "no licence": (ModelCardData(), "no license"),
-    "unnamed licence": (ModelCardData(license="other"), "needs a license_name"),
-    "tags": (ModelCardData(license="mit", tags=["a", 3]), "tags must be words"),
-    "datasets": (ModelCardData(license="mit", datasets=[{}]), "datasets must be words"),
-    "NaN": (result(metric_value=float("nan")), "metric 'm' is nan"),
-    "infinite": (result(metric_value=float("inf")), "metric 'm' is inf"),
-    "no number": (result(metric_value="good"), "expected a number"),
-    "no data set": (result(dataset_name=""), "lacks dataset_name"),
+    "no licence": (ModelCardData(), "license"),
+    "unnamed licence": (ModelCardData(license="other"), "license_name"),
+    "tags": (ModelCardData(license="mit", tags=["a", 3]), r"tags.*\[3\]"),
+    "datasets": (ModelCardData(license="mit", datasets=[{}]), r"datasets.*\[\{\}\]"),
+    "NaN": (result(metric_value=float("nan")), "'m'.* nan"),
+    "infinite": (result(metric_value=float("inf")), "'m'.* inf"),
+    "no number": (result(metric_value="good"), "'m'.*'good'"),
+    "no data set": (result(dataset_name=""), "dataset_name"),
 }
 
 
@@ -166,11 +165,11 @@ def test_what_no_hub_would_take_is_rejected_offline(data, words):
 
 
 def test_a_nan_metric_never_reaches_a_card():
-    with pytest.raises(WeightsError, match="is nan"):
+    with pytest.raises(WeightsError, match=r"'accuracy'.* nan"):
         model_card(make(), "me/x", license="mit", metrics=[Metric("accuracy", float("nan"), "D", "test")])
     record = example_record()
     broken = dataclasses.replace(record.metrics[0], value=float("nan"))
-    with pytest.raises(WeightsError, match="is nan"):
+    with pytest.raises(WeightsError, match=r"'accuracy'.* nan"):
         card_text(dataclasses.replace(record, metrics=(broken,)))
 
 

@@ -21,7 +21,7 @@ def test_a_damaged_copy_in_the_cache_is_downloaded_again(loader, at, hub, repo, 
     blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
     blob.write_bytes(Corrupt(at).body(blob.read_bytes()))
     offline()
-    assert_rejected(loader, ValueError, "copy in the cache is damaged", "HF_HUB_OFFLINE")
+    assert_rejected(loader, ValueError, WEIGHTS, "cache", "HF_HUB_OFFLINE")
     offline(False)
     assert_same(make(**BIG), loader(REPO))
     assert blob.read_bytes() == repo.files()[WEIGHTS]
@@ -32,7 +32,7 @@ def test_a_copy_that_stays_damaged_is_reported_and_removed(hub, repo, cache):
     blob = next(p for p in cache.rglob("blobs/*") if len(p.name) == 64)
     blob.write_bytes(Corrupt().body(blob.read_bytes()))
     hub.fail(Corrupt(-9), "GET", "/[0-9a-f]{64}")
-    assert_rejected(from_pretrained, ValueError, "expected checksum", "removed from the cache")
+    assert_rejected(from_pretrained, ValueError, WEIGHTS, "checksum", "cache")
     assert set(tree(cache).values()) == {repo.files()["config.json"]}
 
 
@@ -42,18 +42,21 @@ def nan(content: bytes) -> bytes:
 
 
 WRONG = {
-    "NaN": ({WEIGHTS: nan}, ["NaN or Inf"]),
-    "no weights": ({WEIGHTS: None}, [WEIGHTS, "pickled weights are never read"]),
-    "not safetensors": ({WEIGHTS: lambda c: b"PK\x03\x04" + c}, ["not a valid safetensors file"]),
-    "another's weights": ({WEIGHTS: lambda c: c.replace(b"weight_hh", b"weight_xx")}, ["missing: ", "unexpected: "]),
+    "NaN": ({WEIGHTS: nan}, [WEIGHTS, "NaN"]),
+    "no weights": ({WEIGHTS: None}, [WEIGHTS, "pickle"]),
+    "not safetensors": ({WEIGHTS: lambda c: b"PK\x03\x04" + c}, [WEIGHTS, "SafetensorError"]),
+    "another's weights": (
+        {WEIGHTS: lambda c: c.replace(b"weight_hh", b"weight_xx")},
+        ["missing: .*weight_hh", "unexpected: .*weight_xx"],
+    ),
 }
 CONFIGS = {
-    "broken": (b"{", ["is not JSON"]),
-    "deep": (b"[" * 100_000, ["is not JSON"]),
-    "a list": (b"[]", ["must be an object"]),
-    "no architecture": ({"architecture": None}, ["names no architecture"]),
-    "another's": ({"architecture": "resnet18"}, ["'resnet18' is not one of this zoo"]),
-    "unknown field": ({"pretrained_cfg": {"num_frames": 3}}, ["fields that timm does not know: num_frames"]),
+    "broken": (b"{", ["config.json", "JSON"]),
+    "deep": (b"[" * 100_000, ["config.json", "JSON"]),
+    "a list": (b"[]", ["config.json", r"\blist\b"]),
+    "no architecture": ({"architecture": None}, ["config.json", "architecture"]),
+    "another's": ({"architecture": "resnet18"}, ["architecture 'resnet18'"]),
+    "unknown field": ({"pretrained_cfg": {"num_frames": 3}}, ["num_frames"]),
     "too many labels": ({"label_names": ["a"] * 77}, ["77 label_names"]),
     "missing": (None, ["config.json"]),
 }
@@ -116,7 +119,7 @@ def test_a_cache_that_cannot_be_written(loader, hub, repo):
 def test_a_directory_that_cannot_be_written_or_is_not_there(tmp_path):
     with pytest.raises(PermissionError, match="/sys/model"):
         convrnn_zoo.save_pretrained(make(), "/sys/model")
-    with pytest.raises(HubAccessError, match="no such directory"):
+    with pytest.raises(HubAccessError, match="/none"):
         from_pretrained(tmp_path / "none")
     with pytest.raises(WeightsError, match=r"no config\.json"):
         from_pretrained(tmp_path)

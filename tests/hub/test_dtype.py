@@ -47,9 +47,9 @@ def test_what_does_not_fit_is_rejected_and_nothing_written(tmp_path):
     model = make()
     with torch.no_grad():
         model.rnn.weight_hh_l0[0] = 1e5
-    with pytest.raises(convrnn_zoo.WeightsError, match=r"weight_hh_l0 hold values beyond the range of torch.float16"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"weight_hh_l0.*torch\.float16"):
         save_pretrained(model, tmp_path / "model", dtype=torch.float16)
-    with pytest.raises(TypeError, match=r"dtype must be one of torch.float64, .*got torch.int8"):
+    with pytest.raises(TypeError, match=r"dtype.*torch\.int8"):
         save_pretrained(model, tmp_path / "model", dtype=torch.int8)
     assert not (tmp_path / "model").exists()
     save_pretrained(model, tmp_path / "model", dtype=torch.bfloat16)

@@ -92,7 +92,7 @@ def test_pretrained_moves_from_the_package_to_the_hub(name, hub, carried, offlin
     (done,) = publish("alice", name)
     hub.store.repos[done.hub_id].commit({"model.safetensors": b"", "config.json": b""})  # main may become anything
     carried[name].file.unlink()
-    with pytest.raises(WeightsError, match="no such file of weights"):
+    with pytest.raises(WeightsError, match=f"^{name}"):
         create_model(name, pretrained=True)
     hold(dataclasses.replace(carried[name], hub_id=done.hub_id, hub_commit=done.hub_commit), monkeypatch)
     for loader in (create_model, timm.create_model):
@@ -113,7 +113,7 @@ def test_a_pinned_file_that_is_another_is_rejected(name, hub, carried, monkeypat
     files["model.safetensors"] = Corrupt().body(sound)  # the Hub itself vouches for it, the record does not
     hub.store.large.update({convrnn_zoo.pretrained.state_dict.hashlib.sha256(v).hexdigest(): v for v in files.values()})
     for loader in (create_model, timm.create_model):
-        with pytest.raises(WeightsError, match=f"{done.hub_commit}.*{pinned.sha256}.*removed from the cache"):
+        with pytest.raises(WeightsError, match=f"{done.hub_commit}.*{pinned.sha256}"):
             loader(name, pretrained=True)
         assert not list(cache.rglob("snapshots/*/model.safetensors"))
     files["model.safetensors"] = sound
@@ -137,10 +137,10 @@ def test_the_card_of_a_push_is_the_records_while_the_weights_are(name, hub, carr
 def test_what_cannot_be_published(hub, carried):
     with pytest.raises(WeightsError, match=f"'none'.*{NAME}"):
         list(publish("alice", "none"))
-    with pytest.raises(HubAccessError, match="permission"):
+    with pytest.raises(HubAccessError, match=f"bob/{NAME}.*403"):
         list(publish("bob", NAME))
     carried[NAME].file.write_bytes(b"")
-    with pytest.raises(WeightsError, match="sha256"):
+    with pytest.raises(WeightsError, match=rf"{NAME}\.safetensors.*sha256"):
         list(publish("alice", NAME))
     assert not hub.store.repos
 

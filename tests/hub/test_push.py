@@ -28,15 +28,15 @@ def pruned():
 
 
 UNFIT = {
-    "NaN": (nan, "head.bias hold NaN or Inf"),
-    "built without a name": (lambda: ConvRNNModel(Conv1dGRU, 2, 3), "not built by a name of the zoo"),
-    "changed since": (pruned, "changed after it was built"),
+    "NaN": (nan, "head.bias.*NaN"),
+    "built without a name": (lambda: ConvRNNModel(Conv1dGRU, 2, 3), "ConvRNNModel.*create_model"),
+    "changed since": (pruned, "convgru1d_2layer.*hidden_channels"),
 }
 CARDS = {
-    "pipeline": ({"license": "mit", "task": "x", "tags": [3]}, "tags must be words"),
+    "pipeline": ({"license": "mit", "task": "x", "tags": [3]}, "tags"),
     "licence": ({"license": "mine"}, "license"),
     "words": ({"licence": "mit"}, "license"),
-    "no metadata": ("Just words.", "no license"),
+    "no metadata": ("Just words.", "license"),
 }
 
 
@@ -48,7 +48,7 @@ def test_a_model_that_cannot_be_saved_is_not_pushed(model, words, hub):
 
 @pytest.mark.parametrize(("card", "words"), CARDS.values(), ids=CARDS)
 def test_a_card_with_faults_is_not_pushed(card, words, hub):
-    with pytest.raises(WeightsError, match=re.escape(words)):
+    with pytest.raises(WeightsError, match=words):
         push_to_hub(make(), "alice/card", card=card)
     assert not hub.store.repos
     assert not hub.asked("/preupload/"), "something was sent"
@@ -60,12 +60,12 @@ def test_who_may_not_push(hub, monkeypatch):
     with pytest.raises(HubAccessError, match="bob/secret"):
         push_to_hub(make(), "bob/secret")
     for repo in ("bob/theirs", "bob/new"):
-        with pytest.raises(HubAccessError, match=f"{repo}.*permission.*settings/tokens"):
+        with pytest.raises(HubAccessError, match=f"{repo}.*403.*settings/tokens"):
             push_to_hub(make(), repo)
     with pytest.raises(HubAccessError, match=r"401.*hf auth login"):
         push_to_hub(make(), "alice/stale", token="hf_expired")
     monkeypatch.setenv("HF_TOKEN", "")
-    with hub.quiet(), pytest.raises(HubAccessError, match="needs a token; `hf auth login`"):
+    with hub.quiet(), pytest.raises(HubAccessError, match=r"hf auth login.*token="):
         push_to_hub(make(), "alice/none")
     assert set(hub.store.repos) == {"bob/theirs", "bob/secret"}
 
@@ -74,7 +74,7 @@ BREAKS = {
     "storage": (Status(403), "PUT", "/[0-9a-f]{64}", "403"),
     "verify": (Status(422), "POST", "/verify", "422"),
     "commit rejected": (Status(400), "POST", "/commit/", "400"),
-    "commit conflict": (Status(412), "POST", "/commit/", "changed meanwhile"),
+    "commit conflict": (Status(412), "POST", "/commit/", "412"),
     "commit fails": (Status(500), "POST", "/commit/", "500"),
     "preupload": (Status(400), "POST", "/preupload/", "400"),
 }

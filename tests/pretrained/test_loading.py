@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import re
 
 import pytest
 import safetensors.torch
@@ -108,11 +109,11 @@ def test_a_tag_in_place_of_true_names_the_weights_or_is_rejected(record, create)
     tag = record.name.partition(".")[2]
     assert create(record.architecture, pretrained=tag).record == record
     assert create(record.name, pretrained=tag).record == record
-    with pytest.raises(convrnn_zoo.WeightsError, match=f"has no weights 'nothing'; .*{tag}"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"'nothing'.*{tag}"):
         create(record.architecture, pretrained="nothing")
-    with pytest.raises(convrnn_zoo.WeightsError, match="pass one of them"):
+    with pytest.raises(convrnn_zoo.WeightsError, match="pretrained='nothing'"):
         create(record.name, pretrained="nothing")
-    with pytest.raises(TypeError, match="pretrained must be True, False or the tag"):
+    with pytest.raises(TypeError, match=r"pretrained.* 3"):
         create(record.architecture, pretrained=3)
 
 
@@ -139,7 +140,7 @@ def test_another_num_classes_renews_the_head_alone_and_says_so(record, caplog):
     with caplog.at_level(logging.WARNING, "convrnn_zoo"):
         model, original = load(record, num_classes=record.num_classes + 2), load(record)
     (message,) = [r.getMessage() for r in caplog.records]
-    assert f"{record.num_classes} classes and the model {record.num_classes + 2}" in message
+    assert re.search(rf"\b{record.num_classes} classes.*\b{record.num_classes + 2}\b", message)
     for key, value in original.state_dict().items():
         if not key.startswith("head."):
             assert torch.equal(model.state_dict()[key], value)
@@ -160,7 +161,7 @@ def test_a_damaged_file_is_rejected_by_its_checksum(record, tampered):
         return state
 
     new, args = tampered(record, flip, resign=False)
-    with pytest.raises(convrnn_zoo.WeightsError, match=f"sha256 is .*, expected {record.sha256}"):
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"sha256.*{record.sha256}"):
         load(new, **args)
 
 
@@ -203,9 +204,9 @@ def headless(state):
     [
         (drop, r"missing: \S*weight_hh_l0"),
         (add, "unexpected: extra"),
-        (reshape, r"of another shape: \S*weight_hh_l0 \("),
-        (nan, r"\S*weight_hh_l0 holds NaN or Inf"),
-        (integers, r"of another dtype: \S*bias_hh_l0 torch\.int64"),
+        (reshape, r"weight_hh_l0 \(\d+, .* for \(\d+, "),
+        (nan, "weight_hh_l0 .*NaN"),
+        (integers, r"bias_hh_l0 torch\.int64 for torch\.float32"),
         (headless, r"missing: head\."),
     ],
 )
@@ -224,16 +225,16 @@ def test_strict_also_when_the_head_is_another(record, tampered):
 
 @RECORDS
 def test_other_sizes_than_the_weights_are_named(record):
-    with pytest.raises(convrnn_zoo.WeightsError, match=r"of another shape: .* for "):
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"weight_ih_l0 \(\d+, .* for \(\d+, "):
         load(record, hidden_channels=5)
 
 
 def test_a_name_without_weights_says_so_and_lists_those_that_have():
     bare = next(n for n in convrnn_zoo.list_models() if not convrnn_zoo.list_models(f"{n}.*", pretrained=True))
-    with pytest.raises(convrnn_zoo.WeightsError, match="no pretrained weights") as caught:
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"^{bare} ") as caught:
         convrnn_zoo.create_model(bare, pretrained=True)
     assert all(w in str(caught.value) for w in convrnn_zoo.WEIGHTS)
-    with pytest.raises(convrnn_zoo.WeightsError, match="has no weights 'nothing'") as caught:
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"{bare} .*'nothing'") as caught:
         convrnn_zoo.create_model(f"{bare}.nothing", pretrained=True)
     assert isinstance(caught.value, RuntimeError)
     assert isinstance(caught.value, ValueError)
@@ -243,9 +244,9 @@ def test_only_sound_safetensors_are_read(tmp_path):
     torch.save({}, tmp_path / "w.pt")
     (tmp_path / "w.safetensors").write_bytes(b"\x00" * 32)
     for file, message in (
-        ("w.pt", "safetensors files only"),
-        ("w.safetensors", "not a valid"),
-        ("x.safetensors", "no such"),
+        ("w.pt", r"w\.pt.*\.safetensors"),
+        ("w.safetensors", r"w\.safetensors.*SafetensorError"),
+        ("x.safetensors", r"x\.safetensors"),
     ):
         with pytest.raises(convrnn_zoo.WeightsError, match=message):
             convrnn_zoo.create_model(

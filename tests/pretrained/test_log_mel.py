@@ -85,7 +85,7 @@ def test_stored_and_read_again():
 def test_a_model_is_saved_with_its_front_end(tmp_path):
     torch.manual_seed(0)
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=40, hidden_channels=4, kernel_size=1, num_classes=2)
-    with pytest.raises(ValueError, match=r"recording 0 is sound, .* set model\.front_end"):
+    with pytest.raises(ValueError, match=r"recording 0.*front_end"):
         model.classify_sound([torch.zeros(100)], 8000)
     model.front_end = FRONT_ENDS[0]
     waves = [0.1 * torch.randn(n) for n in (100, 4000, 900)]
@@ -99,9 +99,9 @@ def test_a_model_is_saved_with_its_front_end(tmp_path):
     assert other.front_end is None
     config = json.loads((tmp_path / "config.json").read_text())
     for change, message in (
-        ({"bands": 12}, "40 channels, and 12 bands"),
-        ({"rate": "8000"}, "rate must be a whole number"),
-        ({"ears": 2}, "unknown key ears"),
+        ({"bands": 12}, r"config\.json.*\b40 channels.*\b12 bands"),
+        ({"rate": "8000"}, r"config\.json.*\brate\b.*'8000'"),
+        ({"ears": 2}, r"config\.json.*front_end.*\bears\b"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, "front_end": {**config["front_end"], **change}}))
         with pytest.raises(convrnn_zoo.WeightsError, match=message):
@@ -144,16 +144,16 @@ def test_streaming_never_gives_other_steps_than_the_whole(window, hop):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rate": 10**9, "bands": 10**5}, "too many"),
-        ({"rate": 0}, "rate"),
-        ({"window": 0.0}, "window must be a finite number above 0"),
-        ({"hop": math.nan}, "hop must be a finite number above 0"),
-        ({"hop": 0.04}, "hop between one sample and window"),
-        ({"window": 1.5}, "a second"),
-        ({"highest": 5000.0}, r"half of rate, 4000 Hz, got 60 and 5000"),
-        ({"lowest": 4000.0}, "rise from 0 to half of rate"),
-        ({"bands": 400}, "400 bands are too many"),
-        ({"encoding": "mfcc"}, "encoding must be log_mel"),
+        ({"rate": 10**9, "bands": 10**5}, "100000 bands"),
+        ({"rate": 0}, "rate.* 0"),
+        ({"window": 0.0}, r"window.* 0\.0"),
+        ({"hop": math.nan}, "hop.* nan"),
+        ({"hop": 0.04}, r"window=0\.032, hop=0\.04"),
+        ({"window": 1.5}, r"window=1\.5, hop=0\.02"),
+        ({"highest": 5000.0}, "highest.*rate.* 4000 .* 60 and 5000"),
+        ({"lowest": 4000.0}, "lowest.*rate.* 4000 .* 4000 and 4000"),
+        ({"bands": 400}, "400 bands"),
+        ({"encoding": "mfcc"}, "encoding.*'mfcc'"),
     ],
 )
 def test_arguments_out_of_range(change, message):
@@ -164,21 +164,21 @@ def test_arguments_out_of_range(change, message):
 @pytest.mark.parametrize(
     ("wave", "rate", "message"),
     [
-        (torch.zeros(9), 16000, r"expected 8000 samples per second, got 16000; resample .*rate=8000"),
-        (torch.zeros(9), "16 kHz", r"expected 8000 samples per second, got 16 kHz"),
-        (torch.zeros(0), 8000, "the recording is empty"),
-        (torch.zeros(2, 9), 8000, r"expected one channel .*got \(2, 9\)"),
-        (np.zeros((9, 2), "int16"), 8000, r"expected one channel .*got \(9, 2\)"),
+        (torch.zeros(9), 16000, r"\b8000 .*\b16000\b.*rate=8000"),
+        (torch.zeros(9), "16 kHz", r"\b8000 .*\b16 kHz"),
+        (torch.zeros(0), 8000, "recording.*empty"),
+        (torch.zeros(2, 9), 8000, r"channel.*\(2, 9\)"),
+        (np.zeros((9, 2), "int16"), 8000, r"channel.*\(9, 2\)"),
         (torch.zeros(9, dtype=torch.int64), 8000, "int64"),
         (torch.zeros(9, dtype=torch.bool), 8000, "bool"),
         ([0, 1200, -9000], 8000, "int64"),
         (torch.full((9,), 300, dtype=torch.int32), 8000, "int32"),
-        (torch.tensor([0.0, 12000.0]), 8000, "between -1 and 1"),
-        (np.array(["a"]), 8000, "real numbers"),
-        (torch.zeros(9, dtype=torch.complex64), 8000, "real numbers"),
-        (torch.tensor([0.0, math.inf]), 8000, "NaN or Inf"),
+        (torch.tensor([0.0, 12000.0]), 8000, r"-1 and 1.*\b12000\b"),
+        (np.array(["a"]), 8000, "recording.*<U1"),
+        (torch.zeros(9, dtype=torch.complex64), 8000, "recording.*complex64"),
+        (torch.tensor([0.0, math.inf]), 8000, "recording.*NaN"),
     ],
 )
 def test_invalid_sound_is_rejected(wave, rate, message):
-    with pytest.raises(TypeError if message == "real numbers" else ValueError, match=message):
+    with pytest.raises(TypeError if "<U1" in message or "complex" in message else ValueError, match=message):
         FRONT_ENDS[0].encode(wave, rate)

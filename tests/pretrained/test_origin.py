@@ -111,16 +111,19 @@ def test_a_run_of_ones_own_carries_its_record(tmp_path):
 
 
 CLAIMS = {
-    "of other weights": (lambda r: r.update(sha256="0" * 64), "its record is of another model"),
-    "of another network": (lambda r: r.update(name="predrnn.rain"), "its record is of another model"),
-    "of other sizes": (lambda r: r["model_args"].update(horizon=99), "its record is of another model"),
-    "of another unit": (lambda r: r["preprocessing"].update(unit="K"), "its record is of another model"),
-    "an entry too many": (lambda r: r.update(evil=1), "unknown key evil"),
-    "an entry too few": (lambda r: r.pop("license"), "lacks the key license"),
-    "a metric of NaN": (lambda r: r["metrics"][0].update(value=float("nan")), "value must be a finite number"),
-    "a terminal's orders": (lambda r: r.update(description="\x1b]0;x\x07"), "description must be a short string"),
-    "no object": (lambda r: r.clear(), "lacks the keys name"),
-    "vast arguments": (lambda r: r["model_args"].update(horizon=10**9), "model_args"),
+    "of other weights": (lambda r: r.update(sha256="0" * 64), r"config\.json.*\brecord\b"),
+    "of another network": (lambda r: r.update(name="predrnn.rain"), r"config\.json.*\brecord\b"),
+    "of other sizes": (lambda r: r["model_args"].update(horizon=99), r"config\.json.*\brecord\b"),
+    "of another unit": (lambda r: r["preprocessing"].update(unit="K"), r"config\.json.*\brecord\b"),
+    "an entry too many": (lambda r: r.update(evil=1), r"config\.json.*\bevil\b"),
+    "an entry too few": (lambda r: r.pop("license"), r"config\.json.* license;"),
+    "a metric of NaN": (
+        lambda r: r["metrics"][0].update(value=float("nan")),
+        r"config\.json.*metrics\[0\]\.value.* nan",
+    ),
+    "a terminal's orders": (lambda r: r.update(description="\x1b]0;x\x07"), r"config\.json.*\bdescription\b.*\\x1b"),
+    "no object": (lambda r: r.clear(), r"config\.json.* name, sha256, "),
+    "vast arguments": (lambda r: r["model_args"].update(horizon=10**9), r"model_args\['horizon'\].* 1000000000"),
 }
 
 
@@ -139,8 +142,8 @@ def test_a_untrusted_record_is_of_the_model_or_refused_in_one_line(name, tmp_pat
 def test_preprocessing_of_untrusted_origin_is_rejected_in_one_line(tmp_path):
     save_pretrained(create_model("convgru_forecaster", hidden_channels=2, patch_size=2), tmp_path)
     for entry, words in (
-        ({"encoding": "exec"}, "encoding must be one of"), ("log", "must be an object"), ({"top": 3}, "no constants"),
-        ({"encoding": "standardize", "mean": [0, 0], "std": [1, 1]}, "preprocessing .*2 means"),
+        ({"encoding": "exec"}, "encoding.*'exec'"), ("log", " str"), ({"top": 3}, "preprocessing.*'none'.*top"),
+        ({"encoding": "standardize", "mean": [0, 0], "std": [1, 1]}, r"preprocessing .*\b2 means.*\b1 "),
     ):  # fmt: skip
         (tmp_path / "config.json").write_text(json.dumps({**config(tmp_path), "preprocessing": entry}))
         with pytest.raises(WeightsError, match=words) as caught:
@@ -197,24 +200,24 @@ def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_stated(tmp_path, 
 
 
 def test_names_that_are_nothing_say_what_they_could_be(tmp_path):
-    with pytest.raises(ValueError, match="no model 'convgru_forecastr' in the zoo; did you mean convgru_forecaster"):
+    with pytest.raises(ValueError, match=r"'convgru_forecastr'.* convgru_forecaster\b"):
         from_pretrained("convgru_forecastr")
-    with pytest.raises(ValueError, match="no model '' in the zoo"):
+    with pytest.raises(ValueError, match="''"):
         from_pretrained("")
-    with pytest.raises(convrnn_zoo.HubAccessError, match="no such directory"):
+    with pytest.raises(convrnn_zoo.HubAccessError, match="/none"):
         from_pretrained(tmp_path / "none")
-    with pytest.raises(WeightsError, match="no pretrained weights"):
+    with pytest.raises(WeightsError, match=r"^predrnn "):
         from_pretrained("predrnn")
     with pytest.raises(WeightsError, match="revision='v1'"):
         from_pretrained(RAIN, revision="v1")
-    with pytest.raises(WeightsError, match=r"pretrained=.rain. and a source"):
+    with pytest.raises(WeightsError, match="pretrained='rain'"):
         from_pretrained(save_pretrained(create_model(RAIN, pretrained=True), tmp_path / "a"), pretrained="rain")
 
 
 def test_a_record_that_no_reader_would_take_is_not_saved(tmp_path):
     model = create_model(RAIN, pretrained=True)
     model.record = dataclasses.replace(model.record, description="\x1b[31mred")
-    with pytest.raises(WeightsError, match=r"cannot be saved: .*description"):
+    with pytest.raises(WeightsError, match=r"description.*\\x1b"):
         save_pretrained(model, tmp_path)
     assert not (tmp_path / "config.json").exists()
 

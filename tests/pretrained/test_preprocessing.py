@@ -58,45 +58,44 @@ def test_pictures_have_a_brightest_value():
 
 
 BAD = {
-    "encoding": ({"encoding": "root"}, "encoding must be one of none, log, standardize, dbz, got 'root'"),
-    "activation": ({"activation": "tanh"}, "activation must be one of"),
-    "unknown": ({"offset": 3}, "unknown key offset"),
-    "unit": ({"unit": 3}, "unit must be a string, got 3"),
-    "escape": ({"unit": "\x1b[31m"}, "unit must be a short string"),
-    "step": ({"step": -5}, "step must be a finite number above 0"),
-    "step's kind": ({"step": True}, "step must be a finite number, got True"),
-    "NaN": ({"lowest": math.nan}, "lowest must be a finite number, got nan"),
-    "infinite": ({"highest": math.inf}, "highest must be a finite number, got inf"),
-    "vast": ({"highest": 10**400}, "highest must be a finite number"),
-    "bounds": ({"lowest": 1.0, "highest": 1.0}, "lowest must be below highest"),
-    "inputs": ({"inputs": 0}, "inputs must be at least 1"),
-    "horizon": ({"horizon": 2.5}, "horizon must be a whole number, got 2.5"),
-    "log without": ({"encoding": "log", "top": 100.0}, "'log' takes floor and top; correct floor"),
-    "log of nothing": ({"encoding": "log", "floor": 0.0, "top": 100.0}, "floor must be a finite number above 0"),
-    "constants of another": ({"floor": 0.1}, "'none' takes no constants; correct floor"),
+    "encoding": ({"encoding": "root"}, "encoding.*'root'"),
+    "activation": ({"activation": "tanh"}, "activation.*'tanh'"),
+    "unknown": ({"offset": 3}, r"\boffset\b"),
+    "unit": ({"unit": 3}, "unit.* 3"),
+    "escape": ({"unit": "\x1b[31m"}, r"unit.*\\x1b"),
+    "step": ({"step": -5}, "step.* -5"),
+    "step's kind": ({"step": True}, "step.* True"),
+    "NaN": ({"lowest": math.nan}, "lowest.* nan"),
+    "infinite": ({"highest": math.inf}, "highest.* inf"),
+    "vast": ({"highest": 10**400}, "highest.* 1329"),
+    "bounds": ({"lowest": 1.0, "highest": 1.0}, "lowest.*highest"),
+    "inputs": ({"inputs": 0}, "inputs.* 0"),
+    "horizon": ({"horizon": 2.5}, r"horizon.* 2\.5"),
+    "log without": ({"encoding": "log", "top": 100.0}, "'log'.* floor$"),
+    "log of nothing": ({"encoding": "log", "floor": 0.0, "top": 100.0}, r"floor.* 0\.0"),
+    "constants of another": ({"floor": 0.1}, "'none'.*floor"),
     "standardize without": (
         {"encoding": "standardize", "mean": [1.0]},
-        "takes mean and std; correct std",
+        "'standardize'.* std$",
     ),
-    "std": ({"encoding": "standardize", "mean": [1.0], "std": [0.0]}, "std must be above 0"),
-    "as many": ({"encoding": "standardize", "mean": [1.0], "std": [1.0, 2.0]}, "as many of each"),
+    "std": ({"encoding": "standardize", "mean": [1.0], "std": [0.0]}, "std.* 0"),
+    "as many": ({"encoding": "standardize", "mean": [1.0], "std": [1.0, 2.0]}, "mean.*std"),
     "a word for a list": (
         {"encoding": "standardize", "mean": "1", "std": [1.0]},
-        "mean must be a list of finite numbers",
+        "mean.* '1'",
     ),
     "long": (
         {"encoding": "standardize", "mean": [0.0] * (2**16 + 1), "std": [1.0]},
-        "mean must have at most 65,536 values",
+        "mean.* 65,536",
     ),
-    "no object": ([1], "preprocessing must be an object, got list"),
+    "no object": ([1], " list"),
 }
 
 
 @pytest.mark.parametrize(("raw", "words"), BAD.values(), ids=BAD)
 def test_what_a_untrusted_json_may_not_hold_is_rejected_in_one_line(raw, words):
-    with pytest.raises(ValueError, match="preprocessing") as caught:
+    with pytest.raises(ValueError, match=f"preprocessing.*{words}") as caught:
         Preprocessing.from_json(raw)
-    assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -108,9 +107,9 @@ def frames(value, **kwargs):
 @pytest.mark.parametrize(
     ("values", "values_of_data", "words"),
     [
-        (RAIN, frames(math.nan), "expected values in mm/h, got only NaN"),
-        (RAIN, frames(math.inf), "expected finite values in mm/h"),
-        (BRIGHTNESS, frames(200, dtype=torch.uint8), "got bytes; divide them by 255"),
+        (RAIN, frames(math.nan), "mm/h.* NaN"),
+        (RAIN, frames(math.inf), "mm/h.* inf"),
+        (BRIGHTNESS, frames(200, dtype=torch.uint8), "bytes.* 255"),
     ],
 )
 def test_unusable_values_are_rejected(values, values_of_data, words):
@@ -121,12 +120,12 @@ def test_unusable_values_are_rejected(values, values_of_data, words):
 @pytest.mark.parametrize(
     ("values", "values_of_data", "words"),
     [
-        (RAIN, frames(-50.0), "expected mm/h from 0 to 300, got values from -50 to -50; check the unit"),
-        (RAIN, frames(-1.0), "got values from -1 to -1"),
-        (RAIN, frames(4000.0), "got values from 4000 to 4000"),
-        (RAIN, frames(200, dtype=torch.uint8), "bytes came for mm/h"),
-        (BRIGHTNESS, frames(255.0), "expected brightness from 0 to 1, got values from 255"),
-        (dataclasses.replace(RAIN, highest=None), frames(-50.0), "expected mm/h from 0 to anything"),
+        (RAIN, frames(-50.0), "mm/h.* 0 .* 300.* -50"),
+        (RAIN, frames(-1.0), "mm/h.* -1"),
+        (RAIN, frames(4000.0), "mm/h.* 4000"),
+        (RAIN, frames(200, dtype=torch.uint8), "bytes.*mm/h"),
+        (BRIGHTNESS, frames(255.0), "brightness.* 0 .* 1,.* 255"),
+        (dataclasses.replace(RAIN, highest=None), frames(-50.0), "mm/h.* 0 .* -50"),
     ],
 )
 def test_implausible_values_raise_a_warning(values, values_of_data, words):
@@ -165,7 +164,7 @@ def test_each_variable_has_its_own_unit_and_targets_are_decoded_by_theirs():
     ("fields", "words"),
     [
         ({"targets": ("wind",)}, "'wind'"),
-        ({"targets": ("t2m", "t2m")}, "targets must be unique"),
+        ({"targets": ("t2m", "t2m")}, "targets.* t2m, t2m"),
         ({"static": (AIR,)}, "t2m"),
         ({"unit": "K"}, "unit"),
         ({"encoding": "dbz"}, "encoding"),
@@ -179,14 +178,14 @@ def test_contradictory_variables_are_rejected(fields, words):
 
 def test_a_variable_is_checked_by_its_name():
     frames = torch.tensor([-5.0, 290.0]).reshape(1, 2, 1, 1)
-    with pytest.warns(UserWarning, match="rain in mm/h"):
+    with pytest.warns(UserWarning, match=r"\brain\b.*mm/h"):
         WEATHER.check(frames)
     frames[:, 1] = math.nan
-    with pytest.raises(ValueError, match="t2m in K"):
+    with pytest.raises(ValueError, match=r"\bt2m\b.*\bK\b"):
         WEATHER.check(frames.clamp_min(0))
-    with pytest.raises(ValueError, match="2 variables, and the model 3"):
+    with pytest.raises(ValueError, match=r"\b2 variables.*\b3 "):
         WEATHER.check_channels(3, 1, 1, 1)
-    with pytest.raises(ValueError, match="1 targets, and the model 2"):
+    with pytest.raises(ValueError, match=r"\b1 targets.*\b2 "):
         WEATHER.check_channels(2, 2, 1, 1)
-    with pytest.raises(ValueError, match="1 static, and the model 0"):
+    with pytest.raises(ValueError, match=r"\b1 static.*\b0 "):
         WEATHER.check_channels(2, 1, 0, 1)

@@ -79,7 +79,7 @@ def test_a_pitch_shift_needs_a_front_end():
 
 
 def test_fields_are_checked():
-    with pytest.raises(ValueError, match=r"augment\.gain must be at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"augment\.gain.* -1"):
         dataclasses.replace(RECIPE, augment={"gain": -1})
     with pytest.raises(ValueError, match="loudness"):
         dataclasses.replace(RECIPE, augment={"loudness": 1})

@@ -43,7 +43,7 @@ def test_an_epoch_has_every_recording_once(bucket):
 def test_fields_for_sound_are_rejected_without_sound(tmp_path):
     np.savez(tmp_path / "a.npz", labels=["a", "b"] * 3, **{f"r{i}": np.ones((4, 5)) for i in range(6)})
     for data, augment, message in (
-        ({}, {"gain": 3.0, "bands": 2}, "augment has gain, bands"),
+        ({}, {"gain": 3.0, "bands": 2}, "augment.*gain, bands"),
         ({"front_end": {"bands": 9}}, {}, r"data\.front_end"),
     ):
         recipe = dataclasses.replace(RECIPE, data={"kind": "sequences", "name": "a", **data}, augment=augment)
@@ -130,7 +130,7 @@ def test_fine_tuning_keeps_the_front_end_of_the_weights(spoken, trained, tmp_pat
 
 def test_missing_data_are_reported(tmp_path):
     source = read_dataset({"kind": "fsdd"})
-    with pytest.raises(FileNotFoundError, match=r"--data DIR: git clone"):
+    with pytest.raises(FileNotFoundError, match=r"--data .*git clone"):
         source.load(None, "test")
     with pytest.raises(FileNotFoundError, match=r"7_george_12\.wav"):
         source.load(tmp_path, "test")

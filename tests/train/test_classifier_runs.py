@@ -100,7 +100,7 @@ def test_a_channel_that_never_changes_is_not_scaled(splits, caplog):
         mean, std = compute_statistics(splits[0]._replace(sequences=sequences))
         assert (mean[-1], std[-1]) == (pytest.approx(7.1), 1)
         assert 0 < min(std) < 1
-        assert caplog.messages[0].startswith("channel 1 of the data is constant")
+        assert caplog.messages[0].startswith("channel 1 ")
         caplog.clear()
 
 
@@ -113,10 +113,10 @@ def test_seeds_are_fixed_and_differ(splits):
 def test_checkpoints_of_another_run_or_broken_are_refused(tmp_path, splits):
     path = tmp_path / "a.ckpt"
     classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
-    with pytest.raises(ValueError, match="checkpoint of another run"):
+    with pytest.raises(ValueError, match=r"a\.ckpt.*seed \(0 .*1 "):
         classifier.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="damaged checkpoint"):
+    with pytest.raises(ValueError, match=r"a\.ckpt.*damaged"):
         classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
 
 
@@ -133,7 +133,7 @@ def test_an_unknown_argument_of_a_network_is_named_with_those_it_takes(name):
 
 
 def test_a_classifiers_recipe_with_an_unknown_entry_is_refused(splits):
-    with pytest.raises(ValueError, match=r"the recipe.s model: .*'hiden'"):
+    with pytest.raises(ValueError, match=r"model.*'hiden'"):
         classifier.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
 
 
@@ -176,13 +176,13 @@ def test_weights_of_the_package_are_those_of_their_recipe(name):
 
 def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
     file = tmp_path / "r.toml"
-    with pytest.raises(FileNotFoundError, match=r"one of: .*japanese_vowels"):
+    with pytest.raises(FileNotFoundError, match=r"'nothing'.*japanese_vowels"):
         Recipe.read("nothing")
     file.write_text("= 1")
-    with pytest.raises(ValueError, match="not valid TOML"):
+    with pytest.raises(ValueError, match=r"r\.toml.*TOML"):
         Recipe.read(file)
     file.write_text("epochs = 1")
-    with pytest.raises(ValueError, match="kind must be one of classifier, forecaster, got None"):
+    with pytest.raises(ValueError, match=r"r\.toml.*\bkind\b.* None"):
         Recipe.read(file)
     file.write_text("kind = 'classifier'\nepochs = 1\nepoch = 2")
     with pytest.raises(ValueError, match=r"(?s)\bepoch\b.*\bepochs\b.*\bweights\b"):

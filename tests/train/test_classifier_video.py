@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     write_clips(root / "clips")
     (root / "light.toml").write_text(CLIPS)
     text = run("train", root / "light.toml", "--data", root / "clips", "-o", root / "run", "--quiet")
-    assert "lights, a third of every class (4)" in text
+    assert "lights" in text
     return root
 
 
@@ -84,9 +84,9 @@ def test_predict_reads_every_form_of_clip_as_the_recipe_says(trained, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.gif", b"GIF89a", "a.gif is not a valid GIF"),
+        ("a.gif", b"GIF89a", "a.gif"),
         ("a.txt", b"words", "a.txt"),
-        ("a", None, "a contains no clip"),
+        ("a", None, "/a "),
         ("no.gif", None, "no.gif"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_run_starts_from_another_with_other_classes(trained, splits, caplog):
     data = [s._replace(label_names=("a", "b", "c")) for s in splits]
     recipe = dataclasses.replace(RECIPE, init_from=str(trained / "run"), freeze=1, epochs=1)
     model = classifier.train_one(recipe, 0, *data, progress=False).model
-    assert "its head is random" in caplog.text
+    assert "head" in caplog.text
     old = convrnn_zoo.from_pretrained(trained / "run").state_dict()
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
     assert all(torch.equal(v, old[k]) for k, v in state.items())
@@ -207,11 +207,11 @@ def test_the_data_have_their_own_mean_where_the_encoder_has_none_for_them(splits
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data": dataclasses.replace(RECIPE.data, size=3)}, r"test_resnet.*at least 4×4"),
-        ({"weights": "convgru1d_1layer.a", "model": {}}, r"takes sequences \(T, C, L\), or \(T, C\); got \(1, 3, 16,"),
+        ({"data": dataclasses.replace(RECIPE.data, size=3)}, r"test_resnet.*4×4.*\(3, 3\)"),
+        ({"weights": "convgru1d_1layer.a", "model": {}}, r"convgru1d_1layer.*\(T, C\).*\(1, 3, 16, 16\)"),
         ({"weights": "utae_convgru.a", "model": {}}, "utae_convgru"),
-        ({"model": {"encoder": "no_such_net"}}, "timm has no model 'no_such_net'"),
-        ({"model": {"encoders": "resnet18"}}, "the recipe's model: .*'encoders'"),
+        ({"model": {"encoder": "no_such_net"}}, "model.*'no_such_net'"),
+        ({"model": {"encoders": "resnet18"}}, "model.*'encoders'"),
     ],
 )  # fmt: skip
 def test_invalid_recipes_are_named(trained, tmp_path, changes, words):

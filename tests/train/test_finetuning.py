@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -36,8 +37,8 @@ def test_another_head_and_other_channels_keep_what_fits(run, caplog):
     old = convrnn_zoo.from_pretrained(run).state_dict()
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         model = classifier.train_one(recipe, 0, split(5, 3), split(5, 3), progress=False).model
-    assert "adapted from 3 to 5 input channels" in caplog.text
-    assert "its head is random" in caplog.text
+    assert re.search(r"\b3 to 5 .*channels", caplog.text)
+    assert "head" in caplog.text
     new = model.state_dict()
     assert new["head.weight"].shape == (3, 4)
     torch.testing.assert_close(new["rnn.weight_hh_l0"], old["rnn.weight_hh_l0"])
@@ -71,7 +72,7 @@ def test_learning_rates_fall_with_depth():
     assert layers == sorted(layers)
     assert layers[0] < layers[1] < layers[2] <= 0.1
     assert of["rnn.weight_ih_l0"] <= layers[0]
-    with pytest.raises(ValueError, match='layer_decay is for optimizer = "adam"'):
+    with pytest.raises(ValueError, match=r"layer_decay.*optimizer.*muon"):
         muon(model, 0.1, layer_decay=0.5)
     assert [group["lr"] for group in adam(model, 0.1).param_groups] == [0.1]
 
@@ -99,14 +100,14 @@ def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_p
         assert same(training.build(dataclasses.replace(recipe, init_from=str(tmp_path / start)), 1), old)
     with caplog.at_level(logging.WARNING):
         wider = training.build(dataclasses.replace(recipe, init_from=str(tmp_path / "run")), 2)
-    assert "for 2 channels" in caplog.text
+    assert "2 channels" in caplog.text
     kept = [k for k, v in wider.state_dict().items() if v.shape == old.state_dict()[k].shape]
     assert all(torch.equal(wider.state_dict()[k], old.state_dict()[k]) for k in kept)
     assert 3 < len(kept) < len(old.state_dict())
     wide = dataclasses.replace(
         recipe, init_from=str(tmp_path / "run"), model={"hidden_channels": [3, 3], "kernel_size": 3}
     )
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match=r"encoder\.weight_ih_l0 \(6, 16, 3, 3\) for \(9, 16, 3, 3\)"):
         training.build(wide, 1)
     frozen = dataclasses.replace(recipe, init_from=str(tmp_path / "run"), freeze=3)
     record = train(frozen, data=tmp_path / "a.npy", out=tmp_path / "next", progress=False)

@@ -147,20 +147,20 @@ def test_a_picture_is_made_after_every_round(tmp_path, clips):
 
 
 BAD = {
-    "loss": ({"loss": "msa"}, "loss must be one of mse, mae"),
-    "data": ({"data": "mnist"}, "data.kind must be one of frames, video, moving_mnist"),
-    "schedule": ({"schedule": "step"}, "schedule must be one of one_cycle"),
-    "sampling": ({"sampling": {"name": "some"}}, "sampling.name must be one of own"),
+    "loss": ({"loss": "msa"}, "loss.*'msa'"),
+    "data": ({"data": "mnist"}, r"data\.kind.*'mnist'"),
+    "schedule": ({"schedule": "step"}, "schedule.*'step'"),
+    "sampling": ({"sampling": {"name": "some"}}, r"sampling\.name.*'some'"),
     "arguments": (
         {"sampling": {"name": "scheduled", "to": 3}},
         r"(?s)sampling.to.*sampling.until",
     ),
-    "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "is not a forecaster"),
-    "entry": ({"model": {"hiden": 2}}, r"recipe's model: .*'hiden'"),
-    "twice": ({"model": {"in_chans": 2}}, "recipe's model: in_chans"),
-    "type": ({"model": {"kernel_size": "3"}}, "recipe's model: .*'3'.*"),
-    "plain": ({"weights": "convgru_forecaster.tiny", "model": {}}, "never reads its own frames"),
-    "moments": ({"moments": 1.0}, "predrnn_v2 has no filters whose moments"),
+    "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "convgru2d_1layer"),
+    "entry": ({"model": {"hiden": 2}}, "predrnn_v2.*'hiden'"),
+    "twice": ({"model": {"in_chans": 2}}, "model.*in_chans"),
+    "type": ({"model": {"kernel_size": "3"}}, "model.*kernel_size.*'3'"),
+    "plain": ({"weights": "convgru_forecaster.tiny", "model": {}}, "convgru_forecaster.*sampling and decoupling"),
+    "moments": ({"moments": 1.0}, "predrnn_v2.*moments"),
 }
 
 
@@ -220,5 +220,5 @@ def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
     started = training.build(dataclasses.replace(PLAIN, init_from="convgru_forecaster.other"), 1)
     assert all(torch.equal(p, q) for p, q in zip(started.parameters(), made.parameters(), strict=True))
     assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, made.encoder.weight_ih_l0)
-    with pytest.raises(ValueError, match="init_from must be weights of predrnn_v2, got"):
+    with pytest.raises(ValueError, match=r"init_from.*predrnn_v2.*'convgru_forecaster.other'"):
         training.build(dataclasses.replace(TINY, init_from="convgru_forecaster.other"), 1)

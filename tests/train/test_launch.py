@@ -66,7 +66,7 @@ def test_an_error_in_one_process_ends_them_all(tmp_path):
                                                             LAUNCHERS["accelerate.commands.launch"]])  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
-    assert "nothing.npy does not exist" in done.stderr
+    assert "nothing.npy" in done.stderr
 
 
 CLASSIFIER = """
@@ -148,7 +148,7 @@ def test_states_of_the_devices_generator_are_saved_and_restored(monkeypatch):
 
 def test_a_device_is_for_a_single_process(monkeypatch):
     monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
-    with pytest.raises(ValueError, match="device meta is for a single process"), launch("meta"):
+    with pytest.raises(ValueError, match="device meta"), launch("meta"):
         pass
 
 

@@ -78,7 +78,7 @@ def test_training_stops_when_the_validation_loss_has_not_fallen_for_as_many_roun
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run():
-    with pytest.raises(FloatingPointError, match="validation loss is nan"):
+    with pytest.raises(FloatingPointError, match="validation loss"):
         steps_down(1, validate=lambda model: {"loss": float("nan")})
 
 
@@ -280,7 +280,7 @@ def test_the_validation_part_of_python_data_is_used(tmp_path):
     ],
 )  # fmt: skip
 def test_invalid_values_are_rejected_by_name(fields, name):
-    with pytest.raises(ValueError, match=f"the recipe's {name}"):
+    with pytest.raises(ValueError, match=rf"{name}\b"):
         dataclasses.replace(PLAIN, **fields)
 
 
@@ -288,7 +288,7 @@ def test_class_weights_are_one_for_each_class():
     data = Labelled([torch.zeros(1, 1, 1)] * 4, torch.tensor([0, 0, 0, 1]), ("a", "b"))
     balanced = dataclasses.replace(CLASSIFIER, class_weights="balanced")
     torch.testing.assert_close(classifier.class_weights(balanced, data), torch.tensor([4 / 6, 2.0]))
-    with pytest.raises(ValueError, match="class_weights must be one for each of 2 classes, got 3"):
+    with pytest.raises(ValueError, match=r"class_weights.* 2 classes.* 3"):
         classifier.class_weights(dataclasses.replace(CLASSIFIER, class_weights=(1.0, 1.0, 1.0)), data)
     with pytest.raises(ValueError, match="class_weights"):
         dataclasses.replace(CLASSIFIER, class_weights="even")

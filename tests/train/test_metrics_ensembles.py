@@ -74,7 +74,7 @@ def test_scores_leave_out_what_is_not_known_and_stand_beside_extrapolations():
     whole = ensemble_scores(around, unknown)
     for name, values in cut.items():
         assert whole[name] == pytest.approx(values, rel=1e-6), name
-    with pytest.raises(ValueError, match=r"expected members \(M, T, H, W\) of truth \(T, H, W\)"):
+    with pytest.raises(ValueError, match=r"members \(M, T, H, W\).*truth \(T, H, W\)"):
         ensemble_scores(around, truth[:2])
 
 
@@ -114,7 +114,7 @@ def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, t
     {"loss": "mse"}, {"weights": "convgru_forecaster.tiny", "model": {"hidden_channels": [2, 2], "kernel_size": 3}}
 ])  # fmt: skip
 def test_members_are_for_the_score_and_for_models_that_read_noise(clips, entries):
-    with pytest.raises(ValueError, match=r"ensemble_size=3 is for the loss crps and a model that reads noise"):
+    with pytest.raises(ValueError, match=r"ensemble_size=3.*crps.*noise"):
         training.train_model(dataclasses.replace(RECIPE, **entries), clips, progress=False)
 
 

@@ -164,7 +164,7 @@ def test_kernels_that_are_not_dense_in_memory_take_the_step_of_those_that_are():
 
 @pytest.mark.skipif(HAS_MUON, reason="this timm has what is needed")
 def test_an_old_timm_says_what_muon_needs(model):
-    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.31 .* pip install 'convrnn-zoo\[train\]'"):
+    with pytest.raises(ImportError, match=r"muon.* timm 1\.0\.31 .* pip install 'convrnn-zoo\[train\]'"):
         muon(model, 0.01)
 
 
@@ -173,7 +173,7 @@ def test_a_timm_whose_muon_lacks_what_is_needed_says_so(model, monkeypatch):
         raise TypeError("unexpected keyword argument 'fallback_lr_scale'")
 
     monkeypatch.setattr("convrnn_zoo.train.optim.create_optimizer_v2", refuse)
-    with pytest.raises(ImportError, match=r"muon needs timm 1\.0\.31 \(unexpected .* pip install"):
+    with pytest.raises(ImportError, match=r"muon.* timm 1\.0\.31 .* pip install"):
         muon(model, 0.01)
 
 
@@ -213,7 +213,7 @@ def test_cycles_follow_each_other_half_as_high():
     assert max(found[:40]) == 2.0
     assert max(found[40:]) == 1.0
     assert found[39] < 0.02 > found[59]
-    with pytest.raises(ValueError, match="add up to its max_steps, 60, got \\[40, 10\\]"):
+    with pytest.raises(ValueError, match=r"cycles.*max_steps.* 60,.*\[40, 10\]"):
         rates(dataclasses.replace(PLAIN, max_steps=60, cycles=(40, 10)))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -29,28 +30,28 @@ FORECASTER, CLASSIFIER = (
     )
 )  # fmt: skip
 BAD = {
-    "max_steps": ("many", "max_steps must be a whole number, got 'many'"),
-    "batch_size": (0, "batch_size must be at least 1, got 0"),
-    "lr": (-1.0, "lr must be above 0, got -1.0"),
-    "clip_grad_norm": (float("inf"), "clip_grad_norm must be a finite number, got inf"),
-    "horizon": (2.5, "horizon must be a whole number, got 2.5"),
-    "bf16": (1, "bf16 must be true or false, got 1"),
-    "warmup": (2, "warmup must be at most 1, got 2"),
-    "cycles": ([1, 0], r"cycles\[1\] must be at least 1, got 0"),
-    "model": ("deep", "model must be a table, got 'deep'"),
-    "weights": ("convgru_forecaster", "weights must be architecture.tag"),
-    "WEIGHTS": ("convgru_forecaster.x/../../up", "weights must be architecture.tag, of letters"),
-    "description": (" ", "description must not be empty"),
-    "init_from": (3, "init_from must be a string, got 3"),
-    "layer_decay": (0, "layer_decay must be above 0"),
-    "freeze": (True, "freeze must be a whole number, got True"),
+    "max_steps": ("many", "max_steps.* 'many'"),
+    "batch_size": (0, "batch_size.* 0"),
+    "lr": (-1.0, "lr.* -1.0"),
+    "clip_grad_norm": (float("inf"), "clip_grad_norm.* inf"),
+    "horizon": (2.5, "horizon.* 2.5"),
+    "bf16": (1, "bf16.* 1"),
+    "warmup": (2, "warmup.* 2"),
+    "cycles": ([1, 0], r"cycles\[1\].* 0"),
+    "model": ("deep", "model.* 'deep'"),
+    "weights": ("convgru_forecaster", r"weights.*architecture\.tag.* 'convgru_forecaster'"),
+    "WEIGHTS": ("convgru_forecaster.x/../../up", "weights.* 'convgru_forecaster.x/../../up'"),
+    "description": (" ", "description.*empty"),
+    "init_from": (3, "init_from.* 3"),
+    "layer_decay": (0, "layer_decay.* 0"),
+    "freeze": (True, "freeze.* True"),
 }
 
 
 @pytest.mark.parametrize("entry", BAD)
 def test_an_entry_that_will_not_do_is_told_in_a_line(entry):
     value, message = BAD[entry]
-    with pytest.raises(ValueError, match=f"^the recipe's {message}") as error:
+    with pytest.raises(ValueError, match=f"recipe's {message}$") as error:
         Recipe.of({**FORECASTER, entry.lower(): value})
     assert "\n" not in str(error.value)
 
@@ -58,7 +59,7 @@ def test_an_entry_that_will_not_do_is_told_in_a_line(entry):
 @pytest.mark.parametrize("entries", [FORECASTER, CLASSIFIER], ids=lambda e: e["kind"])
 def test_every_entry_refuses_another_type(entries):
     for field in dataclasses.fields(Recipe.of(entries)):
-        with pytest.raises(ValueError, match=f"{field.name} must be"):
+        with pytest.raises(ValueError, match=rf"{field.name}\b.*object"):
             Recipe.of({**entries, field.name: object()})
 
 
@@ -66,9 +67,9 @@ def test_all_faults_are_told_at_once_each_with_the_file(tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(RADAR.replace("max_steps = 3", 'max_steps = "many"').replace("batch_size = 2", "batch_size = 0"))
     lines = run("train", file, "--data", tmp_path, code=1).splitlines()
-    assert [line.removeprefix("Error: ") for line in lines] == [
-        f"{file}: the recipe's batch_size must be at least 1, got 0",
-        f"{file}: the recipe's max_steps must be a whole number, got 'many'",
+    assert [re.sub(r"^(Error: )?(.*): .*(batch_size|max_steps)\b.* ", r"\2 \3 ", line) for line in lines] == [
+        f"{file} batch_size 0",
+        f"{file} max_steps 'many'",
     ]
 
 
@@ -91,8 +92,7 @@ def test_an_unknown_kind_of_data_is_told_with_those_there_are(text, kinds, tmp_p
     head, _, model = head.partition("[model]")
     file.write_text(f'{head}data = "mnist"\n[model]{model}')
     told = run("train", file, "--data", tmp_path, "-o", tmp_path / "run", code=1)
-    assert f"data.kind must be one of {kinds}" in told
-    assert "got 'mnist'" in told
+    assert re.search(rf"data\.kind.*{kinds}.*'mnist'", told)
     assert not (tmp_path / "run").exists()
 
 
@@ -129,7 +129,7 @@ def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
 
 
 def test_what_is_no_recipe_is_refused(tmp_path):
-    with pytest.raises(TypeError, match=r"recipe must be a Recipe, got 'rain'; Recipe.read makes one"):
+    with pytest.raises(TypeError, match=r"recipe.*'rain'.*Recipe\.read"):
         train("rain", out=tmp_path / "run")
 
 

@@ -205,7 +205,7 @@ def test_an_existing_file_is_kept(tmp_path):
 
 
 def test_what_no_recipe_trains_is_rejected(tmp_path):
-    with pytest.raises(ValueError, match="no recipe trains bcdunet_d3"):
+    with pytest.raises(ValueError, match="bcdunet_d3"):
         starting_recipe("bcdunet_d3")
     with pytest.raises(FileNotFoundError, match="nothing"):
         starting_recipe("convgru_forecaster", tmp_path / "nothing")

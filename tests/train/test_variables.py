@@ -204,11 +204,11 @@ def test_a_model_that_reads_its_forecast_trains_on_known_inputs(archive, tmp_pat
 
 UNSUPPORTED = {
     "a nowcast": ({"weights": "convgru_advection.a"}, {}, r"data\.variables"),
-    "weights of rain": ({"loss": "balanced"}, {}, r"balanced is for rain.*data\.targets are in \['K'\]"),
-    "wet crops": ({}, {"min_wet_fraction": 0.1}, r"data\.min_wet_fraction is for a single variable"),
-    "windows": ({}, {"windows": "a.csv"}, r"data\.windows is for a single variable"),
+    "weights of rain": ({"loss": "balanced"}, {}, r"balanced.*data\.targets.*\['K'\]"),
+    "wet crops": ({}, {"min_wet_fraction": 0.1}, r"data\.min_wet_fraction.*data\.variables"),
+    "windows": ({}, {"windows": "a.csv"}, r"data\.windows.*data\.variables"),
     "thresholds": ({}, {"targets": [], "thresholds": [1.0]}, r"data\.thresholds.*data\.targets"),
-    "a missing variable": ({}, {"variables": ["t2m", "wnd"]}, "has no variable wnd; did you mean wind"),
+    "a missing variable": ({}, {"variables": ["t2m", "wnd"]}, r"a\.nc.* wnd\b.* wind\b"),
 }  # fmt: skip
 
 
@@ -221,7 +221,7 @@ def test_what_variables_do_not_support_is_an_error_by_name(name, archive, tmp_pa
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [({"variables": ["t2m", "wind"]}, r"variables \['wind', 't2m'\] in this order.*\['t2m', 'wind'\]"),
+    [({"variables": ["t2m", "wind"]}, r"variables \['wind', 't2m'\].*\['t2m', 'wind'\]"),
      ({"targets": ["wind"]}, r"targets \['t2m'\].*\['wind'\]")],
 )  # fmt: skip
 def test_weights_of_other_variables_than_the_recipe_are_an_error_by_name(data, message, trained, archive):
@@ -260,10 +260,10 @@ def test_variables_of_datasets_from_python_are_channels_in_their_order(tmp_path)
     assert values.variables[1].mean[0] == pytest.approx(float(torch.stack(clips[:24])[:, :, 1].mean()), rel=1e-4)
     forecast = model.forecast(frames[:3, :2], static=frames[0, 3:], future=frames[:5, 2:3])
     assert forecast.shape == (2, 1, SIZE, SIZE)
-    with pytest.raises(ValueError, match=r"data\['train'\] must have 4 channels.*wind, t2m, forcing, elevation.*got 3"):
+    with pytest.raises(ValueError, match=r"data\['train'\].* 4 channels.*wind, t2m, forcing, elevation.* 3"):
         train(recipe, data={"train": [c[:, :3] for c in clips], "test": clips}, out=tmp_path / "b", progress=False)
     spoilt = [torch.where(torch.rand(5, 1, SIZE, SIZE) < 0.1, -9999.0, c) for c in clips]
-    with pytest.raises(ValueError, match=r"data\['train'\]: wind: values from -9999.*fill_value"):
+    with pytest.raises(ValueError, match=r"data\['train'\].*wind.* -9999 .*fill_value"):
         train(recipe, data={"train": spoilt, "test": clips}, out=tmp_path / "b", progress=False)
 
 
@@ -273,7 +273,5 @@ def test_frames_that_do_not_suit_the_stride_of_the_model_are_an_error_with_the_k
     data = {"kind": "frames", "name": "a", **({"crop": crop} if crop else {})}
     recipe = Recipe.of({**recipe_with().to_table(), "kind": "forecaster", "data": data})
     size = f"{crop}×{crop}" if crop else "10×12"
-    with pytest.raises(
-        ValueError, match=rf"convgru_forecaster .*multiples of 4, got {size}; set data\.crop = {expected}"
-    ):
+    with pytest.raises(ValueError, match=rf"convgru_forecaster .* 4, .*{size};.*data\.crop = {expected}"):
         train(recipe, data=tmp_path, out=tmp_path / "run", progress=False)
