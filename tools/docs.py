@@ -22,10 +22,6 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from benchmarks.accelerator import MODES
-from benchmarks.accelerator import PRECISIONS as PRECISION_NAMES
-from benchmarks.cases import CASES
-from benchmarks.measure import TASKS
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -118,9 +114,9 @@ def forecasters(page: str) -> str:
 
 
 def weights(page: str) -> str:
-    """Lists the weights with data, size and main scores. README shows one of each group of similar weights."""
+    """Lists the weights, forecasters first, with main scores, size and data. README shows one of each group of similar weights."""
     rows = []
-    for w in WEIGHTS.values():
+    for w in sorted(WEIGHTS.values(), key=lambda w: w.num_classes > 0):
         like = [other for other in WEIGHTS.values() if other.dataset == w.dataset]
         if page == "README.md" and len(like) > 2 and w.name not in (CLASSIFIER, SPOKEN):
             continue
@@ -131,15 +127,15 @@ def weights(page: str) -> str:
         figures = "; ".join(map(_with_baselines, main_metrics))
         if page == "README.md" and len(like) > 2:
             figures += f"; {len(like) - 1} more sets for other cells and directions"
-        rows.append((f"[`{w.name}`]({_card(w, page)})", w.trained_on, f"{w.num_params:,}", figures))
-    return markdown(("weights", "data (licence)", "parameters", "figures on test data"), rows)
+        rows.append((f"[`{w.name}`]({_card(w, page)})", figures, f"{w.num_params:,}", w.trained_on))
+    return markdown(("weights", "scores on test data", "parameters", "data (licence)"), rows)
 
 
 def unweighted(page: str) -> str:
-    """States which names have weights."""
-    trained = sorted({w.architecture for w in WEIGHTS.values()})
+    """States how many architectures have weights."""
+    trained = {w.architecture for w in WEIGHTS.values()}
     return (
-        f"Of {len(list_models())} names, {len(trained)} have weights: {', '.join(f'`{name}`' for name in trained)}. "
+        f"Of {len(list_models())} architectures, {len(trained)} have weights. "
         "Every other name builds an untrained network: train it before you use its output."
     )
 
@@ -320,7 +316,7 @@ def citation(page: str) -> str:
     fields |= {key: str(cff[name]) for key, name in (("url", "repository-code"), ("doi", "doi")) if name in cff}
     lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
     words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
-    note = "" if "doi" in cff else "% There is no DOI yet: the archive of the first release gets one, doi = {10.…}.\n"
+    note = "" if "doi" in cff else "% There is no DOI yet: it comes with the first archived release.\n"
     return f"{words}\n\n```bibtex\n{note}@software{{convrnn_zoo,\n{lines}\n}}\n```"
 
 
@@ -374,9 +370,7 @@ def accelerator(page: str) -> str:
     """Lists the times on a GPU, or states that there are none."""
     if CUDA.is_file():
         return report.device_table(_recorded(CUDA))
-    columns = [f"{precision}, {mode}" for precision in PRECISION_NAMES for mode in MODES]
-    rows = [(case.title, task, *["not measured yet"] * len(columns)) for case in CASES for task in TASKS]
-    return markdown(("case", "task", *columns), rows)
+    return "Nothing was measured on a GPU yet."
 
 
 def scaling(page: str) -> str:
