@@ -369,7 +369,8 @@ def torchgeo(page: str) -> str:
 def accelerator(page: str) -> str:
     """Lists the times on a GPU, or states that there are none."""
     if CUDA.is_file():
-        return report.device_table(_recorded(CUDA))
+        table = report.device_table(_recorded(CUDA))
+        return f"\n<details markdown>\n<summary>Times on a GPU</summary>\n\n{table}\n\n</details>\n"
     return "Nothing was measured on a GPU yet."
 
 
