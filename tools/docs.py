@@ -114,7 +114,7 @@ def forecasters(page: str) -> str:
 
 
 def weights(page: str) -> str:
-    """Lists the weights, forecasters first, with main scores, size and data. README shows one of each group of similar weights."""
+    """Lists the weights, forecasters first, with main scores. README shows one of each group of similar weights."""
     rows = []
     for w in sorted(WEIGHTS.values(), key=lambda w: w.num_classes > 0):
         like = [other for other in WEIGHTS.values() if other.dataset == w.dataset]

@@ -1,11 +1,12 @@
-"""MkDocs hook: names in tables wrap after an underscore or a dot, so that tables fit a phone."""
+"""MkDocs hook: names in tables wrap at underscores, dots and brackets, so that tables fit a phone."""
 
 import re
 from typing import Any
 
-_CODE = re.compile(r"(<td[^>]*>(?:<a [^>]*>)?<code>)([^<]+)")
+_CODE = re.compile(r"(<t[dh][^>]*>(?:<a [^>]*>)?<code>)([^<]+)")
+_BREAK = re.compile(r"(?<=[^\W_][_.])(?=\w)|(?<=\w)(?=\[)|(?<=]_)")
 
 
 def on_post_page(output: str, **_: Any) -> str:
     """Inserts ``<wbr>`` into the names, after the search has indexed the page."""
-    return _CODE.sub(lambda cell: cell[1] + re.sub(r"(?<=[_.])(?=\w)", "<wbr>", cell[2]), output)
+    return _CODE.sub(lambda cell: cell[1] + _BREAK.sub("<wbr>", cell[2]), output)

@@ -62,3 +62,11 @@ def test_no_page_loads_external_files(site: Path) -> None:
         assert not re.search(r'<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//', text), (
             page.name
         )
+
+
+def test_names_in_tables_wrap_and_are_searched_whole(site: Path) -> None:
+    page = (site / "models" / "weights.html").read_text(encoding="utf-8")
+    assert "<code>convgru_<wbr>advection.<wbr>nowcast</code>" in page
+    index = (site / "search" / "search_index.json").read_text(encoding="utf-8")
+    assert "convgru_advection.nowcast" in index
+    assert "wbr" not in index
