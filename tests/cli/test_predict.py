@@ -287,8 +287,8 @@ def test_another_time_step_is_an_error(run_dir):
 
 
 def test_options_that_do_not_apply_are_errors(run_dir, tmp_path):
-    assert "pass -o FILE (.npy, .npz, .json, .nc, .zarr, .png, .gif, .mp4) or --json" in predict(run_dir, code=1)
-    assert "expected a name that ends in" in predict(run_dir, "-o", tmp_path / "a.tif", code=1)
+    assert re.search(r"-o .*\.npy.*--json", predict(run_dir, code=1))
+    assert "a.tif" in predict(run_dir, "-o", tmp_path / "a.tif", code=1)
     assert "horizon" in predict(run_dir, "-o", tmp_path / "a.npy", "--horizon", 0, code=2)
     assert "--horizon: only valid for forecasters" in run("predict", CLASSIFIER, SAMPLE, "--horizon", 3, code=1)
     assert ".json" in run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.gif", code=1)

@@ -61,16 +61,16 @@ def broken(path):
 
 
 BAD_FILES = {
-    "kind.txt": (lambda p: p.write_text("1 2 3"), "kind.txt: expected a file of .npy, .npz"),
-    "missing.npy": (lambda p: None, "No such file"),
-    "broken.npy": (broken, "not a valid .npy"),
-    "pickle.npy": (lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), "not a valid .npy"),
+    "kind.txt": (lambda p: p.write_text("1 2 3"), ".npy, .npz"),
+    "missing.npy": (lambda p: None, "missing.npy"),
+    "broken.npy": (broken, ".npy file"),
+    "pickle.npy": (lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), ".npy file"),
     "words.npy": (lambda p: np.save(p, np.array(["a"])), "real numbers"),
     "empty.npz": (lambda p: np.savez(p), "contains no array"),
-    "channels.npy": (lambda p: np.save(p, np.zeros((5, 3, 1))), r"expected a sequence (T, 12, L), got (5, 3, 1)"),
-    "no_steps.npy": (lambda p: np.save(p, np.zeros((0, 12, 1))), "got (0, 12, 1)"),
-    "nan.npy": (lambda p: np.save(p, np.full((5, 12, 1), np.nan)), "NaN or Inf"),
-    "lengths.npz": (lambda p: np.savez(p, x=np.zeros((2, 3, 12, 1)), lengths=[3, 4]), "expected lengths (2,)"),
+    "channels.npy": (lambda p: np.save(p, np.zeros((5, 3, 1))), "(5, 3, 1)"),
+    "no_steps.npy": (lambda p: np.save(p, np.zeros((0, 12, 1))), "(0, 12, 1)"),
+    "nan.npy": (lambda p: np.save(p, np.full((5, 12, 1), np.nan)), "NaN"),
+    "lengths.npz": (lambda p: np.savez(p, x=np.zeros((2, 3, 12, 1)), lengths=[3, 4]), "lengths (2,)"),
 }
 
 

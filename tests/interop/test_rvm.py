@@ -70,7 +70,7 @@ def test_what_matte_needs_is_named():
     x = torch.rand(1, 1, 3, 64, 64, device="meta")
     with pytest.raises(ValueError, match="refiner=True"):
         model.matte(x, downsample_ratio=0.5)
-    with pytest.raises(ValueError, match="downsample_ratio must be above 0"):
+    with pytest.raises(ValueError, match="downsample_ratio"):
         model.matte(x, downsample_ratio=1.5)
     with pytest.raises(ValueError, match="num_classes=4"):
         convrnn_zoo.create_model("rvm_mobilenetv3", num_classes=1, device="meta").matte(x)

@@ -38,7 +38,7 @@ def test_groups_of_the_selection_are_measured_and_not_in_the_mean(data, tmp_path
     assert ann.name == "accuracy, ann unseen"
     assert total.note.endswith("without one of the groups bob")
     for wrong in (["ann", "bob"], ["eve"]):
-        with pytest.raises(ValueError, match="--selected-on must be some of the groups ann, bob, and not all of them"):
+        with pytest.raises(ValueError, match=r"--selected-on.*ann, bob"):
             measure_groups(RECIPE, data, tmp_path, wrong, progress=False)
 
 
@@ -47,7 +47,7 @@ def test_settings_are_compared_on_a_group_that_training_excludes(data):
     ((others, own),) = group_folds(train, ["bob"])
     assert (set(others.groups), set(own.groups)) == ({"ann"}, {"bob"})
     assert len(others.labels) + len(own.labels) == len(train.labels)
-    with pytest.raises(ValueError, match="--group must be one of ann, bob; got eve"):
+    with pytest.raises(ValueError, match=r"--group.*ann, bob.*eve"):
         list(group_folds(train, ["eve"]))
 
 

@@ -74,7 +74,7 @@ def test_a_pitch_shift_moves_the_peak_of_a_tone_by_its_ratio():
 
 
 def test_a_pitch_shift_needs_a_front_end():
-    with pytest.raises(ValueError, match=r"augment\.pitch needs the frequencies of the bands; pass the front_end"):
+    with pytest.raises(ValueError, match=r"augment\.pitch.*front_end"):
         Augment(pitch=0.1)(torch.zeros(5, 4, 1), torch.zeros(4))
 
 

@@ -119,7 +119,7 @@ BAD = {
     "201008261205_fmi.radar.composite.pgm": (lambda p: p.write_bytes(b"P2 1 1 1 1"), "P5.*b'P2 1 1 1'"),
     "RAD_NL25_201008261200.h5": (bad, "KNMI"),
     "201008261200.txt": (bad, "unknown format"),
-    "RAD_NL25_201008261205.h5": (lambda p: None, "does not exist"),
+    "RAD_NL25_201008261205.h5": (lambda p: None, "RAD_NL25_201008261205"),
 }
 
 
