@@ -15,7 +15,7 @@ from . import _checks as check
 from ._conv import can_join
 
 # Size of the gates that are convolved or differentiated at once: enough steps to use all cores, few enough for a cache.
-GATES_BYTES = 4 << 20
+GATES_BYTES = 8 << 20
 Maps = tuple[Tensor, ...]
 State = TypeVar("State", bound=tuple[Any, ...])
 Step = Callable[[Any, State], State]
