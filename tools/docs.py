@@ -11,7 +11,7 @@ import os.path
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
@@ -36,7 +36,7 @@ from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe
 from convrnn_zoo.train.augment import Augment
 from convrnn_zoo.train.sampling import SAMPLINGS
 from convrnn_zoo.train.starter import describe_fields
-from references.nowcast.intervals import compare
+from references.nowcast.intervals import ALL, Comparison, compare
 
 from . import docstrings as reference
 from . import exports as exports_tool
@@ -191,30 +191,63 @@ def nowcasts(page: str) -> str:
     return markdown(("event", "lead time", *csi_of, "MSE / extrapolation's"), rows)
 
 
+@cache
+def _comparisons() -> tuple[Comparison, ...]:
+    return tuple(compare(_recorded(NOWCASTS)))
+
+
+def _differences(titles: Mapping[str, str]) -> str:
+    """Lists differences of scores with their intervals, a column per score, and those not distinguishable from zero."""
+    shown = [c for c in _comparisons() if c.score in titles]
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for c in sorted(shown, key=lambda c: (c.event == ALL, c.event)):
+        rows.setdefault((c.event, c.group) if c.group else (c.event,), {})[c.score] = _signed(c)
+    unclear = [
+        f"* {', '.join(filter(None, (c.event, c.group, titles[c.score])))}"
+        for c in shown
+        if not c.difference.is_distinguishable
+    ]
+    header = ("event", *["lead time"] * any(c.group for c in shown), *titles.values())
+    table = markdown(header, [(*key, *(cells[score] for score in titles)) for key, cells in rows.items()])
+    return f"{table}\n\nNot distinguishable from zero:\n\n" + ("\n".join(unclear) or "* none")
+
+
+def _signed(c: Comparison) -> str:
+    return str(c.difference).replace("-", "−")
+
+
 def intervals(page: str) -> str:
     """Lists the differences of the nowcast's CSI to extrapolation's with their intervals, and those within noise."""
-    by_row: dict[tuple[str, str], list[str]] = {}
-    unclear = []
-    for c in compare(_recorded(NOWCASTS)):
-        if c.score.startswith("CSI"):
-            by_row.setdefault((c.event, c.group), []).append(str(c.difference).replace("-", "−"))
-            if not c.difference.is_distinguishable:
-                unclear.append(f"* {c.event}, {c.group}, {c.score.removeprefix('CSI ')} mm/h")
-    header = ("event", "lead time", *(f"CSI {t} mm/h" for t in ("0.5", "2", "5")))
-    table = markdown(header, [(*key, *cells) for key, cells in sorted(by_row.items(), key=lambda row: row[0][0])])
-    return f"{table}\n\nNot distinguishable from zero:\n\n" + "\n".join(unclear)
+    return _differences({f"CSI {t}": f"CSI {t} mm/h" for t in ("0.5", "2", "5")})
+
+
+def fractions(page: str) -> str:
+    """Lists the differences of the nowcast's FSS to extrapolation's over all events, and how many are within noise."""
+    shown = [c for c in _comparisons() if c.score.startswith("FSS")]
+    rows: dict[tuple[str, str], list[str]] = {}
+    for c in shown:
+        if c.event == ALL:
+            end = "" if c.difference.is_distinguishable else ", not distinguishable from zero"
+            rows.setdefault((c.score.partition(", ")[2], c.group), []).append(_signed(c) + end)
+    single = [c.difference for c in shown if c.event != ALL]
+    better, worse = (sum(s * d.mean > 0 and d.is_distinguishable for d in single) for s in (1, -1))
+    count = f"{better} are better, {worse} worse, and {len(single) - better - worse} not distinguishable from zero."
+    header = ("scale", "lead time", *(f"FSS {t} mm/h" for t in ("0.5", "2", "5")))
+    table = markdown(header, [(*key, *cells) for key, cells in rows.items()])
+    return f"{table}\n\nOf the {len(single)} differences of single events, {count}"
 
 
 def ensembles(page: str) -> str:
-    """Lists CRPS and Brier scores of the nowcast and of STEPS, per event."""
-    names = ("CRPS", "Brier 0.5", "Brier 2")
+    """Lists the nowcast's CRPS, Brier scores and errors of reliability, and their differences to STEPS'."""
     rows: list[tuple[object, ...]] = []
+    names = ("CRPS", "Brier 0.5", "Brier 2", "Brier 5", *(f"reliability error {t}" for t in ("0.5", "2", "5")))
     for event in _recorded(NOWCASTS).values():
-        means = {m: [fmean(of[f"{n} by frame"]) for n in names] for m, of in event["ensembles"].items()}
-        rows.append(
-            (event["title"], *(f"{a:.4f} ({b:.4f})" for a, b in zip(means["forecast"], means["STEPS"], strict=True)))
-        )
-    return markdown(("event", *(f"{n} (STEPS)" for n in names)), rows)
+        means = {m: [fmean(of[f"{n} by window"]) for n in names] for m, of in event["ensembles"].items()}
+        pairs = zip(means["forecast"], means["STEPS"], strict=True)
+        rows.append((event["title"], *(f"{a:.4f} ({b:.4f})" for a, b in pairs)))
+    scores = markdown(("event", *(f"{n} (STEPS)" for n in names)), rows)
+    differences = _differences({n: n for n in names})
+    return f"{scores}\n\nThe differences to STEPS with 95 % intervals:\n\n{differences}"
 
 
 def demo(page: str) -> str:
@@ -505,10 +538,10 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, ensembles, padding, demo,
-        sources, commands, recipe_keys, exports, versions, entries, citation, speed, speed_summary, machine, norms,
-        minimal, torchgeo, accelerator, scaling, precisions, elsewhere, published_speed, networks, digits, vowels,
-        openstl_scores, paper_scores, a_to_z, command_line, losses, samplings, schedules,
+        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
+        padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, speed, speed_summary,
+        machine, norms, minimal, torchgeo, accelerator, scaling, precisions, elsewhere, published_speed, networks,
+        digits, vowels, openstl_scores, paper_scores, a_to_z, command_line, losses, samplings, schedules,
     )
 }  # fmt: skip
 

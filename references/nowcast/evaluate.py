@@ -1,6 +1,7 @@
-"""Evaluates weights of a nowcast on four rain events: ``python -m references.nowcast.evaluate NAME --data DIR``."""
+"""Evaluates weights of a nowcast on five rain events: ``python -m references.nowcast.evaluate NAME --data DIR``."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import click
 from convrnn_zoo._atomic import write_text
 from convrnn_zoo.cli._options import Choice, json_option, output_directory
 from convrnn_zoo.cli._text import columns
-from convrnn_zoo.models import create_model
+from convrnn_zoo.models import WEIGHTS, create_model
 
 from .events import EVENTS, load_event
 from .figures import draw_ensembles, draw_event, draw_scores
 from .intervals import interval_table
-from .scores import pysteps_extrapolation, score_nowcast, table
-from .verification import windows
+from .scores import SPLIT, make_metrics, pysteps_extrapolation, score_nowcast, table
+from .verification import windows_of_hours
 
 
 @click.command()
@@ -25,31 +26,40 @@ from .verification import windows
 @click.option(
     "--event", "names", multiple=True, type=Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
 )
+@click.option("--update", is_flag=True, help="Update the metadata of the weights; needs all events.")
 @output_directory("Directory for scores.json and figures.")
 @json_option
-def evaluate(name: str, data: Path, members: int, names: tuple[str, ...], output: Path | None, as_json: bool) -> None:
-    """Evaluate the nowcast weights NAME on four rain events, and compare them with pysteps' extrapolation.
+def evaluate(
+    name: str, data: Path, members: int, names: tuple[str, ...], update: bool, output: Path | None, as_json: bool
+) -> None:
+    """Evaluate the nowcast weights NAME on five rain events, and compare them with pysteps' extrapolation.
 
-    The events are three hours each of pysteps' example data; --data is its directory, or the folder radar in it. The
-    scores are those of pysteps.verification. With --members 20, its ensemble STEPS is run as well, which takes minutes
-    per event. The second table gives the differences to extrapolation and STEPS with 95 % intervals.
+    The events are three or six hours each of pysteps' example data; --data is its directory, or the folder radar in it.
+    The scores are those of pysteps.verification. With --members 20, its ensemble STEPS is run as well, which takes
+    minutes per event. The second table gives the differences to extrapolation and STEPS with 95 % intervals. --update
+    writes the metrics into the metadata of the weights; the scores.json is tools/nowcasts.json of the repository.
 
     \b
     python -m references.nowcast.evaluate convgru_advection.nowcast --data pysteps-data
     """
+    if update and names:
+        raise click.UsageError("--update needs the scores of all events; leave --event out")
     model: Any = create_model(name, pretrained=True).eval()
     rain = [load_event(data, event) for event in EVENTS if not names or event.name in names]
     scores = score_nowcast(model, rain, members)
-    text = json.dumps(scores, indent=1, ensure_ascii=False)
+    text = json.dumps(scores, separators=(",", ":"), ensure_ascii=False)
+    if update:
+        replace(WEIGHTS[name], metrics=make_metrics(scores), split=SPLIT).save()
     if output is not None:
         write_text(output / "scores.json", text + "\n")
         for event in rain:
-            window = list(windows(event.frames))[-1]
+            minutes = event.event.minutes
+            window = list(windows_of_hours(event.frames, minutes, 30))[-1]
             forecasts = {
-                "forecast": model.forecast(window.inputs),
-                "extrapolation": pysteps_extrapolation(window.inputs, 12),
+                "forecast": model.forecast(window.inputs, len(window.truth), minutes=minutes),
+                "extrapolation": pysteps_extrapolation(window.inputs, len(window.truth)),
             }
-            draw_event(window, forecasts, f"{event.event.title}, {event.event.day}", output / event.event.name)
+            draw_event(window, forecasts, f"{event.event.title}, {event.event.day}", output / event.event.name, minutes)
         draw_scores(scores, output / "scores.png")
         if members:
             draw_ensembles(scores, output / "ensembles.png")

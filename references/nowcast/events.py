@@ -1,7 +1,8 @@
-"""Rain events that nowcasts are tested on and that no weights of this package have seen: of pysteps' example data."""
+"""Rain events of pysteps' example data that nowcasts are tested on and that no weights of this package have seen."""
 
 import itertools
 import re
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -43,17 +44,64 @@ def read_mch_time(path: Path) -> datetime:
     return datetime.strptime(stamp[1], "%y%j%H%M")
 
 
+def read_bom(path: Path) -> Tensor:
+    """Rain rate in mm/h ``(H, W)`` of an accumulation of the Bureau of Meteorology in NetCDF: 0.5 km, read by pysteps.
+
+    Raises:
+        ValueError: the file is broken.
+    """
+    importers = quiet_pysteps("io.importers")
+    try:
+        precip, _, metadata = importers.import_bom_rf3(str(path))
+    except OSError as e:
+        raise ValueError(f"{path} is not a valid accumulation in NetCDF ({e}); download it again") from e
+    return torch.as_tensor(precip, dtype=torch.float32) * (60 / metadata["accutime"])
+
+
+def read_bom_time(path: Path) -> datetime:
+    """End of an accumulation of the Bureau of Meteorology, from its name.
+
+    Example:
+        >>> read_bom_time(Path("2_20180616_100600.prcp-cscn.nc"))
+        datetime.datetime(2018, 6, 16, 10, 6)
+    """
+    stamp = re.search(r"_(\d{8}_\d{6})\.", path.name)
+    if stamp is None:
+        raise ValueError(f"{path}: expected a name with the time as STATION_YYYYMMDD_hhmmss.prcp-cscn.nc")
+    return datetime.strptime(stamp[1], "%Y%m%d_%H%M%S")
+
+
+class Source(NamedTuple):
+    """A source of composites."""
+
+    read: Callable[[Path], Tensor]
+    read_time: Callable[[Path], datetime]
+    step: timedelta = STEP
+    coarsen: int = COARSEN
+    """Pixels on an edge of the blocks of 2 km that are averaged."""
+
+
+FMI, MCH = Source(read_fmi, read_time), Source(read_mch, read_mch_time)
+BOM = Source(read_bom, read_bom_time, timedelta(minutes=6), 4)
+
+
 class RainEvent(NamedTuple):
-    """An event, and where its composites lie."""
+    """An event, the pattern of the names of its composites, and their source."""
 
     name: str
     day: date
     title: str
     pattern: str
+    source: Source
+
+    @property
+    def minutes(self) -> float:
+        """Minutes from one frame to the next."""
+        return self.source.step / timedelta(minutes=1)
 
 
 class Rain(NamedTuple):
-    """The frames of an event ``(T, H, W)`` in mm/h at 2 km, five minutes apart, NaN where unknown."""
+    """The frames of an event ``(T, H, W)`` in mm/h at 2 km, NaN where unknown."""
 
     event: RainEvent
     frames: Tensor
@@ -61,10 +109,11 @@ class Rain(NamedTuple):
 
 
 EVENTS = (
-    RainEvent("fmi_20170509", date(2017, 5, 9), "Finland, small showers", "20170509*_fmi.radar.composite*.pgm*"),
-    RainEvent("mch_20150515", date(2015, 5, 15), "Switzerland, slow storms", "AQC15135*.gif"),
-    RainEvent("mch_20160711", date(2016, 7, 11), "Switzerland, thunderstorms", "AQC1619[34]*.gif"),
-    RainEvent("mch_20170131", date(2017, 1, 31), "Switzerland, winter rain", "AQC17031*.gif"),
+    RainEvent("fmi_20170509", date(2017, 5, 9), "Finland, small showers", "20170509*_fmi.radar.composite*.pgm*", FMI),
+    RainEvent("mch_20150515", date(2015, 5, 15), "Switzerland, slow storms", "AQC15135*.gif", MCH),
+    RainEvent("mch_20160711", date(2016, 7, 11), "Switzerland, thunderstorms", "AQC1619[34]*.gif", MCH),
+    RainEvent("mch_20170131", date(2017, 1, 31), "Switzerland, winter rain", "AQC17031*.gif", MCH),
+    RainEvent("bom_20180616", date(2018, 6, 16), "Melbourne, spreading rain", "2_20180616_*.prcp-cscn.nc", BOM),
 )
 TEST_DAYS = {event.day for event in EVENTS}
 """Days of which nothing is learnt."""
@@ -77,16 +126,17 @@ def load_event(directory: Path, event: RainEvent) -> Rain:
         FileNotFoundError: its composites are not there.
         ValueError: one is missing in between, or broken.
     """
-    swiss = event.pattern.startswith("AQC")
-    time, read = (read_mch_time, read_mch) if swiss else (read_time, read_fmi)
-    paths = sorted(directory.rglob(event.pattern), key=time)
+    read, read_time, step, coarsen = event.source
+    paths = sorted(directory.rglob(event.pattern), key=read_time)
     if not paths:
         raise FileNotFoundError(
             f"no file {event.pattern} below {directory}; pysteps.datasets.download_pysteps_data(DIR) brings them"
         )
-    times = [time(path) for path in paths]
+    times = [read_time(path) for path in paths]
     for earlier, later in itertools.pairwise(times):
-        if later - earlier != STEP:
-            raise ValueError(f"{directory}: expected composites five minutes apart, got {earlier} and then {later}")
-    frames = torch.stack([F.avg_pool2d(read(path)[None], COARSEN)[0] for path in paths])
+        if later - earlier != step:
+            raise ValueError(
+                f"{directory}: expected composites {event.minutes:g} minutes apart, got {earlier} and then {later}"
+            )
+    frames = torch.stack([F.avg_pool2d(read(path)[None], coarsen)[0] for path in paths])
     return Rain(event, frames, times)

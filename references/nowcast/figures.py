@@ -18,9 +18,7 @@ SHOWN = (0, 2, 5, 8, 11)
 """Frames of a strip, counted from 0."""
 
 
-def draw_event(
-    window: Window, nowcasts: Mapping[str, Tensor], heading: str, out: Path, minutes: float = 5.0
-) -> list[Path]:
+def draw_event(window: Window, nowcasts: Mapping[str, Tensor], heading: str, out: Path, minutes: float) -> list[Path]:
     """Writes an image (.png) and an animation (.gif) of the observed rain and each nowcast next to ``out``."""
     unknown = ~window.inputs[-1].isfinite()
     rows = {k: frames.masked_fill(unknown, torch.nan) for k, frames in {"truth": window.truth, **nowcasts}.items()}
@@ -41,14 +39,14 @@ def draw_event(
     return files
 
 
-def draw_scores(scores: Mapping[str, Any], path: Path, minutes: float = 5.0) -> None:
+def draw_scores(scores: Mapping[str, Any], path: Path) -> None:
     """Plots CSI, MSE and bias by lead time, with a row per event and a line per method. Writes atomically."""
     metrics = [*(f"CSI {t:g} by frame" for t in THRESHOLDS), "MSE by frame", "bias by frame"]
     figure = _figure(len(metrics), len(scores))
     for line, event in zip(figure.subplots(len(scores), len(metrics), squeeze=False), scores.values(), strict=True):
         for axis, metric in zip(line, metrics, strict=True):
             for method in ("forecast", "extrapolation", "last frame"):
-                _line(axis, metric, event[method][metric], method, minutes)
+                _line(axis, metric, event[method][metric], method)
             axis.set_ylim(bottom=0)
         line[0].set_ylabel(event["title"].replace(", ", "\n"), fontsize=8)
     figure.axes[0].legend(fontsize=7)
@@ -56,7 +54,7 @@ def draw_scores(scores: Mapping[str, Any], path: Path, minutes: float = 5.0) -> 
     save_figure(figure, path)
 
 
-def draw_ensembles(scores: Mapping[str, Any], path: Path, minutes: float = 5.0) -> None:
+def draw_ensembles(scores: Mapping[str, Any], path: Path) -> None:
     """Plots reliability, CRPS and Brier scores of the events that have them. Writes atomically."""
     figure = _figure(5, len(scores))
     for line, event in zip(figure.subplots(len(scores), 5, squeeze=False), scores.values(), strict=True):
@@ -68,7 +66,7 @@ def draw_ensembles(scores: Mapping[str, Any], path: Path, minutes: float = 5.0) 
                 axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
                 axis.set_title(f"reliability, > {t:g} mm/h", fontsize=9)
             for axis, metric in zip(line[2:], ("CRPS by frame", "Brier 0.5 by frame", "Brier 2 by frame"), strict=True):
-                _line(axis, metric, of[metric], method, minutes)
+                _line(axis, metric, of[metric], method)
         for axis in line[2:]:
             axis.set_ylim(bottom=0)
         line[0].set_ylabel(event["title"].replace(", ", "\n"), fontsize=8)
@@ -84,6 +82,7 @@ def _plain(values: Sequence[float | None]) -> list[float]:
     return [torch.nan if v is None else v for v in values]
 
 
-def _line(axis: Any, metric: str, values: Sequence[float | None], method: str, minutes: float) -> None:
+def _line(axis: Any, metric: str, values: Sequence[float | None], method: str) -> None:
+    minutes = 60 / len(values)
     axis.plot([minutes * (k + 1) for k in range(len(values))], _plain(values), marker=".", label=method)
     axis.set_title(metric.removesuffix(" by frame"), fontsize=9)

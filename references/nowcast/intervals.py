@@ -41,7 +41,9 @@ class Difference(NamedTuple):
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        largest = max(map(abs, self))
+        digits = min(5, max(3, 1 - math.floor(math.log10(largest)))) if largest else 3
+        return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*self, n=digits)
 
 
 class Comparison(NamedTuple):

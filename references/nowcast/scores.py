@@ -1,8 +1,10 @@
 """Scores of a nowcast on the test events, as tables and as the metrics of its metadata."""
 
+import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,12 +16,15 @@ from convrnn_zoo.train.metrics import LEVELS, quantiles
 
 from .events import Rain
 from .intervals import ALL, compare
-from .verification import GROUPS, THRESHOLDS, last_frame, verify, verify_ensembles
+from .verification import FRACTIONS, GROUPS, HOUR, THRESHOLDS, last_frame, verify, verify_ensembles
 
 DRY, DRIEST = -15.0, 0.1
 """Value of dry pixels in dB, and the lowest rain rate in mm/h, as in pysteps' examples."""
-TESTED_ON = "four events of pysteps' example data"
-SPLIT = "mean of Finland 2017-05-09 and Switzerland 2015-05-15, 2016-07-11 and 2017-01-31, windows every 30 minutes"
+TESTED_ON = "five events of pysteps' example data"
+SPLIT = (
+    "mean of Finland 2017-05-09, Switzerland 2015-05-15, 2016-07-11 and 2017-01-31 and Melbourne 2018-06-16, windows "
+    "every 30 minutes"
+)
 
 
 def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
@@ -27,11 +32,11 @@ def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
     return extrapolation(frames[None, :, None], horizon)[0, :, 0]
 
 
-def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
+def steps(frames: Tensor, horizon: int, members: int = 20, minutes: float = 5.0) -> Tensor:
     """Returns an ensemble of nowcasts by pysteps' STEPS, ``(members, horizon, H, W)`` in mm/h.
 
     STEPS is the usual baseline for probabilities of rain; its options are those of pysteps' examples. It reads three or
-    more frames ``(T, H, W)`` in mm/h, five minutes apart and with pixels of 2 km. Unknown values are read as dry.
+    more frames ``(T, H, W)`` in mm/h, `minutes` apart and with pixels of 2 km. Unknown values are read as dry.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.
@@ -53,7 +58,7 @@ def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
             n_cascade_levels=6,
             precip_thr=threshold,
             kmperpixel=2.0,
-            timestep=5.0,
+            timestep=minutes,
             noise_method="nonparametric",
             vel_pert_method="bps",
             mask_method="incremental",
@@ -63,33 +68,38 @@ def steps(frames: Tensor, horizon: int, members: int = 20) -> Tensor:
     return torch.as_tensor(forecast, dtype=torch.float32)
 
 
-def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: int = 6) -> dict[str, Any]:
+def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0) -> dict[str, Any]:
     """Scores a model like ``convgru_advection``, the last frame and pysteps' extrapolation.
 
     Args:
         model: a model with ``forecast`` and ``probabilities``.
         rain: the events.
         members: of pysteps' STEPS; 0 leaves ensembles out.
-        every: frames from the begin of a window to that of the next; ensembles are scored on every second window.
+        every: minutes from the begin of a window to that of the next; ensembles are scored on every second window.
 
     Returns:
         By event the results of :func:`~references.nowcast.verification.verify` as ``"forecast"``, ``"last frame"`` and
         ``"extrapolation"``, and of :func:`~references.nowcast.verification.verify_ensembles` as ``"ensembles"``.
     """
-    methods = {"forecast": model.forecast, "last frame": last_frame, "extrapolation": pysteps_extrapolation}
     out: dict[str, Any] = {}
     for event in rain:
+        minutes = event.event.minutes
+        methods = {
+            "forecast": partial(model.forecast, minutes=minutes),
+            "last frame": last_frame,
+            "extrapolation": pysteps_extrapolation,
+        }
         out[event.event.name] = {
             "title": f"{event.event.title}, {event.event.day}",
-            **verify(methods, event.frames, every),
+            **verify(methods, event.frames, minutes, every),
         }
         if members:
             ensembles = {
-                "forecast": lambda x, horizon: quantiles(model.probabilities(x, LEVELS, horizon)),
-                "STEPS": lambda x, horizon: steps(x, horizon, members=members),
+                "forecast": lambda x, horizon, m=minutes: quantiles(model.probabilities(x, LEVELS, horizon, minutes=m)),
+                "STEPS": partial(steps, members=members, minutes=minutes),
                 "extrapolation": lambda x, horizon: pysteps_extrapolation(x, horizon)[None],
             }
-            out[event.event.name]["ensembles"] = verify_ensembles(ensembles, event.frames, 2 * every)
+            out[event.event.name]["ensembles"] = verify_ensembles(ensembles, event.frames, minutes, 2 * every)
     return out
 
 
@@ -108,8 +118,11 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
-    """Returns the metrics of the metadata, each the mean over the events: CSI by group of lead times, the MSE relative
-    to extrapolation, and for ensembles the CRPS and Brier scores."""
+    """Returns the metrics of the metadata, each the mean over the events, with the interval of its difference.
+
+    They are CSI by group of lead times, the fractions skill score (FSS) of the hour, the MSE relative to extrapolation,
+    and for ensembles CRPS, Brier scores and the errors of reliability.
+    """
     events = list(scores.values())
     out = []
 
@@ -149,8 +162,17 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
         "",
         [{m: e[m]["MSE"] / e["extrapolation"]["MSE"] for m in methods} for e in events],
     )
-    for key, unit in (("CRPS", "mm/h"), ("Brier 0.5", ""), ("Brier 2", "")):
-        if all("ensembles" in e for e in events):
-            each = [{m: statistics.fmean(of[f"{key} by frame"]) for m, of in e["ensembles"].items()} for e in events]
-            add(key if unit else f"{key} mm/h", unit, each, interval(key))
+    for t, scale in itertools.product(THRESHOLDS, FRACTIONS):
+        key = f"FSS {t:g}, {scale}"
+        each = [{m: mean(w[HOUR] for w in e[m][f"{key} by window"]) for m in methods} for e in events]
+        add(f"FSS {t:g} mm/h, {scale}", "", each, interval(key, HOUR))
+    if all("ensembles" in e for e in events):
+        for key in ("CRPS", *(f"{score} {t:g}" for score in ("Brier", "reliability error") for t in THRESHOLDS)):
+            each = [{m: mean(of[f"{key} by window"]) for m, of in e["ensembles"].items()} for e in events]
+            add(*(("CRPS", "mm/h") if key == "CRPS" else (f"{key} mm/h", "")), each, interval(key))
     return tuple(out)
+
+
+def mean(values: Iterable[float | None]) -> float:
+    """Returns the mean of the windows that have a score."""
+    return statistics.fmean(v for v in values if v is not None)

@@ -20,14 +20,16 @@ Ensemble = Callable[[Tensor, int], Tensor]
 """The same to ``(members, horizon, H, W)``."""
 
 THRESHOLDS = (0.5, 2.0, 5.0)
-GROUPS = {"5–15 min": slice(0, 3), "20–30 min": slice(3, 6), "35–60 min": slice(6, 12)}
-"""Groups of lead times, for frames five minutes apart."""
+GROUPS = {"5–15 min": (0, 15), "20–30 min": (15, 30), "35–60 min": (30, 60)}
+"""Groups of lead times: longer than the first number of minutes, up to the second."""
+HOUR = "5–60 min"
+"""All lead times, as a group of the fractions skill score."""
 SCALES = {"4–16 km": (4, 16), "16–64 km": (16, 64)}
 """Wavelengths over which the power spectra of forecast and observation are compared."""
 FRACTIONS = {"2 km": 1, "10 km": 5, "20 km": 10}
 """Edges of the squares of the fractions skill score (FSS), in pixels of 2 km."""
-SPECTRA = (5, 11)
-"""Frames whose spectra are compared, counted from 0."""
+SPECTRA = (30, 60)
+"""Lead times in minutes whose spectra are compared."""
 
 np: Any = need("numpy", "cli")
 
@@ -51,22 +53,43 @@ def windows(frames: Tensor, inputs: int = 4, horizon: int = 12, every: int = 6) 
         yield Window(window[:inputs], window[inputs:])
 
 
+def windows_of_hours(frames: Tensor, minutes: float, every: float) -> Iterator[Window]:
+    """Yields the windows of an event with a truth of one hour, one every `every` minutes."""
+    return windows(frames, horizon=int(60 // minutes), every=int(every // minutes))
+
+
+def lead_times(minutes: float) -> dict[str, slice]:
+    """Returns the frames of each group of lead times.
+
+    Example:
+        >>> lead_times(6.0)
+        {'5–15 min': slice(0, 2, None), '20–30 min': slice(2, 5, None), '35–60 min': slice(5, 10, None)}
+    """
+    return {name: slice(int(first // minutes), int(last // minutes)) for name, (first, last) in GROUPS.items()}
+
+
 def last_frame(frames: Tensor, horizon: int) -> Tensor:
     """Repeats the last frame."""
     return frames[-1:].expand(horizon, -1, -1)
 
 
-def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> dict[str, Any]:
+def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0, every: float = 30.0) -> dict[str, Any]:
     """Scores nowcasts of one event.
 
     A pixel is scored if the observation and the last input frame are known. Pixels that a method leaves unknown there
     are taken as dry. CSI and frequency bias are over all pixels of all windows, and CSI also of each window.
 
+    Args:
+        methods: nowcasts by name.
+        frames: the event, ``(T, H, W)``.
+        minutes: minutes from one frame to the next.
+        every: minutes from the begin of a window to that of the next.
+
     Returns:
         Of each method a dictionary: ``"CSI 0.5"`` and so on by group of lead times, ``"CSI 0.5 by window"`` a list of
-        such, ``"FSS 0.5, 10 km by window"`` likewise, ``"CSI 0.5 by frame"``, ``"frequency bias 0.5 by frame"``,
-        ``"MSE"``, and by frame, ``"bias by frame"`` (mean forecast over mean truth), and the power at scales as a part
-        of the truth's, ``"power 4–16 km at …"``.
+        such, ``"FSS 0.5, 10 km by window"`` likewise and of the whole hour, ``"CSI 0.5 by frame"``,
+        ``"frequency bias 0.5 by frame"``, ``"MSE"``, and by frame, ``"bias by frame"`` (mean forecast over mean truth),
+        and the power at scales as a part of the truth's, ``"power 4–16 km at …"``.
     """
     cat, cont = quiet_pysteps("verification.detcatscores"), quiet_pysteps("verification.detcontscores")
     spatial, spectral = quiet_pysteps("verification.spatialscores"), quiet_pysteps("utils.spectral")
@@ -74,11 +97,12 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
     fractions: dict[str, list[Any]] = {name: [] for name in methods}
     errors: dict[str, list[Any]] = {name: [] for name in methods}
     power: dict[str, list[Any]] = {name: [] for name in (*methods, "truth")}
-    for window in windows(frames, every=every):
+    groups = lead_times(minutes)
+    for window in windows_of_hours(frames, minutes, every):
         horizon = len(window.truth)
         unknown = ~window.inputs[-1].isfinite()
         truth = window.truth.masked_fill(unknown, torch.nan).double().numpy()
-        spectra = [k for k in SPECTRA if k < horizon]
+        spectra = [int(lead // minutes) - 1 for lead in SPECTRA]
         power["truth"].append([spectrum(spectral, truth[k]) for k in spectra])
         for name, method in methods.items():
             predicted = np.where(np.isnan(truth), np.nan, method(window.inputs, horizon).nan_to_num(0).double().numpy())
@@ -89,7 +113,7 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
                 for t in THRESHOLDS:
                     cat.det_cat_fct_accum(counted[t][k], predicted[k], truth[k])
             tables[name].append(counted)
-            fractions[name].append(_fractions(spatial, predicted, truth))
+            fractions[name].append(_fractions(spatial, predicted, truth, groups))
             errors[name].append(erred)
             power[name].append([spectrum(spectral, predicted[k]) for k in spectra])
     of_truth = np.array(power["truth"]).mean(0)  # (frame, band)
@@ -97,16 +121,18 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, every: int = 6) -> di
         ratio = {name: np.array(power[name]).mean(0) / of_truth for name in methods}
     return {
         name: {
-            **_occurrences(cat, tables[name]),
+            **_occurrences(cat, tables[name], groups),
             **_errors(cont, errors[name]),
             **{f"FSS {score} by window": [w[score] for w in fractions[name]] for score in fractions[name][0]},
-            **{f"power {band} at frames 6 and 12": _numbers(ratio[name][:, i]) for i, band in enumerate(SCALES)},
+            **{f"power {band} at 30 and 60 min": _numbers(ratio[name][:, i]) for i, band in enumerate(SCALES)},
         }
         for name in methods
     }
 
 
-def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> dict[str, Any]:
+def _occurrences(
+    cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]], groups: Mapping[str, slice]
+) -> dict[str, Any]:
     def merged(tables: Sequence[Any]) -> Any:  # merging changes the first
         return functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))
 
@@ -120,18 +146,20 @@ def _occurrences(cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]]) -> 
     out: dict[str, Any] = {}
     for t in THRESHOLDS:
         frames = [[w[t][k] for w in counted] for k in range(len(counted[0][t]))]
-        out[f"CSI {t:g}"] = {g: csi([table for frame in frames[part] for table in frame]) for g, part in GROUPS.items()}
-        out[f"CSI {t:g} by window"] = [{g: csi(list(w[t][part])) for g, part in GROUPS.items()} for w in counted]
+        out[f"CSI {t:g}"] = {g: csi([table for frame in frames[part] for table in frame]) for g, part in groups.items()}
+        out[f"CSI {t:g} by window"] = [{g: csi(list(w[t][part])) for g, part in groups.items()} for w in counted]
         out[f"CSI {t:g} by frame"] = [csi(f) for f in frames]
         out[f"frequency bias {t:g} by frame"] = _numbers([score(f, "BIAS") for f in frames])
     return out
 
 
-def _fractions(spatial: Any, predicted: Any, truth: Any) -> dict[str, dict[str, float | None]]:
+def _fractions(
+    spatial: Any, predicted: Any, truth: Any, groups: Mapping[str, slice]
+) -> dict[str, dict[str, float | None]]:
     """Returns the FSS of one window by threshold and scale, and by group of lead times; None if nothing exceeds it."""
     out: dict[str, dict[str, float | None]] = {}
     for t, (name, pixels) in itertools.product(THRESHOLDS, FRACTIONS.items()):
-        for group, part in GROUPS.items():
+        for group, part in {**groups, HOUR: slice(None)}.items():
             score = spatial.fss_init(t, pixels)
             for frame, observed in zip(predicted[part], truth[part], strict=True):
                 spatial.fss_accum(score, frame, observed)
@@ -163,10 +191,13 @@ def spectrum(spectral: Any, frame: Any) -> list[float]:
     return [float(power[(length >= low) & (length < high)].sum()) for low, high in SCALES.values()]
 
 
-def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int = 6) -> dict[str, Any]:
+def verify_ensembles(
+    methods: Mapping[str, Ensemble], frames: Tensor, minutes: float = 5.0, every: float = 30.0
+) -> dict[str, Any]:
     """Scores ensembles of equally likely rates.
 
-    A pixel is scored if the truth and every member of every method are known.
+    A pixel is scored if the truth and every member of every method are known. The arguments are those of
+    :func:`verify`.
 
     Returns:
         Of each method a dictionary: ``"CRPS by frame"`` in mm/h and ``"CRPS by window"``, the same for ``"Brier 0.5"``
@@ -178,7 +209,7 @@ def verify_ensembles(methods: Mapping[str, Ensemble], frames: Tensor, every: int
     brier: dict[tuple[str, float], list[list[float]]] = {}
     diagrams: dict[tuple[str, float], Any] = {}
     errors: dict[tuple[str, float], list[float]] = {}
-    for window in windows(frames, every=every):
+    for window in windows_of_hours(frames, minutes, every):
         horizon = len(window.truth)
         predicted = {name: method(window.inputs, horizon) for name, method in methods.items()}
         known = window.truth.isfinite() & window.inputs[-1].isfinite()

@@ -12,7 +12,7 @@ import torch
 from convrnn_zoo.models.convgru_advection import THRESHOLDS
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.losses import exceedance as cross_entropy
-from references.nowcast.events import EVENTS, TEST_DAYS, load_event, read_mch_time
+from references.nowcast.events import EVENTS, TEST_DAYS, load_event, read_bom_time, read_mch_time
 from references.nowcast.mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
 from references.nowcast.train import PLACES, Crops, load_archives, train_on
 from tests.made_data import write_fmi
@@ -75,7 +75,7 @@ def test_the_days_of_the_test_are_never_learnt_from(tmp_path):
         file.unlink()
     with pytest.raises(FileNotFoundError, match="MRMS, KNMI or FMI"):
         load_archives(tmp_path, "train", 2)
-    assert len(TEST_DAYS) == len(EVENTS) == 4
+    assert len(TEST_DAYS) == len(EVENTS) == 5
 
 
 def test_places_to_learn_from_and_to_validate_on_lie_apart(tmp_path):
@@ -147,11 +147,13 @@ def test_times_and_gaps_of_events(tmp_path):
     assert read_mch_time(tmp_path / "AQC161940000V_00005.801.gif") == datetime(2016, 7, 12)
     with pytest.raises(ValueError, match="AQCyydddhhmm"):
         read_mch_time(tmp_path / "radar.gif")
+    with pytest.raises(ValueError, match=r"radar\.nc.*YYYYMMDD_hhmmss"):
+        read_bom_time(tmp_path / "radar.nc")
     with pytest.raises(FileNotFoundError, match="download_pysteps_data"):
         load_event(tmp_path, EVENTS[0])
     for i in (0, 1, 3):
         write_fmi(tmp_path, datetime(2017, 5, 9, 12) + i * timedelta(minutes=5), np.full((4, 6), 100))
-    with pytest.raises(ValueError, match=r"five minutes.*12:05:00.*12:15:00"):
+    with pytest.raises(ValueError, match=r"5 minutes.*12:05:00.*12:15:00"):
         load_event(tmp_path, EVENTS[0])
 
 
@@ -185,6 +187,39 @@ def test_scores_are_those_counted_by_hand():
 
 
 @needs_pysteps
+def test_frames_of_six_minutes_are_scored_by_lead_time():
+    from references.nowcast.verification import last_frame, verify
+
+    frames = torch.rand(19, 9, 8, generator=torch.Generator().manual_seed(0)) ** 4 * 8
+    scores = verify({"last frame": last_frame}, frames, minutes=6.0)["last frame"]
+    assert len(scores["CSI 2 by window"]) == 2  # 4 + 10 frames, one window every 5
+    for window, start in enumerate((0, 5)):
+        wet, still = frames[start + 4 : start + 14] > 2, frames[start + 3] > 2
+        for group, part in (("5–15 min", slice(2)), ("20–30 min", slice(2, 5)), ("35–60 min", slice(5, 10))):
+            csi = (wet[part] & still).sum() / (wet[part] | still).sum()
+            assert scores["CSI 2 by window"][window][group] == pytest.approx(float(csi))
+
+
+@needs_pysteps
+def test_metrics_state_the_interval_of_each_difference():
+    from references.nowcast.scores import make_metrics
+    from references.nowcast.verification import last_frame, verify, verify_ensembles
+
+    frames = torch.rand(22, 12, 12, generator=torch.Generator().manual_seed(1)) ** 4 * 8
+    scores = verify(dict.fromkeys(("forecast", "last frame", "extrapolation"), last_frame), frames)
+    members = dict.fromkeys(("forecast", "STEPS"), lambda x, h: last_frame(x, h)[None])
+    event = {"title": "noise", **scores, "ensembles": verify_ensembles(members, frames)}
+    metrics = {m.name: m for m in make_metrics({"a": event, "b": event})}
+    for name in ("CSI 5 mm/h, 35–60 min", "FSS 2 mm/h, 10 km"):
+        assert metrics[name].note.endswith("minus extrapolation: +0.000 (+0.000 to +0.000), 95 % interval, "
+                                           "not distinguishable from zero")  # fmt: skip
+    for name in ("CRPS", "Brier 5 mm/h", "reliability error 2 mm/h"):
+        assert "minus STEPS: +0.000 (" in metrics[name].note
+    windows = [w["5–60 min"] for w in scores["forecast"]["FSS 2, 10 km by window"]]
+    assert metrics["FSS 2 mm/h, 10 km"].value == pytest.approx(sum(windows) / 2, abs=1e-4)
+
+
+@needs_pysteps
 def test_fractions_and_scores_by_window_are_those_computed_by_hand():
     from references.nowcast.verification import _reliability_error, last_frame, verify, verify_ensembles
 
@@ -196,7 +231,7 @@ def test_fractions_and_scores_by_window_are_those_computed_by_hand():
         assert scores["FSS 2, 2 km by window"][window]["5–15 min"] == pytest.approx(1 - error)
     assert scores["FSS 2, 20 km by window"][0]["5–15 min"] > scores["FSS 2, 2 km by window"][0]["5–15 min"]
     assert verify({"last frame": last_frame}, frames * 0)["last frame"]["FSS 2, 2 km by window"][0] == dict.fromkeys(
-        ("5–15 min", "20–30 min", "35–60 min")
+        ("5–15 min", "20–30 min", "35–60 min", "5–60 min")
     )
     members = verify_ensembles({"still": lambda x, h: last_frame(x, h)[None]}, frames)["still"]
     for window, start in enumerate((0, 6)):
