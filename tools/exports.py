@@ -38,6 +38,7 @@ def names() -> dict[str, list[str]]:
 NARROW: dict[str, dict[str, Any]] = {
     "bcdunet_d3": {"widths": (4, 4)},
     "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2},
+    "convgru_advection": {"hidden_channels": 2, "horizon": 2},
     "convgru_irene": {"num_blocks": 2},
     "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2},
     "gru_rcn_vgg16": {"hidden_channels": 2},

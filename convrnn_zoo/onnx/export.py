@@ -52,10 +52,9 @@ def export(
             them.
         mask: whether a model of image series has a mask of its dates as an input, in place of lengths.
         horizon: fixed horizon of a forecaster's sequence form. By default it is an input, a whole number.
-        size: fixed height and width of the frames of a model with an image encoder. A ``convgru_advection`` requires
-            it; its file also has a fixed horizon and number of frames. By default they are dynamic. If
-            the encoder does not support that, they are those of its ``pretrained_cfg``, and the metadata contain the
-            reason.
+        size: fixed height and width of the frames of a nowcast or of a model with an image encoder. By default they are
+            dynamic. If the encoder does not support that, they are those of its ``pretrained_cfg``, and the metadata
+            contain the reason. Files of nowcasts always have a fixed horizon and number of frames.
 
     Shapes:
         Batch, steps, height and width are dynamic (the latter in multiples of the model's ``reduction``, if any). The

@@ -16,14 +16,13 @@ from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import POOLS
-from .graph import Recurrent, advance, check_version, equations, prepare_model, run_one_step, scan
+from .graph import Recurrent, advance, check_version, equations, prepare_model, run_one_step, scan, unroll
 from .graph import state_names as layer_state_names
 from .spec import (
     BATCH,
     TIME,
     Axis,
     Comparisons,
-    ExportError,
     ExportSpec,
     GraphSpec,
     Runs,
@@ -107,7 +106,8 @@ class _Calls(nn.Module):
 def _sequence_spec(model: Any, inputs: list[TensorSpec], outputs: list[TensorSpec], **fixed: Any) -> ExportSpec:
     """Returns the specification of a model that is called on complete sequences."""
     calls = _Calls(model, **fixed)
-    graph = GraphSpec(_Calls(prepare_model(model), **fixed), inputs, outputs)
+    loop = unroll if getattr(model, "unrolled", False) else scan
+    graph = GraphSpec(_Calls(prepare_model(model, loop), **fixed), inputs, outputs)
     return ExportSpec.for_sequences(graph, lambda values: calls(**values))
 
 
@@ -357,12 +357,12 @@ def _forecaster_sequence(
     maps: Axes = [*space(2, model.reduction)]
     frames: Axis | int = TIME
     if model.unrolled:
-        unit, owner = model.reduction, type(model).__name__
-        if size is None or any(edge % unit for edge in size):
-            expected = f"pass it as size=(height, width), multiples of {unit}, got {size}"
-            raise ExportError(f"a {owner} is exported for one size of maps; {expected}")
-        maps, frames = list(size), (model.preprocessing.inputs if model.preprocessing else None) or 4
+        frames = (model.preprocessing.inputs if model.preprocessing else None) or 4
         horizon = model.horizon if horizon is None else horizon
+    if size is not None:
+        message = f"size=(height, width) must be multiples of {model.reduction}, got {size}"
+        reject_if(any(edge % model.reduction for edge in size), message)
+        maps = list(size)
     inputs, fixed = [TensorSpec("input", [BATCH, frames, model.in_chans, *maps], dtype)], {}
     steps: Axis | int = Axis("horizon", "horizon")
     if model.static_chans:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ..layers import ConvRNNBase
 from ..layers._base import Equations
 from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
+from ..layers._run import scan as run_eagerly
 from ..models.base.blocks import Unroll
 from ..models.base.encoder import FrameEncoder
 from .spec import ExportError
@@ -106,6 +107,15 @@ def run_one_step(
     """Runs a step on sequences of one step, without a loop."""
     new = step(tuple(x.squeeze(0) for x in xs), first)
     return new[0].unsqueeze(0), new
+
+
+def unroll(step: Callable[[Maps, Maps], Maps], xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
+    """Runs a step on sequences of a fixed number of steps, without a loop in the graph.
+
+    torch cannot convert a loop that follows sizes which are computed from data.
+    """
+    ys, state = run_eagerly(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
+    return torch.stack(ys), state
 
 
 # ---- models ----------------------------------------------------------------------------------------------------

@@ -33,10 +33,12 @@ def largest_difference(model, path, sizes=SIZES):
     inputs = {i.name: i for i in run.get_inputs()}
     drawn = torch.Generator().manual_seed(1)
     for n, t, space in sizes:
-        steps = (t,) if "time" in inputs["input"].shape else ()
+        fixed = inputs["input"].shape[1:-2]  # of a nowcast: its number of frames, and channels
+        steps = (t,) if "time" in inputs["input"].shape else fixed[:1] if forecaster else ()
         x = torch.randn(n, *steps, model.in_chans, *(multiple * s for s in space[:ndim]), generator=drawn)
         if forecaster:
-            given, wanted = {"horizon": np.array(t)}, model(x, horizon=t)
+            is_open = "horizon" in inputs
+            given, wanted = ({"horizon": np.array(t)}, model(x, horizon=t)) if is_open else ({}, model(x))
         elif "lengths" in inputs:
             lengths = torch.randint(1, t + 1, (n,), generator=drawn)
             given, wanted = {"lengths": lengths.numpy()}, model(x, lengths=lengths)

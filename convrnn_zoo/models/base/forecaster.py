@@ -74,7 +74,7 @@ class Forecaster(ZooModel):
     num_features: int
     """Channels of the input of the last convolution."""
     unrolled: ClassVar[bool] = False
-    """Whether an exported file has fixed numbers of input and forecast frames and a fixed map."""
+    """Whether an exported file has fixed numbers of input and forecast frames."""
     num_step_parts: ClassVar[int] = 1
     """Files of the exported step form: 2 for an encoder and a forecaster."""
     input_frames: int | None = None

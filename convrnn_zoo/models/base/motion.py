@@ -3,7 +3,9 @@
 A motion is a map ``(N, 2, H, W)`` in pixels per step, x (to the right) before y (down), as in pysteps.
 """
 
+import math
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +22,15 @@ WIDE, WHOLE = 0.05, 0.01
 RIDGE = 0.02
 """Ridge, relative to the trace of the normal equations: no motion is invented along a front."""
 
+MAX_HALVINGS = 13
+"""Halvings of a map of dynamic size that fill unknown pixels: enough for 8,192 pixels."""
+
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Returns a context without autocast: positions in a map need a higher precision than bfloat16."""
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    is_on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if is_on else nullcontext()
 
 
 def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tensor:
@@ -107,27 +113,27 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
     n, steps, height, width = frames.shape
     if steps == 1:
         return torch.zeros_like(frames).expand(n, 2, height, width).clone()
-    levels = max(1, min(levels, min(height, width).bit_length() - 4))
     with torch.no_grad(), full_precision(frames):
         frames = frames.detach() if frames.dtype == torch.float64 else frames.detach().float()
-        unit = COARSE * 2 ** (levels - 1)
-        edges = (0, -width % unit, 0, -height % unit)
-        known = F.pad(torch.isfinite(frames).to(frames.dtype), edges)
-        x = F.pad((frames.nan_to_num(0).clamp_min(0) + DRIZZLE).log(), edges)
-        known, x = known.flatten(0, 1)[:, None], x.flatten(0, 1)[:, None]
+        strides = _strides(height, width, levels)
+        unit = COARSE * math.prod(strides)
+        known = torch.isfinite(frames).to(frames.dtype)
+        x = (frames.nan_to_num(0).clamp_min(0) + DRIZZLE).log()
+        x, known = _pad(torch.stack([x, known], 2).flatten(0, 1), unit).chunk(2, dim=1)
         x = _blur(x * known, 1.0) / _blur(known, 1.0).clamp_min(1e-6)
         pyramid = [(x, known)]
-        for _ in range(levels - 1):
-            x, known = F.avg_pool2d(x * known, 2), F.avg_pool2d(known, 2)
+        for stride in strides:
+            x, known = _block_means(torch.cat([x * known, known], 1), stride).chunk(2, dim=1)
             x = x / known.clamp_min(1e-6)
             pyramid.append((x, known))
         motion = x.new_zeros(n, 2, x.shape[2] // COARSE, x.shape[3] // COARSE)
-        for level, (x, known) in enumerate(reversed(pyramid)):
-            if level:
-                motion = 2 * _larger(motion, 2)
+        for (x, known), ratio in zip(reversed(pyramid), [None, *reversed(strides)], strict=True):
+            if ratio is not None:
+                size = (x.shape[2] // COARSE, x.shape[3] // COARSE)
+                motion = 2 * (ratio - 1) * _resize(motion, *size)  # zero before the first resolution
             for _ in range(iterations):
                 motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
-        return _larger(motion, COARSE)[..., :height, :width].contiguous()
+        return _crop(_larger(motion, COARSE), height, width).contiguous()
 
 
 def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
@@ -146,14 +152,17 @@ def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
         >>> fill_unknown(torch.tensor([[[[3.0, 0.0]]]]), torch.tensor([[[[1.0, 0.0]]]])).tolist()
         [[[[3.0, 3.0]]]]
     """
-    height, width = x.shape[-2:]
-    if height == width == 1:
+    size = x.shape[-2:]
+    return _fill(x, known, MAX_HALVINGS if _is_dynamic(*size) else (max(size) - 1).bit_length())
+
+
+def _fill(x: Tensor, known: Tensor, levels: int) -> Tensor:
+    if not levels:
         return x * known
-    edges = (0, width % 2, 0, height % 2)
-    share = F.avg_pool2d(F.pad(known, edges), 2)
-    means = F.avg_pool2d(F.pad(x * known, edges), 2) / share.clamp_min(1e-6)
-    around = _larger(fill_unknown(means, (share > 0).to(x.dtype)), 2)[..., :height, :width]
-    return torch.where(known > 0, x, around)
+    means, share = F.avg_pool2d(_pad(torch.cat([x * known, known], 1), 2), 2).tensor_split([x.shape[1]], dim=1)
+    means = means / share.clamp_min(1e-6)
+    around = _larger(_fill(means, (share > 0).to(x.dtype), levels - 1), 2)
+    return torch.where(known > 0, x, _crop(around, *x.shape[-2:]))
 
 
 def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
@@ -199,11 +208,68 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
 
 def _wide(x: Tensor) -> Tensor:
     """Convolves each map with a window four times as wide, on means of 4×4 pixels."""
-    height, width = x.shape[-2:]
-    means = F.avg_pool2d(F.pad(x, (0, -width % 4, 0, -height % 4)), 4)
-    return _larger(_blur(means, 8.0 / COARSE), 4)[..., :height, :width]
+    means = F.avg_pool2d(_pad(x, 4), 4)
+    return _crop(_larger(_blur(means, 8.0 / COARSE), 4), *x.shape[-2:])
 
 
 def _larger(x: Tensor, factor: int) -> Tensor:
     """Upsamples maps by a factor, bilinearly."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    return _resize(x, factor * x.shape[-2], factor * x.shape[-1])
+
+
+def _resize(x: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+
+
+# ---- sizes: integers, or symbols while torch.export traces a dynamic size ---------------------------------------
+def _strides(height: int, width: int, levels: int) -> list[int]:
+    """Returns the ratios of successive resolutions: 2 for maps of 32, 64, 128, … pixels and more.
+
+    With a dynamic size, the number of resolutions is fixed, and the ratio is 1 where the map is too small for it.
+    """
+    if not _is_dynamic(height, width):
+        return [2] * (max(1, min(levels, min(height, width).bit_length() - 4)) - 1)
+    smallest = torch.minimum(_count(height), _count(width))
+    return [_new_size(1 + (smallest >= 32 << i).long()) for i in range(levels - 1)]
+
+
+def _is_dynamic(*sizes: int) -> bool:
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
+def _count(size: int) -> Tensor:
+    return torch.scalar_tensor(size, dtype=torch.int64)
+
+
+def _new_size(count: Tensor) -> int:
+    """Returns a count as a new symbol. About the nested divisions in a computed size torch would reason for minutes."""
+    size: Any = count.item()
+    torch._check(size >= 1)
+    return size
+
+
+def _divide_up(size: int, unit: int) -> int:
+    count = (size + unit - 1) // unit
+    return _new_size(_count(count)) if _is_dynamic(count) else count
+
+
+def _pad(x: Tensor, unit: int) -> Tensor:
+    """Appends zeros to maps, so that their sizes are multiples of a unit."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, unit * _divide_up(width, unit) - width, 0, unit * _divide_up(height, unit) - height))
+
+
+def _crop(x: Tensor, height: int, width: int) -> Tensor:
+    torch._check(height <= x.shape[-2])
+    torch._check(width <= x.shape[-1])
+    return x.narrow(-2, 0, height).narrow(-1, 0, width)
+
+
+def _block_means(x: Tensor, edge: int) -> Tensor:
+    """Averages squares of 1 or 2 pixels on an edge."""
+    if not _is_dynamic(edge):
+        return F.avg_pool2d(x, edge)
+    for axis in (2, 3):
+        first = edge * torch.arange(COARSE * _divide_up(x.shape[axis], COARSE * edge), device=x.device)
+        x = (x.index_select(axis, first) + x.index_select(axis, first + (edge - 1))) / 2
+    return x
