@@ -181,12 +181,17 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
     wide = _wide(sums)
     sums = narrow + WIDE * wide + WHOLE * sums.mean((2, 3), keepdim=True)
     xx, xy, yy, xd, yd = sums.split(1, dim=1)
-    ridge = RIDGE * (xx + yy) + 1e-9
+    ridge = _add_tiny(RIDGE * (xx + yy))
     xx, yy = xx + ridge, yy + ridge
     determinant = xx * yy - xy * xy
     step = torch.cat([xy * yd - yy * xd, xy * xd - xx * yd], dim=1) / determinant
-    confidence = narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]) + 1e-9
+    confidence = _add_tiny(narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]))
     return _blur(confidence * (motion + step.clamp(-FURTHEST, FURTHEST)), 1.0) / _blur(confidence, 1.0)
+
+
+def _add_tiny(x: Tensor) -> Tensor:
+    """Adds 1e-9, written so that the optimizer of ONNX files keeps it: it drops additions of less than 1e-8."""
+    return -(-1e-9 - x)
 
 
 def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
