@@ -68,15 +68,15 @@ def write(path, data):
         )
     elif path.suffix == ".npy":
         np.save(path, expected(data))
-    elif path.suffix == ".zar":
-        pytest.importorskip("zar", reason="the extra zarr")
+    elif path.suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
         data.to_zarr(path, consolidated=False)
     else:
         data.to_netcdf(path, engine="h5netcdf")
     return path
 
 
-@pytest.mark.parametrize("suffix", [".nc", ".zar", ".npz", ".npy"])
+@pytest.mark.parametrize("suffix", [".nc", ".zarr", ".npz", ".npy"])
 def test_channels_are_the_variables_in_their_units_and_order(suffix, tmp_path):
     dataset, data = read_dataset(TABLE), storms()
     path = write(tmp_path / f"a{suffix}", data)
