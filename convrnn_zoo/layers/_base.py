@@ -93,17 +93,12 @@ class Equations(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__signature__ = _full_signature(cls)  # type: ignore[attr-defined]
-        base = cls.__mro__[1]
-        is_sized = vars(cls).get("ndim") in SPACE and hasattr(base, "states") and hasattr(cls, "summary")
-        if cls.__doc__ is None and is_sized:
-            state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
-            name, space = base.__name__.removesuffix("Cell"), SPACE[cls.ndim]
-            cls.__doc__ = cls.summary.format(ndim=cls.ndim, base=name, space=space, state=state, h_0=h_0, h_n=h_n)
+        if hasattr(cls, "summary"):
+            _complete_docstring(cls)
         functions = [getattr(cls, name) for name in ("step", "join", "conv", "advance")]
         if "in_place" in vars(cls):
-            if cls.in_place is not None and not (
-                isinstance(cls.in_place, type) and issubclass(cls.in_place, InPlaceStep)
-            ):
+            in_place: object = cls.in_place
+            if in_place is not None and not (isinstance(in_place, type) and issubclass(in_place, InPlaceStep)):
                 raise TypeError(f"{cls.__name__}.in_place must be None or a subclass of InPlaceStep")
             cls._in_place_functions = functions  # type: ignore[attr-defined]
         elif cls.in_place is not None and cls._in_place_functions != functions:  # type: ignore[attr-defined]
@@ -220,9 +215,9 @@ class Equations(nn.Module):
         self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, self.num_layers)
         factory_kwargs = check.factory_kwargs(device, dtype)
         for layer, suffix in self._suffixes():
-            in_chs = in_channels if layer == 0 else self.widths[layer - 1] * self.num_directions
-            kernels = self.kernels[layer], self.hidden_kernels[layer]
-            self._add_parameters(suffix, in_chs, self.widths[layer], *kernels, factory_kwargs)
+            for name, shape in self._parameter_shapes(layer).items():
+                size = shape.shape if isinstance(shape, Constant) else shape
+                self.register_parameter(name + suffix, nn.Parameter(torch.empty(size, **factory_kwargs)))
         self.reset_parameters()
 
     def _set_options(self, options: dict[str, Any]) -> None:
@@ -243,31 +238,18 @@ class Equations(nn.Module):
         """Kernel of the state-to-state convolutions, or a list of one per layer."""
         return self.hidden_kernels[0] if len(set(self.hidden_kernels)) == 1 else self.hidden_kernels
 
-    @property
-    def space(self) -> str:
-        """Names of the spatial axes, for messages."""
-        return SPACE[self.ndim]
-
-    def _add_parameters(
-        self, suffix: str, in_channels: int, channels: int, kernel: tuple[int, ...], hidden_kernel: tuple[int, ...],
-        factory_kwargs: dict[str, Any],
-    ) -> None:  # fmt: skip
-        rows, groups = self.gates * channels, self.groups
-        shapes: dict[str, Any] = {
-            "weight_ih": (rows, in_channels // groups, *kernel),
-            **({} if self.is_linear else {"weight_hh": (rows, channels // groups, *hidden_kernel)}),
-            **self.extra_shapes(channels, hidden_kernel),
+    def _parameter_shapes(self, layer: int) -> dict[str, Any]:
+        """Returns names and shapes of all parameters of a layer in one direction, as :meth:`extra_shapes` does."""
+        in_chs = self.widths[layer - 1] * self.num_directions if layer else self.in_channels
+        channels, kernel, groups = self.widths[layer], self.hidden_kernels[layer], self.groups
+        rows, initial_states = self.gates * channels, self.states if self.learn_initial_state else ()
+        return {
+            "weight_ih": (rows, in_chs // groups, *self.kernels[layer]),
+            **({} if self.is_linear else {"weight_hh": (rows, channels // groups, *kernel)}),
+            **self.extra_shapes(channels, kernel),
             **(dict.fromkeys(self.biases, (rows,)) if self.bias else {}),
-            **self._initial_shapes(channels),
+            **{f"initial_{name}": Constant((channels, *(1,) * self.ndim), 0.0) for name in initial_states},
         }
-        for name, shape in shapes.items():
-            size = shape.shape if isinstance(shape, Constant) else shape
-            self.register_parameter(name + suffix, nn.Parameter(torch.empty(size, **factory_kwargs)))
-
-    def _initial_shapes(self, channels: int) -> dict[str, Constant]:
-        """Returns names and shapes of the parameters of a learned initial state."""
-        names = self.states if self.learn_initial_state else ()
-        return {f"initial_{name}": Constant((channels, *(1,) * self.ndim), 0.0) for name in names}
 
     def _weights(self, suffix: str, channels: int) -> DirectionWeights:
         def get(name: str) -> Any:  # an attribute, not always a parameter: pruning and parametrizing replace it
@@ -295,13 +277,11 @@ class Equations(nn.Module):
         """
         # torch.nn.RNN uses k = 1/sqrt(hidden_size), the fan-in of its state-to-state product. The fan-in of the
         # state-to-state convolution is larger by the taps of its kernel.
-        for (layer, suffix), parameters in zip(self._suffixes(), self.all_weights, strict=True):
+        for layer, suffix in self._suffixes():
             weight = getattr(self, ("weight_ih" if self.is_linear else "weight_hh") + suffix)
             bound = 1 / math.sqrt(math.prod(weight.shape[1:]))
-            for p in parameters:
-                nn.init.uniform_(p, -bound, bound)
-            shapes = self.extra_shapes(self.widths[layer], self.hidden_kernels[layer])
-            for name, shape in {**shapes, **self._initial_shapes(self.widths[layer])}.items():
+            for name, shape in self._parameter_shapes(layer).items():
+                nn.init.uniform_(getattr(self, name + suffix), -bound, bound)
                 if isinstance(shape, Constant):
                     nn.init.constant_(getattr(self, name + suffix), shape.value)
         for child in self.children():
@@ -324,6 +304,16 @@ class Equations(nn.Module):
 
 
 _ALWAYS_SHOWN = ("in_channels", "out_channels", "channels", "kernel_size")
+
+
+def _complete_docstring(cls: Any) -> None:
+    """Joins the docstrings of equations and base, or summarises a class that only adds the dimension to its base."""
+    if not hasattr(cls, "ndim") and len(cls.__bases__) > 1:
+        cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))
+    elif cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base := cls.__mro__[1], "states"):
+        state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
+        name, space = base.__name__.removesuffix("Cell"), SPACE[cls.ndim]
+        cls.__doc__ = cls.summary.format(ndim=cls.ndim, base=name, space=space, state=state, h_0=h_0, h_n=h_n)
 
 
 def _full_signature(cls: type[Equations]) -> inspect.Signature:
@@ -357,6 +347,14 @@ class ConvRNNCellBase(Equations):
 
     Shapes:
         input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
+
+    Example:
+        >>> from convrnn_zoo import Conv2dLSTMCell
+        >>> cell, state = Conv2dLSTMCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     state = cell(frame, state)
+        >>> [tuple(s.shape) for s in state]
+        [(2, 4, 8, 8), (2, 4, 8, 8)]
     """
 
     summary = "One step of a {ndim}-d :class:`{base}` on ``(N, C, {space})``: ``{state} = cell(x, {state})``."
@@ -384,7 +382,7 @@ class ConvRNNCellBase(Equations):
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """Computes the next state, ``h`` or ``(h, c)``. `hx` is zero by default."""
         owner, n = type(self).__name__, self.ndim
-        w, space = self._weights("", self.out_channels), self.space
+        w, space = self._weights("", self.out_channels), SPACE[n]
         ranks = {n + 2: f"(N, C, {space})", n + 1: f"(C, {space})"}
         check.tensor_input(owner, "a tensor", input, ranks, self.in_channels, -n - 1, w.ih)
         for kernel in {self.kernel_size, self.hidden_kernel_size}:
@@ -566,15 +564,12 @@ class ConvRNNBase(Equations):
             x = x * (mask if batch_sizes is None else torch.cat([mask[:size] for size in batch_sizes]))
         if h_rate:
             masks = [F.dropout(w.hh.new_ones(n, width, *spatial), h_rate) for w in weights]
-            weights = [
-                DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, mask)
-                for w, mask in zip(weights, masks, strict=True)
-            ]
+            weights = [w._replace(h_mask=mask) for w, mask in zip(weights, masks, strict=True)]
         return x, weights
 
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
         """Returns data ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``, the batch sizes, and whether N was missing."""
-        owner, n, space = type(self).__name__, self.ndim, self.space
+        owner, n, space = type(self).__name__, self.ndim, SPACE[self.ndim]
         like: Any = self.weight_ih_l0
         if isinstance(input, PackedSequence):
             batch_sizes, unbatched, ranks = _packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}

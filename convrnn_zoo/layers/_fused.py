@@ -30,6 +30,8 @@ from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, reference_layer
 
 # Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
 JOINT_PRODUCTS = 1 << 23
+Parts = Sequence[Tensor]
+"""Pre-activations of the gates, or their gradients, by :class:`Part`."""
 # Derivatives from the results, written into `grad_input`.
 sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input

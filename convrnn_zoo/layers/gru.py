@@ -1,6 +1,5 @@
 """Convolutional GRU."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase
 from ._conv import bias_gradient, conv_gradients
-from ._fused import InPlaceStep, sigmoid_backward
+from ._fused import InPlaceStep, Parts, sigmoid_backward
 from ._nonlinearities import NONLINEARITIES
 from ._norm import NORMS, Normed
 from ._run import DirectionWeights, Maps
@@ -22,7 +21,7 @@ __all__ = [
 class GRUInPlace(InPlaceStep):
     """In-place version of :meth:`GRUEquations.step`. Its parts are r and z, n, and the state's contribution to n."""
 
-    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+    def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (rz, n, *hn), (h,), (h_next,) = parts, state, new
         r, z = rz.sigmoid_().chunk(2, dim=1)
         if hn:
@@ -32,9 +31,7 @@ class GRUInPlace(InPlaceStep):
         NONLINEARITIES[self.cell.nonlinearity].write(n, out=n)
         torch.lerp(n, h, z, out=h_next)
 
-    def backward(
-        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
-    ) -> Sequence[Any]:
+    def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
         (rz, n, *hn), (h,), (dh,), (d_rz, d_n, *d_hn) = parts, state, grads, into
         (r, z), (dr, dz) = rz.chunk(2, dim=1), d_rz.chunk(2, dim=1)
         torch.sub(h, n, out=dz).mul_(dh)
@@ -120,18 +117,11 @@ class GRUEquations(Normed):
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):
-    __doc__ = f"""{GRUEquations.__doc__}{ConvRNNCellBase.__doc__}
-    Example:
-        >>> cell, h = Conv2dGRUCell(1, 4, kernel_size=3, reset_after=False), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     h = cell(frame, h)
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
-    """
+    pass
 
 
 class ConvGRU(GRUEquations, ConvRNNBase):
-    __doc__ = f"""{GRUEquations.__doc__}{ConvRNNBase.__doc__}
+    """
     Example:
         >>> rnn = Conv2dGRU(3, 8, kernel_size=5, hidden_kernel_size=3, num_layers=2, bidirectional=True)
         >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))

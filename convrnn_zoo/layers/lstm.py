@@ -1,13 +1,12 @@
 """Convolutional LSTM."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase
-from ._fused import InPlaceStep, sigmoid_backward, tanh_backward
+from ._fused import InPlaceStep, Parts, sigmoid_backward, tanh_backward
 from ._norm import NORMS, Normed
 from ._run import Maps
 
@@ -20,7 +19,7 @@ __all__ = [
 class LSTMInPlace(InPlaceStep):
     """In-place version of :meth:`LSTMEquations.step`. It stores the activated gates ``i, f, g, o``."""
 
-    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+    def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (gates,), (_, c), (h_next, c_next) = parts, state, new
         i, f, g, o = gates.chunk(4, dim=1)
         # Both functions are slow on slices of few channels: tanh runs in a separate map, sigmoid over all gates.
@@ -32,9 +31,7 @@ class LSTMInPlace(InPlaceStep):
         if self.keep:
             g.copy_(tanh_g)
 
-    def backward(
-        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
-    ) -> Sequence[Any]:
+    def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
         (gates,), (_, c), (_, c_next), (dh, dc), (d_gates,) = parts, state, new, grads, into
         i, f, g, o = gates.chunk(4, dim=1)
         di, df, dg, do = d_gates.chunk(4, dim=1)
@@ -89,18 +86,11 @@ class LSTMEquations(Normed):
 
 
 class ConvLSTMCell(LSTMEquations, ConvRNNCellBase):
-    __doc__ = f"""{LSTMEquations.__doc__}{ConvRNNCellBase.__doc__}
-    Example:
-        >>> cell, state = Conv2dLSTMCell(1, 4, kernel_size=3), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     state = cell(frame, state)
-        >>> tuple(state[0].shape)
-        (2, 4, 8, 8)
-    """
+    pass
 
 
 class ConvLSTM(LSTMEquations, ConvRNNBase):
-    __doc__ = f"""{LSTMEquations.__doc__}{ConvRNNBase.__doc__}
+    """
     Example:
         >>> rnn = Conv2dLSTM(3, [16, 8], kernel_size=[(5, 5), (3, 3)], num_layers=2)  # one width and kernel per layer
         >>> output, (h_n, c_n) = rnn(torch.randn(7, 2, 3, 8, 8))

@@ -16,7 +16,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-_NOTES = """
+class MinimalEquations(Equations):
+    """
     The gates read the input only, so that all steps are convolved at once and h is a linear scan. No convolution reads
     h: within a layer, a state stays at its pixel. Stack layers, or use :class:`ConvGRU`, where motion matters. The
     initial state is h itself, zero by default. h is positive if the initial state is.
@@ -27,24 +28,16 @@ _NOTES = """
         Feng, L. et al. (2024). Were RNNs All We Needed? https://arxiv.org/abs/2410.01201
     """
 
-
-class MinimalEquations(Equations):
-    """Base of minimal cells: ``h' = f ⊙ h + (1 - f) ⊙ g(n)``, where f and n read the input only.
-
-    f is the sigmoid of :meth:`forget_logit`. The ratio of two vanishing gates is computed from their logarithms, and
-    1 - f is the sigmoid of the negative, so that no gate loses its digits. f is at most one: products of many steps
-    cannot overflow.
-    """
-
     states, biases, is_linear = ("h",), ("bias_ih",), True
 
     def forget_logit(self, *gates: Tensor) -> Tensor:
-        """Returns the logit of f from the pre-activations of the gates, without that of n."""
+        """Returns the logit of f in ``h' = f ⊙ h + (1 - f) ⊙ g(n)`` from the pre-activations of all gates but n."""
         raise NotImplementedError
 
     def coefficients(self, gates: Tensor) -> tuple[Tensor, Tensor]:
         *gate, n = gates.chunk(self.gates, dim=1)
         logit = self.forget_logit(*gate)
+        # As sigmoids of a logit, neither f nor 1 - f loses its digits, also if it is the ratio of two vanishing gates.
         return logit.sigmoid(), (-logit).sigmoid() * torch.where(n >= 0, n + 0.5, n.sigmoid())
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
@@ -107,19 +100,12 @@ class MinExpLSTMEquations(MinLSTMEquations):
         return f - i
 
 
-class ConvMinGRUCell(MinGRUEquations, ConvRNNCellBase):
-    __doc__ = f"""{MinGRUEquations.__doc__}{_NOTES}{ConvRNNCellBase.__doc__}
-    Example:
-        >>> cell, h = Conv2dMinGRUCell(1, 4, kernel_size=3), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     h = cell(frame, h)
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
+class ConvMinGRUCell(MinGRUEquations, MinimalEquations, ConvRNNCellBase):
+    pass
+
+
+class ConvMinGRU(MinGRUEquations, MinimalEquations, ConvRNNBase):
     """
-
-
-class ConvMinGRU(MinGRUEquations, ConvRNNBase):
-    __doc__ = f"""{MinGRUEquations.__doc__}{_NOTES}{ConvRNNBase.__doc__}
     Example:
         >>> rnn = Conv2dMinGRU(3, 8, kernel_size=5, num_layers=2, bidirectional=True)
         >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
@@ -128,46 +114,20 @@ class ConvMinGRU(MinGRUEquations, ConvRNNBase):
     """
 
 
-class ConvMinLSTMCell(MinLSTMEquations, ConvRNNCellBase):
-    __doc__ = f"""{MinLSTMEquations.__doc__}{_NOTES}{ConvRNNCellBase.__doc__}
-    Example:
-        >>> cell, h = Conv2dMinLSTMCell(1, 4, kernel_size=3), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     h = cell(frame, h)
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
-    """
+class ConvMinLSTMCell(MinLSTMEquations, MinimalEquations, ConvRNNCellBase):
+    pass
 
 
-class ConvMinLSTM(MinLSTMEquations, ConvRNNBase):
-    __doc__ = f"""{MinLSTMEquations.__doc__}{_NOTES}{ConvRNNBase.__doc__}
-    Example:
-        >>> rnn = Conv2dMinLSTM(3, 8, kernel_size=5, num_layers=2, bidirectional=True)
-        >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
-        >>> tuple(output.shape), tuple(h_n.shape)
-        ((7, 2, 16, 8, 8), (4, 2, 8, 8, 8))
-    """
+class ConvMinLSTM(MinLSTMEquations, MinimalEquations, ConvRNNBase):
+    pass
 
 
-class ConvMinExpLSTMCell(MinExpLSTMEquations, ConvRNNCellBase):
-    __doc__ = f"""{MinExpLSTMEquations.__doc__}{_NOTES}{ConvRNNCellBase.__doc__}
-    Example:
-        >>> cell, h = Conv2dMinExpLSTMCell(1, 4, kernel_size=3), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     h = cell(frame, h)
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
-    """
+class ConvMinExpLSTMCell(MinExpLSTMEquations, MinimalEquations, ConvRNNCellBase):
+    pass
 
 
-class ConvMinExpLSTM(MinExpLSTMEquations, ConvRNNBase):
-    __doc__ = f"""{MinExpLSTMEquations.__doc__}{_NOTES}{ConvRNNBase.__doc__}
-    Example:
-        >>> rnn = Conv2dMinExpLSTM(3, 8, kernel_size=5, num_layers=2, bidirectional=True)
-        >>> output, h_n = rnn(torch.randn(7, 2, 3, 8, 8))
-        >>> tuple(output.shape), tuple(h_n.shape)
-        ((7, 2, 16, 8, 8), (4, 2, 8, 8, 8))
-    """
+class ConvMinExpLSTM(MinExpLSTMEquations, MinimalEquations, ConvRNNBase):
+    pass
 
 
 class Conv1dMinGRUCell(ConvMinGRUCell):

@@ -1,6 +1,5 @@
 """Convolutional LSTM with peepholes."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase, Equations
 from ._conv import conv_gradients
-from ._fused import InPlaceStep, sigmoid_backward, tanh_backward
+from ._fused import InPlaceStep, Parts, sigmoid_backward, tanh_backward
 from ._run import Maps
 
 __all__ = [
@@ -26,7 +25,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
         self.conv = self.cell.peephole == "conv"
         self.pif = torch.cat([pi, pf])  # one convolution in place of two
 
-    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+    def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (gates,), (_, c), (h_next, c_next) = parts, state, new
         i, f, g, o = gates.chunk(4, dim=1)
         i_f = gates[:, : 2 * c.shape[1]]
@@ -45,9 +44,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
         o.sigmoid_()
         torch.tanh(c_next, out=h_next).mul_(o)
 
-    def backward(
-        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
-    ) -> Sequence[Any]:
+    def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
         (gates,), (_, c), (_, c_next), (dh, dc), (d_gates,) = parts, state, new, grads, into
         i, f, g, o = gates.chunk(4, dim=1)
         di, df, dg, do = d_gates.chunk(4, dim=1)
@@ -130,18 +127,11 @@ class PeepholeLSTMEquations(Equations):
 
 
 class ConvPeepholeLSTMCell(PeepholeLSTMEquations, ConvRNNCellBase):
-    __doc__ = f"""{PeepholeLSTMEquations.__doc__}{ConvRNNCellBase.__doc__}
-    Example:
-        >>> cell, state = Conv2dPeepholeLSTMCell(1, 4, kernel_size=3, peephole="channel"), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     state = cell(frame, state)
-        >>> tuple(state[0].shape)
-        (2, 4, 8, 8)
-    """
+    pass
 
 
 class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):
-    __doc__ = f"""{PeepholeLSTMEquations.__doc__}{ConvRNNBase.__doc__}
+    """
     Example:
         >>> rnn = Conv2dPeepholeLSTM(16, 64, kernel_size=5, peephole="channel")
         >>> tuple(rnn.weight_pi_l0.shape)

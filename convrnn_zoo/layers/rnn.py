@@ -1,12 +1,11 @@
 """Convolutional RNN."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase, Equations
-from ._fused import InPlaceStep
+from ._fused import InPlaceStep, Parts
 from ._nonlinearities import NONLINEARITIES
 from ._run import Maps
 
@@ -21,12 +20,10 @@ class RNNInPlace(InPlaceStep):
 
     saves_parts = False
 
-    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+    def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         NONLINEARITIES[self.cell.nonlinearity].write(parts[0], out=new[0])
 
-    def backward(
-        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
-    ) -> Sequence[Any]:
+    def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
         NONLINEARITIES[self.cell.nonlinearity].gradient(grads[0], new[0], grad_input=into[0])
         return (None,)
 
@@ -62,18 +59,11 @@ class RNNEquations(Equations):
 
 
 class ConvRNNCell(RNNEquations, ConvRNNCellBase):
-    __doc__ = f"""{RNNEquations.__doc__}{ConvRNNCellBase.__doc__}
-    Example:
-        >>> cell, h = Conv2dRNNCell(1, 4, kernel_size=3, nonlinearity="relu"), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     h = cell(frame, h)
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
-    """
+    pass
 
 
 class ConvRNN(RNNEquations, ConvRNNBase):
-    __doc__ = f"""{RNNEquations.__doc__}{ConvRNNBase.__doc__}
+    """
     Example:
         >>> rnn = Conv2dRNN(1, 4, kernel_size=3, padding_mode="circular")  # a map without edges
         >>> output, h_n = rnn(torch.randn(7, 2, 1, 8, 8))

@@ -126,11 +126,6 @@ class TrajGRUStateCell(TrajGRUCell):
     """A :class:`TrajGRUCell` without input weights, for the first layer of a forecaster.
 
     It reads only the size of its input ``(N, 1, H, W)``.
-
-    Example:
-        >>> cell = TrajGRUStateCell(4, links=3)
-        >>> tuple(cell(torch.ones(1, 1, 8, 8), torch.randn(1, 4, 8, 8)).shape)
-        (1, 4, 8, 8)
     """
 
     def __init__(
@@ -142,17 +137,13 @@ class TrajGRUStateCell(TrajGRUCell):
             flow_channels=flow_channels, flow_kernel_size=flow_kernel_size, device=device, dtype=dtype,
         )  # fmt: skip
 
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        return {k: v for k, v in super().extra_shapes(channels, kernel).items() if not k.endswith("_xf")}
-
-    def _add_parameters(self, *args: Any) -> None:
-        super()._add_parameters(*args)
-        for name in ("weight_ih", "bias_ih"):
-            self._parameters.pop(name, None)
+    def _parameter_shapes(self, layer: int) -> dict[str, Any]:
+        missing = ("weight_ih", "bias_ih", "weight_xf", "bias_xf")
+        return {name: shape for name, shape in super()._parameter_shapes(layer).items() if name not in missing}
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """Puts the state weights in place of the missing input weights, whose dtype and device are read."""
-        return DirectionWeights(w.hh, w.hh, w.b_ih, w.b_hh, w.extra)
+        return w._replace(ih=w.hh)
 
     def _flow_input(self, x: Tensor) -> Tensor:
         return x.new_zeros(())
