@@ -51,15 +51,12 @@ READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowE
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """Tensors by name, the file they are from, and what else the file states."""
+    """Tensors by name, the name of their file, and of Keras the model's description and the version."""
 
     state: Mapping[str, Tensor]
     name: str
-    """The name of the file, for messages."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Keras's description of the model; empty for files without one."""
     version: str | None = None
-    """Version of Keras, if the file has it."""
 
 
 def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
@@ -92,23 +89,21 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
     return replace(content, state=state)
 
 
-def some(names: Iterable[str], count: int = 6) -> str:
+def some(names: Iterable[str]) -> str:
     """Returns the first few names, for messages."""
     names = list(names)
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:
-    """Returns every entry as a finite CPU tensor with a string as its key, or raises WeightsError with a list."""
+    """Returns the entries as finite CPU tensors with strings as keys, or raises WeightsError with a list."""
     tensors: dict[str, Any] = {key: _to_tensor(value) if isinstance(key, str) else None for key, value in state.items()}
     if invalid := [f"{k!r} ({type(state[k]).__name__})" for k, v in tensors.items() if v is None]:
         raise WeightsError(
             f"{name}: expected names of tensors and nothing else, got {some(invalid)}; pass the state dict itself"
         )
     if max_bytes is not None and sum(v.nbytes for v in tensors.values()) > max_bytes:
-        raise WeightsError(
-            f"{name}: its tensors are more than {MAX_INFLATION} times as large as the file; it is damaged"
-        )
+        raise WeightsError(f"{name}: its tensors are over {MAX_INFLATION} times as large as the file; it is damaged")
     if broken := not_finite(tensors):
         raise WeightsError(f"{name}: NaN or Inf in {some(broken)}; these weights are unusable, download others")
     return tensors
@@ -175,11 +170,6 @@ def _read_pickle(path: Path) -> ForeignCheckpoint:
     return ForeignCheckpoint(state, str(path))
 
 
-def _read_h5(path: Path) -> ForeignCheckpoint:
-    with path.open("rb") as file:
-        return _read_hdf5(file, str(path))
-
-
 def _read_keras(path: Path) -> ForeignCheckpoint:
     try:
         _check_zip(path, MAX_INFLATION)
@@ -193,14 +183,14 @@ def _read_keras(path: Path) -> ForeignCheckpoint:
             f"{path} is not a file of Keras's .keras format ({e}); write it with model.save('name.keras')"
         ) from e
     version = _parse_json(metadata, f"{path}: its metadata.json").get("keras_version")
-    content = _read_hdf5(io.BytesIO(weights), str(path))
+    content = _read_hdf5(path, io.BytesIO(weights))
     return replace(content, config=_parse_json(config, f"{path}: its config.json"), version=version)
 
 
 CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".safetensors": _read_safetensors,
     **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _read_pickle),
-    ".h5": _read_h5,
+    ".h5": lambda path: _read_hdf5(path, path.open("rb")),
     ".keras": _read_keras,
 }
 """Readers of files by suffix."""
@@ -218,7 +208,6 @@ def _check_zip(path: Path, inflation: float = 1.0) -> None:
 
 
 def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:
-    """Parses a JSON object; `name` is its name in messages."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as e:
@@ -235,29 +224,29 @@ NOT_OF_THE_MODEL = re.compile(r"optimizer(_weights)?|seed_generator(_\d+)?")
 """Groups with the state of training or of a random generator."""
 
 
-def _read_hdf5(file: IO[bytes], name: str) -> ForeignCheckpoint:
+def _read_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
     """Reads the arrays of a ``.weights.h5``, old or new, or of a whole model's ``.h5``, by variable path.
 
     Only datasets whose numbers are all stored inside the file are read. So the file can neither read other files nor
     claim more memory than it has bytes.
     """
-    h5py = need("h5py", "interop")
-    bytes_left = file.seek(0, io.SEEK_END)
+    name = str(path)
     state: dict[str, Any] = {}
     dropped: list[str] = []
     try:
-        with h5py.File(CheckedFile(file), "r") as root:
+        with file, need("h5py", "interop").File(CheckedFile(file), "r") as root:
+            bytes_left = file.seek(0, io.SEEK_END)
             config, version = (_text_attribute(root, name) for name in ("model_config", "keras_version"))
-            for path, dataset in _datasets(root, (), {root}, dropped):
+            for variable, dataset in _datasets(root, (), {root}, dropped):
                 bytes_left -= dataset.nbytes
-                _check_dataset(dataset, bytes_left, h5py)
-                state[path] = dataset[...]
+                _check_dataset(dataset, bytes_left)
+                state[variable] = dataset[...]
             is_legacy = "layer_names" in root.attrs or "model_weights" in root
     except READ_ERRORS as e:
         reason = " ".join(str(e.args[0] if e.args else "").split()) or type(e).__name__
         raise WeightsError(f"{name} is not a valid HDF5 file ({reason}); download or save it again") from e
     if is_legacy:  # each layer has a group, and the paths of its variables are relative to it
-        state = {path.removeprefix("model_weights/").partition("/")[2]: value for path, value in state.items()}
+        state = {key.removeprefix("model_weights/").partition("/")[2]: value for key, value in state.items()}
     if dropped:
         logger.info("%s: left out, not part of the model: %s", name, ", ".join(dropped))
     description = {} if config is None else _parse_json(config, f"{name}: its model_config")
@@ -293,11 +282,11 @@ def _child(group: Any, key: str) -> Any:
     return group[key]
 
 
-def _check_dataset(dataset: Any, bytes_left: int, h5py: Any) -> None:
+def _check_dataset(dataset: Any, bytes_left: int) -> None:
     """Raises OSError unless all numbers of a dataset are stored in the file, uncompressed."""
-    layout = dataset.id.get_create_plist()
+    h5d, layout = need("h5py", "interop").h5d, dataset.id.get_create_plist()
     is_stored = (
-        layout.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
+        layout.get_layout() in (h5d.CONTIGUOUS, h5d.CHUNKED)
         and not layout.get_external_count()  # in other files
         and not layout.get_nfilters()  # a compressed chunk expands without a bound
         and dataset.id.get_storage_size() >= dataset.nbytes
@@ -311,7 +300,6 @@ def _check_dataset(dataset: Any, bytes_left: int, h5py: Any) -> None:
 
 
 def _text_attribute(node: Any, name: str) -> str | None:
-    """Returns a text attribute, or None if there is none."""
     if name not in node.attrs:
         return None
     if node.attrs.get_id(name).get_storage_size() > MAX_CONFIG:

@@ -21,7 +21,7 @@ from ..models import ConvRNNModel, create_model, list_models
 from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
-from ._key_map import OptionError, Recognition, Source
+from ._key_map import OptionError, Source
 from .dgmr import DGMR
 from .irene import IRENE
 from .keras import KERAS
@@ -44,6 +44,15 @@ SET_BY_MODEL = ("in_channels", "out_channels", "kernel_size", "num_layers", "bid
 """Arguments of a layer that a model of the core family has under other names, or sets itself."""
 SAVE_LAYER = "Take the layer from convrnn_zoo.interop.load and save its state_dict in a .safetensors file"
 Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The source of a checkpoint, the reason for it, and the prefix of its keys."""
+
+    source: Source
+    reason: str
+    prefix: str
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------
@@ -92,8 +101,7 @@ def recognise(checkpoint: Checkpoint, prefix: str = "") -> Recognition:
         >>> found.source.name, found.reason
         ('ndrplz', 'cell_list.0.conv.weight (8, 5, 3, 3) is the joint convolution of one of its layers')
     """
-    content = read_checkpoint(checkpoint, prefix)
-    return _check_likely(content, _likely_source(content))
+    return _recognise(read_checkpoint(checkpoint, prefix))
 
 
 def _load_recognised(
@@ -104,7 +112,7 @@ def _load_recognised(
     content = read_checkpoint(checkpoint, prefix)
     likely = _likely_source(content)
     if named is None:
-        recognition = _check_likely(content, likely)
+        recognition = _recognise(content)
         logger.info("%s: read as %s: %s", content.name, recognition.source.name, recognition.reason)
     else:
         recognition = likely if likely and likely.source is named else Recognition(named, "it was named", "")
@@ -124,6 +132,17 @@ def _source(name: str) -> Source:
     return SOURCES[name]
 
 
+def _recognise(content: ForeignCheckpoint) -> Recognition:
+    likely = _likely_source(content)
+    if likely is None:
+        raise WeightsError(
+            f"{content.name}: its keys are those of no known source ({', '.join(SOURCES)}): {some(content.state)}"
+        )
+    if likely.prefix:
+        raise WeightsError(f"{content.name}: its keys have a prefix. {_hint(likely)}")
+    return likely
+
+
 def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
     """Returns the source that has one of the checkpoint's keys, after the shortest prefix."""
     matches = []
@@ -139,17 +158,6 @@ def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
     return min(matches, key=lambda r: len(r.prefix), default=None)
 
 
-def _check_likely(content: ForeignCheckpoint, likely: Recognition | None) -> Recognition:
-    """Returns the likely source, or raises WeightsError if there is none or the keys have a prefix."""
-    if likely is None:
-        raise WeightsError(
-            f"{content.name}: its keys are those of no known source ({', '.join(SOURCES)}): {some(content.state)}"
-        )
-    if likely.prefix:
-        raise WeightsError(f"{content.name}: its keys have a prefix. {_hint(likely)}")
-    return likely
-
-
 def _hint(likely: Recognition) -> str:
     option = f" with prefix={likely.prefix!r}" if likely.prefix else ""
     return f"It looks like {likely.source.name}{option}: {likely.reason}"
@@ -157,7 +165,6 @@ def _hint(likely: Recognition) -> str:
 
 # ---- options ---------------------------------------------------------------------------------------------------
 def _check_sizes(name: str, value: Any) -> None:
-    """Checks one positive int, or one per axis."""
     check.ntuple(name, value, len(value) if isinstance(value, list | tuple) and value else 1)
 
 
@@ -210,11 +217,11 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
     if source.export is None:
         writable = ", ".join(name for name, s in SOURCES.items() if s.export)
         raise ValueError(f"{target} is read and not written; written are {writable}")
-    if isinstance(module, ConvRNNModel) and not (source.has_head and module.num_classes and module.global_pool == ""):
-        if module.num_classes:
+    if isinstance(module, ConvRNNModel):
+        if module.num_classes and not (source.has_head and module.global_pool == ""):
             kind = "pooled classifier" if source.has_head else "classifier"
             raise ValueError(f"{target} has no {kind} for the model's {module.num_classes} classes; pass model.rnn")
-        module = module.rnn
+        module = module if module.num_classes else module.rnn
     return source.export(module, **options)
 
 

@@ -1,8 +1,9 @@
 """Shared parts of the converters: sources, the entries of a checkpoint, and maps from its keys to our parameters."""
 
+import logging
 import re
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
@@ -15,7 +16,7 @@ from ..models import create_model
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
 
-Shape = Sequence[int | None]
+logger = logging.getLogger("convrnn_zoo")
 
 
 class OptionError(TypeError, ValueError):
@@ -34,7 +35,6 @@ class Source:
     ranks: tuple[int, ...]
     """Ranks that the tensor under that key may have."""
     key_description: str
-    """Description of such a key, for messages."""
     load: Callable[..., nn.Module]
     """``load(checkpoint, **options)``."""
     options: Mapping[str, str]
@@ -47,15 +47,6 @@ class Source:
     """Whether `export` writes models of the core family with a classifier of every pixel."""
 
 
-@dataclass(frozen=True)
-class Recognition:
-    """The source of a checkpoint, the reason for it, and the prefix of its keys."""
-
-    source: Source
-    reason: str
-    prefix: str
-
-
 # ---- entries ---------------------------------------------------------------------------------------------------
 class Entries:
     """The entries of a checkpoint, taken one by one. :meth:`finish` reports all errors at once."""
@@ -63,17 +54,13 @@ class Entries:
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
         self.checkpoint, self.name, self.source = checkpoint, checkpoint.name, source
         self.left = dict(checkpoint.state)
-        self.errors: dict[str, list[str]] = {}
+        self.errors: dict[str, list[str]] = defaultdict(list)
         self.dtypes: set[torch.dtype] = set()
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the taken entries; they have one after :meth:`finish`."""
         return next(iter(self.dtypes))
-
-    def add_error(self, kind: str, text: str) -> None:
-        """Adds an error for :meth:`finish` to report."""
-        self.errors.setdefault(kind, []).append(text)
 
     def matches(self, pattern: str) -> list[re.Match[str]]:
         """Returns the matches of `pattern` among the names not taken yet."""
@@ -83,19 +70,16 @@ class Entries:
         """Returns one more than the largest number in the pattern's first group, or raises if there is none."""
         numbers = [int(m[1][:9]) for m in self.matches(pattern)]
         if not numbers:
-            self.fail("missing", f"every {example}")
+            self.fail(f"every {example}")
         return min(max(numbers), len(self.left)) + 1  # a file names no more layers than it has entries
 
     def axis_size(self, keys: Iterable[str], axis: int, rank: int = 4) -> int | None:
-        """Returns the most common size of an axis among these entries, which one wrong entry does not change.
-
-        None if no entry has that rank.
-        """
+        """Returns the most common size of an axis among entries of that rank, which one wrong entry does not change."""
         sizes = [v.shape[axis] for v in map(self.left.get, keys) if v is not None and v.dim() == rank]
         return statistics.mode(sizes) if sizes else None
 
-    def shape(self, keys: Sequence[str], rank: int) -> Shape:
-        """Returns the size of each axis; see :meth:`axis_size`."""
+    def shape(self, keys: Sequence[str], rank: int) -> list[int | None]:
+        """Returns the :meth:`axis_size` of each axis."""
         return [self.axis_size(keys, axis, rank) for axis in range(rank)]
 
     def width(self, gates: Mapping[str, int]) -> int:
@@ -104,7 +88,7 @@ class Entries:
         widths = [len(v) // n for v, n in values if v is not None and v.dim() and len(v) and len(v) % n == 0]
         return statistics.mode(widths) if widths else 1
 
-    def take(self, key: str, shape: Shape) -> Tensor:
+    def take(self, key: str, shape: Sequence[int | None]) -> Tensor:
         """Takes the entry of that name and shape, in which None is any size.
 
         If there is none, adds an error and returns a placeholder, of which nothing may be computed before
@@ -112,21 +96,35 @@ class Entries:
         """
         value = self.left.pop(key, None)
         if value is None:
-            self.add_error("missing", key)
+            self.errors["missing"].append(key)
         elif not value.is_floating_point():
-            self.add_error("of another kind", f"{key} {value.dtype}")
+            self.errors["of another kind"].append(f"{key} {value.dtype}")
         elif value.dim() == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True)):
             self.dtypes.add(value.dtype)
             return value
         else:
             expected = ", ".join("any" if s is None else str(s) for s in shape)
-            self.add_error("of another shape", f"{key} {tuple(value.shape)} for ({expected})")
+            self.errors["of another shape"].append(f"{key} {tuple(value.shape)} for ({expected})")
         return torch.empty(()).expand([s or 1 for s in shape])  # which has one number, whatever its size
+
+    def take_counter(self, key: str) -> Tensor:
+        """Takes the counter of a batch norm, which no forward pass reads; 0 if it is missing."""
+        value = self.left.pop(key, torch.tensor(0))
+        if value.dim():
+            self.errors["of another shape"].append(f"{key} {tuple(value.shape)} for ()")
+        return value
+
+    def drop(self, keys: Sequence[str], description: str) -> None:
+        """Leaves out entries, which the log names."""
+        for key in keys:
+            del self.left[key]
+        if keys:
+            logger.info("%s: left out, %s: %s", self.name, description, some(keys))
 
     def finish(self) -> None:
         """Raises WeightsError if entries were missing, of another shape or of several dtypes, or are left over."""
         if self.left:
-            self.add_error("unexpected", some(self.left))
+            self.errors["unexpected"].append(some(self.left))
         if self.errors:
             self._raise()
         if len(self.dtypes) > 1:
@@ -135,10 +133,10 @@ class Entries:
                 "them with .to(torch.float32)"
             )
 
-    def fail(self, kind: str, text: str) -> NoReturn:
-        """Raises the error at once."""
-        self.add_error(kind, text)
-        self.add_error("got", some(self.left))
+    def fail(self, missing: str) -> NoReturn:
+        """Raises the error of missing entries at once."""
+        self.errors["missing"].append(missing)
+        self.errors["got"].append(some(self.left))
         self._raise()
 
     def _raise(self) -> NoReturn:
@@ -147,12 +145,6 @@ class Entries:
 
 
 # ---- key maps --------------------------------------------------------------------------------------------------
-ENDS = ("weight", "bias")
-FIRST = (0,)
-Convs = Mapping[str, tuple[str, Sequence[int]]]
-"""The convolutions of a cell by the source's names: the end of our parameter's name, and our order of the gates."""
-
-
 class KeyMap(NamedTuple):
     """Maps gates of an entry, in this order, to the next rows of one of our parameters.
 
@@ -161,23 +153,7 @@ class KeyMap(NamedTuple):
 
     source: str
     target: str
-    gates: Sequence[int] = FIRST
-
-
-def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -> list[KeyMap]:
-    """Returns the maps of a cell's convolutions, for ends of the checkpoint's names and starts of our parameters'."""
-    maps = []
-    for conv, (name, gates) in convs.items():
-        for end, kind in ends.items():
-            # The weight of the convolution of m is a part of weight_hh; its norm is a separate parameter.
-            suffix = "hm" if conv == "conv_m" and "norm" in kind else name
-            maps.append(KeyMap(f"{source}.{conv}.{end}", f"{target}.{kind}_{suffix}", gates))
-    return maps
-
-
-def weight_and_bias(source: str, target: str) -> list[KeyMap]:
-    """Returns the maps of a module's weight and bias."""
-    return [KeyMap(f"{source}.{end}", f"{target}.{end}") for end in ENDS]
+    gates: Sequence[int] = (0,)
 
 
 def _gate_counts(maps: Iterable[KeyMap]) -> Counter[str]:
@@ -189,26 +165,6 @@ def layer_width(entries: Entries, maps: Sequence[KeyMap], *targets: str) -> int:
     """Returns the most common width of the entries for parameters whose names begin with one of `targets`."""
     counts = _gate_counts(maps)
     return entries.width({m.source: counts[m.source] for m in maps if m.target.startswith(targets)})
-
-
-def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
-    """Returns height and width of the frames, whose map for peepholes and norms is smaller by `scale`."""
-    return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
-
-
-def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, rank: int = 4) -> int:
-    """Returns the channels of a frame from the axis of an entry with the channels of a patch.
-
-    The first entry of `axes` that exists counts.
-    """
-    sizes = (entries.axis_size([key], axis, rank) for key, axis in axes.items())
-    folded = next(filter(None, sizes), patch_size**2)
-    if folded % patch_size**2:
-        raise WeightsError(
-            f"{entries.name}: its frames have {folded} channels when folded, which are not those of patches of "
-            f"{patch_size}×{patch_size} pixels; pass patch_size= as it was trained with"
-        )
-    return folded // patch_size**2
 
 
 def parameter_shapes(
@@ -224,15 +180,15 @@ def parameter_shapes(
 
 
 def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Returns the mapped parameters.
-
-    Raises:
-        WeightsError: an entry is missing, has another shape than `shapes` requires, or is left over.
-    """
+    """Returns the mapped parameters, or raises WeightsError unless the entries are those of `shapes` and no others."""
     counts = _gate_counts(maps)
+    state: dict[str, Tensor] = {}
     taken: dict[str, Tensor] = {}
     parts: dict[str, list[Tensor]] = {}
     for source, target, gates in maps:
+        if target.endswith(".num_batches_tracked"):
+            state[target] = entries.take_counter(source)
+            continue
         if source not in taken:
             first, *others = (shapes[name] for name in _split_name(target))
             columns = first[1:2] if not others else (first[1] + others[0][1],)
@@ -242,7 +198,6 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
         chunks = taken[source].chunk(1 if is_ordered else counts[source])
         parts.setdefault(target, []).extend(chunks if is_ordered else (chunks[gate] for gate in gates))
     entries.finish()
-    state: dict[str, Tensor] = {}
     for target, values in parts.items():
         value = torch.cat(values) if len(values) > 1 else values[0]
         names = _split_name(target)
@@ -251,21 +206,13 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
     return state
 
 
-def take_counters(entries: Entries, sources: Mapping[str, str]) -> dict[str, Tensor]:
-    """Takes the counters of batch norms, which no forward pass reads, by our names; 0 for those that are missing."""
-    counters = {key: entries.left.pop(source, torch.tensor(0)) for key, source in sources.items()}
-    for key, value in counters.items():
-        if value.dim():
-            entries.add_error("of another shape", f"{sources[key]} {tuple(value.shape)} for ()")
-    return counters
-
-
 def scatter(maps: Iterable[KeyMap], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the entries of a checkpoint from our parameters: the inverse of :func:`gather`."""
     counts, used = _gate_counts(maps), Counter[str]()
     parts: dict[str, dict[int, Tensor]] = {}
     for source, target, gates in maps:
-        value = torch.cat([state[name] for name in _split_name(target)], 1) if "_xh" in target else state[target]
+        names = _split_name(target)
+        value = torch.cat([state[name] for name in names], 1) if len(names) > 1 else state[target]
         rows = value.chunk(counts[target])[used[target] :]
         parts.setdefault(source, {}).update(zip(gates, rows, strict=False))
         used[target] += len(gates)
@@ -276,15 +223,16 @@ def _split_name(target: str) -> list[str]:
     return [target.replace("_xh", end) for end in ("_ih", "_hh")] if "_xh" in target else [target]
 
 
-def unpatchify(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Permutes the channels of patches along these axes from ``(pixel, channel)`` to ``(channel, pixel)``."""
-    for key, axis in axes.items():
-        split = state[key].unflatten(axis, (patch_size**2, -1))
-        state[key] = split.transpose(axis, axis + 1).flatten(axis, axis + 1)
-    return state
+def negate_update_gate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Changes the sign of z in parameters of ConvGRUs with the gates r, z, n.
+
+    For a source whose update gate u has the opposite meaning, ``h' = (1 - u) h + u n``: our z is ``1 - σ(a) = σ(-a)``.
+    """
+    gates = {key: value.chunk(3) for key, value in state.items()}
+    return {key: torch.cat([r, -z, n]) for key, (r, z, n) in gates.items()}
 
 
-# ---- tensors and layers ----------------------------------------------------------------------------------------
+# ---- layers ----------------------------------------------------------------------------------------------------
 def sum_biases(b_ih: Tensor, b_hh: Tensor) -> Tensor:
     """Returns the sum of the two biases of a gate, bit for bit the first where the second is zero."""
     return torch.where(b_hh == 0, b_ih, b_ih + b_hh)
@@ -296,8 +244,7 @@ def same_or_list(values: Sequence[Any]) -> Any:
 
 
 def load_weights(layer: nn.Module, state: Mapping[str, Tensor]) -> Any:
-    """Loads a complete state dict and returns the layer."""
-    layer.load_state_dict({k: v.contiguous() for k, v in state.items()}, strict=True)
+    layer.load_state_dict(state, strict=True)
     return layer
 
 
@@ -320,28 +267,27 @@ def check_odd(name: str, kernels: Iterable[Sequence[int]]) -> None:
         )
 
 
-def check_exportable(target: str, module: nn.Module, reasons: Iterable[str]) -> None:
-    """Raises ValueError with every reason for which `target` cannot express the module."""
-    if reasons := list(reasons):
+def check_exportable(target: str, module: nn.Module, reasons: Iterable[str] = (), **expected: Any) -> None:
+    """Raises ValueError with every reason for which `target` cannot express the module.
+
+    `expected` are attributes of its layer with the only values that the target has.
+    """
+    layer = getattr(module, "rnn", module)
+    values = [(name, getattr(layer, name), only) for name, only in expected.items()]
+    differences = [f"{name}={value!r}, and it only has {only!r}" for name, value, only in values if value != only]
+    if reasons := [*differences, *reasons]:
         raise ValueError(f"{target} cannot express this {type(module).__name__}: {'; '.join(reasons)}")
 
 
 def expect_layer(target: str, module: nn.Module, *types: type[nn.Module]) -> Any:
     """Returns the module, or raises ValueError for another type, or for options that no target has."""
+    reasons = []
     if not isinstance(module, types):
-        check_exportable(target, module, [f"it only has {' or '.join(t.__name__ for t in types)}"])
-    if norm := getattr(module, "norm", None):
-        check_exportable(target, module, [f"norm={norm!r}, and it has no norms"])
-    if isinstance(module, Equations):
-        check_exportable(target, module, ["its initial state is learned"] * module.learn_initial_state)
-        check_exportable(target, module, ["it has zoneout, which acts in evaluation as well"] * any(module.zoneout))
+        reasons.append(f"it only has {' or '.join(t.__name__ for t in types)}")
+    elif norm := getattr(module, "norm", None):
+        reasons.append(f"norm={norm!r}, and it has no norms")
+    elif isinstance(module, Equations):
+        reasons += ["its initial state is learned"] * module.learn_initial_state
+        reasons += ["it has zoneout, which acts in evaluation as well"] * any(module.zoneout)
+    check_exportable(target, module, reasons)
     return module
-
-
-def differences(module: nn.Module, **expected: Any) -> list[str]:
-    """Describes the attributes of a module that differ from the only values that a target has."""
-    return [
-        f"{name}={getattr(module, name)!r}, and it only has {value!r}"
-        for name, value in expected.items()
-        if getattr(module, name) != value
-    ]

@@ -1,10 +1,9 @@
 """DGMR's generator in openclimatefix's code. Its spectral norms are folded into the weights.
 
 A forward pass divides each normalised weight W by ``u · (W v)``, where u and v are stored next to it. torch has named
-them in two ways, and both are read. https://github.com/openclimatefix/skillful_nowcasting
+them in two ways, and both are read.
 """
 
-import logging
 import re
 import statistics
 from collections.abc import Callable
@@ -14,10 +13,8 @@ import torch
 from torch import nn
 
 from ..models import WeightsError
-from ._checkpoint import ForeignCheckpoint, some
-from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes, take_counters
-
-logger = logging.getLogger("convrnn_zoo")
+from ._checkpoint import ForeignCheckpoint
+from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes
 
 Names = dict[str, str]
 BLOCK: Names = {"beside": "conv_1x1", "first": "first_conv_3x3", "last": "last_conv_3x3"}
@@ -58,13 +55,11 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
     _drop_other_modules(entries)
     sizes: dict[str, Any] = {**_sizes(entries), "horizon": horizon}
     shapes = parameter_shapes(entries, "dgmr", sizes)
-    batches = [key.rpartition(".") for key in shapes if key.endswith(".num_batches_tracked")]
-    counters = take_counters(entries, {f"{ours}.{end}": f"{MODULES[ours]}.{end}" for ours, _, end in batches})
     weight = "weight_orig" if entries.matches(r".*\.weight_orig") else "parametrizations.weight.original"
     divide_by_norms(entries, weight)
-    keys = [key for key in shapes if key not in counters and not key.endswith("weight_hh_l0")]  # which is in weight_xh
+    keys = [key for key in shapes if not key.endswith("weight_hh_l0")]  # which is in weight_xh
     state = gather(entries, [m for key in keys for m in key_maps(key, weight)], shapes)
-    return load_model(entries, "dgmr", sizes, state | counters)
+    return load_model(entries, "dgmr", sizes, state)
 
 
 def key_maps(key: str, weight: str) -> list[KeyMap]:
@@ -106,7 +101,7 @@ def _sizes(entries: Entries) -> dict[str, int]:
             if entries.left[m[0]].dim() > axis
         ]
         if not votes:
-            entries.fail("missing", "every conditioning_stack.…, latent_stack.… and sampler.…")
+            entries.fail("every conditioning_stack.…, latent_stack.… and sampler.…")
         return max(1, int(statistics.mode(votes)))
 
     weight = r"(?:parametrizations\.weight\.original|weight_orig)"
@@ -132,12 +127,9 @@ def _drop_other_modules(entries: Entries) -> None:
     copies = {k: k.removeprefix("generator.") for k in entries.left if k.startswith("generator.")}
     for copy, key in copies.items():
         if key in entries.left and not torch.equal(entries.left[copy], entries.left[key]):
-            entries.add_error("stored twice with different values", key)
+            entries.errors["stored twice with different values"].append(key)
     dropped = [k for k in entries.left if k.startswith("discriminator.") or copies.get(k) in entries.left]
-    for key in dropped:
-        del entries.left[key]
-    if dropped:
-        logger.info("%s: left out, the discriminator and second copies: %s", entries.name, some(dropped))
+    entries.drop(dropped, "the discriminator and second copies")
 
 
 DGMR = Source(

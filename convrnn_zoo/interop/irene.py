@@ -1,7 +1,6 @@
 """IRENE's ConvGRU ensemble: one convolution of ``[x, h]`` for both gates of a cell, another for its candidate.
 
-Its update gate u has the opposite meaning, ``h' = (1 - u) h + u n``. Our z is ``1 - σ(a) = σ(-a)``: the same
-convolution with the other sign. https://github.com/DSIP-FBK/ConvGRU-Ensemble; mlcast's ConvGruModel has the same keys.
+mlcast's ConvGruModel has the same keys.
 """
 
 from typing import Any
@@ -10,7 +9,7 @@ from torch import nn
 
 from ..models import Preprocessing
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes, same_or_list
+from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes, same_or_list
 
 GATES = {"combined_gates": (1, 0), "out_gate": (0,)}
 """The convolutions of a cell, and the positions of our gates r, z, n in each."""
@@ -34,16 +33,10 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
                 rows[key] = len(gates) * scale
     kernel = [entries.axis_size([m.source for m in maps], axis) or 1 for axis in (-2, -1)]
     sizes = {
-        "in_chans": entries.width(rows),
-        "num_blocks": blocks,
-        "kernel_size": same_or_list(kernel),
-        "horizon": horizon,
-    }
+        "in_chans": entries.width(rows), "num_blocks": blocks, "kernel_size": same_or_list(kernel), "horizon": horizon,
+    }  # fmt: skip
     state = gather(entries, maps, parameter_shapes(entries, "convgru_irene", sizes, kernel))
-    for value in state.values():
-        _, update, _ = value.chunk(3)
-        update.neg_()
-    model: Any = load_model(entries, "convgru_irene", sizes, state)
+    model: Any = load_model(entries, "convgru_irene", sizes, negate_update_gate(state))
     model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=12, lowest=0.0)
     return model
 

@@ -1,7 +1,4 @@
-"""ConvLSTM1D, 2D and 3D of Keras, also inside Bidirectional: channels last, gates i, f, c, o, one bias.
-
-https://keras.io/api/layers/recurrent_layers/conv_lstm2d/
-"""
+"""ConvLSTM1D, 2D and 3D of Keras, also inside Bidirectional: channels last, gates i, f, c, o, one bias."""
 
 import logging
 import re
@@ -11,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import KINDS, ConvLSTM, ConvRNNBase
+from ..layers import KINDS, ConvLSTM
 from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
-from ._key_map import Entries, Source, check_exportable, differences, expect_layer, sum_biases
+from ._key_map import Entries, Source, check_exportable, expect_layer, sum_biases
 from .keras_layers import ACTIVATED, ACTIVATIONS, ActivatedConvLSTM, ResizingConvLSTM
 
 logger = logging.getLogger("convrnn_zoo")
@@ -24,14 +21,9 @@ logger = logging.getLogger("convrnn_zoo")
 def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: Any) -> nn.Module:
     """Loads a ConvLSTM layer, or Bidirectional around one, as a batch-first ConvLSTM with channels first.
 
-    A ``.keras`` file and a whole model's ``.h5`` contain the configuration of their layers. Arrays do not: `padding`
-    and `recurrent_activation` are then required, and the other options are Keras's defaults. Options precede the file's
-    configuration.
-
     The layer is :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if that has the same equations, an
     :class:`ActivatedConvLSTM` for other activations, and a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
-    or dilation, which in Keras only apply to the input's convolution. Dropout and regularizers have no effect on
-    outputs and are left out.
+    or dilation, which in Keras only apply to the input's convolution. Dropout and regularizers are left out.
     """
     name, arrays = find_layer(checkpoint, layer)
     *kernel, in_channels, rows = arrays[0]["kernel"].shape
@@ -77,14 +69,13 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
 
     The `name` of the Keras layer, by default ``conv_lstm2d`` (or 1d, 3d), is part of the paths of a Bidirectional.
     """
-    layer: ConvRNNBase | ResizingConvLSTM = expect_layer("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
-    rnn = layer.rnn if isinstance(layer, ResizingConvLSTM) else layer
-    one = (1,) * rnn.ndim
-    reasons = differences(rnn, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
-    kernels = (layer.input_conv.kernel_size,) if isinstance(layer, ResizingConvLSTM) else tuple(rnn.kernels)
-    if kernels != tuple(rnn.hidden_kernels):
-        reasons += [f"the kernels {kernels[0]} of the input and {rnn.hidden_kernels[0]} of the state, and it has one"]
-    check_exportable("keras", module, reasons)
+    layer = expect_layer("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
+    is_resizing = isinstance(layer, ResizingConvLSTM)
+    rnn, kernels = (layer.rnn, [layer.input_conv.kernel_size]) if is_resizing else (layer, list(layer.kernels))
+    one, reasons = (1,) * rnn.ndim, []
+    if kernels != list(rnn.hidden_kernels):
+        reasons = [f"the kernels {kernels[0]} of the input and {rnn.hidden_kernels[0]} of the state, and it has one"]
+    check_exportable("keras", module, reasons, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
     name = name or f"conv_lstm{rnn.ndim}d"
     arrays: dict[str, Any] = {}
     for side, parameters in zip(("forward", "backward"), _variables(layer), strict=False):
@@ -132,10 +123,8 @@ def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, li
         for path, keys in directions
     ]
     if others:
-        entries.add_error(
-            "besides the recurrent layer",
-            f"{some(others)}, of layers that are not converted: pass layer={layer!r} to select it",
-        )
+        text = f"{some(others)}, of layers that are not converted: pass layer={layer!r} to select it"
+        entries.errors["besides the recurrent layer"].append(text)
     entries.finish()
     return layer, arrays
 
@@ -174,8 +163,8 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 """Keras's defaults of options that arrays do not show."""
 REQUIRED = ("padding", "recurrent_activation")
-"""Options that arrays do not show, and whose defaults in Keras are misleading: the default padding is ``"valid"``,
-although most layers use ``"same"``, and the recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
+"""Options that arrays do not show and whose defaults mislead: most layers do not use ``padding="valid"``, and the
+recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
 SHARED = (*REQUIRED, "strides", "dilation_rate", "activation")
 """Options that both directions must have in common."""
 ONLY_IN_TRAINING = ("dropout", "recurrent_dropout")
@@ -187,18 +176,16 @@ def resolve_settings(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a layer's activations, if they are not those of the core family, and padding, strides and dilation.
 
-    The caller's options precede the file's configuration, and that precedes Keras's defaults.
+    The caller's options precede the file's configuration, which ``.keras`` files and whole models have and arrays have
+    not, and that precedes Keras's defaults.
     """
-    options = dict(options)
-    version = options.pop("keras_version", checkpoint.version)
     config = _layer_config(checkpoint, name, ndim)
-    values = {**DEFAULTS, **config, **options}
+    values = {"keras_version": checkpoint.version, **DEFAULTS, **config, **options}
     if missing := [o for o in REQUIRED if o not in values]:
         raise WeightsError(
-            f"{checkpoint.name} does not contain its layer's configuration: pass "
-            + " and ".join(f"{o}=" for o in missing)
-            + " as the layer had them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', in Keras before 2.3 "
-            "'hard_sigmoid' by default), or convert the .keras file, which contains it"
+            f"{checkpoint.name} does not contain its layer's configuration: pass {'= and '.join(missing)}= as it had "
+            "them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', in Keras before 2.3 'hard_sigmoid' by "
+            "default), or convert the .keras file"
         )
     if not config:
         logger.info("%s: Keras's defaults are used: %s", checkpoint.name, {o: values[o] for o in DEFAULTS})
@@ -214,7 +201,7 @@ def resolve_settings(
         )
     if values["padding"] not in ("same", "valid"):
         raise ValueError(f"padding must be 'same' or 'valid', as in Keras, got {values['padding']!r}")
-    activations = {o: _activation(values[o], version) for o in ("activation", "recurrent_activation")}
+    activations = {o: _activation(values[o], values["keras_version"]) for o in ("activation", "recurrent_activation")}
     sizes = {o: check.ntuple(o, values[o], ndim) for o in ("strides", "dilation_rate")}
     is_core = activations == {"activation": "tanh", "recurrent_activation": "sigmoid"}
     return {} if is_core else activations, {"padding": values["padding"], **sizes}
@@ -222,7 +209,7 @@ def resolve_settings(
 
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
     """Returns the file's configuration of a layer; for a Bidirectional that of its layer, and how it merges."""
-    differing: list[str] = []
+    differing = []
     try:
         layers = list(_recurrent_layers(checkpoint.config))
         matching = [layer for layer in layers if layer["config"]["name"] == name]

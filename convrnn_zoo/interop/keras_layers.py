@@ -37,7 +37,6 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
     """
 
     options: ClassVar = {"activation": tuple(ACTIVATIONS), "recurrent_activation": ("sigmoid", *ACTIVATIONS)}
-
     in_place = None
     activation: str
     recurrent_activation: str

@@ -1,8 +1,6 @@
 """pytorch_convgru of jacobkimmel: three convolutions of ``[x, h]`` a layer, the reset before the third.
 
-Its update gate u has the opposite meaning, ``h' = (1 - u) h + u n``. Our z is ``1 - σ(a) = σ(-a)``: the same
-convolution with the other sign. It is called once per step with the list of states; our layer takes the sequence.
-https://github.com/jacobkimmel/pytorch_convgru
+It is called once per step with the list of states; our layer takes the sequence.
 """
 
 from ..layers import Conv2dGRU
@@ -11,7 +9,7 @@ from .ndrplz import JointConvs
 
 LAYOUT = JointConvs(
     "kimmel", Conv2dGRU, "ConvGRUCell_{:02d}.", {"reset_gate": (0,), "update_gate": (0,), "out_gate": (0,)},
-    negated=1, always_bias=True, options={"reset_after": False},
+    negates_update=True, always_bias=True, options={"reset_after": False},
 )  # fmt: skip
 KIMMEL = Source(
     name="kimmel",

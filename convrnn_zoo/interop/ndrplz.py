@@ -1,7 +1,4 @@
-"""ConvLSTM_pytorch of ndrplz: one convolution of ``[x, h]`` a layer, rows in the order i, f, o, g.
-
-https://github.com/ndrplz/ConvLSTM_pytorch
-"""
+"""ConvLSTM_pytorch of ndrplz: one convolution of ``[x, h]`` a layer, rows in the order i, f, o, g."""
 
 import re
 from collections.abc import Mapping
@@ -19,12 +16,12 @@ from ._key_map import (
     Source,
     check_exportable,
     check_odd,
-    differences,
     even_kernels,
     expect_layer,
     gather,
     layer_width,
     load_weights,
+    negate_update_gate,
     same_or_list,
     scatter,
     sum_biases,
@@ -45,8 +42,8 @@ class JointConvs:
     """Prefix of a layer's keys, to be formatted with its number."""
     convs: Mapping[str, tuple[int, ...]]
     """Its convolutions, and where our gates are in each; see :class:`KeyMap`."""
-    negated: int | None = None
-    """Number of our gate that has the other sign."""
+    negates_update: bool = False
+    """Whether to apply :func:`negate_update_gate`."""
     always_bias: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of our layer with which it computes the same."""
@@ -63,17 +60,14 @@ class JointConvs:
 
     def load(self, checkpoint: ForeignCheckpoint, *, batch_first: bool = False) -> Any:
         """Builds our layer with the weights of the source; `batch_first` is our layer's."""
-        return self.build(Entries(checkpoint, self.source), batch_first)
-
-    def build(self, entries: Entries, batch_first: bool) -> Any:
-        """Builds our layer with the entries of the source, none of which may be left over."""
+        entries = Entries(checkpoint, self.source)
         pattern = re.sub(r"\\\{.*\\\}", r"(\\d+)", re.escape(self.cell)) + f"(?:{'|'.join(self.convs)})"
         n = entries.count(rf"{pattern}\.(?:weight|bias)", f"{self.cell.format(0)}{next(iter(self.convs))}.weight, …")
         bias = self.always_bias or bool(entries.matches(rf"{pattern}\.bias"))
         maps = self.maps(n, bias)
         by_layer = [[m for m in maps if m.target.endswith(f"_l{layer}")] for layer in range(n)]
-        widths = [layer_width(entries, ours, "weight", "bias") for ours in by_layer]
-        shapes = [[size or 1 for size in entries.shape([m.source for m in ours], 4)] for ours in by_layer]
+        widths = [layer_width(entries, layer_maps, "weight", "bias") for layer_maps in by_layer]
+        shapes = [[size or 1 for size in entries.shape([m.source for m in layer_maps], 4)] for layer_maps in by_layer]
         kernels = [tuple(shape[2:]) for shape in shapes]
         check_odd(entries.name, kernels)
         in_channels = max(1, shapes[0][1] - widths[0])
@@ -82,32 +76,27 @@ class JointConvs:
             args: dict[str, Any] = {"batch_first": batch_first, **self.options, **factory_kwargs}
             return self.cls(in_channels, same_or_list(widths), kernels, n, bias, **args)
 
-        ours = {key: tuple(value.shape) for key, value in build(device="meta").state_dict().items()}
-        state = self._signed(gather(entries, maps, ours))
-        state |= {key: torch.zeros(shape, dtype=entries.dtype) for key, shape in ours.items() if key not in state}
+        parameters = {key: tuple(value.shape) for key, value in build(device="meta").state_dict().items()}
+        state = gather(entries, maps, parameters)
+        state = negate_update_gate(state) if self.negates_update else state
+        state |= {k: torch.zeros(shape, dtype=entries.dtype) for k, shape in parameters.items() if k not in state}
         return load_weights(build(dtype=entries.dtype), state)
-
-    def _signed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns parameters of our layer with the sign of the negated gate changed."""
-        gates = sum(map(len, self.convs.values()))
-        return {
-            key: torch.cat([-rows if i == self.negated else rows for i, rows in enumerate(value.chunk(gates))])
-            for key, value in state.items()
-        }
 
     def export(self, module: nn.Module) -> dict[str, Tensor]:
         """Returns the source's state dict, in which the two biases of our gates are one."""
         layer: ConvRNNBase = expect_layer(self.source, module, self.cls)
-        reasons = differences(layer, **self.options, bidirectional=False, stride=(1, 1), dilation=(1, 1), groups=1,
-                              padding_mode="zeros", hidden_kernels=layer.kernels)  # fmt: skip
-        check_exportable(self.source, module, reasons + even_kernels(layer.kernels))
+        check_exportable(
+            self.source, module, even_kernels(layer.kernels), **self.options, bidirectional=False, stride=(1, 1),
+            dilation=(1, 1), groups=1, padding_mode="zeros", hidden_kernels=layer.kernels,
+        )  # fmt: skip
         state = {key: value.detach() for key, value in layer.state_dict().items()}
         for n in range(layer.num_layers):
             if layer.bias:
                 state[f"bias_ih_l{n}"] = sum_biases(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"])
             elif self.always_bias:
                 state[f"bias_ih_l{n}"] = torch.zeros_like(state[f"weight_ih_l{n}"][:, 0, 0, 0])
-        return scatter(self.maps(layer.num_layers, layer.bias or self.always_bias), self._signed(state))
+        maps = self.maps(layer.num_layers, layer.bias or self.always_bias)
+        return scatter(maps, negate_update_gate(state) if self.negates_update else state)
 
 
 LAYOUT = JointConvs("ndrplz", Conv2dLSTM, "cell_list.{}.", {"conv": (0, 1, 3, 2)})

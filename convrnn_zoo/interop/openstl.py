@@ -1,40 +1,26 @@
 """OpenSTL's recurrent models, on frames folded into patches.
 
 In its patches the pixel precedes the channel, in ours the channel precedes the pixel. Its cells contain convolutions
-that no forward pass uses. https://github.com/chengtan9907/OpenSTL
+that no forward pass uses.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import (
-    ENDS,
-    FIRST,
-    Convs,
-    Entries,
-    KeyMap,
-    OptionError,
-    Source,
-    cell_maps,
-    frame_channels,
-    gather,
-    image_size,
-    layer_width,
-    load_model,
-    parameter_shapes,
-    unpatchify,
-    weight_and_bias,
-)
+from ._key_map import Entries, KeyMap, OptionError, Source, gather, layer_width, load_model, parameter_shapes
 
 logger = logging.getLogger("convrnn_zoo")
 
+Convs = Mapping[str, tuple[str, Sequence[int]]]
+"""The convolutions of a cell by OpenSTL's names: the end of our parameter's name, and our order of the gates."""
+FIRST = (0,)
 IFGO = (0, 2, 1, 3)
 """From i, g, f, o to i, f, g, o."""
 IFOG = (0, 1, 3, 2)
@@ -64,6 +50,7 @@ MAU_CELL: Convs = {
 WITHOUT_NORM = {"0.weight": "weight"}
 WITH_NORM = {**WITHOUT_NORM, "1.weight": "weight_norm", "1.bias": "bias_norm"}
 WITH_BIAS = {**WITH_NORM, "0.bias": "bias"}
+ENDS = ("weight", "bias")
 HEAD = KeyMap("conv_last.weight", "head.weight")
 NORM = (
     r"(?:(?:cell_list|stlstm_layer|stlstm_layer_diff)\.\d+\.conv_[a-z0-9_]+|gradient_highway\.[xz]_concat)"
@@ -84,6 +71,48 @@ PHYDNET_BLOCKS = {
     "decoder_Dr.upc1.main": "decoders.rest.0", "decoder_Dr.upc2.main": "decoders.rest.1",
     "decoder_D.upc1.main": "image.0", "decoder_D.upc2.main": "image.1",
 }  # fmt: skip
+
+
+# ---- maps ------------------------------------------------------------------------------------------------------
+def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -> list[KeyMap]:
+    """Returns the maps of a cell's convolutions, for ends of the checkpoint's names and starts of our parameters'."""
+    maps = []
+    for conv, (name, gates) in convs.items():
+        for end, kind in ends.items():
+            # The weight of the convolution of m is a part of weight_hh; its norm is a separate parameter.
+            suffix = "hm" if conv == "conv_m" and "norm" in kind else name
+            maps.append(KeyMap(f"{source}.{conv}.{end}", f"{target}.{kind}_{suffix}", gates))
+    return maps
+
+
+def weight_and_bias(source: str, target: str) -> list[KeyMap]:
+    """Returns the maps of a module's weight and bias."""
+    return [KeyMap(f"{source}.{end}", f"{target}.{end}") for end in ENDS]
+
+
+def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
+    """Returns height and width of the frames, whose map for peepholes and norms is smaller by `scale`."""
+    return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
+
+
+def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, rank: int = 4) -> int:
+    """Returns the channels of a frame from the first entry that exists, on whose axis are the channels of a patch."""
+    sizes = (entries.axis_size([key], axis, rank) for key, axis in axes.items())
+    folded = next(filter(None, sizes), patch_size**2)
+    if folded % patch_size**2:
+        raise WeightsError(
+            f"{entries.name}: its frames have {folded} channels when folded, which are not those of patches of "
+            f"{patch_size}×{patch_size} pixels; pass patch_size= as it was trained with"
+        )
+    return folded // patch_size**2
+
+
+def unpatchify(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Permutes the channels of patches along these axes from ``(pixel, channel)`` to ``(channel, pixel)``."""
+    for key, axis in axes.items():
+        split = state[key].unflatten(axis, (patch_size**2, -1))
+        state[key] = split.transpose(axis, axis + 1).flatten(axis, axis + 1)
+    return state
 
 
 # ---- networks --------------------------------------------------------------------------------------------------
@@ -194,7 +223,7 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     for m in entries.matches(SECOND_COPY):
         second = entries.left.pop(m[0])
         if not torch.equal(entries.left.setdefault(m[1], second), second):
-            entries.add_error("contradicting", f"{m[0]} and {m[1]}, which are one tensor")
+            entries.errors["contradicting"].append(f"{m[0]} and {m[1]}, which are one tensor")
     n = entries.count(r"convcell\.cell_list\.(\d+)\..*", "convcell.cell_list.0.conv.weight, …")
     cell, stem, last = "phycell.cell_list.0", "encoder.encoder_E.c1.main.0", "encoder.decoder_D.upc3"
     convs = {f"layers.{i}": f"convcell.cell_list.{i}.conv" for i in range(n)} | {"physics": f"{cell}.convgate"}

@@ -67,7 +67,12 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         """Forecasts radar images ``(T, m, n)``; see :func:`convrnn_zoo.interop.nowcast_method`."""
         if timesteps is None:
             velocity, timesteps = None, velocity  # called as forecast(precip, timesteps)
-        images, lead_steps = _as_images(precip), _lead_steps(timesteps)
+        images, lead_steps = to_tensor("precip", precip), _lead_steps(timesteps)
+        if images.dim() != 3 or not images.numel():
+            raise ValueError(
+                f"expected the latest radar images (T, m, n), got {tuple(images.shape)}; stack them along a first axis"
+            )
+        images = images.float() if images.is_floating_point() else images
         if velocity is not None and tuple(getattr(velocity, "shape", ())) != (2, *images.shape[1:]):
             raise ValueError(f"velocity must be a motion field (2, m, n), got {check.describe(velocity)}; leave it out")
         lowest = images.nan_to_num(0).min()
@@ -92,16 +97,6 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         return rain if isinstance(precip, Tensor) else rain.numpy()
 
     return forecast
-
-
-def _as_images(precip: Any) -> Tensor:
-    """Returns radar images as a tensor, with NaN where they are masked, whatever is stored under the mask."""
-    images = to_tensor("precip", precip)
-    if images.dim() != 3 or not images.numel():
-        raise ValueError(
-            f"expected the latest radar images (T, m, n), got {tuple(images.shape)}; stack them along a first axis"
-        )
-    return images.float() if images.is_floating_point() else images
 
 
 def _lead_steps(timesteps: Timesteps | None) -> list[int]:

@@ -1,7 +1,4 @@
-"""pytorch_convolutional_rnn, from which this package took its classes and the names of their parameters.
-
-https://github.com/kamo-naoyuki/pytorch_convolutional_rnn
-"""
+"""pytorch_convolutional_rnn, from which this package took its classes and the names of their parameters."""
 
 import inspect
 import re
@@ -14,16 +11,7 @@ from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import (
-    Entries,
-    OptionError,
-    Source,
-    check_exportable,
-    differences,
-    expect_layer,
-    load_weights,
-    same_or_list,
-)
+from ._key_map import Entries, OptionError, Source, check_exportable, expect_layer, load_weights, same_or_list
 
 NAMES_BY_GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
 """Types of cells by their number of gates."""
@@ -87,11 +75,9 @@ def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> i
     """Returns the number of gates. The shape of a state-to-state weight only gives its product with `groups`."""
     rows, columns, *_ = entries.shape(keys, rank)
     if rows is None or columns is None:
-        entries.fail("missing", "every weight_hh")
-    if columns and rows % columns == 0:
-        gates, remainder = divmod(rows // columns, groups)
-        if not remainder and gates in NAMES_BY_GATES:
-            return gates
+        entries.fail("every weight_hh")
+    if columns and rows % (columns * groups) == 0 and rows // (columns * groups) in NAMES_BY_GATES:
+        return rows // (columns * groups)
     known = " or ".join(f"{gates} ({name})" for gates, name in NAMES_BY_GATES.items())
     raise WeightsError(
         f"{entries.name}: {keys[0]} has {rows} rows for {columns} columns, and with groups={groups} their ratio "
@@ -119,7 +105,7 @@ def export(module: nn.Module) -> dict[str, Tensor]:
         expected["hidden_kernels"] = layer.kernels
     else:
         expected["hidden_kernel_size"] = layer.kernel_size
-    check_exportable(target, module, differences(layer, **expected))
+    check_exportable(target, module, **expected)
     return copy_state(module)
 
 

@@ -1,18 +1,11 @@
-"""Robust Video Matting with MobileNetV3 or ResNet-50: its network without the head for segmentation.
+"""Robust Video Matting with MobileNetV3 or ResNet-50: its network without the head for segmentation."""
 
-The update gate z of its ConvGRUs has the opposite meaning, ``h' = (1 - z) h + z n``. Our z is ``1 - σ(a) = σ(-a)``: the
-same convolution with the other sign. https://github.com/PeterL1n/RobustVideoMatting
-"""
-
-import logging
 from typing import Any
 
 from torch import nn
 
-from ._checkpoint import ForeignCheckpoint, some
-from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes, take_counters
-
-logger = logging.getLogger("convrnn_zoo")
+from ._checkpoint import ForeignCheckpoint
+from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes
 
 STAGES = (1, 2, 3, 4, 2, 3)
 """Blocks of each stage of MobileNetV3-Large."""
@@ -47,11 +40,7 @@ def load(checkpoint: ForeignCheckpoint) -> nn.Module:
     entries = Entries(checkpoint, "rvm")
     is_resnet = bool(entries.matches(r"backbone\.layer\d\..*"))
     name = "rvm_resnet50" if is_resnet else "rvm_mobilenetv3"
-    dropped = [m[0] for m in entries.matches(r"project_seg\..*")]
-    for key in dropped:
-        del entries.left[key]
-    if dropped:
-        logger.info("%s: left out, the head for segmentation: %s", entries.name, some(dropped))
+    entries.drop([m[0] for m in entries.matches(r"project_seg\..*")], "the head for segmentation")
 
     def width(module: str) -> int:
         size = entries.width({f"{module}.{end}": 1 for end in ("0.weight", "1.weight", "1.bias")})
@@ -60,26 +49,21 @@ def load(checkpoint: ForeignCheckpoint) -> nn.Module:
     widths = [width(f"decoder.decode{3 - i}.conv") for i in range(4)]
     sizes: dict[str, Any] = {"num_classes": 4, "aspp_channels": width("aspp.aspp1"), "widths": widths}
     sizes["refiner"] = bool(entries.matches(r"refiner\..*"))
-    shapes, maps, counters = parameter_shapes(entries, name, sizes), [], {}
+    shapes, maps = parameter_shapes(entries, name, sizes), []
     others = {key.rpartition(".")[0] for key in shapes if key.startswith(("encoder.", "refiner."))}
     modules = DECODER | {ours: ours.replace("encoder.model.", "backbone.") for ours in others}
     modules |= {} if is_resnet else mobilenet_modules()
     for key in shapes:
         module, _, end = key.rpartition(".")
-        if end == "num_batches_tracked":
-            counters[key] = f"{modules[module]}.{end}"
-        elif module in modules:
+        if module in modules:
             maps.append(KeyMap(f"{modules[module]}.{end}", key))
     for i in range(4):
         for end, target in (("weight", "weight_xh_l0"), ("bias", "bias_ih_l0")):
             gru = f"decoder.decode{4 - i}.gru"
             maps += [KeyMap(f"{gru}.{conv}.{end}", f"grus.{i}.rnn.{target}", gates) for conv, gates in GATES.items()]
-    batches = take_counters(entries, counters)
     state = gather(entries, maps, shapes)
-    for key, value in state.items():
-        if key.startswith("grus."):
-            value.chunk(3)[1].neg_()
-    return load_model(entries, name, sizes, state | batches)
+    state |= negate_update_gate({key: value for key, value in state.items() if key.startswith("grus.")})
+    return load_model(entries, name, sizes, state)
 
 
 RVM = Source(

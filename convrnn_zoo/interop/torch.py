@@ -1,7 +1,4 @@
-"""torch.nn.RNN, LSTM, GRU and their cells: layers on maps of one pixel, where every convolution is a product.
-
-https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
-"""
+"""torch.nn.RNN, LSTM, GRU and their cells: layers on maps of one pixel, where every convolution is a product."""
 
 from typing import Any
 
@@ -9,7 +6,7 @@ from torch import Tensor, nn
 
 from ..layers import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNBase, ConvRNNCell
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Source, check_exportable, differences, expect_layer
+from ._key_map import Source, check_exportable, expect_layer
 from .pytorch_convolutional_rnn import KEY, build_layer, copy_state, default_options
 
 
@@ -31,7 +28,7 @@ def export(module: nn.Module) -> dict[str, Tensor]:
     expected = {"groups": 1, "kernel_size": one, "hidden_kernel_size": one, **default_options(layer)}
     if isinstance(layer, ConvRNNBase):
         expected["widths"] = [layer.widths[0]] * layer.num_layers
-    check_exportable("torch", module, differences(layer, **expected))
+    check_exportable("torch", module, **expected)
     return {k: v.flatten(1) if v.dim() > 1 else v for k, v in copy_state(module).items()}
 
 

@@ -1,8 +1,6 @@
 """ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10: layers as those of ``ndrplz``, and since 0.10 a segmentation head.
 
 A head of 1×1 is the classifier of every pixel of our models, ``num_classes=K, global_pool=""``.
-
-https://torchgeo.readthedocs.io/en/stable/api/models.html
 """
 
 from dataclasses import replace
@@ -14,11 +12,11 @@ from torch import Tensor, nn
 from ..layers import Conv2dLSTM
 from ..layers import _checks as check
 from ..models import ConvRNNModel
+from . import ndrplz
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, OptionError, Source, expect_layer, load_weights
-from .ndrplz import JointConvs
 
-LAYOUT = JointConvs("torchgeo", Conv2dLSTM, "cell_list.{}.", {"conv": (0, 1, 3, 2)})
+LAYOUT = replace(ndrplz.LAYOUT, source="torchgeo")
 MODULES = {"input_projection": "projection", "head": "head"}
 """Convolutions around the layers: their names in TorchGeo and in :class:`TorchGeoConvLSTM`."""
 
@@ -44,15 +42,9 @@ class TorchGeoConvLSTM(nn.Module):
     """
 
     def __init__(
-        self,
-        rnn: Conv2dLSTM,
-        head: nn.Conv2d,
-        projection: nn.Conv3d | None = None,
-        *,
-        output_mode: str = "pixel",
-        return_sequence: bool = False,
-        pooling: str = "avg",
-    ) -> None:
+        self, rnn: Conv2dLSTM, head: nn.Conv2d, projection: nn.Conv3d | None = None, *, output_mode: str = "pixel",
+        return_sequence: bool = False, pooling: str = "avg",
+    ) -> None:  # fmt: skip
         super().__init__()
         self.output_mode = check.choice("output_mode", output_mode, ("pixel", "chip"))
         self.pooling = check.choice("pooling", pooling, ("avg", "max"))
@@ -96,7 +88,7 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
     has_projection = any(key.startswith("input_projection.") for key in around)
     if options and not has_projection:
         raise OptionError(f"{', '.join(options)}: for a Conv3dLSTM, and {checkpoint.name} is none; leave them out")
-    rnn = LAYOUT.build(Entries(replace(checkpoint, state=layers), "torchgeo"), batch_first=True)
+    rnn = LAYOUT.load(replace(checkpoint, state=layers), batch_first=True)
     if not around:
         return rnn
     entries = Entries(replace(checkpoint, state=around), "torchgeo")
