@@ -1,4 +1,4 @@
-"""Converts physical units, rain rates and temperatures, and writes times in their natural unit."""
+"""Converts physical units, rain rates and temperatures, and writes times and counts in words."""
 
 import re
 
@@ -94,3 +94,13 @@ def format_lead_time(number: int, step: float | None) -> str:
     name, size = ("", 1.0) if step is None else time_unit(step)
     value = round(number * (step or 1.0) / size, 3)
     return f"{value:+g} {name}".rstrip() if value else f"0 {name}".rstrip()
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns a count with its noun, in the plural unless the count is 1.
+
+    Example:
+        >>> plural(1, "frame"), plural(1200, "frame")
+        ('1 frame', '1,200 frames')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -11,16 +11,6 @@ if TYPE_CHECKING:
     from ..models import Metric
 
 
-def plural(count: int, noun: str) -> str:
-    """Returns a count with its noun, in the plural unless the count is 1.
-
-    Example:
-        >>> plural(1, "frame"), plural(1200, "frame")
-        ('1 frame', '1,200 frames')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
     """Returns rows as aligned columns.
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from .._units import plural
 from ..interop import SOURCES
 from ..interop import convert as convert_checkpoint
 from ..interop._conversion import AUTO
 from ._options import Choice, output_directory
-from ._text import plural
 
 
 def parse_option(text: str) -> tuple[str, Any]:

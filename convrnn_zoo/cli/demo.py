@@ -9,11 +9,12 @@ from .._extras import need
 from ..data import read_sound
 from ..data.readers.sequences import read_recordings
 from ..models import WEIGHTS, create_model
+from ..train.prediction import forecast_files
 from ..train.streaming import draw_probabilities
 from ._options import output_directory
 from ._text import columns
 from ._threads import Threads, threads_option
-from .predict import make_forecast, write_forecast
+from .predict import summarize
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
 HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
@@ -57,10 +58,10 @@ def demo(output: Path, threads: int | None) -> None:
         click.echo(f"{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)
         thread_choice.watch(model)
-        result = make_forecast(model, name, [sample], compare=True)
+        result = forecast_files(model, name, [sample], compare=True)
         for suffix in (".png", ".gif"):
-            write_forecast(result, path := output / f"{sample.stem}{suffix}")
-            click.echo(result.summarize(path))
+            result.write(path := output / f"{sample.stem}{suffix}")
+            click.echo(summarize(result, path))
         click.echo()
     wave, rate = read_sound(SPOKEN)
     classifier: Any = create_model(SPEECH_CLASSIFIER, pretrained=True)

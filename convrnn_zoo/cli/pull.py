@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from .._atomic import write_text
+from .._units import plural
 from ..hub import from_pretrained, save_pretrained
 from ..models import HubAccessError, WeightsError
 from ..pretrained.config import CARD, MAX_TEXT, read_text
 from ..pretrained.download import HubFile, download
 from ..pretrained.factory import split_address
 from ._options import output_directory
-from ._text import plural
 
 
 @click.command()

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
+from .._units import plural
 from ..data.datasets.frame_files import ArrayFrames
 from ..data.datasets.windows import IMPORTANCE, list_windows, write_windows
 from ..data.readers import STORE
 from ..train import ForecasterRecipe, Recipe
 from ._options import output_file
-from ._text import plural
 
 DEFAULTS = IMPORTANCE
 

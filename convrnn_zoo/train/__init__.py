@@ -1,6 +1,6 @@
 """Training: data, recipes and the loop that made the zoo's weights."""
 
-from .forecaster import Trained, load_forecaster
+from .prediction import Trained, load_forecaster
 from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe
 from .tasks import train
 

@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import Labelled, VideoFolder
+from ..data import Labelled
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
-from ..data.readers.files import FileError, list_files
-from ..data.readers.sequences import SUFFIXES, Recording, read_recordings
 from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
 from ..models.video import encoder_cfg
@@ -26,7 +24,7 @@ from .launch import Processes
 from .loader import as_read, load
 from .loop import checksum, fingerprint, fit
 from .optim import adam
-from .recipe import ClassifierRecipe, find_recipe, list_splits
+from .recipe import ClassifierRecipe, list_splits
 from .weights import check_writable, write_weights
 
 log = logging.getLogger(__name__)
@@ -209,30 +207,6 @@ def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, An
             return cfg
     mean, std = compute_statistics(train)
     return {"mean": mean, "std": std}
-
-
-def read_inputs(files: Sequence[Path], model: ZooModel) -> Iterator[list[Recording]]:
-    """Yields the recordings of files and folders as the recipe of a classifier reads them; large clips come one by one.
-
-    Raises:
-        FileNotFoundError: a file does not exist.
-        ValueError: a file is damaged, of an unknown format, or contains no recording.
-    """
-    recipe = find_recipe(model)
-    dataset = recipe.data if isinstance(recipe, ClassifierRecipe) else None
-    archives = all(file.suffix.lower() == ".npz" for file in files)
-    if recipe is None and isinstance(model, VideoModel) and not archives:
-        dataset = VideoFolder(name="clips")
-    if not isinstance(dataset, VideoFolder):
-        layout = getattr(dataset, "layout", "")
-        inside = [f for file in files for f in (list_files(file, SUFFIXES) if file.is_dir() else [file])]
-        if not inside:
-            raise FileError(f"{files[0]} contains no recording; expected files of {', '.join(SUFFIXES)}")
-        yield [recording for file in inside for recording in read_recordings(file, model, layout)]
-        return
-    for file in files:
-        for clip in dataset.list_clips(file):
-            yield [Recording(str(clip), "", dataset.read(clip))]
 
 
 # ---- evaluation ----------------------------------------------------------------------------------------------------

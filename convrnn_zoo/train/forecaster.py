@@ -4,17 +4,16 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from ..data import CustomSequences, FrameSequences, ReadOptions
+from ..data import CustomSequences, FrameSequences
 from ..data.datasets.checks import check_values
 from ..data.datasets.moving_mnist import MovingDigits
-from ..data.datasets.variables import variable_options
-from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights, from_pretrained
+from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
 from ..pretrained.meta import limit
 from ..pretrained.preprocessing import Preprocessing
 from .figures import Panels, save, strip
@@ -25,7 +24,7 @@ from .loop import Row, checksum, fingerprint, fit
 from .losses import decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS
-from .recipe import ForecasterRecipe, Recipe, find_recipe, list_splits
+from .recipe import ForecasterRecipe, list_splits
 from .sampling import read_sampling
 from .weights import check_writable, write_weights
 
@@ -340,63 +339,3 @@ def read_batch(clips: FrameSequences, batch: Batch) -> Batch:
     """Reads the sequences of a batch, of which only the parameters were sampled."""
     sampled, mask = batch
     return clips.read(sampled), mask
-
-
-# ---- trained forecasters ---------------------------------------------------------------------------------------
-def choose_read_options(model: Forecaster, recipe: Recipe | None) -> ReadOptions:
-    """Returns how files are read for a forecaster with preprocessing: as its training read them, by its recipe."""
-    values = model.preprocessing
-    unit = None if values is None else values.unit
-    options = ReadOptions(unit=unit)
-    if isinstance(recipe, ForecasterRecipe):
-        options = dataclasses.replace(recipe.data.read_options(), unit=unit, variable_optional=True)
-    if values is not None and values.variables:
-        options = dataclasses.replace(options, unit=None, **variable_options(values, options))
-    return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1)
-
-
-class Trained(NamedTuple):
-    """A trained forecaster with its recipe and its metadata.
-
-    Calling it forecasts frames in the unit of its data and of any size: see
-    :meth:`~convrnn_zoo.Forecaster.forecast`.
-    """
-
-    model: Forecaster
-    recipe: ForecasterRecipe
-    record: Weights
-
-    def __call__(self, frames: Tensor, horizon: int | None = None, **known: Any) -> Tensor:
-        """Forecasts ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; the model's horizon by default.
-
-        `known` are the inputs `static` and `future`, if the model reads them.
-        """
-        return self.model.forecast(frames, horizon, **known)
-
-
-def load_forecaster(name: str, recipe: str | None = None) -> Trained:
-    """Loads a trained forecaster with its recipe, by whatever :func:`~convrnn_zoo.from_pretrained` accepts.
-
-    Args:
-        name: weights of the zoo, a directory, a metadata file, or the address of a repository.
-        recipe: name or file of the recipe; by default the one in the metadata.
-
-    Raises:
-        ValueError: there are no such weights, they are not a forecaster's, or without metadata.
-        FileNotFoundError: there is no such file or recipe.
-    """
-    model = from_pretrained(name)
-    if not isinstance(model, Forecaster):
-        raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
-    settings = find_recipe(model, recipe)
-    if model.record is None or settings is None:
-        raise ValueError(
-            f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
-        )
-    if not isinstance(settings, ForecasterRecipe):
-        raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
-    if settings.weights != model.record.name:
-        raise ValueError(
-            f"the recipe trains {settings.weights}, and these weights are {model.record.name}; pass theirs"
-        )
-    return Trained(model.eval(), settings, model.record)

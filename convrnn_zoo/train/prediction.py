@@ -1,0 +1,452 @@
+"""Predictions of trained models: the frames that follow those of files, and the classes of recordings."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._atomic import check_suffix, write_text
+from .._units import format_lead_time, plural
+from ..data import ReadOptions, VideoFolder, read_sound
+from ..data.datasets.variables import variable_options
+from ..data.forecasts import LABELLED, to_dataset, write_dataset, write_numpy
+from ..data.readers import COARSEN, GRIDDED, FileError, Frames, list_files, open_files
+from ..data.readers.audio import AUDIO
+from ..data.readers.sequences import SUFFIXES as RECORDINGS
+from ..data.readers.sequences import Recording, read_recordings
+from ..models import EnsembleForecaster, Forecaster, Preprocessing, VideoModel, Weights, ZooModel, from_pretrained
+from ._values import finite
+from .baselines import extrapolation
+from .figures import Panels, ensemble_strip, motion, save, strip
+from .metrics import ensemble_scores, split_known
+from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
+from .streaming import draw_probabilities
+
+NUMBERS = (".npy", ".npz", ".json", *LABELLED)
+SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
+"""Suffixes of files that a forecast can be written to."""
+NAMED = (".npz", *GRIDDED)
+"""Suffixes of files that may hold several arrays, by name."""
+
+
+class Forecast(NamedTuple):
+    """Forecast of the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
+
+    An ensemble's forecast has a first axis of members, and probabilities have an axis of thresholds before H and W.
+    """
+
+    model: str
+    file: str
+    preprocessing: Preprocessing
+    frames: Frames
+    """The frames that the model read, with their times and coordinates."""
+    first: int
+    """Number of the first of them in the file."""
+    total: int
+    """Number of frames in the file."""
+    inputs: Tensor
+    forecast: Tensor
+    observed: Tensor | None
+    step: float | None
+    members: int
+    """Number of ensemble members; 0 for a single forecast."""
+    thresholds: tuple[float, ...]
+
+    @property
+    def horizon(self) -> int:
+        """Number of forecast frames."""
+        return self.forecast.shape[1 if self.members else 0]
+
+    @property
+    def unit(self) -> str:
+        """Unit of the forecast; ``""`` for targets of several units."""
+        units = {v.unit for v in self.preprocessing.target_variables}
+        return units.pop() if len(units) == 1 else ""
+
+    @property
+    def times(self) -> list[datetime]:
+        """Times of the frames read and forecast; empty without dates or a time step."""
+        times, step = self.frames.datetimes or [], self.step
+        if not times or not step:
+            return []
+        return times + [times[-1] + timedelta(minutes=(i + 1) * step) for i in range(self.horizon)]
+
+    @property
+    def labels(self) -> list[str]:
+        """Titles of the frames read and forecast; those of the file only without a time step."""
+        count = len(self.inputs)
+        labels = [f"{t:%H:%M}" for t in self.frames.datetimes or ()] or list(self.frames.labels)
+        if not self.step:
+            return labels
+        lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.horizon)]
+        return (labels[:count] or lead_times[:count]) + lead_times[count:]
+
+    def by_target(self, *frames: Tensor) -> Iterator[tuple[Any, ...]]:
+        """Yields the encoding of each target and its part of frames ``(…, [C,] H, W)``."""
+        targets = self.preprocessing.target_variables
+        return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
+
+    def errors(self) -> dict[str, dict[str, float]]:
+        """Returns the errors of the forecast and of the last frame read, by target; empty without observations."""
+        if self.observed is None:
+            return {}
+        forecast = self.forecast.mean(0) if self.members else self.forecast
+        methods = {
+            "mean_squared_error": forecast[: len(self.observed)], "mean_squared_error_of_last_frame": self.inputs[-1],
+        }  # fmt: skip
+        return {
+            key: {getattr(t, "name", ""): x.nanmean().item() for t, x in self.by_target((y - self.observed).square())}
+            for key, y in methods.items()
+        }
+
+    def crps(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
+        """Yields the encoding of each target and the CRPS of the observed lead times, by method.
+
+        The ensemble is compared with the last frame and, for rain, with the extrapolation of pysteps if installed.
+        """
+        observed: Any = self.observed
+        count, has_pysteps = len(observed), all(map(importlib.util.find_spec, ("pysteps", "cv2")))
+        for target, inputs, members, truth in self.by_target(self.inputs, self.forecast[:, :count], observed):
+            methods = {"ensemble": members, "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
+            if target.unit == "mm/h" and len(inputs) > 1 and has_pysteps:
+                methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
+            yield target, {method: ensemble_scores(frames, truth)["CRPS"] for method, frames in methods.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """Returns a description for JSON, without the numbers; errors of several targets are by their names."""
+        count, times = len(self.inputs), [t.isoformat() for t in self.times]
+        read: dict[str, Any] = {"first": self.first, "last": self.first + count - 1, "frames_in_file": self.total}
+        if times:
+            read |= {"first_time": times[0], "last_time": times[count - 1]}
+        return {
+            "file": self.file, "model": self.model, "unit": self.unit, "step": self.preprocessing.step, "inputs": count,
+            "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
+            **({"times": times[count:]} if times else {}),
+            **({"thresholds": list(self.thresholds)} if self.thresholds else {}),
+            "observed": 0 if self.observed is None else len(self.observed),
+            **{k: finite(e if len(e) > 1 else next(iter(e.values()))) for k, e in self.errors().items()},
+        }  # fmt: skip
+
+    def to_json(self) -> str:
+        """Returns the forecast with its numbers as JSON; unknown values are null."""
+        return json.dumps({**self.describe(), "forecast": finite(self.forecast.tolist())}, ensure_ascii=False)
+
+    def write(self, output: Path, threshold: float = 1.0) -> None:
+        """Writes the forecast atomically, as numbers in the unit of its data, as an image or as an animation.
+
+        An image of an ensemble shows the probability that `threshold` is exceeded.
+
+        Raises:
+            ValueError: the suffix of the file is not supported.
+        """
+        check_suffix(output, SUFFIXES)
+        values, count = self.preprocessing, len(self.inputs)
+        if output.suffix == ".json":
+            write_text(output, self.to_json() + "\n")
+        elif output.suffix in LABELLED:
+            dataset = to_dataset(
+                self.forecast, self.frames, values, step=self.step, thresholds=self.thresholds, members=self.members,
+                model=self.model,
+            )  # fmt: skip
+            write_dataset(dataset, output)
+        elif output.suffix in NUMBERS:
+            optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}
+            arrays = {"forecast": self.forecast.numpy(), "unit": self.unit, "step": self.step or math.nan}
+            write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
+        else:
+            save(self._plot(output.suffix, threshold), output)
+
+    def _plot(self, suffix: str, threshold: float) -> list[Any]:
+        """Returns one image of all frames, or the images of an animation."""
+        values, count, heading = self.preprocessing, len(self.inputs), f"{self.model}: {self.file}"
+        if self.members:
+            truth = self.observed if self.observed is not None and len(self.observed) == self.horizon else None
+            options: Any = {"threshold": threshold, "truth": truth, "labels": self.labels[count:]}
+            heading = f"{heading}, {plural(self.members, 'member')}"
+            return [ensemble_strip(self.forecast, values, heading=heading, **options)]
+        frames: Any = (self.inputs, self.forecast, self.observed)
+        panels = Panels(*(x[:, None] if x is not None and x.dim() == 3 else x for x in frames), self.labels)
+        if suffix == ".png":
+            return [strip(panels, values, heading)]
+        images = motion(panels, values, heading)
+        # A GIF starts again at its end, and its first frame is what readers see before it plays.
+        return images[count:] + images[:count] if suffix == ".gif" else images
+
+
+# ---- frames ------------------------------------------------------------------------------------------------------
+def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
+    """Returns the preprocessing of a forecaster, from the model or else from the `settings` of the recipe.
+
+    Raises:
+        ValueError: neither specifies it, or they differ.
+    """
+    if recipe is not None:
+        if not isinstance(settings, ForecasterRecipe):
+            raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
+        if model.preprocessing not in (None, settings.preprocessing()):
+            raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
+        model.preprocessing = settings.preprocessing()
+    if model.preprocessing is None:
+        raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
+    return model.preprocessing
+
+
+def choose_read_options(model: Forecaster, name: str, recipe: Recipe | None, key: str | None) -> ReadOptions:
+    """Returns how files are read for a forecaster: as its training read them, by its recipe."""
+    values: Any = model.preprocessing
+    options = ReadOptions(unit=values.unit)
+    if isinstance(recipe, ForecasterRecipe):
+        options = dataclasses.replace(recipe.data.read_options(), unit=values.unit, variable_optional=True)
+    if values.variables:
+        options = dataclasses.replace(options, unit=None, **variable_options(values, options))
+    if key and options.variables:
+        variables = ", ".join(v.name for v in options.variables)
+        raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
+    if key:
+        options = dataclasses.replace(options, variable=key, variable_optional=False)
+    coarsen = 1 if isinstance(model, EnsembleForecaster) else COARSEN
+    return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen)
+
+
+def check_step(frames: Frames, expected: float | None, file: Path) -> None:
+    """Raises ValueError if the time step of the frames changes, or differs from the expected minutes."""
+    steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
+    if len(steps) > 1:
+        listed = ", ".join(f"{step:g}" for step in steps[:4])
+        raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
+    if steps and expected is not None and abs(steps[0] - expected) > 0.02 * expected:
+        raise ValueError(
+            f"{file} has a frame every {steps[0]:g} minutes, and one every {expected:g} is expected; pass frames at "
+            "the step of the training, or --minutes if the model supports any"
+        )
+
+
+def find_start(start: str, reader: Frames, file: Path) -> int:
+    """Returns the number of the frame that ``--start`` names, by number or by time.
+
+    Raises:
+        ValueError: no frame has that number or time, or several have.
+    """
+    total, times = len(reader), reader.datetimes
+    if start.lstrip("-").isdecimal():
+        number = int(start) + (total if int(start) < 0 else 0)
+        if 0 <= number < total:
+            return number
+        raise ValueError(f"--start must be from {-total} to {total - 1}, since {file} has {total} frames; got {start}")
+    if times is None:
+        raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
+    matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
+    if not matches:
+        with contextlib.suppress(ValueError):
+            time = datetime.fromisoformat(start).replace(tzinfo=None)
+            matches = [i for i, t in enumerate(times) if t == time]
+    if len(matches) != 1:
+        count = "no frame" if not matches else plural(len(matches), "frame")
+        raise ValueError(
+            f"--start {start}: {file} has {count} at that time; pass the time of a frame from "
+            f"{times[0]:%Y-%m-%dT%H:%M} to {times[-1]:%Y-%m-%dT%H:%M}, or its number"
+        )
+    return matches[0]
+
+
+def choose_window(
+    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
+) -> tuple[int, int, int]:
+    """Chooses the frames ``[first, end)`` that a model reads, and those ``[end, last)`` to compare with.
+
+    They are the latest frames, or those from `start` on. With `compare` the frames that follow are observations, and
+    with `has_future` their known inputs are read. Without `start`, the last `horizon` frames are held back for that.
+
+    Raises:
+        ValueError: `start` names no frame, or no frame is left to compare with, or too few to read known inputs of.
+    """
+    total, ahead = len(reader), compare or has_future
+    if start is not None:
+        first = find_start(start, reader, file)
+        end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if ahead else total)
+    else:
+        end = total - (min(horizon, max(total - (inputs or 1), 0)) if ahead else 0)
+        first = max(end - inputs, 0) if inputs else 0
+    last = min(end + horizon, total) if ahead else end
+    if has_future and last - end < horizon:
+        raise ValueError(
+            f"{file}: the model reads known inputs of the {plural(horizon, 'frame')} to forecast, and the file has "
+            f"{last - end} after those that it reads; pass more frames, an earlier --start or a lower --horizon"
+        )
+    if compare and last == end:
+        raise ValueError(
+            f"--compare: {file} has {plural(total, 'frame')}, and none follows the {plural(end - first, 'frame')} that "
+            f"the model reads; omit --compare, or pass {'an earlier --start' if start else 'more frames'}"
+        )
+    return first, end, last
+
+
+def forecast_files(
+    model: Forecaster,
+    name: str,
+    files: Sequence[Path],
+    *,
+    recipe: str | None = None,
+    inputs: int | None = None,
+    horizon: int | None = None,
+    start: str | None = None,
+    compare: bool = False,
+    key: str | None = None,
+    minutes: float | None = None,
+    thresholds: Sequence[float] = (),
+    **options: Any,
+) -> Forecast:
+    """Forecasts the frames that follow those of files, with the options of ``convrnn-zoo predict``.
+
+    Args:
+        model, name: the forecaster, and its name in messages.
+        files: one file or folder of frames, or several files that are joined in time.
+        recipe, inputs, horizon, start, compare, key, minutes: as the options of the command.
+        thresholds: values whose probability of exceedance is forecast, in place of values.
+        **options: passed to the model's ``forecast``, such as `members`.
+
+    Raises:
+        ValueError: the file does not fit the model, or an option the file.
+    """
+    file, settings = files[0], find_recipe(model, recipe)
+    values = resolve_preprocessing(model, name, recipe, settings)
+    horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
+    if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
+        raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
+    reader = open_files(files, choose_read_options(model, name, settings, key))
+    total = len(reader)
+    first, end, last = choose_window(reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans))
+    count = end - first
+    if inputs and count < inputs:
+        raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
+    reader = reader.between(first, last)
+    check_step(reader, minutes or values.step, file)
+    if trained and count != trained:
+        hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
+        text = f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}"
+        warnings.warn(text, stacklevel=2)
+    frames, known = split_known(reader.read(), values)
+    frames = frames[:, 0] if frames.shape[1] == 1 else frames
+    options = {"inputs": "all", **known, **({"minutes": minutes} if minutes else {}), **options}
+    if thresholds and hasattr(model, "probabilities"):
+        forecast = model.probabilities(frames[:count], thresholds, horizon, **options)
+    else:
+        forecast = model.forecast(frames[:count], horizon, **options)
+        if thresholds:
+            exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
+            forecast = torch.stack([x.mean(0) for x in exceeded], dim=-3)
+    frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
+    return Forecast(
+        model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
+        frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
+        0 if thresholds else options.get("members", 0), tuple(thresholds),
+    )  # fmt: skip
+
+
+# ---- recordings --------------------------------------------------------------------------------------------------
+def classify_files(model: ZooModel, files: Sequence[Path]) -> Iterator[tuple[Recording, Any]]:
+    """Yields each recording of files and folders with its prediction.
+
+    They are read as the recipe of the classifier reads them; large clips one by one.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: a file is damaged, of an unknown format, or contains no recording.
+    """
+    for recordings in _read_recordings(model, files):
+        names = [recording.name for recording in recordings]
+        predictions = model.classify([recording.values for recording in recordings], names=names)
+        yield from zip(recordings, predictions, strict=True)
+
+
+def _read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Recording]]:
+    recipe = find_recipe(model)
+    dataset = recipe.data if isinstance(recipe, ClassifierRecipe) else None
+    archives = all(file.suffix.lower() == ".npz" for file in files)
+    if recipe is None and isinstance(model, VideoModel) and not archives:
+        dataset = VideoFolder(name="clips")
+    if isinstance(dataset, VideoFolder):
+        for file in files:
+            for clip in dataset.list_clips(file):
+                yield [Recording(str(clip), "", dataset.read(clip))]
+        return
+    inside = [f for file in files for f in (list_files(file, RECORDINGS) if file.is_dir() else [file])]
+    if not inside:
+        raise FileError(f"{files[0]} contains no recording; expected files of {', '.join(RECORDINGS)}")
+    layout = getattr(dataset, "layout", "")
+    yield [recording for file in inside for recording in read_recordings(file, model, layout)]
+
+
+def draw_classes(model: Any, files: Sequence[Path], output: Path) -> float:
+    """Plots the classes of one audio file over time, and returns its length in seconds.
+
+    Raises:
+        ValueError: there are several files or other ones, or the model has no front end.
+    """
+    if len(files) != 1 or files[0].suffix.lower() not in AUDIO:
+        raise ValueError(
+            f"{output} shows the classes of one sound over time, got {', '.join(map(str, files))}; pass one sound, or "
+            "-o FILE.json"
+        )
+    if model.front_end is None:
+        raise ValueError(f"{files[0]} is a sound, but the model has no front end for sound; pass sequences")
+    wave, rate = read_sound(files[0], rate=model.front_end.rate)
+    draw_probabilities(model, wave, rate, output, files[0].name)
+    return len(wave) / rate
+
+
+# ---- trained forecasters -----------------------------------------------------------------------------------------
+class Trained(NamedTuple):
+    """A trained forecaster with its recipe and its metadata.
+
+    Calling it forecasts frames in the unit of its data and of any size: see
+    :meth:`~convrnn_zoo.Forecaster.forecast`.
+    """
+
+    model: Forecaster
+    recipe: ForecasterRecipe
+    record: Weights
+
+    def __call__(self, frames: Tensor, horizon: int | None = None, **known: Any) -> Tensor:
+        """Forecasts ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; the model's horizon by default.
+
+        `known` are the inputs `static` and `future`, if the model reads them.
+        """
+        return self.model.forecast(frames, horizon, **known)
+
+
+def load_forecaster(name: str, recipe: str | None = None) -> Trained:
+    """Loads a trained forecaster with its recipe, by whatever :func:`~convrnn_zoo.from_pretrained` accepts.
+
+    Args:
+        name: weights of the zoo, a directory, a metadata file, or the address of a repository.
+        recipe: name or file of the recipe; by default the one in the metadata.
+
+    Raises:
+        ValueError: there are no such weights, they are not a forecaster's, or without metadata.
+        FileNotFoundError: there is no such file or recipe.
+    """
+    model = from_pretrained(name)
+    if not isinstance(model, Forecaster):
+        raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
+    settings = find_recipe(model, recipe)
+    if model.record is None or settings is None:
+        raise ValueError(
+            f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
+        )
+    if not isinstance(settings, ForecasterRecipe):
+        raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
+    if settings.weights != model.record.name:
+        raise ValueError(
+            f"the recipe trains {settings.weights}, and these weights are {model.record.name}; pass theirs"
+        )
+    return Trained(model.eval(), settings, model.record)
