@@ -174,7 +174,8 @@ class Forecast(NamedTuple):
             heading = f"{heading}, {plural(self.members, 'member')}"
             return [ensemble_strip(self.forecast, values, heading=heading, **options)]
         frames: Any = (self.inputs, self.forecast, self.observed)
-        panels = Panels(*(x[:, None] if x is not None and x.dim() == 3 else x for x in frames), self.labels)
+        inputs, forecast, truth = (x[:, None] if x is not None and x.dim() == 3 else x for x in frames)
+        panels = Panels(inputs, forecast, truth, self.labels)
         if suffix == ".png":
             return [strip(panels, values, heading)]
         images = motion(panels, values, heading)
@@ -184,11 +185,7 @@ class Forecast(NamedTuple):
 
 # ---- frames ------------------------------------------------------------------------------------------------------
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
-    """Returns the preprocessing of a forecaster, from the model or else from the `settings` of the recipe.
-
-    Raises:
-        ValueError: neither specifies it, or they differ.
-    """
+    """Returns the preprocessing of a forecaster, from the model or else from the `settings` of the recipe."""
     if recipe is not None:
         if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
@@ -231,11 +228,7 @@ def check_step(frames: Frames, expected: float | None, file: Path) -> None:
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
-    """Returns the number of the frame that ``--start`` names, by number or by time.
-
-    Raises:
-        ValueError: no frame has that number or time, or several have.
-    """
+    """Returns the number of the one frame that ``--start`` names, by number or by time."""
     total, times = len(reader), reader.datetimes
     if start.lstrip("-").isdecimal():
         number = int(start) + (total if int(start) < 0 else 0)
@@ -265,9 +258,6 @@ def choose_window(
 
     They are the latest frames, or those from `start` on. With `compare` the frames that follow are observations, and
     with `has_future` their known inputs are read. Without `start`, the last `horizon` frames are held back for that.
-
-    Raises:
-        ValueError: `start` names no frame, or no frame is left to compare with, or too few to read known inputs of.
     """
     total, ahead = len(reader), compare or has_future
     if start is not None:
@@ -387,11 +377,7 @@ def _read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Re
 
 
 def draw_classes(model: Any, files: Sequence[Path], output: Path) -> float:
-    """Plots the classes of one audio file over time, and returns its length in seconds.
-
-    Raises:
-        ValueError: there are several files or other ones, or the model has no front end.
-    """
+    """Plots the classes of one audio file over time, and returns its length in seconds."""
     if len(files) != 1 or files[0].suffix.lower() not in AUDIO:
         raise ValueError(
             f"{output} shows the classes of one sound over time, got {', '.join(map(str, files))}; pass one sound, or "
