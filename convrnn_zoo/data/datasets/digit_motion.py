@@ -1,9 +1,8 @@
 """Digit Motion: clips of one MNIST digit that moves left, right, up or down, labelled by digit and direction."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor
 from ...models import LogMel
 from ...pretrained.typed import field
 from ..readers.files import FileError
-from .labelled_sequences import Labelled, LabelledDataset
+from .labelled_sequences import Labelled, LabelledDataset, LazySequences
 from .moving_mnist import FILES, MNIST, find_idx, read_idx
 from .splits import resolve_path
 
@@ -25,31 +24,22 @@ DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 """Rows and columns by which a digit moves per frame."""
 
 
-class MovingDigitClips(Sequence[Tensor]):
-    """Clips ``(T, 1, 16, 16)`` in [0, 1], generated when they are indexed.
+def draw_clip(digits: Tensor, steps: Tensor, lengths: Tensor, middles: Tensor, index: int) -> Tensor:
+    """Returns a clip ``(T, 1, 16, 16)`` in [0, 1].
 
     Args:
         digits: images ``(N, 8, 8)`` in [0, 1], one for each clip.
         steps: rows and columns ``(N, 2)`` that a digit moves per frame.
         lengths: frames ``(N,)`` of each clip, an odd number.
         middles: row and column ``(N, 2)`` of the digit's corner in the middle frame.
+        index: number of the clip.
     """
-
-    def __init__(self, digits: Tensor, steps: Tensor, lengths: Tensor, middles: Tensor) -> None:
-        self.digits, self.steps, self.lengths, self.middles = digits, steps, lengths, middles
-
-    def __len__(self) -> int:
-        return len(self.digits)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return MovingDigitClips(*(t[index] for t in (self.digits, self.steps, self.lengths, self.middles)))
-        length, size = int(self.lengths[index]), self.digits.shape[-1]
-        frames = torch.zeros(length, 1, SIZE, SIZE)
-        for t in range(length):
-            top, left = (self.middles[index] + (t - length // 2) * self.steps[index]).tolist()
-            frames[t, 0, top : top + size, left : left + size] = self.digits[index]
-        return frames
+    length, size = int(lengths[index]), digits.shape[-1]
+    frames = torch.zeros(length, 1, SIZE, SIZE)
+    for t in range(length):
+        top, left = (middles[index] + (t - length // 2) * steps[index]).tolist()
+        frames[t, 0, top : top + size, left : left + size] = digits[index]
+    return frames
 
 
 @dataclass(frozen=True)
@@ -94,12 +84,9 @@ class DigitMotion(LabelledDataset):
         generator = torch.Generator().manual_seed(SEEDS[part])
         half = max(LENGTHS) // 2
         small = F.avg_pool2d(images[selected, None, 2:-2, 2:-2].float() / 255, 3)[:, 0]
-        clips = MovingDigitClips(
-            small,
-            torch.tensor(list(DIRECTIONS.values()))[direction],
-            torch.tensor(LENGTHS)[torch.randint(len(LENGTHS), (len(selected),), generator=generator)],
-            torch.randint(half, SIZE - small.shape[-1] - half + 1, (len(selected), 2), generator=generator),
-        )
+        lengths = torch.tensor(LENGTHS)[torch.randint(len(LENGTHS), (len(selected),), generator=generator)]
+        middles = torch.randint(half, SIZE - small.shape[-1] - half + 1, (len(selected), 2), generator=generator)
+        steps = torch.tensor(list(DIRECTIONS.values()))[direction]
+        clips = LazySequences(range(len(selected)), partial(draw_clip, small, steps, lengths, middles))
         labels = digits[selected].long() * len(DIRECTIONS) + direction
-        data = Labelled(clips, labels, self.label_names)
-        return self.without_validation(data, split)
+        return self.without_validation(Labelled(clips, labels, self.label_names), split)

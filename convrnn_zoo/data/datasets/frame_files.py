@@ -20,14 +20,8 @@ from ..readers import READERS, STORE, FileError, Frames, ReadOptions, join, list
 from ..readers.base import split_at_gaps
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from .checks import ValidRange, check_files
-from .frame_sequences import (
-    CroppedSequences,
-    FrameSequences,
-    Sampling,
-    Window,
-    split_in_time,
-)
-from .splits import assign_groups, check_groups, resolve_path, split_names
+from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
+from .splits import GroupedFiles, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
@@ -150,7 +144,7 @@ def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tenso
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameFiles(FrameDataset):
+class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
     """Keys of ``[data]`` that all datasets of frames in files have.
 
     Args:
@@ -208,7 +202,6 @@ class FrameFiles(FrameDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_groups(self.group_pattern, self.group_file)
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
             raise ValueError(
                 'the recipe\'s data.group_pattern or data.group_file is for split = "group", which needs one; set both'
@@ -223,11 +216,6 @@ class FrameFiles(FrameDataset):
                 f"the recipe's data.min_wet_fraction needs data.thresholds for the unit {self.unit!r}: pixels are wet "
                 "from the lowest threshold on"
             )
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """The name of the dataset."""
-        return self.name
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
@@ -259,15 +247,10 @@ class FrameFiles(FrameDataset):
         files = self.find_files(path)
         if not files:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
-        names = [file.name if file == path else file.relative_to(path).as_posix() for file in files]
-        options = self.read_options()
+        names, options = [relative_name(file, path) for file in files], self.read_options()
         frames = [dataclasses.replace(open_frames(f, options), name=n) for f, n in zip(files, names, strict=True)]
         if len(frames) > 1 and all(len(f) == 1 for f in frames):
-            groups = (
-                assign_groups(names, path, self.group_pattern, self.group_file)
-                if self.split == "group"
-                else [path.name] * len(names)
-            )
+            groups = self.find_groups(names, path) if self.split == "group" else [path.name] * len(names)
             parts = {group: [f for f, g in zip(frames, groups, strict=True) if g == group] for group in groups}
             frames = [join(part) for part in parts.values()]
         return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in frames]
@@ -304,7 +287,7 @@ class FrameFiles(FrameDataset):
             else:
                 names = [f.name for f in files]
                 if self.split == "group":
-                    names = assign_groups(names, path, self.group_pattern, self.group_file)
+                    names = self.find_groups(names, path)
                 selected = split_names(names, self.split, split, validation=self.validation)
                 files = [f for f, name in zip(files, names, strict=True) if name in selected]
             series = []

@@ -19,7 +19,7 @@ from ...pretrained.typed import check_fields, field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from .splits import assign_groups, check_groups, choose_of_every_class, find_shared, resolve_path, split_names
+from .splits import GroupedFiles, find_shared, relative_name, resolve_path, select_per_class, split_names
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -79,12 +79,7 @@ def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
 
 
 class LazySequences(Sequence[Tensor]):
-    """Sequences that are read each time they are indexed, so that none stays in memory.
-
-    Args:
-        items: what `read` takes for each sequence, such as a path.
-        read: returns the sequence of an item.
-    """
+    """Sequences that `read` returns of items, such as paths, when they are indexed, so that none stays in memory."""
 
     def __init__(self, items: Sequence[Any], read: Callable[[Any], Tensor]) -> None:
         self.items, self.read = items, read
@@ -175,7 +170,7 @@ class LabelledDataset:
         """Returns ``"train"`` or ``"validation"`` of training data: a part of every class, with a fixed seed."""
         if split == "test" or not self.validation:
             return data
-        held_out = choose_of_every_class(data.labels.tolist(), self.validation_count)
+        held_out = select_per_class(data.labels.tolist(), self.validation_count)
         return data.subset([i for i in range(len(data.labels)) if (i in held_out) == (split == "validation")])
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
@@ -194,7 +189,7 @@ class LabelledDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledSequences(LabelledDataset):
+class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override]
     """Fields of ``[data]`` with ``kind = "sequences"``.
 
     The data are ``.npz`` files with an array ``labels`` (or ``y``), ``.ts`` files, or one folder for each class of
@@ -246,12 +241,6 @@ class LabelledSequences(LabelledDataset):
             raise ValueError(
                 f"the recipe's data.label_names must differ from each other, got {', '.join(duplicates)} more than once"
             )
-        check_groups(self.group_pattern, self.group_file)
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """The name of the data."""
-        return self.name
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
@@ -277,17 +266,18 @@ class LabelledSequences(LabelledDataset):
         recordings: list[Recording] = []
         for file in find_recordings(path):
             suffix = file.suffix.lower()
-            if suffix in ARCHIVES:
-                recordings += (inside := READERS[suffix](file, layout=self.layout))
-                if unlabelled := [r.key for r in inside if not r.label]:
-                    raise FileError(
-                        f"{file}: expected an array labels (or y) with the class of each recording, found only "
-                        f"{', '.join(unlabelled[:FEW])}"
-                    )
-            elif suffix not in AUDIO:
-                recordings += [r._replace(label=file.parent.name) for r in READERS[suffix](file)]
-            elif front_end is not None:
-                recordings.append(Recording(str(file), "", encode_sound(file, front_end), file.parent.name))
+            if suffix in AUDIO and front_end is not None:
+                inside = [Recording(str(file), "", encode_sound(file, front_end))]
+            else:
+                inside = READERS[suffix](file, layout=self.layout)
+            if suffix in SINGLES:
+                inside = [r._replace(label=file.parent.name) for r in inside]
+            elif unlabelled := [r.key for r in inside if not r.label]:
+                raise FileError(
+                    f"{file}: expected an array labels (or y) with the class of each recording, found only "
+                    f"{', '.join(unlabelled[:FEW])}"
+                )
+            recordings += inside
         if not recordings:
             error = FileError if path.is_file() else FileNotFoundError
             raise error(
@@ -305,10 +295,10 @@ class LabelledSequences(LabelledDataset):
         path = resolve_path(path, self.name)
         front_end = front_end or self.create_front_end(path)
         recordings = self.recordings(path, front_end)
-        files = [relative(r, path) for r in recordings]
+        files = [relative_name(Path(r.file), path) for r in recordings]
         if self.group_pattern or self.group_file:
-            groups_of_files = assign_groups(files, path, self.group_pattern, self.group_file)
-            recordings = [r._replace(group=group) for r, group in zip(recordings, groups_of_files, strict=True)]
+            groups = self.find_groups(files, path)
+            recordings = [r._replace(group=group) for r, group in zip(recordings, groups, strict=True)]
         classes = sorted({r.label for r in recordings}, key=label_key)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
             raise ValueError(
@@ -320,31 +310,18 @@ class LabelledSequences(LabelledDataset):
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         selected = [recordings[i] for i in indices]
-        others = [r for i, r in enumerate(recordings) if i not in set(indices)]
         if split == "train" and isinstance(selected[0].values, Tensor):
-            self.warn_of_shared(path, selected, others)
+            others = set(range(len(recordings))) - set(indices)
+            warn_of_shared(path, selected, [recordings[i] for i in sorted(others)])
         labels = torch.tensor([classes.index(r.label) for r in selected])
         if missing := [label for i, label in enumerate(classes) if i not in labels]:
             message = f"{path}: the {split} part has no recording of {', '.join(missing[:FEW])}"
             if split == "train":
                 raise ValueError(f"{message}; change data.split")
             log.warning(message)
-        groups = tuple(r.group for r in selected) if any(r.group for r in recordings) else ()
+        groups = [r.group for r in selected] if any(r.group for r in recordings) else []
         names = self.label_names or tuple(classes)
-        return Labelled(self.values(selected), labels, names, groups, front_end)
-
-    def warn_of_shared(self, path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
-        """Logs a warning if recordings outside of the training part share steps with it."""
-        if shared := find_shared((r.values for r in train), [r.values for r in others]):
-            log.warning(
-                "%s: %d of %d recordings for validation and test share steps with the training part, such as %s, so "
-                'scores are too good. If recordings are windows that overlap, write data.split = "group", where the '
-                "windows of one signal are a group",
-                path,
-                len(shared),
-                len(others),
-                others[shared[0]].name,
-            )
+        return Labelled(self.values(selected), labels, names, tuple(groups), front_end)
 
     def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:
         """Returns the sequences of recordings."""
@@ -357,14 +334,14 @@ class LabelledSequences(LabelledDataset):
         has_one_class = len(set(zip(files, labels, strict=True))) == count
         if self.split == "random" or (self.split == "file" and (has_one_class or count == 1)):
             units = files if self.split == "file" else None
-            test = choose_of_every_class(labels, lambda n: n // 3, units)
+            test = select_per_class(labels, lambda n: n // 3, units)
             if not test:
                 raise ValueError("no class has three recordings, one of which could be tested; add more")
             if split == "test":
                 return sorted(test)
             others = [i for i in range(len(recordings)) if i not in test]
             inside = units and [units[i] for i in others]
-            held_out = choose_of_every_class([labels[i] for i in others], self.validation_count, inside)
+            held_out = select_per_class([labels[i] for i in others], self.validation_count, inside)
             return [i for k, i in enumerate(others) if (k in held_out) == (split == "validation")]
         names = [r.key or r.file for r in recordings] if isinstance(self.split, tuple) and count == 1 else files
         if self.split == "group":
@@ -392,7 +369,11 @@ def find_recordings(path: Path) -> list[Path]:
     return archives or [f for f in singles if f.is_file()]
 
 
-def relative(recording: Recording, path: Path) -> str:
-    """Returns the path of a recording's file below the data, by which a recipe names it."""
-    file = Path(recording.file)
-    return file.name if file == path else file.relative_to(path).as_posix()
+def warn_of_shared(path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
+    """Logs a warning if recordings outside of the training part share steps with it."""
+    if shared := find_shared((r.values for r in train), [r.values for r in others]):
+        log.warning(
+            f"{path}: {len(shared)} of {len(others)} recordings for validation and test share steps with the training "
+            f"part, such as {others[shared[0]].name}, so scores are too good. If recordings are windows that overlap, "
+            'write data.split = "group", where the windows of one signal are a group'
+        )

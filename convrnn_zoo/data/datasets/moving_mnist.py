@@ -3,7 +3,9 @@
 import math
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,8 @@ from ...pretrained.typed import field
 from ..readers.files import FileError, read_unpacked
 from ..readers.numpy import load_npy
 from .frame_files import FrameDataset
-from .frame_sequences import FrameSequence, FrameSequences
+from .frame_sequences import CustomSequences, FrameSequence, FrameSequences
+from .labelled_sequences import LazySequences
 from .splits import resolve_path, train_count
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
@@ -22,26 +25,15 @@ MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 
 def find_idx(path: Path, name: str, hint: str) -> Path:
-    """Returns the idx file of a name in a directory, compressed or not.
-
-    Raises:
-        FileNotFoundError: the directory does not hold it; the message ends with `hint`.
-    """
-    found = [path / n for n in (name, f"{name}.gz") if (path / n).is_file()]
-    if not found:
+    """Returns the idx file of a name in a directory, compressed or not."""
+    files = [path / n for n in (name, f"{name}.gz") if (path / n).is_file()]
+    if not files:
         raise FileNotFoundError(f"neither {name} nor {name}.gz is in {path}; {hint}")
-    return found[0]
+    return files[0]
 
 
 def read_idx(path: Path, ndim: int = 3) -> Tensor:
-    """Reads an idx file as bytes, decompressed if its name ends in ``.gz``.
-
-    Args:
-        path: the file.
-        ndim: 3 for images ``(N, H, W)``, 1 for labels ``(N,)``.
-
-    Raises:
-        FileError: the file is not an idx file of these dimensions, or is incomplete.
+    """Reads an idx file, compressed or not, as bytes: images ``(N, H, W)``, or labels ``(N,)`` with ``ndim=1``.
 
     Reference:
         LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
@@ -60,32 +52,23 @@ def read_idx(path: Path, ndim: int = 3) -> Tensor:
     return torch.frombuffer(bytearray(values), dtype=torch.uint8).reshape(shape)
 
 
-class StoredSequences(FrameSequences):
-    """Sequences of the published test file ``mnist_test_seq.npy``: bytes ``(T, N, H, W)``, of which the first are read.
-
-    Args:
-        path: the file.
-        length: frames of a sequence, at most T.
+def read_stored(path: Path, length: int) -> CustomSequences:
+    """Returns the first frames of the sequences of ``mnist_test_seq.npy``, the published test file ``(T, N, H, W)``.
 
     Reference:
         http://www.cs.toronto.edu/~nitish/unsupervised_video/
     """
+    array = load_npy(path)
+    if array.ndim != 4 or not 0 < length <= len(array) or 0 in array.shape or array.dtype != "uint8":
+        raise FileError(
+            f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {array.dtype} {array.shape}; lower "
+            "inputs or horizon, or download the file again"
+        )
+    return CustomSequences(LazySequences(range(array.shape[1]), partial(_read_stored, array[:length])), path.name)
 
-    def __init__(self, path: Path, length: int) -> None:
-        self.array, self.length = load_npy(path), length
-        shape = self.array.shape
-        if len(shape) != 4 or not 0 < length <= shape[0] or 0 in shape or self.array.dtype != "uint8":
-            raise FileError(
-                f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {self.array.dtype} {shape}; "
-                "lower inputs or horizon, or download the file again"
-            )
 
-    def __len__(self) -> int:
-        return self.array.shape[1]
-
-    def __getitem__(self, index: int) -> FrameSequence:
-        frames = torch.from_numpy(self.array[: self.length, index].copy())[:, None] / 255
-        return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
+def _read_stored(array: Any, index: int) -> Tensor:
+    return torch.from_numpy(array[:, index, None].copy()) / 255
 
 
 class MovingDigits(FrameSequences):
@@ -195,7 +178,7 @@ class MovingMNIST(FrameDataset):
         if path.suffix.lower() == ".npy":
             if split != "test":
                 raise FileError(f"{path} has test sequences only; to train, pass a directory of images: {self.hint}")
-            return StoredSequences(path, inputs + horizon)
+            return read_stored(path, inputs + horizon)
         images = read_idx(find_idx(path, FILES["test" if split == "test" else "train"], self.hint))
         cut = train_count(len(images), self.validation)
         if split == "validation":

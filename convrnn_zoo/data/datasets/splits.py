@@ -22,6 +22,11 @@ def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
     return path
 
 
+def relative_name(file: Path, path: Path) -> str:
+    """Returns the path of a file below the data at a path, by which a recipe names it."""
+    return file.name if file == path else file.relative_to(path).as_posix()
+
+
 def train_count(count: int, validation: float) -> int:
     """Returns how many of the training examples are trained on, after the last ones are set aside for validation.
 
@@ -73,53 +78,49 @@ def split_names(
     return others[cut:] if part == "validation" else others[:cut]
 
 
-def find_groups(names: Sequence[str], pattern: str) -> list[str]:
-    """Returns the group of each file, which the first parenthesis of a regular expression finds in its name.
+class GroupedFiles:
+    """Base class of datasets of a user's files, which may belong to groups."""
 
-    Without a parenthesis, the group is all that the expression matches.
+    name: str
+    group_pattern: str
+    group_file: str
 
-    Example:
-        >>> find_groups(["ann/0.npy", "ann/1.npy", "bob/0.npy"], r"^(\\w+)/")
-        ['ann', 'ann', 'bob']
-    """
-    matches = [re.search(pattern, name) for name in names]
-    if missing := [name for name, match in zip(names, matches, strict=True) if match is None]:
-        raise ValueError(f"the recipe's data.group_pattern {pattern!r} is not found in {missing[0]}")
-    return [match[1 if match.re.groups else 0] or "" for match in matches if match is not None]
+    @property
+    def title(self) -> str:
+        """The name of the dataset."""
+        return self.name
 
+    def __post_init__(self) -> None:
+        super().__post_init__()  # type: ignore[misc]
+        if self.group_pattern and self.group_file:
+            raise ValueError(
+                "the recipe's data.group_pattern and data.group_file both describe groups; set one of them"
+            )
+        try:
+            re.compile(self.group_pattern)
+        except re.error as e:
+            raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
 
-def read_groups(names: Sequence[str], path: Path) -> list[str]:
-    """Returns the group of each file, which a CSV file with the columns `file` and `group` lists.
+    def find_groups(self, names: Sequence[str], path: Path) -> list[str]:
+        """Returns the group of each file of the data at a path, from `group_file` or else by `group_pattern`.
 
-    Raises:
-        FileNotFoundError: there is no such CSV file.
-        ValueError: a column or the group of a file is missing.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}, the recipe's data.group_file, does not exist; it belongs next to the data")
-    with reading(path, "CSV file"), path.open(newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.DictReader(lines))
-    groups = {row.get("file"): row.get("group") or "" for row in rows}
-    if missing := [name for name in names if not groups.get(name)]:
-        raise ValueError(f"{path}: expected columns file,group and a line {missing[0]},GROUP; add it")
-    return [groups[name] for name in names]
-
-
-def assign_groups(names: Sequence[str], path: Path, pattern: str, file: str) -> list[str]:
-    """Returns the group of each file of the data at a path, by `data.group_file` if it is set, or else by a pattern."""
-    if file:
-        return read_groups(names, (path if path.is_dir() else path.parent) / file)
-    return find_groups(names, pattern)
-
-
-def check_groups(pattern: str, file: str) -> None:
-    """Raises ValueError if `data.group_pattern` is not a regular expression, or `data.group_file` is set as well."""
-    if pattern and file:
-        raise ValueError("the recipe's data.group_pattern and data.group_file both describe groups; set one of them")
-    try:
-        re.compile(pattern)
-    except re.error as e:
-        raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
+        Raises:
+            FileNotFoundError: `group_file` does not exist.
+            ValueError: a file has no group.
+        """
+        if not self.group_file:
+            matches = {name: re.search(self.group_pattern, name) for name in names}
+            if missing := [name for name, match in matches.items() if match is None]:
+                raise ValueError(f"the recipe's data.group_pattern {self.group_pattern!r} is not found in {missing[0]}")
+            return [match[1 if match.re.groups else 0] or "" for name in names if (match := matches[name])]
+        file = (path if path.is_dir() else path.parent) / self.group_file
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}, the recipe's data.group_file, does not exist; put it next to the data")
+        with reading(file, "CSV file"), file.open(newline="", encoding="utf-8-sig") as lines:
+            groups = {row.get("file"): row.get("group") for row in csv.DictReader(lines)}
+        if missing := [name for name in names if not groups.get(name)]:
+            raise ValueError(f"{file}: expected columns file,group and a line {missing[0]},GROUP; add it")
+        return [groups[name] or "" for name in names]
 
 
 def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
@@ -145,27 +146,24 @@ def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
     return [i for i, x in enumerate(others) if any(hash(run) in known for run in runs(x))]
 
 
-def choose_of_every_class(
+def select_per_class(
     labels: Sequence[Any], select_count: Callable[[int], int], files: Sequence[str] | None = None
 ) -> set[int]:
-    """Returns the positions of examples of every class: sampled with a fixed seed, or the last ones.
+    """Returns the positions of `select_count` examples of every class, sampled with a fixed seed.
 
-    Args:
-        labels: class of each example.
-        select_count: returns how many of a number of examples to choose.
-        files: file of each example. The last files of a class are selected, or its last examples if they are in fewer
-            than three files. Without files, examples are sampled.
+    With the file of each example, they are those of the last files of a class, or the last examples of a class in
+    fewer than three files.
     """
     generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):
         members = [i for i, other in enumerate(labels) if other == label]
-        inside = [] if files is None else list(dict.fromkeys(files[i] for i in members))
+        names = [] if files is None else list(dict.fromkeys(files[i] for i in members))
         if files is None:
             order = torch.randperm(len(members), generator=generator).tolist()
             selected |= {members[i] for i in order[: select_count(len(members))]}
-        elif len(inside) < 3:
+        elif len(names) < 3:
             selected |= set(members[len(members) - select_count(len(members)) :])
         else:
-            last = inside[len(inside) - select_count(len(inside)) :]
+            last = names[len(names) - select_count(len(names)) :]
             selected |= {i for i in members if files[i] in last}
     return selected

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...models import LogMel
 from ...pretrained.typed import field
 from ..readers.files import FileError, list_dir
-from ..readers.images import IMAGES, VIDEO_READERS, find_clips, read_folder, resize_and_crop
+from ..readers.images import IMAGES, VIDEO_READERS, find_clips, read_images, resize_and_crop
 from ..readers.numpy import load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences, LazySequences
@@ -88,7 +88,7 @@ class VideoFolder(LabelledSequences):
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        read = read_folder if path.is_dir() else READERS.get(path.suffix.lower())
+        read = read_images if path.is_dir() else READERS.get(path.suffix.lower())
         if read is None:
             raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(READERS)}")
         frames = read(path, 3, self.frames)

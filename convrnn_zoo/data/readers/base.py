@@ -305,14 +305,9 @@ class StackedArray:
 
 
 def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options: ReadOptions, **fields: Any) -> Frames:
-    """Returns the variables of a file as the channels of frames, in the units of `options`.
+    """Returns variables of a file, ``(T, H, W)``, ``(H, W)`` or ``(T,)``, as channels in the units of `options`.
 
-    Args:
-        path: the file, for errors.
-        parts: variables by name; their arrays are ``(T, H, W)``, maps ``(H, W)`` or series ``(T,)``.
-        names: names of all variables of the file.
-        options: names the variables.
-        **fields: fields of :class:`Frames`, such as the times.
+    `names` are all variables of the file, for errors; `fields` are those of :class:`Frames`, such as the times.
     """
     if missing := [v.name for v in options.all_variables if v.name not in parts]:
         raise FileError(f"{path} has no variable {missing[0]}; {suggest(missing[0], names)}")

@@ -9,8 +9,6 @@ from pathlib import Path
 LARGE, MAX_RATIO = 2**30, 1000
 """A file may claim more than a gibibyte only if it stores at least a thousandth of it."""
 MAX_UNPACKED = 2**28
-RUN_FILES = ("*.ckpt", "model.safetensors")
-"""Patterns of files by which the output directory of a training run is recognised."""
 
 
 class FileError(ValueError):
@@ -19,11 +17,7 @@ class FileError(ValueError):
 
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Raises every error of a parser as one :class:`FileError` that names the file.
-
-    Args:
-        path: the file.
-        kind: name of the format, such as ``"GIF file"``.
+    """Raises every error of a parser as one :class:`FileError` that names the file and its format.
 
     Example:
         >>> with reading(Path("a.npy"), ".npy file"):
@@ -74,21 +68,14 @@ def list_dir(folder: Path) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Returns whether a path is the output directory of a training run."""
-    return path.is_dir() and any(any(path.glob(pattern)) for pattern in RUN_FILES)
+    return path.is_dir() and (any(path.glob("*.ckpt")) or (path / "model.safetensors").exists())
 
 
 def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Returns the files (and ``.zarr`` stores) with the given suffixes at or below a path, in natural order.
-
-    Hidden files and folders and the output directories of training runs are ignored.
-    """
-    if root.suffix.lower() in suffixes or root.is_file():
-        return [root] if root.suffix.lower() in suffixes else []
-    files: list[Path] = []
-    for path in list_dir(root) if root.is_dir() else ():
-        if path.suffix.lower() in suffixes or path.is_dir():
-            files += list_files(path, suffixes)
-    return files
+    """Returns the files (and ``.zarr`` stores) with these suffixes at a path or among the visible ones below it."""
+    if root.suffix.lower() in suffixes:
+        return [root]
+    return [file for path in (list_dir(root) if root.is_dir() else ()) for file in list_files(path, suffixes)]
 
 
 def read_unpacked(path: Path) -> bytes:

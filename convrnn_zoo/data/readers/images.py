@@ -17,7 +17,6 @@ from .files import FileError, is_run, list_dir, reading
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 TIFF = (".tif", ".tiff")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", *TIFF)
-MODES = {1: "L", 3: "RGB"}
 ALL = slice(None)
 """Every frame. Readers take a slice of frames and decode none after its stop."""
 
@@ -37,7 +36,7 @@ def _stack(images: list[Any], path: Path) -> Tensor:
 
 
 def _pixels(image: Any, channels: int, path: Path) -> Any:
-    """Returns an image of Pillow's, turned as its EXIF data say: 8 bits as bytes, 16 bits and floats as 0 to 1."""
+    """Returns a Pillow image, rotated by its EXIF tag: 8 bits as bytes, 16 bits and floats as 0 to 1."""
     numpy, ops = need("numpy", "cli"), need("PIL.ImageOps", "draw")
     if image.mode == "I" and image.format == "TIFF":
         raise FileError(f'{path} has whole numbers of no known range; save them as .npy, for kind = "frames"')
@@ -51,7 +50,7 @@ def _pixels(image: Any, channels: int, path: Path) -> Any:
                 f'{path}: expected an image of bytes, {expected}; save other values as .npy, for kind = "frames"'
             )
         return pixels if channels == 1 else numpy.repeat(pixels[..., None], channels, -1)
-    return numpy.asarray(image.convert(MODES[channels]))
+    return numpy.asarray(image.convert("L" if channels == 1 else "RGB"))
 
 
 def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any, int]]:
@@ -63,24 +62,23 @@ def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any, int]]:
                 yield path, file, page
 
 
-def read_images(files: list[Path], channels: int, part: slice, name: Path) -> Tensor:
-    """Reads the pages of image files as ``(T, channels, H, W)``: bytes, or floats from 0 to 1."""
+def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
+    """Reads the pages of a GIF, a TIFF file or the images of a folder as ``(T, channels, H, W)``.
+
+    Frames are bytes, or floats from 0 to 1.
+    """
     frames = []
-    for path, file, page in islice(_open_pages(files), part.start, part.stop, part.step):
-        with reading(path, f"{path.suffix[1:].upper()} file"):
+    pages = _open_pages(list_images(path) if path.is_dir() else [path])
+    for image_path, file, page in islice(pages, part.start, part.stop, part.step):
+        with reading(image_path, f"{image_path.suffix[1:].upper()} file"):
             if page:
                 file.seek(page)
-            frames.append(_pixels(file, channels, path))
-    return _stack(frames, name)
-
-
-def read_gif(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the frames of a GIF or a TIFF file; see :func:`read_images`."""
-    return read_images([path], channels, part, path)
+            frames.append(_pixels(file, channels, image_path))
+    return _stack(frames, path)
 
 
 def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the frames of a video as bytes ``(T, channels, H, W)``, turned as the file states."""
+    """Reads the frames of a video as bytes ``(T, channels, H, W)``, rotated as the file states."""
     av, numpy = need("av", "video"), need("numpy", "cli")
     frames = []
     with reading(path, "video"), av.open(str(path)) as file:
@@ -92,18 +90,13 @@ def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
         return _stack(frames, path)
 
 
-def read_folder(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the images of a folder in natural order of their names; see :func:`read_images`."""
-    return read_images(image_files(path), channels, part, path)
-
-
-def image_files(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """Returns the images of a folder in natural order, without the figures of a training run."""
     images = [p for p in list_dir(folder) if p.suffix.lower() in IMAGES and p.is_file()]
     return [p for p in images if not re.fullmatch(r"update\d{7}", p.stem)] if is_run(folder) else images
 
 
-VIDEO_READERS: dict[str, Callable[..., Tensor]] = {".gif": read_gif, **dict.fromkeys(VIDEOS, read_video)}
+VIDEO_READERS: dict[str, Callable[..., Tensor]] = {".gif": read_images, **dict.fromkeys(VIDEOS, read_video)}
 
 
 def find_clips(path: Path) -> dict[Path, Callable[..., Tensor]]:
@@ -111,15 +104,13 @@ def find_clips(path: Path) -> dict[Path, Callable[..., Tensor]]:
 
     A TIFF file is a clip if it is the path itself. Hidden files and output directories of runs are ignored.
     """
-    readers = {**VIDEO_READERS, **dict.fromkeys(TIFF, read_gif)}
+    readers = {**VIDEO_READERS, **dict.fromkeys(TIFF, read_images)}
     if not path.is_dir():
         return {path: readers[path.suffix.lower()]} if path.suffix.lower() in readers else {}
-    clips: dict[Path, Callable[..., Tensor]] = {path: read_folder} if image_files(path) else {}
-    for at in list_dir(path):
-        if at.is_dir():
-            clips |= find_clips(at)
-        elif at.suffix.lower() in VIDEO_READERS:
-            clips[at] = VIDEO_READERS[at.suffix.lower()]
+    clips: dict[Path, Callable[..., Tensor]] = {path: read_images} if list_images(path) else {}
+    for child in list_dir(path):
+        if child.is_dir() or child.suffix.lower() in VIDEO_READERS:
+            clips |= find_clips(child)
     return clips
 
 
@@ -127,12 +118,12 @@ def open_clip(path: Path, options: ReadOptions) -> Frames:
     """Reads a video, a GIF, a TIFF file or a folder of images, resized to `options.size`."""
     frames = find_clips(path)[path](path, options.channels)
     if options.size:
-        frames = resize(frames, (options.size[0], options.size[1]))
+        frames = resize(frames, options.size)
     is_bytes = frames.dtype == torch.uint8
     return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name).to_unit(options.unit)
 
 
-def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
     """Resizes frames ``(T, C, H, W)`` of bytes or other numbers, with antialiasing."""
     if tuple(frames.shape[-2:]) == size:
         return frames
@@ -151,6 +142,6 @@ def resize_and_crop(frames: Tensor, edge: int) -> Tensor:
         (2, 3, 30, 30)
     """
     height, width = frames.shape[-2:]
-    shrunk = [max(edge, round(side * edge / min(height, width))) for side in (height, width)]
-    top, left = ((side - edge) // 2 for side in shrunk)
-    return resize(frames, (shrunk[0], shrunk[1]))[..., top : top + edge, left : left + edge]
+    size = tuple(max(edge, round(side * edge / min(height, width))) for side in (height, width))
+    top, left = ((side - edge) // 2 for side in size)
+    return resize(frames, size)[..., top : top + edge, left : left + edge]

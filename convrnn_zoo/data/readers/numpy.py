@@ -2,7 +2,7 @@
 
 import dataclasses
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
     if array.ndim != 4 or array.shape[1] != len(names):
         raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {', '.join(names)}, got {array.shape}")
     moving = len(names) - len(options.static)
-    channels = {n: array[:, i] if i < moving else array[0, i] for i, n in enumerate(names)}
-    return stack(path, _variables(path, channels, options), names, options)
+    return _variables(path, {n: array[:, i] if i < moving else array[0, i] for i, n in enumerate(names)}, options)
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
@@ -45,15 +44,14 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
         members = [m for m in arrays.zip.namelist() if m.endswith(".npy")]
         shapes = {m.removesuffix(".npy"): _shape(arrays.zip, m) for m in members}
         name = "" if options.variables else choose_array(path, shapes, options)
-        names = [v.name for v in options.all_variables if v.name in shapes] if options.variables else [name]
-        values = {n: arrays[n] for n in names}
+        if options.variables:
+            variables = {v.name: arrays[v.name] for v in options.all_variables if v.name in shapes}
+            frames = _variables(path, variables, options, shapes)
+        else:
+            frames = _frames(path, arrays[name], options)
         times_name = find_times(name, shapes)
         times = None if times_name is None else arrays[times_name]
         labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
-    if options.variables:
-        frames = stack(path, _variables(path, values, options), shapes, options)
-    else:
-        frames = _frames(path, values[name], options)
     return dataclasses.replace(frames, labels=labels, **check_times(path, times, {}, frames.array.shape))
 
 
@@ -67,9 +65,11 @@ def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
     ).to_unit(options.unit)  # fmt: skip
 
 
-def _variables(path: Path, arrays: dict[str, Any], options: ReadOptions) -> dict[str, Frames]:
+def _variables(path: Path, arrays: dict[str, Any], options: ReadOptions, names: Iterable[str] = ()) -> Frames:
+    """Returns arrays as the channels of frames; `names` are all of the file, for errors."""
     fills = {v.name: v.fill_value for v in options.all_variables}
-    return {n: Frames(path=path, array=array, fill_value=fills[n], variable=n) for n, array in arrays.items()}
+    parts = {n: Frames(path=path, array=array, fill_value=fills[n], variable=n) for n, array in arrays.items()}
+    return stack(path, parts, names, options)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def open_archive(path: Path) -> Iterator[Any]:
 
 
 def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
-    """Reads the shape of an array from its header alone."""
+    """Reads the shape of an array from its header."""
     form: Any = need("numpy.lib.format", "cli")
     with file.open(member) as content:
         version = form.read_magic(content)

@@ -19,8 +19,6 @@ from .times import number, scalar, to_minutes
 STEP = timedelta(minutes=5)
 COARSEN = 2
 """Edge in pixels of 1 km of the blocks that are averaged, in training and in use alike."""
-OUTSIDE_FMI = 255
-ZR_FMI = (223.0, 1.53)
 
 
 def read_knmi(path: Path) -> Tensor:
@@ -48,7 +46,7 @@ def read_knmi(path: Path) -> Tensor:
 def read_fmi(path: Path) -> Tensor:
     """Reads an FMI composite in PGM, compressed or not, as mm/h ``(H, W)``: 1 km, NaN outside of the radars' range.
 
-    The file holds reflectivity, dBZ = (byte - 64) / 2, which becomes a rain rate by Z = 223·R^1.53.
+    The file holds reflectivity, dBZ = (byte - 64) / 2, which becomes a rain rate by Z = 223·R^1.53; 255 is no data.
 
     Reference:
         Leinonen, J. et al. (2012). A Climatology of Disdrometer Measurements of Rainfall in Finland over Five Years
@@ -62,9 +60,8 @@ def read_fmi(path: Path) -> Tensor:
     if len(content) - head.end() != width * height or not width * height:
         raise FileError(f"{path}: expected {width}×{height} bytes of image, got {len(content) - head.end()}")
     byte = torch.frombuffer(bytearray(content[head.end() :]), dtype=torch.uint8).reshape(height, width)
-    a, b = ZR_FMI
-    rate = (10 ** ((byte.float() - 64) / 20) / a) ** (1 / b)
-    return rate.masked_fill(byte == 0, 0).masked_fill(byte == OUTSIDE_FMI, torch.nan)
+    rate = (10 ** ((byte.float() - 64) / 20) / 223) ** (1 / 1.53)
+    return rate.masked_fill(byte == 0, 0).masked_fill(byte == 255, torch.nan)
 
 
 RADAR_FORMATS: dict[str, Callable[[Path], Tensor]] = {
@@ -96,11 +93,10 @@ def read_composite(path: Path, coarsen: int = 1) -> Tensor:
     """Reads a radar composite as mm/h ``(H, W)``; blocks of `coarsen` × `coarsen` pixels are averaged."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    for pattern, read in RADAR_FORMATS.items():
-        if path.match(pattern):
-            frame = read(path)
-            return F.avg_pool2d(frame[None], coarsen)[0] if coarsen > 1 else frame
-    raise FileError(f"{path}: unknown format; names of radar files are like {', '.join(RADAR_FORMATS)}")
+    read = next((read for pattern, read in RADAR_FORMATS.items() if path.match(pattern)), None)
+    if read is None:
+        raise FileError(f"{path}: unknown format; names of radar files are like {', '.join(RADAR_FORMATS)}")
+    return F.avg_pool2d(read(path)[None], coarsen)[0]
 
 
 class Composites:
@@ -126,8 +122,8 @@ def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
     times = need("numpy", "cli").array([to_minutes(read_time(path)) for path in paths])
     if len(set(times)) < len(times):
         raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
-    array, name = Composites(paths, options.coarsen), paths[0].name
-    frames = Frames(path=paths[0], array=array, times=times, is_dated=True, unit="mm/h", name=name)
+    array = Composites(paths, options.coarsen)
+    frames = Frames(path=paths[0], array=array, times=times, is_dated=True, unit="mm/h", name=paths[0].name)
     return frames.to_unit(options.unit)
 
 

@@ -62,13 +62,8 @@ def read_npz(
 
     The latter is called ``x`` or ``X``, ``(N, T, C, …)``, or ``(N, T)`` for one channel; ``lengths`` ``(N,)`` are the
     numbers of steps of padded recordings. ``labels`` or ``y`` ``(N,)`` are the classes, in order of the arrays, and
-    ``groups`` ``(N,)`` the groups, such as speakers.
-
-    Args:
-        path: the file.
-        layout: ``"NTC"`` or ``"NCT"``, the axes of an array ``x`` of three; by default ``"NTC"``, unless that would
-            mean fewer steps than channels.
-        is_batch: whether an array ``x`` of a given shape holds several recordings, in a file without labels.
+    ``groups`` ``(N,)`` the groups, such as speakers. `layout` names the axes of an ``x`` of three. In a file without
+    labels, `is_batch` returns whether an ``x`` of some shape holds several recordings.
     """
     arrays = read_arrays(path)
     x = next((k for k in X if k in arrays), "")
@@ -108,19 +103,14 @@ def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]
                 f'{x.shape[2]} steps; state which in the recipe: data.layout = "NTC" or "NCT"'
             )
         return {str(i): sequence for i, sequence in enumerate(x)}
-    steps = as_lengths(lengths, len(x), x.shape[1], path)
-    return {str(i): x[i, :n] for i, n in enumerate(steps)}
-
-
-def as_lengths(lengths: Any, count: int, longest: int, path: Path) -> list[int]:
-    """Returns lengths ``(N,)`` or ``(N, 1)`` as integers; floats must be whole numbers."""
-    numbers = lengths.reshape(-1).tolist() if lengths.size == count == max(lengths.shape, default=0) else []
-    if not numbers or any(type(n) not in (int, float) or n != n // 1 or not 1 <= n <= longest for n in numbers):
+    count, longest = x.shape[:2]
+    steps = lengths.reshape(-1).tolist() if lengths.size == count == max(lengths.shape, default=0) else []
+    if not steps or any(type(n) not in (int, float) or n != n // 1 or not 1 <= n <= longest for n in steps):
         raise FileError(
             f"{path}: expected lengths ({count},) of whole numbers from 1 to {longest}, the steps of x; got "
-            f"{str(numbers or lengths.shape)[:200]}"
+            f"{str(steps or lengths.shape)[:200]}"
         )
-    return [int(n) for n in numbers]
+    return {str(i): x[i, : int(n)] for i, n in enumerate(steps)}
 
 
 def as_names(array: Any, keys: list[str], name: str) -> list[str]:
@@ -154,7 +144,7 @@ def read_csv(path: Path, **options: Any) -> list[Recording]:
     with reading(path, "CSV file of numbers"):
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         separator = next((c for c in ("\t", ";", ",") if lines and c in lines[0]), ",")
-        if lines and not any(is_number(field) for field in lines[0].split(separator)):
+        if lines and not any(_is_number(field) for field in lines[0].split(separator)):
             lines = lines[1:]
         if not lines:
             raise FileError(f"{path} contains no steps; remove it")
@@ -162,8 +152,7 @@ def read_csv(path: Path, **options: Any) -> list[Recording]:
     return [Recording(str(path), "", as_sequence(table, str(path)))]
 
 
-def is_number(text: str) -> bool:
-    """Returns whether text is a number."""
+def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -192,11 +181,7 @@ SUFFIXES = (*READERS, *AUDIO)
 
 
 def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]:
-    """Returns the recordings of a file for a classifier, whose front end encodes sound.
-
-    An array ``x`` without lengths and labels holds several recordings if its axes are ``(N, T, C)``, or those of
-    `layout`, for the model's number of channels.
-    """
+    """Returns the recordings of a file for a classifier, whose front end encodes sound."""
     suffix = path.suffix.lower()
     if suffix in AUDIO:
         rate = model.front_end.rate if model.front_end else None
@@ -204,7 +189,7 @@ def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]
     if suffix not in READERS:
         raise FileError(f"{path}: expected a file of {', '.join(SUFFIXES)}; save sequences (T, C, …) with numpy.save")
 
-    def is_batch(shape: tuple[int, ...]) -> bool:
+    def is_batch(shape: tuple[int, ...]) -> bool:  # whether the last axis has the model's channels, and no other
         windows = len(shape) == 3 and (layout == "NCT" or shape[1] != model.in_chans == shape[2])
         return windows or len(shape) == model.ndim + 3
 

@@ -1,7 +1,6 @@
-"""Attributes of files by the CF conventions, and times.
+"""Attributes and times by the CF conventions.
 
-xarray, even with cftime, rejects micro- and nanoseconds and reads ``UTC+2`` with the other sign, so it is not used for
-times.
+xarray is not used for times: even with cftime, it rejects micro- and nanoseconds, and reads ``UTC+2`` as ``UTC-2``.
 """
 
 import base64
@@ -28,17 +27,20 @@ _STAMP = re.compile(
 )
 
 
+def _list(value: Any) -> list[Any]:
+    if hasattr(value, "shape"):  # h5py.Empty has the shape None
+        value = [] if value.shape is None else value.reshape(-1).tolist()
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def scalar(value: Any) -> Any:
-    """Returns the only value of an attribute; None if it is empty.
+    """Returns the first value of an attribute; None if it is empty.
 
     Example:
         >>> scalar(b"K"), scalar([3]), scalar([])
         ('K', 3, None)
     """
-    if hasattr(value, "shape"):  # h5py.Empty has the shape None
-        value = [] if value.shape is None else value.reshape(-1).tolist()
-    if isinstance(value, list | tuple):
-        value = value[0] if len(value) else None
+    value = next(iter(_list(value)), None)
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     return None if value == "" else value
 
@@ -46,20 +48,15 @@ def scalar(value: Any) -> Any:
 def number(value: Any, default: Any = None) -> Any:
     """Returns an attribute as a float; the default if it is empty. Zarr stores numbers with a fraction in base64."""
     value = scalar(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return float(need("numpy", "cli").frombuffer(base64.standard_b64decode(value), "<f8")[0])
-    return default if value is None else float(value)
+    try:
+        return default if value is None else float(value)
+    except ValueError:
+        return float(need("numpy", "cli").frombuffer(base64.standard_b64decode(value), "<f8")[0])
 
 
 def numbers(value: Any) -> list[float]:
     """Returns an attribute of several numbers, such as ``missing_value`` or ``valid_range``."""
-    if hasattr(value, "shape"):
-        value = [] if value.shape is None else value.reshape(-1).tolist()
-    items = [number(item) for item in (value if isinstance(value, list | tuple) else [value])]
-    return [item for item in items if item is not None]
+    return [item for item in map(number, _list(value)) if item is not None]
 
 
 def to_minutes(time: datetime | float) -> float:
@@ -71,10 +68,8 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
     """Returns times as minutes, and whether they are counted since 1970 (UTC).
 
     Times are NumPy's ``datetime64`` or ``timedelta64``, text in ISO 8601, or numbers in a unit such as
-    ``hours since 2010-01-01 00:00 +02:00``. Numbers without a unit are minutes.
-
-    Raises:
-        ValueError: the unit is unknown, a time is missing, or the times do not increase.
+    ``hours since 2010-01-01 00:00 +02:00``, by default minutes. Raises ValueError for an unknown unit, a missing time,
+    and times that do not increase.
 
     Example:
         >>> import numpy as np
