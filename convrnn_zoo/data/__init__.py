@@ -1,11 +1,15 @@
-"""Datasets of frames and of labelled sequences.
+"""Datasets of frames and of labelled sequences, by their names in recipes.
 
-A recipe's table ``[data]`` has a ``kind``: ``frames`` (:class:`ArrayFrames`), ``video`` (:class:`VideoFrames`),
-``sequences`` (:class:`LabelledSequences`), ``clips`` (:class:`VideoFolder`), or the name of a dataset of the shipped
-weights. Frames from Python are any map-style Dataset of frames ``(T, C, H, W)``: see
-:func:`convrnn_zoo.train.train`.
+Frames from Python are any map-style Dataset of frames ``(T, C, H, W)``: see :func:`convrnn_zoo.train.train`.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from .._hints import similar
+from ..pretrained.typed import read
+from .datasets.digit_motion import DigitMotion
 from .datasets.frame_files import ArrayFrames, FrameDataset, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (
     CroppedSequences,
@@ -17,17 +21,58 @@ from .datasets.frame_sequences import (
     split_in_time,
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
+from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
+from .datasets.rain import RainComposites
+from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.variables import Channels, DataVariable, split_channels
 from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
 from .readers.base import split_at_gaps
-from .registry import FRAME_DATASETS, LABELLED_DATASETS, read_dataset, to_table
+
+FRAME_DATASETS: dict[str, type[FrameDataset]] = {
+    "frames": ArrayFrames, "video": VideoFrames, "moving_mnist": MovingMNIST,
+    "moving_fashion_mnist": MovingFashionMNIST, "rain": RainComposites,
+}  # fmt: skip
+LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
+    "sequences": LabelledSequences, "clips": VideoFolder, "fsdd": FSDD, "japanese_vowels": JapaneseVowels,
+    "digit_motion": DigitMotion,
+}  # fmt: skip
+
+
+def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
+    """Returns the table ``[data]`` that describes a dataset, with every key that is set.
+
+    Example:
+        >>> to_table(MovingMNIST()), to_table(VideoFrames(name="street"))["channels"]
+        ({'kind': 'moving_mnist', 'validation': 0.0}, 1)
+    """
+    kind = next(k for k, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items() if cls is type(dataset))
+    is_set: Any = lambda items: {k: v for k, v in items if v is not None}  # noqa: E731
+    return {"kind": kind, **dataclasses.asdict(dataset, dict_factory=is_set)}  # type: ignore[call-overload]
+
+
+def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | None = None) -> Any:
+    """Returns the dataset that the table ``[data]`` of a recipe describes; its `kind` is a name in `datasets`.
+
+    Raises:
+        ValueError: the kind is unknown, or a key is missing, unknown or invalid.
+
+    Example:
+        >>> read_dataset({"kind": "moving_mnist"}).title
+        'Moving MNIST'
+    """
+    keys, datasets = dict(table), {**FRAME_DATASETS, **LABELLED_DATASETS} if datasets is None else datasets
+    kind = keys.pop("kind", None)
+    if not isinstance(kind, str) or kind not in datasets:
+        hint = similar(kind, datasets)
+        raise ValueError(f"the recipe's data.kind must be one of {', '.join(datasets)}, got {kind!r}{hint}")
+    return read(datasets[kind], keys, where="data.")
+
 
 __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
     "LabelledDataset", "LabelledSequences", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames", "Window",
-    "open_frames", "read_dataset", "read_sound", "split_at_gaps",
-    "split_channels", "split_in_time", "to_table",
+    "open_frames", "read_dataset", "read_sound", "split_at_gaps", "split_channels", "split_in_time", "to_table",
 ]  # fmt: skip

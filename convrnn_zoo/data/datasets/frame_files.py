@@ -451,4 +451,4 @@ class VideoFrames(FrameFiles):
 
     def find_files(self, path: Path) -> list[Path]:
         """See :class:`FrameFiles`."""
-        return list(find_clips(path))
+        return find_clips(path)

@@ -99,7 +99,7 @@ class VideoFolder(LabelledSequences):
         """Returns a clip, or the videos, GIFs and folders of images at or below a directory."""
         if path.suffix.lower() in READERS or not path.is_dir():
             return [path]
-        if not (clips := list(find_clips(path))):
+        if not (clips := find_clips(path)):
             raise FileError(f"{path} contains no clip; pass a folder of images, or files of {', '.join(READERS)}")
         return clips
 

@@ -1,9 +1,6 @@
-"""Readers of frames: every file that training, evaluation and prediction read is opened here.
+"""Readers of frames: :func:`open_frames` opens one file, :func:`open_files` the arguments of a command.
 
-:func:`open_frames` opens one file, :func:`open_files` the arguments of a command. Both return
-:class:`Frames`: frames with their times and their unit, decoded when they are read, by the same
-:class:`ReadOptions` in training and in use. A format is added by a module with a function
-``(path, options) -> Frames`` and a line in :data:`READERS`.
+A format is added by a module with a function ``(path, options) -> Frames`` and a line in :data:`READERS`.
 """
 
 import dataclasses
@@ -14,7 +11,7 @@ from pathlib import Path
 from .base import Frames, ReadOptions, VariableOptions, check_numbers, join
 from .files import FileError, list_files, natural_key
 from .gridded import GRIDDED, STORE, is_recognised, list_variables, open_gridded
-from .images import VIDEO_READERS, find_clips, open_clip
+from .images import VIDEO_READERS, find_clips, find_reader, open_clip
 from .numpy import open_npy, open_npz
 from .radar import COARSEN, find_composites, is_radar, open_composites
 
@@ -36,17 +33,15 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    open_array, is_clip = READERS.get(path.suffix.lower()), path in find_clips(path)
-    if (is_clip or open_array) and open_array is not open_gridded and (options.sel or options.dims):
+    reader = READERS.get(path.suffix.lower()) or (open_clip if find_reader(path) else None)
+    if reader is None and path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
+        reader = open_gridded
+    if reader is None:
+        raise FileError(f"{path}: unknown format; frames are stored in {', '.join(SUFFIXES)} or a folder of images")
+    if reader is not open_gridded and (options.sel or options.dims):
         key = "sel" if options.sel else "dims"
         raise FileError(f"{path} does not name its dimensions, which data.{key} needs; leave data.{key} out")
-    if open_array is not None:
-        return open_array(path, options)
-    if is_clip:
-        return open_clip(path, options)
-    if path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
-        return open_gridded(path, options)
-    raise FileError(f"{path}: unknown format; frames are stored in {', '.join(SUFFIXES)} or a folder of images")
+    return reader(path, options)
 
 
 def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
@@ -62,10 +57,10 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
     first = paths[0]
-    if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in READERS and first not in find_clips(first):
+    if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in READERS and not find_reader(first):
         composites = find_composites(first)
         paths = composites[0] if composites else list_files(first, tuple(READERS))
-        if not paths and (clips := list(find_clips(first))):
+        if not paths and (clips := find_clips(first)):
             raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")
         if not paths:
             raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(SUFFIXES)}")

@@ -3,9 +3,10 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -285,23 +286,27 @@ def as_floats(raw: Any, fills: Sequence[float] = (), valid: tuple[float, float] 
     return values
 
 
-class StackedArray:
-    """Array ``(T, C, H, W)`` of variables that become channels; those of one frame or one pixel are repeated."""
+@dataclass(frozen=True)
+class LazyArray:
+    """Array whose parts are read by a function of an index when it is sliced."""
 
+    read: Callable[[Any], Any]
+    shape: tuple[int, ...]
     dtype: Any = "float32"
 
-    def __init__(self, parts: Sequence[Frames]) -> None:
-        self.parts = parts
-        self.shape = (len(parts[0]), len(parts), *parts[0].size)
-
     def __getitem__(self, index: Any) -> Any:
-        time, _, *place = index
-        channels = []
-        for part in self.parts:
-            moment = time.indices(len(part))[:2] if len(part) == self.shape[0] else (0, 1)
-            channels.append(part.read(*moment, *(place if part.size == self.shape[2:] else ())))
-        shape = torch.broadcast_shapes(*(c.shape for c in channels))
-        return torch.cat([c.expand(shape) for c in channels], dim=1).numpy()
+        return self.read(index)
+
+
+def _read_stacked(parts: Sequence[Frames], index: Any) -> Any:
+    """Reads variables that become channels; those of one frame or one pixel are repeated."""
+    time, _, *place = index
+    channels = []
+    for part in parts:
+        moment = time.indices(len(part))[:2] if len(part) == len(parts[0]) else (0, 1)
+        channels.append(part.read(*moment, *(place if part.size == parts[0].size else ())))
+    shape = torch.broadcast_shapes(*(c.shape for c in channels))
+    return torch.cat([c.expand(shape) for c in channels], dim=1).numpy()
 
 
 def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options: ReadOptions, **fields: Any) -> Frames:
@@ -329,30 +334,21 @@ def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options
             if len(array.shape) < 3:  # a map or a series, which is small
                 array = array[:][None] if tuple(array.shape) == shape[1:] else array[:][:, None, None]
             channels.append(dataclasses.replace(parts[variable.name], array=array).to_unit(variable.unit))
-    return Frames(
-        path=path, array=StackedArray(channels), units=tuple(c.unit for c in channels),
-        observed=len(options.variables), name=path.name, **fields,
-    )  # fmt: skip
+    array = LazyArray(partial(_read_stacked, channels), (shape[0], len(channels), *shape[1:]))
+    units, observed = tuple(c.unit for c in channels), len(options.variables)
+    return Frames(path=path, array=array, units=units, observed=observed, name=path.name, **fields)
 
 
-class JoinedArray:
-    """Array ``(T, C, H, W)`` of frames one after the other, which are read when it is sliced in time."""
-
-    dtype: Any = "float32"
-
-    def __init__(self, parts: Sequence[Frames]) -> None:
-        self.parts = parts
-        self.shape = (sum(map(len, parts)), parts[0].channels, *parts[0].size)
-
-    def __getitem__(self, index: Any) -> Any:
-        time, _, rows, columns = index
-        start, stop, _ = time.indices(self.shape[0])
-        frames, begin = [torch.empty(0, *self.shape[1:])[..., rows, columns]], 0
-        for part in self.parts:
-            if begin < stop and begin + len(part) > start:
-                frames.append(part.read(max(start - begin, 0), min(stop - begin, len(part)), rows, columns))
-            begin += len(part)
-        return torch.cat(frames).numpy()
+def _read_joined(parts: Sequence[Frames], index: Any) -> Any:
+    """Reads frames that follow each other."""
+    time, _, rows, columns = index
+    start, stop, _ = time.indices(sum(map(len, parts)))
+    frames, begin = [torch.empty(0, parts[0].channels, *parts[0].size)[..., rows, columns]], 0
+    for part in parts:
+        if begin < stop and begin + len(part) > start:
+            frames.append(part.read(max(start - begin, 0), min(stop - begin, len(part)), rows, columns))
+        begin += len(part)
+    return torch.cat(frames).numpy()
 
 
 def join(parts: Sequence[Frames]) -> Frames:
@@ -375,6 +371,6 @@ def join(parts: Sequence[Frames]) -> Frames:
             if part.times[0] <= before.times[-1]:
                 raise FileError(f"{part.path}: has times of the file before; pass files whose times do not overlap")
         times = numpy.concatenate([p.times for p in parts])
-    return dataclasses.replace(
-        parts[0], array=JoinedArray(parts), times=times, is_dated=times is not None, labels=(), **DECODED
-    )
+    shape = (sum(map(len, parts)), first.channels, *first.size)
+    array = LazyArray(partial(_read_joined, parts), shape)
+    return dataclasses.replace(parts[0], array=array, times=times, is_dated=times is not None, labels=(), **DECODED)

@@ -1,18 +1,20 @@
 """Frames of NetCDF, Zarr, HDF5 and GRIB files, through xarray."""
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..._hints import suggest
-from .base import Frames, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times, stack
+from .base import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times, stack
 from .files import LARGE, FileError, check_size, reading
 from .times import decode_times, number, numbers, scalar
 
@@ -63,20 +65,14 @@ class Variable:
         return Variable(array, self.attrs, tuple(dims))
 
 
-class Hdf5Array:
-    """Array of an HDF5 file that opens the file whenever it is sliced."""
-
-    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> None:
-        self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
-
-    def __getitem__(self, index: Any) -> Any:
-        with need("h5py", "netcdf").File(self.path) as file:
-            return file[self.name][index]
+def _read_hdf5(path: Path, name: str, index: Any) -> Any:
+    with need("h5py", "netcdf").File(path) as file:
+        return file[name][index]
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
 def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable], Any]:
-    """Returns the variables of a file by name, and the ``xarray.Dataset`` to close; None if the file names no axes."""
+    """Returns the variables of a file by name, and the dataset to close."""
     xarray, h5py = need("xarray", "netcdf"), need("h5py", "netcdf")
     variables: dict[str, Variable] = {}
     how: dict[str, Any] | None = {}
@@ -93,7 +89,7 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable
     if how is None:
         if options.sel:
             raise FileError(f"{path} does not name its dimensions, by which data.sel selects; leave data.sel out")
-        return variables, None
+        return variables, contextlib.nullcontext()
     dataset = xarray.open_dataset(path, decode_cf=False, cache=False, **how)
     for leaf, v in select(dataset, options.sel, path).variables.items():
         name = f"{how.get('group') or ''}{leaf}"
@@ -158,7 +154,7 @@ def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], dict[str
                 check_size(path, item.size * item.dtype.itemsize, max(item.id.get_storage_size(), 1))
             if item.external or item.is_virtual:
                 raise FileError(f"{path}: {name} is stored in another file; save it in this one")
-            lazy = Hdf5Array(path, name, item.shape or (), item.dtype)
+            lazy = LazyArray(partial(_read_hdf5, path, name), item.shape or (), item.dtype)
             variables[name] = Variable(lazy, {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs})
         if not any("DIMENSION_LIST" in item.attrs for item in arrays.values()):
             return variables, None
@@ -263,25 +259,25 @@ class Decoder:
     def of(cls, attrs: Mapping[str, Any], dtype: Any, fill_value: float | None = None) -> "Decoder":
         """Reads the attributes of an array of numbers of type `dtype`; `fill_value` is one more for missing values."""
         numpy = need("numpy", "cli")
-        packing: dict[str, Any] = {k: number(attrs.get(k)) for k in ("scale_factor", "add_offset")}
-        packing = {k: v for k, v in packing.items() if v is not None}
+        names = ("scale_factor", "add_offset")
+        packing: dict[str, Any] = {k: v for k in names if (v := number(attrs.get(k))) is not None}
         if dtype.kind in "iu" and (unsigned := scalar(attrs.get("_Unsigned"))) is not None:
             packing["_Unsigned"] = str(unsigned).lower()
         if packing.get("scale_factor") == 0:
             raise ValueError("scale_factor is 0")
-        fills = [f for name in ("_FillValue", "missing_value") for f in numbers(attrs.get(name, []))]
-        fills += [] if fill_value is None else [fill_value]
-        low, high = [*numbers(attrs.get("valid_range", [])), None, None][:2]
-        low = number(attrs.get("valid_min")) if low is None else low
-        high = number(attrs.get("valid_max")) if high is None else high
-        bounds = [-math.inf if low is None else low, math.inf if high is None else high]
+        fills = numbers(attrs.get("_FillValue")) + numbers(attrs.get("missing_value")) + numbers(fill_value)
+        bounds = [number(attrs.get("valid_min"), -math.inf), number(attrs.get("valid_max"), math.inf)]
+        stated = numbers(attrs.get("valid_range"))[:2]
+        bounds[: len(stated)] = stated
         kinds = {getattr(attrs.get(n), "dtype", dtype).kind for n in ("valid_range", "valid_min", "valid_max")}
         is_packed = dtype.kind == "f" or not ("f" in kinds or any(b % 1 for b in bounds if math.isfinite(b)))
-        scale = cls(packing)
+
+        def decode(value: float) -> Any:
+            return cls(packing).decode(numpy.array([value]).astype(dtype))[0]
+
         with numpy.errstate(over="ignore", invalid="ignore"):
-            fills = [scale.decode(numpy.array([f]).astype(dtype))[0] for f in fills if _fits(f, dtype)]
-            if is_packed:
-                bounds = [scale.decode(numpy.array([b]).astype(dtype))[0] if _fits(b, dtype) else b for b in bounds]
+            fills = [decode(f) for f in fills if _fits(f, dtype)]
+            bounds = [decode(b) if is_packed and _fits(b, dtype) else b for b in bounds]
         is_bounded = any(map(math.isfinite, bounds))
         return cls(packing, tuple(fills), (min(bounds), max(bounds)) if is_bounded else None)
 
@@ -329,7 +325,7 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
     kinds = {STORE: "Zarr store", **dict.fromkeys(HDF5, "HDF5 file"), **dict.fromkeys(GRIB, "GRIB file")}
     with reading(path, kinds.get(path.suffix.lower(), "NetCDF file")):
         variables, dataset = open_variables(path, options)
-        try:
+        with dataset:
             frames = find_frames(path, variables, options)
             if options.variables:
                 return _stack_variables(path, variables, frames, options)
@@ -342,18 +338,14 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
                 is_bytes = Decoder.of(variable.attrs, variable.array.dtype) == Decoder({})
                 part = dataclasses.replace(part, unit="" if is_bytes else None, is_bytes=is_bytes)
             return dataclasses.replace(part, **_axes(path, name, variable, variables)).to_unit(options.unit)
-        finally:
-            if dataset is not None:
-                dataset.close()
 
 
 def list_variables(path: Path) -> tuple[list[str], list[str]]:
     """Returns the names of the variables ``(T, H, W)`` of a file, those of the first one's size, and of its maps."""
     with reading(path, "file of frames"):
         variables, dataset = open_variables(path, ReadOptions())
-        if dataset is not None:
-            dataset.close()
-        frames = {n: v for n, v in find_frames(path, variables, ReadOptions()).items() if len(v.dims) == 3}
+        with dataset:
+            frames = {n: v for n, v in find_frames(path, variables, ReadOptions()).items() if len(v.dims) == 3}
     first = next(iter(frames.values()), None)
     names = [n for n, v in frames.items() if v.dims == first.dims]  # type: ignore[union-attr]
     places = {label for v in variables.values() for label in str(scalar(v.attrs.get("coordinates"))).split()}

@@ -99,24 +99,23 @@ def list_images(folder: Path) -> list[Path]:
 VIDEO_READERS: dict[str, Callable[..., Tensor]] = {".gif": read_images, **dict.fromkeys(VIDEOS, read_video)}
 
 
-def find_clips(path: Path) -> dict[Path, Callable[..., Tensor]]:
-    """Returns every video, GIF and folder of images at or below a path in natural order, with its reader.
+def find_reader(path: Path) -> Callable[..., Tensor] | None:
+    """Returns the reader of a video, a GIF, a TIFF file or a folder of images; None for other paths."""
+    if path.is_dir():
+        return read_images if list_images(path) else None
+    return {**VIDEO_READERS, **dict.fromkeys(TIFF, read_images)}.get(path.suffix.lower())
 
-    A TIFF file is a clip if it is the path itself. Hidden files and output directories of runs are ignored.
-    """
-    readers = {**VIDEO_READERS, **dict.fromkeys(TIFF, read_images)}
-    if not path.is_dir():
-        return {path: readers[path.suffix.lower()]} if path.suffix.lower() in readers else {}
-    clips: dict[Path, Callable[..., Tensor]] = {path: read_images} if list_images(path) else {}
-    for child in list_dir(path):
-        if child.is_dir() or child.suffix.lower() in VIDEO_READERS:
-            clips |= find_clips(child)
-    return clips
+
+def find_clips(path: Path) -> list[Path]:
+    """Returns a clip, or every video, GIF and folder of images at or below a visible folder, in natural order."""
+    children = [p for p in list_dir(path) if p.is_dir() or p.suffix.lower() in VIDEO_READERS] if path.is_dir() else []
+    return [path] * bool(find_reader(path)) + [clip for child in children for clip in find_clips(child)]
 
 
 def open_clip(path: Path, options: ReadOptions) -> Frames:
     """Reads a video, a GIF, a TIFF file or a folder of images, resized to `options.size`."""
-    frames = find_clips(path)[path](path, options.channels)
+    read: Any = find_reader(path)
+    frames = read(path, options.channels)
     if options.size:
         frames = resize(frames, options.size)
     is_bytes = frames.dtype == torch.uint8

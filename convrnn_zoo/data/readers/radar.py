@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
-from .base import Frames, ReadOptions, split_at_gaps
+from .base import Frames, LazyArray, ReadOptions, split_at_gaps
 from .files import FileError, is_hidden, natural_key, read_unpacked, reading
 from .times import number, scalar, to_minutes
 
@@ -99,21 +100,12 @@ def read_composite(path: Path, coarsen: int = 1) -> Tensor:
     return F.avg_pool2d(read(path)[None], coarsen)[0]
 
 
-class Composites:
-    """Array ``(T, H, W)`` of radar files, which are read when it is sliced in time."""
-
-    dtype: Any = "float32"
-
-    def __init__(self, paths: Sequence[Path], coarsen: int) -> None:
-        self.paths, self.coarsen = paths, coarsen
-        self.shape = (len(paths), *read_composite(paths[-1], coarsen).shape)
-
-    def __getitem__(self, index: tuple[slice, slice, slice]) -> Any:
-        time, rows, columns = index
-        frames = [read_composite(path, self.coarsen) for path in self.paths[time]]
-        if sizes := sorted({tuple(f.shape) for f in frames} - {self.shape[1:]}):
-            raise FileError(f"{self.paths[0]}: expected composites of one size, got {self.shape[1:]} and {sizes[0]}")
-        return torch.stack(frames)[:, rows, columns].numpy()
+def _read_composites(paths: Sequence[Path], coarsen: int, size: tuple[int, ...], index: Any) -> Any:
+    time, rows, columns = index
+    frames = [read_composite(path, coarsen) for path in paths[time]]
+    if sizes := sorted({tuple(f.shape) for f in frames} - {size}):
+        raise FileError(f"{paths[0]}: expected composites of one size, got {size} and {sizes[0]}")
+    return torch.stack(frames)[:, rows, columns].numpy()
 
 
 def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
@@ -122,7 +114,8 @@ def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
     times = need("numpy", "cli").array([to_minutes(read_time(path)) for path in paths])
     if len(set(times)) < len(times):
         raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
-    array = Composites(paths, options.coarsen)
+    size = tuple(read_composite(paths[-1], options.coarsen).shape)
+    array = LazyArray(partial(_read_composites, paths, options.coarsen, size), (len(paths), *size))
     frames = Frames(path=paths[0], array=array, times=times, is_dated=True, unit="mm/h", name=paths[0].name)
     return frames.to_unit(options.unit)
 
