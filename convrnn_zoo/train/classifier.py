@@ -21,7 +21,7 @@ from ._progress import progress_bar
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes
-from .loader import as_read, load
+from .loader import identity, load
 from .loop import checksum, fingerprint, fit
 from .optim import adam
 from .recipe import ClassifierRecipe, list_splits
@@ -40,14 +40,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMel | None = None) -> Labelled:
     """Returns the sequences of a split, with the axes that the recipe's model takes.
 
-    Args:
-        recipe: the recipe.
-        data: a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split.
-        split: ``"train"``, ``"validation"`` or ``"test"``.
-        front_end: reads audio files; by default that of the dataset.
-
-    Raises:
-        ValueError: the data are invalid, or the recipe's model or augmentation does not apply to them.
+    `data` is a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split. `front_end` reads audio files; by
+    default it is that of the dataset.
     """
     names: tuple[str, ...] = getattr(recipe.data, "label_names", ())
     if isinstance(data, Mapping):
@@ -83,11 +77,7 @@ def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMe
 def load_splits(
     recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None, splits: Sequence[str] = ("train", "test")
 ) -> tuple[Labelled, ...]:
-    """Returns the parts of the data, which have the same classes and channels.
-
-    Raises:
-        ValueError: the data are invalid, or the parts do not belong together.
-    """
+    """Returns the splits of the data after checking that they have the same classes and channels."""
     train, *others = parts = [load_split(recipe, data, split, front_end) for split in splits]
     channels = [part.sequences[0].shape[1] for part in parts]
     for split, part, count in zip(splits[1:], others, channels[1:], strict=True):
@@ -102,11 +92,7 @@ def load_splits(
 
 
 def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
-    """Returns the front end of the weights that training starts from; None where the recipe describes it.
-
-    Raises:
-        ValueError: the recipe describes another front end than those weights have.
-    """
+    """Returns the front end of the weights that training starts from; None if it does not fine-tune."""
     front_end = from_pretrained(recipe.init_from).front_end if recipe.init_from else None
     fields = getattr(recipe.data, "front_end", {})
     if front_end is not None and fields and LogMel(**{"rate": front_end.rate, **fields}) != front_end:
@@ -133,14 +119,9 @@ def compute_share(
 ) -> tuple[float, list[int]]:
     """Returns the share of a process in the loss of an update, and the sequences of a batch that it reads.
 
-    Gradients of processes are averaged, so that all shares of an update add up to the number of processes. A process
-    without a sequence of its own reads the first one, with a share of 0.
-
-    Args:
-        indices, update: the sequences of the batch, and those of the update.
-        labels: the classes of all sequences.
-        weights: weight of each class in the loss.
-        processes: the processes.
+    `indices` are the sequences of the batch, and `update` those of the update. Gradients of processes are averaged, so
+    that all shares of an update add up to the number of processes. A process without a sequence reads the first one,
+    with a share of 0.
 
     Example:
         >>> compute_share([0, 1, 2], [0, 1, 2, 3], torch.tensor([0, 1, 1, 0]), None, Processes())
@@ -159,11 +140,7 @@ def read_shares(
 
 
 def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
-    """Returns the weight of each class in the loss; None if all weigh the same.
-
-    Raises:
-        ValueError: there are more or fewer weights than classes.
-    """
+    """Returns the weight of each class in the loss; None if all weigh the same."""
     weights, count = recipe.class_weights, len(train.label_names)
     if weights == "balanced":
         return len(train.labels) / (count * torch.bincount(train.labels, minlength=count).clamp_min(1))
@@ -263,11 +240,7 @@ def majority_accuracy(train: Labelled, test: Labelled) -> float:
 def evaluate_classifier(
     model: ZooModel, recipe: ClassifierRecipe, data: Any, progress: bool = False
 ) -> tuple[dict[str, float], Confusion]:
-    """Returns the accuracies in per cent of the model and of baselines, and the confusion matrix, on the test part.
-
-    Raises:
-        ValueError: the data are invalid, or have other classes than the model.
-    """
+    """Returns the accuracies in per cent of the model and of baselines, and the confusion matrix, on the test split."""
     train, test = load_splits(recipe, data, model.front_end)
     names = model.pretrained_cfg.get("label_names") or test.label_names
     if tuple(names) != test.label_names or model.num_classes != len(names):
@@ -301,16 +274,7 @@ def train_one(
     progress: bool = True,
     processes: Processes | None = None,
 ) -> Run:
-    """Trains one seed of a recipe.
-
-    Args:
-        recipe, train, test, validation: the recipe and the parts of the data.
-        seed: seed of the initial weights and of the batches.
-        name: describes a variant of the run, so that checkpoints of different variants are not confused.
-        checkpoint: file to save to after every epoch and to resume from.
-        progress: whether to show a progress bar.
-        processes: the processes that train together, each on its share of a batch; by default a single one.
-    """
+    """Trains one seed of a recipe; `name` distinguishes the checkpoints of variants of a run."""
     processes = processes or Processes()
     torch.manual_seed(seed)
     cfg = normalization_cfg(recipe, train)
@@ -345,7 +309,7 @@ def train_one(
 
     def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
         freeze_encoder(model, done < frozen_steps)
-        change = as_read if augment is None else partial(augment, mean=mean, front_end=train.front_end)
+        change = identity if augment is None else partial(augment, mean=mean, front_end=train.front_end)
         read = partial(read_shares, train, change)
         yield from load(read, sample(), processes, workers=recipe.workers, seed=seed + done)
 
@@ -373,7 +337,7 @@ def train_one(
         progress=progress,
         frozen=lambda step: frozen if step < frozen_steps else (),
         processes=processes,
-        microbatches=as_read,
+        microbatches=identity,
         metrics=("accuracy",),
         validate=None if validation is None else partial(validate, data=validation),
         **recipe.loop_options(),

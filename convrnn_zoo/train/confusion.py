@@ -11,8 +11,6 @@ from .._extras import need
 from ._values import finite
 from .figures import DRAWN, new_figure, save_figure
 
-SUFFIXES = (*DRAWN, ".csv")
-"""Suffixes of the files that a confusion matrix is written to."""
 MAX_NAME = 24
 """Characters of a class name in a figure."""
 
@@ -55,12 +53,8 @@ def count_confusions(logits: Tensor, labels: Tensor, label_names: tuple[str, ...
 
 
 def write_confusion(confusion: Confusion, path: Path, heading: str = "") -> None:
-    """Writes a figure (``.png``, ``.svg``) or a table of counts (``.csv``) atomically.
-
-    Raises:
-        ValueError: `path` has another suffix.
-    """
-    check_suffix(path, SUFFIXES)
+    """Writes a figure (``.png``, ``.svg``) or a table of counts (``.csv``) atomically."""
+    check_suffix(path, (*DRAWN, ".csv"))
     if path.suffix != ".csv":
         save_figure(draw_confusion(confusion, heading), path)
         return

@@ -28,10 +28,9 @@ DRAWN = (".png", ".svg")
 
 
 class Panels(NamedTuple):
-    """One sequence: its input, its forecast, and its truth if it is known.
+    """Input, forecast and, if it is known, truth of one sequence, ``(T, C, H, W)`` in the units of the targets.
 
-    Frames are ``(T, C, H, W)`` in the unit of the data, of each target, and `step` minutes apart; `labels` are the
-    titles of the frames of input and forecast.
+    Frames are `step` minutes apart; `labels` are the titles of those of input and forecast.
     """
 
     inputs: Tensor
@@ -227,10 +226,7 @@ def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
 
 
 def side_by_side(
-    parts: Sequence[tuple[str, Tensor]],
-    scale: Encoding,
-    heading: str,
-    value_range: tuple[float, float] | None = None,
+    parts: Sequence[tuple[str, Tensor]], scale: Encoding, heading: str, value_range: tuple[float, float] | None = None
 ) -> Any:
     """Returns a figure of one row, each frame with its title."""
     names, frames = zip(*parts, strict=True)
@@ -252,12 +248,7 @@ def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
 
 
 def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
-    """Writes a PNG of the first image, or a GIF or MP4 of all, atomically.
-
-    Raises:
-        ValueError: another suffix.
-        ImportError: the extra `video` is not installed, for an MP4.
-    """
+    """Writes a PNG of the first image, or a GIF or MP4 of all, atomically. An MP4 needs the extra `video`."""
     check_suffix(path, (".png", ".gif", ".mp4"))
     first, *others = pictures
     with atomic_write(path) as temporary:

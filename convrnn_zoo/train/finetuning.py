@@ -16,10 +16,7 @@ def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> 
 
     A classifier may have another head or other input channels than the weights: the head is then random, and the
     weights of the input are adapted by timm's rule. A forecaster may have other channels: the parameters that read or
-    make frames are then random. The log lists them.
-
-    Raises:
-        ValueError: the weights are of another architecture, or differ in other sizes.
+    make frames are then random. The log lists them. Other differences raise ValueError.
     """
     source = from_pretrained(init_from)
     if source.pretrained_cfg["architecture"] != architecture:

@@ -30,7 +30,6 @@ from .weights import check_writable, write_weights
 
 Batch = tuple[Tensor, Tensor]
 """Frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask of scheduled sampling."""
-Objective = Callable[[nn.Module, Batch], Tensor]
 
 
 def train_forecaster(
@@ -54,11 +53,7 @@ def train_forecaster(
 
 
 def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
-    """Returns the sequences of a split, from a path, or from Python's datasets by the names of the splits.
-
-    Raises:
-        ValueError: a split is missing, or its sequences are of another length than the recipe's.
-    """
+    """Returns the sequences of a split, from a path, or from Python's datasets by the names of the splits."""
     source = recipe.data
     if not isinstance(data, Mapping):
         return source.load(data, split, recipe.inputs, recipe.horizon)
@@ -92,9 +87,8 @@ def train_model(
     """Trains a recipe on sequences, and returns the model and the numbers of each round.
 
     With `out`, the checkpoint is written there, and after every round a figure of one sequence, always the same. All
-    `processes` sample the same batch and each reads its shard, so that training depends on the size of the whole batch
-    and not on how many processes share it. With sequences for `validation`, the weights of the
-    lowest loss on them are kept.
+    `processes` sample the same batch and each reads its shard, so that training depends on the size of the complete
+    batch only. With sequences for `validation`, the weights of the lowest loss on them are kept.
     """
     if out is not None:  # for the figures: an error now, not after the first round
         need("matplotlib.figure", "draw")
@@ -185,12 +179,7 @@ def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Process
 
 
 def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
-    """Builds the network of a recipe, with the weights that it fine-tunes or with random ones from its seed.
-
-    Raises:
-        ValueError: the architecture is not a forecaster or does not accept the recipe's `model` or its variables; or
-            the weights to fine-tune are of another architecture or size.
-    """
+    """Builds the network of a recipe, with the weights that it fine-tunes or with random ones from its seed."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.model_arguments(channels)
     try:
@@ -215,17 +204,13 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------
-def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
+def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[nn.Module, Batch], Tensor]:
     """Returns the loss of a network on a batch; unknown pixels (NaN) do not count.
 
-    An autoregressive model forecasts every frame from the second on, the others those after the inputs.
-
-    Raises:
-        ValueError: the recipe has `sampling`, `decoupling`, `moments`, `ensemble_size`, `lead_times` or a loss that the
-            model does not support.
+    An autoregressive model forecasts every frame from the second on, the others those after the inputs. Raises
+    ValueError for keys of the recipe that the model does not support.
     """
     name, is_autoregressive = recipe.architecture, isinstance(model, AutoregressiveForecaster)
-    is_nowcast = hasattr(model, "exceedance")
     if recipe.moments and not hasattr(model, "moments"):
         raise ValueError(f"{name} has no filters whose moments a loss could read: leave moments out")
     if not is_autoregressive and (recipe.sampling or recipe.decoupling):
@@ -235,7 +220,7 @@ def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
             f"ensemble_size={recipe.ensemble_size} is for the loss crps and a model that reads noise, such as "
             f"convgru_irene; the recipe has {recipe.loss} and {name}: leave ensemble_size out"
         )
-    if recipe.loss == "exceedance" and not is_nowcast:
+    if recipe.loss == "exceedance" and not hasattr(model, "exceedance"):
         raise ValueError(f"{name} forecasts no probabilities for the loss exceedance; choose convgru_advection")
     if recipe.data.variables and "balanced" in recipe.loss:
         units = {v.unit for v in model.preprocessing.target_variables}  # type: ignore[union-attr]
@@ -291,7 +276,7 @@ def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Modul
 
 
 class NowcastLogits(nn.Module):
-    """Gives the logits of a nowcast by ``forward``, which is what training in several processes calls."""
+    """Returns the logits of a nowcast from ``forward``, which training in several processes calls."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -318,11 +303,7 @@ def exceedance_loss(
 
 # ---- data ------------------------------------------------------------------------------------------------------
 def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
-    """Checks the size of a batch and of the test sequences before they are allocated.
-
-    Raises:
-        ValueError: one of them is larger than the limit of :func:`~convrnn_zoo.size_limit`.
-    """
+    """Raises ValueError if a batch or the test sequences would exceed the limit of :func:`~convrnn_zoo.size_limit`."""
     counts = {"batch_size": recipe.batch_size}
     if isinstance(clips, MovingDigits):  # a split on disk bounds the number of sequences
         counts["test_sequences"] = recipe.test_sequences
@@ -337,5 +318,4 @@ def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tens
 
 def read_batch(clips: FrameSequences, batch: Batch) -> Batch:
     """Reads the sequences of a batch, of which only the parameters were sampled."""
-    sampled, mask = batch
-    return clips.read(sampled), mask
+    return clips.read(batch[0]), batch[1]

@@ -28,10 +28,7 @@ ThreadChooser = Callable[[int | None, Callable[[], None]], None]
 class Processes:
     """The processes that train together, as one of them sees them; by default a single one on torch's default device.
 
-    Args:
-        accelerator: accelerate's Accelerator.
-        device: device of this process.
-        choose_threads: sets torch's number of threads before the first update.
+    `choose_threads` sets torch's number of threads before the first update.
     """
 
     accelerator: Any = None
@@ -78,10 +75,9 @@ class Processes:
             yield
             return
         seed = int(torch.randint(2**40, ()))
-        state = torch.get_rng_state()
-        torch.manual_seed(seed + self.rank)
-        yield
-        torch.set_rng_state(state)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + self.rank)
+            yield
 
     def random_states(self) -> dict[str, Tensor]:
         """Returns the states of torch's generators of the host and of the device."""

@@ -20,9 +20,9 @@ class _Reader(Dataset[Any]):
         return self.read(request)
 
 
-def as_read(batch: Any) -> Any:
-    """Returns a batch unchanged."""
-    return batch
+def identity(x: Any) -> Any:
+    """Returns its argument."""
+    return x
 
 
 def ignore_interrupts(worker: int) -> None:
@@ -37,22 +37,15 @@ def load(
 
     Requests, such as the numbers of random sequences, are made in this process, where they may draw from torch's global
     generator. Without workers each is made and read when its batch is needed. With workers, ``2 * workers`` requests
-    are made ahead; each next batch makes one more. Random numbers that `read` draws in a worker depend on `seed`, on
-    the number of workers and on the batches before. In every case the same requests give the same batches again.
-
-    Args:
-        read: returns the batch of a request; it is pickled where worker processes are not forked.
-        requests: what to read.
-        processes: batches for an accelerator are read into pinned memory.
-        workers: number of worker processes.
-        seed: seed of the workers.
+    are made ahead, and `read` is pickled where processes are not forked. Random numbers that it draws in a worker
+    depend on `seed`, on the number of workers and on the batches before. The same requests give the same batches again.
     """
     return DataLoader(
         _Reader(read),
         batch_size=None,
         sampler=requests,
         num_workers=workers,
-        collate_fn=as_read,
+        collate_fn=identity,
         pin_memory=processes.can_pin,
         worker_init_fn=ignore_interrupts,
         generator=torch.Generator().manual_seed(seed),

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .._atomic import atomic_write, write_text
 from .._extras import need
+from ..pretrained.state_dict import not_finite
 from ._progress import progress_bar
 from ._values import flat
 from .figures import draw_losses
@@ -67,29 +68,22 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
         temporary.write_bytes(content_bytes.getvalue())
 
 
-@contextmanager
-def only_run(checkpoint: Path | None) -> Iterator[None]:
-    """Locks a checkpoint, so that two runs never write it at the same time.
-
-    Raises:
-        ValueError: another run, of this or another process, is writing it.
+def lock_checkpoint(checkpoint: Path) -> AbstractContextManager[Any]:
+    """Locks a checkpoint; raises ValueError if another run, of this or another process, is writing it.
 
     Example:
         >>> path = getfixture("tmp_path") / "last.ckpt"
-        >>> with only_run(path), only_run(path):  # doctest: +ELLIPSIS
+        >>> with lock_checkpoint(path), lock_checkpoint(path):  # doctest: +ELLIPSIS
         ...     pass
         Traceback (most recent call last):
         ValueError: another run is writing ...last.ckpt; wait for its end, or choose another -o
     """
-    with ExitStack() as stack:
-        if checkpoint is not None:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            filelock = need("filelock", "train")
-            try:  # the system releases the lock of a killed run
-                stack.enter_context(filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"), timeout=0))
-            except filelock.Timeout as e:
-                raise ValueError(f"another run is writing {checkpoint}; wait for its end, or choose another -o") from e
-        yield
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    filelock = need("filelock", "train")
+    try:  # the system releases the lock of a killed run
+        return filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"), timeout=0).acquire()
+    except filelock.Timeout as e:
+        raise ValueError(f"another run is writing {checkpoint}; wait for its end, or choose another -o") from e
 
 
 @contextmanager
@@ -117,17 +111,6 @@ def catch_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def check_finite(model: nn.Module) -> None:
-    """Checks the parameters and buffers of a model before they are saved.
-
-    Raises:
-        FloatingPointError: one of them is NaN or infinite.
-    """
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise diverged(f"the weights are no longer finite ({name})")
-
-
 def diverged(problem: str) -> FloatingPointError:
     """Returns the error of a run that diverged, with a hint."""
     return FloatingPointError(f"{problem}: lower lr or clip_grad_norm in the recipe, and train into another directory")
@@ -135,20 +118,12 @@ def diverged(problem: str) -> FloatingPointError:
 
 Row = dict[str, float]
 """Numbers after a round: the updates done, the learning rate, the mean loss of the round, and further scores."""
-
-
 HISTORY = ("history", "values", "samplings", "best")
 """Attributes of :class:`State` that a checkpoint holds."""
 
 
 class State:
-    """Content of a checkpoint: the modules of a run, its history, and the random states.
-
-    Args:
-        run: the fingerprint of the run.
-        processes: their random states are saved.
-        modules: the model, the optimizer and others with a state, by name.
-    """
+    """Content of a checkpoint of a run: the modules with a state by name, the history, and the random states."""
 
     def __init__(self, run: str, processes: Processes, modules: dict[str, Any]) -> None:
         self.run, self.processes, self.modules = run, processes, modules
@@ -159,11 +134,7 @@ class State:
         self.threads: int | None = None  # the number of threads of a run that is resumed
 
     def load(self, path: Path) -> None:
-        """Restores what :meth:`save` wrote for the run of this fingerprint.
-
-        Raises:
-            ValueError: the checkpoint belongs to another run or is damaged.
-        """
+        """Restores what :meth:`save` wrote; raises ValueError for a damaged checkpoint or one of another run."""
         try:
             content = torch.load(path, weights_only=True, map_location="cpu")
             saved = content["run"]
@@ -187,7 +158,8 @@ class State:
 
     def save(self, path: Path | None) -> None:
         """Checks that the weights are finite, and writes a checkpoint from the main process."""
-        check_finite(self.modules["model"])
+        if broken := not_finite(self.modules["model"].state_dict()):
+            raise diverged(f"the weights are no longer finite ({broken[0]})")
         if path is None or not self.processes.is_main:
             return
         content: dict[str, Any] = {key: getattr(self, key) for key in ("run", *HISTORY)}
@@ -243,9 +215,9 @@ def fit(
     their losses are plotted in a ``.png`` of the same name.
 
     Args:
-        model: the model to train, on the device of the processes.
-        batches: returns a generator of the batches of a round, such as an epoch; called with the number of updates
-            done. It may draw from torch's global generator, but not before its first batch.
+        model: the model, on the device of the processes.
+        batches: returns a generator of the batches of a round, such as an epoch, from the number of updates done. It
+            may draw from torch's global generator, but not before its first batch.
         loss: computes the loss of the model on one batch, or a tensor of the loss and the `metrics`.
         optimizer, scheduler: stepped once a batch.
         max_steps: number of batches in total, a whole number of rounds.
@@ -253,9 +225,8 @@ def fit(
         run: the :func:`fingerprint` of the run; a checkpoint of another run is rejected.
         checkpoint: file written after every round and on Ctrl-C, and read at the start. It holds the states of torch's
             generators, so that a resumed run ends with the same bits as an uninterrupted one.
-        title: label of the progress bar.
-        progress: whether to show a progress bar, or one line a round if standard error is not a terminal.
-        processes: the processes that train together; the main one writes the checkpoint. By default a single one.
+        title, progress: label of a progress bar, and whether it is shown, or one line a round without a terminal.
+        processes: the processes that train together, by default a single one; the main one writes the checkpoint.
         after_round: called by the main process with the number of updates done and the model as it would be saved. An
             image ``(H, W, 3)`` that it returns is passed to the trackers.
         frozen: returns the parameters that an update, given by its number, leaves unchanged.
@@ -354,13 +325,12 @@ def fit(
 
     if processes.choose_threads is not None:
         processes.choose_threads(state.threads, try_step)
+    lock = lock_checkpoint(checkpoint) if checkpoint is not None and processes.is_main else nullcontext()
     bar = progress_bar(
-        title,
-        progress and processes.is_main,
-        length=max_steps,
+        title, progress and processes.is_main, length=max_steps,
         item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
-    )
-    with bar, only_run(checkpoint if processes.is_main else None), catch_interrupt() as is_interrupted:
+    )  # fmt: skip
+    with lock, bar, catch_interrupt() as is_interrupted:
         bar.update(scheduler.last_epoch)
         while scheduler.last_epoch < max_steps and not state.is_stopped(patience):
             interrupted = 0.0

@@ -19,15 +19,13 @@ from ..models import EnsembleForecaster, Forecaster, Metric, Preprocessing, Vari
 from ._progress import progress_bar
 from ._values import find_value_range, finite
 from .baselines import choose_baselines
-from .losses import half_distance
+from .losses import SSIM_WINDOW, half_distance
 from .recipe import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
 """By method and metric, the value at every lead time from the first frame on."""
 LESS_IS_BETTER = {"MSE", "MAE", "FAR", "CRPS", "Brier"}
 """Metrics, by the first word of their name, of which a lower value is better."""
-SSIM_WINDOW = 7
-"""Edge of the window of SSIM in pixels; smaller frames have no SSIM."""
 FSS_WINDOW = 9
 """Edge of the neighbourhood of the fractions skill score in pixels."""
 MEMBERS = 20
@@ -269,18 +267,16 @@ def evaluate(
 ) -> Evaluation:
     """Scores a model (``"forecast"``) and the baselines of its data on the fixed sequences of a split.
 
+    Each of several targets has its own scores, in its unit, such as ``"MSE of t2m"``.
+
     Args:
-        model, recipe: the forecaster and its recipe.
-        clips: the test split.
+        model, recipe, clips: the forecaster, its recipe and the test split.
         sequences: number of sequences; by default the recipe's.
         ensemble_size: number of members for the CRPS, the Brier scores and the reliability of a model that forecasts
             probabilities; by default 20 for a nowcast by probabilities, and the recipe's for a model that reads noise.
             0 leaves these scores out.
         seed: seed of the noise of the members.
-        batch_size: sequences per batch.
-        progress: whether to show a progress bar.
-
-    Each of several targets has its own scores, in its unit, such as ``"MSE of t2m"``.
+        batch_size, progress: sequences per batch, and whether to show a progress bar.
 
     Raises:
         ValueError: an `ensemble_size` for a model without probabilities, or a recipe of other variables.
@@ -346,14 +342,10 @@ def _list_names(source: Any) -> dict[str, list[str]]:
 
 
 class TargetScores:
-    """Scores of one method's forecasts of one target, or of all channels if they have no names.
+    """Scores of one method's forecasts of one target, by its number, or of all channels if they have no names.
 
-    Args:
-        number: number of the target.
-        values: preprocessing with the targets.
-        thresholds: thresholds of :class:`Occurrences`; by default those of rain, for one of several targets in mm/h.
-        truth: the frames ``(N, T, C, H, W)`` of all sequences, for the range of the values.
-        is_ensemble: whether members are scored.
+    One of several targets in mm/h has by default the thresholds of rain. The range of the values is that of `truth`,
+    the frames ``(N, T, C, H, W)`` of all sequences.
     """
 
     def __init__(
@@ -410,8 +402,8 @@ def average(values: Sequence[float], like: Sequence[float] | None = None) -> Mea
         >>> str(average([1.0, float("nan"), 3.0]))
         '2 (2 of 3)'
     """
-    there = [v for v, w in zip(values, like or values, strict=True) if math.isfinite(v) and math.isfinite(w)]
-    return Mean(statistics.fmean(there) if there else math.nan, len(there), len(values))
+    finite_values = [v for v, w in zip(values, like or values, strict=True) if math.isfinite(v) and math.isfinite(w)]
+    return Mean(statistics.fmean(finite_values or [math.nan]), len(finite_values), len(values))
 
 
 def better(scores: Scores, metric: str, baseline: str) -> str:

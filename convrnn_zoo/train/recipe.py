@@ -390,10 +390,7 @@ class ForecasterRecipe(Recipe):
         return values
 
 
-KINDS: dict[str, type[Recipe]] = {
-    "classifier": ClassifierRecipe,
-    "forecaster": ForecasterRecipe,
-}
+KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe}
 """Recipe classes by the `kind` of a file."""
 
 
@@ -412,17 +409,14 @@ def find_recipe(model: ZooModel, source: str | None = None) -> Recipe | None:
 def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:
     """Returns the splits that training reads: ``"validation"`` if the recipe or Python data have it.
 
-    Raises:
-        ValueError: a key of the recipe needs a validation split, and there is none.
+    Raises ValueError if a key of the recipe needs a validation split, and there is none.
     """
     if recipe.data.validation or (isinstance(data, Mapping) and "validation" in data):
         return "train", "test", "validation"
-    defaults = {f.name: f.default for f in dataclasses.fields(recipe)}
-    for key in sorted({"patience", "validation_sequences"} & defaults.keys()):
-        if (value := getattr(recipe, key)) == defaults[key]:
-            continue
-        raise ValueError(
-            f"{key} = {value} needs validation: set data.validation to a fraction such as 0.1, or pass "
-            "data['validation']"
-        )
+    for f in dataclasses.fields(recipe):
+        if f.name in ("patience", "validation_sequences") and getattr(recipe, f.name) != f.default:
+            raise ValueError(
+                f"{f.name} = {getattr(recipe, f.name)} needs validation: set data.validation to a fraction such as "
+                "0.1, or pass data['validation']"
+            )
     return "train", "test"

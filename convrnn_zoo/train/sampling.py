@@ -96,10 +96,8 @@ class ReverseScheduled(FreeRunning):
 
 
 SAMPLINGS: dict[str, type[FreeRunning]] = {
-    "own": FreeRunning,
-    "scheduled": Scheduled,
-    "reverse_scheduled": ReverseScheduled,
-}
+    "own": FreeRunning, "scheduled": Scheduled, "reverse_scheduled": ReverseScheduled,
+}  # fmt: skip
 
 
 def read_sampling(table: Mapping[str, Any]) -> FreeRunning:

@@ -36,11 +36,10 @@ def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, T
 
 
 def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading: str = "") -> None:
-    """Draws a sound and the probability of each class after every step of it.
+    """Plots a sound and the probability of each class after every step of it, as ``.png`` or ``.svg``.
 
     Raises:
-        ValueError: see :func:`stream_probabilities`; also if `path` ends in neither .png nor .svg.
-        ImportError: matplotlib is not installed; with the command that installs it.
+        ValueError: see :func:`stream_probabilities`; also for another suffix.
     """
     check_suffix(path, DRAWN)
     figure = new_figure(7.2, 4.0, heading)  # raises ImportError before the model runs

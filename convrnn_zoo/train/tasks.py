@@ -24,7 +24,7 @@ def train(
     log_with: Sequence[str] = (),
     choose_threads: ThreadChooser | None = None,
 ) -> Weights | None:
-    """Trains the weights of a recipe and writes them with their record.
+    """Trains the weights of a recipe and writes them with their metadata.
 
     The directory `out` becomes a repository: ``config.json``, ``model.safetensors``, ``README.md``, ``record.json`` and
     ``recipe.toml``, which :func:`convrnn_zoo.from_pretrained` and timm load and ``convrnn-zoo push`` publishes.
@@ -34,28 +34,26 @@ def train(
         data: file or directory of the data; None for its default place. Or data made in Python, a dictionary with
             ``"train"`` and ``"test"``: for a forecaster map-style Datasets, lists or arrays of frames
             ``(inputs + horizon, C, H, W)``, tensors or NumPy arrays with NaN for unknown values, or of
-            :class:`~convrnn_zoo.data.FrameSequence`; for a classifier
-            :class:`~convrnn_zoo.data.Labelled`. The recipe's table ``[data]`` then describes them as it
-            describes files.
+            :class:`~convrnn_zoo.data.FrameSequence`; for a classifier :class:`~convrnn_zoo.data.Labelled`. The
+            recipe's table ``[data]`` then describes them as it describes files.
         out: directory of the checkpoints; an interrupted run resumes from them.
-        into: directory of the weights and the record alone, by the name of the weights, as the zoo carries them;
-            by default `out` becomes a repository.
-        progress: whether to show bars.
+        into: directory for weights and metadata only, as the package stores them; by default `out` becomes a
+            repository.
+        progress: whether to show progress bars.
         device: device to train on; by default an accelerator if there is one. Several processes have those that
             accelerate's launcher chose.
         log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
             ``"wandb"`` or ``"mlflow"``.
-        choose_threads: may set torch's number of threads before the first update; it is called with the number that a
-            resumed run had, or None, and a function that makes a step of training without effect. By default the
-            number stays as it is.
+        choose_threads: may set torch's number of threads before the first update; called with the number that a
+            resumed run had, or None, and a function that makes a step of training without effect.
 
     Returns:
-        The record; None in the processes that only helped, where several train together.
+        The metadata; None in all processes but the main one, where several train together.
 
     Raises:
         TypeError: `recipe` is no :class:`Recipe`.
         ValueError: the recipe or the data are invalid, or `out` holds the checkpoint of another run.
-        FileNotFoundError: the data are not there.
+        FileNotFoundError: the data do not exist.
         FloatingPointError: the loss is no longer finite.
 
     Example:

@@ -1,4 +1,4 @@
-"""Trained weights with their record: two files for the zoo, or a directory that is a repository of its own."""
+"""Writes trained weights with their metadata: as two files for the zoo, or as a repository."""
 
 import os
 from pathlib import Path
@@ -20,10 +20,7 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
     """Makes a directory and checks that the weights of a recipe can be written to it, before hours of training.
 
     A ``recipe.toml`` in it is the user's or that of an earlier run: it is not changed, and must state this recipe.
-
-    Raises:
-        OSError: the directory cannot be made or written to.
-        ValueError: its ``recipe.toml`` is another recipe, or it has weights that no run has written.
+    Without one, it must not have the weights of another model.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -46,15 +43,10 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
 def write_weights(
     recipe: Recipe, model: ZooModel, data: Any, metrics: tuple[Metric, ...], out: Path, into: Path | None, **fields: Any
 ) -> Weights:
-    """Writes the weights with their record, each file atomically.
+    """Writes weights with their metadata, each file atomically: to a repository `out`, or as two files to `into`.
 
-    The directory `out` becomes a repository: what :func:`~convrnn_zoo.hub.save_pretrained` writes, with a card, the
-    record and the recipe. Where `into` is given, there are two files in it instead, by the name of the weights, as the
-    zoo carries them. The weights come first, and their checksum is in what follows: files of two runs are never taken
-    for one.
-
-    `fields` are further fields of :class:`~convrnn_zoo.Weights`. Without a mean and a standard deviation, the input is
-    not standardized.
+    The weights come first and the other files hold their checksum, so that files of two runs are never taken for one.
+    `fields` are further fields of :class:`~convrnn_zoo.Weights`; by default the input is not standardized.
     """
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text
@@ -92,6 +84,6 @@ def write_weights(
     model.record = record
     save_pretrained(model, out)
     write_text(out / RECORD, record.to_json())
-    if not (out / RECIPE).exists():  # check_writable has found that it is this recipe, maybe with the user's comments
+    if not (out / RECIPE).exists():  # else it is this recipe, maybe with the user's comments: see check_writable
         write_text(out / RECIPE, text)
     return record

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from convrnn_zoo.train import RECIPES, Recipe, train
-from convrnn_zoo.train.loop import only_run
+from convrnn_zoo.train.loop import lock_checkpoint
 from tests.command_line import run
 from tests.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
 
@@ -121,7 +121,7 @@ def test_a_run_on_other_data_is_not_gone_on_with(change, radar, tmp_path):
 def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(FRAMES)
-    with only_run(out / "last.ckpt"):
+    with lock_checkpoint(out / "last.ckpt"):
         told = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
     assert told == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another -o\n"
     assert not (out / "last.ckpt").exists()
