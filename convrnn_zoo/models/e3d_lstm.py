@@ -117,7 +117,7 @@ class E3DLSTM(StackedCells):
         return results[0], (*results[1:], new_counts), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^layers\.0\.weight_[im]", "blocks": r"^layers\.(\d+)", "head": r"^head|^unread"}
+        return {**super().group_matcher(coarse), "stem": r"^layers\.0\.weight_[im]"}
 
 
 @register_model(

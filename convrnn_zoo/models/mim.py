@@ -104,8 +104,7 @@ class MIM(PredRNN):
             self._carried = tuple(s.detach() for s in state[: len(self.differences)])
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        blocks = r"^(?:layers|differences)\.(\d+)"
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
+        return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}
 
 
 @register_model(

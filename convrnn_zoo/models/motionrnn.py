@@ -103,21 +103,19 @@ class MotionConvLSTM(StackedCells):
         self.head = head  # the last module, as it is the last to run
 
     def state_names(self) -> list[str]:
-        """Returns the names of the states: of the layers, the memory if there is one, and of the MotionGRUs."""
         motions = [f"{name}_l{i}" for i in range(len(self.motions)) for name in MotionGRUCell.states]
         return [*super().state_names(), *self.memories, *motions]
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros in the order of :meth:`state_names`."""
         state = super().start(x)
         motion: Any = self.motions[0].motion
         offsets = x.new_zeros(x.shape[0], motion.out_channels, x.shape[-2] // 2, x.shape[-1] // 2)
         return (*state, *(torch.zeros_like(state[0]) for _ in self.memories), *(offsets,) * (2 * len(self.motions)))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the layers, with the MotionGRUs between them."""
         first = 2 * len(self.widths)
-        memory, motions = state[first : first + len(self.memories)], state[first + len(self.memories) :]
+        last = first + len(self.memories)
+        memory, motions = state[first:last], state[last:]
         new: list[Tensor] = []
         new_motions: list[Tensor] = []
         v = self.highway(x)
@@ -132,22 +130,12 @@ class MotionConvLSTM(StackedCells):
         return self.head(x), (*new, *memory, *new_motions), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups parameters by depth, for layer-wise learning rates."""
-        blocks = r"^(?:layers|motions)\.(\d+)"
-        return {"stem": r"^layers\.0\.weight_ih|^highway", "blocks": blocks, "head": r"^head"}
+        stem = r"^layers\.0\.weight_ih|^highway"
+        return {**super().group_matcher(coarse), "stem": stem, "blocks": r"^(?:layers|motions)\.(\d+)"}
 
 
 class MotionPredRNN(MotionConvLSTM):
-    """:class:`MotionConvLSTM` with ST-LSTM cells, whose memory m passes through all layers and on to the next step.
-
-    References:
-        Wu, H. et al. (2021), section 3. https://arxiv.org/abs/2103.02243
-
-    Example:
-        >>> model = MotionPredRNN(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
-        >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
-        (1, 2, 1, 8, 8)
-    """
+    """:class:`MotionConvLSTM` with ST-LSTM cells, whose memory m passes through all layers and on to the next step."""
 
     cell = MotionHighwaySTLSTMCell
     memories = ("m",)
@@ -157,13 +145,12 @@ class MotionPredRNN(MotionConvLSTM):
 def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLSTM:
     """MotionRNN on a ConvLSTM: four layers of 64 with MotionGRUs on patches of 4×4, 3,772,993 parameters.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of twice the patch; reads its
-    own forecast. Wu et al. 2021, https://arxiv.org/abs/2103.02243;
-    :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` lists what follows the authors' code.
+    Frames as for :func:`~convrnn_zoo.models.predrnn.predrnn`, height and width multiples of twice the patch. Wu et al.
+    2021, https://arxiv.org/abs/2103.02243; :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` lists what follows the
+    authors' code.
 
     Args:
-        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-        img_size (None: 64 with norms), horizon (10).
+        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with hidden_channels (64).
     """
     return build_model(MotionConvLSTM, "motionrnn_convlstm", pretrained, **kwargs)
 

@@ -3,13 +3,11 @@
 from functools import partial
 from typing import Any
 
-from torch import Tensor
-
 from ..layers.variants import Conv2dMapNormLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells, State
+from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
 
 
@@ -17,13 +15,6 @@ class OpenSTLConvLSTM(StackedCells):
     """A stack of ConvLSTM cells without biases: OpenSTL's ConvLSTM, without its unused parameters."""
 
     cell = Conv2dMapNormLSTMCell
-
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        new: list[Tensor] = []
-        for i, layer in enumerate(self.layers):
-            new += layer(x, state[2 * i : 2 * i + 2])
-            x = new[-2]
-        return self.head(x), tuple(new), []
 
 
 _UNUSED = "convert drops the weights that are never used"

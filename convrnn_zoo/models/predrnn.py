@@ -149,8 +149,7 @@ class PredRNNPP(PredRNN):
         return self.head(x), (*new, m, z), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        blocks = [(r"^layers\.(\d+)", None), (r"^highway", (0,))]
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": blocks, "head": r"^head|^unread"}
+        return {**super().group_matcher(coarse), "blocks": [(r"^layers\.(\d+)", None), (r"^highway", (0,))]}
 
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("predrnnpp"))

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..layers.saconvlstm import SAConvLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells, State
+from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
 
 
@@ -37,6 +37,7 @@ class SAConvLSTM(StackedCells):
     """
 
     cell = SAConvLSTMCell
+    layer_states = SAConvLSTMCell.states
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: Any = 64, kernel_size: int = 3, num_layers: int = 4, *args: Any,
@@ -48,34 +49,16 @@ class SAConvLSTM(StackedCells):
         """Returns the cell of one layer, with biases as in the paper."""
         return SAConvLSTMCell(in_channels, channels, kernel_size, **factory)
 
-    def state_names(self) -> list[str]:
-        """Returns the names of the states in the order of :meth:`start`."""
-        return [f"{name}_l{i}" for i in range(len(self.widths)) for name in SAConvLSTMCell.states]
-
-    def start(self, x: Tensor) -> State:
-        """Returns zeros: ``h``, ``c`` and ``m`` of each layer."""
-        return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in range(3))
-
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Runs the layers, the first one first."""
-        new: list[Tensor] = []
-        for i, layer in enumerate(self.layers):
-            x, c, m = layer(x, state[3 * i : 3 * i + 3])
-            new += [x, c, m]
-        return self.head(x), tuple(new), []
-
 
 @register_model(cfg=FRAME_CFG)
 def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
     """SA-ConvLSTM: four ConvLSTM layers of 64 with self-attention memories on patches of 4×4, 2,046,720 parameters.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
-    forecast. Time and memory grow with the square of the number of patches. Lin et al. 2020,
-    https://doi.org/10.1609/aaai.v34i07.6819; :class:`~convrnn_zoo.models.sa_convlstm.SAConvLSTM` lists where public
-    reimplementations differ.
+    Frames as for :func:`~convrnn_zoo.models.predrnn.predrnn`. Time and memory grow with the square of the number of
+    patches. Lin et al. 2020, https://doi.org/10.1609/aaai.v34i07.6819.
 
     Args:
         in_chans (1), hidden_channels (64), attention_channels (32), kernel_size (3), num_layers (4), patch_size (4),
-        horizon (10).
+        horizon (10); see :class:`~convrnn_zoo.models.sa_convlstm.SAConvLSTM`.
     """
     return build_model(SAConvLSTM, "sa_convlstm", pretrained, **kwargs)

@@ -54,8 +54,8 @@ class AutoregressiveForecaster(Forecaster):
         super().__init__(in_chans, horizon, reduction, **kwargs)
         if self.out_chans != self.in_chans:
             raise ValueError(
-                f"out_chans must be in_chans={in_chans} for {type(self).__name__}, which reads its own forecast, got "
-                f"{self.out_chans}; pass variables that are known as future inputs, or take a convlstm_forecaster"
+                f"out_chans must be in_chans={in_chans} for a model that reads its own forecast, got {self.out_chans}; "
+                "pass variables that are known as future inputs, or take a convlstm_forecaster"
             )
         edge = self.reduction if patch_size is None else patch_size
         self.unshuffle, self.shuffle = Unshuffle(edge), Shuffle(edge)
@@ -144,35 +144,25 @@ class AutoregressiveForecaster(Forecaster):
         self, patches: Tensor | None, steps: int, state: State, y: Any = None, *, known: Tensor | None = None,
         mask: Tensor | None = None, keep_deltas: bool = False,
     ) -> tuple[list[Tensor], State, list[Delta]]:  # fmt: skip
-        """Runs the network for some steps.
+        """Returns the forecast of each step, the last state, and the deltas of all steps with `keep_deltas`.
 
-        Args:
-            patches: frames to read; the steps after the last of them read the forecast of the step before.
-            steps: how many.
-            state: the state before the first step.
-            y: the forecast before the first step, which it reads if there are no `patches`.
-            known: patches of the known inputs of each step.
-            mask: booleans ``(N, steps - 1)``, false where a step from the second on reads the forecast of its frame.
-            keep_deltas: whether to return the deltas.
-
-        Returns:
-            The forecast of each step, the last state, and the deltas of all steps.
+        Steps read `patches`, where `mask` ``(N, steps - 1)`` of the steps from the second on is true, and else the
+        forecast of the step before, which is `y` for the first one.
         """
         forecasts: list[Tensor] = []
         deltas: list[Delta] = []
         available = 0 if patches is None else patches.shape[1]
         for t in range(steps):
+            x = y
             if patches is not None and t < available:
-                fed = patches[:, t]
+                x = patches[:, t]
                 if mask is not None and t:
-                    fed = torch.where(mask[:, t - 1, None, None, None], fed, y)
-            else:
-                fed = y
-            fed = fed if known is None else torch.cat([fed, known[:, t]], 1)
+                    x = torch.where(mask[:, t - 1, None, None, None], x, y)
+            x = x if known is None else torch.cat([x, known[:, t]], 1)
             if self.grad_checkpointing and torch.is_grad_enabled():
-                y, state, delta = checkpoint(self.advance, fed, state, use_reentrant=False)
+                y, state, delta = checkpoint(self.advance, x, state, use_reentrant=False)
             else:
-                y, state, delta = self.advance(fed, state)
+                y, state, delta = self.advance(x, state)
             forecasts.append(y)
             if keep_deltas:
                 deltas += self.expose(delta)
@@ -185,9 +175,9 @@ class AutoregressiveForecaster(Forecaster):
         is_input = torch.arange(steps) < length
         xs = torch.cat([xs, xs.new_zeros(steps - length, *xs.shape[1:])])
 
-        def step(x: State, carried: State) -> State:
-            fed = torch.where(x[1], x[0], carried[0])
-            y, state, _ = self.advance(fed if known is None else torch.cat([fed, x[2]], 1), carried[1:])
+        def step(inputs: State, carried: State) -> State:
+            x = torch.where(inputs[1], inputs[0], carried[0])
+            y, state, _ = self.advance(x if known is None else torch.cat([x, inputs[2]], 1), carried[1:])
             return (y, *state)
 
         inputs = (xs, is_input) if known is None else (xs, is_input, known.transpose(0, 1))
@@ -195,12 +185,10 @@ class AutoregressiveForecaster(Forecaster):
 
     def _check_state(self, state: Any) -> State:
         """Returns the state of :meth:`encode` if it has as many tensors as there should be."""
-        tensors = isinstance(state, tuple | list) and bool(state) and all(isinstance(s, Tensor) for s in state)
-        if not tensors or not self._fits(len(state), state):
-            raise ValueError(
-                f"{type(self).__name__} expected the state that encode returns, got {check.describe(state)}; pass it "
-                "unchanged"
-            )
+        is_state = isinstance(state, tuple | list) and bool(state) and all(isinstance(s, Tensor) for s in state)
+        if not is_state or not self._fits(len(state), state):
+            owner, got = type(self).__name__, f"got {check.describe(state)}; pass it unchanged"
+            raise ValueError(f"{owner} expected the state that encode returns, {got}")
         return tuple(state)
 
     def _fits(self, count: int, state: State) -> bool:
@@ -210,10 +198,8 @@ class AutoregressiveForecaster(Forecaster):
         teacher = self.check_frames("teacher", teacher)
         expected = (len(x), teacher.shape[1] if horizon is None else horizon, *x.shape[2:])
         if tuple(teacher.shape) != expected:
-            raise ValueError(
-                f"{type(self).__name__} expected teacher of shape {expected}, the frames after x, got "
-                f"{tuple(teacher.shape)}; leave horizon out, or cut one to the other"
-            )
+            got = f"got {tuple(teacher.shape)}; leave horizon out, or cut one to the other"
+            raise ValueError(f"{type(self).__name__} expected teacher of shape {expected}, the frames after x, {got}")
         return teacher.shape[1]
 
     def _check_mask(self, mask: object, x: Tensor, horizon: int) -> Tensor:
@@ -221,15 +207,15 @@ class AutoregressiveForecaster(Forecaster):
         if mask is None:
             return torch.ones(shape, dtype=torch.bool, device=x.device)
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != shape:
-            raise ValueError(
-                f"{type(self).__name__} expected mask as booleans of shape {shape} (N, T + horizon - 2), got "
-                f"{check.describe(mask)}; one for each frame but the first and the last"
-            )
+            got = f"got {check.describe(mask)}; one for each frame but the first and the last"
+            raise ValueError(f"{type(self).__name__} expected mask as booleans (N, T + horizon - 2) = {shape}, {got}")
         return mask.to(x.device)
 
 
 class StackedCells(AutoregressiveForecaster):
     """A stack of cells on patches of a frame, and a 1×1 convolution from the last state to the next frame.
+
+    A subclass whose layers return more than the next states, h first, defines :meth:`advance`.
 
     Args:
         hidden_channels: width of each layer; one number is the width of all `num_layers` layers.
@@ -250,6 +236,8 @@ class StackedCells(AutoregressiveForecaster):
     """Class of the layers, unless :meth:`layer` returns another."""
     depth: ClassVar[int] = 1
     """Depth of the maps of the state; 1 for two-dimensional maps."""
+    layer_states: ClassVar[tuple[str, ...]] = ("h", "c")
+    """Names of the states of a layer."""
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 128, kernel_size: int = 5, num_layers: int = 4,
@@ -285,10 +273,19 @@ class StackedCells(AutoregressiveForecaster):
 
     def state_names(self) -> list[str]:
         """Returns the names of the states in the order of :meth:`start`."""
-        return [f"{name}_l{i}" for i in range(len(self.widths)) for name in ("h", "c")]
+        return [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
 
     def start(self, x: Tensor) -> State:
-        return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in range(2))
+        return tuple(x.new_zeros(x.shape[0], w, *x.shape[-2:]) for w in self.widths for _ in self.layer_states)
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+        new: list[Tensor] = []
+        each = len(self.layer_states)
+        for i, layer in enumerate(self.layers):
+            states = layer(x, state[each * i : each * (i + 1)])
+            new += states
+            x = states[0]
+        return self.head(x), tuple(new), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter|unread)"}

@@ -165,15 +165,9 @@ class Classifier(HeadedModel):
             ('speaker 7', 1.0)
         """
         if not self.num_classes:
-            raise ValueError(
-                "this model has no classifier; load weights that have one (`convrnn-zoo list --pretrained`), or build "
-                "and train one with num_classes"
-            )
+            raise ValueError("the model has no classifier; load weights with one, or train one with num_classes")
         if not self.resolve_pool(frame=False):
-            raise ValueError(
-                'expected a model with one answer for each sequence, got global_pool="", which gives one for each step '
-                'and pixel; set model.global_pool = "avg" (or "max", "last"), or call the model'
-            )
+            raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool to such as "avg"')
         labels = self._labels()
         place: Any = {"device": (like := next(self.parameters())).device, "dtype": like.dtype}
         names = [f"recording {i}" for i in range(len(recordings))] if names is None else names
@@ -183,19 +177,15 @@ class Classifier(HeadedModel):
         with evaluating(self):
             for start in range(0, len(sequences), check.positive_int("batch_size", batch_size)):
                 part = sequences[start : start + batch_size]
-                if len({x.shape[1:] for x in part}) > 1:
-                    sizes = sorted({tuple(x.shape[2:]) for x in part})
-                    raise ValueError(
-                        f"expected recordings with maps of one size, got {sizes}; resize them, or pass batch_size=1"
-                    )
+                if len(sizes := {tuple(x.shape[2:]) for x in part}) > 1:
+                    hint = "resize them, or pass batch_size=1"
+                    raise ValueError(f"expected recordings with maps of one size, got {sorted(sizes)}; {hint}")
                 x = self.normalize(pad_sequence(part, batch_first=True)).to(**place)
                 scores = self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu()
                 for name, p in zip(names[start:], scores, strict=False):
                     if not torch.isfinite(p).all():
-                        raise ValueError(
-                            f"{name}: the model returns NaN in {like.dtype}; check the unit of the values, or use "
-                            "dtype float32"
-                        )
+                        hint = "check the unit of the values, or use dtype float32"
+                        raise ValueError(f"{name}: the model returns NaN in {like.dtype}; {hint}")
                     best = int(p.argmax())
                     probabilities = dict(zip(labels, p.tolist(), strict=True))
                     predictions.append(Prediction(labels[best], float(p[best]), probabilities))
@@ -234,10 +224,8 @@ class Classifier(HeadedModel):
             ValueError: the model has no front end, or the front end rejects the sound.
         """
         if self.front_end is None:
-            raise ValueError(
-                f"{name} is sound, and this model has no front end: set model.front_end = convrnn_zoo.LogMel(...), or "
-                "pass sequences (T, C, ...) as in training"
-            )
+            hint = "set model.front_end = convrnn_zoo.LogMel(...), or pass sequences (T, C, ...) as in training"
+            raise ValueError(f"{name} is sound, and this model has no front end: {hint}")
         try:
             wave = to_tensor("the recording", wave)
             return self.front_end.encode(wave.float() if wave.is_floating_point() else wave, rate)
@@ -250,14 +238,12 @@ class Classifier(HeadedModel):
         if len(labels) != self.num_classes:
             return [str(i) for i in range(self.num_classes)]
         if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(
-                f"the model's label_names contain {', '.join(duplicates)} more than once; make them unique in "
-                'model.pretrained_cfg["label_names"]'
-            )
+            hint = 'make them unique in model.pretrained_cfg["label_names"]'
+            raise ValueError(f"the model's label_names contain {', '.join(duplicates)} more than once; {hint}")
         return labels
 
     def _sequence(self, name: str, recording: Any) -> Tensor:
-        """Returns a recording as ``(T, C, *S)``; maps of one pixel may be given as ``(T, C)``."""
+        """Returns a recording ``(T, C, *S)``, or ``(T, C)`` on maps of one pixel, as ``(T, C, *S)``."""
         x, ndim = to_tensor(name, recording), self.ndim
         if x.dtype == torch.uint8 and ndim == 2:
             statistics = self.statistics()
@@ -267,10 +253,8 @@ class Classifier(HeadedModel):
         if x.dim() == 2 and x.shape[1] == self.in_chans:
             x = x.reshape(*x.shape, *(1,) * ndim)
         if x.dim() != ndim + 2 or x.shape[1] != self.in_chans or 0 in x.shape:
-            raise ValueError(
-                f"{name}: expected a sequence (T, {self.in_chans}, {SPACE[ndim]}), got {tuple(x.shape)}; "
-                "`convrnn-zoo info` describes a model's input"
-            )
+            got = f"got {tuple(x.shape)}; `convrnn-zoo info` describes a model's input"
+            raise ValueError(f"{name}: expected a sequence (T, {self.in_chans}, {SPACE[ndim]}), {got}")
         if not torch.isfinite(x).all():
             raise ValueError(f"{name}: contains NaN or Inf; fill or remove them before classifying")
         return x

@@ -44,11 +44,9 @@ class DenseModel(HeadedModel):
         if isinstance(x, PackedSequence):
             raise TypeError(f"{owner} expected a tensor (N, T, C, H, W) or (N, C, H, W), got a PackedSequence; pad it")
         lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, next(self.parameters()))
-        if any(size % self.reduction for size in x.shape[-2:]):
-            raise ValueError(
-                f"{owner} expected height and width that are multiples of {self.reduction}, got {tuple(x.shape[-2:])}; "
-                "pad or crop the images"
-            )
+        edge, size = self.reduction, tuple(x.shape[-2:])
+        if any(n % edge for n in size):
+            raise ValueError(f"{owner} expected height and width that are multiples of {edge}, got {size}; pad or crop")
         return lengths
 
     def make_head(self, num_classes: int) -> nn.Module:

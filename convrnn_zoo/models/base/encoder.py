@@ -85,10 +85,8 @@ class FrameEncoder(nn.Module):
         super().__init__()
         maps = [level for level in levels if level != PRE_LOGITS]
         if not maps or not all(check.is_int(level) for level in maps) or PRE_LOGITS in levels[:-1]:
-            raise ValueError(
-                f"levels must be whole numbers, as timm's out_indices, and the last may be {PRE_LOGITS!r}, got "
-                f"{list(levels)!r}"
-            )
+            expected = f"whole numbers, as timm's out_indices, and the last may be {PRE_LOGITS!r}"
+            raise ValueError(f"levels must be {expected}, got {list(levels)!r}")
         self.name, self.frozen = name, check.boolean("frozen", frozen)
         self.chunk_size: int | None = check.positive_int("chunk_size", chunk_size)
         self.pool = check.positive_int("pool", pool)
@@ -175,12 +173,10 @@ class FrameEncoder(nn.Module):
         """Returns a map for each level."""
         if self.chunk_size is None:  # in an exported graph, which takes any number of frames
             return self.encode(frames)
-        smallest = max(self.reductions)
-        if min(frames.shape[-2:]) < smallest:
-            raise ValueError(
-                f"{self.name} reduces frames by {smallest}: expected frames of at least {smallest}×{smallest}, got "
-                f"{tuple(frames.shape[-2:])}; enlarge them, or use lower levels"
-            )
+        smallest, size = max(self.reductions), tuple(frames.shape[-2:])
+        if min(size) < smallest:
+            hint = "enlarge them, or use lower levels"
+            raise ValueError(f"{self.name} expected frames of at least {smallest}×{smallest}, got {size}; {hint}")
         parts = [self._chunk(part) for part in frames.tensor_split(max(1, -(-len(frames) // self.chunk_size)))]
         return [torch.cat(maps) if len(parts) > 1 else maps[0] for maps in zip(*parts, strict=True)]
 
@@ -209,10 +205,8 @@ class FrameEncoder(nn.Module):
             else:
                 top, maps = self.model.forward_intermediates(frames, indices=self.indices)
         except AssertionError as e:  # raised by timm's models of a fixed size
-            raise ValueError(
-                f"{self.name} does not take frames of {frames.shape[-2]}×{frames.shape[-1]}: {e}; resize them, or use "
-                "an encoder that reads any size, such as resnet18"
-            ) from e
+            size, hint = "×".join(map(str, frames.shape[-2:])), "resize them, or use such as resnet18"
+            raise ValueError(f"{self.name} does not take frames of {size}: {e}; {hint}") from e
         maps = [m if self.pool == 1 else F.max_pool2d(m, self.pool) for m in maps]
         if self.has_pre_logits:
             maps.append(self.model.forward_head(top, pre_logits=True)[..., None, None])

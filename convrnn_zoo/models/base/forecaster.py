@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partialmethod
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ Advance = Callable[[nn.Module, Tensor, Sequence[Any]], list[Any]]
 """Function of a recurrent layer, a frame ``(N, C, H, W)`` and its states that returns the next states, h first."""
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
+Frames = TypeVar("Frames", Tensor, Any)
 
 FRAME_CFG = {
     "input_size": (1, 64, 64),
@@ -37,10 +38,7 @@ FRAME_CFG = {
 def check_no_classes(num_classes: object) -> None:
     """Raises ValueError unless `num_classes` is 0."""
     if num_classes != 0:
-        raise ValueError(
-            f"num_classes must be 0 for a forecaster, which has no classifier, got {num_classes!r}; leave it out, or "
-            "take one of the zoo's sequence models"
-        )
+        raise ValueError(f"num_classes must be 0, got {num_classes!r}: a forecaster has no classifier; leave it out")
 
 
 class Forecaster(ZooModel):
@@ -99,10 +97,8 @@ class Forecaster(ZooModel):
 
     def forward_intermediates(self, *args: Any, option: str = "forward_intermediates", **kwargs: Any) -> Any:
         """Raises ValueError: forecasters have no feature maps of each level."""
-        raise ValueError(
-            f"{option} expected a model that has feature maps, got {type(self).__name__}, a forecaster; use one of the "
-            "zoo's sequence models, such as convlstm2d_2layer"
-        )
+        owner = type(self).__name__
+        raise ValueError(f"{option} needs feature maps, which a forecaster ({owner}) has not; use a sequence model")
 
     prune_intermediate_layers = partialmethod(forward_intermediates, option="features_only")
 
@@ -126,21 +122,11 @@ class Forecaster(ZooModel):
         return super().no_weight_decay() | peepholes
 
     # ---- forecasts in the unit of the data ---------------------------------------------------------------------
-    @overload
-    def forecast(
-        self, frames: Tensor, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Tensor: ...  # fmt: skip
-    @overload
-    def forecast(
-        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Any: ...  # fmt: skip
     @torch.no_grad()
     def forecast(
-        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None, inputs: Inputs = None,
-        batch_size: int = 16,
-    ) -> Any:  # fmt: skip
+        self, frames: Frames, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Frames:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
         A model reads as many frames as its weights were trained on (``preprocessing.inputs``): the latest of those
@@ -203,17 +189,13 @@ class Forecaster(ZooModel):
         return x[:, -count:]
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Converts frames ``(…, C, H, W)`` in the unit of the data to values of the network.
-
-        Raises:
-            ValueError: the model has no preprocessing.
-        """
+        """Converts frames ``(…, C, H, W)`` in the unit of the data to values of the network."""
         return self._values().encode(frames)
 
     def _values(self) -> Preprocessing:
         if self.preprocessing is None:
             raise ValueError(
-                f"this {type(self).__name__} has no preprocessing, so the unit of its values is unknown; set "
+                f"this {type(self).__name__} has no preprocessing: the unit of its values is unknown; set "
                 "model.preprocessing = convrnn_zoo.Preprocessing(...), or call the model on values as in training"
             )
         return self.preprocessing
@@ -231,13 +213,9 @@ class Forecaster(ZooModel):
     ) -> Any:  # fmt: skip
         """Runs a forecast in the unit of the data.
 
-        Args:
-            frames, horizon, inputs, batch_size, static, future: as of :meth:`forecast`.
-            run: maps inputs of the model ``(N, T, C, H, W)``, the horizon, and the known inputs by name if the model
-                reads some, to ``(…, N, horizon, C, …, H, W)``.
-            decode: whether `run` returns outputs of the model, which are converted to the unit of the data.
-            inner: number of axes of its result between C and H.
-            minutes: minutes between frames, in place of those of the training.
+        `run` maps inputs of the model ``(N, T, C, H, W)``, the horizon, and known inputs by name, to
+        ``(…, N, horizon, C, …, H, W)`` with `inner` axes between C and H. With `decode`, these are outputs of the
+        model to convert to the unit of the data. `minutes` between frames replaces the step of the training.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
@@ -252,10 +230,8 @@ class Forecaster(ZooModel):
         if labelled is not None:
             step = time_step(labelled[{time_dim(labelled): slice(-x.shape[1], None)}])
         if step and expected and abs(step - expected) > 0.02 * expected:
-            raise ValueError(
-                f"frames are {step:g} minutes apart, and {expected:g} are expected; pass frames at the step of the "
-                "training, or `minutes` to a model of any step"
-            )
+            hint = "pass frames at the step of the training, or `minutes` to a model of any step"
+            raise ValueError(f"frames are {step:g} minutes apart, and {expected:g} are expected; {hint}")
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)
@@ -330,19 +306,15 @@ class Forecaster(ZooModel):
         owner, layout = type(self).__name__, "(N, T, C, H, W)"
         like, ranks = next(self.parameters()), {5: layout}
         x = check.tensor_input(owner, f"{name} as a tensor {layout}", x, ranks, self.in_chans, -3, like, name)
-        if not x.shape[1]:
+        count, size, edge = x.shape[1], tuple(x.shape[-2:]), self.reduction
+        if not count:
             raise ValueError(f"{owner} expected {name} of at least one frame, got {tuple(x.shape)}; drop empty ones")
-        if self.input_frames not in (None, x.shape[1]):
-            raise ValueError(
-                f"{owner} expected {self.input_frames} frames in {name}, as its weights require, got {x.shape[1]}; "
-                f"pass the last {self.input_frames}, or build with input_frames={x.shape[1]}"
-            )
-        if any(s % self.reduction for s in x.shape[-2:]):
-            padded = tuple(-(-s // self.reduction) * self.reduction for s in x.shape[-2:])
-            raise ValueError(
-                f"{owner} expected height and width that are multiples of {self.reduction}, got {tuple(x.shape[-2:])}; "
-                f"pad {name} to {padded} or crop it"
-            )
+        if self.input_frames not in (None, count):
+            hint = f"pass the last {self.input_frames}, or build with input_frames={count}"
+            raise ValueError(f"{owner} expected {self.input_frames} frames in {name}, got {count}; {hint}")
+        if any(s % edge for s in size):
+            hint = f"pad {name} to {tuple(s + -s % edge for s in size)} or crop it"
+            raise ValueError(f"{owner} expected height and width that are multiples of {edge}, got {size}; {hint}")
         return x
 
     def fixed_arguments(self, horizon: int) -> dict[str, Any]:
@@ -358,10 +330,7 @@ class Forecaster(ZooModel):
     def known_inputs(
         self, x: Tensor, horizon: int, static: Tensor | None = None, future: Tensor | None = None
     ) -> Tensor | None:
-        """Returns the static maps and the known inputs of all frames, ``(N, T + horizon, S + F, H, W)``.
-
-        Returns:
-            None if the model reads neither.
+        """Returns the static maps and the known inputs of all frames, ``(N, T + horizon, S + F, H, W)``, None for none.
 
         Raises:
             ValueError: an input is missing or has another shape, or the model does not read it.
@@ -386,10 +355,8 @@ class Forecaster(ZooModel):
         if is_map and all(size in sizes for size, sizes in zip(value.shape, axes, strict=True)):  # type: ignore[attr-defined]
             return value  # type: ignore[return-value]
         expected = f"(N, T + horizon = {steps[0]}, {chans}, H, W)" if steps else f"(N, {chans}, H, W)"
-        raise ValueError(
-            f"{owner} expected {name} {expected} for frames {tuple(x.shape)}, got {check.describe(value)}; N, H and W "
-            "may be 1"
-        )
+        got = f"got {check.describe(value)}; N, H and W may be 1"
+        raise ValueError(f"{owner} expected {name} {expected} for frames {tuple(x.shape)}, {got}")
 
 
 class EncoderForecaster(Forecaster):
@@ -541,10 +508,9 @@ class EnsembleForecaster(Forecaster):
         shape = self.noise_shape(x, horizon)
         if noise is None:
             return x.new_zeros(shape)
+        owner = type(self).__name__
         if not isinstance(noise, Tensor) or noise.shape not in (shape, (1, *shape[1:])):
-            raise ValueError(
-                f"{type(self).__name__} expected noise of shape {shape}, or 1 for the first, got "
-                f"{check.describe(noise)}; draw_noise samples it"
-            )
-        check.device_and_dtype(type(self).__name__, "noise", noise, x)
+            got = f"got {check.describe(noise)}; draw_noise samples it"
+            raise ValueError(f"{owner} expected noise of shape {shape}, or 1 for the first, {got}")
+        check.device_and_dtype(owner, "noise", noise, x)
         return noise.expand(shape)

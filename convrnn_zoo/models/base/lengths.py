@@ -33,9 +33,7 @@ def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1)
     if out.shape != (0,) and (out.is_floating_point() or out.is_complex() or out.dtype == torch.bool):
         raise TypeError(f"lengths must be whole numbers, got {out.dtype}; convert with .long()")
     if out.shape != (batch,):
-        raise ValueError(
-            f"lengths must hold one number for each of the {batch} sequences, got shape {tuple(out.shape)}"
-        )
+        raise ValueError(f"lengths must have a number for each of the {batch} sequences, got shape {tuple(out.shape)}")
     if in_graph():
         return out.to(torch.int64)
     out = out.to("cpu", torch.int64)
@@ -127,11 +125,7 @@ def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     return end.mean(dim=tuple(range(2, end.dim())))
 
 
-POOLS: dict[str, Callable[[Tensor, Tensor | None, int], Tensor]] = {
-    "avg": pool_avg,
-    "max": pool_max,
-    "last": pool_last,
-}
+POOLS = {"avg": pool_avg, "max": pool_max, "last": pool_last}
 """Pools by name: each maps ``(N, T, F, *S)``, lengths or None and the number of directions to ``(N, F)``."""
 
 
@@ -144,28 +138,19 @@ def check_pool(kind: str | None) -> str | None:
 
 
 def split_state(hx: Any, levels: int) -> list[Any]:
-    """Returns the state of each level: of the one that there is, or those in the list `hx`; None for zeros.
-
-    Raises:
-        ValueError: the list does not have a state for each level.
-    """
+    """Returns the state of each level from `hx`, a list unless there is one level; None for zeros."""
     if hx is None or levels == 1:
         return [hx] * levels
     if not isinstance(hx, list | tuple) or len(hx) != levels:
-        raise ValueError(
-            f"expected the state as a list of {levels}, one for each level, as the model returns it, got "
-            f"{check.describe(hx)}; leave it out for zero states"
-        )
+        got = f"got {check.describe(hx)}; leave it out for zero states"
+        raise ValueError(f"expected the state as a list of {levels}, as the model returns it, {got}")
     return list(hx)
 
 
 def pool_levels(
     levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int, ndim: int = 2
 ) -> list[Tensor]:
-    """Pools each level to ``(N, F_l)``, by a pool of :data:`~convrnn_zoo.models.base.lengths.POOLS`.
-
-    A level is ``(N, T, F_l, *S_l)`` with maps of `ndim` dimensions, one frame each ``(N, F_l, *S_l)``, or packed.
-    """
+    """Pools each level, ``(N, T, F_l, *S_l)``, one frame each ``(N, F_l, *S_l)``, or packed, to ``(N, F_l)``."""
     pooled = []
     for x in levels:
         ends = lengths
@@ -179,17 +164,10 @@ def pool_levels(
 
 
 def update_pool(kind: str, before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
-    """Updates pooled features with a piece of a stream.
+    """Updates the pooled features `before` ``(N, F)`` with a piece of a stream, `y` ``(N, T, F, *S)``.
 
-    Args:
-        kind: a name of :data:`POOLS`.
-        before: the features so far, ``(N, F)``, or None.
-        steps: number of steps so far including the piece, ``(N,)``.
-        y: the piece, ``(N, T, F, *S)``.
-        lengths: lengths of its sequences, ``(N,)``, which may be 0.
-
-    Returns:
-        Features in single precision at least: a running mean in half precision would stop changing after many steps.
+    `lengths` ``(N,)`` are those of the piece, which may be 0, and `steps` those of the stream including the piece. The
+    precision is at least single: a running mean in half precision would stop changing after many steps.
     """
     lengths = lengths.to(y.device)
     exact = torch.promote_types(y.dtype, torch.float32)

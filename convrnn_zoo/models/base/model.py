@@ -75,7 +75,7 @@ class HeadedModel(ZooModel):
 
     A subclass calls ``reset_classifier`` at the end of its constructor. It defines ``make_head(num_classes)``,
     ``feature_info``, ``_forward_maps(x, depth, **inputs)``, which returns the features and the maps of at least the
-    first `depth` layers or levels, and ``_keep_maps(count, prune_head)``, which removes those after the first `count`.
+    first `depth` levels, and ``_keep_maps(count, prune_head)``, which removes those after the first `count`.
     """
 
     head: nn.Module
@@ -139,18 +139,11 @@ class HeadedModel(ZooModel):
         if not mean.any() and bool((std == 1).all()):
             return None
         if len(mean) != self.in_chans:
-            raise ValueError(
-                f"the weights were trained on {len(mean)} channels and the model has {self.in_chans}: their mean and "
-                "std do not apply; standardise the input yourself"
-            )
+            raise ValueError(f"mean and std are of {len(mean)} channels, not {self.in_chans}; standardise the input")
         return mean, std
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Standardises each channel of `x` by :meth:`statistics`; channels are before the map.
-
-        Raises:
-            ValueError: the weights are for another number of channels.
-        """
+        """Standardises each channel of `x` by :meth:`statistics`; channels are before the map."""
         if (statistics := self.statistics()) is None:
             return x
         mean, std = (values.to(x.dtype).to(x.device).reshape(-1, *(1,) * self.ndim) for values in statistics)
