@@ -17,9 +17,8 @@ from .base.dense import DenseModel
 
 def pair(in_chs: int, out_chs: int) -> nn.Sequential:
     """Returns two 3×3 convolutions, each followed by ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_chs, out_chs, 3, padding=1), nn.ReLU(), nn.Conv2d(out_chs, out_chs, 3, padding=1), nn.ReLU()
-    )
+    first, second = (nn.Conv2d(chs, out_chs, 3, padding=1) for chs in (in_chs, out_chs))
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
 
 
 class RecurrentSkip(nn.Module):
@@ -97,13 +96,11 @@ class BCDUNet(DenseModel):
         self.check_images(x)
         if x.dim() == 5:
             return framewise(self.forward_features, x)
-        maps = []
-        for i, down in enumerate(self.downs):
-            x = down(self.pool(x) if i else x)
-            if i == len(self.downs) - 1:
-                x = self.drop(x)
-            maps.append(x)
-        x = self.pool(x)
+        maps: list[Tensor] = []
+        for down in self.downs:
+            maps.append(down(self.pool(maps[-1]) if maps else x))
+        maps[-1] = self.drop(maps[-1])
+        x = self.pool(maps[-1])
         outputs: list[Tensor] = []
         for block in self.dense:
             outputs.append(self.drop(block(torch.cat(outputs, 1) if outputs else x)))

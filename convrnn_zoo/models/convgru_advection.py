@@ -26,11 +26,16 @@ DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
 """Thresholds in mm/h at which a forecast decides where rain occurs, with the minimum probability to do so.
 
 At lower probabilities, hits cost too many false alarms and too large a squared error."""
-NEAR = 6.0
-"""Weight of extrapolation in the logits of a decision at lead time 0: it is the best forecast for a few minutes."""
-FADES = 1 / 6
-"""Hours after which that weight has decayed to 1/e."""
-_ITERATIONS = 6
+PATCH, STRIDE = 2, 4
+"""Ratios of the resolutions of frames and fine maps, and of fine and coarse maps."""
+DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
+"""Default time between frames, and edge of the network's pixels."""
+RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUTES, inputs=4, horizon=12)
+"""Default preprocessing: rain rates in mm/h, without encoding."""
+FLOOR = 0.01
+"""Rate in mm/h of a dry pixel in the logits of extrapolation."""
+DETAIL = 8
+"""Channels per pixel of the output of the fine layers."""
 
 
 def mean_rate(probabilities: Tensor) -> Tensor:
@@ -51,16 +56,9 @@ def mean_rate(probabilities: Tensor) -> Tensor:
 
 
 def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """Returns probabilities of exceeding other thresholds by interpolating logits at :data:`THRESHOLDS` over log(rate).
+    """Returns probabilities ``(…, K, H, W)`` of exceeding K other thresholds in mm/h.
 
-    Below 0.1 and above 40 mm/h the logits are extrapolated linearly.
-
-    Args:
-        logits: ``(…, 11, H, W)``.
-        thresholds: K thresholds above 0, in mm/h.
-
-    Returns:
-        ``(…, K, H, W)``.
+    The logits ``(…, 11, H, W)`` at :data:`THRESHOLDS` are interpolated, and extrapolated, linearly over log(rate).
     """
     known = torch.tensor(THRESHOLDS).log()
     out = []
@@ -73,17 +71,10 @@ def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> Tensor:
-    """Returns where to forecast an occurrence, so that the expected CSI of the map is greatest.
+    """Returns where to forecast an occurrence of a `probability` ``(…, H, W)``, as booleans of the same shape.
 
-    The best map takes the pixels above ``c / (1 + c)``, where c is its expected CSI, found by fixed-point iteration.
-
-    Args:
-        probability: ``(…, H, W)`` of the occurrence.
-        known: booleans of the pixels that are evaluated, which broadcast with `probability`.
-        min_probability: probability below which a pixel is never selected.
-
-    Returns:
-        Booleans ``(…, H, W)``.
+    The map with the greatest expected CSI c of the `known` pixels has the pixels above ``c / (1 + c)``, found by
+    fixed-point iteration. A pixel below `min_probability` is never selected.
 
     Reference:
         Nowozin, S. (2014). Optimal Decisions from Probabilistic Models: the Intersection-over-Union Case.
@@ -97,7 +88,7 @@ def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> 
     p = torch.where(known, probability, 0).detach()
     total = p.sum((-2, -1), keepdim=True)
     threshold = torch.full_like(total, 1 / 3)
-    for _ in range(_ITERATIONS):
+    for _ in range(6):
         occurs = p > threshold
         hits, area = (p * occurs).sum((-2, -1), keepdim=True), occurs.sum((-2, -1), keepdim=True)
         csi = hits / (area + total - hits).clamp_min(1e-9)
@@ -120,11 +111,11 @@ class Exceedance(NamedTuple):
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        At each threshold of :data:`DECIDED` they are raised or lowered, so that they exceed it exactly where
-        :func:`decide` forecasts it.
+        They are adjusted to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. In
+        these decisions, extrapolation, which is best for a few minutes, has a weight that decays in 1/6 hour.
         """
         rate = mean_rate(self.logits.sigmoid())
-        near = (NEAR * (-self.hours / FADES).exp())[:, None, None, None]
+        near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
         for threshold, min_probability in DECIDED.items():
             logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.log_rate - math.log(threshold))
             occurs = decide(logits.sigmoid(), self.known, min_probability)
@@ -173,9 +164,8 @@ def advect(x: Tensor, horizon: int) -> AdvectedFrames:
 def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Extrapolates the last frame to lead time k, counted from 0.
 
-    Returns:
-        The logarithms of the advected and of the last rate, each plus `floor`, ``(N, C, H, W)``; and the share of known
-        origins ``(N, 1, H, W)``, smoothed so that no edge is visible.
+    Returns the logarithms of the advected and of the last rate, each plus `floor`, ``(N, C, H, W)``, and the share of
+    known origins ``(N, 1, H, W)``, smoothed so that no edge is visible.
     """
     origins = c.origins[:, k]
     known = smooth(sample(c.known, origins, "zeros"), 9)
@@ -203,11 +193,7 @@ def scaled(rate: Tensor) -> Tensor:
 
 
 def detail_maps(amount: Tensor) -> Tensor:
-    """Returns summaries ``(N, 7·C, H, W)`` of scaled frames ``(N, T, C, H, W)``.
-
-    They are the last frame, its mean with the one before, the mean of all, and the last frame smoothed at two scales,
-    as an amount and as a share of wet pixels.
-    """
+    """Returns summaries ``(N, 7·C, H, W)`` of scaled frames ``(N, T, C, H, W)``."""
     last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
     wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
     return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
@@ -237,27 +223,10 @@ def resample(x: Tensor, height: int, width: int) -> Tensor:
     return torch.where(share > 0.5, total / share.clamp_min(1e-6), torch.nan)
 
 
-PATCH, STRIDE = 2, 4
-"""Ratios of the resolutions of frames and fine maps, and of fine and coarse maps."""
-DEFAULT_MINUTES = 5.0
-"""Default time between frames."""
-PIXEL_KM = 2.0
-"""Edge of the network's pixels in km."""
-RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUTES, inputs=4, horizon=12)
-"""Default preprocessing: rain rates in mm/h, without encoding."""
-FLOOR = 0.01
-"""Rate in mm/h of a dry pixel in the logits of extrapolation."""
-DETAIL = 8
-"""Channels per pixel of the output of the fine layers."""
-
-
 def at_pixels(run: Callable[[Tensor, int], Tensor], pixel_km: float, multiple: int) -> Callable[[Tensor, int], Tensor]:
     """Returns a function of maps with pixels of `pixel_km` from one of maps with pixels of 2 km.
 
-    Args:
-        run: maps ``(N, T, C, H, W)``, in multiples of `multiple`, and the horizon to ``(N, horizon, …, H, W)``.
-        pixel_km: edge of a pixel in km.
-        multiple: pixels; maps are padded with NaN.
+    `run` maps ``(N, T, C, H, W)``, padded with NaN to a `multiple`, and the horizon to ``(N, horizon, …, H, W)``.
     """
     ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
 

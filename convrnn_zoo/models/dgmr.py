@@ -19,32 +19,28 @@ from .base.blocks import Shuffle, Unshuffle, framewise
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
-class TwoConvs(nn.Module):
-    """Convolutions of a residual block: two of 3×3, and one of 1×1 with `beside` outputs for the shortcut, if any."""
-
-    def __init__(self, channels: int, out: int, beside: int, **factory: Any) -> None:
-        super().__init__()
-        self.beside = nn.Conv2d(channels, beside, 1, **factory) if beside else None
-        self.first = nn.Conv2d(channels, out, 3, padding=1, **factory)
-        self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
-
-
-class Down(TwoConvs):
+class Down(nn.Module):
     """A residual block and average pooling over 2×2 pixels (a "D block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
-        super().__init__(channels, out, out, **factory)
+        super().__init__()
+        self.beside = nn.Conv2d(channels, out, 1, **factory)
+        self.first = nn.Conv2d(channels, out, 3, padding=1, **factory)
+        self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H/2, W/2)``."""
-        return F.avg_pool2d(self.beside(x) + self.last(self.first(x.relu()).relu()), 2)  # type: ignore[misc]
+        return F.avg_pool2d(self.beside(x) + self.last(self.first(x.relu()).relu()), 2)
 
 
-class Widen(TwoConvs):
+class Widen(nn.Module):
     """A residual block that adds channels by a 1×1 convolution of the input (an "L block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
-        super().__init__(channels, out, out - channels, **factory)
+        super().__init__()
+        self.beside = nn.Conv2d(channels, out - channels, 1, **factory) if out > channels else None
+        self.first = nn.Conv2d(channels, out, 3, padding=1, **factory)
+        self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H, W)``."""
@@ -137,10 +133,7 @@ class Latent(nn.Sequential):
     def __init__(self, noise_channels: int, channels: int, **factory: Any) -> None:
         widths = [noise_channels, channels // 32, channels // 16, channels // 4, channels]
         if noise_channels > widths[1]:
-            raise ValueError(
-                f"noise_channels must be at most latent_channels // 32 = {widths[1]}, since channels only grow, got "
-                f"{noise_channels}"
-            )
+            raise ValueError(f"noise_channels must be at most latent_channels // 32 = {widths[1]}, got {widths[0]}")
         widens = [Widen(i, w, **factory) for i, w in pairwise(widths)]
         noisy = nn.Conv2d(noise_channels, noise_channels, 3, padding=1, **factory)
         super().__init__(noisy, *widens[:3], MixedAttention(widths[3], **factory), widens[3])
@@ -166,7 +159,11 @@ class Sampler(nn.Module):
         y = latent.expand(horizon, *latent.shape)
         for level, state in enumerate(reversed(states)):
             y, _ = self.grus[level](y, state.unsqueeze(0))
-            y = self._recomputed(level, y) if self.grad_checkpointing and y.requires_grad else self._level(level, y)
+            if self.grad_checkpointing and y.requires_grad:
+                contexts = (nullcontext(), frozen_statistics(self.same[level], self.up[level]))
+                y = checkpoint(self._level, level, y, use_reentrant=False, context_fn=lambda c=contexts: c)
+            else:
+                y = self._level(level, y)
         y = self.norm(y.flatten(0, 1)).relu()
         return self.shuffle(self.head(y)).unflatten(0, (horizon, len(latent)))
 
@@ -174,10 +171,6 @@ class Sampler(nn.Module):
         for module in (self.widen[level], self.same[level], self.up[level]):
             y = framewise(module, y)
         return y
-
-    def _recomputed(self, level: int, y: Tensor) -> Tensor:
-        contexts = (nullcontext(), frozen_statistics(self.same[level], self.up[level]))
-        return checkpoint(self._level, level, y, use_reentrant=False, context_fn=lambda: contexts)
 
 
 class DGMR(EnsembleForecaster):
@@ -209,9 +202,8 @@ class DGMR(EnsembleForecaster):
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, 32, num_classes)
-        for name, value, unit in (
-            ("context_channels", context_channels, 16), ("latent_channels", latent_channels, 32),
-        ):  # fmt: skip
+        sizes = {"context_channels": (context_channels, 16), "latent_channels": (latent_channels, 32)}
+        for name, (value, unit) in sizes.items():
             if check.positive_int(name, value) % unit:
                 raise ValueError(f"{name} must be a multiple of {unit}, since levels halve it, got {value}")
         self.input_frames = check.positive_int("input_frames", input_frames)
@@ -233,10 +225,8 @@ class DGMR(EnsembleForecaster):
 
     def make(self, context: list[Tensor], horizon: int, noise: Tensor) -> Tensor:
         if self.training and horizon * noise[:, 0].numel() == 1:
-            raise ValueError(
-                "DGMR expected at least two values for its batch norms in training, got one frame of 32×32 pixels; "
-                "call .eval() to forecast, or pass larger frames, a longer horizon or more sequences"
-            )
+            hint = "call .eval() to forecast, or pass larger frames, a longer horizon or more sequences"
+            raise ValueError(f"DGMR's batch norms in training need more than one frame of 32×32 pixels; {hint}")
         return self.sampler(self.latent(noise), context, horizon).transpose(0, 1)
 
 

@@ -81,24 +81,22 @@ class ConvRNNForecaster(EncoderForecaster):
             out_chs = stem
         self.num_features = out_chs
         self.stem = nn.Sequential(*down)
-        self.encoder = layer(
-            in_chs, widths, kernels, num_layers=num_layers, hidden_kernel_size=hidden, **factory, **layer_args
-        )
+
+        def layers(in_chs: int, first: int, last: int, kernels: list[tuple[int, ...]], **options: Any) -> ConvRNNBase:
+            sizes: Any = {"num_layers": last - first, "hidden_kernel_size": hidden[first:last]}
+            return layer(in_chs, widths[first:last], kernels, **sizes, **factory, **options)
+
+        self.encoder = layers(in_chs, 0, num_layers, kernels, **layer_args)
         layer_args.pop("learn_initial_state", None)  # the forecaster starts from the encoder's last state
         single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
         first_args = {**single, "bias": False}
         if "variational_dropout" in single:  # its input is a constant, in place of a bias
             first_args["variational_dropout"] = (0.0, self.encoder.variational_dropout[1])
-        self.first = layer(
-            1 + self.known_chans * reduction**2, widths[:1], [(1, 1)], hidden_kernel_size=hidden[:1], **factory,
-            **first_args,
-        )  # fmt: skip
+        self.first = layers(1 + self.known_chans * reduction**2, 0, 1, [(1, 1)], **first_args)
         self.rest = None
         if num_layers > 1:
-            self.rest = layer(
-                widths[0], widths[1:], kernels[1:], num_layers=num_layers - 1, hidden_kernel_size=hidden[1:],
-                **factory, **(layer_args if num_layers > 2 else single),
-            )  # fmt: skip
+            options = layer_args if num_layers > 2 else single
+            self.rest = layers(widths[0], 1, num_layers, kernels[1:], **options)
         self.head = nn.Sequential(
             *up, nn.Conv2d(out_chs, self.out_chans * patch_size**2, 1, **factory), Shuffle(patch_size)
         )
@@ -115,17 +113,15 @@ class ConvRNNForecaster(EncoderForecaster):
         parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
         several = isinstance(parts, (tuple, list)) and all(isinstance(part, (tuple, list)) for part in parts)
         if not several or [len(part) for part in parts] != [self.encoder.num_layers] * names:
-            raise ValueError(
-                f"{type(self).__name__} expected the state that encode returns, got {check.describe(state)}; pass it "
-                "unchanged"
-            )
-        begin, go_on = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
-        y, _ = self.first(self.first_input(parts[0][0][0], horizon, known), begin if names > 1 else begin[0])
+            owner, got = type(self).__name__, f"got {check.describe(state)}; pass it unchanged"
+            raise ValueError(f"{owner} expected the state that encode returns, {got}")
+        first, rest = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
+        y, _ = self.first(self.first_input(parts[0][0][0], horizon, known), first if names > 1 else first[0])
         outputs = [y]
         if self.rest is not None:
             if self.encoder.dropout:
                 y = F.dropout(y, self.encoder.dropout, self.training)
-            others, _ = self.rest.forward_layers(y, go_on if names > 1 else go_on[0])
+            others, _ = self.rest.forward_layers(y, rest if names > 1 else rest[0])
             outputs += others
         return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
 
@@ -152,13 +148,11 @@ def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
     """An encoder–forecaster of Conv2dGRU layers of any widths and kernels, on patches or strided convolutions.
 
     Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of `patch_size` times the
-    `strides`; see :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster` and Shi et al. 2015, section 3.3,
-    https://arxiv.org/abs/1506.04214.
+    `strides`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
 
     Args:
-        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (2), hidden_kernel_size (None), patch_size (4),
-        strides (()), stem_channels (None), horizon (10), out_chans (None), static_chans (0), future_chans (0), and the
-        options of :class:`~convrnn_zoo.layers.Conv2dGRU`.
+        those of :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster`, with patch_size (4), and the options
+        of :class:`~convrnn_zoo.layers.Conv2dGRU`.
     """
     return _forecaster("convgru_forecaster", Conv2dGRU, pretrained, **kwargs)
 
@@ -196,11 +190,9 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
     """The encoder–forecaster of Shi et al. 2015, table 1, Moving MNIST, 5x5-256: 13,524,496 parameters.
 
     ConvLSTM layers with one peephole weight per channel on patches of 4×4. The name has the input-to-state kernel and
-    the widths; the state-to-state kernel is 5×5, or 1×1 in the networks of 9×9. Each layer of the forecaster starts
-    from the state of the encoder's layer at its level; the first has no input. A 1×1 convolution over the states of all
-    layers makes the frames. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the
-    patch; they are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214. Published, 10 frames to 10:
-    cross-entropy 3887.94 a sequence.
+    the widths; the state-to-state kernel is 5×5, or 1×1 in the networks of 9×9. Frames as for
+    :func:`convgru_forecaster`; they are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214.
+    Published, 10 frames to 10: cross-entropy 3887.94 a sequence.
 
     Args:
         those of :func:`convgru_forecaster`; hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size

@@ -21,11 +21,7 @@ from .video import encoder_cfg
 
 
 class LiteASPP(nn.Module):
-    """LR-ASPP of MobileNetV3: a 1×1 convolution of the map, weighted by one of its mean.
-
-    Reference:
-        Howard, A. et al. (2019). Searching for MobileNetV3, section 6.4. https://arxiv.org/abs/1905.02244
-    """
+    """LR-ASPP of MobileNetV3 (https://arxiv.org/abs/1905.02244): a 1×1 convolution, weighted by one of the mean."""
 
     def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
@@ -57,10 +53,15 @@ class HalfGRU(nn.Module):
         return torch.cat([still, moving], dim=2), state
 
 
-def doubled(x: Tensor, like: Tensor) -> Tensor:
+def upsample_like(x: Tensor, like: Tensor) -> Tensor:
     """Upsamples a map by 2, bilinearly, and crops it to the size of `like`."""
     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     return x[..., : like.shape[-2], : like.shape[-1]]
+
+
+def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:
+    """Joins a map with maps of twice its size, the last of which is the frame."""
+    return join(torch.cat([upsample_like(y, maps[-1]), *maps], 1))
 
 
 class RecurrentDecoderModel(DenseModel):
@@ -108,16 +109,14 @@ class RecurrentDecoderModel(DenseModel):
         self.in_chans = check.positive_int("in_chans", in_chans)
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
         if odd := [size for size in sizes[:4] if size % 2]:
-            raise ValueError(f"aspp_channels and the first three widths must be even, to be halved, got {odd}")
+            raise ValueError(f"aspp_channels and the first three widths must be even, got {odd}")
         with on_device(device):
             self.encoder = self.encoder_class(
                 encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16
             )
-            if self.encoder.reductions != [2, 4, 8, 16]:
-                raise ValueError(
-                    f"encoder expected maps of 1/2, 1/4, 1/8 and 1/16 at levels 0, 1, 2 and the last, and {encoder} "
-                    f"has 1/{', 1/'.join(map(str, self.encoder.reductions))}; such as mobilenetv3_large_100"
-                )
+            if (ratios := self.encoder.reductions) != [2, 4, 8, 16]:
+                got = f"got {ratios} of {encoder}; take such as mobilenetv3_large_100"
+                raise ValueError(f"encoder expected reductions [2, 4, 8, 16] of levels 0, 1, 2 and the last, {got}")
             *skips, top = self.encoder.widths
             self.aspp = LiteASPP(top, sizes[0])
             inputs = zip(sizes, [*reversed(skips), 0], strict=False)
@@ -144,11 +143,7 @@ class RecurrentDecoderModel(DenseModel):
     def forward_sequence(
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Returns ``(features, state)``; pass the state with the next chunk to continue the sequence.
-
-        Raises:
-            ValueError: `x` is neither clips nor frames, frames are too small, or the state has another size.
-        """
+        """Returns ``(features, state)``; pass the state with the next chunk to continue the sequence."""
         lengths = self.check_images(x, lengths)
         if x.dim() == 4:
             features, state = self.forward_sequence(x.unsqueeze(1), hx)
@@ -157,14 +152,12 @@ class RecurrentDecoderModel(DenseModel):
         frames = [x]
         for _ in skips:
             frames.append(framewise(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
-        before, states = split_state(hx, 4), []
-        y = framewise(self.aspp, top)
-        for i, join in enumerate(self.joins):
-            y, state = self.grus[i](y, before[i], lengths)
+        scales = [*zip(reversed(skips), reversed(frames[1:]), strict=True), (x,)]
+        y, states = framewise(self.aspp, top), []
+        for gru, join, before, maps in zip(self.grus, self.joins, split_state(hx, 4), scales, strict=True):
+            y, state = gru(y, before, lengths)
             states.append(state)
-            frame = frames[3 - i]
-            others = [skips[2 - i], frame] if i < 3 else [frame]
-            y = framewise(lambda y, *maps, join=join: join(torch.cat([doubled(y, maps[-1]), *maps], 1)), y, *others)
+            y = framewise(partial(upsample_join, join), y, *maps)
         y = framewise(self.last, y)
         return (y if lengths is None else torch.where(valid_steps(y, lengths), y, 0)), states
 
@@ -184,9 +177,7 @@ class MattingEncoder(FrameEncoder):
         trunk: Any = self.trunk()[1]
         self.is_mobilenet = hasattr(trunk, "blocks") and hasattr(trunk.blocks[5][0], "conv_dw")
         if not self.is_mobilenet and not self.name.startswith("resnet50"):
-            raise ValueError(
-                f"encoder must be resnet50 or a MobileNetV3 such as mobilenetv3_large_100, got {self.name!r}"
-            )
+            raise ValueError(f"encoder must be resnet50 or a MobileNetV3, got {self.name!r}")
         if not self.is_mobilenet:
             return
         for module in trunk.modules():
@@ -204,7 +195,7 @@ class MattingEncoder(FrameEncoder):
 
 
 class GuidedFilter(nn.Module):
-    r"""Deep guided filter: an output at the size of a frame from a smaller one, linear in the frame at every pixel.
+    r"""Deep guided filter (https://arxiv.org/abs/1803.05619): an output of a frame, linear in it at every pixel.
 
     x is the small frame and the mean of its channels, y its output, and M a 3×3 convolution of each channel, the mean
     if it is not trained. With f, three 1×1 convolutions, and ``*``, the product of each pixel and channel:
@@ -214,9 +205,6 @@ class GuidedFilter(nn.Module):
         b &= M(y) - A * M(x)
 
     With A and b upsampled bilinearly, the output is ``A * x + b``, where x is the large frame and its mean.
-
-    Reference:
-        Wu, H. et al. (2018). Fast End-to-End Trainable Guided Filter. https://arxiv.org/abs/1803.05619
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -267,25 +255,21 @@ class RobustVideoMatting(RecurrentDecoderModel):
         """Returns ``(foreground, alpha, state)``: colours and opacity of the person, and the state to continue from.
 
         Args:
-            x: clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` with values from 0 to 1.
-            hx, lengths: as for :meth:`forward_sequence`.
+            x, hx, lengths: as for :meth:`forward_sequence`.
             downsample_ratio: ratio of the sizes at which the network runs and of the frames. The authors advise 256 to
                 512 pixels for the longer side, such as 0.25 for 1920×1080. Below 1, the refiner restores the size.
 
         Raises:
             ValueError: the ratio is not in (0, 1] or there is no refiner for it, or `num_classes` is not ``C + 1``.
         """
-        if self.num_classes != self.in_chans + 1:
-            raise ValueError(
-                f"matte expected num_classes={self.in_chans + 1}, a foreground and its alpha, got {self.num_classes}"
-            )
+        outputs = self.in_chans + 1
+        if self.num_classes != outputs:
+            raise ValueError(f"matte expected num_classes={outputs}, with the alpha, got {self.num_classes}")
         if not 0 < downsample_ratio <= 1:
             raise ValueError(f"downsample_ratio must be above 0 and at most 1, got {downsample_ratio}")
         if downsample_ratio < 1 and self.refiner is None:
-            raise ValueError(
-                f"downsample_ratio={downsample_ratio} needs a refiner, and this model has none; build it with "
-                "refiner=True and weights of one, or resize the frames"
-            )
+            hint = "build the model with refiner=True and weights of one, or resize the frames"
+            raise ValueError(f"downsample_ratio={downsample_ratio} needs a refiner; {hint}")
         if x.dim() == 4:
             foreground, alpha, state = self.matte(x.unsqueeze(1), hx, None, downsample_ratio)
             return foreground.squeeze(1), alpha.squeeze(1), state
@@ -305,13 +289,12 @@ class RobustVideoMatting(RecurrentDecoderModel):
 def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: Any) -> RecurrentDecoderModel:
     """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
 
-    Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``; see
-    :class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`. Written from the paper, https://arxiv.org/abs/2108.11515;
-    the authors' code and weights, under the GPL, are not part of this.
+    Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``. Written from the paper,
+    https://arxiv.org/abs/2108.11515; the authors' code and weights, under the GPL, are not part of this.
 
     Args:
-        in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False; True
-        loads the encoder's weights through timm), freeze_encoder (False), chunk_size (32).
+        in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False),
+        freeze_encoder (False), chunk_size (32); see :class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`.
     """
     constructor = partial(RecurrentDecoderModel, "mobilenetv3_large_100")
     return build_model(constructor, "mobilenetv3_large_100_recurrent_decoder", pretrained, **kwargs)
@@ -340,8 +323,7 @@ def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatti
     https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the head for segmentation.
 
     Args:
-        in_chans (3), num_classes (4), aspp_channels (128), widths (80, 40, 32, 16), refiner (False),
-        encoder_pretrained (False), freeze_encoder (False), chunk_size (32).
+        those of :func:`mobilenetv3_large_100_recurrent_decoder`, with num_classes (4), and refiner (False).
     """
     constructor = partial(RobustVideoMatting, "mobilenetv3_large_100")
     return build_model(constructor, "rvm_mobilenetv3", pretrained, **kwargs)
@@ -356,6 +338,5 @@ def rvm_resnet50(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     Args:
         those of :func:`rvm_mobilenetv3`, with other widths: aspp_channels (256), widths (128, 64, 32, 16).
     """
-    sizes: Any = {"aspp_channels": 256, "widths": (128, 64, 32, 16)}
-    constructor = partial(RobustVideoMatting, "resnet50", **sizes)
+    constructor = partial(RobustVideoMatting, "resnet50", aspp_channels=256, widths=(128, 64, 32, 16))
     return build_model(constructor, "rvm_resnet50", pretrained, **kwargs)

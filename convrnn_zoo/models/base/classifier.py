@@ -144,9 +144,9 @@ class Classifier(HeadedModel):
     ) -> list[Prediction]:
         """Predicts the class of each recording, of any length, in the unit of the training data.
 
-        The labels are those of the weights, or class numbers. The model is switched to evaluation mode for the call;
-        call ``eval()`` before several threads classify at once. Frames of bytes (uint8) are divided by 255 where the
-        model was trained on frames from 0 to 1. Values far from those of the training data give a warning.
+        The labels are those of the weights, or class numbers. The model is in evaluation mode for the call; call
+        ``eval()`` before several threads classify at once. Frames of bytes (uint8) are divided by 255 where the model
+        was trained on frames from 0 to 1. Values far from those of the training data give a warning.
 
         Args:
             recordings: tensors or arrays, each ``(T, C, *S)``, or on maps of one pixel ``(T, C)``.
@@ -154,8 +154,7 @@ class Classifier(HeadedModel):
             batch_size: recordings per batch, whose maps must have one size.
 
         Raises:
-            ValueError: the model has no classifier or duplicate labels, or a recording has another shape or contains
-                NaN or Inf.
+            ValueError: the model has no classifier or duplicate labels, or a recording has another shape or NaN or Inf.
 
         Example:
             >>> import convrnn_zoo
@@ -167,7 +166,7 @@ class Classifier(HeadedModel):
         if not self.num_classes:
             raise ValueError("the model has no classifier; load weights with one, or train one with num_classes")
         if not self.resolve_pool(frame=False):
-            raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool to such as "avg"')
+            raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool = "avg"')
         labels = self._labels()
         place: Any = {"device": (like := next(self.parameters())).device, "dtype": like.dtype}
         names = [f"recording {i}" for i in range(len(recordings))] if names is None else names
@@ -203,8 +202,7 @@ class Classifier(HeadedModel):
             names, batch_size: as for :meth:`classify`.
 
         Raises:
-            ValueError: the model has no front end, or the front end rejects a recording; see
-                :meth:`~convrnn_zoo.LogMel.encode`.
+            ValueError: the model has no front end, or :meth:`~convrnn_zoo.LogMel.encode` rejects a recording.
 
         Example:
             >>> import convrnn_zoo
@@ -218,11 +216,7 @@ class Classifier(HeadedModel):
         return self.classify(encoded, names=names, batch_size=batch_size)
 
     def encode_sound(self, name: str, wave: Any, rate: int) -> Tensor:
-        """Applies the front end of the weights to a sound, ``(T, C, 1)``; errors call it by its `name`.
-
-        Raises:
-            ValueError: the model has no front end, or the front end rejects the sound.
-        """
+        """Applies the front end of the weights to a sound, ``(T, C, 1)``; errors call it by its `name`."""
         if self.front_end is None:
             hint = "set model.front_end = convrnn_zoo.LogMel(...), or pass sequences (T, C, ...) as in training"
             raise ValueError(f"{name} is sound, and this model has no front end: {hint}")

@@ -40,12 +40,7 @@ def named_tensors(state: StreamState, name: str = "") -> Iterator[tuple[str, Ten
 
 
 def nest_tensors(tensors: dict[str, Tensor]) -> StreamState:
-    """Restores a state from the tensors of :func:`named_tensors`.
-
-    Example:
-        >>> nest_tensors({".0": 1, ".1.0": 2, ".1.1": 3})
-        (1, (2, 3))
-    """
+    """Restores a state from the tensors of :func:`named_tensors`: ``{".0": 1, ".1.0": 2}`` becomes ``(1, (2,))``."""
     if "" in tensors:
         return tensors[""]
     parts: dict[int, dict[str, Tensor]] = {}
@@ -67,8 +62,8 @@ class Stream:
     * a forecaster: the `horizon` frames that follow, forecast from all frames so far;
     * a layer of the core family: its output for these frames.
 
-    Outputs are detached, and nothing but the state is stored: memory does not grow with the number of frames. The one
-    exception is ``e3d_lstm``, whose cells attend to all of their earlier memories; its `max_memories` bounds them.
+    Outputs are detached, and only the state is stored: memory does not grow with the number of frames, except for
+    ``e3d_lstm``, whose cells attend to all of their earlier memories, or to `max_memories`.
     :meth:`reset` restarts some of the N sequences while the others continue.
 
     Args:
@@ -76,8 +71,7 @@ class Stream:
             evaluation mode. The model is not copied, so that several streams share its weights.
 
     Raises:
-        ValueError: the model reads in both directions or needs complete sequences, is in training mode, or is
-            none of these.
+        ValueError: the model is another one, reads both directions, needs complete sequences, or is in training mode.
 
     Shapes:
         pieces ``(N, T, C, *S)`` or one frame each ``(N, C, *S)``, also for a layer, whatever its `batch_first`.
@@ -97,17 +91,11 @@ class Stream:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        owner = type(model).__name__
+        owner, has_sequence = type(model).__name__, hasattr(model, "forward_sequence")
+        is_bidirectional = any(getattr(module, "bidirectional", False) for module in model.modules())
         for is_met, obstacle in (
-            (
-                isinstance(model, DenseModel) and not hasattr(model, "forward_sequence"),
-                "needs a complete image or series and has no state; collect the images and call the model",
-            ),
-            (
-                any(getattr(module, "bidirectional", False) for module in model.modules()),
-                "reads its sequence in both directions, and a stream has not seen the end from which the second one "
-                "starts; take a model of one direction, or collect the sequence and call the model",
-            ),
+            (isinstance(model, DenseModel) and not has_sequence, "needs complete images or series; call the model"),
+            (is_bidirectional, "reads sequences in both directions; take a model of one direction, or call the model"),
             (model.training, "is in training mode, in which dropout acts; call model.eval() first"),
             (getattr(model, "known_chans", 0), "reads static or future inputs; collect the frames and call forecast"),
             (getattr(model, "carry_memory", False), "shares memories between streams; build it without carry_memory"),
@@ -115,18 +103,13 @@ class Stream:
             if is_met:
                 raise ValueError(f"{owner} {obstacle}")
         if getattr(model, "state_grows", False):
-            warnings.warn(
-                f"{owner} keeps a memory of every frame, so that the state of a stream grows with each one it reads; "
-                "build it with max_memories to bound it, or call reset() between sequences",
-                stacklevel=2,
-            )
+            hint = "build it with max_memories, or call reset() between sequences"
+            warnings.warn(f"{owner} keeps a memory of every frame, so that its state grows; {hint}", stacklevel=2)
         self.model: Any = model
         self._is_layer = isinstance(model, ConvRNNBase)
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
-        if not (self._is_layer or self._is_forecaster or hasattr(model, "forward_sequence")):
-            raise ValueError(
-                f"Stream expected a sequence model, a forecaster that reads frame by frame, or a layer, got {owner}"
-            )
+        if not (self._is_layer or self._is_forecaster or has_sequence):
+            raise ValueError(f"Stream expected a sequence model, an encoding forecaster or a layer, got {owner}")
         self.state: StreamState = None
         """State of the model after the frames so far; None before the first frame."""
         self.steps: Tensor = torch.zeros(0, dtype=torch.int64)
@@ -149,20 +132,17 @@ class Stream:
         """
         if self.model.training:
             raise ValueError(f"{type(self.model).__name__} was put into training mode; call model.eval()")
-        if not isinstance(x, Tensor) or x.dim() not in (self._ndim + 2, self._ndim + 3):
-            raise ValueError(
-                f"Stream of {type(self.model).__name__} expected a piece (N, T, C, …), {self._ndim + 3}-D, or a frame "
-                f"each (N, C, …), got {check.describe(x)}; add the missing axes"
-            )
-        frame = x.dim() == self._ndim + 2
+        ndim = 2 if self._is_forecaster else self.model.ndim
+        if not isinstance(x, Tensor) or x.dim() not in (ndim + 2, ndim + 3):
+            expected = f"a piece (N, T, C, …), {ndim + 3}-D, or a frame each (N, C, …)"
+            raise ValueError(f"Stream expected {expected}, got {check.describe(x)}; add the missing axes")
+        frame = x.dim() == ndim + 2
         if frame and lengths is not None:
             raise ValueError(f"lengths came with one frame each, {tuple(x.shape)}; pass pieces (N, T, C, …)")
         x = x.unsqueeze(1) if frame else x
         if self.state is not None and len(x) != len(self.steps):
-            raise ValueError(
-                f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; keep the batch, and use "
-                "lengths of 0 for a sequence without frames, or make a new Stream"
-            )
+            hint = "keep the batch, with lengths of 0 for a sequence without frames, or make a new Stream"
+            raise ValueError(f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; {hint}")
         if self._is_forecaster:
             if lengths is not None:
                 raise ValueError("lengths came with a forecaster, which reads as many frames of every sequence")
@@ -215,24 +195,17 @@ class Stream:
         self.steps = (self.steps if len(self.steps) else torch.zeros(n, dtype=torch.int64)) + read
 
     # ---- the state -----------------------------------------------------------------------------------------
-    @property
-    def _ndim(self) -> int:
-        return 2 if self._is_forecaster else self.model.ndim
-
     def _merge(self, mask: Tensor, state: StreamState, other: StreamState) -> StreamState:
         """Returns `state` for the sequences where the mask ``(N,)`` is true, and else `other`."""
+        ndim = 2 if self._is_forecaster else self.model.ndim
 
         def merge(s: Tensor, o: Tensor) -> Tensor:  # (…, N, C, *S)
-            return torch.where(_rows(mask.to(s.device), s, s.dim() - self._ndim - 2), s, o)
+            return torch.where(_rows(mask.to(s.device), s, s.dim() - ndim - 2), s, o)
 
         return map_state(merge, state, other)
 
     def reset(self, items: Tensor | Sequence[int] | None = None) -> None:
-        """Restarts all sequences, or those of `items`.
-
-        Args:
-            items: numbers of sequences in the batch, or booleans ``(N,)``, in a list, tensor or array. An empty list
-                changes nothing.
+        """Restarts all sequences, or those of `items`: numbers in the batch, or booleans ``(N,)``.
 
         Raises:
             TypeError: `items` are neither whole numbers nor booleans.
@@ -305,10 +278,7 @@ class Stream:
         if not {"steps", "weights_sha256", "state"} <= {key.partition(".")[0] for key in tensors}:
             raise WeightsError(f"{path} holds no state of a stream; Stream.save writes such files")
         if not torch.equal(tensors.pop("weights_sha256"), self._weights_sha256()):
-            raise WeightsError(
-                f"{path} is the state of a model with other weights; load those weights, in the dtype in which they "
-                "were used"
-            )
+            raise WeightsError(f"{path} is the state of a model with other weights or dtype; load those weights")
         self.steps, pooled = tensors.pop("steps"), tensors.pop("pooled", None)
         self._pooled = None if pooled is None else pooled.to(like.device)
         self.state = nest_tensors({key.removeprefix("state"): t.to(like.device) for key, t in tensors.items()})
