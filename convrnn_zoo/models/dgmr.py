@@ -159,11 +159,7 @@ class Sampler(nn.Module):
         y = latent.expand(horizon, *latent.shape)
         for level, state in enumerate(reversed(states)):
             y, _ = self.grus[level](y, state.unsqueeze(0))
-            if self.grad_checkpointing and y.requires_grad:
-                contexts = (nullcontext(), frozen_statistics(self.same[level], self.up[level]))
-                y = checkpoint(self._level, level, y, use_reentrant=False, context_fn=lambda c=contexts: c)
-            else:
-                y = self._level(level, y)
+            y = self._recomputed(level, y) if self.grad_checkpointing and y.requires_grad else self._level(level, y)
         y = self.norm(y.flatten(0, 1)).relu()
         return self.shuffle(self.head(y)).unflatten(0, (horizon, len(latent)))
 
@@ -172,14 +168,17 @@ class Sampler(nn.Module):
             y = framewise(module, y)
         return y
 
+    def _recomputed(self, level: int, y: Tensor) -> Tensor:
+        contexts = (nullcontext(), frozen_statistics(self.same[level], self.up[level]))
+        return checkpoint(self._level, level, y, use_reentrant=False, context_fn=lambda: contexts)
+
 
 class DGMR(EnsembleForecaster):
     """The generator of DGMR: states from the frames, a latent map from noise, and a sampler that unrolls both.
 
     The latent map is the input of every step and forecasts are not fed back: only the states of four GRUs change, at a
     thirty-second to a quarter of the resolution. The output is not bounded: rain rates may be negative. Spectral
-    norms are folded into the weights; adversarial training and the discriminators are not included. In training, batch
-    norms compute their statistics over all steps, and need at least two values per channel at the lowest level.
+    norms are folded into the weights; adversarial training and the discriminators are not included.
 
     Args:
         context_channels: width of the lowest state; a multiple of 16.

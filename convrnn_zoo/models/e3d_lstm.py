@@ -1,6 +1,5 @@
 """The eidetic 3-d LSTM."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
-from .base.blocks import feature_size, unused_weights
+from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 
 
@@ -27,7 +26,6 @@ class E3DLSTM(StackedCells):
     With `layer_norm`, f' is used, and ``unread`` contains ``conv_gm`` and the scale of its norm.
 
     Args:
-        img_size: height and width of the frames that the norms are made for, or one number for both.
         max_memories: number of the latest memories that each cell attends to. None, as in the paper, means all of
             them: then the state and the cost of a step grow with every frame.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
@@ -36,14 +34,10 @@ class E3DLSTM(StackedCells):
     cell = E3DLSTMCell
     export_forms = ()
     depth = 2
+    has_pixel_weights = True
 
-    def __init__(
-        self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, max_memories: int | None = None,
-        **kwargs: Any,
-    ) -> None:  # fmt: skip
-        size = feature_size(img_size, patch_size)
-        norms: Any = {"img_size": img_size} if kwargs.get("layer_norm") else {}
-        super().__init__(*args, patch_size=patch_size, map_size=size, **norms, **kwargs)  # type: ignore[misc]
+    def __init__(self, *args: Any, max_memories: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.max_memories = None if max_memories is None else check.positive_int("max_memories", max_memories)
         shapes = []
         layers: Any = self.layers

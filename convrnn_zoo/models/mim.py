@@ -1,6 +1,5 @@
 """Memory In Memory."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, State
-from .base.blocks import feature_size, unused_weights
+from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
 
@@ -28,29 +27,21 @@ class MIM(PredRNN):
     unused kernel of each MIM-N (``conv_last``).
 
     Args:
-        img_size: height and width of the frames that the peepholes and norms are made for, or one number for both.
         carry_memory: whether a call starts with the memories at the end of the previous one.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of one width.
     """
 
     export_forms = ()
+    min_layers, has_pixel_weights = 2, True
 
-    def __init__(
-        self, *args: Any, patch_size: int = 4, img_size: int | Sequence[int] = 64, carry_memory: bool = False,
-        **kwargs: Any,
-    ) -> None:  # fmt: skip
-        size = feature_size(img_size, patch_size)
-        norms = {"img_size": img_size} if kwargs.get("layer_norm") else {}
-        super().__init__(*args, patch_size=patch_size, map_size=size, **norms, **kwargs)
-        blocks = len(self.widths) - 1
-        if not blocks:
-            raise ValueError("num_layers must be at least 2, got 1: the blocks follow the first layer")
-        width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
+    def __init__(self, *args: Any, carry_memory: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        like, width, blocks = self.head.weight, self.widths[0], len(self.widths) - 1
+        mim_s: Any = self.layers[1].stationary
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
-        norm = size if self.layer_norm else None
+        sizes = {"map_size": mim_s.map_size, "norm_size": mim_s.norm_size}
         self.differences = nn.ModuleList(
-            MIMCell(width, width, kernel, map_size=size, norm_size=norm, bias=False, **factory)  # type: ignore[arg-type]
-            for _ in range(blocks)
+            MIMCell(width, width, mim_s.kernel_size, bias=False, **sizes, **factory) for _ in range(blocks)
         )
         self.unread = unused_weights([(width, 2 * width, 1, 1)] * blocks, **factory)
         self.carry_memory = check.boolean("carry_memory", carry_memory)
@@ -76,10 +67,8 @@ class MIM(PredRNN):
         if self._carried is not None and len(x):
             memories = self._carried
             if memories[0].shape != state[0].shape:
-                raise ValueError(
-                    f"{type(self).__name__} with carry_memory expected a batch like the one before, whose memories are "
-                    f"{tuple(memories[0].shape)}, got one of {tuple(state[0].shape)}; call forget() in between"
-                )
+                expected, got = (tuple(s[0].shape) for s in (memories, state))
+                raise ValueError(f"carry_memory expected maps {expected} again, got {got}; call forget() in between")
         return (*memories, *state[: 2 * blocks], *state, x.new_zeros(len(x), 1, 1, 1))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:

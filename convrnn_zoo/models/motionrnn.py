@@ -12,7 +12,6 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells, State
 from .base.forecaster import FRAME_CFG
-from .predrnn import check_one_width
 
 
 class MotionUnit(nn.Module):
@@ -78,6 +77,7 @@ class MotionConvLSTM(StackedCells):
     """
 
     cell: ClassVar[type[ConvRNNCellBase]] = MotionHighwayLSTMCell
+    has_one_width, min_layers = True, 2
     memories: ClassVar[tuple[str, ...]] = ()
     """Names of the states that pass through all layers."""
 
@@ -86,10 +86,7 @@ class MotionConvLSTM(StackedCells):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(in_chans, hidden_channels, kernel_size, *args, **kwargs)
-        check_one_width(self.widths)
         width, like = self.widths[0], self.head.weight
-        if len(self.widths) < 2:
-            raise ValueError("num_layers must be at least 2, got 1: a MotionGRU is between two layers")
         if width % 4:
             raise ValueError(f"hidden_channels must be a multiple of 4, got {width}: motion has a quarter")
         if kernel_size % 2 == 0:

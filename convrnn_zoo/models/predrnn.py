@@ -1,6 +1,5 @@
 """PredRNN, PredRNN v2 and PredRNN++."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,15 +16,6 @@ from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 
 
-def check_one_width(widths: Sequence[int]) -> None:
-    """Raises ValueError unless all layers have one width."""
-    if len(set(widths)) > 1:
-        raise ValueError(
-            f"hidden_channels must be the same in every layer, got {widths}: the maps that pass through the layers "
-            "have one width; pass one number and num_layers"
-        )
-
-
 class PredRNN(StackedCells):
     """A stack of ST-LSTM cells whose second memory passes through all layers and on to the next step.
 
@@ -40,10 +30,7 @@ class PredRNN(StackedCells):
     """
 
     cell: ClassVar[type[ConvRNNCellBase]] = STLSTMCell
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        check_one_width(self.widths)
+    has_one_width = True
 
     def state_names(self) -> list[str]:
         return [*super().state_names(), "m"]
@@ -124,11 +111,10 @@ class PredRNNPP(PredRNN):
 
     cell = CausalLSTMCell
     export_forms = ("sequence",)
+    min_layers = 2
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if len(self.widths) < 2:
-            raise ValueError("num_layers must be at least 2, got 1: the highway follows the first layer")
         width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.highway = GradientHighwayCell(width, width, kernel, bias=False, **factory)  # type: ignore[arg-type]

@@ -36,11 +36,6 @@ class PyramidForecaster(EncoderForecaster):
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
     """
 
-    downs: nn.ModuleList
-    encoder: nn.ModuleList
-    forecaster: nn.ModuleList
-    ups: nn.ModuleList
-
     def __init__(
         self, in_chans: int, horizon: int, reduction: int, hidden_channels: int | Sequence[int], stem_channels: int,
         **kwargs: Any,
@@ -82,7 +77,7 @@ class PyramidForecaster(EncoderForecaster):
 
 
 class NormedForecaster(PyramidForecaster):
-    """An encoder–forecaster of three resolutions, each half the previous one, with normed gates.
+    """An encoder–forecaster of three resolutions, each half the previous one, with group norms of the gates.
 
     Args:
         cell: :class:`~convrnn_zoo.layers.variants.Conv2dGroupNormLSTMCell` or the GRU's.
@@ -102,27 +97,16 @@ class NormedForecaster(PyramidForecaster):
         high, middle, low = self.widths
         sizes = ((self.frame_chans, stem_channels, 3, 1, 1), (high, high, 3, 2, 1), (middle, middle, 3, 2, 1))
         self.downs = nn.ModuleList(stage(nn.Conv2d, *size, **factory) for size in sizes)
-        self.encoder = nn.ModuleList(
-            Unroll(cell(in_chs, width, kernel_size, **factory))
-            for in_chs, width in ((stem_channels, high), (high, middle), (middle, low))
-        )
-        self.forecaster = nn.ModuleList(
-            [
-                Unroll(cell(self.first_chans, low, 1, bias=False, hidden_kernel_size=kernel_size, **factory)),
-                Unroll(cell(low, middle, kernel_size, **factory)),
-                Unroll(cell(middle, high, kernel_size, **factory)),
-            ]
-        )
-        self.ups = nn.ModuleList(
-            [
-                stage(nn.ConvTranspose2d, low, low, 4, 2, 1, **factory),
-                stage(nn.ConvTranspose2d, middle, middle, 4, 2, 1, **factory),
-                nn.Sequential(
-                    *stage(nn.Conv2d, high, stem_channels, 3, 1, 1, **factory),
-                    *stage(nn.Conv2d, stem_channels, self.out_chans, 1, 1, 0, **factory),
-                ),
-            ]
-        )
+
+        def layer(in_chs: int, width: int) -> nn.Module:
+            return Unroll(cell(in_chs, width, kernel_size, **factory))
+
+        self.encoder = nn.ModuleList([layer(stem_channels, high), layer(high, middle), layer(middle, low)])
+        first = Unroll(cell(self.first_chans, low, 1, bias=False, hidden_kernel_size=kernel_size, **factory))
+        self.forecaster = nn.ModuleList([first, layer(low, middle), layer(middle, high)])
+        self.ups = nn.ModuleList(stage(nn.ConvTranspose2d, w, w, 4, 2, 1, **factory) for w in (low, middle))
+        last = stage(nn.Conv2d, high, stem_channels, 3, 1, 1, **factory)
+        self.ups.append(last.extend(stage(nn.Conv2d, stem_channels, self.out_chans, 1, 1, 0, **factory)))
 
 
 @register_model(cfg=FRAME_CFG)
@@ -181,17 +165,11 @@ class RadarForecaster(PyramidForecaster):
             first = _convgru(self.first_chans, low, 1, 3, bias=False, **factory)
             others = [_convgru(*sizes, 3, 5, **factory) for sizes in up]
         self.forecaster = nn.ModuleList([first, *others])
-        self.ups = nn.ModuleList(
-            [
-                stage(nn.ConvTranspose2d, low, middle, 4, 2, 1, **factory),
-                stage(nn.ConvTranspose2d, middle, high, 5, 3, 1, **factory),
-                nn.Sequential(
-                    *stage(nn.ConvTranspose2d, high, stem_channels, 7, 5, 1, **factory),
-                    *stage(nn.Conv2d, stem_channels, stem_channels, 3, 1, 1, **factory),
-                    nn.Conv2d(stem_channels, self.out_chans, 1, **factory),
-                ),
-            ]
-        )
+        sizes = ((low, middle, 4, 2, 1), (middle, high, 5, 3, 1), (high, stem_channels, 7, 5, 1))
+        *ups, last = (stage(nn.ConvTranspose2d, *size, **factory) for size in sizes)
+        last.extend(stage(nn.Conv2d, stem_channels, stem_channels, 3, 1, 1, **factory))
+        last.append(nn.Conv2d(stem_channels, self.out_chans, 1, **factory))
+        self.ups = nn.ModuleList([*ups, last])
 
 
 def _convgru(in_chs: int, width: int, kernel: int, hidden_kernel: int, **options: Any) -> nn.Module:

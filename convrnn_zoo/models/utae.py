@@ -41,22 +41,10 @@ def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
 class ImageSeriesModel(DenseModel):
     """Base class of models from image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``.
 
-    A subclass defines ``make_head`` and ``forward_dates``, from :data:`Dates` and their mask to features
-    ``(N, F, H, W)``.
-
-    Args:
-        in_chans: channels of an image.
-        num_features: channels of the features.
-        reduction: height and width must be multiples of it.
+    A subclass also defines ``forward_dates``, from :data:`Dates` and their mask to features ``(N, F, H, W)``.
     """
 
     export_inputs = ("lengths", "mask")
-
-    def __init__(self, in_chans: int, num_features: int, reduction: int = 1) -> None:
-        super().__init__()
-        self.in_chans = check.positive_int("in_chans", in_chans)
-        self.num_features = num_features
-        self.reduction = reduction
 
     def forward(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns logits ``(N, K, H, W)``, or features without classes.
@@ -79,10 +67,8 @@ class ImageSeriesModel(DenseModel):
             raise ValueError("lengths and mask both describe the missing dates; pass one of the two")
         is_mask = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape[:2]
         if mask is not None and not (is_mask and (in_graph() or mask.any(1).all())):
-            raise ValueError(
-                f"mask must be booleans (N, T) = {tuple(x.shape[:2])}, true at one date of each series at least, got "
-                f"{check.describe(mask)}"
-            )
+            expected = f"booleans (N, T) = {tuple(x.shape[:2])}, true at one date of each series at least"
+            raise ValueError(f"mask must be {expected}, got {check.describe(mask)}")
         if x.shape[0] == 0:
             return x.new_zeros(0, self.num_features, *x.shape[-2:])
         counts = torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths
@@ -92,10 +78,6 @@ class ImageSeriesModel(DenseModel):
             return self.forward_dates(pack(x, counts), None)
         dates = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
         return self.forward_dates(dates, None)
-
-    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
-        """Returns the features ``(N, F, H, W)`` of series."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 
 
 class SeriesRNN(ImageSeriesModel):
@@ -115,10 +97,10 @@ class SeriesRNN(ImageSeriesModel):
         hidden_channels: int | Sequence[int] = 160, device: torch.device | str | None = None,
         dtype: torch.dtype | None = None, **layer_args: Any,
     ) -> None:  # fmt: skip
-        check.positive_int("in_chans", in_chans)
-        rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
-        super().__init__(in_chans, rnn.widths[-1] * rnn.num_directions)
-        self.rnn = rnn
+        super().__init__()
+        self.in_chans = check.positive_int("in_chans", in_chans)
+        self.rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
+        self.num_features = self.rnn.widths[-1] * self.rnn.num_directions
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
@@ -144,9 +126,8 @@ class Residual(nn.Module):
         self.second = conv_norm_relu(out_chs, out_chs, UNET_GROUPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns ``a + second(a)`` with ``a = first(x)``."""
-        a = self.first(x)
-        return a + self.second(a)
+        x = self.first(x)
+        return x + self.second(x)
 
 
 class RecurrentUNet(ImageSeriesModel):
@@ -168,9 +149,11 @@ class RecurrentUNet(ImageSeriesModel):
         up_widths: Sequence[int] = (32, 32, 64, 128), hidden_channels: int = 64, bidirectional: bool = False,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
+        super().__init__()
         down = check.widths("widths", list(widths), len(widths))
         up = check.widths("up_widths", list(up_widths), len(down))
-        super().__init__(in_chans, up[0], 2 ** (len(down) - 1))
+        self.in_chans = check.positive_int("in_chans", in_chans)
+        self.num_features, self.reduction = up[0], 2 ** (len(down) - 1)
         strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1}
         with on_device(device):
             self.stem = nn.Sequential(

@@ -161,11 +161,10 @@ class VideoModel(Classifier):
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
         levels = [neck(y) for neck, y in zip(self.necks, pooled.split(self.widths, -1), strict=True)]
-        return torch.cat(levels, dim=-1) if pre_logits or not self.num_classes else self._classify(levels)
-
-    def _classify(self, features: list[Tensor]) -> Tensor:
+        if pre_logits or not self.num_classes:
+            return torch.cat(levels, dim=-1)
         heads = self.head if isinstance(self.head, nn.ModuleList) else [self.head]
-        logits = [head(self.head_drop(y)) for head, y in zip(heads, features, strict=True)]
+        logits = [head(self.head_drop(y)) for head, y in zip(heads, levels, strict=True)]
         if len(logits) == 1:
             return logits[0]
         return torch.stack([x.log_softmax(-1) for x in logits]).logsumexp(0) - math.log(len(logits))
@@ -190,11 +189,9 @@ class VideoModel(Classifier):
 
 
 def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:
-    """Returns timm's description of the data that an encoder was trained on: its size, mean, std and crop.
+    """Returns the size, mean, std and crop of the data that an image model of timm was trained on, and its first layer.
 
-    Args:
-        encoder: name of an image model of timm's.
-        prefix: prefix of the encoder's modules in the model, for ``first_conv``.
+    The names of modules in ``first_conv`` get the `prefix` of the encoder's modules.
     """
     cfg = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
     if cfg is None:
@@ -211,7 +208,6 @@ def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
 
 
 def _video(name: str, pretrained: bool, kwargs: dict[str, Any], *parts: Any, **options: Any) -> VideoModel:
-    """Builds a registered model; `parts` are its encoder and recurrent layer, and `kwargs` override `options`."""
     return build_model(partial(VideoModel, *parts, **options), name, pretrained, **kwargs)
 
 
@@ -269,13 +265,10 @@ def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> 
 def video_convrnn(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """Any image model of timm with any layer of the zoo; :func:`convrnn_zoo.video_model` builds it.
 
-    Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence; see
-    :class:`~convrnn_zoo.models.video.VideoModel` for the output and all options.
+    Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence.
 
     Args:
-        in_chans (3), hidden_channels, num_classes (0), drop_rate, global_pool, encoder_pretrained (False; True loads
-        the encoder's weights through timm), freeze_encoder (False), chunk_size (32), and the options of the recurrent
-        layer.
+        those of :class:`~convrnn_zoo.models.video.VideoModel`, which also describes the output.
     """
     return _video("video_convrnn", pretrained, kwargs, encoder="resnet18")
 

@@ -227,7 +227,8 @@ class StackedCells(AutoregressiveForecaster):
         layer_norm: whether each convolution in a cell is followed by a layer norm over its channels and the map, as
             with OpenSTL's ``layer_norm=1``; not every network supports it. A norm has a scale and a shift for each
             pixel of frames of `img_size`; for frames of another size they are interpolated bilinearly.
-        img_size: height and width of the frames that the norms are made for, or one number for both; 64 by default.
+        img_size: height and width of the frames that weights per pixel are made for, or one number for both; 64 by
+            default.
         **layer_args: further arguments of :meth:`layer`.
     """
 
@@ -238,6 +239,11 @@ class StackedCells(AutoregressiveForecaster):
     """Depth of the maps of the state; 1 for two-dimensional maps."""
     layer_states: ClassVar[tuple[str, ...]] = ("h", "c")
     """Names of the states of a layer."""
+    min_layers: ClassVar[int] = 1
+    has_one_width: ClassVar[bool] = False
+    """Whether all layers have one width, that of the maps that pass through them."""
+    has_pixel_weights: ClassVar[bool] = False
+    """Whether cells without norms also have weights for each pixel, of maps of `map_size`."""
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 128, kernel_size: int = 5, num_layers: int = 4,
@@ -250,15 +256,21 @@ class StackedCells(AutoregressiveForecaster):
             in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes=num_classes,
             out_chans=out_chans, static_chans=static_chans, future_chans=future_chans,
         )  # fmt: skip
-        self.layer_norm = check.boolean("layer_norm", layer_norm)
-        if layer_norm:
-            if not issubclass(self.cell, MapNormed):
-                raise ValueError(f"{type(self).__name__} has no layer norms; leave layer_norm out")
-            layer_args["norm_size"] = feature_size(64 if img_size is None else img_size, patch_size)
+        owner, self.layer_norm = type(self).__name__, check.boolean("layer_norm", layer_norm)
+        if layer_norm and not issubclass(self.cell, MapNormed):
+            raise ValueError(f"{owner} has no layer norms; leave layer_norm out")
+        if layer_norm or self.has_pixel_weights:
+            size = feature_size(64 if img_size is None else img_size, patch_size)
+            layer_args |= {"map_size": size} if self.has_pixel_weights else {}
+            layer_args |= {"norm_size": size} if layer_norm else {}
             self.export_forms = ()  # type: ignore[misc]
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
         widths = layer_widths(hidden_channels, num_layers)
+        if self.has_one_width and len(set(widths)) > 1:
+            raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
+        if len(widths) < self.min_layers:
+            raise ValueError(f"num_layers must be at least {self.min_layers} for {owner}, got {len(widths)}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList(
             self.layer(i, in_chs, width, kernel_size, **layer_args, **factory)
