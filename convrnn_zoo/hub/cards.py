@@ -15,9 +15,8 @@ from ..models import Metric, Weights, WeightsError
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
 # Ids of tasks, metrics and datasets on the Hub. Others are given in the tags and in the text only.
 _PIPELINES = {
-    **{task: task for task in ("audio-classification", "time-series-forecasting", "video-classification")},
+    **{t: t for t in ("audio-classification", "time-series-forecasting", "video-classification", "video-to-video")},
     **dict.fromkeys(("next-frame-prediction", "precipitation-nowcasting", "video-prediction"), "video-to-video"),
-    "video-to-video": "video-to-video",
 }
 _METRICS = {"accuracy": "accuracy", "f1": "f1", "f1-score": "f1", "mae": "mae", "mse": "mse", "r-squared": "r_squared"}
 _DATASETS = {
@@ -54,10 +53,9 @@ def check_card(card: ModelCard) -> ModelCard:
         if wrong := [v for v in _as_list(data.get(field)) if not isinstance(v, str) or not v]:
             errors.append(f"{field} must be words, got {wrong}")
     for result in data.eval_results or []:
-        if isinstance(result.metric_value, bool) or not isinstance(result.metric_value, int | float):
-            errors.append(f"metric {result.metric_type!r} is {result.metric_value!r}, expected a number")
-        elif not math.isfinite(result.metric_value):
-            errors.append(f"metric {result.metric_type!r} is {result.metric_value}; leave out what was not measured")
+        if not _is_finite(result.metric_value):
+            value = f"{result.metric_type!r} is {result.metric_value!r}"
+            errors.append(f"metric {value}, expected a finite number; leave out what was not measured")
         fields = ("dataset_name", "dataset_type", "metric_type", "task_type")
         errors += [f"a result of the model-index lacks {field}" for field in fields if not getattr(result, field)]
     if errors:
@@ -69,7 +67,10 @@ def _as_list(value: Any) -> list[Any]:
     return [value] if isinstance(value, str) else list(value or [])
 
 
-# ---- cards ---------------------------------------------------------------------------------------------------------
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def card_text(weights: Weights, address: str | None = None) -> str:
     """Returns the card of a set of weights.
 
@@ -170,15 +171,7 @@ def _card(
 
 
 def eval_results_text(entries: Iterable[Any]) -> str:
-    """Returns the content of a file ``.eval_results/NAME.yaml``, from which the Hub fills a dataset's leaderboard.
-
-    Args:
-        entries: ``huggingface_hub.EvalResultEntry`` objects.
-
-    Raises:
-        ImportError: the installed client has no such entries.
-        WeightsError: a value is not a finite number.
-    """
+    """Returns ``.eval_results/NAME.yaml``, from which the Hub fills leaderboards, of ``EvalResultEntry`` objects."""
     to_plain = getattr(huggingface_hub, "eval_result_entries_to_yaml", None)
     if to_plain is None:
         raise ImportError(
@@ -186,12 +179,11 @@ def eval_results_text(entries: Iterable[Any]) -> str:
         )
     plain = to_plain(list(entries))
     for entry in plain:
-        if isinstance(entry["value"], bool | str) or not math.isfinite(entry["value"]):
+        if not _is_finite(entry["value"]):
             raise WeightsError(f"{entry['dataset']['id']}: its value is {entry['value']!r}, expected a finite number")
     return json.dumps(plain, indent=2) + "\n"  # JSON is valid YAML
 
 
-# ---- existing cards ------------------------------------------------------------------------------------------------
 def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> Weights | None:
     """Returns the weights metadata of a model if it still applies: the same network, weights and labels as `config`."""
     weights: Weights | None = getattr(model, "record", None)
@@ -215,7 +207,6 @@ def describes_other_weights(card: str, sha256: str) -> bool:
     return stated is not None and stated[1] != sha256
 
 
-# ---- parts ---------------------------------------------------------------------------------------------------------
 def _example(weights: Weights, shape: str) -> list[str]:
     """Returns lines of code that apply the model to data in their unit."""
     if weights.front_end is not None:
@@ -251,8 +242,6 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
     """Returns a heading, the dataset, and a table with one row per metric and one column per method."""
     if not metrics:
         return ["## Evaluation", "Not measured."]
-    if broken := [m for m in metrics if not math.isfinite(m.value)]:
-        raise WeightsError(f"metric {broken[0].name!r} is {broken[0].value}; leave out what was not measured")
     data = list(dict.fromkeys(f"{m.dataset}, {m.split}" for m in metrics))
     others = list(dict.fromkeys(b for m in metrics for b in m.baselines))
     runs = any(m.mean is not None and m.runs > 1 for m in metrics)

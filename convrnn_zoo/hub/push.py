@@ -83,8 +83,7 @@ def push_to_hub(
             (folder / ".eval_results").mkdir()
             (folder / ".eval_results" / "convrnn_zoo.yaml").write_text(eval_results_text(eval_results))
         message = f"{model.pretrained_cfg['architecture']} by convrnn_zoo {__version__}"  # type: ignore[index]
-        options: dict[str, Any] = {"private": private, "revision": revision, "create_pr": create_pr}
-        return upload(api, repo_id, folder, message=message, **options)
+        return upload(api, repo_id, folder, message, private=private, revision=revision, create_pr=create_pr)
 
 
 def _make_card(
@@ -109,7 +108,7 @@ def hub_api(token: str | None) -> HfApi:
 
 
 def upload(
-    api: HfApi, repo_id: str, folder: Path, *, message: str, private: bool | None = None, revision: str | None = None,
+    api: HfApi, repo_id: str, folder: Path, message: str, *, private: bool | None = None, revision: str | None = None,
     create_pr: bool = False,
 ) -> CommitInfo:  # fmt: skip
     """Uploads the files of a folder in one commit to a repository, which is created if it does not exist.
@@ -121,10 +120,8 @@ def upload(
             _validate_card(api, repo_id, (folder / CARD).read_text(encoding="utf-8"))
         api.create_repo(repo_id, private=private, exist_ok=True)
         if private is not None and bool(api.model_info(repo_id).private) != private:
-            raise HubAccessError(
-                f"{repo_id} exists and is {'public' if private else 'private'}, but private={private} was requested; "
-                f"change it at {constants.ENDPOINT}/{repo_id}/settings, or leave out private="
-            )
+            hint = f"change it at {constants.ENDPOINT}/{repo_id}/settings, or leave out private="
+            raise HubAccessError(f"{repo_id} exists and is {'public' if private else 'private'}; {hint}")
         if revision and not create_pr:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         # Another attempt repeats the same commit: files that have arrived are not sent again.

@@ -111,10 +111,8 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     cfg: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
     built_with: Mapping[str, Any] | None = getattr(model, "model_args", None)
     if not cfg or built_with is None or cfg.get("architecture") not in entry_points():
-        raise WeightsError(
-            f"this {type(model).__name__} was not built by a name of the zoo, so no config could build it again; build "
-            "it with convrnn_zoo.create_model(name, ...) and load its weights with load_state_dict"
-        )
+        hint = "build it with convrnn_zoo.create_model(name, ...) and load its weights with load_state_dict"
+        raise WeightsError(f"this {type(model).__name__} was not built by a name of the zoo; {hint}")
     name = cfg["architecture"]
     args = {**built_with, "num_classes": model.num_classes, "in_chans": model.in_chans}
     if getattr(model, "global_pool", None) is not None:
@@ -127,10 +125,8 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     if getattr(model, "horizon", None) != getattr(again, "horizon", None):  # training sets it after building
         args["horizon"] = model.horizon
     if {k: v.shape for k, v in again.state_dict().items()} != {k: v.shape for k, v in saved_state(model).items()}:
-        raise WeightsError(
-            f"{name}: the model was changed after it was built, so {args} would not build it again; build one with the "
-            "new arguments and load its weights with load_state_dict"
-        )
+        hint = "build one with the new arguments and load its weights with load_state_dict"
+        raise WeightsError(f"{name}: the model was changed and {args} would not build it again; {hint}")
     saved_cfg = filter_pretrained_cfg(dict(cfg), remove_source=True, remove_null=True)
     for key in ("architecture", "state_dict", "custom_load", "label_offset"):
         saved_cfg.pop(key, None)

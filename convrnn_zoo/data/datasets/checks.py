@@ -33,37 +33,32 @@ class ValidRange(NamedTuple):
 def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[ValidRange]) -> None:
     """Raises FileError if values cannot be in their unit; the message names the key of ``[data]`` that fixes it.
 
-    Args:
-        parts: frames ``(T, C, H, W)``, a few at a time, NaN where values are missing.
-        name: the file, for the message.
-        ranges: a range for each channel, or one for all. With `valid_max`, heavy rain is not taken for reflectivity.
+    `parts` are frames ``(T, C, H, W)``, NaN where values are missing; `ranges` are one for each channel, or one for
+    all. With `valid_max`, heavy rain is not taken for reflectivity.
     """
     wet: list[list[Tensor]] = [[] for _ in ranges]
-    names = [f"{name}: {r.name}" if r.name else str(name) for r in ranges]
+    labels = [f"{name}: {r.name}" if r.name else str(name) for r in ranges]
     for part in parts:
         for i, valid in enumerate(ranges):
             values = part[:, i] if len(ranges) > 1 else part
-            _check_range(values, names[i], valid)
+            _check_range(values, labels[i], valid)
             if is_rain(valid.unit) and valid.valid_max is None:
                 wet[i].append(values[values > WET][::WET_STRIDE])
-    for label, valid, parts_of_rain in zip(names, ranges, wet, strict=True):
-        rain = torch.cat(parts_of_rain) if parts_of_rain else torch.empty(0)
-        if len(rain) and rain.median().item() >= 10 and 20 < rain.max().item() <= 80:
-            raise FileError(
-                f"{label}: half of the wet values are above {rain.median().item():g}, as is usual for reflectivity in "
-                f"dBZ, and data.unit is {valid.unit!r}; convert them, or state data.valid_max if they are rain rates"
-            )
+    for label, valid, rates in zip(labels, ranges, wet, strict=True):
+        rain = torch.cat([torch.empty(0), *rates])
+        if len(rain) and rain.median() >= 10 and 20 < rain.max() <= 80:
+            reason = f"half of the wet values exceed {rain.median():g}, as reflectivity in dBZ does"
+            raise FileError(f"{label}: {reason}; convert them, correct data.unit, or state data.valid_max for rain rates")
 
 
 def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
     """Checks the frames of files by :func:`check_values`; of files that are not in memory, some of them."""
     for frames in files:
-        count = len(frames)
-        numbers: Sequence[int] = range(0, count, MAX_READ)
+        starts: Sequence[int] = range(0, len(frames), MAX_READ)
         step = MAX_READ
         if not frames.is_loaded:
-            numbers, step = torch.linspace(0, count - 1, min(MAX_READ, count)).long().tolist(), 1
-        check_values((frames.read(t, t + step) for t in numbers), frames.path, ranges)
+            starts, step = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames))).long().tolist(), 1
+        check_values((frames.read(t, t + step) for t in starts), frames.path, ranges)
 
 
 def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
@@ -73,31 +68,20 @@ def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
     if not len(values):
         return
     low, high = values.min().item(), values.max().item()
-    if math.isinf(low) or math.isinf(high):
-        raise FileError(f"{name}: expected finite values, got {low:g} to {high:g}; replace infinite ones by NaN")
     summary = f"{name}: values from {low:g} to {high:g}"
+    if math.isinf(low) or math.isinf(high):
+        raise FileError(f"{summary}, expected finite ones; replace infinite values by NaN")
     for value in (low, high):
         others = values[values != value]
         largest = others.abs().max().item() if len(others) else 0.0
         if abs(value) >= HUGE or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
-            raise FileError(
-                f"{summary}; if {value:g} marks missing values, write `fill_value = {value:g}` under [data], "
-                "else correct them"
-            )
+            raise FileError(f"{summary}; write data.fill_value = {value:g} if it marks missing values, or correct them")
     rain = is_rain(unit)
-    if rain and valid_min is None:
-        valid_min = 0.0
+    valid_min = 0.0 if rain and valid_min is None else valid_min
     span = 0.0 if valid_min is None or valid_max is None else valid_max - valid_min
+    fix = "or set data.fill_value if it marks missing values"
     if valid_min is not None and low < valid_min - (1e-2 if rain else max(0.1 * span, 1e-2)):
-        hint = "correct `valid_min` or `unit` under [data], or write `fill_value` if it marks missing values"
-        if rain:
-            hint = (
-                "convert reflectivity in dBZ to mm/h, or state its unit as `unit` under [data]; if negative numbers "
-                "mark missing values, write `fill_value` under [data]"
-            )
-        raise FileError(f"{summary}, and data.unit = {unit!r} expects {valid_min:g} or more; {hint}")
+        hint = "convert dBZ to mm/h, or state data.unit" if rain else "correct data.valid_min or data.unit"
+        raise FileError(f"{summary}, and data.unit = {unit!r} expects {valid_min:g} or more; {hint}, {fix}")
     if valid_max is not None and high > valid_max + max(0.1 * span, 1e-2 * abs(valid_max)):
-        raise FileError(
-            f"{summary}, and the recipe expects at most data.valid_max = {valid_max:g}; correct `valid_max` or `unit` "
-            "under [data], or write `fill_value` if it marks missing values"
-        )
+        raise FileError(f"{summary}, above data.valid_max = {valid_max:g}; correct it or data.unit, {fix}")

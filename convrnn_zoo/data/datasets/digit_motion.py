@@ -71,14 +71,12 @@ class DigitMotion(LabelledDataset):
         file = find_idx(path, LABELS[part], hint)
         digits = read_idx(file, ndim=1)
         if len(digits) != len(images) or int(digits.max()) > 9 or images.shape[1:] != (28, 28):
-            raise FileError(
-                f"{file}: expected a label from 0 to 9 for each image of 28×28 pixels, got {len(digits)} labels up to "
-                f"{int(digits.max())} for images {tuple(images.shape)}; get both files from {MNIST}"
-            )
+            got = f"{len(digits)} labels up to {int(digits.max())} for images {tuple(images.shape)}"
+            raise FileError(f"{file}: expected labels from 0 to 9 of images (N, 28, 28), got {got}; {hint}")
         rarest = int(torch.bincount(digits, minlength=10).min())
         count = min(rarest, IMAGES[part]) // len(DIRECTIONS) * len(DIRECTIONS)
         if not count:
-            raise FileError(f"{file}: expected at least four images of every digit, which make one clip per direction")
+            raise FileError(f"{file}: expected at least four images of every digit, one for each direction; {hint}")
         selected = torch.cat([(digits == digit).nonzero().flatten()[:count] for digit in range(10)])
         direction = torch.arange(len(selected)) % len(DIRECTIONS)
         generator = torch.Generator().manual_seed(SEEDS[part])

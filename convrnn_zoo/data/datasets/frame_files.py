@@ -203,19 +203,14 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
-            raise ValueError(
-                'the recipe\'s data.group_pattern or data.group_file is for split = "group", which needs one; set both'
-            )
+            raise ValueError('the recipe\'s data.group_pattern or data.group_file goes with split = "group"; set both')
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
         if not self.task:
             object.__setattr__(self, "task", "precipitation nowcasting" if rain else "video prediction")
         if self.min_wet_fraction and not (rain or self.thresholds or not self.unit):
-            raise ValueError(
-                f"the recipe's data.min_wet_fraction needs data.thresholds for the unit {self.unit!r}: pixels are wet "
-                "from the lowest threshold on"
-            )
+            raise ValueError(f"the recipe's data.min_wet_fraction needs data.thresholds for the unit {self.unit!r}")
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
@@ -259,15 +254,10 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         """Returns the size of the sequences that are cut from files, which must be of one size or have a crop."""
         if len({f.size if self.crop is None else () for f in files}) > 1 or len({f.channels for f in files}) > 1:
             listed = ", ".join(f"{f.name} {'×'.join(map(str, (f.channels, *f.size)))}" for f in files[:6])
-            raise ValueError(
-                f"{path}: expected frames of one size (C×H×W), got {listed}; give data.crop in the recipe, or files of "
-                "one size"
-            )
+            raise ValueError(f"{path}: expected frames of one size (C×H×W), got {listed}; set data.crop in the recipe")
         if self.crop and (small := [f for f in files if min(f.size) < self.crop]):
-            raise ValueError(
-                f"{path}: frames of {small[0].name} are {'×'.join(map(str, small[0].size))}, smaller than "
-                f"data.crop = {self.crop}; make the crop smaller, or move the file away"
-            )
+            size = "×".join(map(str, small[0].size))
+            raise ValueError(f"{path}: {small[0].name} is {size}, smaller than data.crop = {self.crop}; reduce it")
         height, width = (self.crop, self.crop) if self.crop else files[0].size
         return Window(length, height, width, self.stride or max(1, (self.crop or 8) // 8))
 
@@ -312,18 +302,15 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         places = read_windows(path)
         top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
         if len(places) and not bool(((places >= 0) & (places <= top)).all()):
-            raise ValueError(
-                f"{path}: windows of {window.length} frames of {window.height}×{window.width} pixels reach "
-                f"beyond the store, {tuple(frames.array.shape)}; list them again with this recipe"
-            )
+            size = f"{window.length} frames of {window.height}×{window.width} pixels"
+            shape = tuple(frames.array.shape)
+            raise ValueError(f"{path}: windows of {size} exceed the store {shape}; list them again with this recipe")
         part = split_in_time(frames, split, inputs, self.validation)
         end = part.start + len(part)
         places = places[(places[:, 0] >= part.start) & (places[:, 0] + window.length <= end)]
         if not len(places):
-            raise ValueError(
-                f"{path}: no window of {window.length} frames is in the {split} part, frames {part.start} to "
-                f"{end - 1}; give a longer store, shorter sequences, or more windows"
-            )
+            where = f"the {split} part, frames {part.start} to {end - 1}"
+            raise ValueError(f"{path}: no window of {window.length} frames is in {where}; list more windows")
         return CroppedSequences(files, window, torch.cat([torch.zeros(len(places), 1).long(), places], 1), **options)
 
 
@@ -399,10 +386,7 @@ class ArrayFrames(FrameFiles):
         )  # fmt: skip
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
-            raise ValueError(
-                f"the recipe's data.{extra[0]} is for a single variable; set it in the tables of data.variables, or "
-                "leave it out"
-            )
+            raise ValueError(f"the recipe's data.{extra[0]} is for one variable; set it in data.variables instead")
         if self.thresholds and len(self.targets or self.variables) > 1:
             raise ValueError("the recipe's data.thresholds are values of one variable; name it alone in data.targets")
 

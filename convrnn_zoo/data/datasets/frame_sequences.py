@@ -86,10 +86,8 @@ class CustomSequences(FrameSequences):
 
     def __init__(self, dataset: Any, name: str = "data") -> None:
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-            raise ValueError(
-                f"{name} must be a map-style Dataset, a list or an array of sequences, got {type(dataset).__name__}; "
-                "list(...) makes a list of an iterable"
-            )
+            got = f"got {type(dataset).__name__}; list(...) makes a list of an iterable"
+            raise ValueError(f"{name} must be a map-style Dataset, a list or an array of sequences, {got}")
         if not len(dataset):
             raise ValueError(f"{name} is empty; pass at least one sequence of frames (T, C, H, W)")
         self.dataset, self.name, self.shape = dataset, name, torch.Size()
@@ -116,16 +114,12 @@ class CustomSequences(FrameSequences):
         except (TypeError, ValueError, RuntimeError) as e:
             got = f"{type(item).__name__} ({e})"
             raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {got}") from e
-        if frames.dim() != 4 or 0 in frames.shape or mask.shape != frames.shape:
-            raise ValueError(
-                f"{which} must be frames (T, C, H, W) of real numbers, with a mask of the same shape if there is one; "
-                f"got {tuple(frames.shape)} and {tuple(mask.shape)}"
-            )
-        if self.shape not in (torch.Size(), frames.shape):
-            raise ValueError(
-                f"{which} has shape {tuple(frames.shape)}, and {self.name}[0] has {tuple(self.shape)}; cut or pad "
-                "sequences to one shape"
-            )
+        shape = tuple(frames.shape)
+        if len(shape) != 4 or 0 in shape or mask.shape != shape:
+            raise ValueError(f"{which} must be frames and a mask (T, C, H, W), got {shape} and {tuple(mask.shape)}")
+        if tuple(self.shape) not in ((), shape):
+            first = f"{self.name}[0] {tuple(self.shape)}"
+            raise ValueError(f"{which} is {shape}, and {first}; cut or pad sequences to one shape")
         return FrameSequence(frames.masked_fill(~mask, torch.nan), time, mask)
 
 
@@ -251,22 +245,19 @@ class CroppedSequences(FrameSequences):
                 rows.append(torch.cat([torch.full((len(places), 1), i), places], 1))
                 count += len(places)
                 if count > max_windows:
-                    raise ValueError(
-                        f"{frames.path} has more than {max_windows:,} windows; list them once with `convrnn-zoo "
-                        "windows RECIPE --data STORE`, and name the file in the recipe: data.windows"
-                    )
+                    hint = "list them with `convrnn-zoo windows RECIPE --data STORE`, and set data.windows"
+                    raise ValueError(f"{frames.path} has more than {max_windows:,} windows; {hint}")
         if not count:
             longest = max((len(f) for f in files), default=0)
             if longest < window.length:
                 raise ValueError(
                     f"no series has {window.length} frames, inputs + horizon: the longest of {len(files)} has "
-                    f'{longest}; lower them, use longer files, or split several files as a whole, data.split = "file"'
+                    f'{longest}; lower them, or split several files as a whole, data.split = "file"'
                 )
             raise ValueError(
-                f"no crop of {window.length} frames of {window.height}×{window.width} pixels has "
-                f"{sampling.min_valid:g} of its pixels present in each frame and {sampling.min_wet:g} of them at "
-                f"{sampling.threshold:g} or more; use fewer frames, a smaller crop, a lower min_valid_fraction or a "
-                "lower min_wet_fraction"
+                f"no crop of {window.length} frames of {window.height}×{window.width} pixels has {sampling.min_valid:g}"
+                f" of them present in each frame and {sampling.min_wet:g} at {sampling.threshold:g} or more; "
+                "reduce the frames, data.crop, data.min_valid_fraction or data.min_wet_fraction"
             )
         return cls(files, window, torch.cat(rows), **options)
 

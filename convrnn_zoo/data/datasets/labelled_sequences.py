@@ -72,10 +72,8 @@ def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
     name, first = named[0]
     for other, x in named:
         if x.shape[1:] != first.shape[1:]:
-            raise ValueError(
-                f"expected sequences of one shape beyond time, got {name} {tuple(first.shape)} and {other} "
-                f"{tuple(x.shape)}"
-            )
+            got = f"{name} {tuple(first.shape)} and {other} {tuple(x.shape)}"
+            raise ValueError(f"expected sequences of one shape beyond time, got {got}")
 
 
 class LazySequences(Sequence[Tensor]):
@@ -238,9 +236,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         if self.front_end:
             read(LogMel, self.front_end, where="data.front_end.")
         if duplicates := sorted({n for n in self.label_names if self.label_names.count(n) > 1}):
-            raise ValueError(
-                f"the recipe's data.label_names must differ from each other, got {', '.join(duplicates)} more than once"
-            )
+            raise ValueError(f"the recipe's data.label_names must differ, got {', '.join(duplicates)} more than once")
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
@@ -273,17 +269,13 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
             if suffix in SINGLES:
                 inside = [r._replace(label=file.parent.name) for r in inside]
             elif unlabelled := [r.key for r in inside if not r.label]:
-                raise FileError(
-                    f"{file}: expected an array labels (or y) with the class of each recording, found only "
-                    f"{', '.join(unlabelled[:FEW])}"
-                )
+                got = ", ".join(unlabelled[:FEW])
+                raise FileError(f"{file}: expected an array labels (or y) with the class of each recording, got {got}")
             recordings += inside
         if not recordings:
             error = FileError if path.is_file() else FileNotFoundError
-            raise error(
-                f"{path}: expected {' or '.join(ARCHIVES)} files, or a directory with one folder for each class of "
-                f"{', '.join(SINGLES)} files"
-            )
+            expected = f"{' or '.join(ARCHIVES)} files, or a folder of {', '.join(SINGLES)} files for each class"
+            raise error(f"{path}: expected {expected}")
         try:
             check_shapes([(r.name, r.values) for r in recordings])
         except ValueError as e:
@@ -301,10 +293,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
             recordings = [r._replace(group=group) for r, group in zip(recordings, groups, strict=True)]
         classes = sorted({r.label for r in recordings}, key=label_key)
         if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
-            raise ValueError(
-                f"{path}: expected {len(self.label_names) or 'two or more'} classes, got {len(classes)}: "
-                f"{', '.join(classes[:FEW])}"
-            )
+            got = f"{len(classes)}: {', '.join(classes[:FEW])}"
+            raise ValueError(f"{path}: expected {len(self.label_names) or 'two or more'} classes, got {got}")
         try:
             indices = self.part([r._replace(file=file) for r, file in zip(recordings, files, strict=True)], split)
         except ValueError as e:
@@ -347,10 +337,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         if self.split == "group":
             names = [r.group for r in recordings]
             if not all(names):
-                raise ValueError(
-                    'the recipe\'s data.split = "group" needs the group of every recording: set data.group_pattern or '
-                    "data.group_file, or save an array groups"
-                )
+                fix = "set data.group_pattern or data.group_file, or save an array groups"
+                raise ValueError(f'the recipe\'s data.split = "group" needs the group of every recording: {fix}')
         selected = split_names(names, self.split, split, alternative="random", validation=self.validation)
         return [i for i, name in enumerate(names) if name in selected]
 

@@ -39,16 +39,14 @@ def read_idx(path: Path, ndim: int = 3) -> Tensor:
         LeCun, Y., Cortes, C. and Burges, C. The MNIST database. http://yann.lecun.com/exdb/mnist/
     """
     content = read_unpacked(path)
-    size, unit = 4 + 4 * ndim, "images" if ndim == 3 else "labels"
+    size = 4 + 4 * ndim
     head, values = content[:size], content[size:]
     magic, *shape = struct.unpack(f">{1 + ndim}I", head) if len(head) == size else (0,)
     if magic != 0x800 + ndim or 0 in shape:
-        raise FileError(
-            f"{path}: expected an idx file of {unit}, which begins 00 00 08 0{ndim}, got {head[:4].hex(' ')}"
-        )
+        got = head[:4].hex(" ")
+        raise FileError(f"{path}: expected an idx file of {ndim} axes, which begins 00 00 08 0{ndim}, got {got}")
     if len(values) != math.prod(shape):
-        unit = "pixels" if ndim == 3 else "labels"
-        raise FileError(f"{path}: expected {math.prod(shape)} {unit}, got {len(values)}; download it again")
+        raise FileError(f"{path}: expected {math.prod(shape)} values, got {len(values)}; download it again")
     return torch.frombuffer(bytearray(values), dtype=torch.uint8).reshape(shape)
 
 
@@ -60,10 +58,8 @@ def read_stored(path: Path, length: int) -> CustomSequences:
     """
     array = load_npy(path)
     if array.ndim != 4 or not 0 < length <= len(array) or 0 in array.shape or array.dtype != "uint8":
-        raise FileError(
-            f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {array.dtype} {array.shape}; lower "
-            "inputs or horizon, or download the file again"
-        )
+        got = f"{array.dtype} {array.shape}; lower inputs or horizon, or download the file again"
+        raise FileError(f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {got}")
     return CustomSequences(LazySequences(range(array.shape[1]), partial(_read_stored, array[:length])), path.name)
 
 

@@ -36,14 +36,12 @@ class JapaneseVowels(LabelledDataset):
         if path is None:
             path = Path(need("aeon.datasets", "data").__path__[0], "data", "JapaneseVowels")
         if not (path / name).is_file():
-            raise FileNotFoundError(
-                f"{path / name} does not exist; pip install 'convrnn-zoo[data]' installs it, or get the .ts files from "
-                "https://timeseriesclassification.com"
-            )
+            hint = "run: pip install 'convrnn-zoo[data]', or get it from https://timeseriesclassification.com"
+            raise FileNotFoundError(f"{path / name} does not exist; {hint}")
         recordings = read_ts(path / name)
         sequences = [r.values.unsqueeze(-1) for r in recordings]
-        data = Labelled(sequences, torch.tensor([int(r.label) - 1 for r in recordings]), self.label_names)
-        return self.without_validation(data, split)
+        labels = torch.tensor([int(r.label) - 1 for r in recordings])
+        return self.without_validation(Labelled(sequences, labels, self.label_names), split)
 
 
 @dataclass(frozen=True)
@@ -75,5 +73,4 @@ class FSDD(LabelledDataset):
         front_end = front_end or LogMel(rate=8000)
         labels, groups = torch.tensor([int(m[1]) for m, _ in names]), tuple(m[2] for m, _ in names)
         sequences = [encode_sound(file, front_end) for _, file in names]
-        data = Labelled(sequences, labels, self.label_names, groups, front_end)
-        return self.without_validation(data, split)
+        return self.without_validation(Labelled(sequences, labels, self.label_names, groups, front_end), split)

@@ -61,16 +61,12 @@ def split_names(
     if isinstance(split, tuple):
         test = [n for n in names if any(fnmatch.fnmatch(n, p) for p in split)]
         if unused := [p for p in split if not fnmatch.filter(names, p)]:
-            raise ValueError(
-                f"the recipe's data.split names {', '.join(unused)}, which is not among {', '.join(names)}"
-            )
+            raise ValueError(f"the recipe's data.split: {', '.join(unused)} matches none of {', '.join(names)}")
     else:
         test = names[len(names) - max(1, round(len(names) / 3)) :]
     if not test or len(test) >= len(names):
-        raise ValueError(
-            f"the recipe's data.split leaves no {'test' if not test else 'train'}ing part of {', '.join(names)}; use "
-            f'two files or more, or split = "{alternative}"'
-        )
+        what = f"{'train' if test else 'test'}ing part of {', '.join(names)}"
+        raise ValueError(f'the recipe\'s data.split leaves no {what}; use more files, or split = "{alternative}"')
     if part == "test":
         return test
     others = [n for n in names if n not in test]
@@ -93,9 +89,7 @@ class GroupedFiles:
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]
         if self.group_pattern and self.group_file:
-            raise ValueError(
-                "the recipe's data.group_pattern and data.group_file both describe groups; set one of them"
-            )
+            raise ValueError("the recipe's data.group_pattern and data.group_file are both set; remove one of them")
         try:
             re.compile(self.group_pattern)
         except re.error as e:

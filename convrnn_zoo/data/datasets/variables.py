@@ -43,12 +43,9 @@ class DataVariable:
 
 
 def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """Returns the fields of an encoding, with constants of the training split.
+    """Returns the fields of the encoding of a :class:`DataVariable`, or of a dataset of one encoding.
 
-    Args:
-        source: a :class:`DataVariable`, or the dataset if one encoding is that of all channels.
-        name: its name in errors.
-        mean, std: those of each channel, for the encoding ``standardize``.
+    `mean` and `std` are those of its channels in the training split; `name` is for errors.
     """
     fields = {"encoding": source.encoding, "lowest": source.valid_min, "highest": source.valid_max}
     if source.encoding == "log":
@@ -56,10 +53,7 @@ def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence
         return fields | {"floor": source.floor, "top": source.top, "lowest": lowest}
     if source.encoding == "standardize":
         if not all(s > 0 for s in std):
-            raise ValueError(
-                f'{name} is constant in the training split, and cannot be standardized; use encoding = "none", or '
-                "leave it out"
-            )
+            raise ValueError(f'{name} is constant in the training split; use encoding = "none", or leave it out')
         return fields | {"mean": tuple(mean), "std": tuple(std)}
     return fields
 

@@ -25,10 +25,8 @@ def read_array(path: Path, channels: int, part: slice) -> Tensor:
     frames = array[part]
     clip = torch.from_numpy(frames.copy() if frames.dtype == "uint8" else frames.astype("float32"))
     if clip.is_floating_point() and not bool(((clip >= 0) & (clip <= 1)).all()):
-        raise FileError(
-            f"{path}: expected brightness from 0 to 1, or bytes (uint8), got values from {clip.min():g} to "
-            f"{clip.max():g}; rescale them"
-        )
+        got = f"values from {clip.min():g} to {clip.max():g}"
+        raise FileError(f"{path}: expected brightness from 0 to 1, or bytes (uint8), got {got}; rescale them")
     return clip
 
 
@@ -118,10 +116,8 @@ class VideoFolder(LabelledSequences):
                 raise FileError(f"{folder} contains no clip; add clips, or remove the folder")
             recordings += [Recording(str(clip), "", clip, folder.name) for clip in clips]
         if not recordings:
-            raise FileNotFoundError(
-                f"{path} contains no clips; expected one folder for each class, with {', '.join(READERS)} files or "
-                "folders of images in it"
-            )
+            expected = f"one folder for each class, with {', '.join(READERS)} files or folders of images"
+            raise FileNotFoundError(f"{path} contains no clips; expected {expected}")
         return recordings
 
     def values(self, recordings: Sequence[Recording]) -> LazySequences:
@@ -131,7 +127,6 @@ class VideoFolder(LabelledSequences):
         (file, shape), *others = shapes.items()
         if other := next(((f, s) for f, s in others if s != shape), None):
             hint = "set data.size in the recipe" if self.size is None else "convert them to one number of channels"
-            raise FileError(
-                f"expected clips of one size (C, H, W), got {file} {shape} and {other[0]} {other[1]}; {hint}"
-            )
+            got = f"{file} {shape} and {other[0]} {other[1]}"
+            raise FileError(f"expected clips of one size (C, H, W), got {got}; {hint}")
         return LazySequences([r.values for r in recordings], self.read)

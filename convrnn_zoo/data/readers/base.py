@@ -196,11 +196,8 @@ class Frames:
         factors = conversion(self.unit, unit)
         if factors is None:
             name = f"{self.path}: {self.variable}" if self.variable else self.path
-            raise FileError(
-                f"{name} holds {self.unit or 'brightness'}, and {unit or 'brightness'} is expected, which it cannot be "
-                "converted to; convert the values and save them as floats, or state their unit (`unit` under [data]) "
-                "and train on it"
-            )
+            got = f"{self.unit or 'brightness'}, which cannot be converted to {unit or 'brightness'}"
+            raise FileError(f"{name} holds {got}; convert the values to floats, or correct data.unit")
         factor, offset = factors
         return dataclasses.replace(self, unit=unit, factor=self.factor * factor, shift=self.shift * factor + offset)
 
@@ -221,10 +218,7 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     ends = [0, *(((steps - step).abs() > 0.02 * step).nonzero().flatten() + 1).tolist(), len(frames)]
     if len(ends) - 1 == len(frames):
         listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
-        raise FileError(
-            f"{frames.path}: frames are {listed} minutes apart and the recipe's data.step is {step:g}; correct "
-            "one of them"
-        )
+        raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {step:g}; correct one")
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
 
 
@@ -326,10 +320,8 @@ def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options
         for variable in getattr(options, role):
             array = parts[variable.name].array
             if len(shape) != 3 or 0 in shape or tuple(array.shape) not in shapes:
-                raise FileError(
-                    f"{path}: expected {variable.name} {axes}, with the sizes of {first} {shape}; got "
-                    f"{tuple(array.shape)}; select a part with data.sel, or correct data.{role}"
-                )
+                expected = f"{variable.name} {axes}, with the sizes of {first} {shape}; got {tuple(array.shape)}"
+                raise FileError(f"{path}: expected {expected}; select a part with data.sel, or correct data.{role}")
             check_numbers(array, f"{path}: {variable.name}")
             if len(array.shape) < 3:  # a map or a series, which is small
                 array = array[:][None] if tuple(array.shape) == shape[1:] else array[:][:, None, None]
@@ -360,10 +352,8 @@ def join(parts: Sequence[Frames]) -> Frames:
     first, numpy = parts[0], need("numpy", "cli")
     for part in parts:
         if (part.channels, part.size, part.unit, part.units) != (first.channels, first.size, first.unit, first.units):
-            raise FileError(
-                f"{part.path}: expected frames of the size and unit of {first.path}, {first.channels} × {first.size} "
-                f"in {first.unit or 'no unit'}; got {part.channels} × {part.size} in {part.unit or 'no unit'}"
-            )
+            expected, got = (f"{p.channels} × {p.size} in {p.unit or 'no unit'}" for p in (first, part))
+            raise FileError(f"{part.path}: expected frames as in {first.path}, {expected}; got {got}")
     times = None
     if all(p.times is not None and p.is_dated for p in parts):
         parts = sorted(parts, key=lambda p: float(p.times[0]))

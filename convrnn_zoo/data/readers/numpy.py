@@ -101,8 +101,6 @@ def read_arrays(path: Path) -> dict[str, Any]:
             except ValueError as e:
                 if "pickle" not in str(e):
                     raise
-                raise FileError(
-                    f"{path}: {name} holds Python objects, which are not read; save one array of numbers for each "
-                    "recording"
-                ) from e
+                hint = "save an array of numbers for each recording"
+                raise FileError(f"{path}: {name} holds Python objects, which are not read; {hint}") from e
     return arrays

@@ -98,18 +98,14 @@ def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]
         x = x[..., None]
     if lengths is None:
         if not layout and x.ndim == 3 and x.shape[1] < x.shape[2]:
-            raise FileError(
-                f"{path}: x {x.shape} is {x.shape[1]} steps of {x.shape[2]} channels, or {x.shape[1]} channels of "
-                f'{x.shape[2]} steps; state which in the recipe: data.layout = "NTC" or "NCT"'
-            )
+            fix = 'state data.layout = "NTC" or "NCT" in the recipe'
+            raise FileError(f"{path}: x {x.shape} has fewer steps than channels, or the other order of axes; {fix}")
         return {str(i): sequence for i, sequence in enumerate(x)}
     count, longest = x.shape[:2]
     steps = lengths.reshape(-1).tolist() if lengths.size == count == max(lengths.shape, default=0) else []
     if not steps or any(type(n) not in (int, float) or n != n // 1 or not 1 <= n <= longest for n in steps):
-        raise FileError(
-            f"{path}: expected lengths ({count},) of whole numbers from 1 to {longest}, the steps of x; got "
-            f"{str(steps or lengths.shape)[:200]}"
-        )
+        got = str(steps or lengths.shape)[:200]
+        raise FileError(f"{path}: expected lengths ({count},) of whole numbers from 1 to {longest}, got {got}")
     return {str(i): x[i, : int(n)] for i, n in enumerate(steps)}
 
 
