@@ -120,7 +120,7 @@ def upload(
             _validate_card(api, repo_id, (folder / CARD).read_text(encoding="utf-8"))
         api.create_repo(repo_id, private=private, exist_ok=True)
         if private is not None and bool(api.model_info(repo_id).private) != private:
-            hint = f"change it at {constants.ENDPOINT}/{repo_id}/settings, or leave out private="
+            hint = f"change it at {constants.ENDPOINT}/{repo_id}/settings, or leave out {private=}"
             raise HubAccessError(f"{repo_id} exists and is {'public' if private else 'private'}; {hint}")
         if revision and not create_pr:
             api.create_branch(repo_id, branch=revision, exist_ok=True)

@@ -44,11 +44,11 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Val
             _check_range(values, labels[i], valid)
             if is_rain(valid.unit) and valid.valid_max is None:
                 wet[i].append(values[values > WET][::WET_STRIDE])
-    for label, valid, rates in zip(labels, ranges, wet, strict=True):
+    for label, rates in zip(labels, wet, strict=True):
         rain = torch.cat([torch.empty(0), *rates])
         if len(rain) and rain.median() >= 10 and 20 < rain.max() <= 80:
-            reason = f"half of the wet values exceed {rain.median():g}, as reflectivity in dBZ does"
-            raise FileError(f"{label}: {reason}; convert them, correct data.unit, or state data.valid_max for rain rates")
+            reason = f"half of the wet values exceed {rain.median():g}, as those in dBZ do"
+            raise FileError(f"{label}: {reason}; convert them, correct data.unit, or set data.valid_max of rain rates")
 
 
 def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
